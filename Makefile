@@ -1,0 +1,74 @@
+# Every target makes what it needs, the virtual environment included. `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+FAIL_UNDER ?= 90
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A stamp says that a thing was installed. The environment's names the Python it was made with, so that
+# `make PYTHON=python3.12 test` makes it anew.
+MADE := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
+METADATA := pyproject.toml setup.py
+SOURCES := gymtwist twisted setup.py docs/conf.py $(wildcard tests benchmarks)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help serve test lint docs bench clean
+
+help: ## Say what there is to make.
+	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo
+	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
+	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest) and bench.'
+
+serve: $(VENV)/.serve ## Serve on port 5001 of this machine; ARGS="--port 5002" for another.
+	$(BIN)/twistd --nodaemon --pidfile= gymsock $(ARGS)
+
+test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UNDER=90 percent).
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=$(FAIL_UNDER)
+
+lint: $(VENV)/.lint ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an error.
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
+
+bench: $(VENV)/.serve ## Measure.
+	$(BIN)/python benchmarks/measure.py $(ARGS)
+
+clean: ## Remove everything that was made, the virtual environment included.
+	rm -rf build dist *.egg-info docs/_build htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
+	find gymtwist twisted tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
+
+$(VENV)/.serve: EXTRAS := atari,video,display,classic-control
+$(VENV)/.test: EXTRAS := atari,video,display,classic-control,test
+$(VENV)/.lint: EXTRAS := lint,test
+$(VENV)/.docs: EXTRAS := docs
+
+$(VENV)/.serve $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(MADE) $(METADATA)
+	$(PIP) install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+# pip learned to install an editable project without a setup.cfg, as here, in 21.3: an older one is replaced.
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo 'gymtwist needs Python 3.10 or later; choose one with make PYTHON=python3.12 ...' >&2; exit 1; }
+	@if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then \
+	  echo '$(VENV) is there and is no virtual environment; choose another with make VENV=...' >&2; exit 1; fi
+	@echo 'making the virtual environment $(VENV)'
+	@$(PYTHON) -m venv --clear $(VENV) \
+	  || { rm -rf $(VENV); echo 'On Debian and Ubuntu this needs: apt install python3-venv' >&2; exit 1; }
+	@$(PIP) install --quiet --upgrade pip \
+	  || $(BIN)/python -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (21, 3))' \
+	  || { echo 'pip is older than 21.3 and could not be replaced' >&2; exit 1; }
+	@touch $@

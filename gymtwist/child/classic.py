@@ -1,0 +1,215 @@
+"""The serving loop of the classic protocol: read a command, act on the environment, write the reply."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from gymtwist.child.running import RunningEnvironment, fault_of_value
+from gymtwist.child.settings import ChildSettings
+from gymtwist.child.summary import CLIENT_LEFT
+from gymtwist.child.vitals import ANSWERED, Vitals
+from gymtwist.envs.elements import check_shape, decoder, encoder
+from gymtwist.envs.spaces import classic_description
+from gymtwist.errors import (
+    EnvironmentFault,
+    GymtwistError,
+    InvalidAction,
+    NoEnvironment,
+    ProtocolError,
+    RequestError,
+)
+from gymtwist.wire import classic, jsontext
+
+#: How much of a reason goes into the summary; tracebacks are in the log anyway.
+_REASON_LENGTH = 1000
+_UINT8 = np.dtype(np.uint8)
+_SCOREBOARD_CLOSED = (
+    "upload: OpenAI's scoreboard closed in 2017; the recorded statistics and videos are in the monitor's directory"
+)
+_UNIVERSE_RETIRED = (
+    "universe: OpenAI Universe was retired in 2018; ask for an environment of Gymnasium instead, "
+    "such as one of the Atari games (ALE/Pong-v5)"
+)
+
+
+class ClassicSession:
+    """One connection of the classic protocol.
+
+    Args:
+        connection: The client's socket, in blocking mode.
+        opening: The bytes of the opening.
+        surplus: What came behind it.
+        settings: The operator's options.
+        vitals: Where to show how the session is doing.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        opening: bytes,
+        surplus: bytes,
+        settings: ChildSettings,
+        vitals: Vitals,
+    ) -> None:
+        self._connection = connection
+        self._opening = opening
+        self._reader = classic.CommandReader(surplus)
+        self._settings = settings
+        self._vitals = vitals
+        self._running: RunningEnvironment | None = None
+        self._decode_action: Callable[[Any], Any]
+        self._encode_observation: Callable[[Any], Any]
+        self._encode_action: Callable[[Any], Any]
+
+    def run(self) -> str:
+        """Serve the connection to its end.
+
+        Returns:
+            Why it ended.
+        """
+        try:
+            self._open()
+            return self._loop()
+        except ConnectionError:
+            return CLIENT_LEFT
+        except OSError as error:  # the environment's own come as faults; TCP keepalive's ends here
+            return f"the client vanished ({error.strerror})"
+        except ProtocolError as error:
+            return f"the client broke the protocol: {error}"[:_REASON_LENGTH]
+        except GymtwistError as error:
+            return str(error)[:_REASON_LENGTH]
+        finally:
+            if self._running is not None:
+                self._running.close()
+
+    def _open(self) -> None:
+        """Make the environment and answer the opening."""
+        opening = classic.read_opening(self._opening)
+        if opening is None:
+            raise ProtocolError("the opening is incomplete")
+        try:
+            if opening.environment:
+                self._running = RunningEnvironment(opening.environment, self._settings, self._vitals)
+                self._encode_observation = encoder(self._running.observation_space)
+                self._encode_action = encoder(self._running.action_space)
+                self._decode_action = decoder(self._running.action_space)
+        except GymtwistError as error:
+            self._vitals.words[ANSWERED] = 1.0
+            self._send(classic.error_string(str(error)))
+            raise
+        self._vitals.words[ANSWERED] = 1.0
+        self._send(classic.error_string())
+
+    def _loop(self) -> str:
+        reader, connection = self._reader, self._connection
+        next_command, received, receive = reader.next_command, reader.received, connection.recv_into
+        step = classic.Step
+        while True:
+            command = next_command()
+            if command is None:
+                count = receive(reader.space())
+                if not count:
+                    return CLIENT_LEFT
+                received(count)
+            elif type(command) is step:
+                self._step(command)
+            else:
+                _HANDLERS[type(command)](self, command)
+
+    def _step(self, command: classic.Step) -> None:
+        running = self._environment()
+        try:
+            action = self._decode_action(command.action)
+        except InvalidAction as error:
+            # The reply to a step has no place for an error.
+            raise ProtocolError(str(error)) from error
+        observation, reward, terminated, truncated, info = running.step(action)
+        tail = classic.step_tail(reward, bool(terminated or truncated), jsontext.encode_info(info))
+        if type(observation) is np.ndarray and observation.dtype == _UINT8:
+            self._send_parts([*self._frame("step", observation), tail])
+        else:
+            self._send(self._observation("step", observation) + tail)
+
+    def _reset(self, command: classic.Reset) -> None:
+        observation = self._environment().reset()
+        if type(observation) is np.ndarray and observation.dtype == _UINT8:
+            self._send_parts(self._frame("reset", observation))
+        else:
+            self._send(self._observation("reset", observation))
+
+    def _frame(self, operation: str, observation: np.ndarray[Any, Any]) -> classic.Parts:
+        check_shape(observation, self._environment().observation_space, operation)
+        return classic.observation_bytes(observation)
+
+    def _observation(self, operation: str, observation: Any) -> bytes:
+        try:
+            return classic.observation_json(jsontext.encode_value(self._encode_observation(observation)))
+        except Exception as error:
+            raise fault_of_value(operation, error) from error
+
+    def _get_space(self, command: classic.GetSpace) -> None:
+        running = self._environment()
+        space: spaces.Space[Any] = running.observation_space if command.observation else running.action_space
+        self._send(classic.string(jsontext.encode_value(classic_description(space))))
+
+    def _sample_action(self, command: classic.SampleAction) -> None:
+        sampled = self._environment().sample_action()
+        try:
+            text = jsontext.encode_value(self._encode_action(sampled))
+        except Exception as error:
+            raise fault_of_value("sample", error) from error
+        self._send(classic.action(text))
+
+    def _monitor(self, command: classic.Monitor) -> None:
+        try:
+            self._environment().record(
+                command.directory, resume=command.resume, force=command.force, video=command.video
+            )
+        except (RequestError, EnvironmentFault) as error:
+            self._send(classic.error_string(str(error)))
+        else:
+            self._send(classic.error_string())
+
+    def _render(self, command: classic.Render) -> None:
+        self._environment().show()
+
+    def _upload(self, command: classic.Upload) -> None:
+        self._send(classic.error_string(_SCOREBOARD_CLOSED))
+
+    def _universe(self, command: classic.UniverseConfigure | classic.UniverseWrap) -> None:
+        self._send(classic.error_string(_UNIVERSE_RETIRED))
+
+    def _environment(self) -> RunningEnvironment:
+        if self._running is None:
+            raise NoEnvironment("this connection was opened without an environment; only upload may be sent on it")
+        return self._running
+
+    def _send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def _send_parts(self, parts: classic.Parts) -> None:
+        """Write parts in one system call, without joining them; a signal may make it take more."""
+        sent = self._connection.sendmsg(parts)
+        for part in parts:
+            if sent >= len(part):
+                sent -= len(part)
+            else:
+                self._connection.sendall(memoryview(part)[sent:])
+                sent = 0
+
+
+_HANDLERS: dict[type[classic.Command], Callable[[ClassicSession, Any], None]] = {
+    classic.Reset: ClassicSession._reset,
+    classic.GetSpace: ClassicSession._get_space,
+    classic.SampleAction: ClassicSession._sample_action,
+    classic.Monitor: ClassicSession._monitor,
+    classic.Render: ClassicSession._render,
+    classic.Upload: ClassicSession._upload,
+    classic.UniverseConfigure: ClassicSession._universe,
+    classic.UniverseWrap: ClassicSession._universe,
+}

@@ -1,0 +1,48 @@
+"""The AMP verbs between the server, its children and its fork server."""
+
+from __future__ import annotations
+
+from twisted.protocols import amp
+
+
+class Serve(amp.Command):
+    """Server to child: serve this connection; the answer is the summary of the session."""
+
+    arguments = [
+        (b"session", amp.Integer()),
+        (b"protocol", amp.String()),
+        (b"opening", amp.String()),
+        (b"surplus", amp.String()),
+        (b"socket", amp.Descriptor()),
+        (b"vitals", amp.Descriptor()),
+    ]
+    response = [
+        (b"reason", amp.Unicode()),
+        (b"steps", amp.Integer()),
+        (b"episodes", amp.Integer()),
+    ]
+
+
+class Shutdown(amp.Command):
+    """Server to child: end yourself.
+
+    Ampoule's pool sends this command; importing its own definition would install a reactor in the child.
+    """
+
+    commandName = b"Shutdown"
+    responseType = amp.QuitBox
+
+
+class Fork(amp.Command):
+    """Server to fork server: start a child that speaks AMP over one descriptor and prints to the other."""
+
+    arguments = [(b"amp", amp.Descriptor()), (b"output", amp.Descriptor())]
+    response = [(b"pid", amp.Integer())]
+    errors = {OSError: b"OS_ERROR"}
+
+
+class Exited(amp.Command):
+    """Fork server to server: a child has ended, and nothing that it started is left."""
+
+    arguments = [(b"pid", amp.Integer()), (b"status", amp.Integer())]
+    requiresAnswer = False

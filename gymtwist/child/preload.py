@@ -1,0 +1,51 @@
+"""What is imported before any session: the environment libraries, the operator's modules and setup file."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+
+from gymtwist.child.settings import ChildSettings
+
+
+def prepare_environment_variables() -> None:
+    """Set, unless the operator did, how many threads numerical libraries use: one for each session.
+
+    Sessions share the machine's cores; and OpenBLAS starts its threads when NumPy is imported, before the fork.
+    """
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+def preload(settings: ChildSettings) -> None:
+    """Import all that sessions need, and run the operator's setup file.
+
+    Raises:
+        Exception: Whatever the operator's modules or file raised.
+    """
+    # What is imported here stays: without the collector it is imported faster, and frozen it stays shared after a fork.
+    gc.disable()
+    importlib.import_module("gymtwist.child.sessions")
+    importlib.import_module("gym")
+    if importlib.util.find_spec("ale_py") is not None:
+        importlib.import_module("ale_py")
+    for module in settings.preload:
+        importlib.import_module(module)
+    if settings.setup is not None:
+        _run_setup(settings.setup)
+    gc.freeze()
+    gc.enable()
+
+
+def _run_setup(path: str) -> None:
+    """Run a file as a module of its own, so that what it registers can be found and pickled later."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    spec = importlib.util.spec_from_file_location("gymsock_setup", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gymsock_setup"] = module
+    spec.loader.exec_module(module)

@@ -1,0 +1,37 @@
+"""Sessions of every protocol: a connection in, a summary out."""
+
+from __future__ import annotations
+
+import socket
+
+from gymtwist.child import classic
+from gymtwist.child.settings import ChildSettings
+from gymtwist.child.summary import Summary
+from gymtwist.child.vitals import Vitals
+from gymtwist.wire.opening import ProtocolName
+
+_SESSIONS = {ProtocolName.CLASSIC: classic.ClassicSession}
+
+
+def serve(
+    protocol: str,
+    connection: socket.socket,
+    opening: bytes,
+    surplus: bytes,
+    settings: ChildSettings,
+    vitals: Vitals,
+) -> Summary:
+    """Serve a connection to its end.
+
+    Args:
+        protocol: The value of a :class:`~gymtwist.wire.opening.ProtocolName`.
+        connection: The client's socket, in blocking mode; it is closed here, not shut down.
+        opening: The bytes of the opening.
+        surplus: What came behind it.
+        settings: The operator's options.
+        vitals: Where to show how the session is doing.
+    """
+    session = _SESSIONS[ProtocolName(protocol)]
+    with connection:
+        reason = session(connection, opening, surplus, settings, vitals).run()
+    return Summary(reason, vitals.steps, vitals.episodes)

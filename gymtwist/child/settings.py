@@ -1,0 +1,34 @@
+"""What a child is told on its command line: the operator's options that concern environments."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of ``twistd gymsock`` that children follow.
+
+    Attributes:
+        preload: Modules to import before any session.
+        setup: A Python file to run before any session, or None.
+        monitor_root: The absolute path of the directory under which clients may record.
+        display: Whether environments may open windows on the server's screen.
+        seed: What every session is seeded with, or None.
+        memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
+    """
+
+    preload: tuple[str, ...] = ()
+    setup: str | None = None
+    monitor_root: str
+    display: bool = False
+    seed: int | None = None
+    memory_limit: int = 0
+
+    def to_argument(self) -> str:
+        """Write the settings as one command-line argument."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_argument(cls, argument: str) -> ChildSettings:
+        """Read what :meth:`to_argument` wrote."""
+        return msgspec.json.decode(argument, type=cls)

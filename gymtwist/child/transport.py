@@ -1,0 +1,102 @@
+"""AMP over a blocking socket: a transport and the loop that feeds it, in place of a reactor.
+
+A child has one thing to do at a time, so it needs no reactor: that saves the memory and the start of one in every
+child, and environments are free to bring their own.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+
+from twisted.internet.interfaces import ITransport, IUNIXTransport
+from twisted.internet.main import CONNECTION_DONE
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: How many bytes, and how many descriptors, are taken in one read: one box of AMP is a few hundred bytes.
+_READ_SIZE = 64 * 1024
+_MAX_DESCRIPTORS = 64
+# Descriptors must not leak into programs that an environment starts (where the platform can be asked for that).
+_RECEIVE_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+@implementer(ITransport, IUNIXTransport)
+class BlockingTransport:
+    """What an AMP protocol writes to: a connected UNIX socket, written to at once.
+
+    Args:
+        connection: A UNIX stream socket in blocking mode.
+    """
+
+    disconnecting = False
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._descriptors: list[int] = []
+
+    def sendFileDescriptor(self, descriptor: int) -> None:  # noqa: D102 - see IUNIXTransport
+        self._descriptors.append(descriptor)
+
+    def write(self, data: bytes) -> None:  # noqa: D102 - see ITransport
+        if self._descriptors:
+            sent = socket.send_fds(self._socket, [data], self._descriptors)
+            self._descriptors.clear()
+            data = data[sent:]
+        self._socket.sendall(data)
+
+    def writeSequence(self, data: list[bytes]) -> None:  # noqa: D102 - see ITransport
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:  # noqa: D102 - see ITransport
+        self.disconnecting = True
+
+    def getPeer(self) -> str:  # noqa: D102 - see ITransport
+        return "server"
+
+    def getHost(self) -> str:  # noqa: D102 - see ITransport
+        return "child"
+
+
+class AMPConnection:
+    """An AMP protocol on a blocking socket.
+
+    Args:
+        protocol: The protocol; it is connected at once.
+        connection: A UNIX stream socket in blocking mode.
+    """
+
+    def __init__(self, protocol: amp.AMP, connection: socket.socket) -> None:
+        self._protocol = protocol
+        self._socket = connection
+        self._transport = BlockingTransport(connection)
+        protocol.makeConnection(self._transport)
+
+    def receive(self) -> bool:
+        """Wait for the next bytes and let the protocol act on them.
+
+        Returns:
+            Whether the connection lasts; if not, the protocol has been told.
+        """
+        try:
+            data, descriptors = self._read()
+        except ConnectionError:
+            data, descriptors = b"", []
+        for descriptor in descriptors:
+            self._protocol.fileDescriptorReceived(descriptor)
+        if data:
+            self._protocol.dataReceived(data)
+        if data and not self._transport.disconnecting:
+            return True
+        self._protocol.connectionLost(Failure(CONNECTION_DONE))
+        return False
+
+    def _read(self) -> tuple[bytes, list[int]]:
+        space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize)
+        data, ancillary, _, _ = self._socket.recvmsg(_READ_SIZE, space, _RECEIVE_FLAGS)
+        descriptors = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        return data, descriptors.tolist()

@@ -1,0 +1,118 @@
+"""A child's end of AMP: it is told one job, and does it."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import random
+import socket
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from gymtwist.child import commands, lifeline, processes, sessions
+from gymtwist.child.link import Link
+from gymtwist.child.settings import ChildSettings
+from gymtwist.child.transport import AMPConnection
+from gymtwist.child.vitals import Vitals
+
+
+class Worker(Link):
+    """The child's AMP protocol: ampoule's ``ampChild``.
+
+    Args:
+        settings: The operator's options.
+        connection: The socket that AMP goes over.
+    """
+
+    def __init__(self, settings: ChildSettings, connection: socket.socket) -> None:
+        super().__init__()
+        self._settings = settings
+        self._connection = connection
+
+    @commands.Serve.responder
+    def serve(
+        self, session: int, protocol: bytes, opening: bytes, surplus: bytes, socket: int, vitals: int
+    ) -> dict[str, Any]:
+        """Serve one connection to its end; ``session`` is its number, for the log of the server alone."""
+        with lifeline.tied(self._connection):
+            summary = sessions.serve(
+                protocol.decode(), _adopt(socket), opening, surplus, self._settings, _vitals(vitals)
+            )
+        return {"reason": summary.reason, "steps": summary.steps, "episodes": summary.episodes}
+
+    @commands.Shutdown.responder
+    def shut_down(self) -> dict[str, Any]:
+        """End; the loop that feeds this protocol returns."""
+        return {}
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    connection = socket.socket(fileno=descriptor)
+    # The server's reactor made it non-blocking; the mode belongs to the socket, of which the server leaves off now.
+    connection.setblocking(True)
+    return connection
+
+
+def _vitals(descriptor: int) -> Vitals:
+    try:
+        return Vitals(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def run(connection: socket.socket, settings: ChildSettings) -> None:
+    """Be a child to the end: wait for a job, do it, wait to be told to end, and exit.
+
+    Args:
+        connection: The AMP socket.
+        settings: The operator's options.
+    """
+    _settle(settings)
+    amp_connection = AMPConnection(Worker(settings, connection), connection)
+    while amp_connection.receive():
+        pass
+    # What an environment left to be done at exit may hang, too.
+    with lifeline.tied(connection):
+        leave(0)
+
+
+def _settle(settings: ChildSettings) -> None:
+    """Set up what each child has for itself."""
+    if os.getpid() != os.getpgrp():
+        os.setsid()
+    processes.become_subreaper()
+    processes.volunteer_for_oom()
+    if settings.memory_limit:
+        processes.limit_memory(settings.memory_limit)
+    faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        # Line by line, so that what an environment printed before it crashed is not lost.
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    # Forked children would all draw the same numbers from NumPy's global generator.
+    random.seed(settings.seed)
+    np.random.seed(None if settings.seed is None else settings.seed % 2**32)
+
+
+def leave(status: int) -> None:
+    """End this process without waiting for what an environment left running.
+
+    Functions that were registered to run at exit do run, as they remove temporary files; threads are not waited for.
+    """
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                status = status or 1
+        os._exit(status)
+
+
+def threads_running() -> list[str]:
+    """Name the threads besides the main one: none of them lives on in a forked child."""
+    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

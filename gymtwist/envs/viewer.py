@@ -1,0 +1,55 @@
+"""A window on the server's screen that shows an environment's frames."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Viewer:
+    """One window, opened by the first frame; it closes with :meth:`close` or with its process.
+
+    Args:
+        title: What the window's title bar says.
+
+    Raises:
+        ImportError: pygame is not installed (``pip install "gymtwist[display]"``).
+    """
+
+    def __init__(self, title: str) -> None:
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        import pygame
+
+        self._pygame = pygame
+        self._title = title
+        self._window: Any = None
+
+    def show(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Show a frame.
+
+        Args:
+            frame: uint8 of shape (height, width, 3).
+
+        Raises:
+            RuntimeError: There is no screen to show it on.
+        """
+        pygame = self._pygame
+        size = (frame.shape[1], frame.shape[0])
+        if self._window is None or self._window.get_size() != size:
+            # Only the display: sound and joysticks are nothing that a window needs.
+            pygame.display.init()
+            self._window = pygame.display.set_mode(size)
+            pygame.display.set_caption(self._title)
+        pygame.event.pump()
+        # pygame's arrays have the width first.
+        pygame.surfarray.blit_array(self._window, frame.transpose(1, 0, 2))
+        pygame.display.flip()
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._window is not None:
+            self._window = None
+            self._pygame.display.quit()

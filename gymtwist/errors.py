@@ -1,0 +1,107 @@
+"""Every error of gymtwist: one tree, each class a noun, each with a code that stays the same.
+
+The code (kebab-case) is for programs, the message for people: what was wrong, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GymtwistError(Exception):
+    """The root of every error that gymtwist raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class ProtocolError(GymtwistError):
+    """The client sent bytes that its protocol does not allow; the connection cannot go on."""
+
+    code = "protocol-error"
+
+
+class OpeningError(ProtocolError):
+    """The first message of a connection is not an opening of any protocol served here."""
+
+    code = "bad-opening"
+
+
+class LimitExceeded(ProtocolError):
+    """A length that the client announced is over the limit; nothing was allocated for it."""
+
+    code = "limit-exceeded"
+
+
+class RequestError(GymtwistError):
+    """The client asked for something that cannot be had; the connection itself is in order."""
+
+    code = "bad-request"
+
+
+class InvalidAction(RequestError):
+    """The action is not an element of the environment's action space."""
+
+    code = "invalid-action"
+
+
+class NoEnvironment(RequestError):
+    """The command needs an environment, and the connection was opened without one."""
+
+    code = "no-environment"
+
+
+class UnknownEnvironment(RequestError):
+    """Neither Gymnasium nor Gym has an environment of that id."""
+
+    code = "unknown-environment"
+
+
+class EnvironmentRefused(RequestError):
+    """The operator of the server does not allow this environment id."""
+
+    code = "environment-refused"
+
+
+class ServerFull(RequestError):
+    """All sessions and all places in the queue are taken."""
+
+    code = "server-full"
+
+
+class ServerStopping(RequestError):
+    """The server is shutting down and begins no new session."""
+
+    code = "server-stopping"
+
+
+class MonitorError(RequestError):
+    """Recording cannot start: the directory or the environment does not permit it."""
+
+    code = "monitor-refused"
+
+
+class Retired(RequestError):
+    """The service behind this command (OpenAI's scoreboard, OpenAI Universe) no longer exists."""
+
+    code = "retired"
+
+
+class EnvironmentFault(GymtwistError):
+    """The environment's own code failed; the exception it raised is the cause.
+
+    Args:
+        operation: What was asked of the environment: ``make``, ``reset``, ``step``, ...
+        message: What went wrong, in words for a log or a client.
+    """
+
+    code = "environment-fault"
+
+    def __init__(self, operation: str, message: str) -> None:
+        super().__init__(message)
+        self.operation = operation
+
+
+class ChildStartError(GymtwistError):
+    """No process could be started for a session."""
+
+    code = "no-process"

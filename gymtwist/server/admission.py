@@ -1,0 +1,114 @@
+"""Admission: which environments may be had, and who has to wait for room."""
+
+from __future__ import annotations
+
+import collections
+import fnmatch
+from collections.abc import Sequence
+from typing import Protocol
+
+from gymtwist.errors import EnvironmentRefused, ServerFull, ServerStopping
+
+#: Prefixes that choose a library; an id that has no other colon imports nothing.
+_LIBRARIES = ("gym:", "gymnasium:")
+
+
+class Waiter(Protocol):
+    """A connection that waits to be admitted."""
+
+    def admitted(self) -> None:
+        """Begin the session: there is room for it."""
+
+    def refused(self, error: ServerStopping) -> None:
+        """End the connection: there will be none."""
+
+
+class AllowList:
+    """The environment ids that clients may ask for.
+
+    Args:
+        patterns: Globs, as of ``fnmatch``; none means all ids, but for those that import a module.
+    """
+
+    def __init__(self, patterns: Sequence[str] = ()) -> None:
+        self._patterns = tuple(patterns)
+
+    def check(self, environment: str) -> None:
+        """Check an id.
+
+        Raises:
+            EnvironmentRefused: It is not allowed here.
+        """
+        bare = next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
+        if not bare:
+            return
+        if ":" in bare:
+            # An id like "module:Env-v0" runs code of the client's choice, so "*" alone does not allow it.
+            if any(":" in pattern and self._matches(pattern, environment, bare) for pattern in self._patterns):
+                return
+            raise EnvironmentRefused(
+                f'environment "{environment}" imports a module, which this server does not allow; ask its operator '
+                f"for --allow '{bare}'"
+            )
+        if self._patterns and not any(self._matches(pattern, environment, bare) for pattern in self._patterns):
+            raise EnvironmentRefused(
+                f'environment "{environment}" is not allowed on this server; it allows {", ".join(self._patterns)}'
+            )
+
+    @staticmethod
+    def _matches(pattern: str, environment: str, bare: str) -> bool:
+        return fnmatch.fnmatchcase(environment, pattern) or fnmatch.fnmatchcase(bare, pattern)
+
+
+class Admission:
+    """Counts the sessions and keeps the connections that wait for one to end, first come first served.
+
+    Args:
+        most: How many sessions there may be at once.
+        queue: How many connections may wait.
+    """
+
+    def __init__(self, most: int, queue: int) -> None:
+        self._most = most
+        self._queue = queue
+        self._sessions = 0
+        self._waiting: collections.deque[Waiter] = collections.deque()
+        self._stopping = False
+
+    def enter(self, waiter: Waiter) -> None:
+        """Admit a connection, now or when there is room; it is told by ``admitted``.
+
+        Raises:
+            ServerFull: There is no room even to wait.
+            ServerStopping: No sessions begin any more.
+        """
+        if self._stopping:
+            raise ServerStopping("the server is shutting down; try again in a while")
+        if self._sessions < self._most:
+            self._sessions += 1
+            waiter.admitted()
+        elif len(self._waiting) < self._queue:
+            self._waiting.append(waiter)
+        else:
+            raise ServerFull(
+                f"the server is full: {self._sessions} sessions run and {len(self._waiting)} connections wait; "
+                "try again later, or ask its operator for a larger --max-sessions"
+            )
+
+    def leave_queue(self, waiter: Waiter) -> None:
+        """Forget a connection that will not wait any longer."""
+        self._waiting.remove(waiter)
+
+    def session_ended(self) -> None:
+        """Give the place of a session to the connection that has waited longest."""
+        self._sessions -= 1
+        if self._waiting:
+            self._sessions += 1
+            self._waiting.popleft().admitted()
+
+    def stop(self) -> None:
+        """Begin no session any more, and tell those who wait."""
+        self._stopping = True
+        waiting, self._waiting = self._waiting, collections.deque()
+        for waiter in waiting:
+            waiter.refused(ServerStopping("the server is shutting down; try again in a while"))

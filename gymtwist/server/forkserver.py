@@ -1,0 +1,217 @@
+"""The server's end of the fork server: children that start in milliseconds."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import time
+from typing import Any
+
+from ampoule.iampoule import IStarter
+from twisted.internet import defer
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gymtwist.child import commands, processes
+from gymtwist.child.link import Link
+from gymtwist.child.settings import ChildSettings
+from gymtwist.errors import ChildStartError
+from gymtwist.server.child import Child
+from gymtwist.server.output import OutputReader
+from gymtwist.server.starter import READY_TIMEOUT, Starter, adopt, popen
+
+log = Logger(namespace="gymsock")
+
+#: Seconds to wait before a fork server that died is started anew: it may die of what it imports.
+RESTART_DELAY = 1.0
+#: Seconds a fork server has to leave when it is told to.
+STOP_TIMEOUT = 5.0
+
+
+class ForkServerLink(Link):
+    """The server's end of AMP with the fork server."""
+
+    def __init__(self, starter: ForkServerStarter) -> None:
+        super().__init__()
+        self._starter = starter
+
+    @commands.Exited.responder
+    def exited(self, pid: int, status: int) -> dict[str, Any]:
+        """A child has ended."""
+        self._starter.child_ended(pid, os.waitstatus_to_exitcode(status))
+        return {}
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The fork server has ended."""
+        super().connectionLost(reason)
+        self._starter.lost()
+
+
+@implementer(IStarter)
+class ForkServerStarter(Starter):
+    """Starts each child by a fork of a process that has imported everything before.
+
+    If that process is killed, its children go on serving, and another one is started.
+
+    Args:
+        reactor: The reactor of the server.
+        settings: What children are told.
+    """
+
+    def __init__(self, reactor: Any, settings: ChildSettings) -> None:
+        super().__init__(reactor, settings)
+        self._children: dict[int, Child] = {}
+        self._link: ForkServerLink | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._output: OutputReader | None = None
+        self._restart: Any = None
+        self._stopped: defer.Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Start the fork server, and wait until it has imported everything.
+
+        Raises:
+            ChildStartError: It could not; the message has the reason.
+        """
+        ready_reader, ready_writer = os.pipe()
+        try:
+            output = self._launch(ready_writer)
+        finally:
+            os.close(ready_writer)
+        try:
+            printed = self._wait_ready(ready_reader, output)
+        except ChildStartError:
+            self._reap()
+            raise
+        finally:
+            os.close(ready_reader)
+        self._output = OutputReader(self.reactor, output, "fork server")
+        if printed:
+            self._output.childDataReceived("output", printed)
+
+    def _launch(self, ready_writer: int = -1) -> int:
+        """Start the process and link up with it.
+
+        Returns:
+            The reading end of what it prints to.
+        """
+        ours, its = socket.socketpair()
+        reader, writer = os.pipe()
+        try:
+            self._process = popen(
+                "forkserver",
+                self.settings,
+                writer,
+                amp_descriptor=its.fileno(),
+                ready_descriptor=ready_writer,
+            )
+        finally:
+            its.close()
+            os.close(writer)
+        self._link = ForkServerLink(self)
+        adopt(self.reactor, ours, self._link)
+        return reader
+
+    @staticmethod
+    def _wait_ready(ready: int, output: int) -> bytes:
+        """Wait until the fork server says that it is ready; the reactor does not run yet.
+
+        Returns:
+            What it has printed.
+        """
+        printed = b""
+        deadline = time.monotonic() + READY_TIMEOUT
+        while True:
+            readable, _, _ = select.select([ready, output], [], [], max(0.0, deadline - time.monotonic()))
+            if output in readable:
+                # The end of it is kept: a traceback ends with what went wrong.
+                printed = (printed + os.read(output, 65536))[-65536:]
+            elif ready in readable:
+                if os.read(ready, 16):
+                    return printed
+                raise ChildStartError(f"--preload or --setup failed:\n{printed.decode(errors='replace').rstrip()}")
+            else:
+                raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
+
+    def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
+        """Have a child forked."""
+
+        def forked(answer: dict[str, int]) -> None:
+            self._children[answer["pid"]] = child
+            child.started(answer["pid"])
+
+        def failed(failure: Failure) -> None:
+            log.error("No process could be started: {reason}", reason=failure.getErrorMessage())
+            # It may exist if the fork server ended just then: what is certain is that its link tells of its end.
+            child.ends_with_link(lambda: None)
+
+        def close(_: object) -> None:
+            os.close(amp_descriptor)
+            os.close(output)
+
+        if self._link is None:
+            close(None)
+            child.ends_with_link(lambda: None)
+            return
+        answer = self._link.callRemote(commands.Fork, amp=amp_descriptor, output=output)
+        answer.addCallbacks(forked, failed).addBoth(close)
+
+    def child_ended(self, pid: int, exit_code: int) -> None:
+        """Note what the fork server tells of a child."""
+        self._children.pop(pid).ended(exit_code)
+
+    def lost(self) -> None:
+        """Note that the fork server has ended: its children are orphans now, and go on."""
+        self._link = None
+        exit_code = self._reap()
+        children, self._children = self._children, {}
+        for pid, child in children.items():
+            child.ends_with_link(lambda pid=pid: _reap_orphan(pid))  # type: ignore[misc]
+        if self._stopped is not None:
+            self._stopped.callback(None)
+            return
+        log.error("The fork server ended (status {status}); starting another, sessions go on", status=exit_code)
+        self._restart = self.reactor.callLater(RESTART_DELAY, self._start_again)
+
+    def _start_again(self) -> None:
+        self._restart = None
+        self._output = OutputReader(self.reactor, self._launch(), "fork server")
+
+    def _reap(self) -> int | None:
+        """Reap the fork server, and stop reading what it prints."""
+        exit_code = None
+        if self._process is not None:
+            self._process.kill()
+            exit_code = self._process.wait()
+            self._process = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+        return exit_code
+
+    def stop(self) -> defer.Deferred[None]:
+        """End the fork server.
+
+        Returns:
+            Fires when it has ended; it is killed if it takes more than :data:`STOP_TIMEOUT`.
+        """
+        stopped = self._stopped = defer.Deferred()
+        if self._restart is not None:
+            self._restart.cancel()
+        if self._link is None or self._process is None:
+            stopped.callback(None)
+            return stopped
+        self._link.callRemote(commands.Shutdown).addErrback(lambda failure: failure.trap(ConnectionClosed))
+        timeout = self.reactor.callLater(STOP_TIMEOUT, self._process.kill)
+        stopped.addCallback(lambda _: timeout.active() and timeout.cancel())
+        return stopped
+
+
+def _reap_orphan(pid: int) -> None:
+    """Kill what an orphan left in its process group, of which it was the leader."""
+    processes.kill_group(pid)

@@ -1,0 +1,177 @@
+"""The options of ``twistd gymsock``: their texts, and what they become."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet import endpoints
+from twisted.python import usage
+
+from gymtwist.child.settings import ChildSettings
+
+DEFAULT_PORT = 5001
+_LOOPBACK = "127.0.0.1"
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that concern the server; times are in seconds, and 0 means never."""
+
+    endpoints: tuple[str, ...]
+    warm: int
+    max_sessions: int
+    queue: int
+    opening_timeout: float
+    idle_timeout: float
+    step_timeout: float
+    drain: float
+    keepalive: float
+    allow: tuple[str, ...]
+    start_method: str
+
+
+class Options(usage.Options):
+    """What can be said on the command line."""
+
+    longdesc = (
+        "Serve Gymnasium and Gym environments over a socket to clients in any language. Each connection gets a "
+        "process of its own. By default only this machine can connect, clients cannot import modules, and "
+        "recordings stay below the directory the server is started in."
+    )
+
+    optParameters = [
+        ["port", "p", str(DEFAULT_PORT), "Listen here: a port number (on 127.0.0.1, so only this machine can "
+         "connect), or any Twisted endpoint description. tcp:5001 opens the port to every network."],
+        ["warm", "w", 4, "Keep this many idle processes ready, so that a new connection is served at once.", int],
+        ["max-sessions", "m", 256, "Serve at most this many connections at once.", int],
+        ["queue", "q", 64, "Let this many more connections wait for room; past that they are told that the server "
+         "is full.", int],
+        ["opening-timeout", None, 10.0, "Seconds a new connection has to say which environment it wants.", float],
+        ["idle-timeout", None, 600.0, "Seconds a client may be silent before it is hung up on; 0 means for ever. "
+         "A learner may think for minutes.", float],
+        ["step-timeout", None, 300.0, "Seconds an environment may take for one step or reset, or to be made, "
+         "before its process is killed; 0 means for ever.", float],
+        ["drain", None, 10.0, "Seconds that sessions may go on when the server is told to stop.", float],
+        ["keepalive", None, 60.0, "Seconds after which a client that vanished without a word (its machine or its "
+         "network went down) is noticed, by TCP keepalive; 0 means never.", float],
+        ["memory-limit", None, 0, "MiB of memory that one session's process may allocate; past that its "
+         "environment gets a MemoryError. 0 means no limit.", int],
+        ["setup", None, None, "Run this Python file before any session, for instance to register environments of "
+         "your own."],
+        ["monitor-root", None, None, "Clients may record statistics and videos below this directory only (default: "
+         "the directory the server is started in)."],
+        ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
+         "episodes.", int],
+        ["start-method", None, "forkserver", "How processes start: 'forkserver' takes milliseconds, 'spawn' starts "
+         "a new Python for each, for where fork does not work."],
+    ]  # fmt: skip
+
+    optFlags = [
+        [
+            "display",
+            None,
+            "Let clients open windows on this server's screen (render); without it they are ignored.",
+        ],
+    ]
+
+    compData = usage.Completions(
+        optActions={"setup": usage.CompleteFiles("*.py"), "monitor-root": usage.CompleteDirs()}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"], self["preload"], self["allow"] = [], [], []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen here, too: a port number or an endpoint such as unix:/run/gymsock or
+        ssl:5002:privateKey=key.pem:certKey=cert.pem (may be repeated)."""  # noqa: D205, D209 - is a help text
+        self["listen"].append(endpoint)
+
+    def opt_preload(self, module: str) -> None:
+        """Import this module before any session, so that its environments are registered and start at once (may
+        be repeated; ale_py is imported without asking if it is installed)."""  # noqa: D205, D209
+        self["preload"].append(module)
+
+    def opt_allow(self, pattern: str) -> None:
+        """Allow only environment ids that match this glob, such as 'ALE/*' (may be repeated). A pattern with a
+        colon, such as 'mypackage:*', lets clients import that module."""  # noqa: D205, D209
+        self["allow"].append(pattern)
+
+    def postOptions(self) -> None:
+        """Check everything that can be wrong, so that it is told in one line now and not later."""
+        for name in ("warm", "max-sessions", "queue", "memory-limit"):
+            self._check(name, self[name] >= (name == "max-sessions"), "must not be negative, or 0 for --max-sessions")
+        for name in ("opening-timeout", "idle-timeout", "step-timeout", "drain", "keepalive"):
+            self._check(name, 0 <= self[name] < 1e9, "must be a number of seconds, 0 or more")
+        self._check("opening-timeout", self["opening-timeout"] > 0, "must be more than 0")
+        self._check("seed", self["seed"] is None or self["seed"] >= 0, "must not be negative")
+        self._check("start-method", self["start-method"] in ("forkserver", "spawn"), "must be 'forkserver' or 'spawn'")
+        for module in self["preload"]:
+            self._check("preload", all(map(str.isidentifier, module.split("."))), "is no module's name", module)
+        self._check_setup()
+        self._check_root()
+        self["endpoints"] = (
+            _endpoint("--port", self["port"]),
+            *(_endpoint("--listen", each) for each in self["listen"]),
+        )
+
+    def _check(self, name: str, valid: bool, problem: str, value: object = None) -> None:
+        if not valid:
+            raise usage.UsageError(f"--{name} {self[name] if value is None else value}: {problem}")
+
+    def _check_setup(self) -> None:
+        if self["setup"] is None:
+            return
+        self["setup"] = os.path.abspath(self["setup"])
+        try:
+            ast.parse(Path(self["setup"]).read_bytes(), self["setup"])
+        except OSError as error:
+            raise usage.UsageError(f"--setup {self['setup']}: {error.strerror}") from error
+        except (SyntaxError, ValueError) as error:
+            raise usage.UsageError(f"--setup {self['setup']}: not Python: {error}") from error
+
+    def _check_root(self) -> None:
+        root = Path(self["monitor-root"] or os.getcwd()).resolve()
+        self._check("monitor-root", root.is_dir(), "is no directory")
+        self["monitor-root"] = str(root)
+
+    def for_server(self) -> ServerOptions:
+        """Return what concerns the server."""
+        names = {name.replace("-", "_"): value for name, value in self.items()}
+        return msgspec.convert(
+            {field: names[field] for field in ServerOptions.__struct_fields__},
+            ServerOptions,
+            from_attributes=True,
+        )
+
+    def for_children(self) -> ChildSettings:
+        """Return what concerns the children."""
+        return ChildSettings(
+            preload=tuple(self["preload"]),
+            setup=self["setup"],
+            monitor_root=self["monitor-root"],
+            display=bool(self["display"]),
+            seed=self["seed"],
+            memory_limit=self["memory-limit"] * 2**20,
+        )
+
+
+def _endpoint(option: str, text: str) -> str:
+    """Make an endpoint description of a port number, and check that Twisted understands it."""
+    if text.isdecimal():
+        if not 0 <= int(text) < 65536:
+            raise usage.UsageError(f"{option} {text}: a port number is from 0 to 65535")
+        text = f"tcp:{text}:interface={_LOOPBACK}"
+    unused: Any = None  # parsing a description only stores the reactor
+    try:
+        endpoints.serverFromString(unused, text)
+    except Exception as error:  # what Twisted's parsers raise depends on the endpoint
+        detail = str(error) or type(error).__name__
+        raise usage.UsageError(
+            f"{option} {text}: neither a port number nor an endpoint description such as "
+            f"tcp:5001:interface=127.0.0.1 ({detail})"
+        ) from error
+    return text

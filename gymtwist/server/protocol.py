@@ -1,0 +1,271 @@
+"""One connection, from accept to end."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+
+from gymtwist.errors import GymtwistError, OpeningError
+from gymtwist.server import keepalive, relay
+from gymtwist.server.session import Session
+from gymtwist.server.watch import Fate
+from gymtwist.wire.opening import MAX_OPENING, Opening, error_reply, read_opening
+
+if TYPE_CHECKING:
+    from gymtwist.server.service import GymService
+
+log = Logger(namespace="gymsock")
+
+#: Bytes read at a time before the hand-over; what comes behind an opening must fit one value of AMP (65,535).
+_READ_SIZE = 16 * 1024
+#: Seconds a child has to close its environment once its client is hung up on; then it is killed.
+CLOSE_TIMEOUT = 30.0
+#: Seconds a client has to read the last words and to close; then the connection is aborted.
+_LINGER = 5.0
+
+
+class State(enum.Enum):
+    """Where a connection is on its way."""
+
+    OPENING = enum.auto()  # its first message is read
+    WAITING = enum.auto()  # there is no room yet
+    SERVING = enum.auto()  # a child has it
+    ENDING = enum.auto()  # a child has it and is to close the environment, or is being killed
+    CLOSING = enum.auto()  # the last words are sent, and what the client still sends is dropped
+    CLOSED = enum.auto()
+
+
+_MOVES = {
+    State.OPENING: {State.WAITING, State.SERVING, State.CLOSING, State.CLOSED},
+    State.WAITING: {State.SERVING, State.CLOSING, State.CLOSED},
+    State.SERVING: {State.ENDING, State.CLOSING},
+    State.ENDING: {State.CLOSING},
+    State.CLOSING: {State.CLOSED},
+    State.CLOSED: set(),
+}
+
+
+class GymProtocol(Protocol, TimeoutMixin):
+    """Reads a connection's opening, has it admitted, hands it to a child and watches over it to the end.
+
+    Args:
+        service: The server that the connection came to.
+    """
+
+    def __init__(self, service: GymService) -> None:
+        self._service = service
+        self._state = State.OPENING
+        self._received = bytearray()
+        self._opening: Opening | None = None
+        self._session: Session | None = None
+        self._relay: relay.Relay | None = None
+        self._last_words: bytes | None = None
+        self.client = "?"
+
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        """Let ``TimeoutMixin`` use the server's reactor, not the global one."""
+        return self._service.reactor.callLater(period, func)
+
+    def _move(self, state: State) -> None:
+        if state not in _MOVES[self._state]:
+            raise AssertionError(f"a connection cannot go from {self._state.name} to {state.name}")
+        self._state = state
+
+    # Accept: the opening
+
+    def connectionMade(self) -> None:
+        """Begin to read the opening."""
+        transport: Any = self.transport
+        self.client = _name(transport.getPeer())
+        transport.bufferSize = _READ_SIZE
+        keepalive.set_options(getattr(transport, "socket", None), self._service.options.keepalive)
+        self._service.connections.add(self)
+        self.setTimeout(self._service.options.opening_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read the opening, keep what comes behind it, or relay."""
+        if self._relay is not None:
+            self._relay.write(data)
+        elif self._state in (State.OPENING, State.WAITING):
+            self._received += data
+            if self._state is State.OPENING:
+                self._read_opening()
+            else:
+                # What comes while there is no room stays in the client's own buffers, but for this one read.
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def _read_opening(self) -> None:
+        try:
+            opening = read_opening(self._received)
+            if opening is None:
+                if len(self._received) > MAX_OPENING:
+                    raise OpeningError(f"the opening has more than {MAX_OPENING} bytes")
+                return
+            self._opening = opening
+            self.setTimeout(None)
+            self._service.allowed.check(opening.environment)
+            del self._received[: len(opening.message)]
+            self._service.admission.enter(self)
+        except GymtwistError as refusal:
+            self.refused(refusal)
+            return
+        if self._session is None:
+            self._move(State.WAITING)
+            log.info(
+                "[session -] {client} waits for room to have {environment}",
+                client=self.client,
+                environment=opening.environment,
+            )
+
+    def refused(self, error: GymtwistError) -> None:
+        """Tell the client that there is no session for it, and close."""
+        log.info("[session -] refused {client}: {reason}", client=self.client, reason=str(error))
+        protocol = self._opening.protocol if self._opening is not None else None
+        self._close(error_reply(protocol, str(error)))
+
+    # Hand over
+
+    def admitted(self) -> None:
+        """Hand the connection to a child; there is room for it."""
+        assert self._opening is not None
+        self._move(State.SERVING)
+        transport: Any = self.transport
+        self._session = Session(self._service, self._opening, self.client)
+        surplus = bytes(self._received)
+        if _can_be_handed_over(transport):
+            transport.pauseProducing()
+            self._session.start(transport.fileno(), surplus, self._ended, shared=True)
+        else:
+            self._relay, its = relay.start(self._service.reactor, transport, self._relay_ended)
+            transport.resumeProducing()
+            self._relay.write(surplus)
+            self._session.start(its.detach(), b"", self._ended, shared=False)
+        self._received.clear()
+        self._watch()
+
+    # Watch
+
+    def timeoutConnection(self) -> None:
+        """Do what is due now; ``TimeoutMixin`` calls this."""
+        if self._state is State.OPENING:
+            timeout = self._service.options.opening_timeout
+            self.refused(OpeningError(f"no opening came within {timeout:g} s; send it as soon as you connect"))
+        elif self._state is State.SERVING:
+            self._watch()
+        elif self._state is State.ENDING:
+            self._kill()
+        elif self._state is State.CLOSING:
+            self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def _watch(self) -> None:
+        assert self._session is not None
+        verdict = self._service.watch.look(self._session.vitals, time.monotonic(), self._session.handed_over)
+        if verdict.fate is Fate.IDLE:
+            self.end(verdict.reason)
+        elif verdict.fate is Fate.OVERDUE:
+            self._session.reason = verdict.reason
+            self._move(State.ENDING)
+            self._kill()
+        else:
+            self.setTimeout(verdict.look_again)
+
+    def _kill(self) -> None:
+        assert self._session is not None
+        self._session.kill()
+        # A process in the kernel's hands may take its time to die; ask again.
+        self.setTimeout(CLOSE_TIMEOUT)
+
+    def end(self, reason: str) -> None:
+        """Hang up on the client, so that the child reads the end of the stream and closes the environment.
+
+        Args:
+            reason: Why, for the log.
+        """
+        if self._state in (State.OPENING, State.WAITING):
+            self._close(b"")
+        elif self._state is State.SERVING:
+            assert self._session is not None
+            self._session.reason = reason
+            self._move(State.ENDING)
+            self.setTimeout(CLOSE_TIMEOUT)
+            if self._relay is not None:
+                self._relay.abort()
+            else:
+                with contextlib.suppress(OSError):  # the client may have gone already
+                    self.transport.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+    # End
+
+    def _ended(self, last_words: bytes) -> None:
+        """The child has finished with the connection; the client may have to be told why."""
+        self._service.admission.session_ended()
+        if self._relay is not None and not self._relay.closed:
+            # What the child has sent may still lie in the socket pair; its end will show there, too.
+            self._last_words = last_words
+            self.setTimeout(CLOSE_TIMEOUT)
+            self._relay.transport.loseWriteConnection()
+        else:
+            self._close(last_words)
+
+    def _relay_ended(self) -> None:
+        if self._last_words is not None:
+            self._close(self._last_words)
+
+    def _close(self, last_words: bytes) -> None:
+        """Send the last words and close, without a reset that would take them away from the client."""
+        transport: Any = self.transport
+        if self._state is State.WAITING:
+            self._service.admission.leave_queue(self)
+        self._relay = None
+        self._move(State.CLOSING)
+        self.setTimeout(_LINGER)
+        if getattr(transport, "socket", None) is not None:
+            # A child may have had the connection, and made it blocking.
+            transport.socket.setblocking(False)
+        if last_words:
+            transport.write(last_words)
+        transport.resumeProducing()
+        if _can_be_handed_over(transport):
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note that the connection is closed, by whichever side."""
+        if self._state is State.WAITING:
+            self._service.admission.leave_queue(self)
+        if self._state in (State.SERVING, State.ENDING):
+            # Relayed: the client has left, and the child is to learn of it.
+            if self._relay is not None:
+                self._relay.close()
+            return
+        self._finish()
+
+    def _finish(self) -> None:
+        self._move(State.CLOSED)
+        self.setTimeout(None)
+        self._service.connection_closed(self)
+
+
+def _can_be_handed_over(transport: Any) -> bool:
+    """Tell whether the bytes on the wire are those of the protocol: TLS's are not."""
+    if ISSLTransport.providedBy(transport):
+        return False
+    return isinstance(transport, (tcp.Server, unix.Server))
+
+
+def _name(address: Any) -> str:
+    """Name a client for the log."""
+    host = getattr(address, "host", None)
+    return "a UNIX socket" if host is None else f"{host}:{address.port}"

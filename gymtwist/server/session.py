@@ -1,0 +1,159 @@
+"""One session as the server sees it: the job of a child, its vitals, and its two lines in the log."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gymtwist.child import vitals
+from gymtwist.child.vitals import Vitals
+from gymtwist.server.child import Child, ChildEnded
+from gymtwist.wire.opening import Opening, error_reply
+
+if TYPE_CHECKING:
+    from gymtwist.server.service import GymService
+
+log = Logger(namespace="gymsock")
+
+#: How often a session is given to another child if one ends before it has begun.
+_TRIES = 3
+#: Seconds a child has to exit once it has answered; then it is killed.
+EXIT_TIMEOUT = 10.0
+
+
+class Session:
+    """A client's time with a child.
+
+    Args:
+        service: The server.
+        opening: What the client asked for.
+        client: Who it is, for the log.
+
+    Attributes:
+        number: The session's number, for the log.
+        vitals: How it is doing.
+        reason: Why the server ended it; None if it did not.
+        handed_over: When it was given to a child, by ``time.monotonic``.
+    """
+
+    def __init__(self, service: GymService, opening: Opening, client: str) -> None:
+        self.number = service.next_session_number()
+        self.reason: str | None = None
+        self.handed_over = time.monotonic()
+        self._service = service
+        self._opening = opening
+        self._client = client
+        self._child: Child | None = None
+        self._kill_wanted = False
+        self._tries = 0
+        self._vitals_descriptor = vitals.create()
+        self.vitals = Vitals(self._vitals_descriptor)
+        self._descriptor = -1
+        self._shared = True
+        self._surplus = b""
+        self._on_end: Callable[[bytes], None]
+
+    def start(self, descriptor: int, surplus: bytes, on_end: Callable[[bytes], None], *, shared: bool) -> None:
+        """Give the connection to a child.
+
+        Args:
+            descriptor: The client's socket, or what stands for it.
+            surplus: What the client sent behind its opening.
+            on_end: Called when the session has ended, with the last words that the client is owed.
+            shared: Whether the descriptor stays open here; otherwise it is closed when the session ends.
+        """
+        self._descriptor, self._surplus, self._shared, self._on_end = descriptor, surplus, shared, on_end
+        self._give()
+
+    def _give(self) -> None:
+        self._tries += 1
+        self.handed_over = time.monotonic()
+        answer = self._service.pool.serve(
+            self._assigned,
+            session=self.number,
+            protocol=self._opening.protocol.value.encode(),
+            opening=self._opening.message,
+            surplus=self._surplus,
+            socket=self._descriptor,
+            vitals=self._vitals_descriptor,
+        )
+        answer.addCallbacks(self._answered, self._failed)
+        answer.addErrback(self._broken)
+
+    def _assigned(self, child: Child) -> None:
+        self._child = child
+        child.pid.addCallback(self._log_start, child)
+
+    def _log_start(self, pid: int, child: Child) -> int:
+        child.output.source = f"session {self.number}"
+        log.info(
+            "[session {number}] started: {environment} for {client} ({protocol}, process {pid})",
+            number=self.number,
+            environment=self._environment,
+            client=self._client,
+            protocol=self._opening.protocol.value,
+            pid=pid,
+        )
+        return pid
+
+    @property
+    def _environment(self) -> str:
+        return self._opening.environment or "no environment"
+
+    def kill(self) -> None:
+        """Kill the child and all in its process group."""
+        if self._child is not None:
+            self._child.kill()
+
+    def _answered(self, answer: dict[str, Any]) -> None:
+        child = self._child
+        assert child is not None
+        child.output.drain()
+        if not child.finished.called:
+            timeout = self._service.reactor.callLater(EXIT_TIMEOUT, child.kill)
+            child.finished.addCallback(lambda how: (timeout.active() and timeout.cancel()) or how)
+        self._end(answer["reason"], b"")
+
+    def _failed(self, failure: Failure) -> None:
+        """The child ended without an answer."""
+        how = str(failure.value) if failure.check(ChildEnded) else failure.getErrorMessage()
+        begun = self.vitals.busy_since is not None or self.vitals.last_activity
+        if not begun and self.reason is None and self._tries < _TRIES:
+            # Nothing has been read from the client: it does not notice.
+            self._give()
+            return
+        reason = f"its process {how}"
+        # The opening is answered with one write, so there is either all of it or nothing.
+        owed = not self.vitals.answered
+        told = f"the session ended: {self.reason or reason}"
+        self._end(reason, error_reply(self._opening.protocol, told) if owed else b"")
+
+    def _broken(self, failure: Failure) -> None:
+        """An error of the server itself must not leave the client without an end."""
+        log.failure("[session {number}] an error in gymtwist itself", failure, number=self.number)
+
+    def _end(self, reason: str, last_words: bytes) -> None:
+        elapsed = time.monotonic() - self.handed_over
+        steps = self.vitals.steps
+        log.info(
+            "[session {number}] ended: {reason}; {environment} for {client}, {steps} steps, {episodes} episodes, "
+            "{rate:.0f} steps/s, {elapsed:.1f} s",
+            number=self.number,
+            reason=self.reason or reason,
+            environment=self._environment,
+            client=self._client,
+            steps=steps,
+            episodes=self.vitals.episodes,
+            rate=steps / elapsed if elapsed else 0.0,
+            elapsed=elapsed,
+        )
+        self.vitals.close()
+        os.close(self._vitals_descriptor)
+        if not self._shared:
+            os.close(self._descriptor)
+        self._on_end(last_words)

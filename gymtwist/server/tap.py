@@ -1,0 +1,24 @@
+"""The entry for ``twistd gymsock``."""
+
+from __future__ import annotations
+
+from twisted.application.service import IService
+
+from gymtwist.server.options import Options
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options) -> IService:
+    """Make the service that ``twistd`` runs.
+
+    Args:
+        options: The command line.
+    """
+    from twisted.internet import reactor
+
+    # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
+    from gymtwist.server.service import GymService
+
+    service: IService = GymService(reactor, options.for_server(), options.for_children())  # type: ignore[assignment]
+    return service

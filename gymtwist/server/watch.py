@@ -1,0 +1,76 @@
+"""The watch over a session: from its vitals to what is due, and when to look again."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from gymtwist.child.vitals import Operation, Vitals
+
+
+class Fate(enum.Enum):
+    """What is due to a session."""
+
+    GOES_ON = enum.auto()  # look again later
+    IDLE = enum.auto()  # its client has been silent for too long: hang up, and let the child close
+    OVERDUE = enum.auto()  # its environment does not return: the child must be killed
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a look at the vitals found.
+
+    Attributes:
+        fate: What is due.
+        look_again: Seconds until the next look is due; None for never.
+        reason: Why the session ends, if it does.
+    """
+
+    fate: Fate
+    look_again: float | None = None
+    reason: str = ""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """The limits of a session.
+
+    Attributes:
+        idle: Seconds that a client may be silent; 0 for ever.
+        step: Seconds that an environment may take for one command; 0 for ever.
+    """
+
+    idle: float
+    step: float
+
+    def look(self, vitals: Vitals, now: float, handed_over: float) -> Verdict:
+        """Look at the vitals of a session.
+
+        Args:
+            vitals: The session's.
+            now: The time, of ``time.monotonic``.
+            handed_over: When the child was given the session.
+        """
+        # Until the child begins, what it does is imports: it is given the time of one command for that, too.
+        begun = vitals.last_activity or vitals.busy_since
+        busy_since = vitals.busy_since if begun else handed_over
+        if busy_since is not None:
+            return self._look_at_environment(vitals.operation, now - busy_since)
+        return self._look_at_client(now - vitals.last_activity)
+
+    def _look_at_environment(self, operation: Operation, elapsed: float) -> Verdict:
+        if not self.step:
+            return Verdict(Fate.GOES_ON, self.idle or None)
+        if elapsed >= self.step:
+            return Verdict(Fate.OVERDUE, reason=f"{self._name(operation)} took more than {self.step:g} s")
+        return Verdict(Fate.GOES_ON, self.step - elapsed)
+
+    @staticmethod
+    def _name(operation: Operation) -> str:
+        return "a step" if operation is Operation.STEP else operation.name.lower()
+
+    def _look_at_client(self, elapsed: float) -> Verdict:
+        if self.idle and elapsed >= self.idle:
+            return Verdict(Fate.IDLE, reason=f"idle for more than {self.idle:g} s")
+        # A step that begins just after this look must not be overdue for long before the next.
+        times = [each for each in (self.step, self.idle and self.idle - elapsed) if each]
+        return Verdict(Fate.GOES_ON, min(times, default=None))
