@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -29,7 +30,7 @@ def preload(settings: ChildSettings) -> None:
     # What is imported here stays: without the collector it is imported faster, and frozen it stays shared after a fork.
     gc.disable()
     importlib.import_module("gymtwist.child.sessions")
-    importlib.import_module("gym")
+    _import_gym()
     if importlib.util.find_spec("ale_py") is not None:
         importlib.import_module("ale_py")
     for module in settings.preload:
@@ -38,6 +39,13 @@ def preload(settings: ChildSettings) -> None:
         _run_setup(settings.setup)
     gc.freeze()
     gc.enable()
+
+
+def _import_gym() -> None:
+    """Import Gym without the paragraph on its successor that it prints each time."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("gym_notices.notices").notices.clear()
+    importlib.import_module("gym")
 
 
 def _run_setup(path: str) -> None:

@@ -125,9 +125,10 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
                 self._environment.seed(seed)
             result = self._environment.reset()
         # Old environments return the observation alone, which may itself be a pair (of a Tuple space).
-        is_pair = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
+        is_pair: bool = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
         if is_pair and (self._takes_seed or not isinstance(self.observation_space, spaces.Tuple)):
-            return result
+            observation, info = result
+            return observation, info
         return result, {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
