@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import fnmatch
 from collections.abc import Sequence
 from typing import Protocol
@@ -96,8 +97,9 @@ class Admission:
             )
 
     def leave_queue(self, waiter: Waiter) -> None:
-        """Forget a connection that will not wait any longer."""
-        self._waiting.remove(waiter)
+        """Forget a connection that will not wait any longer, if it is not forgotten already."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(waiter)
 
     def session_ended(self) -> None:
         """Give the place of a session to the connection that has waited longest."""

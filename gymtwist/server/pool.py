@@ -90,7 +90,7 @@ class ChildPool(ProcessPool):  # type: ignore[misc]
 
     def startAWorker(self) -> None:
         """Start a child if one is wanted; ampoule calls this too whenever a job has ended."""
-        if len(self.ready) < self._wanted and self._refill is None:
+        if len(self.ready) < self._wanted:
             super().startAWorker()
 
     def _addProcess(self, child: ChildLink, finished: defer.Deferred[str]) -> None:

@@ -42,6 +42,8 @@ class State(enum.Enum):
     WAITING = enum.auto()  # there is no room yet
     SERVING = enum.auto()  # a child has it
     ENDING = enum.auto()  # a child has it and is to close the environment, or is being killed
+    GONE = enum.auto()  # relayed, and the client has left; a child is to learn of it and close the environment
+    FLUSHING = enum.auto()  # relayed, and the child has finished; what it sent is still under way
     CLOSING = enum.auto()  # the last words are sent, and what the client still sends is dropped
     CLOSED = enum.auto()
 
@@ -49,8 +51,10 @@ class State(enum.Enum):
 _MOVES = {
     State.OPENING: {State.WAITING, State.SERVING, State.CLOSING, State.CLOSED},
     State.WAITING: {State.SERVING, State.CLOSING, State.CLOSED},
-    State.SERVING: {State.ENDING, State.CLOSING},
-    State.ENDING: {State.CLOSING},
+    State.SERVING: {State.ENDING, State.GONE, State.FLUSHING, State.CLOSING},
+    State.ENDING: {State.GONE, State.FLUSHING, State.CLOSING},
+    State.GONE: {State.CLOSED},
+    State.FLUSHING: {State.CLOSING, State.CLOSED},
     State.CLOSING: {State.CLOSED},
     State.CLOSED: set(),
 }
@@ -70,7 +74,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         self._opening: Opening | None = None
         self._session: Session | None = None
         self._relay: relay.Relay | None = None
-        self._last_words: bytes | None = None
+        self._last_words = b""
         self.client = "?"
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
@@ -161,24 +165,27 @@ class GymProtocol(Protocol, TimeoutMixin):
         if self._state is State.OPENING:
             timeout = self._service.options.opening_timeout
             self.refused(OpeningError(f"no opening came within {timeout:g} s; send it as soon as you connect"))
-        elif self._state is State.SERVING:
+        elif self._state in (State.SERVING, State.GONE):
             self._watch()
         elif self._state is State.ENDING:
             self._kill()
+        elif self._state is State.FLUSHING and self._relay is not None:
+            self._relay.abort()
         elif self._state is State.CLOSING:
             self.transport.abortConnection()  # type: ignore[union-attr]
 
     def _watch(self) -> None:
         assert self._session is not None
         verdict = self._service.watch.look(self._session.vitals, time.monotonic(), self._session.handed_over)
-        if verdict.fate is Fate.IDLE:
-            self.end(verdict.reason)
-        elif verdict.fate is Fate.OVERDUE:
-            self._session.reason = verdict.reason
-            self._move(State.ENDING)
-            self._kill()
-        else:
+        if verdict.fate is Fate.GOES_ON:
             self.setTimeout(verdict.look_again)
+        elif verdict.fate is Fate.IDLE and self._state is State.SERVING:
+            self.end(verdict.reason)
+        else:
+            self._session.reason = verdict.reason
+            if self._state is State.SERVING:
+                self._move(State.ENDING)
+            self._kill()
 
     def _kill(self) -> None:
         assert self._session is not None
@@ -210,16 +217,20 @@ class GymProtocol(Protocol, TimeoutMixin):
     def _ended(self, last_words: bytes) -> None:
         """The child has finished with the connection; the client may have to be told why."""
         self._service.admission.session_ended()
-        if self._relay is not None and not self._relay.closed:
-            # What the child has sent may still lie in the socket pair; its end will show there, too.
+        if self._state is State.GONE:
+            if self._relay is not None:
+                self._relay.abort()
+            self._finish()
+        elif self._relay is not None and not self._relay.closed:
+            # What the child has sent may still lie in the socket pair; behind it the relay finds the end.
+            self._move(State.FLUSHING)
             self._last_words = last_words
             self.setTimeout(CLOSE_TIMEOUT)
-            self._relay.transport.loseWriteConnection()
         else:
             self._close(last_words)
 
     def _relay_ended(self) -> None:
-        if self._last_words is not None:
+        if self._state is State.FLUSHING:
             self._close(self._last_words)
 
     def _close(self, last_words: bytes) -> None:
@@ -245,12 +256,14 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Note that the connection is closed, by whichever side."""
         if self._state is State.WAITING:
             self._service.admission.leave_queue(self)
-        if self._state in (State.SERVING, State.ENDING):
-            # Relayed: the client has left, and the child is to learn of it.
-            if self._relay is not None:
-                self._relay.close()
+        if self._state in (State.SERVING, State.ENDING) and self._relay is not None:
+            self._move(State.GONE)
+            self._relay.close()
             return
+        flushing = self._state is State.FLUSHING
         self._finish()
+        if flushing and self._relay is not None:
+            self._relay.abort()
 
     def _finish(self) -> None:
         self._move(State.CLOSED)
