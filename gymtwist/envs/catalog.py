@@ -102,6 +102,8 @@ def _render_kwargs(spec: EnvSpec) -> dict[str, Any]:
 def _guarded(make_it: Any) -> gymnasium.Env[Any, Any]:
     try:
         environment: gymnasium.Env[Any, Any] = make_it()
+    except EnvironmentFault:
+        raise
     except (Exception, SystemExit) as error:
         raise EnvironmentFault("make", f"the environment raised {type(error).__name__} in make: {error}") from error
     return environment

@@ -5,16 +5,23 @@ For each space a function is made once, so that nothing is looked up on the way 
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from gymtwist.errors import EnvironmentFault, InvalidAction
 
 Encoder: TypeAlias = Callable[[Any], Any]
 Decoder: TypeAlias = Callable[[Any], Any]
+
+# How an action is shown in a message: however large and deep it is, this much of it.
+_shortened = reprlib.Repr()
+_shortened.maxlist = _shortened.maxdict = 20
+_shortened.maxstring = _shortened.maxlong = 80
 
 
 def encoder(space: spaces.Space[Any]) -> Encoder:
@@ -31,9 +38,13 @@ def encoder(space: spaces.Space[Any]) -> Encoder:
     if isinstance(space, spaces.Tuple):
         return _tuple_encoder([encoder(each) for each in space.spaces])
     if isinstance(space, spaces.Dict):
-        return _dict_encoder({key: encoder(each) for key, each in space.spaces.items()})
+        return _dict_encoder([(str(key), key, encoder(each)) for key, each in space.spaces.items()])
     if isinstance(space, spaces.Text):
         return str
+    if isinstance(space, spaces.Sequence):
+        return _sequence_encoder(space, encoder(space.feature_space))
+    if isinstance(space, spaces.OneOf):
+        return _choice_encoder([encoder(each) for each in space.spaces])
     return lambda value: space.to_jsonable([value])[0]
 
 
@@ -56,9 +67,27 @@ def _tuple_encoder(encoders: list[Encoder]) -> Encoder:
     return encode
 
 
-def _dict_encoder(encoders: dict[str, Encoder]) -> Encoder:
+def _dict_encoder(fields: list[tuple[str, Any, Encoder]]) -> Encoder:
+    """Encode the fields of a Dict, given as name, key and encoder: a key may be a number, a name in JSON may not."""
+
     def encode(value: Any) -> dict[str, Any]:
-        return {key: each(value[key]) for key, each in encoders.items()}
+        return {name: each(value[key]) for name, key, each in fields}
+
+    return encode
+
+
+def _sequence_encoder(space: spaces.Sequence, each: Encoder) -> Encoder:
+    def encode(value: Any) -> list[Any]:
+        parts = iterate(space.stacked_feature_space, value) if space.stack else value
+        return [each(part) for part in parts]
+
+    return encode
+
+
+def _choice_encoder(encoders: list[Encoder]) -> Encoder:
+    def encode(value: Any) -> list[Any]:
+        index, part = value
+        return [int(index), encoders[index](part)]
 
     return encode
 
@@ -95,12 +124,16 @@ def decoder(space: spaces.Space[Any]) -> Decoder:
     if isinstance(space, spaces.Tuple):
         return _tuple_decoder([decoder(each) for each in space.spaces])
     if isinstance(space, spaces.Dict):
-        return _dict_decoder({key: decoder(each) for key, each in space.spaces.items()})
+        return _dict_decoder({str(key): (key, decoder(each)) for key, each in space.spaces.items()})
+    if isinstance(space, spaces.Sequence):
+        return _sequence_decoder(space, decoder(space.feature_space))
+    if isinstance(space, spaces.OneOf):
+        return _choice_decoder([decoder(each) for each in space.spaces])
     return _other_decoder(space)
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = _shortened.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -120,12 +153,27 @@ def _numbers(value: Any, shape: tuple[int, ...], kinds: str, name: str) -> np.nd
     """Make an array of nested lists of numbers, or say what they should have been."""
     try:
         array = np.asarray(value)
-    except ValueError:  # the lists are ragged
-        array = np.empty((), object)
+    except ValueError:  # the lists are ragged, or deeper than NumPy's arrays
+        return _no_numbers(value, shape, kinds, name)
+    if array.dtype.kind == "O" and "f" in kinds and all(type(each) in (int, float) for each in array.flat):
+        # An integer beyond 64 bits: Go writes the float64 1e20 with all its digits and without a point.
+        array = _floats(array)
     if array.shape != shape or (array.dtype.kind not in kinds and array.size):
-        sort = "numbers" if "f" in kinds else "integers"
-        raise InvalidAction(f"action {_shown(value)} is not in {name}: send {sort} in lists of shape {shape}")
+        return _no_numbers(value, shape, kinds, name)
     return array
+
+
+def _floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    try:
+        return array.astype(np.float64)
+    except OverflowError:  # of an integer beyond float64 as well
+        return array
+
+
+def _no_numbers(value: Any, shape: tuple[int, ...], kinds: str, name: str) -> NoReturn:
+    sort = "numbers" if "f" in kinds else "integers"
+    form = f"{sort} in lists of shape {shape}" if shape else f"one of {sort}"
+    raise InvalidAction(f"action {_shown(value)} is not in {name}: send {form}")
 
 
 def _box_decoder(space: spaces.Box) -> Decoder:
@@ -138,7 +186,7 @@ def _box_decoder(space: spaces.Box) -> Decoder:
         if kinds == "iuf" or dtype.kind == "b":
             return array.astype(dtype)
         limits = np.iinfo(dtype)
-        if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+        if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
             raise InvalidAction(f"action {_shown(value)} is not in Box: its numbers must fit {dtype}")
         return array.astype(dtype)
 
@@ -167,17 +215,41 @@ def _tuple_decoder(decoders: list[Decoder]) -> Decoder:
     return decode
 
 
-def _dict_decoder(decoders: dict[str, Decoder]) -> Decoder:
-    def decode(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or value.keys() != decoders.keys():
-            raise InvalidAction(f"action {_shown(value)} is not in Dict: send an object with {sorted(decoders)}")
-        return {key: each(value[key]) for key, each in decoders.items()}
+def _dict_decoder(fields: dict[str, tuple[Any, Decoder]]) -> Decoder:
+    def decode(value: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict) or value.keys() != fields.keys():
+            raise InvalidAction(f"action {_shown(value)} is not in Dict: send an object with {sorted(fields)}")
+        return {key: each(value[name]) for name, (key, each) in fields.items()}
+
+    return decode
+
+
+def _sequence_decoder(space: spaces.Sequence, each: Decoder) -> Decoder:
+    def decode(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise InvalidAction(f"action {_shown(value)} is not in Sequence: send a list")
+        parts = tuple(each(part) for part in value)
+        if not space.stack:
+            return parts
+        return concatenate(space.feature_space, parts, create_empty_array(space.feature_space, len(parts)))
+
+    return decode
+
+
+def _choice_decoder(decoders: list[Decoder]) -> Decoder:
+    choose = _discrete_decoder(spaces.Discrete(len(decoders)))
+
+    def decode(value: Any) -> tuple[np.int64, Any]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise InvalidAction(f"action {_shown(value)} is not in OneOf: send a list of a choice and its action")
+        index = choose(value[0])
+        return np.int64(index), decoders[index](value[1])
 
     return decode
 
 
 def _other_decoder(space: spaces.Space[Any]) -> Decoder:
-    """Leave kinds without a layout of their own (Text, Sequence, Graph, OneOf) to Gymnasium."""
+    """Leave kinds without a layout of their own (Text, Graph) to Gymnasium."""
 
     def decode(value: Any) -> Any:
         try:

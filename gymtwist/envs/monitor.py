@@ -16,6 +16,7 @@ from typing import Any
 
 import gymnasium
 import msgspec
+from gymnasium.wrappers import RecordVideo
 
 from gymtwist.errors import MonitorError
 
@@ -108,7 +109,8 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._directory = directory
         self._tag = self._free_tag(directory)
         self._video_prefix = f"{PREFIX}.video.{self._tag}"
-        super().__init__(self._with_video(environment) if video else environment)
+        self._video = self._record_video(environment) if video else None
+        super().__init__(self._video or environment)
         self._statistics = EpisodeStatistics()
         self._length = 0
         self._reward = 0.0
@@ -121,9 +123,8 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
             number += 1
         return f"{number}.{os.getpid()}"
 
-    def _with_video(self, environment: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    def _record_video(self, environment: gymnasium.Env[Any, Any]) -> RecordVideo[Any, Any]:
         from gymnasium.error import DependencyNotInstalled
-        from gymnasium.wrappers import RecordVideo
 
         try:
             with warnings.catch_warnings():
@@ -155,6 +156,9 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _finish_episode(self) -> None:
         self._recording = False
+        if self._video is not None and self._video.recording:
+            # RecordVideo itself would write it at the next reset, which may never come.
+            self._video.stop_recording()  # type: ignore[no-untyped-call]
         self._statistics.timestamps.append(time.time())
         self._statistics.episode_lengths.append(self._length)
         self._statistics.episode_rewards.append(self._reward)

@@ -63,7 +63,7 @@ _DESCRIPTIONS: dict[type[spaces.Space[Any]], Any] = {
     # Not "subspaces": the Go client would refuse an object where it knows a list.
     spaces.Dict: lambda space: {
         "type": "Dict",
-        "spaces": {key: classic_description(each) for key, each in space.spaces.items()},
+        "spaces": {str(key): classic_description(each) for key, each in space.spaces.items()},
     },
     spaces.Text: lambda space: {
         "type": "Text",

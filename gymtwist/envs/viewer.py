@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+#: What SDL falls back to where there is no screen.
+_SCREENLESS = ("offscreen", "dummy")
+
 
 class Viewer:
     """One window, opened by the first frame; it closes with :meth:`close` or with its process.
@@ -41,6 +44,9 @@ class Viewer:
         if self._window is None or self._window.get_size() != size:
             # Only the display: sound and joysticks are nothing that a window needs.
             pygame.display.init()
+            if pygame.display.get_driver() in _SCREENLESS and "SDL_VIDEODRIVER" not in os.environ:
+                pygame.display.quit()
+                raise RuntimeError("there is no screen to open a window on (is DISPLAY set for the server?)")
             self._window = pygame.display.set_mode(size)
             pygame.display.set_caption(self._title)
         pygame.event.pump()

@@ -126,11 +126,15 @@ class ForkServerStarter(Starter):
         """
         printed = b""
         deadline = time.monotonic() + READY_TIMEOUT
+        watched = [ready, output]
         while True:
-            readable, _, _ = select.select([ready, output], [], [], max(0.0, deadline - time.monotonic()))
+            readable, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
             if output in readable:
+                data = os.read(output, 65536)
+                if not data:
+                    watched.remove(output)
                 # The end of it is kept: a traceback ends with what went wrong.
-                printed = (printed + os.read(output, 65536))[-65536:]
+                printed = (printed + data)[-65536:]
             elif ready in readable:
                 if os.read(ready, 16):
                     return printed

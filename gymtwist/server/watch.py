@@ -58,11 +58,9 @@ class Watch(msgspec.Struct, frozen=True):
         return self._look_at_client(now - vitals.last_activity)
 
     def _look_at_environment(self, operation: Operation, elapsed: float) -> Verdict:
-        if not self.step:
-            return Verdict(Fate.GOES_ON, self.idle or None)
-        if elapsed >= self.step:
+        if self.step and elapsed >= self.step:
             return Verdict(Fate.OVERDUE, reason=f"{self._name(operation)} took more than {self.step:g} s")
-        return Verdict(Fate.GOES_ON, self.step - elapsed)
+        return self._go_on(self.step - elapsed, self.idle)
 
     @staticmethod
     def _name(operation: Operation) -> str:
@@ -71,6 +69,9 @@ class Watch(msgspec.Struct, frozen=True):
     def _look_at_client(self, elapsed: float) -> Verdict:
         if self.idle and elapsed >= self.idle:
             return Verdict(Fate.IDLE, reason=f"idle for more than {self.idle:g} s")
-        # A step that begins just after this look must not be overdue for long before the next.
-        times = [each for each in (self.step, self.idle and self.idle - elapsed) if each]
+        return self._go_on(self.step, self.idle - elapsed)
+
+    def _go_on(self, step: float, idle: float) -> Verdict:
+        """Look again when either limit can be reached first: whose turn it is may change at any moment."""
+        times = [left for limit, left in ((self.step, step), (self.idle, idle)) if limit]
         return Verdict(Fate.GOES_ON, min(times, default=None))
