@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymtwist.child.running import RunningEnvironment, fault_of_value
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import CLIENT_LEFT
-from gymtwist.child.vitals import ANSWERED, Vitals
+from gymtwist.child.vitals import ANSWERED, Operation, Vitals
 from gymtwist.envs.elements import check_shape, decoder, encoder
 from gymtwist.envs.spaces import classic_description
 from gymtwist.errors import (
@@ -89,6 +89,8 @@ class ClassicSession:
 
     def _open(self) -> None:
         """Make the environment and answer the opening."""
+        # From here on it is this child that the server watches, even if no environment is asked for.
+        self._vitals.begin(Operation.MAKE)
         opening = classic.read_opening(self._opening)
         if opening is None:
             raise ProtocolError("the opening is incomplete")
@@ -102,6 +104,7 @@ class ClassicSession:
             self._vitals.words[ANSWERED] = 1.0
             self._send(classic.error_string(str(error)))
             raise
+        self._vitals.end()
         self._vitals.words[ANSWERED] = 1.0
         self._send(classic.error_string())
 

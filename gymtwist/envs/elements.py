@@ -5,9 +5,10 @@ For each space a function is made once, so that nothing is looked up on the way 
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -154,26 +155,15 @@ def _numbers(value: Any, shape: tuple[int, ...], kinds: str, name: str) -> np.nd
     try:
         array = np.asarray(value)
     except ValueError:  # the lists are ragged, or deeper than NumPy's arrays
-        return _no_numbers(value, shape, kinds, name)
-    if array.dtype.kind == "O" and "f" in kinds and all(type(each) in (int, float) for each in array.flat):
-        # An integer beyond 64 bits: Go writes the float64 1e20 with all its digits and without a point.
-        array = _floats(array)
-    if array.shape != shape or (array.dtype.kind not in kinds and array.size):
-        return _no_numbers(value, shape, kinds, name)
-    return array
-
-
-def _floats(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    try:
-        return array.astype(np.float64)
-    except OverflowError:  # of an integer beyond float64 as well
+        array = np.empty((), object)
+    if array.shape == shape and (array.dtype.kind in kinds or not array.size):
         return array
-
-
-def _no_numbers(value: Any, shape: tuple[int, ...], kinds: str, name: str) -> NoReturn:
+    if array.shape == shape and "f" in kinds and all(type(each) in (int, float) for each in array.flat):
+        # With an integer beyond 64 bits: Go writes the float64 1e20 without a point and an exponent.
+        with contextlib.suppress(OverflowError):  # beyond float64 as well
+            return array.astype(np.float64)
     sort = "numbers" if "f" in kinds else "integers"
-    form = f"{sort} in lists of shape {shape}" if shape else f"one of {sort}"
-    raise InvalidAction(f"action {_shown(value)} is not in {name}: send {form}")
+    raise InvalidAction(f"action {_shown(value)} is not in {name}: send {sort} in lists of shape {shape}")
 
 
 def _box_decoder(space: spaces.Box) -> Decoder:
@@ -231,7 +221,8 @@ def _sequence_decoder(space: spaces.Sequence, each: Decoder) -> Decoder:
         parts = tuple(each(part) for part in value)
         if not space.stack:
             return parts
-        return concatenate(space.feature_space, parts, create_empty_array(space.feature_space, len(parts)))
+        batch: Any = create_empty_array(space.feature_space, len(parts))
+        return concatenate(space.feature_space, parts, batch) if parts else batch
 
     return decode
 

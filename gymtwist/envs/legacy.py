@@ -70,6 +70,17 @@ def _accepts(function: Any, parameter: str) -> bool:
     return any(each.name == parameter or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
+def _takes_seed(environment: Any) -> bool:
+    """Tell whether ``reset`` takes a seed: Gym's wrappers take what they pass on to an environment that may not."""
+    import gym
+
+    while _accepts(environment.reset, "seed"):
+        if not isinstance(environment, gym.Wrapper):
+            return True
+        environment = environment.env
+    return False
+
+
 def _check_numpy(environment: str, made: GymEnvironment) -> None:
     """Try one step of an environment that came with Gym: a few of them use names that NumPy 2 has removed.
 
@@ -101,7 +112,7 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         self._environment = environment
         self._limit = max_episode_steps or 0
         self._steps = 0
-        self._takes_seed = _accepts(environment.reset, "seed")
+        self._takes_seed = _takes_seed(environment)
         self.action_space = convert_space(environment.action_space)
         self.observation_space = convert_space(environment.observation_space)
         self.metadata = dict(getattr(environment, "metadata", None) or {})

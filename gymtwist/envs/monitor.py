@@ -38,7 +38,7 @@ def confine(directory: str, root: Path) -> Path:
         raise MonitorError(f"{directory!r} is no directory; name one under {root}")
     try:
         path = (root / directory).resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise MonitorError(f"{directory!r} cannot be resolved: {error}") from error
     if not path.is_relative_to(root):
         raise MonitorError(
