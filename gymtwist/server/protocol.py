@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from gymtwist.errors import GymtwistError, OpeningError
+from gymtwist.errors import ChildStartError, GymtwistError, OpeningError
 from gymtwist.server import keepalive, relay
 from gymtwist.server.session import Session
 from gymtwist.server.watch import Fate
@@ -124,7 +124,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         except GymtwistError as refusal:
             self.refused(refusal)
             return
-        if self._session is None:
+        if self._state is State.OPENING:
             self._move(State.WAITING)
             log.info(
                 "[session -] {client} waits for room to have {environment}",
@@ -145,18 +145,32 @@ class GymProtocol(Protocol, TimeoutMixin):
         assert self._opening is not None
         self._move(State.SERVING)
         transport: Any = self.transport
-        self._session = Session(self._service, self._opening, self.client)
         surplus = bytes(self._received)
-        if _can_be_handed_over(transport):
+        self._received.clear()
+        try:
+            self._session = Session(self._service, self._opening, self.client)
+            if not _can_be_handed_over(transport):
+                self._relay, its = relay.start(self._service.reactor, transport, self._relay_ended)
+        except OSError as error:
+            self._cannot_serve(error)
+            return
+        if self._relay is None:
             transport.pauseProducing()
             self._session.start(transport.fileno(), surplus, self._ended, shared=True)
         else:
-            self._relay, its = relay.start(self._service.reactor, transport, self._relay_ended)
             transport.resumeProducing()
             self._relay.write(surplus)
             self._session.start(its.detach(), b"", self._ended, shared=False)
-        self._received.clear()
-        self._watch()
+        if self._state is State.SERVING:
+            self._watch()
+
+    def _cannot_serve(self, error: OSError) -> None:
+        """Give the place back: the server has no descriptors left, or no memory."""
+        if self._session is not None:
+            self._session.discard()
+        # Not at once: whoever is admitted next may fare no better.
+        self._service.reactor.callLater(0, self._service.admission.session_ended)
+        self.refused(ChildStartError(f"the server cannot begin a session now: {error.strerror}; try again later"))
 
     # Watch
 
@@ -177,8 +191,12 @@ class GymProtocol(Protocol, TimeoutMixin):
     def _watch(self) -> None:
         assert self._session is not None
         verdict = self._service.watch.look(self._session.vitals, time.monotonic(), self._session.handed_over)
-        if verdict.fate is Fate.GOES_ON:
-            self.setTimeout(verdict.look_again)
+        keepalive_time = self._service.options.keepalive
+        if verdict.fate is Fate.GOES_ON and self._state is State.SERVING and self._has_vanished(keepalive_time):
+            self.end("the client vanished (what was sent to it is not acknowledged)")
+        elif verdict.fate is Fate.GOES_ON:
+            times = [each for each in (verdict.look_again, keepalive_time / 4) if each]
+            self.setTimeout(min(times, default=None))
         elif verdict.fate is Fate.IDLE and self._state is State.SERVING:
             self.end(verdict.reason)
         else:
@@ -186,6 +204,9 @@ class GymProtocol(Protocol, TimeoutMixin):
             if self._state is State.SERVING:
                 self._move(State.ENDING)
             self._kill()
+
+    def _has_vanished(self, keepalive_time: float) -> bool:
+        return keepalive.has_vanished(getattr(self.transport, "socket", None), keepalive_time)
 
     def _kill(self) -> None:
         assert self._session is not None
