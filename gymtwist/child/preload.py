@@ -32,13 +32,19 @@ def preload(settings: ChildSettings) -> None:
     importlib.import_module("gymtwist.child.sessions")
     _import_gym()
     if importlib.util.find_spec("ale_py") is not None:
-        importlib.import_module("ale_py")
+        _import_ale()
     for module in settings.preload:
         importlib.import_module(module)
     if settings.setup is not None:
         _run_setup(settings.setup)
     gc.freeze()
     gc.enable()
+
+
+def _import_ale() -> None:
+    """Import the Atari games without the banner that each new one prints; they set the same level themselves, too late."""
+    ale_py = importlib.import_module("ale_py")
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
 def _import_gym() -> None:

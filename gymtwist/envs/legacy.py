@@ -42,7 +42,8 @@ def make(environment: str) -> GymEnvironment:
     modes = _render_modes(spec)
     kwargs = {"render_mode": "rgb_array"} if "rgb_array" in modes and "render_mode" not in spec.kwargs else {}
     # Gym's passive checker fails on every step under NumPy 2 (np.bool8); its limit and order wrappers are unwrapped.
-    made: Any = gym.make(environment, disable_env_checker=True, **kwargs)
+    # By its specification, not its id: then Gym has nothing to say of newer versions.
+    made: Any = gym.make(spec, disable_env_checker=True, **kwargs)
     while type(made).__name__ in _GYM_WRAPPERS and type(made).__module__.startswith("gym."):
         made = made.env
     adapted = GymEnvironment(made, spec.max_episode_steps)
