@@ -7,10 +7,12 @@ server when the child ends, as each child is a subreaper while it lives).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
 import socket
+import time
 from typing import Any
 
 import msgspec
@@ -19,6 +21,9 @@ from twisted.internet import defer
 from gymtwist.child import commands, processes
 from gymtwist.child.link import Link
 from gymtwist.child.transport import AMPConnection
+
+#: Seconds in which all children die when the fork server ends.
+_LEAVE_TIMEOUT = 2.0
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -64,6 +69,7 @@ class ForkServer:
         self._socket = connection
         self._protocol = ForkServerProtocol()
         self._children: set[int] = set()
+        self._own: frozenset[int] = frozenset()
 
     def run(self) -> Birth | None:
         """Serve until the server is gone.
@@ -72,6 +78,8 @@ class ForkServer:
             None in the fork server itself, at its end; in a new child, at once, what it was born with.
         """
         processes.become_subreaper()
+        # What --preload or --setup started, such as a virtual display, stays.
+        self._own = frozenset(processes.children())
         connection = AMPConnection(self._protocol, self._socket)
         wake_reader, wake_writer = os.pipe()
         os.set_blocking(wake_reader, False)
@@ -87,6 +95,7 @@ class ForkServer:
                         os.read(wake_reader, 4096)
                         self._reap()
                     elif not connection.receive():
+                        self._leave_nothing()
                         return None
                 birth = self._fork_all()
                 if birth is not None:
@@ -143,9 +152,23 @@ class ForkServer:
             if pid in self._children:
                 processes.kill_group(pid)
             _, status = os.waitpid(pid, 0)
-            # Whoever is a child of this process and was not forked by it belonged to a child that has ended.
-            for orphan in set(processes.children()) - self._children - {pid}:
-                os.kill(orphan, signal.SIGKILL)
+            self._kill_orphans()
             if pid in self._children:
                 self._children.discard(pid)
-                self._protocol.callRemote(commands.Exited, pid=pid, status=status)
+                with contextlib.suppress(ConnectionError):  # the server has gone; the loop learns of it next
+                    self._protocol.callRemote(commands.Exited, pid=pid, status=status)
+
+    def _kill_orphans(self) -> None:
+        """Kill whoever is a child of this process but not of its making: it belonged to a child that has ended."""
+        for orphan in set(processes.children()) - self._children - self._own:
+            with contextlib.suppress(PermissionError, ProcessLookupError):  # it became another user
+                os.kill(orphan, signal.SIGKILL)
+
+    def _leave_nothing(self) -> None:
+        """Kill the children, and what they leave behind: the server has gone, or is about to."""
+        for pid in self._children:
+            processes.kill_group(pid)
+        deadline = time.monotonic() + _LEAVE_TIMEOUT
+        while set(processes.children()) - self._own and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.01)

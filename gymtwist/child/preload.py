@@ -42,7 +42,7 @@ def preload(settings: ChildSettings) -> None:
 
 
 def _import_ale() -> None:
-    """Import the Atari games without the banner that each new one prints; they set the same level themselves, too late."""
+    """Import the Atari games without the banner that each new one prints; they set that level too late."""
     ale_py = importlib.import_module("ale_py")
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 

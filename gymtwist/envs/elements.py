@@ -158,10 +158,16 @@ def _numbers(value: Any, shape: tuple[int, ...], kinds: str, name: str) -> np.nd
         array = np.empty((), object)
     if array.shape == shape and (array.dtype.kind in kinds or not array.size):
         return array
-    if array.shape == shape and "f" in kinds and all(type(each) in (int, float) for each in array.flat):
+    if 0 in shape and array.shape == shape[: shape.index(0) + 1]:  # there are no lists behind an empty one
+        return np.empty(shape, np.int8)
+    parts = np.asarray(value, object)
+    types = {type(each) for each in parts.flat} if parts.shape == shape else {None}
+    if types == {int} and "f" not in kinds:
+        return parts  # NumPy makes floats of some integers that are beyond int64
+    if types <= {int, float} and "f" in kinds:
         # With an integer beyond 64 bits: Go writes the float64 1e20 without a point and an exponent.
         with contextlib.suppress(OverflowError):  # beyond float64 as well
-            return array.astype(np.float64)
+            return parts.astype(np.float64)
     sort = "numbers" if "f" in kinds else "integers"
     raise InvalidAction(f"action {_shown(value)} is not in {name}: send {sort} in lists of shape {shape}")
 
@@ -188,8 +194,8 @@ def _counts_decoder(space: spaces.MultiBinary | spaces.MultiDiscrete) -> Decoder
 
     def decode(value: Any) -> np.ndarray[Any, Any]:
         array = _numbers(value, shape, "iu", name)
-        cast = array.astype(dtype)
-        if not (np.array_equal(cast, array) and space.contains(cast)):
+        cast = array.astype(dtype) if array.dtype != object else None
+        if cast is None or not (np.array_equal(cast, array) and space.contains(cast)):
             raise InvalidAction(f"action {_shown(value)} is not in {space}: its integers must be within the bounds")
         return cast
 

@@ -191,6 +191,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         ) as file:
             try:
                 file.write(msgspec.json.encode(content))
+                file.flush()
                 os.chmod(file.name, 0o644)
                 os.replace(file.name, self._directory / name)
             except BaseException:

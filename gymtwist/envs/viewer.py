@@ -37,9 +37,12 @@ class Viewer:
             frame: uint8 of shape (height, width, 3).
 
         Raises:
-            RuntimeError: There is no screen to show it on.
+            RuntimeError: There is no screen to show it on, or it is no frame.
         """
         pygame = self._pygame
+        shape = np.shape(frame)
+        if len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            raise RuntimeError(f"a frame has the shape (height, width, 3), not {shape}")
         size = (frame.shape[1], frame.shape[0])
         if self._window is None or self._window.get_size() != size:
             # Only the display: sound and joysticks are nothing that a window needs.

@@ -40,12 +40,12 @@ class AllowList:
         Raises:
             EnvironmentRefused: It is not allowed here.
         """
-        bare = next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
+        bare = _bare(environment)
         if not bare:
             return
         if ":" in bare:
-            # An id like "module:Env-v0" runs code of the client's choice, so "*" alone does not allow it.
-            if any(":" in pattern and self._matches(pattern, environment, bare) for pattern in self._patterns):
+            # An id like "module:Env-v0" runs code of the client's choice, so neither "*" nor "gym:*" allows it.
+            if any(":" in _bare(pattern) and self._matches(pattern, environment, bare) for pattern in self._patterns):
                 return
             raise EnvironmentRefused(
                 f'environment "{environment}" imports a module, which this server does not allow; ask its operator '
@@ -59,6 +59,11 @@ class AllowList:
     @staticmethod
     def _matches(pattern: str, environment: str, bare: str) -> bool:
         return fnmatch.fnmatchcase(environment, pattern) or fnmatch.fnmatchcase(bare, pattern)
+
+
+def _bare(environment: str) -> str:
+    """Leave out the library that an id, or a pattern, chooses."""
+    return next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
 
 
 class Admission:

@@ -66,6 +66,7 @@ class ForkServerStarter(Starter):
     def __init__(self, reactor: Any, settings: ChildSettings) -> None:
         super().__init__(reactor, settings)
         self._children: dict[int, Child] = {}
+        self._waiting: list[tuple[Child, int, int]] = []
         self._link: ForkServerLink | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._output: OutputReader | None = None
@@ -110,6 +111,10 @@ class ForkServerStarter(Starter):
                 amp_descriptor=its.fileno(),
                 ready_descriptor=ready_writer,
             )
+        except OSError:
+            ours.close()
+            os.close(reader)
+            raise
         finally:
             its.close()
             os.close(writer)
@@ -143,7 +148,7 @@ class ForkServerStarter(Starter):
                 raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
 
     def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
-        """Have a child forked."""
+        """Have a child forked, by the next fork server if there is none now."""
 
         def forked(answer: dict[str, int]) -> None:
             self._children[answer["pid"]] = child
@@ -159,8 +164,7 @@ class ForkServerStarter(Starter):
             os.close(output)
 
         if self._link is None:
-            close(None)
-            child.ends_with_link(lambda: None)
+            self._waiting.append((child, amp_descriptor, output))
             return
         answer = self._link.callRemote(commands.Fork, amp=amp_descriptor, output=output)
         answer.addCallbacks(forked, failed).addBoth(close)
@@ -184,7 +188,15 @@ class ForkServerStarter(Starter):
 
     def _start_again(self) -> None:
         self._restart = None
-        self._output = OutputReader(self.reactor, self._launch(), "fork server")
+        try:
+            self._output = OutputReader(self.reactor, self._launch(), "fork server")
+        except OSError as error:
+            log.error("No fork server can be started ({error}); trying again", error=error)
+            self._restart = self.reactor.callLater(RESTART_DELAY, self._start_again)
+            return
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            self.start_child(*each)
 
     def _reap(self) -> int | None:
         """Reap the fork server, and stop reading what it prints."""
@@ -207,6 +219,11 @@ class ForkServerStarter(Starter):
         stopped = self._stopped = defer.Deferred()
         if self._restart is not None:
             self._restart.cancel()
+        for child, amp_descriptor, output in self._waiting:
+            os.close(amp_descriptor)
+            os.close(output)
+            child.ends_with_link(lambda: None)
+        self._waiting.clear()
         if self._link is None or self._process is None:
             stopped.callback(None)
             return stopped

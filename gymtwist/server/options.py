@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,33 @@ from twisted.python import usage
 from gymtwist.child.settings import ChildSettings
 
 DEFAULT_PORT = 5001
+#: More of anything that is counted is a slip of the pen.
+_MOST = 1_000_000
 _LOOPBACK = "127.0.0.1"
+
+
+def _whole(name: str) -> Callable[[str], int]:
+    """Return what reads an option's value as a whole number."""
+
+    def read(text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            raise usage.UsageError(f"--{name} {text}: must be a whole number") from None
+
+    return read
+
+
+def _seconds(name: str) -> Callable[[str], float]:
+    """Return what reads an option's value as a number of seconds."""
+
+    def read(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise usage.UsageError(f"--{name} {text}: must be a number of seconds, such as 2.5") from None
+
+    return read
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,26 +72,28 @@ class Options(usage.Options):
     optParameters = [
         ["port", "p", str(DEFAULT_PORT), "Listen here: a port number (on 127.0.0.1, so only this machine can "
          "connect), or any Twisted endpoint description. tcp:5001 opens the port to every network."],
-        ["warm", "w", 4, "Keep this many idle processes ready, so that a new connection is served at once.", int],
-        ["max-sessions", "m", 256, "Serve at most this many connections at once.", int],
+        ["warm", "w", 4, "Keep this many idle processes ready, so that a new connection is served at once.",
+         _whole("warm")],
+        ["max-sessions", "m", 256, "Serve at most this many connections at once.", _whole("max-sessions")],
         ["queue", "q", 64, "Let this many more connections wait for room; past that they are told that the server "
-         "is full.", int],
-        ["opening-timeout", None, 10.0, "Seconds a new connection has to say which environment it wants.", float],
+         "is full.", _whole("queue")],
+        ["opening-timeout", None, 10.0, "Seconds a new connection has to say which environment it wants.",
+         _seconds("opening-timeout")],
         ["idle-timeout", None, 600.0, "Seconds a client may be silent before it is hung up on; 0 means for ever. "
-         "A learner may think for minutes.", float],
+         "A learner may think for minutes.", _seconds("idle-timeout")],
         ["step-timeout", None, 300.0, "Seconds an environment may take for one step or reset, or to be made, "
-         "before its process is killed; 0 means for ever.", float],
-        ["drain", None, 10.0, "Seconds that sessions may go on when the server is told to stop.", float],
+         "before its process is killed; 0 means for ever.", _seconds("step-timeout")],
+        ["drain", None, 10.0, "Seconds that sessions may go on when the server is told to stop.", _seconds("drain")],
         ["keepalive", None, 60.0, "Seconds after which a client that vanished without a word (its machine or its "
-         "network went down) is noticed, by TCP keepalive; 0 means never.", float],
+         "network went down) is noticed, by TCP keepalive; 0 means never.", _seconds("keepalive")],
         ["memory-limit", None, 0, "MiB of memory that one session's process may allocate; past that its "
-         "environment gets a MemoryError. 0 means no limit.", int],
+         "environment gets a MemoryError. 0 means no limit.", _whole("memory-limit")],
         ["setup", None, None, "Run this Python file before any session, for instance to register environments of "
          "your own."],
         ["monitor-root", None, None, "Clients may record statistics and videos below this directory only (default: "
          "the directory the server is started in)."],
         ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
-         "episodes.", int],
+         "episodes.", _whole("seed")],
         ["start-method", None, "forkserver", "How processes start: 'forkserver' takes milliseconds, 'spawn' starts "
          "a new Python for each, for where fork does not work."],
     ]  # fmt: skip
@@ -102,15 +131,20 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Check everything that can be wrong, so that it is told in one line now and not later."""
-        for name in ("warm", "max-sessions", "queue", "memory-limit"):
-            self._check(name, self[name] >= (name == "max-sessions"), "must not be negative, or 0 for --max-sessions")
+        for name, least in (("warm", 0), ("max-sessions", 1), ("queue", 0), ("memory-limit", 0)):
+            self._check(name, least <= self[name] <= _MOST, f"must be a whole number from {least} to {_MOST}")
         for name in ("opening-timeout", "idle-timeout", "step-timeout", "drain", "keepalive"):
             self._check(name, 0 <= self[name] < 1e9, "must be a number of seconds, 0 or more")
-        self._check("opening-timeout", self["opening-timeout"] > 0, "must be more than 0")
-        self._check("seed", self["seed"] is None or self["seed"] >= 0, "must not be negative")
+        self._check("opening-timeout", self["opening-timeout"] > 0, "must be more than 0 seconds")
+        self._check("seed", self["seed"] is None or 0 <= self["seed"] < 2**63, "must be from 0 to 2**63 - 1")
         self._check("start-method", self["start-method"] in ("forkserver", "spawn"), "must be 'forkserver' or 'spawn'")
         for module in self["preload"]:
-            self._check("preload", all(map(str.isidentifier, module.split("."))), "is no module's name", module)
+            self._check(
+                "preload",
+                all(map(str.isidentifier, module.split("."))),
+                "is no module's name, such as mypackage.environments",
+                module,
+            )
         self._check_setup()
         self._check_root()
         self["endpoints"] = (
@@ -135,7 +169,7 @@ class Options(usage.Options):
 
     def _check_root(self) -> None:
         root = Path(self["monitor-root"] or os.getcwd()).resolve()
-        self._check("monitor-root", root.is_dir(), "is no directory")
+        self._check("monitor-root", root.is_dir(), "is no directory; make it first")
         self["monitor-root"] = str(root)
 
     def for_server(self) -> ServerOptions:

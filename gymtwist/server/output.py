@@ -48,7 +48,8 @@ class OutputReader:
             self._reader.stopReading()
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._log_line(line)
+            for start in range(0, max(1, len(line)), _LINE_LENGTH):
+                self._log_line(line[start : start + _LINE_LENGTH])
         while len(self._rest) >= _LINE_LENGTH:
             self._log_line(self._rest[:_LINE_LENGTH])
             self._rest = self._rest[_LINE_LENGTH:]
@@ -58,7 +59,7 @@ class OutputReader:
             self._left_out += len(line) + 1
             return
         self._logged += len(line) + 1
-        text = line[:_LINE_LENGTH].decode("utf-8", "backslashreplace").rstrip("\r")
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         log.info("[{source}] | {text}", source=self.source, text=text)
 
     def _next_window(self) -> None:

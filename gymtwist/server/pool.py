@@ -11,6 +11,7 @@ from twisted.internet import defer
 from twisted.logger import Logger
 
 from gymtwist.child.commands import Serve
+from gymtwist.errors import ChildStartError
 from gymtwist.server.child import Child, ChildLink
 from gymtwist.server.starter import Starter
 
@@ -37,7 +38,6 @@ class ChildPool(ProcessPool):  # type: ignore[misc]
     def __init__(self, reactor: Any, starter: Starter, warm: int) -> None:
         self._reactor = reactor
         self._warm = warm
-        self._wanted = warm
         self._backoff = _BACKOFF
         self._refill: Any = None
         # A child serves one session and is never used again: recycleAfter=1. How many sessions there may be is the
@@ -55,7 +55,7 @@ class ChildPool(ProcessPool):  # type: ignore[misc]
     def start(self, ampChild: object = None) -> defer.Deferred[Any]:
         """Start the idle children."""
         self.started = True
-        self._fill(self._warm)
+        self._keep_warm()
         return defer.succeed(None)
 
     def serve(self, assigned: Callable[[Child], None], **job: Any) -> defer.Deferred[dict[str, Any]]:
@@ -67,12 +67,19 @@ class ChildPool(ProcessPool):  # type: ignore[misc]
 
         Returns:
             The answer of the child; :class:`~gymtwist.server.child.ChildEnded` if it ended without one.
+
+        Raises:
+            ChildStartError: No child is ready, and none is started any more.
+            OSError: No child is ready, and none can be started.
         """
-        self._fill(max(1, self._warm))
+        if not self.ready:
+            self._fill(1)
+        if not self.ready:
+            raise ChildStartError("the server is shutting down")
         answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
         answer.addCallback(self._served)
-        if self._refill is None:
-            self._fill(self._warm)
+        # The job is given: nothing that happens from here on may look as if it were not.
+        self.startAWorker()
         return answer
 
     def _served(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -81,17 +88,25 @@ class ChildPool(ProcessPool):  # type: ignore[misc]
 
     def _fill(self, wanted: int) -> None:
         """Start children until so many are idle."""
-        self._wanted = wanted
         # What is more than this may be let go by ampoule's own pruning.
         self.min = len(self.busy) + wanted
-        while len(self.ready) < wanted and not self.finished:
-            self.startAWorker()
-        self._wanted = self._warm
+        for _ in range(wanted - len(self.ready)):
+            super().startAWorker()
+
+    def _keep_warm(self) -> None:
+        """Start idle children until there are as many as wanted, now or when it is possible again."""
+        try:
+            self._fill(self._warm)
+        except OSError as error:
+            log.error(
+                "No idle child can be started ({error}); next try in {delay:.0f} s", error=error, delay=self._backoff
+            )
+            self._back_off()
 
     def startAWorker(self) -> None:
-        """Start a child if one is wanted; ampoule calls this too whenever a job has ended."""
-        if len(self.ready) < self._wanted:
-            super().startAWorker()
+        """Start what idle children are wanted; ampoule calls this too whenever a job has ended."""
+        if self._refill is None:
+            self._keep_warm()
 
     def _addProcess(self, child: ChildLink, finished: defer.Deferred[str]) -> None:
         """Take a child into the pool; unlike ampoule's, without lines in the log for each."""
@@ -107,13 +122,16 @@ class ChildPool(ProcessPool):  # type: ignore[misc]
         self._pruneProcess(child)
         if unused and not self.finished and self._refill is None:
             log.error("An idle child {how}; another follows in {delay:.0f} s", how=how, delay=self._backoff)
-            self._refill = self._reactor.callLater(self._backoff, self._refill_now)
-            self._backoff = min(2 * self._backoff, _MAX_BACKOFF)
+            self._back_off()
         return how
+
+    def _back_off(self) -> None:
+        self._refill = self._reactor.callLater(self._backoff, self._refill_now)
+        self._backoff = min(2 * self._backoff, _MAX_BACKOFF)
 
     def _refill_now(self) -> None:
         self._refill = None
-        self._fill(self._warm)
+        self._keep_warm()
 
     def dumpStats(self) -> None:
         """Say nothing: ampoule would write a paragraph at each change of the pool."""

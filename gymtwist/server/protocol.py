@@ -279,7 +279,8 @@ class GymProtocol(Protocol, TimeoutMixin):
             self._service.admission.leave_queue(self)
         if self._state in (State.SERVING, State.ENDING) and self._relay is not None:
             self._move(State.GONE)
-            self._relay.close()
+            # As with any connection that is lost: what the child has not read yet is not waited for.
+            self._relay.abort()
             return
         flushing = self._state is State.FLUSHING
         self._finish()

@@ -10,8 +10,28 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """The flow from the client, without its end.
+
+    A transport that is lost stops its producer, which would hang up on the client before its last words.
+
+    Args:
+        client: The transport of the client's connection.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.pauseProducing = client.pauseProducing
+        self.resumeProducing = client.resumeProducing
+
+    def stopProducing(self) -> None:
+        """Do nothing: the client's protocol learns of the relay's end, and closes."""
 
 
 class Relay(Protocol):
@@ -32,7 +52,7 @@ class Relay(Protocol):
     def connectionMade(self) -> None:
         """Couple the flow of both sides."""
         self._client.registerProducer(self.transport, True)
-        self.transport.registerProducer(self._client, True)
+        self.transport.registerProducer(_Flow(self._client), True)
 
     def dataReceived(self, data: bytes) -> None:
         """Pass on to the client what the child sends."""
@@ -48,12 +68,6 @@ class Relay(Protocol):
         self.closed = True
         self._client.unregisterProducer()
         self._ended()
-
-    def close(self) -> None:
-        """Let the child read the end of the stream, after all that was sent."""
-        if not self.closed and self.transport is not None:
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
 
     def abort(self) -> None:
         """Let the child read the end of the stream at once, and fail to write."""

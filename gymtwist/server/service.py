@@ -81,7 +81,8 @@ class GymService(Service):
     def privilegedStartService(self) -> None:
         """Open the ports, while the process may still open those below 1024."""
         super().privilegedStartService()
-        _allow_descriptors(_DESCRIPTORS_EACH * self.options.max_sessions + _DESCRIPTORS_OTHER)
+        children = self.options.max_sessions + self.options.warm
+        _allow_descriptors(_DESCRIPTORS_EACH * children + self.options.queue + _DESCRIPTORS_OTHER)
         factory = Factory.forProtocol(lambda: GymProtocol(self))
         factory.noisy = False
         for description in self.options.endpoints:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import defer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -49,10 +50,14 @@ class Session:
         self._opening = opening
         self._client = client
         self._child: Child | None = None
-        self._kill_wanted = False
+        self._ended = False
         self._tries = 0
         self._vitals_descriptor = vitals.create()
-        self.vitals = Vitals(self._vitals_descriptor)
+        try:
+            self.vitals = Vitals(self._vitals_descriptor)
+        except OSError:
+            os.close(self._vitals_descriptor)
+            raise
         self._descriptor = -1
         self._shared = True
         self._surplus = b""
@@ -73,7 +78,9 @@ class Session:
     def _give(self) -> None:
         self._tries += 1
         self.handed_over = time.monotonic()
-        answer = self._service.pool.serve(
+        # What the pool raises itself ends the session as a child's failure does.
+        answer = defer.maybeDeferred(
+            self._service.pool.serve,
             self._assigned,
             session=self.number,
             protocol=self._opening.protocol.value.encode(),
@@ -120,14 +127,14 @@ class Session:
         self._end(answer["reason"], b"")
 
     def _failed(self, failure: Failure) -> None:
-        """The child ended without an answer."""
-        how = str(failure.value) if failure.check(ChildEnded) else failure.getErrorMessage()
+        """The child ended without an answer, or there was none to ask."""
+        child_ended = failure.check(ChildEnded) is not None
         begun = self.vitals.busy_since is not None or self.vitals.last_activity
-        if not begun and self.reason is None and self._tries < _TRIES:
+        if child_ended and not begun and self.reason is None and self._tries < _TRIES:
             # Nothing has been read from the client: it does not notice.
             self._give()
             return
-        reason = f"its process {how}"
+        reason = f"its process {failure.value}" if child_ended else f"no process serves it: {failure.getErrorMessage()}"
         # The opening is answered with one write, so there is either all of it or nothing.
         owed = not self.vitals.answered
         told = f"the session ended: {self.reason or reason}"
@@ -136,8 +143,11 @@ class Session:
     def _broken(self, failure: Failure) -> None:
         """An error of the server itself must not leave the client without an end."""
         log.failure("[session {number}] an error in gymtwist itself", failure, number=self.number)
+        if not self._ended:
+            self._end("an error in gymtwist itself", b"")
 
     def _end(self, reason: str, last_words: bytes) -> None:
+        self._ended = True
         elapsed = time.monotonic() - self.handed_over
         steps = self.vitals.steps
         log.info(
@@ -152,8 +162,12 @@ class Session:
             rate=steps / elapsed if elapsed else 0.0,
             elapsed=elapsed,
         )
-        self.vitals.close()
-        os.close(self._vitals_descriptor)
+        self.discard()
         if not self._shared:
             os.close(self._descriptor)
         self._on_end(last_words)
+
+    def discard(self) -> None:
+        """Let go of the vitals."""
+        self.vitals.close()
+        os.close(self._vitals_descriptor)

@@ -82,7 +82,11 @@ class Starter:
         reader, writer = os.pipe()
         link = ChildLink()
         child = Child(link, OutputReader(self.reactor, reader, "new process"))
-        adopt(self.reactor, ours, link)
+        try:
+            adopt(self.reactor, ours, link)
+        except OSError:
+            os.close(writer)
+            raise
         self.start_child(child, its.detach(), writer)
         return link, child.finished
 

@@ -232,15 +232,20 @@ class CommandReader:
         except KeyError:
             raise ProtocolError(f"unknown packet type {kind}; the types are 0 to {UNIVERSE_WRAP}") from None
         position = self._start + 1
-        values: list[bool | str] = []
+        values: list[bool | memoryview] = []
         for field in layout:
             read = self._read_byte if field == "b" else self._read_text
             value, position = read(position, make)
             if value is None:
                 return None
             values.append(value)
+        # Only now that all has come: a long text would be decoded again with every few bytes that follow it.
+        try:
+            command = make(*[str(value, "utf-8") if isinstance(value, memoryview) else value for value in values])
+        except UnicodeDecodeError:
+            raise ProtocolError(f"a string of {make.__name__} is not UTF-8") from None
         self._start = position
-        return make(*values)
+        return command
 
     def _read_byte(self, position: int, command: Callable[..., Command]) -> tuple[bool | None, int]:
         if position >= self._end:
@@ -250,7 +255,7 @@ class CommandReader:
             raise ProtocolError(f"byte {byte} in {command.__name__}; it takes 0 or 1")
         return bool(byte), position + 1
 
-    def _read_text(self, position: int, command: Callable[..., Command]) -> tuple[str | None, int]:
+    def _read_text(self, position: int, command: Callable[..., Command]) -> tuple[memoryview | None, int]:
         if position + 4 > self._end:
             return None, position
         (length,) = _UINT32.unpack_from(self._buffer, position)
@@ -259,10 +264,7 @@ class CommandReader:
         stop = position + 4 + length
         if stop > self._end:
             return None, position
-        try:
-            return str(self._view[position + 4 : stop], "utf-8"), stop
-        except UnicodeDecodeError:
-            raise ProtocolError(f"a string of {command.__name__} is not UTF-8") from None
+        return self._view[position + 4 : stop], stop
 
 
 def string(data: bytes) -> bytes:

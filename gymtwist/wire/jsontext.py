@@ -20,8 +20,9 @@ MAX_DEPTH = 64
 _LARGEST = sys.float_info.max
 _OBJECT = ord("{")
 # An integer of fewer digits is below the largest float64, which is what clients such as Go's read numbers into.
-_TOO_MANY = b"0" * (sys.float_info.max_10_exp + 1)
-_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_MANY = sys.float_info.max_10_exp + 1
+_DIGITS = b"0" * _MANY
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 
 
 class _Omitted(Exception):
@@ -77,8 +78,7 @@ def encode_info(info: Mapping[Any, Any]) -> bytes:
     except Exception:
         pass
     else:
-        whole = text[0] == _OBJECT and b"null" not in text
-        if whole and (len(text) < len(_TOO_MANY) or _TOO_MANY not in text.translate(_AS_ZEROS)):
+        if text[0] == _OBJECT and b"null" not in text and (len(text) < _MANY or _DIGITS not in text.translate(_ZEROS)):
             return text
     try:
         kept = _finite(info, (), strict=False)
