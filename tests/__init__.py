@@ -1,0 +1,1 @@
+"""The tests: specifications of gymtwist, one behaviour each."""

@@ -1,0 +1,214 @@
+"""One child as the server sees it: its link, its output and its end, in whichever order they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet import defer
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.interfaces import ITransport
+from twisted.internet.testing import StringTransport
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from gymtwist.child import commands
+from gymtwist.server.child import Child, ChildEnded, ChildLink
+from gymtwist.server.output import OutputReader
+
+from .memory import Log, SteppedReactor
+
+
+def noting(notes: list[Any], note: object, result: Any) -> Any:
+    """Notes something in passing; returns the result."""
+    notes.append(note)
+    return result
+
+
+class Born:
+    """A child with a link in memory and a real pipe."""
+
+    def __init__(self) -> None:
+        """Has no process yet."""
+        self.log = Log()
+        self.reactor = SteppedReactor()
+        reader, self.output = os.pipe()
+        self.link = ChildLink()
+        self.child = Child(self.link, OutputReader(self.reactor, reader, "new process"))
+        self.transport = StringTransport()
+        verifyObject(ITransport, self.transport)
+        self.link.makeConnection(self.transport)
+        self.order: list[str] = []
+
+    def call(self) -> list[Failure]:
+        """Calls the child; returns what becomes of it."""
+        outcome: list[Failure] = []
+
+        def failed(failure: Failure) -> None:
+            outcome.append(failure)
+            self.order.append("call")
+
+        self.link.callRemote(commands.Shutdown).addErrback(failed)
+        return outcome
+
+    def close(self) -> None:
+        """Lets go."""
+        os.close(self.output)
+        self.reactor.turn()
+        self.child.output.close()
+        self.reactor.close()
+        self.log.close()
+
+
+@pytest.fixture
+def born() -> Iterator[Born]:
+    """A child."""
+    born = Born()
+    yield born
+    born.close()
+
+
+def test_the_loss_of_the_link_is_not_the_end(born: Born) -> None:
+    """Only the process's end tells how it ended, so calls wait for that."""
+    outcome = born.call()
+    born.link.connectionLost()
+    assert not outcome
+    assert not born.child.finished.called
+    born.child.ended(-11)
+    assert str(outcome[0].value) == "was killed by SIGSEGV"
+
+
+def test_calls_fail_before_the_child_has_finished(born: Born) -> None:
+    """Ampoule looks a child up when a call fails, and forgets it when it has finished."""
+    born.call()
+    born.child.finished.addCallback(lambda how: noting(born.order, "finished", how))
+    born.child.ended(3)
+    assert born.order == ["call", "finished"]
+
+
+def test_calls_after_the_end_fail(born: Born) -> None:
+    """At once, with the same reason; ampoule traps it as a terminated process."""
+    born.child.ended(3)
+    outcome = born.call()
+    assert outcome[0].check(ProcessTerminated)
+    assert str(outcome[0].value) == "exited with status 3"
+
+
+def test_a_child_ends_once(born: Born) -> None:
+    """Whoever tells of it first."""
+    born.child.ended(3)
+    born.child.ended(-9)
+    born.link.connectionLost()
+    assert born.child.finished.result == "exited with status 3"
+
+
+@pytest.mark.parametrize("link_first", [True, False])
+def test_a_child_may_end_with_its_link(born: Born, link_first: bool) -> None:
+    """When nobody else will tell of it, whether the link is lost already or not."""
+    reaped: list[bool] = []
+
+    def reap() -> int:
+        reaped.append(True)
+        return 5
+
+    if link_first:
+        born.link.connectionLost()
+    born.child.ends_with_link(reap)
+    assert bool(reaped) is link_first
+    if not link_first:
+        born.link.connectionLost()
+    assert born.child.finished.result == "exited with status 5"
+    assert reaped == [True]
+
+
+def test_kill_aborts_the_link(born: Born) -> None:
+    """That is what the child is tied to; it is not dead before its process says so."""
+    born.child.kill()
+    assert born.transport.disconnected
+    assert not born.child.finished.called
+
+
+def test_kill_of_a_child_whose_link_is_lost_does_nothing(born: Born) -> None:
+    """As often as it is asked."""
+    born.link.connectionLost()
+    born.child.kill()
+    born.child.kill()
+    assert not born.transport.disconnected
+
+
+def test_kill_of_a_child_that_has_ended_does_nothing(born: Born) -> None:
+    """A timer may come too late."""
+    born.child.ended(0)
+    born.child.kill()
+
+
+def test_a_process_id_is_told(born: Born) -> None:
+    """To whoever waits for it; what it prints is marked with it."""
+    told: list[int] = []
+    born.child.pid.addCallback(lambda pid: noting(told, pid, pid))
+    born.child.started(4711)
+    assert told == [4711]
+    assert born.child.output.source == "process 4711"
+
+
+def test_a_child_that_never_was_has_no_process_id(born: Born) -> None:
+    """Whoever waits for it learns that."""
+    told: list[int] = []
+    failures: list[Failure] = []
+    waiting: defer.Deferred[int] = defer.Deferred()
+    waiting.addCallbacks(told.append, failures.append)
+    born.child.pid.chainDeferred(waiting)
+    born.child.ended(None)
+    assert not told
+    assert failures[0].check(ChildEnded)
+
+
+def test_what_it_printed_is_logged_before_its_calls_fail(born: Born) -> None:
+    """So that a traceback stands before the line that the session ended."""
+    born.child.started(7)
+    os.write(born.output, b"Fatal Python error: Segmentation fault\n")
+    outcome = born.call()
+    seen: list[int] = []
+    born.child.finished.addCallback(lambda how: noting(seen, len(born.log.having("Segmentation")), how))
+    born.child.ended(-11)
+    assert outcome
+    assert seen == [1]
+
+
+def test_the_chosen_child_is_told_before_the_command_is_sent(born: Born) -> None:
+    """The pool does not say which child it chose."""
+    chosen: list[tuple[Child, bytes]] = []
+    call = born.link.callRemote(
+        commands.Shutdown, assigned=lambda child: chosen.append((child, born.transport.value()))
+    )
+    call.addErrback(lambda failure: failure.trap(ChildEnded))
+    assert chosen == [(born.child, b"")]
+    assert b"Shutdown" in born.transport.value()
+    born.child.ended(0)
+
+
+def test_a_link_logs_nothing(born: Born) -> None:
+    """There are several to each session; amp.AMP would log two lines for each."""
+    born.child.ended(0)
+    assert not born.log.lines
+    assert isinstance(born.link, amp.AMP)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "text"),
+    [
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (-signal.SIGKILL, "was killed by SIGKILL"),
+        (-(signal.SIGRTMIN + 3), f"was killed by signal {signal.SIGRTMIN + 3}"),
+        (None, "ended"),
+    ],
+)
+def test_how_a_child_ended_is_a_clause(exit_code: int | None, text: str) -> None:
+    """It can follow "its process"."""
+    assert str(ChildEnded(exit_code)) == text
