@@ -13,7 +13,6 @@ from ampoule.iampoule import IStarter
 from twisted.internet import defer
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,10 +21,9 @@ from gymtwist.child.link import Link
 from gymtwist.child.settings import ChildSettings
 from gymtwist.errors import ChildStartError
 from gymtwist.server.child import Child
+from gymtwist.server.log import log
 from gymtwist.server.output import OutputReader
 from gymtwist.server.starter import READY_TIMEOUT, Starter, adopt, popen
-
-log = Logger(namespace="gymsock")
 
 #: Seconds to wait before a fork server that died is started anew: it may die of what it imports.
 RESTART_DELAY = 1.0

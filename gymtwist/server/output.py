@@ -7,10 +7,9 @@ import select
 from typing import Any
 
 from twisted.internet import process
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-log = Logger(namespace="gymsock")
+from gymtwist.server.log import log, printable
 
 #: Bytes a second that are read of one child; one that prints more is made to wait by its full pipe.
 READ_RATE = 4 * 1024 * 1024
@@ -60,7 +59,7 @@ class OutputReader:
             return
         self._logged += len(line) + 1
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        log.info("[{source}] | {text}", source=self.source, text=text)
+        log.info("[{source}] | {text}", source=self.source, text=printable(text))
 
     def _next_window(self) -> None:
         """Begin another second's allowance."""
@@ -94,18 +93,20 @@ class OutputReader:
 
     def close(self) -> None:
         """Log what is left and close the pipe, even if some process still holds its other end."""
-        if self._closed:
-            return
-        self.drain()
-        self._finish()
+        if not self._closed:
+            self.drain()
+            self._finish()
+            # The descriptor itself is closed in the reactor's next turn. In this one it may have an event still to
+            # come, which would be taken for that of a new connection that got the same number.
+            self._reader.loseConnection()
 
     def childConnectionLost(self, name: str, reason: Failure) -> None:
-        """Nobody holds the pipe's other end any more; called by Twisted's ``ProcessReader``."""
-        self._finish()
+        """Close the pipe; called by Twisted's ``ProcessReader`` when nobody holds its other end any more."""
+        if not self._closed:
+            self._finish()
+        os.close(self._reader.fileno())
 
     def _finish(self) -> None:
-        if self._closed:
-            return
         self._closed = True
         if self._rest:
             self._log_line(self._rest)
@@ -115,4 +116,3 @@ class OutputReader:
             self._window.cancel()
             self._window = None
         self._reader.stopReading()
-        os.close(self._reader.fileno())

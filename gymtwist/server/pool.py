@@ -8,14 +8,12 @@ from typing import Any
 
 from ampoule.pool import ProcessPool
 from twisted.internet import defer
-from twisted.logger import Logger
 
 from gymtwist.child.commands import Serve
 from gymtwist.errors import ChildStartError
 from gymtwist.server.child import Child, ChildLink
+from gymtwist.server.log import log
 from gymtwist.server.starter import Starter
-
-log = Logger(namespace="gymsock")
 
 #: Seconds after which an idle child beyond those to keep ready is let go.
 _MAX_IDLE = 60

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from gymtwist.errors import ChildStartError, GymtwistError, OpeningError
 from gymtwist.server import keepalive, relay
+from gymtwist.server.log import log, printable
 from gymtwist.server.session import Session
 from gymtwist.server.watch import Fate
 from gymtwist.wire.opening import MAX_OPENING, Opening, error_reply, read_opening
@@ -25,7 +25,6 @@ from gymtwist.wire.opening import MAX_OPENING, Opening, error_reply, read_openin
 if TYPE_CHECKING:
     from gymtwist.server.service import GymService
 
-log = Logger(namespace="gymsock")
 
 #: Bytes read at a time before the hand-over; what comes behind an opening must fit one value of AMP (65,535).
 _READ_SIZE = 16 * 1024
@@ -129,12 +128,12 @@ class GymProtocol(Protocol, TimeoutMixin):
             log.info(
                 "[session -] {client} waits for room to have {environment}",
                 client=self.client,
-                environment=opening.environment,
+                environment=printable(opening.environment),
             )
 
     def refused(self, error: GymtwistError) -> None:
         """Tell the client that there is no session for it, and close."""
-        log.info("[session -] refused {client}: {reason}", client=self.client, reason=str(error))
+        log.info("[session -] refused {client}: {reason}", client=self.client, reason=printable(str(error)))
         protocol = self._opening.protocol if self._opening is not None else None
         self._close(error_reply(protocol, str(error)))
 

@@ -10,20 +10,18 @@ from twisted.internet import defer, endpoints, task
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gymtwist.child.settings import ChildSettings
 from gymtwist.errors import ChildStartError
 from gymtwist.server.admission import Admission, AllowList
 from gymtwist.server.forkserver import ForkServerStarter
+from gymtwist.server.log import log
 from gymtwist.server.options import ServerOptions
 from gymtwist.server.pool import ChildPool
 from gymtwist.server.protocol import GymProtocol
 from gymtwist.server.starter import SpawnStarter
 from gymtwist.server.watch import Watch
-
-log = Logger(namespace="gymsock")
 
 #: Seconds that sessions have to end, and then children, when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0

@@ -8,18 +8,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gymtwist.child import vitals
 from gymtwist.child.vitals import Vitals
 from gymtwist.server.child import Child, ChildEnded
+from gymtwist.server.log import log, printable
 from gymtwist.wire.opening import Opening, error_reply
 
 if TYPE_CHECKING:
     from gymtwist.server.service import GymService
 
-log = Logger(namespace="gymsock")
 
 #: How often a session is given to another child if one ends before it has begun.
 _TRIES = 3
@@ -110,7 +109,7 @@ class Session:
 
     @property
     def _environment(self) -> str:
-        return self._opening.environment or "no environment"
+        return printable(self._opening.environment) or "no environment"
 
     def kill(self) -> None:
         """Kill the child and all in its process group."""
@@ -154,7 +153,7 @@ class Session:
             "[session {number}] ended: {reason}; {environment} for {client}, {steps} steps, {episodes} episodes, "
             "{rate:.0f} steps/s, {elapsed:.1f} s",
             number=self.number,
-            reason=self.reason or reason,
+            reason=printable(self.reason or reason),
             environment=self._environment,
             client=self._client,
             steps=steps,

@@ -11,7 +11,6 @@ from typing import Any
 from ampoule.iampoule import IStarter
 from twisted.internet import defer
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.protocols import amp
 from zope.interface import implementer
 
@@ -20,8 +19,6 @@ from gymtwist.child.settings import ChildSettings
 from gymtwist.errors import ChildStartError
 from gymtwist.server.child import Child, ChildLink
 from gymtwist.server.output import OutputReader
-
-log = Logger(namespace="gymsock")
 
 #: Seconds in which everything must be imported before the first session.
 READY_TIMEOUT = 120.0
