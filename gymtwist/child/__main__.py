@@ -21,8 +21,8 @@ def main(role: str, settings: ChildSettings, amp_descriptor: int, ready_descript
         # An operator's Ctrl-C is the server's business.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     preload.prepare_environment_variables()
-    preload.preload(settings)
-    # They import NumPy, and so come after the environment variables.
+    preload.preload(settings, warm_up=role == "forkserver")
+    # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
     from gymtwist.child import forkserver, worker
 
     if ready_descriptor >= 0:

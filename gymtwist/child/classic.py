@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -79,10 +80,13 @@ class ClassicSession:
             return CLIENT_LEFT
         except OSError as error:  # the environment's own come as faults; TCP keepalive's ends here
             return f"the client vanished ({error.strerror})"
-        except ProtocolError as error:
+        except (ProtocolError, NoEnvironment) as error:
             return f"the client broke the protocol: {error}"[:_REASON_LENGTH]
         except GymtwistError as error:
             return str(error)[:_REASON_LENGTH]
+        except Exception as error:
+            traceback.print_exc()
+            return f"an error in gymtwist itself: {type(error).__name__}: {error}"[:_REASON_LENGTH]
         finally:
             if self._running is not None:
                 self._running.close()
@@ -132,7 +136,7 @@ class ClassicSession:
             # The reply to a step has no place for an error.
             raise ProtocolError(str(error)) from error
         observation, reward, terminated, truncated, info = running.step(action)
-        tail = classic.step_tail(reward, bool(terminated or truncated), jsontext.encode_info(info))
+        tail = classic.step_tail(reward, terminated or truncated, jsontext.encode_info(info))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
             self._send_parts([*self._frame("step", observation), tail])
         else:
@@ -189,7 +193,7 @@ class ClassicSession:
 
     def _environment(self) -> RunningEnvironment:
         if self._running is None:
-            raise NoEnvironment("this connection was opened without an environment; only upload may be sent on it")
+            raise NoEnvironment("this connection was opened without an environment, which the command needs")
         return self._running
 
     def _send(self, data: bytes) -> None:

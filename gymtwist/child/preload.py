@@ -21,24 +21,43 @@ def prepare_environment_variables() -> None:
         os.environ.setdefault(variable, "1")
 
 
-def preload(settings: ChildSettings) -> None:
+def preload(settings: ChildSettings, *, warm_up: bool = False) -> None:
     """Import all that sessions need, and run the operator's setup file.
+
+    Args:
+        settings: The operator's options.
+        warm_up: Whether to serve a session to itself, for children that are forked from this process.
 
     Raises:
         Exception: Whatever the operator's modules or file raised.
     """
     # What is imported here stays: without the collector it is imported faster, and frozen it stays shared after a fork.
     gc.disable()
-    importlib.import_module("gymtwist.child.sessions")
+    _import_amp()
+    for name in ("forkserver", "worker", "warmup"):
+        importlib.import_module(f"gymtwist.child.{name}")
     _import_gym()
     if importlib.util.find_spec("ale_py") is not None:
         _import_ale()
+    if warm_up:  # before the operator's modules, which may register another CartPole
+        sys.modules["gymtwist.child.warmup"].serve_once()
     for module in settings.preload:
         importlib.import_module(module)
     if settings.setup is not None:
         _run_setup(settings.setup)
     gc.freeze()
     gc.enable()
+
+
+def _import_amp() -> None:
+    """Import AMP without TLS, which is 7 MB of OpenSSL that no child has a use for."""
+    if "OpenSSL" in sys.modules:
+        return
+    sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("gymtwist.child.link")
+    finally:
+        del sys.modules["OpenSSL"]
 
 
 def _import_ale() -> None:

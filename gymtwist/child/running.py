@@ -81,7 +81,7 @@ class RunningEnvironment:
     def _fault(operation: Operation, error: BaseException) -> EnvironmentFault:
         traceback.print_exception(error)
         name = operation.name.lower()
-        return EnvironmentFault(name, f"the environment raised {type(error).__name__} in {name}: {error}")
+        return EnvironmentFault(name, f"the environment raised {type(error).__name__} in {name}: {error}".rstrip(": "))
 
     def reset(self) -> Any:
         """Begin an episode; the first one with the operator's seed, if there is one.
@@ -107,7 +107,7 @@ class RunningEnvironment:
         words[BUSY_SINCE] = time.monotonic()
         try:
             observation, reward, terminated, truncated, info = self._step(action)
-            reward = float(reward)
+            reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
         except _RAISED as error:
             raise self._fault(Operation.STEP, error) from error
         words[LAST_ACTIVITY] = time.monotonic()
@@ -140,15 +140,18 @@ class RunningEnvironment:
             self._step = self.environment.step
 
     def show(self) -> None:
-        """Show the environment on the server's screen, if the operator permits; it never fails."""
+        """Show the environment on the server's screen, if the operator permits.
+
+        The protocols have no reply for this, so it never fails: what cannot be shown is not tried again.
+        """
         if self._cannot_render:
             return
         with self._calling(Operation.RENDER):
             try:
                 self._show()
-            except (ImportError, RuntimeError) as error:
+            except Exception as error:
                 self._cannot_render = True
-                print(f"render is ignored from here on: {error}", file=sys.stderr)
+                print(f"render is ignored from here on: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _show(self) -> None:
         if not self._settings.display:

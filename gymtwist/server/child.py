@@ -14,6 +14,9 @@ from twisted.python.failure import Failure
 from gymtwist.child.link import Link
 from gymtwist.server.output import OutputReader
 
+#: Who prints, as the log says it, until there is a process id.
+NEW_PROCESS = "new process"
+
 
 class ChildLink(Link):
     """The server's end of AMP with one child; in ampoule's words the ``ampParent``.
@@ -76,7 +79,8 @@ class Child:
 
     def started(self, pid: int) -> None:
         """Note that the process exists."""
-        self.output.source = f"process {pid}"
+        if self.output.source == NEW_PROCESS:
+            self.output.source = f"process {pid}"
         self.pid.callback(pid)
 
     def kill(self) -> None:

@@ -18,6 +18,9 @@ DEFAULT_PORT = 5001
 #: More of anything that is counted is a slip of the pen.
 _MOST = 1_000_000
 _LOOPBACK = "127.0.0.1"
+#: Connections that the kernel keeps for the server to accept. Twisted's 50 are too few if hundreds of clients start
+#: together: those that find no place try again after a second.
+_BACKLOG = 1024
 
 
 def _whole(name: str) -> Callable[[str], int]:
@@ -115,18 +118,15 @@ class Options(usage.Options):
         self["listen"], self["preload"], self["allow"] = [], [], []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Listen here, too: a port number or an endpoint such as unix:/run/gymsock or
-        ssl:5002:privateKey=key.pem:certKey=cert.pem (may be repeated)."""  # noqa: D205, D209 - is a help text
+        """Listen here, too: a port number or an endpoint, such as unix:/run/gymsock or ssl:... (may be repeated)."""
         self["listen"].append(endpoint)
 
     def opt_preload(self, module: str) -> None:
-        """Import this module before any session, so that its environments are registered and start at once (may
-        be repeated; ale_py is imported without asking if it is installed)."""  # noqa: D205, D209
+        """Import this module before any session; ale_py is, without asking, if installed (may be repeated)."""
         self["preload"].append(module)
 
     def opt_allow(self, pattern: str) -> None:
-        """Allow only environment ids that match this glob, such as 'ALE/*' (may be repeated). A pattern with a
-        colon, such as 'mypackage:*', lets clients import that module."""  # noqa: D205, D209
+        """Allow only ids like this glob, such as 'ALE/*'; 'module:*' lets clients import it (may be repeated)."""
         self["allow"].append(pattern)
 
     def postOptions(self) -> None:
@@ -198,7 +198,7 @@ def _endpoint(option: str, text: str) -> str:
     if text.isdecimal():
         if not 0 <= int(text) < 65536:
             raise usage.UsageError(f"{option} {text}: a port number is from 0 to 65535")
-        text = f"tcp:{text}:interface={_LOOPBACK}"
+        text = f"tcp:{text}:interface={_LOOPBACK}:backlog={_BACKLOG}"
     unused: Any = None  # parsing a description only stores the reactor
     try:
         endpoints.serverFromString(unused, text)

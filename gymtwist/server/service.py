@@ -30,6 +30,14 @@ _DESCRIPTORS_EACH = 6
 _DESCRIPTORS_OTHER = 64
 
 
+class CannotStart(SystemExit, Exception):
+    """The server cannot start, for a reason that is the operator's to mend.
+
+    In the foreground it ends ``twistd`` with its message and without a traceback, as ``SystemExit`` does; a daemon
+    reports only what is an ``Exception`` to the ``twistd`` that waits for it.
+    """
+
+
 class GymService(Service):
     """Serves environments.
 
@@ -89,7 +97,7 @@ class GymService(Service):
             port.addErrback(failures.append)
             if failures:
                 failures[0].trap(CannotListenError)
-                raise SystemExit(f"gymsock cannot listen on {description}: {failures[0].getErrorMessage()}")
+                raise CannotStart(f"gymsock cannot listen on {description}: {failures[0].getErrorMessage()}")
             self._ports.append(port)
 
     def startService(self) -> None:
@@ -98,7 +106,7 @@ class GymService(Service):
         try:
             self._starter.start()
         except ChildStartError as error:
-            raise SystemExit(f"gymsock cannot start: {error}") from error
+            raise CannotStart(f"gymsock cannot start: {error}") from error
         self.pool = ChildPool(self.reactor, self._starter, self.options.warm)
         self.pool.start()
 

@@ -50,6 +50,7 @@ class Session:
         self._client = client
         self._child: Child | None = None
         self._ended = False
+        self._start_logged = False
         self._tries = 0
         self._vitals_descriptor = vitals.create()
         try:
@@ -93,18 +94,21 @@ class Session:
 
     def _assigned(self, child: Child) -> None:
         self._child = child
-        child.pid.addCallback(self._log_start, child)
-
-    def _log_start(self, pid: int, child: Child) -> int:
         child.output.source = f"session {self.number}"
-        log.info(
-            "[session {number}] started: {environment} for {client} ({protocol}, process {pid})",
-            number=self.number,
-            environment=self._environment,
-            client=self._client,
-            protocol=self._opening.protocol.value,
-            pid=pid,
-        )
+        child.pid.addCallback(self._log_start)
+
+    def _log_start(self, pid: int | None) -> int | None:
+        """Log the start; a session can be over before the fork server has told the process id of its child."""
+        if not self._start_logged:
+            self._start_logged = True
+            log.info(
+                "[session {number}] started: {environment} for {client} ({protocol}, {process})",
+                number=self.number,
+                environment=self._environment,
+                client=self._client,
+                protocol=self._opening.protocol.value,
+                process="process not known" if pid is None else f"process {pid}",
+            )
         return pid
 
     @property
@@ -147,6 +151,7 @@ class Session:
 
     def _end(self, reason: str, last_words: bytes) -> None:
         self._ended = True
+        self._log_start(None)
         elapsed = time.monotonic() - self.handed_over
         steps = self.vitals.steps
         log.info(

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from gymtwist.child import processes
 from gymtwist.child.settings import ChildSettings
 from gymtwist.errors import ChildStartError
-from gymtwist.server.child import Child, ChildLink
+from gymtwist.server.child import NEW_PROCESS, Child, ChildLink
 from gymtwist.server.output import OutputReader
 
 #: Seconds in which everything must be imported before the first session.
@@ -78,7 +78,7 @@ class Starter:
         ours, its = socket.socketpair()
         reader, writer = os.pipe()
         link = ChildLink()
-        child = Child(link, OutputReader(self.reactor, reader, "new process"))
+        child = Child(link, OutputReader(self.reactor, reader, NEW_PROCESS))
         try:
             adopt(self.reactor, ours, link)
         except OSError:

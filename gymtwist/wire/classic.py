@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from gymtwist.errors import LimitExceeded, OpeningError, ProtocolError
 
-#: The longest environment id in bytes; the longest that Gymnasium, Gym and ale-py register has under 60.
-MAX_ID = 1024
+#: The longest environment id in bytes. The longest that Gymnasium, Gym and ale-py register has under 60; and up to
+#: here the first bytes of an opening are unlike those of any other protocol.
+MAX_ID = 255
 #: The longest string or action of a command in bytes.
 MAX_FIELD = 16 * 1024 * 1024
 #: Bytes of the receive buffer to begin with: many pipelined steps, or one read of the socket.
