@@ -63,6 +63,7 @@ def parent(tmp_path: Path) -> Iterator[Parent]:
     before = descriptor_count()
     parent = Parent(tmp_path)
     yield parent
+    parent.reactor.advance(0)
     assert not [call for call in parent.reactor.getDelayedCalls() if call.active()]
     parent.reactor.close()
     parent.log.close()

@@ -14,7 +14,7 @@ from gymtwist.child.settings import ChildSettings
 from gymtwist.server.options import Options, ServerOptions
 
 DEFAULTS = ServerOptions(
-    endpoints=("tcp:5001:interface=127.0.0.1",),
+    endpoints=("tcp:5001:interface=127.0.0.1:backlog=1024",),
     warm=4,
     max_sessions=256,
     queue=64,
@@ -77,11 +77,11 @@ def test_no_option_is_forgotten_here() -> None:
 @pytest.mark.parametrize(
     ("words", "field", "value"),
     [
-        (["--port", "80"], "endpoints", ("tcp:80:interface=127.0.0.1",)),
-        (["-p", "0"], "endpoints", ("tcp:0:interface=127.0.0.1",)),
+        (["--port", "80"], "endpoints", ("tcp:80:interface=127.0.0.1:backlog=1024",)),
+        (["-p", "0"], "endpoints", ("tcp:0:interface=127.0.0.1:backlog=1024",)),
         (["--port", "tcp:5001"], "endpoints", ("tcp:5001",)),
         (["--listen", "unix:/run/g", "--listen", "7"], "endpoints",
-         ("tcp:5001:interface=127.0.0.1", "unix:/run/g", "tcp:7:interface=127.0.0.1")),
+         ("tcp:5001:interface=127.0.0.1:backlog=1024", "unix:/run/g", "tcp:7:interface=127.0.0.1:backlog=1024")),
         (["--warm", "0"], "warm", 0),
         (["--max-sessions", "1"], "max_sessions", 1),
         (["--queue", "0"], "queue", 0),

@@ -72,7 +72,7 @@ def _unknown(environment: str, library: str | None, bare: str) -> str:
     message = f'unknown environment "{environment}"'
     if near := difflib.get_close_matches(bare, sorted(known), n=3):
         return f"{message}; did you mean {' or '.join(_quoted(id_) for id_ in near)}?"
-    if bare.startswith("ALE/"):
+    if bare.startswith("ALE/") and not any(id_.startswith("ALE/") for id_ in known):
         return f'{message}; the Atari games need ale-py on the server: pip install "gymtwist[atari]"'
     return f"{message}; the server can register more with --preload or --setup"
 
