@@ -41,7 +41,7 @@ lint: $(VENV)/.lint ## Check style and types.
 docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an error.
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
 
-bench: $(VENV)/.serve ## Measure.
+bench: $(VENV)/.serve ## Measure what the server costs, in one to two minutes; ARGS=--quick for less.
 	$(BIN)/python benchmarks/measure.py $(ARGS)
 
 clean: ## Remove everything that was made, the virtual environment included.

@@ -80,12 +80,6 @@ class MonitorError(RequestError):
     code = "monitor-refused"
 
 
-class Retired(RequestError):
-    """The service behind this command (OpenAI's scoreboard, OpenAI Universe) no longer exists."""
-
-    code = "retired"
-
-
 class EnvironmentFault(GymtwistError):
     """The environment's own code failed; the exception it raised is the cause.
 

@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvCreator
 
 from tests.echoing import ACTIONS, OBSERVATIONS, Acting, Informing, Observing
 from tests.faulty import FAULTS
+from tests.hostile import HOSTILE
 from tests.plain import Plain, Result
 
 
@@ -83,6 +84,8 @@ def register() -> None:
     """Makes all of them known to Gymnasium and Gym."""
     for name, make in FAULTS.items():
         gymnasium.register(f"Fault/{name}-v0", entry_point=make)
+    for name, make in HOSTILE.items():
+        gymnasium.register(f"Hostile/{name}-v0", entry_point=make)
     for name, (space, value) in OBSERVATIONS.items():
         gymnasium.register(f"Observe/{name}-v0", entry_point=partial(Observing, space, value))
     for name, space in ACTIONS.items():

@@ -23,7 +23,7 @@ from gymtwist.child import commands
 from gymtwist.child.link import Link
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.transport import AMPConnection
-from gymtwist.child.vitals import Vitals
+from gymtwist.child.vitals import ANSWERED, Vitals
 from gymtwist.server.child import Child
 from gymtwist.server.options import Options
 from gymtwist.server.pool import ChildPool
@@ -152,8 +152,10 @@ class FakeProcess:
         self.vitals.end()
         return self.vitals
 
-    def answer(self, reason: str = "the client left") -> None:
-        """Ends the session."""
+    def answer(self, reason: str = "the client left", opening: bool = True) -> None:
+        """Ends the session; before that it has answered the opening, unless told otherwise."""
+        if opening:
+            (self.vitals or self.begin()).words[ANSWERED] = 1.0
         os.close(self.job.pop("socket"))
         self.worker.answers[0].callback({"reason": reason, "steps": 0, "episodes": 0})
 

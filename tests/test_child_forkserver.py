@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,11 +283,11 @@ def test_what_the_operator_started_stays(tmp_path: Path) -> None:
 
 def test_a_fork_that_fails_is_an_error(forkserver: ForkServer) -> None:
     """Its descriptors are closed, and the fork server lives on."""
-    before = len(descriptors(forkserver.process.pid))
-    pid = forkserver.process.pid
     if os.getuid() == 0:
         pytest.skip("the number of root's processes has no limit")
-    limits = resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))
+    pid = forkserver.process.pid
+    before = len(descriptors(pid))
+    resource.prlimit(pid, resource.RLIMIT_NPROC, (0, 0))
     outcome: list[Any] = []
     ours, its = socket.socketpair()
     with ours, its:
@@ -295,5 +296,70 @@ def test_a_fork_that_fails_is_an_error(forkserver: ForkServer) -> None:
         forkserver.receive_until(lambda: outcome)
     assert isinstance(outcome[0], Failure)
     assert outcome[0].check(OSError)
-    assert limits
     assert len(descriptors(pid)) == before
+
+
+def test_a_child_is_killed_on_request(forkserver: ForkServer) -> None:
+    """By its number; one that has ended, or never was a child, is left alone."""
+    one, other = forkserver.fork(2)
+    for pid in (one.pid, os.getpid()):
+        forkserver.server.callRemote(commands.Kill, pid=pid)
+    assert forkserver.wait_ended(one) == -signal.SIGKILL
+    forkserver.server.callRemote(commands.Kill, pid=one.pid)
+    with other.serve("CartPole-v1") as client:
+        client.play(1)
+
+
+def test_what_the_setup_file_started_ends_with_the_fork_server(tmp_path: Path) -> None:
+    """Also in a session of its own, and deaf to being asked."""
+    (tmp_path / "setup.py").write_text(
+        "import subprocess\n"
+        "subprocess.Popen(['sleep', '1000'])\n"
+        "subprocess.Popen(['sh', '-c', 'trap \"\" TERM; while :; do sleep 1; done'], start_new_session=True)\n"
+    )
+    forkserver = ForkServer(tmp_path, tmp_path / "setup.py")
+    handles = [Handle(child) for child in children(forkserver.process.pid)]
+    assert len(handles) == 2
+    try:
+        (child,) = forkserver.fork()
+        with child.serve("CartPole-v1") as client:
+            client.play(1)
+        forkserver.close()
+        assert not left_after(handles, 5)
+    finally:
+        for handle in handles:
+            handle.kill()
+
+
+def test_a_default_timeout_for_sockets_is_not_for_the_links(tmp_path: Path) -> None:
+    """A setup file may set one, for what its environments talk to."""
+    (tmp_path / "setup.py").write_text("import socket\nsocket.setdefaulttimeout(0.05)\n")
+    forkserver = ForkServer(tmp_path, tmp_path / "setup.py")
+    try:
+        (child,) = forkserver.fork()
+        time.sleep(0.3)
+        with child.serve("CartPole-v1") as client:
+            client.play(1)
+    finally:
+        forkserver.close()
+
+
+@pytest.mark.parametrize("role", ["forkserver", "worker", "check"])
+def test_a_setup_file_that_hangs_ends_with_the_server(tmp_path: Path, role: str) -> None:
+    """Nobody listens to the link yet; the kernel tells of the server's death."""
+    (tmp_path / "setup.py").write_text("import time\nprint('hangs', flush=True)\ntime.sleep(1000)\n")
+    settings = ChildSettings(monitor_root=str(tmp_path), setup=str(tmp_path / "setup.py"))
+    script = (
+        "import sys, time\n"
+        "from gymtwist.child.settings import ChildSettings\n"
+        "from gymtwist.server.starter import popen\n"
+        "print(popen(sys.argv[1], ChildSettings.from_argument(sys.argv[2]), 1).pid, flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    words = [sys.executable, "-c", script, role, settings.to_argument()]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        handle = Handle(int(server.stdout.readline()))
+        assert "hangs" in server.stdout.readline()
+        server.kill()
+        assert not left_after([handle], 5)

@@ -23,14 +23,14 @@ deed = sys.argv[2]
 if deed == "late":
     connection.recv(1, socket.MSG_PEEK)
 with lifeline.tied(connection):
-    helper = subprocess.Popen(["sleep", "1000"])
+    sibling = subprocess.Popen(["sleep", "1000"])
     if deed == "deaf":
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if deed != "leaves":
-        print(helper.pid, flush=True)
+        print(sibling.pid, flush=True)
         while True:
             time.sleep(1000)
-    helper.kill()
+    sibling.kill()
 print(0, flush=True)
 connection.recv(1)
 connection.recv(1)
@@ -78,13 +78,13 @@ def tied(request: pytest.FixtureRequest) -> Iterator[Tied]:
 @pytest.mark.parametrize("what", ["close", "send"])
 def test_a_tied_process_dies_when_anything_happens(tied: Tied, what: str) -> None:
     """With all of its group, and even if it blocks every signal that can be blocked."""
-    helper = Handle(tied.ready())
+    sibling = Handle(tied.ready())
     if what == "close":
         tied.end.close()
     else:
         tied.end.send(b"x")
     assert tied.process.wait(20) == -signal.SIGKILL
-    assert helper.wait(20)
+    assert sibling.wait(20)
 
 
 @pytest.mark.parametrize("tied", ["late"], indirect=True)

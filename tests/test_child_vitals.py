@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gymtwist.child import vitals as module
-from gymtwist.child.settings import ChildSettings
 from gymtwist.child.vitals import ANSWERED, EPISODES, LAST_RETURN, STEPS, Operation, Vitals, create
 
 
@@ -72,6 +71,24 @@ def test_what_the_child_counts(child: Vitals, server: Vitals) -> None:
     assert server.answered is True
 
 
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_words_that_make_no_sense_are_none(child: Vitals, server: Vitals, nonsense: float) -> None:
+    """An environment can write to them; the server reads what it can be sure to calculate with."""
+    for index in range(len(child.words)):
+        child.words[index] = nonsense
+    assert (server.busy_since, server.last_activity, server.steps, server.episodes) == (None, 0.0, 0, 0)
+    assert server.operation in Operation
+    child.words[module.OPERATION] = 77.0
+    assert server.operation is Operation.STEP
+
+
+def test_the_memory_keeps_its_size(descriptor: int) -> None:
+    """Whoever reads a mapping that was shortened is killed."""
+    for size in (0, 4096):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, size)
+
+
 def test_another_process_shares_it(child: Vitals, descriptor: int) -> None:
     """Any that gets the descriptor."""
     script = "import sys; from gymtwist.child.vitals import *; Vitals(int(sys.argv[1])).words[STEPS] = 7.0"
@@ -106,26 +123,3 @@ def test_every_word_has_a_place() -> None:
     """Of its own, in the memory that there is."""
     places = {module.BUSY_SINCE, module.OPERATION, module.LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN}
     assert places == set(range(7))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ChildSettings(monitor_root="/"),
-        ChildSettings(
-            preload=("a", "b"), setup="/größe x.py", monitor_root="/a b", display=True, seed=7, memory_limit=2**40
-        ),
-    ],
-)
-def test_settings_survive_the_command_line(settings: ChildSettings) -> None:
-    """As one argument."""
-    argument = settings.to_argument()
-    assert "\0" not in argument
-    assert ChildSettings.from_argument(argument) == settings
-
-
-def test_settings_are_not_changed(tmp_path: Path) -> None:
-    """A child follows what it was started with."""
-    settings = ChildSettings(monitor_root=str(tmp_path))
-    with pytest.raises(AttributeError):
-        settings.seed = 1  # type: ignore[misc]

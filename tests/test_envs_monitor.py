@@ -188,6 +188,8 @@ def test_rewards_that_are_no_numbers(root: Path) -> None:
 
 
 _watched: list[tuple[Path, list[bytes]]] = []
+#: Directories that are cleared, once, just before a file is moved to its place there.
+_cleared: list[Path] = []
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -195,6 +197,10 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         for directory, contents in _watched:
             if Path(arguments[0]).parent == directory:
                 contents.append(Path(arguments[0]).read_bytes())
+        if Path(arguments[0]).parent in _cleared:
+            _cleared.remove(Path(arguments[0]).parent)
+            for path in Path(arguments[0]).parent.iterdir():
+                path.unlink()
 
 
 @pytest.fixture
@@ -241,6 +247,17 @@ def test_forcing_begins_anew(root: Path) -> None:
     assert [written["episode_rewards"] for written in statistics(root)] == [[]]
     others = {path.name for path in root.iterdir() if path.suffix != ".json" or path.name == "mine.json"}
     assert others == {"openaigymnastics.txt", "mine.json"}
+
+
+def test_forcing_beside_a_recording_that_goes_on(root: Path, moved: list[bytes]) -> None:
+    """The other session's files go; it writes them again, and does not fail even if one goes while it is written."""
+    recorded = start(Episodes(), root)
+    _cleared.append(root)
+    play(recorded, *[0] * 10)
+    assert not _cleared
+    (written,) = statistics(root)
+    assert written["episode_lengths"] == [10]
+    assert not list(root.glob("*.part"))
 
 
 def test_forcing_where_it_cannot(root: Path) -> None:

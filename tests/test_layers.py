@@ -16,7 +16,7 @@ ROOT = Path(gymtwist.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 
 LIBRARIES = {"msgspec", "numpy"}
-ENVIRONMENTS = {"gymnasium", "gym", "gym_notices", "ale_py", "moviepy", "pygame"}
+ENVIRONMENTS = {"gymnasium", "gym", "pygame"}
 TWISTED = {"twisted", "zope"}
 
 #: What each room may import from outside, besides the standard library.
@@ -24,7 +24,7 @@ OUTSIDE = {
     "": set(),
     "wire": LIBRARIES,
     "envs": LIBRARIES | ENVIRONMENTS,
-    "child": LIBRARIES | TWISTED | {"gymnasium"},
+    "child": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule"} | TWISTED,
 }
 #: What each room may import from the others.

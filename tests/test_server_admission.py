@@ -105,6 +105,34 @@ def test_first_come_first_served() -> None:
     assert everybody[2].told == ["admitted"]
 
 
+class Brief(Client):
+    """A connection whose session ends as soon as it begins."""
+
+    def __init__(self, admission: Admission) -> None:
+        """Knows where it is admitted."""
+        super().__init__()
+        self.admission = admission
+
+    def admitted(self) -> None:
+        """Ends."""
+        super().admitted()
+        self.admission.session_ended()
+
+
+def test_a_long_queue_of_brief_sessions() -> None:
+    """They follow one another, not one within the other: Python's stack is not that deep."""
+    admission = Admission(1, 2000)
+    admission.enter(clients(1)[0])
+    brief = [Brief(admission) for _ in range(2000)]
+    for each in brief:
+        admission.enter(each)
+    admission.session_ended()
+    assert all(each.told == ["admitted"] for each in brief)
+    newcomer = clients(1)[0]
+    admission.enter(newcomer)
+    assert newcomer.told == ["admitted"]
+
+
 def test_a_place_that_nobody_waits_for_stays_free() -> None:
     """For the next one to come."""
     admission, (one, two) = Admission(1, 0), clients(2)

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 from twisted.internet import defer
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ConnectionDone, ProcessTerminated
 from twisted.internet.interfaces import ITransport
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from gymtwist.child import commands
+from gymtwist.child.link import Link
 from gymtwist.server.child import Child, ChildEnded, ChildLink
 from gymtwist.server.output import OutputReader
 
@@ -127,6 +129,7 @@ def test_a_child_may_end_with_its_link(born: Born, link_first: bool) -> None:
 
 def test_kill_aborts_the_link(born: Born) -> None:
     """That is what the child is tied to; it is not dead before its process says so."""
+    born.child.started(7)
     born.child.kill()
     assert born.transport.disconnected
     assert not born.child.finished.called
@@ -134,10 +137,41 @@ def test_kill_aborts_the_link(born: Born) -> None:
 
 def test_kill_of_a_child_whose_link_is_lost_does_nothing(born: Born) -> None:
     """As often as it is asked."""
+    born.child.started(7)
     born.link.connectionLost()
     born.child.kill()
     born.child.kill()
     assert not born.transport.disconnected
+
+
+def test_kill_reaches_a_child_that_let_go_of_its_link(born: Born) -> None:
+    """By whoever else can kill it; but not one that has ended."""
+    killed: list[str] = []
+    born.child.started(7, lambda: killed.append("killed"))
+    born.link.connectionLost()
+    born.child.kill()
+    assert killed == ["killed"]
+    assert not born.child.finished.called
+    born.child.ended(-9)
+    born.child.kill()
+    assert killed == ["killed"]
+
+
+def test_kill_of_a_child_that_is_not_forked_yet_ends_it(born: Born) -> None:
+    """A fork server may hang; the process that it may make some day is of no concern."""
+    outcome = born.call()
+    born.child.kill()
+    assert str(outcome[0].value) == "ended"
+    born.child.started(7)
+    born.child.ended(0)
+
+
+def test_the_reason_is_the_end_whatever_came_over_the_link(born: Born) -> None:
+    """Bytes that are no AMP are no reason of their own; ampoule knows only that of a process that ended."""
+    born.call()
+    born.link.dataReceived(b"\xff" * 64)
+    born.child.ended(-9)
+    assert str(born.call()[0].value) == "was killed by SIGKILL"
 
 
 def test_kill_of_a_child_that_has_ended_does_nothing(born: Born) -> None:
@@ -191,11 +225,14 @@ def test_the_chosen_child_is_told_before_the_command_is_sent(born: Born) -> None
     born.child.ended(0)
 
 
-def test_a_link_logs_nothing(born: Born) -> None:
-    """There are several to each session; amp.AMP would log two lines for each."""
-    born.child.ended(0)
-    assert not born.log.lines
-    assert isinstance(born.link, amp.AMP)
+@pytest.mark.parametrize(("kind", "lines"), [(amp.AMP, 2), (Link, 0)])
+def test_a_link_logs_nothing(kind: type[amp.AMP], lines: int) -> None:
+    """There are several to each session; amp.AMP logs two lines for each."""
+    with capturedLogs() as logged:
+        link = kind()
+        link.makeConnection(StringTransport())
+        link.connectionLost(Failure(ConnectionDone()))
+    assert len(logged) == lines
 
 
 @pytest.mark.parametrize(

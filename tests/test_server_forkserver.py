@@ -206,7 +206,12 @@ def test_a_stop_without_a_fork_server_ends_those_who_wait_for_one(parent: Parent
 @pytest.mark.parametrize("kind", [ForkServerStarter, SpawnStarter])
 @pytest.mark.parametrize(
     ("setup", "told"),
-    [("raise ValueError('gone')", "ValueError: gone"), ("import os; print('bye', flush=True); os._exit(5)", "bye")],
+    [
+        ("raise ValueError('gone')", "ValueError: gone"),
+        ("import os; print('bye', flush=True); os._exit(5)", "bye"),
+        ("import os; print('bye', flush=True); os._exit(0)", "bye"),
+        ("import sys; sys.exit()", "called sys.exit"),
+    ],
 )
 def test_a_setup_file_that_fails_is_an_error(tmp_path: Path, kind: type[Any], setup: str, told: str) -> None:
     """With what it printed."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gymtwist.server.output import LOG_RATE, READ_RATE, OutputReader
+from gymtwist.server.output import LINE_RATE, LOG_RATE, READ_RATE, OutputReader
 
 from .memory import Log, SteppedReactor, descriptor_count
 
@@ -124,6 +124,25 @@ def test_what_is_too_much_for_the_log_is_counted(printing: Printing) -> None:
     assert printing.texts[-1] == f"({left_out} bytes more were printed and not logged)"
     printing.pump(b"next\n")
     assert printing.texts[-1] == "next"
+
+
+@pytest.mark.parametrize("line", [b"\n", b"x\n"])
+def test_short_lines_are_limited_by_their_number(printing: Printing, line: bytes) -> None:
+    """Each takes the server's time; what is left out is counted all the same."""
+    printing.pump(line * 100_000)
+    assert len(printing.texts) == LINE_RATE
+    printing.reactor.advance(1.0)
+    left_out = (100_000 - LINE_RATE) * len(line)
+    assert printing.texts[-1] == f"({left_out} bytes more were printed and not logged)"
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x85", "\u2028", "\u202e", "\u2066"])
+def test_what_a_terminal_would_obey_is_shown(printing: Printing, text: str) -> None:
+    """Separators of lines and changes of direction among it."""
+    printing.write(f"a{text}b\n".encode())
+    printing.reactor.turn()
+    assert printing.texts[0].isascii()
+    assert printing.texts[0].isprintable()
 
 
 def test_a_process_that_prints_too_fast_is_made_to_wait(printing: Printing) -> None:

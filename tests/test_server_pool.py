@@ -14,6 +14,7 @@ from zope.interface import classImplements
 from zope.interface.verify import verifyObject
 
 from gymtwist.child import commands
+from gymtwist.errors import ChildStartError
 from gymtwist.server.child import ChildEnded
 from gymtwist.server.forkserver import ForkServerStarter
 from gymtwist.server.pool import ChildPool
@@ -224,5 +225,5 @@ def test_a_job_after_the_stop_is_an_error(world: World) -> None:
     """Nobody would do it."""
     world.pool.stop()
     world.turn()
-    with pytest.raises(Exception, match="the server is shutting down"):
+    with pytest.raises(ChildStartError, match="the server is shutting down"):
         world.pool.serve(lambda child: None)

@@ -86,18 +86,19 @@ def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> No
         each.close()
 
 
-@pytest.mark.parametrize("data", [opening("x" * 1025), b"\0" + struct.pack("<I", 2**32 - 1), b"\1" + CARTPOLE[1:]])
+@pytest.mark.parametrize("data", [opening("x" * 257), b"\0" + struct.pack("<I", 2**32 - 1)])
 def test_an_opening_over_the_limit_is_refused(world: World, data: bytes) -> None:
     """By an error string and the end of the stream; nothing is kept for it."""
     client = connect(world, data)
-    assert error_of(read(client, world))
+    assert "at most 255 are allowed" in error_of(read(client, world))
     assert world.log.having("[session -] refused 127.0.0.1:")
     client.close()
 
 
-def test_garbage_is_refused(world: World) -> None:
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\1" + CARTPOLE[1:]])
+def test_garbage_is_refused(world: World, garbage: bytes) -> None:
     """The error says what is expected."""
-    client = connect(world, b"GET / HTTP/1.1\r\n\r\n")
+    client = connect(world, garbage)
     assert "the classic protocol opens with" in error_of(read(client, world))
     client.close()
 
@@ -160,6 +161,22 @@ def test_a_connection_that_leaves_the_queue_takes_no_place(make: Make) -> None:
     process.answer()
     world.turn()
     assert world.starter.serving[-1].job["opening"] == opening("Pong-v4")
+    first.close()
+    third.close()
+
+
+def test_a_connection_that_sent_more_and_left_the_queue_takes_no_place(make: Make) -> None:
+    """Its end comes behind the commands that it sent while it waited."""
+    world = make("--max-sessions", "1", "--queue", "1")
+    first, _ = serving(world)
+    second = connect(world, CARTPOLE)
+    for _ in range(3):
+        second.send(b"\0")
+        world.turn()
+    second.close()
+    world.turn()
+    third = connect(world, CARTPOLE)
+    assert len(world.log.having("waits for room")) == 2
     first.close()
     third.close()
 

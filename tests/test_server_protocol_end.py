@@ -90,10 +90,20 @@ def test_a_child_that_dies_before_it_begins_is_replaced(world: World) -> None:
     client.close()
 
 
+def test_a_child_that_ends_without_an_answer_to_the_opening(world: World) -> None:
+    """It has failed its client; the server tells what it knows."""
+    client, process = serving(world)
+    process.begin()
+    process.answer("it had nothing to say", opening=False)
+    world.turn()
+    assert error_of(read(client, world)) == "the session ended: it had nothing to say"
+    client.close()
+
+
 def test_children_that_never_begin_end_the_session(world: World) -> None:
-    """After three of them the client is told."""
+    """After three of them, and the idle one, the client is told."""
     client, _ = serving(world)
-    for _ in range(3):
+    for _ in range(4):
         world.starter.serving[-1].die(1)
         world.turn()
     assert "its process exited with status 1" in error_of(read(client, world))

@@ -102,3 +102,17 @@ def test_without_limits_it_never_looks_again(session: Vitals) -> None:
     assert watch.look(session, START + 1e6, START) == Verdict(Fate.GOES_ON)
     silent(session, START)
     assert watch.look(session, START + 1e6, START) == Verdict(Fate.GOES_ON)
+
+
+def test_times_in_the_future_are_none(session: Vitals) -> None:
+    """An environment can write to the vitals; that is no way to evade the limits."""
+    busy(session, Operation.STEP, START + 1e9)
+    assert WATCH.look(session, START + 300, START).fate is Fate.OVERDUE
+    silent(session, START + 1e9)
+    assert WATCH.look(session, START + 600, START).fate is Fate.IDLE
+
+
+def test_a_step_that_began_since_the_look_has_just_begun(session: Vitals) -> None:
+    """The child does not wait while the server looks at the clock and then at the vitals."""
+    busy(session, Operation.STEP, START + 1000.001)
+    assert WATCH.look(session, START + 1000, START) == Verdict(Fate.GOES_ON, 300.0)

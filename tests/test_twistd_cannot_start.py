@@ -18,13 +18,19 @@ def taken_port() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
+def start_in_vain(directory: Path, *options: str, port: str = ANY_PORT) -> str:
+    """Starts a server in the foreground that fails; returns what it prints."""
+    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", port, *options, directory=directory)
+    assert ended.returncode == 1
+    return ended.stdout
+
+
 def test_a_port_that_is_taken_ends_the_server(tmp_path: Path, taken_port: int) -> None:
     """The port and the reason are named, without a traceback of the server."""
-    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", str(taken_port), directory=tmp_path)
-    assert ended.returncode == 1
-    assert f"gymsock cannot listen on tcp:{taken_port}" in ended.stdout
-    assert "in use" in ended.stdout
-    assert "Traceback" not in ended.stdout
+    printed = start_in_vain(tmp_path, port=str(taken_port))
+    assert f"gymsock cannot listen on tcp:{taken_port}" in printed
+    assert "in use" in printed
+    assert "Traceback" not in printed
 
 
 def test_a_daemon_whose_port_is_taken_ends(tmp_path: Path, taken_port: int) -> None:
@@ -35,11 +41,17 @@ def test_a_daemon_whose_port_is_taken_ends(tmp_path: Path, taken_port: int) -> N
     assert not (tmp_path / "g.pid").exists()
 
 
-def test_a_daemon_whose_setup_fails_ends(tmp_path: Path) -> None:
-    """It says what the file raised."""
+@pytest.fixture
+def setup_file(tmp_path: Path) -> str:
+    """The name of a setup file that raises."""
     (tmp_path / "setup.py").write_text('raise ValueError("the environments are gone")\n')
+    return "setup.py"
+
+
+def test_a_daemon_whose_setup_fails_ends(tmp_path: Path, setup_file: str) -> None:
+    """It says what the file raised."""
     ended = run_twistd(
-        *("--pidfile=g.pid", "--logfile=g.log", "gymsock", "--port", ANY_PORT, "--setup", "setup.py"),
+        *("--pidfile=g.pid", "--logfile=g.log", "gymsock", "--port", ANY_PORT, "--setup", setup_file),
         directory=tmp_path,
     )
     assert ended.returncode == 1
@@ -48,12 +60,20 @@ def test_a_daemon_whose_setup_fails_ends(tmp_path: Path) -> None:
     assert not (tmp_path / "g.pid").exists()
 
 
-def test_setup_that_fails_with_spawn_ends_the_server(tmp_path: Path) -> None:
-    """Where each child is an interpreter of its own, one of them tries the file before the server serves."""
-    (tmp_path / "setup.py").write_text('raise ValueError("the environments are gone")\n')
-    ended = run_twistd(
-        *("-n", "--pidfile=", "gymsock", "--port", ANY_PORT, "--setup", "setup.py", "--start-method", "spawn"),
-        directory=tmp_path,
-    )
-    assert ended.returncode == 1
-    assert "the environments are gone" in ended.stdout
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_setup_file_that_raises_ends_the_server(tmp_path: Path, setup_file: str, method: str) -> None:
+    """A server without its environments is of no use: it says why and where, and with `spawn` it finds out, too."""
+    printed = start_in_vain(tmp_path, "--setup", setup_file, "--start-method", method)
+    assert "the environments are gone" in printed
+    assert "setup.py" in printed
+
+
+def test_a_setup_file_that_exits_ends_the_server(tmp_path: Path) -> None:
+    """sys.exit and worse in the setup file do not leave a server behind that waits for ever."""
+    (tmp_path / "setup.py").write_text("import os\nos._exit(5)\n")
+    assert "--setup" in start_in_vain(tmp_path, "--setup", "setup.py")
+
+
+def test_a_module_to_preload_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
+    """It is named."""
+    assert "no_such_module" in start_in_vain(tmp_path, "--preload", "no_such_module")

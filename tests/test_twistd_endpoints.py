@@ -17,7 +17,7 @@ from .certificates import write_certificate
 from .client import RESET, ClassicClient, error_before_end, opening, step
 from .conftest import Start
 from .processes import Handle, descriptors, eventually, left_after, peak
-from .server import ServerProcess, connected, run_twistd
+from .server import ServerProcess, connected
 
 MEBIBYTE = 1 << 20
 
@@ -68,16 +68,6 @@ def test_the_server_listens_in_more_than_one_place(start: Start) -> None:
                 client.open("CartPole-v1").play()
                 served += 1
     assert served == 3
-
-
-def test_a_port_in_use_is_an_error_of_one_line(tmp_path: Path) -> None:
-    """The server does not stay up without the port it was to serve."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", str(port), directory=tmp_path)
-    assert ended.returncode != 0
-    assert str(port) in ended.stdout
-    assert "in use" in ended.stdout
 
 
 def test_a_unix_socket_serves(start: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,17 @@ def test_a_client_without_an_environment_may_be_idle_too(start: Start) -> None:
     server = start("--idle-timeout", "1")
     with server.open("") as client:
         client.wait_closed()
+
+
+def test_a_client_that_only_asks_is_not_idle(start: Start) -> None:
+    """Also by commands that no environment is needed for."""
+    server = start("--idle-timeout", "1")
+    with server.open("") as client, server.open("CartPole-v1") as other:
+        for _ in range(8):
+            time.sleep(0.25)
+            other.space(0)
+            with pytest.raises(Refused):
+                client.upload("recordings")
 
 
 def test_a_long_step_is_not_idleness(start: Start) -> None:

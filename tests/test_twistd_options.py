@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .server import ANY_PORT, run_twistd
+from .server import run_twistd
 
 OPTIONS = [
     "port",
@@ -94,30 +94,3 @@ def test_an_argument_too_many_is_an_error_of_one_line(tmp_path: Path) -> None:
     assert ended.returncode != 0
     assert "Traceback" not in ended.stdout
     assert "argument" in ended.stdout.strip().splitlines()[-1]
-
-
-def test_a_setup_file_that_raises_ends_the_server(tmp_path: Path) -> None:
-    """A server without its environments is of no use: it fails, and says why and where."""
-    setup = tmp_path / "setup.py"
-    setup.write_text('raise ValueError("the environments are gone")\n')
-    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", ANY_PORT, "--setup", str(setup), directory=tmp_path)
-    assert ended.returncode != 0
-    assert "the environments are gone" in ended.stdout
-    assert "setup.py" in ended.stdout
-
-
-def test_a_module_to_preload_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
-    """It is named."""
-    ended = run_twistd(
-        "-n", "--pidfile=", "gymsock", "--port", ANY_PORT, "--preload", "no_such_module", directory=tmp_path
-    )
-    assert ended.returncode != 0
-    assert "no_such_module" in ended.stdout
-
-
-def test_a_setup_file_that_exits_ends_the_server(tmp_path: Path) -> None:
-    """sys.exit and worse in the setup file do not leave a server behind that waits for ever."""
-    setup = tmp_path / "setup.py"
-    setup.write_text("import os\nos._exit(5)\n")
-    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", ANY_PORT, "--setup", str(setup), directory=tmp_path)
-    assert ended.returncode != 0

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 
-from gymtwist.child import preload
+from gymtwist.child import preload, processes
 from gymtwist.child.settings import ChildSettings
 
 
@@ -21,7 +21,10 @@ def main(role: str, settings: ChildSettings, amp_descriptor: int, ready_descript
         # An operator's Ctrl-C is the server's business.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     preload.prepare_environment_variables()
+    # An import or the setup file may hang; later the link tells of the server's end.
+    processes.die_with_parent(True)
     preload.preload(settings, warm_up=role == "forkserver")
+    processes.die_with_parent(False)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
     from gymtwist.child import forkserver, worker
 
@@ -30,9 +33,9 @@ def main(role: str, settings: ChildSettings, amp_descriptor: int, ready_descript
         os.close(ready_descriptor)
     if role == "check":
         return
-    connection = socket.socket(fileno=amp_descriptor)
-    connection.set_inheritable(False)
+    connection = _adopt(amp_descriptor)
     if role == "forkserver":
+        processes.rename("gymsock fork")
         if threads := worker.threads_running():
             print(
                 f"--preload or --setup left threads running, which no session will have: {threads}",
@@ -42,8 +45,16 @@ def main(role: str, settings: ChildSettings, amp_descriptor: int, ready_descript
         if birth is None:
             worker.leave(0)
             return
-        connection = socket.socket(fileno=birth.amp)
+        connection = _adopt(birth.amp)
     worker.run(connection, settings)
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    """Make a socket of a descriptor; a default timeout for sockets, which an import may have set, is not for it."""
+    connection = socket.socket(fileno=descriptor)
+    connection.setblocking(True)
+    connection.set_inheritable(False)
+    return connection
 
 
 if __name__ == "__main__":

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import socket
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
-from gymtwist.child.running import RunningEnvironment, fault_of_value
+from gymtwist.child.running import RunningEnvironment, fault_of_value, print_traceback
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import CLIENT_LEFT
 from gymtwist.child.vitals import ANSWERED, Operation, Vitals
-from gymtwist.envs.elements import check_shape, decoder, encoder
+from gymtwist.envs.elements import Decoder, Encoder, check_shape, decoder, encoder
 from gymtwist.envs.spaces import classic_description
 from gymtwist.errors import (
     EnvironmentFault,
@@ -63,9 +61,9 @@ class ClassicSession:
         self._settings = settings
         self._vitals = vitals
         self._running: RunningEnvironment | None = None
-        self._decode_action: Callable[[Any], Any]
-        self._encode_observation: Callable[[Any], Any]
-        self._encode_action: Callable[[Any], Any]
+        self._decode_action: Decoder
+        self._encode_observation: Encoder
+        self._encode_action: Encoder
 
     def run(self) -> str:
         """Serve the connection to its end.
@@ -85,7 +83,7 @@ class ClassicSession:
         except GymtwistError as error:
             return str(error)[:_REASON_LENGTH]
         except Exception as error:
-            traceback.print_exc()
+            print_traceback(error)
             return f"an error in gymtwist itself: {type(error).__name__}: {error}"[:_REASON_LENGTH]
         finally:
             if self._running is not None:
@@ -101,16 +99,27 @@ class ClassicSession:
         try:
             if opening.environment:
                 self._running = RunningEnvironment(opening.environment, self._settings, self._vitals)
-                self._encode_observation = encoder(self._running.observation_space)
-                self._encode_action = encoder(self._running.action_space)
-                self._decode_action = decoder(self._running.action_space)
+                try:
+                    self._encode_observation = encoder(self._running.observation_space)
+                    self._encode_action = encoder(self._running.action_space)
+                    self._decode_action = decoder(self._running.action_space)
+                except BaseException as error:
+                    raise _fault_of_space("make", error) from error
         except GymtwistError as error:
-            self._vitals.words[ANSWERED] = 1.0
-            self._send(classic.error_string(str(error)))
+            self._answer(str(error))
             raise
         self._vitals.end()
+        self._answer()
+
+    def _answer(self, message: str = "") -> None:
+        """Answer the opening with an error string."""
+        # Before it is sent: should the environment crash just then, the server must not answer once more.
         self._vitals.words[ANSWERED] = 1.0
-        self._send(classic.error_string())
+        try:
+            self._send(classic.error_string(message))
+        except OSError:  # the client has gone, or the environment has closed every descriptor: the server still can
+            self._vitals.words[ANSWERED] = 0.0
+            raise
 
     def _loop(self) -> str:
         reader, connection = self._reader, self._connection
@@ -135,6 +144,8 @@ class ClassicSession:
         except InvalidAction as error:
             # The reply to a step has no place for an error.
             raise ProtocolError(str(error)) from error
+        except BaseException as error:
+            raise _fault_of_space("step", error) from error
         observation, reward, terminated, truncated, info = running.step(action)
         tail = classic.step_tail(reward, terminated or truncated, jsontext.encode_info(info))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
@@ -161,8 +172,13 @@ class ClassicSession:
 
     def _get_space(self, command: classic.GetSpace) -> None:
         running = self._environment()
-        space: spaces.Space[Any] = running.observation_space if command.observation else running.action_space
-        self._send(classic.string(jsontext.encode_value(classic_description(space))))
+        space = running.observation_space if command.observation else running.action_space
+        try:
+            text = jsontext.encode_value(classic_description(space))
+        except BaseException as error:
+            raise _fault_of_space("space", error) from error
+        self._vitals.end()
+        self._send(classic.string(text))
 
     def _sample_action(self, command: classic.SampleAction) -> None:
         sampled = self._environment().sample_action()
@@ -186,9 +202,11 @@ class ClassicSession:
         self._environment().show()
 
     def _upload(self, command: classic.Upload) -> None:
+        self._vitals.end()
         self._send(classic.error_string(_SCOREBOARD_CLOSED))
 
     def _universe(self, command: classic.UniverseConfigure | classic.UniverseWrap) -> None:
+        self._vitals.end()
         self._send(classic.error_string(_UNIVERSE_RETIRED))
 
     def _environment(self) -> RunningEnvironment:
@@ -208,6 +226,12 @@ class ClassicSession:
             else:
                 self._connection.sendall(memoryview(part)[sent:])
                 sent = 0
+
+
+def _fault_of_space(operation: str, error: BaseException) -> EnvironmentFault:
+    """Make the fault of an environment whose spaces are of no use."""
+    print_traceback(error)
+    return EnvironmentFault(operation, f"the environment's space raised {type(error).__name__} in {operation}: {error}")
 
 
 _HANDLERS: dict[type[classic.Command], Callable[[ClassicSession, Any], None]] = {

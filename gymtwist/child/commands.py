@@ -41,6 +41,13 @@ class Fork(amp.Command):
     errors = {OSError: b"OS_ERROR"}
 
 
+class Kill(amp.Command):
+    """Server to fork server: kill a child that has let go of the link by which the server would kill it."""
+
+    arguments = [(b"pid", amp.Integer())]
+    requiresAnswer = False
+
+
 class Exited(amp.Command):
     """Fork server to server: a child has ended, and nothing that it started is left."""
 

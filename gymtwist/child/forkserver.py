@@ -44,6 +44,7 @@ class ForkServerProtocol(Link):
     def __init__(self) -> None:
         super().__init__()
         self.births: list[tuple[Birth, defer.Deferred[dict[str, Any]]]] = []
+        self.condemned: list[int] = []
 
     @commands.Fork.responder
     def fork(self, amp: int, output: int) -> defer.Deferred[dict[str, Any]]:
@@ -51,6 +52,12 @@ class ForkServerProtocol(Link):
         answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
         self.births.append((Birth(amp, output), answer))
         return answer
+
+    @commands.Kill.responder
+    def kill(self, pid: int) -> dict[str, Any]:
+        """Note that a child is to be killed."""
+        self.condemned.append(pid)
+        return {}
 
     @commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
@@ -78,7 +85,7 @@ class ForkServer:
             None in the fork server itself, at its end; in a new child, at once, what it was born with.
         """
         processes.become_subreaper()
-        # What --preload or --setup started, such as a virtual display, stays.
+        # What --preload or --setup started, such as a virtual display, stays until the end.
         self._own = frozenset(processes.children())
         connection = AMPConnection(self._protocol, self._socket)
         wake_reader, wake_writer = os.pipe()
@@ -97,6 +104,7 @@ class ForkServer:
                     elif not connection.receive():
                         self._leave_nothing()
                         return None
+                self._kill_condemned()
                 birth = self._fork_all()
                 if birth is not None:
                     signal.set_wakeup_fd(-1)
@@ -158,6 +166,14 @@ class ForkServer:
                 with contextlib.suppress(ConnectionError):  # the server has gone; the loop learns of it next
                     self._protocol.callRemote(commands.Exited, pid=pid, status=status)
 
+    def _kill_condemned(self) -> None:
+        """Kill the children that the server wants to be killed; one that is reaped already is left alone."""
+        while self._protocol.condemned:
+            pid = self._protocol.condemned.pop()
+            if pid in self._children:
+                os.kill(pid, signal.SIGKILL)  # it may not lead its group yet
+                processes.kill_group(pid)
+
     def _kill_orphans(self) -> None:
         """Kill whoever is a child of this process but not of its making: it belonged to a child that has ended."""
         for orphan in set(processes.children()) - self._children - self._own:
@@ -165,10 +181,17 @@ class ForkServer:
                 os.kill(orphan, signal.SIGKILL)
 
     def _leave_nothing(self) -> None:
-        """Kill the children, and what they leave behind: the server has gone, or is about to."""
+        """End all that runs below: the server has gone, or is about to.
+
+        Children are killed with what they leave behind; what --preload or --setup started is asked first.
+        """
         for pid in self._children:
             processes.kill_group(pid)
+        for pid in self._own.intersection(processes.children()):
+            os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _LEAVE_TIMEOUT
-        while set(processes.children()) - self._own and time.monotonic() < deadline:
+        while processes.children() and time.monotonic() < deadline:
             self._reap()
             time.sleep(0.01)
+        for pid in processes.children():
+            os.kill(pid, signal.SIGKILL)

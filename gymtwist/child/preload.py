@@ -41,10 +41,13 @@ def preload(settings: ChildSettings, *, warm_up: bool = False) -> None:
         _import_ale()
     if warm_up:  # before the operator's modules, which may register another CartPole
         sys.modules["gymtwist.child.warmup"].serve_once()
-    for module in settings.preload:
-        importlib.import_module(module)
-    if settings.setup is not None:
-        _run_setup(settings.setup)
+    try:
+        for module in settings.preload:
+            importlib.import_module(module)
+        if settings.setup is not None:
+            _run_setup(settings.setup)
+    except SystemExit as error:  # it would look as if all were well
+        raise RuntimeError("it called sys.exit(), so no session could be served") from error
     gc.freeze()
     gc.enable()
 
@@ -53,7 +56,7 @@ def _import_amp() -> None:
     """Import AMP without TLS, which is 7 MB of OpenSSL that no child has a use for."""
     if "OpenSSL" in sys.modules:
         return
-    sys.modules["OpenSSL"] = None  # type: ignore[assignment]
+    sys.modules["OpenSSL"] = None  # type: ignore[assignment] # as documented: importing it fails
     try:
         importlib.import_module("gymtwist.child.link")
     finally:

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 #: From <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+#: Between that of any other process (0) and that of one which is always taken first (1000); see proc(5).
 _OOM_SCORE = 500
 
 
@@ -19,6 +21,18 @@ def become_subreaper() -> None:
     """Become the parent of orphaned descendants, so that none of them gets out of sight. Linux alone can."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def rename(name: str) -> None:
+    """Give this process a name of up to 15 characters that ``ps -o comm`` shows. Linux alone can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
+
+
+def die_with_parent(yes: bool) -> None:
+    """Ask the kernel to kill this process when its parent has ended, or not to do so any more. Linux alone can."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0, 0, 0, 0)
 
 
 def volunteer_for_oom() -> None:

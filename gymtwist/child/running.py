@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic  # by name: an environment may replace what the module has
 from typing import Any
 
 from gymtwist.child.settings import ChildSettings
@@ -28,9 +28,6 @@ from gymtwist.child.vitals import (
 from gymtwist.envs import catalog, monitor
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, GymtwistError, MonitorError
-
-# What an environment may raise without taking its process down: sys.exit() is no way to end a session either.
-_RAISED = (Exception, SystemExit, KeyboardInterrupt)
 
 
 class RunningEnvironment:
@@ -70,24 +67,31 @@ class RunningEnvironment:
             yield
         except GymtwistError as error:
             if error.__cause__ is not None:
-                traceback.print_exception(error.__cause__)
+                print_traceback(error.__cause__)
             raise
-        except _RAISED as error:
+        except BaseException as error:  # sys.exit() is no way to end a session either
             raise self._fault(operation, error) from error
         finally:
             self._vitals.end()
 
     @staticmethod
     def _fault(operation: Operation, error: BaseException) -> EnvironmentFault:
-        traceback.print_exception(error)
+        print_traceback(error)
         name = operation.name.lower()
-        return EnvironmentFault(name, f"the environment raised {type(error).__name__} in {name}: {error}".rstrip(": "))
+        try:
+            message = f": {error}"
+        except Exception:  # an environment's exception may be of its own making
+            message = ""
+        return EnvironmentFault(name, f"the environment raised {type(error).__name__} in {name}{message}".rstrip(": "))
 
     def reset(self) -> Any:
         """Begin an episode; the first one with the operator's seed, if there is one.
 
         Returns:
             The observation.
+
+        Raises:
+            EnvironmentFault: The environment raised.
         """
         with self._calling(Operation.RESET):
             observation, _ = self.environment.reset(seed=self._seed)
@@ -100,17 +104,20 @@ class RunningEnvironment:
 
         Returns:
             Observation, reward, terminated, truncated and info.
+
+        Raises:
+            EnvironmentFault: The environment raised, or did not return five results of which the second is a number.
         """
         words = self._words
         # As _calling does, spelt out: this is the hot path, and a context manager costs more than all of it.
         words[OPERATION] = Operation.STEP
-        words[BUSY_SINCE] = time.monotonic()
+        words[BUSY_SINCE] = monotonic()
         try:
             observation, reward, terminated, truncated, info = self._step(action)
             reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
-        except _RAISED as error:
+        except BaseException as error:
             raise self._fault(Operation.STEP, error) from error
-        words[LAST_ACTIVITY] = time.monotonic()
+        words[LAST_ACTIVITY] = monotonic()
         words[BUSY_SINCE] = 0.0
         self._steps += 1
         words[STEPS] = self._steps
@@ -122,7 +129,11 @@ class RunningEnvironment:
         return observation, reward, terminated, truncated, info
 
     def sample_action(self) -> Any:
-        """Draw an action from the action space."""
+        """Draw an action from the action space.
+
+        Raises:
+            EnvironmentFault: The space raised.
+        """
         with self._calling(Operation.SAMPLE):
             return self.action_space.sample()
 
@@ -169,6 +180,12 @@ class RunningEnvironment:
             if self._viewer is not None:
                 self._viewer.close()
             self.environment.close()
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print an exception into the log, unless the environment has closed the way there."""
+    with contextlib.suppress(Exception):
+        traceback.print_exception(error)
 
 
 def fault_of_value(operation: str, error: Exception) -> EnvironmentFault:

@@ -30,8 +30,16 @@ def serve(
         surplus: What came behind it.
         settings: The operator's options.
         vitals: Where to show how the session is doing.
+
+    Returns:
+        What is told of it to the server.
+
+    Raises:
+        ValueError: There is no such protocol.
     """
     session = _SESSIONS[ProtocolName(protocol)]
     with connection:
         reason = session(connection, opening, surplus, settings, vitals).run()
+    # An environment's message may have characters that no UTF-8 has.
+    reason = reason.encode("utf-8", "replace").decode()
     return Summary(reason, vitals.steps, vitals.episodes)

@@ -2,20 +2,27 @@
 
 Every word is a float64, written with one aligned 8-byte store, so a reader never sees half of one. Times are seconds
 of ``time.monotonic``, the same clock in every process of a machine. Nothing is sent and nobody is woken up.
+
+An environment can write to this memory, too. It then spoils what is known of its own session and nothing else: the
+server finds no size but this one and takes no word that makes no sense.
 """
 
 from __future__ import annotations
 
 import enum
+import fcntl
+import math
 import mmap
 import os
 import tempfile
-import time
+from time import monotonic  # by name: an environment may replace what the module has
 
 #: Where each word lies.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN = range(7)
 _WORDS = 8
 _SIZE = 8 * _WORDS
+#: No time and no count is as large; float64 has every integer up to here.
+_LARGEST = 2.0**53
 
 
 class Operation(enum.IntEnum):
@@ -37,11 +44,14 @@ def create() -> int:
         A descriptor to map and to pass on.
     """
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("gymtwist-vitals")
+        descriptor = os.memfd_create("gymtwist-vitals", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, _SIZE)
+    if hasattr(os, "memfd_create"):
+        # Were it shortened by an environment, the server would be killed by SIGBUS when it looks.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return descriptor
 
 
@@ -59,20 +69,28 @@ class Vitals:
         self._memory = mmap.mmap(descriptor, _SIZE)
         self.words = memoryview(self._memory).cast("d")
 
+    def _number(self, word: int) -> float:
+        """Read a time or a count; 0.0 if it can be neither."""
+        value = self.words[word]
+        return value if math.isfinite(value) and 0.0 <= value < _LARGEST else 0.0
+
     @property
     def busy_since(self) -> float | None:
         """When the environment was asked for what it has not done yet; None while it is the client's turn."""
-        return self.words[BUSY_SINCE] or None
+        return self._number(BUSY_SINCE) or None
 
     @property
     def operation(self) -> Operation:
         """What the environment is doing, or did last."""
-        return Operation(int(self.words[OPERATION]))
+        try:
+            return Operation(int(self._number(OPERATION)))
+        except ValueError:
+            return Operation.STEP
 
     @property
     def last_activity(self) -> float:
         """When it last became the client's turn; 0.0 before the session began."""
-        return self.words[LAST_ACTIVITY]
+        return self._number(LAST_ACTIVITY)
 
     @property
     def answered(self) -> bool:
@@ -82,12 +100,12 @@ class Vitals:
     @property
     def steps(self) -> int:
         """How many steps were taken."""
-        return int(self.words[STEPS])
+        return int(self._number(STEPS))
 
     @property
     def episodes(self) -> int:
         """How many episodes came to their end."""
-        return int(self.words[EPISODES])
+        return int(self._number(EPISODES))
 
     @property
     def last_return(self) -> float:
@@ -97,11 +115,11 @@ class Vitals:
     def begin(self, operation: Operation) -> None:
         """Note that the environment is asked for something."""
         self.words[OPERATION] = operation
-        self.words[BUSY_SINCE] = time.monotonic()
+        self.words[BUSY_SINCE] = monotonic()
 
     def end(self) -> None:
         """Note that the environment has done it, and that it is the client's turn."""
-        self.words[LAST_ACTIVITY] = time.monotonic()
+        self.words[LAST_ACTIVITY] = monotonic()
         self.words[BUSY_SINCE] = 0.0
 
     def close(self) -> None:

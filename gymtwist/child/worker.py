@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import os
 import random
@@ -37,7 +38,8 @@ class Worker(Link):
     def serve(
         self, session: int, protocol: bytes, opening: bytes, surplus: bytes, socket: int, vitals: int
     ) -> dict[str, Any]:
-        """Serve one connection to its end; ``session`` is its number, for the log of the server alone."""
+        """Serve one connection to its end; ``session`` is its number in the server's log."""
+        processes.rename(f"gymsock {session}")
         with lifeline.tied(self._connection):
             summary = sessions.serve(
                 protocol.decode(), _adopt(socket), opening, surplus, self._settings, _vitals(vitals)
@@ -84,14 +86,17 @@ def _settle(settings: ChildSettings) -> None:
     """Set up what each child has for itself."""
     if os.getpid() != os.getpgrp():
         os.setsid()
+    processes.rename("gymsock idle")
     processes.become_subreaper()
     processes.volunteer_for_oom()
     if settings.memory_limit:
         processes.limit_memory(settings.memory_limit)
-    faulthandler.enable()
+    faulthandler.enable(2)
     for stream in (sys.stdout, sys.stderr):
-        # Line by line, so that what an environment printed before it crashed is not lost.
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        # Line by line, so that what an environment printed before it crashed is not lost. A setup file may have put
+        # anything in the place of these files.
+        with contextlib.suppress(Exception):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr] # real files
     # Forked children would all draw the same numbers from NumPy's global generator.
     random.seed(settings.seed)
     np.random.seed(None if settings.seed is None else settings.seed % 2**32)
@@ -108,7 +113,7 @@ def leave(status: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except OSError:
+            except Exception:  # an environment may have closed it, or put anything in its place
                 status = status or 1
         os._exit(status)
 

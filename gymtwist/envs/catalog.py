@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -99,11 +100,11 @@ def _render_kwargs(spec: EnvSpec) -> dict[str, Any]:
     return {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
 
 
-def _guarded(make_it: Any) -> gymnasium.Env[Any, Any]:
+def _guarded(make_it: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[Any, Any]:
+    """Make an environment; whatever its constructor raises becomes a fault."""
     try:
-        environment: gymnasium.Env[Any, Any] = make_it()
+        return make_it()
     except EnvironmentFault:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # sys.exit() among them
         raise EnvironmentFault("make", f"the environment raised {type(error).__name__} in make: {error}") from error
-    return environment

@@ -7,6 +7,7 @@ Gym's own wrappers are taken off, as they accept five only, and the time limit i
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -23,6 +24,7 @@ def registry() -> dict[str, Any]:
     """Return Gym's registry: ids to specifications."""
     import gym
 
+    # Gym imports it there, and does not say that it is to be had there.
     known: dict[str, Any] = gym.envs.registry  # type: ignore[attr-defined]
     return known
 
@@ -182,8 +184,7 @@ def convert_space(space: Any) -> spaces.Space[Any]:
     kind = next((each.__name__ for each in type(space).__mro__ if each.__name__ in _CONVERSIONS), None)
     if kind is None:
         raise EnvironmentFault("make", f"Gym's space {type(space).__name__} has no counterpart in Gymnasium")
-    converted: spaces.Space[Any] = _CONVERSIONS[kind](space)
-    return converted
+    return _CONVERSIONS[kind](space)
 
 
 def _graph(space: Any) -> spaces.Graph:
@@ -191,7 +192,7 @@ def _graph(space: Any) -> spaces.Graph:
     return spaces.Graph(convert_space(space.node_space), edge_space)
 
 
-_CONVERSIONS: dict[str, Any] = {
+_CONVERSIONS: dict[str, Callable[[Any], spaces.Space[Any]]] = {
     "Box": lambda space: spaces.Box(space.low, space.high, space.shape, space.dtype),
     "Discrete": lambda space: spaces.Discrete(int(space.n), start=int(getattr(space, "start", 0))),
     "MultiBinary": lambda space: spaces.MultiBinary(space.n),

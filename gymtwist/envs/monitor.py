@@ -16,6 +16,7 @@ from typing import Any
 
 import gymnasium
 import msgspec
+from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import RecordVideo
 
 from gymtwist.errors import MonitorError
@@ -73,7 +74,7 @@ def start(
         earlier = [path for path in directory.iterdir() if path.name.startswith(f"{PREFIX}.")]
         if force:
             for path in earlier:
-                path.unlink()
+                path.unlink(missing_ok=True)  # another session may do the same
         elif earlier and not resume:
             raise MonitorError(
                 f"{directory} holds an earlier monitor's files ({earlier[0].name}); resume to go on beside them, "
@@ -124,8 +125,6 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return f"{number}.{os.getpid()}"
 
     def _record_video(self, environment: gymnasium.Env[Any, Any]) -> RecordVideo[Any, Any]:
-        from gymnasium.error import DependencyNotInstalled
-
         try:
             with warnings.catch_warnings():
                 # It warns of overwriting whenever the directory exists; the names given here are new.
@@ -158,7 +157,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._recording = False
         if self._video is not None and self._video.recording:
             # RecordVideo itself would write it at the next reset, which may never come.
-            self._video.stop_recording()  # type: ignore[no-untyped-call]
+            self._video.stop_recording()  # type: ignore[no-untyped-call] # Gymnasium's own
         self._statistics.timestamps.append(time.time())
         self._statistics.episode_lengths.append(self._length)
         self._statistics.episode_rewards.append(self._reward)
@@ -186,16 +185,22 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _replace(self, name: str, content: object) -> None:
         """Write a file beside its place and move it there, so that a reader never sees half of it."""
+        try:
+            self._write_and_move(name, content)
+        except FileNotFoundError:  # a monitor with force has cleared the directory in between
+            self._write_and_move(name, content)
+
+    def _write_and_move(self, name: str, content: object) -> None:
         with tempfile.NamedTemporaryFile(
             dir=self._directory, prefix=f"{PREFIX}.", suffix=".part", delete=False
         ) as file:
             try:
                 file.write(msgspec.json.encode(content))
                 file.flush()
-                os.chmod(file.name, 0o644)
+                os.chmod(file.name, 0o666 & ~_umask())
                 os.replace(file.name, self._directory / name)
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink(missing_ok=True)
                 raise
 
     def close(self) -> None:
@@ -204,3 +209,10 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
             super().close()
         finally:
             self.write()
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

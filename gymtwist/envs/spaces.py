@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,7 @@ def classic_description(space: spaces.Space[Any]) -> dict[str, Any]:
     """
     for kind, describe in _DESCRIPTIONS.items():
         if isinstance(space, kind):
-            description: dict[str, Any] = describe(space)
-            return description
+            return describe(space)
     return {"type": type(space).__name__}
 
 
@@ -47,7 +47,7 @@ def _multi_discrete(space: spaces.MultiDiscrete) -> dict[str, Any]:
     }
 
 
-_DESCRIPTIONS: dict[type[spaces.Space[Any]], Any] = {
+_DESCRIPTIONS: dict[type[spaces.Space[Any]], Callable[[Any], dict[str, Any]]] = {
     spaces.Box: _box,
     spaces.Discrete: lambda space: {"type": "Discrete", "n": int(space.n), "start": int(space.start)},
     spaces.MultiBinary: lambda space: {

@@ -80,6 +80,7 @@ class Admission:
         self._sessions = 0
         self._waiting: collections.deque[Waiter] = collections.deque()
         self._stopping = False
+        self._admitting = False
 
     def enter(self, waiter: Waiter) -> None:
         """Admit a connection, now or when there is room; it is told by ``admitted``.
@@ -109,9 +110,15 @@ class Admission:
     def session_ended(self) -> None:
         """Give the place of a session to the connection that has waited longest."""
         self._sessions -= 1
-        if self._waiting:
-            self._sessions += 1
-            self._waiting.popleft().admitted()
+        if self._admitting:
+            return  # a session that ended as soon as it began: the loop below, which began it, goes on
+        self._admitting = True
+        try:
+            while self._waiting and self._sessions < self._most:
+                self._sessions += 1
+                self._waiting.popleft().admitted()
+        finally:
+            self._admitting = False
 
     def stop(self) -> None:
         """Begin no session any more, and tell those who wait."""

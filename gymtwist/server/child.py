@@ -43,6 +43,9 @@ class ChildLink(Link):
         """
         if assigned is not None:
             assigned(self.child)
+        if not self.child.reachable:
+            # Killed while it was idle, and its end is not told of yet. The transport would refuse descriptors.
+            return defer.fail(ChildEnded(None))
         answer: defer.Deferred[Any] = super().callRemote(commandType, *a, **kw)
         return answer
 
@@ -51,8 +54,9 @@ class ChildLink(Link):
         self.child.link_lost()
 
     def fail(self, reason: Failure) -> None:
-        """Fail the calls that wait for an answer, and those to come."""
-        super().connectionLost(reason)
+        """Fail the calls that wait for an answer, and those to come; for this reason, whatever came over the link."""
+        self.stopReceivingBoxes(reason)
+        self.transport = None
 
 
 class Child:
@@ -76,17 +80,39 @@ class Child:
         self._ended = False
         self._link_lost = False
         self._reap: Callable[[], int | None] | None = None
+        self._killer: Callable[[], None] | None = None
 
-    def started(self, pid: int) -> None:
-        """Note that the process exists."""
+    def started(self, pid: int, killer: Callable[[], None] | None = None) -> None:
+        """Note that the process exists.
+
+        Args:
+            pid: Its id.
+            killer: Kills it, where the loss of its link may not.
+        """
+        if self._ended:
+            return
+        self._killer = killer
         if self.output.source == NEW_PROCESS:
             self.output.source = f"process {pid}"
         self.pid.callback(pid)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the link lasts."""
+        return not self._link_lost
 
     def kill(self) -> None:
         """Kill the process and all in its group, whatever it is doing; see :mod:`gymtwist.child.lifeline`."""
         if not self._link_lost and self.link.transport is not None:
             self.link.transport.abortConnection()
+        if self._ended:
+            return
+        if self._killer is not None:
+            # An environment may have closed the other end of the link, and so much else, without ending.
+            self._killer()
+        elif not self.pid.called:
+            # A fork server that does not answer is not waited for: should the process come, it ends with its link.
+            self.ended(None)
 
     def link_lost(self) -> None:
         """Note that the link is lost."""

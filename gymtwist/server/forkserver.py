@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
-import time
+from functools import partial
 from typing import Any
 
 from ampoule.iampoule import IStarter
@@ -23,7 +22,7 @@ from gymtwist.errors import ChildStartError
 from gymtwist.server.child import Child
 from gymtwist.server.log import log
 from gymtwist.server.output import OutputReader
-from gymtwist.server.starter import READY_TIMEOUT, Starter, adopt, popen
+from gymtwist.server.starter import Starter, adopt, popen, wait_ready
 
 #: Seconds to wait before a fork server that died is started anew: it may die of what it imports.
 RESTART_DELAY = 1.0
@@ -83,7 +82,7 @@ class ForkServerStarter(Starter):
         finally:
             os.close(ready_writer)
         try:
-            printed = self._wait_ready(ready_reader, output)
+            printed = wait_ready(ready_reader, output)
         except ChildStartError:
             self._reap()
             raise
@@ -116,41 +115,23 @@ class ForkServerStarter(Starter):
         finally:
             its.close()
             os.close(writer)
-        self._link = ForkServerLink(self)
-        adopt(self.reactor, ours, self._link)
+        link = ForkServerLink(self)
+        try:
+            adopt(self.reactor, ours, link)
+        except OSError:
+            ours.close()
+            os.close(reader)
+            self._reap()
+            raise
+        self._link = link
         return reader
-
-    @staticmethod
-    def _wait_ready(ready: int, output: int) -> bytes:
-        """Wait until the fork server says that it is ready; the reactor does not run yet.
-
-        Returns:
-            What it has printed.
-        """
-        printed = b""
-        deadline = time.monotonic() + READY_TIMEOUT
-        watched = [ready, output]
-        while True:
-            readable, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
-            if output in readable:
-                data = os.read(output, 65536)
-                if not data:
-                    watched.remove(output)
-                # The end of it is kept: a traceback ends with what went wrong.
-                printed = (printed + data)[-65536:]
-            elif ready in readable:
-                if os.read(ready, 16):
-                    return printed
-                raise ChildStartError(f"--preload or --setup failed:\n{printed.decode(errors='replace').rstrip()}")
-            else:
-                raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
 
     def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
         """Have a child forked, by the next fork server if there is none now."""
 
         def forked(answer: dict[str, int]) -> None:
             self._children[answer["pid"]] = child
-            child.started(answer["pid"])
+            child.started(answer["pid"], partial(self._kill, answer["pid"]))
 
         def failed(failure: Failure) -> None:
             log.error("No process could be started: {reason}", reason=failure.getErrorMessage())
@@ -167,6 +148,11 @@ class ForkServerStarter(Starter):
         answer = self._link.callRemote(commands.Fork, amp=amp_descriptor, output=output)
         answer.addCallbacks(forked, failed).addBoth(close)
 
+    def _kill(self, pid: int) -> None:
+        """Have a child killed, unless its fork server has told of its end, or has ended itself."""
+        if self._link is not None and pid in self._children:
+            self._link.callRemote(commands.Kill, pid=pid)
+
     def child_ended(self, pid: int, exit_code: int) -> None:
         """Note what the fork server tells of a child."""
         self._children.pop(pid).ended(exit_code)
@@ -177,7 +163,7 @@ class ForkServerStarter(Starter):
         exit_code = self._reap()
         children, self._children = self._children, {}
         for pid, child in children.items():
-            child.ends_with_link(lambda pid=pid: _reap_orphan(pid))  # type: ignore[misc]
+            child.ends_with_link(partial(_reap_orphan, pid))
         if self._stopped is not None:
             self._stopped.callback(None)
             return

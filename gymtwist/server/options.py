@@ -48,7 +48,7 @@ def _seconds(name: str) -> Callable[[str], float]:
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options that concern the server; times are in seconds, and 0 means never."""
+    """The options that concern the server, as their help texts say; times are in seconds."""
 
     endpoints: tuple[str, ...]
     warm: int
@@ -67,14 +67,15 @@ class Options(usage.Options):
     """What can be said on the command line."""
 
     longdesc = (
-        "Serve Gymnasium and Gym environments over a socket to clients in any language. Each connection gets a "
-        "process of its own. By default only this machine can connect, clients cannot import modules, and "
-        "recordings stay below the directory the server is started in."
+        "Serve Gymnasium and Gym environments over a socket to clients in any language. Each connection is a session "
+        "with a process of its own. There are no passwords: whoever can connect can play. By default only this machine "
+        "can connect, clients cannot import modules, and recordings stay below the directory the server is started in."
     )
 
     optParameters = [
         ["port", "p", str(DEFAULT_PORT), "Listen here: a port number (on 127.0.0.1, so only this machine can "
-         "connect), or any Twisted endpoint description. tcp:5001 opens the port to every network."],
+         "connect), or any Twisted endpoint description. tcp:5001 opens the port to every network, and there is no "
+         "password."],
         ["warm", "w", 4, "Keep this many idle processes ready, so that a new connection is served at once.",
          _whole("warm")],
         ["max-sessions", "m", 256, "Serve at most this many connections at once.", _whole("max-sessions")],
@@ -85,27 +86,28 @@ class Options(usage.Options):
         ["idle-timeout", None, 600.0, "Seconds a client may be silent before it is hung up on; 0 means for ever. "
          "A learner may think for minutes.", _seconds("idle-timeout")],
         ["step-timeout", None, 300.0, "Seconds an environment may take for one step or reset, or to be made, "
-         "before its process is killed; 0 means for ever.", _seconds("step-timeout")],
+         "before its process is killed; 0 means for ever, and one that hangs then keeps its place.",
+         _seconds("step-timeout")],
         ["drain", None, 10.0, "Seconds that sessions may go on when the server is told to stop.", _seconds("drain")],
         ["keepalive", None, 60.0, "Seconds after which a client that vanished without a word (its machine or its "
          "network went down) is noticed, by TCP keepalive; 0 means never.", _seconds("keepalive")],
-        ["memory-limit", None, 0, "MiB of memory that one session's process may allocate; past that its "
+        ["memory-limit", None, 0, "MiB of memory that the process of one session may allocate; past that its "
          "environment gets a MemoryError. 0 means no limit.", _whole("memory-limit")],
-        ["setup", None, None, "Run this Python file before any session, for instance to register environments of "
-         "your own."],
-        ["monitor-root", None, None, "Clients may record statistics and videos below this directory only (default: "
-         "the directory the server is started in)."],
+        ["setup", None, None, "Run this Python file before any session, for instance to register environments "
+         "of your own."],
+        ["monitor-root", None, None, "Clients may record statistics and videos below this directory, and remove "
+         "earlier recordings there, but nowhere else (default: the directory the server is started in)."],
         ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
          "episodes.", _whole("seed")],
-        ["start-method", None, "forkserver", "How processes start: 'forkserver' takes milliseconds, 'spawn' starts "
-         "a new Python for each, for where fork does not work."],
+        ["start-method", None, "forkserver", "How the process of a session starts: 'forkserver' takes "
+         "milliseconds, 'spawn' starts a new Python for each, for where fork does not work."],
     ]  # fmt: skip
 
     optFlags = [
         [
             "display",
             None,
-            "Let clients open windows on this server's screen (render); without it they are ignored.",
+            "Let any client open windows on this server's screen; without this, what clients render is not shown.",
         ],
     ]
 
@@ -118,15 +120,15 @@ class Options(usage.Options):
         self["listen"], self["preload"], self["allow"] = [], [], []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Listen here, too: a port number or an endpoint, such as unix:/run/gymsock or ssl:... (may be repeated)."""
+        """Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated)."""
         self["listen"].append(endpoint)
 
     def opt_preload(self, module: str) -> None:
-        """Import this module before any session; ale_py is, without asking, if installed (may be repeated)."""
+        """Import this Python module before any session; ale_py needs no asking if installed (may be repeated)."""
         self["preload"].append(module)
 
     def opt_allow(self, pattern: str) -> None:
-        """Allow only ids like this glob, such as 'ALE/*'; 'module:*' lets clients import it (may be repeated)."""
+        """Allow only environment ids like 'ALE/*'; 'module:*' lets clients import that module (may be repeated)."""
         self["allow"].append(pattern)
 
     def postOptions(self) -> None:

@@ -15,6 +15,8 @@ from gymtwist.server.log import log, printable
 READ_RATE = 4 * 1024 * 1024
 #: Bytes a second of them that are logged; the rest is counted.
 LOG_RATE = 64 * 1024
+#: Lines a second of them that are logged: each takes the server's time, however short it is.
+LINE_RATE = 1000
 _LINE_LENGTH = 4096
 
 
@@ -33,6 +35,7 @@ class OutputReader:
         self._rest = b""
         self._read = 0
         self._logged = 0
+        self._lines_left = LINE_RATE
         self._left_out = 0
         self._window: Any = None
         self._closed = False
@@ -45,19 +48,27 @@ class OutputReader:
         self._read += len(data)
         if self._read >= READ_RATE:
             self._reader.stopReading()
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            for start in range(0, max(1, len(line)), _LINE_LENGTH):
-                self._log_line(line[start : start + _LINE_LENGTH])
+        data, start = self._rest + data, 0
+        while self._lines_left and (end := data.find(b"\n", start)) >= 0:
+            for cut in range(start, max(start + 1, end), _LINE_LENGTH):
+                self._log_line(data[cut : min(cut + _LINE_LENGTH, end)])
+            start = end + 1
+        if not self._lines_left:  # what is not logged is not cut into lines either
+            end = data.rfind(b"\n", start) + 1
+            self._left_out += max(0, end - start)
+            start = max(start, end)
+        self._rest = data[start:]
         while len(self._rest) >= _LINE_LENGTH:
             self._log_line(self._rest[:_LINE_LENGTH])
             self._rest = self._rest[_LINE_LENGTH:]
 
     def _log_line(self, line: bytes) -> None:
-        if self._logged + len(line) > LOG_RATE:
+        if not self._lines_left or self._logged + len(line) > LOG_RATE:
+            self._lines_left = 0
             self._left_out += len(line) + 1
             return
         self._logged += len(line) + 1
+        self._lines_left -= 1
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         log.info("[{source}] | {text}", source=self.source, text=printable(text))
 
@@ -68,6 +79,7 @@ class OutputReader:
         if self._read >= READ_RATE and not self._closed:
             self._reader.startReading()
         self._read = self._logged = 0
+        self._lines_left = LINE_RATE
 
     def _tell_left_out(self) -> None:
         if self._left_out:

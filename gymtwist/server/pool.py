@@ -21,7 +21,7 @@ _MAX_IDLE = 60
 _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
 
 
-class ChildPool(ProcessPool):  # type: ignore[misc]
+class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
     """Keeps idle children ready and gives each of them one session.
 
     Ampoule replaces a child when its job has ended; here it is replaced when its job begins, so that the next

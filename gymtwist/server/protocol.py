@@ -64,7 +64,12 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     Args:
         service: The server that the connection came to.
+
+    Attributes:
+        client: Who it is, for the log.
     """
+
+    transport: Any  # those of TCP, of UNIX sockets and of TLS have more in common than Twisted's interface says
 
     def __init__(self, service: GymService) -> None:
         self._service = service
@@ -89,7 +94,7 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def connectionMade(self) -> None:
         """Begin to read the opening."""
-        transport: Any = self.transport
+        transport = self.transport
         self.client = _name(transport.getPeer())
         transport.bufferSize = _READ_SIZE
         keepalive.set_options(getattr(transport, "socket", None), self._service.options.keepalive)
@@ -104,9 +109,10 @@ class GymProtocol(Protocol, TimeoutMixin):
             self._received += data
             if self._state is State.OPENING:
                 self._read_opening()
-            else:
-                # What comes while there is no room stays in the client's own buffers, but for this one read.
-                self.transport.pauseProducing()  # type: ignore[union-attr]
+            elif len(self._received) >= 2 * _READ_SIZE:
+                # What comes while there is no room stays in the client's own buffers, but for these few reads: they let
+                # the end of a client be noticed that sent its first commands and left.
+                self.transport.pauseProducing()
 
     def _read_opening(self) -> None:
         try:
@@ -143,7 +149,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Hand the connection to a child; there is room for it."""
         assert self._opening is not None
         self._move(State.SERVING)
-        transport: Any = self.transport
+        transport = self.transport
         surplus = bytes(self._received)
         self._received.clear()
         try:
@@ -185,7 +191,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         elif self._state is State.FLUSHING and self._relay is not None:
             self._relay.abort()
         elif self._state is State.CLOSING:
-            self.transport.abortConnection()  # type: ignore[union-attr]
+            self.transport.abortConnection()
 
     def _watch(self) -> None:
         assert self._session is not None
@@ -230,7 +236,7 @@ class GymProtocol(Protocol, TimeoutMixin):
                 self._relay.abort()
             else:
                 with contextlib.suppress(OSError):  # the client may have gone already
-                    self.transport.socket.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+                    self.transport.socket.shutdown(socket.SHUT_RDWR)
 
     # End
 
@@ -255,7 +261,7 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def _close(self, last_words: bytes) -> None:
         """Send the last words and close, without a reset that would take them away from the client."""
-        transport: Any = self.transport
+        transport = self.transport
         if self._state is State.WAITING:
             self._service.admission.leave_queue(self)
         self._relay = None

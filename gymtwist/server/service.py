@@ -47,6 +47,8 @@ class GymService(Service):
         settings: What concerns the children.
 
     Attributes:
+        reactor: The reactor.
+        options: What concerns the server.
         connections: Every connection that is not closed yet.
         allowed: Which environments may be had.
         admission: How many sessions there may be.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from gymtwist.server.service import GymService
 
 
-#: How often a session is given to another child if one ends before it has begun.
+#: How often, beyond the idle ones, a session is given to another child if one ends before it has begun: with the fork
+#: server all that were being forked come to nothing.
 _TRIES = 3
 #: Seconds a child has to exit once it has answered; then it is killed.
 EXIT_TIMEOUT = 10.0
@@ -126,22 +127,32 @@ class Session:
         child.output.drain()
         if not child.finished.called:
             timeout = self._service.reactor.callLater(EXIT_TIMEOUT, child.kill)
-            child.finished.addCallback(lambda how: (timeout.active() and timeout.cancel()) or how)
-        self._end(answer["reason"], b"")
+
+            def exited(how: str) -> str:
+                if timeout.active():
+                    timeout.cancel()
+                return how
+
+            child.finished.addCallback(exited)
+        self._end(answer["reason"], self._last_words(answer["reason"]))
 
     def _failed(self, failure: Failure) -> None:
         """The child ended without an answer, or there was none to ask."""
         child_ended = failure.check(ChildEnded) is not None
+        tries = _TRIES + self._service.options.warm
         begun = self.vitals.busy_since is not None or self.vitals.last_activity
-        if child_ended and not begun and self.reason is None and self._tries < _TRIES:
+        if child_ended and not begun and self.reason is None and self._tries < tries:
             # Nothing has been read from the client: it does not notice.
             self._give()
             return
         reason = f"its process {failure.value}" if child_ended else f"no process serves it: {failure.getErrorMessage()}"
-        # The opening is answered with one write, so there is either all of it or nothing.
-        owed = not self.vitals.answered
-        told = f"the session ended: {self.reason or reason}"
-        self._end(reason, error_reply(self._opening.protocol, told) if owed else b"")
+        self._end(reason, self._last_words(reason))
+
+    def _last_words(self, reason: str) -> bytes:
+        """Return what the client is owed: its opening is answered with one write, so all of it or nothing."""
+        if self.vitals.answered:
+            return b""
+        return error_reply(self._opening.protocol, f"the session ended: {self.reason or reason}")
 
     def _broken(self, failure: Failure) -> None:
         """An error of the server itself must not leave the client without an end."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 from ampoule.iampoule import IStarter
@@ -35,6 +37,9 @@ def popen(
         output: The descriptor that it prints to.
         amp_descriptor: The descriptor of its AMP socket.
         ready_descriptor: Where it says that it has imported everything.
+
+    Raises:
+        OSError: No process can be started.
     """
     passed = [descriptor for descriptor in (amp_descriptor, ready_descriptor) if descriptor >= 0]
     arguments = [settings.to_argument(), str(amp_descriptor), str(ready_descriptor)]
@@ -46,6 +51,50 @@ def popen(
         pass_fds=passed,
         start_new_session=True,
     )
+
+
+def import_failed(printed: bytes) -> ChildStartError:
+    """Make the error of a process that could not import everything.
+
+    Args:
+        printed: What it printed; the last line of a traceback says what was raised, and is to be read first.
+    """
+    text = printed.decode(errors="replace").rstrip()
+    return ChildStartError(f"--preload or --setup failed: {text.rpartition(chr(10))[2]}\n{text}")
+
+
+def wait_ready(ready: int, output: int) -> bytes:
+    """Wait until a process says that it has imported everything; the reactor does not run yet.
+
+    Args:
+        ready: Where it says so.
+        output: What it prints to.
+
+    Returns:
+        What it has printed.
+
+    Raises:
+        ChildStartError: It has ended, or takes too long; the message has the reason.
+    """
+    printed = b""
+    deadline = time.monotonic() + READY_TIMEOUT
+    watched = [ready, output]
+    while True:
+        readable, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
+        if output in readable:
+            if time.monotonic() > deadline:
+                raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
+            data = os.read(output, 65536)
+            if not data:
+                watched.remove(output)
+            # The end of it is kept: a traceback ends with what went wrong.
+            printed = (printed + data)[-65536:]
+        elif ready in readable:
+            if os.read(ready, 16):
+                return printed
+            raise import_failed(printed)
+        else:
+            raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
 
 
 def adopt(reactor: Any, connection: socket.socket, protocol: amp.AMP) -> None:
@@ -74,6 +123,9 @@ class Starter:
 
         Returns:
             The server's end of AMP with it, and what fires when it has ended.
+
+        Raises:
+            OSError: There are no descriptors left, or no process can be started.
         """
         ours, its = socket.socketpair()
         reader, writer = os.pipe()
@@ -106,19 +158,25 @@ class SpawnStarter(Starter):
         Raises:
             ChildStartError: It cannot; the message has the reason.
         """
+        output, writer = os.pipe()
+        ready, ready_writer = os.pipe()
         try:
-            subprocess.run(
-                [sys.executable, "-m", "gymtwist.child", "check", self.settings.to_argument(), "-1", "-1"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=READY_TIMEOUT,
-                check=True,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s") from error
-        except subprocess.CalledProcessError as error:
-            raise ChildStartError(f"--preload or --setup failed:\n{error.stdout.decode(errors='replace')}") from error
+            check = popen("check", self.settings, writer, ready_descriptor=ready_writer)
+        except OSError:
+            os.close(output)
+            os.close(ready)
+            raise
+        finally:
+            os.close(writer)
+            os.close(ready_writer)
+        try:
+            wait_ready(ready, output)
+        finally:
+            # With all that the setup file started: each child will start it for itself.
+            processes.kill_group(check.pid)
+            check.wait()
+            os.close(output)
+            os.close(ready)
 
     def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
         """Start a fresh interpreter."""

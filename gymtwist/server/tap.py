@@ -20,5 +20,6 @@ def makeService(options: Options) -> IService:
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
     from gymtwist.server.service import GymService
 
+    # mypy does not read the interfaces that Twisted's classes declare.
     service: IService = GymService(reactor, options.for_server(), options.for_children())  # type: ignore[assignment]
     return service

@@ -31,6 +31,12 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+def _past(time: float, now: float, otherwise: float) -> float:
+    """Return a time of the vitals, unless it lies in the future: an environment can write to them."""
+    # The child may have written it since the server looked at the clock.
+    return min(time, now) if time < now + 1.0 else otherwise
+
+
 class Watch(msgspec.Struct, frozen=True):
     """The limits of a session.
 
@@ -54,8 +60,8 @@ class Watch(msgspec.Struct, frozen=True):
         begun = vitals.last_activity or vitals.busy_since
         busy_since = vitals.busy_since if begun else handed_over
         if busy_since is not None:
-            return self._look_at_environment(vitals.operation, now - busy_since)
-        return self._look_at_client(now - vitals.last_activity)
+            return self._look_at_environment(vitals.operation, now - _past(busy_since, now, handed_over))
+        return self._look_at_client(now - _past(vitals.last_activity, now, handed_over))
 
     def _look_at_environment(self, operation: Operation, elapsed: float) -> Verdict:
         if self.step and elapsed >= self.step:
