@@ -102,7 +102,7 @@ def test_an_option_of_the_server(words: list[str], field: str, value: object) ->
 @pytest.mark.parametrize(
     ("words", "field", "value"),
     [
-        (["--preload", "one", "--preload", "two.three"], "preload", ("one", "two.three")),
+        (["--preload", "sys", "--preload", "os.path"], "preload", ("sys", "os.path")),
         (["--display"], "display", True),
         (["--seed", "0"], "seed", 0),
         (["--memory-limit", "512"], "memory_limit", 512 * 2**20),
@@ -149,6 +149,7 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("start-method", "thread", "must be 'forkserver' or 'spawn'"),
         ("preload", "no-module", "is no module's name"),
         ("preload", "", "is no module's name"),
+        ("preload", "no_such_module.environments", "there is no such module where the server starts"),
         ("setup", "/does/not/exist.py", "No such file"),
         ("monitor-root", "/does/not/exist", "make it first"),
     ],

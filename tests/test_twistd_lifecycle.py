@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .client import ClassicClient, opening, step
+from .client import ClassicClient, Refused, opening, step
 from .conftest import Start
-from .processes import Handle, descendants, eventually, hold, left_after
+from .processes import Handle, children, descendants, eventually, hold, left_after
 from .server import ANY_PORT, ENVIRONMENTS, ServerProcess, run_twistd
 
 # Stopping
@@ -130,6 +130,34 @@ def test_a_killed_fork_server_is_replaced(start: Start) -> None:
         client.play(50)
         session = server.session(client)
     assert server.end(session).startswith("the client left; ")
+
+
+def test_idle_children_of_a_killed_fork_server_are_replaced(start: Start) -> None:
+    """What a later session leaves behind is killed by the fork server that made its process: one that lives."""
+    server = start("--warm", "2")
+    with server.open("CartPole-v1") as client:
+        client.play()
+    old = server.fork_server()
+    idle = hold(children(old))
+    os.kill(old, signal.SIGKILL)
+    assert not left_after(idle, 10)
+    with server.open("Fault/LeaveChildren-v0") as client:
+        client.reset()
+        left = [Handle(process) for process in client.step(0).info.values()]
+    assert not left_after(left, 10)
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
+    """A client that comes meanwhile gets an error after the time of a step, the next one is served."""
+    server = start("--warm", "0", "--step-timeout", "4")
+    with server.open("CartPole-v1") as client:
+        client.play()
+    os.kill(server.fork_server(), signal.SIGSTOP)
+    with ClassicClient.connect(server.port) as client, pytest.raises(Refused, match="took more than 4 s"):
+        client.open("CartPole-v1")
+    server.wait_for("The fork server does not answer")
+    with server.open("CartPole-v1") as client:
+        client.play()
 
 
 def test_a_killed_child_ends_its_session_only(start: Start) -> None:

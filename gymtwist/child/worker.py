@@ -7,6 +7,7 @@ import contextlib
 import faulthandler
 import os
 import random
+import signal
 import socket
 import sys
 import threading
@@ -105,11 +106,15 @@ def _settle(settings: ChildSettings) -> None:
 def leave(status: int) -> None:
     """End this process without waiting for what an environment left running.
 
-    Functions that were registered to run at exit do run, as they remove temporary files; threads are not waited for.
+    Functions that were registered to run at exit do run, as they remove temporary files; threads are not waited for,
+    and processes are killed: where there is no fork server, nobody else would.
     """
     try:
         atexit._run_exitfuncs()
     finally:
+        for pid in processes.children():
+            with contextlib.suppress(OSError):  # it has ended, or became another user
+                os.kill(pid, signal.SIGKILL)
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

@@ -81,6 +81,15 @@ class Child:
         self._link_lost = False
         self._reap: Callable[[], int | None] | None = None
         self._killer: Callable[[], None] | None = None
+        self._unstarted: Callable[[], None] | None = None
+
+    def starting(self, unstarted: Callable[[], None]) -> None:
+        """Note that the process was asked for.
+
+        Args:
+            unstarted: Called if it is to be killed before anybody has said that it exists.
+        """
+        self._unstarted = unstarted
 
     def started(self, pid: int, killer: Callable[[], None] | None = None) -> None:
         """Note that the process exists.
@@ -112,6 +121,8 @@ class Child:
             self._killer()
         elif not self.pid.called:
             # A fork server that does not answer is not waited for: should the process come, it ends with its link.
+            if self._unstarted is not None:
+                self._unstarted()
             self.ended(None)
 
     def link_lost(self) -> None:

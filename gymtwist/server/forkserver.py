@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from gymtwist.errors import ChildStartError
 from gymtwist.server.child import Child
 from gymtwist.server.log import log
 from gymtwist.server.output import OutputReader
-from gymtwist.server.starter import Starter, adopt, popen, wait_ready
+from gymtwist.server.starter import READY_TIMEOUT, Starter, adopt, popen, wait_ready
 
 #: Seconds to wait before a fork server that died is started anew: it may die of what it imports.
 RESTART_DELAY = 1.0
@@ -68,6 +69,8 @@ class ForkServerStarter(Starter):
         self._process: subprocess.Popen[bytes] | None = None
         self._output: OutputReader | None = None
         self._restart: Any = None
+        self._ready = False
+        self._launched = 0.0
         self._stopped: defer.Deferred[None] | None = None
 
     def start(self) -> None:
@@ -88,6 +91,7 @@ class ForkServerStarter(Starter):
             raise
         finally:
             os.close(ready_reader)
+        self._ready = True
         self._output = OutputReader(self.reactor, output, "fork server")
         if printed:
             self._output.childDataReceived("output", printed)
@@ -124,12 +128,14 @@ class ForkServerStarter(Starter):
             self._reap()
             raise
         self._link = link
+        self._ready, self._launched = False, time.monotonic()
         return reader
 
     def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
         """Have a child forked, by the next fork server if there is none now."""
 
         def forked(answer: dict[str, int]) -> None:
+            self._ready = True
             self._children[answer["pid"]] = child
             child.started(answer["pid"], partial(self._kill, answer["pid"]))
 
@@ -145,6 +151,7 @@ class ForkServerStarter(Starter):
         if self._link is None:
             self._waiting.append((child, amp_descriptor, output))
             return
+        child.starting(self._replace)
         answer = self._link.callRemote(commands.Fork, amp=amp_descriptor, output=output)
         answer.addCallbacks(forked, failed).addBoth(close)
 
@@ -152,6 +159,13 @@ class ForkServerStarter(Starter):
         """Have a child killed, unless its fork server has told of its end, or has ended itself."""
         if self._link is not None and pid in self._children:
             self._link.callRemote(commands.Kill, pid=pid)
+
+    def _replace(self) -> None:
+        """Kill a fork server that does not answer, unless it still imports; another one follows."""
+        importing = not self._ready and time.monotonic() < self._launched + READY_TIMEOUT
+        if self._process is not None and not importing:
+            log.error("The fork server does not answer, and is killed")
+            self._process.kill()
 
     def child_ended(self, pid: int, exit_code: int) -> None:
         """Note what the fork server tells of a child."""
@@ -169,6 +183,7 @@ class ForkServerStarter(Starter):
             return
         log.error("The fork server ended (status {status}); starting another, sessions go on", status=exit_code)
         self._restart = self.reactor.callLater(RESTART_DELAY, self._start_again)
+        self.on_lost()
 
     def _start_again(self) -> None:
         self._restart = None

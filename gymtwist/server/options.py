@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,9 @@ class Options(usage.Options):
                 "is no module's name, such as mypackage.environments",
                 module,
             )
+            top = module.split(".")[0]
+            found = top in sys.builtin_module_names or PathFinder.find_spec(top, [os.getcwd(), *sys.path])
+            self._check("preload", bool(found), "there is no such module where the server starts", module)
         self._check_setup()
         self._check_root()
         self["endpoints"] = (

@@ -131,6 +131,13 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._refill = None
         self._keep_warm()
 
+    def renew(self) -> None:
+        """Replace the idle children: their fork server has ended, which was to kill what they leave behind."""
+        for child in list(self.ready):
+            self.ready.discard(child)
+            self.stopAWorker(child)
+        self.startAWorker()
+
     def dumpStats(self) -> None:
         """Say nothing: ampoule would write a paragraph at each change of the pool."""
 

@@ -110,6 +110,7 @@ class GymService(Service):
         except ChildStartError as error:
             raise CannotStart(f"gymsock cannot start: {error}") from error
         self.pool = ChildPool(self.reactor, self._starter, self.options.warm)
+        self._starter.on_lost = self.pool.renew
         self.pool.start()
 
     # Stop

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ampoule.iampoule import IStarter
@@ -115,6 +116,8 @@ class Starter:
     def __init__(self, reactor: Any, settings: ChildSettings) -> None:
         self.reactor = reactor
         self.settings = settings
+        #: Called when nobody is left to kill what children leave behind.
+        self.on_lost: Callable[[], None] = lambda: None
 
     def startAMPProcess(
         self, ampChild: object, ampParent: object = None, ampChildArgs: object = ()
