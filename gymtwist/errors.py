@@ -32,10 +32,28 @@ class LimitExceeded(ProtocolError):
     code = "limit-exceeded"
 
 
+class MalformedMessage(ProtocolError):
+    """A frame is whole, but what is in it is no message: not JSON or MessagePack, no object, or nested too deep."""
+
+    code = "malformed-message"
+
+
 class RequestError(GymtwistError):
     """The client asked for something that cannot be had; the connection itself is in order."""
 
     code = "bad-request"
+
+
+class UnknownOperation(RequestError):
+    """The message asks for an operation that the protocol does not have."""
+
+    code = "unknown-operation"
+
+
+class InvalidField(RequestError):
+    """A field of the message is missing, or is not of its type or in its range."""
+
+    code = "invalid-field"
 
 
 class InvalidAction(RequestError):

@@ -31,7 +31,7 @@ OUTSIDE = {
 INSIDE = {
     "": {"gymtwist"},
     "wire": {"gymtwist.errors", "gymtwist.wire"},
-    "envs": {"gymtwist.errors", "gymtwist.envs"},
+    "envs": {"gymtwist.errors", "gymtwist.wire", "gymtwist.envs"},
     "child": {"gymtwist.errors", "gymtwist.wire", "gymtwist.envs", "gymtwist.child"},
     "server": {
         *("gymtwist.errors", "gymtwist.wire", "gymtwist.server"),

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from gymtwist.errors import LimitExceeded, ProtocolError
 from gymtwist.wire import classic
-from gymtwist.wire.classic import BUFFER_SIZE, MAX_FIELD, Command, CommandReader
+from gymtwist.wire.buffer import BUFFER_SIZE
+from gymtwist.wire.classic import MAX_FIELD, Command, CommandReader
 
 from .client import string
 

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gymtwist.errors import LimitExceeded, OpeningError, ProtocolError
+from gymtwist.wire.buffer import ReceiveBuffer
 
 #: The longest environment id in bytes. The longest that Gymnasium, Gym and ale-py register has under 60; and up to
 #: here the first bytes of an opening are unlike those of any other protocol.
 MAX_ID = 255
 #: The longest string or action of a command in bytes.
 MAX_FIELD = 16 * 1024 * 1024
-#: Bytes of the receive buffer to begin with: many pipelined steps, or one read of the socket.
-BUFFER_SIZE = 64 * 1024
 
 RESET, STEP, GET_SPACE, SAMPLE_ACTION, MONITOR, RENDER, UPLOAD, UNIVERSE_CONFIGURE, UNIVERSE_WRAP = range(9)
 
@@ -155,8 +154,8 @@ def read_opening(data: bytes | bytearray) -> Opening | None:
         raise OpeningError("the environment id is not UTF-8; send its name as UTF-8 text") from None
 
 
-class CommandReader:
-    """Cuts a stream of bytes into commands, out of one buffer that is used again and again.
+class CommandReader(ReceiveBuffer):
+    """Cuts a stream of bytes into commands.
 
     Read from the socket into :meth:`space`, say how much it was with :meth:`received`, and take commands from
     :meth:`next_command` until there is none.
@@ -166,32 +165,8 @@ class CommandReader:
     """
 
     def __init__(self, data: bytes = b"") -> None:
-        self._buffer = bytearray(max(BUFFER_SIZE, len(data)))
-        self._buffer[: len(data)] = data
-        self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = len(data)
+        super().__init__(data)
         self._decode: Callable[[memoryview], Any] = msgspec.json.Decoder().decode
-
-    def space(self) -> memoryview:
-        """Return the free part of the buffer, never empty.
-
-        The buffer grows only when it is full, so a length that is announced but not sent costs no memory.
-        """
-        if self._end == len(self._buffer):
-            pending = self._end - self._start
-            pending_bytes = self._view[self._start : self._end]
-            # A command never outgrows its three strings: next_command has refused what is longer.
-            if pending > len(self._buffer) // 2:
-                self._buffer = bytearray(2 * len(self._buffer))
-                self._view = memoryview(self._buffer)
-            self._view[:pending] = pending_bytes
-            self._start, self._end = 0, pending
-        return self._view[self._end :]
-
-    def received(self, count: int) -> None:
-        """Count the bytes that were read into :meth:`space`."""
-        self._end += count
 
     def next_command(self) -> Command | None:
         """Take the next command.

@@ -7,21 +7,14 @@ The classic protocol opens with a zero byte and a little-endian length (see
 
 from __future__ import annotations
 
-import enum
-
 import msgspec
 
 from gymtwist.errors import OpeningError
 from gymtwist.wire import classic
+from gymtwist.wire.names import ProtocolName as ProtocolName
 
 #: The most bytes that are kept of a connection before its session begins.
 MAX_OPENING = 64 * 1024
-
-
-class ProtocolName(enum.Enum):
-    """The protocols that a connection can speak."""
-
-    CLASSIC = "classic"  # gym-socket-api's own binary protocol
 
 
 class Opening(msgspec.Struct, frozen=True):
