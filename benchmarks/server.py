@@ -37,7 +37,7 @@ class Server:
     def __init__(self, *options: str) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="gymtwist-bench-")
         self._log = Path(self._directory.name, "log")
-        words = ["-n", "--pidfile=", "gymsock", "--port", "tcp:0:interface=127.0.0.1", *options]
+        words = ["-n", "--pidfile=", "gymsock", "--port", "0", *options]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(Path(sys.executable).with_name("twistd")), *words],
