@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .connecting import Make, worlds
+from .memory import World
 from .server import ServerProcess
 
 Start = Callable[..., ServerProcess]
@@ -53,3 +55,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def directory(server: ServerProcess, tmp_path: Path) -> Path:
     """A place below the root of the module's server for one test alone; it does not exist yet."""
     return server.directory / "monitors" / tmp_path.name
+
+
+# A server in memory
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes worlds, and ends them."""
+    with worlds() as run:
+        yield run
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    """A world with the default options and one idle child."""
+    return make()

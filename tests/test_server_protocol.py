@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 
 from .client import opening
-from .connecting import CARTPOLE, Make, connect, error_of, read, serving, worlds
+from .connecting import CARTPOLE, Make, connect, error_of, read, serving
 from .memory import World, soon
-
-
-@pytest.fixture
-def make() -> Iterator[Make]:
-    """Makes worlds, and ends them."""
-    with worlds() as run:
-        yield run
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    """A world with the default options and one idle child."""
-    return make()
-
 
 # The opening
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -14,22 +13,8 @@ from twisted.internet.testing import StringTransport
 from gymtwist.child.vitals import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
 from gymtwist.server.protocol import CLOSE_TIMEOUT, GymProtocol, State
 
-from .connecting import CARTPOLE, Make, connect, error_of, read, serving, worlds
+from .connecting import CARTPOLE, Make, connect, error_of, read, serving
 from .memory import World, descriptor_count, soon
-
-
-@pytest.fixture
-def make() -> Iterator[Make]:
-    """Makes worlds, and ends them."""
-    with worlds() as run:
-        yield run
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    """A world with the default options and one idle child."""
-    return make()
-
 
 # The end
 

@@ -18,6 +18,7 @@ from gymtwist.wire.buffer import BUFFER_SIZE
 from gymtwist.wire.classic import MAX_FIELD, Command, CommandReader
 
 from .client import string
+from .feeding import feed
 
 #: Every command as a client sends it, and what it is.
 COMMANDS: dict[str, tuple[bytes, Command]] = {
@@ -37,17 +38,6 @@ ALL = b"".join(data for data, _ in COMMANDS.values())
 EACH = pytest.mark.parametrize(("data", "command"), COMMANDS.values(), ids=COMMANDS)
 #: A stream of valid commands, with others in other orders.
 STREAMS = st.lists(st.sampled_from(list(COMMANDS.values())), max_size=8)
-
-
-def feed(reader: CommandReader, data: bytes) -> None:
-    """Hands bytes to a reader as a socket does."""
-    while data:
-        space = reader.space()
-        count = min(len(space), len(data))
-        assert count
-        space[:count] = data[:count]
-        reader.received(count)
-        data = data[count:]
 
 
 def commands(reader: CommandReader) -> Iterable[Command]:

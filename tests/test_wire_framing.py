@@ -14,6 +14,8 @@ from gymtwist.errors import LimitExceeded, ProtocolError
 from gymtwist.wire.buffer import BUFFER_SIZE
 from gymtwist.wire.framing import MAX_FRAME, MAX_OVERHEAD, FrameReader, Framing, frame, header
 
+from .feeding import feed
+
 NETSTRING, INT32 = Framing.NETSTRING, Framing.INT32
 BOTH = pytest.mark.parametrize("framing", list(Framing), ids=lambda each: each.value)
 #: Payloads, some of which look like frames.
@@ -25,17 +27,6 @@ FRAMINGS = st.sampled_from(Framing)
 def framed(framing: Framing, *payloads: bytes) -> bytes:
     """Returns the frames of payloads, joined."""
     return b"".join(b"".join(frame(framing, payload)) for payload in payloads)
-
-
-def feed(reader: FrameReader, data: bytes) -> None:
-    """Hands bytes to a reader as a socket does."""
-    while data:
-        space = reader.space()
-        count = min(len(space), len(data))
-        assert count
-        space[:count] = data[:count]
-        reader.received(count)
-        data = data[count:]
 
 
 def payloads(reader: FrameReader) -> Iterator[bytes]:
