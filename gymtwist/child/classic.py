@@ -149,19 +149,21 @@ class ClassicSession:
         observation, reward, terminated, truncated, info = running.step(action)
         tail = classic.step_tail(reward, terminated or truncated, jsontext.encode_info(info))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
-            self._send_parts([*self._frame("step", observation), tail])
+            self._send_parts([*self._frame(running, "step", observation), tail])
         else:
             self._send(self._observation("step", observation) + tail)
 
     def _reset(self, command: classic.Reset) -> None:
-        observation = self._environment().reset()
+        running = self._environment()
+        observation = running.reset()
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
-            self._send_parts(self._frame("reset", observation))
+            self._send_parts(self._frame(running, "reset", observation))
         else:
             self._send(self._observation("reset", observation))
 
-    def _frame(self, operation: str, observation: np.ndarray[Any, Any]) -> classic.Parts:
-        check_shape(observation, self._environment().observation_space, operation)
+    @staticmethod
+    def _frame(running: RunningEnvironment, operation: str, observation: np.ndarray[Any, Any]) -> classic.Parts:
+        check_shape(observation, running.observation_space, operation)
         return classic.observation_bytes(observation)
 
     def _observation(self, operation: str, observation: Any) -> bytes:
