@@ -62,6 +62,12 @@ class InvalidAction(RequestError):
     code = "invalid-action"
 
 
+class ResetNeeded(RequestError):
+    """There is no episode to step: none was begun, the last one has ended, or the environment failed in it."""
+
+    code = "reset-needed"
+
+
 class NoEnvironment(RequestError):
     """The command needs an environment, and the connection was opened without one."""
 

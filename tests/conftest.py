@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .connecting import Make, worlds
+from .framed_client import ENCODINGS, FramedClient, message
 from .memory import World
-from .server import ServerProcess
+from .server import ServerProcess, connected
+from .serving import Serve, Served, named
 
 Start = Callable[..., ServerProcess]
+Connect = Callable[..., FramedClient]
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +75,51 @@ def make() -> Iterator[Make]:
 def world(make: Make) -> World:
     """A world with the default options and one idle child."""
     return make()
+
+
+# The framed protocol
+
+
+@pytest.fixture(params=ENCODINGS)
+def encoding(request: pytest.FixtureRequest) -> str:
+    """One of the two encodings."""
+    return str(request.param)
+
+
+@pytest.fixture
+def connect(server: ServerProcess, encoding: str) -> Iterator[Connect]:
+    """Connects, and makes an environment if one is named."""
+    with ExitStack() as stack:
+
+        def connect(environment: str = "", **fields: Any) -> FramedClient:
+            client = stack.enter_context(FramedClient(connected(("127.0.0.1", server.port)), encoding))
+            if environment:
+                client.make(environment, **fields)
+            return client
+
+        yield connect
+
+
+@pytest.fixture
+def started() -> Iterator[list[Served]]:
+    """The sessions that a test has started."""
+    started: list[Served] = []
+    yield started
+    for served in started:
+        served.end()
+        served.vitals.close()
+
+
+@pytest.fixture
+def serve(encoding: str, started: list[Served]) -> Serve:
+    """Serves an environment, given by its id or as what makes it; returns a client that has read what make tells."""
+
+    def serve(environment: Any, *, options: dict[str, Any] | None = None, **fields: Any) -> FramedClient:
+        opening = message(encoding, "make", id=named(environment), **fields)
+        started.append(Served(encoding, opening, **(options or {})))
+        client = started[-1].client
+        client.made = client.reply("make")
+        client.understand(fields.get("values", "nested"))
+        return client
+
+    return serve

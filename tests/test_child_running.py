@@ -13,7 +13,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from gymtwist.child.running import RunningEnvironment, fault_of_value
+from gymtwist.child.calling import fault_of_value
+from gymtwist.child.running import RunningEnvironment
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.vitals import Operation, Vitals, create
 from gymtwist.errors import EnvironmentFault, MonitorError, UnknownEnvironment
@@ -112,7 +113,7 @@ def test_the_same_trajectory_as_in_process(run: Run, environment: str) -> None:
     """With the same seed and actions, over the ends of episodes, to the last bit; the actions it samples, too."""
     served, local = run(environment, seed=11), gymnasium.make(environment)
     local.action_space.seed(11)
-    assert np.array_equal(served.reset(), local.reset(seed=11)[0])
+    assert np.array_equal(served.reset()[0], local.reset(seed=11)[0])
     for _ in range(300):
         action = served.sample_action()
         assert np.array_equal(action, local.action_space.sample())
@@ -120,14 +121,14 @@ def test_the_same_trajectory_as_in_process(run: Run, environment: str) -> None:
         assert np.array_equal(one[0], other[0])
         assert one[1:4] == other[1:4]
         if one[2] or one[3]:
-            assert np.array_equal(served.reset(), local.reset()[0])
+            assert np.array_equal(served.reset()[0], local.reset()[0])
 
 
 def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
     """Nor with one the two episodes of a session."""
-    assert not np.array_equal(run("CartPole-v1").reset(), run("CartPole-v1").reset())
+    assert not np.array_equal(run("CartPole-v1").reset()[0], run("CartPole-v1").reset()[0])
     seeded = run("CartPole-v1", seed=1)
-    assert not np.array_equal(seeded.reset(), seeded.reset())
+    assert not np.array_equal(seeded.reset()[0], seeded.reset()[0])
 
 
 def test_the_vitals_count(run: Run, vitals: Vitals) -> None:

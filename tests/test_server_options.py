@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from twisted.python import usage
 
-from gymtwist.child.settings import ChildSettings
+from gymtwist.child.settings import ChildSettings, SessionLimits
 from gymtwist.server.options import Options, ServerOptions
 
 DEFAULTS = ServerOptions(
@@ -52,7 +52,8 @@ def test_the_defaults_of_the_server() -> None:
 
 def test_the_defaults_of_the_children() -> None:
     """Recordings stay below the directory that the server is started in."""
-    assert parse().for_children() == ChildSettings(monitor_root=os.path.realpath(os.getcwd()))
+    limits = SessionLimits(idle=600.0, step=300.0)
+    assert parse().for_children() == ChildSettings(monitor_root=os.path.realpath(os.getcwd()), limits=limits)
 
 
 @pytest.mark.parametrize("name", NAMES)

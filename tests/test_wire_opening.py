@@ -9,15 +9,30 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gymtwist.errors import OpeningError
+from gymtwist.errors import (
+    InvalidField,
+    OpeningError,
+    ProtocolError,
+    UnknownOperation,
+)
 from gymtwist.wire import classic
-from gymtwist.wire.opening import MAX_OPENING, ProtocolName, error_reply, read_opening
+from gymtwist.wire.messages import Make
+from gymtwist.wire.opening import MAX_OPENING, ProtocolName, error_reply, read_opening, recognise
 
 from .client import opening, string
+from .codecs import FRAMED, asked, framed
 
 CARTPOLE = opening("CartPole-v1")
 #: An id that can be told from every other protocol: the low byte of its length is not 0.
 IDS = st.text(max_size=60).filter(lambda text: not text or len(text.encode()) % 256)
+#: What may open a connection, of every protocol.
+OPENINGS = [
+    CARTPOLE,
+    opening(""),
+    opening("i" * 255),
+    *(asked(each, Make("CartPole-v1")) for each in FRAMED),
+    *(asked(each, Make("CartPole-v1", {"padding": "x" * 300}, num_envs=4)) for each in FRAMED),
+]
 
 
 def test_an_opening_is_read_whole() -> None:
@@ -89,7 +104,9 @@ def test_flags_other_than_zero_are_refused(flags: int) -> None:
         classic.read_opening(opening("CartPole-v1", flags=flags))
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"7:CartPo,", b"\xff" * 20])
+@pytest.mark.parametrize(
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b":7", b"/", b"\0\0\0\0\1", b"\xff" * 20]
+)
 def test_garbage_is_refused(garbage: bytes) -> None:
     """The message shows the first bytes and says what an opening is."""
     with pytest.raises(OpeningError) as caught:
@@ -135,30 +152,94 @@ def test_what_is_told_stays_told(data: bytes) -> None:
     assert answers == [None] * (len(answers) - len(told)) + told
 
 
-@given(st.binary(max_size=2 * MAX_OPENING // 1024) | st.builds(lambda rest: b"\0\x05\0\0\0" + rest, st.binary()))
+#: Every class that first bytes can be of, and the protocol that recognises it; None for no protocol, "" for "wait".
+FIRST_BYTES: list[tuple[bytes, ProtocolName | str | None]] = [
+    (b"", ""),
+    *((bytes([byte]), None) for byte in range(1, 256) if not 48 <= byte <= 57),
+    *((b"%d" % digit, ProtocolName.NETSTRING) for digit in range(10)),
+    (b"0\xff", ProtocolName.NETSTRING),
+    (b"\0", ""),
+    *((bytes([0, low]), ProtocolName.CLASSIC) for low in range(1, 256)),
+    (b"\0\0", ""),
+    *((bytes([0, 0, high]), ProtocolName.INT32) for high in range(1, 256)),
+    (b"\0\0\0", ""),
+    *((bytes([0, 0, 0, low]), ProtocolName.INT32) for low in range(1, 256)),
+    (b"\0\0\0\0", ""),
+    (b"\0\0\0\0\0", ProtocolName.CLASSIC),
+    *((bytes([0, 0, 0, 0, byte]), None) for byte in range(1, 256)),
+]
+
+
+@pytest.mark.parametrize("following", [b"", b"\0", b"\xff\xff", b"12:"])
+def test_every_class_of_first_bytes_is_told(following: bytes) -> None:
+    """As soon as it can be told, and whatever comes next changes nothing about it."""
+    for data, protocol in FIRST_BYTES:
+        if protocol is None:
+            with pytest.raises(OpeningError, match="these bytes open no protocol"):
+                recognise(data + following)
+        elif protocol == "":
+            assert recognise(data) is None
+        else:
+            assert recognise(data + following) is protocol
+
+
+@given(st.binary(max_size=12) | st.builds(lambda rest: b"\0\0" + rest, st.binary(max_size=12)))
+def test_exactly_one_protocol_recognises_any_first_bytes(data: bytes) -> None:
+    """Or none does; each is asked what itself would make of them, and five bytes are enough to tell."""
+    netstring = data[:1].isdigit()
+    int32 = len(data) >= 4 and 0 < int.from_bytes(data[:4], "big") < 64 * 1024
+    recognisers = {
+        ProtocolName.NETSTRING: netstring,
+        ProtocolName.INT32: int32 or (data[:2] == b"\0\0" and len(data) == 3 and data[2] > 0),
+        ProtocolName.CLASSIC: classic.is_opening(data) is True,
+    }
+    recognised = [name for name, does in recognisers.items() if does]
+    assert len(recognised) <= 1
+    try:
+        told = recognise(data)
+    except OpeningError:
+        assert not recognised
+    else:
+        assert recognised == ([] if told is None else [told])
+        assert told is not None or len(data) < 5
+
+
+@given(st.sampled_from(OPENINGS), st.binary(max_size=10))
+def test_the_protocol_that_is_told_stays_told(message: bytes, more: bytes) -> None:
+    """More bytes never change whose opening it is."""
+    data = message[:10] + more
+    told = [protocol for size in range(len(data) + 1) if (protocol := recognise(data[:size])) is not None]
+    assert len(set(told)) == 1
+
+
+@given(
+    st.binary(max_size=2 * MAX_OPENING // 1024)
+    | st.builds(lambda rest: b"\0\x05\0\0\0" + rest, st.binary())
+    | st.builds(framed, st.sampled_from(FRAMED), st.binary(min_size=1))
+)
 def test_random_bytes_are_read_or_refused(data: bytes) -> None:
-    """Nothing but an opening error is raised for whatever comes; what is read is what came."""
+    """Nothing but gymtwist's own errors is raised for whatever comes; what is read is what came."""
     try:
         read = read_opening(data)
-    except OpeningError:
+    except (ProtocolError, InvalidField, UnknownOperation):
         return
     if read is not None:
         assert read.message + read.surplus == data
 
 
-@given(IDS.map(opening), st.data())
+@given(IDS.map(opening) | st.sampled_from(OPENINGS), st.data())
 def test_a_mutated_opening_is_read_or_refused(message: bytes, data: st.DataObject) -> None:
     """One byte of a valid opening changed at will."""
-    place = data.draw(st.integers(0, len(message) - 1))
+    place = data.draw(st.integers(0, min(len(message), 100) - 1))
     mutated = message[:place] + bytes([data.draw(st.integers(0, 255))]) + message[place + 1 :]
     try:
         read = read_opening(mutated)
-    except OpeningError:
+    except (ProtocolError, InvalidField, UnknownOperation):
         return
     assert read is None or read.message + read.surplus == mutated
 
 
 @pytest.mark.parametrize("protocol", [None, ProtocolName.CLASSIC])
 def test_a_refusal_is_an_error_string(protocol: ProtocolName | None) -> None:
-    """Whatever the client speaks, or seems to."""
-    assert error_reply(protocol, "größer") == string("größer")
+    """In the classic protocol, and where no protocol could be told: a person can read it most easily."""
+    assert error_reply(protocol, OpeningError("größer")) == string("größer")

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist.child.running import RunningEnvironment, fault_of_value, print_traceback
+from gymtwist.child.calling import fault_of_value, print_traceback
+from gymtwist.child.running import RunningEnvironment
+from gymtwist.child.sending import send_parts
 from gymtwist.child.settings import ChildSettings
-from gymtwist.child.summary import CLIENT_LEFT
+from gymtwist.child.summary import CLIENT_LEFT, reason_of
 from gymtwist.child.vitals import ANSWERED, Operation, Vitals
 from gymtwist.envs.elements import Decoder, Encoder, check_shape, decoder, encoder
 from gymtwist.envs.spaces import classic_description
@@ -24,8 +26,6 @@ from gymtwist.errors import (
 )
 from gymtwist.wire import classic, jsontext
 
-#: How much of a reason goes into the summary; tracebacks are in the log anyway.
-_REASON_LENGTH = 1000
 _UINT8 = np.dtype(np.uint8)
 _SCOREBOARD_CLOSED = (
     "upload: OpenAI's scoreboard closed in 2017; the recorded statistics and videos are in the monitor's directory"
@@ -74,17 +74,8 @@ class ClassicSession:
         try:
             self._open()
             return self._loop()
-        except ConnectionError:
-            return CLIENT_LEFT
-        except OSError as error:  # the environment's own come as faults; TCP keepalive's ends here
-            return f"the client vanished ({error.strerror})"
-        except (ProtocolError, NoEnvironment) as error:
-            return f"the client broke the protocol: {error}"[:_REASON_LENGTH]
-        except GymtwistError as error:
-            return str(error)[:_REASON_LENGTH]
         except Exception as error:
-            print_traceback(error)
-            return f"an error in gymtwist itself: {type(error).__name__}: {error}"[:_REASON_LENGTH]
+            return reason_of(error)
         finally:
             if self._running is not None:
                 self._running.close()
@@ -149,15 +140,15 @@ class ClassicSession:
         observation, reward, terminated, truncated, info = running.step(action)
         tail = classic.step_tail(reward, terminated or truncated, jsontext.encode_info(info))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
-            self._send_parts([*self._frame(running, "step", observation), tail])
+            send_parts(self._connection, [*self._frame(running, "step", observation), tail])
         else:
             self._send(self._observation("step", observation) + tail)
 
     def _reset(self, command: classic.Reset) -> None:
         running = self._environment()
-        observation = running.reset()
+        observation, _ = running.reset()
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
-            self._send_parts(self._frame(running, "reset", observation))
+            send_parts(self._connection, self._frame(running, "reset", observation))
         else:
             self._send(self._observation("reset", observation))
 
@@ -218,16 +209,6 @@ class ClassicSession:
 
     def _send(self, data: bytes) -> None:
         self._connection.sendall(data)
-
-    def _send_parts(self, parts: classic.Parts) -> None:
-        """Write parts in one system call, without joining them; a signal may make it take more."""
-        sent = self._connection.sendmsg(parts)
-        for part in parts:
-            if sent >= len(part):
-                sent -= len(part)
-            else:
-                self._connection.sendall(memoryview(part)[sent:])
-                sent = 0
 
 
 def _fault_of_space(operation: str, error: BaseException) -> EnvironmentFault:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic  # by name: an environment may replace what the module has
 from typing import Any
 
+from gymtwist.child.calling import calling, fault
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.vitals import (
     BUSY_SINCE,
@@ -26,8 +25,9 @@ from gymtwist.child.vitals import (
     Vitals,
 )
 from gymtwist.envs import catalog, monitor
+from gymtwist.envs.choices import Choices
 from gymtwist.envs.viewer import Viewer
-from gymtwist.errors import EnvironmentFault, GymtwistError, MonitorError
+from gymtwist.errors import EnvironmentFault, MonitorError
 
 
 class RunningEnvironment:
@@ -37,67 +37,51 @@ class RunningEnvironment:
         environment_id: What the client asked for.
         settings: The operator's options.
         vitals: Where to show how it is doing.
+        choices: What the client chose besides; None for one that cannot choose.
 
     Raises:
         GymtwistError: There is no such environment, or its constructor failed.
     """
 
-    def __init__(self, environment_id: str, settings: ChildSettings, vitals: Vitals) -> None:
+    def __init__(
+        self, environment_id: str, settings: ChildSettings, vitals: Vitals, choices: Choices | None = None
+    ) -> None:
         self._settings = settings
         self._words = vitals.words
         self._vitals = vitals
         self._return = 0.0
-        self._steps = 0
+        # It may take the place of one that failed, in the same session.
+        self._steps = vitals.steps
         self._seed = settings.seed
         self._viewer: Viewer | None = None
         self._cannot_render = False
         self._title = environment_id
-        with self._calling(Operation.MAKE):
-            self.environment = catalog.make(environment_id)
+        with calling(self._vitals, Operation.MAKE):
+            self.environment = catalog.make(environment_id, choices)
             self.action_space = self.environment.action_space
             self.observation_space = self.environment.observation_space
             if self._seed is not None:
                 self.action_space.seed(self._seed)
         self._step = self.environment.step
 
-    @contextlib.contextmanager
-    def _calling(self, operation: Operation) -> Iterator[None]:
-        self._vitals.begin(operation)
-        try:
-            yield
-        except GymtwistError as error:
-            if error.__cause__ is not None:
-                print_traceback(error.__cause__)
-            raise
-        except BaseException as error:  # sys.exit() is no way to end a session either
-            raise self._fault(operation, error) from error
-        finally:
-            self._vitals.end()
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode.
 
-    @staticmethod
-    def _fault(operation: Operation, error: BaseException) -> EnvironmentFault:
-        print_traceback(error)
-        name = operation.name.lower()
-        try:
-            message = f": {error}"
-        except Exception:  # an environment's exception may be of its own making
-            message = ""
-        return EnvironmentFault(name, f"the environment raised {type(error).__name__} in {name}{message}".rstrip(": "))
-
-    def reset(self) -> Any:
-        """Begin an episode; the first one with the operator's seed, if there is one.
+        Args:
+            seed: What to seed the environment with; None for the operator's seed at the first reset, if there is one.
+            options: For the environment.
 
         Returns:
-            The observation.
+            Observation and info.
 
         Raises:
             EnvironmentFault: The environment raised.
         """
-        with self._calling(Operation.RESET):
-            observation, _ = self.environment.reset(seed=self._seed)
+        with calling(self._vitals, Operation.RESET):
+            observation, info = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
             self._seed = None
             self._return = 0.0
-        return observation
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step.
@@ -109,14 +93,15 @@ class RunningEnvironment:
             EnvironmentFault: The environment raised, or did not return five results of which the second is a number.
         """
         words = self._words
-        # As _calling does, spelt out: this is the hot path, and a context manager costs more than all of it.
+        # As calling() does, spelt out: this is the hot path, and a context manager costs more than all of it.
         words[OPERATION] = Operation.STEP
         words[BUSY_SINCE] = monotonic()
         try:
             observation, reward, terminated, truncated, info = self._step(action)
             reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
         except BaseException as error:
-            raise self._fault(Operation.STEP, error) from error
+            self._vitals.end()
+            raise fault(Operation.STEP, error) from error
         words[LAST_ACTIVITY] = monotonic()
         words[BUSY_SINCE] = 0.0
         self._steps += 1
@@ -128,14 +113,21 @@ class RunningEnvironment:
             self._return = 0.0
         return observation, reward, terminated, truncated, info
 
-    def sample_action(self) -> Any:
-        """Draw an action from the action space.
+    def sample_action(self, seed: int | None = None) -> Any:
+        """Draw an action from the action space, which is seeded first if there is a seed.
 
         Raises:
             EnvironmentFault: The space raised.
         """
-        with self._calling(Operation.SAMPLE):
+        with calling(self._vitals, Operation.SAMPLE):
+            if seed is not None:
+                self.action_space.seed(seed)
             return self.action_space.sample()
+
+    def render(self) -> Any:
+        """Return what the environment renders: in most render modes a frame, uint8 of shape (height, width, 3)."""
+        with calling(self._vitals, Operation.RENDER):
+            return self.environment.render()
 
     def record(self, directory: str, *, resume: bool, force: bool, video: bool) -> None:
         """Record the episodes from the next reset on.
@@ -143,7 +135,7 @@ class RunningEnvironment:
         Raises:
             MonitorError: The directory is not allowed or not fit, or a recording is on already.
         """
-        with self._calling(Operation.MONITOR):
+        with calling(self._vitals, Operation.MONITOR):
             if isinstance(self.environment, monitor.EpisodeRecorder):
                 raise MonitorError("this session is being recorded already; open another connection to record anew")
             path = monitor.confine(directory, Path(self._settings.monitor_root))
@@ -157,7 +149,7 @@ class RunningEnvironment:
         """
         if self._cannot_render:
             return
-        with self._calling(Operation.RENDER):
+        with calling(self._vitals, Operation.RENDER):
             try:
                 self._show()
             except Exception as error:
@@ -176,21 +168,7 @@ class RunningEnvironment:
 
     def close(self) -> None:
         """Close the environment and its window; what they raise goes to the log."""
-        with contextlib.suppress(EnvironmentFault), self._calling(Operation.CLOSE):
+        with contextlib.suppress(EnvironmentFault), calling(self._vitals, Operation.CLOSE):
             if self._viewer is not None:
                 self._viewer.close()
             self.environment.close()
-
-
-def print_traceback(error: BaseException) -> None:
-    """Print an exception into the log, unless the environment has closed the way there."""
-    with contextlib.suppress(Exception):
-        traceback.print_exception(error)
-
-
-def fault_of_value(operation: str, error: Exception) -> EnvironmentFault:
-    """Make the fault of an environment that returned what its space does not have."""
-    return EnvironmentFault(
-        operation,
-        f"the environment returned from {operation} what is not in its space: {type(error).__name__}: {error}",
-    )

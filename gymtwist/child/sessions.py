@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
+from typing import Any
 
-from gymtwist.child import classic
+from gymtwist.child import classic, framed
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import Summary
 from gymtwist.child.vitals import Vitals
 from gymtwist.wire.opening import ProtocolName
 
-_SESSIONS = {ProtocolName.CLASSIC: classic.ClassicSession}
+_SESSIONS: dict[ProtocolName, Any] = {
+    ProtocolName.CLASSIC: classic.ClassicSession,
+    ProtocolName.NETSTRING: partial(framed.FramedSession, ProtocolName.NETSTRING),
+    ProtocolName.INT32: partial(framed.FramedSession, ProtocolName.INT32),
+}
 
 
 def serve(

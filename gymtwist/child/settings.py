@@ -5,6 +5,18 @@ from __future__ import annotations
 import msgspec
 
 
+class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a session that its client is told of; the server sees to them.
+
+    Attributes:
+        idle: Seconds that a client may be silent; 0 for ever.
+        step: Seconds that an environment may take for one command; 0 for ever.
+    """
+
+    idle: float = 0.0
+    step: float = 0.0
+
+
 class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of ``twistd gymsock`` that children follow.
 
@@ -15,6 +27,7 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
         display: Whether environments may open windows on the server's screen.
         seed: What every session is seeded with, or None.
         memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
+        limits: What clients are told of the limits of their sessions.
     """
 
     preload: tuple[str, ...] = ()
@@ -23,6 +36,7 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     display: bool = False
     seed: int | None = None
     memory_limit: int = 0
+    limits: SessionLimits = SessionLimits()
 
     def to_argument(self) -> str:
         """Write the settings as one command-line argument."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from gymtwist.child.calling import print_traceback
+from gymtwist.errors import GymtwistError, NoEnvironment, ProtocolError
+
 CLIENT_LEFT = "the client left"
+#: How much of a reason goes into the summary; tracebacks are in the log anyway.
+_REASON_LENGTH = 1000
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -19,3 +24,17 @@ class Summary(msgspec.Struct, frozen=True):
     reason: str
     steps: int
     episodes: int
+
+
+def reason_of(error: Exception) -> str:
+    """Say why a session ended by an error; an error of gymtwist itself goes to the log."""
+    if isinstance(error, ConnectionError):
+        return CLIENT_LEFT
+    if isinstance(error, OSError):  # the environment's own come as faults; TCP keepalive's ends here
+        return f"the client vanished ({error.strerror})"
+    if isinstance(error, (ProtocolError, NoEnvironment)):
+        return f"the client broke the protocol: {error}"[:_REASON_LENGTH]
+    if isinstance(error, GymtwistError):
+        return str(error)[:_REASON_LENGTH]
+    print_traceback(error)
+    return f"an error in gymtwist itself: {type(error).__name__}: {error}"[:_REASON_LENGTH]

@@ -12,7 +12,8 @@ import socket
 from gymtwist.child import sessions
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.vitals import Vitals, create
-from gymtwist.wire import classic
+from gymtwist.wire import classic, messages
+from gymtwist.wire.codec import MessageCodec
 from gymtwist.wire.opening import ProtocolName
 
 _OPENING = b"\0" + classic.string(b"CartPole-v1")
@@ -25,15 +26,28 @@ _EPISODES = 16
 
 
 def serve_once() -> None:
-    """Serve a few episodes of CartPole over a socket pair, by the code that serves clients."""
+    """Serve a few episodes of CartPole over a socket pair in each binary protocol, by the code that serves clients."""
+    _serve(ProtocolName.CLASSIC, _OPENING, _SPACES + _SAMPLE + (_RESET + 6 * _STEP) * _EPISODES)
+    codec = MessageCodec(ProtocolName.INT32)
+    opening, sample, reset, step = (
+        b"".join(codec.encode_request(request))
+        for request in (
+            messages.Make("CartPole-v1"),
+            messages.Sample(),
+            messages.Reset(),
+            messages.Step((1).to_bytes(8, "little")),
+        )
+    )
+    _serve(ProtocolName.INT32, opening, sample + (reset + 6 * step) * _EPISODES)
+
+
+def _serve(protocol: ProtocolName, opening: bytes, commands: bytes) -> None:
     client, connection = socket.socketpair()
     descriptor = create()
     vitals = Vitals(descriptor)
     os.close(descriptor)
     with client:
-        client.sendall(_SPACES + _SAMPLE + (_RESET + 6 * _STEP) * _EPISODES)
+        client.sendall(commands)
         client.shutdown(socket.SHUT_WR)
-        sessions.serve(
-            ProtocolName.CLASSIC.value, connection, _OPENING, b"", ChildSettings(monitor_root=os.getcwd()), vitals
-        )
+        sessions.serve(protocol.value, connection, opening, b"", ChildSettings(monitor_root=os.getcwd()), vitals)
     vitals.close()

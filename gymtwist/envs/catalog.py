@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from gymtwist.envs import legacy
-from gymtwist.errors import EnvironmentFault, UnknownEnvironment
+from gymtwist.envs.choices import Choices, check, render_modes
+from gymtwist.errors import EnvironmentFault, GymtwistError, UnknownEnvironment
+
+Made = TypeVar("Made")
 
 _VERSION = re.compile(r"-v(\d+)$")
 _LIBRARIES = ("gymnasium", "gym")
 
 
-def make(environment: str) -> gymnasium.Env[Any, Any]:
-    """Make an environment; without its library's passive checker, which a server has no use for on every step.
+class Found(NamedTuple):
+    """An environment of the catalog.
+
+    Attributes:
+        spec: Its specification: Gymnasium's, or Gym's under the same names.
+        of_gym: Whether it is Gym's.
+    """
+
+    spec: Any
+    of_gym: bool
+
+
+def find(environment: str) -> Found:
+    """Find an environment.
 
     Args:
         environment: An id such as ``CartPole-v1``. One that Gymnasium has is Gymnasium's, otherwise it is Gym's;
@@ -28,14 +44,53 @@ def make(environment: str) -> gymnasium.Env[Any, Any]:
 
     Raises:
         UnknownEnvironment: There is none of that id; the message has the nearest there are.
-        EnvironmentFault: The environment's constructor raised.
     """
     library, bare = _split(environment)
     if library != "gym" and (found := _latest(bare, gymnasium.registry)):
-        return _make_gymnasium(gymnasium.registry[found])
+        return Found(gymnasium.registry[found], of_gym=False)
     if library != "gymnasium" and (found := _latest(bare, legacy.registry())):
-        return _guarded(lambda: legacy.make(found))
+        return Found(legacy.registry()[found], of_gym=True)
     raise UnknownEnvironment(_unknown(environment, library, bare))
+
+
+def make(environment: str, choices: Choices | None = None) -> gymnasium.Env[Any, Any]:
+    """Make an environment; without its library's passive checker, which a server has no use for on every step.
+
+    Args:
+        environment: An id, as for :func:`find`.
+        choices: What is chosen besides. None is for a client that cannot choose: the environment then renders RGB
+            frames if it can, which costs nothing until one is wanted.
+
+    Raises:
+        UnknownEnvironment: There is none of that id.
+        InvalidField: The environment cannot be had as chosen.
+        EnvironmentFault: The environment's constructor raised.
+    """
+    found = find(environment)
+    if choices is not None:
+        check(choices, found.spec.id, creator(found))
+    return guarded(lambda: make_found(found, choices))
+
+
+def make_found(found: Found, choices: Choices | None) -> gymnasium.Env[Any, Any]:
+    """Make an environment that was found, of choices that were checked.
+
+    Raises:
+        Exception: Whatever the environment's constructor raises.
+    """
+    if found.of_gym:
+        return legacy.make(found.spec.id, choices)
+    kwargs = _render_kwargs(found.spec) if choices is None else choices.for_constructor()
+    limit = None if choices is None else choices.max_episode_steps
+    return gymnasium.make(found.spec, max_episode_steps=limit, disable_env_checker=True, **kwargs)
+
+
+def creator(found: Found) -> Any:
+    """Return the class or function that makes an environment; None if there is none, or it cannot be imported."""
+    entry_point = found.spec.entry_point
+    with contextlib.suppress(Exception):  # it will be raised again where it is told as what it is
+        return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    return None
 
 
 def _split(environment: str) -> tuple[str | None, str]:
@@ -83,28 +138,23 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def _make_gymnasium(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    def make_it() -> gymnasium.Env[Any, Any]:
-        return gymnasium.make(spec, disable_env_checker=True, **_render_kwargs(spec))
-
-    return _guarded(make_it)
-
-
 def _render_kwargs(spec: EnvSpec) -> dict[str, Any]:
     """Choose the render mode that lets a session record and show frames; it costs nothing until a frame is wanted."""
     if spec.entry_point is None or "render_mode" in spec.kwargs:
         return {}
-    creator = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
-    metadata = getattr(creator, "metadata", None)
-    modes = metadata.get("render_modes", ()) if isinstance(metadata, dict) else ()
-    return {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
+    made_by = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
+    return {"render_mode": "rgb_array"} if "rgb_array" in render_modes(made_by) else {}
 
 
-def _guarded(make_it: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[Any, Any]:
-    """Make an environment; whatever its constructor raises becomes a fault."""
+def guarded(make_it: Callable[[], Made]) -> Made:
+    """Make an environment, and make a fault of whatever its constructor raises.
+
+    Raises:
+        EnvironmentFault: It raised.
+    """
     try:
         return make_it()
-    except EnvironmentFault:
+    except GymtwistError:
         raise
     except BaseException as error:  # sys.exit() among them
         raise EnvironmentFault("make", f"the environment raised {type(error).__name__} in make: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +14,9 @@ from gymtwist.wire import spaces as wire
 from gymtwist.wire.layout import DTYPES, Array
 from gymtwist.wire.numbers import NOT_FINITE
 from gymtwist.wire.values import Codec, codec
+
+#: A space of whatever kind.
+Space: TypeAlias = spaces.Space[Any]
 
 _KINDS: tuple[type[spaces.Space[Any]], ...] = (
     spaces.Box,
@@ -214,4 +217,9 @@ def value_codec(space: spaces.Space[Any], *, name: str, checked: bool = True, ba
     Raises:
         EnvironmentFault: As :func:`describe` does.
     """
-    return codec(describe(space), name=name, checked=checked, base64=base64, graph=GraphInstance)
+    return described_codec(describe(space), name=name, checked=checked, base64=base64)
+
+
+def described_codec(description: wire.Description, *, name: str, checked: bool = True, base64: bool = False) -> Codec:
+    """Make the codec of a space that is described already; else as :func:`value_codec`."""
+    return codec(description, name=name, checked=checked, base64=base64, graph=GraphInstance)

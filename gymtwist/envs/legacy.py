@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from gymtwist.envs.choices import Choices
 from gymtwist.errors import EnvironmentFault
 
 #: What Gym's ``make`` puts around an environment, by class name: Gym is imported only when it is needed.
@@ -29,11 +30,12 @@ def registry() -> dict[str, Any]:
     return known
 
 
-def make(environment: str) -> GymEnvironment:
+def make(environment: str, choices: Choices | None = None) -> GymEnvironment:
     """Make an environment that Gym has registered.
 
     Args:
         environment: An id in :func:`registry`.
+        choices: What is chosen besides; None for a client that cannot choose.
 
     Raises:
         EnvironmentFault: The environment needs a NumPy older than the server's.
@@ -41,14 +43,19 @@ def make(environment: str) -> GymEnvironment:
     import gym
 
     spec = registry()[environment]
-    modes = _render_modes(spec)
-    kwargs = {"render_mode": "rgb_array"} if "rgb_array" in modes and "render_mode" not in spec.kwargs else {}
+    if choices is None:
+        modes = _render_modes(spec)
+        kwargs = {"render_mode": "rgb_array"} if "rgb_array" in modes and "render_mode" not in spec.kwargs else {}
+        choices = Choices()
+    else:
+        kwargs = choices.for_constructor()
     # Gym's passive checker fails on every step under NumPy 2 (np.bool8); its limit and order wrappers are unwrapped.
     # By its specification, not its id: then Gym has nothing to say of newer versions.
     made: Any = gym.make(spec, disable_env_checker=True, **kwargs)
     while type(made).__name__ in _GYM_WRAPPERS and type(made).__module__.startswith("gym."):
         made = made.env
-    adapted = GymEnvironment(made, spec.max_episode_steps)
+    limit = choices.max_episode_steps or spec.max_episode_steps
+    adapted = GymEnvironment(made, None if limit == -1 else limit)
     if str(spec.entry_point).startswith("gym.envs.") and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
         _check_numpy(environment, adapted)
     return adapted

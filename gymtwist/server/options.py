@@ -14,7 +14,7 @@ import msgspec
 from twisted.internet import endpoints
 from twisted.python import usage
 
-from gymtwist.child.settings import ChildSettings
+from gymtwist.child.settings import ChildSettings, SessionLimits
 
 DEFAULT_PORT = 5001
 #: More of anything that is counted is a slip of the pen.
@@ -197,6 +197,7 @@ class Options(usage.Options):
             display=bool(self["display"]),
             seed=self["seed"],
             memory_limit=self["memory-limit"] * 2**20,
+            limits=SessionLimits(idle=self["idle-timeout"], step=self["step-timeout"]),
         )
 
 

@@ -20,7 +20,7 @@ from gymtwist.server import keepalive, relay
 from gymtwist.server.log import log, printable
 from gymtwist.server.session import Session
 from gymtwist.server.watch import Fate
-from gymtwist.wire.opening import MAX_OPENING, Opening, error_reply, read_opening
+from gymtwist.wire.opening import MAX_OPENING, Opening, ProtocolName, error_reply, read_opening, recognise
 
 if TYPE_CHECKING:
     from gymtwist.server.service import GymService
@@ -140,8 +140,15 @@ class GymProtocol(Protocol, TimeoutMixin):
     def refused(self, error: GymtwistError) -> None:
         """Tell the client that there is no session for it, and close."""
         log.info("[session -] refused {client}: {reason}", client=self.client, reason=printable(str(error)))
-        protocol = self._opening.protocol if self._opening is not None else None
-        self._close(error_reply(protocol, str(error)))
+        self._close(error_reply(self._protocol(), error))
+
+    def _protocol(self) -> ProtocolName | None:
+        """Tell what the client speaks, even if its opening cannot be read; None if it cannot be told."""
+        if self._opening is not None:
+            return self._opening.protocol
+        with contextlib.suppress(OpeningError):
+            return recognise(self._received)
+        return None
 
     # Hand over
 

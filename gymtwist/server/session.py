@@ -12,9 +12,10 @@ from twisted.python.failure import Failure
 
 from gymtwist.child import vitals
 from gymtwist.child.vitals import Vitals
+from gymtwist.errors import ChildStartError, EnvironmentFault
 from gymtwist.server.child import Child, ChildEnded
 from gymtwist.server.log import log, printable
-from gymtwist.wire.opening import Opening, error_reply
+from gymtwist.wire.opening import Opening, ProtocolName, error_reply
 
 if TYPE_CHECKING:
     from gymtwist.server.service import GymService
@@ -134,7 +135,8 @@ class Session:
                 return how
 
             child.finished.addCallback(exited)
-        self._end(answer["reason"], self._last_words(answer["reason"]))
+        # A child that answers has told its client all there was to tell, if it could tell it anything.
+        self._end(answer["reason"], b"" if self.vitals.answered else self._last_words(answer["reason"]))
 
     def _failed(self, failure: Failure) -> None:
         """The child ended without an answer, or there was none to ask."""
@@ -146,13 +148,24 @@ class Session:
             self._give()
             return
         reason = f"its process {failure.value}" if child_ended else f"no process serves it: {failure.getErrorMessage()}"
-        self._end(reason, self._last_words(reason))
+        self._end(reason, self._last_words(reason, child_ended=child_ended))
 
-    def _last_words(self, reason: str) -> bytes:
+    def _last_words(self, reason: str, *, child_ended: bool = False) -> bytes:
         """Return what the client is owed: its opening is answered with one write, so all of it or nothing."""
-        if self.vitals.answered:
+        if not self._owed():
             return b""
-        return error_reply(self._opening.protocol, f"the session ended: {self.reason or reason}")
+        told = f"the session ended: {self.reason or reason}"
+        error = EnvironmentFault(self.vitals.operation.name.lower(), told) if child_ended else ChildStartError(told)
+        return error_reply(self._opening.protocol, error)
+
+    def _owed(self) -> bool:
+        """Tell whether an error is what the client reads next, and not the middle of a reply."""
+        # The opening is answered with one write, so there is either all of it or nothing.
+        if not self.vitals.answered:
+            return True
+        # Most replies of the classic protocol have no place for an error. In the framed protocol any reply can be
+        # one, and none is under way while the environment is busy.
+        return self._opening.protocol is not ProtocolName.CLASSIC and self.vitals.busy_since is not None
 
     def _broken(self, failure: Failure) -> None:
         """An error of the server itself must not leave the client without an end."""

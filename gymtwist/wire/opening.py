@@ -1,20 +1,46 @@
 """The opening: telling the protocols of a connection apart by its first bytes.
 
-The classic protocol opens with a zero byte and a little-endian length (see
-:func:`gymtwist.wire.classic.is_opening`). A netstring will open with an ASCII digit and an Int32 frame with
-``00 00 hh ll``, hh and ll not both zero: neither can be mistaken for it.
+==================  =========================================================================================
+first bytes         protocol
+==================  =========================================================================================
+an ASCII digit      framed, netstrings: the length of the first one
+``00``, not ``00``  classic: flags of 0, and the low byte of the id's length (see :func:`classic.is_opening`)
+``00 00 hh ll``     framed, Int32: the length of the first frame, below 64 KiB; ``hh`` and ``ll`` not both 0
+``00 00 00 00 00``  classic: an empty id
+==================  =========================================================================================
+
+No bytes are in two of these rows, and whatever is in none opens no protocol.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from gymtwist.errors import OpeningError
+from gymtwist.errors import EnvironmentFault, GymtwistError, LimitExceeded, OpeningError, ProtocolError, RequestError
 from gymtwist.wire import classic
+from gymtwist.wire.codec import MessageCodec
+from gymtwist.wire.framing import Framing, locate
+from gymtwist.wire.messages import Error, Fault, Make
 from gymtwist.wire.names import ProtocolName as ProtocolName
 
 #: The most bytes that are kept of a connection before its session begins.
 MAX_OPENING = 64 * 1024
+#: The longest payload in bytes of the frame that opens a connection: with its framing it fits one value of AMP
+#: (65,535 bytes), by which a child gets it, and the length of an Int32 frame begins with two zero bytes.
+MAX_MAKE = 64_000
+
+_NO_PROTOCOL = (
+    "these bytes open no protocol served here: {!r}; the framed protocol opens with a make message in a netstring "
+    "(JSON) or behind a uint32 (big-endian; MessagePack), the classic protocol opens with a zero byte, the length of "
+    "the environment id as uint32 (little-endian), and the id"
+)
+_FAULTS: list[tuple[type[GymtwistError], Fault]] = [
+    (ProtocolError, "protocol"),
+    (RequestError, "request"),
+    (EnvironmentFault, "environment"),
+]
+_SERVERS_OWN: Fault = "server"
+_CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -23,7 +49,7 @@ class Opening(msgspec.Struct, frozen=True):
     Attributes:
         protocol: What the connection speaks.
         environment: The id asked for; empty if none is.
-        message: The opening's own bytes.
+        message: The opening's own bytes, its framing with them.
         surplus: The bytes that came behind it.
     """
 
@@ -31,6 +57,30 @@ class Opening(msgspec.Struct, frozen=True):
     environment: str
     message: bytes
     surplus: bytes
+
+
+def recognise(data: bytes | bytearray) -> ProtocolName | None:
+    """Tell the protocol by a connection's first bytes.
+
+    Args:
+        data: All bytes received so far; the first five are enough.
+
+    Returns:
+        The protocol, or None while that is open.
+
+    Raises:
+        OpeningError: The bytes open no protocol that is served here.
+    """
+    if b"0" <= data[:1] <= b"9":
+        return ProtocolName.NETSTRING
+    recognised = classic.is_opening(data)
+    if recognised is None:
+        return None
+    if recognised:
+        return ProtocolName.CLASSIC
+    if data[:2] != b"\0\0" or data[2:4] == b"\0\0":
+        raise OpeningError(_NO_PROTOCOL.format(bytes(data[:8])))
+    return ProtocolName.INT32
 
 
 def read_opening(data: bytes | bytearray) -> Opening | None:
@@ -44,26 +94,54 @@ def read_opening(data: bytes | bytearray) -> Opening | None:
 
     Raises:
         OpeningError: The bytes open no protocol that is served here.
+        GymtwistError: They do, but not as they should.
     """
-    recognised = classic.is_opening(data)
-    if recognised is None:
+    protocol = recognise(data)
+    if protocol is None:
         return None
-    if not recognised:
-        raise OpeningError(
-            f"these bytes open no protocol served here: {bytes(data[:8])!r}; the classic protocol opens with "
-            "a zero byte, the length of the environment id as uint32 (little-endian), and the id"
-        )
-    opening = classic.read_opening(data)
-    if opening is None:
-        return None
-    return Opening(ProtocolName.CLASSIC, opening.environment, bytes(data[: opening.size]), bytes(data[opening.size :]))
+    if protocol is ProtocolName.CLASSIC:
+        opening = classic.read_opening(data)
+        if opening is None:
+            return None
+        environment, size = opening.environment, opening.size
+    else:
+        try:
+            found = locate(Framing(protocol.value), data, 0, len(data), MAX_MAKE)
+        except LimitExceeded as error:
+            raise LimitExceeded(f"the first message is too long: {error}") from None
+        if found is None:
+            return None
+        begin, stop, size = found
+        environment = _read_make(protocol, bytes(data[begin:stop])).id
+    return Opening(protocol, environment, bytes(data[:size]), bytes(data[size:]))
 
 
-def error_reply(protocol: ProtocolName | None, message: str) -> bytes:
-    """Encode the refusal of an opening in the client's own protocol.
+def _read_make(protocol: ProtocolName, payload: bytes) -> Make:
+    request = _CODECS[protocol].decode_request(payload)
+    if not isinstance(request, Make):
+        operation = type(request).__struct_config__.tag
+        raise OpeningError(f'the first message is "{operation}"; make an environment first, with a "make" message')
+    return request
+
+
+def error_reply(protocol: ProtocolName | None, error: GymtwistError) -> bytes:
+    """Encode an error in the client's own protocol.
 
     Args:
         protocol: None if it was not to be told; an error string is then what a person can read most easily.
-        message: Why there will be no session.
+        error: Why there will be no session, or why it ended.
     """
-    return classic.error_string(message)
+    if protocol is None or protocol is ProtocolName.CLASSIC:
+        return classic.error_string(str(error))
+    return b"".join(_CODECS[protocol].encode_reply(error_message(error)))
+
+
+def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
+    """Make the message that tells a client of an error.
+
+    Args:
+        error: What happened.
+        reset_needed: Whether the next request must be a reset.
+    """
+    fault = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), _SERVERS_OWN)
+    return Error(error.code, str(error), fault, reset_needed)

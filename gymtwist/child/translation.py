@@ -1,0 +1,144 @@
+"""Between what an environment takes and returns and what messages carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gymtwist.child.calling import fault_of_value
+from gymtwist.envs.descriptions import Space, describe, described_codec
+from gymtwist.errors import EnvironmentFault, InvalidAction, InvalidField
+from gymtwist.wire.framing import Framing
+from gymtwist.wire.layout import Layout
+from gymtwist.wire.messages import ValueForm
+from gymtwist.wire.spaces import Description, for_json
+
+#: The most bytes of observations that one reply to many steps carries.
+MAX_OBSERVATIONS = 64 * 1024 * 1024
+_FLOAT64 = np.dtype("<f8")
+
+
+class Elements:
+    """Translates the elements of one space.
+
+    Args:
+        space: The space.
+        name: What messages call its elements.
+        framing: What the client speaks.
+        form: How values travel in JSON.
+
+    Attributes:
+        description: The space's, as a message carries it.
+        layout: The elements'; None if the space fixes none.
+        load: Makes an element of what came in a message; raises :class:`~gymtwist.errors.InvalidAction`.
+        dump: Makes what a message carries of an element: it may lie where the element does. Raises
+            :class:`ValueError`.
+
+    Raises:
+        EnvironmentFault: The space cannot be described.
+    """
+
+    load: Callable[[Any], Any]
+    dump: Callable[[Any], Any]
+
+    def __init__(self, space: Space, name: str, framing: Framing, form: ValueForm) -> None:
+        described = describe(space)
+        try:
+            made = described_codec(described, name=name, base64=form == "base64")
+        except ValueError as error:
+            raise EnvironmentFault("make", f"the environment has a space that is beyond the limits: {error}") from error
+        self.layout: Layout | None = made.layout
+        if framing is Framing.NETSTRING:
+            self.description: Description = for_json(described)
+            self.load, self.dump = made.from_json, made.to_json
+        else:
+            self.description = described
+            self.load, self.dump = made.unpack, made.pack
+
+
+class Translation:
+    """Translates the values of one session.
+
+    Args:
+        action_space: Of the environment.
+        observation_space: Of the environment.
+        framing: What the client speaks.
+        form: How values travel in JSON.
+
+    Attributes:
+        actions: Translates actions.
+        observations: Translates observations.
+    """
+
+    def __init__(self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm) -> None:
+        self._json = framing is Framing.NETSTRING
+        self.actions = Elements(action_space, "action", framing, form)
+        self.observations = Elements(observation_space, "observation", framing, form)
+        self._dump = self.observations.dump
+        #: Whether many observations are sent behind one another, and not in a list.
+        self._joins = not self._json and self.observations.layout is not None
+
+    def observation(self, operation: str, value: Any) -> Any:
+        """Make what a message carries of an observation: it may lie where the observation does.
+
+        Raises:
+            EnvironmentFault: The observation is not in its space.
+        """
+        try:
+            return self._dump(value)
+        except BaseException as error:
+            raise fault_of_value(operation, error) from error
+
+    def sampled(self, action: Any) -> Any:
+        """Make what a message carries of an action that was drawn.
+
+        Raises:
+            EnvironmentFault: The action space draws what is not in it.
+        """
+        try:
+            return self.actions.dump(action)
+        except BaseException as error:
+            raise fault_of_value("sample", error) from error
+
+    def kept(self, value: Any) -> Any:
+        """Make what a message carries of an observation, to be kept while the environment goes on."""
+        dumped = self.observation("step_many", value)
+        return bytes(dumped) if isinstance(dumped, memoryview) else dumped
+
+    def joined(self, kept: list[Any]) -> Any:
+        """Make what a message carries of many observations."""
+        return memoryview(b"".join(kept)) if self._joins else kept
+
+    def check_count(self, count: int) -> None:
+        """Check that so many observations can be sent in one reply.
+
+        Raises:
+            InvalidField: They cannot.
+        """
+        layout = self.observations.layout
+        if layout is not None and count * layout.size > MAX_OBSERVATIONS:
+            raise InvalidField(
+                f"{count} observations are {count * layout.size} bytes; ask for {MAX_OBSERVATIONS // layout.size} at "
+                'most, or for the "last" one'
+            )
+
+    def action_at(self, index: int, told: Any) -> Any:
+        """Make one of many actions of what came in a message.
+
+        Raises:
+            InvalidAction: It is not in the action space; the message has its index.
+        """
+        try:
+            return self.actions.load(told)
+        except InvalidAction as error:
+            raise InvalidAction(f"actions[{index}]: {error}") from error
+
+    def rewards(self, rewards: Any) -> Any:
+        """Make what a message carries of rewards, float64 of any shape."""
+        return rewards.tolist() if self._json else np.asarray(rewards, _FLOAT64).tobytes()
+
+    def flags(self, flags: Any) -> Any:
+        """Make what a message carries of flags, an array of booleans."""
+        return flags.tolist() if self._json else flags.tobytes()

@@ -1,0 +1,107 @@
+"""One connection of the framed protocol in the server: told apart, refused and ended in the client's own framing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gymtwist.child.vitals import ANSWERED, Operation
+from gymtwist.wire.framing import MAX_FRAME, Framing, header
+from gymtwist.wire.messages import Error, Make, Step
+from gymtwist.wire.names import ProtocolName
+
+from .codecs import EACH_FRAMED, answered, asked, framed
+from .connecting import Make as MakeWorld
+from .connecting import connect, read, serving, worlds
+from .memory import World, soon
+
+
+@pytest.fixture
+def make() -> Iterator[MakeWorld]:
+    """Makes worlds, and ends them."""
+    with worlds() as run:
+        yield run
+
+
+def job_of(world: World, data: bytes) -> dict[str, object]:
+    """Has bytes handed over to a child, and returns what it was told."""
+    client = connect(world, data)
+    soon(lambda: bool(world.starter.serving), world.turn)
+    client.close()
+    return world.starter.serving[-1].job
+
+
+@EACH_FRAMED
+def test_a_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) -> None:
+    """The child gets the frame as it came, what came behind it, and the name of the protocol."""
+    opening, surplus = asked(protocol, Make("CartPole-v1")), asked(protocol, Step(1))
+    job = job_of(make(), opening + surplus)
+    assert (job["opening"], job["surplus"], job["protocol"]) == (opening, surplus, protocol.value.encode())
+
+
+@EACH_FRAMED
+def test_the_longest_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) -> None:
+    """It fits into the box to the child."""
+    opening = asked(protocol, Make("CartPole-v1", {"x": "y" * 63_900}))
+    assert job_of(make(), opening)["opening"] == opening
+
+
+@EACH_FRAMED
+def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeWorld, protocol: ProtocolName) -> None:
+    """With its code, for a program."""
+    world = make("--allow", "Pong*")
+    client = connect(world, asked(protocol, Make("CartPole-v1")))
+    error = answered(protocol, read(client, world))
+    assert (error.code, error.fault) == ("environment-refused", "request")
+    client.close()
+
+
+@EACH_FRAMED
+def test_an_opening_that_cannot_be_read_is_refused_in_the_framing_of_the_client(
+    make: MakeWorld, protocol: ProtocolName
+) -> None:
+    """Even if it is not complete: the first bytes tell what the client speaks."""
+    world = make("--opening-timeout", "2")
+    limit = {ProtocolName.NETSTRING: MAX_FRAME, ProtocolName.INT32: 0xFFFF}[protocol]
+    for data, code in (
+        (header(Framing(protocol.value), limit), "limit-exceeded"),
+        (framed(protocol, b"\xc1"), "malformed-message"),
+        (asked(protocol, Step(1)), "bad-opening"),
+    ):
+        client = connect(world, data)
+        assert answered(protocol, read(client, world)).code == code
+        client.close()
+    client = connect(world, asked(protocol, Make("x"))[:-1])
+    world.reactor.advance(2.1)
+    assert "no opening came within 2 s" in answered(protocol, read(client, world)).message
+    client.close()
+
+
+@EACH_FRAMED
+def test_a_child_that_dies_while_its_environment_is_busy_leaves_last_words(
+    make: MakeWorld, protocol: ProtocolName
+) -> None:
+    """An error is a reply to any request, and no other reply is under way."""
+    world = make()
+    client, process = serving(world, asked(protocol, Make("CartPole-v1")))
+    vitals = process.begin()
+    vitals.words[ANSWERED] = 1.0
+    vitals.begin(Operation.STEP)
+    process.die(-11)
+    error = answered(protocol, read(client, world))
+    assert error == Error("environment-fault", "the session ended: its process was killed by SIGSEGV", "environment")
+    client.close()
+
+
+@EACH_FRAMED
+def test_a_child_that_dies_on_the_client_s_turn_leaves_silence(make: MakeWorld, protocol: ProtocolName) -> None:
+    """It may have been in the middle of a reply."""
+    world = make()
+    client, process = serving(world, asked(protocol, Make("CartPole-v1")))
+    vitals = process.begin()
+    vitals.words[ANSWERED] = 1.0
+    vitals.end()
+    process.die(3)
+    assert read(client, world) == b""
+    client.close()
