@@ -32,16 +32,16 @@ class LimitExceeded(ProtocolError):
     code = "limit-exceeded"
 
 
-class MalformedMessage(ProtocolError):
-    """A frame is whole, but what is in it is no message: not JSON or MessagePack, no object, or nested too deep."""
-
-    code = "malformed-message"
-
-
 class RequestError(GymtwistError):
     """The client asked for something that cannot be had; the connection itself is in order."""
 
     code = "bad-request"
+
+
+class MalformedMessage(RequestError):
+    """A frame is whole, but what is in it is no message: not JSON or MessagePack, no object, or too deep or large."""
+
+    code = "malformed-message"
 
 
 class UnknownOperation(RequestError):
@@ -84,6 +84,18 @@ class EnvironmentRefused(RequestError):
     """The operator of the server does not allow this environment id."""
 
     code = "environment-refused"
+
+
+class KwargRefused(RequestError):
+    """The operator of the server does not allow this keyword argument for an environment."""
+
+    code = "kwarg-refused"
+
+
+class EnvironmentMade(RequestError):
+    """The connection has its environment, and each connection has one."""
+
+    code = "environment-made"
 
 
 class ServerFull(RequestError):

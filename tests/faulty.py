@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from .plain import Plain
 
@@ -180,6 +181,45 @@ class TwoResults(Plain):
         return self.observe(), 1.0
 
 
+class Chosen(Plain):
+    """Goes wrong as its client chooses: by a kwarg in the constructor, by an option in reset, by the action in step."""
+
+    action_space = spaces.Discrete(4)
+    deeds: tuple[Callable[[], object], ...] = (lambda: None, segfault, hang, fail)
+
+    def __init__(self, make: int = 0, render_mode: str | None = None) -> None:
+        """Does what is chosen."""
+        super().__init__(render_mode)
+        self.deeds[make]()
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Does what is chosen."""
+        self.deeds[(options or {}).get("reset", 0)]()
+        return super().reset(seed=seed)
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Does what is chosen; returns how often that was nothing, and in which process."""
+        self.deeds[action]()
+        self.steps += 1
+        return {"steps": self.steps, "process": os.getpid()}
+
+
+class Once(Plain):
+    """Can be made once in a directory, and then crashes in a step."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Leaves a file that is in the way of another."""
+        super().__init__(render_mode)
+        with open("once", "x"):
+            pass
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Crashes."""
+        segfault()
+        return {}
+
+
 FAULTS: dict[str, Callable[..., Plain]] = {
     "SegfaultInStep": partial(Doing, segfault),
     "SegfaultInReset": partial(Resetting, segfault),
@@ -205,4 +245,6 @@ FAULTS: dict[str, Callable[..., Plain]] = {
     "WrongShapeInReset": partial(WrongShape, True),
     "WrongShapeInStep": partial(WrongShape, False),
     "TwoResults": TwoResults,
+    "Chosen": Chosen,
+    "Once": Once,
 }

@@ -158,6 +158,7 @@ class FramedClient:
         self.socket = connection
         self.socket.settimeout(PATIENCE)
         self.file = connection.makefile("rb")
+        self.since = 0
         self.made: dict[str, Any] = {}
         self.actions: Values
         self.observations: Values

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from .client import ClassicClient
+from .framed_client import FramedClient
 from .processes import Handle, children, command_line, descendants, hold, left_after
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -194,10 +195,10 @@ class ServerProcess:
             client.close()
             raise
 
-    def session(self, client: ClassicClient) -> Session:
+    def session(self, client: ClassicClient | FramedClient) -> Session:
         """Returns the session of a client, by the line that says that it started."""
         found = self.wait_for(
-            rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \(classic, process (\d+)\)",
+            rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \(\w+, process (\d+)\)",
             since=client.since,
         )
         return Session(int(found.group(1)), found.group(2), int(found.group(3)))

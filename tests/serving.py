@@ -31,7 +31,7 @@ class Served:
         """Starts the session."""
         ours, its = socket.socketpair()
         descriptor = create()
-        self.vitals = Vitals(descriptor)
+        self.vitals = Vitals(descriptor, with_remains=True)
         os.close(descriptor)
         self.client = FramedClient(ours, encoding)
         self._summary: list[Summary] = []

@@ -56,6 +56,7 @@ class Worker:
             protocol=b"classic",
             opening=message,
             surplus=surplus,
+            greeting=b"",
             socket=given.fileno(),
             vitals=descriptor,
         )
@@ -221,6 +222,7 @@ def test_a_protocol_that_is_not_known_ends_the_worker(
         protocol=b"carrier pigeon",
         opening=b"",
         surplus=b"",
+        greeting=b"",
         socket=given.fileno(),
         vitals=given.fileno(),
     )

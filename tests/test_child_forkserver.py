@@ -67,6 +67,7 @@ class Child:
                 protocol=b"classic",
                 opening=opening(environment),
                 surplus=b"",
+                greeting=b"",
                 socket=its.fileno(),
                 vitals=descriptor,
             )

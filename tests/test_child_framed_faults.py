@@ -118,12 +118,12 @@ def test_a_frame_over_the_limit(serve: Serve, encoding: str, started: list[Serve
     ("make", "operation"), [(partial(Constructing, fail), "make"), (partial(Observing, spaces.Space(), 0), None)]
 )
 def test_an_environment_that_cannot_be_made(encoding: str, started: list[Served], make: Any, operation: str) -> None:
-    """Is told, whether it is its constructor or its spaces; and the connection ends."""
+    """Is told, whether it is its constructor or its spaces; another may be made."""
     started.append(Served(encoding, message(encoding, "make", id=named(make))))
     with pytest.raises(Failed) as caught:
         started[0].client.reply("make")
     assert (caught.value.code, caught.value.fault) == ("environment-fault", "environment")
-    assert started[0].client.read_to_end() == b""
+    assert started[0].client.make("CartPole-v1")["spec"]["id"] == "CartPole-v1"
 
 
 def test_too_many_observations(serve: Serve) -> None:

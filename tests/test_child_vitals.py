@@ -122,4 +122,5 @@ def test_closing_leaves_nothing(descriptor: int) -> None:
 def test_every_word_has_a_place() -> None:
     """Of its own, in the memory that there is."""
     places = {module.BUSY_SINCE, module.OPERATION, module.LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN}
-    assert places == set(range(7))
+    places |= {module.MADE, module.TAKEN, module.RECEIVED}
+    assert places == set(range(10))

@@ -35,7 +35,7 @@ INSIDE = {
     "child": {"gymtwist.errors", "gymtwist.wire", "gymtwist.envs", "gymtwist.child"},
     "server": {
         *("gymtwist.errors", "gymtwist.wire", "gymtwist.server"),
-        *(f"gymtwist.child.{name}" for name in ("commands", "vitals", "settings", "link", "processes")),
+        *(f"gymtwist.child.{name}" for name in ("allowed", "commands", "vitals", "settings", "link", "processes")),
     },
 }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gymtwist.child.allowed import AllowList
 from gymtwist.errors import EnvironmentRefused, ServerFull, ServerStopping
-from gymtwist.server.admission import Admission, AllowList, Waiter
+from gymtwist.server.admission import Admission, Waiter
 
 # Which environments
 

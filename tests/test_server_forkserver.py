@@ -105,6 +105,7 @@ def serve(link: ChildLink) -> list[Any]:
         protocol=b"classic",
         opening=opening(""),
         surplus=b"",
+        greeting=b"",
         socket=its.fileno(),
         vitals=descriptor,
     )

@@ -28,7 +28,18 @@ DEFAULTS = ServerOptions(
 )
 NAMES = [
     *("port", "listen", "warm", "max-sessions", "queue", "opening-timeout", "idle-timeout", "step-timeout", "drain"),
-    *("keepalive", "memory-limit", "preload", "setup", "allow", "monitor-root", "display", "seed", "start-method"),
+    *(
+        "keepalive",
+        "memory-limit",
+        "preload",
+        "setup",
+        "allow",
+        "kwargs",
+        "monitor-root",
+        "display",
+        "seed",
+        "start-method",
+    ),
 ]
 
 
@@ -107,6 +118,8 @@ def test_an_option_of_the_server(words: list[str], field: str, value: object) ->
         (["--display"], "display", True),
         (["--seed", "0"], "seed", 0),
         (["--memory-limit", "512"], "memory_limit", 512 * 2**20),
+        (["--allow", "A*", "--allow", "B*"], "allow", ("A*", "B*")),
+        (["--kwargs", "frameskip,obs_type"], "kwargs", "frameskip,obs_type"),
     ],
 )
 def test_an_option_of_the_children(words: list[str], field: str, value: object) -> None:
@@ -137,6 +150,8 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("listen", "ssl:0:privateKey=/does/not/exist", "such as tcp:5001:interface=127.0.0.1"),
         *((name, value, "must be a whole number")
           for name in ("warm", "max-sessions", "queue", "memory-limit", "seed") for value in ("many", "1.5", "")),
+        ("kwargs", "a,", "must be plain, all, none, or names with commas"),
+        ("kwargs", "", "must be plain, all, none, or names with commas"),
         *((name, "-1", "must be a whole number from 0 to") for name in ("warm", "queue", "memory-limit")),
         *((name, "9" * 30, "must be a whole number from") for name in ("warm", "max-sessions", "queue",
                                                                        "memory-limit")),

@@ -182,7 +182,7 @@ def test_a_job_whose_child_dies_fails(world: World) -> None:
     """With the way it died."""
     failures: list[Failure] = []
     serving = world.pool.serve(
-        lambda child: None, session=1, protocol=b"classic", opening=b"", surplus=b"", socket=0, vitals=0
+        lambda child: None, session=1, protocol=b"classic", opening=b"", surplus=b"", greeting=b"", socket=0, vitals=0
     )
     serving.addErrback(failures.append)
     world.turn()

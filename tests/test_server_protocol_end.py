@@ -11,7 +11,8 @@ import pytest
 from twisted.internet.testing import StringTransport
 
 from gymtwist.child.vitals import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
-from gymtwist.server.protocol import CLOSE_TIMEOUT, GymProtocol, State
+from gymtwist.server.protocol import CLOSE_TIMEOUT, GymProtocol
+from gymtwist.server.states import State
 
 from .connecting import CARTPOLE, Make, connect, error_of, read, serving
 from .memory import World, descriptor_count, soon

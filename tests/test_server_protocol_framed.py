@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 
-from gymtwist.child.vitals import ANSWERED, Operation
+from gymtwist.child.vitals import ANSWERED, MADE, Operation
+from gymtwist.server.protocol import GymProtocol
+from gymtwist.server.session import _TRIES
 from gymtwist.wire.framing import MAX_FRAME, Framing, header
 from gymtwist.wire.messages import Error, Make, Step
 from gymtwist.wire.names import ProtocolName
 
-from .codecs import EACH_FRAMED, answered, asked, framed
+from .codecs import EACH_FRAMED, answered, asked
 from .connecting import Make as MakeWorld
 from .connecting import connect, read, serving, worlds
 from .memory import World, soon
@@ -52,9 +55,21 @@ def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeWorld, protocol:
     """With its code, for a program."""
     world = make("--allow", "Pong*")
     client = connect(world, asked(protocol, Make("CartPole-v1")))
-    error = answered(protocol, read(client, world))
+    error = answered(protocol, client.recv(65536))
     assert (error.code, error.fault) == ("environment-refused", "request")
     client.close()
+
+
+@EACH_FRAMED
+def test_a_client_that_sends_no_more_reads_the_refusals(make: MakeWorld, protocol: ProtocolName) -> None:
+    """That it has shut its side down does not mean that it does not listen."""
+    world = make("--allow", "Pong*")
+    for opening in (asked(protocol, Make("CartPole-v1")), header(Framing(protocol.value), 0xFFFF)):
+        client = world.connect(GymProtocol(world.service))
+        client.sendall(opening)
+        client.shutdown(socket.SHUT_WR)
+        assert answered(protocol, read(client, world)).code in ("environment-refused", "limit-exceeded")
+        client.close()
 
 
 @EACH_FRAMED
@@ -64,11 +79,7 @@ def test_an_opening_that_cannot_be_read_is_refused_in_the_framing_of_the_client(
     """Even if it is not complete: the first bytes tell what the client speaks."""
     world = make("--opening-timeout", "2")
     limit = {ProtocolName.NETSTRING: MAX_FRAME, ProtocolName.INT32: 0xFFFF}[protocol]
-    for data, code in (
-        (header(Framing(protocol.value), limit), "limit-exceeded"),
-        (framed(protocol, b"\xc1"), "malformed-message"),
-        (asked(protocol, Step(1)), "bad-opening"),
-    ):
+    for data, code in ((header(Framing(protocol.value), limit), "limit-exceeded"),):
         client = connect(world, data)
         assert answered(protocol, read(client, world)).code == code
         client.close()
@@ -79,18 +90,41 @@ def test_an_opening_that_cannot_be_read_is_refused_in_the_framing_of_the_client(
 
 
 @EACH_FRAMED
-def test_a_child_that_dies_while_its_environment_is_busy_leaves_last_words(
+def test_a_child_that_dies_while_its_environment_is_busy_has_a_successor(
     make: MakeWorld, protocol: ProtocolName
 ) -> None:
-    """An error is a reply to any request, and no other reply is under way."""
+    """It is given the same connection and the error that the client is owed."""
+    world = make()
+    client, process = serving(world, asked(protocol, Make("CartPole-v1")))
+    vitals = process.begin()
+    vitals.words[ANSWERED] = vitals.words[MADE] = 1.0
+    vitals.begin(Operation.STEP)
+    process.die(-11)
+    soon(lambda: bool(world.starter.serving), world.turn)
+    successor = world.starter.serving[-1]
+    message = "the environment's process was killed by SIGSEGV in step: reset to go on with a fresh environment"
+    greeting = bytes(successor.job["greeting"])
+    assert answered(protocol, greeting) == Error("environment-fault", message, "environment", reset_needed=True)
+    successor.begin()
+    successor.answer()
+    assert read(client, world) == b""
+    client.close()
+
+
+@EACH_FRAMED
+def test_successors_that_do_not_begin(make: MakeWorld, protocol: ProtocolName) -> None:
+    """Are replaced some times; then the client gets the error from the server itself."""
     world = make()
     client, process = serving(world, asked(protocol, Make("CartPole-v1")))
     vitals = process.begin()
     vitals.words[ANSWERED] = 1.0
     vitals.begin(Operation.STEP)
     process.die(-11)
+    for _ in range(_TRIES + 1):
+        soon(lambda: bool(world.starter.serving), world.turn)
+        world.starter.serving[-1].die(-11)
     error = answered(protocol, read(client, world))
-    assert error == Error("environment-fault", "the session ended: its process was killed by SIGSEGV", "environment")
+    assert (error.code, error.reset_needed) == ("environment-fault", False)
     client.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .processes import eventually
 from .server import ANY_PORT, run_twistd
 
 
@@ -56,8 +57,10 @@ def test_a_daemon_whose_setup_fails_ends(tmp_path: Path, setup_file: str) -> Non
     )
     assert ended.returncode == 1
     assert "gymsock cannot start" in ended.stdout
-    assert "the environments are gone" in ended.stdout + (tmp_path / "g.log").read_text()
-    assert not (tmp_path / "g.pid").exists()
+    # What was started in the background writes its log after twistd has been told, and has ended.
+    said = "the environments are gone"
+    eventually(lambda: said in ended.stdout + (tmp_path / "g.log").read_text(), 10, "what the file raised")
+    eventually(lambda: not (tmp_path / "g.pid").exists(), 10, "the end of the daemon")
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gymtwist.errors import InvalidField, MalformedMessage, ProtocolError, RequestError
+from gymtwist.errors import InvalidField, MalformedMessage, RequestError
 from gymtwist.wire.codec import GATHERED, MessageCodec
 from gymtwist.wire.framing import FrameReader, Framing
 from gymtwist.wire.messages import (
@@ -283,7 +283,7 @@ def test_the_classic_protocol_has_no_codec() -> None:
 def test_a_reward_that_is_no_number_is_refused(reward: str) -> None:
     """Text is one only if it is one of the three."""
     text = f'{{"op":"step","observation":0,"terminated":false,"truncated":false,"reward":{reward}}}'
-    with pytest.raises(ProtocolError):
+    with pytest.raises(MalformedMessage):
         NETSTRING.decode_reply(text.encode())
 
 

@@ -238,3 +238,15 @@ def test_a_mutated_stream_is_read_or_refused(framing: Framing, sent: list[bytes]
     except ProtocolError as error:
         assert str(error)
     assert read[:before] == sent[:before]
+
+
+def test_ends_of_lines_between_netstrings() -> None:
+    """Are passed over: they come from a person at a keyboard."""
+    reader = FrameReader(NETSTRING)
+    found: list[bytes] = []
+    for byte in b"3:abc,\r\n\n5:\nline,\n":
+        feed(reader, bytes([byte]))
+        found += payloads(reader)
+    assert found == [b"abc", b"\nline"]
+    feed(reader, b"\n0:,")
+    assert list(payloads(reader)) == [b""]

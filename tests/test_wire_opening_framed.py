@@ -12,6 +12,7 @@ from gymtwist.errors import (
     InvalidField,
     LimitExceeded,
     MalformedMessage,
+    NoEnvironment,
     OpeningError,
     ProtocolError,
     ServerFull,
@@ -56,7 +57,7 @@ def test_a_first_message_over_its_limit_is_refused(protocol: ProtocolName, lengt
 @pytest.mark.parametrize("request_", [Reset(), Step(1)])
 def test_a_first_message_that_is_not_make_is_refused(protocol: ProtocolName, request_: Request) -> None:
     """The message says what comes first."""
-    with pytest.raises(OpeningError, match=r'the first message is "\w+"; make an environment first'):
+    with pytest.raises(NoEnvironment, match=r'the first message is "\w+"; make an environment first'):
         read_opening(asked(protocol, request_))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gymtwist.errors import LimitExceeded
+from gymtwist.errors import MalformedMessage
 from gymtwist.wire.codec import MessageCodec
 from gymtwist.wire.messages import Make, Step
 from gymtwist.wire.parts import MAX_PARTS, json_has_more, messagepack_has_more
@@ -85,7 +85,7 @@ def test_small_parts_in_great_number_take_bounded_memory(unit: bytes, count: int
     try:
         codec.decode_request(payload)
         assert count < MAX_PARTS
-    except LimitExceeded as error:
+    except MalformedMessage as error:
         assert f"more than {MAX_PARTS} parts" in str(error)
         assert count > MAX_PARTS or len(unit) > 1
     finally:

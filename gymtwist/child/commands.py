@@ -6,13 +6,17 @@ from twisted.protocols import amp
 
 
 class Serve(amp.Command):
-    """Server to child: serve this connection; the answer is the summary of the session."""
+    """Server to child: serve this connection; the answer is the summary of the session.
+
+    With a greeting, go on with a session whose process has died: the client gets the greeting first.
+    """
 
     arguments = [
         (b"session", amp.Integer()),
         (b"protocol", amp.String()),
         (b"opening", amp.String()),
         (b"surplus", amp.String()),
+        (b"greeting", amp.String()),
         (b"socket", amp.Descriptor()),
         (b"vitals", amp.Descriptor()),
     ]

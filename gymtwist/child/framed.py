@@ -9,16 +9,17 @@ from typing import Any
 
 from gymtwist.child.calling import fault_of_value
 from gymtwist.child.playing import Player
+from gymtwist.child.remains import Remains
 from gymtwist.child.sending import StepReplies, send_parts
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import CLIENT_LEFT, reason_of
 from gymtwist.child.vitals import ANSWERED, Operation, Vitals
-from gymtwist.errors import EnvironmentFault, GymtwistError, ProtocolError, RequestError, ResetNeeded
+from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField, ProtocolError, RequestError, ResetNeeded
 from gymtwist.wire import messages
 from gymtwist.wire.codec import GATHERED, MessageCodec
-from gymtwist.wire.framing import FrameReader, Framing
+from gymtwist.wire.framing import FrameReader
 from gymtwist.wire.names import ProtocolName
-from gymtwist.wire.opening import error_message
+from gymtwist.wire.opening import MAX_MAKE, error_message
 
 _OWN_FAULT = "an error in gymtwist itself, of which the server's log has more; the connection is closed"
 
@@ -46,13 +47,12 @@ class FramedSession:
     ) -> None:
         self._connection = connection
         self._codec = MessageCodec(protocol)
-        self._reader = FrameReader(self._codec.framing, opening + surplus)
-        self._settings = settings
+        self._opening = opening
+        self._surplus = surplus
         self._vitals = vitals
-        self._player: Player | None = None
+        self._remains = Remains(vitals)
+        self._player = Player(self._codec.framing, settings, vitals)
         self._step_replies = StepReplies()
-        #: Whether observations are bytes.
-        self._is_binary = False
 
     def run(self) -> str:
         """Serve the connection to its end.
@@ -60,8 +60,27 @@ class FramedSession:
         Returns:
             Why it ended.
         """
+        # From here on it is this child that the server watches.
+        self._vitals.begin(Operation.MAKE)
+        return self._serve(self._open)
+
+    def take_over(self, greeting: bytes) -> str:
+        """Go on with a session whose process has died, and serve it to its end.
+
+        Args:
+            greeting: The reply to the request that the client waits for: an error, in a frame.
+
+        Returns:
+            Why it ended.
+        """
+        # Before it is sent: the client must not get it twice.
+        self._vitals.words[ANSWERED] = 1.0
+        self._vitals.end()
+        return self._serve(lambda: self._greet(greeting))
+
+    def _serve(self, begin: Callable[[], FrameReader]) -> str:
         try:
-            return self._loop(self._open())
+            return self._loop(begin())
         except OSError as error:
             return reason_of(error)
         except Exception as error:
@@ -70,32 +89,42 @@ class FramedSession:
                 self._answer(error if isinstance(error, GymtwistError) else GymtwistError(_OWN_FAULT))
             return reason_of(error)
         finally:
-            if self._player is not None:
-                self._player.close()
+            self._player.close()
 
-    def _open(self) -> Player:
+    def _open(self) -> FrameReader:
         """Make the environment and answer the opening."""
-        # From here on it is this child that the server watches.
-        self._vitals.begin(Operation.MAKE)
+        payload = FrameReader(self._codec.framing, self._opening).next_frame()
+        if payload is None:
+            raise ProtocolError("the opening is incomplete")
         try:
-            frame = self._reader.next_frame()
-            request = None if frame is None else self._codec.decode_request(frame)
-            if not isinstance(request, messages.Make):
-                raise ProtocolError("the opening is no make message")
-            self._player = Player(request, self._codec.framing, self._settings, self._vitals)
-            made = self._player.made()
-        finally:
-            # From here on there is a reply under way, or sent.
-            self._vitals.words[ANSWERED] = 1.0
+            reply = self._codec.encode_reply(self._make(self._codec.decode_request(payload), payload))
+        except (RequestError, EnvironmentFault) as error:
+            reply = self._codec.encode_reply(error_message(error))
         self._vitals.end()
-        self._is_binary = self._codec.framing is Framing.INT32 and made.observation_layout is not None
-        self._send(made)
-        return self._player
+        # Before it is sent: should the environment crash just then, the server must not answer once more.
+        self._vitals.words[ANSWERED] = 1.0
+        try:
+            send_parts(self._connection, reply)
+        except OSError:  # the client has gone, or the environment has closed every descriptor: the server still can
+            self._vitals.words[ANSWERED] = 0.0
+            raise
+        return FrameReader(self._codec.framing, self._surplus, lent=self._remains.buffer)
 
-    def _loop(self, player: Player) -> str:
-        reader, connection = self._reader, self._connection
+    def _greet(self, greeting: bytes) -> FrameReader:
+        """Take up what the process before this one has left."""
+        make = self._remains.make()
+        request = None if make is None else self._codec.decode_request(make)
+        if isinstance(request, messages.Make):
+            self._player.take_over(request)
+        pending = self._surplus + self._remains.pending()
+        reader = FrameReader(self._codec.framing, pending, lent=self._remains.buffer)
+        self._connection.sendall(greeting)
+        return reader
+
+    def _loop(self, reader: FrameReader) -> str:
+        player, connection = self._player, self._connection
         next_frame, received, receive = reader.next_frame, reader.received, connection.recv_into
-        decode, step_type = self._codec.decode_request, messages.Step
+        decode, step_type, keep_pending = self._codec.decode_request, messages.Step, self._remains.keep_pending
         while True:
             frame = next_frame()
             if frame is None:
@@ -104,10 +133,13 @@ class FramedSession:
                     return CLIENT_LEFT
                 received(count)
                 continue
+            keep_pending(reader)
             try:
                 request = decode(frame)
                 if type(request) is step_type:
                     self._send_step(player.step(request))
+                elif type(request) is messages.Make:
+                    self._send(self._make(request, frame))
                 elif type(request) is messages.Close:
                     player.close()
                     self._send(messages.Closed())
@@ -119,9 +151,19 @@ class FramedSession:
             except RequestError as error:
                 self._answer(error, reset_needed=isinstance(error, ResetNeeded))
 
+    def _make(self, request: messages.Request, payload: memoryview) -> messages.Made:
+        """Make the environment, and keep the message for another process that may have to make it again."""
+        if not isinstance(request, messages.Make):
+            raise ProtocolError("the opening is no make message")
+        if len(payload) > MAX_MAKE:
+            raise InvalidField(f"a make message of {len(payload)} bytes; it may have {MAX_MAKE}")
+        made = self._player.make(request)
+        self._remains.keep_make(payload)
+        return made
+
     def _send_step(self, reply: messages.Stepped) -> None:
         """Send the reply to a step: the hot path, if it is as most are."""
-        if self._is_binary and not reply.info and len(reply.observation) < GATHERED:
+        if self._player.is_binary and not reply.info and len(reply.observation) < GATHERED:
             self._connection.sendall(self._step_replies.frame(reply))
         else:
             self._send(reply)
@@ -136,11 +178,9 @@ class FramedSession:
         send_parts(self._connection, parts)
 
     def _answer(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
+        # Whoever sends what cannot be done is not silent.
+        self._vitals.end()
         send_parts(self._connection, self._codec.encode_reply(error_message(error, reset_needed=reset_needed)))
-
-
-def _refuse_to_make(player: Player, request: messages.Make) -> messages.Reply:
-    raise RequestError("this connection has its environment; open another connection to make another")
 
 
 _HANDLERS: dict[type[messages.Request], Callable[[Player, Any], messages.Reply]] = {
@@ -148,5 +188,4 @@ _HANDLERS: dict[type[messages.Request], Callable[[Player, Any], messages.Reply]]
     messages.Reset: Player.reset,
     messages.Sample: Player.sample,
     messages.Render: Player.render,
-    messages.Make: _refuse_to_make,
 }

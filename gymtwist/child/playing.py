@@ -10,15 +10,17 @@ import numpy as np
 from msgspec import UNSET
 
 import gymtwist
+from gymtwist.child.calling import calling
+from gymtwist.child.making import MakeRules
 from gymtwist.child.running import RunningEnvironment
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.translation import Elements, Translation
 from gymtwist.child.vector import RunningVector
-from gymtwist.child.vitals import Vitals
+from gymtwist.child.vitals import Operation, Vitals
 from gymtwist.envs import catalog, vectors
 from gymtwist.envs.choices import Choices
 from gymtwist.envs.vectors import Vectorization
-from gymtwist.errors import EnvironmentFault, InvalidField, RequestError, ResetNeeded
+from gymtwist.errors import EnvironmentFault, EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded
 from gymtwist.wire import messages
 from gymtwist.wire.framing import MAX_FRAME, Framing
 
@@ -30,6 +32,7 @@ _HARMLESS = ("sample", "render")
 class State(enum.Enum):
     """Where a session's environment is."""
 
+    UNMADE = "no environment was made"
     MADE = "no episode was begun"
     PLAYING = "an episode goes on"
     ENDED = "the episode has ended"
@@ -42,47 +45,98 @@ class Player:
     """Plays one environment, or a vector environment, as a client asks.
 
     Args:
-        make: The client's first request.
         framing: What the client speaks.
         settings: The operator's options.
         vitals: Where to show how the environment is doing.
 
     Attributes:
         state: Where the environment is.
-
-    Raises:
-        GymtwistError: The environment cannot be had.
+        is_binary: Whether observations are bytes.
     """
 
-    def __init__(self, make: messages.Make, framing: Framing, settings: ChildSettings, vitals: Vitals) -> None:
-        _check(make, settings)
-        self._make = make
+    _make: messages.Make
+    _step: Callable[[Any], tuple[Any, Any, Any, Any, Any]]
+    _translation: Translation
+
+    def __init__(self, framing: Framing, settings: ChildSettings, vitals: Vitals) -> None:
         self._framing = framing
         self._settings = settings
         self._vitals = vitals
+        self._rules = MakeRules(settings)
+        self._running: RunningEnvironment | RunningVector | None = None
+        self.state = State.UNMADE
+        self.is_binary = False
+
+    def make(self, request: messages.Make) -> messages.Made:
+        """Make the environment.
+
+        Raises:
+            RequestError: There is one already, or it cannot be had as asked.
+            EnvironmentFault: It cannot be made.
+        """
+        if self.state is not State.UNMADE:
+            raise EnvironmentMade("this connection has its environment; open another connection to make another")
+        with calling(self._vitals, Operation.MAKE):
+            self._rules.check(request)
+        self._choose(request)
+        try:
+            self._begin()
+            with calling(self._vitals, Operation.MAKE):
+                made = self._made()
+        except BaseException:
+            self._let_go()
+            raise
+        self.state = State.MADE
+        return made
+
+    def take_over(self, request: messages.Make) -> None:
+        """Take the place of a player whose process has died: the next reset makes the environment anew.
+
+        Args:
+            request: What its environment was made of.
+        """
+        self._choose(request)
+        self.state = State.BROKEN
+
+    def _choose(self, make: messages.Make) -> None:
+        self._make = make
         self._choices = Choices(
             kwargs=make.kwargs, render_mode=make.render_mode, max_episode_steps=make.max_episode_steps
         )
         self._infos = make.info == "all"
         self._several = make.num_envs is not None
-        self.state = State.MADE
-        self._running: RunningEnvironment | RunningVector
-        self._step: Callable[[Any], tuple[Any, Any, Any, Any, Any]]
-        self._begin()
-        try:
-            self._translation = Translation(
-                self._running.action_space, self._running.observation_space, framing, make.values
-            )
-        except BaseException:
-            self._running.close()
-            raise
-        self._load = self._translation.actions.load
-        self._dump = self._translation.observation
-        self._told, self._flags = self._translation.rewards, self._translation.flags
 
     def _begin(self) -> None:
-        self._running = self._run()
-        self._step = self._running.step
+        running = self._running = self._run()
+        self._step = running.step
+        with calling(self._vitals, Operation.MAKE):
+            translation = Translation(running.action_space, running.observation_space, self._framing, self._make.values)
+        self._translation = translation
+        self._load, self._dump = translation.actions.load, translation.observation
+        self._told, self._flags = translation.rewards, translation.flags
+        self.is_binary = self._framing is Framing.INT32 and translation.observations.layout is not None
+
+    def _let_go(self) -> None:
+        """Close what there is of the environment."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.close()
+
+    def _made_running(self) -> RunningEnvironment | RunningVector:
+        """Return the environment.
+
+        Raises:
+            RequestError: There is none.
+        """
+        if self._running is None:
+            raise self._not_now("the next request")
+        return self._running
+
+    def _not_now(self, what: str) -> RequestError:
+        """Say what has to come before a request."""
+        if self.state is State.UNMADE:
+            return NoEnvironment(f"{self.state.value}: make one before {what}")
+        return ResetNeeded(f"{self.state.value}: reset before {what}")
 
     def _run(self) -> RunningEnvironment | RunningVector:
         make = self._make
@@ -99,22 +153,20 @@ class Player:
         Returns:
             Whether it must be reset: an episode is not over because a frame of it cannot be rendered.
         """
-        if fault.operation in _HARMLESS:
+        if fault.operation in _HARMLESS or self.state is State.UNMADE:
             return False
         if self.state is not State.BROKEN:
             # What fails to reset will hardly do better, and an asynchronous one has lost a process.
-            hopeless = fault.operation == "reset" or vectors.has_processes(self._running.environment)
+            lost = self._running is None or vectors.has_processes(self._running.environment)
+            hopeless = fault.operation == "reset" or lost
             self.state = State.BROKEN if hopeless else State.FAILED
         return True
 
-    def _needs_reset(self) -> ResetNeeded:
-        return ResetNeeded(f"{self.state.value}: reset before the next step")
-
     # Replies
 
-    def made(self) -> messages.Made:
+    def _made(self) -> messages.Made:
         """Describe the environment."""
-        make, running = self._make, self._running
+        make, running = self._make, self._made_running()
         environment: Any = running.environment
         spec = catalog.find(make.id).spec
         limit = spec.max_episode_steps if make.max_episode_steps is None else make.max_episode_steps
@@ -154,10 +206,10 @@ class Player:
     def reset(self, request: messages.Reset) -> messages.ResetDone:
         """Begin an episode, in a fresh environment if the old one is of no use any more."""
         if self.state is State.BROKEN:
-            self._running.close()
+            self._let_go()
             self._begin()
             self.state = State.MADE
-        running, seed = self._running, request.seed
+        running, seed = self._made_running(), request.seed
         if isinstance(running, RunningVector):
             if request.mask is not None and self.state is not State.PLAYING:
                 raise ResetNeeded(f"{self.state.value}: reset all environments before some of them")
@@ -174,7 +226,7 @@ class Player:
     def step(self, request: messages.Step) -> messages.Stepped:
         """Take one step."""
         if self.state is not State.PLAYING:
-            raise self._needs_reset()
+            raise self._not_now("the next step")
         observation, reward, terminated, truncated, info = self._step(self._load(request.action))
         if not self._infos:
             info = self._info(info, terminated, truncated)
@@ -192,7 +244,7 @@ class Player:
     def step_many(self, request: messages.StepMany) -> messages.SteppedMany:
         """Take several steps, to the end of the episode at most."""
         if self.state is not State.PLAYING:
-            raise self._needs_reset()
+            raise self._not_now("the next step")
         running, translation = self._running, self._translation
         count = len(request.actions) if isinstance(request.actions, list) else request.count
         every = request.observations == "all"
@@ -233,35 +285,20 @@ class Player:
 
     def sample(self, request: messages.Sample) -> messages.Sampled:
         """Draw an action."""
-        return messages.Sampled(self._translation.sampled(self._running.sample_action(request.seed)))
+        sampled = self._made_running().sample_action(request.seed)
+        return messages.Sampled(self._translation.sampled(sampled))
 
     def render(self, request: messages.Render) -> messages.Rendered:
         """Render the environment."""
-        if self._running.environment.render_mode is None:
+        running = self._made_running()
+        if running.environment.render_mode is None:
             raise RequestError('the environment was made without a render mode: make it with one, such as "rgb_array"')
         if self.state in (State.MADE, State.BROKEN):
-            raise ResetNeeded(f"{self.state.value}: reset before you render")
-        return messages.Rendered(self._running.render())
+            raise self._not_now("you render")
+        return messages.Rendered(running.render())
 
     def close(self) -> None:
         """Close the environment, once."""
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
-            self._running.close()
-
-
-def _check(make: messages.Make, settings: ChildSettings) -> None:
-    """Check what concerns the server, and not the environment.
-
-    Raises:
-        RequestError: It cannot be had.
-    """
-    if make.version > messages.VERSION:
-        raise InvalidField(f"version {make.version}: this server speaks version {messages.VERSION}")
-    if make.num_envs is None and make.vectorization_mode is not None:
-        raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
-    if make.render_mode == "human" and not settings.display:
-        raise RequestError(
-            'render_mode "human" opens a window on the server\'s screen, which was started without --display; ask for '
-            '"rgb_array", and show the frames on your own'
-        )
+            self._let_go()

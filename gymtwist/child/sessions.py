@@ -26,6 +26,7 @@ def serve(
     surplus: bytes,
     settings: ChildSettings,
     vitals: Vitals,
+    greeting: bytes = b"",
 ) -> Summary:
     """Serve a connection to its end.
 
@@ -36,6 +37,7 @@ def serve(
         surplus: What came behind it.
         settings: The operator's options.
         vitals: Where to show how the session is doing.
+        greeting: Where a session is gone on with whose process has died: what the client gets first.
 
     Returns:
         What is told of it to the server.
@@ -43,9 +45,9 @@ def serve(
     Raises:
         ValueError: There is no such protocol.
     """
-    session = _SESSIONS[ProtocolName(protocol)]
+    session = _SESSIONS[ProtocolName(protocol)](connection, opening, surplus, settings, vitals)
     with connection:
-        reason = session(connection, opening, surplus, settings, vitals).run()
+        reason = session.take_over(greeting) if greeting else session.run()
     # An environment's message may have characters that no UTF-8 has.
     reason = reason.encode("utf-8", "replace").decode()
     return Summary(reason, vitals.steps, vitals.episodes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gymtwist.child import allowed
+
 
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of a session that its client is told of; the server sees to them.
@@ -28,6 +30,8 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
         seed: What every session is seeded with, or None.
         memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
         limits: What clients are told of the limits of their sessions.
+        allow: Which environments may be had; see :class:`~gymtwist.child.allowed.AllowList`.
+        kwargs: Which keyword arguments may be given; see :class:`~gymtwist.child.allowed.KwargRules`.
     """
 
     preload: tuple[str, ...] = ()
@@ -37,6 +41,8 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     memory_limit: int = 0
     limits: SessionLimits = SessionLimits()
+    allow: tuple[str, ...] = ()
+    kwargs: str = allowed.PLAIN
 
     def to_argument(self) -> str:
         """Write the settings as one command-line argument."""

@@ -5,10 +5,14 @@ of ``time.monotonic``, the same clock in every process of a machine. Nothing is 
 
 An environment can write to this memory, too. It then spoils what is known of its own session and nothing else: the
 server finds no size but this one and takes no word that makes no sense.
+
+Behind the words is what a session leaves behind if its process dies, for the one that goes on with it; see
+:mod:`~gymtwist.child.remains`. The server does not look at it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import fcntl
 import math
@@ -18,9 +22,12 @@ import tempfile
 from time import monotonic  # by name: an environment may replace what the module has
 
 #: Where each word lies.
-BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN = range(7)
-_WORDS = 8
-_SIZE = 8 * _WORDS
+BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN, MADE, TAKEN, RECEIVED = range(10)
+_WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
+#: Bytes of what a session may leave behind: a message to make an environment, and the longest message behind that. They
+#: cost nothing until they are written.
+REMAINS_SIZE = 17 * 1024 * 1024
+_SIZE = _WORDS_SIZE + REMAINS_SIZE
 #: No time and no count is as large; float64 has every integer up to here.
 _LARGEST = 2.0**53
 
@@ -60,14 +67,18 @@ class Vitals:
 
     Args:
         descriptor: What :func:`create` returned; it may be closed once the vitals are made.
+        with_remains: Whether to map what the session leaves behind, too: the server has no use for it.
 
     Attributes:
         words: The words themselves, for the child to write; see the constants of this module.
+        remains: The memory for what the session leaves behind; empty if it is not mapped.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, _SIZE)
-        self.words = memoryview(self._memory).cast("d")
+    def __init__(self, descriptor: int, *, with_remains: bool = False) -> None:
+        self._memory = mmap.mmap(descriptor, _SIZE if with_remains else _WORDS_SIZE)
+        whole = memoryview(self._memory)
+        self.words = whole[:_WORDS_SIZE].cast("d")
+        self.remains = whole[_WORDS_SIZE:]
 
     def _number(self, word: int) -> float:
         """Read a time or a count; 0.0 if it can be neither."""
@@ -98,6 +109,16 @@ class Vitals:
         return bool(self.words[ANSWERED])
 
     @property
+    def made(self) -> bool:
+        """Whether the client has had an environment made, which can be made once more."""
+        return bool(self.words[MADE])
+
+    @property
+    def can_be_taken_over(self) -> bool:
+        """Whether another process can go on where this one has died: what the client sent is not lost."""
+        return self.words[TAKEN] >= 0.0
+
+    @property
     def steps(self) -> int:
         """How many steps were taken."""
         return int(self._number(STEPS))
@@ -122,7 +143,14 @@ class Vitals:
         self.words[LAST_ACTIVITY] = monotonic()
         self.words[BUSY_SINCE] = 0.0
 
+    def hand_on(self) -> None:
+        """Note that another process is to go on with the session, and has not begun to."""
+        self.words[BUSY_SINCE] = self.words[LAST_ACTIVITY] = 0.0
+
     def close(self) -> None:
         """Unmap the memory."""
         self.words.release()
-        self._memory.close()
+        self.remains.release()
+        # Where a session's buffer lies in it, it goes with that.
+        with contextlib.suppress(BufferError):
+            self._memory.close()

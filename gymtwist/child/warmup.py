@@ -44,7 +44,7 @@ def serve_once() -> None:
 def _serve(protocol: ProtocolName, opening: bytes, commands: bytes) -> None:
     client, connection = socket.socketpair()
     descriptor = create()
-    vitals = Vitals(descriptor)
+    vitals = Vitals(descriptor, with_remains=True)
     os.close(descriptor)
     with client:
         client.sendall(commands)

@@ -37,13 +37,13 @@ class Worker(Link):
 
     @commands.Serve.responder
     def serve(
-        self, session: int, protocol: bytes, opening: bytes, surplus: bytes, socket: int, vitals: int
+        self, session: int, protocol: bytes, opening: bytes, surplus: bytes, greeting: bytes, socket: int, vitals: int
     ) -> dict[str, Any]:
         """Serve one connection to its end; ``session`` is its number in the server's log."""
         processes.rename(f"gymsock {session}")
         with lifeline.tied(self._connection):
             summary = sessions.serve(
-                protocol.decode(), _adopt(socket), opening, surplus, self._settings, _vitals(vitals)
+                protocol.decode(), _adopt(socket), opening, surplus, self._settings, _vitals(vitals), greeting
             )
         return {"reason": summary.reason, "steps": summary.steps, "episodes": summary.episodes}
 
@@ -62,7 +62,7 @@ def _adopt(descriptor: int) -> socket.socket:
 
 def _vitals(descriptor: int) -> Vitals:
     try:
-        return Vitals(descriptor)
+        return Vitals(descriptor, with_remains=True)
     finally:
         os.close(descriptor)
 

@@ -1,17 +1,12 @@
-"""Admission: which environments may be had, and who has to wait for room."""
+"""Admission: who has to wait for room."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import fnmatch
-from collections.abc import Sequence
 from typing import Protocol
 
-from gymtwist.errors import EnvironmentRefused, ServerFull, ServerStopping
-
-#: Prefixes that choose a library; an id that has no other colon imports nothing.
-_LIBRARIES = ("gym:", "gymnasium:")
+from gymtwist.errors import ServerFull, ServerStopping
 
 
 class Waiter(Protocol):
@@ -22,48 +17,6 @@ class Waiter(Protocol):
 
     def refused(self, error: ServerStopping) -> None:
         """End the connection: there will be none."""
-
-
-class AllowList:
-    """The environment ids that clients may ask for.
-
-    Args:
-        patterns: Globs, as of ``fnmatch``; none means all ids, but for those that import a module.
-    """
-
-    def __init__(self, patterns: Sequence[str] = ()) -> None:
-        self._patterns = tuple(patterns)
-
-    def check(self, environment: str) -> None:
-        """Check an id.
-
-        Raises:
-            EnvironmentRefused: It is not allowed here.
-        """
-        bare = _bare(environment)
-        if not bare:
-            return
-        if ":" in bare:
-            # An id like "module:Env-v0" runs code of the client's choice, so neither "*" nor "gym:*" allows it.
-            if any(":" in _bare(pattern) and self._matches(pattern, environment, bare) for pattern in self._patterns):
-                return
-            raise EnvironmentRefused(
-                f'environment "{environment}" imports a module, which this server does not allow; ask its operator '
-                f"for --allow '{bare}'"
-            )
-        if self._patterns and not any(self._matches(pattern, environment, bare) for pattern in self._patterns):
-            raise EnvironmentRefused(
-                f'environment "{environment}" is not allowed on this server; it allows {", ".join(self._patterns)}'
-            )
-
-    @staticmethod
-    def _matches(pattern: str, environment: str, bare: str) -> bool:
-        return fnmatch.fnmatchcase(environment, pattern) or fnmatch.fnmatchcase(bare, pattern)
-
-
-def _bare(environment: str) -> str:
-    """Leave out the library that an id, or a pattern, chooses."""
-    return next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
 
 
 class Admission:

@@ -14,6 +14,7 @@ import msgspec
 from twisted.internet import endpoints
 from twisted.python import usage
 
+from gymtwist.child import allowed
 from gymtwist.child.settings import ChildSettings, SessionLimits
 
 DEFAULT_PORT = 5001
@@ -97,6 +98,10 @@ class Options(usage.Options):
          "environment gets a MemoryError. 0 means no limit.", _whole("memory-limit")],
         ["setup", None, None, "Run this Python file before any session, for instance to register environments "
          "of your own."],
+        ["kwargs", None, allowed.PLAIN, "Which keyword arguments clients may give to environments: 'plain' allows "
+         "numbers, and strings that are no paths (with --allow, none that replaces a string of the registration); "
+         "names such as 'frameskip,obs_type' allow those alone, whatever they are; 'none' allows none; 'all' lets "
+         "clients name any file of this machine to an environment that opens it."],
         ["monitor-root", None, None, "Clients may record statistics and videos below this directory, and remove "
          "earlier recordings there, but nowhere else (default: the directory the server is started in)."],
         ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
@@ -152,6 +157,8 @@ class Options(usage.Options):
             top = module.split(".")[0]
             found = top in sys.builtin_module_names or PathFinder.find_spec(top, [os.getcwd(), *sys.path])
             self._check("preload", bool(found), "there is no such module where the server starts", module)
+        names = self["kwargs"].split(",")
+        self._check("kwargs", all(map(str.isidentifier, names)), "must be plain, all, none, or names with commas")
         self._check_setup()
         self._check_root()
         self["endpoints"] = (
@@ -197,6 +204,8 @@ class Options(usage.Options):
             display=bool(self["display"]),
             seed=self["seed"],
             memory_limit=self["memory-limit"] * 2**20,
+            allow=tuple(self["allow"]),
+            kwargs=self["kwargs"],
             limits=SessionLimits(idle=self["idle-timeout"], step=self["step-timeout"]),
         )
 

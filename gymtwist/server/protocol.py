@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp, unix
-from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
@@ -18,9 +15,12 @@ from twisted.python.failure import Failure
 from gymtwist.errors import ChildStartError, GymtwistError, OpeningError
 from gymtwist.server import keepalive, relay
 from gymtwist.server.log import log, printable
+from gymtwist.server.openings import OpeningReader
 from gymtwist.server.session import Session
+from gymtwist.server.states import MOVES, State
+from gymtwist.server.transports import can_be_handed_over, name_of
 from gymtwist.server.watch import Fate
-from gymtwist.wire.opening import MAX_OPENING, Opening, ProtocolName, error_reply, read_opening, recognise
+from gymtwist.wire.opening import Opening, error_reply
 
 if TYPE_CHECKING:
     from gymtwist.server.service import GymService
@@ -32,31 +32,6 @@ _READ_SIZE = 16 * 1024
 CLOSE_TIMEOUT = 30.0
 #: Seconds a client has to read the last words and to close; then the connection is aborted.
 _LINGER = 5.0
-
-
-class State(enum.Enum):
-    """Where a connection is on its way."""
-
-    OPENING = enum.auto()  # its first message is read
-    WAITING = enum.auto()  # there is no room yet
-    SERVING = enum.auto()  # a child has it
-    ENDING = enum.auto()  # a child has it and is to close the environment, or is being killed
-    GONE = enum.auto()  # relayed, and the client has left; a child is to learn of it and close the environment
-    FLUSHING = enum.auto()  # relayed, and the child has finished; what it sent is still under way
-    CLOSING = enum.auto()  # the last words are sent, and what the client still sends is dropped
-    CLOSED = enum.auto()
-
-
-_MOVES = {
-    State.OPENING: {State.WAITING, State.SERVING, State.CLOSING, State.CLOSED},
-    State.WAITING: {State.SERVING, State.CLOSING, State.CLOSED},
-    State.SERVING: {State.ENDING, State.GONE, State.FLUSHING, State.CLOSING},
-    State.ENDING: {State.GONE, State.FLUSHING, State.CLOSING},
-    State.GONE: {State.CLOSED},
-    State.FLUSHING: {State.CLOSING, State.CLOSED},
-    State.CLOSING: {State.CLOSED},
-    State.CLOSED: set(),
-}
 
 
 class GymProtocol(Protocol, TimeoutMixin):
@@ -74,7 +49,7 @@ class GymProtocol(Protocol, TimeoutMixin):
     def __init__(self, service: GymService) -> None:
         self._service = service
         self._state = State.OPENING
-        self._received = bytearray()
+        self._openings = OpeningReader(service.allowed)
         self._opening: Opening | None = None
         self._session: Session | None = None
         self._relay: relay.Relay | None = None
@@ -86,7 +61,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         return self._service.reactor.callLater(period, func)
 
     def _move(self, state: State) -> None:
-        if state not in _MOVES[self._state]:
+        if state not in MOVES[self._state]:
             raise AssertionError(f"a connection cannot go from {self._state.name} to {state.name}")
         self._state = state
 
@@ -95,7 +70,7 @@ class GymProtocol(Protocol, TimeoutMixin):
     def connectionMade(self) -> None:
         """Begin to read the opening."""
         transport = self.transport
-        self.client = _name(transport.getPeer())
+        self.client = name_of(transport.getPeer())
         transport.bufferSize = _READ_SIZE
         keepalive.set_options(getattr(transport, "socket", None), self._service.options.keepalive)
         self._service.connections.add(self)
@@ -106,49 +81,56 @@ class GymProtocol(Protocol, TimeoutMixin):
         if self._relay is not None:
             self._relay.write(data)
         elif self._state in (State.OPENING, State.WAITING):
-            self._received += data
+            self._openings.received += data
             if self._state is State.OPENING:
                 self._read_opening()
-            elif len(self._received) >= 2 * _READ_SIZE:
+            elif len(self._openings.received) >= 2 * _READ_SIZE:
                 # What comes while there is no room stays in the client's own buffers, but for these few reads: they let
                 # the end of a client be noticed that sent its first commands and left.
                 self.transport.pauseProducing()
 
     def _read_opening(self) -> None:
-        try:
-            opening = read_opening(self._received)
-            if opening is None:
-                if len(self._received) > MAX_OPENING:
-                    raise OpeningError(f"the opening has more than {MAX_OPENING} bytes")
+        while self._state is State.OPENING and self._opening is None and not self.transport.disconnecting:
+            found = self._openings.next()
+            if found is None:
                 return
-            self._opening = opening
-            self.setTimeout(None)
-            self._service.allowed.check(opening.environment)
-            del self._received[: len(opening.message)]
+            if isinstance(found, Opening):
+                self._enter(found)
+            elif found.is_final:
+                self.refused(found.error)
+            else:
+                self._log_refusal(found.error)
+                self._write_now(found.reply)
+
+    def _write_now(self, data: bytes) -> None:
+        """Write at once: a child may have its turn next, and a client that sends no more may be taken for gone."""
+        transport = self.transport
+        written = 0
+        if can_be_handed_over(transport):
+            with contextlib.suppress(OSError):  # it has gone, or reads nothing
+                written = transport.socket.send(data)
+        transport.write(data[written:])
+
+    def _enter(self, opening: Opening) -> None:
+        self._opening = opening
+        self.setTimeout(None)
+        try:
             self._service.admission.enter(self)
         except GymtwistError as refusal:
             self.refused(refusal)
-            return
         if self._state is State.OPENING:
             self._move(State.WAITING)
-            log.info(
-                "[session -] {client} waits for room to have {environment}",
-                client=self.client,
-                environment=printable(opening.environment),
-            )
+            asked = printable(opening.environment)
+            log.info("[session -] {client} waits for room to have {asked}", client=self.client, asked=asked)
 
     def refused(self, error: GymtwistError) -> None:
         """Tell the client that there is no session for it, and close."""
-        log.info("[session -] refused {client}: {reason}", client=self.client, reason=printable(str(error)))
-        self._close(error_reply(self._protocol(), error))
+        self._log_refusal(error)
+        protocol = self._openings.protocol() if self._opening is None else self._opening.protocol
+        self._close(error_reply(protocol, error))
 
-    def _protocol(self) -> ProtocolName | None:
-        """Tell what the client speaks, even if its opening cannot be read; None if it cannot be told."""
-        if self._opening is not None:
-            return self._opening.protocol
-        with contextlib.suppress(OpeningError):
-            return recognise(self._received)
-        return None
+    def _log_refusal(self, error: GymtwistError) -> None:
+        log.info("[session -] refused {client}: {reason}", client=self.client, reason=printable(str(error)))
 
     # Hand over
 
@@ -157,22 +139,22 @@ class GymProtocol(Protocol, TimeoutMixin):
         assert self._opening is not None
         self._move(State.SERVING)
         transport = self.transport
-        surplus = bytes(self._received)
-        self._received.clear()
+        surplus = bytes(self._openings.received)
+        self._openings.received.clear()
         try:
             self._session = Session(self._service, self._opening, self.client)
-            if not _can_be_handed_over(transport):
+            if not can_be_handed_over(transport):
                 self._relay, its = relay.start(self._service.reactor, transport, self._relay_ended)
         except OSError as error:
             self._cannot_serve(error)
             return
         if self._relay is None:
             transport.pauseProducing()
-            self._session.start(transport.fileno(), surplus, self._ended, shared=True)
+            self._session.start(transport.fileno(), surplus, self._ended, self._taken_over, shared=True)
         else:
             transport.resumeProducing()
             self._relay.write(surplus)
-            self._session.start(its.detach(), b"", self._ended, shared=False)
+            self._session.start(its.detach(), b"", self._ended, self._taken_over, shared=False)
         if self._state is State.SERVING:
             self._watch()
 
@@ -211,11 +193,19 @@ class GymProtocol(Protocol, TimeoutMixin):
             self.setTimeout(min(times, default=None))
         elif verdict.fate is Fate.IDLE and self._state is State.SERVING:
             self.end(verdict.reason)
+        elif self._state is State.SERVING and self._session.can_be_taken_over:
+            self._session.overdue = verdict.reason
+            self._kill()
         else:
             self._session.reason = verdict.reason
             if self._state is State.SERVING:
                 self._move(State.ENDING)
             self._kill()
+
+    def _taken_over(self) -> None:
+        """Another child goes on with the session: watch it from its beginning."""
+        if self._state in (State.SERVING, State.GONE):
+            self._watch()
 
     def _has_vanished(self, keepalive_time: float) -> bool:
         return keepalive.has_vanished(getattr(self.transport, "socket", None), keepalive_time)
@@ -278,9 +268,9 @@ class GymProtocol(Protocol, TimeoutMixin):
             # A child may have had the connection, and made it blocking.
             transport.socket.setblocking(False)
         if last_words:
-            transport.write(last_words)
+            self._write_now(last_words)
         transport.resumeProducing()
-        if _can_be_handed_over(transport):
+        if can_be_handed_over(transport):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
@@ -303,16 +293,3 @@ class GymProtocol(Protocol, TimeoutMixin):
         self._move(State.CLOSED)
         self.setTimeout(None)
         self._service.connection_closed(self)
-
-
-def _can_be_handed_over(transport: Any) -> bool:
-    """Tell whether the bytes on the wire are those of the protocol: TLS's are not."""
-    if ISSLTransport.providedBy(transport):
-        return False
-    return isinstance(transport, (tcp.Server, unix.Server))
-
-
-def _name(address: Any) -> str:
-    """Name a client for the log."""
-    host = getattr(address, "host", None)
-    return "a UNIX socket" if host is None else f"{host}:{address.port}"

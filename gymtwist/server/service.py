@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from gymtwist.child.allowed import AllowList
 from gymtwist.child.settings import ChildSettings
 from gymtwist.errors import ChildStartError
-from gymtwist.server.admission import Admission, AllowList
+from gymtwist.server.admission import Admission
 from gymtwist.server.forkserver import ForkServerStarter
 from gymtwist.server.log import log
 from gymtwist.server.options import ServerOptions

@@ -40,12 +40,14 @@ class Session:
         number: The session's number, for the log.
         vitals: How it is doing.
         reason: Why the server ended it; None if it did not.
+        overdue: What took the environment too long, if that is why its process is killed and another is to go on.
         handed_over: When it was given to a child, by ``time.monotonic``.
     """
 
     def __init__(self, service: GymService, opening: Opening, client: str) -> None:
         self.number = service.next_session_number()
         self.reason: str | None = None
+        self.overdue = ""
         self.handed_over = time.monotonic()
         self._service = service
         self._opening = opening
@@ -60,21 +62,33 @@ class Session:
         except OSError:
             os.close(self._vitals_descriptor)
             raise
+        self._greeting = b""
         self._descriptor = -1
         self._shared = True
         self._surplus = b""
         self._on_end: Callable[[bytes], None]
+        self._on_take_over: Callable[[], None]
 
-    def start(self, descriptor: int, surplus: bytes, on_end: Callable[[bytes], None], *, shared: bool) -> None:
+    def start(
+        self,
+        descriptor: int,
+        surplus: bytes,
+        on_end: Callable[[bytes], None],
+        on_take_over: Callable[[], None],
+        *,
+        shared: bool,
+    ) -> None:
         """Give the connection to a child.
 
         Args:
             descriptor: The client's socket, or what stands for it.
             surplus: What the client sent behind its opening.
             on_end: Called when the session has ended, with the last words that the client is owed.
+            on_take_over: Called when the session goes on with another child, its own having died.
             shared: Whether the descriptor stays open here; otherwise it is closed when the session ends.
         """
-        self._descriptor, self._surplus, self._shared, self._on_end = descriptor, surplus, shared, on_end
+        self._descriptor, self._surplus, self._shared = descriptor, surplus, shared
+        self._on_end, self._on_take_over = on_end, on_take_over
         self._give()
 
     def _give(self) -> None:
@@ -88,6 +102,7 @@ class Session:
             protocol=self._opening.protocol.value.encode(),
             opening=self._opening.message,
             surplus=self._surplus,
+            greeting=self._greeting,
             socket=self._descriptor,
             vitals=self._vitals_descriptor,
         )
@@ -138,6 +153,22 @@ class Session:
         # A child that answers has told its client all there was to tell, if it could tell it anything.
         self._end(answer["reason"], b"" if self.vitals.answered else self._last_words(answer["reason"]))
 
+    @property
+    def can_be_taken_over(self) -> bool:
+        """Whether another child can go on if this one dies now: the client then notices by an error alone."""
+        if self._opening.protocol is ProtocolName.CLASSIC or self.reason is not None:
+            return False  # most replies of the classic protocol have no place for an error
+        return self._is_owed_reply and self.vitals.can_be_taken_over
+
+    @property
+    def _is_owed_reply(self) -> bool:
+        """Whether a reply is what the client reads next, and not the rest of one."""
+        # The opening is answered with one write, so there is either all of it or nothing. Later in the framed protocol
+        # no reply is under way while the environment is busy.
+        if not self.vitals.answered:
+            return True
+        return self._opening.protocol is not ProtocolName.CLASSIC and self.vitals.busy_since is not None
+
     def _failed(self, failure: Failure) -> None:
         """The child ended without an answer, or there was none to ask."""
         child_ended = failure.check(ChildEnded) is not None
@@ -146,26 +177,47 @@ class Session:
         if child_ended and not begun and self.reason is None and self._tries < tries:
             # Nothing has been read from the client: it does not notice.
             self._give()
-            return
-        reason = f"its process {failure.value}" if child_ended else f"no process serves it: {failure.getErrorMessage()}"
-        self._end(reason, self._last_words(reason, child_ended=child_ended))
+        elif child_ended and begun and self.can_be_taken_over:
+            self._hand_on(str(failure.value))
+        else:
+            how = (
+                f"its process {failure.value}" if child_ended else f"no process serves it: {failure.getErrorMessage()}"
+            )
+            # Of a session that was to be gone on with, the client is owed the greeting still.
+            ungreeted = not begun and self._greeting
+            self._end(how, self._greeting if ungreeted else self._last_words(how, child_ended=child_ended))
+
+    def _hand_on(self, how: str) -> None:
+        """Give the session to another child: its own has died while the client was waiting for a reply."""
+        operation = self.vitals.operation.name.lower()
+        made = self.vitals.made
+        log.error(
+            "[session {number}] its process {how} in {operation}{because}; another goes on",
+            number=self.number,
+            how=how,
+            operation=operation,
+            because=f" ({self.overdue})" if self.overdue else "",
+        )
+        told = f"the environment's process {how} in {operation}: " if not self.overdue else f"{self.overdue}: "
+        told += "reset to go on with a fresh environment" if made else "make it otherwise, or make another"
+        error = EnvironmentFault(operation, told)
+        self._greeting = error_reply(self._opening.protocol, error, reset_needed=made)
+        self.overdue = ""
+        if self.vitals.answered:
+            self._surplus = b""  # it was read, and what is left of it is kept with the rest
+        self._child = None
+        self._tries = 0
+        self.vitals.hand_on()
+        self._give()
+        self._on_take_over()
 
     def _last_words(self, reason: str, *, child_ended: bool = False) -> bytes:
-        """Return what the client is owed: its opening is answered with one write, so all of it or nothing."""
-        if not self._owed():
+        """Return what the client is owed."""
+        if not self._is_owed_reply:
             return b""
         told = f"the session ended: {self.reason or reason}"
         error = EnvironmentFault(self.vitals.operation.name.lower(), told) if child_ended else ChildStartError(told)
         return error_reply(self._opening.protocol, error)
-
-    def _owed(self) -> bool:
-        """Tell whether an error is what the client reads next, and not the middle of a reply."""
-        # The opening is answered with one write, so there is either all of it or nothing.
-        if not self.vitals.answered:
-            return True
-        # Most replies of the classic protocol have no place for an error. In the framed protocol any reply can be
-        # one, and none is under way while the environment is busy.
-        return self._opening.protocol is not ProtocolName.CLASSIC and self.vitals.busy_since is not None
 
     def _broken(self, failure: Failure) -> None:
         """An error of the server itself must not leave the client without an end."""

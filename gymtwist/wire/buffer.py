@@ -17,34 +17,52 @@ class ReceiveBuffer:
     Args:
         data: Bytes that were received before.
         most: How many bytes the longest message has on the wire: the buffer does not grow beyond that.
+        lent: Memory to use as long as what is received fits in there: somebody else may look at it.
+
+    Attributes:
+        is_lent: Whether what is received lies in the memory that was lent.
     """
 
-    def __init__(self, data: bytes = b"", most: int = sys.maxsize) -> None:
-        self._buffer = bytearray(max(BUFFER_SIZE, len(data)))
+    def __init__(self, data: bytes = b"", most: int = sys.maxsize, lent: memoryview | None = None) -> None:
+        self._buffer: bytearray | memoryview
+        # How much of the buffer is in use: memory that was lent may have more, and costs nothing until it is written.
+        self._size = max(BUFFER_SIZE, len(data))
+        self.is_lent = lent is not None and self._size <= len(lent)
+        self._buffer = lent if lent is not None and self.is_lent else bytearray(self._size)
         self._buffer[: len(data)] = data
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = len(data)
         self._most = most
 
+    @property
+    def pending(self) -> tuple[int, int]:
+        """Where what is received and not yet taken begins and ends, in the memory that was lent if :attr:`is_lent`."""
+        return self._start, self._end
+
     def space(self) -> memoryview:
         """Return the free part of the buffer, never empty.
 
         The buffer grows only when it is full, so a length that is announced but not sent costs no memory.
         """
-        if self._end == len(self._buffer):
-            pending = self._end - self._start
-            pending_bytes = self._view[self._start : self._end]
-            # An unfinished message never outgrows its limit: what is longer has been refused when it was looked at.
-            if pending > len(self._buffer) // 2:
-                # Behind one that is refused there may be more than that, of what came before.
-                size = min(2 * len(self._buffer), self._most) if pending < self._most else pending + BUFFER_SIZE
-                if size > len(self._buffer):
-                    self._buffer = bytearray(size)
-                    self._view = memoryview(self._buffer)
-            self._view[:pending] = pending_bytes
-            self._start, self._end = 0, pending
-        return self._view[self._end :]
+        if self._end == self._size:
+            self._make_room()
+        return self._view[self._end : self._size]
+
+    def _make_room(self) -> None:
+        pending = self._end - self._start
+        pending_bytes = self._view[self._start : self._end]
+        # An unfinished message never outgrows its limit: what is longer has been refused when it was looked at.
+        if pending > self._size // 2:
+            # Behind one that is refused there may be more than that, of what came before.
+            size = min(2 * self._size, self._most) if pending < self._most else pending + BUFFER_SIZE
+            self._size = max(size, self._size)
+            if self._size > len(self._buffer):
+                self._buffer = bytearray(self._size)
+                self._view = memoryview(self._buffer)
+                self.is_lent = False
+        self._view[:pending] = pending_bytes
+        self._start, self._end = 0, pending
 
     def received(self, count: int) -> None:
         """Count the bytes that were read into :meth:`space`."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gymtwist.errors import InvalidField, LimitExceeded, MalformedMessage
+from gymtwist.errors import InvalidField, MalformedMessage
 from gymtwist.wire import jsontext, messages, untyped
 from gymtwist.wire.faults import MOST_SHOWN, Operation, explain
 from gymtwist.wire.framing import Framing, Parts, frame, header
@@ -94,13 +94,12 @@ class MessageCodec:
             payload: What was in the frame; it is not needed any more afterwards.
 
         Raises:
-            LimitExceeded: It has more than :data:`~gymtwist.wire.parts.MAX_PARTS` parts.
-            MalformedMessage: It is no message; the connection cannot go on.
+            MalformedMessage: It is no message, or has more than :data:`~gymtwist.wire.parts.MAX_PARTS` parts.
             UnknownOperation: It is a message, of an operation that there is not.
             InvalidField: A field is missing, or is not as it must be.
         """
         if len(payload) > MAX_PARTS and self._has_more(payload, MAX_PARTS):
-            raise LimitExceeded(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
+            raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
         try:
             request = self._request(payload)
         except msgspec.ValidationError as error:

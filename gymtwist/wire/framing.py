@@ -27,6 +27,7 @@ Parts: TypeAlias = "list[bytes | memoryview]"
 _LONGEST_NETSTRING, _LONGEST_INT32 = 10**MAX_DIGITS - 1, 2**32 - 1
 _UINT32 = struct.Struct(">I")
 _ZERO, _NINE, _COLON, _COMMA = b"09:,"
+_LINE_ENDS = b"\r\n"
 
 
 class Framing(enum.Enum):
@@ -36,7 +37,9 @@ class Framing(enum.Enum):
     INT32 = "int32"  # with a binary length, around MessagePack
 
 
-def locate(framing: Framing, data: bytes | bytearray, start: int, end: int, limit: int) -> tuple[int, int, int] | None:
+def locate(
+    framing: Framing, data: bytes | bytearray | memoryview, start: int, end: int, limit: int
+) -> tuple[int, int, int] | None:
     """Find the frame that begins somewhere in received bytes.
 
     Args:
@@ -64,7 +67,7 @@ def locate(framing: Framing, data: bytes | bytearray, start: int, end: int, limi
     colon = _find_colon(data, start, end)
     if colon is None:
         return None
-    length = int(data[start:colon])
+    length = int(bytes(data[start:colon]))
     if length > limit:
         _refuse(length, limit)
     stop = colon + 1 + length
@@ -78,7 +81,7 @@ def locate(framing: Framing, data: bytes | bytearray, start: int, end: int, limi
     return colon + 1, stop, stop + 1
 
 
-def _find_colon(data: bytes | bytearray, start: int, end: int) -> int | None:
+def _find_colon(data: bytes | bytearray | memoryview, start: int, end: int) -> int | None:
     """Find the end of a netstring's length, None until it has come."""
     position, most = start, min(end, start + MAX_DIGITS + 1)
     while position < most and _ZERO <= data[position] <= _NINE:
@@ -103,7 +106,7 @@ def _refuse(length: int, limit: int) -> None:
 
 
 class FrameReader(ReceiveBuffer):
-    """Cuts a stream of bytes into the payloads of its frames.
+    """Cuts a stream of bytes into the payloads of its frames; between netstrings there may be ends of lines.
 
     Read from the socket into :meth:`space`, say how much it was with :meth:`received`, and take payloads from
     :meth:`next_frame` until there is none.
@@ -112,10 +115,13 @@ class FrameReader(ReceiveBuffer):
         framing: Of which kind the frames are.
         data: Bytes that were received before.
         limit: The longest payload in bytes.
+        lent: Memory to use as long as what is received fits in there.
     """
 
-    def __init__(self, framing: Framing, data: bytes = b"", limit: int = MAX_FRAME) -> None:
-        super().__init__(data, limit + MAX_OVERHEAD)
+    def __init__(
+        self, framing: Framing, data: bytes = b"", limit: int = MAX_FRAME, lent: memoryview | None = None
+    ) -> None:
+        super().__init__(data, limit + MAX_OVERHEAD, lent)
         self._framing = framing
         self._int32 = framing is Framing.INT32
         self._limit = limit
@@ -131,6 +137,11 @@ class FrameReader(ReceiveBuffer):
             LimitExceeded: The frame is over the limit.
         """
         start, end = self._start, self._end
+        if not self._int32:
+            # Whoever types a session by hand ends lines.
+            while start < end and self._buffer[start] in _LINE_ENDS:
+                start += 1
+            self._start = start
         if start == end:
             self._start = self._end = 0
             return None

@@ -16,7 +16,15 @@ from __future__ import annotations
 
 import msgspec
 
-from gymtwist.errors import EnvironmentFault, GymtwistError, LimitExceeded, OpeningError, ProtocolError, RequestError
+from gymtwist.errors import (
+    EnvironmentFault,
+    GymtwistError,
+    LimitExceeded,
+    NoEnvironment,
+    OpeningError,
+    ProtocolError,
+    RequestError,
+)
 from gymtwist.wire import classic
 from gymtwist.wire.codec import MessageCodec
 from gymtwist.wire.framing import Framing, locate
@@ -116,24 +124,36 @@ def read_opening(data: bytes | bytearray) -> Opening | None:
     return Opening(protocol, environment, bytes(data[:size]), bytes(data[size:]))
 
 
+def after_refusal(data: bytes | bytearray) -> int:
+    """Tell where the next message begins behind an opening of the framed protocol that was refused.
+
+    Args:
+        data: All bytes received so far; :func:`read_opening` found a whole frame in them.
+    """
+    protocol = recognise(data)
+    found = None if protocol is None else locate(Framing(protocol.value), data, 0, len(data), MAX_MAKE)
+    return len(data) if found is None else found[2]
+
+
 def _read_make(protocol: ProtocolName, payload: bytes) -> Make:
     request = _CODECS[protocol].decode_request(payload)
     if not isinstance(request, Make):
         operation = type(request).__struct_config__.tag
-        raise OpeningError(f'the first message is "{operation}"; make an environment first, with a "make" message')
+        raise NoEnvironment(f'the first message is "{operation}"; make an environment first, with a "make" message')
     return request
 
 
-def error_reply(protocol: ProtocolName | None, error: GymtwistError) -> bytes:
+def error_reply(protocol: ProtocolName | None, error: GymtwistError, *, reset_needed: bool = False) -> bytes:
     """Encode an error in the client's own protocol.
 
     Args:
         protocol: None if it was not to be told; an error string is then what a person can read most easily.
-        error: Why there will be no session, or why it ended.
+        error: Why there will be no session, or why it ended, or what befell its environment.
+        reset_needed: Whether the next request must be a reset.
     """
     if protocol is None or protocol is ProtocolName.CLASSIC:
         return classic.error_string(str(error))
-    return b"".join(_CODECS[protocol].encode_reply(error_message(error)))
+    return b"".join(_CODECS[protocol].encode_reply(error_message(error, reset_needed=reset_needed)))
 
 
 def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:

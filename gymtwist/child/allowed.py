@@ -1,0 +1,125 @@
+"""What clients may ask for: environments by their ids, and keyword arguments for their constructors.
+
+The server looks before a child has the connection, and the child whenever an environment is made.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gymtwist.errors import EnvironmentRefused, KwargRefused
+
+#: Prefixes that choose a library; an id that has no other colon imports nothing.
+_LIBRARIES = ("gym:", "gymnasium:")
+#: What may be said of keyword arguments, beside names of those that are allowed.
+PLAIN, ALL, NONE = "plain", "all", "none"
+#: Longer strings are no names of anything that an environment has.
+_MOST_PLAIN = 255
+_SHOWN = 80
+
+
+class AllowList:
+    """The environment ids that clients may ask for.
+
+    Args:
+        patterns: Globs, as of ``fnmatch``; none means all ids, but for those that import a module.
+    """
+
+    def __init__(self, patterns: Sequence[str] = ()) -> None:
+        self._patterns = tuple(patterns)
+
+    def check(self, environment: str) -> None:
+        """Check an id.
+
+        Raises:
+            EnvironmentRefused: It is not allowed here.
+        """
+        bare = _bare(environment)
+        if not bare:
+            return
+        if ":" in bare:
+            # An id like "module:Env-v0" runs code of the client's choice, so neither "*" nor "gym:*" allows it.
+            if any(":" in _bare(pattern) and self._matches(pattern, environment, bare) for pattern in self._patterns):
+                return
+            raise EnvironmentRefused(
+                f'environment "{environment}" imports a module, which this server does not allow; ask its operator '
+                f"for --allow '{bare}'"
+            )
+        if self._patterns and not any(self._matches(pattern, environment, bare) for pattern in self._patterns):
+            raise EnvironmentRefused(
+                f'environment "{environment}" is not allowed on this server; it allows {", ".join(self._patterns)}'
+            )
+
+    @staticmethod
+    def _matches(pattern: str, environment: str, bare: str) -> bool:
+        return fnmatch.fnmatchcase(environment, pattern) or fnmatch.fnmatchcase(bare, pattern)
+
+
+def _bare(environment: str) -> str:
+    """Leave out the library that an id, or a pattern, chooses."""
+    return next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
+
+
+class KwargRules:
+    """Which keyword arguments clients may give environments.
+
+    A constructor may open what a keyword argument names, or make another environment than its id says. So by default
+    strings that could be paths are refused; and where only some ids are allowed, strings in the place of those that
+    were registered with an id.
+
+    Args:
+        rule: ``plain``, ``all`` or ``none``, or names, separated by commas, of those that are allowed, whatever they
+            are.
+        restricted: Whether only some environments are allowed.
+    """
+
+    def __init__(self, rule: str = PLAIN, *, restricted: bool = False) -> None:
+        self._rule = rule
+        self._restricted = restricted
+        self._names = frozenset() if rule in (PLAIN, ALL, NONE) else frozenset(rule.split(","))
+
+    def check(self, kwargs: Mapping[str, Any], registered: Mapping[str, Any]) -> None:
+        """Check what a client gives.
+
+        Args:
+            kwargs: The client's.
+            registered: What the environment was registered with.
+
+        Raises:
+            KwargRefused: One is not allowed; the message says how the operator can allow it.
+        """
+        if self._rule == ALL:
+            return
+        for name, value in kwargs.items():
+            if name in self._names:
+                continue
+            if self._rule != PLAIN:
+                allowed = ", ".join(sorted(self._names)) or "none"
+                raise KwargRefused(f'kwarg "{name}" is not allowed on this server; it allows: {allowed}')
+            remedy = f"the operator of the server can allow it with --kwargs {name}"
+            if self._restricted and isinstance(value, str) and isinstance(registered.get(name), str):
+                own = registered[name]
+                raise KwargRefused(f'kwarg "{name}" is {own!r} in this environment, and may make it another; {remedy}')
+            path = next(_paths(value), None)
+            if path is not None:
+                raise KwargRefused(f'kwarg "{name}" has {path!r:.{_SHOWN}}, which could be a path; {remedy}')
+
+
+def _paths(value: Any) -> Iterator[Any]:
+    """Go through what could be the path of a file, in a value of JSON or MessagePack."""
+    if isinstance(value, str):
+        if len(value) > _MOST_PLAIN or value.startswith((".", "~")) or any(each in value for each in "/\\\0"):
+            yield value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _paths(key)
+            yield from _paths(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _paths(each)
+    elif value is not None and not isinstance(value, (bool, int, float, np.ndarray)):
+        yield value  # bytes, above all
