@@ -11,12 +11,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # `make PYTHON=python3.12 test` makes it anew.
 MADE := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
 METADATA := pyproject.toml setup.py
-SOURCES := gymtwist twisted setup.py docs/conf.py $(wildcard tests benchmarks)
+SOURCES := gymtwist twisted setup.py docs/conf.py $(wildcard tests benchmarks tools)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test lint docs bench clean
+.PHONY: help serve test registry lint docs bench clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -33,6 +33,9 @@ test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UN
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(FAIL_UNDER)
 
+registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
+	$(BIN)/python -m pytest tests/test_twistd_registry.py -m "sweep or not sweep" $(ARGS)
+
 lint: $(VENV)/.lint ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,12 +49,12 @@ bench: $(VENV)/.serve ## Measure what the server costs, in one to two minutes; A
 
 clean: ## Remove everything that was made, the virtual environment included.
 	rm -rf build dist *.egg-info docs/_build htmlcov .coverage .coverage.* .hypothesis
-	rm -rf .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
-	find gymtwist twisted tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf MUJOCO_LOG.TXT .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
+	find gymtwist twisted tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
 
 $(VENV)/.serve: EXTRAS := atari,video,display,classic-control
-$(VENV)/.test: EXTRAS := atari,video,display,classic-control,test
+$(VENV)/.test: EXTRAS := atari,video,display,classic-control,box2d,mujoco,test
 $(VENV)/.lint: EXTRAS := lint,test
 $(VENV)/.docs: EXTRAS := docs
 

@@ -26,6 +26,8 @@ OUTSIDE = {
     "envs": LIBRARIES | ENVIRONMENTS,
     "child": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule"} | TWISTED,
+    "client": LIBRARIES | {"gymnasium"},
+    "conformance": LIBRARIES,
 }
 #: What each room may import from the others.
 INSIDE = {
@@ -37,6 +39,8 @@ INSIDE = {
         *("gymtwist.errors", "gymtwist.wire", "gymtwist.server"),
         *(f"gymtwist.child.{name}" for name in ("allowed", "commands", "vitals", "settings", "link", "processes")),
     },
+    "client": {"gymtwist.errors", "gymtwist.wire", "gymtwist.envs.descriptions", "gymtwist.client"},
+    "conformance": {"gymtwist.errors", "gymtwist.wire", "gymtwist.conformance"},
 }
 
 

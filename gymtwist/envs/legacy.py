@@ -49,16 +49,20 @@ def make(environment: str, choices: Choices | None = None) -> GymEnvironment:
         choices = Choices()
     else:
         kwargs = choices.for_constructor()
-    # Gym's passive checker fails on every step under NumPy 2 (np.bool8); its limit and order wrappers are unwrapped.
-    # By its specification, not its id: then Gym has nothing to say of newer versions.
-    made: Any = gym.make(spec, disable_env_checker=True, **kwargs)
-    while type(made).__name__ in _GYM_WRAPPERS and type(made).__module__.startswith("gym."):
-        made = made.env
     limit = choices.max_episode_steps or spec.max_episode_steps
-    adapted = GymEnvironment(made, None if limit == -1 else limit)
+
+    def adapted() -> GymEnvironment:
+        # Gym's passive checker fails on every step under NumPy 2 (np.bool8); its limit and order wrappers are
+        # unwrapped. By its specification, not its id: then Gym has nothing to say of newer versions.
+        made: Any = gym.make(spec, disable_env_checker=True, **kwargs)
+        while type(made).__name__ in _GYM_WRAPPERS and type(made).__module__.startswith("gym."):
+            made = made.env
+        return GymEnvironment(made, None if limit == -1 else limit)
+
     if str(spec.entry_point).startswith("gym.envs.") and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
-        _check_numpy(environment, adapted)
-    return adapted
+        # Another than the one to be played: a trial leaves traces, as in the world of Box2D, that no seed removes.
+        _check_numpy(environment, adapted())
+    return adapted()
 
 
 def _render_modes(spec: Any) -> list[str]:
@@ -102,12 +106,13 @@ def _check_numpy(environment: str, made: GymEnvironment) -> None:
     except AttributeError as error:
         if "NumPy 2.0" not in str(error):
             raise
-        made.close()
         raise EnvironmentFault(
             "make",
             f"Gym's {environment} does not run under NumPy {np.__version__} ({error}); "
             f'ask for Gymnasium\'s "gymnasium:{environment}", or run the server with "numpy<2"',
         ) from error
+    finally:
+        made.close()
 
 
 class GymEnvironment(gymnasium.Env[Any, Any]):

@@ -1,0 +1,89 @@
+"""The environments that Gymnasium, Gym and ale-py register, as these libraries themselves make them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import gym
+import gymnasium
+
+if importlib.util.find_spec("ale_py") is not None:
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+
+GYMNASIUM, GYM, ALE = "gymnasium", "gym", "ale_py"
+
+#: Why an environment may not be had: what its library says of it, and what that means. What is not here is a fault.
+_REASONS = {
+    r"moved to the gymnasium-robotics": "is a name only, which refers to gymnasium-robotics",
+    r"gym compatibility environments": "is none by itself: wraps one that is named in its kwargs, by shimmy",
+    r"No module named 'mujoco_py'": "needs mujoco-py, and a MuJoCo 2.1 that no package brings along",
+    r"MuJoCo is not installed|No module named 'mujoco'": "needs MuJoCo: gymnasium[mujoco]",
+    r"(?i)box2d is not installed": "needs Box2D: gymnasium[box2d]",
+    r"No module named '(jax|flax)'": "needs JAX: gymnasium[jax]",
+    r"only supported on `mujoco<3`|^XML Error": "needs an older MuJoCo: mujoco<2.3.3",
+    r"removed in the NumPy 2.0|expected int/float arguments|of type 'float32'": "needs an older NumPy: numpy<2",
+}
+
+
+class Registered(NamedTuple):
+    """An environment of a registry.
+
+    Attributes:
+        library: Whose it is.
+        spec: What its library knows of it.
+        is_chosen: Whether it is one of those that are played when there is no time for all.
+    """
+
+    library: str
+    spec: Any
+    is_chosen: bool
+
+    @property
+    def name(self) -> str:
+        """What a client asks for."""
+        return f"gym:{self.spec.id}" if self.library == GYM else str(self.spec.id)
+
+    def make(self) -> Any:
+        """Makes it as its library does: with Gym's own wrappers, if it is Gym's."""
+        make: Any = gym.make if self.library == GYM else gymnasium.make
+        return make(self.spec, disable_env_checker=True)
+
+
+def registered() -> list[Registered]:
+    """Lists what the three libraries register, and nothing that somebody else did."""
+    known = [_library(spec) for spec in gymnasium.registry.values()]
+    ours = [(library, spec) for library, spec in known if library in (GYMNASIUM, ALE)]
+    gyms = [(GYM, spec) for spec in gym.envs.registry.values() if _library(spec)[0] == GYM]  # type: ignore[attr-defined]
+    chosen = _of_every_other_game([spec for library, spec in ours if library == ALE])
+    return [
+        Registered(library, spec, library != ALE or spec.id in chosen)
+        for library, spec in sorted(ours + gyms, key=lambda each: (each[0], each[1].id))
+    ]
+
+
+def reason(error: Exception) -> str | None:
+    """Tells why an environment cannot be had here, by what its library raised; None if that is no reason."""
+    return next((means for says, means in _REASONS.items() if re.search(says, str(error))), None)
+
+
+def _library(spec: Any) -> tuple[str, Any]:
+    """Returns the library whose code makes an environment, and its specification."""
+    entry_point = spec.entry_point
+    module = entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
+    return str(module).split(".")[0].split(":")[0], spec
+
+
+def _of_every_other_game(specs: list[Any]) -> set[str]:
+    """Chooses one id of every other Atari game, and of the ways to name a game each about as often.
+
+    The games differ in little else than what they take most of their time for: to be loaded.
+    """
+    games = defaultdict(list)
+    for spec in sorted(specs, key=lambda spec: str(spec.id)):
+        games[spec.kwargs["game"]].append(spec.id)
+    return {ids[index % len(ids)] for index, (_, ids) in enumerate(sorted(games.items())[::2])}
