@@ -218,7 +218,8 @@ class FramedClient:
         told = self.hear()
         name = told.pop("op")
         if name == "error":
-            raise Failed(**told)
+            known = ("code", "message", "fault", "reset_needed")
+            raise Failed(**{key: told[key] for key in known if key in told})
         assert name == op, f"a reply to {name}, not to {op}"
         return told
 

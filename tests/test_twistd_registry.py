@@ -1,8 +1,8 @@
 """Every environment that can be had plays over each of the three protocols what it plays in this process.
 
 All of what Gymnasium, Gym and ale-py register; but of the Atari games only every other one, under one of its names,
-where the marker ``sweep`` is left out (``make registry`` plays all). What was not played, and why, is told at the end of
-the run; a reason that is not known is a failure.
+where the marker ``sweep`` is left out (``make registry`` plays all). What was not played, and why, is told at the end
+of the run; a reason that is not known is a failure.
 """
 
 from __future__ import annotations

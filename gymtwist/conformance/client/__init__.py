@@ -1,0 +1,1 @@
+"""The judge of a client: a server that plays a script, in forms that are hard to read."""
