@@ -1,0 +1,53 @@
+"""The Python client: environments that run at a server and are used as if they ran here.
+
+:func:`connect` makes a ``gymnasium.Env``, :func:`connect_vec` a ``gymnasium.vector.VectorEnv``. To import this room
+also registers ``gymtwist/Remote-v0`` for ``gymnasium.make``.
+"""
+
+import gymnasium as _gymnasium
+
+from gymtwist.client.address import Address, AddressLike
+from gymtwist.client.connecting import connect, connect_vec
+from gymtwist.client.env import RemoteEnv
+from gymtwist.client.errors import (
+    Closed,
+    ConnectionLost,
+    EnvironmentFailed,
+    ProtocolBroken,
+    RemoteError,
+    RequestRefused,
+    ResetNeeded,
+    ServerFailed,
+    TimedOut,
+)
+from gymtwist.client.results import Steps
+from gymtwist.client.vector import RemoteVectorEnv
+
+__all__ = [
+    "Address",
+    "AddressLike",
+    "Closed",
+    "ConnectionLost",
+    "EnvironmentFailed",
+    "ProtocolBroken",
+    "RemoteEnv",
+    "RemoteError",
+    "RemoteVectorEnv",
+    "RequestRefused",
+    "ResetNeeded",
+    "ServerFailed",
+    "Steps",
+    "TimedOut",
+    "connect",
+    "connect_vec",
+]
+
+#: The id under which ``gymnasium.make`` and ``gymnasium.make_vec`` have the client.
+REMOTE = "gymtwist/Remote-v0"
+
+if REMOTE not in _gymnasium.registry:
+    _gymnasium.register(
+        REMOTE,
+        entry_point="gymtwist.client.connecting:connect",
+        vector_entry_point="gymtwist.client.connecting:connect_vec",
+    )

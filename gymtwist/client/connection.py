@@ -1,0 +1,251 @@
+"""One connection to a server: frames out, frames in, in time or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+from time import monotonic, perf_counter
+
+from gymtwist.client.errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
+from gymtwist.client.polling import Polling
+from gymtwist.errors import ProtocolError
+from gymtwist.wire.framing import FrameReader, Framing
+
+#: The longest payload that is accepted: more than any server sends.
+MAX_REPLY = 1 << 30
+
+
+def _not_yet() -> tuple[type[OSError], ...]:
+    """Name what a non-blocking socket raises if there is nothing to read, or no room to write."""
+    try:
+        from ssl import SSLWantReadError, SSLWantWriteError
+    except ImportError:
+        return (BlockingIOError,)
+    return (BlockingIOError, SSLWantReadError, SSLWantWriteError)
+
+
+class Connection:
+    """A connection, from when it is there until it is closed.
+
+    Args:
+        connected: A connected socket.
+        name: Of the server, for messages.
+        framing: How frames are told apart.
+        timeout: Seconds to wait for a reply; None for any time.
+        polling: How to wait.
+
+    Attributes:
+        name: Of the server, for messages.
+        timeout: Seconds to wait for a reply; None for any time.
+    """
+
+    def __init__(
+        self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, polling: Polling
+    ) -> None:
+        self._socket: socket.socket | None = connected
+        self.name = name
+        self.timeout = timeout
+        self._polling = polling
+        self._reader = FrameReader(framing, limit=MAX_REPLY)
+        self._next_frame = self._reader.next_frame
+        self._send, self._receive = connected.send, connected.recv_into
+        self._poll = select.poll()
+        self._descriptor = connected.fileno()
+        self._plain = type(connected) is socket.socket
+        self._now: int = socket.MSG_DONTWAIT
+        self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
+        if self._plain:
+            # It blocks in the kernel and nowhere else, which takes one system call.
+            connected.settimeout(None)
+            if timeout is not None:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout))
+        else:
+            connected.setblocking(False)
+            self._now, self._not_yet = 0, _not_yet()
+        #: When the last request was sent, while that is of interest.
+        self._since = 0.0
+        #: Why nothing more can be sent, if so; there may be something left to read, which says more.
+        self._broken: OSError | None = None
+        self._end: RemoteError | None = None
+
+    def close(self, reason: RemoteError | None = None) -> None:
+        """Close the connection; once, and for good.
+
+        Args:
+            reason: What whoever goes on using it is told.
+        """
+        if self._socket is not None:
+            self._end = reason
+            connected, self._socket = self._socket, None
+            with contextlib.suppress(OSError):
+                connected.close()
+
+    def check_open(self) -> None:
+        """Check that the connection is open.
+
+        Raises:
+            RemoteError: It is not: closed by the user, or lost before.
+        """
+        if self._socket is not None:
+            return
+        if self._end is None:
+            raise Closed("the environment is closed; connect again to go on")
+        raise type(self._end)(f"{self._end.message}; connect again to go on", code=self._end.code)
+
+    def send(self, data: bytes) -> None:
+        """Send frames; what goes wrong is told when the reply is waited for, as the server may have said why.
+
+        Raises:
+            RemoteError: The connection is closed.
+            TimedOut: The server does not read.
+        """
+        if self._socket is None:
+            self.check_open()
+        if self._polling.is_trial:
+            self._since = perf_counter()
+        try:
+            sent = self._send(data, self._now)
+        except self._not_yet:
+            sent = 0
+        except OSError as error:
+            self._broken = error
+            return
+        if sent != len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, rest: memoryview) -> None:
+        deadline = self._deadline()
+        try:
+            while rest:
+                # A server that waits until its replies are read would not read meanwhile.
+                self._wait(select.POLLIN | select.POLLOUT, deadline)
+                with contextlib.suppress(*self._not_yet):
+                    self._read_some()
+                with contextlib.suppress(*self._not_yet):
+                    rest = rest[self._send(rest, self._now) :]
+        except OSError as error:
+            if isinstance(error, RemoteError):
+                raise
+            self._broken = error
+        except BaseException:
+            # A frame that is half sent spoils all that would follow.
+            self.close(ConnectionLost("a request was interrupted while it was sent, and so the connection is closed"))
+            raise
+
+    def _read_some(self) -> None:
+        count = self._receive(self._reader.space(), 0, self._now)
+        if not count:
+            raise ConnectionResetError("the server closed the connection")
+        self._reader.received(count)
+
+    def receive(self) -> memoryview:
+        """Return the next payload, valid until the next call; it can be written to.
+
+        Raises:
+            ConnectionLost: The connection has ended.
+            TimedOut: The payload did not come in time, and the connection is closed.
+            ProtocolBroken: What came is no frame, and the connection is closed.
+        """
+        if self._socket is None:
+            self.check_open()
+        polling = self._polling
+        try:
+            frame = self._next_frame()
+            if frame is not None:
+                return frame
+            if seconds := polling.seconds:
+                frame = self._polled(seconds)
+                if frame is not None:
+                    polling.paid()
+                else:
+                    polling.was_in_vain()
+            if frame is None:
+                frame = self._awaited()
+            polling.left -= 1
+            if polling.is_trial:
+                polling.measured(perf_counter() - self._since)
+            elif polling.left <= 0:
+                polling.next_trial()
+            return frame
+        except ProtocolError as error:
+            told = ProtocolBroken(f"{self.name} does not speak the protocol: {error}", code=error.code)
+            self.close(told)
+            raise told from error
+        except OSError as error:
+            if isinstance(error, RemoteError):
+                raise
+            raise self._lost(error) from error
+
+    def _polled(self, seconds: float) -> memoryview | None:
+        """Poll for a frame for a moment."""
+        receive, now, not_yet, reader = self._receive, self._now, self._not_yet, self._reader
+        space = reader.space()
+        until = perf_counter() + seconds
+        while True:
+            try:
+                count = receive(space, 0, now)
+            except not_yet:
+                if perf_counter() > until:
+                    return None
+                continue
+            if not count:
+                raise ConnectionResetError("the server closed the connection")
+            reader.received(count)
+            frame = reader.next_frame()
+            if frame is not None:
+                return frame
+            space = reader.space()
+
+    def _awaited(self) -> memoryview:
+        """Wait for a frame."""
+        reader, deadline = self._reader, None
+        while True:
+            try:
+                count = self._receive(reader.space())
+            except self._not_yet:
+                if self._plain:
+                    raise self._late() from None
+                deadline = deadline or self._deadline()
+                self._wait(select.POLLIN, deadline)
+                continue
+            if not count:
+                raise ConnectionResetError("the server closed the connection")
+            reader.received(count)
+            frame = self._next_frame()
+            if frame is not None:
+                return frame
+            # It comes in pieces: all of it must be there in time.
+            deadline = deadline or self._deadline()
+            if deadline is not None and monotonic() > deadline:
+                raise self._late()
+
+    def _deadline(self) -> float | None:
+        return None if self.timeout is None else monotonic() + self.timeout
+
+    def _wait(self, events: int, deadline: float | None) -> None:
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        self._poll.register(self._descriptor, events)
+        if not self._poll.poll(None if left is None else 1e3 * left) and left is not None:
+            raise self._late()
+
+    def _late(self) -> TimedOut:
+        told = TimedOut(
+            f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
+            "still come"
+        )
+        self.close(told)
+        return told
+
+    def _lost(self, error: OSError) -> ConnectionLost:
+        why = str(self._broken or error)
+        told = ConnectionLost(f"the connection to {self.name} has ended: {why}")
+        self.close(told)
+        return told
+
+
+def _timeval(seconds: float) -> bytes:
+    """Write a time as the kernel reads it: never none at all, which would be for ever."""
+    whole, part = divmod(max(seconds, 1e-3), 1.0)
+    return struct.pack("@ll", int(whole), int(part * 1e6))

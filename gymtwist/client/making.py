@@ -1,0 +1,89 @@
+"""What a user asks for when connecting, and the session that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from gymtwist.client.address import Address, AddressLike, TlsLike, connected, parse
+from gymtwist.client.connection import Connection
+from gymtwist.client.polling import BUDGET, Polling, cores
+from gymtwist.client.session import Session
+from gymtwist.wire import messages
+from gymtwist.wire.framing import Framing
+from gymtwist.wire.names import ProtocolName
+
+#: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
+Protocol = Literal["int32", "netstring"]
+#: Seconds that connecting may take.
+CONNECT_TIMEOUT = 10.0
+#: Seconds that a reply may take: more than the server gives a step before it says what is wrong (--step-timeout).
+TIMEOUT = 600.0
+
+
+class Target(NamedTuple):
+    """How to reach a server.
+
+    Attributes:
+        address: Where it is.
+        protocol: Which protocol to speak.
+        timeout: Seconds that a reply may take; None for any time.
+        connect_timeout: Seconds that connecting may take; None for any time.
+        tls: Whether and how TLS is spoken.
+    """
+
+    address: Address
+    protocol: ProtocolName
+    timeout: float | None
+    connect_timeout: float | None
+    tls: TlsLike
+
+    def begin(self, make: messages.Make, *, sessions: int = 1) -> Session:
+        """Connect, and ask for an environment.
+
+        Args:
+            make: What to make.
+            sessions: How many work side by side: polling for one must not take a core from another.
+
+        Returns:
+            The session, whose :meth:`~gymtwist.client.session.Session.finish` waits for the environment.
+
+        Raises:
+            RemoteError: There is no connection.
+        """
+        plain = connected(self.address, self.connect_timeout, self.tls)
+        polling = Polling(BUDGET if cores() > sessions else 0.0)
+        connection = Connection(plain, str(self.address), Framing(self.protocol.value), self.timeout, polling)
+        return Session(connection, self.protocol, make)
+
+
+def target(
+    address: AddressLike, protocol: Protocol, timeout: float | None, connect_timeout: float | None, tls: TlsLike
+) -> Target:
+    """Check how to reach a server.
+
+    Raises:
+        ValueError: It cannot be reached like that.
+    """
+    if protocol not in ("int32", "netstring"):
+        raise ValueError(f'no protocol: {protocol!r}; expected "int32" or "netstring"')
+    for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"{name} is {seconds!r}: expected seconds, or None for any time")
+    return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls)
+
+
+def merged(kwargs: Mapping[str, Any] | None, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the environment's keyword arguments together.
+
+    Args:
+        kwargs: Those given by the argument of that name, which may have any name.
+        others: Those given as keyword arguments.
+
+    Raises:
+        TypeError: One is given twice.
+    """
+    twice = sorted(set(kwargs or {}) & set(others))
+    if twice:
+        raise TypeError(f"given twice, by kwargs and by itself: {', '.join(twice)}")
+    return {**(kwargs or {}), **others}
