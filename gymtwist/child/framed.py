@@ -89,6 +89,7 @@ class FramedSession:
                 self._answer(error if isinstance(error, GymtwistError) else GymtwistError(_OWN_FAULT))
             return reason_of(error)
         finally:
+            self._remains.end()
             self._player.close()
 
     def _open(self) -> FrameReader:
@@ -141,6 +142,7 @@ class FramedSession:
                 elif type(request) is messages.Make:
                     self._send(self._make(request, frame))
                 elif type(request) is messages.Close:
+                    self._remains.end()
                     player.close()
                     self._send(messages.Closed())
                     return CLIENT_LEFT

@@ -50,6 +50,10 @@ class Remains:
         else:
             self._words[TAKEN] = _LOST
 
+    def end(self) -> None:
+        """Note that nobody is to go on: the session is at its end, and its environment is being closed."""
+        self._words[TAKEN] = _LOST
+
     def pending(self) -> bytes:
         """Return what the client sent and was not taken."""
         return bytes(self.buffer[int(self._words[TAKEN]) : int(self._words[RECEIVED])])

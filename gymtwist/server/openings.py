@@ -57,7 +57,7 @@ class OpeningReader:
         if self._protocol is ProtocolName.NETSTRING:  # a second opening, after the end of a line perhaps
             del self.received[: len(self.received) - len(self.received.lstrip(b"\r\n"))]
         try:
-            opening = read_opening(self.received)
+            opening = read_opening(self.received, self._protocol)
             if opening is None:
                 if len(self.received) > MAX_OPENING:
                     raise OpeningError(f"the opening has more than {MAX_OPENING} bytes")
@@ -80,6 +80,7 @@ class OpeningReader:
 
     def protocol(self) -> ProtocolName | None:
         """Tell what the client speaks, even if its opening is not complete; None if it cannot be told."""
-        with contextlib.suppress(OpeningError):
-            self._protocol = recognise(self.received) or self._protocol
+        if self._protocol is None:  # it does not change
+            with contextlib.suppress(OpeningError):
+                self._protocol = recognise(self.received)
         return self._protocol

@@ -48,7 +48,7 @@ class Session:
         self.number = service.next_session_number()
         self.reason: str | None = None
         self.overdue = ""
-        self.handed_over = time.monotonic()
+        self.handed_over = self._begun = time.monotonic()
         self._service = service
         self._opening = opening
         self._client = client
@@ -213,7 +213,7 @@ class Session:
 
     def _last_words(self, reason: str, *, child_ended: bool = False) -> bytes:
         """Return what the client is owed."""
-        if not self._is_owed_reply:
+        if not self._is_owed_reply or (self.vitals.answered and not self.vitals.can_be_taken_over):
             return b""
         told = f"the session ended: {self.reason or reason}"
         error = EnvironmentFault(self.vitals.operation.name.lower(), told) if child_ended else ChildStartError(told)
@@ -228,7 +228,7 @@ class Session:
     def _end(self, reason: str, last_words: bytes) -> None:
         self._ended = True
         self._log_start(None)
-        elapsed = time.monotonic() - self.handed_over
+        elapsed = time.monotonic() - self._begun
         steps = self.vitals.steps
         log.info(
             "[session {number}] ended: {reason}; {environment} for {client}, {steps} steps, {episodes} episodes, "

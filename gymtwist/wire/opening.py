@@ -91,11 +91,12 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
     return ProtocolName.INT32
 
 
-def read_opening(data: bytes | bytearray) -> Opening | None:
+def read_opening(data: bytes | bytearray, protocol: ProtocolName | None = None) -> Opening | None:
     """Read the opening of whatever protocol.
 
     Args:
         data: All bytes received so far.
+        protocol: What the connection speaks, if an opening that was refused has told it.
 
     Returns:
         The opening, or None while it is incomplete.
@@ -104,7 +105,7 @@ def read_opening(data: bytes | bytearray) -> Opening | None:
         OpeningError: The bytes open no protocol that is served here.
         GymtwistError: They do, but not as they should.
     """
-    protocol = recognise(data)
+    protocol = protocol or recognise(data)
     if protocol is None:
         return None
     if protocol is ProtocolName.CLASSIC:

@@ -1,0 +1,1 @@
+"""Programs for those who work on gymtwist; nothing of the server needs them."""

@@ -1,0 +1,41 @@
+"""Writes the golden vectors: ``python -m tools.vectors [--record HOST:PORT]``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from . import frames, recording, replies, requests, spaces
+from .notation import Entry, text_of
+
+#: Where the vectors lie.
+DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "protocol" / "vectors"
+#: What is in each file.
+FILES: dict[str, Callable[[], Entry]] = {
+    "opening.json": frames.opening,
+    "framing.json": frames.framing,
+    "requests.json": requests.requests,
+    "replies.json": replies.replies,
+    "refused.json": frames.refused,
+    "spaces.json": spaces.space_file,
+    "values.json": spaces.value_file,
+}
+
+
+def main() -> None:
+    """Write the files."""
+    parser = argparse.ArgumentParser(prog="python -m tools.vectors", description="Write the golden vectors.")
+    parser.add_argument("--record", metavar="HOST:PORT", help="record the two sessions anew, from this server")
+    record = parser.parse_args().record
+    for name, make in FILES.items():
+        (DIRECTORY / name).write_text(text_of(make()))
+    if record is not None:
+        host, _, port = record.rpartition(":")
+        for framing in (requests.NETSTRING, requests.INT32):
+            file = recording.record((host, int(port)), framing)
+            (DIRECTORY / recording.file_name(framing)).write_text(text_of(file))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""Every reply, with each of its fields, as the server writes it and as it might be written."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from gymtwist.wire.messages import Reply
+
+from .notation import Entry, write
+from .requests import CODECS, INT32, NETSTRING, framed
+
+_NAN, _INFINITY = float("nan"), float("inf")
+
+_DISCRETE = {"kind": "Discrete", "n": 2, "start": 0, "dtype": "int64"}
+_INTEGER = {"leaves": [{"path": [], "dtype": "int64", "shape": [], "offset": 0}], "size": 8}
+_INTEGERS = {"leaves": [{"path": [], "dtype": "int64", "shape": [3], "offset": 0}], "size": 24}
+_PAIR = {"leaves": [{"path": [], "dtype": "float32", "shape": [2], "offset": 0}], "size": 8}
+_PAIRS = {"leaves": [{"path": [], "dtype": "float32", "shape": [3, 2], "offset": 0}], "size": 24}
+_LIMITS = {"idle_timeout": 600.0, "step_timeout": 300.0, "max_frame": 16_777_216}
+_SERVER = "gymtwist 0.1.0"
+
+
+def _floats(*numbers: float) -> bytes:
+    return struct.pack(f"<{len(numbers)}f", *numbers)
+
+
+def _doubles(*numbers: float) -> bytes:
+    return struct.pack(f"<{len(numbers)}d", *numbers)
+
+
+def _box(shape: list[int], low: Any, high: Any) -> dict[str, Any]:
+    return {"kind": "Box", "shape": shape, "dtype": "float32", "low": low, "high": high}
+
+
+def _made(bounds: tuple[Any, Any]) -> dict[str, Any]:
+    return {
+        "op": "make",
+        "action_space": _DISCRETE,
+        "observation_space": _box([2], *bounds),
+        "server": _SERVER,
+        "action_layout": _INTEGER,
+        "observation_layout": _PAIR,
+        "spec": {"id": "Example-v0"},
+        "limits": _LIMITS,
+    }
+
+
+def _vector(bounds: tuple[Any, Any], bounds_of_all: tuple[Any, Any]) -> dict[str, Any]:
+    return {
+        "op": "make",
+        "action_space": {"kind": "MultiDiscrete", "nvec": [2, 2, 2], "start": [0, 0, 0], "dtype": "int64"},
+        "observation_space": _box([3, 2], *bounds_of_all),
+        "server": _SERVER,
+        "action_layout": _INTEGERS,
+        "observation_layout": _PAIRS,
+        "single_action_space": _DISCRETE,
+        "single_observation_space": _box([2], *bounds),
+        "single_action_layout": _INTEGER,
+        "single_observation_layout": _PAIR,
+        "spec": {
+            **{"id": "Example-v0", "max_episode_steps": 500, "reward_threshold": 475.0, "nondeterministic": True},
+            "kwargs": {"frameskip": 4},
+        },
+        "metadata": {"render_modes": ["rgb_array", "ansi"], "render_fps": 50},
+        "num_envs": 3,
+        "autoreset_mode": "next_step",
+        "render_mode": "rgb_array",
+        "limits": _LIMITS,
+    }
+
+
+_TEXT_SPACE = {"kind": "Text", "min_length": 1, "max_length": 5, "characters": "adehinorstuvw"}
+#: Replies that are the same in both encodings.
+PLAIN: dict[str, dict[str, Any]] = {
+    "make, spaces without layout": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        **{"spec": {"id": "Example-v0"}, "limits": {"idle_timeout": None, "step_timeout": None, "max_frame": 1024}},
+    },
+    "make, another version": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": "another 2"},
+        "version": 2,
+    },
+    "reset, text": {"op": "reset", "observation": "north"},
+    "step, text": {"op": "step", "observation": "north", "reward": -0.5, "terminated": True, "truncated": False},
+    "step, truncated": {"op": "step", "observation": "north", "reward": 1e300, "terminated": False, "truncated": True},
+    "sample, text": {"op": "sample", "action": "east"},
+    "sample, one of several spaces": {"op": "sample", "action": [1, "east"]},
+    "render, text": {"op": "render", "frame": "\x1b[41mS\x1b[0mFF\n"},
+    "render, several texts": {"op": "render", "frame": ["a", "b"]},
+    "render, nothing": {"op": "render"},
+    "close": {"op": "close"},
+    "error, the request's": {
+        **{"op": "error", "code": "invalid-action", "fault": "request"},
+        "message": "action.left[2] is 7: send an integer from 0 to 3",
+    },
+    "error, a reset is needed": {
+        **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
+        "message": "the episode has ended: reset before the next step",
+    },
+    "error, the environment's": {
+        **{"op": "error", "code": "environment-fault", "fault": "environment", "reset_needed": True},
+        "message": "the environment raised ValueError in step: no such door",
+    },
+    "error, the protocol's": {
+        **{"op": "error", "code": "malformed-message", "fault": "protocol"},
+        "message": "the message is not valid JSON: Input data was truncated",
+    },
+    "error, the server's": {
+        **{"op": "error", "code": "no-process", "fault": "server"},
+        "message": "the server cannot begin a session now; try again later",
+    },
+}
+#: Replies with values, in JSON and in MessagePack.
+VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
+    "make": (_made(([-1.0, "-Infinity"], "Infinity")), _made((_floats(-1, -_INFINITY), "Infinity"))),
+    "make, three environments": (
+        _vector((-1.0, [0.0, 0.5]), (-1.0, [0.0, 0.5] * 3)),
+        _vector((-1.0, _floats(0, 0.5)), (-1.0, _floats(*[0, 0.5] * 3))),
+    ),
+    "reset": (
+        {"op": "reset", "observation": [0.10000000149011612, -1.5]},
+        {"op": "reset", "observation": _floats(0.1, -1.5)},
+    ),
+    "reset, base64": ({"op": "reset", "observation": "zczMPQAAwL8="}, None),
+    "reset, info": (
+        {"op": "reset", "observation": [0.0, 0.0], "info": {"lives": 3, "mask": [1, 0], "worst": "-Infinity"}},
+        {
+            "op": "reset",
+            "observation": _floats(0, 0),
+            "info": {
+                **{"lives": 3, "worst": -_INFINITY},
+                "mask": {"dtype": "int8", "shape": [2], "data": bytes([1, 0])},
+            },
+        },
+    ),
+    "step": (
+        {"op": "step", "observation": [1.0, 2.0], "reward": 1.0, "terminated": False, "truncated": False},
+        {"op": "step", "observation": _floats(1, 2), "reward": 1.0, "terminated": False, "truncated": False},
+    ),
+    "step, numbers that are not finite": (
+        {"op": "step", "observation": ["NaN", "Infinity"], "reward": "NaN", "terminated": False, "truncated": False},
+        {
+            **{"op": "step", "observation": bytes.fromhex("0000c07f0000807f"), "reward": _NAN},
+            **{"terminated": False, "truncated": False},
+        },
+    ),
+    "step, info": (
+        {
+            **{"op": "step", "observation": [1.0, 2.0], "reward": "-Infinity", "terminated": True, "truncated": True},
+            "info": {"episode": {"r": 12.5, "l": 3}, "why": None, "won": False, "path": [[0, 1], "x"]},
+        },
+        {
+            **{"op": "step", "observation": _floats(1, 2), "reward": -_INFINITY, "terminated": True, "truncated": True},
+            "info": {"episode": {"r": 12.5, "l": 3}, "why": None, "won": False, "path": [[0, 1], "x"]},
+        },
+    ),
+    "step, Dict": (
+        {
+            **{"op": "step", "observation": {"near": [True, False], "far": [7, -2]}, "reward": 0.0},
+            **{"terminated": False, "truncated": False},
+        },
+        {
+            **{"op": "step", "observation": bytes.fromhex("0100 0700feff"), "reward": 0.0},
+            **{"terminated": False, "truncated": False},
+        },
+    ),
+    "step, Sequence": (
+        {"op": "step", "observation": [[0.5, "NaN"]], "reward": 0.0, "terminated": False, "truncated": False},
+        {
+            "op": "step",
+            "observation": [{"dtype": "float32", "shape": [2], "data": bytes.fromhex("0000003f0000c07f")}],
+            **{"reward": 0.0, "terminated": False, "truncated": False},
+        },
+    ),
+    "step, Sequence in base64": (
+        {
+            "op": "step",
+            "observation": [{"dtype": "float32", "shape": [2], "data": "AAAAPwAAwH8="}],
+            **{"reward": 0.0, "terminated": False, "truncated": False},
+        },
+        None,
+    ),
+    "step, three environments": (
+        {
+            **{"op": "step", "observation": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "reward": [1.0, "NaN", -1.0]},
+            **{"terminated": [False, True, False], "truncated": [False, False, True]},
+        },
+        {
+            **{"op": "step", "observation": _floats(1, 2, 3, 4, 5, 6), "reward": _doubles(1, _NAN, -1)},
+            **{"terminated": bytes([0, 1, 0]), "truncated": bytes([0, 0, 1])},
+        },
+    ),
+    "step_many": (
+        {
+            **{"op": "step_many", "observations": [3.0, 4.0], "rewards": [1.0, 0.5]},
+            **{"terminated": True, "truncated": False, "count": 2},
+        },
+        {
+            **{"op": "step_many", "observations": _floats(3, 4), "rewards": _doubles(1, 0.5)},
+            **{"terminated": True, "truncated": False, "count": 2},
+        },
+    ),
+    "step_many, all observations": (
+        {
+            **{"op": "step_many", "observations": [[1.0, 2.0], [3.0, 4.0]], "rewards": [1.0, "Infinity"]},
+            **{"terminated": False, "truncated": True, "count": 2, "info": {"lives": 0}},
+        },
+        {
+            **{"op": "step_many", "observations": _floats(1, 2, 3, 4), "rewards": _doubles(1, _INFINITY)},
+            **{"terminated": False, "truncated": True, "count": 2, "info": {"lives": 0}},
+        },
+    ),
+    "step_many, all observations in base64": (
+        {
+            **{"op": "step_many", "observations": ["AACAPwAAAEA=", "AABAQAAAgEA="], "rewards": [1.0, 1.0]},
+            **{"terminated": False, "truncated": False, "count": 2},
+        },
+        None,
+    ),
+    "step_many, all texts": (
+        {
+            **{"op": "step_many", "observations": ["north", "east"], "rewards": [0.0, 1.0]},
+            **{"terminated": False, "truncated": False, "count": 2},
+        },
+        {
+            **{"op": "step_many", "observations": ["north", "east"], "rewards": _doubles(0, 1)},
+            **{"terminated": False, "truncated": False, "count": 2},
+        },
+    ),
+    "step_many, two environments": (
+        {
+            **{"op": "step_many", "observations": [[3.0], [4.0]], "rewards": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]},
+            **{"terminated": [True, False], "truncated": [False, False], "count": 3},
+        },
+        {
+            **{"op": "step_many", "observations": _floats(3, 4), "rewards": _doubles(1, 2, 3, 4, 5, 6)},
+            **{"terminated": bytes([1, 0]), "truncated": bytes([0, 0]), "count": 3},
+        },
+    ),
+    "sample": ({"op": "sample", "action": 1}, {"op": "sample", "action": bytes.fromhex("0100000000000000")}),
+    "sample, base64": ({"op": "sample", "action": "AQAAAAAAAAA="}, None),
+    "render, an image": (
+        {"op": "render", "frame": {"dtype": "uint8", "shape": [1, 2, 3], "data": "AAEC/f7/"}},
+        {"op": "render", "frame": {"dtype": "uint8", "shape": [1, 2, 3], "data": bytes([0, 1, 2, 253, 254, 255])}},
+    ),
+    "render, several images": (
+        {"op": "render", "frame": [{"dtype": "uint8", "shape": [1, 1, 3], "data": each} for each in ("AAEC", "AwQF")]},
+        {
+            "op": "render",
+            "frame": [{"dtype": "uint8", "shape": [1, 1, 3], "data": each} for each in (b"\0\1\2", b"\3\4\5")],
+        },
+    ),
+}
+_STEP = b'"observation":"north","terminated":true,"truncated":false'
+#: Other ways to write a reply, which a client must understand: name, which reply it is, framing, payload.
+WAYS: list[tuple[str, str, str, bytes]] = [
+    ("fields in another order", "step, text", NETSTRING, b'{"reward":-0.5,' + _STEP + b',"op":"step"}'),
+    ("defaults written out", "step, text", NETSTRING, b'{"op":"step",' + _STEP + b',"reward":-0.5,"info":{}}'),
+    ("unknown fields", "step, text", NETSTRING, b'{"op":"step",' + _STEP + b',"reward":-0.5,"x":{"y":[1]}}'),
+    ("a number with an exponent", "step, text", NETSTRING, b'{"op":"step",' + _STEP + b',"reward":-5e-1}'),
+    ("defaults written out", "render, nothing", NETSTRING, b'{"op":"render","frame":null}'),
+    ("unknown fields", "close", INT32, bytes.fromhex("82a26f70a5636c6f7365a178c403000102")),
+    ("defaults written out", "render, nothing", INT32, bytes.fromhex("82a26f70a672656e646572a56672616d65c0")),
+    (
+        *("a float of 32 bits, and other widths", "step, text", INT32),
+        bytes.fromhex(
+            "de0005 a26f70 d90473746570 ab6f62736572766174696f6e da00056e6f727468 a6726577617264 cabf000000"
+            "aa7465726d696e61746564 c3 a97472756e6361746564 c2"
+        ),
+    ),
+]
+
+
+def encoded(framing: str, meaning: dict[str, Any]) -> str:
+    """Encode a reply as the server does, in its frame, in hexadecimal."""
+    reply: Any = msgspec.convert(meaning, Reply)
+    return b"".join(CODECS[framing].encode_reply(reply)).hex()
+
+
+def replies() -> Entry:
+    """Make the file of replies."""
+    canonical: list[Entry] = []
+    for name, (text, binary) in {**{key: (each, each) for key, each in PLAIN.items()}, **VALUED}.items():
+        for framing, meaning in ((NETSTRING, text), (INT32, binary)):
+            if meaning is not None:
+                canonical.append(
+                    {"name": name, "framing": framing, "meaning": write(meaning), "bytes": encoded(framing, meaning)}
+                )
+    ways = [
+        {"name": f"{name}: {way}", "same_as": name, "framing": framing, "bytes": framed(framing, payload)}
+        for way, name, framing, payload in WAYS
+    ]
+    return {"canonical": canonical, "ways": ways}

@@ -1,0 +1,205 @@
+"""Every request, with each of its fields, and the ways in which a client may write it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from gymtwist.wire.codec import MessageCodec
+from gymtwist.wire.framing import Framing, frame
+from gymtwist.wire.messages import Request
+from gymtwist.wire.names import ProtocolName
+
+from .notation import Entry, write
+
+CODECS = {name.value: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
+NETSTRING, INT32 = "netstring", "int32"
+_CARTPOLE = "CartPole-v1"
+
+#: Requests that are the same in both encodings.
+PLAIN: dict[str, dict[str, Any]] = {
+    "make": {"op": "make", "id": _CARTPOLE},
+    "make, kwargs": {"op": "make", "id": "ALE/Pong-v5", "kwargs": {"frameskip": 4, "obs_type": "ram", "mode": None}},
+    "make, kwargs nested": {
+        "op": "make",
+        "id": "FrozenLake-v1",
+        "kwargs": {"desc": ["SF", "HG"], "is_slippery": False},
+    },
+    "make, render_mode": {"op": "make", "id": _CARTPOLE, "render_mode": "rgb_array"},
+    "make, num_envs": {"op": "make", "id": _CARTPOLE, "num_envs": 64},
+    "make, one environment that is a vector": {"op": "make", "id": _CARTPOLE, "num_envs": 1},
+    "make, vectorization_mode sync": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "vectorization_mode": "sync"},
+    "make, vectorization_mode async": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "vectorization_mode": "async"},
+    "make, vectorization_mode vector_entry_point": {
+        **{"op": "make", "id": _CARTPOLE, "num_envs": 2, "vectorization_mode": "vector_entry_point"},
+    },
+    "make, autoreset_mode same_step": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "autoreset_mode": "same_step"},
+    "make, autoreset_mode disabled": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "autoreset_mode": "disabled"},
+    "make, max_episode_steps": {"op": "make", "id": _CARTPOLE, "max_episode_steps": 1000},
+    "make, max_episode_steps never": {"op": "make", "id": _CARTPOLE, "max_episode_steps": -1},
+    "make, info episode": {"op": "make", "id": _CARTPOLE, "info": "episode"},
+    "make, info none": {"op": "make", "id": _CARTPOLE, "info": "none"},
+    "make, values base64": {"op": "make", "id": _CARTPOLE, "values": "base64"},
+    "make, token": {"op": "make", "id": _CARTPOLE, "token": "a secret, perhaps in Ελληνικά"},
+    "make, version": {"op": "make", "id": _CARTPOLE, "version": 2},
+    "make, everything": {
+        **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},
+        **{"render_mode": "rgb_array", "num_envs": 3, "vectorization_mode": "sync", "autoreset_mode": "disabled"},
+        **{"max_episode_steps": 25, "info": "episode", "values": "base64", "token": "t", "version": 2},
+    },
+    "reset": {"op": "reset"},
+    "reset, seed": {"op": "reset", "seed": 1},
+    "reset, seed 0": {"op": "reset", "seed": 0},
+    "reset, the largest seed of 32 bits": {"op": "reset", "seed": 4_294_967_295},
+    "reset, the largest seed of 63 bits": {"op": "reset", "seed": 9_223_372_036_854_775_807},
+    "reset, seeds": {"op": "reset", "seed": [1, None, 3]},
+    "reset, options": {"op": "reset", "options": {"low": -0.5, "high": 0.5}},
+    "reset, mask": {"op": "reset", "mask": [True, False, True]},
+    "reset, everything": {"op": "reset", "seed": [7, None], "options": {"level": "hard"}, "mask": [True, False]},
+    "step, text": {"op": "step", "action": "north"},
+    "step, one of several spaces": {"op": "step", "action": [1, "north"]},
+    "step_many, text": {"op": "step_many", "actions": ["north", "east"]},
+    "sample": {"op": "sample"},
+    "sample, seed": {"op": "sample", "seed": 3},
+    "render": {"op": "render"},
+    "close": {"op": "close"},
+}
+#: Requests with values, and so in JSON and in MessagePack.
+VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
+    "step, Discrete": ({"op": "step", "action": 1}, {"op": "step", "action": bytes.fromhex("0100000000000000")}),
+    "step, Box": ({"op": "step", "action": [0.5, -1.0]}, {"op": "step", "action": bytes.fromhex("0000003f000080bf")}),
+    "step, Box with infinity": (
+        {"op": "step", "action": ["Infinity", "-Infinity"]},
+        {"op": "step", "action": bytes.fromhex("0000807f000080ff")},
+    ),
+    "step, base64": ({"op": "step", "action": "AQAAAAAAAAA="}, None),
+    "step, Dict": (
+        {"op": "step", "action": {"move": [0.5], "jump": 1}},
+        {"op": "step", "action": bytes.fromhex("0000003f0100000000000000")},
+    ),
+    "step, Sequence": (
+        {"op": "step", "action": [[0.5, "NaN"]]},
+        {
+            "op": "step",
+            "action": [{"dtype": "float32", "shape": [2], "data": bytes.fromhex("0000003f0000c07f")}],
+        },
+    ),
+    "step, three environments": (
+        {"op": "step", "action": [0, 1, 0]},
+        {"op": "step", "action": bytes.fromhex("000000000000000001000000000000000000000000000000")},
+    ),
+    "step_many, actions": (
+        {"op": "step_many", "actions": [0, 1]},
+        {"op": "step_many", "actions": [bytes.fromhex("0000000000000000"), bytes.fromhex("0100000000000000")]},
+    ),
+    "step_many, one action": (
+        {"op": "step_many", "action": 1, "count": 16},
+        {"op": "step_many", "action": bytes.fromhex("0100000000000000"), "count": 16},
+    ),
+    "step_many, all observations": (
+        {"op": "step_many", "action": 1, "count": 10_000, "observations": "all"},
+        {"op": "step_many", "action": bytes.fromhex("0100000000000000"), "count": 10_000, "observations": "all"},
+    ),
+}
+
+
+def _mp(value: Any) -> str:
+    return msgspec.msgpack.encode(value).hex()
+
+
+_MAKE = _mp("op") + _mp("make"), _mp("id") + _mp(_CARTPOLE)
+#: Other ways to write a request: name, which request it is, framing, payload.
+WAYS: list[tuple[str, str, str, bytes]] = [
+    ("fields in another order", "make", NETSTRING, b'{"id":"CartPole-v1","op":"make"}'),
+    ("spaces and lines", "make", NETSTRING, b' {\r\n\t"op" : "make",\n"id" : "CartPole-v1" } '),
+    ("escapes", "make", NETSTRING, b'{"\\u006fp":"make","id":"\\u0043artPole-v1"}'),
+    (
+        *("defaults written out", "make", NETSTRING),
+        b'{"op":"make","id":"CartPole-v1","kwargs":{},"render_mode":null,"num_envs":null,"vectorization_mode":null,'
+        b'"autoreset_mode":"next_step","max_episode_steps":null,"info":"all","values":"nested","token":null,"version":1}',
+    ),
+    ("unknown fields", "make", NETSTRING, b'{"op":"make","id":"CartPole-v1","colour":{"deep":[1,2]},"x":null}'),
+    (
+        *("a string escaped", "make, token", NETSTRING),
+        b'{"op":"make","id":"CartPole-v1","token":"a secret, perhaps in '
+        b'\\u0395\\u03bb\\u03bb\\u03b7\\u03bd\\u03b9\\u03ba\\u03ac"}',
+    ),
+    ("numbers with exponents", "step, Box", NETSTRING, b'{"op":"step","action":[5e-1,-1]}'),
+    ("defaults written out", "reset", NETSTRING, b'{"op":"reset","seed":null,"options":null,"mask":null}'),
+    ("fields in another order", "make", INT32, bytes.fromhex("82" + _MAKE[1] + _MAKE[0])),
+    ("a map of 16 bits", "make", INT32, bytes.fromhex("de0002" + "".join(_MAKE))),
+    ("a map of 32 bits", "make", INT32, bytes.fromhex("df00000002" + "".join(_MAKE))),
+    (
+        *("long strings", "make", INT32),
+        bytes.fromhex("82d9026f70da00046d616b65db000000026964d90b") + _CARTPOLE.encode(),
+    ),
+    (
+        *("defaults written out", "make", INT32),
+        bytes.fromhex("85" + "".join(_MAKE) + _mp("kwargs") + "80" + _mp("num_envs") + "c0" + _mp("version") + "01"),
+    ),
+    ("unknown fields", "make", INT32, bytes.fromhex("83" + "".join(_MAKE) + _mp("colour") + _mp({"deep": [1, b"2"]}))),
+    (
+        "an integer of 8 bits",
+        "reset, seed",
+        INT32,
+        bytes.fromhex("82" + _mp("op") + _mp("reset") + _mp("seed") + "cc01"),
+    ),
+    (
+        *("an integer of 64 bits", "reset, seed", INT32),
+        bytes.fromhex("82" + _mp("op") + _mp("reset") + _mp("seed") + "cf0000000000000001"),
+    ),
+    (
+        *("a signed integer", "reset, seed", INT32),
+        bytes.fromhex("82" + _mp("op") + _mp("reset") + _mp("seed") + "d200000001"),
+    ),
+    (
+        *("a bin of 16 bits", "step, Discrete", INT32),
+        bytes.fromhex("82" + _mp("op") + _mp("step") + _mp("action") + "c50008" + "0100000000000000"),
+    ),
+    (
+        *("a bin of 32 bits", "step, Discrete", INT32),
+        bytes.fromhex("82" + _mp("op") + _mp("step") + _mp("action") + "c600000008" + "0100000000000000"),
+    ),
+]
+
+
+def framed(framing: str, payload: bytes) -> str:
+    """Put a payload into its frame, in hexadecimal."""
+    return b"".join(frame(Framing(framing), payload)).hex()
+
+
+def encoded(framing: str, meaning: dict[str, Any]) -> str:
+    """Encode a request as gymtwist's own client does, in its frame, in hexadecimal."""
+    request: Any = msgspec.convert(meaning, Request)
+    return b"".join(CODECS[framing].encode_request(request)).hex()
+
+
+def requests() -> Entry:
+    """Make the file of requests."""
+    canonical: list[Entry] = []
+    for name, (text, binary) in {**{key: (each, each) for key, each in PLAIN.items()}, **VALUED}.items():
+        for framing, meaning in ((NETSTRING, text), (INT32, binary)):
+            if meaning is not None:
+                canonical.append(
+                    {"name": name, "framing": framing, "meaning": write(meaning), "bytes": encoded(framing, meaning)}
+                )
+    ways = [
+        {"name": f"{name}: {way}", "same_as": name, "framing": framing, "bytes": framed(framing, payload)}
+        for way, name, framing, payload in WAYS
+    ]
+    return {"canonical": canonical, "ways": ways}
+
+
+def decoded(framing: str, data: str) -> Any:
+    """Decode a message as a decoder does that knows nothing of gymtwist.
+
+    Args:
+        framing: How its frame is made.
+        data: The frame, in hexadecimal.
+    """
+    raw = bytes.fromhex(data)
+    if framing == INT32:
+        return msgspec.msgpack.decode(raw[4:])
+    return json.loads(raw[raw.index(b":") + 1 : -1])
