@@ -17,6 +17,7 @@ from pathlib import Path
 import crowd
 import machine
 import memory
+import remote
 import report
 import starting
 import stepping
@@ -37,6 +38,7 @@ class Effort:
         seconds: How long they play.
         cartpole: Steps of a round when the rate of CartPole is measured.
         pong: Steps of a round when the rate of Pong is measured.
+        share: How many steps the Python client takes, as a share of the usual.
     """
 
     connections: int = 100
@@ -48,28 +50,38 @@ class Effort:
     seconds: float = 10.0
     cartpole: int = 30_000
     pong: int = 2_000
+    share: float = 1.0
 
 
 FULL = Effort()
 QUICK = Effort(
-    connections=10, cold=3, sessions=(1, 10), steps=20_000, clients=50, seconds=3.0, cartpole=10_000, pong=300
+    connections=10,
+    cold=3,
+    sessions=(1, 10),
+    steps=20_000,
+    clients=50,
+    seconds=3.0,
+    cartpole=10_000,
+    pong=300,
+    share=0.2,
 )
 
 
-def measurements(effort: Effort) -> list[Callable[[], Part]]:
+def measurements(effort: Effort) -> list[Callable[[], list[Part]]]:
     """List what is measured, in this order."""
-    todo: list[Callable[[], Part]] = [
-        lambda: starting.measure_warm(effort.connections),
-        lambda: starting.measure_cold(effort.cold),
-        lambda: memory.measure(effort.sessions),
-        lambda: stepping.measure_cpu(effort.steps, effort.rounds),
-        lambda: stepping.measure_rate("CartPole-v1", 2, effort.cartpole, effort.rounds, more=True),
+    todo: list[Callable[[], list[Part]]] = [
+        lambda: [starting.measure_warm(effort.connections)],
+        lambda: [starting.measure_cold(effort.cold)],
+        lambda: [memory.measure(effort.sessions)],
+        lambda: [stepping.measure_cpu(effort.steps, effort.rounds)],
+        lambda: [stepping.measure_rate("CartPole-v1", 2, effort.cartpole, effort.rounds, more=True)],
     ]
     if importlib.util.find_spec("ale_py") is not None:
-        todo.append(lambda: stepping.measure_rate("ALE/Pong-v5", 6, effort.pong, effort.rounds))
+        todo.append(lambda: [stepping.measure_rate("ALE/Pong-v5", 6, effort.pong, effort.rounds)])
     else:
         say("ale-py is not installed: Pong is left out")
-    todo.append(lambda: crowd.measure(effort.clients, effort.seconds))
+    todo.append(lambda: remote.measure(effort.rounds, effort.share))
+    todo.append(lambda: [crowd.measure(effort.clients, effort.seconds)])
     return todo
 
 
@@ -87,17 +99,18 @@ def main() -> None:
     options = parser.parse_args()
     start, load = time.monotonic(), machine.load()
     todo = measurements(QUICK if options.quick else FULL)
-    parts = []
+    parts: list[Part] = []
     for number, measure in enumerate(todo, 1):
         say(f"[{number}/{len(todo)}] {time.monotonic() - start:.0f} s, load {machine.load():.1f}")
-        parts.append(measure())
-        say("\n".join(f"  {each.name}: {each.measured}" for each in parts[-1].figures))
+        found = measure()
+        parts += found
+        say("\n".join(f"  {each.name}: {each.measured}" for part in found for each in part.figures))
     text = f"{machine.describe()} Load average before the run: {load:.2f}.\n\n{report.table(parts)}"
     print(text)
     say(f"The run took {time.monotonic() - start:.0f} s.")
     if options.json is not None:
-        found = {"machine": machine.describe(), "load_before": load, "parts": [asdict(part) for part in parts]}
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        document = {"machine": machine.describe(), "load_before": load, "parts": [asdict(part) for part in parts]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.markdown is not None:
         report.replace_in_page(options.markdown, text)
 

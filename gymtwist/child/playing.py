@@ -245,24 +245,17 @@ class Player:
         """Take several steps, to the end of the episode at most."""
         if self.state is not State.PLAYING:
             raise self._not_now("the next step")
-        running, translation = self._running, self._translation
+        running, translation = self._made_running(), self._translation
         count = len(request.actions) if isinstance(request.actions, list) else request.count
         every = request.observations == "all"
         if every and isinstance(count, int):
             translation.check_count(count)
-        rewards: list[Any] = []
         kept: list[Any] = []
-        for action in self._actions(request):
-            observation, reward, terminated, truncated, info = self._step(action)
-            rewards.append(reward)
-            if every:
-                kept.append(translation.kept(observation))
-            if isinstance(running, RunningVector):
-                if running.waits:  # for the client to reset an environment
-                    break
-            elif terminated or truncated:
-                self.state = State.ENDED
-                break
+        keep = (lambda each: kept.append(translation.kept(each))) if every else None
+        taken: tuple[Any, Any, Any, Any, Any] = running.step_many(self._actions(request), keep)
+        observation, rewards, terminated, truncated, info = taken
+        if not self._several and (terminated or truncated):
+            self.state = State.ENDED
         info = self._info(info, terminated, truncated)
         if self._several:
             terminated, truncated = self._flags(terminated), self._flags(truncated)
@@ -278,7 +271,7 @@ class Player:
     def _actions(self, request: messages.StepMany) -> Iterator[Any]:
         """Return the actions of a request; they are all checked before any is taken."""
         if request.actions is not UNSET:
-            return iter([self._translation.action_at(index, each) for index, each in enumerate(request.actions)])
+            return iter(self._translation.actions_of(request.actions))
         self._load(request.action)
         # Each is an action of its own: an environment may keep it, or write to it.
         return (self._load(request.action) for _ in range(request.count if isinstance(request.count, int) else 0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic  # by name: an environment may replace what the module has
 from typing import Any
@@ -108,10 +109,55 @@ class RunningEnvironment:
         words[STEPS] = self._steps
         self._return += reward
         if terminated or truncated:
-            words[EPISODES] += 1
-            words[LAST_RETURN] = self._return
-            self._return = 0.0
+            self._count_episode()
         return observation, reward, terminated, truncated, info
+
+    def step_many(
+        self, actions: Iterable[Any], keep: Callable[[Any], None] | None
+    ) -> tuple[Any, list[float], bool, bool, dict[str, Any]]:
+        """Take several steps, to the end of the episode at most.
+
+        Args:
+            actions: One for each step, one at least.
+            keep: Called with every observation.
+
+        Returns:
+            The last observation, the rewards of all steps, and what else the last step returned.
+
+        Raises:
+            EnvironmentFault: As in :meth:`step`; the steps before were taken.
+        """
+        words, step = self._words, self._step
+        rewards: list[float] = []
+        words[OPERATION] = Operation.STEP
+        try:
+            for action in actions:
+                words[BUSY_SINCE] = monotonic()  # each has the time of one
+                observation, reward, terminated, truncated, info = step(action)
+                rewards.append(float(reward))
+                if keep is not None:
+                    keep(observation)
+                if terminated or truncated:
+                    break
+            terminated, truncated = bool(terminated), bool(truncated)
+        except EnvironmentFault:
+            raise
+        except BaseException as error:
+            raise fault(Operation.STEP, error) from error
+        finally:
+            self._vitals.end()
+            self._steps += len(rewards)
+            words[STEPS] = self._steps
+            self._return += sum(rewards)
+        if terminated or truncated:
+            self._count_episode()
+        return observation, rewards, terminated, truncated, info
+
+    def _count_episode(self) -> None:
+        words = self._words
+        words[EPISODES] += 1
+        words[LAST_RETURN] = self._return
+        self._return = 0.0
 
     def sample_action(self, seed: int | None = None) -> Any:
         """Draw an action from the action space, which is seeded first if there is a seed.

@@ -124,16 +124,20 @@ class Translation:
                 'most, or for the "last" one'
             )
 
-    def action_at(self, index: int, told: Any) -> Any:
-        """Make one of many actions of what came in a message.
+    def actions_of(self, told: list[Any]) -> list[Any]:
+        """Make many actions of what came in a message.
 
         Raises:
-            InvalidAction: It is not in the action space; the message has its index.
+            InvalidAction: One is not in the action space; the message has its index.
         """
+        load = self.actions.load
+        made: list[Any] = []
         try:
-            return self.actions.load(told)
+            for each in told:
+                made.append(load(each))  # no comprehension: the error must tell how far it got
         except InvalidAction as error:
-            raise InvalidAction(f"actions[{index}]: {error}") from error
+            raise InvalidAction(f"actions[{len(made)}]: {error}") from error
+        return made
 
     def rewards(self, rewards: Any) -> Any:
         """Make what a message carries of rewards, float64 of any shape."""

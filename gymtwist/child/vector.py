@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterable
 from time import monotonic  # by name: an environment may replace what the module has
 from typing import Any
 
@@ -104,11 +105,6 @@ class RunningVector:
         self._waiting[begun] = False
         return observations, info
 
-    @property
-    def waits(self) -> bool:
-        """Whether an environment has no episode to step, and waits to be reset."""
-        return bool(self._waiting.any())
-
     def _mask(self, mask: list[bool]) -> Flags:
         if len(mask) != self.num_envs or not any(mask):
             raise InvalidField(f"mask has {len(mask)} elements; send {self.num_envs} of them, one true at the least")
@@ -163,6 +159,31 @@ class RunningVector:
         words[STEPS] = self._steps
         if done.any():
             self._count(done)
+        return observations, rewards, terminated, truncated, info
+
+    def step_many(
+        self, actions: Iterable[Any], keep: Callable[[Any], None] | None
+    ) -> tuple[Any, list[Floats], Flags, Flags, dict[str, Any]]:
+        """Take several steps in every environment, until one waits to be reset at most.
+
+        Args:
+            actions: Those of all environments for each step, one step at least.
+            keep: Called with the observations of every step.
+
+        Returns:
+            The last observations, the rewards of all steps, and what else the last step returned.
+
+        Raises:
+            ResetNeeded: As in :meth:`step`.
+        """
+        rewards: list[Floats] = []
+        for action in actions:
+            observations, reward, terminated, truncated, info = self.step(action)
+            rewards.append(reward)
+            if keep is not None:
+                keep(observations)
+            if self._waiting.any():
+                break
         return observations, rewards, terminated, truncated, info
 
     def _count(self, done: Flags) -> None:

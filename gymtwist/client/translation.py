@@ -114,6 +114,8 @@ class Translation:
     def _listed(self, actions: Any) -> list[Any]:
         values, write = self._values, self._write
         if values:
+            if isinstance(actions, np.ndarray) and actions.dtype == np.int64:
+                actions = actions.tolist()
             # As in written().
             return [
                 values[each] if (type(each) is int or type(each) is np.int64) and each in values else write(each)

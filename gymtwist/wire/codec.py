@@ -253,7 +253,9 @@ def _refuse_extension(code: int, data: memoryview) -> Any:
 
 
 def _check_depth(message: Message, name: str) -> None:
-    if untyped.too_deep(getattr(message, name)):
+    value = getattr(message, name)
+    # The usual cases first: they cost next to nothing.
+    if value and type(value) is not bytes and untyped.too_deep(value):
         raise MalformedMessage(f"{_tag(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
 
 
