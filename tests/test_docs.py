@@ -111,7 +111,7 @@ def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path
 
 def test_the_readme_has_one_whole_client() -> None:
     """It is short, says where it connects to in its first lines, and needs nothing that is not Python's own."""
-    (client,) = blocks(README, "python")
+    _, client = blocks(README, "python")
     assert 'HOST, PORT = "127.0.0.1", 5001\n' in client
     imports = re.findall(r"^(?:import|from) (.*)$", client, re.MULTILINE)
     assert {name.strip() for line in imports for name in line.split(",")} <= set(sys.stdlib_module_names)
