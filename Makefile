@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 FAIL_UNDER ?= 90
+TORCH ?= torch
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -16,7 +17,7 @@ SOURCES := gymtwist twisted setup.py docs/conf.py $(wildcard tests benchmarks to
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test registry lint docs bench clean
+.PHONY: help serve test learning registry lint docs bench clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -32,6 +33,10 @@ test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UN
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(FAIL_UNDER)
+
+learning: $(VENV)/.test ## Install what the examples that learn need, so that test tests them: PyTorch, and Stable-Baselines3.
+	$(PIP) install --quiet '$(TORCH)'
+	$(PIP) install --quiet --editable '.[learning]'
 
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
 	$(BIN)/python -m pytest tests/test_twistd_registry.py -m "sweep or not sweep" $(ARGS)

@@ -56,6 +56,12 @@ class InvalidField(RequestError):
     code = "invalid-field"
 
 
+class UnknownKwarg(RequestError):
+    """The environment's constructor takes no keyword argument of that name."""
+
+    code = "unknown-kwarg"
+
+
 class InvalidAction(RequestError):
     """The action is not an element of the environment's action space."""
 

@@ -108,7 +108,7 @@ def test_a_worker_that_dies(connect: Connect) -> None:
     [
         ("CartPole-v9", {}, "unknown-environment", 'did you mean "CartPole-v1"'),
         ("no_such_module:CartPole-v1", {}, "environment-refused", "imports a module"),
-        ("CartPole-v1", {"kwargs": {"gravity": 3}}, "invalid-field", 'takes no kwarg "gravity"; it takes: sutton_b'),
+        ("CartPole-v1", {"kwargs": {"gravity": 3}}, "unknown-kwarg", 'takes no kwarg "gravity"; it takes: sutton_b'),
         ("CartPole-v1", {"kwargs": {"render_mode": "ansi"}}, "invalid-field", "beside kwargs"),
         (
             "CartPole-v1",

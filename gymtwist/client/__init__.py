@@ -19,6 +19,7 @@ from gymtwist.client.errors import (
     ResetNeeded,
     ServerFailed,
     TimedOut,
+    UnknownKwarg,
 )
 from gymtwist.client.results import Steps
 from gymtwist.client.vector import RemoteVectorEnv
@@ -38,6 +39,7 @@ __all__ = [
     "ServerFailed",
     "Steps",
     "TimedOut",
+    "UnknownKwarg",
     "connect",
     "connect_vec",
 ]

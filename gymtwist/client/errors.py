@@ -38,6 +38,12 @@ class RequestRefused(RemoteError):
     fault = "request"
 
 
+class UnknownKwarg(RequestRefused, TypeError):
+    """The environment takes no such keyword argument: a constructor here would raise a TypeError, too."""
+
+    code = "unknown-kwarg"
+
+
 class ResetNeeded(RequestRefused, GymnasiumResetNeeded):
     """There is no episode to step: reset first."""
 
@@ -84,6 +90,7 @@ class Closed(RemoteError):
     fault = "request"
 
 
+_BY_CODE: dict[str, type[RemoteError]] = {kind.code: kind for kind in (ResetNeeded, UnknownKwarg)}
 _BY_FAULT: dict[Fault, type[RemoteError]] = {
     "request": RequestRefused,
     "environment": EnvironmentFailed,
@@ -94,5 +101,5 @@ _BY_FAULT: dict[Fault, type[RemoteError]] = {
 
 def of_reply(reply: messages.Error) -> RemoteError:
     """Make the error that a server replied."""
-    kind = ResetNeeded if reply.code == ResetNeeded.code else _BY_FAULT[reply.fault]
+    kind = _BY_CODE.get(reply.code) or _BY_FAULT[reply.fault]
     return kind(reply.message, code=reply.code, reset_needed=reply.reset_needed)

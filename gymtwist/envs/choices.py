@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.errors import InvalidField
+from gymtwist.errors import InvalidField, UnknownKwarg
 
 #: What Gymnasium's ``make`` and ``make_vec`` take themselves, and where a client says it instead.
 _NOT_KWARGS = {
@@ -54,6 +54,7 @@ def check(choices: Choices, environment: str, creator: Any) -> None:
 
     Raises:
         InvalidField: It cannot be had.
+        UnknownKwarg: The environment has no such keyword argument.
     """
     for name in choices.kwargs:
         if name in _NOT_KWARGS:
@@ -69,7 +70,7 @@ def check(choices: Choices, environment: str, creator: Any) -> None:
     for name in choices.for_constructor():
         if name not in names:
             taken = ", ".join(sorted(set(names) - set(_NOT_KWARGS))) or "none"
-            raise InvalidField(f'{environment} takes no kwarg "{name}"; it takes: {taken}')
+            raise UnknownKwarg(f'{environment} takes no kwarg "{name}"; it takes: {taken}')
 
 
 def _check_render_mode(mode: str | None, environment: str, creator: Any) -> None:
