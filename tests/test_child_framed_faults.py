@@ -129,7 +129,7 @@ def test_an_environment_that_cannot_be_made(encoding: str, started: list[Served]
 def test_too_many_observations(serve: Serve) -> None:
     """Are refused before the first step: one reply is not to hold a gigabyte."""
     space = spaces.Box(0, 255, (1024, 1024), np.uint8)
-    client = serve(partial(Observing, space, np.zeros((1024, 1024), np.uint8)))
+    client = serve(partial(Observing, space, np.zeros((1024, 1024), np.uint8)), values="base64")
     client.reset()
     with pytest.raises(Failed, match='ask for 64 at most, or for the "last" one') as caught:
         client.ask("step_many", action=client.actions.dump(0), count=65, observations="all")

@@ -18,6 +18,7 @@ import gymtwist.wire
 from gymtwist import errors
 from gymtwist.child.translation import MAX_OBSERVATIONS
 from gymtwist.envs.descriptions import build, describe, described_codec
+from gymtwist.envs.vectors import MAX_PROCESSES
 from gymtwist.wire import framing, messages, opening, parts, plain, spaces
 from gymtwist.wire.arrays import MAX_EMPTY
 from gymtwist.wire.framing import FrameReader, Framing
@@ -51,8 +52,9 @@ LIMITS = {
     "characters of a render mode": 64,
     "characters of a token": 1024,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
+    "environments of a connection with `async`, a process each": MAX_PROCESSES,
     "steps of a request": messages.MAX_STEPS,
-    "bytes of all observations of a step_many, with a layout": MAX_OBSERVATIONS,
+    "bytes of all observations of a step_many": MAX_OBSERVATIONS,
     "depth of a space": spaces.MAX_DEPTH,
     "leaves of a space": spaces.MAX_LEAVES,
     "dimensions of an array": MAX_DIMENSIONS,

@@ -38,18 +38,22 @@ def fault(operation: Operation, error: BaseException) -> EnvironmentFault:
     """Make the fault of an environment that raised something, and log the traceback."""
     print_traceback(error)
     name = operation.name.lower()
+    told = f"the environment raised {type(error).__name__} in {name}{_message(error)}"
+    return EnvironmentFault(name, told.rstrip(": "))
+
+
+def _message(error: BaseException) -> str:
     try:
-        message = f": {error}"
+        return f": {error}"
     except Exception:  # an environment's exception may be of its own making
-        message = ""
-    return EnvironmentFault(name, f"the environment raised {type(error).__name__} in {name}{message}".rstrip(": "))
+        return ""
 
 
 def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
     """Make the fault of an environment that returned what its space does not have."""
     return EnvironmentFault(
         operation,
-        f"the environment returned from {operation} what is not in its space: {type(error).__name__}: {error}",
+        f"the environment returned from {operation} what is not in its space: {type(error).__name__}{_message(error)}",
     )
 
 

@@ -17,7 +17,7 @@ from gymtwist.child.vitals import ANSWERED, Operation, Vitals
 from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField, ProtocolError, RequestError, ResetNeeded
 from gymtwist.wire import messages
 from gymtwist.wire.codec import GATHERED, MessageCodec
-from gymtwist.wire.framing import FrameReader
+from gymtwist.wire.framing import FrameReader, Parts
 from gymtwist.wire.names import ProtocolName
 from gymtwist.wire.opening import MAX_MAKE, error_message
 
@@ -87,6 +87,7 @@ class FramedSession:
             # Whatever it was, the client waits for a reply: none is half sent, as sending raises OSError alone.
             with contextlib.suppress(OSError):
                 self._answer(error if isinstance(error, GymtwistError) else GymtwistError(_OWN_FAULT))
+                self._vitals.words[ANSWERED] = 1.0  # the server has nothing to add
             return reason_of(error)
         finally:
             self._remains.end()
@@ -98,7 +99,7 @@ class FramedSession:
         if payload is None:
             raise ProtocolError("the opening is incomplete")
         try:
-            reply = self._codec.encode_reply(self._make(self._codec.decode_request(payload), payload))
+            reply = self._make(self._codec.decode_request(payload), payload)
         except (RequestError, EnvironmentFault) as error:
             reply = self._codec.encode_reply(error_message(error))
         self._vitals.end()
@@ -140,7 +141,7 @@ class FramedSession:
                 if type(request) is step_type:
                     self._send_step(player.step(request))
                 elif type(request) is messages.Make:
-                    self._send(self._make(request, frame))
+                    send_parts(connection, self._make(request, frame))
                 elif type(request) is messages.Close:
                     self._remains.end()
                     player.close()
@@ -153,31 +154,44 @@ class FramedSession:
             except RequestError as error:
                 self._answer(error, reset_needed=isinstance(error, ResetNeeded))
 
-    def _make(self, request: messages.Request, payload: memoryview) -> messages.Made:
-        """Make the environment, and keep the message for another process that may have to make it again."""
+    def _make(self, request: messages.Request, payload: memoryview) -> Parts:
+        """Make the environment, and keep the message for another process that may have to make it again.
+
+        Returns:
+            The reply.
+        """
         if not isinstance(request, messages.Make):
             raise ProtocolError("the opening is no make message")
         if len(payload) > MAX_MAKE:
             raise InvalidField(f"a make message of {len(payload)} bytes; it may have {MAX_MAKE}")
         made = self._player.make(request)
+        try:
+            reply = self._encode(made)
+        except EnvironmentFault:
+            self._player.unmake()
+            raise
         self._remains.keep_make(payload)
-        return made
+        return reply
 
     def _send_step(self, reply: messages.Stepped) -> None:
         """Send the reply to a step: the hot path, if it is as most are."""
-        if self._player.is_binary and not reply.info and len(reply.observation) < GATHERED:
+        # The environment may have returned anything for an info: nothing is asked of it but its type.
+        empty = type(reply.info) is dict and not reply.info
+        if empty and self._player.is_binary and len(reply.observation) < GATHERED:
             self._connection.sendall(self._step_replies.frame(reply))
         else:
             self._send(reply)
 
     def _send(self, reply: messages.Reply) -> None:
         """Send a reply, as soon as it is made: replies come in the order of their requests."""
+        send_parts(self._connection, self._encode(reply))
+
+    def _encode(self, reply: messages.Reply) -> Parts:
         try:
-            parts = self._codec.encode_reply(reply)
-        except (TypeError, ValueError) as error:
-            # What an environment returned where no space says what it must be.
+            return self._codec.encode_reply(reply)
+        except Exception as error:
+            # What an environment returned where no space says what it must be: its objects raise anything.
             raise fault_of_value(str(reply.__struct_config__.tag), error) from error
-        send_parts(self._connection, parts)
 
     def _answer(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
         # Whoever sends what cannot be done is not silent.

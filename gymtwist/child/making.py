@@ -31,10 +31,11 @@ class MakeRules:
             raise InvalidField(f"version {make.version}: this server speaks version {messages.VERSION}")
         if make.num_envs is None and make.vectorization_mode is not None:
             raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
-        if make.render_mode == "human" and not self._settings.display:
+        # Gymnasium makes an environment of the mode "human" for "human_list", too, and collects what it renders.
+        if (make.render_mode or "").removesuffix("_list") == "human" and not self._settings.display:
             raise RequestError(
-                'render_mode "human" opens a window on the server\'s screen, which was started without --display; ask '
-                'for "rgb_array", and show the frames on your own'
+                f'render_mode "{make.render_mode}" opens a window on the server\'s screen, which was started without '
+                '--display; ask for "rgb_array", and show the frames on your own'
             )
         self._ids.check(make.id)
         if make.kwargs:

@@ -14,7 +14,7 @@ from gymtwist.child.calling import calling
 from gymtwist.child.making import MakeRules
 from gymtwist.child.running import RunningEnvironment
 from gymtwist.child.settings import ChildSettings
-from gymtwist.child.translation import Elements, Translation
+from gymtwist.child.translation import Elements, Kept, Translation
 from gymtwist.child.vector import RunningVector
 from gymtwist.child.vitals import Operation, Vitals
 from gymtwist.envs import catalog, vectors
@@ -88,6 +88,11 @@ class Player:
             raise
         self.state = State.MADE
         return made
+
+    def unmake(self) -> None:
+        """Let go of an environment that the client cannot be told of: it may ask for another."""
+        self._let_go()
+        self.state = State.UNMADE
 
     def take_over(self, request: messages.Make) -> None:
         """Take the place of a player whose process has died: the next reset makes the environment anew.
@@ -250,9 +255,10 @@ class Player:
         every = request.observations == "all"
         if every and isinstance(count, int):
             translation.check_count(count)
-        kept: list[Any] = []
-        keep = (lambda each: kept.append(translation.kept(each))) if every else None
-        taken: tuple[Any, Any, Any, Any, Any] = running.step_many(self._actions(request), keep)
+        kept = Kept(translation) if every else None
+        taken: tuple[Any, Any, Any, Any, Any] = running.step_many(
+            self._actions(request), None if kept is None else kept.add
+        )
         observation, rewards, terminated, truncated, info = taken
         if not self._several and (terminated or truncated):
             self.state = State.ENDED
@@ -260,7 +266,7 @@ class Player:
         if self._several:
             terminated, truncated = self._flags(terminated), self._flags(truncated)
         return messages.SteppedMany(
-            translation.joined(kept) if every else self._dump("step_many", observation),
+            self._dump("step_many", observation) if kept is None else kept.joined(),
             self._told(np.array(rewards, np.float64)),
             terminated,
             truncated,

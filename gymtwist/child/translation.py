@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from gymtwist.child.calling import fault_of_value
@@ -17,6 +19,8 @@ from gymtwist.wire.spaces import Description, for_json
 
 #: The most bytes of observations that one reply to many steps carries.
 MAX_OBSERVATIONS = 64 * 1024 * 1024
+#: What a number in nested lists counts for: about what its text has, and it takes more than that before it is text.
+BYTES_OF_NUMBER = 16
 _FLOAT64 = np.dtype("<f8")
 
 
@@ -78,7 +82,18 @@ class Translation:
         self.observations = Elements(observation_space, "observation", framing, form)
         self._dump = self.observations.dump
         #: Whether many observations are sent behind one another, and not in a list.
-        self._joins = not self._json and self.observations.layout is not None
+        self.joins = not self._json and self.observations.layout is not None
+        self.encode: Callable[[Any], bytes] = msgspec.json.encode if self._json else msgspec.msgpack.encode
+        #: How many bytes an observation counts for among many; None if the space does not fix that.
+        self.observation_size = self._size_in_lists() if self._json and form == "nested" else self._size()
+
+    def _size(self) -> int | None:
+        layout = self.observations.layout
+        return None if layout is None else layout.size
+
+    def _size_in_lists(self) -> int | None:
+        layout = self.observations.layout
+        return None if layout is None else BYTES_OF_NUMBER * sum(math.prod(leaf.shape) for leaf in layout.leaves)
 
     def observation(self, operation: str, value: Any) -> Any:
         """Make what a message carries of an observation: it may lie where the observation does.
@@ -102,25 +117,16 @@ class Translation:
         except BaseException as error:
             raise fault_of_value("sample", error) from error
 
-    def kept(self, value: Any) -> Any:
-        """Make what a message carries of an observation, to be kept while the environment goes on."""
-        dumped = self.observation("step_many", value)
-        return bytes(dumped) if isinstance(dumped, memoryview) else dumped
-
-    def joined(self, kept: list[Any]) -> Any:
-        """Make what a message carries of many observations."""
-        return memoryview(b"".join(kept)) if self._joins else kept
-
     def check_count(self, count: int) -> None:
         """Check that so many observations can be sent in one reply.
 
         Raises:
             InvalidField: They cannot.
         """
-        layout = self.observations.layout
-        if layout is not None and count * layout.size > MAX_OBSERVATIONS:
+        size = self.observation_size
+        if size is not None and count * size > MAX_OBSERVATIONS:
             raise InvalidField(
-                f"{count} observations are {count * layout.size} bytes; ask for {MAX_OBSERVATIONS // layout.size} at "
+                f"{count} observations are {count * size} bytes; ask for {MAX_OBSERVATIONS // size} at "
                 'most, or for the "last" one'
             )
 
@@ -146,3 +152,43 @@ class Translation:
     def flags(self, flags: Any) -> Any:
         """Make what a message carries of flags, an array of booleans."""
         return flags.tolist() if self._json else flags.tobytes()
+
+
+class Kept:
+    """The observations of many steps, kept as bytes of their message while the environment goes on.
+
+    Args:
+        translation: Of the session.
+    """
+
+    def __init__(self, translation: Translation) -> None:
+        self._translation = translation
+        self._parts: list[bytes] = []
+        # Where a space fixes the size, it was looked at before the first step.
+        self._left = MAX_OBSERVATIONS if translation.observation_size is None else None
+
+    def add(self, value: Any) -> None:
+        """Keep an observation.
+
+        Raises:
+            EnvironmentFault: It is not in its space, or one too many.
+        """
+        translation = self._translation
+        dumped = translation.observation("step_many", value)
+        # Text and bytes take a fraction of what Python's own numbers and lists do.
+        part = bytes(dumped) if translation.joins else translation.encode(dumped)
+        if self._left is not None:
+            self._left -= len(part)
+            if self._left < 0:
+                raise EnvironmentFault(
+                    "step_many",
+                    f"the observations of {len(self._parts) + 1} steps are more than {MAX_OBSERVATIONS} bytes; ask for "
+                    'fewer steps, or for the "last" observation',
+                )
+        self._parts.append(part)
+
+    def joined(self) -> Any:
+        """Make what a message carries of them all."""
+        if self._translation.joins:
+            return memoryview(b"".join(self._parts))
+        return [msgspec.Raw(part) for part in self._parts]

@@ -30,6 +30,10 @@ from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+#: Where Gymnasium's vector environments look for a mask.
+_MASK = "reset_mask"
+_LAST_INT64 = 2**63 - 1
+
 
 class RunningVector:
     """The vector environment of one session.
@@ -62,6 +66,8 @@ class RunningVector:
             self.action_space = self.environment.action_space
             self.observation_space = self.environment.observation_space
             self.num_envs = self.environment.num_envs
+            if self.num_envs != vectorization.num_envs:
+                raise ValueError(f"it has {self.num_envs} environments where {vectorization.num_envs} were asked for")
             self.autoreset_mode = vectors.autoreset_mode(self.environment)
             if self._seed is not None:
                 self.action_space.seed(self._seed)
@@ -91,9 +97,11 @@ class RunningVector:
         Raises:
             InvalidField: The vector environment does not take such a seed or mask.
         """
+        if options and _MASK in options:
+            raise InvalidField(f'the option "{_MASK}" is Gymnasium\'s own; send which environments to reset as `mask`')
         chosen = None if mask is None else self._mask(mask)
         if chosen is not None:
-            options = {**(options or {}), "reset_mask": chosen}
+            options = {**(options or {}), _MASK: chosen}
         given: Any = self._seed if seed is None else self._seeds(seed, masked=chosen is not None)
         self._failed = True
         with calling(self._vitals, Operation.RESET):
@@ -121,7 +129,8 @@ class RunningVector:
             raise InvalidField(f"{len(seed)} seeds for {self.num_envs} environments; send one for each, or one alone")
         if vectors.takes_each(self.environment):
             return seed
-        if masked or None in seed or not vectors.takes_array(self.environment):
+        too_large = any(each is not None and each > _LAST_INT64 for each in seed)
+        if masked or too_large or None in seed or not vectors.takes_array(self.environment):
             raise InvalidField(
                 "this vector environment does not take these seeds; send one integer, or ask for "
                 'vectorization_mode "sync"'
@@ -147,6 +156,12 @@ class RunningVector:
             observations, rewards, terminated, truncated, info = self._step(actions)
             rewards = np.asarray(rewards, np.float64)
             terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
+            shape = self._returns.shape
+            if not rewards.shape == terminated.shape == truncated.shape == shape:
+                raise ValueError(
+                    f"rewards of shape {rewards.shape} and flags of {terminated.shape} and {truncated.shape} for "
+                    f"{self.num_envs} environments"
+                )
             done = terminated | truncated
             self._returns += rewards
         except BaseException as error:

@@ -21,6 +21,8 @@ AUTORESET_MODES = {
     "disabled": AutoresetMode.DISABLED,
 }
 _NAMES = {mode: name for name, mode in AUTORESET_MODES.items()}
+#: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
+MAX_PROCESSES = 64
 _OWN = "vector_entry_point"
 _MODES = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
 
@@ -65,6 +67,11 @@ def make_vec(environment: str, choices: Choices, vectorization: Vectorization) -
         return _make_own(found, choices, vectorization)
     if mode not in _MODES:
         raise InvalidField(f'unknown vectorization_mode "{mode}"; there are sync, async and {_OWN}')
+    if mode == "async" and vectorization.num_envs > MAX_PROCESSES:
+        raise InvalidField(
+            f"num_envs {vectorization.num_envs}: async has a process for each, send {MAX_PROCESSES} at most, or ask "
+            'for the vectorization_mode "sync"'
+        )
     check(choices, found.spec.id, creator(found))
     # What is returned is sent before the next step: there is no need for a copy of it.
     vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[vectorization.autoreset_mode], "copy": False}

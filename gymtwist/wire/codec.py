@@ -241,7 +241,9 @@ class MessageCodec:
         name = _UNTYPED.get(type(message))
         if name is None or not getattr(message, name):
             return message
-        return msgspec.structs.replace(message, **{name: untyped.restored(getattr(message, name))})
+        # The field itself is an object, whatever keys it has.
+        fields = {key: untyped.restored(each) for key, each in getattr(message, name).items()}
+        return msgspec.structs.replace(message, **{name: fields})
 
 
 def _tag(message: Message) -> str:

@@ -48,6 +48,8 @@ _FAULTS: list[tuple[type[GymtwistError], Fault]] = [
     (EnvironmentFault, "environment"),
 ]
 _SERVERS_OWN: Fault = "server"
+#: The most characters of what went wrong: an environment's exception may say anything, at any length.
+_MOST_TOLD = 4000
 _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
 
@@ -165,4 +167,8 @@ def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
         reset_needed: Whether the next request must be a reset.
     """
     fault = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), _SERVERS_OWN)
-    return Error(error.code, str(error), fault, reset_needed)
+    told = str(error)
+    if len(told) > _MOST_TOLD:
+        told = f"{told[:_MOST_TOLD]}..."
+    # What UTF-8 does not have is in the name of many a file, and so in what is raised about it.
+    return Error(error.code, told.encode("utf-8", "replace").decode(), fault, reset_needed)
