@@ -172,3 +172,21 @@ def test_a_wrong_command_line(words: list[str], capsys: pytest.CaptureFixture[st
         command.main(words)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["server", "127.0.0.1:5001", "--patience", "0"],
+        ["server", "127.0.0.1:5001", "--patience", "nan"],
+        ["server", "127.0.0.1:5001", "--num-envs", "-1"],
+        ["client", "--port", "70000"],
+        ["client", "--patience", "-1"],
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not the server or the client that is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    assert caught.value.code == 2
+    assert "expected" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> s
         connection = _open(address, timeout)
     except TimeoutError as error:
         raise TimedOut(f"no connection to {address} in time: {error}; is the server reachable?") from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that no host can have
         raise ConnectionLost(f"no connection to {address}: {error}; is the server running?") from error
     try:
         if address.tls or (tls is not None and tls is not False):

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from gymtwist.client.address import AddressLike, TlsLike
 from gymtwist.client.env import RemoteEnv
-from gymtwist.client.making import CONNECT_TIMEOUT, TIMEOUT, Protocol, merged, target
+from gymtwist.client.making import CONNECT_TIMEOUT, TIMEOUT, Protocol, count_of, merged, target
 from gymtwist.client.vector import RemoteVectorEnv, mode_of
 from gymtwist.wire import messages
 
@@ -109,8 +109,8 @@ def connect_vec(
         ValueError: An argument is not as it must be.
         RemoteError: There is no connection, or there are no such environments.
     """
-    if not 1 <= processes <= num_envs:
-        raise ValueError(f"processes is {processes}: expected 1 to {num_envs}, as many as there are environments")
+    num_envs = count_of("num_envs", num_envs)
+    processes = count_of("processes", processes, num_envs)
     reach = target(address, protocol, timeout, connect_timeout, tls)
     make = messages.Make(
         env_id,

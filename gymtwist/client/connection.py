@@ -9,11 +9,13 @@ import struct
 from time import monotonic, perf_counter
 
 from gymtwist.client.errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
+from gymtwist.client.forks import close_in_children
 from gymtwist.client.polling import Polling
 from gymtwist.errors import ProtocolError
 from gymtwist.wire.framing import FrameReader, Framing
 
-#: The longest payload that is accepted: more than any server sends.
+#: The longest payload that is accepted, and the most that is kept of what nobody has taken yet: more than any server
+#: sends.
 MAX_REPLY = 1 << 30
 
 
@@ -39,6 +41,7 @@ class Connection:
     Attributes:
         name: Of the server, for messages.
         timeout: Seconds to wait for a reply; None for any time.
+        due: How many replies are due: those to what was interrupted while it waited, too, which come first.
     """
 
     def __init__(
@@ -64,11 +67,19 @@ class Connection:
         else:
             connected.setblocking(False)
             self._now, self._not_yet = 0, _not_yet()
+        self.due = 0
+        # How many bytes one call has sent or received: the call itself adds them, so that no interrupt (which Python
+        # raises between calls) can come before that.
+        self._sent: list[int] = []
+        self._counts: list[int] = []
+        #: Whether to be interrupted does no harm: all that was received is either noted or among the counts.
+        self._waits = False
         #: When the last request was sent, while that is of interest.
         self._since = 0.0
         #: Why nothing more can be sent, if so; there may be something left to read, which says more.
         self._broken: OSError | None = None
         self._end: RemoteError | None = None
+        close_in_children(self)
 
     def close(self, reason: RemoteError | None = None) -> None:
         """Close the connection; once, and for good.
@@ -95,7 +106,7 @@ class Connection:
         raise type(self._end)(f"{self._end.message}; connect again to go on", code=self._end.code)
 
     def send(self, data: bytes) -> None:
-        """Send frames; what goes wrong is told when the reply is waited for, as the server may have said why.
+        """Send a request; what goes wrong is told when the reply is waited for, as the server may have said why.
 
         Raises:
             RemoteError: The connection is closed.
@@ -103,17 +114,29 @@ class Connection:
         """
         if self._socket is None:
             self.check_open()
-        if self._polling.is_trial:
-            self._since = perf_counter()
+        due, sent = self.due, self._sent
+        sent.clear()
         try:
-            sent = self._send(data, self._now)
-        except self._not_yet:
-            sent = 0
-        except OSError as error:
-            self._broken = error
-            return
-        if sent != len(data):
-            self._send_rest(memoryview(data)[sent:])
+            self.due = due + 1
+            if self._polling.is_trial:
+                self._since = perf_counter()
+            try:
+                sent.extend(map(self._send, (data,), (self._now,)))
+            except self._not_yet:
+                sent.append(0)
+            except OSError as error:
+                self._broken = error
+                return
+            if sent[0] != len(data):
+                self._send_rest(memoryview(data)[sent[0] :])
+        except RemoteError:
+            raise
+        except BaseException:
+            # An interrupt (Ctrl-C): a frame that is half sent spoils all that would follow.
+            if not self._plain or (sent and sent[0] != len(data)):
+                self._cut()
+            self.due = due + len(sent)
+            raise
 
     def _send_rest(self, rest: memoryview) -> None:
         deadline = self._deadline()
@@ -125,16 +148,22 @@ class Connection:
                     self._read_some()
                 with contextlib.suppress(*self._not_yet):
                     rest = rest[self._send(rest, self._now) :]
+                # A server that sends without end is never waited for.
+                if deadline is not None and monotonic() > deadline:
+                    raise self._late()
         except OSError as error:
             if isinstance(error, RemoteError):
                 raise
             self._broken = error
-        except BaseException:
-            # A frame that is half sent spoils all that would follow.
-            self.close(ConnectionLost("a request was interrupted while it was sent, and so the connection is closed"))
-            raise
 
     def _read_some(self) -> None:
+        start, end = self._reader.pending
+        if end - start > MAX_REPLY:
+            told = ProtocolBroken(
+                f"{self.name} has sent more than {MAX_REPLY} bytes that nobody has taken; the connection is closed"
+            )
+            self.close(told)
+            raise told
         count = self._receive(self._reader.space(), 0, self._now)
         if not count:
             raise ConnectionResetError("the server closed the connection")
@@ -151,9 +180,11 @@ class Connection:
         if self._socket is None:
             self.check_open()
         polling = self._polling
+        self._waits = False
         try:
             frame = self._next_frame()
             if frame is not None:
+                self.due -= 1
                 return frame
             if seconds := polling.seconds:
                 frame = self._polled(seconds)
@@ -168,6 +199,7 @@ class Connection:
                 polling.measured(perf_counter() - self._since)
             elif polling.left <= 0:
                 polling.next_trial()
+            self.due -= 1
             return frame
         except ProtocolError as error:
             told = ProtocolBroken(f"{self.name} does not speak the protocol: {error}", code=error.code)
@@ -177,42 +209,64 @@ class Connection:
             if isinstance(error, RemoteError):
                 raise
             raise self._lost(error) from error
+        except BaseException:
+            if not self._waits:
+                self._cut()
+            elif self._counts:
+                self._note()
+            raise
+
+    def _cut(self) -> None:
+        """Close the connection as an interrupt came where it is not known how much was sent or received."""
+        self.close(ConnectionLost("a message was interrupted on its way, and so the connection is closed"))
 
     def _polled(self, seconds: float) -> memoryview | None:
         """Poll for a frame for a moment."""
-        receive, now, not_yet, reader = self._receive, self._now, self._not_yet, self._reader
-        space = reader.space()
+        receive, not_yet, reader, counts = self._receive, self._not_yet, self._reader, self._counts
+        space, size, now = (reader.space(),), (0,), (self._now,)
         until = perf_counter() + seconds
+        self._waits = self._plain
         while True:
             try:
-                count = receive(space, 0, now)
+                counts.extend(map(receive, space, size, now))
             except not_yet:
                 if perf_counter() > until:
                     return None
                 continue
-            if not count:
-                raise ConnectionResetError("the server closed the connection")
-            reader.received(count)
+            self._note()
             frame = reader.next_frame()
             if frame is not None:
                 return frame
-            space = reader.space()
+            space = (reader.space(),)
+            self._waits = self._plain
+
+    def _note(self) -> None:
+        """Note what was received.
+
+        Raises:
+            ConnectionResetError: The end.
+        """
+        self._waits = False
+        count = self._counts.pop()
+        if not count:
+            raise ConnectionResetError("the server closed the connection")
+        self._reader.received(count)
 
     def _awaited(self) -> memoryview:
         """Wait for a frame."""
         reader, deadline = self._reader, None
         while True:
+            space = (reader.space(),)
+            self._waits = self._plain
             try:
-                count = self._receive(reader.space())
+                self._counts.extend(map(self._receive, space))
             except self._not_yet:
                 if self._plain:
                     raise self._late() from None
                 deadline = deadline or self._deadline()
                 self._wait(select.POLLIN, deadline)
                 continue
-            if not count:
-                raise ConnectionResetError("the server closed the connection")
-            reader.received(count)
+            self._note()
             frame = self._next_frame()
             if frame is not None:
                 return frame
@@ -227,6 +281,7 @@ class Connection:
     def _wait(self, events: int, deadline: float | None) -> None:
         left = None if deadline is None else max(0.0, deadline - monotonic())
         self._poll.register(self._descriptor, events)
+        self._waits = events == select.POLLIN
         if not self._poll.poll(None if left is None else 1e3 * left) and left is not None:
             raise self._late()
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, SupportsFloat
+from typing import Any, NoReturn, SupportsFloat
 
 import gymnasium
-import msgspec
 from gymnasium import logger
 
 from gymtwist.client.making import Target
 from gymtwist.client.results import Steps
 from gymtwist.client.seeds import seed_of
-from gymtwist.client.spec import Again, metadata_of, spec_of
+from gymtwist.client.spec import Again, kwargs_of, metadata_of, spec_of
 from gymtwist.wire import messages
 
 
@@ -36,11 +35,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self.action_space, self.observation_space = translation.action_space, translation.observation_space
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
-
-        def another(render_mode: str | None, kwargs: dict[str, Any]) -> RemoteEnv:
-            return RemoteEnv(reach, msgspec.structs.replace(make, render_mode=render_mode, kwargs=kwargs))
-
-        self.spec = spec_of(made, Again(another, made, make.kwargs))
+        self.spec = spec_of(made, Again(RemoteEnv, reach, make, kwargs_of(made), self.metadata))
         # Spelt out for the way of a step.
         self._step, self._own = session.step, translation.own
 
@@ -148,6 +143,13 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         session = self.__dict__.get("_session")
         if session is not None:
             session.connection.close()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would use the same connection, and close it in the end.
+        raise TypeError(
+            "a remote environment cannot be copied or pickled, as its connection cannot be; "
+            "its spec can, and makes another"
+        )
 
     def __del__(self) -> None:
         self.close()

@@ -9,30 +9,37 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 
+from gymtwist.wire.plain import MAX_DEPTH
+
 #: The last observation of an episode, where an environment was reset in the same step.
 _FINAL = "final_obs"
 _ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
 
 
-def restored(infos: dict[str, Any], count: int, single: spaces.Space[Any]) -> dict[str, Any]:
+def restored(
+    infos: dict[str, Any], count: int, single: spaces.Space[Any], *, is_json: bool, depth: int = MAX_DEPTH
+) -> dict[str, Any]:
     """Make arrays of what travelled as lists: those of objects, and in JSON all of them.
 
     Args:
         infos: As they came.
         count: How many environments there are.
         single: The observation space of one of them.
+        is_json: Whether all arrays came as lists; else those of objects alone.
+        depth: How many levels are looked at.
     """
-    if not infos:
+    if not infos or not depth:
         return infos
     made = {}
     for key, value in infos.items():
         if isinstance(value, list) and len(value) == count:
             if key.startswith("_") and key[1:] in infos:
-                value = np.array(value, np.bool_)
+                if all(isinstance(each, bool) for each in value):
+                    value = np.array(value, np.bool_)
             elif f"_{key}" in infos:
-                value = _array(value, objects=key == _FINAL)
+                value = _array(value, objects=not is_json or key == _FINAL)
         elif isinstance(value, dict):
-            value = restored(value, count, single)
+            value = restored(value, count, single, is_json=is_json, depth=depth - 1)
         if key == _FINAL and isinstance(value, np.ndarray) and value.dtype == object:
             for index, each in enumerate(value):
                 if each is not None:
@@ -127,14 +134,22 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _joined_arrays(values: list[Any], counts: Sequence[int], total: int, first: Any) -> Any:
     # As Gymnasium has it: the first environment that has a value says of what kind they are.
-    whole = (
-        np.full(total, None, dtype=object)
-        if first.dtype == object
-        else np.zeros((total, *first.shape[1:]), dtype=first.dtype)
-    )
+    if first.dtype == object:
+        return _filled(np.full(total, None, dtype=object), values, counts)
+    try:
+        return _filled(np.zeros((total, *first.shape[1:]), dtype=first.dtype), values, counts)
+    except (ValueError, TypeError):  # what the others have is of another kind
+        listed = [None if each is None else list(each) for each in values]
+        return _filled(np.full(total, None, dtype=object), listed, counts)
+
+
+def _filled(whole: Any, values: list[Any], counts: Sequence[int]) -> Any:
     start = 0
     for value, count in zip(values, counts, strict=True):
-        if value is not None:
+        if whole.dtype == object and value is not None:
+            for index, each in enumerate(value):
+                whole[start + index] = each
+        elif value is not None:
             whole[start : start + count] = value
         start += count
     return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,8 @@ Protocol = Literal["int32", "netstring"]
 CONNECT_TIMEOUT = 10.0
 #: Seconds that a reply may take: more than the server gives a step before it says what is wrong (--step-timeout).
 TIMEOUT = 600.0
+#: The most seconds that every system call can wait.
+_LONGEST = 1e6
 
 
 class Target(NamedTuple):
@@ -68,9 +71,25 @@ def target(
     if protocol not in ("int32", "netstring"):
         raise ValueError(f'no protocol: {protocol!r}; expected "int32" or "netstring"')
     for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"{name} is {seconds!r}: expected seconds, or None for any time")
+        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _LONGEST):
+            raise ValueError(f"{name} is {seconds!r}: expected seconds, {_LONGEST:g} at most, or None for any time")
     return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls)
+
+
+def count_of(name: str, number: Any, most: int | None = None) -> int:
+    """Take a number of something, whatever kind of integer it is.
+
+    Raises:
+        ValueError: It is none from 1 to the most there can be.
+    """
+    try:
+        count = operator.index(number)
+    except TypeError:
+        count = 0
+    if count < 1 or (most is not None and count > most):
+        expected = "an integer from 1" if most is None else f"1 to {most}, as many as there are environments"
+        raise ValueError(f"{name} is {number!r}: expected {expected}")
+    return count
 
 
 def merged(kwargs: Mapping[str, Any] | None, others: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def seed_of(seed: Any) -> int | None:
         number = operator.index(seed)
     except TypeError:
         number = -1
-    if number < 0:
-        raise RequestRefused(f"seed is {seed!r:.80}: expected an integer from 0, or None", code="invalid-field")
+    if not 0 <= number < 2**64:
+        raise RequestRefused(
+            f"seed is {seed!r:.80}: expected an integer from 0 to 2**64 - 1, or None", code="invalid-field"
+        )
     return number

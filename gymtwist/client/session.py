@@ -13,7 +13,8 @@ from gymtwist.client.results import Steps
 from gymtwist.client.translation import Translation
 from gymtwist.errors import GymtwistError
 from gymtwist.wire import messages, untyped
-from gymtwist.wire.codec import MessageCodec
+from gymtwist.wire.codec import MessageCodec, refuse_extension
+from gymtwist.wire.framing import MAX_FRAME, MAX_OVERHEAD
 from gymtwist.wire.names import ProtocolName
 from gymtwist.wire.plain import MAX_DEPTH
 
@@ -54,8 +55,8 @@ class Session:
         self.connection = connection
         self._codec = MessageCodec(protocol)
         self.outstanding = 0
-        # How many replies are due in all: those to what was interrupted while it waited, too, which come first.
-        self._due = 0
+        self._num_envs = make.num_envs
+        self._most = MAX_FRAME + MAX_OVERHEAD
         self._decode: Callable[[memoryview], Any] | None = None
         self._or_close(lambda: self.send(make))
 
@@ -76,12 +77,16 @@ class Session:
             raise
 
     def _understand(self, made: messages.Made) -> None:
+        if made.num_envs != self._num_envs:
+            raise self._broken(f"num_envs is {made.num_envs} where {self._num_envs} was asked for")
+        if made.limits is not None:
+            self._most = made.limits.max_frame + MAX_OVERHEAD
         self.made = made
         self.translation = self.read(lambda: Translation(made, self._codec))
         # Spelt out for the way of a step.
         self._written, self._stepped = self.translation.written, self.translation.stepped
         if self.translation.layout is not None:
-            self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error).decode
+            self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
 
     # One request, one reply
 
@@ -110,8 +115,7 @@ class Session:
             raise RequestRefused(
                 f"no message can carry what {name} was given: {error}", code="invalid-field"
             ) from error
-        self._due += 1
-        self.connection.send(b"".join(parts))
+        self.send_step(b"".join(parts))
 
     def receive(self, kind: type[_Reply]) -> _Reply:
         """Wait for the reply to what was sent.
@@ -171,7 +175,12 @@ class Session:
         Raises:
             RemoteError: It cannot be sent.
         """
-        self._due += 1
+        if len(frame) > self._most:
+            # The server would close the connection.
+            raise RequestRefused(
+                f"the request has {len(frame)} bytes; the server takes {self._most - MAX_OVERHEAD} at most",
+                code="limit-exceeded",
+            )
         self.connection.send(frame)
 
     def take(self) -> None:
@@ -226,12 +235,10 @@ class Session:
     # What comes in
 
     def _payload(self) -> memoryview:
-        while self._due > self.outstanding + 1:
-            self.connection.receive()
-            self._due -= 1
-        payload = self.connection.receive()
-        self._due -= 1
-        return payload
+        connection = self.connection
+        while connection.due > self.outstanding + 1:
+            connection.receive()
+        return connection.receive()
 
     def _decoded(self, payload: memoryview) -> messages.Message:
         try:

@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
+import msgspec
 from gymnasium.envs.registration import EnvSpec
 
+from gymtwist.client.making import Target
 from gymtwist.wire import messages
 
 #: What opens a window at the server, where nobody looks at it; a wrapper shows frames on one's own screen.
 WINDOW = "human"
 
 
+@dataclass(frozen=True, repr=False)
 class Again:
     """Makes another environment like one that was made; it is the entry point in that one's specification.
 
-    Args:
-        connect: Makes an environment of a render mode and keyword arguments.
-        made: What the server said about the first.
-        given: The keyword arguments that the first was made with.
+    A specification goes to other processes, as those of vector environments ask each other for it.
+
+    Attributes:
+        kind: What is made, of a target and a make message.
+        reach: How to reach the server.
+        make: What the first was made of.
+        told: The keyword arguments that the server said it has.
+        metadata: What there is to render, for ``gymnasium.make``: it shows frames in a window if it is asked for one.
     """
 
-    def __init__(
-        self, connect: Callable[[str | None, dict[str, Any]], Any], made: messages.Made, given: dict[str, Any]
-    ) -> None:
-        self._connect = connect
-        self._told = {} if made.spec is None else made.spec.kwargs
-        self._given = given
-        #: What there is to render, for ``gymnasium.make``: it shows frames in a window if it is asked for one.
-        self.metadata = metadata_of(made)
+    kind: Callable[..., Any]
+    reach: Target
+    make: messages.Make
+    told: dict[str, Any]
+    metadata: dict[str, Any]
 
     def __call__(self, render_mode: str | None = None, **kwargs: Any) -> Any:
         """Make it."""
+        return self.kind(self.reach, self._changed(render_mode, kwargs))
+
+    def _changed(self, render_mode: str | None, kwargs: dict[str, Any]) -> messages.Make:
         # What was registered is so at the server, too; it does not have to be told, nor would it always take it.
         changed = {name: each for name, each in kwargs.items() if not self._is_told(name, each)}
-        return self._connect(render_mode, {**self._given, **changed})
+        return msgspec.structs.replace(self.make, render_mode=render_mode, kwargs={**self.make.kwargs, **changed})
 
     def _is_told(self, name: str, value: Any) -> bool:
         try:
-            return name in self._told and bool(self._told[name] == value)
+            return name in self.told and bool(self.told[name] == value)
         except ValueError:  # arrays are not equal or unequal as a whole
             return False
 
@@ -53,14 +61,22 @@ class Again:
         return "gymtwist.client.connect"
 
 
+@dataclass(frozen=True, repr=False)
 class SeveralAgain(Again):
-    """Makes other environments like those that were made; it is the vector entry point in their specification."""
+    """Makes other environments like those that were made; it is the vector entry point in their specification.
+
+    Attributes:
+        processes: Among how many processes they are divided, if there are as many environments.
+    """
+
+    processes: int
 
     def __call__(  # type: ignore[override]  # of what Gymnasium passes to such an entry point
         self, num_envs: int = 1, render_mode: str | None = None, max_episode_steps: int | None = None, **kwargs: Any
     ) -> Any:
         """Make them; after how many steps an episode is truncated was said before."""
-        return super().__call__(render_mode, **kwargs, num_envs=num_envs)
+        make = msgspec.structs.replace(self._changed(render_mode, kwargs), num_envs=num_envs)
+        return self.kind(self.reach, make, min(self.processes, num_envs))
 
 
 def spec_of(made: messages.Made, again: Again, several: SeveralAgain | None = None) -> EnvSpec | None:
@@ -75,10 +91,15 @@ def spec_of(made: messages.Made, again: Again, several: SeveralAgain | None = No
             reward_threshold=told.reward_threshold,
             nondeterministic=told.nondeterministic,
             max_episode_steps=told.max_episode_steps,
-            kwargs=dict(told.kwargs),
+            kwargs={**told.kwargs, **({} if made.render_mode is None else {"render_mode": made.render_mode})},
             vector_entry_point=several,
         )
     return None
+
+
+def kwargs_of(made: messages.Made) -> dict[str, Any]:
+    """Return the keyword arguments that an environment has at the server."""
+    return {} if made.spec is None else made.spec.kwargs
 
 
 def metadata_of(made: messages.Made) -> dict[str, Any]:

@@ -133,7 +133,10 @@ class Team:
         for session in self.sessions:
             session.check_idle()
         if count is None:
-            listed = [self._parts(each) for each in actions]
+            try:
+                listed = [self._parts(each) for each in actions]
+            except TypeError as error:
+                raise RequestRefused(f"step_many: {error}", code="invalid-field") from error
             shares: list[Any] = [[each[index] for each in listed] for index in range(len(self.sessions))]
         else:
             shares = self._parts(actions)
@@ -186,7 +189,7 @@ class Team:
             except RemoteError as error:
                 failure = failure or error
         if failure is not None:
-            self._apart = True
+            self._apart = failure.reset_needed = True
             raise failure
         return answers
 
@@ -221,7 +224,11 @@ class Team:
 
     def infos(self, told: list[dict[str, Any]]) -> dict[str, Any]:
         """Join the infos of all sessions."""
-        parts = [infos.restored(each, count, self._observation) for each, count in zip(told, self._counts, strict=True)]
+        is_json = self.sessions[0].translation.is_json
+        parts = [
+            infos.restored(each, count, self._observation, is_json=is_json)
+            for each, count in zip(told, self._counts, strict=True)
+        ]
         return infos.joined(parts, self._counts)
 
     def sample(self, seed: int | None) -> Any:

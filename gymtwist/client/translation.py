@@ -33,6 +33,7 @@ class Translation:
         action_space: A space equal to the server's; of several environments that of all together.
         observation_space: Likewise.
         layout: Of observations; None if they travel as structured values.
+        is_json: Whether infos have no dtypes.
         own: Makes an observation of what came in a message, with arrays of the user's own. Raises
             :class:`ValueError`.
         view: Likewise, with arrays that may be views of the message, and valid for as long as that is.
@@ -50,7 +51,7 @@ class Translation:
         self.action_space, self.observation_space = build(made.action_space), build(made.observation_space)
         actions = element_codec(made.action_space, "action")
         observations = element_codec(made.observation_space, "observation")
-        json = codec.framing is Framing.NETSTRING
+        self.is_json = json = codec.framing is Framing.NETSTRING
         self.layout: Layout | None = None if json else observations.layout
         self.view = observations.from_json if json else observations.unpack
         self.own = observation_reader(made.observation_space, self.layout, self.view)
@@ -128,18 +129,24 @@ class Translation:
     def stepped(self, reply: Any, read: Callable[[Any], Any]) -> tuple[Any, Any, Any, Any]:
         """Read observation, reward, terminated and truncated of a reply to a step."""
         observation = read(reply.observation)
+        reward, terminated, truncated = reply.reward, reply.terminated, reply.truncated
         if self._num_envs is None:
-            return observation, float(reply.reward), bool(reply.terminated), bool(reply.truncated)
-        return observation, _rewards(reply.reward), _flags(reply.terminated), _flags(reply.truncated)
+            if type(reward) is not float:
+                reward = _reward(reward)
+            return observation, reward, _flag(terminated), _flag(truncated)
+        shape = (self._num_envs,)
+        return observation, _rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
 
     def stepped_many(self, reply: messages.SteppedMany, observations: messages.ObservationsWanted) -> Steps:
         """Read a reply to several steps."""
-        several = self._num_envs is not None
+        shape = () if self._num_envs is None else (self._num_envs,)
+        if not 1 <= reply.count <= messages.MAX_STEPS:
+            raise ValueError(f"count is {reply.count}: expected 1 to {messages.MAX_STEPS}")
         return Steps(
             self._all(reply.observations, reply.count) if observations == "all" else self.own(reply.observations),
-            _rewards(reply.rewards).reshape((reply.count, self._num_envs) if several else (reply.count,)),
-            _flags(reply.terminated) if several else bool(reply.terminated),
-            _flags(reply.truncated) if several else bool(reply.truncated),
+            _rewards(reply.rewards, (reply.count, *shape)),
+            _flags(reply.terminated, shape) if shape else _flag(reply.terminated),
+            _flags(reply.truncated, shape) if shape else _flag(reply.truncated),
             reply.info,
         )
 
@@ -167,15 +174,34 @@ def _kept(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
 
-def _rewards(told: Any) -> Any:
+def _reward(told: Any) -> float:
+    """Read a reward that may be an integer."""
+    if type(told) not in (int, float):
+        raise ValueError(f"a reward is {told!r:.80}: expected a number")
+    return float(told)
+
+
+def _flag(told: Any) -> bool:
+    """Read a flag."""
+    if told is not True and told is not False:
+        raise ValueError(f"a flag is {told!r:.80}: expected a boolean")
+    return told
+
+
+def _rewards(told: Any, shape: tuple[int, ...]) -> Any:
     """Read rewards: float64, of shape (num_envs,), or of several steps."""
     if isinstance(told, (bytes, memoryview)):
-        return np.frombuffer(bytearray(told), np.dtype("<f8")).astype(np.float64, copy=False)
-    return np.asarray(told, np.float64)
+        return np.frombuffer(bytearray(told), np.dtype("<f8")).astype(np.float64, copy=False).reshape(shape)
+    return _shaped(np.asarray(told, np.float64), shape)
 
 
-def _flags(told: Any) -> Any:
+def _flags(told: Any, shape: tuple[int, ...]) -> Any:
     """Read flags: bool, of shape (num_envs,)."""
-    if isinstance(told, (bytes, memoryview)):
-        return np.frombuffer(bytearray(told), np.bool_)
-    return np.asarray(told, np.bool_)
+    flags = np.frombuffer(bytearray(told), np.bool_) if isinstance(told, bytes) else np.asarray(told, np.bool_)
+    return _shaped(flags, shape)
+
+
+def _shaped(array: Any, shape: tuple[int, ...]) -> Any:
+    if array.shape != shape:
+        raise ValueError(f"an array of rewards or flags has shape {array.shape}: expected {shape}")
+    return array

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import msgspec
 from gymnasium import logger, spaces
@@ -16,7 +17,7 @@ from gymtwist.client.making import Target
 from gymtwist.client.results import Steps
 from gymtwist.client.seeds import seed_of
 from gymtwist.client.session import Session, Stepped
-from gymtwist.client.spec import Again, SeveralAgain, metadata_of, spec_of
+from gymtwist.client.spec import Again, SeveralAgain, kwargs_of, metadata_of, spec_of
 from gymtwist.client.team import Team, mask_of, seeds_of
 from gymtwist.envs.descriptions import build
 from gymtwist.wire import messages
@@ -56,7 +57,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
                 self._sessions.append(reach.begin(msgspec.structs.replace(make, num_envs=count), sessions=processes))
             for session in self._sessions:
                 session.finish()
-            self._describe(make, reach, processes)
+            self._sessions[0].read(lambda: self._describe(make, reach, processes))
         except BaseException:
             self.close()
             raise
@@ -77,16 +78,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.render_mode = made.render_mode
         self.metadata = {**metadata_of(made), "autoreset_mode": _NAMED[made.autoreset_mode or "next_step"]}
 
-        def one(render_mode: str | None, kwargs: dict[str, Any]) -> RemoteEnv:
-            single = {"num_envs": None, "vectorization_mode": None, "autoreset_mode": "next_step"}
-            return RemoteEnv(reach, msgspec.structs.replace(make, render_mode=render_mode, kwargs=kwargs, **single))
-
-        def several(render_mode: str | None, kwargs: dict[str, Any]) -> RemoteVectorEnv:
-            count = kwargs.pop("num_envs")
-            again = msgspec.structs.replace(make, render_mode=render_mode, kwargs=kwargs, num_envs=count)
-            return RemoteVectorEnv(reach, again, min(processes, count))
-
-        self.spec = spec_of(made, Again(one, made, make.kwargs), SeveralAgain(several, made, make.kwargs))
+        single = msgspec.structs.replace(make, num_envs=None, vectorization_mode=None, autoreset_mode="next_step")
+        told = kwargs_of(made), metadata_of(made)
+        several = SeveralAgain(RemoteVectorEnv, reach, make, *told, processes)
+        self.spec = spec_of(made, Again(RemoteEnv, reach, single, *told), several)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -212,8 +207,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
-        frames = [session.ask(messages.Render(), messages.Rendered).frame for session in self._sessions]
-        return tuple(frame for group in frames if group is not None for frame in group)
+        frames = [
+            session.read(partial(_frames, session.ask(messages.Render(), messages.Rendered)))
+            for session in self._sessions
+        ]
+        return tuple(frame for group in frames for frame in group)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""
@@ -227,8 +225,21 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        # A copy would use the same connection, and close it in the end.
+        raise TypeError(
+            "a remote vector environment cannot be copied or pickled, as its connection cannot be; "
+            "its spec can, and makes another"
+        )
+
     def __del__(self) -> None:
         self.close()
+
+
+def _frames(reply: messages.Rendered) -> list[Any]:
+    if reply.frame is not None and not isinstance(reply.frame, list):
+        raise ValueError("several environments render a list of frames")
+    return reply.frame or []
 
 
 def mode_of(mode: AutoresetMode | str) -> messages.AutoresetMode:

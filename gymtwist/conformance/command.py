@@ -53,7 +53,7 @@ def _add_server(command: argparse.ArgumentParser) -> None:
     add("--raising", default="", metavar="ID", help="an environment whose step raises, if there is one")
     add("--dying", default="", metavar="ID", help="an environment whose step ends its process, if there is one")
     add("--render-mode", default=defaults.render_mode, metavar="MODE", help="'' for none; %(default)s")
-    add("--num-envs", type=int, default=defaults.num_envs, metavar="N", help="0: there are no vectors; %(default)s")
+    add("--num-envs", type=_count, default=defaults.num_envs, metavar="N", help="0: there are no vectors; %(default)s")
     add("--token", metavar="TEXT", help="what the server asks for")
     add("--framing", action="append", choices=sorted(PROTOCOLS), help="only this one; can be given again")
     add(
@@ -64,16 +64,22 @@ def _add_server(command: argparse.ArgumentParser) -> None:
         help="a check, a theme, or a pattern with *; again for more",
     )
     add("--list", action="store_true", help="name the checks and what must hold, and end")
-    add("--patience", type=float, default=defaults.patience, metavar="S", help="seconds for a reply; %(default)s")
+    add("--patience", type=_seconds, default=defaults.patience, metavar="S", help="seconds for a reply; %(default)s")
     add("--json", action="store_true", help="print one JSON object instead of lines")
 
 
 def _add_client(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--host", default="127.0.0.1", help="where to listen; %(default)s")
-    add("--port", type=int, default=5002, metavar="N", help="0 for any that is free; %(default)s")
+    add("--port", type=_port, default=5002, metavar="N", help="0 for any that is free; %(default)s")
     add("--part", action="append", choices=[part.name for part in PARTS], help="only this one; can be given again")
-    add("--patience", type=float, default=60.0, metavar="S", help="seconds for a connection or a request; %(default)s")
+    add(
+        "--patience",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="seconds for a connection or a request; %(default)s",
+    )
     add("--pause", type=float, default=0.001, metavar="S", help="seconds between the pieces of a reply; %(default)s")
     add("--json", action="store_true", help="print one JSON object instead of lines")
 
@@ -92,6 +98,30 @@ def _address(text: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no address; expected one such as 127.0.0.1:5001")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 1e6:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time to wait; expected seconds, more than 0 and 1,000,000 at most"
+        )
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of environments; expected an integer from 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected an integer from 0 to 65535")
+    return int(text)
 
 
 def main(words: Sequence[str]) -> int:

@@ -85,7 +85,7 @@ class MessageCodec:
     def _decoder(self, kind: Any) -> Callable[[bytes | memoryview], Any]:
         if self._json:
             return msgspec.json.Decoder(kind).decode
-        return msgspec.msgpack.Decoder(kind, ext_hook=_refuse_extension).decode
+        return msgspec.msgpack.Decoder(kind, ext_hook=refuse_extension).decode
 
     def decode_request(self, payload: bytes | memoryview) -> Request:
         """Decode what a client asks.
@@ -250,7 +250,12 @@ def _tag(message: Message) -> str:
     return str(message.__struct_config__.tag)
 
 
-def _refuse_extension(code: int, data: memoryview) -> Any:
+def refuse_extension(code: int, data: memoryview) -> Any:
+    """Refuse MessagePack's own types of extensions, for a decoder's ``ext_hook``.
+
+    Raises:
+        ValueError: Always.
+    """
     raise ValueError(f"extension type {code}; the protocol has none")
 
 

@@ -158,7 +158,7 @@ def check(description: Description) -> None:
     Raises:
         ValueError: It is not, or cannot be.
     """
-    leaves = 0
+    leaves = size = 0
     ahead = [(description, 1)]
     while ahead:
         each, depth = ahead.pop()
@@ -170,6 +170,11 @@ def check(description: Description) -> None:
             raise ValueError(f"a space of more than {MAX_LEAVES} leaves")
         ahead += within
         _check_one(each)
+        if isinstance(each, (Box, MultiBinary)):
+            # Each alone is within the limit: a few bytes must not ask for many of them.
+            size += _size_of(each.shape, each.dtype if isinstance(each, Box) else "int8")
+            if size > MAX_SIZE:
+                raise ValueError(f"a space whose arrays have more than {MAX_SIZE} bytes in all")
 
 
 def _check_one(description: Description) -> None:
@@ -208,9 +213,13 @@ def _check_counts(counts: Array) -> None:
 def _check_shape(shape: tuple[int, ...], dtype: str) -> None:
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
         raise ValueError(f"a shape that no array has: {shape!s:.80}")
-    # A size of zero hides the others.
-    if math.prod(size or 1 for size in shape) * DTYPES[dtype].itemsize > MAX_SIZE:
+    if _size_of(shape, dtype) > MAX_SIZE:
         raise ValueError(f"an array of more than {MAX_SIZE} bytes: {dtype}, of shape {shape!s:.80}")
+
+
+def _size_of(shape: tuple[int, ...], dtype: str) -> int:
+    # A size of zero hides the others.
+    return math.prod(size or 1 for size in shape) * DTYPES[dtype].itemsize
 
 
 def bound_of(box: Box, bound: Any) -> Array:
