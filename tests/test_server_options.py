@@ -91,9 +91,10 @@ def test_no_option_is_forgotten_here() -> None:
     [
         (["--port", "80"], "endpoints", ("tcp:80:interface=127.0.0.1:backlog=1024",)),
         (["-p", "0"], "endpoints", ("tcp:0:interface=127.0.0.1:backlog=1024",)),
-        (["--port", "tcp:5001"], "endpoints", ("tcp:5001",)),
+        (["--port", "tcp:5001"], "endpoints", ("tcp:5001:backlog=1024",)),
+        (["--port", "tcp:5001:backlog=9"], "endpoints", ("tcp:5001:backlog=9",)),
         (["--listen", "unix:/run/g", "--listen", "7"], "endpoints",
-         ("tcp:5001:interface=127.0.0.1:backlog=1024", "unix:/run/g", "tcp:7:interface=127.0.0.1:backlog=1024")),
+         ("tcp:5001:interface=127.0.0.1:backlog=1024", "unix:/run/g:backlog=1024", "tcp:7:interface=127.0.0.1:backlog=1024")),
         (["--warm", "0"], "warm", 0),
         (["--max-sessions", "1"], "max_sessions", 1),
         (["--queue", "0"], "queue", 0),

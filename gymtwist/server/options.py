@@ -24,6 +24,8 @@ _LOOPBACK = "127.0.0.1"
 #: Connections that the kernel keeps for the server to accept. Twisted's 50 are too few if hundreds of clients start
 #: together: those that find no place try again after a second.
 _BACKLOG = 1024
+#: The endpoints that take a backlog.
+_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
 
 
 def _whole(name: str) -> Callable[[str], int]:
@@ -215,7 +217,9 @@ def _endpoint(option: str, text: str) -> str:
     if text.isdecimal():
         if not 0 <= int(text) < 65536:
             raise usage.UsageError(f"{option} {text}: a port number is from 0 to 65535")
-        text = f"tcp:{text}:interface={_LOOPBACK}:backlog={_BACKLOG}"
+        text = f"tcp:{text}:interface={_LOOPBACK}"
+    if text.split(":")[0] in _WITH_BACKLOG and ":backlog=" not in text:
+        text = f"{text}:backlog={_BACKLOG}"
     unused: Any = None  # parsing a description only stores the reactor
     try:
         endpoints.serverFromString(unused, text)

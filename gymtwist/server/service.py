@@ -158,8 +158,15 @@ class GymService(Service):
 
 
 def _allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit of open files as far as is wanted and the hard one permits."""
+    """Raise the soft limit of open files as far as is wanted and the hard one permits; say so if that is too little."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit < wanted:
+        log.warn(
+            "This process may have {limit} files open, and needs up to {wanted} with as many sessions as are allowed; "
+            "raise the limit (ulimit -n, LimitNOFILE), or lower --max-sessions",
+            limit=limit,
+            wanted=wanted,
+        )
