@@ -105,8 +105,8 @@ PLAIN: dict[str, dict[str, Any]] = {
         "message": "the environment raised ValueError in step: no such door",
     },
     "error, the protocol's": {
-        **{"op": "error", "code": "malformed-message", "fault": "protocol"},
-        "message": "the message is not valid JSON: Input data was truncated",
+        **{"op": "error", "code": "protocol-error", "fault": "protocol"},
+        "message": "the netstring of 2 bytes ends with b'.'; end it with a comma, and count bytes, not characters",
     },
     "error, the server's": {
         **{"op": "error", "code": "no-process", "fault": "server"},
