@@ -17,13 +17,13 @@ SOURCES := gymtwist twisted setup.py docs/conf.py $(wildcard tests benchmarks to
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test learning registry lint docs bench clean
+.PHONY: help serve test learning registry lint docs figures bench clean
 
 help: ## Say what there is to make.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
-	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest) and bench.'
+	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest), figures and bench.'
 
 serve: $(VENV)/.serve ## Serve on port 5001 of this machine; ARGS="--port 5002" for another.
 	$(BIN)/twistd --nodaemon --pidfile= gymsock $(ARGS)
@@ -49,11 +49,14 @@ lint: $(VENV)/.lint ## Check style and types.
 docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an error.
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
 
-bench: $(VENV)/.serve ## Measure what the server costs, in one to two minutes; ARGS=--quick for less.
+figures: $(VENV)/.serve ## Measure what the server costs, in two to three minutes; ARGS=--quick for less.
 	$(BIN)/python benchmarks/measure.py $(ARGS)
 
+bench: ## Compare with what one would use instead, in about half an hour; ARGS=--quick for less.
+	$(PYTHON) benchmarks/compare/run.py $(ARGS)
+
 clean: ## Remove everything that was made, the virtual environment included.
-	rm -rf build dist *.egg-info docs/_build htmlcov .coverage .coverage.* .hypothesis
+	rm -rf build dist *.egg-info .bench/venvs docs/_build htmlcov .coverage .coverage.* .hypothesis
 	rm -rf MUJOCO_LOG.TXT .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
 	find gymtwist twisted tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi

@@ -1,0 +1,32 @@
+"""gymtwist by its Python client."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from compare.driving import Player, main
+from compare.workloads import Workload
+
+
+def connect(address: str, workload: Workload) -> Player:
+    """Connect; several environments that step together have one connection."""
+    import gymtwist.client
+    from compare.players import VectorPlayer, single
+
+    protocol: Any = os.environ.get("GYMTWIST_PROTOCOL", "int32")
+    if workload.num_envs is None:
+        return single(gymtwist.client.connect(address, workload.environment, protocol=protocol), workload)
+    envs = gymtwist.client.connect_vec(
+        address,
+        workload.environment,
+        workload.num_envs,
+        vectorization_mode="vector_entry_point",
+        protocol=protocol,
+        kwargs=dict(workload.kwargs),
+    )
+    return VectorPlayer(envs, workload)
+
+
+if __name__ == "__main__":
+    main(connect)
