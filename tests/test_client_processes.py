@@ -5,23 +5,22 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-import random
-import signal
 import socket
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 
-from gymtwist.client import ConnectionLost, RemoteEnv, RemoteVectorEnv, ResetNeeded, connect
+from gymtwist.client import ConnectionLost, RemoteEnv, RemoteVectorEnv
 from gymtwist.client.connection import Connection
 from gymtwist.client.polling import Polling
 from gymtwist.wire.framing import Framing
 
 from .client_alike import Remote, RemoteVec, assert_same, local
-from .server import PATIENCE, ServerProcess
+from .server import PATIENCE, REPOSITORY, ServerProcess
 
 pytest_plugins = ("tests.client_fixtures",)
 
@@ -105,37 +104,15 @@ def test_its_specification_can_go_to_another_process(remote: Remote, remote_vec:
     several.close()
 
 
-@pytest.fixture
-def alarmed() -> Iterator[Callable[[float], None]]:
-    """Raises KeyboardInterrupt after so many seconds; 0 for never."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
-    served: ServerProcess, alarmed: Callable[[float], None]
-) -> None:
+def test_an_interrupt_at_any_moment_never_leaves_it_waiting(served: ServerProcess) -> None:
     """It goes on in step, or says at once that it is closed; most of the time the former."""
-    drawn, lost = random.Random(SEED), 0
-    theirs = connect(("127.0.0.1", served.port), "Pendulum-v1", timeout=PATIENCE)
-    ours = gymnasium.make("Pendulum-v1").unwrapped
-    for seed in range(300):
-        try:
-            assert np.array_equal(theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0])
-        except ConnectionLost:
-            lost += 1
-            theirs = connect(("127.0.0.1", served.port), "Pendulum-v1", timeout=PATIENCE)
-            continue
-        with pytest.raises((KeyboardInterrupt, ResetNeeded)):
-            alarmed(drawn.uniform(5e-5, 1e-3))
-            while True:
-                theirs.step([0.0])
-        alarmed(0)
-    theirs.close()
-    assert lost < 150
+    lost = subprocess.run(
+        [sys.executable, "-m", "tests.interrupting", str(served.port)],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=4 * PATIENCE,
+        check=True,
+    ).stdout
+    assert int(lost) < 150
