@@ -13,8 +13,8 @@ for a step:
 - Processes take connections from one socket, as uvicorn's ``--workers`` do, which the template's text recommends for
   production: half as many as there are cores. On two cores one process was faster than two, with 2 clients and with 8.
 
-With ``OPENENV_AS_TEMPLATE=1`` none of it is done: that is the server as ``openenv init`` writes it, but for the number
-of sessions that it allows.
+With ``OPENENV_AS_TEMPLATE=1`` none of it is done: the server is as ``openenv init`` writes it, but logs less and
+allows more than one session.
 """
 
 from __future__ import annotations
