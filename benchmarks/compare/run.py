@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ import machine
 from compare import report, venvs
 from compare.contender import HERE, REPOSITORY, Contender, Run, Series
 from compare.peers import CONTENDERS
-from compare.processes import Failed, Place, Serving, play
+from compare.processes import Failed, Place, Serving, play, words_for
 from compare.workloads import WORKLOADS
 
 
@@ -177,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, metavar="FILE", help="write every single result into a file")
     made.add_argument("--markdown", type=Path, metavar="FILE", help="put the tables into a page, between its comments")
+    made.add_argument("--no-loads", action="store_true", help="leave out memory, latency, and a network with delay")
     made.add_argument("--plots", type=Path, metavar="DIR", help="draw plots as PNG files; installs matplotlib for it")
     return made
 
@@ -234,6 +236,28 @@ def main() -> None:
         page: Path = options.markdown
         links = {image.stem: os.path.relpath(image, page.parent) for image in images}
         report.replace_in_page(page, report.write(document, CONTENDERS, links))
+    if is_whole and "gymtwist" in places and not options.no_loads:
+        put_under_load(places, quick=options.quick, page=options.markdown)
+
+
+def put_under_load(places: Mapping[str, Place], *, quick: bool, page: Path | None) -> None:
+    """Put the server under load, by a program in gymtwist's virtual environment.
+
+    Args:
+        places: Where contenders run; gym-socket-api is compared if it is among them.
+        quick: Whether to measure less.
+        page: The page that gets the tables.
+    """
+    known = {each.name: each for each in CONTENDERS}
+    command = [str(places["gymtwist"].python), str(HERE / "loads" / "everything.py")]
+    command += ["--quick"] if quick else []
+    command += ["--markdown", str(page)] if page is not None else []
+    peer = "gym-socket-api"
+    if peer in places:
+        words = words_for(known[peer], places[peer], "cartpole", 0)
+        start = [word.format(**{**words, "port": "{port}"}) for word in known[peer].server or ()]
+        command += ["--peer", f"{peer}={shlex.join(start)}"]
+    subprocess.run(command, check=False)
 
 
 def draw(data: str, directory: Path, environments: Path) -> list[Path]:

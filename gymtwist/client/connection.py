@@ -68,9 +68,8 @@ class Connection:
             connected.setblocking(False)
             self._now, self._not_yet = 0, _not_yet()
         self.due = 0
-        # How many bytes one call has sent or received: the call itself adds them, so that no interrupt (which Python
-        # raises between calls) can come before that.
-        self._sent: list[int] = []
+        # How many bytes one call has received: the call itself adds it, so that no interrupt (which Python raises
+        # between calls) can come before that.
         self._counts: list[int] = []
         #: Whether to be interrupted does no harm: all that was received is either noted or among the counts.
         self._waits = False
@@ -114,28 +113,23 @@ class Connection:
         """
         if self._socket is None:
             self.check_open()
-        due, sent = self.due, self._sent
-        sent.clear()
+        self.due += 1
         try:
-            self.due = due + 1
             if self._polling.is_trial:
                 self._since = perf_counter()
             try:
-                sent.extend(map(self._send, (data,), (self._now,)))
+                sent = self._send(data, self._now)
             except self._not_yet:
-                sent.append(0)
-            except OSError as error:
-                self._broken = error
-                return
-            if sent[0] != len(data):
-                self._send_rest(memoryview(data)[sent[0] :])
+                sent = 0
+            if sent != len(data):
+                self._send_rest(memoryview(data)[sent:])
         except RemoteError:
             raise
+        except OSError as error:
+            self._broken = error
         except BaseException:
-            # An interrupt (Ctrl-C): a frame that is half sent spoils all that would follow.
-            if not self._plain or (sent and sent[0] != len(data)):
-                self._cut()
-            self.due = due + len(sent)
+            # An interrupt (Ctrl-C): how much is sent is not known, and half a frame spoils all that would follow.
+            self._cut()
             raise
 
     def _send_rest(self, rest: memoryview) -> None:
@@ -266,7 +260,12 @@ class Connection:
                 deadline = deadline or self._deadline()
                 self._wait(select.POLLIN, deadline)
                 continue
-            self._note()
+            # As _note() does, spelt out: this is the hot path.
+            self._waits = False
+            count = self._counts.pop()
+            if not count:
+                raise ConnectionResetError("the server closed the connection")
+            reader.received(count)
             frame = self._next_frame()
             if frame is not None:
                 return frame

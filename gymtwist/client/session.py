@@ -196,7 +196,8 @@ class Session:
 
     def receive_step(self, read: Callable[[Any], Any]) -> Stepped:
         """Wait for the reply to a step; see :meth:`step`."""
-        payload = self._payload()
+        connection = self.connection
+        payload = connection.receive() if connection.due <= self.outstanding + 1 else self._payload()
         if self._decode is None:
             reply: Any = self._decoded(payload)
             if not isinstance(reply, messages.Stepped):

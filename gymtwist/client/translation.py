@@ -131,9 +131,9 @@ class Translation:
         observation = read(reply.observation)
         reward, terminated, truncated = reply.reward, reply.terminated, reply.truncated
         if self._num_envs is None:
-            if type(reward) is not float:
-                reward = _reward(reward)
-            return observation, reward, _flag(terminated), _flag(truncated)
+            if type(reward) is float and type(terminated) is bool and type(truncated) is bool:  # as nearly always
+                return observation, reward, terminated, truncated
+            return observation, _reward(reward), _flag(terminated), _flag(truncated)
         shape = (self._num_envs,)
         return observation, _rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
 
