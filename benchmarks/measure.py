@@ -17,6 +17,7 @@ from pathlib import Path
 import crowd
 import machine
 import memory
+import pages
 import remote
 import report
 import starting
@@ -112,7 +113,7 @@ def main() -> None:
         document = {"machine": machine.describe(), "load_before": load, "parts": [asdict(part) for part in parts]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.markdown is not None:
-        report.replace_in_page(options.markdown, text)
+        pages.replace(options.markdown, "measured", text)
 
 
 if __name__ == "__main__":

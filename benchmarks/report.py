@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+import pages
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,9 @@ def table(parts: Sequence[Part]) -> str:
         rows.append((f"**{part.title}**", "", "", ""))
         verdicts = {True: "met", False: "missed", None: ""}
         rows += [(each.name, each.measured, each.target, verdicts[each.met]) for each in part.figures]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return pages.table(rows)
 
 
 def say(text: str) -> None:
     """Show how far it is, apart from the result on the standard output."""
     print(text, file=sys.stderr, flush=True)
-
-
-def replace_in_page(page: Path, text: str) -> None:
-    """Put the result into a page, between the two comments that mark its place.
-
-    Raises:
-        ValueError: The page has no such place.
-    """
-    pattern = re.compile(r"(<!-- measured: begin -->\n).*(<!-- measured: end -->)", re.DOTALL)
-    replaced, count = pattern.subn(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page.read_text())
-    if not count:
-        raise ValueError(f"{page} has no lines <!-- measured: begin --> and <!-- measured: end -->")
-    page.write_text(replaced)

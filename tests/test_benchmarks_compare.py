@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 from compare.contender import HERE, Contender, Run, Series
 from compare.contenders.floor_player import STEP_SIZES
@@ -21,8 +22,6 @@ from compare.report import (
     participants,
     ratio,
     ratio_text,
-    replace_in_page,
-    table,
     verdict,
     workload_table,
     write,
@@ -140,7 +139,7 @@ def test_the_fastest_is_at_the_top_and_we_are_bold() -> None:
 
 def test_every_line_of_a_table_is_as_long() -> None:
     """It can be read without being rendered."""
-    lines = table([("", "a"), ("a longer name", "1"), ("x", "1,000,000")]).splitlines()
+    lines = pages.table([("", "a"), ("a longer name", "1"), ("x", "1,000,000")], numbers=True).splitlines()
     assert len({len(line) for line in lines}) == 1
 
 
@@ -191,7 +190,7 @@ def test_the_result_goes_between_the_comments_of_a_page(tmp_path: Path) -> None:
     """What was there before is replaced, and nothing else."""
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- compared: begin -->\nold\n<!-- compared: end -->\nafter\n")
-    replace_in_page(page, "new")
+    pages.replace(page, "compared", "new")
     assert page.read_text() == "before\n<!-- compared: begin -->\n\nnew\n\n<!-- compared: end -->\nafter\n"
 
 
@@ -200,7 +199,7 @@ def test_a_page_without_a_place_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing\n")
     with pytest.raises(ValueError, match="compared: begin"):
-        replace_in_page(page, "new")
+        pages.replace(page, "compared", "new")
 
 
 # The contenders
@@ -274,11 +273,12 @@ def test_a_python_that_does_not_exist_is_a_reason() -> None:
 # The page
 
 
-def test_the_page_has_a_place_for_the_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["compared", "loads"])
+def test_the_page_has_a_place_for_the_result(tmp_path: Path, mark: str) -> None:
     """The runner fills it in."""
     copy = tmp_path / "page.md"
     copy.write_text(PAGE.read_text())
-    replace_in_page(copy, "the result")
+    pages.replace(copy, mark, "the result")
     assert "the result" in copy.read_text()
 
 

@@ -64,7 +64,7 @@ def _variables(contender: Contender, words: Mapping[str, str]) -> dict[str, str]
     return found
 
 
-def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     """End a process and whatever it has started: they are a session of their own."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -133,7 +133,7 @@ class Serving:
     ) -> None:
         """Stop it."""
         if self._process is not None:
-            _end(self._process)
+            end(self._process)
             self._directory.cleanup()
 
     def _wait(self, port: int) -> None:
@@ -196,7 +196,7 @@ def play(
         except subprocess.TimeoutExpired:
             raise Failed(f"it had not ended {_PATIENCE:.0f} s after its time") from None
         finally:
-            _end(process)
+            end(process)
     if process.returncode:
         raise Failed(_last_line(errors) or f"it ended with {process.returncode}")
     result = json.loads(_last_line(output))

@@ -6,8 +6,9 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+import pages
 
 from compare.contender import Contender, Run
 from compare.targets import TARGETS, Target
@@ -93,18 +94,6 @@ def ratio_text(value: float | None) -> str:
     return f"{value:.1f}" if value >= 2 else f"{value:.2f}"
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Write a table in Markdown; the first row is its head, and all columns but the first are numbers."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("| " + " | ".join([row[0].ljust(widths[0]), *cells[1:]]) + " |")
-    rule = ["-" * (width + 1) + ":" for width in widths]
-    lines.insert(1, "|" + "|".join(["-" * (widths[0] + 2), *rule[1:]]) + "|")
-    return "\n".join(lines)
-
-
 def workload_table(document: Document, contenders: Iterable[Contender], workload: str) -> str:
     """Compare everybody who played a workload with one client."""
     known = [each for each in contenders if document.rates(each.name, workload)]
@@ -123,7 +112,7 @@ def workload_table(document: Document, contenders: Iterable[Contender], workload
                 _DASH if each.name == OURS else ratio_text(ratio(ours, rates)),
             )
         )
-    return table(rows)
+    return pages.table(rows, numbers=True)
 
 
 def clients_table(document: Document, contenders: Iterable[Contender], workload: str) -> str:
@@ -134,7 +123,7 @@ def clients_table(document: Document, contenders: Iterable[Contender], workload:
         rates = [median(document.rates(each.name, workload, count)) for count in counts]
         if any(rate is not None for count, rate in zip(counts, rates, strict=True) if count > 1):
             rows.append((each.title, *map(rate_text, rates)))
-    return table(rows)
+    return pages.table(rows, numbers=True)
 
 
 def failures(document: Document, contenders: Iterable[Contender]) -> list[str]:
@@ -177,7 +166,7 @@ def write(document: Document, contenders: Sequence[Contender], images: Mapping[s
     verdicts = [found for target in TARGETS if (found := verdict(document, target, contenders)) is not None]
     if verdicts:
         head = ("gymtwist, divided by the other", "measured", "target", "")
-        parts += ["### What was aimed at", table([head, *verdicts])]
+        parts += ["### What was aimed at", pages.table([head, *verdicts], numbers=True)]
 
     def show(title: str, rows: str, image: str) -> None:
         parts.extend([f"### {title}", rows])
@@ -211,16 +200,3 @@ def participants(document: Document, contenders: Iterable[Contender]) -> str:
             text = f" ({', '.join(f'{name} {installed[name]}' for name in names)})" if names else ""
             lines.append(f"- **{each.title}**: {each.note}{text}")
     return "\n".join(lines)
-
-
-def replace_in_page(page: Path, text: str) -> None:
-    """Put the result into a page, between the two comments that mark its place.
-
-    Raises:
-        ValueError: The page has no such place.
-    """
-    pattern = re.compile(r"(<!-- compared: begin -->\n).*(<!-- compared: end -->)", re.DOTALL)
-    replaced, count = pattern.subn(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page.read_text())
-    if not count:
-        raise ValueError(f"{page} has no lines <!-- compared: begin --> and <!-- compared: end -->")
-    page.write_text(replaced)

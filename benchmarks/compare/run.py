@@ -23,6 +23,7 @@ if __name__ == "__main__":  # `compare` is imported by that name wherever this i
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import machine
+import pages
 
 from compare import report, venvs
 from compare.contender import HERE, REPOSITORY, Contender, Run, Series
@@ -235,7 +236,7 @@ def main() -> None:
     if options.markdown is not None and is_whole:
         page: Path = options.markdown
         links = {image.stem: os.path.relpath(image, page.parent) for image in images}
-        report.replace_in_page(page, report.write(document, CONTENDERS, links))
+        pages.replace(page, "compared", report.write(document, CONTENDERS, links))
     if is_whole and "gymtwist" in places and not options.no_loads:
         put_under_load(places, quick=options.quick, page=options.markdown)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+import pages
 from report import say
 
 from compare.loads import delay, first, idle, latency, processor
@@ -37,19 +37,6 @@ LOADS: tuple[tuple[str, Callable[..., list[Row]], bool], ...] = (
 def write(found: dict[str, list[Row]]) -> str:
     """Write all rows as Markdown."""
     return "\n\n".join(f"### {title}\n\n{table(rows)}" for title, rows in found.items())
-
-
-def replace_in_page(page: Path, text: str) -> None:
-    """Put the tables into a page, between the two comments that mark their place.
-
-    Raises:
-        ValueError: The page has no such place.
-    """
-    pattern = re.compile(r"(<!-- loads: begin -->\n).*(<!-- loads: end -->)", re.DOTALL)
-    replaced, count = pattern.subn(lambda place: f"{place[1]}\n{text}\n\n{place[2]}", page.read_text())
-    if not count:
-        raise ValueError(f"{page} has no lines <!-- loads: begin --> and <!-- loads: end -->")
-    page.write_text(replaced)
 
 
 def main() -> None:
@@ -74,7 +61,7 @@ def main() -> None:
         rows = {title: [asdict(row) for row in rows] for title, rows in found.items()}
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
     if options.markdown is not None:
-        replace_in_page(options.markdown, write(found))
+        pages.replace(options.markdown, "loads", write(found))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import pages
 
 from compare.loads.servers import Start, by_command
 
@@ -53,12 +54,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         value = "-" if row.value is None else f"{row.value:,.{_digits(row.value)}f}"
         cells.append((row.name, value, row.unit, str(len(row.samples) or ""), row.note))
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return pages.table(cells)
 
 
 def _digits(value: float) -> int:

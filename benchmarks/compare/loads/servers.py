@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import tempfile
@@ -19,8 +18,10 @@ from typing import IO, Protocol
 import proc
 from server import Server, variables
 
-#: Seconds that a server may take to start, and to stop.
-_START, _STOP = 60.0, 10.0
+from compare.processes import end
+
+#: Seconds that a server may take to start.
+_START = 60.0
 #: So that the servers in ``compare.servers`` can be given as commands.
 _PYTHONPATH = str(Path(__file__).resolve().parents[2])
 
@@ -81,7 +82,7 @@ def by_command(command: str) -> Start:
                 _wait(process, port, log)
                 yield Started(f"127.0.0.1:{port}", process.pid)
             finally:
-                _end(process)
+                end(process)
 
     return start
 
@@ -99,17 +100,6 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
         time.sleep(0.05)
     log.seek(0)
     raise RuntimeError(f"{process.args!r} is not ready: {log.read()[-1000:].decode(errors='replace')}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and what it has started: they are a session of their own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def port_of(running: Running) -> int:
