@@ -89,7 +89,7 @@ def measurements(effort: Effort) -> list[Callable[[], list[Part]]]:
 def main() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(description="Measure gymtwist on this machine.")
-    parser.add_argument("--quick", action="store_true", help="measure less: half a minute instead of one to two")
+    parser.add_argument("--quick", action="store_true", help="measure less: half a minute instead of two to three")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single result into a file, too")
     parser.add_argument(
         "--markdown",
