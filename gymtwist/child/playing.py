@@ -242,8 +242,10 @@ class Player:
         return messages.Stepped(self._dump("step", observation), reward, terminated, truncated, info)
 
     def _info(self, info: dict[str, Any], terminated: Any, truncated: Any) -> dict[str, Any]:
-        if self._infos or (self._make.info == "episode" and (np.any(terminated) or np.any(truncated))):
-            return info
+        if self._make.info == "episode":
+            ended = terminated | truncated  # bools, or arrays of them
+            if ended.any() if self._several else ended:
+                return info
         return _NO_INFO
 
     def step_many(self, request: messages.StepMany) -> messages.SteppedMany:
@@ -251,10 +253,9 @@ class Player:
         if self.state is not State.PLAYING:
             raise self._not_now("the next step")
         running, translation = self._made_running(), self._translation
-        count = len(request.actions) if isinstance(request.actions, list) else request.count
         every = request.observations == "all"
-        if every and isinstance(count, int):
-            translation.check_count(count)
+        if every:
+            translation.check_count(request.steps)
         kept = Kept(translation) if every else None
         taken: tuple[Any, Any, Any, Any, Any] = running.step_many(
             self._actions(request), None if kept is None else kept.add
@@ -262,7 +263,8 @@ class Player:
         observation, rewards, terminated, truncated, info = taken
         if not self._several and (terminated or truncated):
             self.state = State.ENDED
-        info = self._info(info, terminated, truncated)
+        if not self._infos:
+            info = self._info(info, terminated, truncated)
         if self._several:
             terminated, truncated = self._flags(terminated), self._flags(truncated)
         return messages.SteppedMany(
@@ -280,7 +282,7 @@ class Player:
             return iter(self._translation.actions_of(request.actions))
         self._load(request.action)
         # Each is an action of its own: an environment may keep it, or write to it.
-        return (self._load(request.action) for _ in range(request.count if isinstance(request.count, int) else 0))
+        return (self._load(request.action) for _ in range(request.steps))
 
     def sample(self, request: messages.Sample) -> messages.Sampled:
         """Draw an action."""

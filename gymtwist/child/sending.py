@@ -1,4 +1,4 @@
-"""Replies that are made of parts, sent as they lie."""
+"""Replies on their way out: parts that are sent as they lie, and small steps made in one buffer."""
 
 from __future__ import annotations
 

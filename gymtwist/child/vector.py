@@ -76,6 +76,8 @@ class RunningVector:
         self._returns = np.zeros(self.num_envs)
         # Which environments have no episode to step: before the first reset, and where none resets by itself.
         self._waiting: Flags = np.ones(self.num_envs, np.bool_)
+        # Whether any does: looked at in every step.
+        self._waits = True
 
     def reset(
         self,
@@ -111,6 +113,7 @@ class RunningVector:
         begun = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
         self._returns[begun] = 0.0
         self._waiting[begun] = False
+        self._waits = bool(self._waiting.any())
         return observations, info
 
     def _mask(self, mask: list[bool]) -> Flags:
@@ -146,7 +149,7 @@ class RunningVector:
         Raises:
             ResetNeeded: An environment has no episode to step, and does not begin one by itself.
         """
-        if self._waiting.any():
+        if self._waits:
             ended = ", ".join(map(str, np.flatnonzero(self._waiting)[:20]))
             raise ResetNeeded(f"environments {ended} have no episode; reset them before the next step")
         words = self._words
@@ -197,7 +200,7 @@ class RunningVector:
             rewards.append(reward)
             if keep is not None:
                 keep(observations)
-            if self._waiting.any():
+            if self._waits:
                 break
         return observations, rewards, terminated, truncated, info
 
@@ -208,6 +211,7 @@ class RunningVector:
         self._returns[done] = 0.0
         if self.autoreset_mode == "disabled":
             self._waiting |= done
+            self._waits = True
 
     def sample_action(self, seed: int | None = None) -> Any:
         """Draw an action for every environment from the action space, which is seeded first if there is a seed."""

@@ -7,7 +7,7 @@ An environment can write to this memory, too. It then spoils what is known of it
 server finds no size but this one and takes no word that makes no sense.
 
 Behind the words is what a session leaves behind if its process dies, for the one that goes on with it; see
-:mod:`~gymtwist.child.remains`. The server does not look at it.
+:mod:`~gymtwist.child.remains`. The server does not look at it, but at the words that say how much there is.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class Session:
         return self.receive_step(read)
 
     def send_step(self, frame: bytes) -> None:
-        """Send the frame that asks for a step.
+        """Send the frame of a request: of a step, mostly.
 
         Raises:
             RemoteError: It cannot be sent.

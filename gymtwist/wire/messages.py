@@ -129,9 +129,13 @@ class StepMany(Message, frozen=True, tag="step_many"):
         """Check that it is said once what to do, and how often."""
         if (self.actions is UNSET) == (self.action is UNSET) or (self.action is UNSET) != (self.count is UNSET):
             raise ValueError("step_many takes either `actions`, or `action` and `count`")
-        steps = len(self.actions) if isinstance(self.actions, list) else self.count
-        if not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
-            raise ValueError(f"step_many takes 1 to {MAX_STEPS} steps, not {steps}")
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ValueError(f"step_many takes 1 to {MAX_STEPS} steps, not {self.steps}")
+
+    @property
+    def steps(self) -> int:
+        """How many steps are asked for."""
+        return len(self.actions) if isinstance(self.actions, list) else int(self.count or 0)
 
 
 class Sample(Message, frozen=True, tag="sample"):
