@@ -38,11 +38,12 @@ def fault(operation: Operation, error: BaseException) -> EnvironmentFault:
     """Make the fault of an environment that raised something, and log the traceback."""
     print_traceback(error)
     name = operation.name.lower()
-    told = f"the environment raised {type(error).__name__} in {name}{_message(error)}"
+    told = f"the environment raised {type(error).__name__} in {name}{message_of(error)}"
     return EnvironmentFault(name, told.rstrip(": "))
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return what an exception says, behind a colon; nothing if it cannot say it."""
     try:
         return f": {error}"
     except Exception:  # an environment's exception may be of its own making
@@ -51,10 +52,8 @@ def _message(error: BaseException) -> str:
 
 def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
     """Make the fault of an environment that returned what its space does not have."""
-    return EnvironmentFault(
-        operation,
-        f"the environment returned from {operation} what is not in its space: {type(error).__name__}{_message(error)}",
-    )
+    what = f"{type(error).__name__}{message_of(error)}"
+    return EnvironmentFault(operation, f"the environment returned from {operation} what is not in its space: {what}")
 
 
 def print_traceback(error: BaseException) -> None:

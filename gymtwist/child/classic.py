@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist.child.calling import fault_of_value, print_traceback
+from gymtwist.child.calling import fault_of_value, message_of, print_traceback
 from gymtwist.child.running import RunningEnvironment
 from gymtwist.child.sending import send_parts
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import CLIENT_LEFT, reason_of
-from gymtwist.child.vitals import ANSWERED, Operation, Vitals
+from gymtwist.child.vitals import Operation, Vitals
 from gymtwist.envs.elements import Decoder, Encoder, check_shape, decoder, encoder
 from gymtwist.envs.spaces import classic_description
 from gymtwist.errors import (
@@ -104,13 +104,8 @@ class ClassicSession:
 
     def _answer(self, message: str = "") -> None:
         """Answer the opening with an error string."""
-        # Before it is sent: should the environment crash just then, the server must not answer once more.
-        self._vitals.words[ANSWERED] = 1.0
-        try:
+        with self._vitals.answering():
             self._send(classic.error_string(message))
-        except OSError:  # the client has gone, or the environment has closed every descriptor: the server still can
-            self._vitals.words[ANSWERED] = 0.0
-            raise
 
     def _loop(self) -> str:
         reader, connection = self._reader, self._connection
@@ -214,7 +209,8 @@ class ClassicSession:
 def _fault_of_space(operation: str, error: BaseException) -> EnvironmentFault:
     """Make the fault of an environment whose spaces are of no use."""
     print_traceback(error)
-    return EnvironmentFault(operation, f"the environment's space raised {type(error).__name__} in {operation}: {error}")
+    told = f"the environment's space raised {type(error).__name__} in {operation}{message_of(error)}"
+    return EnvironmentFault(operation, told)
 
 
 _HANDLERS: dict[type[classic.Command], Callable[[ClassicSession, Any], None]] = {

@@ -16,7 +16,7 @@ from gymtwist.child.summary import CLIENT_LEFT, reason_of
 from gymtwist.child.vitals import ANSWERED, Operation, Vitals
 from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField, ProtocolError, RequestError, ResetNeeded
 from gymtwist.wire import messages
-from gymtwist.wire.codec import GATHERED, MessageCodec
+from gymtwist.wire.codec import GATHERED, MessageCodec, tag_of
 from gymtwist.wire.framing import FrameReader, Parts
 from gymtwist.wire.names import ProtocolName
 from gymtwist.wire.opening import MAX_MAKE, error_message
@@ -103,13 +103,8 @@ class FramedSession:
         except (RequestError, EnvironmentFault) as error:
             reply = self._codec.encode_reply(error_message(error))
         self._vitals.end()
-        # Before it is sent: should the environment crash just then, the server must not answer once more.
-        self._vitals.words[ANSWERED] = 1.0
-        try:
+        with self._vitals.answering():
             send_parts(self._connection, reply)
-        except OSError:  # the client has gone, or the environment has closed every descriptor: the server still can
-            self._vitals.words[ANSWERED] = 0.0
-            raise
         return FrameReader(self._codec.framing, self._surplus, lent=self._remains.buffer)
 
     def _greet(self, greeting: bytes) -> FrameReader:
@@ -191,7 +186,7 @@ class FramedSession:
             return self._codec.encode_reply(reply)
         except Exception as error:
             # What an environment returned where no space says what it must be: its objects raise anything.
-            raise fault_of_value(str(reply.__struct_config__.tag), error) from error
+            raise fault_of_value(tag_of(reply), error) from error
 
     def _answer(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
         # Whoever sends what cannot be done is not silent.

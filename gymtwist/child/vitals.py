@@ -19,6 +19,7 @@ import math
 import mmap
 import os
 import tempfile
+from collections.abc import Iterator
 from time import monotonic  # by name: an environment may replace what the module has
 
 #: Where each word lies.
@@ -142,6 +143,17 @@ class Vitals:
         """Note that the environment has done it, and that it is the client's turn."""
         self.words[LAST_ACTIVITY] = monotonic()
         self.words[BUSY_SINCE] = 0.0
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer the opening within the context."""
+        # Before it is sent: should the environment crash just then, the server must not answer once more.
+        self.words[ANSWERED] = 1.0
+        try:
+            yield
+        except OSError:  # the client has gone, or the environment has closed every descriptor: the server still can
+            self.words[ANSWERED] = 0.0
+            raise
 
     def hand_on(self) -> None:
         """Note that another process is to go on with the session, and has not begun to."""

@@ -13,7 +13,7 @@ from gymtwist.client.results import Steps
 from gymtwist.client.translation import Translation
 from gymtwist.errors import GymtwistError
 from gymtwist.wire import messages, untyped
-from gymtwist.wire.codec import MessageCodec, refuse_extension
+from gymtwist.wire.codec import MessageCodec, refuse_extension, tag_of
 from gymtwist.wire.framing import MAX_FRAME, MAX_OVERHEAD
 from gymtwist.wire.names import ProtocolName
 from gymtwist.wire.plain import MAX_DEPTH
@@ -111,7 +111,7 @@ class Session:
         except GymtwistError as error:
             raise RequestRefused(str(error), code=error.code) from error
         except (TypeError, ValueError, OverflowError) as error:
-            name = _tag(request)
+            name = tag_of(request)
             raise RequestRefused(
                 f"no message can carry what {name} was given: {error}", code="invalid-field"
             ) from error
@@ -250,7 +250,7 @@ class Session:
     def _unexpected(self, reply: messages.Message, kind: type[messages.Message]) -> RemoteError:
         """Return the error that came instead of a reply."""
         if not isinstance(reply, messages.Error):
-            return self._broken(f"there is a reply to {_tag(reply)} where one to {_tag(kind)} is due")
+            return self._broken(f"there is a reply to {tag_of(reply)} where one to {tag_of(kind)} is due")
         error = of_reply(reply)
         if reply.fault in ("protocol", "server"):
             self.connection.close(error)
@@ -260,7 +260,3 @@ class Session:
         error = ProtocolBroken(f"the server does not keep to the protocol: {message}", code="malformed-message")
         self.connection.close(error)
         return error
-
-
-def _tag(message: messages.Message | type[messages.Message]) -> str:
-    return str(message.__struct_config__.tag)

@@ -11,8 +11,8 @@ from gymnasium import spaces
 
 from gymtwist.client.errors import RequestRefused
 from gymtwist.client.results import Steps
-from gymtwist.client.values import action_writer, element_codec, observation_reader, own
-from gymtwist.envs.descriptions import build
+from gymtwist.client.values import action_writer, observation_reader, own
+from gymtwist.envs.descriptions import build, described_codec
 from gymtwist.wire import messages
 from gymtwist.wire.codec import MessageCodec
 from gymtwist.wire.framing import Framing
@@ -49,8 +49,8 @@ class Translation:
         self._codec = codec
         self._num_envs = made.num_envs
         self.action_space, self.observation_space = build(made.action_space), build(made.observation_space)
-        actions = element_codec(made.action_space, "action")
-        observations = element_codec(made.observation_space, "observation")
+        actions = described_codec(made.action_space, name="action", checked=False)
+        observations = described_codec(made.observation_space, name="observation", checked=False)
         self.is_json = json = codec.framing is Framing.NETSTRING
         self.layout: Layout | None = None if json else observations.layout
         self.view = observations.from_json if json else observations.unpack

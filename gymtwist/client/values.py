@@ -13,16 +13,6 @@ from gymnasium.spaces import GraphInstance
 from gymtwist.client.errors import RequestRefused
 from gymtwist.wire import spaces as wire
 from gymtwist.wire.layout import DTYPES, Array, Layout, array_at, check_size
-from gymtwist.wire.values import Codec, codec
-
-
-def element_codec(description: wire.Description, name: str) -> Codec:
-    """Make the codec of a space on this side of a connection.
-
-    Raises:
-        ValueError: The description is beyond the limits, or of no space.
-    """
-    return codec(description, name=name, checked=False, graph=GraphInstance)
 
 
 def action_writer(space: spaces.Space[Any], dump: Callable[[Any], Any]) -> Callable[[Any], Any]:

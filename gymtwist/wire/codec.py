@@ -199,7 +199,7 @@ class MessageCodec:
         """Encode a reply around a large value, which stays where it is."""
         rest = self._payload(msgspec.structs.replace(reply, **{name: b""}), strict=False)
         # The value is the first field behind the operation, so where it belongs is known.
-        words = ("op", _tag(reply), name)
+        words = ("op", tag_of(reply), name)
         place = 1 + sum(len(self._encode(word)) for word in words)
         tail = rest[place + len(_EMPTY_BIN) :]
         head = rest[:place] + _BIN32.pack(_BIN32_CODE, value.nbytes)
@@ -232,7 +232,7 @@ class MessageCodec:
             return msgspec.Raw(self._encode_untyped(value, strict=strict))
         except Exception as error:
             name = _UNTYPED[type(message)]
-            raise InvalidField(f"the {name} of {_tag(message)} cannot be sent: {error}") from error
+            raise InvalidField(f"the {name} of {tag_of(message)} cannot be sent: {error}") from error
 
     def _restore(self, message: _Message) -> _Message:
         """Make arrays of what arrays travelled as; in JSON those were lists, and are."""
@@ -246,7 +246,8 @@ class MessageCodec:
         return msgspec.structs.replace(message, **{name: fields})
 
 
-def _tag(message: Message) -> str:
+def tag_of(message: Message | type[Message]) -> str:
+    """Name the operation of a message."""
     return str(message.__struct_config__.tag)
 
 
@@ -263,7 +264,7 @@ def _check_depth(message: Message, name: str) -> None:
     value = getattr(message, name)
     # The usual cases first: they cost next to nothing.
     if value and type(value) is not bytes and untyped.too_deep(value):
-        raise MalformedMessage(f"{_tag(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
+        raise MalformedMessage(f"{tag_of(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
 
 
 def _number_texts(value: Any) -> Any:
