@@ -104,6 +104,12 @@ class EnvironmentMade(RequestError):
     code = "environment-made"
 
 
+class SharingRefused(RequestError):
+    """Memory cannot be shared with the server; everything goes on through the socket."""
+
+    code = "sharing-refused"
+
+
 class ServerFull(RequestError):
     """All sessions and all places in the queue are taken."""
 

@@ -8,14 +8,24 @@ from collections.abc import Callable
 from typing import Any
 
 from gymtwist.child.calling import fault_of_value
+from gymtwist.child.channels import SocketChannel
 from gymtwist.child.playing import Player
 from gymtwist.child.remains import Remains
-from gymtwist.child.sending import StepReplies, send_parts
+from gymtwist.child.sending import StepReplies
 from gymtwist.child.settings import ChildSettings
+from gymtwist.child.sharing import Offer, SharedChannel
 from gymtwist.child.summary import CLIENT_LEFT, reason_of
 from gymtwist.child.vitals import ANSWERED, Operation, Vitals
-from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField, ProtocolError, RequestError, ResetNeeded
-from gymtwist.wire import messages
+from gymtwist.errors import (
+    EnvironmentFault,
+    GymtwistError,
+    InvalidField,
+    ProtocolError,
+    RequestError,
+    ResetNeeded,
+    SharingRefused,
+)
+from gymtwist.wire import messages, untyped
 from gymtwist.wire.codec import GATHERED, MessageCodec, tag_of
 from gymtwist.wire.framing import FrameReader, Parts
 from gymtwist.wire.names import ProtocolName
@@ -46,6 +56,9 @@ class FramedSession:
         vitals: Vitals,
     ) -> None:
         self._connection = connection
+        self._channel: SocketChannel
+        self._offer: Offer | None = None
+        self._settings = settings
         self._codec = MessageCodec(protocol)
         self._opening = opening
         self._surplus = surplus
@@ -62,7 +75,7 @@ class FramedSession:
         """
         # From here on it is this child that the server watches.
         self._vitals.begin(Operation.MAKE)
-        return self._serve(self._open)
+        return self._serve(self._surplus, self._open)
 
     def take_over(self, greeting: bytes) -> str:
         """Go on with a session whose process has died, and serve it to its end.
@@ -76,11 +89,14 @@ class FramedSession:
         # Before it is sent: the client must not get it twice.
         self._vitals.words[ANSWERED] = 1.0
         self._vitals.end()
-        return self._serve(lambda: self._greet(greeting))
+        return self._serve(self._surplus + self._remains.pending(), lambda: self._greet(greeting))
 
-    def _serve(self, begin: Callable[[], FrameReader]) -> str:
+    def _serve(self, received: bytes, begin: Callable[[], None]) -> str:
+        reader = FrameReader(self._codec.framing, received, lent=self._remains.buffer)
+        self._channel = SocketChannel(self._connection, reader, self._remains)
         try:
-            return self._loop(begin())
+            begin()
+            return self._loop()
         except OSError as error:
             return reason_of(error)
         except Exception as error:
@@ -91,9 +107,11 @@ class FramedSession:
             return reason_of(error)
         finally:
             self._remains.end()
+            if self._offer is not None:
+                self._offer.close()
             self._player.close()
 
-    def _open(self) -> FrameReader:
+    def _open(self) -> None:
         """Make the environment and answer the opening."""
         payload = FrameReader(self._codec.framing, self._opening).next_frame()
         if payload is None:
@@ -104,39 +122,34 @@ class FramedSession:
             reply = self._codec.encode_reply(error_message(error))
         self._vitals.end()
         with self._vitals.answering():
-            send_parts(self._connection, reply)
-        return FrameReader(self._codec.framing, self._surplus, lent=self._remains.buffer)
+            self._channel.send_parts(reply)
 
-    def _greet(self, greeting: bytes) -> FrameReader:
+    def _greet(self, greeting: bytes) -> None:
         """Take up what the process before this one has left."""
         make = self._remains.make()
+        # Bells that rang for a process before this one may be among what comes.
+        self._channel.reader.least = 0
         request = None if make is None else self._codec.decode_request(make)
         if isinstance(request, messages.Make):
             self._player.take_over(request)
-        pending = self._surplus + self._remains.pending()
-        reader = FrameReader(self._codec.framing, pending, lent=self._remains.buffer)
-        self._connection.sendall(greeting)
-        return reader
+        self._channel.send_frame(greeting)
 
-    def _loop(self, reader: FrameReader) -> str:
-        player, connection = self._player, self._connection
-        next_frame, received, receive = reader.next_frame, reader.received, connection.recv_into
-        decode, step_type, keep_pending = self._codec.decode_request, messages.Step, self._remains.keep_pending
+    def _loop(self) -> str:
+        player, channel = self._player, self._channel
+        receive, decode, step_type = channel.receive, self._codec.decode_request, messages.Step
         while True:
-            frame = next_frame()
+            frame = receive()
             if frame is None:
-                count = receive(reader.space())
-                if not count:
-                    return CLIENT_LEFT
-                received(count)
-                continue
-            keep_pending(reader)
+                return CLIENT_LEFT
             try:
                 request = decode(frame)
                 if type(request) is step_type:
                     self._send_step(player.step(request))
                 elif type(request) is messages.Make:
-                    send_parts(connection, self._make(request, frame))
+                    channel.send_parts(self._make(request, frame))
+                elif type(request) is messages.Share:
+                    channel = self._channel = self._share(request)
+                    receive = channel.receive
                 elif type(request) is messages.Close:
                     self._remains.end()
                     player.close()
@@ -149,7 +162,35 @@ class FramedSession:
             except RequestError as error:
                 self._answer(error, reset_needed=isinstance(error, ResetNeeded))
 
-    def _make(self, request: messages.Request, payload: memoryview) -> Parts:
+    def _share(self, request: messages.Share) -> SocketChannel:
+        """Share memory with the client: offer to take it, or take it.
+
+        Returns:
+            Through what to go on.
+
+        Raises:
+            SharingRefused: There is none to be shared.
+        """
+        offer, self._offer = self._offer, None
+        if offer is not None and request.request_room is None:
+            offer.close()
+        if not self._settings.shared_memory:
+            raise SharingRefused("the operator of this server does not allow shared memory; go on without")
+        channel = self._channel
+        if request.request_room is None or request.reply_room is None:
+            self._offer = Offer()
+            self._send(self._offer.told())
+        else:
+            if offer is None:
+                raise SharingRefused("no memory was offered to be taken; ask without rooms first")
+            memory = offer.accept(request.request_room, request.reply_room)
+            self._send(messages.Shared())
+            channel = SharedChannel(self._channel, memory, self._codec.framing, self._settings.poll)
+        # Whoever asks is not silent.
+        self._vitals.end()
+        return channel
+
+    def _make(self, request: messages.Request, payload: bytes | memoryview) -> Parts:
         """Make the environment, and keep the message for another process that may have to make it again.
 
         Returns:
@@ -170,16 +211,22 @@ class FramedSession:
 
     def _send_step(self, reply: messages.Stepped) -> None:
         """Send the reply to a step: the hot path, if it is as most are."""
+        info, observation = reply.info, reply.observation
         # The environment may have returned anything for an info: nothing is asked of it but its type.
-        empty = type(reply.info) is dict and not reply.info
-        if empty and self._player.is_binary and len(reply.observation) < GATHERED:
-            self._connection.sendall(self._step_replies.frame(reply))
-        else:
-            self._send(reply)
+        if self._player.is_binary and type(info) is dict and (not info or untyped.is_flat(info)):
+            try:
+                if len(observation) < GATHERED:
+                    self._channel.send_frame(self._step_replies.frame(reply))
+                else:
+                    self._channel.send_parts(self._step_replies.parts(reply))
+                return
+            except (OverflowError, UnicodeError):
+                pass  # an integer or a text that MessagePack does not have as it is
+        self._send(reply)
 
     def _send(self, reply: messages.Reply) -> None:
         """Send a reply, as soon as it is made: replies come in the order of their requests."""
-        send_parts(self._connection, self._encode(reply))
+        self._channel.send_parts(self._encode(reply))
 
     def _encode(self, reply: messages.Reply) -> Parts:
         try:
@@ -191,7 +238,7 @@ class FramedSession:
     def _answer(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
         # Whoever sends what cannot be done is not silent.
         self._vitals.end()
-        send_parts(self._connection, self._codec.encode_reply(error_message(error, reset_needed=reset_needed)))
+        self._channel.send_parts(self._codec.encode_reply(error_message(error, reset_needed=reset_needed)))
 
 
 _HANDLERS: dict[type[messages.Request], Callable[[Player, Any], messages.Reply]] = {

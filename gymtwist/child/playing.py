@@ -21,7 +21,7 @@ from gymtwist.envs import catalog, vectors
 from gymtwist.envs.choices import Choices
 from gymtwist.envs.vectors import Vectorization
 from gymtwist.errors import EnvironmentFault, EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded
-from gymtwist.wire import messages
+from gymtwist.wire import messages, sharing
 from gymtwist.wire.framing import MAX_FRAME, Framing
 
 _NO_INFO: dict[str, Any] = {}
@@ -205,6 +205,7 @@ class Player:
             metadata={key: each for key, each in (environment.metadata or {}).items() if key != "autoreset_mode"},
             render_mode=environment.render_mode,
             limits=messages.Limits(self._settings.limits.idle or None, self._settings.limits.step or None, MAX_FRAME),
+            shared_memory=self._settings.shared_memory and sharing.IS_POSSIBLE,
             **single,
         )
 

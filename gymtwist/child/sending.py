@@ -11,9 +11,12 @@ import msgspec
 from gymtwist.wire.messages import Stepped
 
 _UINT32 = struct.Struct(">I")
+#: MessagePack's ``bin 32``, and what it has for no bytes.
+_BIN32, _BIN32_CODE = struct.Struct(">BI"), 0xC6
+_EMPTY_BIN = msgspec.msgpack.encode(b"")
 
 
-def send_parts(connection: socket.socket, parts: Sequence[bytes | memoryview]) -> None:
+def send_parts(connection: socket.socket, parts: Sequence[bytes | bytearray | memoryview]) -> None:
     """Write parts in one system call, without joining them; a signal, or a peer that is slow, may make it take more.
 
     Args:
@@ -32,13 +35,16 @@ def send_parts(connection: socket.socket, parts: Sequence[bytes | memoryview]) -
 class StepReplies:
     """Makes Int32 frames of replies to steps, in one buffer that is used again and again.
 
-    It is for what is small and needs no care: the observation, rewards and flags are bytes or Python's own numbers,
-    and the info is empty.
+    It is for what needs no care: the observation, rewards and flags are bytes or Python's own numbers, and the info is
+    flat. Both raise OverflowError or UnicodeError where that has an integer or a text that MessagePack has not.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._encode_into = msgspec.msgpack.Encoder().encode_into
+        encoder = msgspec.msgpack.Encoder()
+        self._encode, self._encode_into = encoder.encode, encoder.encode_into
+        # The observation is the first field behind the operation, so where it belongs is known.
+        self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(_EMPTY_BIN)
 
     def frame(self, reply: Stepped) -> bytearray:
         """Return the frame of a reply, valid until the next call."""
@@ -46,3 +52,11 @@ class StepReplies:
         self._encode_into(reply, buffer, _UINT32.size)
         _UINT32.pack_into(buffer, 0, len(buffer) - _UINT32.size)
         return buffer
+
+    def parts(self, reply: Stepped) -> list[bytes | memoryview]:
+        """Return the parts of the frame of a reply whose observation is large, and is not copied."""
+        observation = reply.observation
+        rest = self._encode(Stepped(b"", reply.reward, reply.terminated, reply.truncated, reply.info))
+        before = rest[: self._place] + _BIN32.pack(_BIN32_CODE, len(observation))
+        after = rest[self._place + len(_EMPTY_BIN) :]
+        return [_UINT32.pack(len(before) + len(observation) + len(after)) + before, observation, after]

@@ -32,6 +32,8 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
         limits: What clients are told of the limits of their sessions.
         allow: Which environments may be had; see :class:`~gymtwist.child.allowed.AllowList`.
         kwargs: Which keyword arguments may be given; see :class:`~gymtwist.child.allowed.KwargRules`.
+        shared_memory: Whether clients on this host may share memory with their session's process.
+        poll: Seconds that such memory is polled for a request before a session's process waits for it.
     """
 
     preload: tuple[str, ...] = ()
@@ -43,6 +45,8 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     limits: SessionLimits = SessionLimits()
     allow: tuple[str, ...] = ()
     kwargs: str = allowed.PLAIN
+    shared_memory: bool = True
+    poll: float = 50e-6
 
     def to_argument(self) -> str:
         """Write the settings as one command-line argument."""

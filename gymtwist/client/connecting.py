@@ -26,6 +26,7 @@ def connect(
     timeout: float | None = TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
+    shared_memory: bool = True,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteEnv:
@@ -44,6 +45,7 @@ def connect(
         connect_timeout: Seconds that connecting may take; None for any time.
         tls: True to speak TLS and trust the system's certificates, the path of a file of certificates to trust, or an
             ``ssl.SSLContext``.
+        shared_memory: Whether memory is shared with a server on this host, if it permits that: it is faster.
         kwargs: Keyword arguments of the environment, whatever their names.
         env_kwargs: Keyword arguments of the environment whose names are none of the above.
 
@@ -51,7 +53,7 @@ def connect(
         ValueError: An argument is not as it must be.
         RemoteError: There is no connection, or no such environment.
     """
-    reach = target(address, protocol, timeout, connect_timeout, tls)
+    reach = target(address, protocol, timeout, connect_timeout, tls, shared_memory)
     make = messages.Make(
         env_id,
         merged(kwargs, env_kwargs),
@@ -79,6 +81,7 @@ def connect_vec(
     timeout: float | None = TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
+    shared_memory: bool = True,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteVectorEnv:
@@ -102,6 +105,7 @@ def connect_vec(
         timeout: Seconds that a reply may take; None for any time.
         connect_timeout: Seconds that connecting may take; None for any time.
         tls: See :func:`connect`.
+        shared_memory: See :func:`connect`.
         kwargs: Keyword arguments of the environments, whatever their names.
         env_kwargs: Keyword arguments of the environments whose names are none of the above.
 
@@ -111,7 +115,7 @@ def connect_vec(
     """
     num_envs = count_of("num_envs", num_envs)
     processes = count_of("processes", processes, num_envs)
-    reach = target(address, protocol, timeout, connect_timeout, tls)
+    reach = target(address, protocol, timeout, connect_timeout, tls, shared_memory)
     make = messages.Make(
         env_id,
         merged(kwargs, env_kwargs),

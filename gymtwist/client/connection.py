@@ -117,12 +117,7 @@ class Connection:
         try:
             if self._polling.is_trial:
                 self._since = perf_counter()
-            try:
-                sent = self._send(data, self._now)
-            except self._not_yet:
-                sent = 0
-            if sent != len(data):
-                self._send_rest(memoryview(data)[sent:])
+            self._put(data)
         except RemoteError:
             raise
         except OSError as error:
@@ -131,6 +126,15 @@ class Connection:
             # An interrupt (Ctrl-C): how much is sent is not known, and half a frame spoils all that would follow.
             self._cut()
             raise
+
+    def _put(self, data: bytes) -> None:
+        """Put a request where the server finds it."""
+        try:
+            sent = self._send(data, self._now)
+        except self._not_yet:
+            sent = 0
+        if sent != len(data):
+            self._send_rest(memoryview(data)[sent:])
 
     def _send_rest(self, rest: memoryview) -> None:
         deadline = self._deadline()
@@ -163,8 +167,8 @@ class Connection:
             raise ConnectionResetError("the server closed the connection")
         self._reader.received(count)
 
-    def receive(self) -> memoryview:
-        """Return the next payload, valid until the next call; it can be written to.
+    def receive(self) -> bytes | memoryview:
+        """Return the next payload, valid until the next call and until the next request is sent.
 
         Raises:
             ConnectionLost: The connection has ended.
@@ -173,26 +177,9 @@ class Connection:
         """
         if self._socket is None:
             self.check_open()
-        polling = self._polling
         self._waits = False
         try:
-            frame = self._next_frame()
-            if frame is not None:
-                self.due -= 1
-                return frame
-            if seconds := polling.seconds:
-                frame = self._polled(seconds)
-                if frame is not None:
-                    polling.paid()
-                else:
-                    polling.was_in_vain()
-            if frame is None:
-                frame = self._awaited()
-            polling.left -= 1
-            if polling.is_trial:
-                polling.measured(perf_counter() - self._since)
-            elif polling.left <= 0:
-                polling.next_trial()
+            frame = self._take()
             self.due -= 1
             return frame
         except ProtocolError as error:
@@ -209,6 +196,31 @@ class Connection:
             elif self._counts:
                 self._note()
             raise
+
+    def _take(self) -> bytes | memoryview:
+        """Take the next payload, or wait for it."""
+        frame = self._next_frame()
+        if frame is None:
+            polling = self._polling
+            if seconds := polling.seconds:
+                frame = self._polled(seconds)
+                if frame is not None:
+                    polling.paid()
+                else:
+                    polling.was_in_vain()
+            if frame is None:
+                frame = self._awaited()
+            polling.left -= 1
+            if polling.is_trial or polling.left <= 0:
+                self._compare()
+        return frame
+
+    def _compare(self) -> None:
+        """Go on with comparing one way to wait to the other."""
+        if self._polling.is_trial:
+            self._polling.measured(perf_counter() - self._since)
+        else:
+            self._polling.next_trial()
 
     def _cut(self) -> None:
         """Close the connection as an interrupt came where it is not known how much was sent or received."""
@@ -248,9 +260,29 @@ class Connection:
 
     def _awaited(self) -> memoryview:
         """Wait for a frame."""
-        reader, deadline = self._reader, None
+        deadline = None
         while True:
-            space = (reader.space(),)
+            self._receive_some(deadline)
+            frame = self._next_frame()
+            if frame is not None:
+                return frame
+            # It comes in pieces: all of it must be there in time.
+            deadline = deadline or self._deadline()
+
+    def _receive_some(self, deadline: float | None) -> None:
+        """Wait until there is something to receive.
+
+        Args:
+            deadline: When it is too late; None for as long after now as a reply may take.
+
+        Raises:
+            TimedOut: It is too late.
+            ConnectionResetError: The end.
+        """
+        if deadline is not None and monotonic() > deadline:
+            raise self._late()
+        while True:
+            space = (self._reader.space(),)
             self._waits = self._plain
             try:
                 self._counts.extend(map(self._receive, space))
@@ -259,20 +291,9 @@ class Connection:
                     raise self._late() from None
                 deadline = deadline or self._deadline()
                 self._wait(select.POLLIN, deadline)
-                continue
-            # As _note() does, spelt out: this is the hot path.
-            self._waits = False
-            count = self._counts.pop()
-            if not count:
-                raise ConnectionResetError("the server closed the connection")
-            reader.received(count)
-            frame = self._next_frame()
-            if frame is not None:
-                return frame
-            # It comes in pieces: all of it must be there in time.
-            deadline = deadline or self._deadline()
-            if deadline is not None and monotonic() > deadline:
-                raise self._late()
+            else:
+                self._note()
+                return
 
     def _deadline(self) -> float | None:
         return None if self.timeout is None else monotonic() + self.timeout

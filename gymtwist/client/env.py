@@ -54,6 +54,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         """
         seed = seed_of(seed)
         super().reset(seed=seed)
+        self._session.before_reset()
         reply = self._session.ask(messages.Reset(seed, options), messages.ResetDone)
         return self._session.read(lambda: self._own(reply.observation)), reply.info
 

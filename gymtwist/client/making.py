@@ -10,6 +10,7 @@ from gymtwist.client.address import Address, AddressLike, TlsLike, connected, pa
 from gymtwist.client.connection import Connection
 from gymtwist.client.polling import BUDGET, Polling, cores
 from gymtwist.client.session import Session
+from gymtwist.client.sharing import SharingConnection, is_local
 from gymtwist.wire import messages
 from gymtwist.wire.framing import Framing
 from gymtwist.wire.names import ProtocolName
@@ -33,6 +34,7 @@ class Target(NamedTuple):
         timeout: Seconds that a reply may take; None for any time.
         connect_timeout: Seconds that connecting may take; None for any time.
         tls: Whether and how TLS is spoken.
+        shared_memory: Whether to share memory with a server on this host.
     """
 
     address: Address
@@ -40,6 +42,7 @@ class Target(NamedTuple):
     timeout: float | None
     connect_timeout: float | None
     tls: TlsLike
+    shared_memory: bool = True
 
     def begin(self, make: messages.Make, *, sessions: int = 1) -> Session:
         """Connect, and ask for an environment.
@@ -56,12 +59,18 @@ class Target(NamedTuple):
         """
         plain = connected(self.address, self.connect_timeout, self.tls)
         polling = Polling(BUDGET if cores() > sessions else 0.0)
-        connection = Connection(plain, str(self.address), Framing(self.protocol.value), self.timeout, polling)
+        kind = SharingConnection if self.shared_memory and is_local(plain) else Connection
+        connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, polling)
         return Session(connection, self.protocol, make)
 
 
 def target(
-    address: AddressLike, protocol: Protocol, timeout: float | None, connect_timeout: float | None, tls: TlsLike
+    address: AddressLike,
+    protocol: Protocol,
+    timeout: float | None,
+    connect_timeout: float | None,
+    tls: TlsLike,
+    shared_memory: bool,
 ) -> Target:
     """Check how to reach a server.
 
@@ -73,7 +82,7 @@ def target(
     for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
         if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _LONGEST):
             raise ValueError(f"{name} is {seconds!r}: expected seconds, {_LONGEST:g} at most, or None for any time")
-    return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls)
+    return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls, bool(shared_memory))
 
 
 def count_of(name: str, number: Any, most: int | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -10,9 +11,10 @@ import msgspec
 from gymtwist.client.connection import Connection
 from gymtwist.client.errors import ProtocolBroken, RemoteError, RequestRefused, of_reply
 from gymtwist.client.results import Steps
+from gymtwist.client.sharing import SharingConnection, hand_over
 from gymtwist.client.translation import Translation
-from gymtwist.errors import GymtwistError
-from gymtwist.wire import messages, untyped
+from gymtwist.errors import GymtwistError, SharingRefused
+from gymtwist.wire import messages, sharing, untyped
 from gymtwist.wire.codec import MessageCodec, refuse_extension, tag_of
 from gymtwist.wire.framing import MAX_FRAME, MAX_OVERHEAD
 from gymtwist.wire.names import ProtocolName
@@ -57,7 +59,7 @@ class Session:
         self.outstanding = 0
         self._num_envs = make.num_envs
         self._most = MAX_FRAME + MAX_OVERHEAD
-        self._decode: Callable[[memoryview], Any] | None = None
+        self._decode: Callable[[bytes | memoryview], Any] | None = None
         self._or_close(lambda: self.send(make))
 
     def finish(self) -> Session:
@@ -67,6 +69,7 @@ class Session:
             RemoteError: It cannot be had; the connection is closed.
         """
         self._or_close(lambda: self._understand(self.receive(messages.Made)))
+        self._or_close(self._share)
         return self
 
     def _or_close(self, act: Callable[[], None]) -> None:
@@ -87,6 +90,31 @@ class Session:
         self._written, self._stepped = self.translation.written, self.translation.stepped
         if self.translation.layout is not None:
             self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
+
+    def _share(self) -> None:
+        """Share memory with the server, if it is on this host and permits it."""
+        connection = self.connection
+        if not isinstance(connection, SharingConnection) or not self.made.shared_memory:
+            return
+        layouts = (self.made.action_layout, self.made.observation_layout)
+        sizes = [None if layout is None else layout.size for layout in layouts]
+        request_room, reply_room = sharing.rooms(*sizes)
+        with contextlib.suppress(RequestRefused, SharingRefused):
+            offer = self.ask(messages.Share(), messages.Shared)
+            memory = hand_over(offer, request_room, reply_room)
+            self.ask(messages.Share(request_room, reply_room), messages.Shared)
+            connection.share(memory, sizes[1] or 0)
+
+    def before_reset(self) -> None:
+        """See to what a new episode needs: memory, if it was shared with a process that has died.
+
+        Raises:
+            RemoteError: As :meth:`ask`.
+        """
+        connection = self.connection
+        if isinstance(connection, SharingConnection) and connection.is_lost:
+            connection.is_lost = False
+            self._share()
 
     # One request, one reply
 
@@ -212,7 +240,7 @@ class Session:
             if type(reply) is not _PackedStep:
                 raise self._unexpected(reply, messages.Stepped)
             info = reply.info
-            if info:
+            if info and not untyped.is_flat(info):
                 if untyped.too_deep(info):
                     raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
                 info = untyped.restored(info)
@@ -235,13 +263,13 @@ class Session:
 
     # What comes in
 
-    def _payload(self) -> memoryview:
+    def _payload(self) -> bytes | memoryview:
         connection = self.connection
         while connection.due > self.outstanding + 1:
             connection.receive()
         return connection.receive()
 
-    def _decoded(self, payload: memoryview) -> messages.Message:
+    def _decoded(self, payload: bytes | memoryview) -> messages.Message:
         try:
             return self._codec.decode_reply(payload)
         except GymtwistError as error:

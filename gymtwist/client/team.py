@@ -65,6 +65,8 @@ class Team:
         if mask is not None and self._apart:
             raise ResetNeeded("a process has failed: reset all environments before some of them", reset_needed=True)
         requests = self._resets(seeds, options, mask)
+        for session in self.sessions:
+            session.before_reset()
 
         def ask(index: int) -> None:
             request = requests[index]

@@ -104,6 +104,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         session = self._one
         if session is None:
             return self._team.reset(seeds, options, mask)
+        session.before_reset()
         request = messages.Reset(seeds, options, None if mask is None else mask.tolist())
         reply = session.ask(request, messages.ResetDone)
         return session.read(lambda: session.translation.own(reply.observation)), self._team.infos([reply.info])

@@ -40,16 +40,21 @@ def _whole(name: str) -> Callable[[str], int]:
     return read
 
 
-def _seconds(name: str) -> Callable[[str], float]:
-    """Return what reads an option's value as a number of seconds."""
+def _number(name: str, unit: str) -> Callable[[str], float]:
+    """Return what reads an option's value as a number of some unit."""
 
     def read(text: str) -> float:
         try:
             return float(text)
         except ValueError:
-            raise usage.UsageError(f"--{name} {text}: must be a number of seconds, such as 2.5") from None
+            raise usage.UsageError(f"--{name} {text}: must be a number of {unit}, such as 2.5") from None
 
     return read
+
+
+def _seconds(name: str) -> Callable[[str], float]:
+    """Return what reads an option's value as a number of seconds."""
+    return _number(name, "seconds")
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +113,9 @@ class Options(usage.Options):
          "earlier recordings there, but nowhere else (default: the directory the server is started in)."],
         ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
          "episodes.", _whole("seed")],
+        ["poll", None, 50.0, "Microseconds that the process of a session looks out for the next request of a client on "
+         "this machine, with which it shares memory, before it sleeps and must be woken up; 0 means never.",
+         _number("poll", "microseconds")],
         ["start-method", None, "forkserver", "How the process of a session starts: 'forkserver' takes "
          "milliseconds, 'spawn' starts a new Python for each, for where fork does not work."],
     ]  # fmt: skip
@@ -117,6 +125,11 @@ class Options(usage.Options):
             "display",
             None,
             "Let any client open windows on this server's screen; without this, what clients render is not shown.",
+        ],
+        [
+            "no-shared-memory",
+            None,
+            "Exchange everything with clients on this machine through their sockets, as with others.",
         ],
     ]
 
@@ -147,6 +160,7 @@ class Options(usage.Options):
         for name in ("opening-timeout", "idle-timeout", "step-timeout", "drain", "keepalive"):
             self._check(name, 0 <= self[name] < 1e9, "must be a number of seconds, 0 or more")
         self._check("opening-timeout", self["opening-timeout"] > 0, "must be more than 0 seconds")
+        self._check("poll", 0 <= self["poll"] <= 1e6, "must be a number of microseconds from 0 to 1000000")
         self._check("seed", self["seed"] is None or 0 <= self["seed"] < 2**63, "must be from 0 to 2**63 - 1")
         self._check("start-method", self["start-method"] in ("forkserver", "spawn"), "must be 'forkserver' or 'spawn'")
         for module in self["preload"]:
@@ -208,6 +222,8 @@ class Options(usage.Options):
             memory_limit=self["memory-limit"] * 2**20,
             allow=tuple(self["allow"]),
             kwargs=self["kwargs"],
+            shared_memory=not self["no-shared-memory"],
+            poll=self["poll"] * 1e-6,
             limits=SessionLimits(idle=self["idle-timeout"], step=self["step-timeout"]),
         )
 

@@ -38,7 +38,7 @@ class Framing(enum.Enum):
 
 
 def locate(
-    framing: Framing, data: bytes | bytearray | memoryview, start: int, end: int, limit: int
+    framing: Framing, data: bytes | bytearray | memoryview, start: int, end: int, limit: int, least: int = 1
 ) -> tuple[int, int, int] | None:
     """Find the frame that begins somewhere in received bytes.
 
@@ -48,6 +48,7 @@ def locate(
         start: Where the frame begins.
         end: Where the received bytes end.
         limit: The longest payload in bytes.
+        least: The shortest one; none of a netstring is too short.
 
     Returns:
         Where its payload begins, where that ends, and where the frame ends; or None until all of it has come.
@@ -60,7 +61,7 @@ def locate(
         if end - start < 4:
             return None
         (length,) = _UINT32.unpack_from(data, start)
-        if not 0 < length <= limit:
+        if not least <= length <= limit:
             _refuse(length, limit)
         stop = start + 4 + length
         return (start + 4, stop, stop) if stop <= end else None
@@ -116,6 +117,9 @@ class FrameReader(ReceiveBuffer):
         data: Bytes that were received before.
         limit: The longest payload in bytes.
         lent: Memory to use as long as what is received fits in there.
+
+    Attributes:
+        least: The shortest payload in bytes.
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class FrameReader(ReceiveBuffer):
         self._framing = framing
         self._int32 = framing is Framing.INT32
         self._limit = limit
+        self.least = 1
 
     def next_frame(self) -> memoryview | None:
         """Take the payload of the next frame.
@@ -152,7 +157,7 @@ class FrameReader(ReceiveBuffer):
             if stop <= end and 0 < length <= self._limit:
                 self._start = stop
                 return self._view[start + 4 : stop]
-        found = locate(self._framing, self._buffer, start, end, self._limit)
+        found = locate(self._framing, self._buffer, start, end, self._limit, self.least)
         if found is None:
             return None
         begin, stop, self._start = found

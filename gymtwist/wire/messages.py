@@ -24,6 +24,8 @@ VERSION = 1
 MAX_ENVIRONMENTS = 10_000
 #: The most steps that one request can ask for.
 MAX_STEPS = 10_000
+#: The fewest and the most bytes of shared memory for a request, and for a reply.
+MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
 #: The longest environment id in characters.
 MAX_ID = 255
 
@@ -148,6 +150,23 @@ class Render(Message, frozen=True, tag="render"):
     """Render the environment in the render mode that it was made with."""
 
 
+class Share(Message, frozen=True, tag="share"):
+    """Share memory with the server, which is on the same host: asked for twice, before and after it was handed over.
+
+    Attributes:
+        request_room: Bytes of the memory that are for a request: given once the memory was handed over.
+        reply_room: Bytes of it that are for a reply, likewise.
+    """
+
+    request_room: Annotated[int, Meta(ge=MIN_ROOM, le=MAX_ROOM)] | None = None
+    reply_room: Annotated[int, Meta(ge=MIN_ROOM, le=MAX_ROOM)] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that both are given or neither is."""
+        if (self.request_room is None) != (self.reply_room is None):
+            raise ValueError("share takes both `request_room` and `reply_room`, or neither")
+
+
 class Close(Message, frozen=True, tag="close"):
     """Close the environment; the last request of a connection."""
 
@@ -189,6 +208,7 @@ class Made(Message, frozen=True, tag="make"):
         autoreset_mode: When an environment of several is reset; None where there is one.
         render_mode: The render mode that the environment has.
         limits: What the server allows.
+        shared_memory: Whether a client on the server's host may share memory with it; see :class:`Share`.
         version: The version of the protocol that the server speaks.
     """
 
@@ -207,6 +227,7 @@ class Made(Message, frozen=True, tag="make"):
     autoreset_mode: AutoresetMode | None = None
     render_mode: str | None = None
     limits: Limits | None = None
+    shared_memory: bool = False
     version: int = VERSION
 
 
@@ -259,6 +280,18 @@ class Rendered(Message, frozen=True, tag="render"):
     frame: Any = None
 
 
+class Shared(Message, frozen=True, tag="share"):
+    """Memory can be shared, or is.
+
+    Attributes:
+        address: Of the socket that takes the memory, in Linux's abstract namespace; None once it was taken.
+        token: What to send along with it; None likewise.
+    """
+
+    address: str | None = None
+    token: str | None = None
+
+
 class Closed(Message, frozen=True, tag="close"):
     """The environment is closed; the server closes the connection."""
 
@@ -279,5 +312,5 @@ class Error(Message, frozen=True, tag="error"):
     reset_needed: bool = False
 
 
-Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Close
-Reply: TypeAlias = Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Closed | Error
+Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Share | Close
+Reply: TypeAlias = Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Shared | Closed | Error

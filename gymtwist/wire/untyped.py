@@ -132,6 +132,12 @@ def _has_plain_keys(value: Any, depth: int = MAX_DEPTH - 2) -> bool:
     return True
 
 
+def is_flat(value: dict[Any, Any]) -> bool:
+    """Tell whether a dictionary has strings for keys and nothing but Python's own scalars in it: most infos are so."""
+    return _SCALARS.issuperset(map(type, value.values())) and _STRINGS.issuperset(map(type, value))
+
+
+_STRINGS = frozenset({str})
 _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 _LISTS = frozenset({list, tuple})
 

@@ -1,0 +1,54 @@
+"""How requests come to a session and replies leave it: through its socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from gymtwist.child.remains import Remains
+from gymtwist.child.sending import send_parts
+from gymtwist.wire.framing import FrameReader
+
+
+class SocketChannel:
+    """A client's socket.
+
+    Args:
+        connection: The socket, in blocking mode.
+        reader: What was received and not taken yet.
+        remains: What to leave behind for another process.
+    """
+
+    def __init__(self, connection: socket.socket, reader: FrameReader, remains: Remains) -> None:
+        self.connection = connection
+        self.reader = reader
+        self.remains = remains
+        self._next_frame, self._received, self._receive = reader.next_frame, reader.received, connection.recv_into
+        self._space, self._keep_pending = reader.space, remains.keep_pending
+
+    def receive(self) -> bytes | memoryview | None:
+        """Wait for the payload of the next request, valid until the next call; None if the client has left.
+
+        Raises:
+            ProtocolError: What comes is no frame.
+            OSError: The connection has broken.
+        """
+        while True:
+            frame = self._next_frame()
+            if frame is not None:
+                if len(frame) or self.reader.least:
+                    self._keep_pending(self.reader)
+                    return frame
+                continue
+            count = self._receive(self._space())
+            if not count:
+                return None
+            self._received(count)
+
+    def send_frame(self, frame: bytes | bytearray) -> None:
+        """Send the frame of a reply."""
+        self.connection.sendall(frame)
+
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send the parts of a reply."""
+        send_parts(self.connection, parts)

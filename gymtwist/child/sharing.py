@@ -1,0 +1,220 @@
+"""Requests and replies by way of memory that the client, on this host, shares with the session's process."""
+
+from __future__ import annotations
+
+import array
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+
+from gymtwist.child.channels import SocketChannel
+from gymtwist.errors import ProtocolError, SharingRefused
+from gymtwist.wire import messages, sharing
+from gymtwist.wire.framing import MAX_FRAME, Framing, locate
+from gymtwist.wire.sharing import (
+    CLIENT_WAITS,
+    REPLY,
+    REPLY_LENGTH,
+    REQUEST,
+    REQUEST_LENGTH,
+    REQUESTS,
+    SERVER_POLLS,
+    SERVER_WAITS,
+    SharedMemory,
+)
+
+#: After so many waits in a row in which polling was in vain, a few are not polled, then more and more.
+_IN_VAIN, _LONGEST_PAUSE = 4, 4096
+#: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
+_MOST_DATAGRAMS = 64
+_INT32_HEADER = 4
+
+
+class Offer:
+    """A socket at which memory can be handed over by whoever knows the token.
+
+    Raises:
+        SharingRefused: There is none to be had here.
+    """
+
+    def __init__(self) -> None:
+        if not sharing.IS_POSSIBLE:
+            raise SharingRefused("memory can be shared on Linux on x86-64 only; go on without")
+        self._address = sharing.NAMES + secrets.token_hex(8)
+        self._token = secrets.token_bytes(sharing.TOKEN_SIZE)
+        try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.bind(f"\0{self._address}")
+        except OSError as error:
+            raise SharingRefused(f"no memory can be handed over here: {error}; go on without") from error
+
+    def told(self) -> messages.Shared:
+        """Say where memory can be handed over."""
+        return messages.Shared(self._address, self._token.hex())
+
+    def accept(self, request_room: int, reply_room: int) -> SharedMemory:
+        """Take the memory that was handed over, and close the socket.
+
+        Raises:
+            SharingRefused: None was, or it is not as it must be.
+        """
+        descriptor = -1
+        try:
+            descriptor = self._handed_over()
+            return SharedMemory(descriptor, request_room, reply_room)
+        finally:
+            self.close()
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _handed_over(self) -> int:
+        space = socket.CMSG_SPACE(array.array("i").itemsize)
+        for _ in range(_MOST_DATAGRAMS):
+            try:
+                token, ancillary, _, _ = self._socket.recvmsg(
+                    sharing.TOKEN_SIZE, space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+                )
+            except OSError as error:
+                raise SharingRefused(
+                    f"no memory has come ({error}); send the token and the descriptor to the address first"
+                ) from error
+            descriptors = array.array("i")
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+            if len(descriptors) == 1 and secrets.compare_digest(token, self._token):
+                return descriptors[0]
+            # Everybody on this host can find the name and send something.
+            for descriptor in descriptors:
+                os.close(descriptor)
+        raise SharingRefused("no memory has come among many datagrams of others; go on without")
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class SharedChannel(SocketChannel):
+    """A client's socket, and memory that is shared with it.
+
+    What comes through either is answered through the same. Whoever waits does so at the socket, and is woken up by an
+    empty frame if something has come through the memory.
+
+    Args:
+        channel: The socket's.
+        memory: The memory.
+        framing: How frames are told apart.
+        poll: Seconds to poll the memory at most before it is waited, where the client wishes it.
+    """
+
+    def __init__(self, channel: SocketChannel, memory: SharedMemory, framing: Framing, poll: float) -> None:
+        super().__init__(channel.connection, channel.reader, channel.remains)
+        self.reader.least = 0
+        self._shared, self._memory, self._words = memory, memory.memory, memory.words
+        self._framing = framing
+        self._begin = REQUESTS + (_INT32_HEADER if framing is Framing.INT32 else 0)
+        self._bell = sharing.bell(framing)
+        self._write_fence, self._read_fence = sharing.fence()
+        self._next_number = sharing.following(0)
+        #: The number of the request to be answered; None if that came through the socket.
+        self._number: int | None = None
+        self._seconds = poll
+        self._in_vain = 0
+        #: How many waits are not to be polled, and how many it will be the next time.
+        self._unpolled, self._pause = 0 if poll else sys.maxsize, 1
+
+    def receive(self) -> bytes | memoryview | None:
+        """As :meth:`~gymtwist.child.channels.SocketChannel.receive`, from the memory or the socket."""
+        words, number = self._words, self._next_number
+        if words[REQUEST] == number or (words[SERVER_POLLS] and self._polled(number)):
+            return self._taken(number)
+        return self._awaited(number)
+
+    def _polled(self, number: int) -> bool:
+        """Poll for a request in the memory, unless that was in vain lately."""
+        if self._unpolled:
+            self._unpolled -= 1
+            return False
+        if sharing.appears(self._words, REQUEST, number, self._seconds):
+            self._in_vain, self._pause = 0, 1
+            return True
+        self._in_vain += 1
+        if self._in_vain >= _IN_VAIN:
+            self._unpolled = self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return False
+
+    def _awaited(self, number: int) -> bytes | memoryview | None:
+        """Wait for a request from anywhere."""
+        words = self._words
+        self._number = None
+        while True:
+            frame = self._next_frame()
+            if frame is None:
+                words[SERVER_WAITS] = 1
+                self._write_fence(), self._read_fence()
+                if words[REQUEST] != number:
+                    count = self._receive(self._space())
+                    if not count:
+                        return None
+                    self._received(count)
+                words[SERVER_WAITS] = 0
+                # Before what was just received, as it was sent before that.
+                if words[REQUEST] == number:
+                    self._keep_pending(self.reader)
+                    return self._taken(number)
+            elif len(frame):
+                self._keep_pending(self.reader)
+                return frame
+
+    def _taken(self, number: int) -> bytes | memoryview:
+        """Take the request that is in the memory: a copy, as the client could go on writing to it.
+
+        Raises:
+            ProtocolError: There is none.
+        """
+        self._number, self._next_number = number, sharing.following(number)
+        length = self._words[REQUEST_LENGTH]
+        if not 0 < length <= self._shared.request_room:
+            raise ProtocolError(
+                f"a request in shared memory has {length} bytes: expected 1 to {self._shared.request_room}, its room"
+            )
+        if self._framing is Framing.INT32:
+            return self._memory[self._begin : REQUESTS + length]
+        frame = self._memory[REQUESTS : REQUESTS + length]
+        found = locate(self._framing, frame, 0, length, MAX_FRAME)
+        if found is None:
+            raise ProtocolError("what is in shared memory is no whole frame")
+        return frame[found[0] : found[1]]
+
+    def send_frame(self, frame: bytes | bytearray) -> None:
+        """Send the frame of a reply the way that its request came."""
+        if self._number is None:
+            self.connection.sendall(frame)
+        else:
+            self._reply(self._number, [frame], len(frame))
+
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send the parts of a reply the way that its request came."""
+        if self._number is None:
+            super().send_parts(parts)
+        else:
+            self._reply(self._number, parts, sum(map(len, parts)))
+
+    def _reply(self, number: int, parts: Sequence[bytes | bytearray | memoryview], length: int) -> None:
+        words, start = self._words, self._shared.replies
+        fits = length <= self._shared.reply_room
+        if fits:
+            for part in parts:
+                end = start + len(part)
+                self._memory[start:end] = part
+                start = end
+        words[REPLY_LENGTH] = length if fits else 0
+        words[REPLY] = number
+        self._number = None
+        self._write_fence(), self._read_fence()
+        if words[CLIENT_WAITS]:
+            self.connection.sendall(self._bell)
+        if not fits:
+            super().send_parts(parts)

@@ -1,0 +1,211 @@
+"""Memory that is shared with a server on the same host, so that requests and replies need not pass a socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from mmap import mmap
+
+from gymtwist.client.connection import MAX_REPLY, Connection
+from gymtwist.client.errors import RemoteError
+from gymtwist.client.polling import Polling
+from gymtwist.errors import ProtocolError, SharingRefused
+from gymtwist.wire import messages, sharing
+from gymtwist.wire.framing import Framing, locate
+from gymtwist.wire.sharing import (
+    CLIENT_WAITS,
+    REPLY,
+    REPLY_LENGTH,
+    REQUEST,
+    REQUEST_LENGTH,
+    REQUESTS,
+    SERVER_POLLS,
+    SERVER_WAITS,
+    SharedMemory,
+)
+
+#: Replies of so many bytes are not copied before they are read; and they go through the memory in any case, while
+#: smaller ones do where polling pays: otherwise the socket is as fast.
+_LARGE = 16 * 1024
+_INT32_HEADER = 4
+
+
+def is_local(connected: socket.socket) -> bool:
+    """Tell whether a connection seems to lead to this host; a tunnel may seem so, too."""
+    if not sharing.IS_POSSIBLE or type(connected) is not socket.socket:
+        return False
+    if connected.family == socket.AF_UNIX:
+        return True
+    try:
+        return bool(connected.getpeername()[0] == connected.getsockname()[0])
+    except OSError:  # it has ended
+        return False
+
+
+def hand_over(offer: messages.Shared, request_room: int, reply_room: int) -> SharedMemory:
+    """Make memory, and hand it over to a server.
+
+    Args:
+        offer: Where the server takes it.
+        request_room: Bytes that a request may have, with its frame.
+        reply_room: Bytes that a reply may have, likewise.
+
+    Raises:
+        SharingRefused: It cannot be handed over: the server is on another host, for instance.
+    """
+    address, token = offer.address or "", offer.token or ""
+    if not address.startswith(sharing.NAMES):
+        raise SharingRefused(f"the server takes memory at {address!r:.80}: expected a name with {sharing.NAMES!r}")
+    try:
+        descriptor = sharing.create(request_room, reply_room)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messenger:
+                messenger.connect(f"\0{address}")
+                socket.send_fds(messenger, [bytes.fromhex(token)], [descriptor], socket.MSG_DONTWAIT)
+            return SharedMemory(descriptor, request_room, reply_room)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise SharingRefused(f"no memory can be handed over: {error}") from error
+
+
+class SharingConnection(Connection):
+    """A connection to a server on this host, which may get memory to share with it.
+
+    Only what is sent while no reply is due passes the memory, and its reply does: it holds one of each.
+
+    Args:
+        connected: A connected socket.
+        name: Of the server, for messages.
+        framing: How frames are told apart.
+        timeout: Seconds to wait for a reply; None for any time.
+        polling: How to wait.
+
+    Attributes:
+        is_lost: Whether there was memory, and the process that shared it has died.
+    """
+
+    def __init__(
+        self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, polling: Polling
+    ) -> None:
+        super().__init__(connected, name, framing, timeout, polling)
+        self._shared: SharedMemory | None = None
+        self._framing = framing
+        self._bell = sharing.bell(framing)
+        self._write_fence, self._read_fence = sharing.fence()
+        self._is_large = False
+        self._number = 0
+        #: Whether the next reply that is due is one to a request in the memory.
+        self._is_in_memory = False
+        self.is_lost = False
+
+    def share(self, shared: SharedMemory, usual: int) -> None:
+        """Use memory from now on.
+
+        Args:
+            shared: What the server has, too.
+            usual: How many bytes most replies have.
+        """
+        self._shared, self._is_large, self._number, self.is_lost = shared, usual >= _LARGE, 0, False
+        self._reader.least = 0
+        self._say_how_to_wait()
+
+    def close(self, reason: RemoteError | None = None) -> None:
+        """As :meth:`Connection.close`; the memory goes with it."""
+        super().close(reason)
+        self._shared = None
+
+    def _say_how_to_wait(self) -> None:
+        if self._shared is not None:
+            self._shared.words[SERVER_POLLS] = self._polling.seconds > 0
+
+    def _compare(self) -> None:
+        super()._compare()
+        self._say_how_to_wait()
+
+    def _put(self, data: bytes) -> None:
+        shared, length = self._shared, len(data)
+        pays = self._polling.seconds or self._is_large
+        # Another reply that is due lies in the memory, or comes behind one that does.
+        if shared is None or not pays or self.due > 1 or length > shared.request_room:
+            super()._put(data)
+            return
+        words, number = shared.words, sharing.following(self._number)
+        shared.memory[REQUESTS : REQUESTS + length] = data
+        words[REQUEST_LENGTH] = length
+        self._number, self._is_in_memory = number, True
+        words[REQUEST] = number
+        self._write_fence(), self._read_fence()
+        if words[SERVER_WAITS]:
+            super()._put(self._bell)
+
+    def _take(self) -> bytes | memoryview:
+        shared, polling, number = self._shared, self._polling, self._number
+        if not self._is_in_memory or shared is None:
+            return self._take_from_socket()
+        words, seconds = shared.words, polling.seconds
+        self._waits = True
+        frame: bytes | memoryview | None = None
+        if words[REPLY] != number:
+            if seconds and sharing.appears(words, REPLY, number, seconds):
+                polling.paid()
+            else:
+                if seconds:
+                    # The server may poll nevertheless: it waits for the learner, and the learner for the environment.
+                    polling.was_in_vain()
+                frame = self._woken(shared)
+        self._waits = False
+        if frame is None:
+            frame = self._read(shared)
+        self._is_in_memory = False
+        polling.left -= 1
+        if polling.is_trial or polling.left <= 0:
+            self._compare()
+        return frame
+
+    def _take_from_socket(self) -> bytes | memoryview:
+        while True:
+            frame = super()._take()
+            if len(frame):
+                return frame
+            # A bell that rang for what had been found before.
+
+    def _woken(self, shared: SharedMemory) -> memoryview | None:
+        """Wait for a reply at the socket: None if it is in the memory, and otherwise the reply."""
+        words, number, deadline = shared.words, self._number, None
+        words[CLIENT_WAITS] = 1
+        self._write_fence(), self._read_fence()
+        try:
+            # What is in the memory was sent before anything that is behind it in the socket.
+            while words[REPLY] != number:
+                frame = self._next_frame()
+                if frame is None:
+                    self._receive_some(deadline)
+                    deadline = deadline or self._deadline()
+                elif len(frame):
+                    # The process that shared the memory has died, and another answers in its place.
+                    self._shared, self.is_lost = None, True
+                    return frame
+        except ConnectionError:
+            # The last words may be in the memory.
+            if words[REPLY] != number:
+                raise
+        finally:
+            words[CLIENT_WAITS] = 0
+        return None
+
+    def _read(self, shared: SharedMemory) -> bytes | memoryview:
+        """Read the reply that is in the memory."""
+        length, start = shared.words[REPLY_LENGTH], shared.replies
+        if not length:  # it has no room there
+            return self._take_from_socket()
+        if length > shared.reply_room:
+            raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {shared.reply_room} at most")
+        source: mmap | memoryview = shared.memory if length < _LARGE else shared.view
+        if self._framing is Framing.INT32:
+            return source[start + _INT32_HEADER : start + length]
+        frame = shared.memory[start : start + length]
+        found = locate(self._framing, frame, 0, length, MAX_REPLY)
+        if found is None:
+            raise ProtocolError("what is in shared memory is no whole frame")
+        return frame[found[0] : found[1]]
