@@ -2,8 +2,8 @@
 
 SUBJECT is the protocol of a session (classic, netstring or int32), which is served to a client in another process, or
 ``client``: then it is the Python client that is counted, and the session is in the other process. With ``-frame``
-behind it the environment has Pong's frames. BURDEN is the name of something that each step does besides. It writes
-JSON.
+behind it the environment has Pong's frames, with ``-shared`` both sides share memory, and poll. BURDEN is the name of
+something that each step does besides. It writes JSON.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gymtwist.child.vitals import Vitals, create
 from gymtwist.client.connection import Connection
 from gymtwist.client.polling import Polling
 from gymtwist.client.session import Session
+from gymtwist.client.sharing import SharingConnection
 from gymtwist.wire import messages
 from gymtwist.wire.framing import Framing
 from gymtwist.wire.names import ProtocolName
@@ -43,6 +44,8 @@ CLIENT = "client"
 WARM, SHORT, LONG = 1100, 100, 300
 #: With so many calls the reference goes along with a session from Python 3.10 to 3.13, to a few hundredths.
 _PARTS = 5
+#: Seconds to poll: nobody has to wait otherwise.
+_LONG = 10.0
 _UINT32 = struct.Struct(">I")
 
 
@@ -183,9 +186,12 @@ def reference(steps: int) -> float | None:
     return meter.least
 
 
-def play(protocol: str, steps: int, connection: socket.socket) -> None:
+def play(protocol: str, shared: bool, steps: int, connection: socket.socket) -> None:
     """Is the client of a session."""
     client: Any
+    if shared:
+        _step_together(connection, ProtocolName(protocol), steps)
+        return
     if protocol == "classic":
         client = classic.ClassicClient(connection)
         client.read_error()
@@ -202,7 +208,8 @@ def play(protocol: str, steps: int, connection: socket.socket) -> None:
 def serve(protocol: str, connection: socket.socket, opening: bytes) -> None:
     """Serves a connection; raises if its client did not leave of its own accord."""
     vitals = Vitals(create(), with_remains=True)
-    summary = sessions.serve(protocol, connection, opening, b"", ChildSettings(monitor_root="/"), vitals)
+    settings = ChildSettings(monitor_root="/", poll=_LONG)
+    summary = sessions.serve(protocol, connection, opening, b"", settings, vitals)
     assert summary.reason == CLIENT_LEFT, summary
 
 
@@ -211,21 +218,33 @@ def opening_of(protocol: str) -> bytes:
     return classic.opening(ENVIRONMENT) if protocol == "classic" else message(protocol, "make", id=ENVIRONMENT)
 
 
-def read_and_serve(connection: socket.socket) -> None:
-    """Serves a connection whose opening is still to come."""
-    size = connection.recv(_UINT32.size, socket.MSG_WAITALL)
-    (length,) = _UINT32.unpack(size)
-    serve("int32", connection, size + connection.recv(length, socket.MSG_WAITALL))
+def read_and_serve(protocol: str, connection: socket.socket) -> None:
+    """Serves a connection whose opening, which was sent at once, is still to come."""
+    serve(protocol, connection, connection.recv(1 << 16))
 
 
-def use(plan: Plan, connection: socket.socket) -> None:
-    """Takes steps with the Python client, without polling: that asks the kernel as often as it pleases."""
-    connected = Connection(connection, "a session", Framing.INT32, 60.0, Polling(0.0))
-    session = Session(connected, ProtocolName.INT32, messages.Make(ENVIRONMENT)).finish()
+def use(plan: Plan, shared: bool, connection: socket.socket) -> None:
+    """Takes steps with the Python client; without polling where that asks the kernel as often as it pleases."""
+    _step_together(connection, ProtocolName.INT32, plan.total, plan.step, shared=shared)
+
+
+def _step_together(
+    connection: socket.socket,
+    protocol: ProtocolName,
+    steps: int,
+    before: Callable[[], None] = lambda: None,
+    *,
+    shared: bool = True,
+) -> None:
+    kind, polling = (SharingConnection, Polling(_LONG)) if shared else (Connection, Polling(0.0))
+    # It is never tried whether blocking would be faster.
+    polling.is_trial, polling.left = False, 10 * steps
+    connected = kind(connection, "a session", Framing(protocol.value), 60.0, polling)
+    session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
     session.ask(messages.Reset(None, None), messages.ResetDone)
     step, own = session.step, session.translation.own
-    for _ in range(plan.total):
-        plan.step()
+    for _ in range(steps):
+        before()
         step(1, own)
     connected.close()
 
@@ -237,14 +256,17 @@ def main(subject: str, burden: Callable[[], object] | None = None) -> None:
     windows += [(Marks(), SHORT), (blocks, LONG), (peak, SHORT), (calls, SHORT), (lines, SHORT)]
     plan = Plan(WARM, windows)
     least = reference(LONG)
-    subject, _, frame = subject.partition("-")
+    subject, _, rest = subject.partition("-")
+    frame, shared = rest == "frame", rest == "shared"
     tell = (lambda: None) if subject == CLIENT else plan.step
     space = FRAME if frame else SMALL
     gymnasium.register(ENVIRONMENT, entry_point=partial(Costless, tell, space, burden), order_enforce=False)
     if subject == CLIENT:
-        use(plan, in_another_process(read_and_serve))
+        use(plan, shared, in_another_process(partial(read_and_serve, "int32")))
+    elif shared:
+        read_and_serve(subject, in_another_process(partial(play, subject, shared, plan.total)))
     else:
-        serve(subject, in_another_process(partial(play, subject, plan.total)), opening_of(subject))
+        serve(subject, in_another_process(partial(play, subject, shared, plan.total)), opening_of(subject))
     os.wait()
     found = {
         "calls": calls.python,

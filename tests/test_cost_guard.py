@@ -33,26 +33,32 @@ class Budget(NamedTuple):
         calls: Functions of ours that are called.
         builtins: Functions written in C that those call.
         lines: Lines of ours.
-        ratio: Instructions, as a share of the reference's.
+        ratio: Instructions, as a share of the reference's; None if they are not the same each time.
         system_calls: Which, and how many of each: neither more nor fewer.
     """
 
     calls: float
     builtins: float
     lines: float
-    ratio: float
+    ratio: float | None
     system_calls: dict[str, int]
 
 
 #: Two calls and five lines of each are the environment's and the plan's.
 BUDGETS = {
-    "int32": Budget(20, 16, 89, 2.25, {"recvfrom": 1, "sendto": 1}),
-    "netstring": Budget(31, 24, 143, 4.0, {"recvfrom": 1, "sendmsg": 1}),
+    "int32": Budget(21, 17, 96, 2.35, {"recvfrom": 1, "sendto": 1}),
+    "netstring": Budget(33, 25, 148, 4.0, {"recvfrom": 1, "sendmsg": 1}),
     "classic": Budget(17, 12, 76, 1.8, {"recvfrom": 1, "sendto": 1}),
-    "client": Budget(18, 9, 91, 1.85, {"recvfrom": 1, "sendto": 1}),
-    "int32-frame": Budget(31, 40, 132, 3.7, {"recvfrom": 1, "sendmsg": 1}),
+    "client": Budget(18, 9, 91, 1.75, {"recvfrom": 1, "sendto": 1}),
+    "int32-frame": Budget(23, 28, 109, 2.8, {"recvfrom": 1, "sendmsg": 1}),
     "classic-frame": Budget(16, 20, 84, 2.2, {"recvfrom": 1, "sendmsg": 1}),
+    # Where memory is shared: how many instructions a step has depends on how long it is polled.
+    "int32-shared": Budget(18, 16, 83, None, {}),
+    "netstring-shared": Budget(29, 24, 138, None, {}),
+    "client-shared": Budget(12, 6, 71, None, {}),
 }
+#: What polls, and is called as often as it takes.
+POLLING = {"sharing.appears", "sharing.SharedChannel._polled", "polling.Polling.paid", "perf_counter"}
 #: Bytes of memory that a step may take for a while. A frame has 100,800.
 PEAKS = {**dict.fromkeys(BUDGETS, 2_500), "client-frame": 103_000}
 subjects = pytest.mark.parametrize("subject", BUDGETS)
@@ -116,13 +122,14 @@ def system_calls(tmp_path: Path, *arguments: str) -> dict[str, float]:
 def test_the_work_of_a_step(subject: str, kind: str) -> None:
     """Is no more than it was."""
     each = counted(subject)[kind]
-    assert sum(each.values()) <= getattr(BUDGETS[subject], kind), each
+    work = sum(count for name, count in each.items() if name not in POLLING)
+    assert work <= getattr(BUDGETS[subject], kind), each
 
 
-@subjects
+@pytest.mark.parametrize("subject", [name for name, budget in BUDGETS.items() if budget.ratio is not None])
 def test_the_instructions_of_a_step(subject: str) -> None:
     """Are no more than they were, beside those of a loop that does about as much."""
-    assert ratio_of(counted(subject)) <= BUDGETS[subject].ratio
+    assert ratio_of(counted(subject)) <= (BUDGETS[subject].ratio or 0.0)
 
 
 @pytest.mark.parametrize("subject", PEAKS)
@@ -137,9 +144,9 @@ def test_the_copies_of_a_step(subject: str) -> None:
     assert counted(subject)["peak"] <= PEAKS[subject]
 
 
-@pytest.mark.parametrize("subject", ["int32", "netstring", "classic", "client"])
+@pytest.mark.parametrize("subject", [name for name in BUDGETS if not name.endswith("-frame")])
 def test_the_system_calls_of_a_step(subject: str, tmp_path: Path) -> None:
-    """Are two: one that reads and one that writes."""
+    """Are two: one that reads and one that writes; where memory is shared there are none."""
     assert system_calls(tmp_path, subject) == BUDGETS[subject].system_calls
 
 
@@ -160,7 +167,7 @@ def test_a_burden_of_memory() -> None:
 
 def test_a_burden_of_instructions() -> None:
     """Is seen, even in one line without a call."""
-    assert ratio_of(counted("int32", "instructions")) > BUDGETS["int32"].ratio
+    assert ratio_of(counted("int32", "instructions")) > (BUDGETS["int32"].ratio or 0.0)
 
 
 def test_a_burden_of_system_calls(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gymtwist.child.remains import Remains
 from gymtwist.child.sending import send_parts
@@ -17,7 +17,12 @@ class SocketChannel:
         connection: The socket, in blocking mode.
         reader: What was received and not taken yet.
         remains: What to leave behind for another process.
+
+    Attributes:
+        send_frame: Sends the frame of a reply.
     """
+
+    send_frame: Callable[[bytes | bytearray], None]
 
     def __init__(self, connection: socket.socket, reader: FrameReader, remains: Remains) -> None:
         self.connection = connection
@@ -25,6 +30,7 @@ class SocketChannel:
         self.remains = remains
         self._next_frame, self._received, self._receive = reader.next_frame, reader.received, connection.recv_into
         self._space, self._keep_pending = reader.space, remains.keep_pending
+        self.send_frame = connection.sendall
 
     def receive(self) -> bytes | memoryview | None:
         """Wait for the payload of the next request, valid until the next call; None if the client has left.
@@ -44,10 +50,6 @@ class SocketChannel:
             if not count:
                 return None
             self._received(count)
-
-    def send_frame(self, frame: bytes | bytearray) -> None:
-        """Send the frame of a reply."""
-        self.connection.sendall(frame)
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send the parts of a reply."""

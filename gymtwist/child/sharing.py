@@ -15,6 +15,7 @@ from gymtwist.wire import messages, sharing
 from gymtwist.wire.framing import MAX_FRAME, Framing, locate
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
+    NUMBERS,
     REPLY,
     REPLY_LENGTH,
     REQUEST,
@@ -112,12 +113,13 @@ class SharedChannel(SocketChannel):
     def __init__(self, channel: SocketChannel, memory: SharedMemory, framing: Framing, poll: float) -> None:
         super().__init__(channel.connection, channel.reader, channel.remains)
         self.reader.least = 0
+        self.send_frame = self._send_frame
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._framing = framing
         self._begin = REQUESTS + (_INT32_HEADER if framing is Framing.INT32 else 0)
         self._bell = sharing.bell(framing)
         self._write_fence, self._read_fence = sharing.fence()
-        self._next_number = sharing.following(0)
+        self._next_number = 1
         #: The number of the request to be answered; None if that came through the socket.
         self._number: int | None = None
         self._seconds = poll
@@ -174,7 +176,7 @@ class SharedChannel(SocketChannel):
         Raises:
             ProtocolError: There is none.
         """
-        self._number, self._next_number = number, sharing.following(number)
+        self._number, self._next_number = number, number + 1 & NUMBERS
         length = self._words[REQUEST_LENGTH]
         if not 0 < length <= self._shared.request_room:
             raise ProtocolError(
@@ -188,33 +190,39 @@ class SharedChannel(SocketChannel):
             raise ProtocolError("what is in shared memory is no whole frame")
         return frame[found[0] : found[1]]
 
-    def send_frame(self, frame: bytes | bytearray) -> None:
-        """Send the frame of a reply the way that its request came."""
-        if self._number is None:
+    def _send_frame(self, frame: bytes | bytearray) -> None:
+        number, length, start = self._number, len(frame), self._shared.replies
+        if number is None:
             self.connection.sendall(frame)
+        elif length > self._shared.reply_room:
+            self.send_parts([frame])
         else:
-            self._reply(self._number, [frame], len(frame))
+            self._memory[start : start + length] = frame
+            self._publish(number, length)
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send the parts of a reply the way that its request came."""
-        if self._number is None:
+        """Send the parts of a reply the way that its request came, if it has room there."""
+        number, start = self._number, self._shared.replies
+        if number is None:
             super().send_parts(parts)
-        else:
-            self._reply(self._number, parts, sum(map(len, parts)))
+            return
+        length = sum(map(len, parts))
+        if length > self._shared.reply_room:
+            self._publish(number, 0)
+            super().send_parts(parts)
+            return
+        for part in parts:
+            end = start + len(part)
+            self._memory[start:end] = part
+            start = end
+        self._publish(number, length)
 
-    def _reply(self, number: int, parts: Sequence[bytes | bytearray | memoryview], length: int) -> None:
-        words, start = self._words, self._shared.replies
-        fits = length <= self._shared.reply_room
-        if fits:
-            for part in parts:
-                end = start + len(part)
-                self._memory[start:end] = part
-                start = end
-        words[REPLY_LENGTH] = length if fits else 0
+    def _publish(self, number: int, length: int) -> None:
+        """Tell the client that its reply is there; a length of 0 says that it comes through the socket."""
+        words = self._words
+        words[REPLY_LENGTH] = length
         words[REPLY] = number
         self._number = None
         self._write_fence(), self._read_fence()
         if words[CLIENT_WAITS]:
             self.connection.sendall(self._bell)
-        if not fits:
-            super().send_parts(parts)

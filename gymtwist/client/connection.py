@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import struct
 from time import monotonic, perf_counter
 
+from gymtwist.client import waiting
 from gymtwist.client.errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
 from gymtwist.client.forks import close_in_children
 from gymtwist.client.polling import Polling
@@ -17,15 +17,6 @@ from gymtwist.wire.framing import FrameReader, Framing
 #: The longest payload that is accepted, and the most that is kept of what nobody has taken yet: more than any server
 #: sends.
 MAX_REPLY = 1 << 30
-
-
-def _not_yet() -> tuple[type[OSError], ...]:
-    """Name what a non-blocking socket raises if there is nothing to read, or no room to write."""
-    try:
-        from ssl import SSLWantReadError, SSLWantWriteError
-    except ImportError:
-        return (BlockingIOError,)
-    return (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 
 
 class Connection:
@@ -60,13 +51,10 @@ class Connection:
         self._now: int = socket.MSG_DONTWAIT
         self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
         if self._plain:
-            # It blocks in the kernel and nowhere else, which takes one system call.
-            connected.settimeout(None)
-            if timeout is not None:
-                connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout))
+            waiting.block(connected, timeout)
         else:
             connected.setblocking(False)
-            self._now, self._not_yet = 0, _not_yet()
+            self._now, self._not_yet = 0, waiting.not_yet()
         self.due = 0
         # How many bytes one call has received: the call itself adds it, so that no interrupt (which Python raises
         # between calls) can come before that.
@@ -318,9 +306,3 @@ class Connection:
         told = ConnectionLost(f"the connection to {self.name} has ended: {why}")
         self.close(told)
         return told
-
-
-def _timeval(seconds: float) -> bytes:
-    """Write a time as the kernel reads it: never none at all, which would be for ever."""
-    whole, part = divmod(max(seconds, 1e-3), 1.0)
-    return struct.pack("@ll", int(whole), int(part * 1e6))

@@ -14,6 +14,7 @@ from gymtwist.wire import messages, sharing
 from gymtwist.wire.framing import Framing, locate
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
+    NUMBERS,
     REPLY,
     REPLY_LENGTH,
     REQUEST,
@@ -130,7 +131,7 @@ class SharingConnection(Connection):
         if shared is None or not pays or self.due > 1 or length > shared.request_room:
             super()._put(data)
             return
-        words, number = shared.words, sharing.following(self._number)
+        words, number = shared.words, self._number + 1 & NUMBERS
         shared.memory[REQUESTS : REQUESTS + length] = data
         words[REQUEST_LENGTH] = length
         self._number, self._is_in_memory = number, True

@@ -28,6 +28,8 @@ IS_POSSIBLE = sys.platform == "linux" and os.uname().machine == "x86_64" and has
 #: Which word is which: the number of a request and how many bytes it has, the same of a reply, whether a side waits at
 #: its socket, and whether the client wishes the server to poll.
 REQUEST, REQUEST_LENGTH, REPLY, REPLY_LENGTH, CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = 0, 1, 16, 17, 32, 48, 64
+#: The greatest number; 0 follows it.
+NUMBERS = 0xFFFF_FFFF
 #: Where requests begin; replies begin where their room ends.
 REQUESTS = 4096
 #: How the names of sockets begin at which a server takes memory: in Linux's abstract namespace.
@@ -36,7 +38,6 @@ NAMES = "gymtwist-"
 TOKEN_SIZE = 16
 
 _PAGE = 4096
-_NUMBERS = 1 << 32
 #: How often a word is read before the clock is.
 _READS = 64
 
@@ -55,11 +56,6 @@ def rooms(action: int | None, observation: int | None) -> tuple[int, int]:
 def bell(framing: Framing) -> bytes:
     """Return what is sent through the socket to whoever waits there: a frame with nothing in it."""
     return b"0:," if framing is Framing.NETSTRING else bytes(4)
-
-
-def following(number: int) -> int:
-    """Return the number of the next request."""
-    return (number + 1) % _NUMBERS
 
 
 def create(request_room: int, reply_room: int) -> int:

@@ -149,6 +149,12 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     *_both("step_many of too many steps", {"op": "step_many", "action": "x", "count": 10_001}, "invalid-field"),
     *_both("unknown observations", {"op": "step_many", "actions": ["x"], "observations": "first"}, "invalid-field"),
     *_both("a sample's seed that is negative", {"op": "sample", "seed": -1}, "invalid-field"),
+    *_both("share with a request_room alone", {"op": "share", "request_room": 4096}, "invalid-field"),
+    *_both("share with a reply_room alone", {"op": "share", "reply_room": 4096}, "invalid-field"),
+    *_both("a room that is too small", {"op": "share", "request_room": 4095, "reply_room": 4096}, "invalid-field"),
+    *_both(
+        "a room that is too large", {"op": "share", "request_room": 4096, "reply_room": 134_217_729}, "invalid-field"
+    ),
     ("an empty message", NETSTRING, b"", "malformed-message"),
     ("no JSON", NETSTRING, b"op=reset", "malformed-message"),
     ("JSON that breaks off", NETSTRING, b'{"op":"reset"', "malformed-message"),

@@ -69,6 +69,7 @@ def _vector(bounds: tuple[Any, Any], bounds_of_all: tuple[Any, Any]) -> dict[str
         "autoreset_mode": "next_step",
         "render_mode": "rgb_array",
         "limits": _LIMITS,
+        "shared_memory": True,
     }
 
 
@@ -91,6 +92,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     "render, text": {"op": "render", "frame": "\x1b[41mS\x1b[0mFF\n"},
     "render, several texts": {"op": "render", "frame": ["a", "b"]},
     "render, nothing": {"op": "render"},
+    "share": {"op": "share"},
+    "share, an offer": {
+        **{"op": "share", "address": "gymtwist-0123456789abcdef", "token": "00112233445566778899aabbccddeeff"},
+    },
     "close": {"op": "close"},
     "error, the request's": {
         **{"op": "error", "code": "invalid-action", "fault": "request"},
@@ -99,6 +104,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     "error, a reset is needed": {
         **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
         "message": "the episode has ended: reset before the next step",
+    },
+    "error, no memory is shared": {
+        **{"op": "error", "code": "sharing-refused", "fault": "request"},
+        "message": "no memory was offered to be taken; ask without rooms first",
     },
     "error, the environment's": {
         **{"op": "error", "code": "environment-fault", "fault": "environment", "reset_needed": True},
@@ -261,6 +270,7 @@ WAYS: list[tuple[str, str, str, bytes]] = [
     ("defaults written out", "step, text", NETSTRING, b'{"op":"step",' + _STEP + b',"reward":-0.5,"info":{}}'),
     ("unknown fields", "step, text", NETSTRING, b'{"op":"step",' + _STEP + b',"reward":-0.5,"x":{"y":[1]}}'),
     ("a number with an exponent", "step, text", NETSTRING, b'{"op":"step",' + _STEP + b',"reward":-5e-1}'),
+    ("defaults written out", "share", NETSTRING, b'{"op":"share","address":null,"token":null}'),
     ("defaults written out", "render, nothing", NETSTRING, b'{"op":"render","frame":null}'),
     ("unknown fields", "close", INT32, bytes.fromhex("82a26f70a5636c6f7365a178c403000102")),
     ("defaults written out", "render, nothing", INT32, bytes.fromhex("82a26f70a672656e646572a56672616d65c0")),

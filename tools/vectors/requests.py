@@ -64,6 +64,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "sample": {"op": "sample"},
     "sample, seed": {"op": "sample", "seed": 3},
     "render": {"op": "render"},
+    "share": {"op": "share"},
+    "share, rooms": {"op": "share", "request_room": 4096, "reply_room": 134_217_728},
     "close": {"op": "close"},
 }
 #: Requests with values, and so in JSON and in MessagePack.
@@ -127,6 +129,7 @@ WAYS: list[tuple[str, str, str, bytes]] = [
         b'\\u0395\\u03bb\\u03bb\\u03b7\\u03bd\\u03b9\\u03ba\\u03ac"}',
     ),
     ("numbers with exponents", "step, Box", NETSTRING, b'{"op":"step","action":[5e-1,-1]}'),
+    ("defaults written out", "share", NETSTRING, b'{"op":"share","request_room":null,"reply_room":null}'),
     ("defaults written out", "reset", NETSTRING, b'{"op":"reset","seed":null,"options":null,"mask":null}'),
     ("fields in another order", "make", INT32, bytes.fromhex("82" + _MAKE[1] + _MAKE[0])),
     ("a map of 16 bits", "make", INT32, bytes.fromhex("de0002" + "".join(_MAKE))),
