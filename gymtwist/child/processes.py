@@ -13,32 +13,42 @@ from pathlib import Path
 #: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+# Loaded once, before any child is forked.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 #: Between that of any other process (0) and that of one which is always taken first (1000); see proc(5).
 _OOM_SCORE = 500
 
 
 def become_subreaper() -> None:
     """Become the parent of orphaned descendants, so that none of them gets out of sight. Linux alone can."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def rename(name: str) -> None:
     """Give this process a name of up to 15 characters that ``ps -o comm`` shows. Linux alone can."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
+    _tell("/proc/self/comm", name)
 
 
 def die_with_parent(yes: bool) -> None:
     """Ask the kernel to kill this process when its parent has ended, or not to do so any more. Linux alone can."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0, 0, 0, 0)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0, 0, 0, 0)
 
 
 def volunteer_for_oom() -> None:
     """Ask the kernel, should memory run out, to take this process rather than the server."""
-    with contextlib.suppress(OSError):  # no such file but on Linux
-        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    _tell("/proc/self/oom_score_adj", str(_OOM_SCORE))
+
+
+def _tell(path: str, text: str) -> None:
+    """Write to a file of the kernel's, if there is such; each child does, and files of Python's take it 500 KB."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
 
 
 def limit_memory(size: int) -> None:
