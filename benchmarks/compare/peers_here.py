@@ -106,8 +106,23 @@ CONTENDERS: tuple[Contender, ...] = (
         optional=_GYMTWIST_MUJOCO,
         clients=_MANY,
         kind="gymtwist",
-        note="`connect` and `connect_vec` with their defaults (MessagePack); vectors by `vector_entry_point`, over one "
-        "connection.",
+        note="`connect` and `connect_vec` with their defaults: MessagePack, through memory shared with the server, as both "
+        "are on one host; vectors by `vector_entry_point`, over one connection.",
+    ),
+    Contender(
+        "gymtwist-socket",
+        "gymtwist, through its socket",
+        _GYMTWIST,
+        "contenders/gymtwist_player.py",
+        ("cartpole", "pong", "pong-84x84-8", "cartpole-64"),
+        server=_TWISTD,
+        ready=_LISTENING,
+        variables=(("GYMTWIST_SHARED_MEMORY", "0"),),
+        optional=_GYMTWIST_MUJOCO,
+        clients=_MANY,
+        kind="gymtwist",
+        note="The same with `shared_memory=False`: what there is for clients on other hosts, and in other languages "
+        "unless they share memory, too.",
     ),
     Contender(
         "gymtwist-json",

@@ -105,7 +105,7 @@ def _settle(settings: ChildSettings) -> None:
     random.seed(settings.seed)
     if settings.seed is None:
         # As to seed it with None does, which takes each child 150 KB more.
-        np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS))
+        np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS, 0, 0.0))
     else:
         np.random.seed(settings.seed % 2**32)
 

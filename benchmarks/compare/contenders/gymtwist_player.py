@@ -15,14 +15,17 @@ def connect(address: str, workload: Workload) -> Player:
     from compare.players import VectorPlayer, single
 
     protocol: Any = os.environ.get("GYMTWIST_PROTOCOL", "int32")
+    shared = os.environ.get("GYMTWIST_SHARED_MEMORY") != "0"
     if workload.num_envs is None:
-        return single(gymtwist.client.connect(address, workload.environment, protocol=protocol), workload)
+        env = gymtwist.client.connect(address, workload.environment, protocol=protocol, shared_memory=shared)
+        return single(env, workload)
     envs = gymtwist.client.connect_vec(
         address,
         workload.environment,
         workload.num_envs,
         vectorization_mode="vector_entry_point",
         protocol=protocol,
+        shared_memory=shared,
         kwargs=dict(workload.kwargs),
     )
     return VectorPlayer(envs, workload)
