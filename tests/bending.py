@@ -29,6 +29,7 @@ class Bend:
         chunk: How many bytes are read of the client at once.
         is_json: What is spoken, once that is known.
         over: Set it to close the connection.
+        shares: Whether memory is shared, so that an empty frame is a bell.
         deaf: Set it to leave the connection open where the server closes it.
         others: The bends of all connections of the proxy.
     """
@@ -39,7 +40,7 @@ class Bend:
         """Takes part."""
         self.others = others
         self.is_json = True
-        self.over = self.deaf = False
+        self.over = self.deaf = self.shares = False
         others.append(self)
 
     def read(self, data: bytes) -> bytes:
@@ -48,6 +49,10 @@ class Bend:
 
     def garbage(self, data: bytes) -> bytes:
         """Bends what is no request."""
+        return data
+
+    def bell(self, data: bytes) -> bytes:
+        """Bends a bell of the client."""
         return data
 
     def request(self, told: Told) -> None:
@@ -81,6 +86,7 @@ class _Side:
         taken: list[bytes] = []
         while self.buffer:
             reader = FrameReader(Framing.NETSTRING if is_json else Framing.INT32, self.buffer)
+            reader.least = 0
             try:
                 frame = reader.next_frame()
             except GymtwistError:
@@ -160,12 +166,16 @@ class _Bent:
         self.client.buffer += self.bend.read(data)
         frames, readable = self.client.frames(self.bend.is_json)
         for frame in frames:
+            if not frame and self.bend.shares:
+                self.server.socket.sendall(self.bend.bell(self.framed(frame)))
+                continue
             told = self.decoded(frame)
             if not isinstance(told, dict):
                 self.server.socket.sendall(self.bend.garbage(self.framed(frame)))
                 self.asked.append({})
                 continue
             self.asked.append(dict(told))
+            self.bend.shares = self.bend.shares or "request_room" in told
             self.bend.request(told)
             self.server.socket.sendall(self.framed(self.encoded(told)))
         if not readable:
@@ -183,6 +193,9 @@ class _Bent:
         for frame in self.server.frames(self.bend.is_json)[0]:
             if self.bend.over:
                 return
+            if not frame:
+                self.client.socket.sendall(self.framed(frame))
+                continue
             told = self.decoded(frame)
             asked = self.asked.popleft() if self.asked else {}
             for each in self.bend.reply(told, asked, len(self.asked)):

@@ -189,6 +189,15 @@ class Ending(Player):
         return Trailing(client.socket, encoding)
 
 
+class Sharing(Player):
+    """Asks for shared memory without looking whether the server offers it."""
+
+    def first(self, seed: int | None) -> Any:
+        """Asks before it resets."""
+        self.client.say("share")
+        return super().first(seed)
+
+
 class Waiting(Player):
     """Waits for each reply before the next request."""
 
@@ -248,6 +257,7 @@ class Lost(Player):
         (Stranger, "echo", "opening.make", "CartPole-v1"),
         (Resetting, "echo", "opening.make", 'expected "make"'),
         (Single, "vector", "vector.num-envs", "expected 3"),
+        (Sharing, "echo", "echo.resets", 'sent "share"; expected "reset"'),
         (Greeting, "echo", "opening.framing", "HELLO"),
         (Ending, "echo", "echo.messages", ""),
         (Waiting, "pipeline", "pipeline.patience", "nothing for"),

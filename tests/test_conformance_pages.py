@@ -16,6 +16,7 @@ import pytest
 
 from gymtwist.conformance.client.parts import PARTS
 from gymtwist.conformance.server.runner import CHECKS
+from gymtwist.wire.sharing import IS_POSSIBLE
 
 from .framed_client import PATIENCE
 from .server import REPOSITORY, ServerProcess, connected
@@ -81,7 +82,7 @@ def test_the_session_by_hand(module_server: ServerProcess) -> None:
     for number, (length, payload) in enumerate(shown):
         told, _, rest = data.partition(":")
         reply, data = rest[: int(told)], rest[int(told) + 1 :]
-        assert length == told
+        assert length == told or (number == 0 and not IS_POSSIBLE)
         if number == 0:
             assert reply.startswith(payload.partition(" ...")[0])
             continue

@@ -16,6 +16,7 @@ from gymtwist.conformance.encoding import PROTOCOLS
 from gymtwist.conformance.report import Outcome, Report, Result
 from gymtwist.conformance.server.runner import CHECKS, chosen, results
 from gymtwist.conformance.server.subject import Options
+from gymtwist.wire.sharing import IS_POSSIBLE
 
 from .bending import Bend, Proxy
 from .bends import Bending, answers, writes
@@ -36,11 +37,16 @@ def check(port: int, encoding: str, names: Sequence[str], **options: Any) -> lis
     return list(islice(results(Options(("127.0.0.1", port), **fields), checks), len(checks)))
 
 
+def is_missing(encoding: str, name: str) -> bool:
+    """Tells whether there is nothing to check: in a framing, or on this system."""
+    return (encoding == INT32 and name in TEXT_ONLY) or (name.startswith("sharing.") and not IS_POSSIBLE)
+
+
 @pytest.mark.parametrize("name", [each.name for each in CHECKS])
 def test_the_server_passes(module_server: ServerProcess, encoding: str, name: str) -> None:
     """Every check, in both framings; it skips none but what the framing has not."""
     (result,) = check(module_server.port, encoding, [name])
-    skipped = encoding == INT32 and name in TEXT_ONLY
+    skipped = is_missing(encoding, name)
     assert (result.outcome, result.name) == (Outcome.SKIP if skipped else Outcome.PASS, name), result.why
 
 
@@ -52,8 +58,8 @@ def test_each_check_has_a_server_that_it_finds() -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_server_is_found_out(module_server: ServerProcess, encoding: str, name: str) -> None:
     """By the check that is for what is wrong with it, and with a reason."""
-    if encoding == INT32 and name in TEXT_ONLY:
-        pytest.skip("netstrings and JSON alone have it")
+    if is_missing(encoding, name):
+        pytest.skip("netstrings and JSON alone have it, or memory that can be shared")
     with Proxy(module_server.port, WRONG[name]) as proxy:
         (result,) = check(proxy.port, encoding, [name], patience=1.0)
     assert result.outcome is Outcome.FAIL, result
@@ -95,6 +101,22 @@ def test_one_framing(module_server: ServerProcess) -> None:
     framings = (PROTOCOLS[NETSTRING],)
     (result,) = check(module_server.port, NETSTRING, ["values.in-both-framings"], framings=framings)
     assert (result.outcome, result.why) == (Outcome.SKIP, "the server is not judged in int32")
+
+
+def test_a_server_that_shares_no_memory(module_server: ServerProcess) -> None:
+    """Need not: what is about memory is skipped, with the reason."""
+    with Proxy(module_server.port, answers(lambda told: told.pop("shared_memory", None), "make")) as proxy:
+        found = check(proxy.port, INT32, ["sharing"])
+    assert {each.outcome for each in found} == {Outcome.SKIP}
+    assert all("shares no memory" in each.why for each in found)
+
+
+def test_memory_out_of_reach(module_server: ServerProcess) -> None:
+    """Is no fault of the server's: nobody listens at its address in this network namespace."""
+    away = answers(lambda told: told.update(address="gymtwist-away") if "address" in told else None, "share")
+    with Proxy(module_server.port, away) as proxy:
+        (result,) = check(proxy.port, INT32, ["sharing.a-bell"])
+    assert result.outcome is Outcome.SKIP
 
 
 def test_no_server() -> None:

@@ -211,7 +211,7 @@ def defaults() -> dict[str, str]:
             written[name] = f"`{value:g}`"
         else:
             written[name] = f"`{value}`"
-    written["display"] = "off"
+    written["display"] = written["no-shared-memory"] = "off"
     written["monitor-root"] = "the working directory"
     return written
 

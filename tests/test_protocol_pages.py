@@ -19,7 +19,7 @@ from gymtwist import errors
 from gymtwist.child.translation import MAX_OBSERVATIONS
 from gymtwist.envs.descriptions import build, describe, described_codec
 from gymtwist.envs.vectors import MAX_PROCESSES
-from gymtwist.wire import framing, messages, opening, parts, plain, sharing, spaces
+from gymtwist.wire import framing, messages, opening, parts, plain, spaces
 from gymtwist.wire.arrays import MAX_EMPTY
 from gymtwist.wire.framing import FrameReader, Framing
 from gymtwist.wire.layout import DTYPES, MAX_DIMENSIONS, MAX_SIZE
@@ -54,8 +54,7 @@ LIMITS = {
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "environments of a connection with `async`, a process each": MAX_PROCESSES,
     "steps of a request": messages.MAX_STEPS,
-    "bytes of a room of [shared memory](sharing.md), at least": messages.MIN_ROOM,
-    "bytes of a room of shared memory, at most": messages.MAX_ROOM,
+    **{"bytes of a room of shared memory": messages.MAX_ROOM, "bytes of a room, at least": messages.MIN_ROOM},
     "bytes of all observations of a step_many": MAX_OBSERVATIONS,
     "depth of a space": spaces.MAX_DEPTH,
     "leaves of a space": spaces.MAX_LEAVES,

@@ -22,11 +22,16 @@ from .bends import (
     Playing,
     ReadsAreFrames,
     Rounding,
+    Settled,
     Short,
     Silent,
+    Startled,
     Swapping,
     Tired,
+    Trusting,
+    Unbelled,
     Unrewarding,
+    Withholding,
     Zeros,
     answers,
     coded,
@@ -58,6 +63,16 @@ def _single(told: Told) -> None:
 def _typed(told: Told) -> None:
     if type(told.get("seed")) is not int or told["seed"] < 0:
         told.pop("seed", None)
+
+
+def _unwilling(told: Told) -> None:
+    told.clear()
+    told.update(op="error", code="sharing-refused", message="not today", fault="request")
+
+
+def _another_token(told: Told) -> None:
+    if "token" in told:
+        told["token"] = told["token"][::-1]
 
 
 #: For each check a server that it must find, and how it is to be asked: in which framings.
@@ -132,6 +147,19 @@ WRONG: dict[str, Bending] = {
     "vector.step-many": requests(_fewer),
     "vector.wrong-requests": coded("invalid-field"),
     "vector.single-actions": coded("invalid-action"),
+    "sharing.steps-as-through-the-socket": answers(_unwilling, "share"),
+    "sharing.a-bell": Unbelled,
+    "sharing.bells-for-nothing": Startled,
+    "sharing.either-way": Swapping,
+    "sharing.a-reply-that-does-not-fit": Withholding,
+    "sharing.a-length-that-is-none": Open,
+    "sharing.sharing-anew": Settled,
+    "sharing.unsealed-memory": Trusting,
+    "sharing.memory-of-another-size": Trusting,
+    "sharing.no-memory-at-all": Trusting,
+    "sharing.rooms-without-a-handover": Trusting,
+    "sharing.another-token": answers(_another_token, "share"),
+    "sharing.of-a-process-that-dies": Silent,
     "fault.of-an-environment-that-raises": answers(lambda told: told.update(fault="request"), "error"),
     "fault.of-an-environment-that-dies": Silent,
     "fault.requests-behind-it": answers(lambda told: told.pop("reset_needed", None), "error"),

@@ -106,8 +106,8 @@ CONTENDERS: tuple[Contender, ...] = (
         optional=_GYMTWIST_MUJOCO,
         clients=_MANY,
         kind="gymtwist",
-        note="`connect` and `connect_vec` with their defaults: MessagePack, through memory shared with the server, as both "
-        "are on one host; vectors by `vector_entry_point`, over one connection.",
+        note="`connect` and `connect_vec` with their defaults: MessagePack, through memory that is shared with the "
+        "server, as both are on one host; vectors by `vector_entry_point`, over one connection.",
     ),
     Contender(
         "gymtwist-socket",

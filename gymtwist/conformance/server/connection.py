@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -89,15 +89,35 @@ class Connection:
         Raises:
             Violation: There is none, or it is not as the protocol says.
         """
-        while True:
+        reply = self._hear_unless(lambda: False)
+        assert reply is not None
+        return reply
+
+    def _hear_unless(self, is_there: Callable[[], bool]) -> Reply | None:
+        """Read the next reply, unless it is found elsewhere; empty frames are passed over where they may be.
+
+        Args:
+            is_there: Tells whether it is, and is asked whenever something has come.
+
+        Returns:
+            None if it is.
+        """
+        while not is_there():
             try:
-                payload = self._reader.next_frame()
+                payload = self._next_payload()
                 if payload is not None:
                     return self._codec.decode_reply(bytes(payload))
             except GymtwistError as error:
                 raise Violation(f"the server sent what is no reply: {error}") from error
-            if not self._receive():
+            if not self._receive() and not is_there():
                 raise Ended("the server closed the connection without a reply")
+        return None
+
+    def _next_payload(self) -> memoryview | None:
+        payload = self._reader.next_frame()
+        while payload is not None and not len(payload) and not self._reader.least:
+            payload = self._reader.next_frame()
+        return payload
 
     def _receive(self) -> int:
         try:
@@ -154,9 +174,9 @@ class Connection:
     def expect_end(self, what: str) -> None:
         """Read to the end of the stream: there must be no more than that."""
         try:
-            payload = self._reader.next_frame()
+            payload = self._next_payload()
             while payload is None and self._receive():
-                payload = self._reader.next_frame()
+                payload = self._next_payload()
         except Ended:
             return
         except GymtwistError as error:

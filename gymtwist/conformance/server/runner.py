@@ -13,6 +13,7 @@ from gymtwist.conformance.server import (
     making,
     pipelining,
     refusals,
+    sharings,
     values,
     vectors,
 )
@@ -27,6 +28,7 @@ THEMES = (
     pipelining.pipelining,
     refusals.refusal,
     vectors.vector,
+    sharings.sharing,
     faults.fault,
 )
 #: Every check, in the order in which they are run.

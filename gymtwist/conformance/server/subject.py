@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from gymtwist.conformance.report import skip
 from gymtwist.conformance.server.connection import Connection, of_kind
 from gymtwist.conformance.server.session import Session
 from gymtwist.wire.messages import Error, Made
 from gymtwist.wire.names import ProtocolName
+
+_Connection = TypeVar("_Connection", bound=Connection)
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,12 @@ class Subject:
 
     def connect(self, protocol: ProtocolName | None = None) -> Connection:
         """Connect, and say nothing yet."""
-        connection = Connection(self.options.address, protocol or self.protocol, self.options.patience)
-        return self._open.enter_context(connection)
+        return self.keep(Connection(self.options.address, protocol or self.protocol, self.options.patience))
+
+    def keep(self, connection: _Connection) -> _Connection:
+        """Close a connection when the check has ended; returns the connection."""
+        self._open.enter_context(connection)
+        return connection
 
     def fields(self, environment: str = "", **fields: Any) -> dict[str, Any]:
         """Return the fields of a make message."""
