@@ -120,8 +120,8 @@ def _here(environment: str) -> Single:
     return gymnasium.make(environment, disable_env_checker=True)
 
 
-def _remote(port: int, environment: str) -> gymtwist.client.RemoteEnv:
-    return gymtwist.client.connect(_at(port), environment)
+def _remote(port: int, environment: str, *, shared_memory: bool = True) -> gymtwist.client.RemoteEnv:
+    return gymtwist.client.connect(_at(port), environment, shared_memory=shared_memory)
 
 
 def _at(port: int) -> str:
@@ -135,12 +135,17 @@ CONTENDERS: dict[str, Callable[[int, int], float]] = {
     "one async": lambda port, steps: balance_vector(
         gymnasium.make_vec("CartPole-v1", 1, vectorization_mode="async"), steps
     ),
+    "one remote by socket": lambda port, steps: balance(_remote(port, "CartPole-v1", shared_memory=False), steps),
     # Its episodes have 200 steps whatever the actions are, so that every request has its 16.
     "steps here": lambda port, steps: play(_here("MountainCar-v0"), steps),
     "steps": lambda port, steps: play(_remote(port, "MountainCar-v0"), steps),
     "16 at once": lambda port, steps: play_many(_remote(port, "MountainCar-v0"), steps),
+    "steps by socket": lambda port, steps: play(_remote(port, "MountainCar-v0", shared_memory=False), steps),
+    "16 by socket": lambda port, steps: play_many(_remote(port, "MountainCar-v0", shared_memory=False), steps),
     "steps of nothing": lambda port, steps: play(_remote(port, NOTHING), steps),
-    "16 of nothing at once": lambda port, steps: play_many(_remote(port, NOTHING), steps),
+    "16 of nothing": lambda port, steps: play_many(_remote(port, NOTHING), steps),
+    "steps of nothing by socket": lambda port, steps: play(_remote(port, NOTHING, shared_memory=False), steps),
+    "16 of nothing by socket": lambda port, steps: play_many(_remote(port, NOTHING, shared_memory=False), steps),
     "64 here": lambda port, steps: play_vector(
         gymnasium.make_vec("CartPole-v1", 64, vectorization_mode="vector_entry_point"), steps
     ),

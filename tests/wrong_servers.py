@@ -22,22 +22,18 @@ from .bends import (
     Playing,
     ReadsAreFrames,
     Rounding,
-    Settled,
     Short,
     Silent,
-    Startled,
     Swapping,
     Tired,
-    Trusting,
-    Unbelled,
     Unrewarding,
-    Withholding,
     Zeros,
     answers,
     coded,
     requests,
     without,
 )
+from .bends_sharing import Settled, Startled, Trusting, Unbelled, Withholding
 
 
 def _seeded(told: Told, value: Any, op: str = "reset") -> None:

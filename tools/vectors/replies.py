@@ -93,9 +93,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "render, several texts": {"op": "render", "frame": ["a", "b"]},
     "render, nothing": {"op": "render"},
     "share": {"op": "share"},
-    "share, an offer": {
-        **{"op": "share", "address": "gymtwist-0123456789abcdef", "token": "00112233445566778899aabbccddeeff"},
-    },
+    "share, an offer": {"op": "share", "address": "gymtwist-0123456789abcdef", "token": bytes(range(16)).hex()},
     "close": {"op": "close"},
     "error, the request's": {
         **{"op": "error", "code": "invalid-action", "fault": "request"},
@@ -104,10 +102,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     "error, a reset is needed": {
         **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
         "message": "the episode has ended: reset before the next step",
-    },
-    "error, no memory is shared": {
-        **{"op": "error", "code": "sharing-refused", "fault": "request"},
-        "message": "no memory was offered to be taken; ask without rooms first",
     },
     "error, the environment's": {
         **{"op": "error", "code": "environment-fault", "fault": "environment", "reset_needed": True},
