@@ -57,7 +57,7 @@ class ClassicSession:
     ) -> None:
         self._connection = connection
         self._opening = opening
-        self._reader = classic.CommandReader(surplus)
+        self._reader = classic.CommandReader(surplus, vitals.remains)
         self._settings = settings
         self._vitals = vitals
         self._running: RunningEnvironment | None = None

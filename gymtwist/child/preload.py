@@ -26,7 +26,7 @@ def preload(settings: ChildSettings, *, warm_up: bool = False) -> None:
 
     Args:
         settings: The operator's options.
-        warm_up: Whether to serve a session to itself, for children that are forked from this process.
+        warm_up: Whether to serve sessions to itself, for children that are forked from this process.
 
     Raises:
         Exception: Whatever the operator's modules or file raised.
@@ -40,7 +40,7 @@ def preload(settings: ChildSettings, *, warm_up: bool = False) -> None:
     if importlib.util.find_spec("ale_py") is not None:
         _import_ale()
     if warm_up:  # before the operator's modules, which may register another CartPole
-        sys.modules["gymtwist.child.warmup"].serve_once()
+        sys.modules["gymtwist.child.warmup"].serve_some()
     try:
         for module in settings.preload:
             importlib.import_module(module)

@@ -162,10 +162,11 @@ class CommandReader(ReceiveBuffer):
 
     Args:
         data: Bytes that were received before, behind the opening.
+        lent: Memory to use as long as what is received fits in there: memory that costs nothing until it is used.
     """
 
-    def __init__(self, data: bytes = b"") -> None:
-        super().__init__(data)
+    def __init__(self, data: bytes = b"", lent: memoryview | None = None) -> None:
+        super().__init__(data, lent=lent)
         self._decode: Callable[[memoryview], Any] = msgspec.json.Decoder().decode
 
     def next_command(self) -> Command | None:
