@@ -170,7 +170,9 @@ class FramedSession:
 
         Raises:
             SharingRefused: There is none to be shared.
+            NoEnvironment: There is nothing to share it for.
         """
+        self._player.check_made("you share memory")
         offer, self._offer = self._offer, None
         if offer is not None and request.request_room is None:
             offer.close()

@@ -127,6 +127,18 @@ class Player:
         if running is not None:
             running.close()
 
+    def check_made(self, what: str) -> None:
+        """Check that an environment was made, even if it has failed since.
+
+        Args:
+            what: What it is needed for.
+
+        Raises:
+            NoEnvironment: None was.
+        """
+        if self.state is State.UNMADE:
+            raise self._not_now(what)
+
     def _made_running(self) -> RunningEnvironment | RunningVector:
         """Return the environment.
 

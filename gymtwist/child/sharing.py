@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from gymtwist.child.channels import SocketChannel
-from gymtwist.errors import ProtocolError, SharingRefused
+from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.wire import messages, sharing
 from gymtwist.wire.framing import MAX_FRAME, Framing, locate
 from gymtwist.wire.sharing import (
@@ -31,6 +31,7 @@ _IN_VAIN, _LONGEST_PAUSE = 4, 4096
 #: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
 _MOST_DATAGRAMS = 64
 _INT32_HEADER = 4
+_LONGEST_INT32 = _INT32_HEADER + MAX_FRAME
 
 
 class Offer:
@@ -77,10 +78,12 @@ class Offer:
                 token, ancillary, _, _ = self._socket.recvmsg(
                     sharing.TOKEN_SIZE, space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
                 )
-            except OSError as error:
+            except BlockingIOError:
                 raise SharingRefused(
-                    f"no memory has come ({error}); send the token and the descriptor to the address first"
-                ) from error
+                    "no memory has come; send the token and the descriptor to the address first"
+                ) from None
+            except OSError as error:
+                raise SharingRefused(f"no memory can be taken: {error}; go on without") from error
             descriptors = array.array("i")
             for level, kind, content in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -174,7 +177,7 @@ class SharedChannel(SocketChannel):
         """Take the request that is in the memory: a copy, as the client could go on writing to it.
 
         Raises:
-            ProtocolError: There is none.
+            ProtocolError: There is none, or it is over the limit.
         """
         self._number, self._next_number = number, number + 1 & NUMBERS
         length = self._words[REQUEST_LENGTH]
@@ -183,6 +186,8 @@ class SharedChannel(SocketChannel):
                 f"a request in shared memory has {length} bytes: expected 1 to {self._shared.request_room}, its room"
             )
         if self._framing is Framing.INT32:
+            if length > _LONGEST_INT32:
+                raise LimitExceeded(f"the frame has {length - _INT32_HEADER} bytes; at most {MAX_FRAME} are allowed")
             return self._memory[self._begin : REQUESTS + length]
         frame = self._memory[REQUESTS : REQUESTS + length]
         found = locate(self._framing, frame, 0, length, MAX_FRAME)

@@ -111,6 +111,7 @@ class Session:
         Raises:
             RemoteError: As :meth:`ask`.
         """
+        self.check_idle()
         connection = self.connection
         if isinstance(connection, SharingConnection) and connection.is_lost:
             connection.is_lost = False
@@ -282,6 +283,8 @@ class Session:
         error = of_reply(reply)
         if reply.fault in ("protocol", "server"):
             self.connection.close(error)
+        elif reply.fault == "environment" and isinstance(self.connection, SharingConnection):
+            self.connection.doubt()
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:

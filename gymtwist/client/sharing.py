@@ -83,7 +83,7 @@ class SharingConnection(Connection):
         polling: How to wait.
 
     Attributes:
-        is_lost: Whether there was memory, and the process that shared it has died.
+        is_lost: Whether there was memory, and the process that shared it has died, or may have.
     """
 
     def __init__(
@@ -110,6 +110,11 @@ class SharingConnection(Connection):
         self._shared, self._is_large, self._number, self.is_lost = shared, usual >= _LARGE, 0, False
         self._reader.least = 0
         self._say_how_to_wait()
+
+    def doubt(self) -> None:
+        """Take the memory for lost: the environment has failed, and perhaps the process that shared it is no more."""
+        if self._shared is not None:
+            self._shared, self.is_lost = None, True
 
     def close(self, reason: RemoteError | None = None) -> None:
         """As :meth:`Connection.close`; the memory goes with it."""
