@@ -53,12 +53,12 @@ BUDGETS = {
     "int32-frame": Budget(23, 28, 109, 2.8, {"recvfrom": 1, "sendmsg": 1}),
     "classic-frame": Budget(16, 20, 84, 2.2, {"recvfrom": 1, "sendmsg": 1}),
     # Where memory is shared: how many instructions a step has depends on how long it is polled.
-    "int32-shared": Budget(18, 16, 83, None, {}),
-    "netstring-shared": Budget(29, 24, 138, None, {}),
+    "int32-shared": Budget(18, 16, 85, None, {}),
+    "netstring-shared": Budget(29, 24, 140, None, {}),
     "client-shared": Budget(12, 6, 71, None, {}),
 }
 #: What polls, and is called as often as it takes.
-POLLING = {"sharing.appears", "sharing.SharedChannel._polled", "polling.Polling.paid", "perf_counter"}
+POLLING = {"sharing.appears", "sharing.SharedChannel._polled", "polling.Polling.paid", "perf_counter", "sched_yield"}
 #: Bytes of memory that a step may take for a while. A frame has 100,800.
 PEAKS = {**dict.fromkeys(BUDGETS, 2_500), "client-frame": 103_000}
 subjects = pytest.mark.parametrize("subject", BUDGETS)
@@ -146,8 +146,11 @@ def test_the_copies_of_a_step(subject: str) -> None:
 
 @pytest.mark.parametrize("subject", [name for name in BUDGETS if not name.endswith("-frame")])
 def test_the_system_calls_of_a_step(subject: str, tmp_path: Path) -> None:
-    """Are two: one that reads and one that writes; where memory is shared there are none."""
-    assert system_calls(tmp_path, subject) == BUDGETS[subject].system_calls
+    """Are two: one that reads and one that writes; where memory is shared there are none but to give way."""
+    found = system_calls(tmp_path, subject)
+    if subject.endswith("-shared"):
+        found.pop("sched_yield", None)
+    assert found == BUDGETS[subject].system_calls
 
 
 # What is counted would be counted

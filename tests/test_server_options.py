@@ -38,6 +38,8 @@ NAMES = [
         "monitor-root",
         "display",
         "seed",
+        "poll",
+        "no-shared-memory",
         "start-method",
     ),
 ]
@@ -122,6 +124,10 @@ def test_an_option_of_the_server(words: list[str], field: str, value: object) ->
         (["--memory-limit", "512"], "memory_limit", 512 * 2**20),
         (["--allow", "A*", "--allow", "B*"], "allow", ("A*", "B*")),
         (["--kwargs", "frameskip,obs_type"], "kwargs", "frameskip,obs_type"),
+        (["--no-shared-memory"], "shared_memory", False),
+        (["--poll", "0"], "poll", 0.0),
+        (["--poll", "250"], "poll", 250e-6),
+        (["--poll", "1000000"], "poll", 1.0),
     ],
 )
 def test_an_option_of_the_children(words: list[str], field: str, value: object) -> None:
@@ -164,6 +170,7 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
           for name in ("opening-timeout", "idle-timeout", "step-timeout", "drain", "keepalive")
           for value in ("soon", "-1", "nan", "inf", "1e99", "")),
         ("opening-timeout", "0", "must be more than 0 seconds"),
+        *(("poll", value, "must be a number of microseconds") for value in ("soon", "-1", "nan", "inf", "1000001", "")),
         ("start-method", "thread", "must be 'forkserver' or 'spawn'"),
         ("preload", "no-module", "is no module's name"),
         ("preload", "", "is no module's name"),

@@ -8,8 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 
+from gymtwist.client import connect
+
 from .client import RESET, ClassicClient, step
-from .server import ServerProcess
+from .client_alike import assert_same
+from .server import PATIENCE, ServerProcess
+from .sharing_client import WAYS, by
 
 SEED = 1234
 OPTIONS = ("--seed", str(SEED))
@@ -135,3 +139,25 @@ def test_gyms_own_cartpole_plays_like_gyms_own_cartpole(server: ServerProcess) -
     local = gym.make("CartPole-v1", disable_env_checker=True)
     with server.open("gym:CartPole-v1") as client:
         assert compare(client, local, [0, 1, 1, 0, 1] * 40) > 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("protocol", ["int32", "netstring"])
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
+def test_the_python_client_plays_the_same_by_every_way(
+    server: ServerProcess, environment: str, protocol: Any, way: str
+) -> None:
+    """Through its socket and through shared memory, seeded by the operator as in this process."""
+    local = gymnasium.make(environment)
+    local.action_space.seed(SEED)
+    actions = [local.action_space.sample() for _ in range(300)]
+    shared = way != "socket"
+    with connect(server.port, environment, protocol=protocol, shared_memory=shared, timeout=PATIENCE) as client:
+        by(way, client)
+        assert_same(client.reset()[0], local.reset(seed=SEED)[0])
+        for action in actions:
+            served, expected = client.step(action), local.step(action)
+            assert_same(served[0], expected[0])
+            assert served[1:4] == (float(expected[1]), expected[2], expected[3])
+            if expected[2] or expected[3]:
+                assert_same(client.reset()[0], local.reset()[0])

@@ -17,12 +17,7 @@ class SocketChannel:
         connection: The socket, in blocking mode.
         reader: What was received and not taken yet.
         remains: What to leave behind for another process.
-
-    Attributes:
-        send_frame: Sends the frame of a reply.
     """
-
-    send_frame: Callable[[bytes | bytearray], None]
 
     def __init__(self, connection: socket.socket, reader: FrameReader, remains: Remains) -> None:
         self.connection = connection
@@ -30,7 +25,6 @@ class SocketChannel:
         self.remains = remains
         self._next_frame, self._received, self._receive = reader.next_frame, reader.received, connection.recv_into
         self._space, self._keep_pending = reader.space, remains.keep_pending
-        self.send_frame = connection.sendall
 
     def receive(self) -> bytes | memoryview | None:
         """Wait for the payload of the next request, valid until the next call; None if the client has left.
@@ -50,6 +44,10 @@ class SocketChannel:
             if not count:
                 return None
             self._received(count)
+
+    def sender(self) -> Callable[[bytes | bytearray], None]:
+        """Return what sends the frame of a reply."""
+        return self.connection.sendall
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send the parts of a reply."""

@@ -93,7 +93,7 @@ class FramedSession:
 
     def _serve(self, received: bytes, begin: Callable[[], None]) -> str:
         reader = FrameReader(self._codec.framing, received, lent=self._remains.buffer)
-        self._channel = SocketChannel(self._connection, reader, self._remains)
+        self._go_by(SocketChannel(self._connection, reader, self._remains))
         try:
             begin()
             return self._loop()
@@ -110,6 +110,9 @@ class FramedSession:
             if self._offer is not None:
                 self._offer.close()
             self._player.close()
+
+    def _go_by(self, channel: SocketChannel) -> None:
+        self._channel, self._send_frame = channel, channel.sender()
 
     def _open(self) -> None:
         """Make the environment and answer the opening."""
@@ -132,7 +135,7 @@ class FramedSession:
         request = None if make is None else self._codec.decode_request(make)
         if isinstance(request, messages.Make):
             self._player.take_over(request)
-        self._channel.send_frame(greeting)
+        self._send_frame(greeting)
 
     def _loop(self) -> str:
         player, channel = self._player, self._channel
@@ -148,8 +151,8 @@ class FramedSession:
                 elif type(request) is messages.Make:
                     channel.send_parts(self._make(request, frame))
                 elif type(request) is messages.Share:
-                    channel = self._channel = self._share(request)
-                    receive = channel.receive
+                    self._go_by(self._share(request))
+                    channel, receive = self._channel, self._channel.receive
                 elif type(request) is messages.Close:
                     self._remains.end()
                     player.close()
@@ -218,7 +221,7 @@ class FramedSession:
         if self._player.is_binary and type(info) is dict and (not info or untyped.is_flat(info)):
             try:
                 if len(observation) < GATHERED:
-                    self._channel.send_frame(self._step_replies.frame(reply))
+                    self._send_frame(self._step_replies.frame(reply))
                 else:
                     self._channel.send_parts(self._step_replies.parts(reply))
                 return

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gymtwist.child.channels import SocketChannel
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
@@ -30,6 +30,8 @@ from gymtwist.wire.sharing import (
 _IN_VAIN, _LONGEST_PAUSE = 4, 4096
 #: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
 _MOST_DATAGRAMS = 64
+#: Requests that are taken from the memory before the socket is looked at.
+_LOOK_EVERY = 1024
 _INT32_HEADER = 4
 _LONGEST_INT32 = _INT32_HEADER + MAX_FRAME
 
@@ -72,28 +74,34 @@ class Offer:
                 os.close(descriptor)
 
     def _handed_over(self) -> int:
-        space = socket.CMSG_SPACE(array.array("i").itemsize)
         for _ in range(_MOST_DATAGRAMS):
             try:
-                token, ancillary, _, _ = self._socket.recvmsg(
-                    sharing.TOKEN_SIZE, space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-                )
+                # Everybody on this host can find the name and send something: no descriptor of theirs is taken.
+                token = self._socket.recv(sharing.TOKEN_SIZE + 1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+                if secrets.compare_digest(token, self._token):
+                    return self._descriptor()
+                self._socket.recv(1, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                raise SharingRefused(
-                    "no memory has come; send the token and the descriptor to the address first"
-                ) from None
+                break
             except OSError as error:
                 raise SharingRefused(f"no memory can be taken: {error}; go on without") from error
-            descriptors = array.array("i")
-            for level, kind, content in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-            if len(descriptors) == 1 and secrets.compare_digest(token, self._token):
-                return descriptors[0]
-            # Everybody on this host can find the name and send something.
+        raise SharingRefused("no memory has come; send the token and the descriptor to the address first")
+
+    def _descriptor(self) -> int:
+        """Take what comes with the token."""
+        descriptors = array.array("i")
+        space = socket.CMSG_SPACE(descriptors.itemsize)
+        _, ancillary, _, _ = self._socket.recvmsg(
+            sharing.TOKEN_SIZE, space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        if len(descriptors) != 1:
             for descriptor in descriptors:
                 os.close(descriptor)
-        raise SharingRefused("no memory has come among many datagrams of others; go on without")
+            raise SharingRefused(f"{len(descriptors)} descriptors have come with the token: send that of the memory")
+        return descriptors[0]
 
     def close(self) -> None:
         """Close the socket."""
@@ -116,7 +124,6 @@ class SharedChannel(SocketChannel):
     def __init__(self, channel: SocketChannel, memory: SharedMemory, framing: Framing, poll: float) -> None:
         super().__init__(channel.connection, channel.reader, channel.remains)
         self.reader.least = 0
-        self.send_frame = self._send_frame
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._framing = framing
         self._begin = REQUESTS + (_INT32_HEADER if framing is Framing.INT32 else 0)
@@ -125,6 +132,8 @@ class SharedChannel(SocketChannel):
         self._next_number = 1
         #: The number of the request to be answered; None if that came through the socket.
         self._number: int | None = None
+        #: Whether the last request came through the memory: only then it is polled for another.
+        self._is_in_memory = False
         self._seconds = poll
         self._in_vain = 0
         #: How many waits are not to be polled, and how many it will be the next time.
@@ -133,9 +142,21 @@ class SharedChannel(SocketChannel):
     def receive(self) -> bytes | memoryview | None:
         """As :meth:`~gymtwist.child.channels.SocketChannel.receive`, from the memory or the socket."""
         words, number = self._words, self._next_number
-        if words[REQUEST] == number or (words[SERVER_POLLS] and self._polled(number)):
-            return self._taken(number)
+        if words[REQUEST] == number or (words[SERVER_POLLS] and self._is_in_memory and self._polled(number)):
+            if number % _LOOK_EVERY or self._goes_on():
+                return self._taken(number)
+            return None
         return self._awaited(number)
+
+    def _goes_on(self) -> bool:
+        """Look whether the connection has ended: nobody waits at the socket while requests come in time."""
+        try:
+            count = self.connection.recv_into(self._space(), 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        self._received(count)
+        self._keep_pending(self.reader)
+        return count > 0
 
     def _polled(self, number: int) -> bool:
         """Poll for a request in the memory, unless that was in vain lately."""
@@ -153,7 +174,7 @@ class SharedChannel(SocketChannel):
     def _awaited(self, number: int) -> bytes | memoryview | None:
         """Wait for a request from anywhere."""
         words = self._words
-        self._number = None
+        self._number, self._is_in_memory = None, False
         while True:
             frame = self._next_frame()
             if frame is None:
@@ -179,7 +200,7 @@ class SharedChannel(SocketChannel):
         Raises:
             ProtocolError: There is none, or it is over the limit.
         """
-        self._number, self._next_number = number, number + 1 & NUMBERS
+        self._number, self._next_number, self._is_in_memory = number, number + 1 & NUMBERS, True
         length = self._words[REQUEST_LENGTH]
         if not 0 < length <= self._shared.request_room:
             raise ProtocolError(
@@ -195,7 +216,12 @@ class SharedChannel(SocketChannel):
             raise ProtocolError("what is in shared memory is no whole frame")
         return frame[found[0] : found[1]]
 
-    def _send_frame(self, frame: bytes | bytearray) -> None:
+    def sender(self) -> Callable[[bytes | bytearray], None]:
+        """As :meth:`~gymtwist.child.channels.SocketChannel.sender`: each goes the way that its request came."""
+        return self.send_frame
+
+    def send_frame(self, frame: bytes | bytearray) -> None:
+        """Send the frame of a reply the way that its request came."""
         number, length, start = self._number, len(frame), self._shared.replies
         if number is None:
             self.connection.sendall(frame)

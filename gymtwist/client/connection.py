@@ -92,6 +92,9 @@ class Connection:
             raise Closed("the environment is closed; connect again to go on")
         raise type(self._end)(f"{self._end.message}; connect again to go on", code=self._end.code)
 
+    def doubt(self) -> None:
+        """Note that the environment has failed, or may have: perhaps its process is another one now."""
+
     def send(self, data: bytes) -> None:
         """Send a request; what goes wrong is told when the reply is waited for, as the server may have said why.
 

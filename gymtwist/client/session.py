@@ -19,9 +19,12 @@ from gymtwist.wire.codec import MessageCodec, refuse_extension, tag_of
 from gymtwist.wire.framing import MAX_FRAME, MAX_OVERHEAD
 from gymtwist.wire.names import ProtocolName
 from gymtwist.wire.plain import MAX_DEPTH
+from gymtwist.wire.sharing import SharedMemory
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
+#: How many times as many bytes numbers take as text: 255 and a comma is the most.
+_TEXT = 4
 #: What a step brings: observation, reward, terminated, truncated, info; of several environments in arrays.
 Stepped: TypeAlias = "tuple[Any, Any, Any, Any, dict[str, Any]]"
 
@@ -97,13 +100,18 @@ class Session:
         if not isinstance(connection, SharingConnection) or not self.made.shared_memory:
             return
         layouts = (self.made.action_layout, self.made.observation_layout)
-        sizes = [None if layout is None else layout.size for layout in layouts]
+        times = _TEXT if self.translation.is_json else 1
+        sizes = [None if layout is None else times * layout.size for layout in layouts]
         request_room, reply_room = sharing.rooms(*sizes)
-        with contextlib.suppress(RequestRefused, SharingRefused):
+        with contextlib.suppress(RequestRefused):
             offer = self.ask(messages.Share(), messages.Shared)
-            memory = hand_over(offer, request_room, reply_room)
+            memory: SharedMemory | None = None
+            with contextlib.suppress(SharingRefused):
+                memory = hand_over(offer, request_room, reply_room)
+            # In any case: if nothing was handed over, the server ceases to wait for it.
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
-            connection.share(memory, sizes[1] or 0)
+            if memory is not None:
+                connection.share(memory, sizes[1] or 0)
 
     def before_reset(self) -> None:
         """See to what a new episode needs: memory, if it was shared with a process that has died.
@@ -267,7 +275,9 @@ class Session:
     def _payload(self) -> bytes | memoryview:
         connection = self.connection
         while connection.due > self.outstanding + 1:
+            # What was interrupted: its reply is of no interest, but may have been that the environment has failed.
             connection.receive()
+            connection.doubt()
         return connection.receive()
 
     def _decoded(self, payload: bytes | memoryview) -> messages.Message:
@@ -283,7 +293,7 @@ class Session:
         error = of_reply(reply)
         if reply.fault in ("protocol", "server"):
             self.connection.close(error)
-        elif reply.fault == "environment" and isinstance(self.connection, SharingConnection):
+        elif reply.fault == "environment":
             self.connection.doubt()
         return error
 

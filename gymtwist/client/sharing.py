@@ -28,6 +28,8 @@ from gymtwist.wire.sharing import (
 #: Replies of so many bytes are not copied before they are read; and they go through the memory in any case, while
 #: smaller ones do where polling pays: otherwise the socket is as fast.
 _LARGE = 16 * 1024
+#: Bells that ring for what had been found before: there is one to a request at most.
+_MOST_BELLS = 10_000
 _INT32_HEADER = 4
 
 
@@ -61,8 +63,9 @@ def hand_over(offer: messages.Shared, request_room: int, reply_room: int) -> Sha
         descriptor = sharing.create(request_room, reply_room)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messenger:
+                messenger.setblocking(False)  # others may have filled the queue
                 messenger.connect(f"\0{address}")
-                socket.send_fds(messenger, [bytes.fromhex(token)], [descriptor], socket.MSG_DONTWAIT)
+                socket.send_fds(messenger, [bytes.fromhex(token)], [descriptor])
             return SharedMemory(descriptor, request_room, reply_room)
         finally:
             os.close(descriptor)
@@ -170,18 +173,18 @@ class SharingConnection(Connection):
         return frame
 
     def _take_from_socket(self) -> bytes | memoryview:
-        while True:
+        for _ in range(_MOST_BELLS):
             frame = super()._take()
             if len(frame):
                 return frame
-            # A bell that rang for what had been found before.
+        raise ProtocolError("there are empty frames without end")
 
     def _woken(self, shared: SharedMemory) -> memoryview | None:
         """Wait for a reply at the socket: None if it is in the memory, and otherwise the reply."""
         words, number, deadline = shared.words, self._number, None
-        words[CLIENT_WAITS] = 1
-        self._write_fence(), self._read_fence()
         try:
+            words[CLIENT_WAITS] = 1
+            self._write_fence(), self._read_fence()
             # What is in the memory was sent before anything that is behind it in the socket.
             while words[REPLY] != number:
                 frame = self._next_frame()
@@ -210,8 +213,8 @@ class SharingConnection(Connection):
         source: mmap | memoryview = shared.memory if length < _LARGE else shared.view
         if self._framing is Framing.INT32:
             return source[start + _INT32_HEADER : start + length]
-        frame = shared.memory[start : start + length]
-        found = locate(self._framing, frame, 0, length, MAX_REPLY)
+        whole = shared.memory[start : start + length]
+        found = locate(self._framing, whole, 0, length, MAX_REPLY)
         if found is None:
             raise ProtocolError("what is in shared memory is no whole frame")
-        return frame[found[0] : found[1]]
+        return whole[found[0] : found[1]]

@@ -13,6 +13,7 @@ from gymtwist.client.errors import RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.results import Steps
 from gymtwist.client.seeds import seed_of
 from gymtwist.client.session import Session, Stepped
+from gymtwist.client.values import own
 from gymtwist.wire import messages
 
 T = TypeVar("T")
@@ -41,9 +42,13 @@ class Team:
         self._action, self._observation = single_action_space, single_observation_space
         #: Whether one has failed while others went on: their environments are out of step with each other.
         self._apart = False
-        # The last observations of each. They are views of what it has received last, which stays until it receives
-        # something else.
+        # The last observations of each. They are views of what it has received last, which stays until something else
+        # is asked for: see keep().
         self._views: list[Any] = [None] * len(sessions)
+
+    def keep(self) -> None:
+        """Copy the last observations, as something is asked for that brings no others."""
+        self._views = [own(each) for each in self._views]
 
     @property
     def total(self) -> int:
@@ -65,6 +70,7 @@ class Team:
         if mask is not None and self._apart:
             raise ResetNeeded("a process has failed: reset all environments before some of them", reset_needed=True)
         requests = self._resets(seeds, options, mask)
+        self.keep()
         for session in self.sessions:
             session.before_reset()
 
@@ -235,6 +241,7 @@ class Team:
 
     def sample(self, seed: int | None) -> Any:
         """Let each draw actions."""
+        self.keep()
         drawn = []
         for session, start in zip(self.sessions, self.starts, strict=True):
             reply = session.ask(messages.Sample(None if seed is None else seed + start), messages.Sampled)

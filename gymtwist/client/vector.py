@@ -208,6 +208,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
+        self._team.keep()
         frames = [
             session.read(partial(_frames, session.ask(messages.Render(), messages.Rendered)))
             for session in self._sessions

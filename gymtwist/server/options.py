@@ -223,7 +223,7 @@ class Options(usage.Options):
             allow=tuple(self["allow"]),
             kwargs=self["kwargs"],
             shared_memory=not self["no-shared-memory"],
-            poll=self["poll"] * 1e-6,
+            poll=self["poll"] / 1e6,
             limits=SessionLimits(idle=self["idle-timeout"], step=self["step-timeout"]),
         )
 

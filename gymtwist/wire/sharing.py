@@ -14,6 +14,7 @@ import mmap
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from threading import Lock
 from time import perf_counter  # by name: an environment may replace what the module has
@@ -40,6 +41,7 @@ TOKEN_SIZE = 16
 _PAGE = 4096
 #: How often a word is read before the clock is.
 _READS = 64
+_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 def rooms(action: int | None, observation: int | None) -> tuple[int, int]:
@@ -117,14 +119,14 @@ def _check_memory(descriptor: int, size: int) -> None:
     """
     import fcntl
 
-    found = os.fstat(descriptor).st_size
-    if found != size:
-        raise SharingRefused(f"the memory has {found} bytes: expected {size}, as its rooms say")
     seals = 0
     with contextlib.suppress(OSError):  # no memory of memfd_create
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
     if not seals & fcntl.F_SEAL_SHRINK:
         raise SharingRefused("the memory could be shortened; make it by memfd_create and seal it (F_SEAL_SHRINK)")
+    found = os.fstat(descriptor).st_size
+    if found != size:
+        raise SharingRefused(f"the memory has {found} bytes: expected {size}, as its rooms say")
 
 
 def fence() -> tuple[Callable[[], bool], Callable[[], None]]:
@@ -132,10 +134,11 @@ def fence() -> tuple[Callable[[], bool], Callable[[], None]]:
 
     A side that writes a number must then look whether the other one waits; one that is about to wait says so, and must
     then look for a number. Were both to look first, neither would see the other. To take a lock and to release it are
-    the instructions that Python has to keep that order.
+    the instructions that Python has to keep that order. It is never waited for the lock: an interrupt between the two
+    may have left it taken, and to release it is enough.
     """
     lock = Lock()
-    return lock.acquire, lock.release
+    return partial(lock.acquire, False), lock.release
 
 
 def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
@@ -155,5 +158,7 @@ def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
         for _ in repeat(None, _READS):
             if words[word] == number:
                 return True
+        # Whoever else wants this core is to have it, and other threads of this process are to run.
+        _give_way()
         if perf_counter() > until:
             return False

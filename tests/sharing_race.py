@@ -1,0 +1,141 @@
+"""Two processes that pass numbers to and fro: ``python -m tests.sharing_race numbers|frames COUNT WAY WAY``.
+
+``numbers`` keeps the rules of shared memory by the parts of the wire alone; ``frames`` has a client's connection and
+a session's channel, and some of the frames go through the socket. Each side either waits at once ("wait") or polls for
+a moment that is often just too short ("poll"). Who is forgotten waits for ever; the program then never ends. It writes
+how many numbers came back.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable
+
+from gymtwist.child.channels import SocketChannel
+from gymtwist.child.remains import Remains
+from gymtwist.child.sharing import SharedChannel
+from gymtwist.child.vitals import Vitals
+from gymtwist.child.vitals import create as create_vitals
+from gymtwist.client.polling import Polling
+from gymtwist.client.sharing import SharingConnection
+from gymtwist.wire import sharing
+from gymtwist.wire.framing import FrameReader, Framing
+from gymtwist.wire.sharing import CLIENT_WAITS, REPLY, REQUEST, SERVER_WAITS, SharedMemory
+
+from .framed_client import int32
+
+_ROOMS = (4096, 4096)
+#: Seconds of polling, of which about half are in vain.
+_MOMENT = 10e-6
+#: The number of the first frame: after some of them numbers begin at 0 again.
+_FIRST = 2**32 - 1000
+
+
+class Side:
+    """One of two that pass numbers."""
+
+    def __init__(self, shared: SharedMemory, connected: socket.socket, polls: bool, *words: int) -> None:
+        """Takes the words: that it writes to, that it reads, and those that say who waits."""
+        self.words, self.connected, self.polls = shared.words, connected, polls
+        self.written, self.read, self.waits, self.other_waits = words
+        self.drawn = random.Random(1)
+        self.before, self.after = sharing.fence()
+
+    def put(self, number: int) -> None:
+        """Writes a number, and wakes up whoever waits for it."""
+        self.words[self.written] = number
+        self.before(), self.after()
+        if self.words[self.other_waits]:
+            self.connected.sendall(bytes(4))
+
+    def take(self, number: int) -> None:
+        """Waits for a number."""
+        if self.polls and sharing.appears(self.words, self.read, number, self.drawn.uniform(0, 2 * _MOMENT)):
+            return
+        self.words[self.waits] = 1
+        self.before(), self.after()
+        while self.words[self.read] != number:
+            assert self.connected.recv(4096), "the other side has ended"
+        self.words[self.waits] = 0
+
+
+def numbers(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket.socket, polls: list[bool]) -> int:
+    """Passes numbers."""
+    if not os.fork():
+        ours.close()
+        other = Side(shared, theirs, polls[1], REPLY, REQUEST, SERVER_WAITS, CLIENT_WAITS)
+        for number in range(1, count + 1):
+            other.take(number)
+            other.put(number)
+        os._exit(0)
+    theirs.close()
+    side = Side(shared, ours, polls[0], REQUEST, REPLY, CLIENT_WAITS, SERVER_WAITS)
+    for number in range(1, count + 1):
+        side.put(number)
+        side.take(number)
+    return count
+
+
+class Steady(Polling):
+    """Polls whether it pays or not; or never, although memory is used."""
+
+    def was_in_vain(self) -> None:
+        """Goes on."""
+
+    def next_trial(self) -> None:
+        """Tries nothing else."""
+
+
+def steady(seconds: float) -> Steady:
+    """Returns what always polls for so long."""
+    polling = Steady(seconds)
+    polling.is_trial, polling.seconds, polling.left = False, seconds, sys.maxsize
+    return polling
+
+
+def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket.socket, polls: list[bool]) -> int:
+    """Passes frames, some of them pipelined behind another, and so through the socket."""
+    if not os.fork():
+        ours.close()
+        reader = FrameReader(Framing.INT32)
+        channel = SocketChannel(theirs, reader, Remains(Vitals(create_vitals(), with_remains=True)))
+        sharing_channel = SharedChannel(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
+        sharing_channel._next_number = _FIRST
+        while (payload := sharing_channel.receive()) is not None:
+            sharing_channel.send_frame(int32(bytes(payload)))
+        os._exit(0)
+    theirs.close()
+    connection = SharingConnection(ours, "the other", Framing.INT32, None, steady(_MOMENT if polls[0] else 0.0))
+    connection.share(shared, 1 << 20)  # large, and so through the memory in any case
+    connection._number = _FIRST - 1
+    drawn, came = random.Random(2), 0
+    while came < count:
+        ahead = drawn.choice((1, 1, 1, 1, 2, 5))
+        for index in range(ahead):
+            connection.send(int32((came + index).to_bytes(8, "big")))
+        for _ in range(ahead):
+            assert int.from_bytes(connection.receive(), "big") == came
+            came += 1
+    connection.close()
+    return came
+
+
+_KINDS: dict[str, Callable[..., int]] = {"numbers": numbers, "frames": frames}
+
+
+def main() -> None:
+    """Is the program."""
+    kind, count, *ways = sys.argv[1:]
+    descriptor = sharing.create(*_ROOMS)
+    shared = SharedMemory(descriptor, *_ROOMS)
+    ours, theirs = socket.socketpair()
+    came = _KINDS[kind](int(count), shared, ours, theirs, [way == "poll" for way in ways])
+    assert os.wait()[1] == 0
+    print(came)
+
+
+if __name__ == "__main__":
+    main()
