@@ -30,7 +30,7 @@ serve: $(VENV)/.serve ## Serve on port 5001 of this machine; ARGS="--port 5002" 
 
 test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UNDER=90 percent).
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=$(FAIL_UNDER)
 

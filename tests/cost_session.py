@@ -246,6 +246,8 @@ def _step_together(
     for _ in range(steps):
         before()
         step(1, own)
+    # The end of the connection alone would not be seen until it has been polled for long.
+    session.ask(messages.Close(), messages.Closed)
     connected.close()
 
 

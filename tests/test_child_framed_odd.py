@@ -108,7 +108,11 @@ def fault(client: FramedClient, op: str = "step", **fields: Any) -> Failed:
     return caught.value
 
 
-@pytest.mark.parametrize("info", [None, [], (), "", 0, np.array([1, 2]), np.array([]), Untold()], ids=repr)
+@pytest.mark.parametrize(
+    "info",
+    [None, [], (), "", 0, np.array([1, 2]), np.array([]), Untold()],
+    ids=["none", "list", "tuple", "text", "number", "array", "empty-array", "untold"],
+)
 def test_an_info_that_is_no_dictionary(serve: Serve, info: Any) -> None:
     """Has no entries; an object is what travels."""
     client = serve(partial(Returning, info))
