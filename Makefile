@@ -49,7 +49,7 @@ lint: $(VENV)/.lint ## Check style and types.
 docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an error.
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
 
-figures: $(VENV)/.serve ## Measure what the server costs, in two to three minutes; ARGS=--quick for less.
+figures: $(VENV)/.serve ## Measure what the server costs, in three to four minutes; ARGS=--quick for less.
 	$(BIN)/python benchmarks/measure.py $(ARGS)
 
 bench: ## Compare with what one would use instead, in about half an hour; ARGS=--quick for less.
