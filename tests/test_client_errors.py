@@ -83,7 +83,14 @@ def test_what_cannot_be_made_is_refused(
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"protocol": "classic"}, {"timeout": 0}, {"timeout": -1.0}, {"connect_timeout": 0}, {"address": "nowhere"}],
+    [
+        {"protocol": "classic"},
+        {"timeout": 0},
+        {"timeout": -1.0},
+        {"connect_timeout": 0},
+        {"address": "nowhere"},
+        {"shared_memory": "x"},
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(arguments: Any) -> None:
     """As a ValueError: it is nobody else's business."""

@@ -45,7 +45,7 @@ def connect(
         connect_timeout: Seconds that connecting may take; None for any time.
         tls: True to speak TLS and trust the system's certificates, the path of a file of certificates to trust, or an
             ``ssl.SSLContext``.
-        shared_memory: Whether memory is shared with a server on this host, if it permits that: it is faster.
+        shared_memory: Whether memory is shared with a server on this host, if it permits that.
         kwargs: Keyword arguments of the environment, whatever their names.
         env_kwargs: Keyword arguments of the environment whose names are none of the above.
 

@@ -82,7 +82,9 @@ def target(
     for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
         if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _LONGEST):
             raise ValueError(f"{name} is {seconds!r}: expected seconds, {_LONGEST:g} at most, or None for any time")
-    return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls, bool(shared_memory))
+    if not isinstance(shared_memory, bool):
+        raise ValueError(f"shared_memory is {shared_memory!r:.80}: expected True or False")
+    return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls, shared_memory)
 
 
 def count_of(name: str, number: Any, most: int | None = None) -> int:
