@@ -7,8 +7,10 @@ measuring coverage, would not survive it. It writes how often the connection was
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -17,9 +19,25 @@ import numpy as np
 
 from gymtwist.client import ConnectionLost, RemoteEnv, ResetNeeded, connect
 
+from .server import PATIENCE, REPOSITORY
+
 #: Seconds after which a reply that has not come is a failure.
 _PATIENCE = 20.0
 _TIMES = 300
+
+
+def lost_by(program: str, *words: object) -> int:
+    """Runs a program of this kind, and returns how often the connection was lost."""
+    ended = subprocess.run(
+        [sys.executable, "-m", f"tests.{program}", *map(str, words)],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=4 * PATIENCE,
+        check=True,
+    )
+    return int(ended.stdout)
 
 
 def interrupt(number: int, frame: object) -> None:

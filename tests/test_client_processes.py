@@ -6,8 +6,6 @@ import copy
 import os
 import pickle
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +18,8 @@ from gymtwist.client.polling import Polling
 from gymtwist.wire.framing import Framing
 
 from .client_alike import Remote, RemoteVec, assert_same, local
-from .server import PATIENCE, REPOSITORY, ServerProcess
+from .interrupting import lost_by
+from .server import PATIENCE, ServerProcess
 
 pytest_plugins = ("tests.client_fixtures",)
 
@@ -106,13 +105,4 @@ def test_its_specification_can_go_to_another_process(remote: Remote, remote_vec:
 
 def test_an_interrupt_at_any_moment_never_leaves_it_waiting(served: ServerProcess) -> None:
     """It goes on in step, or says at once that it is closed; most of the time the former."""
-    lost = subprocess.run(
-        [sys.executable, "-m", "tests.interrupting", str(served.port)],
-        cwd=REPOSITORY,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=4 * PATIENCE,
-        check=True,
-    ).stdout
-    assert int(lost) < 150
+    assert lost_by("interrupting", served.port) < 150

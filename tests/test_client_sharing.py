@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,10 @@ from gymtwist.wire import sharing as wire_sharing
 from .certificates import write_certificate
 from .client_alike import SETUP, Remote, RemoteVec, assert_same, local
 from .conftest import Start
+from .interrupting import lost_by
 from .memory import descriptor_count
 from .processes import descendants
-from .server import PATIENCE, REPOSITORY, ServerProcess, connected
+from .server import PATIENCE, ServerProcess, connected
 from .sharing_client import SEED, SHARING, WAYS, by, connections, hold, on, passed, play, shares
 
 pytest_plugins = ("tests.client_fixtures", "tests.sharing_fixtures")
@@ -163,16 +162,7 @@ def test_a_reply_that_does_not_come_in_time_ends_the_connection(remote: Remote, 
 @pytest.mark.parametrize("which", WAYS)
 def test_an_interrupt_at_any_moment_never_leaves_it_waiting(served: ServerProcess, which: str) -> None:
     """It goes on in step, or says at once that it is closed."""
-    lost = subprocess.run(
-        [sys.executable, "-m", "tests.sharing_interrupted", str(served.port), which],
-        cwd=REPOSITORY,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))},
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=4 * PATIENCE,
-        check=True,
-    ).stdout
-    assert int(lost) < 150
+    assert lost_by("sharing_interrupted", served.port, which) < 150
 
 
 # Processes that part

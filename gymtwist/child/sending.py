@@ -8,12 +8,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gymtwist.wire.codec import BIN32, BIN32_CODE, EMPTY_BIN
 from gymtwist.wire.messages import Stepped
 
 _UINT32 = struct.Struct(">I")
-#: MessagePack's ``bin 32``, and what it has for no bytes.
-_BIN32, _BIN32_CODE = struct.Struct(">BI"), 0xC6
-_EMPTY_BIN = msgspec.msgpack.encode(b"")
 
 
 def send_parts(connection: socket.socket, parts: Sequence[bytes | bytearray | memoryview]) -> None:
@@ -44,7 +42,7 @@ class StepReplies:
         encoder = msgspec.msgpack.Encoder()
         self._encode, self._encode_into = encoder.encode, encoder.encode_into
         # The observation is the first field behind the operation, so where it belongs is known.
-        self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(_EMPTY_BIN)
+        self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
 
     def frame(self, reply: Stepped) -> bytearray:
         """Return the frame of a reply, valid until the next call."""
@@ -57,6 +55,6 @@ class StepReplies:
         """Return the parts of the frame of a reply whose observation is large, and is not copied."""
         observation = reply.observation
         rest = self._encode(Stepped(b"", reply.reward, reply.terminated, reply.truncated, reply.info))
-        before = rest[: self._place] + _BIN32.pack(_BIN32_CODE, len(observation))
-        after = rest[self._place + len(_EMPTY_BIN) :]
+        before = rest[: self._place] + BIN32.pack(BIN32_CODE, len(observation))
+        after = rest[self._place + len(EMPTY_BIN) :]
         return [_UINT32.pack(len(before) + len(observation) + len(after)) + before, observation, after]

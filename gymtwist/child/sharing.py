@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from gymtwist.child.channels import SocketChannel
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.wire import messages, sharing
-from gymtwist.wire.framing import MAX_FRAME, Framing, locate
+from gymtwist.wire.framing import INT32_HEADER, MAX_FRAME, Framing, locate
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
     NUMBERS,
@@ -32,8 +32,7 @@ _IN_VAIN, _LONGEST_PAUSE = 4, 4096
 _MOST_DATAGRAMS = 64
 #: Requests that are taken from the memory before the socket is looked at.
 _LOOK_EVERY = 1024
-_INT32_HEADER = 4
-_LONGEST_INT32 = _INT32_HEADER + MAX_FRAME
+_LONGEST_INT32 = INT32_HEADER + MAX_FRAME
 
 
 class Offer:
@@ -126,7 +125,7 @@ class SharedChannel(SocketChannel):
         self.reader.least = 0
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._framing = framing
-        self._begin = REQUESTS + (_INT32_HEADER if framing is Framing.INT32 else 0)
+        self._begin = REQUESTS + (INT32_HEADER if framing is Framing.INT32 else 0)
         self._bell = sharing.bell(framing)
         self._write_fence, self._read_fence = sharing.fence()
         self._next_number = 1
@@ -208,7 +207,7 @@ class SharedChannel(SocketChannel):
             )
         if self._framing is Framing.INT32:
             if length > _LONGEST_INT32:
-                raise LimitExceeded(f"the frame has {length - _INT32_HEADER} bytes; at most {MAX_FRAME} are allowed")
+                raise LimitExceeded(f"the frame has {length - INT32_HEADER} bytes; at most {MAX_FRAME} are allowed")
             return self._memory[self._begin : REQUESTS + length]
         frame = self._memory[REQUESTS : REQUESTS + length]
         found = locate(self._framing, frame, 0, length, MAX_FRAME)

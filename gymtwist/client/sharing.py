@@ -11,7 +11,7 @@ from gymtwist.client.errors import RemoteError
 from gymtwist.client.polling import Polling
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.wire import messages, sharing
-from gymtwist.wire.framing import Framing, locate
+from gymtwist.wire.framing import INT32_HEADER, Framing, locate
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
     NUMBERS,
@@ -30,7 +30,6 @@ from gymtwist.wire.sharing import (
 _LARGE = 16 * 1024
 #: Bells that ring for what had been found before: there is one to a request at most.
 _MOST_BELLS = 10_000
-_INT32_HEADER = 4
 
 
 def is_local(connected: socket.socket) -> bool:
@@ -212,7 +211,7 @@ class SharingConnection(Connection):
             raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {shared.reply_room} at most")
         source: mmap | memoryview = shared.memory if length < _LARGE else shared.view
         if self._framing is Framing.INT32:
-            return source[start + _INT32_HEADER : start + length]
+            return source[start + INT32_HEADER : start + length]
         whole = shared.memory[start : start + length]
         found = locate(self._framing, whole, 0, length, MAX_REPLY)
         if found is None:

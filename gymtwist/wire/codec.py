@@ -55,8 +55,9 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.Rendered: ("frame",),
 }
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
-_EMPTY_BIN = msgspec.msgpack.encode(b"")
-_BIN32, _BIN32_CODE = struct.Struct(">BI"), 0xC6
+#: What MessagePack has for no bytes, and what it puts before many (``bin 32``): the code, and how many there are.
+EMPTY_BIN = msgspec.msgpack.encode(b"")
+BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
 
 _Message = TypeVar("_Message", bound=Message)
 
@@ -177,11 +178,6 @@ class MessageCodec:
             TypeError: A structured value holds what cannot be carried.
             ValueError: Likewise.
         """
-        if type(reply) is messages.Stepped and not self._json and type(reply.info) is dict and not reply.info:
-            # The hot path: nothing in it has to be looked at, unless it is large.
-            observation = reply.observation
-            if type(observation) is not memoryview or observation.nbytes < GATHERED:
-                return self._frame(self._encode(reply))
         name = None if self._json else _LARGE.get(type(reply))
         if name is not None:
             value = getattr(reply, name)
@@ -201,8 +197,8 @@ class MessageCodec:
         # The value is the first field behind the operation, so where it belongs is known.
         words = ("op", tag_of(reply), name)
         place = 1 + sum(len(self._encode(word)) for word in words)
-        tail = rest[place + len(_EMPTY_BIN) :]
-        head = rest[:place] + _BIN32.pack(_BIN32_CODE, value.nbytes)
+        tail = rest[place + len(EMPTY_BIN) :]
+        head = rest[:place] + BIN32.pack(BIN32_CODE, value.nbytes)
         opening = header(self.framing, len(head) + value.nbytes + len(tail))
         return [opening + head, value.cast("B"), *([tail] if tail else [])]
 

@@ -21,6 +21,9 @@ MAX_DIGITS = 9
 #: The most bytes around a payload: those of a netstring, with its colon and its comma.
 MAX_OVERHEAD = MAX_DIGITS + 2
 
+#: Bytes of the length before an Int32 payload.
+INT32_HEADER = 4
+
 #: What is sent in one system call: parts that are gathered, never joined.
 Parts: TypeAlias = "list[bytes | memoryview]"
 
