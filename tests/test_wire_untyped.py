@@ -158,6 +158,47 @@ def test_what_only_looks_like_an_array_stays_as_it_is(value: dict[str, Any]) -> 
     assert untyped.restored({"x": [value]}) == {"x": [value]}
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.dictionaries(st.text(), ANYTHING | stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0))))
+def test_what_is_shallow_is_read_in_one_go(info: dict[str, Any]) -> None:
+    """And is what it would be otherwise; what has more to it is left to the other way."""
+    fields = sent(INT32, info)
+    shallow, restored = untyped.restored_shallow(fields), untyped.restored(fields)
+    if shallow is None:
+        assert any(type(each) in (dict, list) for each in fields.values())
+        return
+    assert shallow.keys() == restored.keys()
+    for key, each in shallow.items():
+        assert type(each) is type(restored[key])
+        if isinstance(each, np.ndarray):
+            assert (each.dtype, each.shape) == (restored[key].dtype, restored[key].shape)
+            assert each.tobytes() == restored[key].tobytes()
+            assert each.flags.writeable
+        else:
+            assert not isinstance(each, (dict, list))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dtype": "int32", "shape": [-1], "data": bytes(8)},
+        {"dtype": "int32", "shape": [3], "data": bytes(8)},
+        {"dtype": "int32", "shape": [1], "data": bytes(8)},
+        {"dtype": "int32", "shape": [2**40, 2**40], "data": bytes(8)},
+        {"dtype": "int32", "shape": [2**70], "data": bytes(8)},
+        {"dtype": "int32", "shape": [True, 2], "data": bytes(8)},
+        {"dtype": "int32", "shape": [2.0], "data": bytes(8)},
+        {"dtype": "object", "shape": [1], "data": bytes(8)},
+        {"dtype": "int32", "shape": [2], "data": 8},
+        {"dtype": "int32", "shape": [0, -1], "data": b""},
+    ],
+)
+def test_what_cannot_be_an_array_is_none_in_one_go_either(fields: dict[str, Any]) -> None:
+    """It stays the map that it is."""
+    assert untyped.restored_shallow({"x": fields}) is None
+    assert untyped.restored({"x": fields}) == {"x": fields}
+
+
 @EACH_CODEC
 def test_keyword_arguments_and_options_come_back(codec: MessageCodec) -> None:
     """Of a request, however short: in MessagePack with arrays."""

@@ -25,11 +25,12 @@ from gymtwist.errors import (
     ResetNeeded,
     SharingRefused,
 )
-from gymtwist.wire import messages, untyped
+from gymtwist.wire import messages
 from gymtwist.wire.codec import GATHERED, MessageCodec, tag_of
 from gymtwist.wire.framing import FrameReader, Parts
 from gymtwist.wire.names import ProtocolName
 from gymtwist.wire.opening import MAX_MAKE, error_message
+from gymtwist.wire.untyped import is_flat, is_shallow
 
 _OWN_FAULT = "an error in gymtwist itself, of which the server's log has more; the connection is closed"
 
@@ -218,15 +219,15 @@ class FramedSession:
         """Send the reply to a step: the hot path, if it is as most are."""
         info, observation = reply.info, reply.observation
         # The environment may have returned anything for an info: nothing is asked of it but its type.
-        if self._player.is_binary and type(info) is dict and (not info or untyped.is_flat(info)):
+        if self._player.is_binary and type(info) is dict and (not info or is_flat(info) or is_shallow(info)):
             try:
                 if len(observation) < GATHERED:
                     self._send_frame(self._step_replies.frame(reply))
                 else:
                     self._channel.send_parts(self._step_replies.parts(reply))
                 return
-            except (OverflowError, UnicodeError):
-                pass  # an integer or a text that MessagePack does not have as it is
+            except (ValueError, OverflowError, MemoryError):
+                pass  # a number or a text that MessagePack does not have as it is, or too much of something
         self._send(reply)
 
     def _send(self, reply: messages.Reply) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gymtwist.wire import untyped
 from gymtwist.wire.codec import BIN32, BIN32_CODE, EMPTY_BIN
 from gymtwist.wire.messages import Stepped
 
@@ -34,12 +35,12 @@ class StepReplies:
     """Makes Int32 frames of replies to steps, in one buffer that is used again and again.
 
     It is for what needs no care: the observation, rewards and flags are bytes or Python's own numbers, and the info is
-    flat. Both raise OverflowError or UnicodeError where that has an integer or a text that MessagePack has not.
+    flat or shallow. Both raise OverflowError or ValueError where that has a number or text that MessagePack has not.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        encoder = msgspec.msgpack.Encoder()
+        encoder = msgspec.msgpack.Encoder(enc_hook=untyped.to_bytes)
         self._encode, self._encode_into = encoder.encode, encoder.encode_into
         # The observation is the first field behind the operation, so where it belongs is known.
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)

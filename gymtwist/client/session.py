@@ -250,9 +250,10 @@ class Session:
                 raise self._unexpected(reply, messages.Stepped)
             info = reply.info
             if info and not untyped.is_flat(info):
-                if untyped.too_deep(info):
+                shallow = untyped.restored_shallow(info)
+                if shallow is None and untyped.too_deep(info):
                     raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
-                info = untyped.restored(info)
+                info = untyped.restored(info) if shallow is None else shallow
         try:
             return (*self._stepped(reply, read), info)
         except (ValueError, TypeError) as error:

@@ -145,7 +145,21 @@ def is_flat(value: dict[Any, Any]) -> bool:
     return _SCALARS.issuperset(map(type, value.values())) and _STRINGS.issuperset(map(type, value))
 
 
+def is_shallow(value: dict[Any, Any]) -> bool:
+    """Tell whether there is nothing else but arrays of numbers, too, which :func:`to_bytes` turns into maps.
+
+    The infos of vector environments are so.
+    """
+    for key, each in value.items():
+        kind = type(each)
+        is_array = kind is np.ndarray and each.ndim and each.dtype in _NAMES
+        if type(key) is not str or not (is_array or kind in _SCALARS):
+            return False
+    return True
+
+
 _STRINGS = frozenset({str})
+_INTEGERS = frozenset({int})
 _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 _LISTS = frozenset({list, tuple})
 
@@ -163,9 +177,33 @@ def restored(value: Any) -> Any:
     if value.keys() == _ARRAY_FIELDS:
         try:
             return _array(**value)
-        except (ValueError, TypeError, OverflowError):
+        except _NO_ARRAY:
             return value
     return {key: restored(each) for key, each in value.items()}
+
+
+def restored_shallow(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """Do as :func:`restored` where nothing is nested but arrays, which then needs no look at the depth.
+
+    Args:
+        fields: As they were decoded.
+
+    Returns:
+        What they are; None if something is nested.
+    """
+    made = {}
+    for key, each in fields.items():
+        if type(each) is dict:
+            if each.keys() != _ARRAY_FIELDS:
+                return None
+            try:
+                each = _array(**each)
+            except _NO_ARRAY:
+                return None
+        elif type(each) is list:
+            return None
+        made[key] = each
+    return made
 
 
 def _array(dtype: Any, shape: Any, data: Any) -> np.ndarray[Any, Any]:
@@ -173,14 +211,24 @@ def _array(dtype: Any, shape: Any, data: Any) -> np.ndarray[Any, Any]:
 
     Raises:
         ValueError: It is none.
+        TypeError: Likewise.
+        OverflowError: Likewise.
     """
-    if type(dtype) is not str or type(shape) is not list or not all(type(each) is int for each in shape):
+    if type(dtype) is not str or type(shape) is not list or not _INTEGERS.issuperset(map(type, shape)):
         raise ValueError("no array: its dtype is a string, its shape a list of integers")
     kind = DTYPES.get(dtype)
     if kind is None or min(shape, default=0) < 0:
         raise ValueError("no array of numbers")
+    if data and type(data) is bytes and kind.isnative:  # the usual case
+        array: np.ndarray[Any, Any] = np.ndarray(shape, kind, bytearray(data))
+        if array.nbytes != len(data):
+            raise ValueError("no array: its shape is not that of its bytes")
+        return array
     content = base64.b64decode(data, validate=True) if type(data) is str else data
     return np.frombuffer(content, kind).astype(kind.newbyteorder("=")).reshape(shape)
+
+
+_NO_ARRAY = (ValueError, TypeError, OverflowError)
 
 
 def too_deep(value: Any) -> bool:
