@@ -22,17 +22,17 @@ import msgspec
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.child import sessions
+from gymtwist.child import sessions, waiting
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import CLIENT_LEFT
 from gymtwist.child.vitals import Vitals, create
 from gymtwist.client.connection import Connection
-from gymtwist.client.polling import Polling
 from gymtwist.client.session import Session
 from gymtwist.client.sharing import SharingConnection
 from gymtwist.wire import messages
 from gymtwist.wire.framing import Framing
 from gymtwist.wire.names import ProtocolName
+from gymtwist.wire.polling import Polling
 
 from . import client as classic
 from .cost import Blocks, Calls, Instructions, Lines, Marks, Peak, Plan
@@ -205,8 +205,20 @@ def play(protocol: str, shared: bool, steps: int, connection: socket.socket) -> 
     client.close()
 
 
+class Never(Polling):
+    """Never tries whether polling at a socket would be faster: that asks the kernel as often as it pleases."""
+
+    def __init__(self, budget: float, worth: float) -> None:
+        super().__init__(0.0, worth)
+
+    def next_trial(self) -> None:
+        """Goes on as before."""
+        self.is_trial, self.seconds, self.left = False, 0.0, sys.maxsize
+
+
 def serve(protocol: str, connection: socket.socket, opening: bytes) -> None:
     """Serves a connection; raises if its client did not leave of its own accord."""
+    vars(waiting).update(cores=lambda: 2, Polling=Never)
     vitals = Vitals(create(), with_remains=True)
     settings = ChildSettings(monitor_root="/", poll=_LONG)
     summary = sessions.serve(protocol, connection, opening, b"", settings, vitals)

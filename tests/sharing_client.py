@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gymtwist.client import RemoteEnv, RemoteVectorEnv
-from gymtwist.client.polling import Polling
+from gymtwist.wire.polling import Polling
 
 #: How a client may exchange requests and replies with its server: through the socket alone; through memory, polling for
 #: replies; through memory, waiting for them at once.

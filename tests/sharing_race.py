@@ -19,10 +19,10 @@ from gymtwist.child.remains import Remains
 from gymtwist.child.sharing import SharedChannel
 from gymtwist.child.vitals import Vitals
 from gymtwist.child.vitals import create as create_vitals
-from gymtwist.client.polling import Polling
 from gymtwist.client.sharing import SharingConnection
 from gymtwist.wire import sharing
 from gymtwist.wire.framing import FrameReader, Framing
+from gymtwist.wire.polling import Polling
 from gymtwist.wire.sharing import CLIENT_WAITS, REPLY, REQUEST, SERVER_WAITS, SharedMemory
 
 from .framed_client import int32
@@ -101,7 +101,8 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
     if not os.fork():
         ours.close()
         reader = FrameReader(Framing.INT32)
-        channel = SocketChannel(theirs, reader, Remains(Vitals(create_vitals(), with_remains=True)))
+        remains = Remains(Vitals(create_vitals(), with_remains=True))
+        channel = SocketChannel(theirs, reader, remains, theirs.recv_into)
         sharing_channel = SharedChannel(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
         while (payload := sharing_channel.receive()) is not None:

@@ -10,8 +10,8 @@ import pytest
 
 from gymtwist.client import Closed, ConnectionLost, ProtocolBroken, TimedOut
 from gymtwist.client.connection import Connection
-from gymtwist.client.polling import BUDGET, Polling
 from gymtwist.wire.framing import Framing
+from gymtwist.wire.polling import Polling
 
 from .framed_client import int32
 
@@ -28,6 +28,9 @@ class Pair:
         """Closes both."""
         self.connection.close()
         self.peer.close()
+
+
+BUDGET = 150e-6
 
 
 @pytest.fixture(params=[0.0, BUDGET], ids=["blocking", "polling"])

@@ -11,8 +11,8 @@ import pytest
 
 from gymtwist.client import ConnectionLost, ProtocolBroken, RequestRefused, TimedOut, connect, connect_vec
 from gymtwist.client.connection import Connection
-from gymtwist.client.polling import Polling
 from gymtwist.wire.framing import Framing
+from gymtwist.wire.polling import Polling
 
 from .client_alike import Remote, RemoteVec
 from .client_scripts import Script, begun, made

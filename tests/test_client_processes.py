@@ -14,8 +14,8 @@ import pytest
 
 from gymtwist.client import ConnectionLost, RemoteEnv, RemoteVectorEnv
 from gymtwist.client.connection import Connection
-from gymtwist.client.polling import Polling
 from gymtwist.wire.framing import Framing
+from gymtwist.wire.polling import Polling
 
 from .client_alike import Remote, RemoteVec, assert_same, local
 from .interrupting import lost_by

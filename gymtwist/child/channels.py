@@ -17,13 +17,21 @@ class SocketChannel:
         connection: The socket, in blocking mode.
         reader: What was received and not taken yet.
         remains: What to leave behind for another process.
+        receive: Receives into a buffer, from the socket; see :func:`~gymtwist.child.waiting.receiver`.
     """
 
-    def __init__(self, connection: socket.socket, reader: FrameReader, remains: Remains) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        reader: FrameReader,
+        remains: Remains,
+        receive: Callable[[memoryview], int],
+    ) -> None:
         self.connection = connection
         self.reader = reader
         self.remains = remains
-        self._next_frame, self._received, self._receive = reader.next_frame, reader.received, connection.recv_into
+        self.receive_into = receive
+        self._next_frame, self._received = reader.next_frame, reader.received
         self._space, self._keep_pending = reader.space, remains.keep_pending
 
     def receive(self) -> bytes | memoryview | None:
@@ -40,7 +48,7 @@ class SocketChannel:
                     self._keep_pending(self.reader)
                     return frame
                 continue
-            count = self._receive(self._space())
+            count = self.receive_into(self._space())
             if not count:
                 return None
             self._received(count)

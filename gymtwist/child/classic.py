@@ -14,6 +14,7 @@ from gymtwist.child.sending import send_parts
 from gymtwist.child.settings import ChildSettings
 from gymtwist.child.summary import CLIENT_LEFT, reason_of
 from gymtwist.child.vitals import Operation, Vitals
+from gymtwist.child.waiting import receiver
 from gymtwist.envs.elements import Decoder, Encoder, check_shape, decoder, encoder
 from gymtwist.envs.spaces import classic_description
 from gymtwist.errors import (
@@ -108,8 +109,9 @@ class ClassicSession:
             self._send(classic.error_string(message))
 
     def _loop(self) -> str:
-        reader, connection = self._reader, self._connection
-        next_command, received, receive = reader.next_command, reader.received, connection.recv_into
+        reader = self._reader
+        receive = receiver(self._connection, self._settings.poll, self._vitals)
+        next_command, received = reader.next_command, reader.received
         step = classic.Step
         while True:
             command = next_command()

@@ -16,6 +16,7 @@ from gymtwist.child.settings import ChildSettings
 from gymtwist.child.sharing import Offer, SharedChannel
 from gymtwist.child.summary import CLIENT_LEFT, reason_of
 from gymtwist.child.vitals import ANSWERED, Operation, Vitals
+from gymtwist.child.waiting import receiver
 from gymtwist.errors import (
     EnvironmentFault,
     GymtwistError,
@@ -94,7 +95,8 @@ class FramedSession:
 
     def _serve(self, received: bytes, begin: Callable[[], None]) -> str:
         reader = FrameReader(self._codec.framing, received, lent=self._remains.buffer)
-        self._go_by(SocketChannel(self._connection, reader, self._remains))
+        receive = receiver(self._connection, self._settings.poll, self._vitals)
+        self._go_by(SocketChannel(self._connection, reader, self._remains, receive))
         try:
             begin()
             return self._loop()

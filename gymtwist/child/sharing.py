@@ -121,7 +121,7 @@ class SharedChannel(SocketChannel):
     """
 
     def __init__(self, channel: SocketChannel, memory: SharedMemory, framing: Framing, poll: float) -> None:
-        super().__init__(channel.connection, channel.reader, channel.remains)
+        super().__init__(channel.connection, channel.reader, channel.remains, channel.receive_into)
         self.reader.least = 0
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._framing = framing
@@ -180,7 +180,7 @@ class SharedChannel(SocketChannel):
                 words[SERVER_WAITS] = 1
                 self._write_fence(), self._read_fence()
                 if words[REQUEST] != number:
-                    count = self._receive(self._space())
+                    count = self.receive_into(self._space())
                     if not count:
                         return None
                     self._received(count)

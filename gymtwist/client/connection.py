@@ -10,9 +10,9 @@ from time import monotonic, perf_counter
 from gymtwist.client import waiting
 from gymtwist.client.errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
 from gymtwist.client.forks import close_in_children
-from gymtwist.client.polling import Polling
 from gymtwist.errors import ProtocolError
 from gymtwist.wire.framing import FrameReader, Framing
+from gymtwist.wire.polling import Polling
 
 #: The longest payload that is accepted, and the most that is kept of what nobody has taken yet: more than any server
 #: sends.

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from gymtwist.client.address import Address, AddressLike, TlsLike, connected, parse
 from gymtwist.client.connection import Connection
-from gymtwist.client.polling import BUDGET, Polling, cores
 from gymtwist.client.session import Session
 from gymtwist.client.sharing import SharingConnection, is_local
 from gymtwist.wire import messages
 from gymtwist.wire.framing import Framing
 from gymtwist.wire.names import ProtocolName
+from gymtwist.wire.polling import Polling, cores
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]
@@ -21,6 +21,8 @@ Protocol = Literal["int32", "netstring"]
 CONNECT_TIMEOUT = 10.0
 #: Seconds that a reply may take: more than the server gives a step before it says what is wrong (--step-timeout).
 TIMEOUT = 600.0
+#: Seconds that are polled at most before a wait blocks: several steps of a small environment.
+_POLLED = 150e-6
 #: The most seconds that every system call can wait.
 _LONGEST = 1e6
 
@@ -58,7 +60,7 @@ class Target(NamedTuple):
             RemoteError: There is no connection.
         """
         plain = connected(self.address, self.connect_timeout, self.tls)
-        polling = Polling(BUDGET if cores() > sessions else 0.0)
+        polling = Polling(_POLLED if cores() > sessions else 0.0)
         kind = SharingConnection if self.shared_memory and is_local(plain) else Connection
         connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, polling)
         return Session(connection, self.protocol, make)

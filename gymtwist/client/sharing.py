@@ -8,10 +8,10 @@ from mmap import mmap
 
 from gymtwist.client.connection import MAX_REPLY, Connection
 from gymtwist.client.errors import RemoteError
-from gymtwist.client.polling import Polling
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.wire import messages, sharing
 from gymtwist.wire.framing import INT32_HEADER, Framing, locate
+from gymtwist.wire.polling import Polling
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
     NUMBERS,
@@ -161,6 +161,7 @@ class SharingConnection(Connection):
                 if seconds:
                     # The server may poll nevertheless: it waits for the learner, and the learner for the environment.
                     polling.was_in_vain()
+                    self._say_how_to_wait()
                 frame = self._woken(shared)
         self._waits = False
         if frame is None:

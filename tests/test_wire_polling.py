@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gymtwist.client.polling import Polling
+from gymtwist.wire.polling import Polling
 
 BUDGET = 100e-6
 

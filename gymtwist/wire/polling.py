@@ -1,9 +1,10 @@
-"""Whether to poll a socket for a reply, or to block on it: whichever has been found to be faster.
+"""Whether to poll for what the other side sends, or to block on it: whichever has been found to be faster.
 
-A reply that is polled for is seen at once, while a process that blocks must be woken up. But polling keeps a core busy
-that the server may need, and on many a virtual machine a process is woken up sooner on the core that its peer has just
-left. So both are tried for a few waits now and then, and the faster one is kept. Where replies take so long that a
-moment of polling is over before they come, as those of a slow environment or of a server far away, it is not polled.
+What is polled for is seen at once, while a process that blocks must be woken up. But polling keeps a core busy that
+others may need, and on many a virtual machine a process is woken up sooner on the core that its peer has just left. So
+both are tried for a few waits now and then, and the faster one is kept. Where waits are so long that a moment of
+polling is over before they end, as those for a slow environment, a server far away or a learner that thinks, it is not
+polled.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ from __future__ import annotations
 import os
 from statistics import median
 
-#: Seconds that are polled at most before a wait blocks: several steps of a small environment.
-BUDGET = 150e-6
 #: How many waits a trial of polling or blocking has, and how many of them are left for the scheduler to settle.
 _TRIAL, _SETTLING = 100, 20
 #: After so many waits in a row in which polling was in vain, it ends.
 _IN_VAIN = 4
 #: How many waits there are between trials: more and more of them, while they come out the same.
 _FEWEST, _MOST = 2_000, 32_000
-#: Polling must be faster by this factor, as it costs processor time.
-_WORTH = 0.8
 
 
 def cores() -> int:
@@ -36,6 +33,7 @@ class Polling:
 
     Args:
         budget: Seconds to poll at most in a wait; 0 for never.
+        worth: Polling must be faster by this factor at least, as it costs processor time.
 
     Attributes:
         seconds: For how long to poll in the next wait; 0 to block at once.
@@ -43,8 +41,8 @@ class Polling:
         is_trial: Whether the next wait is to be measured, and :meth:`measured` to be called.
     """
 
-    def __init__(self, budget: float = BUDGET) -> None:
-        self._budget = budget
+    def __init__(self, budget: float, worth: float = 0.8) -> None:
+        self._budget, self._worth = budget, worth
         self._in_vain = 0
         self._interval = _FEWEST
         self._polled: list[float] = []
@@ -73,7 +71,7 @@ class Polling:
         else:
             polled, blocked = self._polled[_SETTLING:], self._blocked[_SETTLING:]
             # Neither what is usual alone counts nor what is rare: a core that is missing shows in few waits, but long.
-            self._decide(median(polled) < _WORTH * median(blocked) and sum(polled) < sum(blocked))
+            self._decide(median(polled) < self._worth * median(blocked) and sum(polled) < sum(blocked))
 
     def paid(self) -> None:
         """Note that a reply came while it was polled for."""
@@ -83,7 +81,11 @@ class Polling:
         """Note that polling ended without a reply."""
         self._in_vain += 1
         if self._in_vain >= _IN_VAIN:
-            self._decide(False)
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Block until the next trial, whatever this one would have shown."""
+        self._decide(False)
 
     def _decide(self, polls: bool) -> None:
         same = polls == self._was_polling
