@@ -1,0 +1,37 @@
+"""What the fork server does before there are children: they have less to copy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc, sys, types
+from gymtwist.child import warmup
+from gymtwist.child.preload import preload
+from gymtwist.child.settings import ChildSettings
+
+def pages(codes):
+    return len({page for code in codes for page in range(id(code) >> 12, (id(code) + sys.getsizeof(code) - 1 >> 12) + 1)})
+
+def watched(ran):
+    gather(ran)
+    now = {each.__code__: each.__code__ for each in gc.get_objects() if type(each) is types.FunctionType}
+    # Code is equal if it does the same at the same place.
+    gathered.extend(now[code] for code in warmup._left)
+
+gather, warmup._gather, gathered = warmup._gather, watched, []
+preload(ChildSettings(monitor_root="/"), warm_up=True)
+assert not {id(code) for code in gathered} & {id(code) for code in warmup._left}
+names = {code.co_name for code in gathered}
+assert {"step", "reset", "_loop", "receive", "sample"} <= names, names
+print(pages(warmup._left), pages(gathered))
+"""
+
+
+def test_the_code_that_sessions_run_lies_together() -> None:
+    """In far fewer pages than it lay in before."""
+    ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    before, after = map(int, ended.stdout.split())
+    assert after < 0.6 * before, ended.stdout
