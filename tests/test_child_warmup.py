@@ -12,7 +12,8 @@ from gymtwist.child.preload import preload
 from gymtwist.child.settings import ChildSettings
 
 def pages(codes):
-    return len({page for code in codes for page in range(id(code) >> 12, (id(code) + sys.getsizeof(code) - 1 >> 12) + 1)})
+    places = [(id(code), id(code) + sys.getsizeof(code) - 1) for code in codes]
+    return len({page for first, last in places for page in range(first >> 12, (last >> 12) + 1)})
 
 def watched(ran):
     gather(ran)
