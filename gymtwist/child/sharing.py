@@ -133,6 +133,8 @@ class SharedChannel(SocketChannel):
         self._number: int | None = None
         #: Whether the last request came through the memory: only then it is polled for another.
         self._is_in_memory = False
+        #: What the word of waiting says.
+        self._says_it_waits = False
         self._seconds = poll
         self._in_vain = 0
         #: How many waits are not to be polled, and how many it will be the next time.
@@ -141,7 +143,7 @@ class SharedChannel(SocketChannel):
     def receive(self) -> bytes | memoryview | None:
         """As :meth:`~gymtwist.child.channels.SocketChannel.receive`, from the memory or the socket."""
         words, number = self._words, self._next_number
-        if words[REQUEST] == number or (words[SERVER_POLLS] and self._is_in_memory and self._polled(number)):
+        if words[REQUEST] == number or (self._is_in_memory and words[SERVER_POLLS] and self._polled(number)):
             if number % _LOOK_EVERY or self._goes_on():
                 return self._taken(number)
             return None
@@ -177,14 +179,15 @@ class SharedChannel(SocketChannel):
         while True:
             frame = self._next_frame()
             if frame is None:
-                words[SERVER_WAITS] = 1
-                self._write_fence(), self._read_fence()
+                # It goes on saying so while what comes through the socket is answered: that costs nothing.
+                if not self._says_it_waits:
+                    words[SERVER_WAITS] = self._says_it_waits = True
+                    self._write_fence(), self._read_fence()
                 if words[REQUEST] != number:
                     count = self.receive_into(self._space())
                     if not count:
                         return None
                     self._received(count)
-                words[SERVER_WAITS] = 0
                 # Before what was just received, as it was sent before that.
                 if words[REQUEST] == number:
                     self._keep_pending(self.reader)
@@ -200,6 +203,8 @@ class SharedChannel(SocketChannel):
             ProtocolError: There is none, or it is over the limit.
         """
         self._number, self._next_number, self._is_in_memory = number, number + 1 & NUMBERS, True
+        if self._says_it_waits:
+            self._words[SERVER_WAITS] = self._says_it_waits = False
         length = self._words[REQUEST_LENGTH]
         if not 0 < length <= self._shared.request_room:
             raise ProtocolError(

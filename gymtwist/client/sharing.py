@@ -136,7 +136,7 @@ class SharingConnection(Connection):
         pays = self._polling.seconds or self._is_large
         # Another reply that is due lies in the memory, or comes behind one that does.
         if shared is None or not pays or self.due > 1 or length > shared.request_room:
-            super()._put(data)
+            Connection._put(self, data)
             return
         words, number = shared.words, self._number + 1 & NUMBERS
         shared.memory[REQUESTS : REQUESTS + length] = data
@@ -173,6 +173,9 @@ class SharingConnection(Connection):
         return frame
 
     def _take_from_socket(self) -> bytes | memoryview:
+        frame: bytes | memoryview = Connection._take(self)
+        if len(frame):
+            return frame
         for _ in range(_MOST_BELLS):
             frame = super()._take()
             if len(frame):
