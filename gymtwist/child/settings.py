@@ -33,7 +33,7 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
         allow: Which environments may be had; see :class:`~gymtwist.child.allowed.AllowList`.
         kwargs: Which keyword arguments may be given; see :class:`~gymtwist.child.allowed.KwargRules`.
         shared_memory: Whether clients on this host may share memory with their session's process.
-        poll: Seconds that such memory is polled for a request before a session's process waits for it.
+        poll: Seconds that a socket, or such memory, is polled for a request before a session's process waits for it.
     """
 
     preload: tuple[str, ...] = ()

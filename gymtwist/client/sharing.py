@@ -125,7 +125,8 @@ class SharingConnection(Connection):
 
     def _say_how_to_wait(self) -> None:
         if self._shared is not None:
-            self._shared.words[SERVER_POLLS] = self._polling.seconds > 0
+            # A frame takes long to come, but the next request comes soon after it, and the server need not sleep.
+            self._shared.words[SERVER_POLLS] = self._polling.seconds > 0 or self._is_large
 
     def _compare(self) -> None:
         super()._compare()

@@ -113,8 +113,8 @@ class Options(usage.Options):
          "earlier recordings there, but nowhere else (default: the directory the server is started in)."],
         ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
          "episodes.", _whole("seed")],
-        ["poll", None, 50.0, "Microseconds that the process of a session looks out for the next request of a client on "
-         "this machine, with which it shares memory, before it sleeps and must be woken up; 0 means never.",
+        ["poll", None, 50.0, "Microseconds that the process of a session looks out for the next request before it "
+         "sleeps and must be woken up, where that is found to be faster and a core is free for it; 0 means never.",
          _number("poll", "microseconds")],
         ["start-method", None, "forkserver", "How the process of a session starts: 'forkserver' takes "
          "milliseconds, 'spawn' starts a new Python for each, for where fork does not work."],

@@ -1,0 +1,74 @@
+"""Notes when what happens in a session's process: for ``twistd gymsock --setup``, see :mod:`parts`."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from time import perf_counter
+from typing import Any
+
+from gymtwist.child.channels import SocketChannel
+from gymtwist.child.framed import FramedSession
+from gymtwist.child.running import RunningEnvironment
+from gymtwist.child.sharing import SharedChannel
+from gymtwist.child.vector import RunningVector
+
+#: A JSON object: the file where the result goes, and how many steps are not counted before.
+_VARIABLE = "GYMTWIST_PARTS"
+
+_received: list[float] = []
+_asked: list[float] = []
+_environment: list[float] = []
+
+
+def _watch(kind: Any) -> None:
+    step = kind.step
+
+    def timed(self: Any, action: Any) -> Any:
+        inner = self._step
+
+        def environment(action: Any) -> Any:
+            begun = perf_counter()
+            try:
+                return inner(action)
+            finally:
+                _environment.append(perf_counter() - begun)
+
+        if not hasattr(inner, "is_timed"):
+            environment.is_timed = True  # type: ignore[attr-defined]
+            self._step = environment
+        return step(self, action)
+
+    kind.step = timed
+
+
+def _listen(kind: Any) -> None:
+    receive = kind.receive
+
+    def timed(self: Any) -> Any:
+        _asked.append(perf_counter())
+        found = receive(self)
+        _received.append(perf_counter())
+        return found
+
+    kind.receive = timed
+
+
+def _run(self: Any) -> str:
+    reason = run(self)
+    # From when a request was seen to when the next one was asked for.
+    busy = [asked - received for received, asked in zip(_received, _asked[1:], strict=False)]
+    wishes = json.loads(os.environ[_VARIABLE])
+    with open(wishes["file"] + ".part", "w") as file:
+        json.dump([statistics.median(each[wishes["warm"] :]) for each in (_environment, busy)], file)
+    os.rename(file.name, wishes["file"])
+    return reason
+
+
+run = FramedSession.run
+FramedSession.run = _run  # type: ignore[method-assign]
+for each in (RunningEnvironment, RunningVector):
+    _watch(each)
+for channel in (SocketChannel, SharedChannel):
+    _listen(channel)

@@ -1,0 +1,68 @@
+"""The programs that say where the time of a step and the memory of a session go."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import copies
+import parts
+import pytest
+
+BENCHMARKS = Path(copies.__file__).parent
+
+
+@pytest.mark.parametrize(("shared", "count"), [(True, None), (False, None), (True, 4)])
+def test_the_parts_of_a_step(shared: bool, count: int | None) -> None:
+    """Are all there, and are all of it."""
+    together, *each = parts.measure("CartPole-v1", shared, count, 1000, 100)
+    environment, session, client, way = each
+    assert 0 < environment < together
+    assert session > 0 < client
+    assert sum(each) == pytest.approx(together)
+    assert way > -together / 10  # medians of different things
+
+
+def test_the_copies_of_a_session() -> None:
+    """Some hundred pages, of which most have nothing new in them."""
+    ended = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "copies.py")], capture_output=True, text=True, timeout=120, check=False
+    )
+    if "root alone" in ended.stderr or "Permission" in ended.stderr:
+        pytest.skip("Linux tells root alone where pages lie")
+    assert ended.returncode == 0, ended.stderr
+    rows = {
+        name.strip(): int(count) for _, name, count, *_ in (line.split("|") for line in ended.stdout.splitlines()[2:])
+    }
+    together = rows.pop("together")
+    assert together == sum(rows.values())
+    assert 200 < together < 3000
+    assert rows["the same: counted up, and down again"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, "the same: counted up, and down again"),
+        ({8: 3, 16: -2}, "counts of references alone"),
+        ({8: 1 << 40}, "up to 16 words of 512"),
+        ({8 * index: 1 << 40 for index in range(17)}, "more than that"),
+    ],
+)
+def test_how_a_page_differs(changes: dict[int, int], kind: str) -> None:
+    """By whole words, as they are counted."""
+    theirs = (1 << 50).to_bytes(8, "little") * 512
+    ours = bytearray(theirs)
+    for place, change in changes.items():
+        ours[place : place + 8] = ((1 << 50) + change).to_bytes(8, "little")
+    assert copies.kind_of(bytes(ours), theirs) == kind
+
+
+def test_only_root_may_look(tmp_path: Path) -> None:
+    """Linux shows others frames of 0, and what is made of these would be wrong."""
+    region = copies.Region(0, 4096, True)
+    path = tmp_path / "pagemap"
+    path.write_bytes((1 << 63).to_bytes(8, "little"))
+    with path.open("rb") as pagemap, pytest.raises(PermissionError, match="as root"):
+        copies._entries(pagemap, region)
