@@ -105,7 +105,11 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
         channel = SocketChannel(theirs, reader, remains, theirs.recv_into)
         sharing_channel = SharedChannel(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
+        drawn = random.Random(3)
         while (payload := sharing_channel.receive()) is not None:
+            # As if the reply were large, or the bell were for another.
+            for _ in range(drawn.choice((0, 0, 1, 2)) if shared.words[CLIENT_WAITS] else 0):
+                theirs.sendall(bytes(4))
             sharing_channel.send_frame(int32(bytes(payload)))
         os._exit(0)
     theirs.close()

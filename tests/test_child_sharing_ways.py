@@ -15,8 +15,8 @@ from gymtwist.wire import sharing as wire_sharing
 from .echoing import Observing
 from .framed_client import INT32, message
 from .processes import eventually
-from .serving import Counting, Serve, Served
-from .sharing import REPLY, REPLY_LENGTH, REQUESTS, ROOM, SERVER_POLLS, SERVER_WAITS, Of, answer
+from .serving import Counting, Serve, Served, named
+from .sharing import CLIENT_WAITS, REPLY, REPLY_LENGTH, REQUESTS, ROOM, SERVER_POLLS, SERVER_WAITS, Of, answer
 
 pytest_plugins = ("tests.sharing_fixtures",)
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
@@ -153,6 +153,28 @@ def test_a_reply_that_does_not_fit_comes_through_the_socket(serve: Serve, of: Of
         observation, _ = client.read_reset()
         assert observation.tobytes() == np.arange(100_000).astype(np.uint8).tobytes()
         assert shared.ask("sample")["op"] == "sample"
+
+
+@pytest.mark.parametrize(("environment", "bells"), [(Wide, 2), ("CartPole-v1", 1)])
+def test_before_a_large_reply_is_written_the_client_is_woken_up(
+    started: list[Served], of: Of, environment: Any, bells: int
+) -> None:
+    """And again when it is there, if it has gone back to sleep; it costs nobody anything else."""
+    started.append(Served(INT32, message(INT32, "make", id=named(environment))))
+    client = started[0].client
+    client.reply("make")
+    shared = of(client, ROOM, 1 << 20).share()
+    for index in range(20):
+        shared.ask("reset")
+        shared.set(CLIENT_WAITS, 1)
+        shared.say("step", action=bytes(8))
+        assert client.read(4 * bells) == bytes(4 * bells)
+        shared.poll()
+        shared.set(CLIENT_WAITS, 0)
+        assert shared.told()["op"] == "step", index
+        # There was no other bell: what comes next is a reply.
+        client.say("sample")
+        assert client.reply("sample")
 
 
 def test_a_reply_that_just_fits_comes_there(serve: Serve, of: Of) -> None:

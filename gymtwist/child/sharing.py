@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from gymtwist.child.channels import SocketChannel
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.wire import messages, sharing
+from gymtwist.wire.codec import GATHERED
 from gymtwist.wire.framing import INT32_HEADER, MAX_FRAME, Framing, locate
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
@@ -246,6 +247,9 @@ class SharedChannel(SocketChannel):
             self._publish(number, 0)
             super().send_parts(parts)
             return
+        if length >= GATHERED and self._words[CLIENT_WAITS]:
+            # It wakes up while this is written.
+            self.connection.sendall(self._bell)
         for part in parts:
             end = start + len(part)
             self._memory[start:end] = part

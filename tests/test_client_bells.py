@@ -1,0 +1,97 @@
+"""Bells, as a client hears them: each may ring for something, for nothing, or early."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from gymtwist.client.sharing import SharingConnection
+from gymtwist.wire import sharing
+from gymtwist.wire.framing import Framing
+from gymtwist.wire.polling import Polling
+from gymtwist.wire.sharing import CLIENT_WAITS, REPLY, REPLY_LENGTH, REQUEST, SharedMemory
+
+from .framed_client import int32
+
+ROOMS = (4096, 65536)
+BELL = bytes(4)
+REPLY_FRAME = int32(bytes(range(256)) * 200)
+
+
+class Server:
+    """What a server does, in a process of its own."""
+
+    def __init__(self, memory: SharedMemory, connected: socket.socket) -> None:
+        self.memory, self.words, self.connected = memory, memory.words, connected
+
+    def see(self, word: int, value: int) -> None:
+        """Waits for a word."""
+        while self.words[word] != value:
+            os.sched_yield()
+
+    def ring(self) -> None:
+        """Rings."""
+        self.connected.sendall(BELL)
+
+    def publish(self, number: int) -> None:
+        """Writes a reply, and its number; it does not ring."""
+        start = self.memory.replies
+        self.memory.memory[start : start + len(REPLY_FRAME)] = REPLY_FRAME
+        self.words[REPLY_LENGTH] = len(REPLY_FRAME)
+        self.words[REPLY] = number
+
+
+def early(server: Server, number: int) -> None:
+    """Rings, and has written the reply before the client would wait again, mostly."""
+    server.see(CLIENT_WAITS, 1)
+    server.ring()
+    server.publish(number)
+    server.ring()
+
+
+def too_early(server: Server, number: int) -> None:
+    """Rings, and takes so long that the client waits again: it must be woken up once more."""
+    for _ in range(2):
+        server.see(CLIENT_WAITS, 1)
+        server.ring()
+        server.see(CLIENT_WAITS, 0)
+    server.see(CLIENT_WAITS, 1)
+    server.publish(number)
+    server.ring()
+
+
+def stale(server: Server, number: int) -> None:
+    """Rings three times for nothing before the client waits."""
+    for _ in range(3):
+        server.ring()
+    server.publish(number)
+    server.ring()
+
+
+@pytest.mark.parametrize("way", [early, too_early, stale])
+def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None]) -> None:
+    """And the client says in the end that it does not wait."""
+    descriptor = sharing.create(*ROOMS)
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if not child:
+        ours.close()
+        server = Server(SharedMemory(descriptor, *ROOMS), theirs)
+        for number in range(1, 51):
+            server.see(REQUEST, number)
+            way(server, number)
+        os._exit(0)
+    theirs.close()
+    memory = SharedMemory(descriptor, *ROOMS)
+    os.close(descriptor)
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
+    connection.share(memory, len(REPLY_FRAME))
+    for _ in range(50):
+        connection.send(int32(b"a request"))
+        assert bytes(connection.receive()) == REPLY_FRAME[4:]
+        assert memory.words[CLIENT_WAITS] == 0
+    connection.close()
+    assert os.waitpid(child, 0)[1] == 0
