@@ -219,18 +219,22 @@ class FramedSession:
 
     def _send_step(self, reply: messages.Stepped) -> None:
         """Send the reply to a step: the hot path, if it is as most are."""
-        info, observation = reply.info, reply.observation
-        # The environment may have returned anything for an info: nothing is asked of it but its type.
-        if self._player.is_binary and type(info) is dict and (not info or is_flat(info) or is_shallow(info)):
+        made: bytearray | list[bytes | memoryview] | None = None
+        if self._player.is_binary and type(reply.info) is dict:
             try:
-                if len(observation) < GATHERED:
-                    self._send_frame(self._step_replies.frame(reply))
-                else:
-                    self._channel.send_parts(self._step_replies.parts(reply))
-                return
-            except (ValueError, OverflowError, MemoryError):
-                pass  # a number or a text that MessagePack does not have as it is, or too much of something
-        self._send(reply)
+                told = reply if not reply.info or is_flat(reply.info) else _with_arrays(reply)
+                if told is not None:
+                    replies, is_small = self._step_replies, len(told.observation) < GATHERED
+                    made = replies.frame(told) if is_small else replies.parts(told)
+            except Exception:
+                # An info can hold anything, and its objects raise anything: the long way has an answer for each.
+                made = None
+        if made is None:
+            self._send(reply)
+        elif type(made) is bytearray:
+            self._send_frame(made)
+        else:
+            self._channel.send_parts(made)
 
     def _send(self, reply: messages.Reply) -> None:
         """Send a reply, as soon as it is made: replies come in the order of their requests."""
@@ -247,6 +251,14 @@ class FramedSession:
         # Whoever sends what cannot be done is not silent.
         self._vitals.end()
         self._channel.send_parts(self._codec.encode_reply(error_message(error, reset_needed=reset_needed)))
+
+
+def _with_arrays(reply: messages.Stepped) -> messages.Stepped | None:
+    """Copy the info of a reply, as threads of an environment may go on writing to it; None if it needs care."""
+    info = dict(reply.info)
+    if not is_shallow(info):
+        return None
+    return messages.Stepped(reply.observation, reply.reward, reply.terminated, reply.truncated, info)
 
 
 _HANDLERS: dict[type[messages.Request], Callable[[Player, Any], messages.Reply]] = {

@@ -6,7 +6,11 @@ import os
 import socket
 from collections.abc import Callable
 from itertools import repeat
-from time import monotonic  # by name: an environment may replace what the module has
+
+# By name: an environment may replace what the modules have.
+from os import O_CLOEXEC, O_RDONLY, close, cpu_count, read
+from os import open as open_descriptor
+from time import monotonic
 
 from gymtwist.child.vitals import LAST_ACTIVITY, Vitals
 from gymtwist.wire.polling import Polling, cores
@@ -43,12 +47,12 @@ def is_crowded(path: str = "/proc/loadavg") -> bool:
         path: Where Linux says it, as "3/512": 3 of 512. Where nothing says it, there is no crowd.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_descriptor(path, O_RDONLY | O_CLOEXEC)
         try:
-            running = os.read(descriptor, 128).split()[3].partition(b"/")[0]
+            running = read(descriptor, 128).split()[3].partition(b"/")[0]
         finally:
-            os.close(descriptor)
-        return int(running) > (os.cpu_count() or 1)
+            close(descriptor)
+        return int(running) > (cpu_count() or 1)
     except (OSError, ValueError, IndexError):
         return False
 

@@ -253,7 +253,8 @@ class Session:
                 shallow = untyped.restored_shallow(info)
                 if shallow is None and untyped.too_deep(info):
                     raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
-                info = untyped.restored(info) if shallow is None else shallow
+                # The field itself is an object, whatever keys it has.
+                info = shallow or {key: untyped.restored(each) for key, each in info.items()}
         try:
             return (*self._stepped(reply, read), info)
         except (ValueError, TypeError) as error:
