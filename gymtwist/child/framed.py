@@ -224,15 +224,15 @@ class FramedSession:
             try:
                 told = reply if not reply.info or is_flat(reply.info) else _with_arrays(reply)
                 if told is not None:
-                    replies, is_small = self._step_replies, len(told.observation) < GATHERED
-                    made = replies.frame(told) if is_small else replies.parts(told)
+                    few = len(told.observation) < GATHERED
+                    made = self._step_replies.frame(told) if few else self._step_replies.parts(told)
             except Exception:
                 # An info can hold anything, and its objects raise anything: the long way has an answer for each.
                 made = None
-        if made is None:
-            self._send(reply)
-        elif type(made) is bytearray:
+        if type(made) is bytearray:
             self._send_frame(made)
+        elif made is None:
+            self._send(reply)
         else:
             self._channel.send_parts(made)
 

@@ -83,8 +83,6 @@ def to_json(value: Any, *, strict: bool = False) -> bytes:
         Exception: An entry cannot be carried, and ``strict`` is true: whatever it raised.
     """
     # An environment may return anything, and its objects raise anything.
-    if type(value) is dict:
-        value = value.copy()  # threads of an environment may go on writing to it
     try:
         text = _encode_json(value)
     except Exception:
@@ -97,8 +95,6 @@ def to_json(value: Any, *, strict: bool = False) -> bytes:
 
 def to_messagepack(value: Any, *, strict: bool = False) -> bytes:
     """Encode a mapping as MessagePack; see :func:`to_json`."""
-    if type(value) is dict:
-        value = value.copy()  # as above
     try:
         if _has_plain_keys(value):
             return _encode_binary(value)
