@@ -45,8 +45,8 @@ class Budget(NamedTuple):
 
 
 #: Two calls and five lines of each are the environment's and the plan's. A call and three lines of the sessions' choose
-#: how to wait at the socket, and are found not to poll there. Three lines of int32 keep what goes wrong with an odd info
-#: apart from what is sent.
+#: how to wait at the socket, and are found not to poll there. Three lines of int32 keep what goes wrong with an odd
+#: info apart from what is sent.
 BUDGETS = {
     "int32": Budget(22, 17, 102, 2.35, {"recvfrom": 1, "sendto": 1}),
     "netstring": Budget(34, 25, 151, 4.0, {"recvfrom": 1, "sendmsg": 1}),

@@ -229,7 +229,7 @@ class FramedSession:
             except Exception:
                 # An info can hold anything, and its objects raise anything: the long way has an answer for each.
                 made = None
-        if type(made) is bytearray:
+        if isinstance(made, bytearray):
             self._send_frame(made)
         elif made is None:
             self._send(reply)
