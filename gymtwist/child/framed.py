@@ -219,22 +219,23 @@ class FramedSession:
 
     def _send_step(self, reply: messages.Stepped) -> None:
         """Send the reply to a step: the hot path, if it is as most are."""
-        made: bytearray | list[bytes | memoryview] | None = None
+        frame = parts = None
         if self._player.is_binary and type(reply.info) is dict:
             try:
                 told = reply if not reply.info or is_flat(reply.info) else _with_arrays(reply)
-                if told is not None:
-                    few = len(told.observation) < GATHERED
-                    made = self._step_replies.frame(told) if few else self._step_replies.parts(told)
+                if told is not None and len(told.observation) < GATHERED:
+                    frame = self._step_replies.frame(told)
+                elif told is not None:
+                    parts = self._step_replies.parts(told)
             except Exception:
                 # An info can hold anything, and its objects raise anything: the long way has an answer for each.
-                made = None
-        if isinstance(made, bytearray):
-            self._send_frame(made)
-        elif made is None:
-            self._send(reply)
+                frame = parts = None
+        if frame is not None:
+            self._send_frame(frame)
+        elif parts is not None:
+            self._channel.send_parts(parts)
         else:
-            self._channel.send_parts(made)
+            self._send(reply)
 
     def _send(self, reply: messages.Reply) -> None:
         """Send a reply, as soon as it is made: replies come in the order of their requests."""
