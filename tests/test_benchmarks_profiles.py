@@ -17,11 +17,10 @@ BENCHMARKS = Path(copies.__file__).parent
 def test_the_parts_of_a_step(shared: bool, count: int | None) -> None:
     """Are all there, and are all of it."""
     together, *each = parts.measure("CartPole-v1", shared, count, 1000, 100)
-    environment, session, client, way = each
+    environment, session, client, _ = each
     assert 0 < environment < together
     assert session > 0 < client
     assert sum(each) == pytest.approx(together)
-    assert way > -together / 10  # medians of different things
 
 
 def test_the_copies_of_a_session() -> None:
