@@ -8,6 +8,7 @@ how many numbers came back.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -106,11 +107,13 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
         sharing_channel = SharedChannel(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
         drawn = random.Random(3)
-        while (payload := sharing_channel.receive()) is not None:
-            # As if the reply were large, or the bell were for another.
-            for _ in range(drawn.choice((0, 0, 1, 2)) if shared.words[CLIENT_WAITS] else 0):
-                theirs.sendall(bytes(4))
-            sharing_channel.send_frame(int32(bytes(payload)))
+        # A client that leaves while a bell is on its way resets the connection; to a session that is an end, too.
+        with contextlib.suppress(ConnectionResetError):
+            while (payload := sharing_channel.receive()) is not None:
+                # As if the reply were large, or the bell were for another.
+                for _ in range(drawn.choice((0, 0, 1, 2)) if shared.words[CLIENT_WAITS] else 0):
+                    theirs.sendall(bytes(4))
+                sharing_channel.send_frame(int32(bytes(payload)))
         os._exit(0)
     theirs.close()
     connection = SharingConnection(ours, "the other", Framing.INT32, None, steady(_MOMENT if polls[0] else 0.0))
