@@ -35,6 +35,14 @@ SPACES: dict[str, spaces.Space[Any]] = {
     "Graph": spaces.Graph(_SMALL, spaces.Discrete(4)),
     "OneOf": spaces.OneOf([spaces.Discrete(3), _SMALL, spaces.Text(4)]),
 }
+#: Large ones, for which a client has places in shared memory: of numbers of several sizes, and with 16 bits in front
+#: that count their bytes, or 32.
+SIGHTS: dict[str, spaces.Space[Any]] = {
+    "Bytes": spaces.Box(0, 255, (84, 84, 4), np.uint8),
+    "Singles": spaces.Box(-1.0, 1.0, (50, 100), np.float32),
+    "Doubles": spaces.Box(-1.0, 1.0, (90, 100), np.float64),
+    "Dict": spaces.Dict({"frame": spaces.Box(0, 255, (100, 200), np.uint8), "n": spaces.Discrete(3)}),
+}
 
 
 def shown(value: Any) -> str:
@@ -77,6 +85,15 @@ class Sampling(Plain):
         self.steps += 1
         info = {"action": shown(action), "contained": bool(self.action_space.contains(action))}
         return self.observe(), 0.5 * self.steps, self.steps == 8, False, info
+
+
+class Sight(Sampling):
+    """Observes what is large, and takes 0 or 1."""
+
+    def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
+        """Takes the space of observations."""
+        super().__init__(space, render_mode)
+        self.action_space = spaces.Discrete(2)
 
 
 class Varied(Plain):
@@ -126,6 +143,8 @@ def register() -> None:
     """Makes all of them known to Gymnasium."""
     for name, space in SPACES.items():
         gymnasium.register(f"Sampling/{name}-v0", entry_point=partial(Sampling, space))
+    for name, space in SIGHTS.items():
+        gymnasium.register(f"Sight/{name}-v0", entry_point=partial(Sight, space))
     gymnasium.register("Varied-v0", entry_point=partial(Varied), max_episode_steps=100)
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
 

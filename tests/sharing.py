@@ -16,8 +16,8 @@ from typing import Any
 from .framed_client import INT32, PATIENCE, FramedClient, message
 
 #: Where the words lie, in bytes.
-REQUEST, REQUEST_LENGTH, REPLY, REPLY_LENGTH, CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = (
-    4 * word for word in (0, 1, 16, 17, 32, 48, 64)
+REQUEST, REQUEST_LENGTH, REPLY_AT, REPLY_MOST, REPLY, REPLY_LENGTH, CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = (
+    4 * word for word in (0, 1, 2, 3, 16, 17, 32, 48, 64)
 )
 REQUESTS = 4096
 ROOM = 1 << 16

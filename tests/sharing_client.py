@@ -54,7 +54,9 @@ def by(way: str, env: Any) -> Any:
 
 def hold(way: str, connection: Any) -> None:
     """Makes a connection that shares memory use it in one way."""
-    connection._polling = Steady(_SECONDS if way == "polling" else 0.0)
+    steady = Steady(_SECONDS if way == "polling" else 0.0)
+    # Also if memory is shared anew, whatever replies have places there.
+    connection._polling, connection._pollings = steady, (steady, steady)
     connection._is_large = True
     connection._say_how_to_wait()
 

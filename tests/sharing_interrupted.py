@@ -1,7 +1,8 @@
-"""Interrupts a client at random moments: ``python -m tests.sharing_interrupted PORT WAY``.
+"""Interrupts a client at random moments: ``python -m tests.sharing_interrupted PORT WAY ENVIRONMENT``.
 
 As :mod:`tests.interrupting`, but with a way to exchange requests and replies that is used for certain, and with steps
-of which some are asked for at once. It writes how often the connection was lost.
+of which some are asked for at once. Some observations are kept, and must stay as they came. It writes how often the
+connection was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from .sharing_client import by
 #: Seconds after which a reply that has not come is a failure.
 _PATIENCE = 20.0
 _TIMES = 300
-_ACTION = np.ones(1, np.float32)
 
 
 def interrupt(number: int, frame: object) -> None:
@@ -30,40 +30,46 @@ def interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def connected(port: int, way: str) -> Any:
+def connected(port: int, way: str, environment: str) -> Any:
     """Connects."""
-    env = connect(port, "Pendulum-v1", timeout=_PATIENCE, shared_memory=way != "socket")
-    return by(way, env)
+    return by(way, connect(port, environment, timeout=_PATIENCE, shared_memory=way != "socket"))
 
 
-def play(theirs: Any, seconds: float, drawn: random.Random) -> None:
+def play(theirs: Any, action: Any, seconds: float, drawn: random.Random, kept: list[Any]) -> None:
     """Steps until it is interrupted, now and then some at once."""
     with contextlib.suppress(KeyboardInterrupt, ResetNeeded):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         while True:
             if drawn.random() < 0.9:
-                theirs.step(_ACTION)
+                observation = theirs.step(action)[0]
+                kept.append((observation, observation.copy()))
             else:
-                theirs.step_many(_ACTION, 3)
+                theirs.step_many(action, 3)
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def main() -> None:
     """Is the program."""
     signal.signal(signal.SIGALRM, interrupt)
-    port, way = int(sys.argv[1]), sys.argv[2]
+    port, way, environment = int(sys.argv[1]), *sys.argv[2:]
     drawn, lost = random.Random(77), 0
-    theirs, ours = connected(port, way), local("Pendulum-v1")
+    kept: list[tuple[Any, Any]] = []
+    theirs, ours = connected(port, way, environment), local(environment)
+    ours.action_space.seed(1)
+    action = ours.action_space.sample()
     for seed in range(_TIMES):
         try:
             found = differs(theirs.reset(seed=seed), ours.reset(seed=seed))
-            found = found or differs(theirs.step(_ACTION), ours.step(_ACTION))
+            found = found or differs(theirs.step(action), ours.step(action))
             assert not found, found
         except ConnectionLost:
             lost += 1
-            theirs = connected(port, way)
+            theirs = connected(port, way, environment)
             continue
-        play(theirs, drawn.uniform(5e-5, 1e-3), drawn)
+        play(theirs, action, drawn.uniform(5e-5, 1e-3), drawn, kept)
+        assert all(np.array_equal(observation, copy) for observation, copy in kept)
+        drawn.shuffle(kept)
+        del kept[5:]
     theirs.close()
     print(lost)
 

@@ -116,7 +116,9 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
                 sharing_channel.send_frame(int32(bytes(payload)))
         os._exit(0)
     theirs.close()
-    connection = SharingConnection(ours, "the other", Framing.INT32, None, steady(_MOMENT if polls[0] else 0.0))
+    polling = steady(_MOMENT if polls[0] else 0.0)
+    connection = SharingConnection(ours, "the other", Framing.INT32, None, polling)
+    connection._pollings = polling, polling
     connection.share(shared, 1 << 20)  # large, and so through the memory in any case
     connection._number = _FIRST - 1
     drawn, came = random.Random(2), 0

@@ -16,10 +16,30 @@ from .echoing import Observing
 from .framed_client import INT32, message
 from .processes import eventually
 from .serving import Counting, Serve, Served, named
-from .sharing import CLIENT_WAITS, REPLY, REPLY_LENGTH, REQUESTS, ROOM, SERVER_POLLS, SERVER_WAITS, Of, answer
+from .sharing import (
+    CLIENT_WAITS,
+    REPLY,
+    REPLY_AT,
+    REPLY_LENGTH,
+    REPLY_MOST,
+    REQUESTS,
+    ROOM,
+    SERVER_POLLS,
+    SERVER_WAITS,
+    Of,
+    answer,
+)
 
 pytest_plugins = ("tests.sharing_fixtures",)
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+
+
+class Wide(Observing):
+    """Observes as many bytes as its action says the reply must be long; the space is of the largest."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Has bytes."""
+        super().__init__(spaces.Box(0, 255, (100_000,), np.uint8), np.arange(100_000).astype(np.uint8), render_mode)
 
 
 # What goes wrong
@@ -37,6 +57,62 @@ def test_a_length_that_cannot_be_ends_the_session(serve: Serve, of: Of, started:
     assert str(length) in told["message"]
     assert client.read_to_end() in (b"", shared.bell)
     assert str(length) in started[0].end().reason
+
+
+@pytest.mark.parametrize(("at", "most"), [(ROOM, 1), (1, ROOM), (2**32 - 1, 2**32 - 1)])
+def test_a_place_that_cannot_be_ends_the_session(
+    serve: Serve, of: Of, started: list[Served], at: int, most: int
+) -> None:
+    """Once the client was told why, where its room begins."""
+    client = serve("CartPole-v1")
+    shared = of(client).share()
+    shared.set(REPLY_AT, at)
+    shared.set(REPLY_MOST, most)
+    told = shared.ask("reset")
+    assert (told["op"], told["code"], told["fault"]) == ("error", "protocol-error", "protocol")
+    assert f"at byte {at}" in told["message"] and f"{most} bytes" in told["message"]
+    assert client.read_to_end() in (b"", shared.bell)
+    assert str(at) in started[0].end().reason
+
+
+@pytest.mark.parametrize("environment", [Wide, "CartPole-v1"])
+def test_a_reply_lies_in_its_place(serve: Serve, of: Of, environment: Any) -> None:
+    """Small or large, and so does an error; and in the whole room again, if none is named any more."""
+    client, other = serve(environment, values="base64"), serve(environment, values="base64")
+    room = 1 << 20
+    shared = of(client, ROOM, room).share()
+    for at, most in [(1 << 19, 1 << 18), (77, 1 << 18), (5, 0), (77, 1 << 18)]:
+        begin = REQUESTS + ROOM
+        shared.map[begin:] = b"\xee" * room
+        shared.set(REPLY_AT, at)
+        shared.set(REPLY_MOST, most)
+        place = at if most else 0
+        for asked in ("reset", "fly", "reset"):
+            fields = {"seed": 1} if asked == "reset" else {}
+            shared.say(asked, **fields)
+            shared.poll()
+            other.say(asked, **fields)
+            length = shared.word(REPLY_LENGTH)
+            assert shared.map[begin + place : begin + place + length] == other.read(length)
+        longest = place + (most or room)
+        assert shared.map[begin : begin + place] == b"\xee" * place
+        assert shared.map[begin + longest :] == b"\xee" * (room - longest)
+
+
+def test_a_reply_that_does_not_fit_its_place_comes_through_the_socket(serve: Serve, of: Of) -> None:
+    """Although the room were long enough."""
+    client = serve("CartPole-v1")
+    shared = of(client).share()
+    shared.ask("reset", seed=1)
+    length = shared.word(REPLY_LENGTH)
+    for most, fits in ((length, True), (length - 1, False), (length, True)):
+        shared.set(REPLY_AT, 64)
+        shared.set(REPLY_MOST, most)
+        shared.say("reset", seed=1)
+        shared.poll()
+        assert shared.word(REPLY_LENGTH) == (length if fits else 0)
+        if not fits:
+            client.read_reset()
 
 
 @pytest.mark.parametrize("data", [b"5", b"5:abc", b"x:abc,", b"5:abcdef"])
@@ -134,14 +210,6 @@ def test_half_a_frame_behind_a_request_in_memory_waits_for_the_rest(serve: Serve
         assert client.reply("sample")
 
 
-class Wide(Observing):
-    """Observes as many bytes as its action says the reply must be long; the space is of the largest."""
-
-    def __init__(self, render_mode: str | None = None) -> None:
-        """Has bytes."""
-        super().__init__(spaces.Box(0, 255, (100_000,), np.uint8), np.arange(100_000).astype(np.uint8), render_mode)
-
-
 def test_a_reply_that_does_not_fit_comes_through_the_socket(serve: Serve, of: Of) -> None:
     """The length in the memory is then 0; what fits comes there, before and after."""
     client = serve(Wide, values="base64")
@@ -155,9 +223,11 @@ def test_a_reply_that_does_not_fit_comes_through_the_socket(serve: Serve, of: Of
         assert shared.ask("sample")["op"] == "sample"
 
 
-@pytest.mark.parametrize(("environment", "bells"), [(Wide, 2), ("CartPole-v1", 1)])
-def test_before_a_large_reply_is_written_the_client_is_woken_up(
-    started: list[Served], of: Of, environment: Any, bells: int
+@pytest.mark.parametrize(
+    ("environment", "says", "bells"), [(Wide, 2, 2), (Wide, 1, 1), ("CartPole-v1", 2, 1), ("CartPole-v1", 1, 1)]
+)
+def test_before_a_large_reply_is_written_a_client_that_polls_is_woken_up(
+    started: list[Served], of: Of, environment: Any, says: int, bells: int
 ) -> None:
     """And again when it is there, if it has gone back to sleep; it costs nobody anything else."""
     started.append(Served(INT32, message(INT32, "make", id=named(environment))))
@@ -166,7 +236,7 @@ def test_before_a_large_reply_is_written_the_client_is_woken_up(
     shared = of(client, ROOM, 1 << 20).share()
     for index in range(20):
         shared.ask("reset")
-        shared.set(CLIENT_WAITS, 1)
+        shared.set(CLIENT_WAITS, says)
         shared.say("step", action=bytes(8))
         assert client.read(4 * bells) == bytes(4 * bells)
         shared.poll()

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import termios
+import time
 from collections.abc import Callable
 
 import pytest
@@ -15,10 +16,20 @@ from gymtwist.client.sharing import SharingConnection
 from gymtwist.wire import sharing
 from gymtwist.wire.framing import Framing
 from gymtwist.wire.polling import Polling
-from gymtwist.wire.sharing import CLIENT_WAITS, REPLY, REPLY_LENGTH, REQUEST, SharedMemory
+from gymtwist.wire.sharing import (
+    CLIENT_WAITS,
+    REPLY,
+    REPLY_LENGTH,
+    REQUEST,
+    WAITS,
+    WAITS_TO_POLL,
+    SharedMemory,
+)
 
 from .framed_client import int32
 
+#: Seconds that a word may take to come.
+PATIENCE = 30.0
 ROOMS = (4096, 65536)
 BELL = bytes(4)
 REPLY_FRAME = int32(bytes(range(256)) * 200)
@@ -31,8 +42,15 @@ class Server:
         self.memory, self.words, self.connected = memory, memory.words, connected
 
     def see(self, word: int, value: int) -> None:
-        """Waits for a word."""
-        while self.words[word] != value:
+        """Waits for a word, but not for ever: the client may have failed."""
+        self.wait(lambda: self.words[word] == value)
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        """Waits for something."""
+        deadline = time.monotonic() + PATIENCE
+        while not until():
+            if time.monotonic() > deadline:
+                os._exit(1)
             os.sched_yield()
 
     def ring(self) -> None:
@@ -53,21 +71,29 @@ class Server:
 
 
 def early(server: Server, number: int) -> None:
-    """Rings, and has written the reply before the client would wait again, mostly."""
-    server.see(CLIENT_WAITS, 1)
-    server.ring()
+    """Rings where it is wished, and writes the reply while the client polls; it rings again if that has given up."""
+    words, (before, after) = server.words, sharing.fence()
+    server.wait(lambda: words[CLIENT_WAITS] > 0)
+    if words[CLIENT_WAITS] == WAITS_TO_POLL:
+        server.ring()
+        server.wait(lambda: words[CLIENT_WAITS] != WAITS_TO_POLL)
     server.publish(number)
-    server.ring()
+    before(), after()
+    if words[CLIENT_WAITS]:
+        server.ring()
 
 
 def too_early(server: Server, number: int) -> None:
     """Rings, and takes so long that the client waits again: it must be woken up once more."""
-    for _ in range(2):
-        server.see(CLIENT_WAITS, 1)
+    if number in (1, 10):
+        server.see(CLIENT_WAITS, WAITS_TO_POLL)
         server.ring()
-        while not server.is_heard():
-            os.sched_yield()
-    server.see(CLIENT_WAITS, 1)
+    # It does not poll a second time, nor in the next waits, eight and then many more: it may have held the server up.
+    for _ in range(2):
+        server.see(CLIENT_WAITS, WAITS)
+        server.ring()
+        server.wait(server.is_heard)
+    server.see(CLIENT_WAITS, WAITS)
     server.publish(number)
     server.ring()
 
@@ -104,3 +130,30 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
         assert memory.words[CLIENT_WAITS] == 0
     connection.close()
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing follows it: who polls then may keep the server from its core."""
+    descriptor = sharing.create(*ROOMS)
+    memory = SharedMemory(descriptor, *ROOMS)
+    os.close(descriptor)
+    ours, theirs = socket.socketpair()
+    server, polled = Server(memory, theirs), []
+
+    def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
+        server.publish(number)
+        polled.append(server.is_heard())
+        return True
+
+    monkeypatch.setattr(sharing, "appears", appears)
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
+    connection.share(memory, len(REPLY_FRAME))
+    # Two bells come at once, and one of them is left over.
+    for bells in (2, 1):
+        connection.send(int32(b"a request"))
+        for _ in range(bells):
+            server.ring()
+        assert bytes(connection.receive()) == REPLY_FRAME[4:]
+    connection.close()
+    theirs.close()
+    assert polled == [True, True]

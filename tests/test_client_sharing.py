@@ -159,10 +159,13 @@ def test_a_reply_that_does_not_come_in_time_ends_the_connection(remote: Remote, 
     assert not shares(theirs)
 
 
+@pytest.mark.parametrize("environment", ["Pendulum-v1", "Sight/Bytes-v0"])
 @pytest.mark.parametrize("which", WAYS)
-def test_an_interrupt_at_any_moment_never_leaves_it_waiting(served: ServerProcess, which: str) -> None:
-    """It goes on in step, or says at once that it is closed."""
-    assert lost_by("sharing_interrupted", served.port, which) < 150
+def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
+    served: ServerProcess, which: str, environment: str
+) -> None:
+    """It goes on in step, or says at once that it is closed; and what was observed stays as it was."""
+    assert lost_by("sharing_interrupted", served.port, which, environment) < 150
 
 
 # Processes that part

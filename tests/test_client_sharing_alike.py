@@ -17,6 +17,7 @@ from gymtwist.client import (
 from gymtwist.wire import sharing as wire_sharing
 
 from .client_alike import Remote, RemoteVec, assert_same
+from .client_environments import SIGHTS
 from .sharing_client import SEED, WAYS, on, passed, play, shares
 
 pytest_plugins = ("tests.client_fixtures", "tests.sharing_fixtures")
@@ -28,6 +29,7 @@ ALIKE = [
     "FrozenLake-v1",
     "Varied-v0",
     *(f"Sampling/{name}-v0" for name in ("Tuple", "Dict", "Packed", "Text", "Bytes", "Large", "Sequence")),
+    *(f"Sight/{name}-v0" for name in SIGHTS),
 ]
 
 

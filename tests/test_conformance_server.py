@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from gymtwist.wire.sharing import IS_POSSIBLE
 
 from .bending import Bend, Proxy
 from .bends import Bending, answers, writes
+from .conftest import Start
 from .framed_client import ENCODINGS, INT32, NETSTRING
-from .server import ServerProcess
+from .server import ServerProcess, connected
 from .wrong_servers import TEXT_ONLY, WRONG
 
 ALSO = ("FrozenLake-v1", "Taxi-v4", "Blackjack-v1")
@@ -117,6 +119,20 @@ def test_memory_out_of_reach(module_server: ServerProcess) -> None:
     with Proxy(module_server.port, away) as proxy:
         (result,) = check(proxy.port, INT32, ["sharing.a-bell"])
     assert result.outcome is Outcome.SKIP
+
+
+@pytest.mark.skipif(not IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+def test_a_server_that_does_not_go_by_the_place(start: Start, tmp_path: Path) -> None:
+    """As one would be that was written before there were any."""
+    setup = tmp_path / "setup.py"
+    setup.write_text(
+        "from gymtwist.child.sharing import SharedChannel\nSharedChannel._go_to_place = lambda channel: None\n"
+    )
+    server = start(setup=setup)
+    connected(("127.0.0.1", server.port)).close()
+    found = check(server.port, INT32, ["sharing"], also=(), raising="", dying="", patience=1.0)
+    failed = [each.name for each in found if each.outcome is Outcome.FAIL]
+    assert failed == ["sharing.a-place-for-the-reply", "sharing.a-place-outside-the-room"]
 
 
 def test_no_server() -> None:

@@ -18,7 +18,10 @@ from .test_protocol_pages import BLOCKS, DIRECTORY, hexdump, rows
 
 PAGE = "sharing.md"
 #: The words, in the order of the page's table.
-WORDS = ("REQUEST", "REQUEST_LENGTH", "REPLY", "REPLY_LENGTH", "CLIENT_WAITS", "SERVER_WAITS", "SERVER_POLLS")
+WORDS = (
+    *("REQUEST", "REQUEST_LENGTH", "REPLY_AT", "REPLY_MOST", "REPLY", "REPLY_LENGTH"),
+    *("CLIENT_WAITS", "SERVER_WAITS", "SERVER_POLLS"),
+)
 
 _PLACE = re.compile(r"  at (\d+):")
 _possible = pytest.mark.skipif(not sharing.IS_POSSIBLE, reason="no memory can be shared on this system")
@@ -52,7 +55,7 @@ def test_the_example_is_what_lies_in_the_memory() -> None:
         memory[place : place + len(data)] = data
         place += len(data)
     words = memoryview(memory)[:REQUESTS].cast("I")
-    assert [words[getattr(sharing, name)] for name in WORDS] == [1, 30, 1, 74, 0, 1, 0]
+    assert [words[getattr(sharing, name)] for name in WORDS] == [1, 30, 0, 0, 1, 74, 0, 1, 0]
     codec = CODECS["int32"]
     for start, length, kind in ((REQUESTS, 30, Step), (REQUESTS + MIN_ROOM, 74, Stepped)):
         reader = FrameReader(Framing.INT32, bytes(memory[start : start + length]))

@@ -148,6 +148,8 @@ WRONG: dict[str, Bending] = {
     "sharing.bells-for-nothing": Startled,
     "sharing.either-way": Swapping,
     "sharing.a-reply-that-does-not-fit": Withholding,
+    "sharing.a-place-for-the-reply": Unbelled,
+    "sharing.a-place-outside-the-room": Open,
     "sharing.a-length-that-is-none": Open,
     "sharing.sharing-anew": Settled,
     "sharing.unsealed-memory": Trusting,

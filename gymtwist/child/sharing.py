@@ -18,12 +18,15 @@ from gymtwist.wire.sharing import (
     CLIENT_WAITS,
     NUMBERS,
     REPLY,
+    REPLY_AT,
     REPLY_LENGTH,
+    REPLY_MOST,
     REQUEST,
     REQUEST_LENGTH,
     REQUESTS,
     SERVER_POLLS,
     SERVER_WAITS,
+    WAITS_TO_POLL,
     SharedMemory,
 )
 
@@ -132,6 +135,8 @@ class SharedChannel(SocketChannel):
         self._next_number = 1
         #: The number of the request to be answered; None if that came through the socket.
         self._number: int | None = None
+        #: Where the reply to it is to lie, and how much room it has there.
+        self._start, self._room, self._has_place = memory.replies, memory.reply_room, False
         #: Whether the last request came through the memory: only then it is polled for another.
         self._is_in_memory = False
         #: What the word of waiting says.
@@ -201,11 +206,13 @@ class SharedChannel(SocketChannel):
         """Take the request that is in the memory: a copy, as the client could go on writing to it.
 
         Raises:
-            ProtocolError: There is none, or it is over the limit.
+            ProtocolError: There is none, or it is over the limit; or its reply is to lie where there is no room.
         """
         self._number, self._next_number, self._is_in_memory = number, number + 1 & NUMBERS, True
         if self._says_it_waits:
             self._words[SERVER_WAITS] = self._says_it_waits = False
+        if self._words[REPLY_MOST] or self._has_place:
+            self._go_to_place()
         length = self._words[REQUEST_LENGTH]
         if not 0 < length <= self._shared.request_room:
             raise ProtocolError(
@@ -221,16 +228,29 @@ class SharedChannel(SocketChannel):
             raise ProtocolError("what is in shared memory is no whole frame")
         return frame[found[0] : found[1]]
 
+    def _go_to_place(self) -> None:
+        """Let the reply lie where the client wishes."""
+        at, most, shared = self._words[REPLY_AT], self._words[REPLY_MOST], self._shared
+        self._start, self._room, self._has_place = shared.replies, shared.reply_room, most > 0
+        if not most:
+            return
+        if at + most > self._room:
+            raise ProtocolError(
+                f"a reply is to lie at byte {at} of its room and to have {most} bytes at most: expected a place within "
+                f"the {self._room} bytes of the room"
+            )
+        self._start, self._room = shared.replies + at, most
+
     def sender(self) -> Callable[[bytes | bytearray], None]:
         """As :meth:`~gymtwist.child.channels.SocketChannel.sender`: each goes the way that its request came."""
         return self.send_frame
 
     def send_frame(self, frame: bytes | bytearray) -> None:
         """Send the frame of a reply the way that its request came."""
-        number, length, start = self._number, len(frame), self._shared.replies
+        number, length, start = self._number, len(frame), self._start
         if number is None:
             self.connection.sendall(frame)
-        elif length > self._shared.reply_room:
+        elif length > self._room:
             self.send_parts([frame])
         else:
             self._memory[start : start + length] = frame
@@ -238,16 +258,16 @@ class SharedChannel(SocketChannel):
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send the parts of a reply the way that its request came, if it has room there."""
-        number, start = self._number, self._shared.replies
+        number, start = self._number, self._start
         if number is None:
             super().send_parts(parts)
             return
         length = sum(map(len, parts))
-        if length > self._shared.reply_room:
+        if length > self._room:
             self._publish(number, 0)
             super().send_parts(parts)
             return
-        if length >= GATHERED and self._words[CLIENT_WAITS]:
+        if length >= GATHERED and self._words[CLIENT_WAITS] == WAITS_TO_POLL:
             # It wakes up while this is written.
             self.connection.sendall(self._bell)
         for part in parts:

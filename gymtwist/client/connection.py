@@ -95,6 +95,9 @@ class Connection:
     def doubt(self) -> None:
         """Note that the environment has failed, or may have: perhaps its process is another one now."""
 
+    def before_fork(self) -> None:
+        """Prepare for another process that has what this one has, but for the connection."""
+
     def send(self, data: bytes) -> None:
         """Send a request; what goes wrong is told when the reply is waited for, as the server may have said why.
 

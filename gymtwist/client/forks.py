@@ -17,6 +17,9 @@ class Inherited(Protocol):
     def close(self, reason: RemoteError | None = None) -> None:
         """Close it on this side, without a word to the other."""
 
+    def before_fork(self) -> None:
+        """Prepare for being inherited."""
+
 
 _all: WeakSet[Inherited] = WeakSet()
 
@@ -34,5 +37,10 @@ def _leave_to_parent() -> None:
         )
 
 
+def _prepare() -> None:
+    for each in list(_all):
+        each.before_fork()
+
+
 if hasattr(os, "register_at_fork"):  # not on every system
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(before=_prepare, after_in_child=_leave_to_parent)

@@ -102,7 +102,10 @@ class Session:
         layouts = (self.made.action_layout, self.made.observation_layout)
         times = _TEXT if self.translation.is_json else 1
         sizes = [None if layout is None else times * layout.size for layout in layouts]
-        request_room, reply_room = sharing.rooms(*sizes)
+        usual = sizes[1] or 0
+        request_room, room_of_one = sharing.rooms(*sizes)
+        places = connection.places(usual, room_of_one)
+        reply_room = places * room_of_one
         with contextlib.suppress(RequestRefused):
             offer = self.ask(messages.Share(), messages.Shared)
             memory: SharedMemory | None = None
@@ -111,7 +114,7 @@ class Session:
             # In any case: if nothing was handed over, the server ceases to wait for it.
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
             if memory is not None:
-                connection.share(memory, sizes[1] or 0)
+                connection.share(memory, usual, places)
 
     def before_reset(self) -> None:
         """See to what a new episode needs: memory, if it was shared with a process that has died.

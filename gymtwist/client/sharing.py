@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from mmap import mmap
+from time import perf_counter
 
 from gymtwist.client.connection import MAX_REPLY, Connection
 from gymtwist.client.errors import RemoteError
+from gymtwist.client.naps import Naps
+from gymtwist.client.places import LARGE, Places, most_places
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.wire import messages, sharing
 from gymtwist.wire.framing import INT32_HEADER, Framing, locate
@@ -22,14 +25,18 @@ from gymtwist.wire.sharing import (
     REQUESTS,
     SERVER_POLLS,
     SERVER_WAITS,
+    WAITS,
+    WAITS_TO_POLL,
     SharedMemory,
 )
 
-#: Replies of so many bytes are not copied before they are read; and they go through the memory in any case, while
-#: smaller ones do where polling pays: otherwise the socket is as fast.
-_LARGE = 16 * 1024
+#: Seconds that are polled at most for a large reply that is due, and how much faster that must be.
+_DUE, _WORTH = 300e-6, 0.99
 #: Seconds that it takes a server that has rung early to write a large reply.
 _SOON = 50e-6
+#: How many times as many waits as before no early bell is wished, each time that it was in vain to poll behind one, as
+#: that takes as long as eight that were not in vain have saved; and the most.
+_MORE, _LONGEST_PAUSE = 8, 4096
 #: Bells that ring for what had been found before: there is one to a request at most.
 _MOST_BELLS = 10_000
 
@@ -98,32 +105,60 @@ class SharingConnection(Connection):
         self._framing = framing
         self._bell = sharing.bell(framing)
         self._write_fence, self._read_fence = sharing.fence()
+        #: How to wait for replies that have no places, and for those that have.
+        self._pollings = polling, Polling(_DUE if polling.seconds else 0.0, _WORTH)
         self._is_large = False
+        self._places: Places | None = None
+        self._naps = Naps()
+        #: For how many waits no early bell is wished, and for how many the next time.
+        self._unwished, self._pause = 0, 1
         self._number = 0
         #: Whether the next reply that is due is one to a request in the memory.
         self._is_in_memory = False
         self.is_lost = False
 
-    def share(self, shared: SharedMemory, usual: int) -> None:
+    def places(self, usual: int, reply_room: int) -> int:
+        """Tell for how many replies there is to be room in memory.
+
+        Args:
+            usual: How many bytes most of them have.
+            reply_room: The room for one.
+        """
+        # What is in a netstring is decoded anyway, and with it copied.
+        return most_places(reply_room) if usual >= LARGE and self._framing is Framing.INT32 else 1
+
+    def share(self, shared: SharedMemory, usual: int, places: int = 1) -> None:
         """Use memory from now on.
 
         Args:
             shared: What the server has, too.
             usual: How many bytes most replies have.
+            places: For how many replies it has room.
         """
-        self._shared, self._is_large, self._number, self.is_lost = shared, usual >= _LARGE, 0, False
+        self._shared, self._is_large, self._number, self.is_lost = shared, usual >= LARGE, 0, False
+        self._places = Places(shared, places, usual) if places > 1 else None
+        self._polling = self._pollings[self._places is not None]
         self._reader.least = 0
         self._say_how_to_wait()
 
     def doubt(self) -> None:
         """Take the memory for lost: the environment has failed, and perhaps the process that shared it is no more."""
         if self._shared is not None:
-            self._shared, self.is_lost = None, True
+            self._lose()
+
+    def _lose(self) -> None:
+        self._shared, self._places, self.is_lost = None, None, True
+        self._polling = self._pollings[0]
 
     def close(self, reason: RemoteError | None = None) -> None:
         """As :meth:`Connection.close`; the memory goes with it."""
         super().close(reason)
-        self._shared = None
+        self._shared = self._places = None
+
+    def before_fork(self) -> None:
+        """As :meth:`Connection.before_fork`; the other process uses what lies in the memory as well."""
+        if self._places is not None:
+            self._places.before_fork()
 
     def _say_how_to_wait(self) -> None:
         if self._shared is not None:
@@ -142,6 +177,9 @@ class SharingConnection(Connection):
             Connection._put(self, data)
             return
         words, number = shared.words, self._number + 1 & NUMBERS
+        if self._places is not None:
+            self._places.choose()
+            self._since = perf_counter()
         shared.memory[REQUESTS : REQUESTS + length] = data
         words[REQUEST_LENGTH] = length
         self._number, self._is_in_memory = number, True
@@ -158,7 +196,7 @@ class SharingConnection(Connection):
         self._waits = True
         frame: bytes | memoryview | None = None
         if words[REPLY] != number:
-            if seconds and sharing.appears(words, REPLY, number, seconds):
+            if seconds and self._is_soon(words, number) and sharing.appears(words, REPLY, number, seconds):
                 polling.paid()
             else:
                 if seconds:
@@ -166,6 +204,8 @@ class SharingConnection(Connection):
                     polling.was_in_vain()
                     self._say_how_to_wait()
                 frame = self._woken(shared)
+        if self._places is not None:
+            self._naps.took(perf_counter() - self._since)
         self._waits = False
         if frame is None:
             frame = self._read(shared)
@@ -174,6 +214,15 @@ class SharingConnection(Connection):
         if polling.is_trial or polling.left <= 0:
             self._compare()
         return frame
+
+    def _is_soon(self, words: memoryview, number: int) -> bool:
+        """Sleep until a large reply is due; and tell whether to poll for it."""
+        if self._places is None:
+            return True
+        is_soon = self._naps.until_due(self._since)
+        if words[REPLY] == number:
+            self._naps.was_late()
+        return is_soon
 
     def _take_from_socket(self) -> bytes | memoryview:
         frame: bytes | memoryview = Connection._take(self)
@@ -188,8 +237,11 @@ class SharingConnection(Connection):
     def _woken(self, shared: SharedMemory) -> memoryview | None:
         """Wait for a reply at the socket: None if it is in the memory, and otherwise the reply."""
         words, number, deadline = shared.words, self._number, None
+        wishes, is_rung = self._is_large and not self._unwished, False
+        if self._unwished:
+            self._unwished -= 1
         try:
-            words[CLIENT_WAITS] = 1
+            words[CLIENT_WAITS] = WAITS_TO_POLL if wishes else WAITS
             self._write_fence(), self._read_fence()
             # What is in the memory was sent before anything that is behind it in the socket.
             while words[REPLY] != number:
@@ -197,17 +249,15 @@ class SharingConnection(Connection):
                 if frame is None:
                     self._receive_some(deadline)
                     deadline = deadline or self._deadline()
+                    is_rung = True
                 elif len(frame):
                     # The process that shared the memory has died, and another answers in its place.
-                    self._shared, self.is_lost = None, True
+                    self._lose()
                     return frame
-                elif self._is_large:
-                    # The server has rung early: while this process was woken up, it goes on writing the reply.
-                    words[CLIENT_WAITS] = 0
-                    if sharing.appears(words, REPLY, number, _SOON):
+                elif wishes and is_rung:
+                    wishes = False
+                    if self._comes(words, number):
                         break
-                    words[CLIENT_WAITS] = 1
-                    self._write_fence(), self._read_fence()
         except ConnectionError:
             # The last words may be in the memory.
             if words[REPLY] != number:
@@ -216,14 +266,28 @@ class SharingConnection(Connection):
             words[CLIENT_WAITS] = 0
         return None
 
+    def _comes(self, words: memoryview, number: int) -> bool:
+        """Poll for a large reply: the server has rung early, and goes on writing it while this process was woken up."""
+        words[CLIENT_WAITS] = 0
+        if sharing.appears(words, REPLY, number, _SOON):
+            self._pause = max(1, self._pause - 1)
+            return True
+        # Perhaps this process was woken up on the server's core, and holds it up.
+        self._unwished = self._pause = min(_MORE * self._pause, _LONGEST_PAUSE)
+        words[CLIENT_WAITS] = WAITS
+        self._write_fence(), self._read_fence()
+        return False
+
     def _read(self, shared: SharedMemory) -> bytes | memoryview:
         """Read the reply that is in the memory."""
         length, start = shared.words[REPLY_LENGTH], shared.replies
         if not length:  # it has no room there
             return self._take_from_socket()
+        if self._places is not None:
+            return self._places.reply(length)[INT32_HEADER:]
         if length > shared.reply_room:
             raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {shared.reply_room} at most")
-        source: mmap | memoryview = shared.memory if length < _LARGE else shared.view
+        source: mmap | memoryview = shared.memory if length < LARGE else shared.view
         if self._framing is Framing.INT32:
             return source[start + INT32_HEADER : start + length]
         whole = shared.memory[start : start + length]

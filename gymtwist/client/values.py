@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 
 from gymtwist.client.errors import RequestRefused
+from gymtwist.client.places import LARGE, is_lent
 from gymtwist.wire import spaces as wire
 from gymtwist.wire.layout import DTYPES, Array, Layout, array_at, check_size
 
@@ -117,7 +118,14 @@ def observation_reader(description: wire.Description, layout: Layout | None, unp
             copy = bytearray(buffer)
             return array_at(copy, dtype, shape) if array is None else array(shape, dtype, copy)
 
-        return read_array
+        def read_large(buffer: Any) -> Array:
+            if len(buffer) == size and is_lent(buffer):
+                lent: Array = np.ndarray(shape, dtype, buffer)
+                if lent.flags.aligned:
+                    return lent
+            return read_array(buffer)
+
+        return read_array if array is None or size < LARGE else read_large
     if all(leaf.offset % DTYPES[leaf.dtype].itemsize == 0 for leaf in layout.leaves):
         return lambda buffer: unpack(bytearray(buffer))
     return lambda buffer: own(unpack(buffer))

@@ -26,9 +26,13 @@ from gymtwist.wire.messages import MAX_ROOM
 #: Whether memory can be shared on this system.
 IS_POSSIBLE = sys.platform == "linux" and os.uname().machine == "x86_64" and hasattr(os, "memfd_create")
 
-#: Which word is which: the number of a request and how many bytes it has, the same of a reply, whether a side waits at
-#: its socket, and whether the client wishes the server to poll.
-REQUEST, REQUEST_LENGTH, REPLY, REPLY_LENGTH, CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = 0, 1, 16, 17, 32, 48, 64
+#: Which word is which: the number of a request and how many bytes it has, where in its room the reply is to begin and
+#: how many bytes it may have there, the number of a reply and how many bytes it has, whether a side waits at its
+#: socket, and whether the client wishes the server to poll.
+REQUEST, REQUEST_LENGTH, REPLY_AT, REPLY_MOST, REPLY, REPLY_LENGTH = 0, 1, 2, 3, 16, 17
+CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = 32, 48, 64
+#: What a word of waiting says besides 0; the second is a client's only: it polls for a large reply behind a bell.
+WAITS, WAITS_TO_POLL = 1, 2
 #: The greatest number; 0 follows it.
 NUMBERS = 0xFFFF_FFFF
 #: Where requests begin; replies begin where their room ends.

@@ -16,7 +16,9 @@ from gymtwist.wire.sharing import (
     CLIENT_WAITS,
     NUMBERS,
     REPLY,
+    REPLY_AT,
     REPLY_LENGTH,
+    REPLY_MOST,
     REQUEST,
     REQUEST_LENGTH,
     REQUESTS,
@@ -148,6 +150,16 @@ class SharingConnection(Connection):
         words[REQUEST] = self._number
         self._write_fence(), self._read_fence()
 
+    def place(self, at: int, most: int) -> None:
+        """Say where replies are to lie from now on.
+
+        Args:
+            at: Where in their room.
+            most: How many bytes each may have there; 0 for anywhere.
+        """
+        assert self.memory is not None
+        self.memory.words[REPLY_AT], self.memory.words[REPLY_MOST] = at, most
+
     def ring(self) -> None:
         """Send a bell."""
         super().send(self._bell)
@@ -172,9 +184,12 @@ class SharingConnection(Connection):
         return self._read(self.memory, length)
 
     def _read(self, memory: SharedMemory, length: int) -> Reply:
-        room = memory.reply_room
+        at, most = memory.words[REPLY_AT], memory.words[REPLY_MOST]
+        start, room = memory.replies, memory.reply_room
+        if most and at + most <= room:
+            start, room = start + at, most
         expect(length <= room, f"a reply in the memory has {length} bytes; expected {room} at most")
-        reader = FrameReader(self._codec.framing, memory.memory[memory.replies : memory.replies + length], limit=room)
+        reader = FrameReader(self._codec.framing, memory.memory[start : start + length], limit=room)
         try:
             payload = reader.next_frame()
             start, end = reader.pending

@@ -133,6 +133,45 @@ def a_reply_that_does_not_fit(subject: Subject) -> None:
 
 
 @sharing
+def a_place_for_the_reply(subject: Subject) -> None:
+    """Replies lie where the client wishes, with nothing written beside them; one that has no room there is sent."""
+    actions, expected = reference(subject, _STEPS)
+    connection, session = _connection(subject)
+    shared = connection.share(ROOM, 2 * ROOM)
+    room = slice(shared.replies, shared.replies + shared.reply_room)
+    for at in (ROOM, ROOM // 2 + 1):
+        blank = b"\xee" * shared.reply_room
+        shared.memory[room] = blank
+        connection.place(at, ROOM // 2)
+        expect_same(play(session, actions), expected, "an episode whose replies have a place")
+        _came(connection, True, "a step whose reply has a place")
+        found = shared.memory[room]
+        end = at + ROOM // 2
+        expect(
+            found[:at] == blank[:at] and found[end:] == blank[end:],
+            f"something was written beside the {ROOM // 2} bytes from {at} on that the client has named for replies",
+        )
+    for most, in_memory in ((8, False), (0, True)):
+        connection.place(0, most)
+        expect_same(play(session, actions), expected, f"an episode whose replies have {most or 'all'} bytes of room")
+        _came(connection, in_memory, f"a step whose reply may have {most or 'all'} bytes")
+
+
+@sharing
+def a_place_outside_the_room(subject: Subject) -> None:
+    """A place for the reply that is not within its room gets an error of the protocol, and the server closes."""
+    for at, most in ((ROOM, 1), (1, ROOM), (2**32 - 1, 2**32 - 1)):
+        connection, _ = _connection(subject)
+        connection.share()
+        connection.place(at, most)
+        connection.put(connection.encoded("reset"))
+        connection.ring()
+        what = f"a reply that is to have {most} bytes from {at} of its room on, which has {ROOM}"
+        connection.expect_error(what, fault="protocol")
+        connection.expect_end(what)
+
+
+@sharing
 def a_length_that_is_none(subject: Subject) -> None:
     """A request of no bytes, or of more than its room, gets an error of the protocol, and the server closes."""
     for length in (0, ROOM + 1):
