@@ -12,13 +12,16 @@ from collections.abc import Callable
 
 import pytest
 
-from gymtwist.client.sharing import SharingConnection
+from gymtwist.client import naps
+from gymtwist.client.places import Places
+from gymtwist.client.sharing import _MORE, SharingConnection
 from gymtwist.wire import sharing
 from gymtwist.wire.framing import Framing
 from gymtwist.wire.polling import Polling
 from gymtwist.wire.sharing import (
     CLIENT_WAITS,
     REPLY,
+    REPLY_AT,
     REPLY_LENGTH,
     REQUEST,
     WAITS,
@@ -64,7 +67,7 @@ class Server:
 
     def publish(self, number: int) -> None:
         """Writes a reply, and its number; it does not ring."""
-        start = self.memory.replies
+        start = self.memory.replies + self.words[REPLY_AT]
         self.memory.memory[start : start + len(REPLY_FRAME)] = REPLY_FRAME
         self.words[REPLY_LENGTH] = len(REPLY_FRAME)
         self.words[REPLY] = number
@@ -85,10 +88,10 @@ def early(server: Server, number: int) -> None:
 
 def too_early(server: Server, number: int) -> None:
     """Rings, and takes so long that the client waits again: it must be woken up once more."""
-    if number in (1, 10):
+    if number in (1, 2 + _MORE):
         server.see(CLIENT_WAITS, WAITS_TO_POLL)
         server.ring()
-    # It does not poll a second time, nor in the next waits, eight and then many more: it may have held the server up.
+    # It does not poll a second time, nor in the next waits, some and then many more: it may have held the server up.
     for _ in range(2):
         server.see(CLIENT_WAITS, WAITS)
         server.ring()
@@ -157,3 +160,31 @@ def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.M
     connection.close()
     theirs.close()
     assert polled == [True, True]
+
+
+def test_naps_go_by_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by how long the learner thought, where the reply was there before it was asked for."""
+    took: list[float] = []
+    monkeypatch.setattr(naps.Naps, "took", lambda self, seconds: took.append(seconds))
+    descriptor = sharing.create(*ROOMS)
+    memory = SharedMemory(descriptor, *ROOMS)
+    os.close(descriptor)
+    ours, theirs = socket.socketpair()
+    server = Server(memory, theirs)
+
+    def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
+        server.publish(number)
+        return True
+
+    monkeypatch.setattr(sharing, "appears", appears)
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(1.0))
+    connection.share(memory, len(REPLY_FRAME), 1)
+    connection._places = Places(memory, 1, len(REPLY_FRAME))
+    for thinks, noted in ((True, 0), (False, 1), (True, 1)):
+        connection.send(int32(b"a request"))
+        if thinks:
+            server.publish(connection._number)
+        assert bytes(connection.receive()) == REPLY_FRAME[4:]
+        assert len(took) == noted
+    connection.close()
+    theirs.close()

@@ -45,8 +45,8 @@ def wait(clock: Clock, naps: Naps, takes: float) -> float | None:
 
 def test_at_first_it_does_not_sleep(clock: Clock) -> None:
     """As nothing is known."""
-    polled = [wait(clock, Naps(), 200e-6) for _ in range(5)]
-    assert polled == pytest.approx([200e-6] * 5)
+    naps = Naps()
+    assert [wait(clock, naps, 200e-6) for _ in range(32)] == pytest.approx([200e-6] * 32)
 
 
 @pytest.mark.parametrize("takes", [200e-6, 1e-3, 4e-3])
@@ -82,6 +82,25 @@ def test_where_one_is_woken_up_late_sleeps_do_not_grow(clock: Clock) -> None:
         wait(clock, naps, 400e-6)
     assert max(clock.slept) <= 300e-6 + 1e-9
     assert max(wait(clock, naps, 400e-6) or 0.0 for _ in range(64)) > 0.0
+
+
+def test_an_interrupt_spoils_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it comes; what is noted does not grow for ever."""
+
+    def interrupted(values: list[float]) -> list[float]:
+        raise KeyboardInterrupt
+
+    naps = Naps()
+    with monkeypatch.context() as context:
+        context.setattr("builtins.sorted", interrupted)
+        for _ in range(31):
+            wait(clock, naps, 300e-6)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                wait(clock, naps, 300e-6)
+    wait(clock, naps, 300e-6)
+    assert wait(clock, naps, 300e-6) == pytest.approx(50e-6)
+    assert len(naps._taken) == 1
 
 
 def test_for_what_takes_long_it_is_not_polled(clock: Clock) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gymtwist.client import ResetNeeded, forks
 from gymtwist.client.places import LARGE, Places, is_lent, most_places
 from gymtwist.errors import ProtocolError
 from gymtwist.wire import sharing as wire_sharing
@@ -27,7 +28,7 @@ pytest_plugins = ("tests.client_fixtures", "tests.sharing_fixtures")
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
 
 #: Room for one reply, and how many have room.
-ROOM, COUNT = 8192, 4
+ROOM, COUNT = 2 * LARGE, 4
 
 #: What users may keep of an array in place of the array itself.
 USES: dict[str, Callable[[Any], Any]] = {
@@ -69,7 +70,7 @@ class Sharing:
         self.places = Places(shared, COUNT, 2000)
         self.content = random.Random(4)
 
-    def reply(self) -> memoryview:
+    def reply(self) -> bytes | memoryview:
         """Passes a reply."""
         self.places.choose()
         at, most = (self.shared.words[word] for word in (REPLY_AT, REPLY_MOST))
@@ -143,7 +144,7 @@ def test_a_reply_that_is_longer_than_its_place_breaks_the_protocol(shared: Share
     """It would reach into the next one."""
     places = Places(shared, COUNT, 2000)
     places.choose()
-    with pytest.raises(ProtocolError, match=r"has 8193 bytes: expected \d{4} at most"):
+    with pytest.raises(ProtocolError, match=r"has 32769 bytes: expected 32\d{3} at most"):
         places.reply(ROOM + 1)
 
 
@@ -236,6 +237,32 @@ def test_other_replies_leave_it_alone(remote: Remote, way: str, kept: list[tuple
     assert passed(theirs) > 10
 
 
+def forked(does: Callable[[], bool]) -> Callable[[], bool]:
+    """Forks a process that does something once it is told to, and ends; returns what tells it, and what it found."""
+    (to_child, parent), (to_parent, child) = os.pipe(), os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(parent)
+        found = False
+        try:
+            found = bool(os.read(to_child, 1)) and does()
+        finally:
+            os.write(child, b"y" if found else b"n")
+            os._exit(0)
+    os.close(to_child)
+    os.close(child)
+
+    def tell() -> bool:
+        os.write(parent, b"!")
+        os.close(parent)
+        with open(to_parent, "rb") as answer:
+            found = answer.read()
+        assert os.waitpid(process, 0)[1] == 0
+        return found == b"y"
+
+    return tell
+
+
 def test_a_process_that_is_forked_has_what_it_had(remote: Remote, way: str) -> None:
     """Its parent goes on, and lets go of what the other still has."""
     theirs = on(way, remote, "Sight/Bytes-v0")
@@ -243,20 +270,89 @@ def test_a_process_that_is_forked_has_what_it_had(remote: Remote, way: str) -> N
     observations = [theirs.step(1)[0] for _ in range(3)]
     assert all(map(lent, observations))
     content = [each.tobytes() for each in observations]
-    (to_child, parent), (to_parent, child) = os.pipe(), os.pipe()
-    process = os.fork()
-    if not process:
-        os.read(to_child, 1)
-        same = [each.tobytes() for each in observations] == content
-        os.write(child, b"same" if same else b"else")
-        os._exit(0)
+    tell = forked(lambda: [each.tobytes() for each in observations] == content)
     observations.clear()
-    for _ in range(5):
-        theirs.reset()
+    try:
+        for _ in range(5):
+            theirs.reset()
+            for _ in range(8):
+                assert theirs.step(1)[0].tobytes() not in content
+    finally:
+        same = tell()
+    assert same
+
+
+def test_places_that_processes_have_are_replaced(remote: Remote, way: str) -> None:
+    """At the next episode, once there are no others: what was forked may use them for ever."""
+    theirs = on(way, remote, "Sight/Bytes-v0")
+    theirs.reset(seed=SEED)
+    observations = []
+    for _ in range(8):
+        observations.append(theirs.step(1)[0])
+        assert lent(observations[-1])
+    content = [each.tobytes() for each in observations]
+    tell = forked(lambda: [each.tobytes() for each in observations] == content)
+    observations.clear()
+    theirs.reset()
+    found = [lent(theirs.step(1)[0]) for _ in range(8)]
+    assert tell()
+    assert found == [True] * 8
+
+
+@pytest.mark.parametrize("when", ["while", "behind"])
+def test_what_another_thread_got_while_it_was_forked_stays(
+    shared: SharedMemory, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """It came behind the look at what is in use, and before the fork or its end."""
+    sharing = Sharing(shared)
+    array = np.frombuffer
+
+    def frombuffer(*arguments: Any) -> Any:
+        forks._begin()
+        if when == "behind":
+            forks._end()
+        return array(*arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(np, "frombuffer", frombuffer)
+        sharing.observation()
+    if when == "while":
+        forks._end()
+    first = shared.words[REPLY_AT]
+    sharing.observation()
+    assert shared.words[REPLY_AT] != first
+    sharing.observation()
+    assert shared.words[REPLY_AT] != first
+
+
+def test_errors_that_are_kept_keep_no_place(remote: Remote, way: str) -> None:
+    """Nor does anything else that is short."""
+    theirs = on(way, remote, "Sight/Bytes-v0")
+    theirs.reset(seed=SEED)
+    kept = []
+    for _ in range(8):
+        theirs.step(1)
+    for _ in range(20):
+        with pytest.raises(ResetNeeded) as caught:
+            theirs.step(1)
+        kept.append(caught.value)
+    theirs.reset()
+    assert lent(theirs.step(1)[0])
+
+
+def test_many_episodes_however_it_waits(remote: Remote, kept: list[tuple[Any, bytes]]) -> None:
+    """It chooses for itself between waking up early, polling and sleeping, and tries each again."""
+    theirs, ours = remote("Sight/Bytes-v0"), remote("Sight/Bytes-v0", shared_memory=False)
+    trials = []
+    drawn = random.Random(3)
+    for episode in range(400):
+        assert_same(theirs.reset(seed=episode), ours.reset(seed=episode))
         for _ in range(8):
-            assert theirs.step(1)[0].tobytes() not in content
-    os.write(parent, b"!")
-    assert os.read(to_parent, 4) == b"same"
-    assert os.waitpid(process, 0)[1] == 0
-    for each in (to_child, parent, to_parent, child):
-        os.close(each)
+            stepped = theirs.step(1)
+            assert_same(stepped, ours.step(1))
+            if drawn.random() < 0.1:
+                kept.append((stepped[0], stepped[0].tobytes()))
+                del kept[: -drawn.randrange(1, 10)]
+            trials.append(theirs._session.connection._polling.is_trial)
+    # One at first, and one again.
+    assert {True, False} == set(trials)

@@ -1,4 +1,8 @@
-"""What a process that is forked does with the connections that it has inherited: it leaves them to its parent."""
+"""What becomes of connections when a process is forked: the new one leaves them to its parent.
+
+What is in use of the memory that they share is left alone from then on. Other threads go on while a process prepares to
+fork: what they begin to use meanwhile they find out by the count of forks.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,26 @@ class Inherited(Protocol):
         """Close it on this side, without a word to the other."""
 
     def before_fork(self) -> None:
-        """Prepare for being inherited."""
+        """Leave alone what is in use of memory that is shared: the new process may use it as well."""
 
 
 _all: WeakSet[Inherited] = WeakSet()
+#: How many forks have begun, and how many of them have ended.
+_begun = _ended = 0
+
+
+def ended() -> int:
+    """Count the forks that have ended, for :func:`is_alone`."""
+    return _ended
+
+
+def is_alone(ended_before: int) -> bool:
+    """Tell whether no process has been forked since, nor is being forked.
+
+    Args:
+        ended_before: What :func:`ended` has returned.
+    """
+    return _begun == _ended == ended_before
 
 
 def close_in_children(connection: Inherited) -> None:
@@ -37,10 +57,32 @@ def _leave_to_parent() -> None:
         )
 
 
-def _prepare() -> None:
+def _begin() -> None:
+    global _begun
+    _begun += 1
+    try:
+        _tell()
+    except BaseException:
+        # An interrupt (Ctrl-C) does not keep it from being forked: Python goes on.
+        _tell()
+        raise
+
+
+def _tell() -> None:
     for each in list(_all):
         each.before_fork()
 
 
+def _end() -> None:
+    global _ended
+    _ended += 1
+
+
+def _begin_anew() -> None:
+    global _ended
+    _ended = _begun
+    _leave_to_parent()
+
+
 if hasattr(os, "register_at_fork"):  # not on every system
-    os.register_at_fork(before=_prepare, after_in_child=_leave_to_parent)
+    os.register_at_fork(before=_begin, after_in_parent=_end, after_in_child=_begin_anew)

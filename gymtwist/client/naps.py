@@ -6,7 +6,7 @@ from time import perf_counter, sleep
 
 #: How many waits are looked at, which of them, from the shortest on, the next one is expected to be like, and how many
 #: may be slept too long for.
-_WAITS, _SHORT, _LATE = 32, 3, 8
+_WAITS, _SHORT, _LATE = 32, 1, 4
 #: Seconds that a sleep may be too long: Linux wakes a process up to 50 us late (timerslack_ns), and then it must run.
 _SPARE = 100e-6
 #: Seconds from which on it makes no difference whether a process must be woken up.
@@ -42,11 +42,9 @@ class Naps:
         self._late += 1
 
     def took(self, seconds: float) -> None:
-        """Note how long a reply took."""
-        taken = self._taken
-        taken.append(seconds)
-        if len(taken) == _WAITS:
-            taken.sort()
+        """Note how long a reply took that was waited for."""
+        self._taken.append(seconds)
+        if len(self._taken) >= _WAITS:
+            taken, self._taken = sorted(self._taken), []
             self._usual = taken[_SHORT] if self._late <= _LATE else self._usual / 2
             self._late = 0
-            taken.clear()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gymtwist.client import forks
 from gymtwist.errors import ProtocolError
 from gymtwist.wire.framing import INT32_HEADER
 from gymtwist.wire.sharing import REPLY_AT, REPLY_MOST, SharedMemory
@@ -85,8 +86,8 @@ class Places:
         self._index = index
         self._words[REPLY_AT] = self._starts[index]
 
-    def reply(self, length: int) -> memoryview:
-        """Return the reply that lies in the place that was chosen last: it stays there, if the place is not nobody's.
+    def reply(self, length: int) -> bytes | memoryview:
+        """Return the reply that lies in the place that was chosen last: it stays there, if that is worth it.
 
         Args:
             length: How many bytes it has.
@@ -97,12 +98,27 @@ class Places:
         if length > self._room:
             raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {self._room} at most")
         index, start = self._index, self._shared.replies + self._starts[self._index]
+        if length < LARGE:
+            return self._shared.memory[start : start + length]
         if index == len(self._users):
             return self._shared.view[start : start + length]
+        forked = forks.ended()
         whole = np.frombuffer(self._shared.memory, np.uint8, length, start)
         self._users[index] = weakref.ref(whole)
+        if not forks.is_alone(forked):
+            # By another thread: the other process may have it, too.
+            self._users[index] = _somebody_else
         return whole.data
 
     def before_fork(self) -> None:
         """Leave what is in use alone from now on: another process is about to use it as well."""
-        self._users = [_nobody if user() is None else _somebody_else for user in self._users]
+        users = self._users
+        # Each by itself, as another thread may go on: at the worst a place is lost that nobody uses.
+        for index in range(len(users)):
+            if users[index]() is not None:
+                users[index] = _somebody_else
+
+    @property
+    def are_gone(self) -> bool:
+        """Whether there are none left for the user, as processes were forked that may use them for ever."""
+        return self._users.count(_somebody_else) == len(self._users)

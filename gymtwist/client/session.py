@@ -117,14 +117,14 @@ class Session:
                 connection.share(memory, usual, places)
 
     def before_reset(self) -> None:
-        """See to what a new episode needs: memory, if it was shared with a process that has died.
+        """See to what a new episode needs: memory, if it was shared with a process that has died, or is used up.
 
         Raises:
             RemoteError: As :meth:`ask`.
         """
         self.check_idle()
         connection = self.connection
-        if isinstance(connection, SharingConnection) and connection.is_lost:
+        if isinstance(connection, SharingConnection) and connection.needs_memory:
             connection.is_lost = False
             self._share()
 

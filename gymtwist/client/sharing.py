@@ -109,6 +109,8 @@ class SharingConnection(Connection):
         self._pollings = polling, Polling(_DUE if polling.seconds else 0.0, _WORTH)
         self._is_large = False
         self._places: Places | None = None
+        #: When what has a place was asked for.
+        self._asked = 0.0
         self._naps = Naps()
         #: For how many waits no early bell is wished, and for how many the next time.
         self._unwished, self._pause = 0, 1
@@ -150,6 +152,11 @@ class SharingConnection(Connection):
         self._shared, self._places, self.is_lost = None, None, True
         self._polling = self._pollings[0]
 
+    @property
+    def needs_memory(self) -> bool:
+        """Whether memory is to be shared anew."""
+        return self.is_lost or (self._places is not None and self._places.are_gone)
+
     def close(self, reason: RemoteError | None = None) -> None:
         """As :meth:`Connection.close`; the memory goes with it."""
         super().close(reason)
@@ -179,7 +186,7 @@ class SharingConnection(Connection):
         words, number = shared.words, self._number + 1 & NUMBERS
         if self._places is not None:
             self._places.choose()
-            self._since = perf_counter()
+            self._asked = perf_counter()
         shared.memory[REQUESTS : REQUESTS + length] = data
         words[REQUEST_LENGTH] = length
         self._number, self._is_in_memory = number, True
@@ -204,8 +211,8 @@ class SharingConnection(Connection):
                     polling.was_in_vain()
                     self._say_how_to_wait()
                 frame = self._woken(shared)
-        if self._places is not None:
-            self._naps.took(perf_counter() - self._since)
+            if self._places is not None:
+                self._naps.took(perf_counter() - self._asked)
         self._waits = False
         if frame is None:
             frame = self._read(shared)
@@ -219,7 +226,7 @@ class SharingConnection(Connection):
         """Sleep until a large reply is due; and tell whether to poll for it."""
         if self._places is None:
             return True
-        is_soon = self._naps.until_due(self._since)
+        is_soon = self._naps.until_due(self._asked)
         if words[REPLY] == number:
             self._naps.was_late()
         return is_soon
@@ -269,7 +276,10 @@ class SharingConnection(Connection):
     def _comes(self, words: memoryview, number: int) -> bool:
         """Poll for a large reply: the server has rung early, and goes on writing it while this process was woken up."""
         words[CLIENT_WAITS] = 0
-        if sharing.appears(words, REPLY, number, _SOON):
+        self._waits = True
+        has_come = sharing.appears(words, REPLY, number, _SOON)
+        self._waits = False
+        if has_come:
             self._pause = max(1, self._pause - 1)
             return True
         # Perhaps this process was woken up on the server's core, and holds it up.
