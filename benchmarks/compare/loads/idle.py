@@ -28,7 +28,7 @@ _REST = 2.0
 _DESCRIPTORS = 100
 #: For more than the default of --max-sessions.
 _MORE = 16
-COUNTS, QUICK_COUNTS = (1, 10, 100, 1000), (1, 10, 100)
+COUNTS, QUICK_COUNTS = (1, 10, 50, 100, 1000), (1, 10, 100)
 PEER_COUNTS, QUICK_PEER_COUNTS = (1, 10, 50), (1, 10)
 
 
