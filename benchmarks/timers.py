@@ -23,24 +23,22 @@ _environment: list[float] = []
 
 
 def _watch(kind: Any) -> None:
-    step = kind.step
+    init = kind.__init__
 
-    def timed(self: Any, action: Any) -> Any:
-        inner = self._step
+    def timed(self: Any, *arguments: Any) -> None:
+        init(self, *arguments)
+        step = self._step
 
         def environment(action: Any) -> Any:
             begun = perf_counter()
             try:
-                return inner(action)
+                return step(action)
             finally:
                 _environment.append(perf_counter() - begun)
 
-        if not hasattr(inner, "is_timed"):
-            environment.is_timed = True  # type: ignore[attr-defined]
-            self._step = environment
-        return step(self, action)
+        self._step = environment
 
-    kind.step = timed
+    kind.__init__ = timed
 
 
 def _listen(kind: Any) -> None:

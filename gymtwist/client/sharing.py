@@ -236,7 +236,7 @@ class SharingConnection(Connection):
         if len(frame):
             return frame
         for _ in range(_MOST_BELLS):
-            frame = super()._take()
+            frame = Connection._take(self)
             if len(frame):
                 return frame
         raise ProtocolError("there are empty frames without end")
