@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
+from gymtwist.client import connect
 from gymtwist.server.options import Options
 
 from .client import Refused
@@ -139,7 +140,10 @@ def test_the_daemon_of_the_operations_page(tmp_path: Path) -> None:
     assert started.returncode == 0, started.stdout
     (daemon,) = hold([int((tmp_path / "gymsock.pid").read_text())])
     try:
-        assert " starting on " in (tmp_path / "gymsock.log").read_text()
+        found = re.search(r" starting on (\d+)", (tmp_path / "gymsock.log").read_text())
+        assert found
+        # Until it serves, which is a moment later, it could be killed by what it is told to end by.
+        connect(int(found.group(1)), "CartPole-v1", timeout=PATIENCE).close()
         os.kill(daemon.process, signal.SIGTERM)
         assert daemon.wait(PATIENCE)
     finally:
