@@ -18,6 +18,7 @@ from gymtwist.client import ResetNeeded, forks
 from gymtwist.client.places import LARGE, Places, is_lent, most_places
 from gymtwist.errors import ProtocolError
 from gymtwist.wire import sharing as wire_sharing
+from gymtwist.wire.polling import cores
 from gymtwist.wire.sharing import REPLY_AT, REPLY_MOST, SharedMemory
 
 from .client_alike import Remote, RemoteVec, assert_same
@@ -354,5 +355,5 @@ def test_many_episodes_however_it_waits(remote: Remote, kept: list[tuple[Any, by
                 kept.append((stepped[0], stepped[0].tobytes()))
                 del kept[: -drawn.randrange(1, 10)]
             trials.append(theirs._session.connection._polling.is_trial)
-    # One at first, and one again.
-    assert {True, False} == set(trials)
+    # One at first, and one again; none where there is nothing to choose from.
+    assert set(trials) == ({True, False} if cores() > 1 else {False})
