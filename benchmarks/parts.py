@@ -24,13 +24,13 @@ import gymtwist.client
 _HERE = Path(__file__).resolve().parent
 #: Steps that are not counted.
 _WARM = 4000
-#: Names, whether memory is shared, how many environments, and steps.
-_CASES = (
-    ("CartPole, shared memory", "CartPole-v1", True, None, 60_000),
-    ("CartPole, socket", "CartPole-v1", False, None, 60_000),
-    ("Pong, frames, shared memory", "ALE/Pong-v5", True, None, 9_000),
-    ("64 x CartPole, shared memory", "CartPole-v1", True, 64, 20_000),
-    ("8 x Pong, preprocessed, shared memory", "ALE/Pong-v5", True, 8, 6_000),
+#: Titles, and the arguments of :func:`measure`.
+_CASES: tuple[tuple[str, tuple[str, bool, int | None, int]], ...] = (
+    ("CartPole, shared memory", ("CartPole-v1", True, None, 60_000)),
+    ("CartPole, socket", ("CartPole-v1", False, None, 60_000)),
+    ("Pong, frames, shared memory", ("ALE/Pong-v5", True, None, 9_000)),
+    ("64 x CartPole, shared memory", ("CartPole-v1", True, 64, 20_000)),
+    ("8 x Pong, preprocessed, shared memory", ("ALE/Pong-v5", True, 8, 6_000)),
 )
 
 
@@ -102,9 +102,9 @@ def measure(environment: str, shared: bool, count: int | None, steps: int, warm:
 
 def main() -> None:
     """Is the program."""
-    rows = [("us of a step", "together", "environment", "session", "client", "on the way")]
-    for title, *case in _CASES:
-        rows.append((title, *(f"{1e6 * each:.1f}" for each in measure(*case))))  # type: ignore[arg-type]
+    rows: list[tuple[str, ...]] = [("us of a step", "together", "environment", "session", "client", "on the way")]
+    for title, case in _CASES:
+        rows.append((title, *(f"{1e6 * each:.1f}" for each in measure(*case))))
     print(pages.table(rows, numbers=True))
 
 

@@ -53,19 +53,23 @@ def _listen(kind: Any) -> None:
     kind.receive = timed
 
 
-def _run(self: Any) -> str:
-    reason = run(self)
-    # From when a request was seen to when the next one was asked for.
-    busy = [asked - received for received, asked in zip(_received, _asked[1:], strict=False)]
-    wishes = json.loads(os.environ[_VARIABLE])
-    with open(wishes["file"] + ".part", "w") as file:
-        json.dump([statistics.median(each[wishes["warm"] :]) for each in (_environment, busy)], file)
-    os.rename(file.name, wishes["file"])
-    return reason
+def _report(kind: Any) -> None:
+    run = kind.run
+
+    def reported(self: Any) -> str:
+        reason: str = run(self)
+        # From when a request was seen to when the next one was asked for.
+        busy = [asked - received for received, asked in zip(_received, _asked[1:], strict=False)]
+        wishes = json.loads(os.environ[_VARIABLE])
+        with open(wishes["file"] + ".part", "w") as file:
+            json.dump([statistics.median(each[wishes["warm"] :]) for each in (_environment, busy)], file)
+        os.rename(file.name, wishes["file"])
+        return reason
+
+    kind.run = reported
 
 
-run = FramedSession.run
-FramedSession.run = _run  # type: ignore[method-assign]
+_report(FramedSession)
 for each in (RunningEnvironment, RunningVector):
     _watch(each)
 for channel in (SocketChannel, SharedChannel):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from gymtwist.client import RemoteEnv, RemoteVectorEnv
 from gymtwist.wire.polling import Polling
@@ -84,3 +87,8 @@ def play(env: Any, actions: list[Any]) -> list[Any]:
         if told[-1][2] or told[-1][3]:
             told.append(env.reset())
     return told
+
+
+def lent(observation: Any) -> bool:
+    """Tells whether an observation lies in a place: what NumPy says of an array that was copied is other."""
+    return isinstance(observation.base, np.ndarray) and isinstance(observation.base.base, (mmap.mmap, memoryview))

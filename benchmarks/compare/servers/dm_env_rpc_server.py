@@ -137,7 +137,7 @@ def _specs(env: Any) -> Any:
 class Service(dm_env_rpc_pb2_grpc.EnvironmentServicer):
     """Gives each stream of requests a session of its own."""
 
-    def Process(self, request_iterator: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802
+    def Process(self, request_iterator: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802  # gRPC's name
         """Answer requests, in turn."""
         session = Session()
         try:
