@@ -27,6 +27,8 @@ from compare.report import (
     write,
 )
 from compare.run import Effort, measure, parser, plan, prepare, turns
+from compare.side_by_side import sides
+from compare.side_by_side import write as write_ratios
 from compare.targets import TARGETS, Target
 from compare.venvs import CannotInstall, build, directory_name, interpreter, packages
 from compare.workloads import WORKLOADS
@@ -200,6 +202,26 @@ def test_a_page_without_a_place_is_refused(tmp_path: Path) -> None:
     page.write_text("nothing\n")
     with pytest.raises(ValueError, match="compared: begin"):
         pages.replace(page, "compared", "new")
+
+
+def test_two_trees_are_compared_row_by_row() -> None:
+    """The ratio is the median of those of the rounds, and a row that is too slow is marked."""
+    ((now, before),) = sides(["gymtwist"])
+    runs = [
+        Run(who.name, "cartpole", 1, number, steps, 1.0)
+        for who, rates in ((now, (90, 96, 200)), (before, (100, 100, 100)))
+        for number, steps in enumerate(rates)
+    ]
+    text = write_ratios(Document("", 0.0, {}, {}, runs), [Series("cartpole", 1, (now, before))])
+    cells = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")]
+    assert cells == [
+        "gymtwist: CartPole, whose pole is kept up",
+        "100",
+        "96.0",
+        "0.960",
+        "0.900 to 2.000",
+        "below 0.97",
+    ]
 
 
 # The contenders

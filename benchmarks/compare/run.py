@@ -25,7 +25,7 @@ if __name__ == "__main__":  # `compare` is imported by that name wherever this i
 import machine
 import pages
 
-from compare import report, venvs
+from compare import report, side_by_side, venvs
 from compare.contender import HERE, REPOSITORY, Contender, Run, Series
 from compare.peers import CONTENDERS
 from compare.processes import Failed, Place, Serving, play, words_for
@@ -159,7 +159,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--quick", action="store_true", help="measure less: 3 rounds of half a second")
     made.add_argument("--only", nargs="+", metavar="CONTENDER", choices=[each.name for each in CONTENDERS])
-    made.add_argument("--workloads", nargs="+", metavar="WORKLOAD", choices=list(WORKLOADS), default=list(WORKLOADS))
+    made.add_argument("--workloads", nargs="+", metavar="WORKLOAD", choices=list(WORKLOADS))
+    made.add_argument(
+        "--against",
+        type=Path,
+        metavar="TREE",
+        help="compare gymtwist with its build from another checkout instead, and show the ratios",
+    )
     made.add_argument("--rounds", type=int, help="how often the contenders take turns")
     made.add_argument("--seconds", type=float, help="how long each plays in a round")
     made.add_argument("--clients", type=int, nargs="+", help="how many clients play CartPole at once")
@@ -191,11 +197,14 @@ def main() -> None:
     effort = Effort(
         options.rounds or usual.rounds, options.seconds or usual.seconds, tuple(options.clients or usual.clients)
     )
+    if options.against is not None:
+        compare_trees(options, effort)
+        return
     wanted = [each for each in CONTENDERS if not options.only or each.name in options.only]
     start, load = time.monotonic(), machine.load()
     places = prepare(wanted, options.venvs, dict(options.checkout))
     contenders = [each for each in wanted if each.name in places]
-    todo = plan(contenders, options.workloads, effort.clients)
+    todo = plan(contenders, options.workloads or list(WORKLOADS), effort.clients)
     total = effort.rounds * sum(len(series.contenders) for series in todo)
     runs: list[Run] = []
     begun = time.monotonic()
@@ -239,6 +248,37 @@ def main() -> None:
         pages.replace(page, "compared", report.write(document, CONTENDERS, links))
     if is_whole and "gymtwist" in places and not options.no_loads:
         put_under_load(places, quick=options.quick, page=options.markdown)
+
+
+def compare_trees(options: argparse.Namespace, effort: Effort) -> None:
+    """Measure this tree and another in turn, and write the ratios."""
+    load = machine.load()
+    places = {}
+    for side, tree in ((side_by_side.NOW, REPOSITORY), (side_by_side.BEFORE, options.against)):
+        say(f"installing {tree} as {side!r}")
+        places[side] = side_by_side.install(tree, side, options.venvs)
+    pairs = side_by_side.sides(options.only or ())
+    todo = side_by_side.plan(pairs, options.workloads or side_by_side.USUAL, options.clients or (1,))
+    runs: list[Run] = []
+
+    def note(run: Run) -> None:
+        runs.append(run)
+        if run.error:
+            say(f"  {run.contender}: failed: {run.error}")
+
+    for number, series in enumerate(todo, 1):
+        say(f"[{number}/{len(todo)}] {series.contenders[0].name}, {series.workload}, {series.clients} at once")
+        measure(series, {each.name: places[each.name.partition(":")[2]] for each in series.contenders}, effort, note)
+    document = report.Document(
+        machine=machine.describe().partition(", Python")[0],
+        load_before=load,
+        effort=asdict(effort),
+        packages={side: venvs.packages(place.python) for side, place in places.items()},
+        runs=runs,
+    )
+    if options.json is not None:
+        options.json.write_text(json.dumps(asdict(document), indent=1) + "\n")
+    print(side_by_side.write(document, todo))
 
 
 def put_under_load(places: Mapping[str, Place], *, quick: bool, page: Path | None) -> None:

@@ -73,14 +73,14 @@ def build(contender: Contender, directory: Path, say: Callable[[str], None]) -> 
         return python
     say(f"installing {', '.join(contender.requirements) or 'nothing'} for {contender.title} (once, into {venv})")
     wanted = contender.requirements or contender.optional
-    _run([base, "-m", "venv", "--clear", *([] if wanted else ["--without-pip"]), str(venv)])
+    run([base, "-m", "venv", "--clear", *([] if wanted else ["--without-pip"]), str(venv)])
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     if contender.requirements:
-        _run([*pip, *_words(contender.requirements)])
+        run([*pip, *_words(contender.requirements)])
     missing = []
     for requirement in contender.optional:
         try:
-            _run([*pip, *_words((requirement,))])
+            run([*pip, *_words((requirement,))])
         except CannotInstall as error:
             say(f"  without {requirement}: {error}")
             missing.append(requirement)
@@ -103,7 +103,12 @@ def _words(requirements: tuple[str, ...]) -> list[str]:
     return found
 
 
-def _run(words: list[str]) -> None:
+def run(words: list[str]) -> None:
+    """Run a command.
+
+    Raises:
+        CannotInstall: It fails; the text is the first line with an error.
+    """
     try:
         done = subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, check=False
