@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A stamp says that a thing was installed. The environment's names the Python it was made with, so that
 # `make PYTHON=python3.12 test` makes it anew.
 MADE := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
-METADATA := pyproject.toml setup.py
-SOURCES := gymtwist twisted setup.py docs/conf.py $(wildcard tests benchmarks tools)
+METADATA := pyproject.toml setup.py conformance/pyproject.toml
+SOURCES := gymtwist twisted conformance setup.py docs/conf.py $(wildcard tests benchmarks tools)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -65,9 +65,11 @@ $(VENV)/.serve: EXTRAS := atari,video,display,classic-control
 $(VENV)/.test: EXTRAS := atari,video,display,classic-control,box2d,mujoco,test
 $(VENV)/.lint: EXTRAS := lint,test
 $(VENV)/.docs: EXTRAS := docs
+# The conformance checks and their reference client are a distribution of their own.
+$(VENV)/.test $(VENV)/.lint: BESIDE := --editable ./conformance
 
 $(VENV)/.serve $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(MADE) $(METADATA)
-	$(PIP) install --quiet --editable '.[$(EXTRAS)]'
+	$(PIP) install --quiet --editable '.[$(EXTRAS)]' $(BESIDE)
 	@touch $@
 
 # pip learned to install an editable project without a setup.cfg, as here, in 21.3: an older one is replaced.

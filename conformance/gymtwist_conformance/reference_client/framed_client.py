@@ -1,0 +1,333 @@
+"""A blocking client of the framed protocol, in both framings."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Literal, NamedTuple, Union
+
+import numpy as np
+
+from gymtwist_conformance.reference_client.byte_stream import PATIENCE, ByteStream, Violation, require
+from gymtwist_conformance.reference_client.element_codecs import ElementCodec, check_fields, decode_array
+from gymtwist_conformance.reference_client.frames import INT32, NETSTRING, decode, find_payload, message
+
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+
+
+# The replies as the specification has them. Fields that it does not name are dropped.
+
+
+_OBJECT = Union[dict[str, Any], None]  # noqa: UP007
+_TEXT, _INTEGER, _NUMBER = Union[str, None], Union[int, None], Union[float, None]  # noqa: UP007
+_REPLIES: dict[str, dict[str, Any]] = {
+    "make": {
+        "action_space": dict[str, Any],
+        "observation_space": dict[str, Any],
+        "server": str,
+        **{f"{name}_layout?": _OBJECT for name in ("action", "observation", "single_action", "single_observation")},
+        **{f"{name}_space?": _OBJECT for name in ("single_action", "single_observation")},
+        "spec?": _OBJECT,
+        "metadata?": dict[str, Any],
+        "num_envs?": _INTEGER,
+        "autoreset_mode?": Literal["next_step", "same_step", "disabled", None],
+        "render_mode?": _TEXT,
+        "limits?": _OBJECT,
+        "shared_memory?": bool,
+        "version?": int,
+    },
+    "reset": {"observation": Any, "info?": dict[str, Any]},
+    "step": {"observation": Any, "reward": Any, "terminated": Any, "truncated": Any, "info?": dict[str, Any]},
+    "step_many": {
+        **dict.fromkeys(("observations", "rewards", "terminated", "truncated"), Any),
+        "count": int,
+        "info?": dict[str, Any],
+    },
+    "sample": {"action": Any},
+    "render": {"frame?": Any},
+    "share": {"address?": _TEXT, "token?": _TEXT},
+    "close": {},
+    "error": {
+        "code": str,
+        "message": str,
+        "fault": Literal["request", "environment", "protocol", "server"],
+        "reset_needed?": bool,
+    },
+}
+_SPEC = {
+    "id": str,
+    "max_episode_steps?": _INTEGER,
+    "reward_threshold?": _NUMBER,
+    "nondeterministic?": bool,
+    "kwargs?": dict[str, Any],
+}
+_LIMITS = {"idle_timeout": _NUMBER, "step_timeout": _NUMBER, "max_frame": int}
+
+
+class Failed(Exception):
+    """The server replied with an error.
+
+    Attributes:
+        code: What went wrong, for programs.
+        message: What went wrong, for people.
+        fault: Whose fault it is.
+        reset_needed: Whether the next request must be a reset.
+    """
+
+    def __init__(self, code: str, message: str, fault: str, reset_needed: bool = False) -> None:
+        super().__init__(f"{code} ({fault}): {message}")
+        self.code, self.message, self.fault, self.reset_needed = code, message, fault, reset_needed
+
+
+class Stepped(NamedTuple):
+    """The reply to one action: numbers, or arrays of one for each environment of a vector."""
+
+    observation: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    info: dict[str, Any]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the episode of a single environment has ended."""
+        return bool(self.terminated or self.truncated)
+
+
+class FramedClient(ByteStream):
+    """One connection to a server of the framed protocol; see :class:`ByteStream`.
+
+    Args:
+        connection: A connected stream socket, which the client owns from now on.
+        encoding: ``netstring`` or ``int32``.
+        patience: Seconds to wait for bytes that are due.
+
+    Attributes:
+        encoding: As given.
+        accepts_doorbells: Whether empty frames are skipped, as they must be once memory is shared.
+        made: The reply to make, without its operation; empty before.
+        actions: The codec of the action space, once an environment is made.
+        observations: The codec of the observation space, likewise.
+    """
+
+    def __init__(self, connection: socket.socket, encoding: str, patience: float = PATIENCE) -> None:
+        super().__init__(connection, patience)
+        self.encoding = encoding
+        self.accepts_doorbells = False
+        self.made: dict[str, Any] = {}
+        self.actions: ElementCodec
+        self.observations: ElementCodec
+
+    # Messages
+
+    def say(self, op: str, **fields: Any) -> None:
+        """Send a request, whatever its fields are."""
+        self.send(message(self.encoding, op, **fields))
+
+    def hear(self) -> dict[str, Any]:
+        """Read the next message.
+
+        Raises:
+            Violation: It is not a reply as the specification has it.
+            EOFError: The stream ended.
+        """
+        while True:
+            told = self.next_reply()
+            if told is not None:
+                return told
+            if not self.receive():
+                left = bytes(self._received[:40])
+                raise EOFError(f"the connection was closed where a reply was due, after {left!r}")
+
+    def next_reply(self) -> dict[str, Any] | None:
+        """Take the next message out of the receive buffer; None while it is incomplete."""
+        while found := find_payload(self.encoding, self._received):
+            start, stop, end = found
+            payload = self.take(end)[start:stop]
+            if payload or not self.accepts_doorbells:
+                return check_reply(decode(self.encoding, payload))
+        return None
+
+    def reply(self, op: str) -> dict[str, Any]:
+        """Read the next message, which must be the reply to a request; raise :class:`Failed` for an error.
+
+        Returns:
+            Its fields.
+        """
+        told = self.hear()
+        name = told.pop("op")
+        if name == "error":
+            raise Failed(**told)
+        if name != op:
+            raise Violation(f"{op} was answered with a reply to {name}")
+        return told
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Send a request, and return the fields of the reply."""
+        self.say(op, **fields)
+        return self.reply(op)
+
+    # Requests with their replies
+
+    def make(self, environment: str, **fields: Any) -> dict[str, Any]:
+        """Make an environment; return the fields of the reply."""
+        self.say("make", id=environment, **fields)
+        return self.read_made(fields.get("values", "nested"))
+
+    def read_made(self, form: str = "nested") -> dict[str, Any]:
+        """Read the reply to make, and prepare the codecs of the spaces.
+
+        Args:
+            form: How values travel in JSON: ``nested`` or ``base64``.
+        """
+        self.made = self.reply("make")
+        text, base64 = self.encoding == NETSTRING, form == "base64"
+        space = self.made["action_space"]
+        self.actions = ElementCodec(space, text=text, base64=base64, checked=True, name="the action")
+        space = self.made["observation_space"]
+        # Many environments leave the bounds of their own observation space: the protocol does not check them.
+        self.observations = ElementCodec(space, text=text, base64=base64, name="the observation")
+        return self.made
+
+    @property
+    def num_envs(self) -> int | None:
+        """The number of environments of a vector; None for a single environment."""
+        return self.made.get("num_envs")
+
+    def reset(self, **fields: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; return the observation and the info."""
+        self.say("reset", **fields)
+        return self.read_reset()
+
+    def read_reset(self) -> tuple[Any, dict[str, Any]]:
+        """Read the reply to a reset."""
+        told = self.reply("reset")
+        return self.observations.load(told["observation"]), decode_arrays(told.get("info", {}))
+
+    def step(self, action: Any, **fields: Any) -> Stepped:
+        """Play an action of the action space."""
+        self.say("step", action=self.actions.dump(action), **fields)
+        return self.read_step()
+
+    def read_step(self) -> Stepped:
+        """Read the reply to a step."""
+        told = self.reply("step")
+        return Stepped(
+            self.observations.load(told["observation"]),
+            self.rewards(told["reward"]),
+            self.flags(told["terminated"]),
+            self.flags(told["truncated"]),
+            decode_arrays(told.get("info", {})),
+        )
+
+    def step_many(self, **fields: Any) -> tuple[list[Any], Any, Any, Any, int]:
+        """Take several steps.
+
+        Returns:
+            The observations (the last one alone unless all were asked for), the rewards, the flags after the last
+            step, and the number of steps.
+        """
+        told = self.ask("step_many", **fields)
+        count, observations = told["count"], told["observations"]
+        if fields.get("observations") != "all":
+            observations = [observations]
+        elif self.encoding == INT32 and self.observations.layout is not None:
+            size = self.observations.layout["size"]
+            if not isinstance(observations, bytes) or len(observations) != count * size:
+                raise Violation(f"`observations` is not a bin of {count} times {size} bytes")
+            observations = [observations[index * size : (index + 1) * size] for index in range(count)]
+        elif not isinstance(observations, list) or len(observations) != count:
+            raise Violation(f"`observations` is not a list of {count}")
+        return (
+            [self.observations.load(each) for each in observations],
+            self.rewards(told["rewards"], count),
+            self.flags(told["terminated"]),
+            self.flags(told["truncated"]),
+            count,
+        )
+
+    def rewards(self, told: Any, steps: int | None = None) -> Any:
+        """Read a reward, or an array with one for each step and environment.
+
+        Args:
+            told: What the reply carries.
+            steps: The number of steps of ``step_many``; None for a single step.
+        """
+        shape = tuple(each for each in (steps, self.num_envs) if each is not None)
+        if not shape:
+            return _number(told, text=self.encoding == NETSTRING)
+        if self.encoding == INT32:
+            if not isinstance(told, bytes) or len(told) != 8 * int(np.prod(shape)):
+                raise Violation(f"the rewards are {told!r:.80}; expected a bin of float64 for the shape {shape}")
+            return np.frombuffer(told, "<f8").reshape(shape)
+        try:
+            array = np.array(_numbers(told))
+        except ValueError:
+            raise Violation(f"the rewards are ragged lists: {told!r:.200}") from None
+        if array.shape != shape:
+            raise Violation(f"the rewards have the shape {array.shape}; expected {shape}")
+        return array
+
+    def flags(self, told: Any) -> Any:
+        """Read a flag, or an array with one for each environment."""
+        if self.num_envs is None:
+            if not isinstance(told, bool):
+                raise Violation(f"`terminated` or `truncated` is {told!r:.80}; expected true or false")
+            return told
+        if self.encoding == NETSTRING:
+            right = isinstance(told, list) and all(isinstance(each, bool) for each in told)
+        else:
+            right = isinstance(told, bytes) and set(told) <= {0, 1}
+        if not right or len(told) != self.num_envs:
+            raise Violation(f"the flags are {told!r:.80}; expected {self.num_envs} of them")
+        return np.array(list(told), np.bool_)
+
+    def sample(self, **fields: Any) -> Any:
+        """Return an action that the server sampled."""
+        return self.actions.load(self.ask("sample", **fields)["action"])
+
+    def play(self, steps: int = 3) -> None:
+        """Reset and take steps with the action 0, which the environment must accept."""
+        self.reset()
+        for _ in range(steps):
+            if self.step(0).is_over:
+                self.reset()
+
+
+def check_reply(told: dict[str, Any]) -> dict[str, Any]:
+    """Check the fields of a message against the specification of replies.
+
+    Returns:
+        The fields that the specification names, ``op`` among them.
+
+    Raises:
+        Violation: There is no such reply, or a field is missing or of another type.
+    """
+    op = told["op"]
+    require(op in _REPLIES, f"no reply has the operation {op!r:.80}")
+    found = {"op": op, **check_fields(told, _REPLIES[op], f"the reply {op!r}")}
+    if op == "make":
+        for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
+            if found.get(name) is not None:
+                found[name] = check_fields(found[name], fields, f"`{name}` of the reply to make")
+    return found
+
+
+def _number(told: Any, *, text: bool) -> float:
+    if text and isinstance(told, str) and told in _NOT_FINITE:
+        return float(told)
+    if isinstance(told, bool) or not isinstance(told, (int, float)):
+        raise Violation(f"the reward is {told!r:.80}; expected a number")
+    return float(told)
+
+
+def _numbers(told: Any) -> Any:
+    return [_numbers(each) for each in told] if isinstance(told, list) else _number(told, text=True)
+
+
+def decode_arrays(value: Any) -> Any:
+    """Decode the arrays in an info or a rendered frame, at any depth."""
+    if isinstance(value, dict):
+        if value.keys() == {"dtype", "shape", "data"}:
+            return decode_array(value)
+        return {key: decode_arrays(each) for key, each in value.items()}
+    return [decode_arrays(each) for each in value] if isinstance(value, list) else value
