@@ -39,7 +39,7 @@ learning: $(VENV)/.test ## Install what the examples that learn need, so that te
 	$(PIP) install --quiet --editable '.[learning]'
 
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
-	$(BIN)/python -m pytest tests/test_twistd_registry.py -m "sweep or not sweep" $(ARGS)
+	$(BIN)/python -m pytest tests/integration/test_registered_environments.py -m "sweep or not sweep" $(ARGS)
 
 lint: $(VENV)/.lint ## Check style and types.
 	$(BIN)/ruff check .

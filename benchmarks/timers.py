@@ -8,11 +8,11 @@ import statistics
 from time import perf_counter
 from typing import Any
 
-from gymtwist.child.channels import SocketChannel
-from gymtwist.child.framed import FramedSession
-from gymtwist.child.running import RunningEnvironment
-from gymtwist.child.sharing import SharedChannel
-from gymtwist.child.vector import RunningVector
+from gymtwist.worker.environment_runner import RunningEnvironment
+from gymtwist.worker.framed_session import FramedSession
+from gymtwist.worker.shared_memory_transport import SharedChannel
+from gymtwist.worker.transports import SocketChannel
+from gymtwist.worker.vector_environment_runner import RunningVector
 
 #: A JSON object: the file where the result goes, and how many steps are not counted before.
 _VARIABLE = "GYMTWIST_PARTS"

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from gymtwist.child import waiting
-
-from .connecting import Make, worlds
-from .framed_client import ENCODINGS, FramedClient, message
-from .memory import World
-from .server import ServerProcess, connected
-from .serving import Serve, Served, named
+from gymtwist.worker import socket_waiting
+from tests.support.connection_fixtures import Make, worlds
+from tests.support.framed_client import ENCODINGS, FramedClient, message
+from tests.support.harness import World
+from tests.support.served_session import Serve, Served, named
+from tests.support.server_process import ServerProcess, connected
 
 Start = Callable[..., ServerProcess]
 Connect = Callable[..., FramedClient]
@@ -106,7 +105,7 @@ def connect(server: ServerProcess, encoding: str) -> Iterator[Connect]:
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Served]]:
     """The sessions that a test has started, each in a thread."""
     # To look it opens a file for a moment, and some tests count what is open.
-    monkeypatch.setattr(waiting, "is_crowded", lambda: False)
+    monkeypatch.setattr(socket_waiting, "is_crowded", lambda: False)
     started: list[Served] = []
     yield started
     for served in started:

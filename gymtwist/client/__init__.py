@@ -7,9 +7,8 @@ also registers ``gymtwist/Remote-v0`` for ``gymnasium.make``.
 import gymnasium as _gymnasium
 
 from gymtwist.client.address import Address, AddressLike
-from gymtwist.client.connecting import connect, connect_vec
-from gymtwist.client.env import RemoteEnv
-from gymtwist.client.errors import (
+from gymtwist.client.api import connect, connect_vec
+from gymtwist.client.client_errors import (
     Closed,
     ConnectionLost,
     EnvironmentFailed,
@@ -21,8 +20,9 @@ from gymtwist.client.errors import (
     TimedOut,
     UnknownKwarg,
 )
-from gymtwist.client.results import Steps
-from gymtwist.client.vector import RemoteVectorEnv
+from gymtwist.client.remote_env import RemoteEnv
+from gymtwist.client.remote_vector_env import RemoteVectorEnv
+from gymtwist.client.step_many_result import Steps
 
 __all__ = [
     "Address",
@@ -50,6 +50,6 @@ REMOTE = "gymtwist/Remote-v0"
 if REMOTE not in _gymnasium.registry:
     _gymnasium.register(
         REMOTE,
-        entry_point="gymtwist.client.connecting:connect",
-        vector_entry_point="gymtwist.client.connecting:connect_vec",
+        entry_point="gymtwist.client.api:connect",
+        vector_entry_point="gymtwist.client.api:connect_vec",
     )

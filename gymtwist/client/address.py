@@ -6,7 +6,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gymtwist.client.errors import ConnectionLost, TimedOut
+from gymtwist.client.client_errors import ConnectionLost, TimedOut
 
 if TYPE_CHECKING:
     from ssl import SSLContext

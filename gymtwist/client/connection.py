@@ -7,12 +7,12 @@ import select
 import socket
 from time import monotonic, perf_counter
 
-from gymtwist.client import waiting
-from gymtwist.client.errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
-from gymtwist.client.forks import close_in_children
+from gymtwist.client import socket_timeouts
+from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
+from gymtwist.client.fork_safety import close_in_children
 from gymtwist.errors import ProtocolError
-from gymtwist.wire.framing import FrameReader, Framing
-from gymtwist.wire.polling import Polling
+from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.framing import FrameReader, Framing
 
 #: The longest payload that is accepted, and the most that is kept of what nobody has taken yet: more than any server
 #: sends.
@@ -51,10 +51,10 @@ class Connection:
         self._now: int = socket.MSG_DONTWAIT
         self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
         if self._plain:
-            waiting.block(connected, timeout)
+            socket_timeouts.block(connected, timeout)
         else:
             connected.setblocking(False)
-            self._now, self._not_yet = 0, waiting.not_yet()
+            self._now, self._not_yet = 0, socket_timeouts.not_yet()
         self.due = 0
         # How many bytes one call has received: the call itself adds it, so that no interrupt (which Python raises
         # between calls) can come before that.

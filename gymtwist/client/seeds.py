@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from gymtwist.client.errors import RequestRefused
+from gymtwist.client.client_errors import RequestRefused
 
 
 def seed_of(seed: Any) -> int | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.wire.framing import Framing, frame
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.framing import Framing, frame
+from gymtwist.protocol.names import ProtocolName
 
 #: The framed protocols, by the names that the suite's options have for them.
 PROTOCOLS = {"netstring": ProtocolName.NETSTRING, "int32": ProtocolName.INT32}

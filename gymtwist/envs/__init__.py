@@ -1,6 +1,5 @@
-"""What runs an environment: Gymnasium and Gym behind one interface, which is ``gymnasium.Env``.
+"""Environments: registered ids become Gymnasium environments, one or many that step together.
 
-An id becomes an environment in :mod:`~gymtwist.envs.catalog`; Gym's are adapted by :mod:`~gymtwist.envs.legacy`;
-:mod:`~gymtwist.envs.spaces` and :mod:`~gymtwist.envs.elements` turn spaces and their elements into what a message can
-carry. Only the pool's children import this room: environment libraries may be slow, broken or hostile.
+Gym's environments are adapted to Gymnasium's interface. Only workers import this room: environment libraries may be
+slow, broken or hostile.
 """

@@ -1,5 +1,4 @@
-"""What runs in the parent: connections are accepted, admitted, handed over to children, watched and ended here.
+"""The server process: it accepts and admits connections, hands them to workers and watches over the sessions.
 
-:mod:`~gymtwist.server.tap` is the entry for ``twistd``; :mod:`~gymtwist.server.protocol` follows one connection from
-accept to end. Nothing here imports an environment library.
+It never imports an environment library, and it takes no part in a step.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.application.service import IService
 
-from gymtwist.server.options import Options
+from gymtwist.server.server_options import Options
 
 __all__ = ["Options", "makeService"]
 
@@ -18,7 +18,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
-    from gymtwist.server.service import GymService
+    from gymtwist.server.gym_service import GymService
 
     # mypy does not read the interfaces that Twisted's classes declare.
     service: IService = GymService(reactor, options.for_server(), options.for_children())  # type: ignore[assignment]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gymtwist.wire.framing import MAX_FRAME
-from gymtwist.wire.opening import MAX_MAKE
+from gymtwist.protocol.framing import MAX_FRAME
+from gymtwist.protocol.handshake import MAX_MAKE
 
 from .notation import Entry
 from .requests import INT32, NETSTRING, framed

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.wire.numbers import NOT_FINITE
-from gymtwist.wire.untyped import number_text
+from gymtwist.protocol.dynamic_values import number_text
+from gymtwist.spaces.numbers import NOT_FINITE
 
 #: One vector, or one file of them.
 Entry = dict[str, Any]

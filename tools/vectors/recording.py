@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from gymtwist.wire.framing import FrameReader, Framing, frame
+from gymtwist.protocol.framing import FrameReader, Framing, frame
 
 from .notation import Entry, read, write
 from .requests import NETSTRING, decoded, encoded

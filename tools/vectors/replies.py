@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.wire.messages import Reply
+from gymtwist.protocol.messages import Reply
 
 from .notation import Entry, write
 from .requests import CODECS, INT32, NETSTRING, framed

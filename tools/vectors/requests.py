@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.wire.codec import MessageCodec
-from gymtwist.wire.framing import Framing, frame
-from gymtwist.wire.messages import Request
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import Framing, frame
+from gymtwist.protocol.messages import Request
+from gymtwist.protocol.names import ProtocolName
 
 from .notation import Entry, write
 

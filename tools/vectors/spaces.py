@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.envs.descriptions import describe, value_codec
-from gymtwist.wire.spaces import Description, for_json, layout_of
+from gymtwist.spaces.descriptions import Description, for_json, layout_of
+from gymtwist.spaces.gymnasium_spaces import describe, value_codec
 
 from .notation import Entry, json_bytes, messagepack_bytes, write
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from gymtwist.conformance.encoding import encode, framed
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.names import ProtocolName
 
 
 class Delivery(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from gymtwist.conformance.report import Outcome, Result, Violation
-from gymtwist.wire.messages import Message, Request
+from gymtwist.protocol.messages import Message, Request
 
 _Request = TypeVar("_Request", bound=Message)
 

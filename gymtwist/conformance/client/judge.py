@@ -12,10 +12,10 @@ from gymtwist.conformance.client.exam import Exam
 from gymtwist.conformance.client.parts import Part, Script
 from gymtwist.conformance.report import Outcome, Result, Violation
 from gymtwist.errors import GymtwistError
-from gymtwist.wire.codec import MessageCodec
-from gymtwist.wire.framing import FrameReader
-from gymtwist.wire.messages import Make, Request
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import FrameReader
+from gymtwist.protocol.messages import Make, Request
+from gymtwist.protocol.names import ProtocolName
 
 _BEHIND = "the client sent something behind its last request"
 

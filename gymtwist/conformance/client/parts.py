@@ -12,8 +12,8 @@ from gymtwist.conformance.client import stage
 from gymtwist.conformance.client.delivery import Answer, Delivery
 from gymtwist.conformance.client.exam import Exam
 from gymtwist.conformance.client.stage import NUM_ENVS, Stage
-from gymtwist.wire.messages import Close, Make, Request, Reset, Step, StepMany
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.messages import Close, Make, Request, Reset, Step, StepMany
+from gymtwist.protocol.names import ProtocolName
 
 #: A script is told requests, and gives answers; it ends with the answer that is the last.
 Script: TypeAlias = Generator[Answer, Request, None]

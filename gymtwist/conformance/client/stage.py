@@ -9,9 +9,9 @@ import numpy as np
 
 from gymtwist.conformance.client.exam import Exam
 from gymtwist.errors import InvalidAction
-from gymtwist.wire.messages import Make
-from gymtwist.wire.names import ProtocolName
-from gymtwist.wire.spaces import (
+from gymtwist.protocol.messages import Make
+from gymtwist.protocol.names import ProtocolName
+from gymtwist.spaces.descriptions import (
     Box,
     Description,
     Dict,
@@ -22,7 +22,7 @@ from gymtwist.wire.spaces import (
     for_json,
     layout_of,
 )
-from gymtwist.wire.values import codec
+from gymtwist.spaces.value_codecs import codec
 
 #: How many environments the vector part has.
 NUM_ENVS = 3

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from gymtwist.conformance.encoding import message
 from gymtwist.conformance.report import Violation, expect
 from gymtwist.errors import GymtwistError
-from gymtwist.wire.codec import MessageCodec
-from gymtwist.wire.framing import FrameReader
-from gymtwist.wire.messages import Error, Fault, Reply
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import FrameReader
+from gymtwist.protocol.messages import Error, Fault, Reply
+from gymtwist.protocol.names import ProtocolName
 
 #: The longest reply in bytes that is read.
 MAX_REPLY = 256 * 1024 * 1024

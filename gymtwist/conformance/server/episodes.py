@@ -11,8 +11,8 @@ from gymtwist.conformance.server.check import Theme
 from gymtwist.conformance.server.playing import SEED, actions_of, expect_same, play, play_to_end, reference
 from gymtwist.conformance.server.session import Session, same
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.messages import Closed, Rendered
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.messages import Closed, Rendered
+from gymtwist.protocol.names import ProtocolName
 
 episode = Theme("episode")
 

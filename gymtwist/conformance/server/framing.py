@@ -9,7 +9,7 @@ from gymtwist.conformance.server.connection import Connection
 from gymtwist.conformance.server.playing import SEED, expect_same, play, reference, undisturbed
 from gymtwist.conformance.server.session import Session
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.messages import Closed, Made, ResetDone
+from gymtwist.protocol.messages import Closed, Made, ResetDone
 
 framing = Theme("framing")
 

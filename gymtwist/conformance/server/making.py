@@ -12,8 +12,8 @@ from gymtwist.conformance.server.connection import Connection, Ended
 from gymtwist.conformance.server.playing import SEED, actions_of, expect_same, play
 from gymtwist.conformance.server.session import Session
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.messages import VERSION, Made, ResetDone, Stepped
-from gymtwist.wire.spaces import layout_of
+from gymtwist.protocol.messages import VERSION, Made, ResetDone, Stepped
+from gymtwist.spaces.descriptions import layout_of
 
 make = Theme("make")
 

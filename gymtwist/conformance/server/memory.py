@@ -8,11 +8,11 @@ import socket
 from gymtwist.conformance.report import Violation, expect, skip
 from gymtwist.conformance.server.connection import Connection
 from gymtwist.errors import GymtwistError
-from gymtwist.wire import sharing
-from gymtwist.wire.framing import FrameReader
-from gymtwist.wire.messages import MIN_ROOM, Reply, Shared
-from gymtwist.wire.names import ProtocolName
-from gymtwist.wire.sharing import (
+from gymtwist.protocol import shared_memory
+from gymtwist.protocol.framing import FrameReader
+from gymtwist.protocol.messages import MIN_ROOM, Reply, Shared
+from gymtwist.protocol.names import ProtocolName
+from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
     NUMBERS,
     REPLY,
@@ -69,8 +69,8 @@ class SharingConnection(Connection):
         self.memory: SharedMemory | None = None
         self.in_memory = True
         self.came_in_memory = False
-        self._bell = sharing.bell(self._codec.framing)
-        self._write_fence, self._read_fence = sharing.fence()
+        self._bell = shared_memory.bell(self._codec.framing)
+        self._write_fence, self._read_fence = shared_memory.fence()
         self._number = 0
         self._is_due = False
 
@@ -82,14 +82,14 @@ class SharingConnection(Connection):
         offer = self.expect(Shared, "share")
         address = offer.address or ""
         expect(
-            address.startswith(sharing.NAMES),
-            f"`address` is {offer.address!r}; expected a name with {sharing.NAMES} in front",
+            address.startswith(shared_memory.NAMES),
+            f"`address` is {offer.address!r}; expected a name with {shared_memory.NAMES} in front",
         )
         try:
             token = bytes.fromhex(offer.token or "")
         except ValueError:
             token = b""
-        expect(len(token) == sharing.TOKEN_SIZE, f"`token` is {offer.token!r}; expected 16 bytes in hexadecimal")
+        expect(len(token) == shared_memory.TOKEN_SIZE, f"`token` is {offer.token!r}; expected 16 bytes in hexadecimal")
         return address, token
 
     def ask_for(self, request_room: int, reply_room: int) -> None:
@@ -105,10 +105,10 @@ class SharingConnection(Connection):
             decoy: A token with which other memory is sent before.
         """
         address, token = self.offered()
-        descriptor = sharing.create(request_room, reply_room)
+        descriptor = shared_memory.create(request_room, reply_room)
         try:
             if decoy:
-                other = sharing.create(MIN_ROOM, MIN_ROOM)
+                other = shared_memory.create(MIN_ROOM, MIN_ROOM)
                 try:
                     send_memory(address, decoy, other)
                 finally:
@@ -202,5 +202,5 @@ class SharingConnection(Connection):
     def wait_until_it_waits(self) -> None:
         """Wait until the server says that it waits at its socket; skips the check if it never does."""
         assert self.memory is not None
-        if not sharing.appears(self.memory.words, SERVER_WAITS, 1, self._patience):
+        if not shared_memory.appears(self.memory.words, SERVER_WAITS, 1, self._patience):
             skip("the server does not say that it waits at its socket")

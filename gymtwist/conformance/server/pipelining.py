@@ -7,7 +7,7 @@ from gymtwist.conformance.server.check import Theme
 from gymtwist.conformance.server.connection import of_kind
 from gymtwist.conformance.server.playing import SEED, actions_of, expect_same, reference
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.messages import ResetDone, Sampled
+from gymtwist.protocol.messages import ResetDone, Sampled
 
 pipelining = Theme("pipelining")
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from gymtwist.conformance.report import Violation, expect, skip
 from gymtwist.conformance.server.session import Observed, Session, same
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.limits import range_of
-from gymtwist.wire.spaces import Discrete
+from gymtwist.spaces.bounds import range_of
+from gymtwist.spaces.descriptions import Discrete
 
 #: The seed of everything that is played.
 SEED = 42

@@ -14,9 +14,9 @@ from gymtwist.conformance.server.check import Theme
 from gymtwist.conformance.server.playing import SEED, actions_of, discrete, expect_same, play, undisturbed
 from gymtwist.conformance.server.session import Session
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.limits import range_of
-from gymtwist.wire.messages import MAX_STEPS
-from gymtwist.wire.spaces import Box, bound_of
+from gymtwist.protocol.messages import MAX_STEPS
+from gymtwist.spaces.bounds import range_of
+from gymtwist.spaces.descriptions import Box, bound_of
 
 refusal = Theme("refusal")
 

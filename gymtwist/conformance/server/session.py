@@ -11,10 +11,10 @@ import numpy as np
 from gymtwist.conformance.report import Violation, expect
 from gymtwist.conformance.server.connection import Connection, of_kind
 from gymtwist.errors import GymtwistError
-from gymtwist.wire.messages import Made, Reply, ResetDone, Sampled, Stepped, SteppedMany
-from gymtwist.wire.names import ProtocolName
-from gymtwist.wire.spaces import Description
-from gymtwist.wire.values import GraphValue, codec
+from gymtwist.protocol.messages import Made, Reply, ResetDone, Sampled, Stepped, SteppedMany
+from gymtwist.protocol.names import ProtocolName
+from gymtwist.spaces.descriptions import Description
+from gymtwist.spaces.value_codecs import GraphValue, codec
 
 
 class Observed(NamedTuple):

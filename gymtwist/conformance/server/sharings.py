@@ -13,9 +13,9 @@ from gymtwist.conformance.server.memory import ROOM, SharingConnection, create, 
 from gymtwist.conformance.server.playing import SEED, expect_same, play, reference
 from gymtwist.conformance.server.session import Session
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire import sharing as memory
-from gymtwist.wire.messages import MIN_ROOM, Made, Rendered
-from gymtwist.wire.sharing import REQUESTS, SERVER_POLLS
+from gymtwist.protocol import shared_memory as memory
+from gymtwist.protocol.messages import MIN_ROOM, Made, Rendered
+from gymtwist.protocol.shared_memory import REQUESTS, SERVER_POLLS
 
 sharing = Theme("sharing")
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from gymtwist.conformance.report import skip
 from gymtwist.conformance.server.connection import Connection, of_kind
 from gymtwist.conformance.server.session import Session
-from gymtwist.wire.messages import Error, Made
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.messages import Error, Made
+from gymtwist.protocol.names import ProtocolName
 
 _Connection = TypeVar("_Connection", bound=Connection)
 

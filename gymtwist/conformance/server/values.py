@@ -6,7 +6,7 @@ from gymtwist.conformance.report import skip
 from gymtwist.conformance.server.check import Theme
 from gymtwist.conformance.server.playing import SEED, actions_of, expect_same, play, reference
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.names import ProtocolName
+from gymtwist.protocol.names import ProtocolName
 
 values = Theme("values")
 

@@ -11,8 +11,8 @@ from gymtwist.conformance.server.check import Theme
 from gymtwist.conformance.server.playing import ENDLESS, SEED, actions_of, expect_same
 from gymtwist.conformance.server.session import Observed, Session
 from gymtwist.conformance.server.subject import Subject
-from gymtwist.wire.limits import range_of
-from gymtwist.wire.spaces import Box, Discrete, MultiDiscrete, layout_of
+from gymtwist.spaces.bounds import range_of
+from gymtwist.spaces.descriptions import Box, Discrete, MultiDiscrete, layout_of
 
 vector = Theme("vector")
 

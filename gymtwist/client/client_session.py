@@ -1,0 +1,308 @@
+"""An environment at the other end of a connection: requests out, replies in, in the same order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from gymtwist.client.client_errors import ProtocolBroken, RemoteError, RequestRefused, of_reply
+from gymtwist.client.connection import Connection
+from gymtwist.client.message_values import Translation
+from gymtwist.client.shared_memory_connection import SharingConnection, hand_over
+from gymtwist.client.step_many_result import Steps
+from gymtwist.errors import GymtwistError, SharingRefused
+from gymtwist.protocol import dynamic_values, messages, shared_memory
+from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
+from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD
+from gymtwist.protocol.names import ProtocolName
+from gymtwist.protocol.sanitizer import MAX_DEPTH
+from gymtwist.protocol.shared_memory import SharedMemory
+
+_Reply = TypeVar("_Reply", bound=messages.Message)
+T = TypeVar("T")
+#: How many times as many bytes numbers take as text: 255 and a comma is the most.
+_TEXT = 4
+#: What a step brings: observation, reward, terminated, truncated, info; of several environments in arrays.
+Stepped: TypeAlias = "tuple[Any, Any, Any, Any, dict[str, Any]]"
+
+
+class _PackedStep(messages.Stepped, frozen=True, tag="step", kw_only=True):
+    """The reply to a step whose observation has a layout: it is viewed where it was received, and not copied."""
+
+    observation: memoryview
+
+
+class Session:
+    """An environment, or several that step together, behind one connection.
+
+    Args:
+        connection: On which nothing was said yet.
+        protocol: In which framing.
+        make: What to make; it is asked for at once, and there once :meth:`finish` has returned.
+
+    Attributes:
+        connection: The connection.
+        made: What the server said about the environment.
+        translation: Translates its values.
+        outstanding: How many replies were asked for by :meth:`send_step` and are still to be taken.
+
+    Raises:
+        RemoteError: It cannot be asked for; the connection is closed.
+    """
+
+    made: messages.Made
+    translation: Translation
+
+    def __init__(self, connection: Connection, protocol: ProtocolName, make: messages.Make) -> None:
+        self.connection = connection
+        self._codec = MessageCodec(protocol)
+        self.outstanding = 0
+        self._num_envs = make.num_envs
+        self._most = MAX_FRAME + MAX_OVERHEAD
+        self._decode: Callable[[bytes | memoryview], Any] | None = None
+        self._or_close(lambda: self.send(make))
+
+    def finish(self) -> Session:
+        """Wait until what was asked for is made; returns the session itself.
+
+        Raises:
+            RemoteError: It cannot be had; the connection is closed.
+        """
+        self._or_close(lambda: self._understand(self.receive(messages.Made)))
+        self._or_close(self._share)
+        return self
+
+    def _or_close(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except BaseException as error:
+            self.connection.close(error if isinstance(error, RemoteError) else None)
+            raise
+
+    def _understand(self, made: messages.Made) -> None:
+        if made.num_envs != self._num_envs:
+            raise self._broken(f"num_envs is {made.num_envs} where {self._num_envs} was asked for")
+        if made.limits is not None:
+            self._most = made.limits.max_frame + MAX_OVERHEAD
+        self.made = made
+        self.translation = self.read(lambda: Translation(made, self._codec))
+        # Spelt out for the way of a step.
+        self._written, self._stepped = self.translation.written, self.translation.stepped
+        if self.translation.layout is not None:
+            self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
+
+    def _share(self) -> None:
+        """Share memory with the server, if it is on this host and permits it."""
+        connection = self.connection
+        if not isinstance(connection, SharingConnection) or not self.made.shared_memory:
+            return
+        layouts = (self.made.action_layout, self.made.observation_layout)
+        times = _TEXT if self.translation.is_json else 1
+        sizes = [None if layout is None else times * layout.size for layout in layouts]
+        usual = sizes[1] or 0
+        request_room, room_of_one = shared_memory.rooms(*sizes)
+        places = connection.places(usual, room_of_one)
+        reply_room = places * room_of_one
+        with contextlib.suppress(RequestRefused):
+            offer = self.ask(messages.Share(), messages.Shared)
+            memory: SharedMemory | None = None
+            with contextlib.suppress(SharingRefused):
+                memory = hand_over(offer, request_room, reply_room)
+            # In any case: if nothing was handed over, the server ceases to wait for it.
+            self.ask(messages.Share(request_room, reply_room), messages.Shared)
+            if memory is not None:
+                connection.share(memory, usual, places)
+
+    def before_reset(self) -> None:
+        """See to what a new episode needs: memory, if it was shared with a process that has died, or is used up.
+
+        Raises:
+            RemoteError: As :meth:`ask`.
+        """
+        self.check_idle()
+        connection = self.connection
+        if isinstance(connection, SharingConnection) and connection.needs_memory:
+            connection.is_lost = False
+            self._share()
+
+    # One request, one reply
+
+    def ask(self, request: messages.Request, kind: type[_Reply]) -> _Reply:
+        """Send a request and wait for its reply.
+
+        Raises:
+            RemoteError: The server replied with an error, or did not reply.
+        """
+        self.send(request)
+        return self.receive(kind)
+
+    def send(self, request: messages.Request) -> None:
+        """Send a request, whose reply must be received before anything else is.
+
+        Raises:
+            RemoteError: It cannot be sent.
+        """
+        self.check_idle()
+        try:
+            parts = self._codec.encode_request(request)
+        except GymtwistError as error:
+            raise RequestRefused(str(error), code=error.code) from error
+        except (TypeError, ValueError, OverflowError) as error:
+            name = tag_of(request)
+            raise RequestRefused(
+                f"no message can carry what {name} was given: {error}", code="invalid-field"
+            ) from error
+        self.send_step(b"".join(parts))
+
+    def receive(self, kind: type[_Reply]) -> _Reply:
+        """Wait for the reply to what was sent.
+
+        Raises:
+            RemoteError: The server replied with an error, or did not reply.
+        """
+        reply = self._decoded(self._payload())
+        if not isinstance(reply, kind):
+            raise self._unexpected(reply, kind)
+        return reply
+
+    def check_idle(self) -> None:
+        """Check that nothing that was sent is to be received first.
+
+        Raises:
+            RemoteError: It is, or the connection is closed.
+        """
+        self.connection.check_open()
+        if self.outstanding:
+            raise RequestRefused(
+                f"{self.outstanding} replies to send() are outstanding; take them with recv() first",
+                code="replies-outstanding",
+            )
+
+    def read(self, read: Callable[[], T]) -> T:
+        """Read something that came; what cannot be read ends the connection.
+
+        Raises:
+            ProtocolBroken: It cannot be read.
+        """
+        try:
+            return read()
+        except (ValueError, TypeError) as error:
+            raise self._broken(str(error)) from error
+
+    # Steps
+
+    def step(self, action: Any, read: Callable[[Any], Any]) -> Stepped:
+        """Take a step.
+
+        Args:
+            action: Of the action space.
+            read: Makes an observation of what came in the message.
+
+        Raises:
+            RemoteError: There was no such step.
+        """
+        if self.outstanding:
+            self.check_idle()
+        self.send_step(self._written(action))
+        return self.receive_step(read)
+
+    def send_step(self, frame: bytes) -> None:
+        """Send the frame of a request: of a step, mostly.
+
+        Raises:
+            RemoteError: It cannot be sent.
+        """
+        if len(frame) > self._most:
+            # The server would close the connection.
+            raise RequestRefused(
+                f"the request has {len(frame)} bytes; the server takes {self._most - MAX_OVERHEAD} at most",
+                code="limit-exceeded",
+            )
+        self.connection.send(frame)
+
+    def take(self) -> None:
+        """Take the first of the outstanding replies: it must be received next.
+
+        Raises:
+            RemoteError: There is none, or the connection is closed.
+        """
+        if not self.outstanding:
+            self.connection.check_open()
+            raise RequestRefused("nothing was sent that could be received", code="nothing-sent")
+        self.outstanding -= 1
+
+    def receive_step(self, read: Callable[[Any], Any]) -> Stepped:
+        """Wait for the reply to a step; see :meth:`step`."""
+        connection = self.connection
+        payload = connection.receive() if connection.due <= self.outstanding + 1 else self._payload()
+        if self._decode is None:
+            reply: Any = self._decoded(payload)
+            if not isinstance(reply, messages.Stepped):
+                raise self._unexpected(reply, messages.Stepped)
+            info = reply.info
+        else:
+            try:
+                reply = self._decode(payload)
+            except (ValueError, RecursionError, OverflowError) as error:
+                # It may be a message nevertheless, if not the one that is expected.
+                raise self._unexpected(self._decoded(payload), messages.Stepped) from error
+            if type(reply) is not _PackedStep:
+                raise self._unexpected(reply, messages.Stepped)
+            info = reply.info
+            if info and not dynamic_values.is_flat(info):
+                shallow = dynamic_values.restored_shallow(info)
+                if shallow is None and dynamic_values.too_deep(info):
+                    raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
+                # The field itself is an object, whatever keys it has.
+                info = shallow or {key: dynamic_values.restored(each) for key, each in info.items()}
+        try:
+            return (*self._stepped(reply, read), info)
+        except (ValueError, TypeError) as error:
+            raise self._broken(str(error)) from error
+
+    def receive_many(self, observations: messages.ObservationsWanted) -> Steps:
+        """Wait for the reply to several steps.
+
+        Args:
+            observations: Which were asked for.
+
+        Raises:
+            RemoteError: There were no such steps.
+        """
+        reply = self.receive(messages.SteppedMany)
+        return self.read(lambda: self.translation.stepped_many(reply, observations))
+
+    # What comes in
+
+    def _payload(self) -> bytes | memoryview:
+        connection = self.connection
+        while connection.due > self.outstanding + 1:
+            # What was interrupted: its reply is of no interest, but may have been that the environment has failed.
+            connection.receive()
+            connection.doubt()
+        return connection.receive()
+
+    def _decoded(self, payload: bytes | memoryview) -> messages.Message:
+        try:
+            return self._codec.decode_reply(payload)
+        except GymtwistError as error:
+            raise self._broken(str(error)) from error
+
+    def _unexpected(self, reply: messages.Message, kind: type[messages.Message]) -> RemoteError:
+        """Return the error that came instead of a reply."""
+        if not isinstance(reply, messages.Error):
+            return self._broken(f"there is a reply to {tag_of(reply)} where one to {tag_of(kind)} is due")
+        error = of_reply(reply)
+        if reply.fault in ("protocol", "server"):
+            self.connection.close(error)
+        elif reply.fault == "environment":
+            self.connection.doubt()
+        return error
+
+    def _broken(self, message: str) -> ProtocolBroken:
+        error = ProtocolBroken(f"the server does not keep to the protocol: {message}", code="malformed-message")
+        self.connection.close(error)
+        return error

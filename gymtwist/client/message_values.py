@@ -1,0 +1,207 @@
+"""What one session's messages carry: the frames that ask for steps, and what replies bring."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from gymtwist.client.client_errors import RequestRefused
+from gymtwist.client.step_many_result import Steps
+from gymtwist.client.user_values import action_writer, observation_reader, own
+from gymtwist.protocol import messages
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import Framing
+from gymtwist.spaces.gymnasium_spaces import build, described_codec
+from gymtwist.spaces.layout import Layout, check_size
+
+#: Up to so many actions the requests for them are made beforehand.
+_FEW = 1024
+
+
+class Translation:
+    """Translates the values of one session.
+
+    Args:
+        made: What the server said about the environment.
+        codec: Encodes messages.
+
+    Attributes:
+        action_space: A space equal to the server's; of several environments that of all together.
+        observation_space: Likewise.
+        layout: Of observations; None if they travel as structured values.
+        is_json: Whether infos have no dtypes.
+        own: Makes an observation of what came in a message, with arrays of the user's own. Raises
+            :class:`ValueError`.
+        view: Likewise, with arrays that may be views of the message, and valid for as long as that is.
+
+    Raises:
+        ValueError: What the server said describes no spaces.
+    """
+
+    own: Callable[[Any], Any]
+    view: Callable[[Any], Any]
+
+    def __init__(self, made: messages.Made, codec: MessageCodec) -> None:
+        self._codec = codec
+        self._num_envs = made.num_envs
+        self.action_space, self.observation_space = build(made.action_space), build(made.observation_space)
+        actions = described_codec(made.action_space, name="action", checked=False)
+        observations = described_codec(made.observation_space, name="observation", checked=False)
+        self.is_json = json = codec.framing is Framing.NETSTRING
+        self.layout: Layout | None = None if json else observations.layout
+        self.view = observations.from_json if json else observations.unpack
+        self.own = observation_reader(made.observation_space, self.layout, self.view)
+        self._stacks = isinstance(
+            self.observation_space, (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
+        )
+        self._read_action = actions.from_json if json else actions.unpack
+        self._write = action_writer(self.action_space, actions.to_json if json else actions.pack)
+        self._head = None if json or actions.layout is None else self._step_head(actions.layout.size)
+        #: What messages carry of the actions, and the whole requests for a step, where there are few.
+        self._values: dict[Any, Any] = {}
+        self._frames: dict[int, bytes] = {}
+        space = self.action_space
+        if isinstance(space, spaces.Discrete) and space.n <= _FEW:
+            every = range(int(space.start), int(space.start) + int(space.n))
+            self._values = {action: self._write(action) for action in every}
+            self._frames = {action: self.written(action) for action in every}
+
+    def _step_head(self, size: int) -> bytes | None:
+        """Make what comes before the bytes of an action, which is the same in every step."""
+        empty = bytes(size)
+        whole = b"".join(self._codec.encode_request(messages.Step(empty)))
+        return whole[: len(whole) - size] if whole.endswith(empty) else None
+
+    # What goes out
+
+    def written(self, action: Any) -> bytes:
+        """Make the frame that asks for a step.
+
+        Raises:
+            RequestRefused: The action is none of the action space's.
+        """
+        kind = type(action)
+        # The type is looked at, as 1.0 is a key where 1 is.
+        if (kind is int or kind is np.int64) and action in self._frames:
+            return self._frames[action]
+        value = self._write(action)
+        if self._head is not None:
+            return self._head + value  # type: ignore[no-any-return]
+        return b"".join(self._codec.encode_request(messages.Step(value)))
+
+    def many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> messages.StepMany:
+        """Make the request for several steps; see :class:`~gymtwist.protocol.messages.StepMany`.
+
+        Raises:
+            RequestRefused: An action is none of the action space's, or there are none or too many.
+        """
+        if observations not in ("last", "all"):
+            raise RequestRefused(
+                f'step_many: observations is {observations!r:.80}: expected "last" or "all"', code="invalid-field"
+            )
+        try:
+            if count is None:
+                return messages.StepMany(self._listed(actions), observations=observations)
+            return messages.StepMany(
+                action=_kept(self._write(actions)), count=operator.index(count), observations=observations
+            )
+        except (ValueError, TypeError) as error:
+            raise RequestRefused(f"step_many: {error}", code="invalid-field") from error
+
+    def _listed(self, actions: Any) -> list[Any]:
+        values, write = self._values, self._write
+        if values:
+            if isinstance(actions, np.ndarray) and actions.dtype == np.int64:
+                actions = actions.tolist()
+            # As in written().
+            return [
+                values[each] if (type(each) is int or type(each) is np.int64) and each in values else write(each)
+                for each in actions
+            ]
+        return [_kept(write(each)) for each in actions]
+
+    # What comes in; these raise ValueError or TypeError
+
+    def stepped(self, reply: Any, read: Callable[[Any], Any]) -> tuple[Any, Any, Any, Any]:
+        """Read observation, reward, terminated and truncated of a reply to a step."""
+        observation = read(reply.observation)
+        reward, terminated, truncated = reply.reward, reply.terminated, reply.truncated
+        if self._num_envs is None:
+            if type(reward) is float and type(terminated) is bool and type(truncated) is bool:  # as nearly always
+                return observation, reward, terminated, truncated
+            return observation, _reward(reward), _flag(terminated), _flag(truncated)
+        shape = (self._num_envs,)
+        return observation, _rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
+
+    def stepped_many(self, reply: messages.SteppedMany, observations: messages.ObservationsWanted) -> Steps:
+        """Read a reply to several steps."""
+        shape = () if self._num_envs is None else (self._num_envs,)
+        if not 1 <= reply.count <= messages.MAX_STEPS:
+            raise ValueError(f"count is {reply.count}: expected 1 to {messages.MAX_STEPS}")
+        return Steps(
+            self._all(reply.observations, reply.count) if observations == "all" else self.own(reply.observations),
+            _rewards(reply.rewards, (reply.count, *shape)),
+            _flags(reply.terminated, shape) if shape else _flag(reply.terminated),
+            _flags(reply.truncated, shape) if shape else _flag(reply.truncated),
+            reply.info,
+        )
+
+    def _all(self, told: Any, count: int) -> Any:
+        """Read the observations of all steps."""
+        if self.layout is None:
+            parts = list(told)
+        else:
+            size = self.layout.size
+            check_size(told, count * size)
+            whole = memoryview(told)
+            parts = [whole[index * size : (index + 1) * size] for index in range(count)]
+        if len(parts) != count:
+            raise ValueError(f"{len(parts)} observations of {count} steps")
+        if self._stacks:
+            return np.array([self.view(part) for part in parts])
+        return [self.own(part) for part in parts]
+
+    def action(self, told: Any) -> Any:
+        """Read an action that the server drew."""
+        return own(self._read_action(told))
+
+
+def _kept(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _reward(told: Any) -> float:
+    """Read a reward that may be an integer."""
+    if type(told) not in (int, float):
+        raise ValueError(f"a reward is {told!r:.80}: expected a number")
+    return float(told)
+
+
+def _flag(told: Any) -> bool:
+    """Read a flag."""
+    if told is not True and told is not False:
+        raise ValueError(f"a flag is {told!r:.80}: expected a boolean")
+    return told
+
+
+def _rewards(told: Any, shape: tuple[int, ...]) -> Any:
+    """Read rewards: float64, of shape (num_envs,), or of several steps."""
+    if isinstance(told, (bytes, memoryview)):
+        return np.frombuffer(bytearray(told), np.dtype("<f8")).astype(np.float64, copy=False).reshape(shape)
+    return _shaped(np.asarray(told, np.float64), shape)
+
+
+def _flags(told: Any, shape: tuple[int, ...]) -> Any:
+    """Read flags: bool, of shape (num_envs,)."""
+    flags = np.frombuffer(bytearray(told), np.bool_) if isinstance(told, bytes) else np.asarray(told, np.bool_)
+    return _shaped(flags, shape)
+
+
+def _shaped(array: Any, shape: tuple[int, ...]) -> Any:
+    if array.shape != shape:
+        raise ValueError(f"an array of rewards or flags has shape {array.shape}: expected {shape}")
+    return array

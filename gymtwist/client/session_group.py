@@ -1,0 +1,287 @@
+"""Sessions that work as one: what is asked of many environments is divided, and what they reply is joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from gymnasium import spaces
+
+from gymtwist.client import batching, vector_infos
+from gymtwist.client.client_errors import RemoteError, RequestRefused, ResetNeeded
+from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.seeds import seed_of
+from gymtwist.client.step_many_result import Steps
+from gymtwist.client.user_values import own
+from gymtwist.protocol import messages
+
+T = TypeVar("T")
+
+
+class Team:
+    """Sessions of which each has a share of the environments.
+
+    Args:
+        sessions: In the order of their environments.
+        counts: How many environments each has.
+        single_action_space: The action space of one environment.
+        single_observation_space: The observation space of one environment.
+    """
+
+    def __init__(
+        self,
+        sessions: list[Session],
+        counts: list[int],
+        single_action_space: spaces.Space[Any],
+        single_observation_space: spaces.Space[Any],
+    ) -> None:
+        self.sessions = sessions
+        self._counts = counts
+        self.starts = [sum(counts[:index]) for index in range(len(counts))]
+        self._action, self._observation = single_action_space, single_observation_space
+        #: Whether one has failed while others went on: their environments are out of step with each other.
+        self._apart = False
+        # The last observations of each. They are views of what it has received last, which stays until something else
+        # is asked for: see keep().
+        self._views: list[Any] = [None] * len(sessions)
+
+    def keep(self) -> None:
+        """Copy the last observations, as something is asked for that brings no others."""
+        self._views = [own(each) for each in self._views]
+
+    @property
+    def total(self) -> int:
+        """How many environments there are in all."""
+        return sum(self._counts)
+
+    # Begin an episode
+
+    def reset(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin episodes.
+
+        Args:
+            seeds: One for all environments, or one for each, or None.
+            options: For the environments.
+            mask: Which environments begin one: bool, of shape (total,); None for all.
+        """
+        for session in self.sessions:
+            session.check_idle()
+        if mask is not None and self._apart:
+            raise ResetNeeded("a process has failed: reset all environments before some of them", reset_needed=True)
+        requests = self._resets(seeds, options, mask)
+        self.keep()
+        for session in self.sessions:
+            session.before_reset()
+
+        def ask(index: int) -> None:
+            request = requests[index]
+            if request is not None:
+                self.sessions[index].send(request)
+
+        def answer(index: int) -> dict[str, Any]:
+            if requests[index] is None:
+                return {}
+            session = self.sessions[index]
+            reply = session.receive(messages.ResetDone)
+            self._views[index] = session.read(lambda: session.translation.view(reply.observation))
+            return reply.info
+
+        told = self._together(ask, answer)
+        self._apart = False
+        return self._whole(self._views), self.infos(told)
+
+    def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> list[messages.Reset | None]:
+        """Make the request for each session; None for one of which no environment is reset."""
+        requests: list[messages.Reset | None] = []
+        for start, count in zip(self.starts, self._counts, strict=True):
+            chosen = None if mask is None else mask[start : start + count].tolist()
+            if chosen is not None and not any(chosen):
+                requests.append(None)
+                continue
+            seed = seeds
+            if isinstance(seeds, list):
+                seed = seeds[start : start + count]
+            elif seeds is not None:  # as Gymnasium has it: each environment gets its own
+                seed = seeds + start
+            requests.append(messages.Reset(seed, options, chosen))
+        return requests
+
+    # Steps
+
+    def send(self, actions: Any) -> None:
+        """Ask for a step."""
+        self._check_together()
+        parts = zip(self.sessions, self._parts(actions), strict=True)
+        # All are checked before one of them is sent.
+        frames = [session.translation.written(each) for session, each in parts]
+        self._ask(lambda index: self.sessions[index].send_step(frames[index]))
+
+    def receive(self) -> Stepped:
+        """Wait for the replies to a step."""
+
+        def answer(index: int) -> Stepped:
+            session = self.sessions[index]
+            stepped = session.receive_step(session.translation.view)
+            self._views[index] = stepped[0]
+            return stepped
+
+        stepped = self._together(None, answer)
+        return (
+            self._whole(self._views),
+            np.concatenate([each[1] for each in stepped]),
+            np.concatenate([each[2] for each in stepped]),
+            np.concatenate([each[3] for each in stepped]),
+            self.infos([each[4] for each in stepped]),
+        )
+
+    def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
+        """Take several steps."""
+        self._check_together()
+        for session in self.sessions:
+            session.check_idle()
+        if count is None:
+            try:
+                listed = [self._parts(each) for each in actions]
+            except TypeError as error:
+                raise RequestRefused(f"step_many: {error}", code="invalid-field") from error
+            shares: list[Any] = [[each[index] for each in listed] for index in range(len(self.sessions))]
+        else:
+            shares = self._parts(actions)
+        requests = [
+            session.translation.many(share, count, observations)
+            for session, share in zip(self.sessions, shares, strict=True)
+        ]
+        done = self._together(
+            lambda index: self.sessions[index].send(requests[index]),
+            lambda index: self.sessions[index].receive_many(observations),
+        )
+        taken = {len(each.rewards) for each in done}
+        if len(taken) > 1:
+            # An episode has ended where nothing begins another: the others have gone further.
+            self._apart = True
+            raise ResetNeeded(
+                "the processes took different numbers of steps, as an episode has ended in one of them; reset all "
+                "environments, and take single steps where autoreset is disabled",
+                reset_needed=True,
+            )
+        return self._joined(done, taken.pop() if observations == "all" else None)
+
+    def _joined(self, done: list[Steps], each_of: int | None) -> Steps:
+        if each_of is None:
+            self._views = [each.observations for each in done]
+            seen: Any = self._whole(self._views)
+        else:
+            self._views = [each.observations[-1] for each in done]
+            told = [self._whole([each.observations[index] for each in done]) for index in range(each_of)]
+            seen = np.array(told) if isinstance(told[0], np.ndarray) else told
+        return Steps(
+            seen,
+            np.concatenate([each.rewards for each in done], axis=1),
+            np.concatenate([each.terminated for each in done]),
+            np.concatenate([each.truncated for each in done]),
+            self.infos([each.info for each in done]),
+        )
+
+    # As one
+
+    def _together(self, ask: Callable[[int], None] | None, answer: Callable[[int], T]) -> list[T]:
+        """Ask all, then take all answers; the first error is raised once no answer is due any more."""
+        failure: RemoteError | None = None
+        answers: list[T] = []
+        if ask is not None:
+            self._ask(ask)
+        for index in range(len(self.sessions)):
+            try:
+                answers.append(answer(index))
+            except RemoteError as error:
+                failure = failure or error
+        if failure is not None:
+            self._apart = failure.reset_needed = True
+            raise failure
+        return answers
+
+    def _ask(self, ask: Callable[[int], None]) -> None:
+        try:
+            for index in range(len(self.sessions)):
+                ask(index)
+        except BaseException:
+            self._apart = True
+            raise
+
+    def _check_together(self) -> None:
+        if self._apart:
+            for session in self.sessions:
+                session.connection.check_open()
+            raise ResetNeeded("a process has failed: reset all environments", reset_needed=True)
+
+    def _parts(self, actions: Any) -> list[Any]:
+        try:
+            if batching.length(self._action, actions) != self.total:
+                raise ValueError(f"no batch of {self.total} actions: {actions!r:.200}")
+            return [
+                batching.part(self._action, actions, start, start + count)
+                for start, count in zip(self.starts, self._counts, strict=True)
+            ]
+        except (ValueError, TypeError, IndexError) as error:
+            text = f"{error}; the action space of each is {self._action}"
+            raise RequestRefused(text[:500], code="invalid-action") from error
+
+    def _whole(self, views: list[Any]) -> Any:
+        return batching.whole(self._observation, views)
+
+    def infos(self, told: list[dict[str, Any]]) -> dict[str, Any]:
+        """Join the infos of all sessions."""
+        is_json = self.sessions[0].translation.is_json
+        parts = [
+            vector_infos.restored(each, count, self._observation, is_json=is_json)
+            for each, count in zip(told, self._counts, strict=True)
+        ]
+        return vector_infos.joined(parts, self._counts)
+
+    def sample(self, seed: int | None) -> Any:
+        """Let each draw actions."""
+        self.keep()
+        drawn = []
+        for session, start in zip(self.sessions, self.starts, strict=True):
+            reply = session.ask(messages.Sample(None if seed is None else seed + start), messages.Sampled)
+            drawn.append(session.read(lambda: session.translation.action(reply.action)))  # noqa: B023
+        return batching.whole(self._action, drawn)
+
+
+def seeds_of(seed: Any, count: int) -> int | list[int | None] | None:
+    """Read the seeds of several environments.
+
+    Raises:
+        RequestRefused: They are none.
+    """
+    if not isinstance(seed, (list, tuple, np.ndarray)) or (isinstance(seed, np.ndarray) and not seed.ndim):
+        return seed_of(seed)
+    listed = [seed_of(each) for each in seed]
+    if len(listed) != count:
+        raise RequestRefused(
+            f"seed has {len(listed)} elements: expected one for each of {count} environments, or one alone",
+            code="invalid-field",
+        )
+    return listed
+
+
+def mask_of(options: dict[str, Any] | None, count: int) -> tuple[Any, dict[str, Any] | None]:
+    """Take the mask out of the options of a reset; the options stay as they are.
+
+    Returns:
+        The mask, or None, and the options that are left.
+
+    Raises:
+        RequestRefused: It is no mask.
+    """
+    if options is None or "reset_mask" not in options:
+        return None, options
+    mask = options["reset_mask"]
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (count,):
+        raise RequestRefused(
+            f"options['reset_mask'] is {mask!r:.80}: expected an array of {count} bools", code="invalid-field"
+        )
+    if not mask.any():
+        raise RequestRefused("options['reset_mask'] has no True: there is nothing to reset", code="invalid-field")
+    return mask, {key: each for key, each in options.items() if key != "reset_mask"}

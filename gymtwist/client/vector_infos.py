@@ -1,0 +1,155 @@
+"""The infos of several environments: arrays with masks, as ``gymnasium.vector`` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.spaces import GraphInstance
+
+from gymtwist.protocol.sanitizer import MAX_DEPTH
+
+#: The last observation of an episode, where an environment was reset in the same step.
+_FINAL = "final_obs"
+_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
+
+
+def restored(
+    infos: dict[str, Any], count: int, single: spaces.Space[Any], *, is_json: bool, depth: int = MAX_DEPTH
+) -> dict[str, Any]:
+    """Make arrays of what travelled as lists: those of objects, and in JSON all of them.
+
+    Args:
+        infos: As they came.
+        count: How many environments there are.
+        single: The observation space of one of them.
+        is_json: Whether all arrays came as lists; else those of objects alone.
+        depth: How many levels are looked at.
+    """
+    if not infos or not depth:
+        return infos
+    made = {}
+    for key, value in infos.items():
+        if isinstance(value, list) and len(value) == count:
+            if key.startswith("_") and key[1:] in infos:
+                if all(isinstance(each, bool) for each in value):
+                    value = np.array(value, np.bool_)
+            elif f"_{key}" in infos:
+                value = _array(value, objects=not is_json or key == _FINAL)
+        elif isinstance(value, dict):
+            value = restored(value, count, single, is_json=is_json, depth=depth - 1)
+        if key == _FINAL and isinstance(value, np.ndarray) and value.dtype == object:
+            for index, each in enumerate(value):
+                if each is not None:
+                    value[index] = element(single, each)
+        made[key] = value
+    return made
+
+
+def _array(values: list[Any], *, objects: bool) -> Any:
+    if not objects and all(isinstance(each, (bool, int, float, list)) for each in values):
+        try:
+            return np.array(values)
+        except ValueError:  # lists of different lengths
+            pass
+    array = np.full(len(values), None, dtype=object)
+    for index, each in enumerate(values):
+        array[index] = each
+    return array
+
+
+def element(space: spaces.Space[Any], value: Any) -> Any:
+    """Make an element of a space of what an info carries of it, which has no types; what cannot be one stays."""
+    try:
+        return _element(space, value)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return value
+
+
+def _element(space: spaces.Space[Any], value: Any) -> Any:
+    if isinstance(space, spaces.Discrete):
+        return space.dtype.type(value)
+    if isinstance(space, _ARRAYS):
+        return np.asarray(value, space.dtype)
+    if isinstance(space, spaces.Tuple):
+        return tuple(_element(each, part) for each, part in zip(space.spaces, value, strict=True))
+    if isinstance(space, spaces.Dict):
+        return {key: _element(each, value[str(key)]) for key, each in space.spaces.items()}
+    if isinstance(space, spaces.Sequence):
+        if space.stack:
+            return _stack(space.feature_space, value)
+        return tuple(_element(space.feature_space, part) for part in value)
+    if isinstance(space, spaces.Graph):
+        nodes, edges, links = value
+        return GraphInstance(
+            _stack(space.node_space, nodes),
+            None if edges is None or space.edge_space is None else _stack(space.edge_space, edges),
+            None if links is None else np.asarray(links, np.int32).reshape(-1, 2),
+        )
+    if isinstance(space, spaces.OneOf):
+        index = int(value[0])
+        return np.int64(index), _element(space.spaces[index], value[1])
+    return value
+
+
+def _stack(space: spaces.Space[Any], value: Any) -> Any:
+    """Make any number of elements, stacked as Gymnasium stacks them."""
+    if isinstance(space, _ARRAYS):
+        return np.asarray(value, space.dtype).reshape(-1, *(space.shape or ()))
+    if isinstance(space, spaces.Tuple):
+        return tuple(_stack(each, part) for each, part in zip(space.spaces, value, strict=True))
+    if isinstance(space, spaces.Dict):
+        return {key: _stack(each, value[str(key)]) for key, each in space.spaces.items()}
+    return tuple(_element(space, part) for part in value)
+
+
+def joined(parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
+    """Put the infos of groups of environments together, as if they were one group.
+
+    Args:
+        parts: The infos of each group.
+        counts: How many environments there are in each.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    total = sum(counts)
+    keys = {key: None for part in parts for key in part}
+    whole: dict[str, Any] = {}
+    for key in keys:
+        first = next(part[key] for part in parts if key in part)
+        if isinstance(first, dict):
+            whole[key] = joined([_mapping(part.get(key)) for part in parts], counts)
+        elif isinstance(first, np.ndarray) and first.ndim:
+            whole[key] = _joined_arrays([part.get(key) for part in parts], counts, total, first)
+        else:
+            whole[key] = first
+    return whole
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _joined_arrays(values: list[Any], counts: Sequence[int], total: int, first: Any) -> Any:
+    # As Gymnasium has it: the first environment that has a value says of what kind they are.
+    if first.dtype == object:
+        return _filled(np.full(total, None, dtype=object), values, counts)
+    try:
+        return _filled(np.zeros((total, *first.shape[1:]), dtype=first.dtype), values, counts)
+    except (ValueError, TypeError):  # what the others have is of another kind
+        listed = [None if each is None else list(each) for each in values]
+        return _filled(np.full(total, None, dtype=object), listed, counts)
+
+
+def _filled(whole: Any, values: list[Any], counts: Sequence[int]) -> Any:
+    start = 0
+    for value, count in zip(values, counts, strict=True):
+        if whole.dtype == object and value is not None:
+            for index, each in enumerate(value):
+                whole[start + index] = each
+        elif value is not None:
+            whole[start : start + count] = value
+        start += count
+    return whole

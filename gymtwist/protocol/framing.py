@@ -1,0 +1,199 @@
+"""The two framings of the framed protocol: where a message begins and where it ends.
+
+A netstring (https://cr.yp.to/proto/netstrings.txt) is the payload's length in decimal, a colon, the payload and a
+comma. An Int32 frame is the payload behind its length as uint32, big-endian, as Twisted's ``Int32StringReceiver`` has
+it.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from typing import TypeAlias
+
+from gymtwist.errors import LimitExceeded, ProtocolError
+from gymtwist.protocol.receive_buffer import ReceiveBuffer
+
+#: The longest payload in bytes that a server accepts; a client sets its own limit.
+MAX_FRAME = 16 * 1024 * 1024
+#: The most digits of a netstring's length.
+MAX_DIGITS = 9
+#: The most bytes around a payload: those of a netstring, with its colon and its comma.
+MAX_OVERHEAD = MAX_DIGITS + 2
+
+#: Bytes of the length before an Int32 payload.
+INT32_HEADER = 4
+
+#: What is sent in one system call: parts that are gathered, never joined.
+Parts: TypeAlias = "list[bytes | memoryview]"
+
+_LONGEST_NETSTRING, _LONGEST_INT32 = 10**MAX_DIGITS - 1, 2**32 - 1
+_UINT32 = struct.Struct(">I")
+_ZERO, _NINE, _COLON, _COMMA = b"09:,"
+_LINE_ENDS = b"\r\n"
+
+
+class Framing(enum.Enum):
+    """How frames are told apart, and so what is in them."""
+
+    NETSTRING = "netstring"  # in decimal and with punctuation, around JSON
+    INT32 = "int32"  # with a binary length, around MessagePack
+
+
+def locate(
+    framing: Framing, data: bytes | bytearray | memoryview, start: int, end: int, limit: int, least: int = 1
+) -> tuple[int, int, int] | None:
+    """Find the frame that begins somewhere in received bytes.
+
+    Args:
+        framing: Of which kind it is.
+        data: Where the bytes are.
+        start: Where the frame begins.
+        end: Where the received bytes end.
+        limit: The longest payload in bytes.
+        least: The shortest one; none of a netstring is too short.
+
+    Returns:
+        Where its payload begins, where that ends, and where the frame ends; or None until all of it has come.
+
+    Raises:
+        ProtocolError: The bytes are no frame, and what follows them cannot be read either.
+        LimitExceeded: The payload is over the limit: raised as soon as its length has come.
+    """
+    if framing is Framing.INT32:
+        if end - start < 4:
+            return None
+        (length,) = _UINT32.unpack_from(data, start)
+        if not least <= length <= limit:
+            _refuse(length, limit)
+        stop = start + 4 + length
+        return (start + 4, stop, stop) if stop <= end else None
+    colon = _find_colon(data, start, end)
+    if colon is None:
+        return None
+    length = int(bytes(data[start:colon]))
+    if length > limit:
+        _refuse(length, limit)
+    stop = colon + 1 + length
+    if stop >= end:
+        return None
+    if data[stop] != _COMMA:
+        raise ProtocolError(
+            f"the netstring of {length} bytes ends with {bytes([data[stop]])!r}; end it with a comma, and count bytes, "
+            "not characters"
+        )
+    return colon + 1, stop, stop + 1
+
+
+def _find_colon(data: bytes | bytearray | memoryview, start: int, end: int) -> int | None:
+    """Find the end of a netstring's length, None until it has come."""
+    position, most = start, min(end, start + MAX_DIGITS + 1)
+    while position < most and _ZERO <= data[position] <= _NINE:
+        position += 1
+    if position > start + 1 and data[start] == _ZERO:
+        raise ProtocolError("the length of a netstring begins with 0; write it without leading zeros")
+    if position > start + MAX_DIGITS:
+        raise LimitExceeded(f"the length of a netstring has more than {MAX_DIGITS} digits")
+    if position == end:
+        return None
+    if data[position] != _COLON or position == start:
+        raise ProtocolError(
+            f"no netstring: {bytes(data[start : position + 1])!r}; it begins with its length in decimal and a colon"
+        )
+    return position
+
+
+def _refuse(length: int, limit: int) -> None:
+    if not length:
+        raise ProtocolError("an empty frame; a message has at least one byte")
+    raise LimitExceeded(f"the frame has {length} bytes; at most {limit} are allowed")
+
+
+class FrameReader(ReceiveBuffer):
+    """Cuts a stream of bytes into the payloads of its frames; between netstrings there may be ends of lines.
+
+    Read from the socket into :meth:`space`, say how much it was with :meth:`received`, and take payloads from
+    :meth:`next_frame` until there is none.
+
+    Args:
+        framing: Of which kind the frames are.
+        data: Bytes that were received before.
+        limit: The longest payload in bytes.
+        lent: Memory to use as long as what is received fits in there.
+
+    Attributes:
+        least: The shortest payload in bytes.
+    """
+
+    def __init__(
+        self, framing: Framing, data: bytes = b"", limit: int = MAX_FRAME, lent: memoryview | None = None
+    ) -> None:
+        super().__init__(data, limit + MAX_OVERHEAD, lent)
+        self._framing = framing
+        self._int32 = framing is Framing.INT32
+        self._limit = limit
+        self.least = 1
+
+    def next_frame(self) -> memoryview | None:
+        """Take the payload of the next frame.
+
+        Returns:
+            The payload, valid until :meth:`space` is called; or None until more bytes have come.
+
+        Raises:
+            ProtocolError: The bytes are no frame; what follows them cannot be read either.
+            LimitExceeded: The frame is over the limit.
+        """
+        start, end = self._start, self._end
+        if not self._int32:
+            # Whoever types a session by hand ends lines.
+            while start < end and self._buffer[start] in _LINE_ENDS:
+                start += 1
+            self._start = start
+        if start == end:
+            self._start = self._end = 0
+            return None
+        if self._int32 and end - start >= 4:
+            # As locate() does, spelt out: this is the hot path.
+            (length,) = _UINT32.unpack_from(self._buffer, start)
+            stop = start + 4 + length
+            if stop <= end and 0 < length <= self._limit:
+                self._start = stop
+                return self._view[start + 4 : stop]
+        found = locate(self._framing, self._buffer, start, end, self._limit, self.least)
+        if found is None:
+            return None
+        begin, stop, self._start = found
+        return self._view[begin:stop]
+
+
+def header(framing: Framing, length: int) -> bytes:
+    """Encode what comes before a payload.
+
+    Raises:
+        LimitExceeded: No frame is that long.
+    """
+    if framing is Framing.INT32:
+        if length > _LONGEST_INT32:
+            _refuse(length, _LONGEST_INT32)
+        return _UINT32.pack(length)
+    if length > _LONGEST_NETSTRING:
+        _refuse(length, _LONGEST_NETSTRING)
+    return b"%d:" % length
+
+
+def frame(framing: Framing, payload: bytes | memoryview) -> Parts:
+    """Put a payload into a frame, without copying it.
+
+    Args:
+        framing: Of which kind the frame is.
+        payload: Bytes; a view must be one of bytes, too, and contiguous.
+
+    Returns:
+        The parts of the frame, in order.
+
+    Raises:
+        LimitExceeded: No frame is that long.
+    """
+    before = header(framing, len(payload))
+    return [before, payload] if framing is Framing.INT32 else [before, payload, b","]

@@ -1,0 +1,1 @@
+"""Gymnasium's spaces: their descriptions, and their elements in the messages of both protocols."""

@@ -1,0 +1,61 @@
+"""The entry of every process below the server: ``python -m gymtwist.worker ROLE SETTINGS AMP READY``.
+
+Roles: ``forkserver`` and ``worker`` speak AMP over the descriptor AMP; ``check`` only imports what the others do. Once
+everything is imported, a line is written to the descriptor READY. Either may be -1 where it is not needed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from gymtwist.worker import preload, process_control
+from gymtwist.worker.worker_settings import ChildSettings
+
+
+def main(role: str, settings: ChildSettings, amp_descriptor: int, ready_descriptor: int) -> None:
+    """Be a fork server, a worker or a check, to the end."""
+    if role != "check":
+        # An operator's Ctrl-C is the server's business.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    preload.prepare_environment_variables()
+    # An import or the setup file may hang; later the link tells of the server's end.
+    process_control.die_with_parent(True)
+    preload.preload(settings, warm_up=role == "forkserver")
+    process_control.die_with_parent(False)
+    # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
+    from gymtwist.worker import fork_server, job
+
+    if ready_descriptor >= 0:
+        os.write(ready_descriptor, b"ready\n")
+        os.close(ready_descriptor)
+    if role == "check":
+        return
+    connection = _adopt(amp_descriptor)
+    if role == "forkserver":
+        process_control.rename("gymsock fork")
+        if threads := job.threads_running():
+            print(
+                f"--preload or --setup left threads running, which no session will have: {threads}",
+                file=sys.stderr,
+            )
+        birth = fork_server.ForkServer(connection).run()
+        if birth is None:
+            job.leave(0)
+            return
+        connection = _adopt(birth.amp)
+    job.run(connection, settings)
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    """Make a socket of a descriptor; a default timeout for sockets, which an import may have set, is not for it."""
+    connection = socket.socket(fileno=descriptor)
+    connection.setblocking(True)
+    connection.set_inheritable(False)
+    return connection
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], ChildSettings.from_argument(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

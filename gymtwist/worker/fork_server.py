@@ -1,0 +1,197 @@
+"""The fork server: a process that has imported everything once and forks a child whenever it is asked.
+
+It is told by AMP (:class:`~gymtwist.worker.amp_commands.Fork`), it alone reaps the children, and it kills what a child
+leaves behind: the rest of its process group, and descendants that left the group (they are reparented to the fork
+server when the child ends, as each child is a subreaper while it lives).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from typing import Any
+
+import msgspec
+from twisted.internet import defer
+
+from gymtwist.worker import amp_commands, process_control
+from gymtwist.worker.amp_link import Link
+from gymtwist.worker.blocking_amp import AMPConnection
+
+#: Seconds in which all children die when the fork server ends.
+_LEAVE_TIMEOUT = 2.0
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """What a newly forked child is given.
+
+    Attributes:
+        amp: The descriptor of its AMP socket.
+        output: The descriptor that it prints to.
+    """
+
+    amp: int
+    output: int
+
+
+class ForkServerProtocol(Link):
+    """The fork server's end of AMP; it only notes what is to be done, see :meth:`ForkServer.run`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.births: list[tuple[Birth, defer.Deferred[dict[str, Any]]]] = []
+        self.condemned: list[int] = []
+
+    @amp_commands.Fork.responder
+    def fork(self, amp: int, output: int) -> defer.Deferred[dict[str, Any]]:
+        """Note that a child is wanted."""
+        answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
+        self.births.append((Birth(amp, output), answer))
+        return answer
+
+    @amp_commands.Kill.responder
+    def kill(self, pid: int) -> dict[str, Any]:
+        """Note that a child is to be killed."""
+        self.condemned.append(pid)
+        return {}
+
+    @amp_commands.Shutdown.responder
+    def shut_down(self) -> dict[str, Any]:
+        """End; the loop of the fork server returns."""
+        return {}
+
+
+class ForkServer:
+    """Forks children on request and reaps them.
+
+    Args:
+        connection: The socket to the server; its end is the fork server's end.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._protocol = ForkServerProtocol()
+        self._children: set[int] = set()
+        self._own: frozenset[int] = frozenset()
+
+    def run(self) -> Birth | None:
+        """Serve until the server is gone.
+
+        Returns:
+            None in the fork server itself, at its end; in a new child, at once, what it was born with.
+        """
+        process_control.become_subreaper()
+        # What --preload or --setup started, such as a virtual display, stays until the end.
+        self._own = frozenset(process_control.children())
+        connection = AMPConnection(self._protocol, self._socket)
+        wake_reader, wake_writer = os.pipe()
+        os.set_blocking(wake_reader, False)
+        os.set_blocking(wake_writer, False)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            selector.register(wake_reader, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fd == wake_reader:
+                        os.read(wake_reader, 4096)
+                        self._reap()
+                    elif not connection.receive():
+                        self._leave_nothing()
+                        return None
+                self._kill_condemned()
+                birth = self._fork_all()
+                if birth is not None:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    os.close(wake_reader)
+                    os.close(wake_writer)
+                    return birth
+
+    def _fork_all(self) -> Birth | None:
+        """Fork the children that were asked for; in a child, return at once."""
+        while self._protocol.births:
+            birth, answer = self._protocol.births.pop(0)
+            try:
+                pid = os.fork()
+            except OSError as error:
+                self._close(birth)
+                answer.errback(error)
+                continue
+            if pid == 0:
+                self._become_child(birth)
+                return birth
+            self._close(birth)
+            self._children.add(pid)
+            answer.callback({"pid": pid})
+        return None
+
+    def _become_child(self, birth: Birth) -> None:
+        self._socket.close()
+        # Descriptors of children that were to be forked after this one.
+        for other, _ in self._protocol.births:
+            self._close(other)
+        self._protocol.births.clear()
+        for descriptor in (1, 2):
+            os.dup2(birth.output, descriptor)
+        os.close(birth.output)
+
+    @staticmethod
+    def _close(birth: Birth) -> None:
+        os.close(birth.amp)
+        os.close(birth.output)
+
+    def _reap(self) -> None:
+        """Reap the children that have ended, after killing all that they left behind."""
+        while True:
+            try:
+                # Not reaped yet, a child keeps its id, so that the group killed is its own.
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            pid = ended.si_pid
+            if pid in self._children:
+                process_control.kill_group(pid)
+            _, status = os.waitpid(pid, 0)
+            self._kill_orphans()
+            if pid in self._children:
+                self._children.discard(pid)
+                with contextlib.suppress(ConnectionError):  # the server has gone; the loop learns of it next
+                    self._protocol.callRemote(amp_commands.Exited, pid=pid, status=status)
+
+    def _kill_condemned(self) -> None:
+        """Kill the children that the server wants to be killed; one that is reaped already is left alone."""
+        while self._protocol.condemned:
+            pid = self._protocol.condemned.pop()
+            if pid in self._children:
+                os.kill(pid, signal.SIGKILL)  # it may not lead its group yet
+                process_control.kill_group(pid)
+
+    def _kill_orphans(self) -> None:
+        """Kill whoever is a child of this process but not of its making: it belonged to a child that has ended."""
+        for orphan in set(process_control.children()) - self._children - self._own:
+            with contextlib.suppress(PermissionError, ProcessLookupError):  # it became another user
+                os.kill(orphan, signal.SIGKILL)
+
+    def _leave_nothing(self) -> None:
+        """End all that runs below: the server has gone, or is about to.
+
+        Children are killed with what they leave behind; what --preload or --setup started is asked first.
+        """
+        for pid in self._children:
+            process_control.kill_group(pid)
+        for pid in self._own.intersection(process_control.children()):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _LEAVE_TIMEOUT
+        while process_control.children() and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.01)
+        for pid in process_control.children():
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,135 @@
+"""A child's end of AMP: it is told one job, and does it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from gymtwist.worker import amp_commands, parent_death, process_control, session_entry
+from gymtwist.worker.amp_link import Link
+from gymtwist.worker.blocking_amp import AMPConnection
+from gymtwist.worker.session_status import Vitals
+from gymtwist.worker.worker_settings import ChildSettings
+
+#: The words of the state of the Mersenne Twister, which NumPy's global generator is.
+_MT_WORDS = 624
+
+
+class Worker(Link):
+    """The child's AMP protocol: ampoule's ``ampChild``.
+
+    Args:
+        settings: The operator's options.
+        connection: The socket that AMP goes over.
+    """
+
+    def __init__(self, settings: ChildSettings, connection: socket.socket) -> None:
+        super().__init__()
+        self._settings = settings
+        self._connection = connection
+
+    @amp_commands.Serve.responder
+    def serve(
+        self, session: int, protocol: bytes, opening: bytes, surplus: bytes, greeting: bytes, socket: int, vitals: int
+    ) -> dict[str, Any]:
+        """Serve one connection to its end; ``session`` is its number in the server's log."""
+        process_control.rename(f"gymsock {session}")
+        with parent_death.tied(self._connection):
+            summary = session_entry.serve(
+                protocol.decode(), _adopt(socket), opening, surplus, self._settings, _vitals(vitals), greeting
+            )
+        return {"reason": summary.reason, "steps": summary.steps, "episodes": summary.episodes}
+
+    @amp_commands.Shutdown.responder
+    def shut_down(self) -> dict[str, Any]:
+        """End; the loop that feeds this protocol returns."""
+        return {}
+
+
+def _adopt(descriptor: int) -> socket.socket:
+    connection = socket.socket(fileno=descriptor)
+    # The server's reactor made it non-blocking; the mode belongs to the socket, of which the server leaves off now.
+    connection.setblocking(True)
+    return connection
+
+
+def _vitals(descriptor: int) -> Vitals:
+    try:
+        return Vitals(descriptor, with_remains=True)
+    finally:
+        os.close(descriptor)
+
+
+def run(connection: socket.socket, settings: ChildSettings) -> None:
+    """Be a child to the end: wait for a job, do it, wait to be told to end, and exit.
+
+    Args:
+        connection: The AMP socket.
+        settings: The operator's options.
+    """
+    _settle(settings)
+    amp_connection = AMPConnection(Worker(settings, connection), connection)
+    while amp_connection.receive():
+        pass
+    # What an environment left to be done at exit may hang, too.
+    with parent_death.tied(connection):
+        leave(0)
+
+
+def _settle(settings: ChildSettings) -> None:
+    """Set up what each child has for itself."""
+    if os.getpid() != os.getpgrp():
+        os.setsid()
+    process_control.rename("gymsock idle")
+    process_control.become_subreaper()
+    process_control.volunteer_for_oom()
+    if settings.memory_limit:
+        process_control.limit_memory(settings.memory_limit)
+    faulthandler.enable(2)
+    for stream in (sys.stdout, sys.stderr):
+        # Line by line, so that what an environment printed before it crashed is not lost. A setup file may have put
+        # anything in the place of these files.
+        with contextlib.suppress(Exception):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr] # real files
+    # Forked children would all draw the same numbers from NumPy's global generator.
+    random.seed(settings.seed)
+    if settings.seed is None:
+        # As to seed it with None does, which takes each child 150 KB more.
+        np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS, 0, 0.0))
+    else:
+        np.random.seed(settings.seed % 2**32)
+
+
+def leave(status: int) -> None:
+    """End this process without waiting for what an environment left running.
+
+    Functions that were registered to run at exit do run, as they remove temporary files; threads are not waited for,
+    and processes are killed: where there is no fork server, nobody else would.
+    """
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for pid in process_control.children():
+            with contextlib.suppress(OSError):  # it has ended, or became another user
+                os.kill(pid, signal.SIGKILL)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:  # an environment may have closed it, or put anything in its place
+                status = status or 1
+        os._exit(status)
+
+
+def threads_running() -> list[str]:
+    """Name the threads besides the main one: none of them lives on in a forked child."""
+    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

@@ -1,0 +1,287 @@
+"""Requests and replies by way of memory that the client, on this host, shares with the session's process."""
+
+from __future__ import annotations
+
+import array
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
+from gymtwist.protocol import messages, shared_memory
+from gymtwist.protocol.codec import GATHERED
+from gymtwist.protocol.framing import INT32_HEADER, MAX_FRAME, Framing, locate
+from gymtwist.protocol.shared_memory import (
+    CLIENT_WAITS,
+    NUMBERS,
+    REPLY,
+    REPLY_AT,
+    REPLY_LENGTH,
+    REPLY_MOST,
+    REQUEST,
+    REQUEST_LENGTH,
+    REQUESTS,
+    SERVER_POLLS,
+    SERVER_WAITS,
+    WAITS_TO_POLL,
+    SharedMemory,
+)
+from gymtwist.worker.transports import SocketChannel
+
+#: After so many waits in a row in which polling was in vain, a few are not polled, then more and more.
+_IN_VAIN, _LONGEST_PAUSE = 4, 4096
+#: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
+_MOST_DATAGRAMS = 64
+#: Requests that are taken from the memory before the socket is looked at.
+_LOOK_EVERY = 1024
+_LONGEST_INT32 = INT32_HEADER + MAX_FRAME
+
+
+class Offer:
+    """A socket at which memory can be handed over by whoever knows the token.
+
+    Raises:
+        SharingRefused: There is none to be had here.
+    """
+
+    def __init__(self) -> None:
+        if not shared_memory.IS_POSSIBLE:
+            raise SharingRefused("memory can be shared on Linux on x86-64 only; go on without")
+        self._address = shared_memory.NAMES + secrets.token_hex(8)
+        self._token = secrets.token_bytes(shared_memory.TOKEN_SIZE)
+        try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.bind(f"\0{self._address}")
+        except OSError as error:
+            raise SharingRefused(f"no memory can be handed over here: {error}; go on without") from error
+
+    def told(self) -> messages.Shared:
+        """Say where memory can be handed over."""
+        return messages.Shared(self._address, self._token.hex())
+
+    def accept(self, request_room: int, reply_room: int) -> SharedMemory:
+        """Take the memory that was handed over, and close the socket.
+
+        Raises:
+            SharingRefused: None was, or it is not as it must be.
+        """
+        descriptor = -1
+        try:
+            descriptor = self._handed_over()
+            return SharedMemory(descriptor, request_room, reply_room)
+        finally:
+            self.close()
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _handed_over(self) -> int:
+        for _ in range(_MOST_DATAGRAMS):
+            try:
+                # Everybody on this host can find the name and send something: no descriptor of theirs is taken.
+                token = self._socket.recv(shared_memory.TOKEN_SIZE + 1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+                if secrets.compare_digest(token, self._token):
+                    return self._descriptor()
+                self._socket.recv(1, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                raise SharingRefused(f"no memory can be taken: {error}; go on without") from error
+        raise SharingRefused("no memory has come; send the token and the descriptor to the address first")
+
+    def _descriptor(self) -> int:
+        """Take what comes with the token."""
+        descriptors = array.array("i")
+        space = socket.CMSG_SPACE(descriptors.itemsize)
+        _, ancillary, _, _ = self._socket.recvmsg(
+            shared_memory.TOKEN_SIZE, space, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        )
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        if len(descriptors) != 1:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise SharingRefused(f"{len(descriptors)} descriptors have come with the token: send that of the memory")
+        return descriptors[0]
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class SharedChannel(SocketChannel):
+    """A client's socket, and memory that is shared with it.
+
+    What comes through either is answered through the same. Whoever waits does so at the socket, and is woken up by an
+    empty frame if something has come through the memory.
+
+    Args:
+        channel: The socket's.
+        memory: The memory.
+        framing: How frames are told apart.
+        poll: Seconds to poll the memory at most before it is waited, where the client wishes it.
+    """
+
+    def __init__(self, channel: SocketChannel, memory: SharedMemory, framing: Framing, poll: float) -> None:
+        super().__init__(channel.connection, channel.reader, channel.remains, channel.receive_into)
+        self.reader.least = 0
+        self._shared, self._memory, self._words = memory, memory.memory, memory.words
+        self._framing = framing
+        self._begin = REQUESTS + (INT32_HEADER if framing is Framing.INT32 else 0)
+        self._bell = shared_memory.bell(framing)
+        self._write_fence, self._read_fence = shared_memory.fence()
+        self._next_number = 1
+        #: The number of the request to be answered; None if that came through the socket.
+        self._number: int | None = None
+        #: Where the reply to it is to lie, and how much room it has there.
+        self._start, self._room, self._has_place = memory.replies, memory.reply_room, False
+        #: Whether the last request came through the memory: only then it is polled for another.
+        self._is_in_memory = False
+        #: What the word of waiting says.
+        self._says_it_waits = False
+        self._seconds = poll
+        self._in_vain = 0
+        #: How many waits are not to be polled, and how many it will be the next time.
+        self._unpolled, self._pause = 0 if poll else sys.maxsize, 1
+
+    def receive(self) -> bytes | memoryview | None:
+        """As :meth:`~gymtwist.worker.transports.SocketChannel.receive`, from the memory or the socket."""
+        words, number = self._words, self._next_number
+        if words[REQUEST] == number or (self._is_in_memory and words[SERVER_POLLS] and self._polled(number)):
+            if number % _LOOK_EVERY or self._goes_on():
+                return self._taken(number)
+            return None
+        return self._awaited(number)
+
+    def _goes_on(self) -> bool:
+        """Look whether the connection has ended: nobody waits at the socket while requests come in time."""
+        try:
+            count = self.connection.recv_into(self._space(), 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        self._received(count)
+        self._keep_pending(self.reader)
+        return count > 0
+
+    def _polled(self, number: int) -> bool:
+        """Poll for a request in the memory, unless that was in vain lately."""
+        if self._unpolled:
+            self._unpolled -= 1
+            return False
+        if shared_memory.appears(self._words, REQUEST, number, self._seconds):
+            self._in_vain, self._pause = 0, 1
+            return True
+        self._in_vain += 1
+        if self._in_vain >= _IN_VAIN:
+            self._unpolled = self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return False
+
+    def _awaited(self, number: int) -> bytes | memoryview | None:
+        """Wait for a request from anywhere."""
+        words = self._words
+        self._number, self._is_in_memory = None, False
+        while True:
+            frame = self._next_frame()
+            if frame is None:
+                # It goes on saying so while what comes through the socket is answered: that costs nothing.
+                if not self._says_it_waits:
+                    words[SERVER_WAITS] = self._says_it_waits = True
+                    self._write_fence(), self._read_fence()
+                if words[REQUEST] != number:
+                    count = self.receive_into(self._space())
+                    if not count:
+                        return None
+                    self._received(count)
+                # Before what was just received, as it was sent before that.
+                if words[REQUEST] == number:
+                    self._keep_pending(self.reader)
+                    return self._taken(number)
+            elif len(frame):
+                self._keep_pending(self.reader)
+                return frame
+
+    def _taken(self, number: int) -> bytes | memoryview:
+        """Take the request that is in the memory: a copy, as the client could go on writing to it.
+
+        Raises:
+            ProtocolError: There is none, or it is over the limit; or its reply is to lie where there is no room.
+        """
+        self._number, self._next_number, self._is_in_memory = number, number + 1 & NUMBERS, True
+        if self._says_it_waits:
+            self._words[SERVER_WAITS] = self._says_it_waits = False
+        if self._words[REPLY_MOST] or self._has_place:
+            self._go_to_place()
+        length = self._words[REQUEST_LENGTH]
+        if not 0 < length <= self._shared.request_room:
+            raise ProtocolError(
+                f"a request in shared memory has {length} bytes: expected 1 to {self._shared.request_room}, its room"
+            )
+        if self._framing is Framing.INT32:
+            if length > _LONGEST_INT32:
+                raise LimitExceeded(f"the frame has {length - INT32_HEADER} bytes; at most {MAX_FRAME} are allowed")
+            return self._memory[self._begin : REQUESTS + length]
+        frame = self._memory[REQUESTS : REQUESTS + length]
+        found = locate(self._framing, frame, 0, length, MAX_FRAME)
+        if found is None:
+            raise ProtocolError("what is in shared memory is no whole frame")
+        return frame[found[0] : found[1]]
+
+    def _go_to_place(self) -> None:
+        """Let the reply lie where the client wishes."""
+        at, most, shared = self._words[REPLY_AT], self._words[REPLY_MOST], self._shared
+        self._start, self._room, self._has_place = shared.replies, shared.reply_room, most > 0
+        if not most:
+            return
+        if at + most > self._room:
+            raise ProtocolError(
+                f"a reply is to lie at byte {at} of its room and to have {most} bytes at most: expected a place within "
+                f"the {self._room} bytes of the room"
+            )
+        self._start, self._room = shared.replies + at, most
+
+    def sender(self) -> Callable[[bytes | bytearray], None]:
+        """As :meth:`~gymtwist.worker.transports.SocketChannel.sender`: each goes the way that its request came."""
+        return self.send_frame
+
+    def send_frame(self, frame: bytes | bytearray) -> None:
+        """Send the frame of a reply the way that its request came."""
+        number, length, start = self._number, len(frame), self._start
+        if number is None:
+            self.connection.sendall(frame)
+        elif length > self._room:
+            self.send_parts([frame])
+        else:
+            self._memory[start : start + length] = frame
+            self._publish(number, length)
+
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send the parts of a reply the way that its request came, if it has room there."""
+        number, start = self._number, self._start
+        if number is None:
+            super().send_parts(parts)
+            return
+        length = sum(map(len, parts))
+        if length > self._room:
+            self._publish(number, 0)
+            super().send_parts(parts)
+            return
+        if length >= GATHERED and self._words[CLIENT_WAITS] == WAITS_TO_POLL:
+            # It wakes up while this is written.
+            self.connection.sendall(self._bell)
+        for part in parts:
+            end = start + len(part)
+            self._memory[start:end] = part
+            start = end
+        self._publish(number, length)
+
+    def _publish(self, number: int, length: int) -> None:
+        """Tell the client that its reply is there; a length of 0 says that it comes through the socket."""
+        words = self._words
+        words[REPLY_LENGTH] = length
+        words[REPLY] = number
+        self._number = None
+        self._write_fence(), self._read_fence()
+        if words[CLIENT_WAITS]:
+            self.connection.sendall(self._bell)

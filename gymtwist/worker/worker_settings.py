@@ -1,0 +1,58 @@
+"""What a child is told on its command line: the operator's options that concern environments."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gymtwist.worker import access_policy
+
+
+class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a session that its client is told of; the server sees to them.
+
+    Attributes:
+        idle: Seconds that a client may be silent; 0 for ever.
+        step: Seconds that an environment may take for one command; 0 for ever.
+    """
+
+    idle: float = 0.0
+    step: float = 0.0
+
+
+class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of ``twistd gymsock`` that children follow.
+
+    Attributes:
+        preload: Modules to import before any session.
+        setup: A Python file to run before any session, or None.
+        monitor_root: The absolute path of the directory under which clients may record.
+        display: Whether environments may open windows on the server's screen.
+        seed: What every session is seeded with, or None.
+        memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
+        limits: What clients are told of the limits of their sessions.
+        allow: Which environments may be had; see :class:`~gymtwist.worker.access_policy.AllowList`.
+        kwargs: Which keyword arguments may be given; see :class:`~gymtwist.worker.access_policy.KwargRules`.
+        shared_memory: Whether clients on this host may share memory with their session's process.
+        poll: Seconds that a socket, or such memory, is polled for a request before a session's process waits for it.
+    """
+
+    preload: tuple[str, ...] = ()
+    setup: str | None = None
+    monitor_root: str
+    display: bool = False
+    seed: int | None = None
+    memory_limit: int = 0
+    limits: SessionLimits = SessionLimits()
+    allow: tuple[str, ...] = ()
+    kwargs: str = access_policy.PLAIN
+    shared_memory: bool = True
+    poll: float = 50e-6
+
+    def to_argument(self) -> str:
+        """Write the settings as one command-line argument."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_argument(cls, argument: str) -> ChildSettings:
+        """Read what :meth:`to_argument` wrote."""
+        return msgspec.json.decode(argument, type=cls)

@@ -1,0 +1,260 @@
+"""The classic protocol as a client sees it: the opening, the nine packet types, and how bytes may arrive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Start
+from tests.support.classic_client import (
+    RENDER,
+    RESET,
+    SAMPLE,
+    Refused,
+    error_before_end,
+    opening,
+    space,
+    step,
+)
+from tests.support.server_process import ServerProcess
+
+UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
+
+
+# The opening
+
+
+def test_an_opening_is_answered_by_an_empty_error_string(server: ServerProcess) -> None:
+    """A known id opens an environment."""
+    with server.connect() as client:
+        client.send(opening("CartPole-v1"))
+        assert client.read_string() == ""
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "gymnasium:CartPole-v1", "gym:CartPole-v1"])
+def test_a_prefix_chooses_the_library(server: ServerProcess, environment: str) -> None:
+    """The same id is to be had from Gymnasium, from Gym, and without a choice."""
+    with server.open(environment) as client:
+        assert len(client.reset()) == 4
+        assert client.step(0).reward == 1.0
+
+
+def test_an_id_that_gymnasium_does_not_know_is_looked_for_in_gym(server: ServerProcess) -> None:
+    """Programs of Gym's time find their environments under the names that they know."""
+    with server.open("NewGym-v0") as client:
+        client.reset()
+        assert client.step(1).info["new"] is True
+
+
+def test_gymnasium_does_not_serve_what_only_gym_has(server: ServerProcess) -> None:
+    """A prefix is no suggestion."""
+    with pytest.raises(Refused, match="NewGym"):
+        server.open("gymnasium:NewGym-v0")
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v77", "Nowhere-v0", "no/Such-v1", "gym:", ":", "a b", "ö"])
+def test_an_unknown_id_is_refused_with_an_error_string(server: ServerProcess, environment: str) -> None:
+    """The client hears that the environment does not exist; it does not just lose its connection."""
+    with server.connect() as client:
+        client.send(opening(environment))
+        assert error_before_end(client.read_to_end())
+
+
+def test_the_error_of_an_unknown_id_names_it_and_a_near_one(server: ServerProcess) -> None:
+    """A typing mistake is found from the message alone."""
+    with pytest.raises(Refused, match=r"CartPol-v1.*CartPole-v1"):
+        server.open("CartPol-v1")
+
+
+def test_a_refusal_is_logged(server: ServerProcess) -> None:
+    """Who was refused and why is in the log."""
+    with server.connect() as client:
+        client.send(opening("Nowhere-v0"))
+        client.read_to_end()
+        server.wait_for(rf'unknown environment "Nowhere-v0".* for \S+:{client.port}, ', since=client.since)
+
+
+@pytest.mark.parametrize("flags", [1, 2, 128])
+def test_flags_other_than_zero_are_refused(server: ServerProcess, flags: int) -> None:
+    """No flag has a meaning."""
+    with server.connect() as client:
+        client.send(opening("CartPole-v1", flags))
+        assert error_before_end(client.read_to_end())
+
+
+def test_the_log_names_the_session_and_sums_it_up(server: ServerProcess) -> None:
+    """One line says that a session started, one says what became of it."""
+    with server.open("CartPole-v1") as client:
+        client.play(3)
+        session = server.session(client)
+        assert session.environment == "CartPole-v1"
+        port = client.port
+    assert server.end(session).startswith(f"the client left; CartPole-v1 for 127.0.0.1:{port}, 3 steps, ")
+
+
+# The packet types
+
+
+def test_a_step_returns_observation_reward_done_and_info(server: ServerProcess) -> None:
+    """The four parts come in this order."""
+    with server.open("CartPole-v1") as client:
+        client.reset()
+        observation, reward, done, info = client.step(1)
+        assert (len(observation), reward, done, info) == (4, 1.0, False, {})
+
+
+def test_termination_is_done(server: ServerProcess) -> None:
+    """CartPole falls when it is always pushed to the left."""
+    with server.open("CartPole-v1") as client:
+        client.reset()
+        assert any(client.step(0).done for _ in range(20))
+
+
+def test_truncation_is_done(server: ServerProcess) -> None:
+    """The limit of an episode's length ends it."""
+    with server.open("Truncated-v0") as client:
+        client.reset()
+        assert [client.step(0).done for _ in range(3)] == [False, False, True]
+        client.reset()
+        assert not client.step(0).done
+
+
+def test_the_spaces_of_cartpole(server: ServerProcess) -> None:
+    """Bounds come flat, and those that are infinite as 1e30."""
+    with server.open("CartPole-v1") as client:
+        assert {"type": "Discrete", "n": 2}.items() <= client.space(0).items()
+        box = client.space(1)
+        assert (box["type"], box["shape"]) == ("Box", [4])
+        assert box["low"][1::2] == pytest.approx([-1e30, -1e30], rel=1e-6)
+        assert box["high"] == pytest.approx([4.8, 1e30, 0.41887903, 1e30], rel=1e-6)
+        assert max(box["high"]) <= 1e30
+
+
+def test_spaces_may_be_asked_for_before_the_first_reset(server: ServerProcess) -> None:
+    """A client plans by the spaces, then plays."""
+    with server.open("CartPole-v1") as client:
+        assert client.space(0)["type"] == "Discrete"
+        assert client.sample() in (0, 1)
+        client.play()
+
+
+def test_sampled_actions_are_of_the_space_and_vary(server: ServerProcess) -> None:
+    """Samples are random."""
+    with server.open("CartPole-v1") as client:
+        assert {client.sample() for _ in range(64)} == {0, 1}
+
+
+def test_render_is_answered_by_nothing_at_all(server: ServerProcess) -> None:
+    """The next bytes after a render are the reply to the next command."""
+    with server.open("CartPole-v1") as client:
+        client.reset()
+        client.send(RENDER + RENDER + step(0) + RENDER + step(0))
+        assert client.read_step().reward == 1.0
+        assert client.read_step().reward == 1.0
+
+
+def test_render_in_a_window_leaves_the_connection_usable(start: Start) -> None:
+    """With --display, here on a screen that exists in memory only, playing goes on."""
+    pytest.importorskip("pygame")
+    server = start("--display", changes={"SDL_VIDEODRIVER": "dummy"})
+    with server.open("CartPole-v1") as client:
+        client.reset()
+        for _ in range(3):
+            client.render()
+            client.step(0)
+
+
+@pytest.mark.parametrize("command", UNIVERSE_AND_UPLOAD)
+def test_what_is_retired_is_answered_by_an_error_and_playing_goes_on(server: ServerProcess, command: str) -> None:
+    """Upload and Universe say that they are no more; the connection stays."""
+    with server.open("CartPole-v1") as client:
+        for _ in range(2):
+            with pytest.raises(Refused):
+                getattr(client, command)("something")
+        client.play()
+
+
+def test_a_monitor_records_from_the_classic_protocol(server: ServerProcess) -> None:
+    """The answer to a monitor that works is an empty error string."""
+    with server.open("CartPole-v1") as client:
+        client.monitor(str(Path(server.directory) / "classic"))
+        client.play()
+
+
+# A connection without an environment
+
+
+def test_an_empty_id_opens_a_connection_for_uploads(server: ServerProcess) -> None:
+    """It is answered, and goes on being answered."""
+    with server.open("") as client:
+        for _ in range(3):
+            with pytest.raises(Refused):
+                client.upload("/tmp/results", "key", "algorithm")
+
+
+@pytest.mark.parametrize("command", [RESET, SAMPLE, step(0), space(0)])
+def test_without_an_environment_there_is_nothing_to_play(server: ServerProcess, command: bytes) -> None:
+    """Anything but an upload ends such a connection."""
+    with server.open("") as client:
+        client.send(command)
+        client.wait_closed()
+
+
+# How bytes may arrive
+
+
+def test_commands_may_follow_the_opening_at_once(server: ServerProcess) -> None:
+    """A client need not wait for any reply."""
+    with server.connect() as client:
+        client.send(opening("CartPole-v1") + RESET + step(0) + space(0))
+        client.read_error()
+        assert len(client.read_observation()) == 4
+        assert client.read_step().reward == 1.0
+        assert '"Discrete"' in client.read_string()
+
+
+def test_pipelined_commands_are_answered_in_order(server: ServerProcess) -> None:
+    """Three hundred steps in one send; the n-th reply is the n-th step's."""
+    with server.open("Episodes-v0") as client:
+        client.send((RESET + b"".join(step(0) for _ in range(10))) * 30)
+        for _ in range(30):
+            client.read_observation()
+            assert [client.read_step().reward for _ in range(10)] == list(range(1, 11))
+
+
+def test_commands_of_different_kinds_may_be_pipelined(server: ServerProcess) -> None:
+    """Every reply has its own form, and comes in its turn."""
+    with server.open("Observe/Frame-v0") as client:
+        client.send((RESET + space(0) + step(0) + SAMPLE + b"\x07\x00\x00\x00\x00") * 50)
+        for _ in range(50):
+            assert client.read_observation().shape == (210, 160, 3)
+            assert '"Discrete"' in client.read_string()
+            assert client.read_step().reward == 1.0
+            assert client.read_action() in (0, 1)
+            assert client.read_string()
+
+
+def test_everything_may_come_byte_by_byte(server: ServerProcess) -> None:
+    """Nothing depends on how the network cuts the stream."""
+    with server.connect() as client:
+        client.drip(opening("CartPole-v1"))
+        client.read_error()
+        client.drip(RESET + step(1) + space(1) + SAMPLE + b"\x06" + b"\x01\x00\x00\x00a" * 3 + step(0))
+        assert len(client.read_observation()) == 4
+        assert client.read_step().reward == 1.0
+        assert '"Box"' in client.read_string()
+        assert client.read_action() in (0, 1)
+        assert client.read_string()
+        assert client.read_step().reward == 1.0
+
+
+def test_a_client_that_has_finished_sending_still_gets_its_replies(server: ServerProcess) -> None:
+    """A half-closed connection is answered to the end, then closed."""
+    with server.open("Observe/Frame-v0") as client:
+        client.send(RESET + step(0) * 20)
+        client.socket.shutdown(1)
+        assert client.read_observation().shape == (210, 160, 3)
+        for _ in range(20):
+            assert client.read_step().observation.shape == (210, 160, 3)
+        assert client.read_to_end() == b""

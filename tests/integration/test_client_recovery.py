@@ -1,0 +1,65 @@
+"""After the environment's process has died or was too slow: the same connection goes on with a fresh one."""
+
+from __future__ import annotations
+
+import pytest
+
+from gymtwist.client import EnvironmentFailed, ResetNeeded, connect
+from tests.conftest import Start
+from tests.support.client_equivalence import SETUP, Remote, RemoteVec
+from tests.support.server_process import connected
+
+pytest_plugins = ("tests.support.client_fixtures",)
+
+
+@pytest.mark.parametrize("fault", ["Segfault", "Exit"])
+def test_after_a_crash_the_connection_goes_on(remote: Remote, protocol: str, fault: str) -> None:
+    """With an error that says so, then with a reset."""
+    theirs = remote(f"Fault/{fault}InStep-v0", protocol=protocol)
+    for _ in range(2):
+        theirs.reset()
+        with pytest.raises(EnvironmentFailed) as caught:
+            theirs.step(0)
+        assert caught.value.reset_needed
+        with pytest.raises(ResetNeeded):
+            theirs.step(0)
+    theirs.reset()
+
+
+def test_what_was_sent_behind_a_crash_is_answered(remote: Remote) -> None:
+    """In order, and with an error each."""
+    theirs = remote("Fault/SegfaultInStep-v0")
+    theirs.reset()
+    for _ in range(3):
+        theirs.send(0)
+    with pytest.raises(EnvironmentFailed):
+        theirs.recv()
+    for _ in range(2):
+        with pytest.raises(ResetNeeded):
+            theirs.recv()
+    theirs.reset()
+
+
+def test_after_a_step_past_the_deadline_the_connection_goes_on(start: Start) -> None:
+    """The server ends the process that hangs."""
+    server = start("--step-timeout", "0.5", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(("127.0.0.1", server.port), "Fault/HangInStep-v0") as theirs:
+        theirs.reset()
+        with pytest.raises(EnvironmentFailed, match=r"0\.5 s") as caught:
+            theirs.step(0)
+        assert caught.value.reset_needed
+        theirs.reset()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_vector_environment_goes_on_too(remote_vec: RemoteVec, processes: int) -> None:
+    """All of it, from a reset of all."""
+    theirs = remote_vec("Fault/SegfaultInStep-v0", 2, processes=processes)
+    for _ in range(2):
+        theirs.reset()
+        with pytest.raises(EnvironmentFailed):
+            theirs.step([0, 0])
+        with pytest.raises(ResetNeeded):
+            theirs.step([0, 0])
+    theirs.reset()

@@ -1,0 +1,212 @@
+"""A client that shares memory with a real server on its host: it notices nothing but that it is faster."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gymtwist.client import ConnectionLost, TimedOut, connect, connect_vec
+from gymtwist.protocol import shared_memory as wire_sharing
+from tests.conftest import Start
+from tests.support.certificates import write_certificate
+from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_same, local
+from tests.support.client_interrupts import lost_by
+from tests.support.harness import descriptor_count
+from tests.support.process_inspection import descendants
+from tests.support.server_process import PATIENCE, ServerProcess, connected
+from tests.support.shared_memory_env import (
+    SEED,
+    SHARING,
+    WAYS,
+    by,
+    connections,
+    hold,
+    on,
+    passed,
+    play,
+    shares,
+)
+
+pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
+pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+
+MAPPED = "memfd:gymtwist-shared"
+
+
+def sharers(server: ServerProcess) -> list[int]:
+    """Returns which processes of a server have shared memory mapped, once for each."""
+    found: list[int] = []
+    for process in descendants(server.process.pid):
+        try:
+            maps = Path(f"/proc/{process}/maps").read_text()
+        except OSError:
+            continue
+        found += [process] * maps.count(MAPPED)
+    return found
+
+
+def mapped() -> int:
+    """Returns how much shared memory this process has mapped for what is in use."""
+    gc.collect()
+    return Path("/proc/self/maps").read_text().count(MAPPED)
+
+
+def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str) -> None:
+    """The session's process has it mapped, once, and lets go of it with the session."""
+    server = start(setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    before = mapped()
+    with connect(server.port, "CartPole-v1", protocol=protocol, timeout=PATIENCE) as theirs:  # type: ignore[arg-type]
+        assert len(sharers(server)) == 1
+        assert mapped() == before + 1
+        numbers = passed(theirs)
+        hold("polling", connections(theirs)[0])
+        play(theirs, [0, 1])
+        assert passed(theirs) > numbers
+    server.wait_for("ended: the client left")
+    assert mapped() == before
+
+
+def test_each_process_of_a_vector_environment_shares_its_own(start: Start) -> None:
+    """Two connections, two pieces of memory."""
+    server = start(setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect_vec(server.port, "CartPole-v1", 4, processes=2, timeout=PATIENCE) as theirs:
+        assert shares(theirs)
+        assert len(set(sharers(server))) == len(sharers(server)) == 2
+
+
+def test_a_client_need_not_share(start: Start) -> None:
+    """shared_memory=False is for whoever wants the socket."""
+    server = start(setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(server.port, "CartPole-v1", shared_memory=False, timeout=PATIENCE) as theirs:
+        assert not shares(theirs)
+        assert sharers(server) == []
+        play(theirs, [0, 1])
+    with connect_vec(server.port, "CartPole-v1", 2, processes=2, shared_memory=False, timeout=PATIENCE) as several:
+        assert not shares(several)
+        assert sharers(server) == []
+
+
+def test_a_specification_keeps_whether_memory_is_shared(remote: Remote) -> None:
+    """As all else that connecting was told."""
+    for shared_memory in (True, False):
+        theirs: Any = remote("CartPole-v1", shared_memory=shared_memory)
+        with theirs.spec.make() as again:
+            assert shares(again.unwrapped) is shared_memory
+
+
+def test_an_operator_can_forbid_it(start: Start) -> None:
+    """Clients then use their sockets, and are none the wiser."""
+    server = start("--no-shared-memory", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
+        assert not shares(theirs)
+        assert sharers(server) == []
+        assert_same(play(theirs, [0, 1] * 30), play(local("CartPole-v1"), [0, 1] * 30))
+
+
+def test_a_server_that_does_not_poll_is_woken_up(start: Start, way: str) -> None:
+    """With --poll 0 it waits at once."""
+    server = start("--poll", "0", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
+        by(way, theirs)
+        actions = np.random.default_rng(3).integers(2, size=300).tolist()
+        assert_same(play(theirs, actions), play(local("CartPole-v1"), actions))
+        assert passed(theirs) > 300
+
+
+def test_a_unix_socket_leads_to_this_host(start: Start, tmp_path: Path) -> None:
+    """So memory is shared."""
+    path = tmp_path / "gym.sock"
+    server = start(port=f"unix:{path}", setup=SETUP)
+    connected(str(path)).close()
+    with connect(f"unix:{path}", "CartPole-v1", timeout=PATIENCE) as theirs:
+        by("polling", theirs)
+        assert len(sharers(server)) == 1
+        assert_same(play(theirs, [0, 1] * 30), play(local("CartPole-v1"), [0, 1] * 30))
+
+
+def test_over_tls_nothing_is_shared(start: Start, tmp_path: Path) -> None:
+    """What is encrypted stays so."""
+    key, certificate = write_certificate(tmp_path)
+    server = start("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}", setup=SETUP)
+    port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    connected(("127.0.0.1", port)).close()
+    with connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=str(certificate), timeout=PATIENCE) as theirs:
+        assert not shares(theirs)
+        assert sharers(server) == []
+        theirs.reset()
+
+
+# In time, or not at all
+
+
+def test_a_reply_that_does_not_come_in_time_ends_the_connection(remote: Remote, protocol: str, way: str) -> None:
+    """And the server's session with it."""
+    theirs = on(way, remote, "Fault/SlowStep-v0", protocol=protocol, timeout=0.3)
+    theirs.reset()
+    begun = time.monotonic()
+    with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+        theirs.step(0)
+    assert 0.25 < time.monotonic() - begun < 1.4
+    for act in (lambda: theirs.step(0), theirs.reset):
+        with pytest.raises(TimedOut, match="connect again"):
+            act()
+    assert not shares(theirs)
+
+
+@pytest.mark.parametrize("environment", ["Pendulum-v1", "Sight/Bytes-v0"])
+@pytest.mark.parametrize("which", WAYS)
+def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
+    served: ServerProcess, which: str, environment: str
+) -> None:
+    """It goes on in step, or says at once that it is closed; and what was observed stays as it was."""
+    assert lost_by("sharing_interrupted", served.port, which, environment) < 150
+
+
+# Processes that part
+
+
+def test_a_forked_process_does_not_disturb_its_parent(remote: Remote, way: str) -> None:
+    """It has neither the connection nor the memory."""
+    before = mapped()
+    theirs, ours = on(way, remote, "CartPole-v1"), local("CartPole-v1")
+    assert mapped() == before + 1
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+    reading, writing = os.pipe()
+    if not (process := os.fork()):
+        try:
+            theirs.step(1)
+        except ConnectionLost:
+            os.write(writing, f"lost {mapped() - before}".encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as stream:
+        assert stream.read() == "lost 0"
+    os.waitpid(process, 0)
+    for _ in range(5):
+        assert_same(theirs.step(0), ours.step(0))
+    assert shares(theirs)
+
+
+def test_what_is_closed_leaves_nothing(remote: Remote, remote_vec: RemoteVec) -> None:
+    """No descriptor and no memory, although somebody keeps the environment."""
+    before = descriptor_count(), mapped()
+    kept: list[Any] = []
+    for index in range(20):
+        made: Any = remote("CartPole-v1") if index % 2 else remote_vec("Observe/Frame-v0", 2, processes=2)
+        by(SHARING[index // 2 % 2], made)
+        kept.append(made)
+        kept.append(made.reset())
+        made.close()
+    assert (descriptor_count(), mapped()) == before

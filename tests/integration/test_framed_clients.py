@@ -1,0 +1,272 @@
+"""The framed protocol as clients meet it: a real server, which speaks the classic protocol on the same port."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from tests.conftest import Connect, Start
+from tests.support.certificates import write_certificate
+from tests.support.echo_environments import PICTURE
+from tests.support.equivalence import make_local, same, same_info, same_step
+from tests.support.framed_client import (
+    INT32,
+    NETSTRING,
+    Failed,
+    FramedClient,
+    Stepped,
+    message,
+    structured,
+)
+from tests.support.server_process import ServerProcess, connected
+
+SEED = 77
+
+
+def test_three_protocols_on_one_port(server: ServerProcess) -> None:
+    """At the same time, each told by its first bytes."""
+    address = ("127.0.0.1", server.port)
+    with (
+        server.open("CartPole-v1") as classic,
+        FramedClient(connected(address), NETSTRING) as text,
+        FramedClient(connected(address), INT32) as binary,
+    ):
+        since = server.mark()
+        for client in (text, binary):
+            client.make("CartPole-v1")
+            client.play(20)
+            server.wait_for(
+                rf"started: CartPole-v1 for \S+:{client.port} \({client.encoding}, process \d+\)", since=since
+            )
+        classic.play(20)
+
+
+@pytest.mark.parametrize(
+    ("environment", "steps"), [("CartPole-v1", 300), ("ALE/Pong-v5", 60), ("FrozenLake-v1", 100), ("Taxi-v4", 100)]
+)
+def test_the_same_trajectory_as_in_process(connect: Connect, environment: str, steps: int) -> None:
+    """With the same seed and actions: five results, infos included, over the ends of episodes."""
+    local = make_local(environment)
+    client = connect(environment)
+    local.action_space.seed(SEED)
+    observation, info = local.reset(seed=SEED)
+    served = client.reset(seed=SEED)
+    assert same(served[0], observation)
+    assert same_info(served[1], info)
+    for _ in range(steps):
+        action = local.action_space.sample()
+        result, stepped = local.step(action), client.step(action)
+        assert same_step(stepped, result)
+        if result[2] or result[3]:
+            assert same(client.reset()[0], local.reset()[0])
+
+
+def test_a_continuous_environment_and_its_limit(connect: Connect) -> None:
+    """A Box of actions, kwargs, and an episode of the length that was asked for."""
+    arguments: dict[str, Any] = {"max_episode_steps": 30}
+    local = make_local("Pendulum-v1", g=2.5, **arguments)
+    client = connect("Pendulum-v1", kwargs={"g": 2.5}, **arguments)
+    assert same(client.reset(seed=SEED)[0], local.reset(seed=SEED)[0])
+    for torque in np.linspace(-2, 2, 30, dtype=np.float32):
+        stepped = client.step([torque])
+        assert same_step(stepped, local.step(np.array([torque], np.float32)))
+    assert stepped.truncated
+    assert not stepped.terminated
+
+
+def test_a_seeded_sample(connect: Connect) -> None:
+    """Draws what Gymnasium draws, and goes on from there."""
+    local = make_local("Pendulum-v1").action_space
+    client = connect("Pendulum-v1")
+    local.seed(5)
+    assert same(client.sample(seed=5), local.sample())
+    assert same(client.sample(), local.sample())
+
+
+@pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
+def test_a_vector_environment(connect: Connect, mode: str) -> None:
+    """Eight environments in one connection play what Gymnasium's play in this process."""
+    local = gymnasium.make_vec("CartPole-v1", 8, mode)
+    client = connect("CartPole-v1", num_envs=8, vectorization_mode=mode)
+    assert (client.made["num_envs"], client.made["autoreset_mode"]) == (8, "next_step")
+    local.action_space.seed(SEED)
+    try:
+        assert same(client.reset(seed=SEED)[0], local.reset(seed=SEED)[0])
+        ends = 0
+        for _ in range(60):
+            action = local.action_space.sample()
+            stepped = client.step(action)
+            assert same_step(stepped, local.step(action))
+            ends += int(stepped.terminated.sum())
+        assert ends > 8
+    finally:
+        local.close()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_environments_that_reset_in_the_same_step(connect: Connect, mode: str) -> None:
+    """Their last observation and info come in the info."""
+    local: Any = gymnasium.make_vec("CartPole-v1", 3, mode, {"autoreset_mode": "SameStep"})
+    client = connect("CartPole-v1", num_envs=3, vectorization_mode=mode, autoreset_mode="same_step")
+    try:
+        client.reset(seed=[1, 2, 3])
+        local.reset(seed=[1, 2, 3])
+        for _ in range(30):
+            assert same_step(client.step([1, 0, 1]), local.step(np.array([1, 0, 1])))
+    finally:
+        local.close()
+
+
+def test_environments_that_are_reset_by_the_client(connect: Connect) -> None:
+    """By a mask; a step before that is refused, and tells which of them are waiting."""
+    local: Any = gymnasium.make_vec("CartPole-v1", 3, "sync", {"autoreset_mode": "Disabled"})
+    client = connect("CartPole-v1", num_envs=3, vectorization_mode="sync", autoreset_mode="disabled")
+    client.reset(seed=[1, None, 3])
+    local.reset(seed=[1, None, 3])
+    local.reset(seed=2, options={"reset_mask": np.array([False, True, False])})
+    client.reset(seed=2, mask=[False, True, False])
+    stepped = None
+    while stepped is None or not stepped.terminated.any():
+        stepped = client.step([1, 1, 0])
+        assert same_step(stepped, local.step(np.array([1, 1, 0])))
+    with pytest.raises(Failed, match=r"environments .* have no episode") as caught:
+        client.step([1, 1, 0])
+    assert (caught.value.code, caught.value.fault, caught.value.reset_needed) == ("reset-needed", "request", True)
+    mask = stepped.terminated
+    client.reset(seed=9, mask=mask.tolist())
+    local.reset(seed=9, options={"reset_mask": mask})
+    assert same_step(client.step([0, 0, 0]), local.step(np.array([0, 0, 0])))
+
+
+def test_pipelining(connect: Connect, encoding: str) -> None:
+    """A hundred steps in one send, behind the opening even, are answered in order."""
+    client = connect()
+    local = make_local("Pendulum-v1")
+    torques = np.linspace(-2, 2, 100, dtype=np.float32)
+    probe = connect("Pendulum-v1")
+    client.send(
+        message(encoding, "make", id="Pendulum-v1")
+        + message(encoding, "reset", seed=SEED)
+        + b"".join(message(encoding, "step", action=probe.actions.dump([torque])) for torque in torques)
+    )
+    client.reply("make")
+    client.observations, client.actions = probe.observations, probe.actions
+    assert same(client.read_reset()[0], local.reset(seed=SEED)[0])
+    for torque in torques:
+        assert same_step(client.read_step(), local.step(np.array([torque], np.float32)))
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_many_steps_are_single_steps(connect: Connect, repeated: bool) -> None:
+    """With every reward, all observations or the last, to the end of the episode and no further."""
+    actions = [1] * 40 if repeated else [index % 3 // 2 for index in range(40)]
+    single, last, every = connect("CartPole-v1"), connect("CartPole-v1"), connect("CartPole-v1")
+    for client in (single, last, every):
+        client.reset(seed=SEED)
+    steps: list[Stepped] = []
+    while not steps or not steps[-1].terminated:
+        steps.append(single.step(actions[len(steps)]))
+    dump = single.actions.dump
+    asked: dict[str, Any] = (
+        {"action": dump(1), "count": 40} if repeated else {"actions": [dump(action) for action in actions]}
+    )
+    told = last.ask("step_many", **asked)
+    assert (told["count"], told["terminated"], told["truncated"]) == (len(steps), True, False)
+    assert last.rewards(told["rewards"]).tolist() == [step.reward for step in steps]
+    assert same(last.observations.load(told["observations"]), steps[-1].observation)
+    told = every.ask("step_many", observations="all", **asked)
+    observations = told["observations"]
+    if isinstance(observations, bytes):
+        observations = [observations[start : start + 16] for start in range(0, len(observations), 16)]
+    assert len(observations) == len(steps)
+    for served, step in zip(observations, steps, strict=True):
+        assert same(every.observations.load(served), step.observation)
+    with pytest.raises(Failed, match="ended"):
+        last.ask("step_many", **asked)
+
+
+def test_many_steps_of_many_environments(connect: Connect) -> None:
+    """They begin their next episodes by themselves, and all steps are taken."""
+    local = gymnasium.make_vec("CartPole-v1", 4)
+    client = connect("CartPole-v1", num_envs=4)
+    client.reset(seed=SEED)
+    local.reset(seed=SEED)
+    told = client.ask("step_many", action=client.actions.dump([1, 0, 1, 0]), count=30)
+    rewards = []
+    for _ in range(30):
+        result = local.step(np.array([1, 0, 1, 0]))
+        rewards.append(result[1])
+    assert told["count"] == 30
+    assert np.array_equal(client.rewards(told["rewards"]).reshape(30, 4), np.array(rewards, np.float64))
+    assert same(client.observations.load(told["observations"]), result[0])
+
+
+def test_a_render(connect: Connect) -> None:
+    """Is an array of the frame, or text."""
+    frame = connect("Episodes-v0", render_mode="rgb_array")
+    frame.reset()
+    frame.step(0)
+    assert same(structured(frame.ask("render")["frame"]), np.full((64, 64, 3), 20, np.uint8))
+    text, local = connect("FrozenLake-v1", render_mode="ansi"), make_local("FrozenLake-v1", render_mode="ansi")
+    text.reset(seed=1)
+    local.reset(seed=1)
+    assert text.ask("render")["frame"] == local.render()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "steps", "resets"), [("all", True, True), ("episode", False, True), ("none", False, False)]
+)
+def test_which_infos_are_wanted(connect: Connect, wanted: str, steps: bool, resets: bool) -> None:
+    """Of every step, of the ends of episodes, or none."""
+    client = connect("Taxi-v4", info=wanted, max_episode_steps=3)
+    assert bool(client.reset()[1]) is resets
+    stepped = [client.step(0) for _ in range(3)]
+    assert [bool(step.info) for step in stepped] == [steps, steps, steps or resets]
+
+
+def test_close(connect: Connect) -> None:
+    """Is answered, and then the connection ends."""
+    client = connect("CartPole-v1")
+    assert client.ask("close") == {}
+    assert client.read_to_end() == b""
+
+
+def test_what_make_tells(connect: Connect, encoding: str) -> None:
+    """The specification, the limits and the spaces."""
+    made = connect("CartPole-v1", kwargs={"sutton_barto_reward": True}, render_mode="rgb_array").made
+    assert made["spec"]["id"] == "CartPole-v1"
+    assert made["spec"]["max_episode_steps"] == 500
+    assert made["spec"]["reward_threshold"] == 475.0
+    assert made["spec"]["kwargs"]["sutton_barto_reward"] is True
+    assert made["metadata"]["render_modes"] == ["human", "rgb_array"]
+    assert made["render_mode"] == "rgb_array"
+    assert made["limits"] == {"idle_timeout": 600.0, "step_timeout": 300.0, "max_frame": 2**24}
+    assert made["server"].startswith("gymtwist ")
+    assert made["action_space"]["kind"] == "Discrete"
+    assert made["observation_layout"]["size"] == 16
+
+
+def test_processes_that_are_spawned(start: Start, encoding: str) -> None:
+    """Serve the framed protocol as well, asynchronous environments included."""
+    server = start("--start-method", "spawn", "--warm", "1", setup=None)
+    with FramedClient(connected(("127.0.0.1", server.port)), encoding) as client:
+        client.make("CartPole-v1", num_envs=2, vectorization_mode="async")
+        client.reset(seed=1)
+        assert client.step([0, 1]).reward.tolist() == [1.0, 1.0]
+
+
+def test_a_relayed_connection(start: Start, encoding: str, tmp_path: Path) -> None:
+    """Is served through TLS, too."""
+    key, certificate = write_certificate(tmp_path)
+    server = start(port=f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
+    port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    context = ssl.create_default_context(cafile=str(certificate))
+    secure = context.wrap_socket(connected(("127.0.0.1", port)), server_hostname="127.0.0.1")
+    with FramedClient(secure, encoding) as client:
+        client.make("Observe/Frame-v0")
+        assert same(client.reset()[0], PICTURE)

@@ -1,0 +1,142 @@
+"""What goes wrong in the framed protocol: whose fault it is, and how the connection goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Connect
+from tests.support.equivalence import make_local, same_step
+from tests.support.framed_client import NETSTRING, Failed, int32, netstring
+
+SEED = 77
+
+
+def test_errors_of_a_request_keep_the_connection(connect: Connect) -> None:
+    """Whatever was wrong with it, the next one is answered."""
+    client = connect("CartPole-v1")
+    with pytest.raises(Failed, match="reset"):
+        client.step(0)
+    client.reset(seed=SEED)
+    requests: list[tuple[str, dict[str, Any], str]] = [
+        ("step", {"action": client.actions.dump(7)}, "invalid-action"),
+        ("step", {"action": "left"}, "invalid-action"),
+        ("step", {}, "invalid-field"),
+        ("reset", {"seed": "x"}, "invalid-field"),
+        ("reset", {"seed": [1, 2]}, "invalid-field"),
+        ("reset", {"mask": [True]}, "invalid-field"),
+        ("fly", {}, "unknown-operation"),
+        ("render", {}, "bad-request"),
+        ("make", {"id": "CartPole-v1"}, "environment-made"),
+        ("step_many", {"action": client.actions.dump(0)}, "invalid-field"),
+    ]
+    for op, fields, code in requests:
+        with pytest.raises(Failed) as caught:
+            client.ask(op, **fields)
+        assert (caught.value.code, caught.value.fault, caught.value.reset_needed) == (code, "request", False)
+    local = make_local("CartPole-v1")
+    local.reset(seed=SEED)
+    assert same_step(client.step(1), local.step(1))
+
+
+def test_garbage_after_the_opening(connect: Connect, encoding: str) -> None:
+    """Is answered with an error of the protocol, and the end."""
+    client = connect("CartPole-v1")
+    for garbage in (b"x" * 100, b"\xff" * 100):
+        client = connect("CartPole-v1")
+        client.send(garbage)
+        with pytest.raises(Failed) as caught:
+            client.reply("reset")
+        assert caught.value.fault == "protocol"
+        assert client.read_to_end() == b""
+
+
+def test_a_frame_without_a_message(connect: Connect, encoding: str) -> None:
+    """Leaves the stream in step: the next request is answered."""
+    frame, no_message = (netstring, b"{") if encoding == NETSTRING else (int32, b"\xc1")
+    client = connect()
+    for _ in range(2):
+        client.send(frame(no_message))
+        with pytest.raises(Failed) as caught:
+            client.reply("make")
+        assert (caught.value.code, caught.value.fault) == ("malformed-message", "request")
+        if not client.made:
+            client.make("CartPole-v1")
+    client.play()
+
+
+@pytest.mark.parametrize("where", ["Step", "Reset"])
+def test_an_environment_that_raises(connect: Connect, where: str) -> None:
+    """Is named as the one at fault; the connection goes on, and must reset."""
+    client = connect(f"Fault/RaiseIn{where}-v0")
+    if where == "Step":
+        client.reset()
+    for _ in range(3):
+        with pytest.raises(Failed, match="the environment raised ValueError") as caught:
+            client.step(0) if where == "Step" else client.reset()
+        assert (caught.value.fault, caught.value.reset_needed) == ("environment", True)
+        with pytest.raises(Failed) as caught:
+            client.step(0)
+        assert (caught.value.code, caught.value.fault) == ("reset-needed", "request")
+        if where == "Step":
+            client.reset()
+
+
+def test_an_environment_that_returns_what_is_not_in_its_space(connect: Connect) -> None:
+    """Has failed as well."""
+    client = connect("Fault/WrongShapeInStep-v0")
+    client.reset()
+    with pytest.raises(Failed, match="observation") as caught:
+        client.step(0)
+    assert (caught.value.fault, caught.value.reset_needed) == ("environment", True)
+
+
+def test_a_worker_that_dies(connect: Connect) -> None:
+    """Of an asynchronous vector environment: the connection gets fresh environments."""
+    client = connect("Fault/SegfaultInStep-v0", num_envs=2, vectorization_mode="async")
+    client.reset()
+    for _ in range(2):
+        with pytest.raises(Failed) as caught:
+            client.step([0, 0])
+        assert (caught.value.fault, caught.value.reset_needed) == ("environment", True)
+        client.reset()
+
+
+@pytest.mark.parametrize(
+    ("environment", "fields", "code", "words"),
+    [
+        ("CartPole-v9", {}, "unknown-environment", 'did you mean "CartPole-v1"'),
+        ("no_such_module:CartPole-v1", {}, "environment-refused", "imports a module"),
+        ("CartPole-v1", {"kwargs": {"gravity": 3}}, "unknown-kwarg", 'takes no kwarg "gravity"; it takes: sutton_b'),
+        ("CartPole-v1", {"kwargs": {"render_mode": "ansi"}}, "invalid-field", "beside kwargs"),
+        (
+            "CartPole-v1",
+            {"render_mode": "ansi"},
+            "invalid-field",
+            'has no render mode "ansi"; it has: human, rgb_array',
+        ),
+        ("CartPole-v1", {"render_mode": "human"}, "bad-request", "--display"),
+        ("CartPole-v1", {"max_episode_steps": 0}, "invalid-field", "max_episode_steps"),
+        (
+            "Pendulum-v1",
+            {"num_envs": 2, "vectorization_mode": "vector_entry_point"},
+            "invalid-field",
+            "brings no vector",
+        ),
+        ("CartPole-v1", {"num_envs": 2, "autoreset_mode": "disabled"}, "invalid-field", '"next_step" alone'),
+        ("CartPole-v1", {"vectorization_mode": "sync"}, "invalid-field", "num_envs"),
+        ("CartPole-v1", {"version": 99}, "invalid-field", "version"),
+        ("Fault/RaiseInMake-v0", {}, "environment-fault", "raised ValueError in make"),
+        ("Fault/SegfaultInMake-v0", {}, None, "SIGSEGV"),
+    ],
+)
+def test_what_cannot_be_made(connect: Connect, environment: str, fields: Any, code: str | None, words: str) -> None:
+    """Is refused with the reason; another may be made."""
+    client = connect()
+    with pytest.raises(Failed) as caught:
+        client.make(environment, **fields)
+    assert words in caught.value.message
+    assert code in (None, caught.value.code)
+    client.make("CartPole-v1")
+    client.play()

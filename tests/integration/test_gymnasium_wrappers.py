@@ -1,0 +1,251 @@
+"""What is built for Gymnasium's environments works with remote ones, unchanged."""
+
+from __future__ import annotations
+
+import gc
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import gymtwist.client
+from gymtwist.client import RemoteEnv, RemoteVectorEnv, connect, connect_vec
+from tests.conftest import Start
+from tests.support.certificates import write_certificate
+from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_same, local
+from tests.support.server_process import ServerProcess, connected
+
+pytest_plugins = ("tests.support.client_fixtures",)
+
+SEED = 77
+
+
+def warned(check: Callable[[], object]) -> set[str]:
+    """Returns the warnings that something gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check()
+    return {str(each.message) for each in caught}
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
+def test_the_checker_of_gymnasium_finds_nothing(remote: Remote, environment: str) -> None:
+    """But what it finds in a local environment, too."""
+    pytest.importorskip("pygame")
+    ours, theirs = local(environment), remote(environment)
+    assert warned(lambda: check_env(theirs)) <= warned(lambda: check_env(ours.unwrapped, skip_render_check=True))
+
+
+def test_gymnasium_makes_it(served: ServerProcess) -> None:
+    """By an id, and with its wrappers."""
+    address = ("127.0.0.1", served.port)
+    with gymnasium.make("gymtwist/Remote-v0", address=address, env_id="CartPole-v1", max_episode_steps=5) as theirs:
+        assert isinstance(theirs.unwrapped, RemoteEnv)
+        ours = local("CartPole-v1")
+        assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+        for _ in range(4):
+            assert_same(theirs.step(0), ours.step(0))
+        assert theirs.step(0)[3]
+
+
+def test_gymnasium_makes_a_vector_of_them(served: ServerProcess) -> None:
+    """In one process of the server, or with a connection each."""
+    arguments: Any = {"address": ("127.0.0.1", served.port), "env_id": "CartPole-v1"}
+    with gymnasium.make_vec("gymtwist/Remote-v0", 3, **arguments) as theirs:  # type: ignore[attr-defined]
+        assert isinstance(theirs, RemoteVectorEnv)
+        assert theirs.reset()[0].shape == (3, 4)
+    each = gymnasium.make_vec("gymtwist/Remote-v0", 3, "sync", **arguments)
+    ours = gymnasium.make_vec("CartPole-v1", 3, "sync")
+    assert_same(each.reset(seed=SEED), ours.reset(seed=SEED))
+    assert_same(each.step(np.zeros(3, np.int64)), ours.step(np.zeros(3, np.int64)))
+    each.close()
+
+
+def test_an_id_with_the_module_imports_the_client(served: ServerProcess) -> None:
+    """In a program that has not."""
+    program = (
+        "import gymnasium\n"
+        f"env = gymnasium.make('gymtwist.client:gymtwist/Remote-v0', address={served.port}, env_id='CartPole-v1')\n"
+        "print(env.reset(seed=1)[0].shape)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "(4,)\n", ended.stderr
+
+
+def test_the_client_imports_no_twisted() -> None:
+    """Nor Gym, nor any of the server."""
+    program = "import gymtwist.client, sys; print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    found = set(ended.stdout.split())
+    assert not found & {"twisted", "ampoule", "zope.interface", "gym", "gymtwist.worker", "gymtwist.server"}
+
+
+def test_wrappers_of_gymnasium_work(remote: Remote) -> None:
+    """As they do on a local environment."""
+
+    def wrapped(env: Any) -> Any:
+        env = gymnasium.wrappers.TimeLimit(env, 12)
+        env = gymnasium.wrappers.RecordEpisodeStatistics(env)
+        env = gymnasium.wrappers.Autoreset(env)
+        return gymnasium.wrappers.FlattenObservation(gymnasium.wrappers.NormalizeReward(env))
+
+    ours, theirs = wrapped(local("CartPole-v1").unwrapped), wrapped(remote("CartPole-v1"))
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+    for index in range(40):
+        stepped, expected = theirs.step(index % 2), ours.step(index % 2)
+        for each in (stepped, expected):
+            each[4].get("episode", {}).pop("t", None)
+        assert_same(stepped, expected)
+    assert theirs.spec.additional_wrappers == ours.spec.additional_wrappers
+
+
+def test_vector_wrappers_of_gymnasium_work(remote_vec: RemoteVec) -> None:
+    """As they do on a local vector environment."""
+
+    def wrapped(envs: Any) -> Any:
+        envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(envs)
+        return gymnasium.wrappers.vector.DictInfoToList(
+            gymnasium.wrappers.vector.ClipReward(gymnasium.wrappers.vector.FlattenObservation(envs), 0, 2)
+        )
+
+    ours = wrapped(gymnasium.make_vec("CartPole-v1", 3, "sync"))
+    theirs = wrapped(remote_vec("CartPole-v1", 3, vectorization_mode="sync", processes=2))
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+    for _ in range(40):
+        stepped, expected = theirs.step(np.zeros(3, np.int64)), ours.step(np.zeros(3, np.int64))
+        for infos in (stepped[4], expected[4]):
+            for info in infos:
+                info.get("episode", {}).pop("t", None)
+        assert_same(stepped[:4], expected[:4])
+        assert stepped[4] == expected[4]
+
+
+def test_frames_can_be_shown_by_gymnasium(remote: Remote, served: ServerProcess) -> None:
+    """A collection of them, by the wrapper that `gymnasium.make` applies."""
+    pytest.importorskip("pygame")
+    theirs = gymnasium.wrappers.RenderCollection(remote("CartPole-v1", render_mode="rgb_array"))
+    theirs.reset()
+    theirs.step(0)
+    frames: Any = theirs.render()
+    assert [frame.shape for frame in frames] == [(400, 600, 3)] * 2
+
+
+def test_a_specification_can_be_copied_whatever_the_connection(remote: Remote) -> None:
+    """Wrappers do so; a TLS context could not be."""
+    theirs = remote("CartPole-v1")
+    copied = deepcopy(theirs.spec)
+    assert copied is not None
+    with copied.make() as another:
+        another.reset()
+
+
+def test_the_specification_of_several_makes_one_and_several(remote_vec: RemoteVec) -> None:
+    """As Gymnasium's own does."""
+    theirs = remote_vec("Pendulum-v1", 4, processes=2, g=3.0)
+    assert theirs.spec is not None
+    with theirs.spec.make() as one:
+        assert isinstance(one.unwrapped, RemoteEnv)
+        assert one.reset()[0].shape == (3,)
+    several = gymnasium.make_vec(theirs.spec, 3)
+    assert isinstance(several, RemoteVectorEnv)
+    assert several.num_envs == 3
+    assert_same(several.reset(seed=SEED)[0], theirs.reset(seed=SEED)[0][:3])
+    several.close()
+
+
+# Connections of all kinds
+
+
+def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
+    """Named by its path."""
+    path = tmp_path / "gymsock.sock"
+    server = start(port=f"unix:{path}", setup=SETUP)
+    server.wait_for("starting on")
+    connected(str(path)).close()
+    with connect(f"unix:{path}", "CartPole-v1") as theirs:
+        ours = local("CartPole-v1")
+        assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+        assert_same(theirs.step(1), ours.step(1))
+
+
+def test_tls(start: Start, tmp_path: Path) -> None:
+    """With a certificate of one's own, by its file or by a context; and with another it is refused."""
+    key, cert = write_certificate(tmp_path)
+    server = start("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}", setup=SETUP)
+    port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    connected(("127.0.0.1", port)).close()
+    for tls in (str(cert), ssl.create_default_context(cafile=str(cert))):
+        with connect(("127.0.0.1", port), "Observe/Frame-v0", tls=tls) as theirs:
+            theirs.reset()
+            for _ in range(20):
+                theirs.send(0)
+            for _ in range(20):
+                assert theirs.recv()[0].shape == (210, 160, 3)
+            assert deepcopy(theirs.spec) is not None
+    with pytest.raises(gymtwist.client.ConnectionLost, match=r"no TLS with .*certificate"):
+        connect(f"tls:127.0.0.1:{port}", "CartPole-v1")
+
+
+def test_connections_are_closed_whatever_happens(served: ServerProcess) -> None:
+    """No descriptor is left: not of what was closed, forgotten, or could not be made."""
+    address = ("127.0.0.1", served.port)
+
+    def use() -> None:
+        for end in (True, False):
+            env = connect(address, "CartPole-v1")
+            env.reset()
+            envs = connect_vec(address, "CartPole-v1", 2, processes=2)
+            envs.reset()
+            if end:
+                env.close()
+                envs.close()
+            with pytest.raises(gymtwist.client.RequestRefused):
+                connect(address, "CartPole-v9")
+
+    use()
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    use()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_threads_have_environments_of_their_own(remote: Remote) -> None:
+    """They do not get into each other's way."""
+    results: dict[int, list[Any]] = {}
+    environments = [remote("Pendulum-v1") for _ in range(4)]
+
+    def play(index: int) -> None:
+        env = environments[index]
+        results[index] = [env.reset(seed=SEED)]
+        for step in range(200):
+            results[index].append(env.step([step / 100 - 1]))
+
+    threads = [threading.Thread(target=play, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(1, 4):
+        assert_same(results[index], results[0])
+
+
+def test_a_remote_environment_can_be_made_in_workers(served: ServerProcess) -> None:
+    """Of Gymnasium's own asynchronous vector environment."""
+    address = ("127.0.0.1", served.port)
+    envs: Any = gymnasium.vector.AsyncVectorEnv([lambda: connect(address, "CartPole-v1") for _ in range(2)])
+    ours = gymnasium.make_vec("CartPole-v1", 2, "sync")
+    assert_same(envs.reset(seed=SEED), ours.reset(seed=SEED))
+    assert_same(envs.step(np.zeros(2, np.int64)), ours.step(np.zeros(2, np.int64)))
+    envs.close()

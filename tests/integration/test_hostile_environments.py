@@ -1,0 +1,101 @@
+"""Environments that reach for what is gymtwist's own spoil their own session, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.classic_client import error_before_end, opening, step
+from tests.support.process_inspection import Handle, hold, left_after
+from tests.support.server_process import ServerProcess
+
+#: A step that takes longer than this has hung.
+DEADLINE = 2
+OPTIONS = ("--step-timeout", str(DEADLINE), "--idle-timeout", "60")
+
+
+def provoke(server: ServerProcess, name: str) -> str:
+    """Lets an environment do it in a step; returns why its session ended, when its process has."""
+    with server.open(f"Hostile/{name}-v0") as client:
+        session = server.session(client)
+        client.reset()
+        client.send(step(0))
+        client.wait_closed()
+        assert not left_after(hold([session.process]), 10)
+        return server.end(session)
+
+
+def test_vitals_cannot_be_taken_away(server: ServerProcess) -> None:
+    """The server would be killed by SIGBUS at its next look."""
+    assert "PermissionError in step" in provoke(server, "ShortenVitals")
+
+
+@pytest.mark.parametrize("name", ["ScrawlNan", "ScrawlInfinity", "ScrawlFuture"])
+def test_vitals_that_make_no_sense_are_survived(server: ServerProcess, name: str) -> None:
+    """The session is watched over as if it had not begun, and its place is given back."""
+    reason = provoke(server, name)
+    assert f"took more than {DEADLINE} s" in reason
+
+
+def test_a_child_that_let_go_of_its_link_is_killed(server: ServerProcess) -> None:
+    """Closing the link can not end it any more."""
+    assert f"a step took more than {DEADLINE} s" in provoke(server, "CloseAllAndHang")
+
+
+def test_a_child_that_let_go_of_its_client_is_spoken_for(server: ServerProcess) -> None:
+    """The server still holds the connection, and the opening is owed an answer."""
+    with server.connect() as client:
+        client.send(opening("Hostile/CloseAllInMake-v0"))
+        assert "its process exited with status 1" in error_before_end(client.read_to_end())
+
+
+def test_streams_that_were_closed_do_not_keep_the_process(server: ServerProcess) -> None:
+    """Nor the thread beside them."""
+    with server.open("Hostile/CloseStreams-v0") as client:
+        handle = Handle(server.session(client).process)
+        client.reset()
+        client.step(0)
+    assert not left_after([handle], 5)
+
+
+def test_a_clock_that_was_replaced_is_not_ours(server: ServerProcess) -> None:
+    """The session goes on."""
+    with server.open("Hostile/StopTheClock-v0") as client:
+        client.play(3)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("RaiseOdd", "the environment raised Odd in step: not yours; "),
+        ("RaiseSilent", "the environment raised Silent in step; "),
+        ("RaiseSurrogate", "the environment raised ValueError in step: ?; "),
+    ],
+)
+def test_whatever_is_raised_is_the_environments_fault(server: ServerProcess, name: str, reason: str) -> None:
+    """Also what is no Exception, has no message, or one that UTF-8 has not."""
+    assert provoke(server, name).startswith(reason)
+
+
+def test_whatever_a_constructor_raises_is_told(server: ServerProcess) -> None:
+    """As an error string."""
+    with server.connect() as client:
+        client.send(opening("Hostile/RaiseOddInMake-v0"))
+        assert error_before_end(client.read_to_end()) == "the environment raised Odd in make: not yours"
+
+
+def test_a_space_that_cannot_be_described_is_the_environments_fault(server: ServerProcess) -> None:
+    """Not gymtwist's."""
+    with server.open("Hostile/BadSpace-v0") as client:
+        session = server.session(client)
+        client.send(b"\x02\x00")
+        client.wait_closed()
+    assert server.end(session).startswith("the environment's space raised RuntimeError in space: no bounds")
+
+
+def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:
+    """Each costs the server time, however short it is."""
+    since = server.mark()
+    with server.open("Hostile/PrintEmptyLines-v0") as client:
+        client.reset()
+        client.step(0)
+    assert server.mark() - since < 10_000

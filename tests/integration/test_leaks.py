@@ -1,0 +1,250 @@
+"""Nothing leaks: after a thousand connections of every kind the server holds what it held before."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.classic_client import (
+    PATIENCE,
+    RESET,
+    ClassicClient,
+    Refused,
+    monitor,
+    opening,
+    step,
+    string,
+)
+from tests.support.process_inspection import (
+    Handle,
+    descendants,
+    descriptors,
+    eventually,
+    left_after,
+    mappings,
+    proportional,
+    resident,
+)
+from tests.support.server_process import ServerProcess
+
+MEBIBYTE = 1 << 20
+
+THREADS = 10
+WARM_UP = 200
+CONNECTIONS = 800
+
+#: What the parent's memory may grow by, in bytes: a leak of 10 KiB for each connection is found.
+SLACK = 8 * MEBIBYTE
+
+
+def well_behaved(client: ClassicClient, index: int) -> None:
+    """Plays and leaves."""
+    client.open("CartPole-v1").play(20)
+
+
+def refused(client: ClassicClient, index: int) -> None:
+    """Asks for what is not there."""
+    client.send(opening(f"Nowhere-v{index}"))
+    assert client.read_to_end()
+
+
+def failing(environment: str) -> Callable[[ClassicClient, int], None]:
+    """Returns what plays an environment to its bad end."""
+
+    def play(client: ClassicClient, index: int) -> None:
+        client.open(environment).reset()
+        client.send(step(0))
+        client.wait_closed()
+
+    return play
+
+
+def failing_make(environment: str) -> Callable[[ClassicClient, int], None]:
+    """Returns what opens an environment that cannot be made."""
+
+    def play(client: ClassicClient, index: int) -> None:
+        try:
+            client.open(environment)
+        except Refused:
+            return
+        raise AssertionError(f"{environment} was made")
+
+    return play
+
+
+def saying(data: bytes, environment: str | None = "CartPole-v1") -> Callable[[ClassicClient, int], None]:
+    """Returns what says something that ends the connection."""
+
+    def play(client: ClassicClient, index: int) -> None:
+        if environment is not None:
+            client.open(environment)
+        client.send(data)
+        client.wait_closed()
+
+    return play
+
+
+def leaving(data: bytes) -> Callable[[ClassicClient, int], None]:
+    """Returns what says something and leaves at once, by FIN or by RST."""
+
+    def play(client: ClassicClient, index: int) -> None:
+        client.send(data)
+        if index % 2:
+            client.reset_connection()
+
+    return play
+
+
+def recording(client: ClassicClient, index: int) -> None:
+    """Records an episode where others recorded theirs."""
+    client.open("Episodes-v0").monitor("recorded", resume=True)
+    client.play(12)
+
+
+def uploading(client: ClassicClient, index: int) -> None:
+    """Uploads, which is no more."""
+    client.open("")
+    try:
+        client.upload("results")
+    except Refused:
+        return
+    raise AssertionError("it was uploaded")
+
+
+def unread(client: ClassicClient, index: int) -> None:
+    """Leaves most of its replies unread."""
+    client.open("Observe/Frame-v0").send(RESET + step(0) * 40)
+    client.read_observation()
+
+
+def littering(client: ClassicClient, index: int) -> None:
+    """Leaves processes behind; they are gone soon after."""
+    client.open("Fault/LeaveChildren-v0").reset()
+    handles = [Handle(process) for process in client.step(0).info.values()]
+    client.close()
+    assert not left_after(handles, 20)
+
+
+KINDS: list[Callable[[ClassicClient, int], None]] = [
+    well_behaved,
+    refused,
+    failing("Fault/SegfaultInStep-v0"),
+    failing("Fault/ExitInStep-v0"),
+    failing("Fault/RaiseInStep-v0"),
+    failing_make("Fault/RaiseInMake-v0"),
+    failing_make("Fault/SegfaultInMake-v0"),
+    saying(b"GET / HTTP/1.1\r\n\r\n", None),
+    saying(b"\x00\xff\xff\xff\xff", None),
+    saying(b"\x09"),
+    saying(b"\x01\x00" + string("{")),
+    saying(step(7)),
+    saying(monitor("x", 2)),
+    leaving(b""),
+    leaving(b"\x00\x0b\x00"),
+    leaving(opening("CartPole-v1")),
+    leaving(opening("CartPole-v1") + RESET + step(0) * 10),
+    recording,
+    uploading,
+    unread,
+    littering,
+]
+
+
+class Holdings(NamedTuple):
+    """What the server holds, as far as it is to be the same again."""
+
+    descriptors: int
+    descendants: int
+    fork_server_descriptors: int
+
+    @classmethod
+    def of(cls, server: ServerProcess) -> Holdings:
+        """Counts."""
+        return cls(
+            len(descriptors(server.process.pid)),
+            len(descendants(server.process.pid)),
+            len(descriptors(server.fork_server())),
+        )
+
+
+def settle(server: ServerProcess) -> Holdings:
+    """Waits until what the server holds has not changed for a second; returns it."""
+    seen = [(time.monotonic(), Holdings.of(server))]
+
+    def unchanged() -> bool:
+        now = Holdings.of(server)
+        if now != seen[-1][1]:
+            seen.append((time.monotonic(), now))
+        return time.monotonic() - seen[-1][0] > 1
+
+    eventually(unchanged, PATIENCE, "a quiet server")
+    return seen[-1][1]
+
+
+def connect_many(server: ServerProcess, count: int) -> None:
+    """Makes connections of every kind from some threads at once."""
+    port = server.port
+
+    def one(index: int) -> None:
+        kind = failing("Fault/HangInStep-v0") if index % 100 == 50 else KINDS[index % len(KINDS)]
+        with ClassicClient.connect(port) as client:
+            name = f"connection {index} of port {client.port} ({getattr(kind, '__qualname__', kind)})"
+            try:
+                kind(client, index)
+            except Exception as error:
+                raise AssertionError(f"{name} failed: {error!r}") from error
+
+    order = list(range(count))
+    random.Random(count).shuffle(order)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for _ in threads.map(one, order):
+            pass
+
+
+@pytest.mark.slow
+def test_a_thousand_connections_leave_nothing() -> None:
+    """Descriptors, processes, memory, mappings and files are what they were."""
+    with tempfile.TemporaryDirectory(prefix="gymtwist-") as name:
+        directory, temporary = Path(name, "root"), Path(name, "tmp")
+        directory.mkdir()
+        temporary.mkdir()
+        with ServerProcess(directory, "--step-timeout", "2", changes={"TMPDIR": str(temporary)}) as server:
+            parent = server.process.pid
+            connect_many(server, WARM_UP)
+            before, memory, mapped = settle(server), resident(parent), mappings(parent)
+            files = set(os.listdir(temporary))
+            connect_many(server, CONNECTIONS)
+            eventually(lambda: Holdings.of(server) == before, 20, f"{before} (now {Holdings.of(server)})")
+            settle(server)
+            assert Holdings.of(server) == before
+            assert resident(parent) - memory < SLACK
+            assert mappings(parent) - mapped < 50
+            assert set(os.listdir(temporary)) == files
+            with server.open("CartPole-v1") as client:
+                client.play()
+        assert os.listdir(temporary) == []
+        assert os.listdir(directory) == ["recorded"]
+
+
+@pytest.mark.skipif(
+    any(name.startswith(("COVERAGE_PROCESS", "COV_CORE")) for name in os.environ),
+    reason="the measuring of coverage costs more memory than a session",
+)
+def test_an_idle_session_is_cheap(tmp_path: Path) -> None:
+    """An idle CartPole session costs less than 12 MB of proportional memory."""
+    with ServerProcess(tmp_path, setup=None) as server:
+        clients = [server.open("CartPole-v1") for _ in range(5)]
+        for client in clients:
+            client.play()
+        costs = [proportional(server.session(client).process) for client in clients]
+        for client in clients:
+            client.close()
+    assert sum(costs) / len(costs) < 12_000_000

@@ -1,0 +1,279 @@
+"""Starting and stopping: what is left when the server or one of its processes is told to go, or killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Start
+from tests.support.classic_client import ClassicClient, Refused, opening, step
+from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
+from tests.support.server_process import ANY_PORT, ENVIRONMENTS, ServerProcess, run_twistd
+
+# Stopping
+
+
+def test_sigterm_stops_an_idle_server(start: Start) -> None:
+    """Nothing to wait for: it ends at once, with its warm children."""
+    server = start("--drain", "30")
+    with server.open("CartPole-v1") as client:
+        client.play()
+        session = server.session(client)
+    server.end(session)
+    server.terminate()
+    server.wait_shut_down()
+
+
+def test_sigterm_ends_sessions_after_the_drain(start: Start) -> None:
+    """A session that goes on is ended when its time is over; its environment is closed."""
+    server = start("--drain", "1")
+    with server.open("Fault/Files-v0") as client:
+        session = server.session(client)
+        client.reset()
+        server.terminate()
+        client.wait_closed()
+        assert server.end(session).startswith("the server is shutting down; ")
+    server.wait_for(rf"\[session {session.number}\] \| the environment was closed")
+    server.wait_shut_down()
+
+
+def test_sessions_may_end_during_the_drain(start: Start) -> None:
+    """Who plays goes on playing, nobody else comes in, and when the last has left the server ends."""
+    server = start("--drain", "30")
+    port = server.port
+    with server.open("CartPole-v1") as client:
+        session = server.session(client)
+        server.terminate()
+        server.wait_for(rf"Port {port} Closed")
+        client.play(100)
+        with pytest.raises(ConnectionRefusedError):
+            ClassicClient.connect(port)
+    assert server.end(session).startswith("the client left; ")
+    server.wait_shut_down()
+
+
+def test_sigterm_ends_a_hanging_step(start: Start) -> None:
+    """What does not listen is killed when the drain is over."""
+    server = start("--drain", "1")
+    with server.open("Fault/HangInStep-v0") as client:
+        client.reset()
+        client.send(step(0))
+        server.terminate()
+        client.wait_closed()
+    server.wait_shut_down()
+
+
+def test_sigterm_while_a_constructor_hangs(start: Start) -> None:
+    """A session that has not begun is ended like others."""
+    server = start("--drain", "1")
+    with server.connect() as client:
+        client.send(opening("Fault/HangInMake-v0"))
+        server.wait_for("the constructor hangs")
+        server.terminate()
+        client.wait_closed()
+    server.wait_shut_down()
+
+
+def test_sigterm_during_the_start(start: Start) -> None:
+    """A server that has only just begun to listen ends, too."""
+    server = start()
+    assert server.port
+    server.terminate()
+    server.wait(15)
+    assert not server.stop()
+
+
+# Killing
+
+
+@pytest.mark.parametrize("environment", ["Fault/HangInStep-v0", "Fault/LeaveThread-v0", "CartPole-v1"])
+def test_no_child_outlives_a_killed_parent(start: Start, environment: str) -> None:
+    """Busy, deaf or idle: when the parent is gone, so is everything below it within five seconds."""
+    server = start()
+    with server.open(environment) as client, server.open("CartPole-v1") as other:
+        other.play()
+        client.reset()
+        client.send(step(0))
+        if "Hang" not in environment:
+            client.read_step()
+        handles = server.track()
+        assert server.session(client).process in [handle.process for handle in handles]
+        server.process.kill()
+        assert not left_after(handles, 5)
+        client.wait_closed()
+        other.wait_closed()
+
+
+def test_a_killed_fork_server_is_replaced(start: Start) -> None:
+    """Those who play go on, those who come are served."""
+    server = start()
+    with server.open("CartPole-v1") as client, server.open("Fault/RaiseInStep-v0") as other:
+        client.play()
+        old = server.fork_server()
+        server.track()
+        os.kill(old, signal.SIGKILL)
+        eventually(lambda: old not in descendants(server.process.pid), 10, "the end of the fork server")
+        client.play(50)
+        for _ in range(8):
+            with server.open("CartPole-v1") as newcomer:
+                newcomer.play()
+        session = server.session(other)
+        other.reset()
+        other.send(step(0))
+        other.wait_closed()
+        assert server.end(session).startswith("the environment raised ValueError in step")
+        client.play(50)
+        session = server.session(client)
+    assert server.end(session).startswith("the client left; ")
+
+
+def test_idle_children_of_a_killed_fork_server_are_replaced(start: Start) -> None:
+    """What a later session leaves behind is killed by the fork server that made its process: one that lives."""
+    server = start("--warm", "2")
+    with server.open("CartPole-v1") as client:
+        client.play()
+    old = server.fork_server()
+    idle = hold(children(old))
+    os.kill(old, signal.SIGKILL)
+    assert not left_after(idle, 10)
+    with server.open("Fault/LeaveChildren-v0") as client:
+        client.reset()
+        left = [Handle(process) for process in client.step(0).info.values()]
+    assert not left_after(left, 10)
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
+    """A client that comes meanwhile gets an error after the time of a step, the next one is served."""
+    server = start("--warm", "0", "--step-timeout", "4")
+    with server.open("CartPole-v1") as client:
+        client.play()
+    os.kill(server.fork_server(), signal.SIGSTOP)
+    with ClassicClient.connect(server.port) as client, pytest.raises(Refused, match="took more than 4 s"):
+        client.open("CartPole-v1")
+    server.wait_for("The fork server does not answer")
+    with server.open("CartPole-v1") as client:
+        client.play()
+
+
+def test_a_killed_child_ends_its_session_only(start: Start) -> None:
+    """A child that is killed from outside is named as such."""
+    server = start()
+    with server.open("CartPole-v1") as client, server.open("CartPole-v1") as other:
+        other.play()
+        session = server.session(client)
+        os.kill(session.process, signal.SIGKILL)
+        client.wait_closed()
+        assert server.end(session).startswith("its process was killed by SIGKILL")
+        other.play()
+
+
+def test_killed_warm_children_are_replaced(start: Start) -> None:
+    """Idle children may be killed as well; the next clients are served."""
+    server = start("--warm", "3")
+    with server.open("CartPole-v1") as client:
+        busy = server.session(client).process
+        warm = [handle for handle in hold(descendants(server.fork_server())) if handle.process != busy]
+        for handle in warm:
+            handle.kill()
+        assert not left_after(warm, 5)
+        for _ in range(6):
+            with server.open("CartPole-v1") as newcomer:
+                newcomer.play()
+        client.play()
+
+
+# Ways to start
+
+
+def test_spawned_children_serve(start: Start) -> None:
+    """Where there is no fork, a child is a fresh interpreter that has run the setup file."""
+    server = start("--start-method", "spawn", "--warm", "1")
+    with server.open("CartPole-v1") as client, server.open("Act/Box-v0") as other:
+        client.play(100)
+        other.reset()
+        session = server.session(client)
+        handle = Handle(session.process)
+    assert server.end(session).startswith("the client left; ")
+    assert not left_after([handle], 10)
+
+
+def test_a_crash_of_a_spawned_child_is_named(start: Start) -> None:
+    """The two methods differ in nothing that can be seen from outside."""
+    server = start("--start-method", "spawn", "--warm", "1")
+    with server.open("Fault/SegfaultInStep-v0") as client:
+        session = server.session(client)
+        client.reset()
+        client.send(step(0))
+        client.wait_closed()
+    assert server.end(session).startswith("its process was killed by SIGSEGV")
+    server.wait_for(rf"\[session {session.number}\] \| .*Segmentation fault")
+
+
+def test_no_spawned_child_outlives_a_killed_parent(start: Start) -> None:
+    """Without a fork server, too, nothing is left."""
+    server = start("--start-method", "spawn", "--warm", "1")
+    with server.open("Fault/HangInStep-v0") as client:
+        client.reset()
+        client.send(step(0))
+        handles = server.track()
+        server.process.kill()
+        assert not left_after(handles, 5)
+
+
+def test_a_preloaded_module_is_imported_before_the_fork(tmp_path: Path) -> None:
+    """Once for all children, not once for each."""
+    (tmp_path / "preloaded.py").write_text('import os\nprint("preloaded by", os.getpid(), flush=True)\n')
+    with ServerProcess(
+        tmp_path, "--preload", "preloaded", changes={"PYTHONPATH": f"{ENVIRONMENTS.parent.parent}:{tmp_path}"}
+    ) as server:
+        for _ in range(3):
+            with server.open("CartPole-v1") as client:
+                client.play()
+        assert sum("preloaded by" in line for line in server.lines) == 1
+
+
+# The daemon
+
+
+def wait_for_file(path: Path, pattern: str) -> re.Match[str]:
+    """Waits until a file has a line; returns the match."""
+    found: list[re.Match[str]] = []
+
+    def look() -> bool:
+        found.extend(re.finditer(pattern, path.read_text() if path.exists() else ""))
+        return bool(found)
+
+    eventually(look, 30, f"{pattern} in {path.name}")
+    return found[0]
+
+
+def test_a_daemon_serves_and_ends_by_kill(tmp_path: Path) -> None:
+    """As a service: started by `twistd`, ended by `kill $(cat twistd.pid)`, and every child is gone."""
+    pidfile, logfile = tmp_path / "twistd.pid", tmp_path / "twistd.log"
+    started = run_twistd(
+        f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, directory=tmp_path
+    )
+    assert started.returncode == 0, started.stdout
+    port = int(wait_for_file(logfile, r" starting on (\d+)").group(1))
+    daemon = Handle(int(wait_for_file(pidfile, r"\d+").group()))
+    family: list[Handle] = []
+    try:
+        with ClassicClient.connect(port) as client:
+            client.open("CartPole-v1").play(100)
+            family = hold(descendants(daemon.process))
+            assert family
+            begun = time.monotonic()
+        wait_for_file(logfile, r"ended: the client left; ")
+        os.kill(daemon.process, signal.SIGTERM)
+        assert daemon.wait(15), "the daemon did not end"
+        assert time.monotonic() - begun < 10
+        assert not left_after(family, 5)
+        assert not pidfile.exists()
+    finally:
+        for handle in [daemon, *family]:
+            handle.kill()

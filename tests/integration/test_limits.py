@@ -1,0 +1,260 @@
+"""How many, which, how long, how much: the options that limit what clients may do."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Start
+from tests.support.classic_client import ClassicClient, Refused, error_before_end, opening, step
+from tests.support.process_inspection import Handle, eventually, left_after
+from tests.support.server_process import ServerProcess, readable
+
+FULL = "server is full"
+
+MODULE = """
+import gymnasium
+open({marker!r}, "w").close()
+
+class Empty(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **arguments):
+        return 0, {{}}
+
+gymnasium.register("FromModule-v0", entry_point=Empty)
+"""
+
+
+def ask(server: ServerProcess, environment: str = "CartPole-v1") -> ClassicClient:
+    """Connects and asks for an environment, without waiting for the answer."""
+    client = server.connect()
+    client.send(opening(environment))
+    return client
+
+
+# How many
+
+
+def test_past_max_sessions_a_client_is_refused(start: Start) -> None:
+    """Without a queue there is room or there is not."""
+    server = start("--max-sessions", "2", "--queue", "0")
+    with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
+        with ask(server) as third:
+            assert FULL in error_before_end(third.read_to_end())
+            server.wait_for(rf"refused \S+:{third.port}: .*{FULL}", since=third.since)
+        one.play()
+        other.play()
+
+
+def test_room_that_is_made_is_used(start: Start) -> None:
+    """When a client leaves another may come."""
+    server = start("--max-sessions", "1", "--queue", "0", "--warm", "1")
+    for _ in range(5):
+        with server.open("CartPole-v1") as client:
+            session = server.session(client)
+            client.play()
+        server.end(session)
+
+
+def test_a_queued_client_is_served_when_there_is_room(start: Start) -> None:
+    """Of two that come when there is room for none, one waits and is served, and one is refused."""
+    server = start("--max-sessions", "1", "--queue", "1")
+    with server.open("CartPole-v1") as player, ask(server) as one, ask(server) as other:
+        eventually(lambda: readable(one, 0) or readable(other, 0), 10, "a refusal")
+        refused, queued = (one, other) if readable(one, 0) else (other, one)
+        assert FULL in error_before_end(refused.read_to_end())
+        assert not readable(queued, 0.2)
+        player.play()
+        player.close()
+        queued.read_error()
+        queued.play()
+
+
+def test_those_in_the_queue_are_served_in_their_order(start: Start) -> None:
+    """First come, first served."""
+    server = start("--max-sessions", "1", "--queue", "8")
+    player = server.open("CartPole-v1")
+    queued = []
+    for _ in range(4):
+        queued.append(ask(server))
+        assert not readable(queued[-1], 0.3)
+    for client in queued:
+        player.close()
+        client.read_error()
+        client.play()
+        player = client
+    player.close()
+
+
+def test_a_queued_client_that_leaves_frees_its_place(start: Start) -> None:
+    """Nobody waits behind a client that has gone."""
+    server = start("--max-sessions", "1", "--queue", "1")
+
+    waiting: list[ClassicClient] = []
+
+    def waits() -> bool:
+        newcomer = ask(server)
+        if readable(newcomer, 0.5):
+            newcomer.close()
+            return False
+        waiting.append(newcomer)
+        return True
+
+    with server.open("CartPole-v1"):
+        assert waits()
+        waiting.pop().close()
+        eventually(waits, 10, "a free place in the queue")
+    with waiting[0] as newcomer:
+        newcomer.read_error()
+        newcomer.play()
+
+
+def test_a_client_in_the_queue_is_not_in_its_opening(start: Start) -> None:
+    """The opening has been said; how long it then waits for room is not the client's fault."""
+    server = start("--max-sessions", "1", "--opening-timeout", "1")
+    with server.open("CartPole-v1") as player, ask(server) as queued:
+        assert not readable(queued, 2.5)
+        player.close()
+        queued.read_error()
+        queued.play()
+
+
+# Which
+
+
+def test_only_allowed_environments_are_served(start: Start) -> None:
+    """Patterns are globs, and there may be several."""
+    server = start("--allow", "CartPole-*", "--allow", "Act/*")
+    for allowed in ("CartPole-v1", "CartPole-v0", "Act/Box-v0"):
+        server.open(allowed).close()
+    for refused in ("Acrobot-v1", "Fault/RaiseInStep-v0", "XCartPole-v1"):
+        with pytest.raises(Refused, match=re.escape(refused)):
+            server.open(refused)
+    server.wait_for(r"refused \S+: .*Acrobot-v1")
+
+
+@pytest.fixture
+def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that exists once the module `with_mark`, which the server can find, has been imported."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "with_mark.py").write_text(MODULE.format(marker=str(tmp_path / "imported")))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    return tmp_path / "imported"
+
+
+def test_an_id_that_names_a_module_is_refused(start: Start, marker: Path) -> None:
+    """A client does not choose what the server imports."""
+    server = start()
+    for environment in ("with_mark:FromModule-v0", "gymnasium:with_mark:FromModule-v0"):
+        with ask(server, environment) as client:
+            assert error_before_end(client.read_to_end())
+    assert not marker.exists()
+
+
+def test_an_id_that_names_a_module_may_be_allowed(start: Start, marker: Path) -> None:
+    """A pattern that names the module allows it."""
+    server = start("--allow", "with_mark:*")
+    with server.open("with_mark:FromModule-v0") as client:
+        assert client.reset() == 0
+    assert marker.exists()
+
+
+# How long
+
+
+def test_a_client_that_says_nothing_is_idle(start: Start) -> None:
+    """The session ends by an end-of-file, so that the environment is closed."""
+    server = start("--idle-timeout", "1")
+    with server.open("Fault/Files-v0") as client:
+        session = server.session(client)
+        handle = Handle(session.process)
+        client.reset()
+        assert client.read_to_end() == b""
+    assert server.end(session).startswith("idle for more than 1 s; Fault/Files-v0 for ")
+    server.wait_for(rf"\[session {session.number}\] \| the environment was closed")
+    assert not left_after([handle], 10)
+
+
+def test_a_client_without_an_environment_may_be_idle_too(start: Start) -> None:
+    """A connection for uploads is a session like others."""
+    server = start("--idle-timeout", "1")
+    with server.open("") as client:
+        client.wait_closed()
+
+
+def test_a_client_that_only_asks_is_not_idle(start: Start) -> None:
+    """Also by commands that no environment is needed for."""
+    server = start("--idle-timeout", "1")
+    with server.open("") as client, server.open("CartPole-v1") as other:
+        for _ in range(8):
+            time.sleep(0.25)
+            other.space(0)
+            with pytest.raises(Refused):
+                client.upload("recordings")
+
+
+def test_a_long_step_is_not_idleness(start: Start) -> None:
+    """While the environment works its client has nothing to say."""
+    server = start("--idle-timeout", "1")
+    with server.open("Fault/SlowStep-v0") as client:
+        client.reset()
+        for _ in range(2):
+            assert client.step(0).reward == 1.0
+
+
+def test_a_client_that_plays_is_not_idle(start: Start) -> None:
+    """Every command starts the time anew."""
+    server = start("--idle-timeout", "1.2")
+    with server.open("CartPole-v1") as client:
+        for _ in range(6):
+            client.play(1)
+            assert not readable(client, 0.5)
+
+
+def test_a_step_within_its_time_is_not_disturbed(start: Start) -> None:
+    """The deadline is for one step, not for many."""
+    server = start("--step-timeout", "2.5")
+    with server.open("Fault/SlowStep-v0") as client:
+        client.reset()
+        client.send(step(0) * 3)
+        for _ in range(3):
+            assert client.read_step().reward == 1.0
+
+
+def test_zero_is_never(start: Start) -> None:
+    """Without limits a session stays."""
+    server = start("--idle-timeout", "0", "--step-timeout", "0", "--keepalive", "0")
+    with server.open("Fault/SlowStep-v0") as client:
+        client.reset()
+        assert client.step(0).reward == 1.0
+        assert not readable(client, 1.5)
+        client.play(1)
+
+
+# How much
+
+
+def test_memory_without_a_limit(start: Start) -> None:
+    """The limit is an option: by default an environment takes what it needs."""
+    server = start()
+    with server.open("Fault/EatSome-v0") as client:
+        client.reset()
+        assert client.step(0).info == {"eaten": 1024}
+
+
+def test_memory_within_the_limit(start: Start) -> None:
+    """The same environment under a limit is ended, one that needs little is not."""
+    server = start("--memory-limit", "512")
+    with server.open("CartPole-v1") as other, server.open("Fault/EatSome-v0") as client:
+        session = server.session(client)
+        client.reset()
+        client.send(step(0))
+        client.wait_closed()
+        assert "MemoryError in step" in server.end(session)
+        other.play()

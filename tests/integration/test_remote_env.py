@@ -1,0 +1,211 @@
+"""A remote environment is what it would be here: spaces, steps, infos, rendering, and what it says about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from gymtwist.client import RemoteEnv, RequestRefused
+from tests.support.client_environments import SPACES, shown
+from tests.support.client_equivalence import Remote, assert_same, local
+from tests.support.server_process import ServerProcess
+
+pytest_plugins = ("tests.support.client_fixtures",)
+
+SEED = 77
+
+
+@pytest.mark.parametrize(
+    "environment", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "Acrobot-v1", "CliffWalking-v1"]
+)
+def test_a_trajectory_is_the_local_one(remote: Remote, protocol: str, environment: str) -> None:
+    """To the last bit, with the types that Gymnasium's spaces have."""
+    ours, theirs = (
+        local(environment, max_episode_steps=30),
+        remote(environment, max_episode_steps=30, protocol=protocol),
+    )
+    assert_same(_typed(theirs.reset(seed=SEED), theirs), _typed(ours.reset(seed=SEED), ours))
+    ours.action_space.seed(SEED)
+    for _ in range(100):
+        action = ours.action_space.sample()
+        stepped = ours.step(action)
+        given = theirs.step(action)
+        assert_same(_typed(given[:1], theirs)[0], _typed(stepped[:1], ours)[0])
+        assert given[1:4] == (float(stepped[1]), bool(stepped[2]), bool(stepped[3]))
+        assert [type(each) for each in given[1:]] == [float, bool, bool, dict]
+        assert given[4] == pytest.approx(stepped[4])
+        if stepped[2] or stepped[3]:
+            ours.reset()
+            theirs.reset()
+
+
+def _typed(result: tuple[Any, ...], environment: gymnasium.Env[Any, Any]) -> tuple[Any, ...]:
+    """Returns a result whose observation, if it is a number, has the type of its space, as a remote one has."""
+    if not isinstance(environment.observation_space, spaces.Discrete):
+        return result
+    if isinstance(environment, RemoteEnv):
+        assert type(result[0]) is np.int64
+    return (int(result[0]), *result[1:])
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_elements_of_every_space_come_and_go_exactly(remote: Remote, protocol: str, kind: str) -> None:
+    """As observations and as actions: values, types, and that they are of the space."""
+    theirs = remote(f"Sampling/{kind}-v0", protocol=protocol)
+    space: Any = SPACES[kind]
+    assert theirs.observation_space == theirs.action_space == space
+    space.seed(SEED)
+    observation, _ = theirs.reset(seed=SEED)
+    assert shown(observation) == shown(space.sample())
+    theirs.action_space.seed(3)
+    for _ in range(8):
+        action = theirs.action_space.sample()
+        observation, *_, info = theirs.step(action)
+        assert info == {"action": shown(action), "contained": True}
+        assert shown(observation) == shown(space.sample())
+        assert theirs.observation_space.contains(observation)
+
+
+@pytest.mark.parametrize("kind", ["Box", "Scalar", "Dict", "Packed", "Tuple", "Graph", "Stacked"])
+def test_observations_are_the_users_own(remote: Remote, protocol: str, kind: str) -> None:
+    """They can be kept and written to: nothing else does."""
+    theirs = remote(f"Sampling/{kind}-v0", protocol=protocol)
+    observation, _ = theirs.reset(seed=SEED)
+    before = shown(observation)
+    theirs.step(theirs.action_space.sample())
+    assert shown(observation) == before
+    for array in _arrays(observation):
+        assert array.flags.writeable
+        assert array.flags.aligned
+        array[...] = 0
+
+
+def _arrays(value: Any) -> list[np.ndarray[Any, Any]]:
+    if isinstance(value, np.ndarray):
+        return [value]
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return [array for each in value for array in _arrays(each)] if isinstance(value, tuple) else []
+
+
+def test_an_info_comes_as_it_was(remote: Remote) -> None:
+    """Arrays as arrays, with their dtype and shape; NumPy's numbers as Python's."""
+    theirs = remote("Info-v0")
+    theirs.reset()
+    info = theirs.step(0)[4]
+    assert (info["integer"], info["truth"], info["text"], info["none"]) == (7, True, "größer", None)
+    assert_same(info["array"], np.arange(6).reshape(2, 3))
+    assert_same(info["nested"]["deep"]["array"], np.zeros(2))
+    assert_same(info["array of both"], np.array([np.nan, -np.inf, 1.0]))
+    assert np.isnan(info["nan"])
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [("all", [True] * 8), ("episode", [False] * 7 + [True])])
+def test_infos_can_be_left_out(remote: Remote, wanted: str, expected: list[bool]) -> None:
+    """Those of all steps but the last, or none at all."""
+    theirs = remote("Sampling/Discrete-v0", info=wanted)
+    assert theirs.reset(seed=SEED)[1] == {"options": None}
+    assert [bool(theirs.step(10)[4]) for _ in range(8)] == expected
+    assert remote("Sampling/Discrete-v0", info="none").reset()[1] == {}
+
+
+def test_options_and_seeds_reach_the_environment(remote: Remote, protocol: str) -> None:
+    """Whatever kind of integer a seed is."""
+    theirs = remote("Sampling/Discrete-v0", protocol=protocol)
+    options = {"a": [1, 2.5, None, "x"], "b": {"c": True}}
+    seed: Any = np.int32(5)
+    first, info = theirs.reset(seed=seed, options=options)
+    assert info == {"options": options}
+    assert theirs.reset(seed=5)[0] == first
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 1.5])
+def test_a_seed_that_is_none_is_refused(remote: Remote, seed: Any) -> None:
+    """And the environment goes on."""
+    theirs = remote("CartPole-v1")
+    with pytest.raises(RequestRefused, match="expected an integer from 0"):
+        theirs.reset(seed=seed)
+    theirs.reset()
+
+
+def test_keyword_arguments_of_any_name_reach_the_environment(remote: Remote) -> None:
+    """Also one that is the client's own: by `kwargs`."""
+    assert remote("Kwargs-v0", kwargs={"timeout": 7.5}).reset()[0] == [7.5]
+    assert remote("Pendulum-v1", g=1.0).spec.kwargs == {"g": 1.0}  # type: ignore[union-attr]
+    with pytest.raises(TypeError, match=r"given twice.* g"):
+        remote("Pendulum-v1", g=1.0, kwargs={"g": 2.0})
+
+
+def test_it_says_about_itself_what_a_local_one_does(remote: Remote) -> None:
+    """Specification, metadata and render mode; but a window on the server's screen is none."""
+    theirs, ours = remote("CartPole-v1"), local("CartPole-v1")
+    assert theirs.spec is not None and ours.spec is not None
+    for name in ("id", "name", "namespace", "version", "max_episode_steps", "reward_threshold", "nondeterministic"):
+        assert getattr(theirs.spec, name) == getattr(ours.spec, name)
+    assert theirs.metadata == {**ours.metadata, "render_modes": ["rgb_array"]}
+    assert theirs.render_mode is None
+    assert "CartPole-v1" in repr(theirs)
+    assert theirs.unwrapped is theirs
+
+
+def test_its_specification_makes_another(remote: Remote) -> None:
+    """On a connection of its own, with the same arguments or others."""
+    theirs = remote("Pendulum-v1", g=3.0)
+    assert theirs.spec is not None
+    with theirs.spec.make() as same, theirs.spec.make(g=5.0, render_mode="rgb_array") as other:
+        assert same.unwrapped is not theirs
+        theirs.reset(seed=SEED)
+        same.reset(seed=SEED)
+        assert_same(same.step([1.0])[0], theirs.step([1.0])[0])
+        assert other.unwrapped.spec is not None
+        assert other.render_mode == "rgb_array"
+        other.reset(seed=SEED)
+        assert (other.step([1.0])[0] != theirs.step([1.0])[0]).any()
+
+
+def test_it_renders(remote: Remote, protocol: str) -> None:
+    """An array of the user's own, text, or a list of frames."""
+    theirs = remote("Episodes-v0", render_mode="rgb_array", protocol=protocol)
+    theirs.reset()
+    theirs.step(0)
+    assert_same(theirs.render(), np.full((64, 64, 3), 20, np.uint8))
+    text = remote("FrozenLake-v1", render_mode="ansi", protocol=protocol)
+    text.reset()
+    assert "S" in text.render()
+    frames = remote("Episodes-v0", render_mode="rgb_array_list", protocol=protocol)
+    frames.reset()
+    frames.step(0)
+    assert [frame.shape for frame in frames.render()] == [(64, 64, 3)] * 2
+
+
+def test_without_a_render_mode_it_warns_as_a_local_one(remote: Remote) -> None:
+    """And renders nothing."""
+    theirs = remote("CartPole-v1")
+    theirs.reset()
+    with pytest.warns(UserWarning, match="render_mode"):
+        assert theirs.render() is None
+
+
+def test_the_server_draws_actions(remote: Remote, protocol: str) -> None:
+    """The same with the same seed, of the action space and of its type."""
+    theirs = remote("Sampling/Packed-v0", protocol=protocol)
+    theirs.reset()
+    first = theirs.sample(seed=SEED)
+    theirs.action_space.seed(SEED)
+    assert shown(first) == shown(theirs.action_space.sample())
+    assert shown(theirs.sample()) == shown(theirs.action_space.sample())
+    assert theirs.step(first)[4]["contained"]
+
+
+def test_a_context_closes_it(remote: Remote, served: ServerProcess) -> None:
+    """And it can be closed again, and its server's session ends."""
+    since = served.mark()
+    with remote("CartPole-v1") as theirs:
+        theirs.reset()
+    theirs.close()
+    theirs.close()
+    served.wait_for("ended: the client left; CartPole-v1", since=since)

@@ -1,0 +1,306 @@
+"""Remote environments that step together are what a local vector environment is, in one process or in several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from gymtwist.client import (
+    Closed,
+    EnvironmentFailed,
+    RemoteVectorEnv,
+    RequestRefused,
+    ResetNeeded,
+    connect_vec,
+)
+from tests.support.client_environments import SPACES, shown
+from tests.support.client_equivalence import RemoteVec, assert_same
+from tests.support.server_process import ServerProcess
+
+pytest_plugins = ("tests.support.client_fixtures",)
+
+SEED = 77
+PROCESSES = pytest.mark.parametrize("processes", [1, 3])
+
+
+def local_vec(environment: str, count: int, mode: Any = AutoresetMode.NEXT_STEP, **arguments: Any) -> Any:
+    """Returns environments of this process."""
+    return gymnasium.make_vec(
+        environment, count, "sync", {"autoreset_mode": mode}, disable_env_checker=True, **arguments
+    )
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@PROCESSES
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Varied-v0", "Pendulum-v1"])
+def test_a_trajectory_is_the_local_one(
+    remote_vec: RemoteVec, mode: AutoresetMode, processes: int, environment: str
+) -> None:
+    """Observations, rewards, flags and infos with their masks, in every autoreset mode, with resets of some."""
+    ours = local_vec(environment, 5, mode, max_episode_steps=20)
+    theirs = remote_vec(
+        environment, 5, processes=processes, vectorization_mode="sync", autoreset_mode=mode, max_episode_steps=20
+    )
+    for name in ("observation_space", "action_space", "single_observation_space", "single_action_space", "num_envs"):
+        assert getattr(theirs, name) == getattr(ours, name)
+    assert theirs.metadata["autoreset_mode"] is mode
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+    ours.action_space.seed(SEED)
+    for _ in range(50):
+        actions = ours.action_space.sample()
+        stepped = ours.step(actions)
+        assert_same(theirs.step(actions), stepped)
+        ended = stepped[2] | stepped[3]
+        if mode is AutoresetMode.DISABLED and ended.any():
+            options = {"reset_mask": ended}
+            assert_same(theirs.reset(options=options), ours.reset(options={**options}))
+            assert options == {"reset_mask": ended}
+
+
+@PROCESSES
+def test_in_json_all_but_the_dtypes_of_infos_is_the_same(remote_vec: RemoteVec, processes: int) -> None:
+    """An info is lists and numbers there."""
+    ours = local_vec("Varied-v0", 3)
+    theirs = remote_vec("Varied-v0", 3, processes=processes, protocol="netstring")
+    assert_same(theirs.reset(seed=SEED)[0], ours.reset(seed=SEED)[0])
+    for _ in range(10):
+        stepped, expected = theirs.step([0] * 3), ours.step([0] * 3)
+        assert_same(stepped[:4], expected[:4])
+        assert list(stepped[4]) == list(expected[4])
+        for key in ("steps", "half", "text", "_text", "_array"):
+            if key in expected[4]:
+                assert stepped[4][key].tolist() == expected[4][key].tolist()
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@PROCESSES
+def test_elements_of_every_space_come_and_go_exactly(remote_vec: RemoteVec, kind: str, processes: int) -> None:
+    """In batches, which are the user's own."""
+    ours = local_vec(f"Sampling/{kind}-v0", 3)
+    theirs = remote_vec(f"Sampling/{kind}-v0", 3, processes=processes, vectorization_mode="sync")
+    theirs.action_space.seed(SEED)
+    assert shown(theirs.reset(seed=SEED)[0]) == shown(ours.reset(seed=SEED)[0])
+    actions = theirs.action_space.sample()
+    stepped, expected = theirs.step(actions), ours.step(actions)
+    assert shown(stepped[0]) == shown(expected[0])
+    assert stepped[4]["action"].tolist() == expected[4]["action"].tolist()
+    before = shown(stepped[0])
+    theirs.step(actions)
+    assert shown(stepped[0]) == before
+
+
+@PROCESSES
+def test_every_environment_can_have_its_own_seed(remote_vec: RemoteVec, processes: int) -> None:
+    """In a list; None goes on with what there is."""
+    ours, theirs = (
+        local_vec("CartPole-v1", 3),
+        remote_vec("CartPole-v1", 3, processes=processes, vectorization_mode="sync"),
+    )
+    assert_same(theirs.reset(seed=[5, 0, 9]), ours.reset(seed=[5, 0, 9]))
+    assert_same(theirs.reset(seed=[5, None, 9]), ours.reset(seed=[5, None, 9]))
+    assert_same(theirs.reset(seed=0), ours.reset(seed=0))
+
+
+@PROCESSES
+def test_several_steps_are_what_single_ones_are(remote_vec: RemoteVec, processes: int) -> None:
+    """Past the ends of episodes, too."""
+    arguments: Any = {"processes": processes, "vectorization_mode": "sync"}
+    one, many = remote_vec("Varied-v0", 4, **arguments), remote_vec("Varied-v0", 4, **arguments)
+    one.reset(seed=SEED)
+    many.reset(seed=SEED)
+    actions = [np.full(4, index % 2) for index in range(10)]
+    single = [one.step(each) for each in actions]
+    steps = many.step_many(actions)
+    assert_same(steps.observations, single[-1][0])
+    assert_same(steps.rewards, np.array([each[1] for each in single]))
+    assert_same(steps[2:], single[-1][2:])
+    every = many.step_many(np.zeros(4, np.int64), 3, observations="all")
+    assert [shown(each) for each in every.observations] == [shown(one.step([0] * 4)[0]) for _ in range(3)]
+
+
+@PROCESSES
+def test_all_observations_of_several_steps_are_stacked(remote_vec: RemoteVec, processes: int) -> None:
+    """Steps before environments."""
+    theirs = remote_vec("CartPole-v1", 4, processes=processes)
+    theirs.reset(seed=SEED)
+    steps = theirs.step_many([[0] * 4] * 3, observations="all")
+    assert (steps.observations.shape, steps.rewards.shape) == ((3, 4, 4), (3, 4))
+    assert steps.observations.dtype == np.float32
+
+
+@PROCESSES
+def test_replies_come_in_the_order_of_what_was_sent(remote_vec: RemoteVec, processes: int) -> None:
+    """However many are under way; meanwhile nothing else can be done."""
+    arguments: Any = {"processes": processes, "vectorization_mode": "sync"}
+    ahead, beside = remote_vec("Varied-v0", 4, **arguments), remote_vec("Varied-v0", 4, **arguments)
+    ahead.reset(seed=SEED)
+    beside.reset(seed=SEED)
+    for _ in range(20):
+        ahead.send([0] * 4)
+    for use in (ahead.reset, lambda: ahead.step([0] * 4), lambda: ahead.step_many([0] * 4, 2), ahead.sample):
+        with pytest.raises(RequestRefused, match="outstanding"):
+            use()
+    for _ in range(20):
+        assert_same(ahead.recv(), beside.step([0] * 4))
+    with pytest.raises(RequestRefused, match="nothing was sent"):
+        ahead.recv()
+    assert_same(ahead.step([1] * 4), beside.step([1] * 4))
+
+
+@PROCESSES
+def test_a_batch_of_actions_has_one_for_each(remote_vec: RemoteVec, processes: int) -> None:
+    """Of the right kind; else none is taken."""
+    theirs = remote_vec("CartPole-v1", 4, processes=processes)
+    beside = remote_vec("CartPole-v1", 4, processes=processes)
+    theirs.reset(seed=SEED)
+    beside.reset(seed=SEED)
+    for actions in ([0] * 3, [0] * 5, 0, None, [[0]] * 4, [0.5] * 4):
+        with pytest.raises(RequestRefused) as caught:
+            theirs.step(actions)
+        assert caught.value.code == "invalid-action"
+    assert_same(theirs.step(np.zeros(4, np.int32)), beside.step([0] * 4))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reset_mask": [True] * 4},
+        {"reset_mask": np.ones(3, np.bool_)},
+        {"reset_mask": np.ones(4)},
+        {"reset_mask": np.zeros(4, np.bool_)},
+    ],
+)
+def test_a_mask_is_an_array_with_a_bool_for_each(remote_vec: RemoteVec, options: Any) -> None:
+    """Of which one is true."""
+    theirs = remote_vec("CartPole-v1", 4)
+    with pytest.raises(RequestRefused, match="reset_mask"):
+        theirs.reset(options=options)
+
+
+def test_seeds_are_as_many_as_environments(remote_vec: RemoteVec) -> None:
+    """Or there is one."""
+    with pytest.raises(RequestRefused, match="one for each of 4"):
+        remote_vec("CartPole-v1", 4).reset(seed=[1, 2])
+
+
+@PROCESSES
+def test_an_environment_that_fails_is_told_once(remote_vec: RemoteVec, processes: int) -> None:
+    """Then all must be reset, and go on."""
+    theirs = remote_vec("Fault/RaiseInStep-v0", 3, processes=processes)
+    for _ in range(2):
+        theirs.reset()
+        with pytest.raises(EnvironmentFailed, match="the pole is not there"):
+            theirs.step([0] * 3)
+        with pytest.raises(ResetNeeded):
+            theirs.step([0] * 3)
+
+
+def test_processes_that_end_an_episode_apart_must_be_reset(remote_vec: RemoteVec) -> None:
+    """Several steps end where an environment waits for its reset: others have gone further."""
+    theirs = remote_vec("Varied-v0", 2, processes=2, autoreset_mode="disabled")
+    theirs.reset(seed=[0, 4])
+    with pytest.raises(ResetNeeded, match="different numbers of steps"):
+        theirs.step_many([0, 0], 9)
+    with pytest.raises(ResetNeeded, match="reset all"):
+        theirs.reset(options={"reset_mask": np.array([True, False])})
+    theirs.reset(seed=[0, 4])
+    theirs.step([0, 0])
+
+
+@PROCESSES
+def test_they_render_together(remote_vec: RemoteVec, processes: int) -> None:
+    """A frame of each, or none with a warning."""
+    theirs = remote_vec("Episodes-v0", 3, processes=processes, render_mode="rgb_array")
+    theirs.reset()
+    theirs.step([0] * 3)
+    frames = theirs.render()
+    assert isinstance(frames, tuple)
+    for frame in frames:
+        assert_same(frame, np.full((64, 64, 3), 20, np.uint8))
+    blind = remote_vec("Episodes-v0", 3)
+    blind.reset()
+    with pytest.warns(UserWarning, match="render_mode"):
+        assert blind.render() is None
+
+
+@PROCESSES
+def test_the_server_draws_actions_for_all(remote_vec: RemoteVec, processes: int) -> None:
+    """The same with the same seed."""
+    theirs = remote_vec("Sampling/Packed-v0", 3, processes=processes)
+    first = theirs.sample(seed=SEED)
+    assert theirs.action_space.contains(first)
+    assert shown(theirs.sample(seed=SEED)) == shown(first)
+    assert shown(theirs.sample()) != shown(first)
+
+
+@PROCESSES
+def test_what_is_closed_stays_so(remote_vec: RemoteVec, served: ServerProcess, processes: int) -> None:
+    """Every session ends; to close again does nothing."""
+    since = served.mark()
+    with remote_vec("CartPole-v1", 3, processes=processes) as theirs:
+        theirs.reset()
+        assert isinstance(theirs, RemoteVectorEnv)
+    theirs.close()
+    assert theirs.closed
+    with pytest.raises(Closed):
+        theirs.step([0] * 3)
+    with pytest.raises(Closed):
+        theirs.reset()
+    served.wait_for("ended: the client left; CartPole-v1", since=since)
+
+
+@pytest.mark.parametrize("processes", [0, 3])
+def test_processes_are_no_more_than_environments(processes: int) -> None:
+    """Each has one at the least."""
+    with pytest.raises(ValueError, match="expected 1 to 2"):
+        connect_vec(5001, "CartPole-v1", 2, processes=processes)
+
+
+def test_autoreset_modes_have_names(remote_vec: RemoteVec) -> None:
+    """Gymnasium's, or those of the protocol."""
+    for mode in ("same_step", "SameStep", AutoresetMode.SAME_STEP):
+        theirs = remote_vec("Varied-v0", 2, autoreset_mode=mode)
+        assert theirs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    with pytest.raises(ValueError, match="no autoreset mode: 'sometimes'; expected one of next_step"):
+        remote_vec("Varied-v0", 2, autoreset_mode="sometimes")
+
+
+def test_one_that_cannot_be_made_leaves_no_connection(remote_vec: RemoteVec, served: ServerProcess) -> None:
+    """Of those that were opened for the others."""
+    since = served.mark()
+    with pytest.raises(RequestRefused, match="no kwarg"):
+        remote_vec("CartPole-v1", 4, processes=2, gravity=3)
+    served.wait_for("ended: .*CartPole-v1", since=since)
+
+
+def test_the_environments_own_vector_environment_is_used(remote_vec: RemoteVec) -> None:
+    """Where there is one, unless another is asked for."""
+    ours = gymnasium.make_vec("CartPole-v1", 3, "vector_entry_point")
+    theirs = remote_vec("CartPole-v1", 3)
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+    actions = np.array([0, 1, 0])
+    for _ in range(30):
+        expected = ours.step(actions)
+        assert_same(theirs.step(actions), (expected[0], expected[1].astype(np.float64), *expected[2:]))
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_final_observations_are_elements_of_their_space(remote_vec: RemoteVec, kind: str, protocol: str) -> None:
+    """Although an info has less to say of what is in it than an observation."""
+    ours = local_vec(f"Sampling/{kind}-v0", 2, AutoresetMode.SAME_STEP)
+    theirs = remote_vec(
+        f"Sampling/{kind}-v0", 2, vectorization_mode="sync", autoreset_mode="same_step", protocol=protocol
+    )
+    ours.reset(seed=SEED)
+    theirs.reset(seed=SEED)
+    actions = theirs.action_space.sample()
+    for _ in range(8):
+        infos, expected = theirs.step(actions)[4], ours.step(actions)[4]
+    assert list(infos) == list(expected)
+    assert_same(infos["_final_obs"], expected["_final_obs"])
+    assert infos["final_obs"].dtype == object
+    assert [shown(each) for each in infos["final_obs"]] == [shown(each) for each in expected["final_obs"]]

@@ -1,0 +1,210 @@
+"""A real server whose clients share memory with it, and what becomes of that when either side comes to its end."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gymtwist.client import EnvironmentFailed, RemoteError, connect
+from gymtwist.protocol import shared_memory as wire_sharing
+from tests.conftest import Start
+from tests.support.client_equivalence import SETUP, assert_same, local
+from tests.support.harness import descriptor_count
+from tests.support.process_inspection import Handle, descendants, descriptors, eventually, left_after
+from tests.support.server_process import PATIENCE, REPOSITORY, ServerProcess, connected
+from tests.support.shared_memory_env import SHARING, by, passed, shares
+
+pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
+pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+
+CHOSEN = "Fault/Chosen-v0"
+#: What Chosen can be told to do.
+NOTHING, SEGFAULT = range(2)
+MAPPED = "memfd:gymtwist-shared"
+
+
+# The client's process dies
+
+
+CLIENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from gymtwist.client import connect
+from tests.support.shared_memory_env import by
+env = by(sys.argv[3], connect(int(sys.argv[2]), "CartPole-v1"))
+env.reset()
+print("there", flush=True)
+if sys.argv[4] == "idle":
+    sys.stdin.read(1)
+while True:
+    if any(env.step(0)[2:4]):
+        env.reset()
+"""
+
+
+@pytest.mark.parametrize("doing", ["idle", "stepping"])
+def test_a_client_that_is_killed_frees_its_session(start: Start, way: str, doing: str) -> None:
+    """While it polls or waits, or while the server does."""
+    server = start("--poll", "1000000", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port), way, doing]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, text=True, **pipes) as player:  # type: ignore[call-overload]
+        assert player.stdout.readline() == "there\n"
+        session = server.wait_for(r"\[session (\d+)\] started: CartPole-v1 .*process (\d+)\)")
+        handle = Handle(int(session.group(2)))
+        player.send_signal(signal.SIGKILL)
+    server.wait_for(rf"\[session {session.group(1)}\] ended: ")
+    assert not left_after([handle], 10)
+
+
+def test_a_client_that_is_stopped_does_not_hold_up_the_others(start: Start) -> None:
+    """A session waits for its own client alone."""
+    server = start(setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port), "polling", "stepping"]
+    with subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as player:
+        assert player.stdout is not None
+        assert player.stdout.readline() == "there\n"
+        player.send_signal(signal.SIGSTOP)
+        with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
+            ours = local("CartPole-v1")
+            by("waiting", theirs)
+            assert_same(theirs.reset(seed=1), ours.reset(seed=1))
+            assert_same(theirs.step(0), ours.step(0))
+        player.kill()
+
+
+# The server comes to its end, or ends a session
+
+
+def test_a_client_that_is_silent_for_too_long_is_hung_up_on(start: Start, way: str) -> None:
+    """What it did through memory counted; what it does then fails."""
+    server = start("--idle-timeout", "1", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
+        by(way, theirs)
+        theirs.reset()
+        theirs.step(0)
+        server.wait_for(r"ended: idle for more than 1 s")
+        with pytest.raises(RemoteError):
+            theirs.step(0)
+        with pytest.raises(RemoteError, match="connect again"):
+            theirs.reset()
+
+
+def test_a_client_that_steps_through_memory_is_not_silent(start: Start) -> None:
+    """Although nothing comes through its socket."""
+    server = start("--idle-timeout", "0.6", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(server.port, "Fault/SlowStep-v0", timeout=PATIENCE) as theirs:
+        by("polling", theirs)
+        theirs.reset()
+        assert theirs.step(0)[1] == 1.0
+        numbers = passed(theirs)
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            theirs.sample()
+        assert passed(theirs) > numbers
+
+
+def test_a_server_that_shuts_down_ends_what_is_shared(start: Start, way: str) -> None:
+    """In order, and nothing is left of it."""
+    server = start("--drain", "0.2", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
+        by(way, theirs)
+        theirs.reset()
+        server.terminate()
+        server.wait_shut_down()
+        with pytest.raises(RemoteError):
+            for _ in range(2):
+                theirs.step(0)
+
+
+# Nothing is left
+
+
+class Holdings:
+    """What a server and this process hold."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        """Counts."""
+        gc.collect()
+        process = server.process.pid
+        self.counts = (
+            len(descriptors(process)),
+            len(descriptors(server.fork_server())),
+            len(descendants(process)),
+            descriptor_count(),
+            Path("/proc/self/maps").read_text().count(MAPPED),
+            len(names()),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Tells whether it is the same."""
+        return isinstance(other, Holdings) and self.counts == other.counts
+
+    def __repr__(self) -> str:
+        """Shows it."""
+        return f"{self.counts}"
+
+
+def names() -> list[str]:
+    """Returns the sockets of this host at which servers take memory."""
+    return [line for line in Path("/proc/net/unix").read_text().splitlines() if f"@{wire_sharing.NAMES}" in line]
+
+
+@pytest.fixture
+def quiet(start: Start) -> Iterator[ServerProcess]:
+    """A server that has served somebody."""
+    server = start(setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    yield server
+
+
+def test_two_hundred_sessions_that_shared_leave_nothing(quiet: ServerProcess) -> None:
+    """No descriptors, no memory, no processes, at either side; some left in order, some did not, some died."""
+    port = quiet.port
+
+    def one(index: int) -> None:
+        theirs: Any = connect(port, CHOSEN, timeout=PATIENCE)
+        by(SHARING[index % 2], theirs)
+        theirs.reset()
+        theirs.step(NOTHING)
+        if index % 10 == 0:
+            with pytest.raises(EnvironmentFailed):
+                theirs.step(SEGFAULT)
+            theirs.reset()
+            assert shares(theirs)
+        if index % 3 == 0:
+            theirs.send(NOTHING)
+        theirs.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        list(pool.map(one, range(8)))
+        eventually(lambda: len(descendants(quiet.process.pid)) <= 6, PATIENCE)
+        before = settled(quiet)
+        list(pool.map(one, range(200)))
+        eventually(lambda: Holdings(quiet) == before, PATIENCE, f"{before} (now {Holdings(quiet)})")
+
+
+def settled(server: ServerProcess) -> Holdings:
+    """Returns what is held once that does not change any more."""
+    seen = [Holdings(server)]
+
+    def same() -> bool:
+        seen.append(Holdings(server))
+        return len(seen) > 25 and all(each == seen[-1] for each in seen[-25:])
+
+    eventually(same, PATIENCE)
+    return seen[-1]

@@ -1,0 +1,82 @@
+"""A server that cannot start: the operator is told why, in the foreground and by a daemon that was to be."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.process_inspection import eventually
+from tests.support.server_process import ANY_PORT, run_twistd
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+def start_in_vain(directory: Path, *options: str, port: str = ANY_PORT) -> str:
+    """Starts a server in the foreground that fails; returns what it prints."""
+    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", port, *options, directory=directory)
+    assert ended.returncode == 1
+    return ended.stdout
+
+
+def test_a_port_that_is_taken_ends_the_server(tmp_path: Path, taken_port: int) -> None:
+    """The port and the reason are named, without a traceback of the server."""
+    printed = start_in_vain(tmp_path, port=str(taken_port))
+    assert f"gymsock cannot listen on tcp:{taken_port}" in printed
+    assert "in use" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_daemon_whose_port_is_taken_ends(tmp_path: Path, taken_port: int) -> None:
+    """The twistd that was to leave a daemon behind does not wait for it, and leaves no pid file."""
+    ended = run_twistd("--pidfile=g.pid", "--logfile=g.log", "gymsock", "--port", str(taken_port), directory=tmp_path)
+    assert ended.returncode == 1
+    assert f"gymsock cannot listen on tcp:{taken_port}" in ended.stdout
+    assert not (tmp_path / "g.pid").exists()
+
+
+@pytest.fixture
+def setup_file(tmp_path: Path) -> str:
+    """The name of a setup file that raises."""
+    (tmp_path / "setup.py").write_text('raise ValueError("the environments are gone")\n')
+    return "setup.py"
+
+
+def test_a_daemon_whose_setup_fails_ends(tmp_path: Path, setup_file: str) -> None:
+    """It says what the file raised."""
+    ended = run_twistd(
+        *("--pidfile=g.pid", "--logfile=g.log", "gymsock", "--port", ANY_PORT, "--setup", setup_file),
+        directory=tmp_path,
+    )
+    assert ended.returncode == 1
+    assert "gymsock cannot start" in ended.stdout
+    # What was started in the background writes its log after twistd has been told, and has ended.
+    said = "the environments are gone"
+    eventually(lambda: said in ended.stdout + (tmp_path / "g.log").read_text(), 10, "what the file raised")
+    eventually(lambda: not (tmp_path / "g.pid").exists(), 10, "the end of the daemon")
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_setup_file_that_raises_ends_the_server(tmp_path: Path, setup_file: str, method: str) -> None:
+    """A server without its environments is of no use: it says why and where, and with `spawn` it finds out, too."""
+    printed = start_in_vain(tmp_path, "--setup", setup_file, "--start-method", method)
+    assert "the environments are gone" in printed
+    assert "setup.py" in printed
+
+
+def test_a_setup_file_that_exits_ends_the_server(tmp_path: Path) -> None:
+    """sys.exit and worse in the setup file do not leave a server behind that waits for ever."""
+    (tmp_path / "setup.py").write_text("import os\nos._exit(5)\n")
+    assert "--setup" in start_in_vain(tmp_path, "--setup", "setup.py")
+
+
+def test_a_module_to_preload_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
+    """It is named."""
+    assert "no_such_module" in start_in_vain(tmp_path, "--preload", "no_such_module")

@@ -1,0 +1,202 @@
+"""Several steps in one round trip, and steps that are sent before their replies are taken."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gymtwist.client import Closed, RequestRefused, ResetNeeded, Steps
+from tests.support.client_environments import SPACES, shown
+from tests.support.client_equivalence import Remote, assert_same
+
+pytest_plugins = ("tests.support.client_fixtures",)
+
+SEED = 77
+
+
+def test_several_steps_are_what_single_ones_are(remote: Remote, protocol: str) -> None:
+    """The last observation, every reward, and the rest of the last step."""
+    one, many = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1", protocol=protocol)
+    one.reset(seed=SEED)
+    many.reset(seed=SEED)
+    actions = [0, 1, 1, 0, 1]
+    single = [one.step(action) for action in actions]
+    steps = many.step_many(actions)
+    assert isinstance(steps, Steps)
+    assert_same(steps.observations, single[-1][0])
+    assert_same(steps.rewards, np.array([each[1] for each in single]))
+    assert steps[2:] == single[-1][2:]
+
+
+def test_one_action_can_be_repeated(remote: Remote, protocol: str) -> None:
+    """As often as it is said."""
+    theirs = remote("Episodes-v0", protocol=protocol)
+    theirs.reset()
+    steps = theirs.step_many(1, 4)
+    assert steps.rewards.tolist() == [1, 2, 3, 4]
+    assert not steps.terminated
+
+
+def test_the_end_of_an_episode_ends_the_steps(remote: Remote) -> None:
+    """So there are fewer than asked for."""
+    theirs = remote("Episodes-v0")
+    theirs.reset()
+    steps = theirs.step_many(np.zeros(16, np.int64))
+    assert (len(steps.rewards), steps.terminated, steps.truncated) == (10, True, False)
+    with pytest.raises(ResetNeeded):
+        theirs.step_many([0])
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_all_observations_can_be_had(remote: Remote, protocol: str, kind: str) -> None:
+    """Stacked where an observation is an array or a number, else in a list."""
+    space: Any = SPACES[kind]
+    theirs = remote(f"Sampling/{kind}-v0", protocol=protocol)
+    theirs.reset(seed=SEED)
+    theirs.action_space.seed(1)
+    steps = theirs.step_many([theirs.action_space.sample() for _ in range(3)], observations="all")
+    space.seed(SEED)
+    space.sample()
+    expected = [space.sample() for _ in range(3)]
+    assert [shown(each) for each in steps.observations] == [shown(each) for each in expected]
+    stacked = kind in ("Box", "Bytes", "Scalar", "Discrete", "Small", "Large", "MultiBinary", "MultiDiscrete")
+    assert isinstance(steps.observations, np.ndarray if stacked else list)
+    if isinstance(steps.observations, np.ndarray):
+        assert steps.observations.dtype == space.dtype
+        assert steps.observations.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (([],), "1 to 10000 steps"),
+        ((0, 0), "1 to 10000 steps"),
+        ((0, 10**6), "1 to 10000 steps"),
+        ((0, "x"), "step_many"),
+        ((5,), "step_many"),
+        (([0, 0.5],), "0.5"),
+        (([0, 7],), r"actions\[1\]"),
+    ],
+)
+def test_steps_that_cannot_be_taken_are_refused(remote: Remote, arguments: Any, words: str) -> None:
+    """None of them is taken, and the episode goes on."""
+    theirs = remote("Episodes-v0")
+    theirs.reset()
+    with pytest.raises(RequestRefused, match=words):
+        theirs.step_many(*arguments)
+    assert theirs.step(0)[1] == 1.0
+
+
+def test_observations_are_the_last_or_all(remote: Remote) -> None:
+    """Nothing else can be asked for."""
+    theirs = remote("Episodes-v0")
+    theirs.reset()
+    with pytest.raises(RequestRefused, match='"last" or "all"'):
+        theirs.step_many([0], observations="some")  # type: ignore[arg-type]
+
+
+# Sent before replies are taken
+
+
+def test_replies_come_in_the_order_of_what_was_sent(remote: Remote, protocol: str) -> None:
+    """However many are under way."""
+    ahead, beside = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1", protocol=protocol)
+    ahead.reset(seed=SEED)
+    beside.reset(seed=SEED)
+    actions = [0, 1, 1, 0, 1, 0]
+    for action in actions:
+        ahead.send(action)
+    for action in actions:
+        assert_same(ahead.recv(), beside.step(action))
+    assert_same(ahead.step(0), beside.step(0))
+
+
+def test_thousands_can_be_under_way(remote: Remote) -> None:
+    """More than fits into the buffers of a connection: replies are kept while requests are sent."""
+    theirs = remote("Observe/Frame-v0")
+    theirs.reset()
+    for _ in range(300):
+        theirs.send(0)
+    frame = theirs.recv()[0]
+    for _ in range(299):
+        assert_same(theirs.recv()[0], frame)
+
+
+def test_nothing_else_can_be_done_while_replies_are_outstanding(remote: Remote) -> None:
+    """They must be taken first."""
+    theirs = remote("Episodes-v0", render_mode="rgb_array")
+    theirs.reset()
+    theirs.send(0)
+    for use in (
+        lambda: theirs.step(0),
+        theirs.reset,
+        theirs.render,
+        theirs.sample,
+        lambda: theirs.step_many([0]),
+    ):
+        with pytest.raises(RequestRefused, match=r"1 replies .* outstanding") as caught:
+            use()
+        assert caught.value.code == "replies-outstanding"
+    assert theirs.recv()[1] == 1.0
+    assert theirs.step(0)[1] == 2.0
+
+
+def test_what_was_not_sent_cannot_be_received(remote: Remote) -> None:
+    """It would be waited for for ever."""
+    theirs = remote("Episodes-v0")
+    theirs.reset()
+    with pytest.raises(RequestRefused, match="nothing was sent"):
+        theirs.recv()
+    theirs.send(0)
+    theirs.recv()
+    with pytest.raises(RequestRefused, match="nothing was sent"):
+        theirs.recv()
+
+
+def test_what_lies_behind_the_end_of_an_episode_is_answered_in_order(remote: Remote) -> None:
+    """With an error each; then a reset goes on."""
+    theirs = remote("Episodes-v0")
+    theirs.reset()
+    for _ in range(12):
+        theirs.send(0)
+    assert [theirs.recv()[2] for _ in range(10)] == [False] * 9 + [True]
+    for _ in range(2):
+        with pytest.raises(ResetNeeded):
+            theirs.recv()
+    theirs.reset()
+    assert theirs.step(0)[1] == 1.0
+
+
+def test_it_can_be_closed_while_replies_are_outstanding(remote: Remote) -> None:
+    """They are lost, which nobody waits for."""
+    theirs = remote("Episodes-v0")
+    theirs.reset()
+    theirs.send(0)
+    theirs.close()
+    with pytest.raises(Closed):
+        theirs.recv()
+    with pytest.raises(Closed):
+        theirs.send(0)
+
+
+def test_a_step_that_is_interrupted_leaves_the_environment_usable(remote: Remote) -> None:
+    """Its reply, when it comes, is not taken for another's."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    theirs = remote("Fault/SlowStep-v0")
+    theirs.reset()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            theirs.step(0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert theirs.reset()[0].shape == (2,)
+    assert theirs.step(0)[1] == 1.0

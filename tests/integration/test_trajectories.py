@@ -1,0 +1,162 @@
+"""With --seed, a session plays exactly what Gymnasium plays in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from gymtwist.client import connect
+from tests.support.classic_client import RESET, ClassicClient, step
+from tests.support.client_equivalence import assert_same
+from tests.support.server_process import PATIENCE, ServerProcess
+from tests.support.shared_memory_env import WAYS, by
+
+SEED = 1234
+OPTIONS = ("--seed", str(SEED))
+
+
+def same(served: Any, local: Any) -> bool:
+    """Returns whether an observation is the same to the last bit (JSON keeps a float32 as it is)."""
+    if local.dtype == np.uint8:
+        return isinstance(served, np.ndarray) and served.shape == local.shape and np.array_equal(served, local)
+    return np.array_equal(np.array(served, local.dtype), local)
+
+
+def compare(client: ClassicClient, local: gymnasium.Env[Any, Any], actions: list[int]) -> int:
+    """Plays the same actions on both sides; returns the number of episodes that ended."""
+    episodes = 0
+    assert same(client.reset(), local.reset(seed=SEED)[0])
+    for action in actions:
+        served = client.step(action)
+        observation, reward, terminated, truncated, _ = local.step(action)
+        assert same(served.observation, observation)
+        assert served.reward == float(reward)
+        assert served.done == (terminated or truncated)
+        if served.done:
+            episodes += 1
+            assert same(client.reset(), local.reset()[0])
+    return episodes
+
+
+def test_cartpole_over_several_episodes(server: ServerProcess) -> None:
+    """The first reset takes the seed; those that follow go on from there, as in Gymnasium."""
+    actions = np.random.default_rng(1).integers(2, size=500).tolist()
+    with server.open("CartPole-v1") as client:
+        assert compare(client, gymnasium.make("CartPole-v1"), actions) > 5
+
+
+def test_a_continuous_environment(server: ServerProcess) -> None:
+    """A Box of actions loses nothing on its way."""
+    local = gymnasium.make("Pendulum-v1")
+    with server.open("Pendulum-v1") as client:
+        assert same(client.reset(), local.reset(seed=SEED)[0])
+        for torque in np.linspace(-2, 2, 100, dtype=np.float32):
+            served = client.step([float(torque)])
+            observation, reward, *_ = local.step(np.array([torque]))
+            assert same(served.observation, observation)
+            assert served.reward == float(reward)
+
+
+def pong() -> gymnasium.Env[Any, Any]:
+    """Returns Pong, where it is installed."""
+    ale_py = pytest.importorskip("ale_py")
+    gymnasium.register_envs(ale_py)
+    return gymnasium.make("ALE/Pong-v5")
+
+
+def test_pong_frame_by_frame(server: ServerProcess) -> None:
+    """Frames come as bytes with their dimensions, the same as in this process, sticky actions included."""
+    actions = np.random.default_rng(2).integers(6, size=300).tolist()
+    with server.open("ALE/Pong-v5") as client:
+        compare(client, pong(), actions)
+
+
+def test_pong_tells_its_dimensions_and_info(server: ServerProcess) -> None:
+    """A frame is 210 x 160 x 3, and info has the emulator's numbers."""
+    pong().close()
+    with server.open("ALE/Pong-v5") as client:
+        assert client.space(1)["shape"] == [210, 160, 3]
+        frame = client.reset()
+        assert (frame.shape, frame.dtype) == ((210, 160, 3), np.uint8)
+        assert client.step(0).info["lives"] == 0
+
+
+def test_pipelined_frames_are_the_same_frames(server: ServerProcess) -> None:
+    """Sending ahead changes nothing of what is played."""
+    local = pong()
+    with server.open("ALE/Pong-v5") as client:
+        client.send(RESET + b"".join(step(index % 6) for index in range(100)))
+        assert same(client.read_observation(), local.reset(seed=SEED)[0])
+        for index in range(100):
+            assert same(client.read_step().observation, local.step(index % 6)[0])
+
+
+def test_two_sessions_sample_the_same_actions(server: ServerProcess) -> None:
+    """The seed reaches the action space too."""
+    with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
+        assert [one.sample() for _ in range(32)] == [other.sample() for _ in range(32)]
+
+
+def test_an_old_gym_environment_is_seeded_in_its_own_way(server: ServerProcess) -> None:
+    """What has seed() and a reset() without arguments gets its seed by seed()."""
+    with server.open("OldGym-v0") as client:
+        assert client.reset() == [float(SEED), 0.0]
+
+
+def test_a_gym_environment_is_seeded(server: ServerProcess) -> None:
+    """Gym 0.26 takes the seed in reset, once."""
+    with server.open("gym:NewGym-v0") as client:
+        assert client.reset() == [float(SEED)]
+
+
+def test_an_old_gym_environment_is_played(server: ServerProcess) -> None:
+    """Four results become the protocol's four, and the limit of its length ends the episode."""
+    with server.open("OldGym-v0") as client:
+        for _ in range(2):
+            client.reset()
+            replies = [client.step(2) for _ in range(5)]
+            assert [reply.observation[1] for reply in replies] == [1.0, 2.0, 3.0, 4.0, 5.0]
+            assert [reply.reward for reply in replies] == [2.0] * 5
+            assert [reply.done for reply in replies] == [False] * 4 + [True]
+            assert replies[0].info["old"] is True
+
+
+def test_a_gym_environment_is_truncated(server: ServerProcess) -> None:
+    """Truncation in Gym is done, too."""
+    with server.open("NewGym-v0") as client:
+        client.reset()
+        assert not client.step(1).done
+        assert client.step(2).done
+
+
+def test_gyms_own_cartpole_plays_like_gyms_own_cartpole(server: ServerProcess) -> None:
+    """The prefix gets the other library's environment with its seed."""
+    gym = pytest.importorskip("gym")
+    local = gym.make("CartPole-v1", disable_env_checker=True)
+    with server.open("gym:CartPole-v1") as client:
+        assert compare(client, local, [0, 1, 1, 0, 1] * 40) > 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("protocol", ["int32", "netstring"])
+@pytest.mark.parametrize("environment", ["CartPole-v1", "Pendulum-v1"])
+def test_the_python_client_plays_the_same_by_every_way(
+    server: ServerProcess, environment: str, protocol: Any, way: str
+) -> None:
+    """Through its socket and through shared memory, seeded by the operator as in this process."""
+    local = gymnasium.make(environment)
+    local.action_space.seed(SEED)
+    actions = [local.action_space.sample() for _ in range(300)]
+    shared = way != "socket"
+    with connect(server.port, environment, protocol=protocol, shared_memory=shared, timeout=PATIENCE) as client:
+        by(way, client)
+        assert_same(client.reset()[0], local.reset(seed=SEED)[0])
+        for action in actions:
+            served, expected = client.step(action), local.step(action)
+            assert_same(served[0], expected[0])
+            assert served[1:4] == (float(expected[1]), expected[2], expected[3])
+            if expected[2] or expected[3]:
+                assert_same(client.reset()[0], local.reset()[0])

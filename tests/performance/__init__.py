@@ -1,0 +1,1 @@
+"""Tests of what a step costs, and of the programs that measure it."""

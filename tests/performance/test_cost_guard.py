@@ -1,0 +1,188 @@
+"""What a step may cost: counts, which are the same on every machine however busy it is.
+
+Calls and lines are the same in every version of Python from 3.10 on. Instructions are a ratio to those of a loop that
+is measured beside, see :func:`~tests.support.cost_scenarios.reference`; they vary by a hundredth from run to run, and
+by a tenth from one version to another. Whoever makes a step cheaper lowers the budget, and whoever must raise it says
+why. What there is to count is written by ``python -m tests.support.cost_scenarios int32``.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.cost_counters import BEGIN, END
+from tests.support.cost_scenarios import LONG, SHORT
+
+ROOT = Path(__file__).parents[2]
+
+
+class Budget(NamedTuple):
+    """What a step may cost at most.
+
+    Attributes:
+        calls: Functions of ours that are called.
+        builtins: Functions written in C that those call.
+        lines: Lines of ours.
+        ratio: Instructions, as a share of the reference's; None if they are not the same each time.
+        system_calls: Which, and how many of each: neither more nor fewer.
+    """
+
+    calls: float
+    builtins: float
+    lines: float
+    ratio: float | None
+    system_calls: dict[str, int]
+
+
+#: Two calls and five lines of each are the environment's and the plan's. A call and three lines of the sessions' choose
+#: how to wait at the socket, and are found not to poll there. Some lines of int32 keep what goes wrong with an odd
+#: info apart from what is sent. Where memory is shared, three lines of the client's and one of the session's look
+#: whether replies have places there, which small ones have not.
+BUDGETS = {
+    "int32": Budget(22, 17, 101, 2.35, {"recvfrom": 1, "sendto": 1}),
+    "netstring": Budget(34, 25, 152, 4.0, {"recvfrom": 1, "sendmsg": 1}),
+    "classic": Budget(18, 12, 79, 1.8, {"recvfrom": 1, "sendto": 1}),
+    "client": Budget(18, 9, 91, 1.75, {"recvfrom": 1, "sendto": 1}),
+    "int32-frame": Budget(24, 28, 116, 2.8, {"recvfrom": 1, "sendmsg": 1}),
+    "classic-frame": Budget(17, 20, 87, 2.2, {"recvfrom": 1, "sendmsg": 1}),
+    # Where memory is shared: how many instructions a step has depends on how long it is polled.
+    "int32-shared": Budget(18, 16, 89, None, {}),
+    "netstring-shared": Budget(29, 24, 140, None, {}),
+    "client-shared": Budget(12, 6, 76, None, {}),
+}
+#: What polls, and is called as often as it takes: the module, and the function, as Python 3.10 knows no more of it.
+POLLING = {
+    ("sharing", "appears"),
+    ("sharing", "_polled"),
+    ("sharing", "_is_soon"),
+    ("polling", "paid"),
+    ("perf_counter", "perf_counter"),
+    ("sched_yield", "sched_yield"),
+}
+#: Bytes of memory that a step may take for a while. A frame has 100,800.
+PEAKS = {**dict.fromkeys(BUDGETS, 2_500), "client-frame": 103_000}
+subjects = pytest.mark.parametrize("subject", BUDGETS)
+
+
+def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Counts, in an interpreter that no coverage is measured of: that would be counted, too."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))}
+    return subprocess.run(
+        [*under, sys.executable, "-m", "tests.support.cost_scenarios", *arguments],
+        cwd=ROOT,
+        env={**variables, "PYTHONHASHSEED": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@cache
+def counted(*arguments: str) -> dict[str, Any]:
+    """Returns what was counted."""
+    ended = run(*arguments)
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def ratio_of(found: dict[str, Any]) -> float:
+    """Returns the instructions as a share of the reference's; skips the test where they cannot be counted."""
+    if found["instructions"] is None or found["reference"] is None:
+        pytest.skip("there is no counting of instructions here: perf_event_open(2) is not permitted, or has no counter")
+    return float(found["instructions"] / found["reference"])
+
+
+def system_calls(tmp_path: Path, *arguments: str) -> dict[str, float]:
+    """Returns how many system calls a step makes, by name; skips the test where they cannot be counted."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("there is no strace, which counts system calls")
+    trace = tmp_path / "trace"
+    ended = run(*arguments, under=(strace, "-o", str(trace)))
+    if ended.returncode and "ptrace" in ended.stderr.lower():
+        pytest.skip("strace is not permitted here")
+    assert ended.returncode == 0, ended.stderr
+    counts: collections.Counter[str] = collections.Counter()
+    on = False
+    for line in trace.read_text().splitlines():
+        if BEGIN in line:
+            on = True
+        elif END in line:
+            on = False
+        elif on:
+            counts[line.partition("(")[0]] += 1
+    return {name: count / SHORT for name, count in counts.items()}
+
+
+@subjects
+@pytest.mark.parametrize("kind", ["calls", "builtins", "lines"])
+def test_the_work_of_a_step(subject: str, kind: str) -> None:
+    """Is no more than it was."""
+    each = counted(subject)[kind]
+    work = sum(count for name, count in each.items() if (name.split(".")[0], name.split(".")[-1]) not in POLLING)
+    assert work <= getattr(BUDGETS[subject], kind), each
+
+
+@pytest.mark.parametrize("subject", [name for name, budget in BUDGETS.items() if budget.ratio is not None])
+def test_the_instructions_of_a_step(subject: str) -> None:
+    """Are no more than they were, beside those of a loop that does about as much."""
+    assert ratio_of(counted(subject)) <= (BUDGETS[subject].ratio or 0.0)
+
+
+@pytest.mark.parametrize("subject", PEAKS)
+def test_the_memory_of_a_step(subject: str) -> None:
+    """Is all given back."""
+    assert counted(subject)["blocks"] < LONG / 20
+
+
+@pytest.mark.parametrize("subject", PEAKS)
+def test_the_copies_of_a_step(subject: str) -> None:
+    """Are none of a frame that is sent, and one of a frame that is received: whoever gets it may keep it."""
+    assert counted(subject)["peak"] <= PEAKS[subject]
+
+
+@pytest.mark.parametrize("subject", [name for name in BUDGETS if not name.endswith("-frame")])
+def test_the_system_calls_of_a_step(subject: str, tmp_path: Path) -> None:
+    """Are two: one that reads and one that writes; where memory is shared there are none but to give way."""
+    found = system_calls(tmp_path, subject)
+    if subject.endswith("-shared"):
+        found.pop("sched_yield", None)
+    assert found == BUDGETS[subject].system_calls
+
+
+# What is counted would be counted
+
+
+@pytest.mark.parametrize(("kind", "more"), [("calls", 1), ("builtins", 2), ("lines", 3)])
+def test_a_burden_on_a_step(kind: str, more: int) -> None:
+    """Is seen."""
+    bare, burdened = (sum(found[kind].values()) for found in (counted("int32"), counted("int32", "something")))
+    assert burdened == bare + more
+
+
+def test_a_burden_of_memory() -> None:
+    """Is seen."""
+    assert counted("int32", "something")["blocks"] >= LONG
+
+
+def test_a_burden_of_instructions() -> None:
+    """Is seen, even in one line without a call."""
+    assert ratio_of(counted("int32", "instructions")) > (BUDGETS["int32"].ratio or 0.0)
+
+
+def test_a_burden_of_system_calls(tmp_path: Path) -> None:
+    """Is seen."""
+    assert system_calls(tmp_path, "int32", "something")["getppid"] == 1

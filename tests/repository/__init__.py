@@ -1,0 +1,1 @@
+"""Tests of the repository itself: its rooms, pages, golden vectors and packages."""

@@ -1,0 +1,116 @@
+"""The pages on clients and on conformance: their commands end well, and what they show is what there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gymtwist.conformance.client.parts import PARTS
+from gymtwist.conformance.server.runner import CHECKS
+from gymtwist.protocol.shared_memory import IS_POSSIBLE
+from tests.support.framed_client import PATIENCE
+from tests.support.server_process import REPOSITORY, ServerProcess, connected
+
+CLIENTS, CONFORMANCE = (REPOSITORY / "docs" / f"{name}.md" for name in ("clients", "conformance"))
+_CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LAYOUT = re.compile(r"^(?P<bytes>(?:[0-9a-f]{2} )+) *(?P<meaning>\S.*)$", re.MULTILINE)
+
+
+def blocks(page: Path) -> list[str]:
+    """Returns the blocks of commands of a page, but for those with netcat, which not every machine has."""
+    return [block for block in _CONSOLE.findall(page.read_text()) if "| nc " not in block]
+
+
+def free_port() -> int:
+    """Returns a port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("block", blocks(CLIENTS) + blocks(CONFORMANCE), ids=lambda block: block.split("\n")[0][:60])
+def test_the_commands_of_a_page(module_server: ServerProcess, block: str, tmp_path: Path) -> None:
+    """Each ends without an error, as it stands but for the ports; the judge waits for the command below it."""
+    ports = {"5001": str(module_server.port), "5002": str(free_port())}
+    judges: list[subprocess.Popen[str]] = []
+    for line in block.replace("\\\n", " ").splitlines():
+        program = line.split()[0]
+        if program != "python" and shutil.which(program) is None:
+            pytest.skip(f"there is no {program} here")
+        for documented, real in ports.items():
+            line = line.replace(documented, real)
+        line = re.sub("^python ", f"{sys.executable} ", line)
+        running = subprocess.Popen(
+            ["bash", "-c", f"exec {line}"],
+            cwd=REPOSITORY,
+            env={**os.environ, "GOCACHE": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if "--port" in line:
+            assert running.stderr is not None
+            assert running.stderr.readline() == f"listening on port {ports['5002']}\n"
+            judges.append(running)
+            continue
+        output, errors = running.communicate(timeout=6 * PATIENCE)
+        assert (running.returncode, errors) == (0, ""), output
+        assert output or judges
+    for judge in judges:
+        output = judge.communicate(timeout=PATIENCE)[0]
+        assert judge.returncode == 0, output
+
+
+def test_the_session_by_hand(module_server: ServerProcess) -> None:
+    """What is piped into netcat gets the replies that are shown, up to the numbers that depend on the machine."""
+    page = CLIENTS.read_text()
+    (said,) = re.findall(r"^printf '(.*)' \| nc 127\.0\.0\.1 5001$", page, re.MULTILINE)
+    shown = re.findall(r"^(\d+):(\{.*\}),$", page, re.MULTILINE)
+    with connected(("127.0.0.1", module_server.port)) as connection, connection.makefile("rb") as replies:
+        connection.sendall(said.encode())
+        data = replies.read().decode()
+    for number, (length, payload) in enumerate(shown):
+        told, _, rest = data.partition(":")
+        reply, data = rest[: int(told)], rest[int(told) + 1 :]
+        assert length == told or (number == 0 and not IS_POSSIBLE)
+        if number == 0:
+            assert reply.startswith(payload.partition(" ...")[0])
+            continue
+        expected: dict[str, Any] = json.loads(payload)
+        observed = json.loads(reply)
+        assert observed.pop("observation", []) == pytest.approx(expected.pop("observation", []))
+        assert observed == expected
+    assert data == ""
+
+
+def test_the_bytes_of_a_layout() -> None:
+    """Are those of the element that the page names."""
+    page = CLIENTS.read_text().partition("## Values")[2].partition("## Int32")[0]
+    found = bytes.fromhex("".join(match["bytes"] for match in _LAYOUT.finditer(page)))
+    assert found == (3).to_bytes(8, "little") + bytes.fromhex("0000003f") + bytes.fromhex("000080bf")
+
+
+def test_the_bytes_of_a_request() -> None:
+    """Are those of the message that the page names, in its frame."""
+    page = CLIENTS.read_text().partition("## Int32")[2]
+    found = bytes.fromhex("".join(match["bytes"] for match in _LAYOUT.finditer(page)))
+    body = b"\x82\xa2op\xa4step\xa6action\xc4\x08" + (1).to_bytes(8, "little")
+    assert found == len(body).to_bytes(4, "big") + body
+
+
+def test_the_tables_are_complete() -> None:
+    """Every theme of checks and every part of the scenario is there, and no other."""
+    page = CONFORMANCE.read_text()
+    themes = re.findall(r"^\| `([\w-]+)` \| [^`|]", page.partition("| theme |")[2].partition("\n\n")[0], re.MULTILINE)
+    assert themes == list(dict.fromkeys(check.name.partition(".")[0] for check in CHECKS))
+    parts = re.findall(r"^\| `(\w+)` \| `(Conformance/\S+)` \|", page, re.MULTILINE)
+    assert parts == [(part.name, part.id) for part in PARTS]

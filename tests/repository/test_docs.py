@@ -1,0 +1,252 @@
+"""The pages say what is so: their programs run, their commands exist, and their tables are complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from twisted.scripts._twistd_unix import ServerOptions
+
+from gymtwist.client import connect
+from gymtwist.server.server_options import Options
+from tests.support.classic_client import Refused
+from tests.support.process_inspection import hold
+from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd
+
+#: Seconds that a program of a page may take.
+PATIENCE = 120.0
+
+README = REPOSITORY / "README.md"
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+_PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE_NAME = re.compile(r"# (\w+\.py)\n")
+
+#: Languages whose blocks are shown and not run.
+SHOWN_ONLY = {"text", "ini", "json", "toctree"}
+#: What a page needs besides the server's own requirements.
+NEEDED = {"tutorial.md": ("ale_py", "moviepy", "pygame")}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Returns the fenced blocks of a page in these languages."""
+    found = [Block(*each) for each in _BLOCK.findall(page.read_text().replace("```{", "```"))]
+    return [block.text for block in found if block.language in languages]
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Returns the commands that a page tells the reader to type, as words."""
+    lines = "".join(blocks(page, "console", "sh")).replace("\\\n", "").splitlines()
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def program_name(number: int, text: str) -> str:
+    """Returns the name that the first line of a program gives to its file, or one of its number."""
+    named = _FILE_NAME.match(text)
+    return named.group(1) if named else f"program_{number}.py"
+
+
+# Programs
+
+
+@pytest.fixture(scope="module")
+def documented_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server as the pages together describe it: with the tutorial's environment, a UNIX socket, and TLS."""
+    directory = tmp_path_factory.mktemp("docs")
+    setup = directory / "environments.py"
+    tutorial = blocks(REPOSITORY / "docs" / "tutorial.md", "python")
+    setup.write_text(next(text for text in tutorial if program_name(0, text) == setup.name))
+    options = ["--listen", "unix:gymsock.sock"]
+    if shutil.which("openssl") is not None:
+        (request,) = (words for words in commands(REPOSITORY / "docs" / "operations.md") if words[:1] == ["openssl"])
+        subprocess.run(request, cwd=directory, check=True, capture_output=True, timeout=PATIENCE)
+        options += ["--listen", "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"]
+    with ServerProcess(directory, *options, setup=setup) as running:
+        yield running
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path) -> None:
+    """In the order of the page, in one directory, each as a program of its own, against a real server."""
+    for module in NEEDED.get(page.name, ()):
+        pytest.importorskip(module)
+    ports = {"5001": str(documented_server.port)}
+    if "5002" in "".join(blocks(page, "python")):
+        if shutil.which("openssl") is None:
+            pytest.skip("there is no openssl to make a certificate with")
+        ports["5002"] = documented_server.wait_for(r"\(TLS\) starting on (\d+)").group(1)
+    for number, text in enumerate(blocks(page, "python")):
+        for documented, real in ports.items():
+            text = text.replace(documented, real)
+        program = documented_server.directory / program_name(number, text)
+        program.write_text(text)
+        ended = subprocess.run(
+            [sys.executable, program.name],
+            cwd=documented_server.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{page.name}, {program.name}:\n{ended.stdout}\n{documented_server.tail()}"
+
+
+def test_the_readme_has_one_whole_client() -> None:
+    """It is short, says where it connects to in its first lines, and needs nothing that is not Python's own."""
+    _, client = blocks(README, "python")
+    assert 'HOST, PORT = "127.0.0.1", 5001\n' in client
+    imports = re.findall(r"^(?:import|from) (.*)$", client, re.MULTILINE)
+    assert {name.strip() for line in imports for name in line.split(",")} <= set(sys.stdlib_module_names)
+    assert len([line for line in client.splitlines() if line.strip()]) <= 30
+
+
+def test_the_tutorial_quotes_the_server(documented_server: ServerProcess) -> None:
+    """The message for an unknown id is the server's own, up to what depends on Gymnasium's version."""
+    text = " ".join((REPOSITORY / "docs" / "tutorial.md").read_text().split())
+    quoted = re.search(r"`(unknown environment .*?) \.\.\.`", text)
+    assert quoted is not None
+    with documented_server.connect() as client, pytest.raises(Refused) as refusal:
+        client.open("CartPole-v7")
+    assert str(refusal.value).startswith(quoted.group(1))
+
+
+# Commands
+
+
+def test_the_daemon_of_the_operations_page(tmp_path: Path) -> None:
+    """It returns when it serves, writes both files where it was told to, and ends when its process is told to."""
+    (words,) = (each for each in commands(REPOSITORY / "docs" / "operations.md") if any("--logfile" in w for w in each))
+    (tmp_path / "recordings").mkdir()
+    started = run_twistd(*[ANY_PORT if word == "5001" else word for word in words[1:]], directory=tmp_path)
+    assert started.returncode == 0, started.stdout
+    (daemon,) = hold([int((tmp_path / "gymsock.pid").read_text())])
+    try:
+        found = re.search(r" starting on (\d+)", (tmp_path / "gymsock.log").read_text())
+        assert found
+        # Until it serves, which is a moment later, it could be killed by what it is told to end by.
+        connect(int(found.group(1)), "CartPole-v1", timeout=PATIENCE).close()
+        os.kill(daemon.process, signal.SIGTERM)
+        assert daemon.wait(PATIENCE)
+    finally:
+        daemon.kill()
+    assert not (tmp_path / "gymsock.pid").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+def test_every_block_is_run_or_marked_as_shown(page: Path) -> None:
+    """A block of an unknown language would be checked by nothing."""
+    languages = {language for language, _ in _BLOCK.findall(page.read_text().replace("```{", "```"))}
+    assert languages <= {"python", "console", "sh", *SHOWN_ONLY}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+def test_make_can_make_what_a_page_tells_to_make(page: Path) -> None:
+    """Every target is one of the Makefile's."""
+    targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    shown = {words[1] for words in commands(page) if words[:1] == ["make"]}
+    named = set(re.findall(r"`make (\w+)[^`]*`", page.read_text()))
+    assert shown | named <= targets
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    """One starts the server, the other runs the tests."""
+    assert {"serve", "test"} <= {words[1] for words in commands(README) if words[:1] == ["make"]}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+def test_the_options_in_commands_exist(page: Path) -> None:
+    """Those of twistd before the word gymsock, and ours behind it."""
+    for words in commands(page):
+        words = [part for word in words for part in (shlex.split(word[5:]) if word.startswith("ARGS=") else [word])]
+        if "gymsock" in words:
+            place = words.index("gymsock")
+            start = words.index("twistd")
+            _check_options(ServerOptions(), words[start + 1 : place])
+            _check_options(Options(), words[place + 1 :])
+        elif words[:1] == ["make"]:
+            _check_options(Options(), words[2:])
+
+
+def _check_options(options: Any, words: list[str]) -> None:
+    known = {name.rstrip("=") for name in options.longOpt}
+    for word in words:
+        if word.startswith("--"):
+            assert word[2:].partition("=")[0] in known, word
+
+
+def test_the_extras_in_commands_exist() -> None:
+    """What the reader is told to install is declared."""
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    section = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    declared = set(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
+    (named,) = (re.findall(r'\.\[([\w,-]+)\]"?$', word) for words in commands(README) for word in words if "[" in word)
+    assert set(named[0].split(",")) <= declared
+
+
+# Options
+
+
+def defaults() -> dict[str, str]:
+    """Returns every option's default, as the pages write it."""
+    written = {}
+    for name, value in Options().items():
+        if value is None or value == []:
+            written[name] = "none"
+        elif isinstance(value, float):
+            written[name] = f"`{value:g}`"
+        else:
+            written[name] = f"`{value}`"
+    written["display"] = written["no-shared-memory"] = "off"
+    written["monitor-root"] = "the working directory"
+    return written
+
+
+def test_the_table_of_the_readme_has_every_option_with_its_default() -> None:
+    """No more, no less."""
+    table = dict(re.findall(r"^\| `--([\w-]+)` \| (.*?) \|", README.read_text(), re.MULTILINE))
+    assert table == defaults()
+
+
+def test_the_page_of_options_has_every_option_with_its_default() -> None:
+    """No more, no less."""
+    page = (REPOSITORY / "docs" / "options.md").read_text()
+    headings = dict(re.findall(r"^`--([\w-]+)`(.*)\n: ", page, re.MULTILINE))
+    assert headings.keys() == defaults().keys()
+    for name, heading in headings.items():
+        default = defaults()[name]
+        if default not in ("none", "off"):
+            assert default.strip("`") in heading
+
+
+def test_the_help_of_twistd_has_the_same_options() -> None:
+    """The class that is compared with the pages is the one that prints the help."""
+    printed = set(re.findall(r"--([\w-]+)", Options().getUsage(width=1000).partition("Serve Gymnasium")[0]))
+    assert defaults().keys() <= printed
+
+
+# Links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+def test_a_link_leads_to_a_file(page: Path) -> None:
+    """Within the repository, that is."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target

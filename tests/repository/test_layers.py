@@ -1,0 +1,155 @@
+"""The rooms of the house: who imports whom, and what is imported by whom at run time."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gymtwist
+
+ROOT = Path(gymtwist.__file__).parent
+MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+LIBRARIES = {"msgspec", "numpy"}
+ENVIRONMENTS = {"gymnasium", "gym", "pygame"}
+TWISTED = {"twisted", "zope"}
+
+#: What each room may import from outside, besides the standard library.
+OUTSIDE = {
+    "": set(),
+    "spaces": LIBRARIES | {"gymnasium"},
+    "protocol": LIBRARIES,
+    "envs": LIBRARIES | ENVIRONMENTS,
+    "worker": LIBRARIES | TWISTED,
+    "server": {"msgspec", "ampoule"} | TWISTED,
+    "client": LIBRARIES | {"gymnasium"},
+    "conformance": LIBRARIES,
+}
+#: What each room may import from the others.
+INSIDE = {
+    "": {"gymtwist"},
+    "spaces": {"gymtwist.errors", "gymtwist.spaces"},
+    "protocol": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol"},
+    "envs": {"gymtwist.errors", "gymtwist.envs"},
+    "worker": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
+    "server": {
+        *("gymtwist.errors", "gymtwist.protocol", "gymtwist.server"),
+        *(
+            f"gymtwist.worker.{name}"
+            for name in (
+                *("access_policy", "amp_commands", "amp_link", "process_control"),
+                *("session_status", "worker_settings"),
+            )
+        ),
+    },
+    "client": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
+    "conformance": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.conformance"},
+}
+
+
+def room(module: Path) -> str:
+    """Returns the room that a module is in; "" is the house's own."""
+    return "" if len(module.parts) == 1 else module.parts[0]
+
+
+def imported(module: Path) -> Iterator[str]:
+    """Names every module that a module imports, wherever the statement stands."""
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively; the names of rooms are to be read"
+            base = node.module or ""
+            submodules = {alias.name for alias in node.names if is_module(f"{base}.{alias.name}")}
+            yield from (f"{base}.{name}" for name in submodules)
+            if len(submodules) < len(node.names):
+                yield base
+
+
+def is_module(name: str) -> bool:
+    """Tells whether a name is that of a module of ours."""
+    path = ROOT.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def within(name: str, packages: set[str]) -> bool:
+    """Tells whether a module is one of some packages, or in one."""
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_imports_what_its_room_may(module: Path) -> None:
+    """As the table of the architecture says."""
+    allowed = OUTSIDE[room(module)] | INSIDE[room(module)] | set(sys.stdlib_module_names)
+    # The house itself holds its version, and nothing else.
+    assert [name for name in imported(module) if name != "gymtwist" and not within(name, allowed)] == []
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if each != Path("server/tap.py")], ids=str)
+def test_nothing_but_the_entry_imports_the_global_reactor(module: Path) -> None:
+    """Time and descriptors come in as arguments."""
+    tree = ast.parse((ROOT / module).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
+            assert "reactor" not in {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            assert "twisted.internet.reactor" not in {alias.name for alias in node.names}
+
+
+@pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=str)
+def test_every_room_says_what_it_is_for(package: Path) -> None:
+    """In the first sentence of its docstring; and holds nothing else to look for."""
+    tree = ast.parse((ROOT / package).read_text())
+    assert (ast.get_docstring(tree) or "").split("\n")[0].rstrip().endswith((".", ":"))
+
+
+def modules_after(code: str) -> set[str]:
+    """Runs code in a fresh interpreter; returns the modules that are imported afterwards."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n'.join(sys.modules), end='')"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(ended.stdout.splitlines())
+
+
+def test_the_server_imports_no_environment_library() -> None:
+    """They may be slow, broken or hostile."""
+    found = modules_after("import twisted.internet.reactor, gymtwist.server.gym_service")
+    assert "gymtwist.server.gym_service" in found
+    assert not found & {"gymnasium", "gym", "ale_py", "gymtwist.envs", "gymtwist.worker.session_entry"}
+
+
+def test_the_options_import_no_reactor() -> None:
+    """`twistd` chooses one after it has read the command line."""
+    found = modules_after("import gymtwist.server.tap; gymtwist.server.tap.Options().parseOptions([])")
+    assert not found & {"twisted.internet.reactor", "ampoule"}
+
+
+def test_the_wire_imports_no_twisted() -> None:
+    """It is for clients, too."""
+    found = modules_after("import gymtwist.protocol.classic, gymtwist.protocol.json_text, gymtwist.protocol.handshake")
+    assert not found & {"twisted", "zope.interface", "gymnasium", "gym", "ampoule"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gymtwist.worker.session_entry",
+        "import gymtwist.worker.job, gymtwist.worker.fork_server",
+        "from gymtwist.worker import preload, worker_settings\n"
+        "preload.preload(worker_settings.ChildSettings(monitor_root='/'))",
+    ],
+)
+def test_a_child_has_no_reactor(code: str) -> None:
+    """It costs memory, it must not exist before a fork, and environments may bring their own."""
+    found = modules_after(code)
+    assert "gymtwist.worker" in found
+    assert not found & {"twisted.internet.reactor", "ampoule"}

@@ -1,0 +1,300 @@
+"""The specification says what is so: its examples decode, its session runs, its tables are complete."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+import pytest
+
+import gymtwist.protocol
+from gymtwist import errors
+from gymtwist.envs.vector_environments import MAX_PROCESSES
+from gymtwist.protocol import framing, handshake, item_limits, messages, sanitizer
+from gymtwist.protocol.framing import FrameReader, Framing
+from gymtwist.protocol.handshake import error_message
+from gymtwist.spaces import descriptions
+from gymtwist.spaces.arrays import MAX_EMPTY
+from gymtwist.spaces.descriptions import Description, for_json, layout_of
+from gymtwist.spaces.gymnasium_spaces import build, describe, described_codec
+from gymtwist.spaces.layout import DTYPES, MAX_DIMENSIONS, MAX_SIZE
+from gymtwist.worker.session_codecs import MAX_OBSERVATIONS
+from tests.integration.test_recorded_sessions import like
+from tests.support.codec_samples import payload_of
+from tests.support.server_process import REPOSITORY, ServerProcess
+from tools.vectors.requests import CODECS
+
+DIRECTORY = REPOSITORY / "docs" / "protocol"
+PAGES = sorted(DIRECTORY.glob("*.md"))
+
+_MARKED = re.compile(r"^<!-- ([\w ]+) -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(\w+)$", re.MULTILINE)
+_HEXDUMP = re.compile(r"((?:[0-9a-f]{2} ?)+)(?: {2}|$)")
+_ROW = re.compile(r"^\|(.*)\|$", re.MULTILINE)
+
+#: The rows of the table of limits, each with the limit in the code.
+LIMITS = {
+    "payload of the first frame, bytes": handshake.MAX_MAKE,
+    "payload of any later request, bytes (`limits.max_frame`)": framing.MAX_FRAME,
+    "payload of any later `make`, bytes": handshake.MAX_MAKE,
+    "digits of a netstring's length": framing.MAX_DIGITS,
+    "bytes kept of a connection before its session begins": handshake.MAX_OPENING,
+    "parts of a request: values at any depth, and keys of maps": item_limits.MAX_PARTS,
+    "depth of kwargs, options, infos and structured values": sanitizer.MAX_DEPTH,
+    "characters of an id": messages.MAX_ID,
+    "characters of a render mode": 64,
+    "characters of a token": 1024,
+    "environments of a connection": messages.MAX_ENVIRONMENTS,
+    "environments of a connection with `async`, a process each": MAX_PROCESSES,
+    "steps of a request": messages.MAX_STEPS,
+    **{"bytes of a room of shared memory": messages.MAX_ROOM, "bytes of a room, at least": messages.MIN_ROOM},
+    "bytes of all observations of a step_many": MAX_OBSERVATIONS,
+    "depth of a space": descriptions.MAX_DEPTH,
+    "leaves of a space": descriptions.MAX_LEAVES,
+    "dimensions of an array": MAX_DIMENSIONS,
+    "bytes of a value": MAX_SIZE,
+    "elements with no bytes in them, in a stacked value": MAX_EMPTY,
+}
+#: Limits of the code that follow from others, or are the classic protocol's.
+_OTHER = {("framing", "MAX_OVERHEAD"), ("classic", "MAX_ID"), ("classic", "MAX_FIELD")}
+
+
+class Block(NamedTuple):
+    """A marked block of a page."""
+
+    page: str
+    marker: str
+    text: str
+
+
+BLOCKS = [Block(page.name, marker, text) for page in PAGES for marker, _, text in _MARKED.findall(page.read_text())]
+
+
+def marked(marker: str) -> list[Any]:
+    """Returns the blocks with a marker, as parameters of a test."""
+    found = [each for each in BLOCKS if each.marker.startswith(marker)]
+    assert found, marker
+    return [pytest.param(each, id=f"{each.page}-{number}") for number, each in enumerate(found)]
+
+
+def hexdump(text: str) -> bytes:
+    """Returns the bytes of a hexdump, whose comments stand behind two spaces."""
+    found = [_HEXDUMP.match(line) for line in text.splitlines()]
+    assert all(found), text
+    return bytes.fromhex("".join(each.group(1) for each in found if each))
+
+
+def rows(page: str) -> Iterator[list[str]]:
+    """Goes through the cells of the rows of a page's tables."""
+    for row in _ROW.findall((DIRECTORY / page).read_text()):
+        yield [cell.strip() for cell in row.split("|")]
+
+
+# Examples
+
+
+def test_every_block_is_checked() -> None:
+    """Those of JSON, of bytes and of commands are marked; of the rest there is the diagram alone."""
+    for page in PAGES:
+        marked_here = len([each for each in BLOCKS if each.page == page.name])
+        assert len(_FENCE.findall(page.read_text())) - marked_here == (page.name == "session.md"), page.name
+    kinds = {"session", "typed", "request", "reply", "space", "hexdump", "example", "memory"}
+    assert {each.marker.split()[0] for each in BLOCKS} == kinds
+
+
+@pytest.mark.parametrize("block", marked("request"))
+def test_a_request_on_a_page_is_read_by_the_server(block: Block) -> None:
+    """And written as it stands there, by the client."""
+    codec = CODECS["netstring"]
+    for line in block.text.splitlines():
+        request = codec.decode_request(line.encode())
+        assert payload_of(codec.encode_request(request)) == line.encode()
+
+
+@pytest.mark.parametrize("block", marked("reply"))
+def test_a_reply_on_a_page_is_read_by_the_client(block: Block) -> None:
+    """And written as it stands there, by the server."""
+    codec = CODECS["netstring"]
+    for line in block.text.splitlines():
+        reply = codec.decode_reply(line.encode())
+        assert payload_of(codec.encode_reply(reply)) == line.encode()
+
+
+@pytest.mark.parametrize("block", marked("hexdump"))
+def test_a_frame_on_a_page_is_one(block: Block) -> None:
+    """To the last byte, its length among them."""
+    _, kind, which = block.marker.split()
+    data, codec = hexdump(block.text), CODECS[kind]
+    found = framing.locate(Framing(kind), data, 0, len(data), len(data))
+    assert found is not None and found[2] == len(data)
+    payload = data[found[0] : found[1]]
+    if which == "request":
+        assert b"".join(codec.encode_request(codec.decode_request(payload))) == data
+    else:
+        assert b"".join(codec.encode_reply(codec.decode_reply(payload))) == data
+
+
+@pytest.mark.parametrize("block", marked("space"))
+def test_a_description_on_a_page_is_of_a_space(block: Block) -> None:
+    """It builds a space, which is described so."""
+    for line in block.text.splitlines():
+        described: Any = msgspec.json.decode(line, type=Description)
+        assert msgspec.json.encode(for_json(describe(build(described)))).decode() == line
+
+
+def test_the_example_of_a_layout_is_right() -> None:
+    """The space has the layout, and the value the bytes, in both directions."""
+    example = {each.marker.split()[1]: each.text for each in BLOCKS if each.marker.startswith("example")}
+    described: Any = msgspec.json.decode(example["space"], type=Description)
+    assert msgspec.json.encode(layout_of(described)).decode() == example["layout"].strip()
+    codec = described_codec(described, name="value")
+    value, data = codec.from_json(json.loads(example["value"])), hexdump(example["bytes"])
+    assert bytes(codec.pack(value)) == data
+    assert codec.to_json(codec.unpack(data)) == json.loads(example["value"])
+
+
+# The session
+
+
+def typed_session() -> tuple[bytes, list[Any]]:
+    """Returns the lines that are typed in the session by hand, and what is in the replies."""
+    (block,) = (each for each in BLOCKS if each.marker == "typed")
+    lines = [line.encode() for line in block.text.splitlines()]
+    typed, shown = lines[::2], lines[1::2]
+    return b"".join(line + b"\n" for line in typed), payloads(b"".join(shown))
+
+
+def payloads(data: bytes) -> list[Any]:
+    """Returns what is in netstrings that lie behind one another, and are whole."""
+    reader, found = FrameReader(Framing.NETSTRING, data), []
+    while (payload := reader.next_frame()) is not None:
+        found.append(json.loads(bytes(payload)))
+    begin, end = reader.pending
+    assert begin == end, data[begin:]
+    return found
+
+
+def test_the_session_by_hand_is_as_it_is_shown(module_server: ServerProcess) -> None:
+    """Typed as it stands there, with the ends of its lines; floats to four digits."""
+    typed, shown = typed_session()
+    with module_server.connect() as client:
+        client.socket.sendall(typed)
+        heard = payloads(client.socket.makefile("rb").read())
+    assert like(heard, shown), heard
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_stands_in_for_netcat(module_server: ServerProcess) -> None:
+    """With the command that is shown, at a keyboard that is a pipe."""
+    typed, shown = typed_session()
+    (block,) = (each for each in BLOCKS if each.marker == "session")
+    command = block.text.removeprefix("$ ").replace("/5001", f"/{module_server.port}")
+    ended = subprocess.run(["bash", "-c", command], input=typed, capture_output=True, timeout=30, check=True)
+    assert like(payloads(ended.stdout), shown), ended.stdout
+    assert not ended.stderr
+
+
+def test_what_is_typed_wrongly_is_no_end(module_server: ServerProcess) -> None:
+    """What the page names as examples gets an error each, and the session goes on."""
+    wrong = re.findall(r"`(\d+:.*?,)`", (DIRECTORY / "index.md").read_text())
+    with module_server.connect() as client:
+        client.socket.sendall("\n".join(wrong).encode() + b"\n" + typed_session()[0])
+        told = payloads(client.socket.makefile("rb").read())
+    assert [each["op"] for each in told[: len(wrong) + 1]] == [*["error"] * len(wrong), "make"]
+    assert len(wrong) == 2
+
+
+# Tables
+
+
+def every(kind: type[errors.GymtwistError]) -> Iterator[type[errors.GymtwistError]]:
+    """Goes through a class of errors and those below it, of gymtwist.errors alone."""
+    yield kind
+    for each in kind.__subclasses__():
+        if each.__module__ == errors.__name__:
+            yield from every(each)
+
+
+def test_the_table_of_codes_is_complete() -> None:
+    """In both directions, and with the fault of each."""
+    made = {each: each.__new__(each) for each in every(errors.GymtwistError)}
+    faults = {each.code: error_message(error).fault for each, error in made.items()}
+    told = {cells[0].strip("`"): cells[1].strip("`") for cells in rows("errors.md") if len(cells) == 4}
+    told.pop("code")
+    told.pop("---")
+    assert told == faults
+
+
+def test_the_table_of_faults_is_complete() -> None:
+    """Each is explained."""
+    told = {cells[0].strip("`") for cells in rows("errors.md") if len(cells) == 3}
+    assert told - {"fault", "---"} == set(get_args(messages.Fault))
+
+
+def test_the_table_of_limits_is_complete() -> None:
+    """In both directions."""
+    told = {cells[0]: cells[1] for cells in rows("limits.md") if cells[1].isdigit()}
+    assert told == {name: str(limit) for name, limit in LIMITS.items()}
+
+
+def test_every_limit_of_the_code_is_in_the_table() -> None:
+    """Whatever a module of the wire calls a greatest number."""
+    found = set()
+    for module in pkgutil.iter_modules([*gymtwist.protocol.__path__]):
+        loaded = importlib.import_module(f"gymtwist.protocol.{module.name}")
+        source = REPOSITORY / "gymtwist" / "protocol" / f"{module.name}.py"
+        for name in re.findall(r"^(MAX_\w+) =", source.read_text(), re.MULTILINE):
+            if (module.name, name) not in _OTHER:
+                found.add(getattr(loaded, name))
+    assert found <= set(LIMITS.values())
+
+
+def test_the_limits_of_strings_are_those_of_make() -> None:
+    """Which stand in the types of its fields."""
+    schema = msgspec.json.schema(messages.Make)["$defs"]["Make"]["properties"]
+    lengths = {
+        name: part["maxLength"]
+        for name, field in schema.items()
+        for part in field.get("anyOf", [field])
+        if "maxLength" in part
+    }
+    assert lengths == {
+        "id": LIMITS["characters of an id"],
+        "render_mode": LIMITS["characters of a render mode"],
+        "token": LIMITS["characters of a token"],
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [*get_args(messages.Request), *get_args(messages.Reply)], ids=lambda each: each.__name__
+)
+def test_every_field_is_on_the_page_of_messages(kind: Any) -> None:
+    """In the section of its operation."""
+    text = (DIRECTORY / "messages.md").read_text()
+    section = text.partition(f"\n## {kind.__struct_config__.tag}\n")[2].partition("\n## ")[0]
+    assert section
+    for field in kind.__struct_fields__:
+        assert f"`{field}`" in section, field
+
+
+def test_every_dtype_is_named() -> None:
+    """In the table of what a leaf has."""
+    (row,) = (cells for cells in rows("values.md") if cells[0] == "`dtype`")
+    assert set(re.findall(r"`(\w+)`", row[2])) == set(DTYPES)
+
+
+def test_every_kind_of_space_has_a_section() -> None:
+    """And its fields are in it."""
+    text = (DIRECTORY / "spaces.md").read_text()
+    for kind in get_args(Description):
+        section = text.partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
+        assert section, kind
+        for field in kind.__struct_fields__:
+            assert f"`{field}`" in section, (kind, field)

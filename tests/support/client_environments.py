@@ -1,0 +1,152 @@
+"""The environments for tests of the Python client: a file for `twistd gymsock --setup`, which registers them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.spaces import GraphInstance
+
+import tests.support.sample_environments  # noqa: F401  # registers its own
+from tests.support.plain_environment import PAIR, Plain, Result
+
+_SMALL = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+#: Spaces of every kind, some in each other.
+SPACES: dict[str, spaces.Space[Any]] = {
+    "Box": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
+    "Bytes": spaces.Box(0, 255, (4, 3), np.uint8),
+    "Scalar": spaces.Box(-1.0, 1.0, (), np.float32),
+    "Discrete": spaces.Discrete(5, start=10),
+    "Small": spaces.Discrete(5, dtype=np.int8),
+    "Large": spaces.Discrete(10**9, start=-(10**6)),
+    "MultiBinary": spaces.MultiBinary([2, 3]),
+    "MultiDiscrete": spaces.MultiDiscrete([3, 4], dtype=np.int32),
+    "Text": spaces.Text(10),
+    "Tuple": spaces.Tuple([spaces.Discrete(3), PAIR, spaces.MultiBinary(3)]),
+    "Dict": spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Tuple([_SMALL, spaces.Text(5)])}),
+    "Packed": spaces.Dict({"flag": spaces.MultiBinary(3), "force": _SMALL, "n": spaces.Discrete(3)}),
+    "Sequence": spaces.Sequence(spaces.Discrete(4)),
+    "Stacked": spaces.Sequence(_SMALL, stack=True),
+    "Graph": spaces.Graph(_SMALL, spaces.Discrete(4)),
+    "OneOf": spaces.OneOf([spaces.Discrete(3), _SMALL, spaces.Text(4)]),
+}
+#: Large ones, for which a client has places in shared memory: of numbers of several sizes, and with 16 bits in front
+#: that count their bytes, or 32.
+SIGHTS: dict[str, spaces.Space[Any]] = {
+    "Bytes": spaces.Box(0, 255, (84, 84, 4), np.uint8),
+    "Singles": spaces.Box(-1.0, 1.0, (50, 100), np.float32),
+    "Doubles": spaces.Box(-1.0, 1.0, (90, 100), np.float64),
+    "Dict": spaces.Dict({"frame": spaces.Box(0, 255, (100, 200), np.uint8), "n": spaces.Discrete(3)}),
+}
+
+
+def shown(value: Any) -> str:
+    """Returns a text that is the same only for the same elements of a space."""
+    if isinstance(value, GraphInstance):
+        return f"graph{[shown(each) for each in value]}"
+    if isinstance(value, dict):
+        return str({key: shown(each) for key, each in value.items()})
+    if isinstance(value, tuple):
+        return str([shown(each) for each in value])
+    if isinstance(value, (np.ndarray, np.generic)):
+        return f"{value.dtype} {value.shape} {value.tobytes().hex()}"
+    return repr(value)
+
+
+class Sampling(Plain):
+    """Observes elements of a space, drawn with its seed; tells what action it was given; ends after eight steps."""
+
+    def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
+        """Takes the space of both observations and actions."""
+        super().__init__(render_mode)
+        # Of its own, as it is drawn from.
+        self.observation_space = deepcopy(space)
+        self.action_space = deepcopy(space)
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Seeds the space."""
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.steps = 0
+        return super().reset(seed=seed, options=options)[0], {"options": options}
+
+    def observe(self) -> Any:
+        """Returns another element."""
+        return self.observation_space.sample()
+
+    def step(self, action: Any) -> Result:
+        """Tells what it was given."""
+        self.steps += 1
+        info = {"action": shown(action), "contained": bool(self.action_space.contains(action))}
+        return self.observe(), 0.5 * self.steps, self.steps == 8, False, info
+
+
+class Sight(Sampling):
+    """Observes what is large, and takes 0 or 1."""
+
+    def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
+        """Takes the space of observations."""
+        super().__init__(space, render_mode)
+        self.action_space = spaces.Discrete(2)
+
+
+class Varied(Plain):
+    """Has infos of every kind, not the same in all environments; its episodes have as many steps as its seed says."""
+
+    observation_space = spaces.Dict({"n": spaces.Discrete(1000), "pair": PAIR})
+    steps, most = 0, 3
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Takes the number of steps, 3 to 7."""
+        if seed is not None:
+            self.most = 3 + seed % 5
+        self.steps = 0
+        super().reset(seed=seed)
+        return self.observe(), {"begun": True, "most": self.most}
+
+    def observe(self) -> Any:
+        """Returns the number of steps."""
+        return {"n": self.steps, "pair": np.full(2, self.steps / 10, np.float32)}
+
+    def step(self, action: Any) -> Result:
+        """Counts."""
+        self.steps += 1
+        info: dict[str, Any] = {"steps": self.steps, "half": self.steps / 2, "nested": {"odd": self.steps % 2 == 1}}
+        if self.steps % 2:
+            info["text"] = f"step {self.steps}"
+            info["array"] = np.arange(self.steps, self.steps + 3, dtype=np.int16)
+        return self.observe(), float(self.steps), self.steps == self.most, False, info
+
+
+class Kwargs(Plain):
+    """Has a keyword argument of a name that the client has, too."""
+
+    observation_space = spaces.Box(-1e9, 1e9, (1,), np.float64)
+
+    def __init__(self, timeout: float = 0.0, render_mode: str | None = None) -> None:
+        """Takes it."""
+        super().__init__(render_mode)
+        self.timeout = timeout
+
+    def observe(self) -> Any:
+        """Returns it."""
+        return np.array([self.timeout])
+
+
+def register() -> None:
+    """Makes all of them known to Gymnasium."""
+    for name, space in SPACES.items():
+        gymnasium.register(f"Sampling/{name}-v0", entry_point=partial(Sampling, space))
+    for name, space in SIGHTS.items():
+        gymnasium.register(f"Sight/{name}-v0", entry_point=partial(Sight, space))
+    gymnasium.register("Varied-v0", entry_point=partial(Varied), max_episode_steps=100)
+    gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
+
+
+register()

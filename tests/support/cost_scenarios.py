@@ -1,0 +1,298 @@
+"""Counts what a step costs: ``python -m tests.support.cost_scenarios SUBJECT [BURDEN]``, in an interpreter of its own.
+
+SUBJECT is the protocol of a session (classic, netstring or int32), which is served to a client in another process, or
+``client``: then it is the Python client that is counted, and the session is in the other process. With ``-frame``
+behind it the environment has Pong's frames, with ``-shared`` both sides share memory, and poll. BURDEN is the name of
+something that each step does besides. It writes JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium
+import msgspec
+import numpy as np
+from gymnasium import spaces
+
+from gymtwist.client.client_session import Session
+from gymtwist.client.connection import Connection
+from gymtwist.client.shared_memory_connection import SharingConnection
+from gymtwist.protocol import messages
+from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.framing import Framing
+from gymtwist.protocol.names import ProtocolName
+from gymtwist.worker import session_entry, socket_waiting
+from gymtwist.worker.session_status import Vitals, create
+from gymtwist.worker.session_summary import CLIENT_LEFT
+from gymtwist.worker.worker_settings import ChildSettings
+from tests.support import classic_client as classic
+from tests.support.cost_counters import Blocks, Calls, Instructions, Lines, Marks, Peak, Plan
+from tests.support.framed_client import FramedClient, message
+
+ENVIRONMENT = "Cost-v0"
+CLIENT = "client"
+#: Python 3.10 has a cache that is used from the 1024th call of a function on.
+WARM, SHORT, LONG = 1100, 100, 300
+#: With so many calls the reference goes along with a session from Python 3.10 to 3.13, to a few hundredths.
+_PARTS = 5
+#: Seconds to poll: nobody has to wait otherwise.
+_LONG = 10.0
+_UINT32 = struct.Struct(">I")
+
+
+SMALL = spaces.Box(-1.0, 1.0, (4,), np.float32)
+FRAME = spaces.Box(0, 255, (210, 160, 3), np.uint8)
+
+
+class Costless(gymnasium.Env[Any, Any]):
+    """Does nothing but tell a plan."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(
+        self,
+        step: Callable[[], None],
+        space: spaces.Box = SMALL,
+        burden: Callable[[], object] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Takes what to call in each step."""
+        self.observation_space = space
+        self._told = step
+        self._burden = burden
+        self._observation = np.zeros(space.shape, space.dtype)
+        self._info: dict[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Observes."""
+        return self._observation, self._info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Observes."""
+        self._told()
+        if self._burden is not None:
+            self._burden()
+        return self._observation, 1.0, False, False, self._info
+
+
+class Asked(msgspec.Struct, tag_field="op", tag="step"):
+    """The request of the reference."""
+
+    action: bytes
+
+
+class Told(msgspec.Struct, tag_field="op", tag="step"):
+    """The reply of the reference."""
+
+    observation: memoryview
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+
+
+class Part:
+    """Does what a method of a few lines does; the reference has as many of them as a session has about."""
+
+    def __init__(self) -> None:
+        """Has one number."""
+        self._number = 0
+        self._odd = False
+
+    def act(self, number: int) -> int:
+        """Counts."""
+        own = self._number
+        if number > own or self._odd:
+            self._number = own = number
+        self._odd = number == 7
+        return own
+
+
+_hoard: list[object] = []
+
+
+def _something() -> None:
+    os.getppid()
+    _hoard.append(object())
+
+
+def _instructions() -> int:
+    # One line and no call.
+    return -(7**3000)
+
+
+#: What a step can do besides, so that it is seen that it is seen.
+BURDENS: dict[str, Callable[[], object]] = {"something": _something, "instructions": _instructions}
+
+
+def in_another_process(act: Callable[[socket.socket], None]) -> socket.socket:
+    """Returns a connection to a process that does something with the other end, and then ends."""
+    ours, its = socket.socketpair()
+    if os.fork() == 0:
+        try:
+            ours.close()
+            act(its)
+        finally:
+            os._exit(0)
+    its.close()
+    return ours
+
+
+def reference(steps: int) -> float | None:
+    """Counts the instructions of a loop that answers steps and has nothing of gymtwist's.
+
+    It reads, decodes a message, takes a step, encodes the reply and writes, and between that it calls some methods. So
+    it goes along with the version of Python, of msgspec and of NumPy, as a session does.
+    """
+    request = message("int32", "step", action=bytes(8))
+
+    def ask(connection: socket.socket) -> None:
+        for _ in range(WARM + steps):
+            connection.sendall(request)
+            connection.recv(4096)
+
+    connection = in_another_process(ask)
+    environment = Costless(lambda: None)
+    received, reply = bytearray(4096), bytearray()
+    view = memoryview(received)
+    decode, encode_into = msgspec.msgpack.Decoder(Asked).decode, msgspec.msgpack.Encoder().encode_into
+    parts = [Part() for _ in range(_PARTS)]
+    meter = Instructions()
+    for number in range(WARM + steps):
+        if number == WARM:
+            meter.start()
+        count = connection.recv_into(received)
+        asked = decode(view[4:count])
+        (action,) = struct.unpack("<q", asked.action)
+        for each in parts:
+            each.act(number)
+        observation, reward, terminated, truncated, info = environment.step(action)
+        told = Told(memoryview(observation).cast("B"), float(reward), bool(terminated), bool(truncated), info)
+        encode_into(told, reply, 4)
+        _UINT32.pack_into(reply, 0, len(reply) - 4)
+        connection.sendall(reply)
+    meter.stop(steps)
+    connection.close()
+    os.wait()
+    return meter.least
+
+
+def play(protocol: str, shared: bool, steps: int, connection: socket.socket) -> None:
+    """Is the client of a session."""
+    client: Any
+    if shared:
+        _step_together(connection, ProtocolName(protocol), steps)
+        return
+    if protocol == "classic":
+        client = classic.ClassicClient(connection)
+        client.read_error()
+    else:
+        client = FramedClient(connection, protocol)
+        client.made = client.reply("make")
+        client.understand("nested")
+    client.reset()
+    for _ in range(steps):
+        client.step(1)
+    client.close()
+
+
+class Never(Polling):
+    """Never tries whether polling at a socket would be faster: that asks the kernel as often as it pleases."""
+
+    def __init__(self, budget: float, worth: float) -> None:
+        super().__init__(0.0, worth)
+
+    def next_trial(self) -> None:
+        """Goes on as before."""
+        self.is_trial, self.seconds, self.left = False, 0.0, sys.maxsize
+
+
+def serve(protocol: str, connection: socket.socket, opening: bytes) -> None:
+    """Serves a connection; raises if its client did not leave of its own accord."""
+    vars(socket_waiting).update(cores=lambda: 2, Polling=Never)
+    vitals = Vitals(create(), with_remains=True)
+    settings = ChildSettings(monitor_root="/", poll=_LONG)
+    summary = session_entry.serve(protocol, connection, opening, b"", settings, vitals)
+    assert summary.reason == CLIENT_LEFT, summary
+
+
+def opening_of(protocol: str) -> bytes:
+    """Returns how a client begins."""
+    return classic.opening(ENVIRONMENT) if protocol == "classic" else message(protocol, "make", id=ENVIRONMENT)
+
+
+def read_and_serve(protocol: str, connection: socket.socket) -> None:
+    """Serves a connection whose opening, which was sent at once, is still to come."""
+    serve(protocol, connection, connection.recv(1 << 16))
+
+
+def use(plan: Plan, shared: bool, connection: socket.socket) -> None:
+    """Takes steps with the Python client; without polling where that asks the kernel as often as it pleases."""
+    _step_together(connection, ProtocolName.INT32, plan.total, plan.step, shared=shared)
+
+
+def _step_together(
+    connection: socket.socket,
+    protocol: ProtocolName,
+    steps: int,
+    before: Callable[[], None] = lambda: None,
+    *,
+    shared: bool = True,
+) -> None:
+    kind, polling = (SharingConnection, Polling(_LONG)) if shared else (Connection, Polling(0.0))
+    # It is never tried whether blocking would be faster.
+    polling.is_trial, polling.left = False, 10 * steps
+    connected = kind(connection, "a session", Framing(protocol.value), 60.0, polling)
+    session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
+    session.ask(messages.Reset(None, None), messages.ResetDone)
+    step, own = session.step, session.translation.own
+    for _ in range(steps):
+        before()
+        step(1, own)
+    # The end of the connection alone would not be seen until it has been polled for long.
+    session.ask(messages.Close(), messages.Closed)
+    connected.close()
+
+
+def main(subject: str, burden: Callable[[], object] | None = None) -> None:
+    """Counts everything, and writes it."""
+    instructions, blocks, peak, calls, lines = Instructions(), Blocks(), Peak(), Calls(), Lines()
+    windows: list[tuple[Any, int]] = [(instructions, SHORT) for _ in range(4)]
+    windows += [(Marks(), SHORT), (blocks, LONG), (peak, SHORT), (calls, SHORT), (lines, SHORT)]
+    plan = Plan(WARM, windows)
+    least = reference(LONG)
+    subject, _, rest = subject.partition("-")
+    frame, shared = rest == "frame", rest == "shared"
+    tell = (lambda: None) if subject == CLIENT else plan.step
+    space = FRAME if frame else SMALL
+    gymnasium.register(ENVIRONMENT, entry_point=partial(Costless, tell, space, burden), order_enforce=False)
+    if subject == CLIENT:
+        use(plan, shared, in_another_process(partial(read_and_serve, "int32")))
+    elif shared:
+        read_and_serve(subject, in_another_process(partial(play, subject, shared, plan.total)))
+    else:
+        serve(subject, in_another_process(partial(play, subject, shared, plan.total)), opening_of(subject))
+    os.wait()
+    found = {
+        "calls": calls.python,
+        "builtins": calls.builtin,
+        "lines": lines.each,
+        "blocks": blocks.grown,
+        "peak": peak.bytes,
+        "instructions": instructions.least,
+        "windows": instructions.each,
+        "reference": least,
+    }
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], BURDENS[sys.argv[2]] if len(sys.argv) > 2 else None)

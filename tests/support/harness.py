@@ -1,0 +1,263 @@
+"""The server in one process: a reactor that only the tests turn, and children that do as the tests say."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import defer, protocol
+from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorTime
+from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from gymtwist.server.gym_service import GymService
+from gymtwist.server.server_options import Options
+from gymtwist.server.worker_pool import ChildPool
+from gymtwist.server.worker_process import Child
+from gymtwist.server.worker_starter import Starter
+from gymtwist.worker import amp_commands
+from gymtwist.worker.amp_link import Link
+from gymtwist.worker.blocking_amp import AMPConnection
+from gymtwist.worker.session_status import ANSWERED, Vitals
+from gymtwist.worker.worker_settings import ChildSettings
+
+SETTINGS = ChildSettings(monitor_root="/")
+
+
+@implementer(ILogObserver)
+class Log:
+    """What is logged while it is open, line by line."""
+
+    def __init__(self) -> None:
+        """Begins to listen."""
+        self.lines: list[str] = []
+        self._publisher = cast(Any, globalLogPublisher)
+        self._publisher.addObserver(self)
+
+    def __call__(self, event: LogEvent) -> None:
+        """Notes what is ours, and every failure."""
+        if event.get("log_namespace") == "gymsock" or "log_failure" in event:
+            self.lines.append(formatEvent(event))
+
+    def close(self) -> None:
+        """Listens no more."""
+        self._publisher.removeObserver(self)
+
+    def having(self, words: str) -> list[str]:
+        """Returns the lines with these words."""
+        return [line for line in self.lines if words in line]
+
+
+class SteppedReactor(SelectReactor):
+    """A real reactor that nobody runs: its descriptors are real, its turns and its time are the test's."""
+
+    def __init__(self) -> None:
+        """Has a clock of its own."""
+        self.clock = Clock()
+        super().__init__()
+        for interface in (IReactorTime, IReactorFDSet, IReactorSocket):
+            verifyObject(interface, self)
+
+    def seconds(self) -> float:
+        """Returns the clock's time."""
+        return float(self.clock.seconds())
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
+        """Asks the clock."""
+        return self.clock.callLater(delay, callable, *args, **kw)
+
+    def getDelayedCalls(self) -> Any:
+        """Asks the clock."""
+        return self.clock.getDelayedCalls()
+
+    def advance(self, seconds: float) -> None:
+        """Lets time go by."""
+        self.clock.advance(seconds)
+        self.turn()
+
+    def turn(self, times: int = 3) -> None:
+        """Does what is due, and reads and writes what can be, at once."""
+        for _ in range(times):
+            self.clock.advance(0)
+            self.iterate(0)
+
+    def close(self) -> None:
+        """Lets go of all descriptors."""
+        for each in self.removeAll():
+            with contextlib.suppress(AttributeError):
+                each.connectionLost(Failure(ConnectionAbortedError()))
+        for waker in self._internalReaders:
+            waker.connectionLost(None)
+
+
+class FakeWorker(Link):
+    """The child's end of AMP: it notes its jobs, and answers when the test does."""
+
+    def __init__(self) -> None:
+        """Has no job yet."""
+        super().__init__()
+        self.jobs: list[dict[str, Any]] = []
+        self.answers: list[defer.Deferred[dict[str, Any]]] = []
+        self.shut = False
+
+    @amp_commands.Serve.responder
+    def serve(self, **job: Any) -> defer.Deferred[dict[str, Any]]:
+        """Notes a job."""
+        self.jobs.append(job)
+        self.answers.append(defer.Deferred())
+        return self.answers[-1]
+
+    @amp_commands.Shutdown.responder
+    def shut_down(self) -> dict[str, Any]:
+        """Notes it."""
+        self.shut = True
+        return {}
+
+
+class FakeProcess:
+    """Stands for the process of one child."""
+
+    def __init__(self, child: Child, amp_descriptor: int, output: int, pid: int) -> None:
+        """Speaks AMP over one descriptor and prints to the other."""
+        self.child, self.output, self.pid = child, output, pid
+        self.socket = socket.socket(fileno=amp_descriptor)
+        self.worker = FakeWorker()
+        self.connection = AMPConnection(self.worker, self.socket)
+        self.alive = True
+        self.vitals: Vitals | None = None
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The job it was given."""
+        return self.worker.jobs[0]
+
+    def listen(self) -> None:
+        """Acts on what has come over AMP; ends as a worker does."""
+        while self.alive and select.select([self.socket], [], [], 0)[0]:
+            if not self.connection.receive():
+                self.die(0 if self.worker.shut else -9)
+
+    def begin(self) -> Vitals:
+        """Begins with its session; returns the vitals."""
+        self.vitals = Vitals(self.job["vitals"])
+        self.vitals.end()
+        return self.vitals
+
+    def answer(self, reason: str = "the client left", opening: bool = True) -> None:
+        """Ends the session; before that it has answered the opening, unless told otherwise."""
+        if opening:
+            (self.vitals or self.begin()).words[ANSWERED] = 1.0
+        os.close(self.job.pop("socket"))
+        self.worker.answers[0].callback({"reason": reason, "steps": 0, "episodes": 0})
+
+    def die(self, exit_code: int) -> None:
+        """Ends; what it holds is closed."""
+        self.alive = False
+        self.socket.close()
+        os.close(self.output)
+        if self.worker.jobs:
+            for name in {"socket", "vitals"} & set(self.job):
+                os.close(self.job.pop(name))
+        if self.vitals is not None:
+            self.vitals.close()
+        self.child.ended(exit_code)
+
+
+class FakeStarter(Starter):
+    """Starts fake processes, or fails to."""
+
+    def __init__(self, reactor: Any) -> None:
+        """Has started none."""
+        super().__init__(reactor, SETTINGS)
+        self.processes: list[FakeProcess] = []
+        self.error: OSError | None = None
+
+    def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
+        """Starts one at once."""
+        if self.error is not None:
+            os.close(amp_descriptor)
+            os.close(output)
+            raise self.error
+        process = FakeProcess(child, amp_descriptor, output, 1000 + len(self.processes))
+        self.processes.append(process)
+        child.started(process.pid)
+
+    @property
+    def alive(self) -> list[FakeProcess]:
+        """Those that live."""
+        return [process for process in self.processes if process.alive]
+
+    @property
+    def serving(self) -> list[FakeProcess]:
+        """Those that live and have a job."""
+        return [process for process in self.alive if process.worker.jobs]
+
+
+class World:
+    """A service with all that belongs to it; only `turn` makes anything happen."""
+
+    def __init__(self, *options: str, pool: bool = True) -> None:
+        """Takes options as of the command line."""
+        self.log = Log()
+        self.reactor = SteppedReactor()
+        parsed = Options()
+        parsed.parseOptions(["--warm", "1", *options])
+        self.service = GymService(self.reactor, parsed.for_server(), parsed.for_children())
+        self.starter = FakeStarter(self.reactor)
+        self.service.pool = ChildPool(self.reactor, self.starter, self.service.options.warm)
+        self.pool = self.service.pool
+        if pool:
+            self.pool.start()
+
+    def turn(self, times: int = 5) -> None:
+        """Lets everybody act."""
+        for _ in range(times):
+            self.reactor.turn()
+            for process in self.starter.alive:
+                process.listen()
+
+    def connect(self, made: protocol.Protocol) -> socket.socket:
+        """Connects a protocol by TCP; returns the client's end."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            client = socket.create_connection(listening.getsockname())
+            accepted, _ = listening.accept()
+        accepted.setblocking(False)
+        with accepted:
+            self.reactor.adoptStreamConnection(
+                accepted.fileno(), socket.AF_INET, protocol.Factory.forProtocol(lambda: made)
+            )
+        client.settimeout(5)
+        return client
+
+    def close(self) -> None:
+        """Ends everything."""
+        for process in self.starter.alive:
+            process.die(0)
+        self.pool.stop()
+        self.turn()
+        for call in self.reactor.getDelayedCalls():
+            call.cancel()
+        self.reactor.close()
+        self.log.close()
+
+
+def descriptor_count() -> int:
+    """Returns how many descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def soon(predicate: Callable[[], object], turn: Callable[[], object], timeout: float = 10.0) -> None:
+    """Lets the world turn until something is so."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        turn()

@@ -1,0 +1,196 @@
+"""Clients with one bad habit each, which the judge of clients must find out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.framed_client import Failed, FramedClient, message
+from tests.support.scenario_client import PARTS, Lenient, Player
+
+
+class Forgetful(Player):
+    """Sends no seed."""
+
+    def first(self, seed: int | None) -> Any:
+        """Forgets it."""
+        return super().first(None)
+
+
+class Blind(Player):
+    """Does not look at the observation."""
+
+    def echoed(self, observation: Any) -> Any:
+        """Returns the same action each time."""
+        return 1
+
+
+class OffByOne(Player):
+    """Takes the greatest action for the first that there is not."""
+
+    def echoed(self, observation: Any) -> Any:
+        """Returns one that is not in the space."""
+        return 5
+
+
+class Endless(Player):
+    """Knows no truncation."""
+
+    def is_over(self, stepped: Any) -> bool:
+        """Looks at one flag."""
+        return bool(stepped.terminated)
+
+
+class Hasty(Player):
+    """Goes on with the next step after every error."""
+
+    def repeats(self, error: Failed) -> bool:
+        """Does not look at what the error says."""
+        return True
+
+
+class Timid(Player):
+    """Resets after every error."""
+
+    def repeats(self, error: Failed) -> bool:
+        """Does not look at what the error says."""
+        return False
+
+
+class Rude(Player):
+    """Leaves without a word."""
+
+    def leave(self) -> None:
+        """Only goes."""
+
+
+class Clinging(Player):
+    """Has more to ask when all is said."""
+
+    def leave(self) -> None:
+        """Asks for a sample."""
+        self.client.say("close")
+        self.client.say("sample")
+        self.client.read_to_end()
+
+
+class Misspelt(Player):
+    """Makes with a field that there is not."""
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Asks for a render mode of its own spelling."""
+        super().make(part, rendermode="rgb_array", **fields)
+
+
+class Stranger(Player):
+    """Makes what is not in the scenario."""
+
+    patience = 1.0
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Asks for another environment."""
+        self.client.make("CartPole-v1")
+
+
+class Resetting(Player):
+    """Does not make an environment."""
+
+    patience = 1.0
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Begins with a reset."""
+        self.client.ask("reset")
+
+
+class Single(Player):
+    """Knows no vector environments."""
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Leaves the number of environments out."""
+        super().make(part)
+
+
+class Wordy(Lenient):
+    """Sends what is not in any frame."""
+
+    def send(self, data: bytes) -> None:
+        """Puts a greeting before it."""
+        super().send(b"HELLO" + data)
+
+
+class Greeting(Player):
+    """Speaks another protocol."""
+
+    patience = 1.0
+
+    def connect(self, port: int, encoding: str) -> FramedClient:
+        """Connects with a client that does."""
+        client = super().connect(port, encoding)
+        return Wordy(client.socket, encoding)
+
+
+class Trailing(Lenient):
+    """Sends a byte too many behind each request."""
+
+    def send(self, data: bytes) -> None:
+        """Ends each request with a zero byte, as strings of C end."""
+        super().send(data + b"\0")
+
+
+class Ending(Player):
+    """Ends its frames as strings."""
+
+    def connect(self, port: int, encoding: str) -> FramedClient:
+        """Connects with a client that does."""
+        client = super().connect(port, encoding)
+        return Trailing(client.socket, encoding)
+
+
+class Sharing(Player):
+    """Asks for shared memory without looking whether the server offers it."""
+
+    def first(self, seed: int | None) -> Any:
+        """Asks before it resets."""
+        self.client.say("share")
+        return super().first(seed)
+
+
+class Waiting(Player):
+    """Waits for each reply before the next request."""
+
+    patience = 1.0
+
+    def pipeline(self) -> None:
+        """Reads too early."""
+        self.make("pipeline")
+        self.client.socket.settimeout(1.5)
+        self.client.reset(seed=42)
+
+
+class Shuffling(Player):
+    """Takes a reply for another's."""
+
+    def echoed(self, observation: Any) -> Any:
+        """Takes the first of two for the second."""
+        return {3: 0, 0: 3}.get(super().echoed(observation), super().echoed(observation))
+
+
+class Reversed(Player):
+    """Reads a list of rewards from its end."""
+
+    def many(self) -> None:
+        """Reads it so."""
+        tell = self.client.rewards
+        self.client.rewards = lambda told: tell(told)[::-1] if isinstance(told, (bytes, list)) else tell(told)  # type: ignore[method-assign]
+        super().many()
+
+
+class Lost(Player):
+    """Does not count the seconds of an idle client."""
+
+    patience = 1.0
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Connects, and sends half a message."""
+        self.client.socket.settimeout(2)
+        self.client.send(message(self.client.encoding, "make", id=PARTS[part])[:-2])
+        self.client.read_to_end()

@@ -1,0 +1,213 @@
+"""Servers that are wrong in one way each: a real one behind a proxy that bends what goes through it."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from gymtwist.errors import GymtwistError
+from gymtwist.protocol.framing import FrameReader, Framing
+from tests.support.framed_client import int32, netstring
+from tests.support.server_process import connected
+
+Told = dict[str, Any]
+
+
+class Bend:
+    """Bends nothing; subclasses are what a server can have wrong.
+
+    Attributes:
+        chunk: How many bytes are read of the client at once.
+        is_json: What is spoken, once that is known.
+        over: Set it to close the connection.
+        shares: Whether memory is shared, so that an empty frame is a bell.
+        deaf: Set it to leave the connection open where the server closes it.
+        others: The bends of all connections of the proxy.
+    """
+
+    chunk = 1 << 16
+
+    def __init__(self, others: list[Bend]) -> None:
+        """Takes part."""
+        self.others = others
+        self.is_json = True
+        self.over = self.deaf = self.shares = False
+        others.append(self)
+
+    def read(self, data: bytes) -> bytes:
+        """Bends what was read of the client."""
+        return data
+
+    def garbage(self, data: bytes) -> bytes:
+        """Bends what is no request."""
+        return data
+
+    def bell(self, data: bytes) -> bytes:
+        """Bends a bell of the client."""
+        return data
+
+    def request(self, told: Told) -> None:
+        """Bends a request."""
+
+    def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
+        """Bends a reply; `behind` is how many requests wait for theirs."""
+        self.answer(told, asked)
+        return [told]
+
+    def answer(self, told: Told, asked: Told) -> None:
+        """Bends a reply that remains one."""
+
+    def write(self, data: bytes) -> bytes:
+        """Bends the frame of a reply."""
+        return data
+
+    def left(self, unread: bool) -> None:
+        """Notes that the client has left, perhaps in the middle of a frame."""
+
+
+class _Side:
+    """One end of a proxied connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.buffer = b""
+
+    def frames(self, is_json: bool) -> tuple[list[bytes], bool]:
+        """Takes the payloads that have come; tells whether what follows can be read."""
+        taken: list[bytes] = []
+        while self.buffer:
+            reader = FrameReader(Framing.NETSTRING if is_json else Framing.INT32, self.buffer)
+            reader.least = 0
+            try:
+                frame = reader.next_frame()
+            except GymtwistError:
+                return taken, False
+            if frame is None:
+                break
+            taken.append(bytes(frame))
+            self.buffer = self.buffer[len((netstring if is_json else int32)(taken[-1])) :]
+        return taken, True
+
+
+class Proxy:
+    """A server that is wrong in the way of a bend."""
+
+    def __init__(self, port: int, bend: Callable[[list[Bend]], Bend]) -> None:
+        """Listens, in front of the server at a port."""
+        self._upstream = port
+        self._bend = bend
+        self._bends: list[Bend] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Proxy:
+        """Returns the proxy itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops listening, and closes every connection."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for bend in self._bends:
+            bend.over = True
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            upstream = connected(("127.0.0.1", self._upstream))
+            threading.Thread(target=self._serve, args=(client, upstream), daemon=True).start()
+
+    def _serve(self, client: socket.socket, upstream: socket.socket) -> None:
+        with client, upstream, contextlib.suppress(OSError):
+            _Bent(_Side(client), _Side(upstream), self._bend(self._bends)).run()
+
+
+class _Bent:
+    """One connection through the proxy."""
+
+    def __init__(self, client: _Side, server: _Side, bend: Bend) -> None:
+        self.client, self.server, self.bend = client, server, bend
+        self.asked: deque[Told] = deque()
+        self.begun, self.is_open = False, True
+
+    def run(self) -> None:
+        while not self.bend.over:
+            sides = [self.client.socket] + [self.server.socket] * self.is_open
+            for ready in select.select(sides, [], [], 0.05)[0]:
+                if ready is self.client.socket:
+                    self.hear_client()
+                else:
+                    self.hear_server()
+
+    def hear_client(self) -> None:
+        data = self.client.socket.recv(self.bend.chunk)
+        if not data:
+            self.bend.left(bool(self.client.buffer))
+            self.bend.over = True
+            return
+        if not self.begun:
+            self.begun, self.bend.is_json = True, data[:1] != b"\0"
+        self.client.buffer += self.bend.read(data)
+        frames, readable = self.client.frames(self.bend.is_json)
+        for frame in frames:
+            if not frame and self.bend.shares:
+                self.server.socket.sendall(self.bend.bell(self.framed(frame)))
+                continue
+            told = self.decoded(frame)
+            if not isinstance(told, dict):
+                self.server.socket.sendall(self.bend.garbage(self.framed(frame)))
+                self.asked.append({})
+                continue
+            self.asked.append(dict(told))
+            self.bend.shares = self.bend.shares or "request_room" in told
+            self.bend.request(told)
+            self.server.socket.sendall(self.framed(self.encoded(told)))
+        if not readable:
+            self.server.socket.sendall(self.bend.garbage(self.client.buffer))
+            self.client.buffer = b""
+            self.asked.append({})
+
+    def hear_server(self) -> None:
+        data = self.server.socket.recv(1 << 16)
+        if not data:
+            self.is_open = False
+            self.bend.over = not self.bend.deaf
+            return
+        self.server.buffer += data
+        for frame in self.server.frames(self.bend.is_json)[0]:
+            if self.bend.over:
+                return
+            if not frame:
+                self.client.socket.sendall(self.framed(frame))
+                continue
+            told = self.decoded(frame)
+            asked = self.asked.popleft() if self.asked else {}
+            for each in self.bend.reply(told, asked, len(self.asked)):
+                self.client.socket.sendall(self.bend.write(self.framed(self.encoded(each))))
+
+    def decoded(self, frame: bytes) -> Any:
+        try:
+            return (msgspec.json if self.bend.is_json else msgspec.msgpack).decode(frame)
+        except (ValueError, RecursionError):
+            return None
+
+    def encoded(self, told: Told) -> bytes:
+        return msgspec.json.encode(told) if self.bend.is_json else msgspec.msgpack.encode(told)
+
+    def framed(self, payload: bytes) -> bytes:
+        return (netstring if self.bend.is_json else int32)(payload)

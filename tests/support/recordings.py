@@ -1,0 +1,48 @@
+"""Recording with a monitor, and what it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.classic_client import ClassicClient
+from tests.support.process_inspection import Handle, left_after
+from tests.support.server_process import ServerProcess
+
+
+def statistics(directory: Path) -> list[dict[str, Any]]:
+    """Returns what every statistics file of a directory says; it must be JSON at any time."""
+    return [json.loads(path.read_text()) for path in sorted(directory.glob("openaigym.episode_batch.*.stats.json"))]
+
+
+def manifests(directory: Path) -> list[Path]:
+    """Returns the manifests of a directory."""
+    return sorted(directory.glob("openaigym.manifest.*.manifest.json"))
+
+
+def record(
+    server: ServerProcess,
+    directory: Path,
+    episodes: int = 1,
+    environment: str = "Episodes-v0",
+    **options: bool,
+) -> None:
+    """Records whole episodes in a session, and waits until it is over."""
+    with server.open(environment) as client:
+        session = server.session(client)
+        handle = Handle(session.process)
+        client.monitor(str(directory), **options)
+        for _ in range(episodes):
+            play_episode(client)
+    server.end(session)
+    assert not left_after([handle], 10)
+
+
+def play_episode(client: ClassicClient) -> int:
+    """Plays until it is done; returns the number of steps."""
+    client.reset()
+    steps = 1
+    while not client.step(0).done:
+        steps += 1
+    return steps

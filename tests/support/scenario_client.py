@@ -1,0 +1,164 @@
+"""A client that plays the scenario of the conformance suite, with habits that can be bad ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.support.framed_client import NETSTRING, Failed, FramedClient
+from tests.support.server_process import connected
+
+#: What the judge has: the name of each part, and the environment to make.
+PARTS = {
+    "echo": "Conformance/Echo-v0",
+    "nested": "Conformance/Nested-v0",
+    "vector": "Conformance/Vector-v0",
+    "many": "Conformance/Many-v0",
+    "pipeline": "Conformance/Pipeline-v0",
+    "refused": "Conformance/Refused-v0",
+}
+
+
+class Lenient(FramedClient):
+    """Ignores what it does not know, of errors, too."""
+
+    def hear(self) -> dict[str, Any]:
+        """Returns the next message without fields that no message has."""
+        return {name: each for name, each in super().hear().items() if not name.startswith("x_")}
+
+
+class Player:
+    """A client that does what it is told to; subclasses do not.
+
+    Args:
+        port: Where the judge listens.
+        encoding: What to speak.
+        form: How values travel in JSON.
+
+    Attributes:
+        patience: Seconds that the judge is to wait for it.
+    """
+
+    patience = 5.0
+
+    def __init__(self, port: int, encoding: str, form: str = "nested") -> None:
+        """Connects for a part."""
+        self.client = self.connect(port, encoding)
+        self.form = {"values": form} if encoding == NETSTRING and form != "nested" else {}
+
+    def connect(self, port: int, encoding: str) -> FramedClient:
+        """Connects."""
+        return Lenient(connected(("127.0.0.1", port)), encoding)
+
+    def play(self, part: str) -> None:
+        """Plays a part, and closes the connection."""
+        with self.client:
+            getattr(self, part)()
+
+    # Habits
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Makes the environment of a part."""
+        self.client.make(PARTS[part], **fields, **self.form)
+
+    def first(self, seed: int | None) -> Any:
+        """Begins an episode; returns its first observation."""
+        return self.client.reset(**({} if seed is None else {"seed": seed}))[0]
+
+    def echoed(self, observation: Any) -> Any:
+        """Chooses the action that an observation asks for."""
+        return int(observation[0])
+
+    def is_over(self, stepped: Any) -> bool:
+        """Tells the end of an episode."""
+        return bool(stepped.terminated or stepped.truncated)
+
+    def repeats(self, error: Failed) -> bool:
+        """Tells whether to send a step again."""
+        return not error.reset_needed
+
+    def leave(self) -> None:
+        """Closes the environment."""
+        assert self.client.ask("close") == {}
+        assert self.client.read_to_end() == b""
+
+    # Parts
+
+    def echo(self) -> None:
+        """Plays two episodes, with errors in between."""
+        self.make("echo")
+        observation = self.first(42)
+        for seed in (None, ...):
+            over = False
+            while not over:
+                try:
+                    stepped = self.client.step(self.echoed(observation))
+                except Failed as error:
+                    if not self.repeats(error):
+                        observation = self.first(43)
+                    continue
+                observation, over = stepped.observation, self.is_over(stepped)
+            if seed is None:
+                observation = self.first(None)
+        self.leave()
+
+    def nested(self) -> None:
+        """Plays an episode with a Dict."""
+        self.make("nested")
+        observation, over = self.first(42), False
+        while not over:
+            stepped = self.client.step(observation[("target",)])
+            observation, over = stepped.observation, self.is_over(stepped)
+        self.leave()
+
+    def vector(self) -> None:
+        """Plays three environments until each has ended."""
+        self.make("vector", num_envs=3)
+        observation, over = self.first(42), np.zeros(3, np.bool_)
+        while not over.all():
+            stepped = self.client.step([self.echoed(each) for each in observation])
+            observation, over = stepped.observation, over | stepped.terminated | stepped.truncated
+        self.leave()
+
+    def many(self) -> None:
+        """Takes several steps in one request."""
+        self.make("many")
+        self.first(42)
+        client, actions = self.client, [self.client.actions.dump(each) for each in (0, 1, 2, 3, 4, 0)]
+        told = client.ask("step_many", actions=actions, observations="all")
+        observations, size = told["observations"], client.observations.size
+        if isinstance(observations, bytes):
+            observations = [observations[start : start + size] for start in range(0, len(observations), size)]
+        rewards = client.rewards(told["rewards"])
+        self.first(43)
+        for each in observations:
+            client.step(self.echoed(client.observations.load(each)))
+        for reward in rewards:
+            client.step(int(reward))
+        self.leave()
+
+    def pipeline(self) -> None:
+        """Sends before it reads."""
+        self.make("pipeline")
+        actions = [0, 1, 2, 3]
+        for _ in range(2):
+            self.client.say("reset", seed=42)
+            for action in actions:
+                self.client.say("step", action=self.client.actions.dump(action))
+            observations = [self.client.read_reset()[0]]
+            for index in range(4):
+                try:
+                    observations.append(self.client.read_step().observation)
+                except Failed:
+                    assert index == 1
+            actions = [self.echoed(each) for each in observations]
+        self.leave()
+
+    def refused(self) -> None:
+        """Is refused."""
+        try:
+            self.make("refused")
+        except Failed as error:
+            assert error.code == "unknown-environment"
+        assert self.client.read_to_end() == b""

@@ -1,0 +1,285 @@
+"""A real `twistd gymsock` in a process of its own, and its log."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from tests.support.classic_client import ClassicClient
+from tests.support.framed_client import FramedClient
+from tests.support.process_inspection import Handle, children, command_line, descendants, hold, left_after
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ENVIRONMENTS = Path(__file__).with_name("sample_environments.py")
+ANY_PORT = "tcp:0:interface=127.0.0.1"
+
+#: An error in the parent itself; what children print stands behind a bar.
+COMPLAINT = re.compile(r"^\s*Traceback|#critical\]|Unhandled error|error in gymtwist itself")
+
+#: Seconds within which a log line must come.
+PATIENCE = 20.0
+
+
+def twistd() -> list[str]:
+    """Returns the words that start the twistd of this interpreter."""
+    return [sys.executable, str(Path(sys.executable).with_name("twistd"))]
+
+
+def variables(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns the server's environment variables: ours, and where it finds the plugin."""
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(changes or {})}
+
+
+def run_twistd(
+    *words: str, directory: Path, changes: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a twistd that is expected to end by itself (or to leave a daemon); returns its output."""
+    return subprocess.run(
+        [*twistd(), *words],
+        cwd=directory,
+        env=variables(changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class Session(NamedTuple):
+    """What the log says at the start of a session."""
+
+    number: int
+    environment: str
+    process: int
+
+
+class ServerProcess:
+    """A running server. Leaving its context stops it and checks that it left no process behind."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        port: str = ANY_PORT,
+        setup: Path | None = ENVIRONMENTS,
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts the server.
+
+        Args:
+            directory: Where it runs, which also is the root of what it may record.
+            options: More words for the command line.
+            port: The description of its first endpoint.
+            setup: The file that registers environments; None for none.
+            changes: Environment variables to set beside ours.
+        """
+        words = ["-n", "--pidfile=", "gymsock", "--port", port]
+        if setup is not None:
+            words += ["--setup", str(setup)]
+        self.directory = directory
+        self.lines: list[str] = []
+        self._ended = False
+        self._changed = threading.Condition()
+        self._tracked: list[Handle] = []
+        self.process = subprocess.Popen(
+            [*twistd(), *words, *options],
+            cwd=directory,
+            env=variables(changes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._handle = Handle(self.process.pid)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self) -> ServerProcess:
+        """Returns the server itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops the server; where nothing else failed, fails for processes left behind and errors of its own."""
+        left = self.stop()
+        print(self.tail(400))  # pytest shows it for a test that failed
+        if error is None:
+            assert not left, f"outlived the server: {left}"
+            complaints = self.complaints()
+            assert not complaints, f"errors of the server itself: {complaints[:5]}"
+
+    # The log
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                with self._changed:
+                    self.lines.append(line.decode(errors="replace").rstrip("\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def mark(self) -> int:
+        """Returns the place in the log from which to look for what happens next."""
+        with self._changed:
+            return len(self.lines)
+
+    def tail(self, count: int = 12) -> str:
+        """Returns the last lines of the log."""
+        with self._changed:
+            return "\n".join(line[:500] for line in self.lines[-count:])
+
+    def complaints(self) -> list[str]:
+        """Returns the lines by which Twisted reports an error in the server's own code."""
+        with self._changed:
+            return [line for line in self.lines if COMPLAINT.search(line)]
+
+    def search(self, pattern: str, timeout: float, since: int = 0) -> re.Match[str] | None:
+        """Waits for a line of the log; returns None if it has not come in time, or can not come any more."""
+        expression = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                while since < len(self.lines):
+                    found = expression.search(self.lines[since])
+                    if found:
+                        return found
+                    since += 1
+                remaining = deadline - time.monotonic()
+                if self._ended or remaining <= 0:
+                    return None
+                self._changed.wait(remaining)
+
+    def wait_for(self, pattern: str, timeout: float = PATIENCE, since: int = 0) -> re.Match[str]:
+        """Waits for a line of the log, and fails if it does not come."""
+        found = self.search(pattern, timeout, since)
+        if found is None:
+            raise AssertionError(f"no line of the log matches {pattern!r}:\n{self.tail()}")
+        return found
+
+    # Connections
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the server's first endpoint, once it listens."""
+        return int(self.wait_for(r"(?<!\(TLS\)) starting on (\d+)").group(1))
+
+    def connect(self) -> ClassicClient:
+        """Connects, and says nothing yet."""
+        since = self.mark()
+        client = ClassicClient(connected(("127.0.0.1", self.port)))
+        client.since = since
+        return client
+
+    def open(self, environment: str) -> ClassicClient:
+        """Connects and opens an environment."""
+        client = self.connect()
+        try:
+            return client.open(environment)
+        except BaseException:
+            client.close()
+            raise
+
+    def session(self, client: ClassicClient | FramedClient) -> Session:
+        """Returns the session of a client, by the line that says that it started."""
+        found = self.wait_for(
+            rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \(\w+, process (\d+)\)",
+            since=client.since,
+        )
+        return Session(int(found.group(1)), found.group(2), int(found.group(3)))
+
+    def end(self, session: Session, timeout: float = PATIENCE) -> str:
+        """Waits for the end of a session; returns the line that says why, from the reason on."""
+        return self.wait_for(rf"\[session {session.number}\] ended: (.*)", timeout).group(1)
+
+    # Processes
+
+    def descendants(self) -> set[int]:
+        """Returns every process below the server's."""
+        return descendants(self.process.pid)
+
+    def fork_server(self) -> int:
+        """Returns the process that forks the children."""
+        return next(child for child in children(self.process.pid) if "gymtwist.worker" in command_line(child))
+
+    def track(self) -> list[Handle]:
+        """Takes hold of every process that the server has now; they too must end with it."""
+        handles = hold(self.descendants())
+        self._tracked += handles
+        return handles
+
+    def wait_shut_down(self, timeout: float = 10.0) -> None:
+        """Waits for the end of a server that was asked to stop; fails if it left a process, or did not end in order.
+
+        Twistd ends by the very signal that stopped it, once it has shut down: its exit status says nothing more.
+        """
+        self.wait(timeout)
+        self.wait_for("Server Shut Down", 5)
+        left = self.stop()
+        assert not left, f"outlived the server: {left}"
+
+    def terminate(self) -> None:
+        """Asks the server to stop, as `kill` does."""
+        self.track()
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Waits for the server's end; returns its exit status."""
+        if not self._handle.wait(timeout):
+            raise AssertionError(f"the server still runs after {timeout:g} s:\n{self.tail()}")
+        return self.process.wait(timeout)
+
+    def stop(self) -> list[Handle]:
+        """Stops the server, if it still runs; returns the processes that outlived it by five seconds.
+
+        The server's own process is among them if it did not end in time.
+        """
+        late: list[Handle] = []
+        if self.process.poll() is None:
+            self.terminate()
+            late = left_after([self._handle], PATIENCE)
+            self._handle.kill()
+            self.process.wait()
+        left = late + left_after(self._tracked, 5)
+        for handle in left:
+            handle.kill()
+        self._tracked.clear()
+        return left
+
+
+def connected(address: tuple[str, int] | str) -> socket.socket:
+    """Returns a connection to where a server listens, or is about to: its log says so a moment too early."""
+    deadline = time.monotonic() + 5
+    while True:
+        connection = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        try:
+            connection.connect(address)
+        except (ConnectionRefusedError, FileNotFoundError):
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+            continue
+        if not isinstance(address, str):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+
+def readable(client: ClassicClient, timeout: float) -> bool:
+    """Waits for something to read; returns whether it came."""
+    return bool(select.select([client.socket], [], [], timeout)[0])

@@ -1,0 +1,77 @@
+"""Interrupts a client at random moments: ``python -m tests.support.shared_memory_interrupts PORT WAY ENVIRONMENT``.
+
+As :mod:`tests.support.client_interrupts`, but with a way to exchange requests and replies that is used for certain, and
+with steps of which some are asked for at once. Some observations are kept, and must stay as they came. It writes how
+often the connection was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+
+from gymtwist.client import ConnectionLost, ResetNeeded, connect
+from tests.support.client_equivalence import differs, local
+from tests.support.shared_memory_env import by
+
+#: Seconds after which a reply that has not come is a failure.
+_PATIENCE = 20.0
+_TIMES = 300
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Does what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def connected(port: int, way: str, environment: str) -> Any:
+    """Connects."""
+    return by(way, connect(port, environment, timeout=_PATIENCE, shared_memory=way != "socket"))
+
+
+def play(theirs: Any, action: Any, seconds: float, drawn: random.Random, kept: list[Any]) -> None:
+    """Steps until it is interrupted, now and then some at once."""
+    with contextlib.suppress(KeyboardInterrupt, ResetNeeded):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while True:
+            if drawn.random() < 0.9:
+                observation = theirs.step(action)[0]
+                kept.append((observation, observation.copy()))
+            else:
+                theirs.step_many(action, 3)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def main() -> None:
+    """Is the program."""
+    signal.signal(signal.SIGALRM, interrupt)
+    port, way, environment = int(sys.argv[1]), *sys.argv[2:]
+    drawn, lost = random.Random(77), 0
+    kept: list[tuple[Any, Any]] = []
+    theirs, ours = connected(port, way, environment), local(environment)
+    ours.action_space.seed(1)
+    action = ours.action_space.sample()
+    for seed in range(_TIMES):
+        try:
+            found = differs(theirs.reset(seed=seed), ours.reset(seed=seed))
+            found = found or differs(theirs.step(action), ours.step(action))
+            assert not found, found
+        except ConnectionLost:
+            lost += 1
+            theirs = connected(port, way, environment)
+            continue
+        play(theirs, action, drawn.uniform(5e-5, 1e-3), drawn, kept)
+        assert all(np.array_equal(observation, copy) for observation, copy in kept)
+        drawn.shuffle(kept)
+        del kept[5:]
+    theirs.close()
+    print(lost)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""A connection: frames whole or in pieces, in time or not, to the end and beyond."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gymtwist.client import Closed, ConnectionLost, ProtocolBroken, TimedOut
+from gymtwist.client.connection import Connection
+from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.framing import Framing
+from tests.support.framed_client import int32
+
+
+class Pair:
+    """A connection, and the socket at its other end."""
+
+    def __init__(self, budget: float, timeout: float | None = 20.0) -> None:
+        """Connects them."""
+        ours, self.peer = socket.socketpair()
+        self.connection = Connection(ours, "the server", Framing.INT32, timeout, Polling(budget))
+
+    def close(self) -> None:
+        """Closes both."""
+        self.connection.close()
+        self.peer.close()
+
+
+BUDGET = 150e-6
+
+
+@pytest.fixture(params=[0.0, BUDGET], ids=["blocking", "polling"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """A connection that polls, or not."""
+    pair = Pair(request.param)
+    yield pair
+    pair.close()
+
+
+def test_frames_come_one_by_one(pair: Pair) -> None:
+    """However they were glued together."""
+    pair.peer.sendall(int32(b"one") + int32(b"two")[:5])
+    assert bytes(pair.connection.receive()) == b"one"
+    pair.peer.sendall(int32(b"two")[5:] + int32(b"three"))
+    assert [bytes(pair.connection.receive()) for _ in range(2)] == [b"two", b"three"]
+
+
+def test_a_frame_in_pieces_is_waited_for(pair: Pair) -> None:
+    """Byte by byte, from a peer that takes its time."""
+    frame = int32(b"in pieces")
+
+    def trickle() -> None:
+        for index in range(len(frame)):
+            pair.peer.sendall(frame[index : index + 1])
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    assert bytes(pair.connection.receive()) == b"in pieces"
+    thread.join()
+
+
+def test_a_frame_larger_than_every_buffer_comes_whole(pair: Pair) -> None:
+    """It is read while it is sent."""
+    payload = bytes(range(256)) * 40_000
+    thread = threading.Thread(target=pair.peer.sendall, args=(int32(payload),))
+    thread.start()
+    assert bytes(pair.connection.receive()) == payload
+    thread.join()
+
+
+def test_a_peer_that_waits_for_its_reader_is_read_while_it_is_sent_to(pair: Pair) -> None:
+    """Else both would wait for ever."""
+    reply, request = int32(b"r" * 3_000_000), b"q" * 3_000_000
+
+    def serve() -> None:
+        pair.peer.sendall(reply)
+        left = len(request)
+        while left:
+            left -= len(pair.peer.recv(min(left, 65536)))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    pair.connection.send(request)
+    assert len(pair.connection.receive()) == 3_000_000
+    thread.join()
+
+
+def test_a_reply_that_does_not_come_in_time_ends_the_connection() -> None:
+    """It would be taken for the reply to something else."""
+    for budget in (0.0, BUDGET):
+        pair = Pair(budget, timeout=0.05)
+        with pytest.raises(TimedOut, match=r"within 0.05 s.*closed") as caught:
+            pair.connection.receive()
+        assert isinstance(caught.value, TimeoutError)
+        with pytest.raises(TimedOut, match="connect again"):
+            pair.connection.receive()
+        with pytest.raises(TimedOut, match="connect again"):
+            pair.connection.send(b"x")
+        pair.close()
+
+
+def test_half_a_reply_in_time_is_none() -> None:
+    """All of it must be there."""
+    pair = Pair(0.0, timeout=0.05)
+    pair.peer.sendall(int32(b"half")[:6])
+    with pytest.raises(TimedOut):
+        pair.connection.receive()
+    pair.close()
+
+
+def test_a_peer_that_does_not_read_is_not_waited_for_any_longer() -> None:
+    """Its buffer is full, and stays so."""
+    pair = Pair(0.0, timeout=0.1)
+    with pytest.raises(TimedOut):
+        pair.connection.send(b"x" * 10_000_000)
+    pair.close()
+
+
+def test_the_end_of_the_connection_is_told(pair: Pair) -> None:
+    """After all that came before it."""
+    pair.peer.sendall(int32(b"last"))
+    pair.peer.close()
+    assert bytes(pair.connection.receive()) == b"last"
+    with pytest.raises(ConnectionLost, match=r"the connection to the server has ended: the server closed") as caught:
+        pair.connection.receive()
+    assert isinstance(caught.value, ConnectionError)
+
+
+def test_what_the_peer_said_before_it_hung_up_is_read_although_nothing_can_be_sent(pair: Pair) -> None:
+    """It says why."""
+    pair.peer.sendall(int32(b"because"))
+    pair.peer.close()
+    pair.connection.send(b"a request")
+    assert bytes(pair.connection.receive()) == b"because"
+    with pytest.raises(ConnectionLost, match="Broken pipe"):
+        pair.connection.receive()
+
+
+def test_what_is_no_frame_ends_the_connection(pair: Pair) -> None:
+    """What follows cannot be read either."""
+    pair.peer.sendall(b"\xff\xff\xff\xff")
+    with pytest.raises(ProtocolBroken, match="the server does not speak the protocol"):
+        pair.connection.receive()
+    with pytest.raises(ProtocolBroken):
+        pair.connection.receive()
+
+
+def test_a_connection_that_is_closed_stays_so(pair: Pair) -> None:
+    """To close it again does nothing; to use it is an error of its own."""
+    pair.connection.close()
+    pair.connection.close()
+    for use in (pair.connection.receive, lambda: pair.connection.send(b"x"), pair.connection.check_open):
+        with pytest.raises(Closed, match="connect again"):
+            use()

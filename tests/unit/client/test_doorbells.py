@@ -1,0 +1,189 @@
+"""Bells, as a client hears them: each may ring for something, for nothing, or early."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+
+import pytest
+
+from gymtwist.client import reply_delay
+from gymtwist.client.reply_slots import Places
+from gymtwist.client.shared_memory_connection import _MORE, SharingConnection
+from gymtwist.protocol import shared_memory
+from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.framing import Framing
+from gymtwist.protocol.shared_memory import (
+    CLIENT_WAITS,
+    REPLY,
+    REPLY_AT,
+    REPLY_LENGTH,
+    REQUEST,
+    WAITS,
+    WAITS_TO_POLL,
+    SharedMemory,
+)
+from tests.support.framed_client import int32
+
+#: Seconds that a word may take to come.
+PATIENCE = 30.0
+ROOMS = (4096, 65536)
+BELL = bytes(4)
+REPLY_FRAME = int32(bytes(range(256)) * 200)
+
+
+class Server:
+    """What a server does, in a process of its own."""
+
+    def __init__(self, memory: SharedMemory, connected: socket.socket) -> None:
+        self.memory, self.words, self.connected = memory, memory.words, connected
+
+    def see(self, word: int, value: int) -> None:
+        """Waits for a word, but not for ever: the client may have failed."""
+        self.wait(lambda: self.words[word] == value)
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        """Waits for something."""
+        deadline = time.monotonic() + PATIENCE
+        while not until():
+            if time.monotonic() > deadline:
+                os._exit(1)
+            os.sched_yield()
+
+    def ring(self) -> None:
+        """Rings."""
+        self.connected.sendall(BELL)
+
+    def is_heard(self) -> bool:
+        """Tells whether the client has read all that was sent: what it has not takes memory, see unix(7), SIOCOUTQ."""
+        (unread,) = struct.unpack("i", fcntl.ioctl(self.connected, termios.TIOCOUTQ, bytes(4)))
+        return not unread
+
+    def publish(self, number: int) -> None:
+        """Writes a reply, and its number; it does not ring."""
+        start = self.memory.replies + self.words[REPLY_AT]
+        self.memory.memory[start : start + len(REPLY_FRAME)] = REPLY_FRAME
+        self.words[REPLY_LENGTH] = len(REPLY_FRAME)
+        self.words[REPLY] = number
+
+
+def early(server: Server, number: int) -> None:
+    """Rings where it is wished, and writes the reply while the client polls; it rings again if that has given up."""
+    words, (before, after) = server.words, shared_memory.fence()
+    server.wait(lambda: words[CLIENT_WAITS] > 0)
+    if words[CLIENT_WAITS] == WAITS_TO_POLL:
+        server.ring()
+        server.wait(lambda: words[CLIENT_WAITS] != WAITS_TO_POLL)
+    server.publish(number)
+    before(), after()
+    if words[CLIENT_WAITS]:
+        server.ring()
+
+
+def too_early(server: Server, number: int) -> None:
+    """Rings, and takes so long that the client waits again: it must be woken up once more."""
+    if number in (1, 2 + _MORE):
+        server.see(CLIENT_WAITS, WAITS_TO_POLL)
+        server.ring()
+    # It does not poll a second time, nor in the next waits, some and then many more: it may have held the server up.
+    for _ in range(2):
+        server.see(CLIENT_WAITS, WAITS)
+        server.ring()
+        server.wait(server.is_heard)
+    server.see(CLIENT_WAITS, WAITS)
+    server.publish(number)
+    server.ring()
+
+
+def stale(server: Server, number: int) -> None:
+    """Rings three times for nothing before the client waits."""
+    for _ in range(3):
+        server.ring()
+    server.publish(number)
+    server.ring()
+
+
+@pytest.mark.parametrize("way", [early, too_early, stale])
+def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None]) -> None:
+    """And the client says in the end that it does not wait."""
+    descriptor = shared_memory.create(*ROOMS)
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if not child:
+        ours.close()
+        server = Server(SharedMemory(descriptor, *ROOMS), theirs)
+        for number in range(1, 51):
+            server.see(REQUEST, number)
+            way(server, number)
+        os._exit(0)
+    theirs.close()
+    memory = SharedMemory(descriptor, *ROOMS)
+    os.close(descriptor)
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
+    connection.share(memory, len(REPLY_FRAME))
+    for _ in range(50):
+        connection.send(int32(b"a request"))
+        assert bytes(connection.receive()) == REPLY_FRAME[4:]
+        assert memory.words[CLIENT_WAITS] == 0
+    connection.close()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing follows it: who polls then may keep the server from its core."""
+    descriptor = shared_memory.create(*ROOMS)
+    memory = SharedMemory(descriptor, *ROOMS)
+    os.close(descriptor)
+    ours, theirs = socket.socketpair()
+    server, polled = Server(memory, theirs), []
+
+    def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
+        server.publish(number)
+        polled.append(server.is_heard())
+        return True
+
+    monkeypatch.setattr(shared_memory, "appears", appears)
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
+    connection.share(memory, len(REPLY_FRAME))
+    # Two bells come at once, and one of them is left over.
+    for bells in (2, 1):
+        connection.send(int32(b"a request"))
+        for _ in range(bells):
+            server.ring()
+        assert bytes(connection.receive()) == REPLY_FRAME[4:]
+    connection.close()
+    theirs.close()
+    assert polled == [True, True]
+
+
+def test_naps_go_by_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by how long the learner thought, where the reply was there before it was asked for."""
+    took: list[float] = []
+    monkeypatch.setattr(reply_delay.Naps, "took", lambda self, seconds: took.append(seconds))
+    descriptor = shared_memory.create(*ROOMS)
+    memory = SharedMemory(descriptor, *ROOMS)
+    os.close(descriptor)
+    ours, theirs = socket.socketpair()
+    server = Server(memory, theirs)
+
+    def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
+        server.publish(number)
+        return True
+
+    monkeypatch.setattr(shared_memory, "appears", appears)
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(1.0))
+    connection.share(memory, len(REPLY_FRAME), 1)
+    connection._places = Places(memory, 1, len(REPLY_FRAME))
+    for thinks, noted in ((True, 0), (False, 1), (True, 1)):
+        connection.send(int32(b"a request"))
+        if thinks:
+            server.publish(connection._number)
+        assert bytes(connection.receive()) == REPLY_FRAME[4:]
+        assert len(took) == noted
+    connection.close()
+    theirs.close()

@@ -1,0 +1,48 @@
+"""Infos of several environments, made of what came: of the kinds that Gymnasium has, whatever a server put in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from gymtwist.client import vector_infos
+from tests.support.client_equivalence import assert_same
+
+SINGLE = spaces.Discrete(5)
+
+
+def restored(told: dict[str, Any], *, is_json: bool = False) -> dict[str, Any]:
+    """Returns the infos of two environments."""
+    return vector_infos.restored(told, 2, SINGLE, is_json=is_json)
+
+
+def test_lists_of_environments_stay_lists() -> None:
+    """In an array of objects, as Gymnasium has it; in JSON nobody knows that they were no arrays."""
+    told = {"legal": [[0, 1], [1, 2]], "_legal": [True, True]}
+    legal = restored(told)["legal"]
+    assert (legal.dtype, legal.shape, legal.tolist()) == (np.dtype(object), (2,), [[0, 1], [1, 2]])
+    assert_same(restored(told, is_json=True)["legal"], np.array([[0, 1], [1, 2]]))
+
+
+def test_a_mask_that_is_none_stays_what_it_is() -> None:
+    """It is an entry like others."""
+    told = {"a": [1, 2], "_a": [[], {}]}
+    assert restored(told)["_a"] == [[], {}]
+
+
+def test_infos_are_looked_at_to_a_certain_depth() -> None:
+    """What lies deeper stays as it came."""
+    told: dict[str, Any] = {}
+    for _ in range(5_000):
+        told = {"deeper": told}
+    assert list(restored(told)) == ["deeper"]
+
+
+def test_entries_of_different_kinds_are_joined_as_objects() -> None:
+    """Of an array that the others do not fit into."""
+    joined = vector_infos.joined([{"x": np.array([1, 2])}, {"x": np.array(["a", None], object)}], [2, 2])
+    assert joined["x"].tolist() == [1, 2, "a", None]
+    joined = vector_infos.joined([{"x": np.zeros((1, 2))}, {"x": np.zeros((1, 3))}], [1, 1])
+    assert [each.shape for each in joined["x"]] == [(2,), (3,)]

@@ -1,0 +1,303 @@
+"""The monitor: what it writes, where it may, and what becomes of an earlier one's files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gymtwist.envs import recording
+from gymtwist.errors import MonitorError
+from tests.support.plain_environment import Plain, Result
+from tests.support.recordings import manifests, statistics
+from tests.support.sample_environments import Episodes
+
+Recorded = gymnasium.Env[Any, Any]
+
+
+class Paid(Plain):
+    """Pays what the action says."""
+
+    def step(self, action: Any) -> Result:
+        """Ends when the action is zero."""
+        return self.observe(), action, not action, False, {}
+
+
+def start(
+    environment: Recorded, directory: Path, *, resume: bool = False, force: bool = False, video: bool = False
+) -> Recorded:
+    """Starts a monitor, with nothing asked for but what is given."""
+    return recording.start(environment, directory, resume=resume, force=force, video=video)
+
+
+def play(recorded: Recorded, *actions: Any) -> None:
+    """Plays an episode."""
+    recorded.reset()
+    for action in actions:
+        recorded.step(action)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where clients may write."""
+    made = tmp_path.resolve() / "root"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", ".", "a/../b", "~", "a\nb", "größe", "a b", "*?[x]", "./a//b/"])
+def test_a_directory_under_the_root(root: Path, name: str) -> None:
+    """Relative or absolute, there or not."""
+    assert recording.confine(name, root) == Path(os.path.normpath(root / name))
+    assert recording.confine(f"{root}/{name}", root) == Path(os.path.normpath(root / name))
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "/", "/etc", "a/../../x", "../root2", "//etc", "a/../.."])
+def test_a_directory_outside_the_root(root: Path, name: str) -> None:
+    """Is refused; the message says where this server writes and what to do."""
+    with pytest.raises(MonitorError) as caught:
+        recording.confine(name, root)
+    assert f"is not under {root}, where this server writes" in str(caught.value)
+    assert "--monitor-root" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\0"])
+def test_a_name_that_is_none(root: Path, name: str) -> None:
+    """Is refused."""
+    with pytest.raises(MonitorError, match="is no directory; name one under"):
+        recording.confine(name, root)
+
+
+def test_symbolic_links_are_followed(root: Path) -> None:
+    """One that leads outside is outside, and so is what is above where it leads."""
+    (root / "out").symlink_to(root.parent)
+    (root / "in").symlink_to(root / "there")
+    (root / "deep").symlink_to("/")
+    assert recording.confine("in/x", root) == root / "there/x"
+    for name in ("out", "out/x", "deep/etc", "in/../../x", "out/other"):
+        with pytest.raises(MonitorError, match="is not under"):
+            recording.confine(name, root)
+
+
+@pytest.mark.parametrize("name", ["self", "self/x", "one", "two/../one/x"])
+def test_a_loop_of_symbolic_links(root: Path, name: str) -> None:
+    """Is an error like any other, when it is resolved or when something is written there."""
+    (root / "self").symlink_to("self")
+    (root / "one").symlink_to("two")
+    (root / "two").symlink_to("one")
+    with pytest.raises(MonitorError):
+        start(Plain(), recording.confine(name, root))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "file", "file/x", "\ud800"])
+def test_a_directory_that_cannot_be_made(root: Path, name: str) -> None:
+    """Too long, a file, below a file, no name for this file system: the message says what is wrong."""
+    (root / "file").touch()
+    with pytest.raises(MonitorError, match=r"cannot record into|cannot be resolved"):
+        start(Plain(), recording.confine(name, root))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(st.sampled_from("./a~\0 *\n")) | st.text())
+def test_whatever_a_client_names(root: Path, name: str) -> None:
+    """Is under the root, or refused."""
+    try:
+        path = recording.confine(name, root)
+    except MonitorError:
+        return
+    assert path.is_relative_to(root)
+    assert ".." not in path.parts
+
+
+def test_the_files_are_there_from_the_beginning(root: Path) -> None:
+    """With nothing in them yet; the directory is made."""
+    start(Plain(), root / "a/b")
+    (written,) = statistics(root / "a/b")
+    assert written == {
+        "initial_reset_timestamp": None,
+        "timestamps": [],
+        "episode_lengths": [],
+        "episode_rewards": [],
+        "episode_types": [],
+    }
+    assert len(manifests(root / "a/b")) == 1
+
+
+def test_the_names_of_the_files(root: Path) -> None:
+    """As Gym's Monitor named them: by a number and the process, and readable for all."""
+    start(Plain(), root)
+    tag = f"0.{os.getpid()}"
+    names = {f"openaigym.episode_batch.{tag}.stats.json", f"openaigym.manifest.{tag}.manifest.json"}
+    assert {path.name for path in root.iterdir()} == names
+    assert {stat.S_IMODE(path.stat().st_mode) for path in root.iterdir()} == {0o644}
+
+
+def test_an_episode_is_written_when_it_ends(root: Path) -> None:
+    """Its length, its rewards' sum, its time and its type."""
+    recorded = start(Paid(), root)
+    play(recorded, 1, 2.5, 0)
+    (written,) = statistics(root)
+    assert (written["episode_lengths"], written["episode_rewards"]) == ([3], [3.5])
+    assert written["episode_types"] == ["t"]
+    assert written["initial_reset_timestamp"] <= written["timestamps"][0]
+
+
+def test_an_episode_that_is_cut_off(root: Path) -> None:
+    """Is written at the next reset, as long as it was; one without a step is not."""
+    recorded = start(Paid(), root)
+    for actions in ((1, 2), (), (), (4, 0), (5,)):
+        play(recorded, *actions)
+    (written,) = statistics(root)
+    assert (written["episode_lengths"], written["episode_rewards"]) == ([2, 2], [3.0, 4.0])
+
+
+def test_an_episode_that_began_before(root: Path) -> None:
+    """Is not counted."""
+    environment = Paid()
+    play(environment, 1)
+    recorded = start(environment, root)
+    recorded.step(0)
+    assert statistics(root)[0]["episode_lengths"] == []
+    play(recorded, 7, 0)
+    assert statistics(root)[0]["episode_rewards"] == [7.0]
+
+
+def test_steps_after_the_end(root: Path) -> None:
+    """Belong to no episode."""
+    play(start(Paid(), root), 1, 0, 5, 0)
+    assert statistics(root)[0]["episode_rewards"] == [1.0]
+
+
+def test_rewards_that_are_no_numbers(root: Path) -> None:
+    """Leave the file valid JSON."""
+    recorded = start(Paid(), root)
+    play(recorded, math.nan, 0)
+    play(recorded, math.inf, 0)
+    assert statistics(root)[0]["episode_rewards"] == [None, None]
+
+
+_watched: list[tuple[Path, list[bytes]]] = []
+#: Directories that are cleared, once, just before a file is moved to its place there.
+_cleared: list[Path] = []
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "os.rename":
+        for directory, contents in _watched:
+            if Path(arguments[0]).parent == directory:
+                contents.append(Path(arguments[0]).read_bytes())
+        if Path(arguments[0]).parent in _cleared:
+            _cleared.remove(Path(arguments[0]).parent)
+            for path in Path(arguments[0]).parent.iterdir():
+                path.unlink()
+
+
+@pytest.fixture
+def moved(root: Path) -> Iterator[list[bytes]]:
+    """What every file under the root had in it when it was moved to its place."""
+    if not _watched:
+        sys.addaudithook(_watch)  # for as long as the process lives
+    contents: list[bytes] = []
+    _watched.append((root, contents))
+    yield contents
+    _watched[-1] = (Path("/nowhere"), [])
+
+
+def test_a_file_is_whole_when_it_takes_its_place(root: Path, moved: list[bytes]) -> None:
+    """A reader never sees half of it, or nothing."""
+    play(start(Paid(), root), 1, 0)
+    assert [bool(json.loads(content)) for content in moved] == [True] * 4
+
+
+def test_an_earlier_monitor_is_an_error(root: Path) -> None:
+    """Unless it is asked for; nothing is touched."""
+    play(start(Paid(), root), 1, 0)
+    before = {path: path.read_bytes() for path in root.iterdir()}
+    with pytest.raises(MonitorError, match=r"holds an earlier monitor's files .*resume to go on .* or force to remove"):
+        start(Paid(), root)
+    assert {path: path.read_bytes() for path in root.iterdir()} == before
+
+
+def test_resuming_goes_on_beside(root: Path) -> None:
+    """Under another number."""
+    play(start(Paid(), root), 1, 0)
+    play(start(Paid(), root, resume=True), 2, 0)
+    assert sorted(written["episode_rewards"] for written in statistics(root)) == [[1.0], [2.0]]
+    assert len(manifests(root)) == 2
+
+
+def test_forcing_begins_anew(root: Path) -> None:
+    """What the earlier monitor left is removed, and nothing else."""
+    play(start(Paid(), root), 1, 0)
+    (root / "openaigym.video.0.1.video000000.mp4").touch()
+    (root / "openaigymnastics.txt").touch()
+    (root / "mine.json").touch()
+    start(Paid(), root, force=True)
+    assert [written["episode_rewards"] for written in statistics(root)] == [[]]
+    others = {path.name for path in root.iterdir() if path.suffix != ".json" or path.name == "mine.json"}
+    assert others == {"openaigymnastics.txt", "mine.json"}
+
+
+def test_forcing_beside_a_recording_that_goes_on(root: Path, moved: list[bytes]) -> None:
+    """The other session's files go; it writes them again, and does not fail even if one goes while it is written."""
+    recorded = start(Episodes(), root)
+    _cleared.append(root)
+    play(recorded, *[0] * 10)
+    assert not _cleared
+    (written,) = statistics(root)
+    assert written["episode_lengths"] == [10]
+    assert not list(root.glob("*.part"))
+
+
+def test_forcing_where_it_cannot(root: Path) -> None:
+    """The message says what could not be removed."""
+    (root / "openaigym.directory").mkdir()
+    with pytest.raises(MonitorError, match=r"cannot record into .*openaigym\.directory"):
+        start(Paid(), root, force=True)
+
+
+def test_forcing_does_not_follow_links(root: Path) -> None:
+    """The link is removed, not the file."""
+    (root.parent / "kept").touch()
+    (root / "openaigym.link").symlink_to(root.parent / "kept")
+    start(Paid(), root, force=True)
+    assert (root.parent / "kept").exists()
+    assert not (root / "openaigym.link").is_symlink()
+
+
+def test_a_video_without_frames(root: Path) -> None:
+    """Is refused before anything is written."""
+    with pytest.raises(MonitorError, match="renders no RGB frames"):
+        start(Plain(), root / "a", video=True)
+    assert not (root / "a").exists()
+
+
+def test_a_video_of_an_episode(root: Path) -> None:
+    """Is there when the episode ends, and the manifest names it."""
+    pytest.importorskip("moviepy")
+    recorded = start(Episodes("rgb_array"), root, video=True)
+    play(recorded, *[0] * 10)
+    (video,) = root.glob("*.mp4")
+    assert video.name == f"openaigym.video.0.{os.getpid()}-episode-0.mp4"
+    (manifest,) = (json.loads(path.read_text()) for path in manifests(root))
+    assert manifest["videos"] == [[video.name, None]]
+    assert manifest["stats"] == f"openaigym.episode_batch.0.{os.getpid()}.stats.json"
+    recorded.close()
+
+
+def test_the_manifest_names_the_environment(root: Path) -> None:
+    """By its id."""
+    recorded = start(gymnasium.make("CartPole-v1"), root)
+    recorded.close()
+    (manifest,) = (json.loads(path.read_text()) for path in manifests(root))
+    assert manifest["env_info"]["env_id"] == "CartPole-v1"

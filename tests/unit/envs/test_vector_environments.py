@@ -1,0 +1,177 @@
+"""What a client chooses of an environment, and vector environments: what is made, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import gymnasium
+import pytest
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+
+from gymtwist.envs import registry, vector_environments
+from gymtwist.envs.environment_options import Choices
+from gymtwist.envs.vector_environments import Vectorization
+from gymtwist.errors import EnvironmentFault, InvalidField, UnknownEnvironment, UnknownKwarg
+from tests.support.faulty_environments import Constructing
+from tests.support.plain_environment import Plain
+
+
+def make_vec(environment: str, mode: str | None = None, **fields: Any) -> VectorEnv[Any, Any, Any]:
+    """Makes two environments."""
+    choices = {name: fields.pop(name) for name in ("kwargs", "render_mode", "max_episode_steps") if name in fields}
+    vectorization = {"num_envs": 2, "mode": mode, **fields}
+    return vector_environments.make_vec(environment, Choices(**choices), Vectorization(**vectorization))
+
+
+def fail() -> None:
+    """Raises."""
+    raise ValueError("no")
+
+
+class Untold(Plain):
+    """Takes any keyword argument, and keeps to itself what it makes of them."""
+
+    metadata: dict[str, Any] = {}
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Keeps them."""
+        super().__init__()
+        self.kwargs = kwargs
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[None]:
+    """Registers environments for this module."""
+    made: dict[str, Any] = {"Vectors/Fails-v0": partial(Constructing, fail), "Vectors/Untold-v0": Untold}
+    for name, entry_point in made.items():
+        gymnasium.register(name, entry_point=entry_point)
+    yield
+    for name in made:
+        del gymnasium.registry[name]
+
+
+def test_choices_reach_the_constructor() -> None:
+    """The keyword arguments, the render mode and the limit of the steps."""
+    choices = Choices(kwargs={"g": 1.5}, render_mode="rgb_array", max_episode_steps=7)
+    made: Any = registry.make("Pendulum-v1", choices)
+    assert (made.unwrapped.g, made.render_mode, made.spec.max_episode_steps) == (1.5, "rgb_array", 7)
+
+
+def test_without_a_choice_nothing_is_rendered() -> None:
+    """But a client of the classic protocol, who cannot choose, gets the mode that it can see."""
+    assert registry.make("CartPole-v1", Choices()).render_mode is None
+    assert registry.make("CartPole-v1").render_mode == "rgb_array"
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "gym:CartPole-v1"])
+def test_a_limit_of_the_steps(environment: str) -> None:
+    """Can be set, and taken away."""
+    made = registry.make(environment, Choices(max_episode_steps=2))
+    made.reset(seed=1)
+    assert [made.step(0)[3] for _ in range(2)] == [False, True]
+    made = registry.make("gym:MountainCar-v0", Choices(max_episode_steps=-1))
+    made.reset(seed=1)
+    assert not any(made.step(1)[3] for _ in range(300))
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"kwargs": {"gravity": 1}}, 'CartPole-v1 takes no kwarg "gravity"; it takes: sutton_barto_reward'),
+        ({"kwargs": {"disable_env_checker": False}}, "the server chooses it"),
+        ({"kwargs": {"max_episode_steps": 3}}, "send it beside kwargs"),
+        ({"render_mode": "ansi"}, 'CartPole-v1 has no render mode "ansi"; it has: human, rgb_array'),
+        ({"max_episode_steps": 0}, "send an integer from 1, or -1 for never"),
+    ],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_choices_that_cannot_be_had(choices: dict[str, Any], words: str, several: bool) -> None:
+    """Are refused before anything is made; the message has what can."""
+    with pytest.raises((InvalidField, UnknownKwarg)) as caught:
+        make_vec("CartPole-v1", "sync", **choices) if several else registry.make("CartPole-v1", Choices(**choices))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["rgb_array_list", "human"])
+def test_a_render_mode_that_gymnasium_makes(mode: str) -> None:
+    """Of one that the environment has is one as well."""
+    assert registry.make("CartPole-v1", Choices(render_mode=mode)).render_mode == mode
+
+
+def test_an_environment_that_takes_anything() -> None:
+    """Is given anything; what it cannot make of it is its own affair."""
+    made: Any = registry.make("Vectors/Untold-v0", Choices(kwargs={"a": [1]}, render_mode="odd"))
+    assert made.unwrapped.kwargs == {"a": [1], "render_mode": "odd"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode", "kind"),
+    [
+        ("Pendulum-v1", None, "SyncVectorEnv"),
+        ("Pendulum-v1", "async", "AsyncVectorEnv"),
+        ("CartPole-v1", None, "CartPoleVectorEnv"),
+        ("CartPole-v1", "vector_entry_point", "CartPoleVectorEnv"),
+        ("CartPole-v1", "sync", "SyncVectorEnv"),
+        ("gym:CartPole-v1", None, "SyncVectorEnv"),
+    ],
+)
+def test_how_environments_are_vectorized(environment: str, mode: str | None, kind: str) -> None:
+    """As Gymnasium's make_vec does; Gym's, too."""
+    made = make_vec(environment, mode)
+    try:
+        assert type(made.unwrapped).__name__ == kind
+        assert made.num_envs == 2
+        assert vector_environments.autoreset_mode(made) == "next_step"
+        assert vector_environments.takes_each(made) is isinstance(made.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
+        assert vector_environments.takes_mask(made) is vector_environments.takes_each(made)
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("mode", vector_environments.AUTORESET_MODES)
+def test_autoreset_modes(mode: str) -> None:
+    """Are Gymnasium's, under names for messages."""
+    made = make_vec("Pendulum-v1", autoreset_mode=mode)
+    assert made.metadata["autoreset_mode"] is vector_environments.AUTORESET_MODES[mode]
+    assert vector_environments.autoreset_mode(made) == mode
+
+
+@pytest.mark.parametrize(
+    ("environment", "fields", "words"),
+    [
+        ("Pendulum-v1", {"mode": "vector_entry_point"}, "Pendulum-v1 brings no vector environment"),
+        ("CartPole-v1", {"mode": "threads"}, 'unknown vectorization_mode "threads"'),
+        ("CartPole-v1", {"autoreset_mode": "disabled"}, 'has the autoreset_mode "next_step" alone'),
+        ("CartPole-v1", {"autoreset_mode": "never"}, 'unknown autoreset_mode "never"'),
+        ("CartPole-v1", {"num_envs": 0}, "num_envs 0"),
+        ("CartPole-v1", {"max_episode_steps": -1}, "takes no such max_episode_steps"),
+        ("CartPole-v1", {"kwargs": {"gravity": 1}}, "the vector environment of CartPole-v1 takes no kwarg"),
+    ],
+)
+def test_vector_environments_that_cannot_be_had(environment: str, fields: dict[str, Any], words: str) -> None:
+    """Are refused; the message says what to ask for."""
+    with pytest.raises((InvalidField, UnknownKwarg)) as caught:
+        make_vec(environment, **fields)
+    assert words in str(caught.value)
+
+
+def test_ale_py_takes_an_array_of_seeds() -> None:
+    """And says so; CartPole's own vector environment takes one seed."""
+    gymnasium.register_envs(pytest.importorskip("ale_py"))
+    assert vector_environments.takes_array(make_vec("ALE/Pong-v5"))
+    assert not vector_environments.takes_array(make_vec("CartPole-v1"))
+
+
+@pytest.mark.parametrize("mode", [None, "sync"])
+def test_a_constructor_that_raises(mode: str | None) -> None:
+    """Is the environment's fault."""
+    with pytest.raises(EnvironmentFault, match="the environment raised ValueError in make: no"):
+        make_vec("Vectors/Fails-v0", mode)
+
+
+def test_an_unknown_environment() -> None:
+    """Is unknown of several, too."""
+    with pytest.raises(UnknownEnvironment, match="did you mean"):
+        make_vec("CartPole-v9")

@@ -1,0 +1,105 @@
+"""The opening of the framed protocol: a make message in its frame."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gymtwist.errors import (
+    ChildStartError,
+    EnvironmentFault,
+    GymtwistError,
+    InvalidField,
+    LimitExceeded,
+    MalformedMessage,
+    NoEnvironment,
+    OpeningError,
+    ProtocolError,
+    ServerFull,
+    UnknownOperation,
+)
+from gymtwist.protocol.framing import Framing, frame, header
+from gymtwist.protocol.handshake import MAX_MAKE, ProtocolName, error_reply, read_opening, recognise
+from gymtwist.protocol.messages import Error, Fault, Make, Request, Reset, Step
+from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
+
+
+@EACH_FRAMED
+@pytest.mark.parametrize("kwargs", [{}, {"frameskip": 4}, {"x": "y" * 60_000}])
+def test_a_make_message_is_an_opening(protocol: ProtocolName, kwargs: dict[str, object]) -> None:
+    """The opening is the whole frame; what comes behind it is its surplus, to the byte."""
+    message, surplus = asked(protocol, Make("größe/Pong-v5", kwargs)), asked(protocol, Reset(seed=1))
+    for size in (*range(min(len(message), 200)), len(message) - 1):
+        assert read_opening(message[:size]) is None
+    for behind in (b"", b"\xff", surplus):
+        read = read_opening(bytearray(message + behind))
+        assert read is not None
+        assert read.protocol is protocol
+        assert (read.environment, read.message, read.surplus) == ("größe/Pong-v5", message, behind)
+
+
+def test_an_opening_fits_into_one_value_of_amp() -> None:
+    """By which a child gets it, its framing with it."""
+    for framing in Framing:
+        assert len(b"".join(frame(framing, b"x" * MAX_MAKE))) <= 0xFFFF
+
+
+@EACH_FRAMED
+@pytest.mark.parametrize("length", [MAX_MAKE + 1, 0xFFFF])
+def test_a_first_message_over_its_limit_is_refused(protocol: ProtocolName, length: int) -> None:
+    """As soon as its length is known; the message says the limit."""
+    with pytest.raises(LimitExceeded, match=f"has {length} bytes; at most {MAX_MAKE}"):
+        read_opening(header(Framing(protocol.value), length))
+
+
+@EACH_FRAMED
+@pytest.mark.parametrize("request_", [Reset(), Step(1)])
+def test_a_first_message_that_is_not_make_is_refused(protocol: ProtocolName, request_: Request) -> None:
+    """The message says what comes first."""
+    with pytest.raises(NoEnvironment, match=r'the first message is "\w+"; make an environment first'):
+        read_opening(asked(protocol, request_))
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        (b"CartPo", MalformedMessage),
+        (b"[]", MalformedMessage),
+        (b"{}", InvalidField),
+        (b'{"op":"make"}', InvalidField),
+        (b'{"op":"make","id":""}', InvalidField),
+        (b'{"op":"make","id":7}', InvalidField),
+        (b'{"op":"open","id":"x"}', UnknownOperation),
+    ],
+)
+def test_a_make_message_that_is_wrong_is_refused(payload: bytes, kind: type[GymtwistError]) -> None:
+    """In both framings, with the same kind of error."""
+    with pytest.raises(kind):
+        read_opening(framed(ProtocolName.NETSTRING, payload))
+    if payload != b"CartPo":
+        packed = msgspec.msgpack.encode(msgspec.json.decode(payload))
+        with pytest.raises(kind):
+            read_opening(framed(ProtocolName.INT32, packed))
+
+
+@pytest.mark.parametrize("data", [b"01:", b"1234567890", b"1x", b"2:{}."])
+def test_a_first_netstring_that_is_none_is_refused(data: bytes) -> None:
+    """It is told for one by its digit, and read as one."""
+    assert recognise(data) is ProtocolName.NETSTRING
+    with pytest.raises(ProtocolError):
+        read_opening(data)
+
+
+@EACH_FRAMED
+@pytest.mark.parametrize(
+    ("error", "code", "fault"),
+    [
+        (OpeningError("größer"), "bad-opening", "protocol"),
+        (ServerFull("full"), "server-full", "request"),
+        (EnvironmentFault("step", "killed"), "environment-fault", "environment"),
+        (ChildStartError("none"), "no-process", "server"),
+    ],
+)
+def test_a_refusal_is_an_error_message(protocol: ProtocolName, error: GymtwistError, code: str, fault: Fault) -> None:
+    """In the framed protocol, in the client's own framing: with the code, the words, and whose fault it is."""
+    assert answered(protocol, error_reply(protocol, error)) == Error(code, str(error), fault)

@@ -1,0 +1,177 @@
+"""Admission: which environments may be had, and who has to wait for room."""
+
+from __future__ import annotations
+
+import pytest
+
+from gymtwist.errors import EnvironmentRefused, ServerFull, ServerStopping
+from gymtwist.server.admission import Admission, Waiter
+from gymtwist.worker.access_policy import AllowList
+
+# Which environments
+
+
+@pytest.mark.parametrize("environment", ["", "CartPole-v1", "ALE/Pong-v5", "gym:CartPole-v1", "gymnasium:CartPole-v1"])
+def test_without_patterns_every_registered_environment_is_allowed(environment: str) -> None:
+    """The libraries' prefixes import nothing."""
+    AllowList().check(environment)
+
+
+@pytest.mark.parametrize("environment", ["os:system-v0", "gym:os:system-v0", "gymnasium:a.b:C-v0", "gym:gym:X-v0"])
+@pytest.mark.parametrize("patterns", [[], ["*"], ["gym:*"], ["gymnasium:*"], ["*system*", "CartPole-v1"]])
+def test_an_id_that_imports_a_module_is_refused(environment: str, patterns: list[str]) -> None:
+    """Unless a pattern names a module: a library's prefix in a pattern is none."""
+    with pytest.raises(EnvironmentRefused, match="imports a module"):
+        AllowList(patterns).check(environment)
+
+
+@pytest.mark.parametrize("environment", ["mine:Env-v0", "gym:mine:Env-v0", "gymnasium:mine:Env-v0"])
+def test_a_pattern_may_name_a_module(environment: str) -> None:
+    """With or without the library before it."""
+    AllowList(["mine:*"]).check(environment)
+    with pytest.raises(EnvironmentRefused, match="--allow 'other:Env-v0'"):
+        AllowList(["mine:*"]).check("other:Env-v0")
+
+
+def test_a_pattern_may_name_a_module_of_one_library() -> None:
+    """It allows that one alone."""
+    AllowList(["gym:mine:*"]).check("gym:mine:Env-v0")
+    with pytest.raises(EnvironmentRefused):
+        AllowList(["gym:mine:*"]).check("mine:Env-v0")
+
+
+def test_patterns_are_globs() -> None:
+    """Case matters, and any of them will do."""
+    allowed = AllowList(["ALE/*", "CartPole-v?"])
+    allowed.check("ALE/Pong-v5")
+    allowed.check("CartPole-v1")
+    allowed.check("gymnasium:CartPole-v1")
+    for refused in ("ale/Pong-v5", "CartPole-v10", "Pong-v4"):
+        with pytest.raises(EnvironmentRefused):
+            allowed.check(refused)
+
+
+def test_a_refusal_says_what_is_allowed() -> None:
+    """A client can choose another one."""
+    with pytest.raises(EnvironmentRefused, match=r'"Pong-v4" is not allowed .* it allows ALE/\*, CartPole-v1'):
+        AllowList(["ALE/*", "CartPole-v1"]).check("Pong-v4")
+
+
+def test_a_connection_without_an_environment_is_always_allowed() -> None:
+    """There is nothing to allow."""
+    AllowList(["CartPole-v1"]).check("")
+
+
+# Who waits
+
+
+class Client:
+    """A connection that notes what it is told."""
+
+    def __init__(self) -> None:
+        """Has been told nothing."""
+        self.told: list[object] = []
+
+    def admitted(self) -> None:
+        """Notes it."""
+        self.told.append("admitted")
+
+    def refused(self, error: ServerStopping) -> None:
+        """Notes it."""
+        self.told.append(error)
+
+
+def clients(count: int) -> list[Client]:
+    """Makes clients; they are waiters."""
+    made: list[Waiter] = [Client() for _ in range(count)]
+    return [each for each in made if isinstance(each, Client)]
+
+
+def test_a_connection_enters_while_there_is_room() -> None:
+    """At once."""
+    admission, (one, two, three) = Admission(2, 1), clients(3)
+    for client in (one, two, three):
+        admission.enter(client)
+    assert [client.told for client in (one, two, three)] == [["admitted"], ["admitted"], []]
+
+
+def test_first_come_first_served() -> None:
+    """Each end of a session admits one of those who wait."""
+    admission, everybody = Admission(1, 2), clients(3)
+    for client in everybody:
+        admission.enter(client)
+    admission.session_ended()
+    assert [client.told for client in everybody] == [["admitted"], ["admitted"], []]
+    admission.session_ended()
+    assert everybody[2].told == ["admitted"]
+
+
+class Brief(Client):
+    """A connection whose session ends as soon as it begins."""
+
+    def __init__(self, admission: Admission) -> None:
+        """Knows where it is admitted."""
+        super().__init__()
+        self.admission = admission
+
+    def admitted(self) -> None:
+        """Ends."""
+        super().admitted()
+        self.admission.session_ended()
+
+
+def test_a_long_queue_of_brief_sessions() -> None:
+    """They follow one another, not one within the other: Python's stack is not that deep."""
+    admission = Admission(1, 2000)
+    admission.enter(clients(1)[0])
+    brief = [Brief(admission) for _ in range(2000)]
+    for each in brief:
+        admission.enter(each)
+    admission.session_ended()
+    assert all(each.told == ["admitted"] for each in brief)
+    newcomer = clients(1)[0]
+    admission.enter(newcomer)
+    assert newcomer.told == ["admitted"]
+
+
+def test_a_place_that_nobody_waits_for_stays_free() -> None:
+    """For the next one to come."""
+    admission, (one, two) = Admission(1, 0), clients(2)
+    admission.enter(one)
+    admission.session_ended()
+    admission.enter(two)
+    assert two.told == ["admitted"]
+
+
+def test_a_full_queue_is_an_error() -> None:
+    """The message has the figures and the option."""
+    admission, (one, two, three) = Admission(1, 1), clients(3)
+    admission.enter(one)
+    admission.enter(two)
+    with pytest.raises(ServerFull, match=r"is full: 1 sessions run and 1 connections wait; .*--max-sessions"):
+        admission.enter(three)
+
+
+def test_who_leaves_the_queue_is_not_admitted() -> None:
+    """Nor does it take a place in it."""
+    admission, (one, two, three) = Admission(1, 1), clients(3)
+    admission.enter(one)
+    admission.enter(two)
+    admission.leave_queue(two)
+    admission.enter(three)
+    admission.session_ended()
+    assert (two.told, three.told) == ([], ["admitted"])
+
+
+def test_a_stop_refuses_who_waits_and_who_comes() -> None:
+    """A refused one may leave the queue again: it is not there any more."""
+    admission, (one, two, three) = Admission(1, 1), clients(3)
+    admission.enter(one)
+    admission.enter(two)
+    admission.stop()
+    assert isinstance(two.told[0], ServerStopping)
+    admission.leave_queue(two)
+    with pytest.raises(ServerStopping):
+        admission.enter(three)
+    admission.session_ended()
+    assert one.told == ["admitted"]

@@ -1,0 +1,252 @@
+"""The server's end of a real fork server: children come, go, and outlive it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gymtwist.errors import ChildStartError
+from gymtwist.server.fork_server_starter import RESTART_DELAY, ForkServerStarter
+from gymtwist.server.worker_process import ChildLink
+from gymtwist.server.worker_starter import SpawnStarter, Starter
+from gymtwist.worker import amp_commands, session_status
+from gymtwist.worker.worker_settings import ChildSettings
+from tests.support.classic_client import opening
+from tests.support.harness import Log, SteppedReactor, descriptor_count, soon
+from tests.support.process_inspection import Handle, children, left_after
+
+
+class Parent:
+    """A server that has a starter and nothing else."""
+
+    def __init__(self, directory: Path, setup: str = "") -> None:
+        """Has started nothing."""
+        self.log = Log()
+        self.reactor = SteppedReactor()
+        file = directory / "setup.py"
+        file.write_text(setup)
+        self.settings = ChildSettings(monitor_root=str(directory), setup=str(file))
+        self.links: list[ChildLink] = []
+        # Other tests may have left helpers of Python's own, such as multiprocessing's.
+        self._others = children(os.getpid())
+
+    def processes(self) -> set[int]:
+        """Returns the processes that it has, dead or alive."""
+        return children(os.getpid()) - self._others
+
+    def turn(self) -> None:
+        """Lets the reactor wait for a moment, and act."""
+        self.reactor.turn(1)
+        self.reactor.iterate(0.01)
+
+    def child(self, starter: Starter) -> tuple[ChildLink, list[int], list[str]]:
+        """Starts a child; returns its link, and what its process id and its end are going to be."""
+        link, finished = starter.startAMPProcess(None)
+        pid: list[int] = []
+        end: list[str] = []
+        link.child.pid.addCallbacks(pid.append, lambda failure: None)
+        finished.addCallback(end.append)
+        self.links.append(link)
+        return link, pid, end
+
+    def process(self, link: ChildLink, pid: list[int]) -> Handle:
+        """Waits for the process of a child."""
+        soon(lambda: pid, self.turn)
+        return Handle(pid[0])
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Parent]:
+    """A server; at the end it has no process and no descriptor more than before."""
+    before = descriptor_count()
+    parent = Parent(tmp_path)
+    yield parent
+    parent.reactor.advance(0)
+    assert not [call for call in parent.reactor.getDelayedCalls() if call.active()]
+    parent.reactor.close()
+    parent.log.close()
+    del parent
+    gc.collect()
+    assert descriptor_count() <= before
+
+
+@pytest.fixture
+def starter(parent: Parent) -> Iterator[ForkServerStarter]:
+    """One with a fork server."""
+    starter = ForkServerStarter(parent.reactor, parent.settings)
+    starter.start()
+    yield starter
+    for link in parent.links:
+        link.child.kill()
+    soon(lambda: all(link.child.finished.called for link in parent.links), parent.turn)
+    stopped: list[None] = []
+    starter.stop().addCallback(stopped.append)
+    soon(lambda: stopped, parent.turn)
+    assert not parent.processes()
+
+
+def kill_forkserver(starter: ForkServerStarter) -> None:
+    """Kills the fork server."""
+    assert starter._process is not None
+    starter._process.kill()
+
+
+def serve(link: ChildLink) -> list[Any]:
+    """Gives a child a session without an environment, of which the client has left; returns what becomes of it."""
+    outcome: list[Any] = []
+    ours, its = socket.socketpair()
+    ours.close()
+    descriptor = session_status.create()
+    answer = link.callRemote(
+        amp_commands.Serve,
+        session=1,
+        protocol=b"classic",
+        opening=opening(""),
+        surplus=b"",
+        greeting=b"",
+        socket=its.fileno(),
+        vitals=descriptor,
+    )
+
+    def close(result: object) -> object:
+        its.close()
+        os.close(descriptor)
+        return result
+
+    answer.addBoth(close).addBoth(outcome.append)
+    return outcome
+
+
+def test_a_child_is_forked_and_told_of(parent: Parent, starter: ForkServerStarter) -> None:
+    """Its process id, and how it ended."""
+    link, pid, end = parent.child(starter)
+    handle = parent.process(link, pid)
+    handle.kill()
+    soon(lambda: end, parent.turn)
+    assert end == ["was killed by SIGKILL"]
+
+
+def test_a_child_may_be_killed_before_it_is_forked(parent: Parent, starter: ForkServerStarter) -> None:
+    """It ends as soon as it begins."""
+    link, _, end = parent.child(starter)
+    link.child.kill()
+    soon(lambda: end, parent.turn)
+
+
+def test_a_child_serves(parent: Parent, starter: ForkServerStarter) -> None:
+    """What it is told goes over its link, descriptors too."""
+    link, _, _ = parent.child(starter)
+    outcome = serve(link)
+    soon(lambda: outcome, parent.turn)
+    assert outcome[0]["reason"] == "the client left"
+
+
+def test_children_outlive_the_fork_server(parent: Parent, starter: ForkServerStarter) -> None:
+    """They serve on, and their end is noticed by their link."""
+    link, pid, end = parent.child(starter)
+    handle = parent.process(link, pid)
+    kill_forkserver(starter)
+    soon(lambda: parent.log.having("The fork server ended (status -9)"), parent.turn)
+    outcome = serve(link)
+    soon(lambda: outcome, parent.turn)
+    assert outcome[0]["reason"] == "the client left"
+    handle.kill()
+    soon(lambda: end, parent.turn)
+    parent.reactor.advance(RESTART_DELAY)
+
+
+def test_a_child_that_is_wanted_without_a_fork_server_waits_for_the_next(
+    parent: Parent, starter: ForkServerStarter
+) -> None:
+    """Whoever connects just then is served a little later."""
+    kill_forkserver(starter)
+    soon(lambda: parent.log.having("The fork server ended"), parent.turn)
+    link, pid, end = parent.child(starter)
+    outcome = serve(link)
+    for _ in range(5):
+        parent.turn()
+    assert not pid
+    parent.reactor.advance(RESTART_DELAY)
+    soon(lambda: outcome, parent.turn, 30.0)
+    assert outcome[0]["reason"] == "the client left"
+    assert not end
+
+
+def test_a_child_that_was_being_forked_when_the_fork_server_died_ends(
+    parent: Parent, starter: ForkServerStarter
+) -> None:
+    """Its session is given to another; it does not wait for ever."""
+    assert starter._process is not None
+    os.kill(starter._process.pid, signal.SIGSTOP)
+    link, pid, end = parent.child(starter)
+    parent.turn()
+    outcome = serve(link)
+    kill_forkserver(starter)
+    soon(lambda: end, parent.turn)
+    assert not pid
+    assert str(outcome[0].value) == "ended"
+    parent.reactor.advance(RESTART_DELAY)
+
+
+def test_a_stop_without_a_fork_server_ends_those_who_wait_for_one(parent: Parent) -> None:
+    """And no other is started."""
+    starter = ForkServerStarter(parent.reactor, parent.settings)
+    starter.start()
+    kill_forkserver(starter)
+    soon(lambda: parent.log.having("The fork server ended"), parent.turn)
+    _, _, end = parent.child(starter)
+    stopped: list[None] = []
+    starter.stop().addCallback(stopped.append)
+    soon(lambda: stopped and end, parent.turn)
+    parent.reactor.advance(60.0)
+    assert not parent.processes()
+
+
+@pytest.mark.parametrize("kind", [ForkServerStarter, SpawnStarter])
+@pytest.mark.parametrize(
+    ("setup", "told"),
+    [
+        ("raise ValueError('gone')", "ValueError: gone"),
+        ("import os; print('bye', flush=True); os._exit(5)", "bye"),
+        ("import os; print('bye', flush=True); os._exit(0)", "bye"),
+        ("import sys; sys.exit()", "called sys.exit"),
+    ],
+)
+def test_a_setup_file_that_fails_is_an_error(tmp_path: Path, kind: type[Any], setup: str, told: str) -> None:
+    """With what it printed."""
+    parent = Parent(tmp_path, setup)
+    with pytest.raises(ChildStartError, match=told):
+        kind(parent.reactor, parent.settings).start()
+    parent.reactor.turn()
+    parent.reactor.close()
+    parent.log.close()
+
+
+def test_a_spawned_child_serves_and_ends(parent: Parent) -> None:
+    """Without a fork server."""
+    starter = SpawnStarter(parent.reactor, parent.settings)
+    link, pid, end = parent.child(starter)
+    outcome = serve(link)
+    soon(lambda: outcome, parent.turn, 30.0)
+    handle = Handle(pid[0])
+    link.callRemote(amp_commands.Shutdown).addErrback(lambda failure: None)
+    soon(lambda: end, parent.turn)
+    assert end == ["exited with status 0"]
+    assert not left_after([handle], 0)
+
+
+def test_a_spawned_child_can_be_killed(parent: Parent) -> None:
+    """It is reaped, and tells how it ended."""
+    starter = SpawnStarter(parent.reactor, parent.settings)
+    _, pid, end = parent.child(starter)
+    Handle(pid[0]).kill()
+    soon(lambda: end, parent.turn)
+    assert end == ["was killed by SIGKILL"]
+    assert not parent.processes()

@@ -1,0 +1,188 @@
+"""One connection in the server, from accept to hand-over; its client is real, its child does as the test says."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from tests.support.classic_client import opening
+from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
+from tests.support.harness import World, soon
+
+# The opening
+
+
+def test_a_whole_opening_is_handed_over(world: World) -> None:
+    """The child gets the opening as it came, the protocol's name and a socket that is the client's."""
+    client, process = serving(world)
+    assert process.job["opening"] == CARTPOLE
+    assert process.job["protocol"] == b"classic"
+    assert process.job["surplus"] == b""
+    with socket.socket(fileno=process.job.pop("socket")) as given:
+        given.setblocking(True)
+        given.sendall(b"hello")
+    assert client.recv(5) == b"hello"
+    client.close()
+
+
+def test_an_opening_may_come_byte_by_byte(world: World) -> None:
+    """Nothing begins before the last byte."""
+    client = connect(world)
+    for byte in CARTPOLE:
+        assert not world.starter.serving
+        client.sendall(bytes([byte]))
+        world.turn(1)
+    world.turn()
+    assert world.starter.serving[0].job["opening"] == CARTPOLE
+    client.close()
+
+
+def test_what_comes_behind_the_opening_is_handed_over_too(world: World) -> None:
+    """A client that sends its first commands at once loses none."""
+    client, process = serving(world, CARTPOLE + b"\0\3\3")
+    assert process.job["surplus"] == b"\0\3\3"
+    client.close()
+
+
+def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> None:
+    """Even a client that waits for room: the rest stays in the kernel's buffers, in order."""
+    world = make("--max-sessions", "1")
+    first, process = serving(world)
+    flood = bytes(range(256)) * 1024
+    client = connect(world, CARTPOLE + flood)
+    client.setblocking(False)
+    world.turn(20)
+    process.begin()
+    process.answer()
+    soon(lambda: world.starter.serving and world.starter.serving[-1] is not process, world.turn)
+    surplus = world.starter.serving[-1].job["surplus"]
+    assert len(surplus) < 65536
+    assert flood.startswith(surplus)
+    given = socket.socket(fileno=world.starter.serving[-1].job.pop("socket"))
+    given.setblocking(True)
+    given.settimeout(5)
+    rest = bytearray()
+    while len(rest) < len(flood) - len(surplus):
+        rest += given.recv(1 << 20)
+    assert surplus + rest == flood
+    for each in (given, first, client):
+        each.close()
+
+
+@pytest.mark.parametrize("data", [opening("x" * 257), b"\0" + struct.pack("<I", 2**32 - 1)])
+def test_an_opening_over_the_limit_is_refused(world: World, data: bytes) -> None:
+    """By an error string and the end of the stream; nothing is kept for it."""
+    client = connect(world, data)
+    assert "at most 255 are allowed" in error_of(read(client, world))
+    assert world.log.having("[session -] refused 127.0.0.1:")
+    client.close()
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\1" + CARTPOLE[1:]])
+def test_garbage_is_refused(world: World, garbage: bytes) -> None:
+    """The error says what is expected."""
+    client = connect(world, garbage)
+    assert "the classic protocol opens with" in error_of(read(client, world))
+    client.close()
+
+
+def test_an_opening_that_is_too_slow_is_refused(make: Make) -> None:
+    """The time runs from the accept, however often a byte comes."""
+    world = make("--opening-timeout", "2")
+    client = connect(world, CARTPOLE[:3])
+    world.reactor.advance(1.5)
+    client.sendall(CARTPOLE[3:5])
+    world.turn()
+    world.reactor.advance(0.6)
+    assert "no opening came within 2 s" in error_of(read(client, world))
+    client.close()
+
+
+def test_an_environment_that_is_not_allowed_is_refused(make: Make) -> None:
+    """No child hears of it."""
+    world = make("--allow", "Pong*")
+    client = connect(world, CARTPOLE)
+    assert 'environment "CartPole-v1" is not allowed' in error_of(read(client, world))
+    assert not world.starter.serving
+    client.close()
+
+
+def test_a_client_that_leaves_before_its_opening_leaves_nothing(world: World) -> None:
+    """Neither a connection nor a timer."""
+    before = len(world.reactor.getDelayedCalls())
+    connect(world, CARTPOLE[:4]).close()
+    world.turn()
+    assert not world.service.connections
+    assert len(world.reactor.getDelayedCalls()) == before
+
+
+# The queue
+
+
+def test_a_connection_waits_for_room(make: Make) -> None:
+    """It gets the place of the session that ends first."""
+    world = make("--max-sessions", "1")
+    first, process = serving(world)
+    second = connect(world, CARTPOLE)
+    assert len(world.starter.serving) == 1
+    assert world.log.having("waits for room to have CartPole-v1")
+    process.begin()
+    process.answer()
+    world.turn()
+    assert world.log.having("[session 2] started")
+    first.close()
+    second.close()
+
+
+def test_a_connection_that_leaves_the_queue_takes_no_place(make: Make) -> None:
+    """The next one in the queue gets it."""
+    world = make("--max-sessions", "1")
+    first, process = serving(world)
+    connect(world, CARTPOLE).close()
+    third = connect(world, opening("Pong-v4"))
+    process.begin()
+    process.answer()
+    world.turn()
+    assert world.starter.serving[-1].job["opening"] == opening("Pong-v4")
+    first.close()
+    third.close()
+
+
+def test_a_connection_that_sent_more_and_left_the_queue_takes_no_place(make: Make) -> None:
+    """Its end comes behind the commands that it sent while it waited."""
+    world = make("--max-sessions", "1", "--queue", "1")
+    first, _ = serving(world)
+    second = connect(world, CARTPOLE)
+    for _ in range(3):
+        second.send(b"\0")
+        world.turn()
+    second.close()
+    world.turn()
+    third = connect(world, CARTPOLE)
+    assert len(world.log.having("waits for room")) == 2
+    first.close()
+    third.close()
+
+
+def test_a_full_queue_refuses(make: Make) -> None:
+    """The error says so."""
+    world = make("--max-sessions", "1", "--queue", "0")
+    first, _ = serving(world)
+    second = connect(world, CARTPOLE)
+    assert "the server is full" in error_of(read(second, world))
+    first.close()
+    second.close()
+
+
+def test_who_waits_when_the_server_stops_is_told(make: Make) -> None:
+    """Each of them; and the server can go on stopping."""
+    world = make("--max-sessions", "1")
+    first, _ = serving(world)
+    waiting = [connect(world, CARTPOLE) for _ in range(3)]
+    world.service.admission.stop()
+    for client in waiting:
+        assert "shutting down" in error_of(read(client, world))
+        client.close()
+    first.close()

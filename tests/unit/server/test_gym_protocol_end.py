@@ -1,0 +1,201 @@
+"""One connection in the server: the watch over it, and every way to its end."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from contextlib import closing
+
+import pytest
+from twisted.internet.testing import StringTransport
+
+from gymtwist.server.connection_states import State
+from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
+from gymtwist.worker.session_status import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
+from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
+from tests.support.harness import World, descriptor_count, soon
+
+# The end
+
+
+def test_a_connection_is_closed_when_the_child_answers(world: World) -> None:
+    """The client reads the end of the stream, and the server forgets the connection when the client closes."""
+    client, process = serving(world)
+    process.begin()
+    process.answer()
+    assert read(client, world) == b""
+    client.close()
+    soon(lambda: not world.service.connections, world.turn)
+
+
+def test_a_client_that_does_not_close_is_aborted(world: World) -> None:
+    """Some seconds after the last words, whatever it still sends."""
+    client, process = serving(world)
+    process.begin()
+    process.answer()
+    assert read(client, world) == b""
+    client.setblocking(True)
+    client.sendall(b"\3" * 1000)
+    world.turn()
+    assert world.service.connections
+    world.reactor.advance(5.0)
+    world.turn()
+    assert not world.service.connections
+    client.close()
+
+
+def test_a_child_that_dies_before_the_answer_leaves_last_words(world: World) -> None:
+    """A client whose environment crashed while it was made learns why."""
+    client, process = serving(world)
+    process.begin()
+    process.die(-11)
+    assert error_of(read(client, world)) == "the session ended: its process was killed by SIGSEGV"
+    client.close()
+
+
+def test_a_child_that_dies_after_the_answer_leaves_silence(world: World) -> None:
+    """The replies have no place for an error."""
+    client, process = serving(world)
+    process.begin().words[ANSWERED] = 1.0
+    process.die(3)
+    assert read(client, world) == b""
+    assert world.log.having("ended: its process exited with status 3")
+    client.close()
+
+
+def test_a_child_that_dies_before_it_begins_is_replaced(world: World) -> None:
+    """The client does not notice."""
+    client, process = serving(world)
+    process.die(-9)
+    world.turn()
+    again = world.starter.serving[-1]
+    assert again is not process
+    assert again.job["opening"] == CARTPOLE
+    client.close()
+
+
+def test_a_child_that_ends_without_an_answer_to_the_opening(world: World) -> None:
+    """It has failed its client; the server tells what it knows."""
+    client, process = serving(world)
+    process.begin()
+    process.answer("it had nothing to say", opening=False)
+    world.turn()
+    assert error_of(read(client, world)) == "the session ended: it had nothing to say"
+    client.close()
+
+
+def test_children_that_never_begin_end_the_session(world: World) -> None:
+    """After three of them, and the idle one, the client is told."""
+    client, _ = serving(world)
+    for _ in range(4):
+        world.starter.serving[-1].die(1)
+        world.turn()
+    assert "its process exited with status 1" in error_of(read(client, world))
+    client.close()
+
+
+def test_a_silent_client_is_hung_up_on(world: World) -> None:
+    """The child reads the end of the stream, and may close the environment; then the log says why."""
+    client, process = serving(world)
+    process.begin().words[LAST_ACTIVITY] = time.monotonic() - 601
+    world.reactor.advance(300)
+    with socket.socket(fileno=process.job["socket"]) as given:
+        given.setblocking(True)
+        assert given.recv(1) == b""
+        process.job["socket"] = given.detach()
+    process.answer()
+    world.turn()
+    assert world.log.having("ended: idle for more than 600 s")
+    client.close()
+
+
+def test_a_child_that_does_not_close_is_killed(world: World) -> None:
+    """It has its time to do so."""
+    client, process = serving(world)
+    process.begin().words[LAST_ACTIVITY] = time.monotonic() - 601
+    world.reactor.advance(300)
+    world.turn()
+    assert process.alive
+    world.reactor.advance(CLOSE_TIMEOUT)
+    world.turn()
+    assert process not in world.starter.alive
+    assert world.log.having("ended: idle for more than 600 s")
+    client.close()
+
+
+def test_an_overdue_step_ends_the_child(world: World) -> None:
+    """At the next look at its vitals."""
+    client, process = serving(world)
+    words = process.begin().words
+    words[OPERATION], words[BUSY_SINCE] = Operation.STEP, time.monotonic() - 301
+    world.reactor.advance(300)
+    world.turn()
+    assert not process.alive
+    assert world.log.having("ended: a step took more than 300 s")
+    client.close()
+
+
+@pytest.mark.parametrize("state", ["opening", "waiting", "serving", "ended"])
+def test_a_connection_can_be_ended_in_every_state(make: Make, state: str) -> None:
+    """As when the server stops: nothing of it is left."""
+    world = make("--max-sessions", "1")
+    before = descriptor_count()
+    clients = [connect(world, b"" if state == "opening" else CARTPOLE)]
+    if state == "waiting":
+        clients.append(connect(world, CARTPOLE))
+    if state == "ended":
+        world.starter.serving[0].begin()
+        world.starter.serving[0].answer()
+        world.turn()
+    for connection in list(world.service.connections):
+        connection.end("the server is shutting down")
+    for process in world.starter.serving:
+        process.begin()
+        process.answer()
+    for client in clients:
+        assert read(client, world) == b""
+        client.close()
+    soon(lambda: not world.service.connections and not world.starter.serving, world.turn)
+    soon(lambda: descriptor_count() <= before, world.turn)
+
+
+def test_a_move_that_does_not_exist_is_an_error(world: World) -> None:
+    """A closed connection stays closed."""
+    connection = GymProtocol(world.service)
+    connection.makeConnection(StringTransport())
+    connection.connectionLost()
+    with pytest.raises(AssertionError, match="cannot go from CLOSED to SERVING"):
+        connection._move(State.SERVING)
+
+
+# No means
+
+
+def test_a_server_without_descriptors_refuses_and_frees_the_place(make: Make) -> None:
+    """The client is told; when there are descriptors again, the next one is served."""
+    world = make("--max-sessions", "1")
+    client = connect(world, CARTPOLE[:-1])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        next(iter(world.service.connections)).dataReceived(CARTPOLE[-1:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "cannot begin a session now: Too many open files" in error_of(read(client, world))
+    client.close()
+    world.turn()
+    client, _ = serving(world)
+    client.close()
+
+
+def test_a_server_that_can_start_no_child_tells_the_client(make: Make) -> None:
+    """The place is free again, and no descriptor is left."""
+    world = make("--warm", "0", "--max-sessions", "1", pool=False)
+    world.starter.error = OSError(11, "Resource temporarily unavailable")
+    for _ in range(2):
+        before = descriptor_count()
+        with closing(connect(world, CARTPOLE)) as client:
+            assert "Resource temporarily unavailable" in error_of(read(client, world))
+        soon(lambda: not world.service.connections, world.turn)
+        assert descriptor_count() == before

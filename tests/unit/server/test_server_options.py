@@ -1,0 +1,216 @@
+"""The options of `twistd gymsock`: their texts, their defaults, and what is wrong with a wrong one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from twisted.python import usage
+
+from gymtwist.server.server_options import Options, ServerOptions
+from gymtwist.worker.worker_settings import ChildSettings, SessionLimits
+
+DEFAULTS = ServerOptions(
+    endpoints=("tcp:5001:interface=127.0.0.1:backlog=1024",),
+    warm=4,
+    max_sessions=256,
+    queue=64,
+    opening_timeout=10.0,
+    idle_timeout=600.0,
+    step_timeout=300.0,
+    drain=10.0,
+    keepalive=60.0,
+    allow=(),
+    start_method="forkserver",
+)
+NAMES = [
+    *("port", "listen", "warm", "max-sessions", "queue", "opening-timeout", "idle-timeout", "step-timeout", "drain"),
+    *(
+        "keepalive",
+        "memory-limit",
+        "preload",
+        "setup",
+        "allow",
+        "kwargs",
+        "monitor-root",
+        "display",
+        "seed",
+        "poll",
+        "no-shared-memory",
+        "start-method",
+    ),
+]
+
+
+def parse(*words: str) -> Options:
+    """Reads a command line."""
+    options = Options()
+    options.parseOptions(list(words))
+    return options
+
+
+def rows(options: Options) -> list[list[Any]]:
+    """Returns the tables of the options that have one."""
+    tables: Any = options
+    return [*tables.optParameters, *tables.optFlags]
+
+
+def test_the_defaults_of_the_server() -> None:
+    """They are those of the table in the README."""
+    assert parse().for_server() == DEFAULTS
+
+
+def test_the_defaults_of_the_children() -> None:
+    """Recordings stay below the directory that the server is started in."""
+    limits = SessionLimits(idle=600.0, step=300.0)
+    assert parse().for_children() == ChildSettings(monitor_root=os.path.realpath(os.getcwd()), limits=limits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_has_a_help_text(name: str) -> None:
+    """A sentence at least."""
+    options = Options()
+    texts = {row[0]: row[-2 if len(row) > 4 else -1] for row in rows(options)}
+    if name not in texts:
+        texts[name] = " ".join(getattr(options, f"opt_{name}").__doc__.split())
+    assert len(texts[name].split()) >= 6
+    assert texts[name][0].isupper()
+    assert f"--{name}" in str(options)
+
+
+def test_no_option_is_forgotten_here() -> None:
+    """Whoever adds one adds it to these tests, too."""
+    options = Options()
+    own = {name[4:] for name in vars(Options) if name.startswith("opt_")}
+    assert {row[0] for row in rows(options)} | own == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["--port", "80"], "endpoints", ("tcp:80:interface=127.0.0.1:backlog=1024",)),
+        (["-p", "0"], "endpoints", ("tcp:0:interface=127.0.0.1:backlog=1024",)),
+        (["--port", "tcp:5001"], "endpoints", ("tcp:5001:backlog=1024",)),
+        (["--port", "tcp:5001:backlog=9"], "endpoints", ("tcp:5001:backlog=9",)),
+        (["--listen", "unix:/run/g", "--listen", "7"], "endpoints",
+         ("tcp:5001:interface=127.0.0.1:backlog=1024", "unix:/run/g:backlog=1024",
+          "tcp:7:interface=127.0.0.1:backlog=1024")),
+        (["--warm", "0"], "warm", 0),
+        (["--max-sessions", "1"], "max_sessions", 1),
+        (["--queue", "0"], "queue", 0),
+        (["--opening-timeout", "0.5"], "opening_timeout", 0.5),
+        (["--idle-timeout", "0"], "idle_timeout", 0.0),
+        (["--step-timeout", "1e3"], "step_timeout", 1000.0),
+        (["--drain", "0"], "drain", 0.0),
+        (["--keepalive", "0"], "keepalive", 0.0),
+        (["--allow", "A*", "--allow", "B*"], "allow", ("A*", "B*")),
+        (["--start-method", "spawn"], "start_method", "spawn"),
+    ],
+)  # fmt: skip
+def test_an_option_of_the_server(words: list[str], field: str, value: object) -> None:
+    """It becomes one field, and no other changes."""
+    assert parse(*words).for_server() == msgspec.structs.replace(DEFAULTS, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        (["--preload", "sys", "--preload", "os.path"], "preload", ("sys", "os.path")),
+        (["--display"], "display", True),
+        (["--seed", "0"], "seed", 0),
+        (["--memory-limit", "512"], "memory_limit", 512 * 2**20),
+        (["--allow", "A*", "--allow", "B*"], "allow", ("A*", "B*")),
+        (["--kwargs", "frameskip,obs_type"], "kwargs", "frameskip,obs_type"),
+        (["--no-shared-memory"], "shared_memory", False),
+        (["--poll", "0"], "poll", 0.0),
+        (["--poll", "250"], "poll", 250e-6),
+        (["--poll", "1000000"], "poll", 1.0),
+    ],
+)
+def test_an_option_of_the_children(words: list[str], field: str, value: object) -> None:
+    """It reaches them by their command line."""
+    settings = parse(*words).for_children()
+    assert getattr(settings, field) == value
+    assert ChildSettings.from_argument(settings.to_argument()) == settings
+
+
+def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon changes its directory before its children read them."""
+    (tmp_path / "setup.py").write_text("pass\n")
+    (tmp_path / "root").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = parse("--setup", "setup.py", "--monitor-root", "root").for_children()
+    assert settings.setup == str(tmp_path / "setup.py")
+    assert settings.monitor_root == str((tmp_path / "root").resolve())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("port", "70000", "a port number is from 0 to 65535"),
+        ("port", "", "such as tcp:5001:interface=127.0.0.1"),
+        ("port", "-1", "such as tcp:5001:interface=127.0.0.1"),
+        ("port", "nonsense:1", "such as tcp:5001:interface=127.0.0.1"),
+        ("listen", "65536", "a port number is from 0 to 65535"),
+        ("listen", "ssl:0:privateKey=/does/not/exist", "such as tcp:5001:interface=127.0.0.1"),
+        *((name, value, "must be a whole number")
+          for name in ("warm", "max-sessions", "queue", "memory-limit", "seed") for value in ("many", "1.5", "")),
+        ("kwargs", "a,", "must be plain, all, none, or names with commas"),
+        ("kwargs", "", "must be plain, all, none, or names with commas"),
+        *((name, "-1", "must be a whole number from 0 to") for name in ("warm", "queue", "memory-limit")),
+        *((name, "9" * 30, "must be a whole number from") for name in ("warm", "max-sessions", "queue",
+                                                                       "memory-limit")),
+        ("max-sessions", "0", "must be a whole number from 1 to"),
+        ("seed", "-1", "must be from 0 to 2**63 - 1"),
+        ("seed", "9" * 30, "must be from 0 to 2**63 - 1"),
+        *((name, value, "must be a number of seconds")
+          for name in ("opening-timeout", "idle-timeout", "step-timeout", "drain", "keepalive")
+          for value in ("soon", "-1", "nan", "inf", "1e99", "")),
+        ("opening-timeout", "0", "must be more than 0 seconds"),
+        *(("poll", value, "must be a number of microseconds") for value in ("soon", "-1", "nan", "inf", "1000001", "")),
+        ("start-method", "thread", "must be 'forkserver' or 'spawn'"),
+        ("preload", "no-module", "is no module's name"),
+        ("preload", "", "is no module's name"),
+        ("preload", "no_such_module.environments", "there is no such module where the server starts"),
+        ("setup", "/does/not/exist.py", "No such file"),
+        ("monitor-root", "/does/not/exist", "make it first"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_an_error_of_one_line(name: str, value: str, remedy: str) -> None:
+    """It names the option and the value, and says what would be right."""
+    with pytest.raises(usage.UsageError) as raised:
+        parse(f"--{name}", value)
+    message = str(raised.value)
+    assert f"--{name}" in message
+    # What a number was made of may be written another way.
+    assert value in message or str(float(value)) in message
+    assert remedy in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["def", "\0", "x = '\n"])
+def test_a_setup_file_that_is_not_python_is_an_error(tmp_path: Path, text: str) -> None:
+    """Told before anything starts, in one line."""
+    setup = tmp_path / "setup.py"
+    setup.write_text(text)
+    with pytest.raises(usage.UsageError, match=f"--setup {setup}: not Python: ") as raised:
+        parse("--setup", str(setup))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["--display=1"], ["--warm"], ["stray"]])
+def test_what_is_no_option_is_an_error(words: list[str]) -> None:
+    """Of one line, as well."""
+    with pytest.raises(usage.UsageError) as raised:
+        parse(*words)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_options_value_reaches_the_help() -> None:
+    """Defaults are shown, so that nobody has to guess them."""
+    text = " ".join(str(Options()).split())
+    for default in ("5001", "256", "600.0", "forkserver"):
+        assert f"[default: {default}]" in text

@@ -1,0 +1,250 @@
+"""One child as the server sees it: its link, its output and its end, in whichever order they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet import defer
+from twisted.internet.error import ConnectionDone, ProcessTerminated
+from twisted.internet.interfaces import ITransport
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from gymtwist.server.worker_output import OutputReader
+from gymtwist.server.worker_process import Child, ChildEnded, ChildLink
+from gymtwist.worker import amp_commands
+from gymtwist.worker.amp_link import Link
+from tests.support.harness import Log, SteppedReactor
+
+
+def noting(notes: list[Any], note: object, result: Any) -> Any:
+    """Notes something in passing; returns the result."""
+    notes.append(note)
+    return result
+
+
+class Born:
+    """A child with a link in memory and a real pipe."""
+
+    def __init__(self) -> None:
+        """Has no process yet."""
+        self.log = Log()
+        self.reactor = SteppedReactor()
+        reader, self.output = os.pipe()
+        self.link = ChildLink()
+        self.child = Child(self.link, OutputReader(self.reactor, reader, "new process"))
+        self.transport = StringTransport()
+        verifyObject(ITransport, self.transport)
+        self.link.makeConnection(self.transport)
+        self.order: list[str] = []
+
+    def call(self) -> list[Failure]:
+        """Calls the child; returns what becomes of it."""
+        outcome: list[Failure] = []
+
+        def failed(failure: Failure) -> None:
+            outcome.append(failure)
+            self.order.append("call")
+
+        self.link.callRemote(amp_commands.Shutdown).addErrback(failed)
+        return outcome
+
+    def close(self) -> None:
+        """Lets go."""
+        os.close(self.output)
+        self.reactor.turn()
+        self.child.output.close()
+        self.reactor.close()
+        self.log.close()
+
+
+@pytest.fixture
+def born() -> Iterator[Born]:
+    """A child."""
+    born = Born()
+    yield born
+    born.close()
+
+
+def test_the_loss_of_the_link_is_not_the_end(born: Born) -> None:
+    """Only the process's end tells how it ended, so calls wait for that."""
+    outcome = born.call()
+    born.link.connectionLost()
+    assert not outcome
+    assert not born.child.finished.called
+    born.child.ended(-11)
+    assert str(outcome[0].value) == "was killed by SIGSEGV"
+
+
+def test_calls_fail_before_the_child_has_finished(born: Born) -> None:
+    """Ampoule looks a child up when a call fails, and forgets it when it has finished."""
+    born.call()
+    born.child.finished.addCallback(lambda how: noting(born.order, "finished", how))
+    born.child.ended(3)
+    assert born.order == ["call", "finished"]
+
+
+def test_calls_after_the_end_fail(born: Born) -> None:
+    """At once, with the same reason; ampoule traps it as a terminated process."""
+    born.child.ended(3)
+    outcome = born.call()
+    assert outcome[0].check(ProcessTerminated)
+    assert str(outcome[0].value) == "exited with status 3"
+
+
+def test_a_child_ends_once(born: Born) -> None:
+    """Whoever tells of it first."""
+    born.child.ended(3)
+    born.child.ended(-9)
+    born.link.connectionLost()
+    assert born.child.finished.result == "exited with status 3"
+
+
+@pytest.mark.parametrize("link_first", [True, False])
+def test_a_child_may_end_with_its_link(born: Born, link_first: bool) -> None:
+    """When nobody else will tell of it, whether the link is lost already or not."""
+    reaped: list[bool] = []
+
+    def reap() -> int:
+        reaped.append(True)
+        return 5
+
+    if link_first:
+        born.link.connectionLost()
+    born.child.ends_with_link(reap)
+    assert bool(reaped) is link_first
+    if not link_first:
+        born.link.connectionLost()
+    assert born.child.finished.result == "exited with status 5"
+    assert reaped == [True]
+
+
+def test_kill_aborts_the_link(born: Born) -> None:
+    """That is what the child is tied to; it is not dead before its process says so."""
+    born.child.started(7)
+    born.child.kill()
+    assert born.transport.disconnected
+    assert not born.child.finished.called
+
+
+def test_kill_of_a_child_whose_link_is_lost_does_nothing(born: Born) -> None:
+    """As often as it is asked."""
+    born.child.started(7)
+    born.link.connectionLost()
+    born.child.kill()
+    born.child.kill()
+    assert not born.transport.disconnected
+
+
+def test_kill_reaches_a_child_that_let_go_of_its_link(born: Born) -> None:
+    """By whoever else can kill it; but not one that has ended."""
+    killed: list[str] = []
+    born.child.started(7, lambda: killed.append("killed"))
+    born.link.connectionLost()
+    born.child.kill()
+    assert killed == ["killed"]
+    assert not born.child.finished.called
+    born.child.ended(-9)
+    born.child.kill()
+    assert killed == ["killed"]
+
+
+def test_kill_of_a_child_that_is_not_forked_yet_ends_it(born: Born) -> None:
+    """A fork server may hang; the process that it may make some day is of no concern."""
+    outcome = born.call()
+    born.child.kill()
+    assert str(outcome[0].value) == "ended"
+    born.child.started(7)
+    born.child.ended(0)
+
+
+def test_the_reason_is_the_end_whatever_came_over_the_link(born: Born) -> None:
+    """Bytes that are no AMP are no reason of their own; ampoule knows only that of a process that ended."""
+    born.call()
+    born.link.dataReceived(b"\xff" * 64)
+    born.child.ended(-9)
+    assert str(born.call()[0].value) == "was killed by SIGKILL"
+
+
+def test_kill_of_a_child_that_has_ended_does_nothing(born: Born) -> None:
+    """A timer may come too late."""
+    born.child.ended(0)
+    born.child.kill()
+
+
+def test_a_process_id_is_told(born: Born) -> None:
+    """To whoever waits for it; what it prints is marked with it."""
+    told: list[int] = []
+    born.child.pid.addCallback(lambda pid: noting(told, pid, pid))
+    born.child.started(4711)
+    assert told == [4711]
+    assert born.child.output.source == "process 4711"
+
+
+def test_a_child_that_never_was_has_no_process_id(born: Born) -> None:
+    """Whoever waits for it learns that."""
+    told: list[int] = []
+    failures: list[Failure] = []
+    waiting: defer.Deferred[int] = defer.Deferred()
+    waiting.addCallbacks(told.append, failures.append)
+    born.child.pid.chainDeferred(waiting)
+    born.child.ended(None)
+    assert not told
+    assert failures[0].check(ChildEnded)
+
+
+def test_what_it_printed_is_logged_before_its_calls_fail(born: Born) -> None:
+    """So that a traceback stands before the line that the session ended."""
+    born.child.started(7)
+    os.write(born.output, b"Fatal Python error: Segmentation fault\n")
+    outcome = born.call()
+    seen: list[int] = []
+    born.child.finished.addCallback(lambda how: noting(seen, len(born.log.having("Segmentation")), how))
+    born.child.ended(-11)
+    assert outcome
+    assert seen == [1]
+
+
+def test_the_chosen_child_is_told_before_the_command_is_sent(born: Born) -> None:
+    """The pool does not say which child it chose."""
+    chosen: list[tuple[Child, bytes]] = []
+    call = born.link.callRemote(
+        amp_commands.Shutdown, assigned=lambda child: chosen.append((child, born.transport.value()))
+    )
+    call.addErrback(lambda failure: failure.trap(ChildEnded))
+    assert chosen == [(born.child, b"")]
+    assert b"Shutdown" in born.transport.value()
+    born.child.ended(0)
+
+
+@pytest.mark.parametrize(("kind", "lines"), [(amp.AMP, 2), (Link, 0)])
+def test_a_link_logs_nothing(kind: type[amp.AMP], lines: int) -> None:
+    """There are several to each session; amp.AMP logs two lines for each."""
+    with capturedLogs() as logged:
+        link = kind()
+        link.makeConnection(StringTransport())
+        link.connectionLost(Failure(ConnectionDone()))
+    assert len(logged) == lines
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "text"),
+    [
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (-signal.SIGKILL, "was killed by SIGKILL"),
+        (-(signal.SIGRTMIN + 3), f"was killed by signal {signal.SIGRTMIN + 3}"),
+        (None, "ended"),
+    ],
+)
+def test_how_a_child_ended_is_a_clause(exit_code: int | None, text: str) -> None:
+    """It can follow "its process"."""
+    assert str(ChildEnded(exit_code)) == text

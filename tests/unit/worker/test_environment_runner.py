@@ -1,0 +1,282 @@
+"""A session's environment while it runs: what it does, what it shows, what becomes of its faults."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from gymtwist.errors import EnvironmentFault, MonitorError, UnknownEnvironment
+from gymtwist.worker.environment_runner import RunningEnvironment
+from gymtwist.worker.guarded_call import fault_of_value
+from gymtwist.worker.session_status import Operation, Vitals, create
+from gymtwist.worker.worker_settings import ChildSettings
+from tests.support.faulty_environments import Constructing, Doing, Resetting, TwoResults
+from tests.support.plain_environment import Plain
+from tests.support.recordings import statistics
+
+Run = Callable[..., RunningEnvironment]
+_numbers = itertools.count()
+
+
+class Returning(Plain):
+    """Returns from step what it was told to."""
+
+    def __init__(self, result: Any, render_mode: str | None = None) -> None:
+        """Takes the result."""
+        super().__init__(render_mode)
+        self.result = result
+
+    def step(self, action: Any) -> Any:
+        """Returns it."""
+        return self.result
+
+
+class Looking(Plain):
+    """Looks at the vitals whenever it is called."""
+
+    def __init__(self, vitals: Vitals, seen: list[Operation], render_mode: str | None = None) -> None:
+        """Is being made."""
+        super().__init__(render_mode)
+        self.vitals, self.seen = vitals, seen
+        self.look()
+
+    def look(self) -> None:
+        """Notes what is going on."""
+        assert self.vitals.busy_since is not None
+        self.seen.append(self.vitals.operation)
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """Looks."""
+        self.look()
+        return super().reset(**arguments)
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Looks."""
+        self.look()
+        return {}
+
+    def close(self) -> None:
+        """Looks."""
+        self.look()
+
+
+@pytest.fixture
+def vitals() -> Iterator[Vitals]:
+    """A session's vitals."""
+    descriptor = create()
+    made = Vitals(descriptor)
+    os.close(descriptor)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(vitals: Vitals, tmp_path: Path) -> Run:
+    """Runs an environment, given by its id or as what makes it."""
+
+    def run(environment: Any, **options: Any) -> RunningEnvironment:
+        if not isinstance(environment, str):
+            name = f"Running{next(_numbers)}-v0"
+            gymnasium.register(name, entry_point=environment, order_enforce=False)
+            environment = name
+        return RunningEnvironment(environment, ChildSettings(monitor_root=str(tmp_path), **options), vitals)
+
+    return run
+
+
+def fail() -> None:
+    """Raises."""
+    raise ValueError("the pole is not there")
+
+
+def leave() -> None:
+    """Tries to end the process."""
+    raise SystemExit(3)
+
+
+def interrupt() -> None:
+    """Raises what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("environment", ["CartPole-v1", "MountainCar-v0", "Acrobot-v1", "Pendulum-v1", "FrozenLake-v1"])
+def test_the_same_trajectory_as_in_process(run: Run, environment: str) -> None:
+    """With the same seed and actions, over the ends of episodes, to the last bit; the actions it samples, too."""
+    served, local = run(environment, seed=11), gymnasium.make(environment)
+    local.action_space.seed(11)
+    assert np.array_equal(served.reset()[0], local.reset(seed=11)[0])
+    for _ in range(300):
+        action = served.sample_action()
+        assert np.array_equal(action, local.action_space.sample())
+        one, other = served.step(action), local.step(action)
+        assert np.array_equal(one[0], other[0])
+        assert one[1:4] == other[1:4]
+        if one[2] or one[3]:
+            assert np.array_equal(served.reset()[0], local.reset()[0])
+
+
+def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
+    """Nor with one the two episodes of a session."""
+    assert not np.array_equal(run("CartPole-v1").reset()[0], run("CartPole-v1").reset()[0])
+    seeded = run("CartPole-v1", seed=1)
+    assert not np.array_equal(seeded.reset()[0], seeded.reset()[0])
+
+
+def test_the_vitals_count(run: Run, vitals: Vitals) -> None:
+    """Steps, episodes, and the return of the last one that came to its end."""
+    running = run(partial(Returning, (0, 2.5, False, False, {})))
+    running.reset()
+    for _ in range(3):
+        running.step(0)
+    assert (vitals.steps, vitals.episodes, vitals.last_return) == (3, 0, 0.0)
+    environment: Any = running.environment.unwrapped
+    environment.result = (0, 1, False, True, {})
+    running.step(0)
+    assert (vitals.steps, vitals.episodes, vitals.last_return) == (4, 1, 8.5)
+
+
+def test_a_reset_begins_the_return_anew(run: Run, vitals: Vitals) -> None:
+    """An episode that is cut off is none."""
+    running = run(partial(Returning, (0, 1.0, False, False, {})))
+    running.step(0)
+    running.reset()
+    environment: Any = running.environment.unwrapped
+    environment.result = (0, 1.0, True, False, {})
+    running.step(0)
+    assert (vitals.episodes, vitals.last_return) == (1, 1.0)
+
+
+def test_the_vitals_show_what_is_going_on(run: Run, vitals: Vitals) -> None:
+    """While the environment is made, reset, stepped and closed; then it is the client's turn."""
+    seen: list[Operation] = []
+    running = run(partial(Looking, vitals, seen))
+    for call in (running.reset, partial(running.step, 0), running.close):
+        assert vitals.busy_since is None
+        assert vitals.last_activity > 0
+        call()
+    assert seen == [Operation.MAKE, Operation.RESET, Operation.STEP, Operation.CLOSE]
+    assert vitals.busy_since is None
+
+
+def test_an_unknown_environment(run: Run, vitals: Vitals) -> None:
+    """Is no fault of an environment, and the client's turn again."""
+    with pytest.raises(UnknownEnvironment):
+        run("Xyzzy")
+    assert vitals.busy_since is None
+
+
+RAISED = [(fail, "ValueError"), (leave, "SystemExit"), (interrupt, "KeyboardInterrupt")]
+
+
+@pytest.mark.parametrize(("deed", "name"), RAISED)
+@pytest.mark.parametrize(
+    ("kind", "operation"),
+    [(Constructing, "make"), (Resetting, "reset"), (Doing, "step")],
+    ids=["make", "reset", "step"],
+)
+def test_what_an_environment_raises_is_its_fault(
+    run: Run, capsys: pytest.CaptureFixture[str], kind: Any, operation: str, deed: Any, name: str
+) -> None:
+    """Whatever it is and wherever; the message says both, the traceback goes to the log."""
+    with pytest.raises(EnvironmentFault, match=f"the environment raised {name} in {operation}") as caught:
+        run(partial(kind, deed)).step(0) if operation == "step" else run(partial(kind, deed)).reset()
+    assert caught.value.operation == operation
+    logged = capsys.readouterr().err
+    assert f"in {deed.__name__}" in logged
+    assert name in logged
+
+
+@pytest.mark.parametrize(
+    "make", [TwoResults, *(partial(Returning, (0, reward, False, False, {})) for reward in (None, "much", [1, 2]))]
+)
+def test_what_a_step_must_return(run: Run, make: Any) -> None:
+    """Five results, of which the second is a number."""
+    with pytest.raises(EnvironmentFault, match=r"raised (Type|Value)Error in step"):
+        run(make).step(0)
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.array(1.0), np.int8(1)])
+def test_a_reward_becomes_a_float(run: Run, reward: Any) -> None:
+    """Whatever kind of number it is."""
+    result = run(partial(Returning, (0, reward, False, False, {}))).step(0)
+    assert type(result[1]) is float
+    assert result[1] == 1.0
+
+
+def test_recording(run: Run, tmp_path: Path) -> None:
+    """Counts the episodes from the next reset on."""
+    running = run("CartPole-v1", seed=1)
+    running.record("monitor", resume=False, force=False, video=False)
+    running.reset()
+    while not any(running.step(0)[2:4]):
+        pass
+    (written,) = statistics(tmp_path / "monitor")
+    assert len(written["episode_lengths"]) == 1
+
+
+def test_recording_where_it_may_not(run: Run) -> None:
+    """Is refused, and the session goes on."""
+    running = run("CartPole-v1")
+    with pytest.raises(MonitorError, match="is not under"):
+        running.record("/", resume=False, force=False, video=False)
+    running.reset()
+
+
+def test_recording_twice(run: Run) -> None:
+    """Is refused: one session has one monitor."""
+    running = run("CartPole-v1")
+    running.record("a", resume=False, force=False, video=False)
+    with pytest.raises(MonitorError, match="is being recorded already; open another connection"):
+        running.record("b", resume=False, force=False, video=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "display", "reason"),
+    [("CartPole-v1", False, "without --display"), (partial(Plain), True, "renders no RGB frames")],
+)
+def test_a_render_that_cannot_be(
+    run: Run, capsys: pytest.CaptureFixture[str], environment: Any, display: bool, reason: str
+) -> None:
+    """Is ignored; the log says so, once."""
+    running = run(environment, display=display)
+    for _ in range(3):
+        running.show()
+    logged = capsys.readouterr().err
+    assert logged.count("render is ignored from here on") == 1
+    assert reason in logged
+
+
+def test_a_render(run: Run, vitals: Vitals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows a frame of the environment in a window, which closes with it."""
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    running = run(Plain, display=True)
+    running.reset()
+    running.show()
+    assert np.array_equal(pygame.surfarray.array3d(pygame.display.get_surface()), np.full((64, 64, 3), 127))
+    assert vitals.operation is Operation.RENDER
+    running.close()
+    assert not pygame.display.get_init()
+
+
+def test_an_environment_that_fails_to_close(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is closed all the same; the log says what it raised."""
+    made = Plain()
+    made.close = fail  # type: ignore[method-assign]
+    run(lambda: made).close()
+    assert "ValueError: the pole is not there" in capsys.readouterr().err
+
+
+def test_a_value_that_is_not_in_its_space() -> None:
+    """The fault says where it came from and what was wrong with it."""
+    fault = fault_of_value("step", ValueError("too deep"))
+    assert fault.operation == "step"
+    assert str(fault) == "the environment returned from step what is not in its space: ValueError: too deep"

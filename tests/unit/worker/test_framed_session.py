@@ -1,0 +1,224 @@
+"""A session of the framed protocol: what it is asked, and what it answers."""
+
+from __future__ import annotations
+
+import base64
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from gymtwist.worker.session_summary import Summary
+from gymtwist.worker.worker_settings import SessionLimits
+from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Informing, Observing
+from tests.support.framed_client import INT32, NETSTRING, Failed, message
+from tests.support.plain_environment import Plain
+from tests.support.served_session import Counting, Serve, Served
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+@pytest.mark.parametrize("values", ["nested", "base64"])
+def test_observations_of_every_kind(serve: Serve, encoding: str, name: str, values: str) -> None:
+    """Arrive as they are, to the last bit, in every form."""
+    space, value = OBSERVATIONS[name]
+    client = serve(partial(Observing, space, value), values=values)
+    if not client.made.get("observation_layout"):
+        client.say("reset")
+        assert client.reply("reset")["observation"] == value
+        return
+    for observation in (client.reset()[0], client.step(0).observation):
+        expected = _leaves(space, value)
+        for path, leaf in expected.items():
+            served = observation[path] if path else observation
+            assert served.dtype == leaf.dtype
+            assert served.tobytes() == leaf.tobytes()
+
+
+def _leaves(space: spaces.Space[Any], value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
+    if isinstance(space, spaces.Dict):
+        items: Any = space.spaces.items()
+    elif isinstance(space, spaces.Tuple):
+        items = enumerate(space.spaces)
+    else:
+        return {path: np.asarray(value, space.dtype)}
+    return {k: v for key, each in items for k, v in _leaves(each, value[key], (*path, key)).items()}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_actions_of_every_kind(serve: Serve, encoding: str, name: str) -> None:
+    """Reach the environment as elements of its space: what it samples can be played."""
+    client = serve(partial(Acting, ACTIONS[name]))
+    client.reset()
+    for _ in range(5):
+        client.say("step", action=client.ask("sample")["action"])
+        assert client.read_step().info["contained"] is True
+
+
+def test_an_info_of_all_sorts(serve: Serve, encoding: str) -> None:
+    """Arrives but for what cannot be carried; JSON has names for the numbers that are not finite."""
+    client = serve(partial(Informing))
+    client.reset()
+    info = client.step(0).info
+    assert info["nested"]["list"] == [1, [0.5, "x"]]
+    assert "function" not in info
+    assert info["beside"] == {"kept": 1}
+    assert np.asarray(info["array"]).tolist() == [[0, 1, 2], [3, 4, 5]]
+    if encoding == NETSTRING:
+        assert info["nan"] == "NaN"
+        assert info["infinite"] == "Infinity"
+    else:
+        assert np.isnan(info["nan"])
+        assert info["array of both"].dtype == np.float64
+
+
+def test_a_seed_and_options_reach_the_environment(serve: Serve) -> None:
+    """As they are; without a seed the first reset has the operator's."""
+    client = serve(partial(Counting, []), options={"seed": 11})
+    assert client.reset()[1]["seed"] == 11
+    assert client.reset()[1]["seed"] is None
+    assert client.reset(seed=5, options={"low": [1, 2.5]})[1] == {"seed": 5, "options": {"low": [1, 2.5]}}
+
+
+def test_a_client_can_choose_its_seed_itself(serve: Serve) -> None:
+    """Then the operator's is not used any more."""
+    client = serve(partial(Counting, []), options={"seed": 11})
+    assert client.reset(seed=5)[1]["seed"] == 5
+    assert client.reset()[1]["seed"] is None
+
+
+def test_a_reward_that_is_no_number(serve: Serve, encoding: str) -> None:
+    """Is carried all the same."""
+    client = serve(partial(Counting, []))
+    client.reset()
+    assert np.isnan(client.step(0).reward)
+
+
+def test_the_vitals_and_the_summary(serve: Serve, started: list[Served]) -> None:
+    """Count steps and episodes, also those of many steps, and over a fault."""
+    failing: list[str] = []
+    client = serve(partial(Counting, failing))
+    client.reset()
+    client.ask("step_many", action=client.actions.dump(0), count=5)
+    client.step(2)
+    failing.append("reset")
+    with pytest.raises(Failed):
+        client.reset()
+    failing.clear()
+    client.reset()
+    client.step(0)
+    assert started[0].vitals.steps == 7
+    assert started[0].vitals.answered
+    assert started[0].end() == Summary("the client left", 7, 1)
+
+
+def test_the_vitals_of_several(serve: Serve, started: list[Served]) -> None:
+    """Count the steps and episodes of all."""
+    client = serve("CartPole-v1", num_envs=4)
+    client.reset(seed=1)
+    for _ in range(30):
+        client.step([1, 1, 1, 1])
+    summary = started[0].end()
+    assert summary.steps == 120
+    assert summary.episodes >= 8
+    assert started[0].vitals.last_return >= 8
+
+
+def test_frames_that_come_byte_by_byte(serve: Serve, encoding: str) -> None:
+    """Are waited for."""
+    client = serve("CartPole-v1")
+    data = message(encoding, "reset", seed=1) + message(encoding, "step", action=client.actions.dump(1))
+    for index in range(len(data)):
+        client.send(data[index : index + 1])
+    assert client.read_reset()[0].shape == (4,)
+    assert client.read_step().reward == 1.0
+
+
+def test_what_came_behind_the_opening(encoding: str, started: list[Served]) -> None:
+    """Is served first."""
+    started.append(Served(encoding, message(encoding, "make", id="CartPole-v1"), message(encoding, "reset")[:3]))
+    client = started[0].client
+    client.send(message(encoding, "reset")[3:] + message(encoding, "close"))
+    client.made = client.reply("make")
+    client.understand("nested")
+    assert client.read_reset()[0].shape == (4,)
+    assert client.reply("close") == {}
+
+
+def test_limits(serve: Serve) -> None:
+    """What has no limit is null."""
+    made = serve("CartPole-v1", options={"limits": SessionLimits(idle=0.0, step=2.5)}).made
+    assert made["limits"] == {"idle_timeout": None, "step_timeout": 2.5, "max_frame": 2**24}
+
+
+def test_observations_that_share_their_memory(serve: Serve, encoding: str) -> None:
+    """Of an environment that always returns the same array, all of many steps are as they were."""
+
+    class Reusing(Plain):
+        observation_space = spaces.Box(0, 255, (3,), np.uint8)
+
+        def __init__(self, render_mode: str | None = None) -> None:
+            self.array = np.zeros(3, np.uint8)
+
+        def observe(self) -> Any:
+            self.array += 1
+            return self.array
+
+    client = serve(Reusing)
+    client.reset()
+    told = client.ask("step_many", action=client.actions.dump(0), count=3, observations="all")["observations"]
+    if encoding == INT32:
+        assert told == bytes([2, 2, 2, 3, 3, 3, 4, 4, 4])
+    else:
+        assert told == [[2, 2, 2], [3, 3, 3], [4, 4, 4]]
+
+
+def test_large_observations_of_many_steps(serve: Serve, encoding: str) -> None:
+    """Are sent from where they lie, and are whole."""
+    space, value = OBSERVATIONS["Frame"]
+    client = serve(partial(Observing, space, value), values="base64")
+    client.reset()
+    told = client.ask("step_many", action=client.actions.dump(0), count=3, observations="all")["observations"]
+    if encoding == INT32:
+        assert told == 3 * value.tobytes()
+    else:
+        assert [base64.b64decode(each) for each in told] == 3 * [value.tobytes()]
+
+
+def test_single_spaces_of_several_environments(serve: Serve) -> None:
+    """Are told beside those of all together."""
+    made = serve("CartPole-v1", num_envs=3, vectorization_mode="sync", autoreset_mode="same_step").made
+    assert made["single_action_space"]["kind"] == "Discrete"
+    assert made["single_observation_layout"]["size"] == 16
+    assert made["observation_layout"]["size"] == 48
+    assert (made["num_envs"], made["autoreset_mode"]) == (3, "same_step")
+    assert "autoreset_mode" not in made["metadata"]
+
+
+def test_atari_together(serve: Serve) -> None:
+    """By ale-py's own vector environment, with a seed for each."""
+    gymnasium.register_envs(pytest.importorskip("ale_py"))
+    client = serve("ALE/Pong-v5", num_envs=2)
+    one, _ = client.reset(seed=[1, 2])
+    assert one.shape == (2, 4, 84, 84)
+    assert np.asarray(client.step([0, 0]).info["lives"]).tolist() == [0, 0]
+    other, _ = client.reset(seed=[1, 2])
+    assert one.tobytes() == other.tobytes()
+
+
+def test_spaces_without_a_layout_of_several(serve: Serve) -> None:
+    """Travel as structured values."""
+    client = serve(partial(Observing, *OBSERVATIONS["Text"]), num_envs=2, vectorization_mode="sync")
+    client.say("reset")
+    assert client.reply("reset")["observation"] == ["größe", "größe"]
+
+
+def test_gym_together(serve: Serve) -> None:
+    """Gym's environments can be vectorized, too."""
+    client = serve("gym:CartPole-v1", num_envs=2, max_episode_steps=3)
+    client.reset(seed=1)
+    for _ in range(3):
+        stepped = client.step([0, 1])
+    assert stepped.truncated.tolist() == [True, True]

@@ -1,0 +1,80 @@
+"""Replies to steps that the child makes without the codec: what leaves it is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+
+from gymtwist.protocol import dynamic_values
+from gymtwist.protocol.codec import GATHERED
+from gymtwist.protocol.messages import Stepped
+from gymtwist.worker.reply_writer import StepReplies
+from tests.support.codec_samples import INT32
+from tests.unit.protocol.test_json_text import ANYTHING, DTYPES
+
+OBSERVATIONS = pytest.mark.parametrize("observation", [b"few", bytes(GATHERED)], ids=["small", "large"])
+ARRAYS = stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary()
+
+
+def made(observation: bytes, info: dict[Any, Any]) -> bytes:
+    """Makes a frame as the child does for infos that take the short way."""
+    reply = Stepped(memoryview(observation), 1.5, False, True, info)
+    replies = StepReplies()
+    return bytes(replies.frame(reply)) if len(observation) < GATHERED else b"".join(replies.parts(reply))
+
+
+@OBSERVATIONS
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+@given(info=st.dictionaries(st.text(), SCALARS | ARRAYS) | st.dictionaries(st.text() | st.integers(), ANYTHING))
+def test_the_short_way_leads_where_the_long_one_does(observation: bytes, info: dict[Any, Any]) -> None:
+    """For whatever info may take it; what MessagePack has not is an error, and takes the long way after all."""
+    assume(dynamic_values.is_flat(info) or dynamic_values.is_shallow(info))
+    reply = Stepped(memoryview(observation), 1.5, False, True, info)
+    try:
+        short = made(observation, info)
+    except (ValueError, OverflowError):
+        return
+    assert short == b"".join(INT32.encode_reply(reply))
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"lives": np.arange(8, dtype=np.int32)},
+        {"ended": np.array([True, False]), "return": np.array([[1.5], [np.nan]]), "count": 3},
+        {"strided": np.arange(12.0).reshape(3, 4)[:, ::2], "none": np.zeros((0, 2), np.uint8)},
+        {"big": np.arange(3, dtype=">i2")},
+    ],
+)
+@OBSERVATIONS
+def test_infos_with_arrays_take_it(observation: bytes, info: dict[str, Any]) -> None:
+    """As those of vector environments have them."""
+    assert dynamic_values.is_shallow(info) == ("big" not in info)
+    if dynamic_values.is_shallow(info):
+        reply = Stepped(memoryview(observation), 1.5, False, True, info)
+        assert made(observation, info) == b"".join(INT32.encode_reply(reply))
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"scalar": np.array(1.5)},
+        {"number": np.float64(1.5)},
+        {"objects": np.array([None, 1], dtype=object)},
+        {"masked": np.ma.array([1, 2], mask=[True, False])},
+        {"nested": {"x": 1}},
+        {"list": [1]},
+        {3: np.arange(3)},
+        {"time": np.array(["2020-01-01"], dtype="datetime64[D]")},
+    ],
+)
+def test_what_needs_care_does_not(info: dict[Any, Any]) -> None:
+    """It would arrive as something else."""
+    assert not dynamic_values.is_flat(info)
+    assert not dynamic_values.is_shallow(info)

@@ -1,0 +1,134 @@
+"""The vitals: what a child shows of its session, and what the server sees of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gymtwist.worker import session_status as module
+from gymtwist.worker.session_status import (
+    ANSWERED,
+    EPISODES,
+    LAST_RETURN,
+    STEPS,
+    Operation,
+    Vitals,
+    create,
+)
+
+
+@pytest.fixture
+def descriptor() -> Iterator[int]:
+    """The memory of one session."""
+    made = create()
+    yield made
+    with contextlib.suppress(OSError):
+        os.close(made)
+
+
+@pytest.fixture
+def child(descriptor: int) -> Vitals:
+    """The child's side."""
+    return Vitals(descriptor)
+
+
+@pytest.fixture
+def server(child: Vitals, descriptor: int) -> Vitals:
+    """The server's side; nobody needs the descriptor any more."""
+    made = Vitals(descriptor)
+    os.close(descriptor)
+    return made
+
+
+def test_a_session_that_has_not_begun(server: Vitals) -> None:
+    """Does nothing and has done nothing."""
+    assert server.busy_since is None
+    assert (server.last_activity, server.last_return) == (0.0, 0.0)
+    assert (server.steps, server.episodes, server.answered) == (0, 0, False)
+
+
+@pytest.mark.parametrize("operation", Operation)
+def test_an_operation_is_shown_while_it_goes_on(child: Vitals, server: Vitals, operation: Operation) -> None:
+    """With the time at which it began, and after it the time at which it ended."""
+    before = time.monotonic()
+    child.begin(operation)
+    began = server.busy_since
+    assert began is not None
+    assert before <= began <= time.monotonic()
+    assert server.operation is operation
+    child.end()
+    assert server.busy_since is None
+    assert server.operation is operation
+    assert began <= server.last_activity <= time.monotonic()
+
+
+def test_what_the_child_counts(child: Vitals, server: Vitals) -> None:
+    """Is seen as what it is, far beyond any session's number of steps."""
+    child.words[STEPS] = float(2**52 + 1)
+    child.words[EPISODES] = 3.0
+    child.words[LAST_RETURN] = -21.5
+    child.words[ANSWERED] = 1.0
+    assert (server.steps, server.episodes, server.last_return) == (2**52 + 1, 3, -21.5)
+    assert server.answered is True
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_words_that_make_no_sense_are_none(child: Vitals, server: Vitals, nonsense: float) -> None:
+    """An environment can write to them; the server reads what it can be sure to calculate with."""
+    for index in range(len(child.words)):
+        child.words[index] = nonsense
+    assert (server.busy_since, server.last_activity, server.steps, server.episodes) == (None, 0.0, 0, 0)
+    assert server.operation in Operation
+    child.words[module.OPERATION] = 77.0
+    assert server.operation is Operation.STEP
+
+
+def test_the_memory_keeps_its_size(descriptor: int) -> None:
+    """Whoever reads a mapping that was shortened is killed."""
+    for size in (0, 4096):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, size)
+
+
+def test_another_process_shares_it(child: Vitals, descriptor: int) -> None:
+    """Any that gets the descriptor."""
+    script = "import sys; from gymtwist.worker.session_status import *; Vitals(int(sys.argv[1])).words[STEPS] = 7.0"
+    subprocess.run([sys.executable, "-c", script, str(descriptor)], pass_fds=[descriptor], check=True)
+    assert child.steps == 7
+
+
+def test_sessions_have_memory_of_their_own(child: Vitals) -> None:
+    """One shows nothing of the other."""
+    other = create()
+    child.words[STEPS] = 7.0
+    assert Vitals(other).steps == 0
+    os.close(other)
+
+
+def test_the_memory_is_not_inherited_by_programs(descriptor: int) -> None:
+    """What an environment starts does not get it."""
+    assert not os.get_inheritable(descriptor)
+
+
+def test_closing_leaves_nothing(descriptor: int) -> None:
+    """Not the mapping; the other side goes on."""
+    one, other = Vitals(descriptor), Vitals(descriptor)
+    one.close()
+    with pytest.raises(ValueError, match="released"):
+        one.words[STEPS] = 1.0
+    other.words[STEPS] = 2.0
+    assert other.steps == 2
+
+
+def test_every_word_has_a_place() -> None:
+    """Of its own, in the memory that there is."""
+    places = {module.BUSY_SINCE, module.OPERATION, module.LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN}
+    places |= {module.MADE, module.TAKEN, module.RECEIVED}
+    assert places == set(range(10))

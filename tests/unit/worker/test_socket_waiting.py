@@ -1,0 +1,187 @@
+"""How a session waits at its client's socket: nothing is lost, and it polls only where that pays."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.worker import socket_waiting
+from gymtwist.worker.session_status import LAST_ACTIVITY, Vitals, create
+
+PATIENCE = 60.0
+#: Long enough for the other side to answer in any case, and too short for it.
+LONG, SHORT = 10.0, 1e-9
+IS_CROWDED = socket_waiting.is_crowded
+
+
+class Ends:
+    """Both ends of a connection, and what waits at one of them.
+
+    Args:
+        seconds: To poll.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.client, self.server = socket.socketpair()
+        self.client.settimeout(PATIENCE)
+        self.polling = Polling(seconds)
+        self.vitals = Vitals(create())
+        self.waiting = socket_waiting._Waiting(self.server, self.polling, self.vitals)
+        self.space = memoryview(bytearray(64))
+
+    def unread(self) -> bool:
+        """Tells whether something lies at the server that it has not received."""
+        try:
+            return bool(self.server.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+
+    def echo(self, times: int) -> None:
+        """Answers so often, each time what has come."""
+        for _ in range(times):
+            self.client.sendall(b"ping")
+            count = self.waiting.receive(self.space)
+            assert bytes(self.space[:count]) == b"ping"
+
+
+@pytest.fixture
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
+    """Returns both ends; what is there is polled for as long as the test says, or never."""
+    made = Ends(getattr(request, "param", LONG))
+    yield made
+    made.client.close()
+    made.server.close()
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets no core be missing, whatever else runs on this machine."""
+    monkeypatch.setattr(socket_waiting, "is_crowded", lambda: False)
+
+
+@pytest.mark.parametrize("ends", [LONG, SHORT, 0.0], indirect=True)
+def test_all_that_comes_is_received(ends: Ends) -> None:
+    """In every kind of wait, over several trials."""
+    ends.echo(10_000)
+
+
+@pytest.mark.parametrize("ends", [LONG, SHORT, 0.0], indirect=True)
+def test_the_end_is_noticed(ends: Ends) -> None:
+    """While it polls as well as while it blocks."""
+    ends.echo(5)
+    threading.Timer(0.05, ends.client.close).start()
+    assert ends.waiting.receive(ends.space) == 0
+
+
+@pytest.mark.parametrize("ends", [LONG, SHORT], indirect=True)
+def test_a_broken_connection_is_an_error(ends: Ends) -> None:
+    """As without polling."""
+    ends.server.sendall(b"what nobody reads")
+    ends.client.close()  # which resets the connection
+    with pytest.raises(ConnectionResetError):
+        ends.waiting.receive(ends.space)
+
+
+def test_what_comes_late_is_waited_for_without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learner that thinks: after a few waits it is not polled any more, for thousands of them."""
+    ends = Ends(SHORT)
+    polled, times = ends.waiting._polled, itertools.count()
+    monkeypatch.setattr(ends.waiting, "_polled", lambda *args: (next(times), polled(*args))[1])
+    server = threading.Thread(target=lambda: [ends.waiting.receive(ends.space) for _ in range(50)])
+    server.start()
+    for _ in range(50):
+        wait_for_sleep(server)  # in the kernel, where it blocks
+        ends.client.sendall(b"x")
+        while ends.unread():
+            os.sched_yield()
+    server.join(PATIENCE)
+    assert not server.is_alive()
+    assert next(times) == 4
+    assert ends.waiting._plain > 1000
+
+
+def wait_for_sleep(thread: threading.Thread) -> None:
+    """Waits until a thread sleeps in the kernel, or has ended."""
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat")
+    while thread.is_alive() and stat.read_text().rpartition(")")[2].split()[0] != "S":
+        os.sched_yield()
+
+
+@pytest.mark.parametrize(("polled", "blocked", "pays"), [(10e-6, 20e-6, True), (10e-6, 10.5e-6, False)])
+def test_a_trial_counts_from_when_the_environment_was_done(
+    monkeypatch: pytest.MonkeyPatch, polled: float, blocked: float, pays: bool
+) -> None:
+    """The faster way is kept; what the environment took is no part of it."""
+    ends, now = Ends(LONG), 0.0
+
+    def wait(seconds: float) -> int:
+        nonlocal now
+        now += seconds
+        return 1
+
+    monkeypatch.setattr(socket_waiting, "monotonic", lambda: now)
+    monkeypatch.setattr(ends.waiting, "_polled", lambda *_: wait(polled))
+    monkeypatch.setattr(ends.waiting, "_receive", lambda *_: wait(blocked))
+    for _ in range(200):
+        assert ends.polling.is_trial
+        now += 5e-3  # the environment's step
+        ends.vitals.words[LAST_ACTIVITY] = now
+        ends.waiting.receive(ends.space)
+    assert not ends.polling.is_trial
+    assert bool(ends.polling.seconds) is pays
+
+
+@pytest.mark.parametrize(("crowds", "polls"), [("11111", False), ("01011", False), ("00011", True), ("10100", True)])
+def test_a_trial_ends_where_a_core_is_missing(monkeypatch: pytest.MonkeyPatch, crowds: str, polls: bool) -> None:
+    """It takes that core from others, and would find that to be faster."""
+    ends = Ends(LONG)
+    seen = iter(crowds)
+    monkeypatch.setattr(socket_waiting, "is_crowded", lambda: next(seen) == "1")
+    ends.echo(10)
+    assert ends.polling.is_trial is polls
+    assert (ends.waiting._plain > 1000) is not polls
+
+
+def test_a_crowd_is_more_than_there_are_cores() -> None:
+    """Of whatever runs on this machine."""
+    words = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    busy = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for each in busy:
+            assert each.stdout is not None
+            each.stdout.readline()
+        assert sum(IS_CROWDED() for _ in range(50)) > 40
+    finally:
+        for each in busy:
+            each.kill()
+            each.communicate()
+
+
+@pytest.mark.parametrize("text", ["", "0.1 0.2", "0.1 0.2 0.3 x/7 9", "0.1 0.2 0.3 1/512 77"])
+def test_where_nothing_tells_there_is_no_crowd(tmp_path: Path, text: str) -> None:
+    """Other systems have no such file, or another."""
+    path = tmp_path / "loadavg"
+    path.write_text(text)
+    assert not IS_CROWDED(str(path))
+    assert not IS_CROWDED(str(tmp_path / "none"))
+    path.write_text(f"0.1 0.2 0.3 {10**6}/{10**7} 77")
+    assert IS_CROWDED(str(path))
+
+
+@pytest.mark.parametrize(("seconds", "cores"), [(0.0, 8), (50e-6, 1)])
+def test_it_only_blocks_where_polling_is_out_of_the_question(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, cores: int
+) -> None:
+    """The operator does not wish it, or there is one core for both sides."""
+    monkeypatch.setattr(socket_waiting, "cores", lambda: cores)
+    with socket.socket() as connection:
+        assert socket_waiting.receiver(connection, seconds, Vitals(create())) == connection.recv_into
