@@ -8,11 +8,11 @@ import statistics
 from time import perf_counter
 from typing import Any
 
-from gymtwist.worker.environment_runner import RunningEnvironment
+from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.framed_session import FramedSession
-from gymtwist.worker.shared_memory_transport import SharedChannel
-from gymtwist.worker.transports import SocketChannel
-from gymtwist.worker.vector_environment_runner import RunningVector
+from gymtwist.worker.shared_memory_transport import SharedMemoryTransport
+from gymtwist.worker.transports import SocketTransport
+from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
 
 #: A JSON object: the file where the result goes, and how many steps are not counted before.
 _VARIABLE = "GYMTWIST_PARTS"
@@ -70,7 +70,7 @@ def _report(kind: Any) -> None:
 
 
 _report(FramedSession)
-for each in (RunningEnvironment, RunningVector):
+for each in (EnvironmentRunner, VectorEnvironmentRunner):
     _watch(each)
-for channel in (SocketChannel, SharedChannel):
+for channel in (SocketTransport, SharedMemoryTransport):
     _listen(channel)

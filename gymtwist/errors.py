@@ -20,7 +20,7 @@ class ProtocolError(GymtwistError):
     code = "protocol-error"
 
 
-class OpeningError(ProtocolError):
+class HandshakeError(ProtocolError):
     """The first message of a connection is not an opening of any protocol served here."""
 
     code = "bad-opening"
@@ -143,7 +143,7 @@ class EnvironmentFault(GymtwistError):
         self.operation = operation
 
 
-class ChildStartError(GymtwistError):
+class WorkerStartError(GymtwistError):
     """No process could be started for a session."""
 
     code = "no-process"

@@ -110,7 +110,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Served]]:
     yield started
     for served in started:
         served.end()
-        served.vitals.close()
+        served.status.close()
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def serve(encoding: str, started: list[Served]) -> Serve:
     """Serves an environment, given by its id or as what makes it; returns a client that has read what make tells."""
 
     def serve(environment: Any, *, options: dict[str, Any] | None = None, **fields: Any) -> FramedClient:
-        opening = message(encoding, "make", id=named(environment), **fields)
-        started.append(Served(encoding, opening, **(options or {})))
+        handshake = message(encoding, "make", id=named(environment), **fields)
+        started.append(Served(encoding, handshake, **(options or {})))
         client = started[-1].client
         client.made = client.reply("make")
         client.understand(fields.get("values", "nested"))

@@ -282,7 +282,7 @@ class Session:
         while connection.due > self.outstanding + 1:
             # What was interrupted: its reply is of no interest, but may have been that the environment has failed.
             connection.receive()
-            connection.doubt()
+            connection.invalidate()
         return connection.receive()
 
     def _decoded(self, payload: bytes | memoryview) -> messages.Message:
@@ -299,7 +299,7 @@ class Session:
         if reply.fault in ("protocol", "server"):
             self.connection.close(error)
         elif reply.fault == "environment":
-            self.connection.doubt()
+            self.connection.invalidate()
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:

@@ -27,7 +27,7 @@ _POLLED = 150e-6
 _LONGEST = 1e6
 
 
-class Target(NamedTuple):
+class ConnectOptions(NamedTuple):
     """How to reach a server.
 
     Attributes:
@@ -73,7 +73,7 @@ def target(
     connect_timeout: float | None,
     tls: TlsLike,
     shared_memory: bool,
-) -> Target:
+) -> ConnectOptions:
     """Check how to reach a server.
 
     Raises:
@@ -86,7 +86,7 @@ def target(
             raise ValueError(f"{name} is {seconds!r}: expected seconds, {_LONGEST:g} at most, or None for any time")
     if not isinstance(shared_memory, bool):
         raise ValueError(f"shared_memory is {shared_memory!r:.80}: expected True or False")
-    return Target(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls, shared_memory)
+    return ConnectOptions(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls, shared_memory)
 
 
 def count_of(name: str, number: Any, most: int | None = None) -> int:

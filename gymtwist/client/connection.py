@@ -92,7 +92,7 @@ class Connection:
             raise Closed("the environment is closed; connect again to go on")
         raise type(self._end)(f"{self._end.message}; connect again to go on", code=self._end.code)
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Note that the environment has failed, or may have: perhaps its process is another one now."""
 
     def before_fork(self) -> None:

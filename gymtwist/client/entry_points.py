@@ -11,7 +11,7 @@ import gymnasium
 import msgspec
 from gymnasium.envs.registration import EnvSpec
 
-from gymtwist.client.connect_options import Target
+from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.protocol import messages
 
 #: What opens a window at the server, where nobody looks at it; a wrapper shows frames on one's own screen.
@@ -19,7 +19,7 @@ WINDOW = "human"
 
 
 @dataclass(frozen=True, repr=False)
-class Again:
+class EntryPoint:
     """Makes another environment like one that was made; it is the entry point in that one's specification.
 
     A specification goes to other processes, as those of vector environments ask each other for it.
@@ -33,7 +33,7 @@ class Again:
     """
 
     kind: Callable[..., Any]
-    reach: Target
+    reach: ConnectOptions
     make: messages.Make
     told: dict[str, Any]
     metadata: dict[str, Any]
@@ -53,7 +53,7 @@ class Again:
         except ValueError:  # arrays are not equal or unequal as a whole
             return False
 
-    def __deepcopy__(self, memo: Any) -> Again:
+    def __deepcopy__(self, memo: Any) -> EntryPoint:
         # Gymnasium's wrappers copy specifications deeply; a TLS context cannot be copied.
         return self
 
@@ -62,7 +62,7 @@ class Again:
 
 
 @dataclass(frozen=True, repr=False)
-class SeveralAgain(Again):
+class VectorEntryPoint(EntryPoint):
     """Makes other environments like those that were made; it is the vector entry point in their specification.
 
     Attributes:
@@ -79,7 +79,7 @@ class SeveralAgain(Again):
         return self.kind(self.reach, make, min(self.processes, num_envs))
 
 
-def spec_of(made: messages.Made, again: Again, several: SeveralAgain | None = None) -> EnvSpec | None:
+def spec_of(made: messages.Made, again: EntryPoint, several: VectorEntryPoint | None = None) -> EnvSpec | None:
     """Make the specification of a remote environment; None if the server told none that Gymnasium could have."""
     told = made.spec
     if told is None:

@@ -7,8 +7,8 @@ from typing import Any, NoReturn, SupportsFloat
 import gymnasium
 from gymnasium import logger
 
-from gymtwist.client.connect_options import Target
-from gymtwist.client.entry_points import Again, kwargs_of, metadata_of, spec_of
+from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.entry_points import EntryPoint, kwargs_of, metadata_of, spec_of
 from gymtwist.client.seeds import seed_of
 from gymtwist.client.step_many_result import Steps
 from gymtwist.protocol import messages
@@ -28,14 +28,14 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         RemoteError: There is no connection, or no such environment.
     """
 
-    def __init__(self, reach: Target, make: messages.Make) -> None:
+    def __init__(self, reach: ConnectOptions, make: messages.Make) -> None:
         self._session = session = reach.begin(make).finish()
         made = session.made
         translation = session.translation
         self.action_space, self.observation_space = translation.action_space, translation.observation_space
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
-        self.spec = spec_of(made, Again(RemoteEnv, reach, make, kwargs_of(made), self.metadata))
+        self.spec = spec_of(made, EntryPoint(RemoteEnv, reach, make, kwargs_of(made), self.metadata))
         # Spelt out for the way of a step.
         self._step, self._own = session.step, translation.own
 

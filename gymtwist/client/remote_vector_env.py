@@ -13,11 +13,11 @@ from gymnasium.vector.utils import batch_space
 from gymtwist.client import batching
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session, Stepped
-from gymtwist.client.connect_options import Target
-from gymtwist.client.entry_points import Again, SeveralAgain, kwargs_of, metadata_of, spec_of
+from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.entry_points import EntryPoint, VectorEntryPoint, kwargs_of, metadata_of, spec_of
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.seeds import seed_of
-from gymtwist.client.session_group import Team, mask_of, seeds_of
+from gymtwist.client.session_group import SessionGroup, mask_of, seeds_of
 from gymtwist.client.step_many_result import Steps
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import build
@@ -47,7 +47,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         RemoteError: There is no connection, or there are no such environments.
     """
 
-    def __init__(self, reach: Target, make: messages.Make, processes: int = 1) -> None:
+    def __init__(self, reach: ConnectOptions, make: messages.Make, processes: int = 1) -> None:
         self.num_envs = make.num_envs or 1
         counts = batching.shares(self.num_envs, processes)
         self._sessions: list[Session] = []
@@ -61,11 +61,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         except BaseException:
             self.close()
             raise
-        self._team = Team(self._sessions, counts, self.single_action_space, self.single_observation_space)
+        self._group = SessionGroup(self._sessions, counts, self.single_action_space, self.single_observation_space)
         #: The only session, if there is one alone: nothing has to be divided and joined for it.
         self._one = self._sessions[0] if processes == 1 else None
 
-    def _describe(self, make: messages.Make, reach: Target, processes: int) -> None:
+    def _describe(self, make: messages.Make, reach: ConnectOptions, processes: int) -> None:
         made, whole = self._sessions[0].made, self._sessions[0].translation
         if made.single_action_space is None or made.single_observation_space is None:
             raise ProtocolBroken("the server does not describe the spaces of a single environment")
@@ -80,8 +80,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
         single = msgspec.structs.replace(make, num_envs=None, vectorization_mode=None, autoreset_mode="next_step")
         told = kwargs_of(made), metadata_of(made)
-        several = SeveralAgain(RemoteVectorEnv, reach, make, *told, processes)
-        self.spec = spec_of(made, Again(RemoteEnv, reach, single, *told), several)
+        several = VectorEntryPoint(RemoteVectorEnv, reach, make, *told, processes)
+        self.spec = spec_of(made, EntryPoint(RemoteEnv, reach, single, *told), several)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -103,11 +103,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         seeds = seeds_of(seed, self.num_envs)
         session = self._one
         if session is None:
-            return self._team.reset(seeds, options, mask)
+            return self._group.reset(seeds, options, mask)
         session.before_reset()
         request = messages.Reset(seeds, options, None if mask is None else mask.tolist())
         reply = session.ask(request, messages.ResetDone)
-        return session.read(lambda: session.translation.own(reply.observation)), self._team.infos([reply.info])
+        return session.read(lambda: session.translation.own(reply.observation)), self._group.infos([reply.info])
 
     def step(self, actions: Any) -> Stepped:
         """Take a step in every environment.
@@ -156,16 +156,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def _send(self, actions: Any) -> None:
         session = self._one
         if session is None:
-            self._team.send(actions)
+            self._group.send(actions)
         else:
             session.send_step(session.translation.written(actions))
 
     def _recv(self) -> Stepped:
         session = self._one
         if session is None:
-            return self._team.receive()
+            return self._group.receive()
         stepped = session.receive_step(session.translation.own)
-        return (*stepped[:4], self._team.infos([stepped[4]])) if stepped[4] else stepped
+        return (*stepped[:4], self._group.infos([stepped[4]])) if stepped[4] else stepped
 
     def step_many(
         self, actions: Any, count: int | None = None, *, observations: messages.ObservationsWanted = "last"
@@ -182,10 +182,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         session = self._one
         if session is None:
-            return self._team.step_many(actions, count, observations)
+            return self._group.step_many(actions, count, observations)
         session.send(session.translation.many(actions, count, observations))
         steps = session.receive_many(observations)
-        return steps._replace(info=self._team.infos([steps.info]))
+        return steps._replace(info=self._group.infos([steps.info]))
 
     def sample(self, seed: int | None = None) -> Any:
         """Let the server draw an action for every environment.
@@ -194,7 +194,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             seed: For the action spaces' random numbers; None to go on with those that they have. What is drawn with it
                 depends on the number of processes.
         """
-        return self._team.sample(seed_of(seed))
+        return self._group.sample(seed_of(seed))
 
     def render(self) -> tuple[Any, ...] | None:
         """Render the environments.
@@ -208,7 +208,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
-        self._team.keep()
+        self._group.keep()
         frames = [
             session.read(partial(_frames, session.ask(messages.Render(), messages.Rendered)))
             for session in self._sessions

@@ -33,7 +33,7 @@ _LINE = 64
 _BEFORE = INT32_HEADER + len(b"\x85\xa2op\xa4step\xabobservation")
 
 
-def most_places(reply_room: int) -> int:
+def max_slots(reply_room: int) -> int:
     """Tell for how many replies at once there can be room.
 
     Args:
@@ -42,7 +42,7 @@ def most_places(reply_room: int) -> int:
     return max(1, min(_PLACES + 1, _MOST // reply_room))
 
 
-def is_lent(buffer: Any) -> bool:
+def is_borrowed(buffer: Any) -> bool:
     """Tell whether bytes lie in a place, and stay there as they are for as long as anything uses them."""
     return type(buffer) is memoryview and isinstance(buffer.obj, np.ndarray)
 
@@ -55,7 +55,7 @@ def _somebody_else() -> bool:
     return True
 
 
-class Places:
+class ReplySlots:
     """Places in shared memory.
 
     Args:

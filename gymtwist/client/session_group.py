@@ -19,7 +19,7 @@ from gymtwist.protocol import messages
 T = TypeVar("T")
 
 
-class Team:
+class SessionGroup:
     """Sessions of which each has a share of the environments.
 
     Args:

@@ -10,7 +10,7 @@ from time import perf_counter
 from gymtwist.client.client_errors import RemoteError
 from gymtwist.client.connection import MAX_REPLY, Connection
 from gymtwist.client.reply_delay import Naps
-from gymtwist.client.reply_slots import LARGE, Places, most_places
+from gymtwist.client.reply_slots import LARGE, ReplySlots, max_slots
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.adaptive_waiting import Polling
@@ -105,12 +105,12 @@ class SharingConnection(Connection):
         super().__init__(connected, name, framing, timeout, polling)
         self._shared: SharedMemory | None = None
         self._framing = framing
-        self._bell = shared_memory.bell(framing)
+        self._doorbell = shared_memory.doorbell(framing)
         self._write_fence, self._read_fence = shared_memory.fence()
         #: How to wait for replies that have no places, and for those that have.
         self._pollings = polling, Polling(_DUE if polling.seconds else 0.0, _WORTH)
         self._is_large = False
-        self._places: Places | None = None
+        self._places: ReplySlots | None = None
         #: When what has a place was asked for.
         self._asked = 0.0
         self._naps = Naps()
@@ -129,7 +129,7 @@ class SharingConnection(Connection):
             reply_room: The room for one.
         """
         # What is in a netstring is decoded anyway, and with it copied.
-        return most_places(reply_room) if usual >= LARGE and self._framing is Framing.INT32 else 1
+        return max_slots(reply_room) if usual >= LARGE and self._framing is Framing.INT32 else 1
 
     def share(self, shared: SharedMemory, usual: int, places: int = 1) -> None:
         """Use memory from now on.
@@ -140,12 +140,12 @@ class SharingConnection(Connection):
             places: For how many replies it has room.
         """
         self._shared, self._is_large, self._number, self.is_lost = shared, usual >= LARGE, 0, False
-        self._places = Places(shared, places, usual) if places > 1 else None
+        self._places = ReplySlots(shared, places, usual) if places > 1 else None
         self._polling = self._pollings[self._places is not None]
         self._reader.least = 0
         self._say_how_to_wait()
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Take the memory for lost: the environment has failed, and perhaps the process that shared it is no more."""
         if self._shared is not None:
             self._lose()
@@ -195,7 +195,7 @@ class SharingConnection(Connection):
         words[REQUEST] = number
         self._write_fence(), self._read_fence()
         if words[SERVER_WAITS]:
-            super()._put(self._bell)
+            super()._put(self._doorbell)
 
     def _take(self) -> bytes | memoryview:
         shared, polling, number = self._shared, self._polling, self._number

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.reply_slots import LARGE, is_lent
+from gymtwist.client.reply_slots import LARGE, is_borrowed
 from gymtwist.spaces import descriptions as wire
 from gymtwist.spaces.layout import DTYPES, Array, Layout, array_at, check_size
 
@@ -119,10 +119,10 @@ def observation_reader(description: wire.Description, layout: Layout | None, unp
             return array_at(copy, dtype, shape) if array is None else array(shape, dtype, copy)
 
         def read_large(buffer: Any) -> Array:
-            if len(buffer) == size and is_lent(buffer):
-                lent: Array = np.ndarray(shape, dtype, buffer)
-                if lent.flags.aligned:
-                    return lent
+            if len(buffer) == size and is_borrowed(buffer):
+                borrowed: Array = np.ndarray(shape, dtype, buffer)
+                if borrowed.flags.aligned:
+                    return borrowed
             return read_array(buffer)
 
         return read_array if array is None or size < LARGE else read_large

@@ -26,7 +26,7 @@ _WINDOW = "human"
 _COLLECTED = "_list"
 
 
-class Choices(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a client chooses of an environment.
 
     Attributes:
@@ -44,11 +44,11 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
         return self.kwargs if self.render_mode is None else {**self.kwargs, "render_mode": self.render_mode}
 
 
-def check(choices: Choices, environment: str, creator: Any) -> None:
+def check(environment_options: EnvironmentOptions, environment: str, creator: Any) -> None:
     """Check what can be checked before the environment is made, so that the client learns what it may choose.
 
     Args:
-        choices: The client's.
+        environment_options: The client's.
         environment: The environment's id, for messages.
         creator: The class or function that makes the environment; None if it is not known.
 
@@ -56,18 +56,24 @@ def check(choices: Choices, environment: str, creator: Any) -> None:
         InvalidField: It cannot be had.
         UnknownKwarg: The environment has no such keyword argument.
     """
-    for name in choices.kwargs:
+    for name in environment_options.kwargs:
         if name in _NOT_KWARGS:
             raise InvalidField(f'"{name}" is no kwarg of an environment; {_NOT_KWARGS[name]}')
-    if choices.max_episode_steps is not None and choices.max_episode_steps < 1 and choices.max_episode_steps != -1:
-        raise InvalidField(f"max_episode_steps {choices.max_episode_steps}: send an integer from 1, or -1 for never")
+    if (
+        environment_options.max_episode_steps is not None
+        and environment_options.max_episode_steps < 1
+        and environment_options.max_episode_steps != -1
+    ):
+        raise InvalidField(
+            f"max_episode_steps {environment_options.max_episode_steps}: send an integer from 1, or -1 for never"
+        )
     if creator is None:
         return
-    _check_render_mode(choices.render_mode, environment, creator)
+    _check_render_mode(environment_options.render_mode, environment, creator)
     names = parameters(creator)
     if names is None:
         return
-    for name in choices.for_constructor():
+    for name in environment_options.for_constructor():
         if name not in names:
             taken = ", ".join(sorted(set(names) - set(_NOT_KWARGS))) or "none"
             raise UnknownKwarg(f'{environment} takes no kwarg "{name}"; it takes: {taken}')

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.envs.environment_options import Choices
+from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.errors import EnvironmentFault
 
 #: What Gym's ``make`` puts around an environment, by class name: Gym is imported only when it is needed.
@@ -30,12 +30,12 @@ def registry() -> dict[str, Any]:
     return known
 
 
-def make(environment: str, choices: Choices | None = None) -> GymEnvironment:
+def make(environment: str, environment_options: EnvironmentOptions | None = None) -> GymEnvironment:
     """Make an environment that Gym has registered.
 
     Args:
         environment: An id in :func:`registry`.
-        choices: What is chosen besides; None for a client that cannot choose.
+        environment_options: What is chosen besides; None for a client that cannot choose.
 
     Raises:
         EnvironmentFault: The environment needs a NumPy older than the server's.
@@ -43,13 +43,13 @@ def make(environment: str, choices: Choices | None = None) -> GymEnvironment:
     import gym
 
     spec = registry()[environment]
-    if choices is None:
+    if environment_options is None:
         modes = _render_modes(spec)
         kwargs = {"render_mode": "rgb_array"} if "rgb_array" in modes and "render_mode" not in spec.kwargs else {}
-        choices = Choices()
+        environment_options = EnvironmentOptions()
     else:
-        kwargs = choices.for_constructor()
-    limit = choices.max_episode_steps or spec.max_episode_steps
+        kwargs = environment_options.for_constructor()
+    limit = environment_options.max_episode_steps or spec.max_episode_steps
 
     def adapted() -> GymEnvironment:
         # Gym's passive checker fails on every step under NumPy 2 (np.bool8); its limit and order wrappers are

@@ -13,7 +13,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from gymtwist.envs import gym_compatibility
-from gymtwist.envs.environment_options import Choices, check, render_modes
+from gymtwist.envs.environment_options import EnvironmentOptions, check, render_modes
 from gymtwist.errors import EnvironmentFault, GymtwistError, UnknownEnvironment
 
 Made = TypeVar("Made")
@@ -53,13 +53,13 @@ def find(environment: str) -> Found:
     raise UnknownEnvironment(_unknown(environment, library, bare))
 
 
-def make(environment: str, choices: Choices | None = None) -> gymnasium.Env[Any, Any]:
+def make(environment: str, environment_options: EnvironmentOptions | None = None) -> gymnasium.Env[Any, Any]:
     """Make an environment; without its library's passive checker, which a server has no use for on every step.
 
     Args:
         environment: An id, as for :func:`find`.
-        choices: What is chosen besides. None is for a client that cannot choose: the environment then renders RGB
-            frames if it can, which costs nothing until one is wanted.
+        environment_options: Options of the client. None if its protocol has none: the environment then renders
+            RGB frames if it can, which costs nothing until one is wanted.
 
     Raises:
         UnknownEnvironment: There is none of that id.
@@ -67,21 +67,21 @@ def make(environment: str, choices: Choices | None = None) -> gymnasium.Env[Any,
         EnvironmentFault: The environment's constructor raised.
     """
     found = find(environment)
-    if choices is not None:
-        check(choices, found.spec.id, creator(found))
-    return guarded(lambda: make_found(found, choices))
+    if environment_options is not None:
+        check(environment_options, found.spec.id, creator(found))
+    return guarded(lambda: make_found(found, environment_options))
 
 
-def make_found(found: Found, choices: Choices | None) -> gymnasium.Env[Any, Any]:
+def make_found(found: Found, environment_options: EnvironmentOptions | None) -> gymnasium.Env[Any, Any]:
     """Make an environment that was found, of choices that were checked.
 
     Raises:
         Exception: Whatever the environment's constructor raises.
     """
     if found.of_gym:
-        return gym_compatibility.make(found.spec.id, choices)
-    kwargs = _render_kwargs(found.spec) if choices is None else choices.for_constructor()
-    limit = None if choices is None else choices.max_episode_steps
+        return gym_compatibility.make(found.spec.id, environment_options)
+    kwargs = _render_kwargs(found.spec) if environment_options is None else environment_options.for_constructor()
+    limit = None if environment_options is None else environment_options.max_episode_steps
     return gymnasium.make(found.spec, max_episode_steps=limit, disable_env_checker=True, **kwargs)
 
 

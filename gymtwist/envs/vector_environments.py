@@ -10,7 +10,7 @@ import msgspec
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from gymtwist.envs.environment_options import Choices, check, parameters
+from gymtwist.envs.environment_options import EnvironmentOptions, check, parameters
 from gymtwist.envs.registry import Found, creator, find, guarded, make_found
 from gymtwist.errors import InvalidField
 
@@ -41,12 +41,14 @@ class Vectorization(msgspec.Struct, frozen=True, kw_only=True):
     autoreset_mode: str = "next_step"
 
 
-def make_vec(environment: str, choices: Choices, vectorization: Vectorization) -> VectorEnv[Any, Any, Any]:
+def make_vec(
+    environment: str, environment_options: EnvironmentOptions, vectorization: Vectorization
+) -> VectorEnv[Any, Any, Any]:
     """Make a vector environment.
 
     Args:
         environment: An id, as for :func:`gymtwist.envs.registry.find`.
-        choices: What is chosen besides.
+        environment_options: What is chosen besides.
         vectorization: How many, and how.
 
     Raises:
@@ -64,7 +66,7 @@ def make_vec(environment: str, choices: Choices, vectorization: Vectorization) -
     own = getattr(found.spec, _OWN, None)  # Gym's have none
     mode = vectorization.mode or (_OWN if own is not None else "sync")
     if mode == _OWN:
-        return _make_own(found, choices, vectorization)
+        return _make_own(found, environment_options, vectorization)
     if mode not in _MODES:
         raise InvalidField(f'unknown vectorization_mode "{mode}"; there are sync, async and {_OWN}')
     if mode == "async" and vectorization.num_envs > MAX_PROCESSES:
@@ -72,11 +74,11 @@ def make_vec(environment: str, choices: Choices, vectorization: Vectorization) -
             f"num_envs {vectorization.num_envs}: async has a process for each, send {MAX_PROCESSES} at most, or ask "
             'for the vectorization_mode "sync"'
         )
-    check(choices, found.spec.id, creator(found))
+    check(environment_options, found.spec.id, creator(found))
     # What is returned is sent before the next step: there is no need for a copy of it.
     vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[vectorization.autoreset_mode], "copy": False}
     if found.of_gym:
-        functions = [partial(make_found, found, choices)] * vectorization.num_envs
+        functions = [partial(make_found, found, environment_options)] * vectorization.num_envs
         return guarded(lambda: _MODES[mode](functions, **vector_kwargs))
     return guarded(
         lambda: gymnasium.make_vec(
@@ -84,30 +86,32 @@ def make_vec(environment: str, choices: Choices, vectorization: Vectorization) -
             vectorization.num_envs,
             mode,
             vector_kwargs,
-            max_episode_steps=choices.max_episode_steps,
+            max_episode_steps=environment_options.max_episode_steps,
             disable_env_checker=True,
-            **choices.for_constructor(),
+            **environment_options.for_constructor(),
         )
     )
 
 
-def _make_own(found: Found, choices: Choices, vectorization: Vectorization) -> VectorEnv[Any, Any, Any]:
+def _make_own(
+    found: Found, environment_options: EnvironmentOptions, vectorization: Vectorization
+) -> VectorEnv[Any, Any, Any]:
     """Make the vector environment that an environment brings itself, which may be another in all but its name."""
     entry_point = getattr(found.spec, _OWN, None)
     if entry_point is None:
         raise InvalidField(f'{found.spec.id} brings no vector environment; ask for the vectorization_mode "sync"')
     maker: Any = guarded(lambda: load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point)
-    check(choices, f"the vector environment of {found.spec.id}", maker)
-    kwargs = choices.for_constructor()
+    check(environment_options, f"the vector environment of {found.spec.id}", maker)
+    kwargs = environment_options.for_constructor()
     names = parameters(maker)
-    if choices.max_episode_steps is not None:
+    if environment_options.max_episode_steps is not None:
         # That there is to be no limit is Gymnasium's own -1: no constructor understands it.
-        if choices.max_episode_steps == -1 or (names is not None and "max_episode_steps" not in names):
+        if environment_options.max_episode_steps == -1 or (names is not None and "max_episode_steps" not in names):
             raise InvalidField(
                 f"the vector environment of {found.spec.id} takes no such max_episode_steps; ask for "
                 'vectorization_mode "sync" or "async"'
             )
-        kwargs = {**kwargs, "max_episode_steps": choices.max_episode_steps}
+        kwargs = {**kwargs, "max_episode_steps": environment_options.max_episode_steps}
     if names is None or "autoreset_mode" in names:
         kwargs = {**kwargs, "autoreset_mode": AUTORESET_MODES[vectorization.autoreset_mode]}
     made = guarded(lambda: gymnasium.make_vec(found.spec, vectorization.num_envs, _OWN, **kwargs))

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from gymtwist.errors import LimitExceeded, OpeningError, ProtocolError
+from gymtwist.errors import HandshakeError, LimitExceeded, ProtocolError
 from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
 #: The longest environment id in bytes. The longest that Gymnasium, Gym and ale-py register has under 60; and up to
@@ -33,7 +33,7 @@ _STEP_TAIL = struct.Struct("<dBI")
 Parts: TypeAlias = "list[bytes | memoryview]"
 
 
-class Opening(msgspec.Struct, frozen=True, gc=False):
+class Handshake(msgspec.Struct, frozen=True, gc=False):
     """The first message of a connection: which environment it is for; an empty id asks for none."""
 
     environment: str
@@ -111,7 +111,7 @@ _LAYOUTS: dict[int, tuple[str, Callable[..., Command]]] = {
 }
 
 
-def is_opening(data: bytes | bytearray) -> bool | None:
+def is_handshake(data: bytes | bytearray) -> bool | None:
     """Tell whether a connection's first bytes are this protocol's; None while that is open.
 
     Flags of 0 are followed by the id's length, little-endian: its low byte is not 0, or all four bytes are.
@@ -127,7 +127,7 @@ def is_opening(data: bytes | bytearray) -> bool | None:
     return True if len(data) >= 5 else None
 
 
-def read_opening(data: bytes | bytearray) -> Opening | None:
+def read_handshake(data: bytes | bytearray) -> Handshake | None:
     """Read the opening from the first bytes of a connection.
 
     Args:
@@ -137,21 +137,21 @@ def read_opening(data: bytes | bytearray) -> Opening | None:
         The opening and its size in bytes, or None while it is incomplete.
 
     Raises:
-        OpeningError: The flags are not 0, or the id is longer than :data:`MAX_ID` or not UTF-8.
+        HandshakeError: The flags are not 0, or the id is longer than :data:`MAX_ID` or not UTF-8.
     """
     if data and data[0]:
-        raise OpeningError(f"unsupported flags {data[0]}: the classic protocol opens with flags 0")
+        raise HandshakeError(f"unsupported flags {data[0]}: the classic protocol opens with flags 0")
     if len(data) < 5:
         return None
     (length,) = _UINT32.unpack_from(data, 1)
     if length > MAX_ID:
-        raise OpeningError(f"the environment id has {length} bytes; at most {MAX_ID} are allowed")
+        raise HandshakeError(f"the environment id has {length} bytes; at most {MAX_ID} are allowed")
     if len(data) < 5 + length:
         return None
     try:
-        return Opening(bytes(data[5 : 5 + length]).decode(), 5 + length)
+        return Handshake(bytes(data[5 : 5 + length]).decode(), 5 + length)
     except UnicodeDecodeError:
-        raise OpeningError("the environment id is not UTF-8; send its name as UTF-8 text") from None
+        raise HandshakeError("the environment id is not UTF-8; send its name as UTF-8 text") from None
 
 
 class CommandReader(ReceiveBuffer):
@@ -162,11 +162,11 @@ class CommandReader(ReceiveBuffer):
 
     Args:
         data: Bytes that were received before, behind the opening.
-        lent: Memory to use as long as what is received fits in there: memory that costs nothing until it is used.
+        borrowed: Memory to use as long as what is received fits in there: memory that costs nothing until it is used.
     """
 
-    def __init__(self, data: bytes = b"", lent: memoryview | None = None) -> None:
-        super().__init__(data, lent=lent)
+    def __init__(self, data: bytes = b"", borrowed: memoryview | None = None) -> None:
+        super().__init__(data, borrowed=borrowed)
         self._decode: Callable[[memoryview], Any] = msgspec.json.Decoder().decode
 
     def next_command(self) -> Command | None:

@@ -200,8 +200,8 @@ class MessageCodec:
         place = 1 + sum(len(self._encode(word)) for word in words)
         tail = rest[place + len(EMPTY_BIN) :]
         head = rest[:place] + BIN32.pack(BIN32_CODE, value.nbytes)
-        opening = header(self.framing, len(head) + value.nbytes + len(tail))
-        return [opening + head, value.cast("B"), *([tail] if tail else [])]
+        handshake = header(self.framing, len(head) + value.nbytes + len(tail))
+        return [handshake + head, value.cast("B"), *([tail] if tail else [])]
 
     def _payload(self, message: Request | Reply, *, strict: bool) -> bytes:
         changes: dict[str, Any] = {}

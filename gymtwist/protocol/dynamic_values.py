@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from gymtwist.protocol.json_text import has_only_finite_numbers, numpy_value
-from gymtwist.protocol.sanitizer import MAX_DEPTH, Copier, Omitted, plain_numbers
+from gymtwist.protocol.sanitizer import MAX_DEPTH, Omitted, Sanitizer, plain_numbers
 from gymtwist.spaces.layout import DTYPES
 
 #: The names of dtypes whose arrays' bytes are as they travel; to ask a dtype for its name takes longer than all else.
@@ -68,8 +68,8 @@ def _same(number: float) -> float:
 
 _encode_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=numpy_value).encode
 _encode_binary: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=to_bytes).encode
-_json = {strict: Copier(number_text, strict=strict) for strict in (False, True)}
-_messagepack = {strict: Copier(_same, _binary, strict=strict, kept=(bytes,)) for strict in (False, True)}
+_json = {strict: Sanitizer(number_text, strict=strict) for strict in (False, True)}
+_messagepack = {strict: Sanitizer(_same, _binary, strict=strict, kept=(bytes,)) for strict in (False, True)}
 
 
 def to_json(value: Any, *, strict: bool = False) -> bytes:
@@ -103,7 +103,7 @@ def to_messagepack(value: Any, *, strict: bool = False) -> bytes:
     return _encode_binary(_copied(value, _messagepack[strict], strict))
 
 
-def _copied(value: Any, copier: Copier, strict: bool) -> dict[str, Any]:
+def _copied(value: Any, copier: Sanitizer, strict: bool) -> dict[str, Any]:
     try:
         # An array would be a dictionary, too.
         if isinstance(value, Mapping):

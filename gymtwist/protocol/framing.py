@@ -119,16 +119,16 @@ class FrameReader(ReceiveBuffer):
         framing: Of which kind the frames are.
         data: Bytes that were received before.
         limit: The longest payload in bytes.
-        lent: Memory to use as long as what is received fits in there.
+        borrowed: Memory to use as long as what is received fits in there.
 
     Attributes:
         least: The shortest payload in bytes.
     """
 
     def __init__(
-        self, framing: Framing, data: bytes = b"", limit: int = MAX_FRAME, lent: memoryview | None = None
+        self, framing: Framing, data: bytes = b"", limit: int = MAX_FRAME, borrowed: memoryview | None = None
     ) -> None:
-        super().__init__(data, limit + MAX_OVERHEAD, lent)
+        super().__init__(data, limit + MAX_OVERHEAD, borrowed)
         self._framing = framing
         self._int32 = framing is Framing.INT32
         self._limit = limit

@@ -4,7 +4,7 @@
 first bytes         protocol
 ==================  =========================================================================================
 an ASCII digit      framed, netstrings: the length of the first one
-``00``, not ``00``  classic: flags of 0, and the low byte of the id's length (see :func:`classic.is_opening`)
+``00``, not ``00``  classic: flags of 0, and the low byte of the id's length (see :func:`classic.is_handshake`)
 ``00 00 hh ll``     framed, Int32: the length of the first frame, below 64 KiB; ``hh`` and ``ll`` not both 0
 ``00 00 00 00 00``  classic: an empty id
 ==================  =========================================================================================
@@ -19,9 +19,9 @@ import msgspec
 from gymtwist.errors import (
     EnvironmentFault,
     GymtwistError,
+    HandshakeError,
     LimitExceeded,
     NoEnvironment,
-    OpeningError,
     ProtocolError,
     RequestError,
 )
@@ -32,7 +32,7 @@ from gymtwist.protocol.messages import Error, Fault, Make
 from gymtwist.protocol.names import ProtocolName as ProtocolName
 
 #: The most bytes that are kept of a connection before its session begins.
-MAX_OPENING = 64 * 1024
+MAX_HANDSHAKE = 64 * 1024
 #: The longest payload in bytes of the frame that opens a connection: with its framing it fits one value of AMP
 #: (65,535 bytes), by which a child gets it, and the length of an Int32 frame begins with two zero bytes.
 MAX_MAKE = 64_000
@@ -53,20 +53,20 @@ _MOST_TOLD = 4000
 _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
 
-class Opening(msgspec.Struct, frozen=True):
+class Handshake(msgspec.Struct, frozen=True):
     """A connection's first message, as far as the server must know it before a child takes over.
 
     Attributes:
         protocol: What the connection speaks.
         environment: The id asked for; empty if none is.
         message: The opening's own bytes, its framing with them.
-        surplus: The bytes that came behind it.
+        trailing_data: The bytes that came behind it.
     """
 
     protocol: ProtocolName
     environment: str
     message: bytes
-    surplus: bytes
+    trailing_data: bytes
 
 
 def recognise(data: bytes | bytearray) -> ProtocolName | None:
@@ -79,21 +79,21 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
         The protocol, or None while that is open.
 
     Raises:
-        OpeningError: The bytes open no protocol that is served here.
+        HandshakeError: The bytes open no protocol that is served here.
     """
     if b"0" <= data[:1] <= b"9":
         return ProtocolName.NETSTRING
-    recognised = classic.is_opening(data)
+    recognised = classic.is_handshake(data)
     if recognised is None:
         return None
     if recognised:
         return ProtocolName.CLASSIC
     if data[:2] != b"\0\0" or data[2:4] == b"\0\0":
-        raise OpeningError(_NO_PROTOCOL.format(bytes(data[:8])))
+        raise HandshakeError(_NO_PROTOCOL.format(bytes(data[:8])))
     return ProtocolName.INT32
 
 
-def read_opening(data: bytes | bytearray, protocol: ProtocolName | None = None) -> Opening | None:
+def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None) -> Handshake | None:
     """Read the opening of whatever protocol.
 
     Args:
@@ -104,17 +104,17 @@ def read_opening(data: bytes | bytearray, protocol: ProtocolName | None = None) 
         The opening, or None while it is incomplete.
 
     Raises:
-        OpeningError: The bytes open no protocol that is served here.
+        HandshakeError: The bytes open no protocol that is served here.
         GymtwistError: They do, but not as they should.
     """
     protocol = protocol or recognise(data)
     if protocol is None:
         return None
     if protocol is ProtocolName.CLASSIC:
-        opening = classic.read_opening(data)
-        if opening is None:
+        handshake = classic.read_handshake(data)
+        if handshake is None:
             return None
-        environment, size = opening.environment, opening.size
+        environment, size = handshake.environment, handshake.size
     else:
         try:
             found = locate(Framing(protocol.value), data, 0, len(data), MAX_MAKE)
@@ -124,14 +124,14 @@ def read_opening(data: bytes | bytearray, protocol: ProtocolName | None = None) 
             return None
         begin, stop, size = found
         environment = _read_make(protocol, bytes(data[begin:stop])).id
-    return Opening(protocol, environment, bytes(data[:size]), bytes(data[size:]))
+    return Handshake(protocol, environment, bytes(data[:size]), bytes(data[size:]))
 
 
 def after_refusal(data: bytes | bytearray) -> int:
     """Tell where the next message begins behind an opening of the framed protocol that was refused.
 
     Args:
-        data: All bytes received so far; :func:`read_opening` found a whole frame in them.
+        data: All bytes received so far; :func:`read_handshake` found a whole frame in them.
     """
     protocol = recognise(data)
     found = None if protocol is None else locate(Framing(protocol.value), data, 0, len(data), MAX_MAKE)

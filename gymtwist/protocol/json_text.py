@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from gymtwist.protocol.sanitizer import MAX_DEPTH as MAX_DEPTH
-from gymtwist.protocol.sanitizer import Copier, Omitted, plain_numbers
+from gymtwist.protocol.sanitizer import Omitted, Sanitizer, plain_numbers
 
 _LARGEST = sys.float_info.max
 _OBJECT = ord("{")
@@ -45,8 +45,8 @@ def _finite_number(number: float) -> float | None:
 
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=numpy_value).encode
-_strict = Copier(_finite_number, strict=True)
-_lenient = Copier(_finite_number, strict=False)
+_strict = Sanitizer(_finite_number, strict=True)
+_lenient = Sanitizer(_finite_number, strict=False)
 
 
 def encode_value(value: object) -> bytes:

@@ -17,18 +17,18 @@ class ReceiveBuffer:
     Args:
         data: Bytes that were received before.
         most: How many bytes the longest message has on the wire: the buffer does not grow beyond that.
-        lent: Memory to use as long as what is received fits in there: somebody else may look at it.
+        borrowed: Memory to use as long as what is received fits in there: somebody else may look at it.
 
     Attributes:
-        is_lent: Whether what is received lies in the memory that was lent.
+        is_borrowed: Whether what is received lies in the memory that was lent.
     """
 
-    def __init__(self, data: bytes = b"", most: int = sys.maxsize, lent: memoryview | None = None) -> None:
+    def __init__(self, data: bytes = b"", most: int = sys.maxsize, borrowed: memoryview | None = None) -> None:
         self._buffer: bytearray | memoryview
         # How much of the buffer is in use: memory that was lent may have more, and costs nothing until it is written.
         self._size = max(BUFFER_SIZE, len(data))
-        self.is_lent = lent is not None and self._size <= len(lent)
-        self._buffer = lent if lent is not None and self.is_lent else bytearray(self._size)
+        self.is_borrowed = borrowed is not None and self._size <= len(borrowed)
+        self._buffer = borrowed if borrowed is not None and self.is_borrowed else bytearray(self._size)
         self._buffer[: len(data)] = data
         self._view = memoryview(self._buffer)
         self._start = 0
@@ -37,7 +37,7 @@ class ReceiveBuffer:
 
     @property
     def pending(self) -> tuple[int, int]:
-        """Where what is received and not yet taken begins and ends, in the memory that was lent if :attr:`is_lent`."""
+        """Start and end of the pending bytes; offsets into the borrowed memory if :attr:`is_borrowed`."""
         return self._start, self._end
 
     def space(self) -> memoryview:
@@ -60,7 +60,7 @@ class ReceiveBuffer:
             if self._size > len(self._buffer):
                 self._buffer = bytearray(self._size)
                 self._view = memoryview(self._buffer)
-                self.is_lent = False
+                self.is_borrowed = False
         self._view[:pending] = pending_bytes
         self._start, self._end = 0, pending
 

@@ -30,7 +30,7 @@ def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
     return float(plain) if isinstance(plain, np.longdouble) else plain
 
 
-class Copier:
+class Sanitizer:
     """Copies values, with the parts replaced that an encoding cannot carry.
 
     Args:

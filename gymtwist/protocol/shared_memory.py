@@ -60,7 +60,7 @@ def rooms(action: int | None, observation: int | None) -> tuple[int, int]:
     return min(-request % _PAGE + request, MAX_ROOM), min(-reply % _PAGE + reply, MAX_ROOM)
 
 
-def bell(framing: Framing) -> bytes:
+def doorbell(framing: Framing) -> bytes:
     """Return what is sent through the socket to whoever waits there: a frame with nothing in it."""
     return b"0:," if framing is Framing.NETSTRING else bytes(4)
 

@@ -16,14 +16,14 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gymtwist.errors import ChildStartError
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.server_log import log
 from gymtwist.server.worker_output import OutputReader
-from gymtwist.server.worker_process import Child
+from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import READY_TIMEOUT, Starter, adopt, popen, wait_ready
 from gymtwist.worker import amp_commands, process_control
 from gymtwist.worker.amp_link import Link
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait before a fork server that died is started anew: it may die of what it imports.
 RESTART_DELAY = 1.0
@@ -41,7 +41,7 @@ class ForkServerLink(Link):
     @amp_commands.Exited.responder
     def exited(self, pid: int, status: int) -> dict[str, Any]:
         """A child has ended."""
-        self._starter.child_ended(pid, os.waitstatus_to_exitcode(status))
+        self._starter.worker_exited(pid, os.waitstatus_to_exitcode(status))
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -61,10 +61,10 @@ class ForkServerStarter(Starter):
         settings: What children are told.
     """
 
-    def __init__(self, reactor: Any, settings: ChildSettings) -> None:
+    def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         super().__init__(reactor, settings)
-        self._children: dict[int, Child] = {}
-        self._waiting: list[tuple[Child, int, int]] = []
+        self._workers: dict[int, WorkerProcess] = {}
+        self._waiting: list[tuple[WorkerProcess, int, int]] = []
         self._link: ForkServerLink | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._output: OutputReader | None = None
@@ -77,7 +77,7 @@ class ForkServerStarter(Starter):
         """Start the fork server, and wait until it has imported everything.
 
         Raises:
-            ChildStartError: It could not; the message has the reason.
+            WorkerStartError: It could not; the message has the reason.
         """
         ready_reader, ready_writer = os.pipe()
         try:
@@ -86,7 +86,7 @@ class ForkServerStarter(Starter):
             os.close(ready_writer)
         try:
             printed = wait_ready(ready_reader, output)
-        except ChildStartError:
+        except WorkerStartError:
             self._reap()
             raise
         finally:
@@ -131,33 +131,33 @@ class ForkServerStarter(Starter):
         self._ready, self._launched = False, time.monotonic()
         return reader
 
-    def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
+    def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Have a child forked, by the next fork server if there is none now."""
 
         def forked(answer: dict[str, int]) -> None:
             self._ready = True
-            self._children[answer["pid"]] = child
-            child.started(answer["pid"], partial(self._kill, answer["pid"]))
+            self._workers[answer["pid"]] = worker
+            worker.started(answer["pid"], partial(self._kill, answer["pid"]))
 
         def failed(failure: Failure) -> None:
             log.error("No process could be started: {reason}", reason=failure.getErrorMessage())
             # It may exist if the fork server ended just then: what is certain is that its link tells of its end.
-            child.ends_with_link(lambda: None)
+            worker.ends_with_link(lambda: None)
 
         def close(_: object) -> None:
             os.close(amp_descriptor)
             os.close(output)
 
         if self._link is None:
-            self._waiting.append((child, amp_descriptor, output))
+            self._waiting.append((worker, amp_descriptor, output))
             return
-        child.starting(self._replace)
+        worker.starting(self._replace)
         answer = self._link.callRemote(amp_commands.Fork, amp=amp_descriptor, output=output)
         answer.addCallbacks(forked, failed).addBoth(close)
 
     def _kill(self, pid: int) -> None:
         """Have a child killed, unless its fork server has told of its end, or has ended itself."""
-        if self._link is not None and pid in self._children:
+        if self._link is not None and pid in self._workers:
             self._link.callRemote(amp_commands.Kill, pid=pid)
 
     def _replace(self) -> None:
@@ -167,17 +167,17 @@ class ForkServerStarter(Starter):
             log.error("The fork server does not answer, and is killed")
             self._process.kill()
 
-    def child_ended(self, pid: int, exit_code: int) -> None:
+    def worker_exited(self, pid: int, exit_code: int) -> None:
         """Note what the fork server tells of a child."""
-        self._children.pop(pid).ended(exit_code)
+        self._workers.pop(pid).ended(exit_code)
 
     def lost(self) -> None:
         """Note that the fork server has ended: its children are orphans now, and go on."""
         self._link = None
         exit_code = self._reap()
-        children, self._children = self._children, {}
-        for pid, child in children.items():
-            child.ends_with_link(partial(_reap_orphan, pid))
+        workers, self._workers = self._workers, {}
+        for pid, worker in workers.items():
+            worker.ends_with_link(partial(_reap_orphan, pid))
         if self._stopped is not None:
             self._stopped.callback(None)
             return
@@ -195,7 +195,7 @@ class ForkServerStarter(Starter):
             return
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            self.start_child(*each)
+            self.start_worker(*each)
 
     def _reap(self) -> int | None:
         """Reap the fork server, and stop reading what it prints."""
@@ -218,10 +218,10 @@ class ForkServerStarter(Starter):
         stopped = self._stopped = defer.Deferred()
         if self._restart is not None:
             self._restart.cancel()
-        for child, amp_descriptor, output in self._waiting:
+        for worker, amp_descriptor, output in self._waiting:
             os.close(amp_descriptor)
             os.close(output)
-            child.ends_with_link(lambda: None)
+            worker.ends_with_link(lambda: None)
         self._waiting.clear()
         if self._link is None or self._process is None:
             stopped.callback(None)

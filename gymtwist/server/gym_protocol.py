@@ -12,15 +12,15 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from gymtwist.errors import ChildStartError, GymtwistError, OpeningError
-from gymtwist.protocol.handshake import Opening, error_reply
+from gymtwist.errors import GymtwistError, HandshakeError, WorkerStartError
+from gymtwist.protocol.handshake import Handshake, error_reply
 from gymtwist.server import keepalive, relay
 from gymtwist.server.connection_states import MOVES, State
-from gymtwist.server.handshake_reader import OpeningReader
+from gymtwist.server.handshake_reader import HandshakeReader
 from gymtwist.server.peer import can_be_handed_over, name_of
 from gymtwist.server.server_log import log, printable
 from gymtwist.server.server_session import Session
-from gymtwist.server.watchdog import Fate
+from gymtwist.server.watchdog import Action
 
 if TYPE_CHECKING:
     from gymtwist.server.gym_service import GymService
@@ -49,11 +49,11 @@ class GymProtocol(Protocol, TimeoutMixin):
     def __init__(self, service: GymService) -> None:
         self._service = service
         self._state = State.OPENING
-        self._openings = OpeningReader(service.allowed)
-        self._opening: Opening | None = None
+        self._openings = HandshakeReader(service.allowed)
+        self._handshake: Handshake | None = None
         self._session: Session | None = None
         self._relay: relay.Relay | None = None
-        self._last_words = b""
+        self._final_reply = b""
         self.client = "?"
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
@@ -83,18 +83,18 @@ class GymProtocol(Protocol, TimeoutMixin):
         elif self._state in (State.OPENING, State.WAITING):
             self._openings.received += data
             if self._state is State.OPENING:
-                self._read_opening()
+                self._read_handshake()
             elif len(self._openings.received) >= 2 * _READ_SIZE:
                 # What comes while there is no room stays in the client's own buffers, but for these few reads: they let
                 # the end of a client be noticed that sent its first commands and left.
                 self.transport.pauseProducing()
 
-    def _read_opening(self) -> None:
-        while self._state is State.OPENING and self._opening is None and not self.transport.disconnecting:
+    def _read_handshake(self) -> None:
+        while self._state is State.OPENING and self._handshake is None and not self.transport.disconnecting:
             found = self._openings.next()
             if found is None:
                 return
-            if isinstance(found, Opening):
+            if isinstance(found, Handshake):
                 self._enter(found)
             elif found.is_final:
                 self.refused(found.error)
@@ -111,8 +111,8 @@ class GymProtocol(Protocol, TimeoutMixin):
                 written = transport.socket.send(data)
         transport.write(data[written:])
 
-    def _enter(self, opening: Opening) -> None:
-        self._opening = opening
+    def _enter(self, handshake: Handshake) -> None:
+        self._handshake = handshake
         self.setTimeout(None)
         try:
             self._service.admission.enter(self)
@@ -120,13 +120,13 @@ class GymProtocol(Protocol, TimeoutMixin):
             self.refused(refusal)
         if self._state is State.OPENING:
             self._move(State.WAITING)
-            asked = printable(opening.environment)
+            asked = printable(handshake.environment)
             log.info("[session -] {client} waits for room to have {asked}", client=self.client, asked=asked)
 
     def refused(self, error: GymtwistError) -> None:
         """Tell the client that there is no session for it, and close."""
         self._log_refusal(error)
-        protocol = self._openings.protocol() if self._opening is None else self._opening.protocol
+        protocol = self._openings.protocol() if self._handshake is None else self._handshake.protocol
         self._close(error_reply(protocol, error))
 
     def _log_refusal(self, error: GymtwistError) -> None:
@@ -136,13 +136,13 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def admitted(self) -> None:
         """Hand the connection to a child; there is room for it."""
-        assert self._opening is not None
+        assert self._handshake is not None
         self._move(State.SERVING)
         transport = self.transport
-        surplus = bytes(self._openings.received)
+        trailing_data = bytes(self._openings.received)
         self._openings.received.clear()
         try:
-            self._session = Session(self._service, self._opening, self.client)
+            self._session = Session(self._service, self._handshake, self.client)
             if not can_be_handed_over(transport):
                 self._relay, its = relay.start(self._service.reactor, transport, self._relay_ended)
         except OSError as error:
@@ -150,11 +150,11 @@ class GymProtocol(Protocol, TimeoutMixin):
             return
         if self._relay is None:
             transport.pauseProducing()
-            self._session.start(transport.fileno(), surplus, self._ended, self._taken_over, shared=True)
+            self._session.start(transport.fileno(), trailing_data, self._ended, self._resumed, shared=True)
         else:
             transport.resumeProducing()
-            self._relay.write(surplus)
-            self._session.start(its.detach(), b"", self._ended, self._taken_over, shared=False)
+            self._relay.write(trailing_data)
+            self._session.start(its.detach(), b"", self._ended, self._resumed, shared=False)
         if self._state is State.SERVING:
             self._watch()
 
@@ -164,7 +164,7 @@ class GymProtocol(Protocol, TimeoutMixin):
             self._session.discard()
         # Not at once: whoever is admitted next may fare no better.
         self._service.reactor.callLater(0, self._service.admission.session_ended)
-        self.refused(ChildStartError(f"the server cannot begin a session now: {error.strerror}; try again later"))
+        self.refused(WorkerStartError(f"the server cannot begin a session now: {error.strerror}; try again later"))
 
     # Watch
 
@@ -172,7 +172,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Do what is due now; ``TimeoutMixin`` calls this."""
         if self._state is State.OPENING:
             timeout = self._service.options.opening_timeout
-            self.refused(OpeningError(f"no opening came within {timeout:g} s; send it as soon as you connect"))
+            self.refused(HandshakeError(f"no opening came within {timeout:g} s; send it as soon as you connect"))
         elif self._state in (State.SERVING, State.GONE):
             self._watch()
         elif self._state is State.ENDING:
@@ -184,16 +184,16 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def _watch(self) -> None:
         assert self._session is not None
-        verdict = self._service.watch.look(self._session.vitals, time.monotonic(), self._session.handed_over)
+        verdict = self._service.watch.look(self._session.status, time.monotonic(), self._session.handed_over)
         keepalive_time = self._service.options.keepalive
-        if verdict.fate is Fate.GOES_ON and self._state is State.SERVING and self._has_vanished(keepalive_time):
+        if verdict.fate is Action.GOES_ON and self._state is State.SERVING and self._has_vanished(keepalive_time):
             self.end("the client vanished (what was sent to it is not acknowledged)")
-        elif verdict.fate is Fate.GOES_ON:
+        elif verdict.fate is Action.GOES_ON:
             times = [each for each in (verdict.look_again, keepalive_time / 4) if each]
             self.setTimeout(min(times, default=None))
-        elif verdict.fate is Fate.IDLE and self._state is State.SERVING:
+        elif verdict.fate is Action.IDLE and self._state is State.SERVING:
             self.end(verdict.reason)
-        elif self._state is State.SERVING and self._session.can_be_taken_over:
+        elif self._state is State.SERVING and self._session.can_be_resumed:
             self._session.overdue = verdict.reason
             self._kill()
         else:
@@ -202,7 +202,7 @@ class GymProtocol(Protocol, TimeoutMixin):
                 self._move(State.ENDING)
             self._kill()
 
-    def _taken_over(self) -> None:
+    def _resumed(self) -> None:
         """Another child goes on with the session: watch it from its beginning."""
         if self._state in (State.SERVING, State.GONE):
             self._watch()
@@ -237,7 +237,7 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     # End
 
-    def _ended(self, last_words: bytes) -> None:
+    def _ended(self, final_reply: bytes) -> None:
         """The child has finished with the connection; the client may have to be told why."""
         self._service.admission.session_ended()
         if self._state is State.GONE:
@@ -247,16 +247,16 @@ class GymProtocol(Protocol, TimeoutMixin):
         elif self._relay is not None and not self._relay.closed:
             # What the child has sent may still lie in the socket pair; behind it the relay finds the end.
             self._move(State.FLUSHING)
-            self._last_words = last_words
+            self._final_reply = final_reply
             self.setTimeout(CLOSE_TIMEOUT)
         else:
-            self._close(last_words)
+            self._close(final_reply)
 
     def _relay_ended(self) -> None:
         if self._state is State.FLUSHING:
-            self._close(self._last_words)
+            self._close(self._final_reply)
 
-    def _close(self, last_words: bytes) -> None:
+    def _close(self, final_reply: bytes) -> None:
         """Send the last words and close, without a reset that would take them away from the client."""
         transport = self.transport
         if self._state is State.WAITING:
@@ -267,8 +267,8 @@ class GymProtocol(Protocol, TimeoutMixin):
         if getattr(transport, "socket", None) is not None:
             # A child may have had the connection, and made it blocking.
             transport.socket.setblocking(False)
-        if last_words:
-            self._write_now(last_words)
+        if final_reply:
+            self._write_now(final_reply)
         transport.resumeProducing()
         if can_be_handed_over(transport):
             transport.loseWriteConnection()

@@ -12,17 +12,17 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from gymtwist.errors import ChildStartError
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.admission import Admission
 from gymtwist.server.fork_server_starter import ForkServerStarter
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.server_log import log
 from gymtwist.server.server_options import ServerOptions
-from gymtwist.server.watchdog import Watch
-from gymtwist.server.worker_pool import ChildPool
+from gymtwist.server.watchdog import Watchdog
+from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import SpawnStarter
 from gymtwist.worker.access_policy import AllowList
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds that sessions have to end, and then children, when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0
@@ -59,16 +59,16 @@ class GymService(Service):
 
     name = "gymsock"
 
-    def __init__(self, reactor: Any, options: ServerOptions, settings: ChildSettings) -> None:
+    def __init__(self, reactor: Any, options: ServerOptions, settings: WorkerSettings) -> None:
         self.reactor = reactor
         self.options = options
         self.connections: set[GymProtocol] = set()
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
-        self.watch = Watch(options.idle_timeout, options.step_timeout)
+        self.watch = Watchdog(options.idle_timeout, options.step_timeout)
         starter = ForkServerStarter if options.start_method == "forkserver" else SpawnStarter
         self._starter = starter(reactor, settings)
-        self.pool: ChildPool
+        self.pool: WorkerPool
         self._ports: list[defer.Deferred[IListeningPort]] = []
         self._session_count = 0
         self._all_closed: defer.Deferred[None] | None = None
@@ -90,8 +90,8 @@ class GymService(Service):
     def privilegedStartService(self) -> None:
         """Open the ports, while the process may still open those below 1024."""
         super().privilegedStartService()
-        children = self.options.max_sessions + self.options.warm
-        _allow_descriptors(_DESCRIPTORS_EACH * children + self.options.queue + _DESCRIPTORS_OTHER)
+        workers = self.options.max_sessions + self.options.warm
+        _allow_descriptors(_DESCRIPTORS_EACH * workers + self.options.queue + _DESCRIPTORS_OTHER)
         factory = Factory.forProtocol(lambda: GymProtocol(self))
         factory.noisy = False
         for description in self.options.endpoints:
@@ -108,9 +108,9 @@ class GymService(Service):
         super().startService()
         try:
             self._starter.start()
-        except ChildStartError as error:
+        except WorkerStartError as error:
             raise CannotStart(f"gymsock cannot start: {error}") from error
-        self.pool = ChildPool(self.reactor, self._starter, self.options.warm)
+        self.pool = WorkerPool(self.reactor, self._starter, self.options.warm)
         self._starter.on_lost = self.pool.renew
         self.pool.start()
 

@@ -6,14 +6,14 @@ import contextlib
 
 import msgspec
 
-from gymtwist.errors import GymtwistError, OpeningError, RequestError
+from gymtwist.errors import GymtwistError, HandshakeError, RequestError
 from gymtwist.protocol.handshake import (
-    MAX_OPENING,
-    Opening,
+    MAX_HANDSHAKE,
+    Handshake,
     ProtocolName,
     after_refusal,
     error_reply,
-    read_opening,
+    read_handshake,
     recognise,
 )
 from gymtwist.worker.access_policy import AllowList
@@ -36,7 +36,7 @@ class Refusal(msgspec.Struct, frozen=True):
     is_final: bool
 
 
-class OpeningReader:
+class HandshakeReader:
     """Reads a connection's opening.
 
     Args:
@@ -52,21 +52,21 @@ class OpeningReader:
         self._refusals = 0
         self._protocol: ProtocolName | None = None
 
-    def next(self) -> Opening | Refusal | None:
+    def next(self) -> Handshake | Refusal | None:
         """Take the opening, or one that is refused; None until more has been received."""
         if self._protocol is ProtocolName.NETSTRING:  # a second opening, after the end of a line perhaps
             del self.received[: len(self.received) - len(self.received.lstrip(b"\r\n"))]
         try:
-            opening = read_opening(self.received, self._protocol)
-            if opening is None:
-                if len(self.received) > MAX_OPENING:
-                    raise OpeningError(f"the opening has more than {MAX_OPENING} bytes")
+            handshake = read_handshake(self.received, self._protocol)
+            if handshake is None:
+                if len(self.received) > MAX_HANDSHAKE:
+                    raise HandshakeError(f"the opening has more than {MAX_HANDSHAKE} bytes")
                 return None
-            self._allowed.check(opening.environment)
+            self._allowed.check(handshake.environment)
         except GymtwistError as error:
             return self._refuse(error)
-        del self.received[: len(opening.message)]
-        return opening
+        del self.received[: len(handshake.message)]
+        return handshake
 
     def _refuse(self, error: GymtwistError) -> Refusal:
         protocol = self.protocol()
@@ -81,6 +81,6 @@ class OpeningReader:
     def protocol(self) -> ProtocolName | None:
         """Tell what the client speaks, even if its opening is not complete; None if it cannot be told."""
         if self._protocol is None:  # it does not change
-            with contextlib.suppress(OpeningError):
+            with contextlib.suppress(HandshakeError):
                 self._protocol = recognise(self.received)
         return self._protocol

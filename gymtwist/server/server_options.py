@@ -15,7 +15,7 @@ from twisted.internet import endpoints
 from twisted.python import usage
 
 from gymtwist.worker import access_policy
-from gymtwist.worker.worker_settings import ChildSettings, SessionLimits
+from gymtwist.worker.worker_settings import SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
 #: More of anything that is counted is a slip of the pen.
@@ -212,9 +212,9 @@ class Options(usage.Options):
             from_attributes=True,
         )
 
-    def for_children(self) -> ChildSettings:
+    def for_workers(self) -> WorkerSettings:
         """Return what concerns the children."""
-        return ChildSettings(
+        return WorkerSettings(
             preload=tuple(self["preload"]),
             setup=self["setup"],
             monitor_root=self["monitor-root"],

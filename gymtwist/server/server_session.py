@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
-from gymtwist.errors import ChildStartError, EnvironmentFault
-from gymtwist.protocol.handshake import Opening, ProtocolName, error_reply
+from gymtwist.errors import EnvironmentFault, WorkerStartError
+from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server.server_log import log, printable
-from gymtwist.server.worker_process import Child, ChildEnded
+from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status
-from gymtwist.worker.session_status import Vitals
+from gymtwist.worker.session_status import SessionStatus
 
 if TYPE_CHECKING:
     from gymtwist.server.gym_service import GymService
@@ -33,48 +33,48 @@ class Session:
 
     Args:
         service: The server.
-        opening: What the client asked for.
+        handshake: What the client asked for.
         client: Who it is, for the log.
 
     Attributes:
         number: The session's number, for the log.
-        vitals: How it is doing.
+        status: How it is doing.
         reason: Why the server ended it; None if it did not.
         overdue: What took the environment too long, if that is why its process is killed and another is to go on.
         handed_over: When it was given to a child, by ``time.monotonic``.
     """
 
-    def __init__(self, service: GymService, opening: Opening, client: str) -> None:
+    def __init__(self, service: GymService, handshake: Handshake, client: str) -> None:
         self.number = service.next_session_number()
         self.reason: str | None = None
         self.overdue = ""
         self.handed_over = self._begun = time.monotonic()
         self._service = service
-        self._opening = opening
+        self._handshake = handshake
         self._client = client
-        self._child: Child | None = None
+        self._worker: WorkerProcess | None = None
         self._ended = False
         self._start_logged = False
         self._tries = 0
         self._vitals_descriptor = session_status.create()
         try:
-            self.vitals = Vitals(self._vitals_descriptor)
+            self.status = SessionStatus(self._vitals_descriptor)
         except OSError:
             os.close(self._vitals_descriptor)
             raise
         self._greeting = b""
         self._descriptor = -1
         self._shared = True
-        self._surplus = b""
+        self._trailing_data = b""
         self._on_end: Callable[[bytes], None]
         self._on_take_over: Callable[[], None]
 
     def start(
         self,
         descriptor: int,
-        surplus: bytes,
+        trailing_data: bytes,
         on_end: Callable[[bytes], None],
-        on_take_over: Callable[[], None],
+        on_resume: Callable[[], None],
         *,
         shared: bool,
     ) -> None:
@@ -82,13 +82,13 @@ class Session:
 
         Args:
             descriptor: The client's socket, or what stands for it.
-            surplus: What the client sent behind its opening.
+            trailing_data: What the client sent behind its opening.
             on_end: Called when the session has ended, with the last words that the client is owed.
-            on_take_over: Called when the session goes on with another child, its own having died.
+            on_resume: Called when the session goes on with another child, its own having died.
             shared: Whether the descriptor stays open here; otherwise it is closed when the session ends.
         """
-        self._descriptor, self._surplus, self._shared = descriptor, surplus, shared
-        self._on_end, self._on_take_over = on_end, on_take_over
+        self._descriptor, self._trailing_data, self._shared = descriptor, trailing_data, shared
+        self._on_end, self._on_take_over = on_end, on_resume
         self._give()
 
     def _give(self) -> None:
@@ -99,20 +99,20 @@ class Session:
             self._service.pool.serve,
             self._assigned,
             session=self.number,
-            protocol=self._opening.protocol.value.encode(),
-            opening=self._opening.message,
-            surplus=self._surplus,
-            greeting=self._greeting,
+            protocol=self._handshake.protocol.value.encode(),
+            handshake=self._handshake.message,
+            trailing_data=self._trailing_data,
+            recovery_reply=self._greeting,
             socket=self._descriptor,
-            vitals=self._vitals_descriptor,
+            status=self._vitals_descriptor,
         )
         answer.addCallbacks(self._answered, self._failed)
         answer.addErrback(self._broken)
 
-    def _assigned(self, child: Child) -> None:
-        self._child = child
-        child.output.source = f"session {self.number}"
-        child.pid.addCallback(self._log_start)
+    def _assigned(self, worker: WorkerProcess) -> None:
+        self._worker = worker
+        worker.output.source = f"session {self.number}"
+        worker.pid.addCallback(self._log_start)
 
     def _log_start(self, pid: int | None) -> int | None:
         """Log the start; a session can be over before the fork server has told the process id of its child."""
@@ -123,74 +123,76 @@ class Session:
                 number=self.number,
                 environment=self._environment,
                 client=self._client,
-                protocol=self._opening.protocol.value,
+                protocol=self._handshake.protocol.value,
                 process="process not known" if pid is None else f"process {pid}",
             )
         return pid
 
     @property
     def _environment(self) -> str:
-        return printable(self._opening.environment) or "no environment"
+        return printable(self._handshake.environment) or "no environment"
 
     def kill(self) -> None:
         """Kill the child and all in its process group."""
-        if self._child is not None:
-            self._child.kill()
+        if self._worker is not None:
+            self._worker.kill()
 
     def _answered(self, answer: dict[str, Any]) -> None:
-        child = self._child
-        assert child is not None
-        child.output.drain()
-        if not child.finished.called:
-            timeout = self._service.reactor.callLater(EXIT_TIMEOUT, child.kill)
+        worker = self._worker
+        assert worker is not None
+        worker.output.drain()
+        if not worker.finished.called:
+            timeout = self._service.reactor.callLater(EXIT_TIMEOUT, worker.kill)
 
             def exited(how: str) -> str:
                 if timeout.active():
                     timeout.cancel()
                 return how
 
-            child.finished.addCallback(exited)
+            worker.finished.addCallback(exited)
         # A child that answers has told its client all there was to tell, if it could tell it anything.
-        self._end(answer["reason"], b"" if self.vitals.answered else self._last_words(answer["reason"]))
+        self._end(answer["reason"], b"" if self.status.answered else self._final_reply(answer["reason"]))
 
     @property
-    def can_be_taken_over(self) -> bool:
+    def can_be_resumed(self) -> bool:
         """Whether another child can go on if this one dies now: the client then notices by an error alone."""
-        if self._opening.protocol is ProtocolName.CLASSIC or self.reason is not None:
+        if self._handshake.protocol is ProtocolName.CLASSIC or self.reason is not None:
             return False  # most replies of the classic protocol have no place for an error
-        return self._is_owed_reply and self.vitals.can_be_taken_over
+        return self._is_owed_reply and self.status.can_be_resumed
 
     @property
     def _is_owed_reply(self) -> bool:
         """Whether a reply is what the client reads next, and not the rest of one."""
         # The opening is answered with one write, so there is either all of it or nothing. Later in the framed protocol
         # no reply is under way while the environment is busy.
-        if not self.vitals.answered:
+        if not self.status.answered:
             return True
-        return self._opening.protocol is not ProtocolName.CLASSIC and self.vitals.busy_since is not None
+        return self._handshake.protocol is not ProtocolName.CLASSIC and self.status.busy_since is not None
 
     def _failed(self, failure: Failure) -> None:
         """The child ended without an answer, or there was none to ask."""
-        child_ended = failure.check(ChildEnded) is not None
+        worker_exited = failure.check(WorkerExited) is not None
         tries = _TRIES + self._service.options.warm
-        begun = self.vitals.busy_since is not None or self.vitals.last_activity
-        if child_ended and not begun and self.reason is None and self._tries < tries:
+        begun = self.status.busy_since is not None or self.status.last_activity
+        if worker_exited and not begun and self.reason is None and self._tries < tries:
             # Nothing has been read from the client: it does not notice.
             self._give()
-        elif child_ended and begun and self.can_be_taken_over:
+        elif worker_exited and begun and self.can_be_resumed:
             self._hand_on(str(failure.value))
         else:
             how = (
-                f"its process {failure.value}" if child_ended else f"no process serves it: {failure.getErrorMessage()}"
+                f"its process {failure.value}"
+                if worker_exited
+                else f"no process serves it: {failure.getErrorMessage()}"
             )
             # Of a session that was to be gone on with, the client is owed the greeting still.
             ungreeted = not begun and self._greeting
-            self._end(how, self._greeting if ungreeted else self._last_words(how, child_ended=child_ended))
+            self._end(how, self._greeting if ungreeted else self._final_reply(how, worker_exited=worker_exited))
 
     def _hand_on(self, how: str) -> None:
         """Give the session to another child: its own has died while the client was waiting for a reply."""
-        operation = self.vitals.operation.name.lower()
-        made = self.vitals.made
+        operation = self.status.operation.name.lower()
+        made = self.status.made
         log.error(
             "[session {number}] its process {how} in {operation}{because}; another goes on",
             number=self.number,
@@ -201,23 +203,23 @@ class Session:
         told = f"the environment's process {how} in {operation}: " if not self.overdue else f"{self.overdue}: "
         told += "reset to go on with a fresh environment" if made else "make it otherwise, or make another"
         error = EnvironmentFault(operation, told)
-        self._greeting = error_reply(self._opening.protocol, error, reset_needed=made)
+        self._greeting = error_reply(self._handshake.protocol, error, reset_needed=made)
         self.overdue = ""
-        if self.vitals.answered:
-            self._surplus = b""  # it was read, and what is left of it is kept with the rest
-        self._child = None
+        if self.status.answered:
+            self._trailing_data = b""  # it was read, and what is left of it is kept with the rest
+        self._worker = None
         self._tries = 0
-        self.vitals.hand_on()
+        self.status.hand_on()
         self._give()
         self._on_take_over()
 
-    def _last_words(self, reason: str, *, child_ended: bool = False) -> bytes:
+    def _final_reply(self, reason: str, *, worker_exited: bool = False) -> bytes:
         """Return what the client is owed."""
-        if not self._is_owed_reply or (self.vitals.answered and not self.vitals.can_be_taken_over):
+        if not self._is_owed_reply or (self.status.answered and not self.status.can_be_resumed):
             return b""
         told = f"the session ended: {self.reason or reason}"
-        error = EnvironmentFault(self.vitals.operation.name.lower(), told) if child_ended else ChildStartError(told)
-        return error_reply(self._opening.protocol, error)
+        error = EnvironmentFault(self.status.operation.name.lower(), told) if worker_exited else WorkerStartError(told)
+        return error_reply(self._handshake.protocol, error)
 
     def _broken(self, failure: Failure) -> None:
         """An error of the server itself must not leave the client without an end."""
@@ -225,11 +227,11 @@ class Session:
         if not self._ended:
             self._end("an error in gymtwist itself", b"")
 
-    def _end(self, reason: str, last_words: bytes) -> None:
+    def _end(self, reason: str, final_reply: bytes) -> None:
         self._ended = True
         self._log_start(None)
         elapsed = time.monotonic() - self._begun
-        steps = self.vitals.steps
+        steps = self.status.steps
         log.info(
             "[session {number}] ended: {reason}; {environment} for {client}, {steps} steps, {episodes} episodes, "
             "{rate:.0f} steps/s, {elapsed:.1f} s",
@@ -238,16 +240,16 @@ class Session:
             environment=self._environment,
             client=self._client,
             steps=steps,
-            episodes=self.vitals.episodes,
+            episodes=self.status.episodes,
             rate=steps / elapsed if elapsed else 0.0,
             elapsed=elapsed,
         )
         self.discard()
         if not self._shared:
             os.close(self._descriptor)
-        self._on_end(last_words)
+        self._on_end(final_reply)
 
     def discard(self) -> None:
         """Let go of the vitals."""
-        self.vitals.close()
+        self.status.close()
         os.close(self._vitals_descriptor)

@@ -6,10 +6,10 @@ import enum
 
 import msgspec
 
-from gymtwist.worker.session_status import Operation, Vitals
+from gymtwist.worker.session_status import Operation, SessionStatus
 
 
-class Fate(enum.Enum):
+class Action(enum.Enum):
     """What is due to a session."""
 
     GOES_ON = enum.auto()  # look again later
@@ -17,7 +17,7 @@ class Fate(enum.Enum):
     OVERDUE = enum.auto()  # its environment does not return: the child must be killed
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True):
     """What a look at the vitals found.
 
     Attributes:
@@ -26,7 +26,7 @@ class Verdict(msgspec.Struct, frozen=True):
         reason: Why the session ends, if it does.
     """
 
-    fate: Fate
+    fate: Action
     look_again: float | None = None
     reason: str = ""
 
@@ -37,7 +37,7 @@ def _past(time: float, now: float, otherwise: float) -> float:
     return min(time, now) if time < now + 1.0 else otherwise
 
 
-class Watch(msgspec.Struct, frozen=True):
+class Watchdog(msgspec.Struct, frozen=True):
     """The limits of a session.
 
     Attributes:
@@ -48,36 +48,36 @@ class Watch(msgspec.Struct, frozen=True):
     idle: float
     step: float
 
-    def look(self, vitals: Vitals, now: float, handed_over: float) -> Verdict:
+    def look(self, status: SessionStatus, now: float, handed_over: float) -> Decision:
         """Look at the vitals of a session.
 
         Args:
-            vitals: The session's.
+            status: The session's.
             now: The time, of ``time.monotonic``.
             handed_over: When the child was given the session.
         """
         # Until the child begins, what it does is imports: it is given the time of one command for that, too.
-        begun = vitals.last_activity or vitals.busy_since
-        busy_since = vitals.busy_since if begun else handed_over
+        begun = status.last_activity or status.busy_since
+        busy_since = status.busy_since if begun else handed_over
         if busy_since is not None:
-            return self._look_at_environment(vitals.operation, now - _past(busy_since, now, handed_over))
-        return self._look_at_client(now - _past(vitals.last_activity, now, handed_over))
+            return self._look_at_environment(status.operation, now - _past(busy_since, now, handed_over))
+        return self._look_at_client(now - _past(status.last_activity, now, handed_over))
 
-    def _look_at_environment(self, operation: Operation, elapsed: float) -> Verdict:
+    def _look_at_environment(self, operation: Operation, elapsed: float) -> Decision:
         if self.step and elapsed >= self.step:
-            return Verdict(Fate.OVERDUE, reason=f"{self._name(operation)} took more than {self.step:g} s")
+            return Decision(Action.OVERDUE, reason=f"{self._name(operation)} took more than {self.step:g} s")
         return self._go_on(self.step - elapsed, self.idle)
 
     @staticmethod
     def _name(operation: Operation) -> str:
         return "a step" if operation is Operation.STEP else operation.name.lower()
 
-    def _look_at_client(self, elapsed: float) -> Verdict:
+    def _look_at_client(self, elapsed: float) -> Decision:
         if self.idle and elapsed >= self.idle:
-            return Verdict(Fate.IDLE, reason=f"idle for more than {self.idle:g} s")
+            return Decision(Action.IDLE, reason=f"idle for more than {self.idle:g} s")
         return self._go_on(self.step, self.idle - elapsed)
 
-    def _go_on(self, step: float, idle: float) -> Verdict:
+    def _go_on(self, step: float, idle: float) -> Decision:
         """Look again when either limit can be reached first: whose turn it is may change at any moment."""
         times = [left for limit, left in ((self.step, step), (self.idle, idle)) if limit]
-        return Verdict(Fate.GOES_ON, min(times, default=None))
+        return Decision(Action.GOES_ON, min(times, default=None))

@@ -9,9 +9,9 @@ from typing import Any
 from ampoule.pool import ProcessPool
 from twisted.internet import defer
 
-from gymtwist.errors import ChildStartError
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.server_log import log
-from gymtwist.server.worker_process import Child, ChildLink
+from gymtwist.server.worker_process import WorkerLink, WorkerProcess
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker.amp_commands import Serve
 
@@ -21,7 +21,7 @@ _MAX_IDLE = 60
 _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
 
 
-class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
+class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
     """Keeps idle children ready and gives each of them one session.
 
     Ampoule replaces a child when its job has ended; here it is replaced when its job begins, so that the next
@@ -41,7 +41,7 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         # A child serves one session and is never used again: recycleAfter=1. How many sessions there may be is the
         # business of gymtwist.server.admission, so the pool itself sets no limit and queues nothing.
         super().__init__(
-            ampParent=ChildLink,
+            ampParent=WorkerLink,
             min=0,
             max=2**31,
             maxIdle=_MAX_IDLE,
@@ -56,7 +56,7 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._keep_warm()
         return defer.succeed(None)
 
-    def serve(self, assigned: Callable[[Child], None], **job: Any) -> defer.Deferred[dict[str, Any]]:
+    def serve(self, assigned: Callable[[WorkerProcess], None], **job: Any) -> defer.Deferred[dict[str, Any]]:
         """Give a session to a child.
 
         Args:
@@ -64,16 +64,16 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`.
 
         Returns:
-            The answer of the child; :class:`~gymtwist.server.worker_process.ChildEnded` if it ended without one.
+            The answer of the child; :class:`~gymtwist.server.worker_process.WorkerExited` if it ended without one.
 
         Raises:
-            ChildStartError: No child is ready, and none is started any more.
+            WorkerStartError: No child is ready, and none is started any more.
             OSError: No child is ready, and none can be started.
         """
         if not self.ready:
             self._fill(1)
         if not self.ready:
-            raise ChildStartError("the server is shutting down")
+            raise WorkerStartError("the server is shutting down")
         answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
         answer.addCallback(self._served)
         # The job is given: nothing that happens from here on may look as if it were not.
@@ -106,18 +106,18 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         if self._refill is None:
             self._keep_warm()
 
-    def _addProcess(self, child: ChildLink, finished: defer.Deferred[str]) -> None:
+    def _addProcess(self, child: WorkerLink, finished: defer.Deferred[str]) -> None:
         """Take a child into the pool; unlike ampoule's, without lines in the log for each."""
         self.processes.add(child)
         self.ready.add(child)
         self._finishCallbacks[child] = finished
         self._lastUsage[child] = time.time()
         self._calls[child] = 0
-        finished.addCallback(self._child_finished, child)
+        finished.addCallback(self._worker_finished, child)
 
-    def _child_finished(self, how: str, child: ChildLink) -> str:
-        unused = child in self.ready
-        self._pruneProcess(child)
+    def _worker_finished(self, how: str, worker: WorkerLink) -> str:
+        unused = worker in self.ready
+        self._pruneProcess(worker)
         if unused and not self.finished and self._refill is None:
             log.error("An idle child {how}; another follows in {delay:.0f} s", how=how, delay=self._backoff)
             self._back_off()
@@ -133,9 +133,9 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
 
     def renew(self) -> None:
         """Replace the idle children: their fork server has ended, which was to kill what they leave behind."""
-        for child in list(self.ready):
-            self.ready.discard(child)
-            self.stopAWorker(child)
+        for worker in list(self.ready):
+            self.ready.discard(worker)
+            self.stopAWorker(worker)
         self.startAWorker()
 
     def dumpStats(self) -> None:
@@ -153,9 +153,9 @@ class ChildPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             self._refill = None
         if self.looping.running:
             self.looping.stop()
-        return defer.DeferredList([self.stopAWorker(child) for child in list(self.processes)])
+        return defer.DeferredList([self.stopAWorker(worker) for worker in list(self.processes)])
 
     def kill(self) -> None:
         """Kill every child."""
         for link in list(self.processes):
-            link.child.kill()
+            link.worker.kill()

@@ -18,20 +18,20 @@ from gymtwist.worker.amp_link import Link
 NEW_PROCESS = "new process"
 
 
-class ChildLink(Link):
+class WorkerLink(Link):
     """The server's end of AMP with one child; in ampoule's words the ``ampParent``.
 
     The link's loss is not the end of the child: its calls fail when the process has ended, with the status that says
-    how. See :class:`Child`.
+    how. See :class:`WorkerProcess`.
 
     Attributes:
-        child: The child at the other end.
+        worker: The child at the other end.
     """
 
-    child: Child
+    worker: WorkerProcess
 
     def callRemote(
-        self, commandType: Any, *a: Any, assigned: Callable[[Child], None] | None = None, **kw: Any
+        self, commandType: Any, *a: Any, assigned: Callable[[WorkerProcess], None] | None = None, **kw: Any
     ) -> defer.Deferred[Any]:
         """Send a command; see ``amp.AMP``.
 
@@ -42,16 +42,16 @@ class ChildLink(Link):
             kw: The command's arguments.
         """
         if assigned is not None:
-            assigned(self.child)
-        if not self.child.reachable:
+            assigned(self.worker)
+        if not self.worker.reachable:
             # Killed while it was idle, and its end is not told of yet. The transport would refuse descriptors.
-            return defer.fail(ChildEnded(None))
+            return defer.fail(WorkerExited(None))
         answer: defer.Deferred[Any] = super().callRemote(commandType, *a, **kw)
         return answer
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the child that its link is lost."""
-        self.child.link_lost()
+        self.worker.link_lost()
 
     def fail(self, reason: Failure) -> None:
         """Fail the calls that wait for an answer, and those to come; for this reason, whatever came over the link."""
@@ -59,7 +59,7 @@ class ChildLink(Link):
         self.transport = None
 
 
-class Child:
+class WorkerProcess:
     """A process that serves one session.
 
     Args:
@@ -71,8 +71,8 @@ class Child:
         finished: Fires when the process has ended and its calls have failed; ampoule waits for it.
     """
 
-    def __init__(self, link: ChildLink, output: OutputReader) -> None:
-        link.child = self
+    def __init__(self, link: WorkerLink, output: OutputReader) -> None:
+        link.worker = self
         self.link = link
         self.output = output
         self.pid: defer.Deferred[int] = defer.Deferred()
@@ -151,7 +151,7 @@ class Child:
             return
         self._ended = True
         self.output.close()
-        failure = Failure(ChildEnded(exit_code))
+        failure = Failure(WorkerExited(exit_code))
         if not self.pid.called:
             self.pid.errback(failure)
             self.pid.addErrback(lambda _: None)  # whoever waits for it knows by now
@@ -161,7 +161,7 @@ class Child:
         self.finished.callback(str(failure.value))
 
 
-class ChildEnded(ProcessTerminated):
+class WorkerExited(ProcessTerminated):
     """A child has ended; as a string, a clause that says how: ``was killed by SIGSEGV``.
 
     It is a ``ProcessTerminated`` because that is what ampoule expects of a child that cannot answer.

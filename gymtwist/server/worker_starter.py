@@ -17,18 +17,18 @@ from twisted.internet.protocol import Factory
 from twisted.protocols import amp
 from zope.interface import implementer
 
-from gymtwist.errors import ChildStartError
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.worker_output import OutputReader
-from gymtwist.server.worker_process import NEW_PROCESS, Child, ChildLink
+from gymtwist.server.worker_process import NEW_PROCESS, WorkerLink, WorkerProcess
 from gymtwist.worker import process_control
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds in which everything must be imported before the first session.
 READY_TIMEOUT = 120.0
 
 
 def popen(
-    role: str, settings: ChildSettings, output: int, *, amp_descriptor: int = -1, ready_descriptor: int = -1
+    role: str, settings: WorkerSettings, output: int, *, amp_descriptor: int = -1, ready_descriptor: int = -1
 ) -> subprocess.Popen[bytes]:
     """Start a Python process of ``gymtwist.worker`` in a session of its own.
 
@@ -54,14 +54,14 @@ def popen(
     )
 
 
-def import_failed(printed: bytes) -> ChildStartError:
+def import_failed(printed: bytes) -> WorkerStartError:
     """Make the error of a process that could not import everything.
 
     Args:
         printed: What it printed; the last line of a traceback says what was raised, and is to be read first.
     """
     text = printed.decode(errors="replace").rstrip()
-    return ChildStartError(f"--preload or --setup failed: {text.rpartition(chr(10))[2]}\n{text}")
+    return WorkerStartError(f"--preload or --setup failed: {text.rpartition(chr(10))[2]}\n{text}")
 
 
 def wait_ready(ready: int, output: int) -> bytes:
@@ -75,7 +75,7 @@ def wait_ready(ready: int, output: int) -> bytes:
         What it has printed.
 
     Raises:
-        ChildStartError: It has ended, or takes too long; the message has the reason.
+        WorkerStartError: It has ended, or takes too long; the message has the reason.
     """
     printed = b""
     deadline = time.monotonic() + READY_TIMEOUT
@@ -84,7 +84,7 @@ def wait_ready(ready: int, output: int) -> bytes:
         readable, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
         if output in readable:
             if time.monotonic() > deadline:
-                raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
+                raise WorkerStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
             data = os.read(output, 65536)
             if not data:
                 watched.remove(output)
@@ -95,7 +95,7 @@ def wait_ready(ready: int, output: int) -> bytes:
                 return printed
             raise import_failed(printed)
         else:
-            raise ChildStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
+            raise WorkerStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
 
 
 def adopt(reactor: Any, connection: socket.socket, protocol: amp.AMP) -> None:
@@ -113,7 +113,7 @@ class Starter:
         settings: What children are told.
     """
 
-    def __init__(self, reactor: Any, settings: ChildSettings) -> None:
+    def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         self.reactor = reactor
         self.settings = settings
         #: Called when nobody is left to kill what children leave behind.
@@ -121,7 +121,7 @@ class Starter:
 
     def startAMPProcess(
         self, ampChild: object, ampParent: object = None, ampChildArgs: object = ()
-    ) -> tuple[ChildLink, defer.Deferred[str]]:
+    ) -> tuple[WorkerLink, defer.Deferred[str]]:
         """Start a child; see ``ampoule.iampoule.IStarter``.
 
         Returns:
@@ -132,21 +132,21 @@ class Starter:
         """
         ours, its = socket.socketpair()
         reader, writer = os.pipe()
-        link = ChildLink()
-        child = Child(link, OutputReader(self.reactor, reader, NEW_PROCESS))
+        link = WorkerLink()
+        worker = WorkerProcess(link, OutputReader(self.reactor, reader, NEW_PROCESS))
         try:
             adopt(self.reactor, ours, link)
         except OSError:
             os.close(writer)
             raise
-        self.start_child(child, its.detach(), writer)
-        return link, child.finished
+        self.start_worker(worker, its.detach(), writer)
+        return link, worker.finished
 
     def startPythonProcess(self, prot: object, *args: object) -> None:
         """Refuse: this part of ampoule's interface is for starters that build on its own one."""
         raise NotImplementedError("only startAMPProcess is served")
 
-    def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
+    def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Start the process of a child; both descriptors are closed here once it has them."""
         raise NotImplementedError
 
@@ -159,7 +159,7 @@ class SpawnStarter(Starter):
         """Make sure that everything can be imported.
 
         Raises:
-            ChildStartError: It cannot; the message has the reason.
+            WorkerStartError: It cannot; the message has the reason.
         """
         output, writer = os.pipe()
         ready, ready_writer = os.pipe()
@@ -181,21 +181,21 @@ class SpawnStarter(Starter):
             os.close(output)
             os.close(ready)
 
-    def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
+    def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Start a fresh interpreter."""
         try:
             process = popen("worker", self.settings, output, amp_descriptor=amp_descriptor)
         finally:
             os.close(amp_descriptor)
             os.close(output)
-        child.started(process.pid)
+        worker.started(process.pid)
 
         def reap() -> int:
             # Not reaped yet, the process keeps its id, so that the group killed is its own.
             process_control.kill_group(process.pid)
             return process.wait()
 
-        child.ends_with_link(reap)
+        worker.ends_with_link(reap)
 
     def stop(self) -> defer.Deferred[None]:
         """Do nothing: every child is told by its own link."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from gymtwist.spaces.layout import MAX_DIMENSIONS, Array, Mismatch, array_at
+from gymtwist.spaces.layout import MAX_DIMENSIONS, Array, ValueMismatch, array_at
 from gymtwist.spaces.numbers import NOT_FINITE, jsonable
 
 #: The most elements without a byte in them: any other number of elements is bounded by the length of the message.
@@ -56,14 +56,14 @@ def from_base64(text: Any) -> bytes:
     """Read bytes written as base64, with the alphabet of RFC 4648 and with its padding.
 
     Raises:
-        Mismatch: It is something else.
+        ValueMismatch: It is something else.
     """
     if not isinstance(text, str):
-        raise Mismatch(f"is {shown(text)}: send a string of base64")
+        raise ValueMismatch(f"is {shown(text)}: send a string of base64")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Mismatch(f"is {shown(text)}: send base64 ({error})") from error
+        raise ValueMismatch(f"is {shown(text)}: send base64 ({error})") from error
 
 
 class ArrayForm:
@@ -107,28 +107,28 @@ class ArrayForm:
         """Read an array: a new one, or a view of the bytes.
 
         Raises:
-            Mismatch: It is no array of the dtype and shape in that form.
+            ValueMismatch: It is no array of the dtype and shape in that form.
         """
         return self._read_lists(tree) if self._form is Form.LISTS else self._read_data(tree)
 
     def _read_data(self, tree: Any) -> Array:
         if not isinstance(tree, dict) or not {"dtype", "shape", "data"} <= tree.keys():
-            raise Mismatch(f'is {shown(tree)}: send an array as {{"dtype", "shape", "data"}}')
+            raise ValueMismatch(f'is {shown(tree)}: send an array as {{"dtype", "shape", "data"}}')
         dtype, shape, data = tree["dtype"], tree["shape"], tree["data"]
         if dtype != self.dtype.name:
-            raise Mismatch(f"has dtype {shown(dtype)}: send {self.dtype.name}")
+            raise ValueMismatch(f"has dtype {shown(dtype)}: send {self.dtype.name}")
         if not isinstance(shape, (list, tuple)) or not all(type(size) is int and size >= 0 for size in shape):
-            raise Mismatch(f"has shape {shown(shape)}: send a list of sizes")
+            raise ValueMismatch(f"has shape {shown(shape)}: send a list of sizes")
         shape = tuple(shape)
         if not self.fits(shape):
-            raise Mismatch(f"has shape {shown(shape)}: send one of shape {self.wanted}")
+            raise ValueMismatch(f"has shape {shown(shape)}: send one of shape {self.wanted}")
         if self._form is Form.BASE64:
             data = from_base64(data)
         size = math.prod(shape) * self.dtype.itemsize
         if not isinstance(data, (bytes, bytearray, memoryview)) or memoryview(data).nbytes != size:
-            raise Mismatch(f"has {shown(data)} as its data: send {size} bytes")
+            raise ValueMismatch(f"has {shown(data)} as its data: send {size} bytes")
         if not size and shape and shape[0] > MAX_EMPTY:
-            raise Mismatch(f"has {shape[0]} elements with nothing in them: send {MAX_EMPTY} at most")
+            raise ValueMismatch(f"has {shape[0]} elements with nothing in them: send {MAX_EMPTY} at most")
         return array_at(data, self.dtype, shape)
 
     def _read_lists(self, tree: Any) -> Array:
@@ -154,7 +154,7 @@ class ArrayForm:
                 else:
                     deeper += each
                     continue
-                raise Mismatch(wrong, _place(index, shape))
+                raise ValueMismatch(wrong, _place(index, shape))
             # Only the first dimension of a batch is of any size, and that is of one list.
             shape = (*shape, len(level[0]) if size is None else size)
             level = deeper
@@ -168,7 +168,7 @@ class ArrayForm:
                 return NOT_FINITE[each]
             if type(each) is float or (type(each) is int and abs(each) < 1 << 1023):
                 return float(each)
-            raise Mismatch(
+            raise ValueMismatch(
                 f'is {shown(each)}: send a number, or "NaN", "Infinity" or "-Infinity"', _place(index, shape)
             )
         if kind == "b" and type(each) is bool:
@@ -178,7 +178,9 @@ class ArrayForm:
         if type(each) is int and int(limits.min) <= each <= last:
             return each
         also = " or a boolean" if kind == "b" else ""
-        raise Mismatch(f"is {shown(each)}: send an integer from {limits.min} to {last}{also}", _place(index, shape))
+        raise ValueMismatch(
+            f"is {shown(each)}: send an integer from {limits.min} to {last}{also}", _place(index, shape)
+        )
 
     def _narrowed(self, array: Array) -> Array:
         if array.dtype == self.dtype:
@@ -189,7 +191,7 @@ class ArrayForm:
             lost = np.isinf(narrow) & np.isfinite(array)
             if lost.any():
                 index = _place(int(np.argmax(lost)), array.shape)
-                raise Mismatch(f"is {array[index]}: send a number that fits {self.dtype.name}", index)
+                raise ValueMismatch(f"is {array[index]}: send a number that fits {self.dtype.name}", index)
         return narrow
 
 

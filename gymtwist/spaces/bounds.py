@@ -8,13 +8,13 @@ from typing import NoReturn
 import numpy as np
 
 from gymtwist.spaces.descriptions import Box, Discrete, MultiBinary, MultiDiscrete, bound_of, counts_of
-from gymtwist.spaces.layout import DTYPES, Array, Mismatch
+from gymtwist.spaces.layout import DTYPES, Array, ValueMismatch
 
 # Up to so many numbers Python compares faster than NumPy begins to.
 _FEW = 32
 
 
-class Limits:
+class Bounds:
     """The least and the greatest that each element of an array may be.
 
     Args:
@@ -34,7 +34,7 @@ class Limits:
         """Check an array of the shape, or a batch of such arrays.
 
         Raises:
-            Mismatch: An element is beyond its bounds, or not a number.
+            ValueMismatch: An element is beyond its bounds, or not a number.
         """
         flat = array.reshape(-1)
         if flat.dtype.kind == "b":  # in a message its bytes can be more than 0 and 1
@@ -53,35 +53,35 @@ class Limits:
         lows, highs = (np.resize(bound, flat.shape) for bound in (self._low, self._high))
         first = int(np.argmin((lows <= flat) & (flat <= highs)))
         sort = "number" if flat.dtype.kind == "f" else "integer"
-        raise Mismatch(
+        raise ValueMismatch(
             f"is {flat[first]}: send a{'n' * (sort == 'integer')} {sort} from {lows[first]} to {highs[first]}",
             tuple(int(index) for index in np.unravel_index(first, shape)),
         )
 
 
-def limits_of(description: Box | Discrete | MultiBinary | MultiDiscrete) -> Limits | None:
+def bounds_of(description: Box | Discrete | MultiBinary | MultiDiscrete) -> Bounds | None:
     """Find the limits of a leaf; None if its dtype alone keeps them."""
     if isinstance(description, MultiBinary):
-        return Limits(np.array(0, np.int8), np.array(1, np.int8), description.shape)
+        return Bounds(np.array(0, np.int8), np.array(1, np.int8), description.shape)
     if isinstance(description, Box):
         dtype = DTYPES[description.dtype]
         low, high = (bound_of(description, bound) for bound in (description.low, description.high))
         if dtype.kind == "b":
-            return Limits(low.astype(np.uint8), high.astype(np.uint8), description.shape)
+            return Bounds(low.astype(np.uint8), high.astype(np.uint8), description.shape)
         if dtype.kind in "iu" and (low == np.iinfo(dtype).min).all() and (high == np.iinfo(dtype).max).all():
             return None
-        return Limits(low, high, description.shape)
+        return Bounds(low, high, description.shape)
     if isinstance(description, Discrete):
         first, last = range_of(description)
         dtype = DTYPES[description.dtype]
-        return Limits(np.array(first, dtype), np.array(last, dtype), ())
+        return Bounds(np.array(first, dtype), np.array(last, dtype), ())
     nvec, start = counts_of(description)
     # In Python's integers: the last of them may be beyond the dtype, of which nothing in a message then is.
     greatest = int(np.iinfo(nvec.dtype).max)
     last_ones = [
         min(one + n - 1, greatest) for n, one in zip(nvec.ravel().tolist(), start.ravel().tolist(), strict=True)
     ]
-    return Limits(start.ravel(), np.array(last_ones, nvec.dtype), nvec.shape)
+    return Bounds(start.ravel(), np.array(last_ones, nvec.dtype), nvec.shape)
 
 
 def range_of(description: Discrete) -> tuple[int, int]:

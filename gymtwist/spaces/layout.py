@@ -34,7 +34,7 @@ MAX_DIMENSIONS = 32
 _NATIVE = sys.byteorder == "little"
 
 
-class Mismatch(ValueError):
+class ValueMismatch(ValueError):
     """A value is not of its space; raised where that is found, and told its path on the way out.
 
     Args:
@@ -47,7 +47,7 @@ class Mismatch(ValueError):
         self.text = text
         self.path = path
 
-    def within(self, key: str | int) -> Mismatch:
+    def within(self, key: str | int) -> ValueMismatch:
         """Note that the value lies in another, under a key; returns the same error, to be raised again."""
         self.path = (key, *self.path)
         return self
@@ -118,14 +118,14 @@ def cast(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> Arr
         shape: Of the leaf, or None for any.
 
     Raises:
-        Mismatch: It has another shape, or is no array.
+        ValueMismatch: It has another shape, or is no array.
     """
     try:
         array: Array = np.asarray(value, dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise Mismatch(f"is a {type(value).__name__} that makes no array of {dtype.name}: {error}") from error
+        raise ValueMismatch(f"is a {type(value).__name__} that makes no array of {dtype.name}: {error}") from error
     if shape is not None and array.shape != shape:
-        raise Mismatch(f"is an array of shape {array.shape} where its space has {shape}")
+        raise ValueMismatch(f"is an array of shape {array.shape} where its space has {shape}")
     return array
 
 
@@ -134,7 +134,7 @@ def array_packer(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Callable[[Any]
 
     Returns:
         A function that returns the array's own memory where that already is as it should be, so it is valid for as
-        long as the array stays as it is; else a copy. It raises :class:`Mismatch` as :func:`cast` does.
+        long as the array stays as it is; else a copy. It raises :class:`ValueMismatch` as :func:`cast` does.
     """
 
     def pack(value: Any) -> bytes | memoryview:
@@ -160,13 +160,13 @@ def check_size(buffer: Any, size: int) -> None:
     """Check that what came is bytes, and how many.
 
     Raises:
-        Mismatch: It is something else, or there are more or fewer of them.
+        ValueMismatch: It is something else, or there are more or fewer of them.
     """
     if not isinstance(buffer, (bytes, bytearray, memoryview)):
-        raise Mismatch(f"is a {type(buffer).__name__}: send {size} bytes, as the layout of its space says")
+        raise ValueMismatch(f"is a {type(buffer).__name__}: send {size} bytes, as the layout of its space says")
     length = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
     if length != size:
-        raise Mismatch(f"is {length} bytes long: send {size} bytes, as the layout of its space says")
+        raise ValueMismatch(f"is {length} bytes long: send {size} bytes, as the layout of its space says")
 
 
 def pack(layout: Layout, values: Sequence[Any]) -> bytes | memoryview:
@@ -179,8 +179,8 @@ def pack(layout: Layout, values: Sequence[Any]) -> bytes | memoryview:
     for leaf, value in zip(layout.leaves, values, strict=True):
         try:
             parts.append(array_packer(DTYPES[leaf.dtype], leaf.shape)(value))
-        except Mismatch as error:
-            raise ValueError(Mismatch(error.text, leaf.path).told("value")) from error
+        except ValueMismatch as error:
+            raise ValueError(ValueMismatch(error.text, leaf.path).told("value")) from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

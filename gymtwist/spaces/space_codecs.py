@@ -1,7 +1,7 @@
 """The elements of spaces as trees: a node for each space, which knows those of the spaces in it.
 
 A node packs its part of a value as bytes of a layout, or makes lists, objects, numbers and strings of it, and back.
-What it does not find as it should be, it tells by :class:`~gymtwist.spaces.layout.Mismatch`.
+What it does not find as it should be, it tells by :class:`~gymtwist.spaces.layout.ValueMismatch`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from gymtwist.spaces.arrays import ArrayForm, shown
-from gymtwist.spaces.bounds import Limits
-from gymtwist.spaces.layout import DTYPES, Array, Buffer, Mismatch, array_at, array_packer, cast
+from gymtwist.spaces.bounds import Bounds
+from gymtwist.spaces.layout import DTYPES, Array, Buffer, ValueMismatch, array_at, array_packer, cast
 
 # The codes of Python's module struct, behind ``<``.
 _FORMATS = {
@@ -60,14 +60,14 @@ def inner(key: str | int, function: Callable[[Any], Any], value: Any) -> Any:
     """Call the function of a node in another, and note where it was if it finds something wrong."""
     try:
         return function(value)
-    except Mismatch as error:
+    except ValueMismatch as error:
         raise error.within(key) from error.__cause__
 
 
 class ArrayNode(Node):
     """An array, or a batch of them: an array with one more dimension."""
 
-    def __init__(self, form: ArrayForm, limits: Limits | None, place: tuple[str, tuple[int, ...], int], owned: bool):
+    def __init__(self, form: ArrayForm, limits: Bounds | None, place: tuple[str, tuple[int, ...], int], owned: bool):
         dtype, self._shape, self._offset = place
         self._dtype = DTYPES[dtype]
         self._form = form
@@ -87,7 +87,7 @@ class ArrayNode(Node):
         """Turn a value into a tree."""
         array = cast(value, self._dtype, None)
         if not self._form.fits(array.shape):
-            raise Mismatch(f"is an array of shape {array.shape} where its space has {self._form.wanted}")
+            raise ValueMismatch(f"is an array of shape {array.shape} where its space has {self._form.wanted}")
         return self._form.write(array)
 
     def from_tree(self, tree: Any) -> Array:
@@ -145,8 +145,8 @@ class IntegerNode(Node):
             return self._scalar(tree)
         raise self._refusal(tree)
 
-    def _refusal(self, value: Any) -> Mismatch:
-        return Mismatch(f"is {shown(value)}: send an integer from {self._first} to {self._last}")
+    def _refusal(self, value: Any) -> ValueMismatch:
+        return ValueMismatch(f"is {shown(value)}: send an integer from {self._first} to {self._last}")
 
 
 class TupleNode(Node):
@@ -157,9 +157,9 @@ class TupleNode(Node):
 
     def _parts(self, value: Any) -> Iterator[tuple[int, Node, Any]]:
         if not is_listed(value):
-            raise Mismatch(f"is a {type(value).__name__}: its space is of tuples with {len(self._nodes)} parts")
+            raise ValueMismatch(f"is a {type(value).__name__}: its space is of tuples with {len(self._nodes)} parts")
         if len(value) != len(self._nodes):
-            raise Mismatch(f"has {len(value)} parts: its space is of tuples with {len(self._nodes)}")
+            raise ValueMismatch(f"has {len(value)} parts: its space is of tuples with {len(self._nodes)}")
         return zip(range(len(value)), self._nodes, value, strict=True)
 
     def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
@@ -167,7 +167,7 @@ class TupleNode(Node):
         for index, node, part in self._parts(value):
             try:
                 node.pack_into(parts, part)
-            except Mismatch as error:
+            except ValueMismatch as error:
                 raise error.within(index) from error.__cause__
 
     def unpack_from(self, buffer: Buffer) -> tuple[Any, ...]:
@@ -181,7 +181,7 @@ class TupleNode(Node):
     def from_tree(self, tree: Any) -> tuple[Any, ...]:
         """Turn a tree into a value."""
         if not isinstance(tree, (list, tuple)) or len(tree) != len(self._nodes):
-            raise Mismatch(f"is {shown(tree)}: send a list of {len(self._nodes)} parts")
+            raise ValueMismatch(f"is {shown(tree)}: send a list of {len(self._nodes)} parts")
         return tuple(inner(index, node.from_tree, part) for index, node, part in self._parts(tree))
 
     def lengths(self, value: Any) -> Iterator[int]:
@@ -199,10 +199,10 @@ class DictNode(Node):
 
     def _parts(self, value: Any) -> Iterator[tuple[str, Node, Any]]:
         if not isinstance(value, Mapping):
-            raise Mismatch(f"is a {type(value).__name__}: its space is of dictionaries with {sorted(self._names)}")
+            raise ValueMismatch(f"is a {type(value).__name__}: its space is of dictionaries with {sorted(self._names)}")
         for name, key, node in self._fields:
             if key not in value:
-                raise Mismatch(f"has no {key!r}: its space is of dictionaries with {sorted(self._names)}")
+                raise ValueMismatch(f"has no {key!r}: its space is of dictionaries with {sorted(self._names)}")
             yield name, node, value[key]
 
     def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
@@ -210,7 +210,7 @@ class DictNode(Node):
         for name, node, part in self._parts(value):
             try:
                 node.pack_into(parts, part)
-            except Mismatch as error:
+            except ValueMismatch as error:
                 raise error.within(name) from error.__cause__
 
     def unpack_from(self, buffer: Buffer) -> dict[Any, Any]:
@@ -224,7 +224,7 @@ class DictNode(Node):
     def from_tree(self, tree: Any) -> dict[Any, Any]:
         """Turn a tree into a value."""
         if not isinstance(tree, dict) or tree.keys() != self._names:
-            raise Mismatch(f"is {shown(tree)}: send an object with {sorted(self._names)}")
+            raise ValueMismatch(f"is {shown(tree)}: send an object with {sorted(self._names)}")
         return {key: inner(name, node.from_tree, tree[name]) for name, key, node in self._fields}
 
     def lengths(self, value: Any) -> Iterator[int]:

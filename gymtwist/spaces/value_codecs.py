@@ -18,9 +18,9 @@ import numpy as np
 from gymtwist.errors import InvalidAction
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.arrays import ArrayForm, Form, from_base64
-from gymtwist.spaces.bounds import limits_of, range_of
+from gymtwist.spaces.bounds import bounds_of, range_of
 from gymtwist.spaces.descriptions import Description, layout_of
-from gymtwist.spaces.layout import DTYPES, Layout, Mismatch, check_size
+from gymtwist.spaces.layout import DTYPES, Layout, ValueMismatch, check_size
 from gymtwist.spaces.space_codecs import ArrayNode, DictNode, IntegerNode, Node, TupleNode
 from gymtwist.spaces.variable_codecs import (
     BatchNode,
@@ -107,7 +107,7 @@ def _telling(function: Callable[[Any], Any], name: str, refused: type[Exception]
     def tell(value: Any) -> Any:
         try:
             return function(value)
-        except Mismatch as error:
+        except ValueMismatch as error:
             raise refused(error.told(name)) from error.__cause__
 
     return tell
@@ -171,7 +171,7 @@ class _Maker:
     ) -> Node:
         ((_, dtype, shape),) = descriptions.arrays_of(space)
         offset = self._place(dtype, shape)
-        limits = limits_of(space) if self._checked else None
+        limits = bounds_of(space) if self._checked else None
         form = ArrayForm(self._form, DTYPES[dtype], shape, batch=batch)
         return ArrayNode(form, limits, (dtype, shape, offset), self._checked)
 

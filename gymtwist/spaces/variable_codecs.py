@@ -9,7 +9,7 @@ import numpy as np
 
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.arrays import ArrayForm, shown
-from gymtwist.spaces.layout import Mismatch, cast
+from gymtwist.spaces.layout import ValueMismatch, cast
 from gymtwist.spaces.space_codecs import Node, inner, is_listed
 
 
@@ -32,22 +32,22 @@ class TextNode(Node):
     def to_tree(self, value: Any) -> str:
         """Turn a value into a tree."""
         if not isinstance(value, str):
-            raise Mismatch(f"is {shown(value)} where its space has text")
+            raise ValueMismatch(f"is {shown(value)} where its space has text")
         try:
             # Whatever subclass it is of; and without what UTF-8 does not have.
             return str.encode(value).decode()
         except UnicodeEncodeError as error:
-            raise Mismatch(f"is {shown(value)}, which UTF-8 cannot carry") from error
+            raise ValueMismatch(f"is {shown(value)}, which UTF-8 cannot carry") from error
 
     def from_tree(self, tree: Any) -> str:
         """Turn a tree into a value."""
         least, most = self._description.min_length, self._description.max_length
         if not isinstance(tree, str):
-            raise Mismatch(f"is {shown(tree)}: send a string")
+            raise ValueMismatch(f"is {shown(tree)}: send a string")
         if self._checked and not least <= len(tree) <= most:
-            raise Mismatch(f"is {shown(tree)}, {len(tree)} characters long: send from {least} to {most}")
+            raise ValueMismatch(f"is {shown(tree)}, {len(tree)} characters long: send from {least} to {most}")
         if self._checked and not self._characters.issuperset(tree):
-            raise Mismatch(f"is {shown(tree)}: send characters of {shown(self._description.characters)}")
+            raise ValueMismatch(f"is {shown(tree)}: send characters of {shown(self._description.characters)}")
         return tree
 
 
@@ -60,13 +60,13 @@ class ItemsNode(Node):
     def to_tree(self, value: Any) -> list[Any]:
         """Turn a value into a tree."""
         if not is_listed(value):
-            raise Mismatch(f"is a {type(value).__name__}: its space is of tuples of any length")
+            raise ValueMismatch(f"is a {type(value).__name__}: its space is of tuples of any length")
         return [inner(index, self._node.to_tree, part) for index, part in enumerate(value)]
 
     def from_tree(self, tree: Any) -> tuple[Any, ...]:
         """Turn a tree into a value."""
         if not isinstance(tree, (list, tuple)):
-            raise Mismatch(f"is {shown(tree)}: send a list")
+            raise ValueMismatch(f"is {shown(tree)}: send a list")
         return tuple(inner(index, self._node.from_tree, part) for index, part in enumerate(tree))
 
 
@@ -85,7 +85,7 @@ class BatchNode(Node):
         value = self._node.from_tree(tree)
         lengths = sorted(set(self._node.lengths(value)))
         if len(lengths) > 1:
-            raise Mismatch(f"is {shown(tree)}, with parts of {lengths} elements: send equally many of each")
+            raise ValueMismatch(f"is {shown(tree)}, with parts of {lengths} elements: send equally many of each")
         return value
 
     def lengths(self, value: Any) -> Iterator[int]:
@@ -110,11 +110,11 @@ class GraphNode(Node):
         try:
             nodes, edges, links = value
         except (TypeError, ValueError) as error:
-            raise Mismatch(f"is {shown(value)}: its space is of graphs (nodes, edges, edge_links)") from error
+            raise ValueMismatch(f"is {shown(value)}: its space is of graphs (nodes, edges, edge_links)") from error
         tree: dict[str, Any] = {"nodes": inner("nodes", self._nodes.to_tree, nodes), "edges": None, "edge_links": None}
         if edges is not None and links is not None:
             if self._edges is None:
-                raise Mismatch("has edges: its space has none")
+                raise ValueMismatch("has edges: its space has none")
             tree["edges"] = inner("edges", self._edges.to_tree, edges)
             tree["edge_links"] = inner("edge_links", self._write_links, links)
         return tree
@@ -122,21 +122,21 @@ class GraphNode(Node):
     def _write_links(self, links: Any) -> Any:
         array = cast(links, self._links.dtype, None)
         if not self._links.fits(array.shape):
-            raise Mismatch(f"is an array of shape {array.shape}: edge links have {self._links.wanted}")
+            raise ValueMismatch(f"is an array of shape {array.shape}: edge links have {self._links.wanted}")
         return self._links.write(array)
 
     def from_tree(self, tree: Any) -> Any:
         """Turn a tree into a value."""
         if not isinstance(tree, dict) or "nodes" not in tree or not tree.keys() <= {"nodes", "edges", "edge_links"}:
-            raise Mismatch(f'is {shown(tree)}: send an object with "nodes", and perhaps "edges" and "edge_links"')
+            raise ValueMismatch(f'is {shown(tree)}: send an object with "nodes", and perhaps "edges" and "edge_links"')
         nodes = inner("nodes", self._nodes.from_tree, tree["nodes"])
         edges, links = tree.get("edges"), tree.get("edge_links")
         if edges is None and links is None:
             return self._make(nodes, None, None)
         if edges is None or links is None:
-            raise Mismatch(f'is {shown(tree)}: send both "edges" and "edge_links", or neither')
+            raise ValueMismatch(f'is {shown(tree)}: send both "edges" and "edge_links", or neither')
         if self._edges is None:
-            raise Mismatch("has edges: its space has none, send nodes only")
+            raise ValueMismatch("has edges: its space has none, send nodes only")
         edges = inner("edges", self._edges.from_tree, edges)
         links = inner("edge_links", self._links.read, links)
         if self._checked:
@@ -146,11 +146,11 @@ class GraphNode(Node):
 
     def _check_links(self, links: Any, nodes: set[int], edges: set[int]) -> None:
         if edges - {len(links)}:
-            raise Mismatch(f"has {len(links)} edge links and {max(edges)} edges: send equally many")
+            raise ValueMismatch(f"has {len(links)} edge links and {max(edges)} edges: send equally many")
         last = max(nodes, default=0) - 1
         if links.size and (links.min() < 0 or links.max() > last):
             index = [int(each) for each in np.argwhere((links < 0) | (links > last))[0]]
-            raise Mismatch(
+            raise ValueMismatch(
                 f"is {links[tuple(index)]}: send the index of a node, from 0 to {last}", ("edge_links", *index)
             )
 
@@ -164,17 +164,17 @@ class ChoiceNode(Node):
     def to_tree(self, value: Any) -> list[Any]:
         """Turn a value into a tree."""
         if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise Mismatch(f"is {shown(value)}: its space is of pairs of an index and a value")
+            raise ValueMismatch(f"is {shown(value)}: its space is of pairs of an index and a value")
         index = int(cast(value[0], np.dtype(np.int64), ()))
         if not 0 <= index < len(self._nodes):
-            raise Mismatch(f"is {index}: its space has choices from 0 to {len(self._nodes) - 1}", (0,))
+            raise ValueMismatch(f"is {index}: its space has choices from 0 to {len(self._nodes) - 1}", (0,))
         return [index, inner(1, self._nodes[index].to_tree, value[1])]
 
     def from_tree(self, tree: Any) -> tuple[Any, Any]:
         """Turn a tree into a value."""
         if not isinstance(tree, (list, tuple)) or len(tree) != 2:
-            raise Mismatch(f"is {shown(tree)}: send a list of a choice and its value")
+            raise ValueMismatch(f"is {shown(tree)}: send a list of a choice and its value")
         index = tree[0]
         if type(index) is not int or not 0 <= index < len(self._nodes):
-            raise Mismatch(f"is {shown(index)}: send an integer from 0 to {len(self._nodes) - 1}", (0,))
+            raise ValueMismatch(f"is {shown(index)}: send an integer from 0 to {len(self._nodes) - 1}", (0,))
         return np.int64(index), inner(1, self._nodes[index].from_tree, tree[1])

@@ -12,10 +12,10 @@ import socket
 import sys
 
 from gymtwist.worker import preload, process_control
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 
-def main(role: str, settings: ChildSettings, amp_descriptor: int, ready_descriptor: int) -> None:
+def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descriptor: int) -> None:
     """Be a fork server, a worker or a check, to the end."""
     if role != "check":
         # An operator's Ctrl-C is the server's business.
@@ -58,4 +58,4 @@ def _adopt(descriptor: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], ChildSettings.from_argument(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], WorkerSettings.from_argument(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -64,7 +64,7 @@ def _bare(environment: str) -> str:
     return next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
 
 
-class KwargRules:
+class KwargPolicy:
     """Which keyword arguments clients may give environments.
 
     A constructor may open what a keyword argument names, or make another environment than its id says. So by default

@@ -14,11 +14,11 @@ class Serve(amp.Command):
     arguments = [
         (b"session", amp.Integer()),
         (b"protocol", amp.String()),
-        (b"opening", amp.String()),
-        (b"surplus", amp.String()),
-        (b"greeting", amp.String()),
+        (b"handshake", amp.String()),
+        (b"trailing_data", amp.String()),
+        (b"recovery_reply", amp.String()),
         (b"socket", amp.Descriptor()),
-        (b"vitals", amp.Descriptor()),
+        (b"status", amp.Descriptor()),
     ]
     response = [
         (b"reason", amp.Unicode()),

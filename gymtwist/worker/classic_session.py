@@ -19,13 +19,13 @@ from gymtwist.errors import (
 from gymtwist.protocol import classic, json_text
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, decoder, encoder
 from gymtwist.spaces.classic_descriptions import classic_description
-from gymtwist.worker.environment_runner import RunningEnvironment
+from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, message_of, print_traceback
 from gymtwist.worker.reply_writer import send_parts
-from gymtwist.worker.session_status import Operation, Vitals
+from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.session_summary import CLIENT_LEFT, reason_of
 from gymtwist.worker.socket_waiting import receiver
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 _UINT8 = np.dtype(np.uint8)
 _SCOREBOARD_CLOSED = (
@@ -42,26 +42,26 @@ class ClassicSession:
 
     Args:
         connection: The client's socket, in blocking mode.
-        opening: The bytes of the opening.
-        surplus: What came behind it.
+        handshake: The bytes of the opening.
+        trailing_data: What came behind it.
         settings: The operator's options.
-        vitals: Where to show how the session is doing.
+        status: Where to show how the session is doing.
     """
 
     def __init__(
         self,
         connection: socket.socket,
-        opening: bytes,
-        surplus: bytes,
-        settings: ChildSettings,
-        vitals: Vitals,
+        handshake: bytes,
+        trailing_data: bytes,
+        settings: WorkerSettings,
+        status: SessionStatus,
     ) -> None:
         self._connection = connection
-        self._opening = opening
-        self._reader = classic.CommandReader(surplus, vitals.remains)
+        self._handshake = handshake
+        self._reader = classic.CommandReader(trailing_data, status.recovery)
         self._settings = settings
-        self._vitals = vitals
-        self._running: RunningEnvironment | None = None
+        self._status = status
+        self._runner: EnvironmentRunner | None = None
         self._decode_action: Decoder
         self._encode_observation: Encoder
         self._encode_action: Encoder
@@ -78,39 +78,39 @@ class ClassicSession:
         except Exception as error:
             return reason_of(error)
         finally:
-            if self._running is not None:
-                self._running.close()
+            if self._runner is not None:
+                self._runner.close()
 
     def _open(self) -> None:
         """Make the environment and answer the opening."""
         # From here on it is this child that the server watches, even if no environment is asked for.
-        self._vitals.begin(Operation.MAKE)
-        opening = classic.read_opening(self._opening)
-        if opening is None:
+        self._status.begin(Operation.MAKE)
+        handshake = classic.read_handshake(self._handshake)
+        if handshake is None:
             raise ProtocolError("the opening is incomplete")
         try:
-            if opening.environment:
-                self._running = RunningEnvironment(opening.environment, self._settings, self._vitals)
+            if handshake.environment:
+                self._runner = EnvironmentRunner(handshake.environment, self._settings, self._status)
                 try:
-                    self._encode_observation = encoder(self._running.observation_space)
-                    self._encode_action = encoder(self._running.action_space)
-                    self._decode_action = decoder(self._running.action_space)
+                    self._encode_observation = encoder(self._runner.observation_space)
+                    self._encode_action = encoder(self._runner.action_space)
+                    self._decode_action = decoder(self._runner.action_space)
                 except BaseException as error:
                     raise _fault_of_space("make", error) from error
         except GymtwistError as error:
             self._answer(str(error))
             raise
-        self._vitals.end()
+        self._status.end()
         self._answer()
 
     def _answer(self, message: str = "") -> None:
         """Answer the opening with an error string."""
-        with self._vitals.answering():
+        with self._status.answering():
             self._send(classic.error_string(message))
 
     def _loop(self) -> str:
         reader = self._reader
-        receive = receiver(self._connection, self._settings.poll, self._vitals)
+        receive = receiver(self._connection, self._settings.poll, self._status)
         next_command, received = reader.next_command, reader.received
         step = classic.Step
         while True:
@@ -126,7 +126,7 @@ class ClassicSession:
                 _HANDLERS[type(command)](self, command)
 
     def _step(self, command: classic.Step) -> None:
-        running = self._environment()
+        runner = self._environment()
         try:
             action = self._decode_action(command.action)
         except InvalidAction as error:
@@ -134,24 +134,24 @@ class ClassicSession:
             raise ProtocolError(str(error)) from error
         except BaseException as error:
             raise _fault_of_space("step", error) from error
-        observation, reward, terminated, truncated, info = running.step(action)
+        observation, reward, terminated, truncated, info = runner.step(action)
         tail = classic.step_tail(reward, terminated or truncated, json_text.encode_info(info))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
-            send_parts(self._connection, [*self._frame(running, "step", observation), tail])
+            send_parts(self._connection, [*self._frame(runner, "step", observation), tail])
         else:
             self._send(self._observation("step", observation) + tail)
 
     def _reset(self, command: classic.Reset) -> None:
-        running = self._environment()
-        observation, _ = running.reset()
+        runner = self._environment()
+        observation, _ = runner.reset()
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
-            send_parts(self._connection, self._frame(running, "reset", observation))
+            send_parts(self._connection, self._frame(runner, "reset", observation))
         else:
             self._send(self._observation("reset", observation))
 
     @staticmethod
-    def _frame(running: RunningEnvironment, operation: str, observation: np.ndarray[Any, Any]) -> classic.Parts:
-        check_shape(observation, running.observation_space, operation)
+    def _frame(runner: EnvironmentRunner, operation: str, observation: np.ndarray[Any, Any]) -> classic.Parts:
+        check_shape(observation, runner.observation_space, operation)
         return classic.observation_bytes(observation)
 
     def _observation(self, operation: str, observation: Any) -> bytes:
@@ -161,13 +161,13 @@ class ClassicSession:
             raise fault_of_value(operation, error) from error
 
     def _get_space(self, command: classic.GetSpace) -> None:
-        running = self._environment()
-        space = running.observation_space if command.observation else running.action_space
+        runner = self._environment()
+        space = runner.observation_space if command.observation else runner.action_space
         try:
             text = json_text.encode_value(classic_description(space))
         except BaseException as error:
             raise _fault_of_space("space", error) from error
-        self._vitals.end()
+        self._status.end()
         self._send(classic.string(text))
 
     def _sample_action(self, command: classic.SampleAction) -> None:
@@ -192,17 +192,17 @@ class ClassicSession:
         self._environment().show()
 
     def _upload(self, command: classic.Upload) -> None:
-        self._vitals.end()
+        self._status.end()
         self._send(classic.error_string(_SCOREBOARD_CLOSED))
 
     def _universe(self, command: classic.UniverseConfigure | classic.UniverseWrap) -> None:
-        self._vitals.end()
+        self._status.end()
         self._send(classic.error_string(_UNIVERSE_RETIRED))
 
-    def _environment(self) -> RunningEnvironment:
-        if self._running is None:
+    def _environment(self) -> EnvironmentRunner:
+        if self._runner is None:
             raise NoEnvironment("this connection was opened without an environment, which the command needs")
-        return self._running
+        return self._runner
 
     def _send(self, data: bytes) -> None:
         self._connection.sendall(data)

@@ -14,10 +14,10 @@ from time import monotonic  # by name: an environment may replace what the modul
 from typing import Any
 
 from gymtwist.envs import recording, registry
-from gymtwist.envs.environment_options import Choices
+from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
-from gymtwist.worker.guarded_call import calling, fault
+from gymtwist.worker.guarded_call import fault, guarded_call
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -26,39 +26,43 @@ from gymtwist.worker.session_status import (
     OPERATION,
     STEPS,
     Operation,
-    Vitals,
+    SessionStatus,
 )
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 
-class RunningEnvironment:
+class EnvironmentRunner:
     """The environment of one session.
 
     Args:
         environment_id: What the client asked for.
         settings: The operator's options.
-        vitals: Where to show how it is doing.
-        choices: What the client chose besides; None for one that cannot choose.
+        status: Where to show how it is doing.
+        environment_options: What the client chose besides; None for one that cannot choose.
 
     Raises:
         GymtwistError: There is no such environment, or its constructor failed.
     """
 
     def __init__(
-        self, environment_id: str, settings: ChildSettings, vitals: Vitals, choices: Choices | None = None
+        self,
+        environment_id: str,
+        settings: WorkerSettings,
+        status: SessionStatus,
+        environment_options: EnvironmentOptions | None = None,
     ) -> None:
         self._settings = settings
-        self._words = vitals.words
-        self._vitals = vitals
+        self._words = status.words
+        self._status = status
         self._return = 0.0
         # It may take the place of one that failed, in the same session.
-        self._steps = vitals.steps
+        self._steps = status.steps
         self._seed = settings.seed
         self._viewer: Viewer | None = None
         self._cannot_render = False
         self._title = environment_id
-        with calling(self._vitals, Operation.MAKE):
-            self.environment = registry.make(environment_id, choices)
+        with guarded_call(self._status, Operation.MAKE):
+            self.environment = registry.make(environment_id, environment_options)
             self.action_space = self.environment.action_space
             self.observation_space = self.environment.observation_space
             if self._seed is not None:
@@ -78,7 +82,7 @@ class RunningEnvironment:
         Raises:
             EnvironmentFault: The environment raised.
         """
-        with calling(self._vitals, Operation.RESET):
+        with guarded_call(self._status, Operation.RESET):
             observation, info = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
             self._seed = None
             self._return = 0.0
@@ -101,7 +105,7 @@ class RunningEnvironment:
             observation, reward, terminated, truncated, info = self._step(action)
             reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
         except BaseException as error:
-            self._vitals.end()
+            self._status.end()
             raise fault(Operation.STEP, error) from error
         words[LAST_ACTIVITY] = monotonic()
         words[BUSY_SINCE] = 0.0
@@ -145,7 +149,7 @@ class RunningEnvironment:
         except BaseException as error:
             raise fault(Operation.STEP, error) from error
         finally:
-            self._vitals.end()
+            self._status.end()
             self._steps += len(rewards)
             words[STEPS] = self._steps
             self._return += sum(rewards)
@@ -165,14 +169,14 @@ class RunningEnvironment:
         Raises:
             EnvironmentFault: The space raised.
         """
-        with calling(self._vitals, Operation.SAMPLE):
+        with guarded_call(self._status, Operation.SAMPLE):
             if seed is not None:
                 self.action_space.seed(seed)
             return self.action_space.sample()
 
     def render(self) -> Any:
         """Return what the environment renders: in most render modes a frame, uint8 of shape (height, width, 3)."""
-        with calling(self._vitals, Operation.RENDER):
+        with guarded_call(self._status, Operation.RENDER):
             return self.environment.render()
 
     def record(self, directory: str, *, resume: bool, force: bool, video: bool) -> None:
@@ -181,7 +185,7 @@ class RunningEnvironment:
         Raises:
             MonitorError: The directory is not allowed or not fit, or a recording is on already.
         """
-        with calling(self._vitals, Operation.MONITOR):
+        with guarded_call(self._status, Operation.MONITOR):
             if isinstance(self.environment, recording.EpisodeRecorder):
                 raise MonitorError("this session is being recorded already; open another connection to record anew")
             path = recording.confine(directory, Path(self._settings.monitor_root))
@@ -195,7 +199,7 @@ class RunningEnvironment:
         """
         if self._cannot_render:
             return
-        with calling(self._vitals, Operation.RENDER):
+        with guarded_call(self._status, Operation.RENDER):
             try:
                 self._show()
             except Exception as error:
@@ -214,7 +218,7 @@ class RunningEnvironment:
 
     def close(self) -> None:
         """Close the environment and its window; what they raise goes to the log."""
-        with contextlib.suppress(EnvironmentFault), calling(self._vitals, Operation.CLOSE):
+        with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):
             if self._viewer is not None:
                 self._viewer.close()
             self.environment.close()

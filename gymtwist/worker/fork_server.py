@@ -124,14 +124,14 @@ class ForkServer:
                 answer.errback(error)
                 continue
             if pid == 0:
-                self._become_child(birth)
+                self._become_worker(birth)
                 return birth
             self._close(birth)
             self._children.add(pid)
             answer.callback({"pid": pid})
         return None
 
-    def _become_child(self, birth: Birth) -> None:
+    def _become_worker(self, birth: Birth) -> None:
         self._socket.close()
         # Descriptors of children that were to be forked after this one.
         for other, _ in self._protocol.births:

@@ -7,21 +7,21 @@ import traceback
 from collections.abc import Iterator
 
 from gymtwist.errors import EnvironmentFault, GymtwistError
-from gymtwist.worker.session_status import Operation, Vitals
+from gymtwist.worker.session_status import Operation, SessionStatus
 
 
 @contextlib.contextmanager
-def calling(vitals: Vitals, operation: Operation) -> Iterator[None]:
+def guarded_call(status: SessionStatus, operation: Operation) -> Iterator[None]:
     """Call into an environment within the context.
 
     Args:
-        vitals: Where to show it.
+        status: Where to show it.
         operation: What the environment is asked for.
 
     Raises:
         EnvironmentFault: The environment raised something; its traceback is in the log.
     """
-    vitals.begin(operation)
+    status.begin(operation)
     try:
         yield
     except GymtwistError as error:
@@ -31,7 +31,7 @@ def calling(vitals: Vitals, operation: Operation) -> Iterator[None]:
     except BaseException as error:  # sys.exit() is no way to end a session either
         raise fault(operation, error) from error
     finally:
-        vitals.end()
+        status.end()
 
 
 def fault(operation: Operation, error: BaseException) -> EnvironmentFault:

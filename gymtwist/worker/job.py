@@ -18,14 +18,14 @@ import numpy as np
 from gymtwist.worker import amp_commands, parent_death, process_control, session_entry
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
-from gymtwist.worker.session_status import Vitals
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.session_status import SessionStatus
+from gymtwist.worker.worker_settings import WorkerSettings
 
 #: The words of the state of the Mersenne Twister, which NumPy's global generator is.
 _MT_WORDS = 624
 
 
-class Worker(Link):
+class WorkerProtocol(Link):
     """The child's AMP protocol: ampoule's ``ampChild``.
 
     Args:
@@ -33,20 +33,33 @@ class Worker(Link):
         connection: The socket that AMP goes over.
     """
 
-    def __init__(self, settings: ChildSettings, connection: socket.socket) -> None:
+    def __init__(self, settings: WorkerSettings, connection: socket.socket) -> None:
         super().__init__()
         self._settings = settings
         self._connection = connection
 
     @amp_commands.Serve.responder
     def serve(
-        self, session: int, protocol: bytes, opening: bytes, surplus: bytes, greeting: bytes, socket: int, vitals: int
+        self,
+        session: int,
+        protocol: bytes,
+        handshake: bytes,
+        trailing_data: bytes,
+        recovery_reply: bytes,
+        socket: int,
+        status: int,
     ) -> dict[str, Any]:
         """Serve one connection to its end; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
         with parent_death.tied(self._connection):
             summary = session_entry.serve(
-                protocol.decode(), _adopt(socket), opening, surplus, self._settings, _vitals(vitals), greeting
+                protocol.decode(),
+                _adopt(socket),
+                handshake,
+                trailing_data,
+                self._settings,
+                _status(status),
+                recovery_reply,
             )
         return {"reason": summary.reason, "steps": summary.steps, "episodes": summary.episodes}
 
@@ -63,14 +76,14 @@ def _adopt(descriptor: int) -> socket.socket:
     return connection
 
 
-def _vitals(descriptor: int) -> Vitals:
+def _status(descriptor: int) -> SessionStatus:
     try:
-        return Vitals(descriptor, with_remains=True)
+        return SessionStatus(descriptor, with_remains=True)
     finally:
         os.close(descriptor)
 
 
-def run(connection: socket.socket, settings: ChildSettings) -> None:
+def run(connection: socket.socket, settings: WorkerSettings) -> None:
     """Be a child to the end: wait for a job, do it, wait to be told to end, and exit.
 
     Args:
@@ -78,7 +91,7 @@ def run(connection: socket.socket, settings: ChildSettings) -> None:
         settings: The operator's options.
     """
     _settle(settings)
-    amp_connection = AMPConnection(Worker(settings, connection), connection)
+    amp_connection = AMPConnection(WorkerProtocol(settings, connection), connection)
     while amp_connection.receive():
         pass
     # What an environment left to be done at exit may hang, too.
@@ -86,7 +99,7 @@ def run(connection: socket.socket, settings: ChildSettings) -> None:
         leave(0)
 
 
-def _settle(settings: ChildSettings) -> None:
+def _settle(settings: WorkerSettings) -> None:
     """Set up what each child has for itself."""
     if os.getpid() != os.getpgrp():
         os.setsid()

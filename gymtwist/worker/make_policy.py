@@ -5,21 +5,21 @@ from __future__ import annotations
 from gymtwist.envs import registry
 from gymtwist.errors import InvalidField, RequestError
 from gymtwist.protocol import messages
-from gymtwist.worker.access_policy import AllowList, KwargRules
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.access_policy import AllowList, KwargPolicy
+from gymtwist.worker.worker_settings import WorkerSettings
 
 
-class MakeRules:
+class MakePolicy:
     """Checks make messages.
 
     Args:
         settings: The operator's options.
     """
 
-    def __init__(self, settings: ChildSettings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._ids = AllowList(settings.allow)
-        self._kwargs = KwargRules(settings.kwargs, restricted=bool(settings.allow))
+        self._kwargs = KwargPolicy(settings.kwargs, restricted=bool(settings.allow))
 
     def check(self, make: messages.Make) -> None:
         """Check what concerns the server, and not the environment.

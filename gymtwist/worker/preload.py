@@ -9,7 +9,7 @@ import importlib.util
 import os
 import sys
 
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 
 def prepare_environment_variables() -> None:
@@ -21,7 +21,7 @@ def prepare_environment_variables() -> None:
         os.environ.setdefault(variable, "1")
 
 
-def preload(settings: ChildSettings, *, warm_up: bool = False) -> None:
+def preload(settings: WorkerSettings, *, warm_up: bool = False) -> None:
     """Import all that sessions need, and run the operator's setup file.
 
     Args:

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 from gymtwist.protocol.handshake import MAX_MAKE
 from gymtwist.protocol.receive_buffer import ReceiveBuffer
-from gymtwist.worker.session_status import MADE, RECEIVED, TAKEN, Vitals
+from gymtwist.worker.session_status import MADE, RECEIVED, TAKEN, SessionStatus
 
 _LOST = -1.0
 
 
-class Remains:
+class RecoveryState:
     """One session's, written by the process that serves it and read by the next.
 
     Args:
-        vitals: The session's.
+        status: The session's.
 
     Attributes:
         buffer: The memory for the receive buffer.
     """
 
-    def __init__(self, vitals: Vitals) -> None:
-        self._words = vitals.words
-        self._make = vitals.remains[:MAX_MAKE]
-        self.buffer = vitals.remains[MAX_MAKE:]
+    def __init__(self, status: SessionStatus) -> None:
+        self._words = status.words
+        self._make = status.recovery[:MAX_MAKE]
+        self.buffer = status.recovery[MAX_MAKE:]
 
     def keep_make(self, payload: bytes | memoryview) -> None:
         """Keep the make message that the environment was made of.
@@ -45,7 +45,7 @@ class Remains:
 
     def keep_pending(self, buffer: ReceiveBuffer) -> None:
         """Keep what was received and not taken; to be called before an environment is asked for anything."""
-        if buffer.is_lent:
+        if buffer.is_borrowed:
             self._words[TAKEN], self._words[RECEIVED] = buffer.pending
         else:
             self._words[TAKEN] = _LOST

@@ -31,7 +31,7 @@ def send_parts(connection: socket.socket, parts: Sequence[bytes | bytearray | me
             sent = 0
 
 
-class StepReplies:
+class StepReplyWriter:
     """Makes Int32 frames of replies to steps, in one buffer that is used again and again.
 
     It is for what needs no care: the observation, rewards and flags are bytes or Python's own numbers, and the info is

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 import gymtwist
 from gymtwist.envs import registry, vector_environments
-from gymtwist.envs.environment_options import Choices
+from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.vector_environments import Vectorization
 from gymtwist.errors import (
     EnvironmentFault,
@@ -23,13 +23,13 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.framing import MAX_FRAME, Framing
-from gymtwist.worker.environment_runner import RunningEnvironment
-from gymtwist.worker.guarded_call import calling
-from gymtwist.worker.make_policy import MakeRules
+from gymtwist.worker.environment_runner import EnvironmentRunner
+from gymtwist.worker.guarded_call import guarded_call
+from gymtwist.worker.make_policy import MakePolicy
 from gymtwist.worker.session_codecs import Elements, Kept, Translation
-from gymtwist.worker.session_status import Operation, Vitals
-from gymtwist.worker.vector_environment_runner import RunningVector
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.session_status import Operation, SessionStatus
+from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
+from gymtwist.worker.worker_settings import WorkerSettings
 
 _NO_INFO: dict[str, Any] = {}
 #: What can fail without an end to the episode.
@@ -48,13 +48,13 @@ class State(enum.Enum):
     CLOSED = "the environment is closed"
 
 
-class Player:
+class RequestHandler:
     """Plays one environment, or a vector environment, as a client asks.
 
     Args:
         framing: What the client speaks.
         settings: The operator's options.
-        vitals: Where to show how the environment is doing.
+        status: Where to show how the environment is doing.
 
     Attributes:
         state: Where the environment is.
@@ -65,12 +65,12 @@ class Player:
     _step: Callable[[Any], tuple[Any, Any, Any, Any, Any]]
     _translation: Translation
 
-    def __init__(self, framing: Framing, settings: ChildSettings, vitals: Vitals) -> None:
+    def __init__(self, framing: Framing, settings: WorkerSettings, status: SessionStatus) -> None:
         self._framing = framing
         self._settings = settings
-        self._vitals = vitals
-        self._rules = MakeRules(settings)
-        self._running: RunningEnvironment | RunningVector | None = None
+        self._status = status
+        self._rules = MakePolicy(settings)
+        self._runner: EnvironmentRunner | VectorEnvironmentRunner | None = None
         self.state = State.UNMADE
         self.is_binary = False
 
@@ -83,12 +83,12 @@ class Player:
         """
         if self.state is not State.UNMADE:
             raise EnvironmentMade("this connection has its environment; open another connection to make another")
-        with calling(self._vitals, Operation.MAKE):
+        with guarded_call(self._status, Operation.MAKE):
             self._rules.check(request)
         self._choose(request)
         try:
             self._begin()
-            with calling(self._vitals, Operation.MAKE):
+            with guarded_call(self._status, Operation.MAKE):
                 made = self._made()
         except BaseException:
             self._let_go()
@@ -101,7 +101,7 @@ class Player:
         self._let_go()
         self.state = State.UNMADE
 
-    def take_over(self, request: messages.Make) -> None:
+    def resume(self, request: messages.Make) -> None:
         """Take the place of a player whose process has died: the next reset makes the environment anew.
 
         Args:
@@ -112,17 +112,17 @@ class Player:
 
     def _choose(self, make: messages.Make) -> None:
         self._make = make
-        self._choices = Choices(
+        self._environment_options = EnvironmentOptions(
             kwargs=make.kwargs, render_mode=make.render_mode, max_episode_steps=make.max_episode_steps
         )
         self._infos = make.info == "all"
         self._several = make.num_envs is not None
 
     def _begin(self) -> None:
-        running = self._running = self._run()
-        self._step = running.step
-        with calling(self._vitals, Operation.MAKE):
-            translation = Translation(running.action_space, running.observation_space, self._framing, self._make.values)
+        runner = self._runner = self._run()
+        self._step = runner.step
+        with guarded_call(self._status, Operation.MAKE):
+            translation = Translation(runner.action_space, runner.observation_space, self._framing, self._make.values)
         self._translation = translation
         self._load, self._dump = translation.actions.load, translation.observation
         self._told, self._flags = translation.rewards, translation.flags
@@ -130,9 +130,9 @@ class Player:
 
     def _let_go(self) -> None:
         """Close what there is of the environment."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.close()
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
 
     def check_made(self, what: str) -> None:
         """Check that an environment was made, even if it has failed since.
@@ -146,15 +146,15 @@ class Player:
         if self.state is State.UNMADE:
             raise self._not_now(what)
 
-    def _made_running(self) -> RunningEnvironment | RunningVector:
+    def _made_running(self) -> EnvironmentRunner | VectorEnvironmentRunner:
         """Return the environment.
 
         Raises:
             RequestError: There is none.
         """
-        if self._running is None:
+        if self._runner is None:
             raise self._not_now("the next request")
-        return self._running
+        return self._runner
 
     def _not_now(self, what: str) -> RequestError:
         """Say what has to come before a request."""
@@ -162,14 +162,14 @@ class Player:
             return NoEnvironment(f"{self.state.value}: make one before {what}")
         return ResetNeeded(f"{self.state.value}: reset before {what}")
 
-    def _run(self) -> RunningEnvironment | RunningVector:
+    def _run(self) -> EnvironmentRunner | VectorEnvironmentRunner:
         make = self._make
         if make.num_envs is None:
-            return RunningEnvironment(make.id, self._settings, self._vitals, self._choices)
+            return EnvironmentRunner(make.id, self._settings, self._status, self._environment_options)
         vectorization = Vectorization(
             num_envs=make.num_envs, mode=make.vectorization_mode, autoreset_mode=make.autoreset_mode
         )
-        return RunningVector(make.id, self._settings, self._vitals, self._choices, vectorization)
+        return VectorEnvironmentRunner(make.id, self._settings, self._status, self._environment_options, vectorization)
 
     def failed(self, fault: EnvironmentFault) -> bool:
         """Note that the environment has failed: it must be reset, or made anew if that cannot be relied on.
@@ -181,7 +181,7 @@ class Player:
             return False
         if self.state is not State.BROKEN:
             # What fails to reset will hardly do better, and an asynchronous one has lost a process.
-            lost = self._running is None or vector_environments.has_processes(self._running.environment)
+            lost = self._runner is None or vector_environments.has_processes(self._runner.environment)
             hopeless = fault.operation == "reset" or lost
             self.state = State.BROKEN if hopeless else State.FAILED
         return True
@@ -190,13 +190,13 @@ class Player:
 
     def _made(self) -> messages.Made:
         """Describe the environment."""
-        make, running = self._make, self._made_running()
-        environment: Any = running.environment
+        make, runner = self._make, self._made_running()
+        environment: Any = runner.environment
         spec = registry.find(make.id).spec
         limit = spec.max_episode_steps if make.max_episode_steps is None else make.max_episode_steps
         actions, observations = self._translation.actions, self._translation.observations
         single: dict[str, Any] = {}
-        if isinstance(running, RunningVector):
+        if isinstance(runner, VectorEnvironmentRunner):
             one = Elements(environment.single_action_space, "action", self._framing, make.values)
             seen = Elements(environment.single_observation_space, "observation", self._framing, make.values)
             single = {
@@ -204,8 +204,8 @@ class Player:
                 "single_observation_space": seen.description,
                 "single_action_layout": one.layout,
                 "single_observation_layout": seen.layout,
-                "num_envs": running.num_envs,
-                "autoreset_mode": running.autoreset_mode,
+                "num_envs": runner.num_envs,
+                "autoreset_mode": runner.autoreset_mode,
             }
         return messages.Made(
             actions.description,
@@ -234,15 +234,15 @@ class Player:
             self._let_go()
             self._begin()
             self.state = State.MADE
-        running, seed = self._made_running(), request.seed
-        if isinstance(running, RunningVector):
+        runner, seed = self._made_running(), request.seed
+        if isinstance(runner, VectorEnvironmentRunner):
             if request.mask is not None and self.state is not State.PLAYING:
                 raise ResetNeeded(f"{self.state.value}: reset all environments before some of them")
-            observation, info = running.reset(seed, request.options, request.mask)
+            observation, info = runner.reset(seed, request.options, request.mask)
         elif request.mask is not None or isinstance(seed, list):
             raise InvalidField("a mask, or a list of seeds, is for several environments; this is one")
         else:
-            observation, info = running.reset(seed, request.options)
+            observation, info = runner.reset(seed, request.options)
         # Only once it is known that it can be sent.
         dumped = self._dump("reset", observation)
         self.state = State.PLAYING
@@ -272,12 +272,12 @@ class Player:
         """Take several steps, to the end of the episode at most."""
         if self.state is not State.PLAYING:
             raise self._not_now("the next step")
-        running, translation = self._made_running(), self._translation
+        runner, translation = self._made_running(), self._translation
         every = request.observations == "all"
         if every:
             translation.check_count(request.steps)
         kept = Kept(translation) if every else None
-        taken: tuple[Any, Any, Any, Any, Any] = running.step_many(
+        taken: tuple[Any, Any, Any, Any, Any] = runner.step_many(
             self._actions(request), None if kept is None else kept.add
         )
         observation, rewards, terminated, truncated, info = taken
@@ -311,12 +311,12 @@ class Player:
 
     def render(self, request: messages.Render) -> messages.Rendered:
         """Render the environment."""
-        running = self._made_running()
-        if running.environment.render_mode is None:
+        runner = self._made_running()
+        if runner.environment.render_mode is None:
             raise RequestError('the environment was made without a render mode: make it with one, such as "rgb_array"')
         if self.state in (State.MADE, State.BROKEN):
             raise self._not_now("you render")
-        return messages.Rendered(running.render())
+        return messages.Rendered(runner.render())
 
     def close(self) -> None:
         """Close the environment, once."""

@@ -52,7 +52,7 @@ def create() -> int:
         A descriptor to map and to pass on.
     """
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("gymtwist-vitals", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        descriptor = os.memfd_create("gymtwist-status", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
@@ -63,7 +63,7 @@ def create() -> int:
     return descriptor
 
 
-class Vitals:
+class SessionStatus:
     """One session's vitals, seen from either side.
 
     Args:
@@ -79,7 +79,7 @@ class Vitals:
         self._memory = mmap.mmap(descriptor, _SIZE if with_remains else _WORDS_SIZE)
         whole = memoryview(self._memory)
         self.words = whole[:_WORDS_SIZE].cast("d")
-        self.remains = whole[_WORDS_SIZE:]
+        self.recovery = whole[_WORDS_SIZE:]
 
     def _number(self, word: int) -> float:
         """Read a time or a count; 0.0 if it can be neither."""
@@ -115,7 +115,7 @@ class Vitals:
         return bool(self.words[MADE])
 
     @property
-    def can_be_taken_over(self) -> bool:
+    def can_be_resumed(self) -> bool:
         """Whether another process can go on where this one has died: what the client sent is not lost."""
         return self.words[TAKEN] >= 0.0
 
@@ -162,7 +162,7 @@ class Vitals:
     def close(self) -> None:
         """Unmap the memory."""
         self.words.release()
-        self.remains.release()
+        self.recovery.release()
         # Where a session's buffer lies in it, it goes with that.
         with contextlib.suppress(BufferError):
             self._memory.close()

@@ -28,7 +28,7 @@ from gymtwist.protocol.shared_memory import (
     WAITS_TO_POLL,
     SharedMemory,
 )
-from gymtwist.worker.transports import SocketChannel
+from gymtwist.worker.transports import SocketTransport
 
 #: After so many waits in a row in which polling was in vain, a few are not polled, then more and more.
 _IN_VAIN, _LONGEST_PAUSE = 4, 4096
@@ -111,7 +111,7 @@ class Offer:
         self._socket.close()
 
 
-class SharedChannel(SocketChannel):
+class SharedMemoryTransport(SocketTransport):
     """A client's socket, and memory that is shared with it.
 
     What comes through either is answered through the same. Whoever waits does so at the socket, and is woken up by an
@@ -124,13 +124,13 @@ class SharedChannel(SocketChannel):
         poll: Seconds to poll the memory at most before it is waited, where the client wishes it.
     """
 
-    def __init__(self, channel: SocketChannel, memory: SharedMemory, framing: Framing, poll: float) -> None:
-        super().__init__(channel.connection, channel.reader, channel.remains, channel.receive_into)
+    def __init__(self, transport: SocketTransport, memory: SharedMemory, framing: Framing, poll: float) -> None:
+        super().__init__(transport.connection, transport.reader, transport.recovery, transport.receive_into)
         self.reader.least = 0
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._framing = framing
         self._begin = REQUESTS + (INT32_HEADER if framing is Framing.INT32 else 0)
-        self._bell = shared_memory.bell(framing)
+        self._doorbell = shared_memory.doorbell(framing)
         self._write_fence, self._read_fence = shared_memory.fence()
         self._next_number = 1
         #: The number of the request to be answered; None if that came through the socket.
@@ -147,7 +147,7 @@ class SharedChannel(SocketChannel):
         self._unpolled, self._pause = 0 if poll else sys.maxsize, 1
 
     def receive(self) -> bytes | memoryview | None:
-        """As :meth:`~gymtwist.worker.transports.SocketChannel.receive`, from the memory or the socket."""
+        """As :meth:`~gymtwist.worker.transports.SocketTransport.receive`, from the memory or the socket."""
         words, number = self._words, self._next_number
         if words[REQUEST] == number or (self._is_in_memory and words[SERVER_POLLS] and self._polled(number)):
             if number % _LOOK_EVERY or self._goes_on():
@@ -242,7 +242,7 @@ class SharedChannel(SocketChannel):
         self._start, self._room = shared.replies + at, most
 
     def sender(self) -> Callable[[bytes | bytearray], None]:
-        """As :meth:`~gymtwist.worker.transports.SocketChannel.sender`: each goes the way that its request came."""
+        """As :meth:`~gymtwist.worker.transports.SocketTransport.sender`: each goes the way that its request came."""
         return self.send_frame
 
     def send_frame(self, frame: bytes | bytearray) -> None:
@@ -269,7 +269,7 @@ class SharedChannel(SocketChannel):
             return
         if length >= GATHERED and self._words[CLIENT_WAITS] == WAITS_TO_POLL:
             # It wakes up while this is written.
-            self.connection.sendall(self._bell)
+            self.connection.sendall(self._doorbell)
         for part in parts:
             end = start + len(part)
             self._memory[start:end] = part
@@ -284,4 +284,4 @@ class SharedChannel(SocketChannel):
         self._number = None
         self._write_fence(), self._read_fence()
         if words[CLIENT_WAITS]:
-            self.connection.sendall(self._bell)
+            self.connection.sendall(self._doorbell)

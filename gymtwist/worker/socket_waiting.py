@@ -13,7 +13,7 @@ from os import open as open_descriptor
 from time import monotonic
 
 from gymtwist.protocol.adaptive_waiting import Polling, cores
-from gymtwist.worker.session_status import LAST_ACTIVITY, Vitals
+from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus
 
 #: How often it is looked before others who want the core have it, and the clock is looked at.
 _READS = 8
@@ -24,20 +24,20 @@ _WORTH = 0.9
 _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
-def receiver(connection: socket.socket, seconds: float, vitals: Vitals) -> Callable[[memoryview], int]:
+def receiver(connection: socket.socket, seconds: float, status: SessionStatus) -> Callable[[memoryview], int]:
     """Make the function that receives what a client sends, into a buffer, and waits for it.
 
     Args:
         connection: The client's socket, in blocking mode.
         seconds: To poll at most in a wait; 0 for never.
-        vitals: Of the session.
+        status: Of the session.
 
     Returns:
         A function that returns how many bytes there were, 0 at the end, and raises :class:`OSError`.
     """
     if not seconds or cores() == 1:
         return connection.recv_into
-    return _Waiting(connection, Polling(seconds, _WORTH), vitals).receive
+    return _Waiting(connection, Polling(seconds, _WORTH), status).receive
 
 
 def is_crowded(path: str = "/proc/loadavg") -> bool:
@@ -49,10 +49,10 @@ def is_crowded(path: str = "/proc/loadavg") -> bool:
     try:
         descriptor = open_descriptor(path, O_RDONLY | O_CLOEXEC)
         try:
-            running = read(descriptor, 128).split()[3].partition(b"/")[0]
+            runner = read(descriptor, 128).split()[3].partition(b"/")[0]
         finally:
             close(descriptor)
-        return int(running) > (cpu_count() or 1)
+        return int(runner) > (cpu_count() or 1)
     except (OSError, ValueError, IndexError):
         return False
 
@@ -63,11 +63,11 @@ class _Waiting:
     Args:
         connection: The socket, in blocking mode.
         polling: Decides how.
-        vitals: Of the session.
+        status: Of the session.
     """
 
-    def __init__(self, connection: socket.socket, polling: Polling, vitals: Vitals) -> None:
-        self._receive, self._polling, self._words = connection.recv_into, polling, vitals.words
+    def __init__(self, connection: socket.socket, polling: Polling, status: SessionStatus) -> None:
+        self._receive, self._polling, self._words = connection.recv_into, polling, status.words
         #: How many waits block, with nothing to decide.
         self._plain = 0
         #: How often it is still looked in a trial whether a core is missing, and how often one was.

@@ -6,11 +6,11 @@ import socket
 from collections.abc import Callable, Sequence
 
 from gymtwist.protocol.framing import FrameReader
-from gymtwist.worker.recovery_state import Remains
+from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import send_parts
 
 
-class SocketChannel:
+class SocketTransport:
     """A client's socket.
 
     Args:
@@ -24,15 +24,15 @@ class SocketChannel:
         self,
         connection: socket.socket,
         reader: FrameReader,
-        remains: Remains,
+        recovery: RecoveryState,
         receive: Callable[[memoryview], int],
     ) -> None:
         self.connection = connection
         self.reader = reader
-        self.remains = remains
+        self.recovery = recovery
         self.receive_into = receive
         self._next_frame, self._received = reader.next_frame, reader.received
-        self._space, self._keep_pending = reader.space, remains.keep_pending
+        self._space, self._keep_pending = reader.space, recovery.keep_pending
 
     def receive(self) -> bytes | memoryview | None:
         """Wait for the payload of the next request, valid until the next call; None if the client has left.

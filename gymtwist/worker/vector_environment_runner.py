@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gymtwist.envs import vector_environments
-from gymtwist.envs.environment_options import Choices
+from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.vector_environments import Vectorization
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
-from gymtwist.worker.guarded_call import calling, fault
+from gymtwist.worker.guarded_call import fault, guarded_call
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -23,9 +23,9 @@ from gymtwist.worker.session_status import (
     OPERATION,
     STEPS,
     Operation,
-    Vitals,
+    SessionStatus,
 )
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -35,14 +35,14 @@ _MASK = "reset_mask"
 _LAST_INT64 = 2**63 - 1
 
 
-class RunningVector:
+class VectorEnvironmentRunner:
     """The vector environment of one session.
 
     Args:
         environment_id: What the client asked for.
         settings: The operator's options.
-        vitals: Where to show how it is doing; every environment's steps and episodes count.
-        choices: What the client chose besides.
+        status: Where to show how it is doing; every environment's steps and episodes count.
+        environment_options: What the client chose besides.
         vectorization: How many environments, and how.
 
     Raises:
@@ -52,17 +52,17 @@ class RunningVector:
     def __init__(
         self,
         environment_id: str,
-        settings: ChildSettings,
-        vitals: Vitals,
-        choices: Choices,
+        settings: WorkerSettings,
+        status: SessionStatus,
+        environment_options: EnvironmentOptions,
         vectorization: Vectorization,
     ) -> None:
-        self._vitals = vitals
-        self._words = vitals.words
-        self._steps = vitals.steps
+        self._status = status
+        self._words = status.words
+        self._steps = status.steps
         self._seed = settings.seed
-        with calling(vitals, Operation.MAKE):
-            self.environment = vector_environments.make_vec(environment_id, choices, vectorization)
+        with guarded_call(status, Operation.MAKE):
+            self.environment = vector_environments.make_vec(environment_id, environment_options, vectorization)
             self.action_space = self.environment.action_space
             self.observation_space = self.environment.observation_space
             self.num_envs = self.environment.num_envs
@@ -106,7 +106,7 @@ class RunningVector:
             options = {**(options or {}), _MASK: chosen}
         given: Any = self._seed if seed is None else self._seeds(seed, masked=chosen is not None)
         self._failed = True
-        with calling(self._vitals, Operation.RESET):
+        with guarded_call(self._status, Operation.RESET):
             observations, info = self.environment.reset(seed=given, options=options)
         self._failed = False
         self._seed = None
@@ -169,7 +169,7 @@ class RunningVector:
             self._returns += rewards
         except BaseException as error:
             self._failed = True
-            self._vitals.end()
+            self._status.end()
             raise fault(Operation.STEP, error) from error
         words[LAST_ACTIVITY] = monotonic()
         words[BUSY_SINCE] = 0.0
@@ -215,14 +215,14 @@ class RunningVector:
 
     def sample_action(self, seed: int | None = None) -> Any:
         """Draw an action for every environment from the action space, which is seeded first if there is a seed."""
-        with calling(self._vitals, Operation.SAMPLE):
+        with guarded_call(self._status, Operation.SAMPLE):
             if seed is not None:
                 self.action_space.seed(seed)
             return self.action_space.sample()
 
     def render(self) -> Any:
         """Return what the environments render: a sequence with a frame of each."""
-        with calling(self._vitals, Operation.RENDER):
+        with guarded_call(self._status, Operation.RENDER):
             return self.environment.render()
 
     def close(self) -> None:
@@ -230,5 +230,5 @@ class RunningVector:
         # Processes of which one may be dead are not asked to close: the others would be waited for in vain.
         terminate = self._failed and vector_environments.has_processes(self.environment)
         how = {"terminate": True} if terminate else {}
-        with contextlib.suppress(EnvironmentFault), calling(self._vitals, Operation.CLOSE):
+        with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):
             self.environment.close(**how)

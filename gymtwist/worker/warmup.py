@@ -21,9 +21,9 @@ from gymtwist.protocol.handshake import ProtocolName
 from gymtwist.worker import amp_commands
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
-from gymtwist.worker.job import Worker
+from gymtwist.worker.job import WorkerProtocol
 from gymtwist.worker.session_status import create
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 _OPENING = b"\0" + classic.string(b"CartPole-v1")
 _RESET = bytes([classic.RESET])
@@ -90,10 +90,10 @@ def _serve_both(times: int) -> None:
         _serve(ProtocolName.INT32, make, sample + (reset + 6 * step) * _EPISODES)
 
 
-def _serve(protocol: ProtocolName, opening: bytes, requests: bytes) -> None:
+def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
     client, connection = socket.socketpair()
     ours, its = socket.socketpair()
-    vitals = create()
+    status = create()
     with client, connection, ours, its:
         client.sendall(requests)
         client.shutdown(socket.SHUT_WR)
@@ -103,12 +103,12 @@ def _serve(protocol: ProtocolName, opening: bytes, requests: bytes) -> None:
             amp_commands.Serve,
             session=0,
             protocol=protocol.value.encode(),
-            opening=opening,
-            surplus=b"",
-            greeting=b"",
+            handshake=handshake,
+            trailing_data=b"",
+            recovery_reply=b"",
             socket=connection.fileno(),
-            vitals=vitals,
+            status=status,
         )
-        os.close(vitals)
-        AMPConnection(Worker(ChildSettings(monitor_root=os.getcwd()), its), its).receive()
+        os.close(status)
+        AMPConnection(WorkerProtocol(WorkerSettings(monitor_root=os.getcwd()), its), its).receive()
         told.receive()

@@ -19,7 +19,7 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     step: float = 0.0
 
 
-class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of ``twistd gymsock`` that children follow.
 
     Attributes:
@@ -31,7 +31,7 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
         memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
         limits: What clients are told of the limits of their sessions.
         allow: Which environments may be had; see :class:`~gymtwist.worker.access_policy.AllowList`.
-        kwargs: Which keyword arguments may be given; see :class:`~gymtwist.worker.access_policy.KwargRules`.
+        kwargs: Which keyword arguments may be given; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
         shared_memory: Whether clients on this host may share memory with their session's process.
         poll: Seconds that a socket, or such memory, is polled for a request before a session's process waits for it.
     """
@@ -53,6 +53,6 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self).decode()
 
     @classmethod
-    def from_argument(cls, argument: str) -> ChildSettings:
+    def from_argument(cls, argument: str) -> WorkerSettings:
         """Read what :meth:`to_argument` wrote."""
         return msgspec.json.decode(argument, type=cls)

@@ -13,7 +13,7 @@ from tests.support.classic_client import (
     SAMPLE,
     Refused,
     error_before_end,
-    opening,
+    handshake,
     space,
     step,
 )
@@ -28,7 +28,7 @@ UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
 def test_an_opening_is_answered_by_an_empty_error_string(server: ServerProcess) -> None:
     """A known id opens an environment."""
     with server.connect() as client:
-        client.send(opening("CartPole-v1"))
+        client.send(handshake("CartPole-v1"))
         assert client.read_string() == ""
 
 
@@ -57,7 +57,7 @@ def test_gymnasium_does_not_serve_what_only_gym_has(server: ServerProcess) -> No
 def test_an_unknown_id_is_refused_with_an_error_string(server: ServerProcess, environment: str) -> None:
     """The client hears that the environment does not exist; it does not just lose its connection."""
     with server.connect() as client:
-        client.send(opening(environment))
+        client.send(handshake(environment))
         assert error_before_end(client.read_to_end())
 
 
@@ -70,7 +70,7 @@ def test_the_error_of_an_unknown_id_names_it_and_a_near_one(server: ServerProces
 def test_a_refusal_is_logged(server: ServerProcess) -> None:
     """Who was refused and why is in the log."""
     with server.connect() as client:
-        client.send(opening("Nowhere-v0"))
+        client.send(handshake("Nowhere-v0"))
         client.read_to_end()
         server.wait_for(rf'unknown environment "Nowhere-v0".* for \S+:{client.port}, ', since=client.since)
 
@@ -79,7 +79,7 @@ def test_a_refusal_is_logged(server: ServerProcess) -> None:
 def test_flags_other_than_zero_are_refused(server: ServerProcess, flags: int) -> None:
     """No flag has a meaning."""
     with server.connect() as client:
-        client.send(opening("CartPole-v1", flags))
+        client.send(handshake("CartPole-v1", flags))
         assert error_before_end(client.read_to_end())
 
 
@@ -207,7 +207,7 @@ def test_without_an_environment_there_is_nothing_to_play(server: ServerProcess, 
 def test_commands_may_follow_the_opening_at_once(server: ServerProcess) -> None:
     """A client need not wait for any reply."""
     with server.connect() as client:
-        client.send(opening("CartPole-v1") + RESET + step(0) + space(0))
+        client.send(handshake("CartPole-v1") + RESET + step(0) + space(0))
         client.read_error()
         assert len(client.read_observation()) == 4
         assert client.read_step().reward == 1.0
@@ -238,7 +238,7 @@ def test_commands_of_different_kinds_may_be_pipelined(server: ServerProcess) -> 
 def test_everything_may_come_byte_by_byte(server: ServerProcess) -> None:
     """Nothing depends on how the network cuts the stream."""
     with server.connect() as client:
-        client.drip(opening("CartPole-v1"))
+        client.drip(handshake("CartPole-v1"))
         client.read_error()
         client.drip(RESET + step(1) + space(1) + SAMPLE + b"\x06" + b"\x01\x00\x00\x00a" * 3 + step(0))
         assert len(client.read_observation()) == 4

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests.conftest import Start
-from tests.support.classic_client import RESET, Refused, error_before_end, monitor, opening, step, string
+from tests.support.classic_client import RESET, Refused, error_before_end, handshake, monitor, step, string
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY, ServerProcess, readable
 
@@ -48,7 +48,7 @@ def test_garbage_is_refused_with_an_error_string(server: ServerProcess, garbage:
         assert error_before_end(client.read_to_end())
 
 
-@pytest.mark.parametrize("half", [b"", b"\x00", b"\x00\x0b\x00", opening("CartPole-v1")[:-1]])
+@pytest.mark.parametrize("half", [b"", b"\x00", b"\x00\x0b\x00", handshake("CartPole-v1")[:-1]])
 def test_half_an_opening_is_waited_for_only_so_long(server: ServerProcess, half: bytes) -> None:
     """The time for the opening is limited, whether it has begun or not."""
     with server.connect() as client:
@@ -72,7 +72,7 @@ def test_a_dripping_opening_does_not_prolong_its_time(start: Start) -> None:
         client.wait_closed()
 
 
-@pytest.mark.parametrize("sent", [b"", b"\x00\x0b\x00\x00\x00Cart", opening("CartPole-v1")])
+@pytest.mark.parametrize("sent", [b"", b"\x00\x0b\x00\x00\x00Cart", handshake("CartPole-v1")])
 def test_a_client_that_leaves_during_the_opening(server: ServerProcess, sent: bytes) -> None:
     """Gone before the first reply, by FIN or by RST."""
     with server.connect() as client:
@@ -242,7 +242,7 @@ def test_a_client_that_is_killed_ends_its_session(server: ServerProcess) -> None
 def test_the_error_of_a_refusal_is_not_lost_to_a_slow_reader(server: ServerProcess) -> None:
     """A client that has sent more than the server read still gets the text (no RST overtakes it)."""
     with server.connect() as client:
-        client.send(opening("Nowhere-v0") + step(0) * 20_000)
+        client.send(handshake("Nowhere-v0") + step(0) * 20_000)
         client.socket.shutdown(socket.SHUT_WR)
         with pytest.raises(Refused, match="Nowhere-v0"):
             client.read_error()

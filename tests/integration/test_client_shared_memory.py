@@ -170,7 +170,7 @@ def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
     served: ServerProcess, which: str, environment: str
 ) -> None:
     """It goes on in step, or says at once that it is closed; and what was observed stays as it was."""
-    assert lost_by("sharing_interrupted", served.port, which, environment) < 150
+    assert lost_by("shared_memory_interrupts", served.port, which, environment) < 150
 
 
 # Processes that part

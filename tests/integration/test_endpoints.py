@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support.certificates import write_certificate
-from tests.support.classic_client import RESET, ClassicClient, error_before_end, opening, step
+from tests.support.classic_client import RESET, ClassicClient, error_before_end, handshake, step
 from tests.support.process_inspection import Handle, descriptors, eventually, left_after, peak
 from tests.support.server_process import ServerProcess, connected
 
@@ -123,7 +123,7 @@ def test_cartpole_over_tls(connect: Connect) -> None:
 def test_a_refusal_over_tls(connect: Connect) -> None:
     """The error string arrives before the end."""
     with connect() as client:
-        client.send(opening("Nowhere-v0"))
+        client.send(handshake("Nowhere-v0"))
         assert "Nowhere-v0" in error_before_end(client.read_to_end())
 
 
@@ -194,7 +194,7 @@ def test_garbage_instead_of_tls(secure_server: ServerProcess) -> None:
     port = int(secure_server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
     before = len(descriptors(secure_server.process.pid))
     with ClassicClient(connected(("127.0.0.1", port))) as client:
-        client.send(opening("CartPole-v1") + bytes(1000))
+        client.send(handshake("CartPole-v1") + bytes(1000))
         client.wait_closed()
     eventually(lambda: len(descriptors(secure_server.process.pid)) <= before, 5, "the end of the connection")
 
@@ -206,7 +206,7 @@ def test_a_connection_that_was_never_tls_is_forgotten(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--listen", endpoint, "--drain", "30") as server:
         port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
         with ClassicClient(connected(("127.0.0.1", port))) as client:
-            client.send(opening("CartPole-v1") + bytes(1000))
+            client.send(handshake("CartPole-v1") + bytes(1000))
             client.wait_closed()
         server.terminate()
         server.wait_shut_down(8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.classic_client import Refused, error_before_end, opening, step
+from tests.support.classic_client import Refused, error_before_end, handshake, step
 from tests.support.process_inspection import Handle, hold, left_after, peak
 from tests.support.server_process import ServerProcess
 
@@ -106,7 +106,7 @@ def test_a_step_before_the_first_reset_is_the_environments_to_judge(server: Serv
 def test_a_constructor_that_fails_gives_an_error_string(server: ServerProcess, name: str, reason: str) -> None:
     """At the opening the protocol has a place for it, whatever happened to the process."""
     with server.connect() as client:
-        client.send(opening(f"Fault/{name}-v0"))
+        client.send(handshake(f"Fault/{name}-v0"))
         assert reason in error_before_end(client.read_to_end())
 
 

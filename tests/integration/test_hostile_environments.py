@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.classic_client import error_before_end, opening, step
+from tests.support.classic_client import error_before_end, handshake, step
 from tests.support.process_inspection import Handle, hold, left_after
 from tests.support.server_process import ServerProcess
 
@@ -44,7 +44,7 @@ def test_a_child_that_let_go_of_its_link_is_killed(server: ServerProcess) -> Non
 def test_a_child_that_let_go_of_its_client_is_spoken_for(server: ServerProcess) -> None:
     """The server still holds the connection, and the opening is owed an answer."""
     with server.connect() as client:
-        client.send(opening("Hostile/CloseAllInMake-v0"))
+        client.send(handshake("Hostile/CloseAllInMake-v0"))
         assert "its process exited with status 1" in error_before_end(client.read_to_end())
 
 
@@ -79,7 +79,7 @@ def test_whatever_is_raised_is_the_environments_fault(server: ServerProcess, nam
 def test_whatever_a_constructor_raises_is_told(server: ServerProcess) -> None:
     """As an error string."""
     with server.connect() as client:
-        client.send(opening("Hostile/RaiseOddInMake-v0"))
+        client.send(handshake("Hostile/RaiseOddInMake-v0"))
         assert error_before_end(client.read_to_end()) == "the environment raised Odd in make: not yours"
 
 

@@ -18,8 +18,8 @@ from tests.support.classic_client import (
     RESET,
     ClassicClient,
     Refused,
+    handshake,
     monitor,
-    opening,
     step,
     string,
 )
@@ -52,7 +52,7 @@ def well_behaved(client: ClassicClient, index: int) -> None:
 
 def refused(client: ClassicClient, index: int) -> None:
     """Asks for what is not there."""
-    client.send(opening(f"Nowhere-v{index}"))
+    client.send(handshake(f"Nowhere-v{index}"))
     assert client.read_to_end()
 
 
@@ -149,8 +149,8 @@ KINDS: list[Callable[[ClassicClient, int], None]] = [
     saying(monitor("x", 2)),
     leaving(b""),
     leaving(b"\x00\x0b\x00"),
-    leaving(opening("CartPole-v1")),
-    leaving(opening("CartPole-v1") + RESET + step(0) * 10),
+    leaving(handshake("CartPole-v1")),
+    leaving(handshake("CartPole-v1") + RESET + step(0) * 10),
     recording,
     uploading,
     unread,

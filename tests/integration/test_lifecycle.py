@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.support.classic_client import ClassicClient, Refused, opening, step
+from tests.support.classic_client import ClassicClient, Refused, handshake, step
 from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
-from tests.support.server_process import ANY_PORT, ENVIRONMENTS, ServerProcess, run_twistd
+from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd
 
 # Stopping
 
@@ -72,7 +72,7 @@ def test_sigterm_while_a_constructor_hangs(start: Start) -> None:
     """A session that has not begun is ended like others."""
     server = start("--drain", "1")
     with server.connect() as client:
-        client.send(opening("Fault/HangInMake-v0"))
+        client.send(handshake("Fault/HangInMake-v0"))
         server.wait_for("the constructor hangs")
         server.terminate()
         client.wait_closed()
@@ -229,7 +229,7 @@ def test_a_preloaded_module_is_imported_before_the_fork(tmp_path: Path) -> None:
     """Once for all children, not once for each."""
     (tmp_path / "preloaded.py").write_text('import os\nprint("preloaded by", os.getpid(), flush=True)\n')
     with ServerProcess(
-        tmp_path, "--preload", "preloaded", changes={"PYTHONPATH": f"{ENVIRONMENTS.parent.parent}:{tmp_path}"}
+        tmp_path, "--preload", "preloaded", changes={"PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
     ) as server:
         for _ in range(3):
             with server.open("CartPole-v1") as client:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.support.classic_client import ClassicClient, Refused, error_before_end, opening, step
+from tests.support.classic_client import ClassicClient, Refused, error_before_end, handshake, step
 from tests.support.process_inspection import Handle, eventually, left_after
 from tests.support.server_process import ServerProcess, readable
 
@@ -33,7 +33,7 @@ gymnasium.register("FromModule-v0", entry_point=Empty)
 def ask(server: ServerProcess, environment: str = "CartPole-v1") -> ClassicClient:
     """Connects and asks for an environment, without waiting for the answer."""
     client = server.connect()
-    client.send(opening(environment))
+    client.send(handshake(environment))
     return client
 
 

@@ -16,7 +16,7 @@ from gymtwist.protocol import shared_memory as wire_sharing
 from gymtwist.protocol.adaptive_waiting import cores
 from tests.support.client_environments import SIGHTS
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same
-from tests.support.shared_memory_env import SEED, lent, on, passed
+from tests.support.shared_memory_env import SEED, borrowed, on, passed
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
@@ -45,7 +45,7 @@ def test_an_observation_is_not_copied_and_all_the_same_ones_own(
         for _ in range(8):
             (observation, *rest), expected = theirs.step(1), ours.step(1)
             assert_same((observation, *rest), expected)
-            found.append(lent(observation))
+            found.append(borrowed(observation))
             if drawn.random() < 0.3:
                 observation *= 0
                 assert not observation.any()
@@ -62,7 +62,7 @@ def test_several_are_not_copied_either(remote_vec: RemoteVec, way: str) -> None:
     theirs, ours = (on(which, remote_vec, "Sight/Bytes-v0", 3) for which in (way, "socket"))
     assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
     came = [theirs.step([1, 0, 1]) for _ in range(6)]
-    assert all(lent(each[0]) for each in came)
+    assert all(borrowed(each[0]) for each in came)
     assert_same(came, [ours.step([1, 0, 1]) for _ in range(6)])
 
 
@@ -73,7 +73,7 @@ def test_what_is_observed_outlives_its_environment(remote: Remote, way: str, kep
         theirs.reset(seed=SEED)
         for _ in range(3):
             observation = theirs.step(1)[0]
-            assert lent(observation)
+            assert borrowed(observation)
             kept.append((observation, observation.tobytes()))
         theirs._session._share()
         theirs.step(1)
@@ -96,13 +96,13 @@ def test_other_replies_leave_it_alone(remote: Remote, way: str, kept: list[tuple
         theirs.step(1)
     theirs.reset(seed=SEED)
     assert theirs.step_many(1, 8, observations="all").observations.nbytes > 200_000
-    assert all(lent(use) for use, _ in kept)
+    assert all(borrowed(use) for use, _ in kept)
     assert passed(theirs) > 10
 
 
 def forked(does: Callable[[], bool]) -> Callable[[], bool]:
     """Forks a process that does something once it is told to, and ends; returns what tells it, and what it found."""
-    (to_child, parent), (to_parent, child) = os.pipe(), os.pipe()
+    (to_child, parent), (to_parent, worker) = os.pipe(), os.pipe()
     process = os.fork()
     if not process:
         os.close(parent)
@@ -110,10 +110,10 @@ def forked(does: Callable[[], bool]) -> Callable[[], bool]:
         try:
             found = bool(os.read(to_child, 1)) and does()
         finally:
-            os.write(child, b"y" if found else b"n")
+            os.write(worker, b"y" if found else b"n")
             os._exit(0)
     os.close(to_child)
-    os.close(child)
+    os.close(worker)
 
     def tell() -> bool:
         os.write(parent, b"!")
@@ -131,7 +131,7 @@ def test_a_process_that_is_forked_has_what_it_had(remote: Remote, way: str) -> N
     theirs = on(way, remote, "Sight/Bytes-v0")
     theirs.reset(seed=SEED)
     observations = [theirs.step(1)[0] for _ in range(3)]
-    assert all(map(lent, observations))
+    assert all(map(borrowed, observations))
     content = [each.tobytes() for each in observations]
     tell = forked(lambda: [each.tobytes() for each in observations] == content)
     observations.clear()
@@ -152,12 +152,12 @@ def test_places_that_processes_have_are_replaced(remote: Remote, way: str) -> No
     observations = []
     for _ in range(8):
         observations.append(theirs.step(1)[0])
-        assert lent(observations[-1])
+        assert borrowed(observations[-1])
     content = [each.tobytes() for each in observations]
     tell = forked(lambda: [each.tobytes() for each in observations] == content)
     observations.clear()
     theirs.reset()
-    found = [lent(theirs.step(1)[0]) for _ in range(8)]
+    found = [borrowed(theirs.step(1)[0]) for _ in range(8)]
     assert tell()
     assert found == [True] * 8
 
@@ -174,7 +174,7 @@ def test_errors_that_are_kept_keep_no_place(remote: Remote, way: str) -> None:
             theirs.step(1)
         kept.append(caught.value)
     theirs.reset()
-    assert lent(theirs.step(1)[0])
+    assert borrowed(theirs.step(1)[0])
 
 
 def test_many_episodes_however_it_waits(remote: Remote, kept: list[tuple[Any, bytes]]) -> None:

@@ -145,7 +145,7 @@ def test_the_wire_imports_no_twisted() -> None:
         "import gymtwist.worker.session_entry",
         "import gymtwist.worker.job, gymtwist.worker.fork_server",
         "from gymtwist.worker import preload, worker_settings\n"
-        "preload.preload(worker_settings.ChildSettings(monitor_root='/'))",
+        "preload.preload(worker_settings.WorkerSettings(monitor_root='/'))",
     ],
 )
 def test_a_child_has_no_reactor(code: str) -> None:

@@ -45,7 +45,7 @@ LIMITS = {
     "payload of any later request, bytes (`limits.max_frame`)": framing.MAX_FRAME,
     "payload of any later `make`, bytes": handshake.MAX_MAKE,
     "digits of a netstring's length": framing.MAX_DIGITS,
-    "bytes kept of a connection before its session begins": handshake.MAX_OPENING,
+    "bytes kept of a connection before its session begins": handshake.MAX_HANDSHAKE,
     "parts of a request: values at any depth, and keys of maps": item_limits.MAX_PARTS,
     "depth of kwargs, options, infos and structured values": sanitizer.MAX_DEPTH,
     "characters of an id": messages.MAX_ID,

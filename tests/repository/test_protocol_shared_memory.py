@@ -67,10 +67,8 @@ def test_the_example_is_what_lies_in_the_memory() -> None:
 def test_the_bells_on_the_page_are_those_that_are_sent() -> None:
     """In both framings."""
     text = (DIRECTORY / PAGE).read_text()
-    assert (
-        f"`{shared_memory.bell(Framing.INT32).hex(' ')}`, or\n`{shared_memory.bell(Framing.NETSTRING).decode()}`"
-        in text
-    )
+    int32, netstring = (shared_memory.doorbell(framing) for framing in (Framing.INT32, Framing.NETSTRING))
+    assert f"`{int32.hex(' ')}`, or\n`{netstring.decode()}`" in text
 
 
 @_possible

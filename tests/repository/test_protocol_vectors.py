@@ -10,7 +10,7 @@ import pytest
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol import messages
 from gymtwist.protocol.framing import FrameReader, Framing
-from gymtwist.protocol.handshake import after_refusal, error_message, read_opening, recognise
+from gymtwist.protocol.handshake import after_refusal, error_message, read_handshake, recognise
 from gymtwist.protocol.names import ProtocolName
 from gymtwist.spaces.descriptions import Description
 from tests.support.golden_vectors import entries, in_order, load, name_of, payload, same
@@ -170,7 +170,7 @@ def test_an_opening_that_is_none_is_refused_with_the_code(entry: Entry) -> None:
     """In the framing that its first bytes tell, if they tell one; what is behind its frame can be read."""
     data = bytes.fromhex(entry["bytes"])
     with pytest.raises(GymtwistError) as refusal:
-        read_opening(data)
+        read_handshake(data)
     assert (refusal.value.code, error_message(refusal.value).fault) == (entry["code"], entry["fault"])
     if entry["framing"] is None:
         with pytest.raises(GymtwistError):

@@ -37,7 +37,7 @@ def string(text: str | bytes) -> bytes:
     return struct.pack("<I", len(data)) + data
 
 
-def opening(environment: str | bytes, flags: int = 0) -> bytes:
+def handshake(environment: str | bytes, flags: int = 0) -> bytes:
     """Returns the first message of a connection."""
     return bytes([flags]) + string(environment)
 
@@ -178,7 +178,7 @@ class ClassicClient:
 
     def open(self, environment: str) -> ClassicClient:
         """Opens an environment; raises `Refused` with the server's error string."""
-        self.send(opening(environment))
+        self.send(handshake(environment))
         self.read_error()
         return self
 

@@ -28,7 +28,7 @@ _TIMES = 300
 def lost_by(program: str, *words: object) -> int:
     """Runs a program of this kind, and returns how often the connection was lost."""
     ended = subprocess.run(
-        [sys.executable, "-m", f"tests.{program}", *map(str, words)],
+        [sys.executable, "-m", f"tests.support.{program}", *map(str, words)],
         cwd=REPOSITORY,
         env={name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))},
         stdout=subprocess.PIPE,

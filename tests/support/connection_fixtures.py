@@ -8,10 +8,10 @@ import struct
 from collections.abc import Callable, Iterator
 
 from gymtwist.server.gym_protocol import GymProtocol
-from tests.support.classic_client import opening
+from tests.support.classic_client import handshake
 from tests.support.harness import FakeProcess, World, soon
 
-CARTPOLE = opening("CartPole-v1")
+CARTPOLE = handshake("CartPole-v1")
 
 Make = Callable[..., World]
 

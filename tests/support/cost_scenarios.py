@@ -30,9 +30,9 @@ from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.names import ProtocolName
 from gymtwist.worker import session_entry, socket_waiting
-from gymtwist.worker.session_status import Vitals, create
+from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.session_summary import CLIENT_LEFT
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 from tests.support import classic_client as classic
 from tests.support.cost_counters import Blocks, Calls, Instructions, Lines, Marks, Peak, Plan
 from tests.support.framed_client import FramedClient, message
@@ -215,18 +215,18 @@ class Never(Polling):
         self.is_trial, self.seconds, self.left = False, 0.0, sys.maxsize
 
 
-def serve(protocol: str, connection: socket.socket, opening: bytes) -> None:
+def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
     """Serves a connection; raises if its client did not leave of its own accord."""
     vars(socket_waiting).update(cores=lambda: 2, Polling=Never)
-    vitals = Vitals(create(), with_remains=True)
-    settings = ChildSettings(monitor_root="/", poll=_LONG)
-    summary = session_entry.serve(protocol, connection, opening, b"", settings, vitals)
+    status = SessionStatus(create(), with_remains=True)
+    settings = WorkerSettings(monitor_root="/", poll=_LONG)
+    summary = session_entry.serve(protocol, connection, handshake, b"", settings, status)
     assert summary.reason == CLIENT_LEFT, summary
 
 
 def opening_of(protocol: str) -> bytes:
     """Returns how a client begins."""
-    return classic.opening(ENVIRONMENT) if protocol == "classic" else message(protocol, "make", id=ENVIRONMENT)
+    return classic.handshake(ENVIRONMENT) if protocol == "classic" else message(protocol, "make", id=ENVIRONMENT)
 
 
 def read_and_serve(protocol: str, connection: socket.socket) -> None:

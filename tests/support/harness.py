@@ -21,16 +21,16 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.server.gym_service import GymService
 from gymtwist.server.server_options import Options
-from gymtwist.server.worker_pool import ChildPool
-from gymtwist.server.worker_process import Child
+from gymtwist.server.worker_pool import WorkerPool
+from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker import amp_commands
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
-from gymtwist.worker.session_status import ANSWERED, Vitals
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.session_status import ANSWERED, SessionStatus
+from gymtwist.worker.worker_settings import WorkerSettings
 
-SETTINGS = ChildSettings(monitor_root="/")
+SETTINGS = WorkerSettings(monitor_root="/")
 
 
 @implementer(ILogObserver)
@@ -126,14 +126,14 @@ class FakeWorker(Link):
 class FakeProcess:
     """Stands for the process of one child."""
 
-    def __init__(self, child: Child, amp_descriptor: int, output: int, pid: int) -> None:
+    def __init__(self, worker: WorkerProcess, amp_descriptor: int, output: int, pid: int) -> None:
         """Speaks AMP over one descriptor and prints to the other."""
-        self.child, self.output, self.pid = child, output, pid
+        self.process, self.output, self.pid = worker, output, pid
         self.socket = socket.socket(fileno=amp_descriptor)
         self.worker = FakeWorker()
         self.connection = AMPConnection(self.worker, self.socket)
         self.alive = True
-        self.vitals: Vitals | None = None
+        self.status: SessionStatus | None = None
 
     @property
     def job(self) -> dict[str, Any]:
@@ -146,16 +146,16 @@ class FakeProcess:
             if not self.connection.receive():
                 self.die(0 if self.worker.shut else -9)
 
-    def begin(self) -> Vitals:
+    def begin(self) -> SessionStatus:
         """Begins with its session; returns the vitals."""
-        self.vitals = Vitals(self.job["vitals"])
-        self.vitals.end()
-        return self.vitals
+        self.status = SessionStatus(self.job["status"])
+        self.status.end()
+        return self.status
 
-    def answer(self, reason: str = "the client left", opening: bool = True) -> None:
+    def answer(self, reason: str = "the client left", handshake: bool = True) -> None:
         """Ends the session; before that it has answered the opening, unless told otherwise."""
-        if opening:
-            (self.vitals or self.begin()).words[ANSWERED] = 1.0
+        if handshake:
+            (self.status or self.begin()).words[ANSWERED] = 1.0
         os.close(self.job.pop("socket"))
         self.worker.answers[0].callback({"reason": reason, "steps": 0, "episodes": 0})
 
@@ -165,11 +165,11 @@ class FakeProcess:
         self.socket.close()
         os.close(self.output)
         if self.worker.jobs:
-            for name in {"socket", "vitals"} & set(self.job):
+            for name in {"socket", "status"} & set(self.job):
                 os.close(self.job.pop(name))
-        if self.vitals is not None:
-            self.vitals.close()
-        self.child.ended(exit_code)
+        if self.status is not None:
+            self.status.close()
+        self.process.ended(exit_code)
 
 
 class FakeStarter(Starter):
@@ -181,15 +181,15 @@ class FakeStarter(Starter):
         self.processes: list[FakeProcess] = []
         self.error: OSError | None = None
 
-    def start_child(self, child: Child, amp_descriptor: int, output: int) -> None:
+    def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Starts one at once."""
         if self.error is not None:
             os.close(amp_descriptor)
             os.close(output)
             raise self.error
-        process = FakeProcess(child, amp_descriptor, output, 1000 + len(self.processes))
+        process = FakeProcess(worker, amp_descriptor, output, 1000 + len(self.processes))
         self.processes.append(process)
-        child.started(process.pid)
+        worker.started(process.pid)
 
     @property
     def alive(self) -> list[FakeProcess]:
@@ -211,9 +211,9 @@ class World:
         self.reactor = SteppedReactor()
         parsed = Options()
         parsed.parseOptions(["--warm", "1", *options])
-        self.service = GymService(self.reactor, parsed.for_server(), parsed.for_children())
+        self.service = GymService(self.reactor, parsed.for_server(), parsed.for_workers())
         self.starter = FakeStarter(self.reactor)
-        self.service.pool = ChildPool(self.reactor, self.starter, self.service.options.warm)
+        self.service.pool = WorkerPool(self.reactor, self.starter, self.service.options.warm)
         self.pool = self.service.pool
         if pool:
             self.pool.start()

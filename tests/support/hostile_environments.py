@@ -39,11 +39,11 @@ class Unusable(spaces.Box):
         return super().__getattribute__(name)
 
 
-def _vitals() -> list[int]:
+def _status() -> list[int]:
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
-            if "gymtwist-vitals" in os.readlink(f"/proc/self/fd/{name}"):
+            if "gymtwist-status" in os.readlink(f"/proc/self/fd/{name}"):
                 found.append(int(name))
         except OSError:  # that of the listing itself
             continue
@@ -52,7 +52,7 @@ def _vitals() -> list[int]:
 
 def shorten_vitals() -> None:
     """Takes the memory away that the server looks at."""
-    for descriptor in _vitals():
+    for descriptor in _status():
         os.ftruncate(descriptor, 0)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.framed_client import Failed, FramedClient, message
-from tests.support.scenario_client import PARTS, Lenient, Player
+from tests.support.scenario_client import PARTS, Lenient, RequestHandler
 
 
-class Forgetful(Player):
+class Forgetful(RequestHandler):
     """Sends no seed."""
 
     def first(self, seed: int | None) -> Any:
@@ -16,7 +16,7 @@ class Forgetful(Player):
         return super().first(None)
 
 
-class Blind(Player):
+class Blind(RequestHandler):
     """Does not look at the observation."""
 
     def echoed(self, observation: Any) -> Any:
@@ -24,7 +24,7 @@ class Blind(Player):
         return 1
 
 
-class OffByOne(Player):
+class OffByOne(RequestHandler):
     """Takes the greatest action for the first that there is not."""
 
     def echoed(self, observation: Any) -> Any:
@@ -32,7 +32,7 @@ class OffByOne(Player):
         return 5
 
 
-class Endless(Player):
+class Endless(RequestHandler):
     """Knows no truncation."""
 
     def is_over(self, stepped: Any) -> bool:
@@ -40,7 +40,7 @@ class Endless(Player):
         return bool(stepped.terminated)
 
 
-class Hasty(Player):
+class Hasty(RequestHandler):
     """Goes on with the next step after every error."""
 
     def repeats(self, error: Failed) -> bool:
@@ -48,7 +48,7 @@ class Hasty(Player):
         return True
 
 
-class Timid(Player):
+class Timid(RequestHandler):
     """Resets after every error."""
 
     def repeats(self, error: Failed) -> bool:
@@ -56,14 +56,14 @@ class Timid(Player):
         return False
 
 
-class Rude(Player):
+class Rude(RequestHandler):
     """Leaves without a word."""
 
     def leave(self) -> None:
         """Only goes."""
 
 
-class Clinging(Player):
+class Clinging(RequestHandler):
     """Has more to ask when all is said."""
 
     def leave(self) -> None:
@@ -73,7 +73,7 @@ class Clinging(Player):
         self.client.read_to_end()
 
 
-class Misspelt(Player):
+class Misspelt(RequestHandler):
     """Makes with a field that there is not."""
 
     def make(self, part: str, **fields: Any) -> None:
@@ -81,7 +81,7 @@ class Misspelt(Player):
         super().make(part, rendermode="rgb_array", **fields)
 
 
-class Stranger(Player):
+class Stranger(RequestHandler):
     """Makes what is not in the scenario."""
 
     patience = 1.0
@@ -91,7 +91,7 @@ class Stranger(Player):
         self.client.make("CartPole-v1")
 
 
-class Resetting(Player):
+class Resetting(RequestHandler):
     """Does not make an environment."""
 
     patience = 1.0
@@ -101,7 +101,7 @@ class Resetting(Player):
         self.client.ask("reset")
 
 
-class Single(Player):
+class Single(RequestHandler):
     """Knows no vector environments."""
 
     def make(self, part: str, **fields: Any) -> None:
@@ -117,7 +117,7 @@ class Wordy(Lenient):
         super().send(b"HELLO" + data)
 
 
-class Greeting(Player):
+class Greeting(RequestHandler):
     """Speaks another protocol."""
 
     patience = 1.0
@@ -136,7 +136,7 @@ class Trailing(Lenient):
         super().send(data + b"\0")
 
 
-class Ending(Player):
+class Ending(RequestHandler):
     """Ends its frames as strings."""
 
     def connect(self, port: int, encoding: str) -> FramedClient:
@@ -145,7 +145,7 @@ class Ending(Player):
         return Trailing(client.socket, encoding)
 
 
-class Sharing(Player):
+class Sharing(RequestHandler):
     """Asks for shared memory without looking whether the server offers it."""
 
     def first(self, seed: int | None) -> Any:
@@ -154,7 +154,7 @@ class Sharing(Player):
         return super().first(seed)
 
 
-class Waiting(Player):
+class Waiting(RequestHandler):
     """Waits for each reply before the next request."""
 
     patience = 1.0
@@ -166,7 +166,7 @@ class Waiting(Player):
         self.client.reset(seed=42)
 
 
-class Shuffling(Player):
+class Shuffling(RequestHandler):
     """Takes a reply for another's."""
 
     def echoed(self, observation: Any) -> Any:
@@ -174,7 +174,7 @@ class Shuffling(Player):
         return {3: 0, 0: 3}.get(super().echoed(observation), super().echoed(observation))
 
 
-class Reversed(Player):
+class Reversed(RequestHandler):
     """Reads a list of rewards from its end."""
 
     def many(self) -> None:
@@ -184,7 +184,7 @@ class Reversed(Player):
         super().many()
 
 
-class Lost(Player):
+class Lost(RequestHandler):
     """Does not count the seconds of an idle client."""
 
     patience = 1.0

@@ -50,7 +50,7 @@ class Bend:
         """Bends what is no request."""
         return data
 
-    def bell(self, data: bytes) -> bytes:
+    def doorbell(self, data: bytes) -> bytes:
         """Bends a bell of the client."""
         return data
 
@@ -166,7 +166,7 @@ class _Bent:
         frames, readable = self.client.frames(self.bend.is_json)
         for frame in frames:
             if not frame and self.bend.shares:
-                self.server.socket.sendall(self.bend.bell(self.framed(frame)))
+                self.server.socket.sendall(self.bend.doorbell(self.framed(frame)))
                 continue
             told = self.decoded(frame)
             if not isinstance(told, dict):

@@ -10,7 +10,7 @@ import numpy as np
 
 from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.gymnasium_spaces import build
-from tests.support.classic_client import RESET, ClassicClient, Step, opening, step
+from tests.support.classic_client import RESET, ClassicClient, Step, handshake, step
 from tests.support.equivalence import same
 from tests.support.framed_client import NETSTRING, FramedClient, message
 
@@ -123,7 +123,7 @@ class Classic:
     def __init__(self, client: ClassicClient, environment: str) -> None:
         """Asks for the environment."""
         self._client = client
-        self._client.send(opening(environment))
+        self._client.send(handshake(environment))
 
     def start(self) -> None:
         """Reads what came of that; raises `Refused` if the environment cannot be had."""

@@ -28,7 +28,7 @@ class Lenient(FramedClient):
         return {name: each for name, each in super().hear().items() if not name.startswith("x_")}
 
 
-class Player:
+class RequestHandler:
     """A client that does what it is told to; subclasses do not.
 
     Args:

@@ -14,9 +14,9 @@ import numpy as np
 from gymnasium import spaces
 
 from gymtwist.worker import session_entry
-from gymtwist.worker.session_status import Vitals, create
+from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.session_summary import Summary
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 from tests.support.framed_client import FramedClient
 from tests.support.plain_environment import Plain
 
@@ -26,18 +26,18 @@ _numbers = itertools.count()
 class Served:
     """A client, and the session that serves it."""
 
-    def __init__(self, encoding: str, opening: bytes, surplus: bytes = b"", **options: Any) -> None:
+    def __init__(self, encoding: str, handshake: bytes, trailing_data: bytes = b"", **options: Any) -> None:
         """Starts the session."""
         ours, its = socket.socketpair()
         descriptor = create()
-        self.vitals = Vitals(descriptor, with_remains=True)
+        self.status = SessionStatus(descriptor, with_remains=True)
         os.close(descriptor)
         self.client = FramedClient(ours, encoding)
         self._summary: list[Summary] = []
-        settings = ChildSettings(monitor_root="/", **options)
+        settings = WorkerSettings(monitor_root="/", **options)
 
         def serve() -> None:
-            self._summary.append(session_entry.serve(encoding, its, opening, surplus, settings, self.vitals))
+            self._summary.append(session_entry.serve(encoding, its, handshake, trailing_data, settings, self.status))
 
         self._thread = threading.Thread(target=serve)
         self._thread.start()

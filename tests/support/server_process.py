@@ -215,7 +215,7 @@ class ServerProcess:
 
     def fork_server(self) -> int:
         """Returns the process that forks the children."""
-        return next(child for child in children(self.process.pid) if "gymtwist.worker" in command_line(child))
+        return next(worker for worker in children(self.process.pid) if "gymtwist.worker" in command_line(worker))
 
     def track(self) -> list[Handle]:
         """Takes hold of every process that the server has now; they too must end with it."""

@@ -58,14 +58,14 @@ class Memory:
         """Shares it with the session, as the protocol says; returns the memory itself."""
         offer = self.client.ask("share")
         self.hand_over(offer)
-        assert self.take_over() == {}
+        assert self.resume() == {}
         return self
 
     def hand_over(self, offer: dict[str, Any]) -> None:
         """Sends it to the address of an offer."""
         datagram(offer["address"], bytes.fromhex(offer["token"]), self.descriptor)
 
-    def take_over(self) -> dict[str, Any]:
+    def resume(self) -> dict[str, Any]:
         """Asks the session to take it; returns the reply."""
         return self.client.ask("share", request_room=self.rooms[0], reply_room=self.rooms[1])
 
@@ -101,10 +101,10 @@ class Memory:
         self.set(REQUEST, self.number)
         self.fence()
         if self.word(SERVER_WAITS):
-            self.client.send(self.bell)
+            self.client.send(self.doorbell)
 
     @property
-    def bell(self) -> bytes:
+    def doorbell(self) -> bytes:
         """What wakes up a side that waits."""
         return bytes(4) if self.client.encoding == INT32 else b"0:,"
 
@@ -114,7 +114,7 @@ class Memory:
         self.fence()
         while self.word(REPLY) != self.number:
             # Nothing else can come before it.
-            assert self.client.read(len(self.bell)) == self.bell
+            assert self.client.read(len(self.doorbell)) == self.doorbell
         self.set(CLIENT_WAITS, 0)
 
     def poll(self) -> None:

@@ -89,6 +89,6 @@ def play(env: Any, actions: list[Any]) -> list[Any]:
     return told
 
 
-def lent(observation: Any) -> bool:
+def borrowed(observation: Any) -> bool:
     """Tells whether an observation lies in a place: what NumPy says of an array that was copied is other."""
     return isinstance(observation.base, np.ndarray) and isinstance(observation.base.base, (mmap.mmap, memoryview))

@@ -18,7 +18,7 @@ class Trusting(Bend):
 class Unbelled(Bend):
     """Does not hear bells."""
 
-    def bell(self, data: bytes) -> bytes:
+    def doorbell(self, data: bytes) -> bytes:
         """Forgets it."""
         return b""
 
@@ -26,7 +26,7 @@ class Unbelled(Bend):
 class Startled(Bend):
     """Takes a bell for a request."""
 
-    def bell(self, data: bytes) -> bytes:
+    def doorbell(self, data: bytes) -> bytes:
         """Makes one of it, which is none."""
         return b"1:?," if self.is_json else b"\0\0\0\1?"
 

@@ -22,11 +22,11 @@ from gymtwist.protocol import shared_memory
 from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.shared_memory import CLIENT_WAITS, REPLY, REQUEST, SERVER_WAITS, SharedMemory
-from gymtwist.worker.recovery_state import Remains
-from gymtwist.worker.session_status import Vitals
+from gymtwist.worker.recovery_state import RecoveryState
+from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.session_status import create as create_vitals
-from gymtwist.worker.shared_memory_transport import SharedChannel
-from gymtwist.worker.transports import SocketChannel
+from gymtwist.worker.shared_memory_transport import SharedMemoryTransport
+from gymtwist.worker.transports import SocketTransport
 from tests.support.framed_client import int32
 
 _ROOMS = (4096, 4096)
@@ -103,9 +103,9 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
     if not os.fork():
         ours.close()
         reader = FrameReader(Framing.INT32)
-        remains = Remains(Vitals(create_vitals(), with_remains=True))
-        channel = SocketChannel(theirs, reader, remains, theirs.recv_into)
-        sharing_channel = SharedChannel(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
+        recovery = RecoveryState(SessionStatus(create_vitals(), with_remains=True))
+        channel = SocketTransport(theirs, reader, recovery, theirs.recv_into)
+        sharing_channel = SharedMemoryTransport(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
         drawn = random.Random(3)
         # A client that leaves while a bell is on its way resets the connection; to a session that is an end, too.

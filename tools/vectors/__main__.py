@@ -13,7 +13,7 @@ from .notation import Entry, text_of
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "protocol" / "vectors"
 #: What is in each file.
 FILES: dict[str, Callable[[], Entry]] = {
-    "opening.json": frames.opening,
+    "opening.json": frames.handshake,
     "framing.json": frames.framing,
     "requests.json": requests.requests,
     "replies.json": replies.replies,

@@ -193,7 +193,7 @@ def framing() -> Entry:
     return {"whole": _received(WHOLE), "lines": _received(LINES), "broken": broken}
 
 
-def opening() -> Entry:
+def handshake() -> Entry:
     """Make the file of first bytes."""
     told = [{"name": name, "bytes": data.hex(), "protocol": protocol} for name, data, protocol in OPENINGS]
     refused = [

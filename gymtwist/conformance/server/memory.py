@@ -69,7 +69,7 @@ class SharingConnection(Connection):
         self.memory: SharedMemory | None = None
         self.in_memory = True
         self.came_in_memory = False
-        self._bell = shared_memory.bell(self._codec.framing)
+        self._bell = shared_memory.doorbell(self._codec.framing)
         self._write_fence, self._read_fence = shared_memory.fence()
         self._number = 0
         self._is_due = False

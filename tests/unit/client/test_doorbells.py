@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from gymtwist.client import reply_delay
-from gymtwist.client.reply_slots import Places
+from gymtwist.client.reply_slots import ReplySlots
 from gymtwist.client.shared_memory_connection import _MORE, SharingConnection
 from gymtwist.protocol import shared_memory
 from gymtwist.protocol.adaptive_waiting import Polling
@@ -113,8 +113,8 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
     """And the client says in the end that it does not wait."""
     descriptor = shared_memory.create(*ROOMS)
     ours, theirs = socket.socketpair()
-    child = os.fork()
-    if not child:
+    worker = os.fork()
+    if not worker:
         ours.close()
         server = Server(SharedMemory(descriptor, *ROOMS), theirs)
         for number in range(1, 51):
@@ -131,7 +131,7 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
         assert bytes(connection.receive()) == REPLY_FRAME[4:]
         assert memory.words[CLIENT_WAITS] == 0
     connection.close()
-    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(worker, 0)[1] == 0
 
 
 def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_naps_go_by_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(shared_memory, "appears", appears)
     connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(1.0))
     connection.share(memory, len(REPLY_FRAME), 1)
-    connection._places = Places(memory, 1, len(REPLY_FRAME))
+    connection._places = ReplySlots(memory, 1, len(REPLY_FRAME))
     for thinks, noted in ((True, 0), (False, 1), (True, 1)):
         connection.send(int32(b"a request"))
         if thinks:

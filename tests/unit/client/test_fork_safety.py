@@ -104,4 +104,4 @@ def test_its_specification_can_go_to_another_process(remote: Remote, remote_vec:
 
 def test_an_interrupt_at_any_moment_never_leaves_it_waiting(served: ServerProcess) -> None:
     """It goes on in step, or says at once that it is closed; most of the time the former."""
-    assert lost_by("interrupting", served.port) < 150
+    assert lost_by("client_interrupts", served.port) < 150

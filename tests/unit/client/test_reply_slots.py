@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gymtwist.client import fork_safety
-from gymtwist.client.reply_slots import LARGE, Places, is_lent, most_places
+from gymtwist.client.reply_slots import LARGE, ReplySlots, is_borrowed, max_slots
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol import shared_memory as wire_sharing
 from gymtwist.protocol.shared_memory import REPLY_AT, REPLY_MOST, SharedMemory
-from tests.support.shared_memory_env import lent
+from tests.support.shared_memory_env import borrowed
 
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
 
@@ -56,7 +56,7 @@ class Sharing:
     def __init__(self, shared: SharedMemory) -> None:
         """Takes their memory."""
         self.shared = shared
-        self.places = Places(shared, COUNT, 2000)
+        self.places = ReplySlots(shared, COUNT, 2000)
         self.content = random.Random(4)
 
     def reply(self) -> bytes | memoryview:
@@ -70,7 +70,7 @@ class Sharing:
     def observation(self) -> Any:
         """Passes an observation; returns it."""
         buffer = self.reply()[:2000]
-        return np.ndarray(2000, np.uint8, buffer if is_lent(buffer) else bytearray(buffer))
+        return np.ndarray(2000, np.uint8, buffer if is_borrowed(buffer) else bytearray(buffer))
 
 
 @given(st.lists(st.one_of(st.sampled_from(list(USES)), st.integers(0, 6), st.just("forked"), st.just("read"))))
@@ -109,12 +109,12 @@ def test_where_all_are_in_use_it_is_copied(shared: SharedMemory) -> None:
     """From what lies where nobody keeps it; until one is free."""
     sharing = Sharing(shared)
     kept = [sharing.observation() for _ in range(COUNT + 2)]
-    assert [lent(each) for each in kept] == [True] * (COUNT - 1) + [False] * 3
+    assert [borrowed(each) for each in kept] == [True] * (COUNT - 1) + [False] * 3
     at = shared.words[REPLY_AT]
     sharing.observation()
     assert shared.words[REPLY_AT] == at
     del kept[1]
-    assert lent(sharing.observation())
+    assert borrowed(sharing.observation())
 
 
 def test_places_do_not_overlap_and_lie_in_their_room(shared: SharedMemory) -> None:
@@ -131,7 +131,7 @@ def test_places_do_not_overlap_and_lie_in_their_room(shared: SharedMemory) -> No
 
 def test_a_reply_that_is_longer_than_its_place_breaks_the_protocol(shared: SharedMemory) -> None:
     """It would reach into the next one."""
-    places = Places(shared, COUNT, 2000)
+    places = ReplySlots(shared, COUNT, 2000)
     places.choose()
     with pytest.raises(ProtocolError, match=r"has 32769 bytes: expected 32\d{3} at most"):
         places.reply(ROOM + 1)
@@ -140,7 +140,7 @@ def test_a_reply_that_is_longer_than_its_place_breaks_the_protocol(shared: Share
 @pytest.mark.parametrize("reply_room", [4096, 1 << 17, 1 << 22, 1 << 27])
 def test_there_is_a_bound_to_all_of_them(reply_room: int) -> None:
     """Large observations have fewer places, and the largest none."""
-    count = most_places(reply_room)
+    count = max_slots(reply_room)
     assert 1 <= count <= 9
     assert count == 1 or count * reply_room <= 1 << 25
 

@@ -35,12 +35,14 @@ from tests.support.misbehaving_clients import (
     Timid,
     Waiting,
 )
-from tests.support.scenario_client import PARTS, Player
+from tests.support.scenario_client import PARTS, RequestHandler
 
 SPOKEN = [(NETSTRING, "nested"), (NETSTRING, "base64"), (INT32, "nested")]
 
 
-def judge(part: str, player: type[Player], encoding: str, form: str = "nested", patience: float = 5.0) -> list[Result]:
+def judge(
+    part: str, player: type[RequestHandler], encoding: str, form: str = "nested", patience: float = 5.0
+) -> list[Result]:
     """Lets a player play one part; returns the verdict."""
     found: list[Result] = []
     parts = {each.id: each for each in JUDGED if each.name == part}
@@ -65,7 +67,7 @@ def failed(results: list[Result]) -> dict[str, str]:
 @pytest.mark.parametrize("part", PARTS)
 def test_a_right_client_passes(part: str, encoding: str, form: str) -> None:
     """Every point of every part, in both framings and with both forms of values."""
-    results = judge(part, Player, encoding, form)
+    results = judge(part, RequestHandler, encoding, form)
     assert failed(results) == {}
     assert {f"{part}.messages", f"{part}.end", f"{part}.fields"} <= {result.name for result in results}
     assert all(result.protocol == encoding + ", base64" * (form == "base64") for result in results)
@@ -98,7 +100,9 @@ def test_a_right_client_passes(part: str, encoding: str, form: str) -> None:
         (Lost, "echo", "opening.patience", "where a request was due"),
     ],
 )
-def test_a_bad_habit_is_found_out(player: type[Player], part: str, point: str, words: str, encoding: str) -> None:
+def test_a_bad_habit_is_found_out(
+    player: type[RequestHandler], part: str, point: str, words: str, encoding: str
+) -> None:
     """By the point that it concerns, and in words."""
     found = failed(judge(part, player, encoding, patience=player.patience))
     assert point in found
@@ -115,10 +119,10 @@ def test_a_part_that_nobody_plays() -> None:
 def test_the_judge_does_no_io() -> None:
     """It takes bytes, however they are cut, and gives pieces."""
     judge = Judge({each.id: each for each in JUDGED})
-    opening = message(NETSTRING, "make", id=PARTS["refused"])
-    for index in range(len(opening) - 1):
-        assert judge.received(opening[index : index + 1]) == []
-    answer = b"".join(judge.received(opening[-1:]))
+    handshake = message(NETSTRING, "make", id=PARTS["refused"])
+    for index in range(len(handshake) - 1):
+        assert judge.received(handshake[index : index + 1]) == []
+    answer = b"".join(judge.received(handshake[-1:]))
     assert b'"unknown-environment"' in answer
     assert "Größe 🎲".encode() in answer
     assert judge.over
@@ -132,7 +136,7 @@ def test_the_command(encoding: str) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         port = int(running.stderr.readline().rpartition(" ")[2])
-        Player(port, encoding).play("echo")
+        RequestHandler(port, encoding).play("echo")
         output = running.communicate(timeout=PATIENCE)[0]
     assert running.returncode == 0, output
     assert f"pass  {encoding:<17} echo.action\n" in output

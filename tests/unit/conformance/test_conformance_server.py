@@ -125,8 +125,8 @@ def test_a_server_that_does_not_go_by_the_place(start: Start, tmp_path: Path) ->
     """As one would be that was written before there were any."""
     setup = tmp_path / "setup.py"
     setup.write_text(
-        "from gymtwist.worker.shared_memory_transport import SharedChannel\n"
-        "SharedChannel._go_to_place = lambda channel: None\n"
+        "from gymtwist.worker.shared_memory_transport import SharedMemoryTransport\n"
+        "SharedMemoryTransport._go_to_place = lambda channel: None\n"
     )
     server = start(setup=setup)
     connected(("127.0.0.1", server.port)).close()

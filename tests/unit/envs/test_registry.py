@@ -110,7 +110,7 @@ def test_an_unknown_id_has_near_matches(environment: str, meant: str) -> None:
 
 def test_an_atari_game_that_is_not_there() -> None:
     """The message says what to install; asked of an interpreter that has not imported ale_py."""
-    code = "from gymtwist.envs import catalog; catalog.make('ALE/Pong-v5')"
+    code = "from gymtwist.envs import registry; registry.make('ALE/Pong-v5')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     message = 'the Atari games need ale-py on the server: pip install "gymtwist[atari]"'
     assert ended.stderr.rstrip().endswith(f'UnknownEnvironment: unknown environment "ALE/Pong-v5"; {message}')

@@ -11,7 +11,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from gymtwist.envs import registry, vector_environments
-from gymtwist.envs.environment_options import Choices
+from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.vector_environments import Vectorization
 from gymtwist.errors import EnvironmentFault, InvalidField, UnknownEnvironment, UnknownKwarg
 from tests.support.faulty_environments import Constructing
@@ -20,9 +20,13 @@ from tests.support.plain_environment import Plain
 
 def make_vec(environment: str, mode: str | None = None, **fields: Any) -> VectorEnv[Any, Any, Any]:
     """Makes two environments."""
-    choices = {name: fields.pop(name) for name in ("kwargs", "render_mode", "max_episode_steps") if name in fields}
+    environment_options = {
+        name: fields.pop(name) for name in ("kwargs", "render_mode", "max_episode_steps") if name in fields
+    }
     vectorization = {"num_envs": 2, "mode": mode, **fields}
-    return vector_environments.make_vec(environment, Choices(**choices), Vectorization(**vectorization))
+    return vector_environments.make_vec(
+        environment, EnvironmentOptions(**environment_options), Vectorization(**vectorization)
+    )
 
 
 def fail() -> None:
@@ -54,30 +58,30 @@ def registered() -> Iterator[None]:
 
 def test_choices_reach_the_constructor() -> None:
     """The keyword arguments, the render mode and the limit of the steps."""
-    choices = Choices(kwargs={"g": 1.5}, render_mode="rgb_array", max_episode_steps=7)
-    made: Any = registry.make("Pendulum-v1", choices)
+    environment_options = EnvironmentOptions(kwargs={"g": 1.5}, render_mode="rgb_array", max_episode_steps=7)
+    made: Any = registry.make("Pendulum-v1", environment_options)
     assert (made.unwrapped.g, made.render_mode, made.spec.max_episode_steps) == (1.5, "rgb_array", 7)
 
 
 def test_without_a_choice_nothing_is_rendered() -> None:
     """But a client of the classic protocol, who cannot choose, gets the mode that it can see."""
-    assert registry.make("CartPole-v1", Choices()).render_mode is None
+    assert registry.make("CartPole-v1", EnvironmentOptions()).render_mode is None
     assert registry.make("CartPole-v1").render_mode == "rgb_array"
 
 
 @pytest.mark.parametrize("environment", ["CartPole-v1", "gym:CartPole-v1"])
 def test_a_limit_of_the_steps(environment: str) -> None:
     """Can be set, and taken away."""
-    made = registry.make(environment, Choices(max_episode_steps=2))
+    made = registry.make(environment, EnvironmentOptions(max_episode_steps=2))
     made.reset(seed=1)
     assert [made.step(0)[3] for _ in range(2)] == [False, True]
-    made = registry.make("gym:MountainCar-v0", Choices(max_episode_steps=-1))
+    made = registry.make("gym:MountainCar-v0", EnvironmentOptions(max_episode_steps=-1))
     made.reset(seed=1)
     assert not any(made.step(1)[3] for _ in range(300))
 
 
 @pytest.mark.parametrize(
-    ("choices", "words"),
+    ("environment_options", "words"),
     [
         ({"kwargs": {"gravity": 1}}, 'CartPole-v1 takes no kwarg "gravity"; it takes: sutton_barto_reward'),
         ({"kwargs": {"disable_env_checker": False}}, "the server chooses it"),
@@ -87,22 +91,24 @@ def test_a_limit_of_the_steps(environment: str) -> None:
     ],
 )
 @pytest.mark.parametrize("several", [False, True])
-def test_choices_that_cannot_be_had(choices: dict[str, Any], words: str, several: bool) -> None:
+def test_choices_that_cannot_be_had(environment_options: dict[str, Any], words: str, several: bool) -> None:
     """Are refused before anything is made; the message has what can."""
     with pytest.raises((InvalidField, UnknownKwarg)) as caught:
-        make_vec("CartPole-v1", "sync", **choices) if several else registry.make("CartPole-v1", Choices(**choices))
+        make_vec("CartPole-v1", "sync", **environment_options) if several else registry.make(
+            "CartPole-v1", EnvironmentOptions(**environment_options)
+        )
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", ["rgb_array_list", "human"])
 def test_a_render_mode_that_gymnasium_makes(mode: str) -> None:
     """Of one that the environment has is one as well."""
-    assert registry.make("CartPole-v1", Choices(render_mode=mode)).render_mode == mode
+    assert registry.make("CartPole-v1", EnvironmentOptions(render_mode=mode)).render_mode == mode
 
 
 def test_an_environment_that_takes_anything() -> None:
     """Is given anything; what it cannot make of it is its own affair."""
-    made: Any = registry.make("Vectors/Untold-v0", Choices(kwargs={"a": [1]}, render_mode="odd"))
+    made: Any = registry.make("Vectors/Untold-v0", EnvironmentOptions(kwargs={"a": [1]}, render_mode="odd"))
     assert made.unwrapped.kwargs == {"a": [1], "render_mode": "odd"}
 
 

@@ -147,13 +147,13 @@ def test_the_buffer_is_used_again() -> None:
     assert len(reader.space()) <= BUFFER_SIZE
 
 
-@pytest.mark.parametrize("surplus", [BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1])
-def test_there_is_always_space(surplus: int) -> None:
+@pytest.mark.parametrize("trailing_data", [BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1])
+def test_there_is_always_space(trailing_data: int) -> None:
     """Even when what came with the opening fills the buffer, or more than fills it."""
-    data = b"\7" + string(b"x" * surplus)
-    reader = CommandReader(data[:surplus])
-    feed(reader, data[surplus:])
-    assert reader.next_command() == classic.UniverseConfigure("x" * surplus)
+    data = b"\7" + string(b"x" * trailing_data)
+    reader = CommandReader(data[:trailing_data])
+    feed(reader, data[trailing_data:])
+    assert reader.next_command() == classic.UniverseConfigure("x" * trailing_data)
 
 
 @pytest.mark.parametrize("kind", [9, 10, 127, 255])

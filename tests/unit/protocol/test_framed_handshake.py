@@ -6,20 +6,20 @@ import msgspec
 import pytest
 
 from gymtwist.errors import (
-    ChildStartError,
     EnvironmentFault,
     GymtwistError,
+    HandshakeError,
     InvalidField,
     LimitExceeded,
     MalformedMessage,
     NoEnvironment,
-    OpeningError,
     ProtocolError,
     ServerFull,
     UnknownOperation,
+    WorkerStartError,
 )
 from gymtwist.protocol.framing import Framing, frame, header
-from gymtwist.protocol.handshake import MAX_MAKE, ProtocolName, error_reply, read_opening, recognise
+from gymtwist.protocol.handshake import MAX_MAKE, ProtocolName, error_reply, read_handshake, recognise
 from gymtwist.protocol.messages import Error, Fault, Make, Request, Reset, Step
 from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 
@@ -28,14 +28,14 @@ from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 @pytest.mark.parametrize("kwargs", [{}, {"frameskip": 4}, {"x": "y" * 60_000}])
 def test_a_make_message_is_an_opening(protocol: ProtocolName, kwargs: dict[str, object]) -> None:
     """The opening is the whole frame; what comes behind it is its surplus, to the byte."""
-    message, surplus = asked(protocol, Make("größe/Pong-v5", kwargs)), asked(protocol, Reset(seed=1))
+    message, trailing_data = asked(protocol, Make("größe/Pong-v5", kwargs)), asked(protocol, Reset(seed=1))
     for size in (*range(min(len(message), 200)), len(message) - 1):
-        assert read_opening(message[:size]) is None
-    for behind in (b"", b"\xff", surplus):
-        read = read_opening(bytearray(message + behind))
+        assert read_handshake(message[:size]) is None
+    for behind in (b"", b"\xff", trailing_data):
+        read = read_handshake(bytearray(message + behind))
         assert read is not None
         assert read.protocol is protocol
-        assert (read.environment, read.message, read.surplus) == ("größe/Pong-v5", message, behind)
+        assert (read.environment, read.message, read.trailing_data) == ("größe/Pong-v5", message, behind)
 
 
 def test_an_opening_fits_into_one_value_of_amp() -> None:
@@ -49,7 +49,7 @@ def test_an_opening_fits_into_one_value_of_amp() -> None:
 def test_a_first_message_over_its_limit_is_refused(protocol: ProtocolName, length: int) -> None:
     """As soon as its length is known; the message says the limit."""
     with pytest.raises(LimitExceeded, match=f"has {length} bytes; at most {MAX_MAKE}"):
-        read_opening(header(Framing(protocol.value), length))
+        read_handshake(header(Framing(protocol.value), length))
 
 
 @EACH_FRAMED
@@ -57,7 +57,7 @@ def test_a_first_message_over_its_limit_is_refused(protocol: ProtocolName, lengt
 def test_a_first_message_that_is_not_make_is_refused(protocol: ProtocolName, request_: Request) -> None:
     """The message says what comes first."""
     with pytest.raises(NoEnvironment, match=r'the first message is "\w+"; make an environment first'):
-        read_opening(asked(protocol, request_))
+        read_handshake(asked(protocol, request_))
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_a_first_message_that_is_not_make_is_refused(protocol: ProtocolName, req
 def test_a_make_message_that_is_wrong_is_refused(payload: bytes, kind: type[GymtwistError]) -> None:
     """In both framings, with the same kind of error."""
     with pytest.raises(kind):
-        read_opening(framed(ProtocolName.NETSTRING, payload))
+        read_handshake(framed(ProtocolName.NETSTRING, payload))
     if payload != b"CartPo":
         packed = msgspec.msgpack.encode(msgspec.json.decode(payload))
         with pytest.raises(kind):
-            read_opening(framed(ProtocolName.INT32, packed))
+            read_handshake(framed(ProtocolName.INT32, packed))
 
 
 @pytest.mark.parametrize("data", [b"01:", b"1234567890", b"1x", b"2:{}."])
@@ -87,17 +87,17 @@ def test_a_first_netstring_that_is_none_is_refused(data: bytes) -> None:
     """It is told for one by its digit, and read as one."""
     assert recognise(data) is ProtocolName.NETSTRING
     with pytest.raises(ProtocolError):
-        read_opening(data)
+        read_handshake(data)
 
 
 @EACH_FRAMED
 @pytest.mark.parametrize(
     ("error", "code", "fault"),
     [
-        (OpeningError("größer"), "bad-opening", "protocol"),
+        (HandshakeError("größer"), "bad-opening", "protocol"),
         (ServerFull("full"), "server-full", "request"),
         (EnvironmentFault("step", "killed"), "environment-fault", "environment"),
-        (ChildStartError("none"), "no-process", "server"),
+        (WorkerStartError("none"), "no-process", "server"),
     ],
 )
 def test_a_refusal_is_an_error_message(protocol: ProtocolName, error: GymtwistError, code: str, fault: Fault) -> None:

@@ -165,13 +165,13 @@ def test_the_buffer_is_used_again(framing: Framing) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("surplus", [BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1, 3 * BUFFER_SIZE])
-def test_there_is_always_space(framing: Framing, surplus: int) -> None:
+@pytest.mark.parametrize("trailing_data", [BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1, 3 * BUFFER_SIZE])
+def test_there_is_always_space(framing: Framing, trailing_data: int) -> None:
     """Even when what came with the opening fills the buffer, or more than fills it, or is over the limit."""
-    data = framed(framing, b"x" * surplus)
-    reader = FrameReader(framing, data[:surplus])
-    feed(reader, data[surplus:])
-    assert list(payloads(reader)) == [b"x" * surplus]
+    data = framed(framing, b"x" * trailing_data)
+    reader = FrameReader(framing, data[:trailing_data])
+    feed(reader, data[trailing_data:])
+    assert list(payloads(reader)) == [b"x" * trailing_data]
     assert FrameReader(framing, data, limit=1).space()
 
 

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gymtwist.errors import OpeningError, ProtocolError, RequestError
+from gymtwist.errors import HandshakeError, ProtocolError, RequestError
 from gymtwist.protocol import classic
-from gymtwist.protocol.handshake import MAX_OPENING, ProtocolName, error_reply, read_opening, recognise
+from gymtwist.protocol.handshake import MAX_HANDSHAKE, ProtocolName, error_reply, read_handshake, recognise
 from gymtwist.protocol.messages import Make
-from tests.support.classic_client import opening, string
+from tests.support.classic_client import handshake, string
 from tests.support.codec_samples import FRAMED, asked, framed
 
-CARTPOLE = opening("CartPole-v1")
+CARTPOLE = handshake("CartPole-v1")
 #: An id that can be told from every other protocol: the low byte of its length is not 0.
 IDS = st.text(max_size=60).filter(lambda text: not text or len(text.encode()) % 256)
 #: What may open a connection, of every protocol.
 OPENINGS = [
     CARTPOLE,
-    opening(""),
-    opening("i" * 255),
+    handshake(""),
+    handshake("i" * 255),
     *(asked(each, Make("CartPole-v1")) for each in FRAMED),
     *(asked(each, Make("CartPole-v1", {"padding": "x" * 300}, num_envs=4)) for each in FRAMED),
 ]
@@ -31,41 +31,41 @@ OPENINGS = [
 
 def test_an_opening_is_read_whole() -> None:
     """It says which protocol the connection speaks and which environment it is for."""
-    read = read_opening(CARTPOLE)
+    read = read_handshake(CARTPOLE)
     assert read is not None
     assert read.protocol is ProtocolName.CLASSIC
-    assert (read.environment, read.message, read.surplus) == ("CartPole-v1", CARTPOLE, b"")
+    assert (read.environment, read.message, read.trailing_data) == ("CartPole-v1", CARTPOLE, b"")
 
 
 @pytest.mark.parametrize("text", ["", "CartPole-v1", "größe/Ωmega-v0", "i" * 255])
 def test_an_opening_is_read_byte_by_byte(text: str) -> None:
     """It is incomplete until its last byte, and nothing is wrong with it before."""
-    message = opening(text)
-    assert [read_opening(message[:size]) for size in range(len(message))] == [None] * len(message)
-    read = read_opening(bytearray(message))
+    message = handshake(text)
+    assert [read_handshake(message[:size]) for size in range(len(message))] == [None] * len(message)
+    read = read_handshake(bytearray(message))
     assert read is not None
     assert read.environment == text
 
 
 @given(IDS, st.binary(max_size=50))
 @example("", b"\0\0\0\0\0")
-def test_what_is_glued_to_an_opening_is_kept(text: str, surplus: bytes) -> None:
+def test_what_is_glued_to_an_opening_is_kept(text: str, trailing_data: bytes) -> None:
     """Commands may come with the opening: they are its surplus, to the byte."""
-    read = read_opening(opening(text) + surplus)
+    read = read_handshake(handshake(text) + trailing_data)
     assert read is not None
-    assert (read.environment, read.message, read.surplus) == (text, opening(text), surplus)
+    assert (read.environment, read.message, read.trailing_data) == (text, handshake(text), trailing_data)
 
 
 def test_an_empty_id_asks_for_no_environment() -> None:
     """It is legal: five zero bytes."""
-    read = read_opening(bytes(5))
+    read = read_handshake(bytes(5))
     assert read is not None
     assert read.environment == ""
 
 
 def test_an_opening_at_its_limit() -> None:
     """The longest id."""
-    read = read_opening(opening("i" * classic.MAX_ID))
+    read = read_handshake(handshake("i" * classic.MAX_ID))
     assert read is not None
     assert len(read.environment) == classic.MAX_ID
 
@@ -73,8 +73,8 @@ def test_an_opening_at_its_limit() -> None:
 @pytest.mark.parametrize("length", [classic.MAX_ID + 2, 2**31 + 1, 2**32 - 1])
 def test_an_opening_over_its_limit(length: int) -> None:
     """It is refused as soon as its length is known; the message says the limit."""
-    with pytest.raises(OpeningError, match=f"has {length} bytes; at most {classic.MAX_ID}"):
-        read_opening(struct.pack("<BI", 0, length))
+    with pytest.raises(HandshakeError, match=f"has {length} bytes; at most {classic.MAX_ID}"):
+        read_handshake(struct.pack("<BI", 0, length))
 
 
 def test_an_opening_of_four_gibibytes_costs_nothing() -> None:
@@ -82,8 +82,8 @@ def test_an_opening_of_four_gibibytes_costs_nothing() -> None:
     message = struct.pack("<BI", 0, 2**32 - 1)
     tracemalloc.start()
     try:
-        with pytest.raises(OpeningError):
-            read_opening(message)
+        with pytest.raises(HandshakeError):
+            read_handshake(message)
         assert tracemalloc.get_traced_memory()[1] < 64 * 1024
     finally:
         tracemalloc.stop()
@@ -92,10 +92,10 @@ def test_an_opening_of_four_gibibytes_costs_nothing() -> None:
 @pytest.mark.parametrize("flags", [1, 2, 128, 255])
 def test_flags_other_than_zero_are_refused(flags: int) -> None:
     """By both readers, at the first byte."""
-    with pytest.raises(OpeningError, match="the classic protocol opens with"):
-        read_opening(bytes([flags]))
-    with pytest.raises(OpeningError, match=f"unsupported flags {flags}: the classic protocol opens with flags 0"):
-        classic.read_opening(opening("CartPole-v1", flags=flags))
+    with pytest.raises(HandshakeError, match="the classic protocol opens with"):
+        read_handshake(bytes([flags]))
+    with pytest.raises(HandshakeError, match=f"unsupported flags {flags}: the classic protocol opens with flags 0"):
+        classic.read_handshake(handshake("CartPole-v1", flags=flags))
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_flags_other_than_zero_are_refused(flags: int) -> None:
 )
 def test_garbage_is_refused(garbage: bytes) -> None:
     """The message shows the first bytes and says what an opening is."""
-    with pytest.raises(OpeningError) as caught:
-        read_opening(garbage)
+    with pytest.raises(HandshakeError) as caught:
+        read_handshake(garbage)
     assert repr(garbage[:8]) in str(caught.value)
     assert "length of the environment id as uint32" in str(caught.value)
 
@@ -112,8 +112,8 @@ def test_garbage_is_refused(garbage: bytes) -> None:
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"CartPole\xc3", b"\xed\xa0\x80", b"\xc0\x80"])
 def test_an_id_that_is_not_utf8_is_refused(data: bytes) -> None:
     """Invalid bytes, a cut character, a surrogate, an overlong form."""
-    with pytest.raises(OpeningError, match="not UTF-8"):
-        read_opening(opening(data))
+    with pytest.raises(HandshakeError, match="not UTF-8"):
+        read_handshake(handshake(data))
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_an_id_that_is_not_utf8_is_refused(data: bytes) -> None:
 )
 def test_the_classic_protocol_is_told_by_its_first_bytes(data: bytes, expected: bool | None) -> None:
     """As soon as it can be told, and not before; a length in big-endian order is another protocol's."""
-    assert classic.is_opening(data) is expected
+    assert classic.is_handshake(data) is expected
 
 
 @given(st.binary(max_size=40))
 def test_what_is_told_stays_told(data: bytes) -> None:
     """More bytes never change whose opening it is."""
-    answers = [classic.is_opening(data[:size]) for size in range(len(data) + 1)]
+    answers = [classic.is_handshake(data[:size]) for size in range(len(data) + 1)]
     told = [answer for answer in answers if answer is not None]
     assert len(set(told)) <= 1
     assert answers == [None] * (len(answers) - len(told)) + told
@@ -169,7 +169,7 @@ def test_every_class_of_first_bytes_is_told(following: bytes) -> None:
     """As soon as it can be told, and whatever comes next changes nothing about it."""
     for data, protocol in FIRST_BYTES:
         if protocol is None:
-            with pytest.raises(OpeningError, match="these bytes open no protocol"):
+            with pytest.raises(HandshakeError, match="these bytes open no protocol"):
                 recognise(data + following)
         elif protocol == "":
             assert recognise(data) is None
@@ -185,13 +185,13 @@ def test_exactly_one_protocol_recognises_any_first_bytes(data: bytes) -> None:
     recognisers = {
         ProtocolName.NETSTRING: netstring,
         ProtocolName.INT32: int32 or (data[:2] == b"\0\0" and len(data) == 3 and data[2] > 0),
-        ProtocolName.CLASSIC: classic.is_opening(data) is True,
+        ProtocolName.CLASSIC: classic.is_handshake(data) is True,
     }
     recognised = [name for name, does in recognisers.items() if does]
     assert len(recognised) <= 1
     try:
         told = recognise(data)
-    except OpeningError:
+    except HandshakeError:
         assert not recognised
     else:
         assert recognised == ([] if told is None else [told])
@@ -207,33 +207,33 @@ def test_the_protocol_that_is_told_stays_told(message: bytes, more: bytes) -> No
 
 
 @given(
-    st.binary(max_size=2 * MAX_OPENING // 1024)
+    st.binary(max_size=2 * MAX_HANDSHAKE // 1024)
     | st.builds(lambda rest: b"\0\x05\0\0\0" + rest, st.binary())
     | st.builds(framed, st.sampled_from(FRAMED), st.binary(min_size=1))
 )
 def test_random_bytes_are_read_or_refused(data: bytes) -> None:
     """Nothing but gymtwist's own errors is raised for whatever comes; what is read is what came."""
     try:
-        read = read_opening(data)
+        read = read_handshake(data)
     except (ProtocolError, RequestError):
         return
     if read is not None:
-        assert read.message + read.surplus == data
+        assert read.message + read.trailing_data == data
 
 
-@given(IDS.map(opening) | st.sampled_from(OPENINGS), st.data())
+@given(IDS.map(handshake) | st.sampled_from(OPENINGS), st.data())
 def test_a_mutated_opening_is_read_or_refused(message: bytes, data: st.DataObject) -> None:
     """One byte of a valid opening changed at will."""
     place = data.draw(st.integers(0, min(len(message), 100) - 1))
     mutated = message[:place] + bytes([data.draw(st.integers(0, 255))]) + message[place + 1 :]
     try:
-        read = read_opening(mutated)
+        read = read_handshake(mutated)
     except (ProtocolError, RequestError):
         return
-    assert read is None or read.message + read.surplus == mutated
+    assert read is None or read.message + read.trailing_data == mutated
 
 
 @pytest.mark.parametrize("protocol", [None, ProtocolName.CLASSIC])
 def test_a_refusal_is_an_error_string(protocol: ProtocolName | None) -> None:
     """In the classic protocol, and where no protocol could be told: a person can read it most easily."""
-    assert error_reply(protocol, OpeningError("größer")) == string("größer")
+    assert error_reply(protocol, HandshakeError("größer")) == string("größer")

@@ -162,7 +162,7 @@ def test_a_fence_is_never_waited_for() -> None:
 @pytest.mark.parametrize("framing", Framing)
 def test_a_bell_is_a_frame_with_nothing_in_it(framing: Framing) -> None:
     """So that it can come among others."""
-    reader = FrameReader(framing, 2 * shared_memory.bell(framing))
+    reader = FrameReader(framing, 2 * shared_memory.doorbell(framing))
     reader.least = 0
     frames: Iterator[memoryview | None] = iter(reader.next_frame, None)
     assert [bytes(frame or b"?") for frame in frames] == [b"?", b"?"]

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gymtwist.errors import ChildStartError
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.fork_server_starter import RESTART_DELAY, ForkServerStarter
-from gymtwist.server.worker_process import ChildLink
+from gymtwist.server.worker_process import WorkerLink
 from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.worker import amp_commands, session_status
-from gymtwist.worker.worker_settings import ChildSettings
-from tests.support.classic_client import opening
+from gymtwist.worker.worker_settings import WorkerSettings
+from tests.support.classic_client import handshake
 from tests.support.harness import Log, SteppedReactor, descriptor_count, soon
 from tests.support.process_inspection import Handle, children, left_after
 
@@ -32,8 +32,8 @@ class Parent:
         self.reactor = SteppedReactor()
         file = directory / "setup.py"
         file.write_text(setup)
-        self.settings = ChildSettings(monitor_root=str(directory), setup=str(file))
-        self.links: list[ChildLink] = []
+        self.settings = WorkerSettings(monitor_root=str(directory), setup=str(file))
+        self.links: list[WorkerLink] = []
         # Other tests may have left helpers of Python's own, such as multiprocessing's.
         self._others = children(os.getpid())
 
@@ -46,17 +46,17 @@ class Parent:
         self.reactor.turn(1)
         self.reactor.iterate(0.01)
 
-    def child(self, starter: Starter) -> tuple[ChildLink, list[int], list[str]]:
+    def worker(self, starter: Starter) -> tuple[WorkerLink, list[int], list[str]]:
         """Starts a child; returns its link, and what its process id and its end are going to be."""
         link, finished = starter.startAMPProcess(None)
         pid: list[int] = []
         end: list[str] = []
-        link.child.pid.addCallbacks(pid.append, lambda failure: None)
+        link.worker.pid.addCallbacks(pid.append, lambda failure: None)
         finished.addCallback(end.append)
         self.links.append(link)
         return link, pid, end
 
-    def process(self, link: ChildLink, pid: list[int]) -> Handle:
+    def process(self, link: WorkerLink, pid: list[int]) -> Handle:
         """Waits for the process of a child."""
         soon(lambda: pid, self.turn)
         return Handle(pid[0])
@@ -84,8 +84,8 @@ def starter(parent: Parent) -> Iterator[ForkServerStarter]:
     starter.start()
     yield starter
     for link in parent.links:
-        link.child.kill()
-    soon(lambda: all(link.child.finished.called for link in parent.links), parent.turn)
+        link.worker.kill()
+    soon(lambda: all(link.worker.finished.called for link in parent.links), parent.turn)
     stopped: list[None] = []
     starter.stop().addCallback(stopped.append)
     soon(lambda: stopped, parent.turn)
@@ -98,7 +98,7 @@ def kill_forkserver(starter: ForkServerStarter) -> None:
     starter._process.kill()
 
 
-def serve(link: ChildLink) -> list[Any]:
+def serve(link: WorkerLink) -> list[Any]:
     """Gives a child a session without an environment, of which the client has left; returns what becomes of it."""
     outcome: list[Any] = []
     ours, its = socket.socketpair()
@@ -108,11 +108,11 @@ def serve(link: ChildLink) -> list[Any]:
         amp_commands.Serve,
         session=1,
         protocol=b"classic",
-        opening=opening(""),
-        surplus=b"",
-        greeting=b"",
+        handshake=handshake(""),
+        trailing_data=b"",
+        recovery_reply=b"",
         socket=its.fileno(),
-        vitals=descriptor,
+        status=descriptor,
     )
 
     def close(result: object) -> object:
@@ -126,7 +126,7 @@ def serve(link: ChildLink) -> list[Any]:
 
 def test_a_child_is_forked_and_told_of(parent: Parent, starter: ForkServerStarter) -> None:
     """Its process id, and how it ended."""
-    link, pid, end = parent.child(starter)
+    link, pid, end = parent.worker(starter)
     handle = parent.process(link, pid)
     handle.kill()
     soon(lambda: end, parent.turn)
@@ -135,14 +135,14 @@ def test_a_child_is_forked_and_told_of(parent: Parent, starter: ForkServerStarte
 
 def test_a_child_may_be_killed_before_it_is_forked(parent: Parent, starter: ForkServerStarter) -> None:
     """It ends as soon as it begins."""
-    link, _, end = parent.child(starter)
-    link.child.kill()
+    link, _, end = parent.worker(starter)
+    link.worker.kill()
     soon(lambda: end, parent.turn)
 
 
 def test_a_child_serves(parent: Parent, starter: ForkServerStarter) -> None:
     """What it is told goes over its link, descriptors too."""
-    link, _, _ = parent.child(starter)
+    link, _, _ = parent.worker(starter)
     outcome = serve(link)
     soon(lambda: outcome, parent.turn)
     assert outcome[0]["reason"] == "the client left"
@@ -150,7 +150,7 @@ def test_a_child_serves(parent: Parent, starter: ForkServerStarter) -> None:
 
 def test_children_outlive_the_fork_server(parent: Parent, starter: ForkServerStarter) -> None:
     """They serve on, and their end is noticed by their link."""
-    link, pid, end = parent.child(starter)
+    link, pid, end = parent.worker(starter)
     handle = parent.process(link, pid)
     kill_forkserver(starter)
     soon(lambda: parent.log.having("The fork server ended (status -9)"), parent.turn)
@@ -168,7 +168,7 @@ def test_a_child_that_is_wanted_without_a_fork_server_waits_for_the_next(
     """Whoever connects just then is served a little later."""
     kill_forkserver(starter)
     soon(lambda: parent.log.having("The fork server ended"), parent.turn)
-    link, pid, end = parent.child(starter)
+    link, pid, end = parent.worker(starter)
     outcome = serve(link)
     for _ in range(5):
         parent.turn()
@@ -185,7 +185,7 @@ def test_a_child_that_was_being_forked_when_the_fork_server_died_ends(
     """Its session is given to another; it does not wait for ever."""
     assert starter._process is not None
     os.kill(starter._process.pid, signal.SIGSTOP)
-    link, pid, end = parent.child(starter)
+    link, pid, end = parent.worker(starter)
     parent.turn()
     outcome = serve(link)
     kill_forkserver(starter)
@@ -201,7 +201,7 @@ def test_a_stop_without_a_fork_server_ends_those_who_wait_for_one(parent: Parent
     starter.start()
     kill_forkserver(starter)
     soon(lambda: parent.log.having("The fork server ended"), parent.turn)
-    _, _, end = parent.child(starter)
+    _, _, end = parent.worker(starter)
     stopped: list[None] = []
     starter.stop().addCallback(stopped.append)
     soon(lambda: stopped and end, parent.turn)
@@ -222,7 +222,7 @@ def test_a_stop_without_a_fork_server_ends_those_who_wait_for_one(parent: Parent
 def test_a_setup_file_that_fails_is_an_error(tmp_path: Path, kind: type[Any], setup: str, told: str) -> None:
     """With what it printed."""
     parent = Parent(tmp_path, setup)
-    with pytest.raises(ChildStartError, match=told):
+    with pytest.raises(WorkerStartError, match=told):
         kind(parent.reactor, parent.settings).start()
     parent.reactor.turn()
     parent.reactor.close()
@@ -232,7 +232,7 @@ def test_a_setup_file_that_fails_is_an_error(tmp_path: Path, kind: type[Any], se
 def test_a_spawned_child_serves_and_ends(parent: Parent) -> None:
     """Without a fork server."""
     starter = SpawnStarter(parent.reactor, parent.settings)
-    link, pid, end = parent.child(starter)
+    link, pid, end = parent.worker(starter)
     outcome = serve(link)
     soon(lambda: outcome, parent.turn, 30.0)
     handle = Handle(pid[0])
@@ -245,7 +245,7 @@ def test_a_spawned_child_serves_and_ends(parent: Parent) -> None:
 def test_a_spawned_child_can_be_killed(parent: Parent) -> None:
     """It is reaped, and tells how it ended."""
     starter = SpawnStarter(parent.reactor, parent.settings)
-    _, pid, end = parent.child(starter)
+    _, pid, end = parent.worker(starter)
     Handle(pid[0]).kill()
     soon(lambda: end, parent.turn)
     assert end == ["was killed by SIGKILL"]

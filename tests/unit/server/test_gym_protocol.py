@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from tests.support.classic_client import opening
+from tests.support.classic_client import handshake
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import World, soon
 
@@ -17,9 +17,9 @@ from tests.support.harness import World, soon
 def test_a_whole_opening_is_handed_over(world: World) -> None:
     """The child gets the opening as it came, the protocol's name and a socket that is the client's."""
     client, process = serving(world)
-    assert process.job["opening"] == CARTPOLE
+    assert process.job["handshake"] == CARTPOLE
     assert process.job["protocol"] == b"classic"
-    assert process.job["surplus"] == b""
+    assert process.job["trailing_data"] == b""
     with socket.socket(fileno=process.job.pop("socket")) as given:
         given.setblocking(True)
         given.sendall(b"hello")
@@ -35,14 +35,14 @@ def test_an_opening_may_come_byte_by_byte(world: World) -> None:
         client.sendall(bytes([byte]))
         world.turn(1)
     world.turn()
-    assert world.starter.serving[0].job["opening"] == CARTPOLE
+    assert world.starter.serving[0].job["handshake"] == CARTPOLE
     client.close()
 
 
 def test_what_comes_behind_the_opening_is_handed_over_too(world: World) -> None:
     """A client that sends its first commands at once loses none."""
     client, process = serving(world, CARTPOLE + b"\0\3\3")
-    assert process.job["surplus"] == b"\0\3\3"
+    assert process.job["trailing_data"] == b"\0\3\3"
     client.close()
 
 
@@ -57,21 +57,21 @@ def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> No
     process.begin()
     process.answer()
     soon(lambda: world.starter.serving and world.starter.serving[-1] is not process, world.turn)
-    surplus = world.starter.serving[-1].job["surplus"]
-    assert len(surplus) < 65536
-    assert flood.startswith(surplus)
+    trailing_data = world.starter.serving[-1].job["trailing_data"]
+    assert len(trailing_data) < 65536
+    assert flood.startswith(trailing_data)
     given = socket.socket(fileno=world.starter.serving[-1].job.pop("socket"))
     given.setblocking(True)
     given.settimeout(5)
     rest = bytearray()
-    while len(rest) < len(flood) - len(surplus):
+    while len(rest) < len(flood) - len(trailing_data):
         rest += given.recv(1 << 20)
-    assert surplus + rest == flood
+    assert trailing_data + rest == flood
     for each in (given, first, client):
         each.close()
 
 
-@pytest.mark.parametrize("data", [opening("x" * 257), b"\0" + struct.pack("<I", 2**32 - 1)])
+@pytest.mark.parametrize("data", [handshake("x" * 257), b"\0" + struct.pack("<I", 2**32 - 1)])
 def test_an_opening_over_the_limit_is_refused(world: World, data: bytes) -> None:
     """By an error string and the end of the stream; nothing is kept for it."""
     client = connect(world, data)
@@ -141,11 +141,11 @@ def test_a_connection_that_leaves_the_queue_takes_no_place(make: Make) -> None:
     world = make("--max-sessions", "1")
     first, process = serving(world)
     connect(world, CARTPOLE).close()
-    third = connect(world, opening("Pong-v4"))
+    third = connect(world, handshake("Pong-v4"))
     process.begin()
     process.answer()
     world.turn()
-    assert world.starter.serving[-1].job["opening"] == opening("Pong-v4")
+    assert world.starter.serving[-1].job["handshake"] == handshake("Pong-v4")
     first.close()
     third.close()
 

@@ -71,7 +71,7 @@ def test_a_child_that_dies_before_it_begins_is_replaced(world: World) -> None:
     world.turn()
     again = world.starter.serving[-1]
     assert again is not process
-    assert again.job["opening"] == CARTPOLE
+    assert again.job["handshake"] == CARTPOLE
     client.close()
 
 
@@ -79,7 +79,7 @@ def test_a_child_that_ends_without_an_answer_to_the_opening(world: World) -> Non
     """It has failed its client; the server tells what it knows."""
     client, process = serving(world)
     process.begin()
-    process.answer("it had nothing to say", opening=False)
+    process.answer("it had nothing to say", handshake=False)
     world.turn()
     assert error_of(read(client, world)) == "the session ended: it had nothing to say"
     client.close()

@@ -37,16 +37,20 @@ def job_of(world: World, data: bytes) -> dict[str, object]:
 @EACH_FRAMED
 def test_a_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) -> None:
     """The child gets the frame as it came, what came behind it, and the name of the protocol."""
-    opening, surplus = asked(protocol, Make("CartPole-v1")), asked(protocol, Step(1))
-    job = job_of(make(), opening + surplus)
-    assert (job["opening"], job["surplus"], job["protocol"]) == (opening, surplus, protocol.value.encode())
+    handshake, trailing_data = asked(protocol, Make("CartPole-v1")), asked(protocol, Step(1))
+    job = job_of(make(), handshake + trailing_data)
+    assert (job["handshake"], job["trailing_data"], job["protocol"]) == (
+        handshake,
+        trailing_data,
+        protocol.value.encode(),
+    )
 
 
 @EACH_FRAMED
 def test_the_longest_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) -> None:
     """It fits into the box to the child."""
-    opening = asked(protocol, Make("CartPole-v1", {"x": "y" * 63_900}))
-    assert job_of(make(), opening)["opening"] == opening
+    handshake = asked(protocol, Make("CartPole-v1", {"x": "y" * 63_900}))
+    assert job_of(make(), handshake)["handshake"] == handshake
 
 
 @EACH_FRAMED
@@ -63,9 +67,9 @@ def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeWorld, protocol:
 def test_a_client_that_sends_no_more_reads_the_refusals(make: MakeWorld, protocol: ProtocolName) -> None:
     """That it has shut its side down does not mean that it does not listen."""
     world = make("--allow", "Pong*")
-    for opening in (asked(protocol, Make("CartPole-v1")), header(Framing(protocol.value), 0xFFFF)):
+    for handshake in (asked(protocol, Make("CartPole-v1")), header(Framing(protocol.value), 0xFFFF)):
         client = world.connect(GymProtocol(world.service))
-        client.sendall(opening)
+        client.sendall(handshake)
         client.shutdown(socket.SHUT_WR)
         assert answered(protocol, read(client, world)).code in ("environment-refused", "limit-exceeded")
         client.close()
@@ -95,15 +99,15 @@ def test_a_child_that_dies_while_its_environment_is_busy_has_a_successor(
     """It is given the same connection and the error that the client is owed."""
     world = make()
     client, process = serving(world, asked(protocol, Make("CartPole-v1")))
-    vitals = process.begin()
-    vitals.words[ANSWERED] = vitals.words[MADE] = 1.0
-    vitals.begin(Operation.STEP)
+    status = process.begin()
+    status.words[ANSWERED] = status.words[MADE] = 1.0
+    status.begin(Operation.STEP)
     process.die(-11)
     soon(lambda: bool(world.starter.serving), world.turn)
     successor = world.starter.serving[-1]
     message = "the environment's process was killed by SIGSEGV in step: reset to go on with a fresh environment"
-    greeting = bytes(successor.job["greeting"])
-    assert answered(protocol, greeting) == Error("environment-fault", message, "environment", reset_needed=True)
+    recovery_reply = bytes(successor.job["recovery_reply"])
+    assert answered(protocol, recovery_reply) == Error("environment-fault", message, "environment", reset_needed=True)
     successor.begin()
     successor.answer()
     assert read(client, world) == b""
@@ -115,9 +119,9 @@ def test_successors_that_do_not_begin(make: MakeWorld, protocol: ProtocolName) -
     """Are replaced some times; then the client gets the error from the server itself."""
     world = make()
     client, process = serving(world, asked(protocol, Make("CartPole-v1")))
-    vitals = process.begin()
-    vitals.words[ANSWERED] = 1.0
-    vitals.begin(Operation.STEP)
+    status = process.begin()
+    status.words[ANSWERED] = 1.0
+    status.begin(Operation.STEP)
     process.die(-11)
     for _ in range(_TRIES + 1):
         soon(lambda: bool(world.starter.serving), world.turn)
@@ -132,9 +136,9 @@ def test_a_child_that_dies_on_the_client_s_turn_leaves_silence(make: MakeWorld, 
     """It may have been in the middle of a reply."""
     world = make()
     client, process = serving(world, asked(protocol, Make("CartPole-v1")))
-    vitals = process.begin()
-    vitals.words[ANSWERED] = 1.0
-    vitals.end()
+    status = process.begin()
+    status.words[ANSWERED] = 1.0
+    status.end()
     process.die(3)
     assert read(client, world) == b""
     client.close()

@@ -13,10 +13,10 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.server import relay
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
-from tests.support.classic_client import opening
+from tests.support.classic_client import handshake
 from tests.support.harness import FakeProcess, World, descriptor_count, soon
 
-CARTPOLE = opening("CartPole-v1")
+CARTPOLE = handshake("CartPole-v1")
 
 
 @pytest.fixture

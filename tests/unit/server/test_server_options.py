@@ -11,7 +11,7 @@ import pytest
 from twisted.python import usage
 
 from gymtwist.server.server_options import Options, ServerOptions
-from gymtwist.worker.worker_settings import ChildSettings, SessionLimits
+from gymtwist.worker.worker_settings import SessionLimits, WorkerSettings
 
 DEFAULTS = ServerOptions(
     endpoints=("tcp:5001:interface=127.0.0.1:backlog=1024",),
@@ -66,7 +66,7 @@ def test_the_defaults_of_the_server() -> None:
 def test_the_defaults_of_the_children() -> None:
     """Recordings stay below the directory that the server is started in."""
     limits = SessionLimits(idle=600.0, step=300.0)
-    assert parse().for_children() == ChildSettings(monitor_root=os.path.realpath(os.getcwd()), limits=limits)
+    assert parse().for_workers() == WorkerSettings(monitor_root=os.path.realpath(os.getcwd()), limits=limits)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,9 +132,9 @@ def test_an_option_of_the_server(words: list[str], field: str, value: object) ->
 )
 def test_an_option_of_the_children(words: list[str], field: str, value: object) -> None:
     """It reaches them by their command line."""
-    settings = parse(*words).for_children()
+    settings = parse(*words).for_workers()
     assert getattr(settings, field) == value
-    assert ChildSettings.from_argument(settings.to_argument()) == settings
+    assert WorkerSettings.from_argument(settings.to_argument()) == settings
 
 
 def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "setup.py").write_text("pass\n")
     (tmp_path / "root").mkdir()
     monkeypatch.chdir(tmp_path)
-    settings = parse("--setup", "setup.py", "--monitor-root", "root").for_children()
+    settings = parse("--setup", "setup.py", "--monitor-root", "root").for_workers()
     assert settings.setup == str(tmp_path / "setup.py")
     assert settings.monitor_root == str((tmp_path / "root").resolve())
 

@@ -7,42 +7,42 @@ from collections.abc import Iterator
 
 import pytest
 
-from gymtwist.server.watchdog import Fate, Verdict, Watch
+from gymtwist.server.watchdog import Action, Decision, Watchdog
 from gymtwist.worker import session_status
-from gymtwist.worker.session_status import BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation, Vitals
+from gymtwist.worker.session_status import BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation, SessionStatus
 
 #: Any time of `time.monotonic`; a session is handed over then.
 START = 1000.0
-WATCH = Watch(idle=600.0, step=300.0)
+WATCH = Watchdog(idle=600.0, step=300.0)
 
 
 @pytest.fixture
-def session() -> Iterator[Vitals]:
+def session() -> Iterator[SessionStatus]:
     """The vitals of a session that has not begun."""
     descriptor = session_status.create()
-    made = Vitals(descriptor)
+    made = SessionStatus(descriptor)
     os.close(descriptor)
     yield made
     made.close()
 
 
-def busy(session: Vitals, operation: Operation, since: float) -> None:
+def busy(session: SessionStatus, operation: Operation, since: float) -> None:
     """Shows that the environment does something."""
     session.words[OPERATION] = operation
     session.words[BUSY_SINCE] = since
 
 
-def silent(session: Vitals, since: float) -> None:
+def silent(session: SessionStatus, since: float) -> None:
     """Shows that it is the client's turn."""
     session.words[LAST_ACTIVITY] = since
     session.words[BUSY_SINCE] = 0.0
 
 
-def test_a_session_that_has_not_begun_has_the_time_of_one_command(session: Vitals) -> None:
+def test_a_session_that_has_not_begun_has_the_time_of_one_command(session: SessionStatus) -> None:
     """It counts from the moment the child was given the session."""
-    assert WATCH.look(session, START + 299, START) == Verdict(Fate.GOES_ON, 1.0)
+    assert WATCH.look(session, START + 299, START) == Decision(Action.GOES_ON, 1.0)
     late = WATCH.look(session, START + 300, START)
-    assert late == Verdict(Fate.OVERDUE, reason="make took more than 300 s")
+    assert late == Decision(Action.OVERDUE, reason="make took more than 300 s")
 
 
 @pytest.mark.parametrize(
@@ -57,62 +57,62 @@ def test_a_session_that_has_not_begun_has_the_time_of_one_command(session: Vital
         (Operation.CLOSE, "close"),
     ],
 )
-def test_an_operation_past_the_deadline_is_overdue(session: Vitals, operation: Operation, name: str) -> None:
+def test_an_operation_past_the_deadline_is_overdue(session: SessionStatus, operation: Operation, name: str) -> None:
     """The reason names what took so long."""
     busy(session, operation, START + 50)
-    assert WATCH.look(session, START + 349, START).fate is Fate.GOES_ON
-    assert WATCH.look(session, START + 350, START) == Verdict(Fate.OVERDUE, reason=f"{name} took more than 300 s")
+    assert WATCH.look(session, START + 349, START).fate is Action.GOES_ON
+    assert WATCH.look(session, START + 350, START) == Decision(Action.OVERDUE, reason=f"{name} took more than 300 s")
 
 
-def test_a_client_past_its_time_is_idle(session: Vitals) -> None:
+def test_a_client_past_its_time_is_idle(session: SessionStatus) -> None:
     """The time counts from its last reply."""
     silent(session, START + 50)
-    assert WATCH.look(session, START + 649, START).fate is Fate.GOES_ON
-    assert WATCH.look(session, START + 650, START) == Verdict(Fate.IDLE, reason="idle for more than 600 s")
+    assert WATCH.look(session, START + 649, START).fate is Action.GOES_ON
+    assert WATCH.look(session, START + 650, START) == Decision(Action.IDLE, reason="idle for more than 600 s")
 
 
-def test_it_looks_again_before_a_step_can_be_overdue(session: Vitals) -> None:
+def test_it_looks_again_before_a_step_can_be_overdue(session: SessionStatus) -> None:
     """A step may begin just after the look, whatever is left of the idle time."""
     silent(session, START)
     assert WATCH.look(session, START, START).look_again == 300.0
     assert WATCH.look(session, START + 599, START).look_again == 1.0
 
 
-def test_it_looks_again_before_a_client_can_be_idle(session: Vitals) -> None:
+def test_it_looks_again_before_a_client_can_be_idle(session: SessionStatus) -> None:
     """A short idle time is kept even while the environment works."""
     busy(session, Operation.STEP, START)
-    assert Watch(idle=5.0, step=300.0).look(session, START + 1, START).look_again == 5.0
+    assert Watchdog(idle=5.0, step=300.0).look(session, START + 1, START).look_again == 5.0
 
 
-def test_without_a_step_deadline_nothing_is_overdue(session: Vitals) -> None:
+def test_without_a_step_deadline_nothing_is_overdue(session: SessionStatus) -> None:
     """A step may take for ever; its client may still turn out idle afterwards."""
     busy(session, Operation.STEP, START)
-    assert Watch(idle=600.0, step=0.0).look(session, START + 1e6, START) == Verdict(Fate.GOES_ON, 600.0)
+    assert Watchdog(idle=600.0, step=0.0).look(session, START + 1e6, START) == Decision(Action.GOES_ON, 600.0)
 
 
-def test_without_an_idle_time_no_client_is_idle(session: Vitals) -> None:
+def test_without_an_idle_time_no_client_is_idle(session: SessionStatus) -> None:
     """But steps are looked after."""
     silent(session, START)
-    assert Watch(idle=0.0, step=300.0).look(session, START + 1e6, START) == Verdict(Fate.GOES_ON, 300.0)
+    assert Watchdog(idle=0.0, step=300.0).look(session, START + 1e6, START) == Decision(Action.GOES_ON, 300.0)
 
 
-def test_without_limits_it_never_looks_again(session: Vitals) -> None:
+def test_without_limits_it_never_looks_again(session: SessionStatus) -> None:
     """No timer is left running for nothing."""
-    watch = Watch(idle=0.0, step=0.0)
-    assert watch.look(session, START + 1e6, START) == Verdict(Fate.GOES_ON)
+    watch = Watchdog(idle=0.0, step=0.0)
+    assert watch.look(session, START + 1e6, START) == Decision(Action.GOES_ON)
     silent(session, START)
-    assert watch.look(session, START + 1e6, START) == Verdict(Fate.GOES_ON)
+    assert watch.look(session, START + 1e6, START) == Decision(Action.GOES_ON)
 
 
-def test_times_in_the_future_are_none(session: Vitals) -> None:
+def test_times_in_the_future_are_none(session: SessionStatus) -> None:
     """An environment can write to the vitals; that is no way to evade the limits."""
     busy(session, Operation.STEP, START + 1e9)
-    assert WATCH.look(session, START + 300, START).fate is Fate.OVERDUE
+    assert WATCH.look(session, START + 300, START).fate is Action.OVERDUE
     silent(session, START + 1e9)
-    assert WATCH.look(session, START + 600, START).fate is Fate.IDLE
+    assert WATCH.look(session, START + 600, START).fate is Action.IDLE
 
 
-def test_a_step_that_began_since_the_look_has_just_begun(session: Vitals) -> None:
+def test_a_step_that_began_since_the_look_has_just_begun(session: SessionStatus) -> None:
     """The child does not wait while the server looks at the clock and then at the vitals."""
     busy(session, Operation.STEP, START + 1000.001)
-    assert WATCH.look(session, START + 1000, START) == Verdict(Fate.GOES_ON, 300.0)
+    assert WATCH.look(session, START + 1000, START) == Decision(Action.GOES_ON, 300.0)

@@ -13,14 +13,14 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 from zope.interface.verify import verifyObject
 
-from gymtwist.errors import ChildStartError
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.fork_server_starter import ForkServerStarter
 from gymtwist.server.gym_protocol import GymProtocol
-from gymtwist.server.worker_pool import ChildPool
-from gymtwist.server.worker_process import ChildEnded
+from gymtwist.server.worker_pool import WorkerPool
+from gymtwist.server.worker_process import WorkerExited
 from gymtwist.server.worker_starter import SpawnStarter
 from gymtwist.worker import amp_commands
-from tests.support.classic_client import opening
+from tests.support.classic_client import handshake
 from tests.support.harness import SETTINGS, FakeStarter, World
 
 classImplements(FakeStarter, IStarter)
@@ -41,7 +41,7 @@ def idle(world: World) -> int:
 
 def serve(world: World) -> None:
     """Has a child serve a client that says nothing more."""
-    world.connect(GymProtocol(world.service)).sendall(opening("CartPole-v1"))
+    world.connect(GymProtocol(world.service)).sendall(handshake("CartPole-v1"))
     world.turn()
 
 
@@ -69,7 +69,7 @@ def test_our_shutdown_is_ampoules() -> None:
 def test_what_is_overridden_is_still_ampoules() -> None:
     """A new ampoule that renames what we override is noticed here, not in production."""
     for name in ("start", "startAWorker", "_addProcess", "dumpStats", "stop"):
-        theirs, ours = getattr(ProcessPool, name), getattr(ChildPool, name)
+        theirs, ours = getattr(ProcessPool, name), getattr(WorkerPool, name)
         assert list(inspect.signature(theirs).parameters) == list(inspect.signature(ours).parameters)
 
 
@@ -181,13 +181,20 @@ def test_a_job_whose_child_dies_fails(world: World) -> None:
     """With the way it died."""
     failures: list[Failure] = []
     serving = world.pool.serve(
-        lambda child: None, session=1, protocol=b"classic", opening=b"", surplus=b"", greeting=b"", socket=0, vitals=0
+        lambda worker: None,
+        session=1,
+        protocol=b"classic",
+        handshake=b"",
+        trailing_data=b"",
+        recovery_reply=b"",
+        socket=0,
+        status=0,
     )
     serving.addErrback(failures.append)
     world.turn()
     world.starter.serving[0].die(-11)
     assert str(failures[0].value) == "was killed by SIGSEGV"
-    assert failures[0].check(ChildEnded)
+    assert failures[0].check(WorkerExited)
 
 
 def test_stop_lets_every_idle_child_go(world: World) -> None:
@@ -224,5 +231,5 @@ def test_a_job_after_the_stop_is_an_error(world: World) -> None:
     """Nobody would do it."""
     world.pool.stop()
     world.turn()
-    with pytest.raises(ChildStartError, match="the server is shutting down"):
-        world.pool.serve(lambda child: None)
+    with pytest.raises(WorkerStartError, match="the server is shutting down"):
+        world.pool.serve(lambda worker: None)

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from gymtwist.server.worker_output import OutputReader
-from gymtwist.server.worker_process import Child, ChildEnded, ChildLink
+from gymtwist.server.worker_process import WorkerExited, WorkerLink, WorkerProcess
 from gymtwist.worker import amp_commands
 from gymtwist.worker.amp_link import Link
 from tests.support.harness import Log, SteppedReactor
@@ -38,8 +38,8 @@ class Born:
         self.log = Log()
         self.reactor = SteppedReactor()
         reader, self.output = os.pipe()
-        self.link = ChildLink()
-        self.child = Child(self.link, OutputReader(self.reactor, reader, "new process"))
+        self.link = WorkerLink()
+        self.worker = WorkerProcess(self.link, OutputReader(self.reactor, reader, "new process"))
         self.transport = StringTransport()
         verifyObject(ITransport, self.transport)
         self.link.makeConnection(self.transport)
@@ -60,7 +60,7 @@ class Born:
         """Lets go."""
         os.close(self.output)
         self.reactor.turn()
-        self.child.output.close()
+        self.worker.output.close()
         self.reactor.close()
         self.log.close()
 
@@ -78,22 +78,22 @@ def test_the_loss_of_the_link_is_not_the_end(born: Born) -> None:
     outcome = born.call()
     born.link.connectionLost()
     assert not outcome
-    assert not born.child.finished.called
-    born.child.ended(-11)
+    assert not born.worker.finished.called
+    born.worker.ended(-11)
     assert str(outcome[0].value) == "was killed by SIGSEGV"
 
 
 def test_calls_fail_before_the_child_has_finished(born: Born) -> None:
     """Ampoule looks a child up when a call fails, and forgets it when it has finished."""
     born.call()
-    born.child.finished.addCallback(lambda how: noting(born.order, "finished", how))
-    born.child.ended(3)
+    born.worker.finished.addCallback(lambda how: noting(born.order, "finished", how))
+    born.worker.ended(3)
     assert born.order == ["call", "finished"]
 
 
 def test_calls_after_the_end_fail(born: Born) -> None:
     """At once, with the same reason; ampoule traps it as a terminated process."""
-    born.child.ended(3)
+    born.worker.ended(3)
     outcome = born.call()
     assert outcome[0].check(ProcessTerminated)
     assert str(outcome[0].value) == "exited with status 3"
@@ -101,10 +101,10 @@ def test_calls_after_the_end_fail(born: Born) -> None:
 
 def test_a_child_ends_once(born: Born) -> None:
     """Whoever tells of it first."""
-    born.child.ended(3)
-    born.child.ended(-9)
+    born.worker.ended(3)
+    born.worker.ended(-9)
     born.link.connectionLost()
-    assert born.child.finished.result == "exited with status 3"
+    assert born.worker.finished.result == "exited with status 3"
 
 
 @pytest.mark.parametrize("link_first", [True, False])
@@ -118,74 +118,74 @@ def test_a_child_may_end_with_its_link(born: Born, link_first: bool) -> None:
 
     if link_first:
         born.link.connectionLost()
-    born.child.ends_with_link(reap)
+    born.worker.ends_with_link(reap)
     assert bool(reaped) is link_first
     if not link_first:
         born.link.connectionLost()
-    assert born.child.finished.result == "exited with status 5"
+    assert born.worker.finished.result == "exited with status 5"
     assert reaped == [True]
 
 
 def test_kill_aborts_the_link(born: Born) -> None:
     """That is what the child is tied to; it is not dead before its process says so."""
-    born.child.started(7)
-    born.child.kill()
+    born.worker.started(7)
+    born.worker.kill()
     assert born.transport.disconnected
-    assert not born.child.finished.called
+    assert not born.worker.finished.called
 
 
 def test_kill_of_a_child_whose_link_is_lost_does_nothing(born: Born) -> None:
     """As often as it is asked."""
-    born.child.started(7)
+    born.worker.started(7)
     born.link.connectionLost()
-    born.child.kill()
-    born.child.kill()
+    born.worker.kill()
+    born.worker.kill()
     assert not born.transport.disconnected
 
 
 def test_kill_reaches_a_child_that_let_go_of_its_link(born: Born) -> None:
     """By whoever else can kill it; but not one that has ended."""
     killed: list[str] = []
-    born.child.started(7, lambda: killed.append("killed"))
+    born.worker.started(7, lambda: killed.append("killed"))
     born.link.connectionLost()
-    born.child.kill()
+    born.worker.kill()
     assert killed == ["killed"]
-    assert not born.child.finished.called
-    born.child.ended(-9)
-    born.child.kill()
+    assert not born.worker.finished.called
+    born.worker.ended(-9)
+    born.worker.kill()
     assert killed == ["killed"]
 
 
 def test_kill_of_a_child_that_is_not_forked_yet_ends_it(born: Born) -> None:
     """A fork server may hang; the process that it may make some day is of no concern."""
     outcome = born.call()
-    born.child.kill()
+    born.worker.kill()
     assert str(outcome[0].value) == "ended"
-    born.child.started(7)
-    born.child.ended(0)
+    born.worker.started(7)
+    born.worker.ended(0)
 
 
 def test_the_reason_is_the_end_whatever_came_over_the_link(born: Born) -> None:
     """Bytes that are no AMP are no reason of their own; ampoule knows only that of a process that ended."""
     born.call()
     born.link.dataReceived(b"\xff" * 64)
-    born.child.ended(-9)
+    born.worker.ended(-9)
     assert str(born.call()[0].value) == "was killed by SIGKILL"
 
 
 def test_kill_of_a_child_that_has_ended_does_nothing(born: Born) -> None:
     """A timer may come too late."""
-    born.child.ended(0)
-    born.child.kill()
+    born.worker.ended(0)
+    born.worker.kill()
 
 
 def test_a_process_id_is_told(born: Born) -> None:
     """To whoever waits for it; what it prints is marked with it."""
     told: list[int] = []
-    born.child.pid.addCallback(lambda pid: noting(told, pid, pid))
-    born.child.started(4711)
+    born.worker.pid.addCallback(lambda pid: noting(told, pid, pid))
+    born.worker.started(4711)
     assert told == [4711]
-    assert born.child.output.source == "process 4711"
+    assert born.worker.output.source == "process 4711"
 
 
 def test_a_child_that_never_was_has_no_process_id(born: Born) -> None:
@@ -194,34 +194,34 @@ def test_a_child_that_never_was_has_no_process_id(born: Born) -> None:
     failures: list[Failure] = []
     waiting: defer.Deferred[int] = defer.Deferred()
     waiting.addCallbacks(told.append, failures.append)
-    born.child.pid.chainDeferred(waiting)
-    born.child.ended(None)
+    born.worker.pid.chainDeferred(waiting)
+    born.worker.ended(None)
     assert not told
-    assert failures[0].check(ChildEnded)
+    assert failures[0].check(WorkerExited)
 
 
 def test_what_it_printed_is_logged_before_its_calls_fail(born: Born) -> None:
     """So that a traceback stands before the line that the session ended."""
-    born.child.started(7)
+    born.worker.started(7)
     os.write(born.output, b"Fatal Python error: Segmentation fault\n")
     outcome = born.call()
     seen: list[int] = []
-    born.child.finished.addCallback(lambda how: noting(seen, len(born.log.having("Segmentation")), how))
-    born.child.ended(-11)
+    born.worker.finished.addCallback(lambda how: noting(seen, len(born.log.having("Segmentation")), how))
+    born.worker.ended(-11)
     assert outcome
     assert seen == [1]
 
 
 def test_the_chosen_child_is_told_before_the_command_is_sent(born: Born) -> None:
     """The pool does not say which child it chose."""
-    chosen: list[tuple[Child, bytes]] = []
+    chosen: list[tuple[WorkerProcess, bytes]] = []
     call = born.link.callRemote(
-        amp_commands.Shutdown, assigned=lambda child: chosen.append((child, born.transport.value()))
+        amp_commands.Shutdown, assigned=lambda worker: chosen.append((worker, born.transport.value()))
     )
-    call.addErrback(lambda failure: failure.trap(ChildEnded))
-    assert chosen == [(born.child, b"")]
+    call.addErrback(lambda failure: failure.trap(WorkerExited))
+    assert chosen == [(born.worker, b"")]
     assert b"Shutdown" in born.transport.value()
-    born.child.ended(0)
+    born.worker.ended(0)
 
 
 @pytest.mark.parametrize(("kind", "lines"), [(amp.AMP, 2), (Link, 0)])
@@ -247,4 +247,4 @@ def test_a_link_logs_nothing(kind: type[amp.AMP], lines: int) -> None:
 )
 def test_how_a_child_ended_is_a_clause(exit_code: int | None, text: str) -> None:
     """It can follow "its process"."""
-    assert str(ChildEnded(exit_code)) == text
+    assert str(WorkerExited(exit_code)) == text

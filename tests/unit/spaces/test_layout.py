@@ -16,7 +16,7 @@ from gymtwist.spaces.layout import (
     DTYPES,
     MAX_SIZE,
     Leaf,
-    Mismatch,
+    ValueMismatch,
     array_packer,
     lay_out,
     pack,
@@ -112,7 +112,7 @@ def test_what_is_not_as_it_should_be_is_cast(value: Any) -> None:
 )
 def test_what_cannot_be_packed(value: Any, says: str) -> None:
     """Is said with what is there and what should be."""
-    with pytest.raises(Mismatch, match=says):
+    with pytest.raises(ValueMismatch, match=says):
         array_packer(DTYPES["float32"], (2,))(value)
     with pytest.raises(ValueError, match=says):
         pack(lay_out([((), "float32", (2,))]), [value])

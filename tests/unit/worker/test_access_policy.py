@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gymtwist.errors import KwargRefused
-from gymtwist.worker.access_policy import ALL, NONE, PLAIN, KwargRules
+from gymtwist.worker.access_policy import ALL, NONE, PLAIN, KwargPolicy
 
 PLAIN_KWARGS: dict[str, Any] = {
     "frameskip": 4,
@@ -40,31 +40,31 @@ PATHS = [
 
 def test_what_is_plain_is_allowed() -> None:
     """Numbers, flags, short strings, and what is made of them; also in the place of what was registered."""
-    KwargRules().check(PLAIN_KWARGS, {"frameskip": 1, "map_name": "4x4"})
-    KwargRules(PLAIN, restricted=True).check(PLAIN_KWARGS, {"frameskip": 1})
+    KwargPolicy().check(PLAIN_KWARGS, {"frameskip": 1, "map_name": "4x4"})
+    KwargPolicy(PLAIN, restricted=True).check(PLAIN_KWARGS, {"frameskip": 1})
 
 
 @pytest.mark.parametrize("value", PATHS, ids=repr)
 def test_what_could_be_a_path_is_refused(value: Any) -> None:
     """With the way to allow it; an operator can allow it by name, or all."""
     with pytest.raises(KwargRefused, match=r'kwarg "xml_file" has .* could be a path; .* --kwargs xml_file'):
-        KwargRules().check({"xml_file": value}, {})
-    KwargRules("frameskip,xml_file").check({"xml_file": value}, {})
-    KwargRules(ALL).check({"xml_file": value}, {})
+        KwargPolicy().check({"xml_file": value}, {})
+    KwargPolicy("frameskip,xml_file").check({"xml_file": value}, {})
+    KwargPolicy(ALL).check({"xml_file": value}, {})
 
 
 def test_another_environment_by_a_keyword_argument() -> None:
     """Is not to be had where only some are allowed."""
     with pytest.raises(KwargRefused, match=r"kwarg \"game\" is 'pong' in this environment, and may make it another"):
-        KwargRules(restricted=True).check({"game": "breakout"}, {"game": "pong"})
-    KwargRules().check({"game": "breakout"}, {"game": "pong"})
-    KwargRules("game", restricted=True).check({"game": "breakout"}, {"game": "pong"})
+        KwargPolicy(restricted=True).check({"game": "breakout"}, {"game": "pong"})
+    KwargPolicy().check({"game": "breakout"}, {"game": "pong"})
+    KwargPolicy("game", restricted=True).check({"game": "breakout"}, {"game": "pong"})
 
 
 def test_names_allow_no_others() -> None:
     """However plain they are."""
     with pytest.raises(KwargRefused, match='kwarg "b" is not allowed on this server; it allows: a, c'):
-        KwargRules("c,a").check({"a": 1, "b": 1}, {})
+        KwargPolicy("c,a").check({"a": 1, "b": 1}, {})
     with pytest.raises(KwargRefused, match="it allows: none"):
-        KwargRules(NONE).check({"a": 1}, {})
-    KwargRules(NONE).check({}, {"a": 1})
+        KwargPolicy(NONE).check({"a": 1}, {})
+    KwargPolicy(NONE).check({}, {"a": 1})

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from gymtwist.errors import EnvironmentFault, MonitorError, UnknownEnvironment
-from gymtwist.worker.environment_runner import RunningEnvironment
+from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value
-from gymtwist.worker.session_status import Operation, Vitals, create
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.session_status import Operation, SessionStatus, create
+from gymtwist.worker.worker_settings import WorkerSettings
 from tests.support.faulty_environments import Constructing, Doing, Resetting, TwoResults
 from tests.support.plain_environment import Plain
 from tests.support.recordings import statistics
 
-Run = Callable[..., RunningEnvironment]
+Run = Callable[..., EnvironmentRunner]
 _numbers = itertools.count()
 
 
@@ -42,16 +42,16 @@ class Returning(Plain):
 class Looking(Plain):
     """Looks at the vitals whenever it is called."""
 
-    def __init__(self, vitals: Vitals, seen: list[Operation], render_mode: str | None = None) -> None:
+    def __init__(self, status: SessionStatus, seen: list[Operation], render_mode: str | None = None) -> None:
         """Is being made."""
         super().__init__(render_mode)
-        self.vitals, self.seen = vitals, seen
+        self.status, self.seen = status, seen
         self.look()
 
     def look(self) -> None:
         """Notes what is going on."""
-        assert self.vitals.busy_since is not None
-        self.seen.append(self.vitals.operation)
+        assert self.status.busy_since is not None
+        self.seen.append(self.status.operation)
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
         """Looks."""
@@ -69,25 +69,25 @@ class Looking(Plain):
 
 
 @pytest.fixture
-def vitals() -> Iterator[Vitals]:
+def status() -> Iterator[SessionStatus]:
     """A session's vitals."""
     descriptor = create()
-    made = Vitals(descriptor)
+    made = SessionStatus(descriptor)
     os.close(descriptor)
     yield made
     made.close()
 
 
 @pytest.fixture
-def run(vitals: Vitals, tmp_path: Path) -> Run:
+def run(status: SessionStatus, tmp_path: Path) -> Run:
     """Runs an environment, given by its id or as what makes it."""
 
-    def run(environment: Any, **options: Any) -> RunningEnvironment:
+    def run(environment: Any, **options: Any) -> EnvironmentRunner:
         if not isinstance(environment, str):
             name = f"Running{next(_numbers)}-v0"
             gymnasium.register(name, entry_point=environment, order_enforce=False)
             environment = name
-        return RunningEnvironment(environment, ChildSettings(monitor_root=str(tmp_path), **options), vitals)
+        return EnvironmentRunner(environment, WorkerSettings(monitor_root=str(tmp_path), **options), status)
 
     return run
 
@@ -130,47 +130,47 @@ def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
     assert not np.array_equal(seeded.reset()[0], seeded.reset()[0])
 
 
-def test_the_vitals_count(run: Run, vitals: Vitals) -> None:
+def test_the_vitals_count(run: Run, status: SessionStatus) -> None:
     """Steps, episodes, and the return of the last one that came to its end."""
-    running = run(partial(Returning, (0, 2.5, False, False, {})))
-    running.reset()
+    runner = run(partial(Returning, (0, 2.5, False, False, {})))
+    runner.reset()
     for _ in range(3):
-        running.step(0)
-    assert (vitals.steps, vitals.episodes, vitals.last_return) == (3, 0, 0.0)
-    environment: Any = running.environment.unwrapped
+        runner.step(0)
+    assert (status.steps, status.episodes, status.last_return) == (3, 0, 0.0)
+    environment: Any = runner.environment.unwrapped
     environment.result = (0, 1, False, True, {})
-    running.step(0)
-    assert (vitals.steps, vitals.episodes, vitals.last_return) == (4, 1, 8.5)
+    runner.step(0)
+    assert (status.steps, status.episodes, status.last_return) == (4, 1, 8.5)
 
 
-def test_a_reset_begins_the_return_anew(run: Run, vitals: Vitals) -> None:
+def test_a_reset_begins_the_return_anew(run: Run, status: SessionStatus) -> None:
     """An episode that is cut off is none."""
-    running = run(partial(Returning, (0, 1.0, False, False, {})))
-    running.step(0)
-    running.reset()
-    environment: Any = running.environment.unwrapped
+    runner = run(partial(Returning, (0, 1.0, False, False, {})))
+    runner.step(0)
+    runner.reset()
+    environment: Any = runner.environment.unwrapped
     environment.result = (0, 1.0, True, False, {})
-    running.step(0)
-    assert (vitals.episodes, vitals.last_return) == (1, 1.0)
+    runner.step(0)
+    assert (status.episodes, status.last_return) == (1, 1.0)
 
 
-def test_the_vitals_show_what_is_going_on(run: Run, vitals: Vitals) -> None:
+def test_the_vitals_show_what_is_going_on(run: Run, status: SessionStatus) -> None:
     """While the environment is made, reset, stepped and closed; then it is the client's turn."""
     seen: list[Operation] = []
-    running = run(partial(Looking, vitals, seen))
-    for call in (running.reset, partial(running.step, 0), running.close):
-        assert vitals.busy_since is None
-        assert vitals.last_activity > 0
+    runner = run(partial(Looking, status, seen))
+    for call in (runner.reset, partial(runner.step, 0), runner.close):
+        assert status.busy_since is None
+        assert status.last_activity > 0
         call()
     assert seen == [Operation.MAKE, Operation.RESET, Operation.STEP, Operation.CLOSE]
-    assert vitals.busy_since is None
+    assert status.busy_since is None
 
 
-def test_an_unknown_environment(run: Run, vitals: Vitals) -> None:
+def test_an_unknown_environment(run: Run, status: SessionStatus) -> None:
     """Is no fault of an environment, and the client's turn again."""
     with pytest.raises(UnknownEnvironment):
         run("Xyzzy")
-    assert vitals.busy_since is None
+    assert status.busy_since is None
 
 
 RAISED = [(fail, "ValueError"), (leave, "SystemExit"), (interrupt, "KeyboardInterrupt")]
@@ -213,10 +213,10 @@ def test_a_reward_becomes_a_float(run: Run, reward: Any) -> None:
 
 def test_recording(run: Run, tmp_path: Path) -> None:
     """Counts the episodes from the next reset on."""
-    running = run("CartPole-v1", seed=1)
-    running.record("monitor", resume=False, force=False, video=False)
-    running.reset()
-    while not any(running.step(0)[2:4]):
+    runner = run("CartPole-v1", seed=1)
+    runner.record("monitor", resume=False, force=False, video=False)
+    runner.reset()
+    while not any(runner.step(0)[2:4]):
         pass
     (written,) = statistics(tmp_path / "monitor")
     assert len(written["episode_lengths"]) == 1
@@ -224,18 +224,18 @@ def test_recording(run: Run, tmp_path: Path) -> None:
 
 def test_recording_where_it_may_not(run: Run) -> None:
     """Is refused, and the session goes on."""
-    running = run("CartPole-v1")
+    runner = run("CartPole-v1")
     with pytest.raises(MonitorError, match="is not under"):
-        running.record("/", resume=False, force=False, video=False)
-    running.reset()
+        runner.record("/", resume=False, force=False, video=False)
+    runner.reset()
 
 
 def test_recording_twice(run: Run) -> None:
     """Is refused: one session has one monitor."""
-    running = run("CartPole-v1")
-    running.record("a", resume=False, force=False, video=False)
+    runner = run("CartPole-v1")
+    runner.record("a", resume=False, force=False, video=False)
     with pytest.raises(MonitorError, match="is being recorded already; open another connection"):
-        running.record("b", resume=False, force=False, video=False)
+        runner.record("b", resume=False, force=False, video=False)
 
 
 @pytest.mark.parametrize(
@@ -246,24 +246,24 @@ def test_a_render_that_cannot_be(
     run: Run, capsys: pytest.CaptureFixture[str], environment: Any, display: bool, reason: str
 ) -> None:
     """Is ignored; the log says so, once."""
-    running = run(environment, display=display)
+    runner = run(environment, display=display)
     for _ in range(3):
-        running.show()
+        runner.show()
     logged = capsys.readouterr().err
     assert logged.count("render is ignored from here on") == 1
     assert reason in logged
 
 
-def test_a_render(run: Run, vitals: Vitals, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_render(run: Run, status: SessionStatus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shows a frame of the environment in a window, which closes with it."""
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    running = run(Plain, display=True)
-    running.reset()
-    running.show()
+    runner = run(Plain, display=True)
+    runner.reset()
+    runner.show()
     assert np.array_equal(pygame.surfarray.array3d(pygame.display.get_surface()), np.full((64, 64, 3), 127))
-    assert vitals.operation is Operation.RENDER
-    running.close()
+    assert status.operation is Operation.RENDER
+    runner.close()
     assert not pygame.display.get_init()
 
 

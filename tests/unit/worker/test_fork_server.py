@@ -22,8 +22,8 @@ from gymtwist.server.worker_starter import popen
 from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
-from gymtwist.worker.worker_settings import ChildSettings
-from tests.support.classic_client import ClassicClient, opening
+from gymtwist.worker.worker_settings import WorkerSettings
+from tests.support.classic_client import ClassicClient, handshake
 from tests.support.process_inspection import Handle, children, descriptors, eventually, left_after
 from tests.support.server_process import ENVIRONMENTS
 
@@ -45,7 +45,7 @@ class Server(Link):
         return {}
 
 
-class Child:
+class WorkerProcess:
     """A child as the test holds it."""
 
     def __init__(self, pid: int, ours: socket.socket, output: int) -> None:
@@ -64,11 +64,11 @@ class Child:
                 amp_commands.Serve,
                 session=1,
                 protocol=b"classic",
-                opening=opening(environment),
-                surplus=b"",
-                greeting=b"",
+                handshake=handshake(environment),
+                trailing_data=b"",
+                recovery_reply=b"",
                 socket=its.fileno(),
-                vitals=descriptor,
+                status=descriptor,
             )
         answer.addErrback(lambda failure: None)
         os.close(descriptor)
@@ -91,7 +91,7 @@ class ForkServer:
         # A pipe, as the server's is: what the fork server prints to is known not to be a file.
         self.output, output = os.pipe()
         ready, ready_writer = os.pipe()
-        settings = ChildSettings(monitor_root=str(directory), setup=str(setup))
+        settings = WorkerSettings(monitor_root=str(directory), setup=str(setup))
         with its:
             self.process: subprocess.Popen[bytes] = popen(
                 "forkserver", settings, output, amp_descriptor=its.fileno(), ready_descriptor=ready_writer
@@ -103,7 +103,7 @@ class ForkServer:
         os.close(ready)
         self.server = Server()
         self.connection = AMPConnection(self.server, self.socket)
-        self.children: list[Child] = []
+        self.workers: list[WorkerProcess] = []
 
     def receive_until(self, predicate: Callable[[], object]) -> None:
         """Receives until something is so."""
@@ -112,7 +112,7 @@ class ForkServer:
             assert select.select([self.socket], [], [], deadline - time.monotonic())[0], "nothing came"
             self.connection.receive()
 
-    def fork(self, count: int = 1) -> list[Child]:
+    def fork(self, count: int = 1) -> list[WorkerProcess]:
         """Asks for children all at once; returns them."""
         asked: list[tuple[list[Any], socket.socket, int]] = []
         for _ in range(count):
@@ -125,19 +125,19 @@ class ForkServer:
             answer.addBoth(outcome.append)
             asked.append((outcome, ours, reader))
         self.receive_until(lambda: all(outcome for outcome, _, _ in asked))
-        forked = [Child(outcome[0]["pid"], ours, reader) for outcome, ours, reader in asked]
-        self.children += forked
+        forked = [WorkerProcess(outcome[0]["pid"], ours, reader) for outcome, ours, reader in asked]
+        self.workers += forked
         return forked
 
-    def wait_ended(self, child: Child) -> int:
+    def wait_ended(self, worker: WorkerProcess) -> int:
         """Waits until the fork server tells of a child's end; returns how it ended."""
-        self.receive_until(lambda: child.pid in self.server.ended)
-        return self.server.ended[child.pid]
+        self.receive_until(lambda: worker.pid in self.server.ended)
+        return self.server.ended[worker.pid]
 
     def close(self) -> None:
         """Ends all."""
-        for child in self.children:
-            child.close()
+        for worker in self.workers:
+            worker.close()
         self.socket.close()
         try:
             self.process.wait(PATIENCE)
@@ -157,30 +157,30 @@ def forkserver(tmp_path: Path) -> Iterator[ForkServer]:
 
 def test_a_child_is_forked(forkserver: ForkServer) -> None:
     """It is the fork server's child, and serves."""
-    (child,) = forkserver.fork()
-    assert children(forkserver.process.pid) == {child.pid}
-    with child.serve("CartPole-v1") as client:
+    (worker,) = forkserver.fork()
+    assert children(forkserver.process.pid) == {worker.pid}
+    with worker.serve("CartPole-v1") as client:
         client.play(20)
 
 
 def test_children_asked_for_at_once_are_strangers(forkserver: ForkServer) -> None:
     """Each has its own link and output, and no descriptor of another or of the fork server."""
     several = forkserver.fork(5)
-    assert len({child.pid for child in several}) == 5
-    for child in several:
-        with child.serve("CartPole-v1") as client:
+    assert len({worker.pid for worker in several}) == 5
+    for worker in several:
+        with worker.serve("CartPole-v1") as client:
             client.play(1)
-            sockets = [each for each in descriptors(child.pid) if each.startswith("socket:")]
+            sockets = [each for each in descriptors(worker.pid) if each.startswith("socket:")]
             assert len(sockets) == 2  # its link and its client
-            assert not [each for each in descriptors(child.pid) if "eventpoll" in each]
+            assert not [each for each in descriptors(worker.pid) if "eventpoll" in each]
 
 
 def test_the_fork_server_keeps_no_descriptor_of_a_child(forkserver: ForkServer) -> None:
     """However many it forks."""
     forkserver.fork()  # it has all that it keeps for itself, then
     before = len(descriptors(forkserver.process.pid))
-    for child in forkserver.fork(5):
-        child.serve("CartPole-v1").close()
+    for worker in forkserver.fork(5):
+        worker.serve("CartPole-v1").close()
     assert len(descriptors(forkserver.process.pid)) == before
 
 
@@ -190,11 +190,11 @@ def test_the_fork_server_keeps_no_descriptor_of_a_child(forkserver: ForkServer) 
 ])  # fmt: skip
 def test_the_end_of_a_child_is_told(forkserver: ForkServer, environment: str, exit_code: int) -> None:
     """With its status."""
-    (child,) = forkserver.fork()
-    with child.serve(environment) as client:
+    (worker,) = forkserver.fork()
+    with worker.serve(environment) as client:
         client.reset()
         client.send(b"\1\0\1\0\0\0" + b"0")
-        assert forkserver.wait_ended(child) == exit_code
+        assert forkserver.wait_ended(worker) == exit_code
 
 
 def test_a_killed_child_is_told(forkserver: ForkServer) -> None:
@@ -209,14 +209,14 @@ def test_a_killed_child_is_told(forkserver: ForkServer) -> None:
 
 def test_an_idle_child_ends_with_its_link(forkserver: ForkServer) -> None:
     """As when the server lets go of it before the Fork is answered."""
-    (child,) = forkserver.fork()
-    child.socket.shutdown(socket.SHUT_RDWR)
-    assert forkserver.wait_ended(child) in (0, -signal.SIGKILL)
+    (worker,) = forkserver.fork()
+    worker.socket.shutdown(socket.SHUT_RDWR)
+    assert forkserver.wait_ended(worker) in (0, -signal.SIGKILL)
 
 
-def littered(child: Child) -> tuple[ClassicClient, list[Handle]]:
+def littered(worker: WorkerProcess) -> tuple[ClassicClient, list[Handle]]:
     """Has an environment leave a plain process, one in a session of its own, and a daemon behind."""
-    client = child.serve("Fault/LeaveChildren-v0")
+    client = worker.serve("Fault/LeaveChildren-v0")
     client.reset()
     info = client.step(0).info
     return client, [Handle(info[name]) for name in ("plain", "apart", "daemon")]
@@ -237,10 +237,10 @@ def test_what_a_child_left_behind_goes_with_it(forkserver: ForkServer) -> None:
 
 def test_what_a_killed_child_left_behind_goes_with_it(forkserver: ForkServer) -> None:
     """It had no chance to clean up."""
-    (child,) = forkserver.fork()
-    client, left = littered(child)
-    child.handle.kill()
-    forkserver.wait_ended(child)
+    (worker,) = forkserver.fork()
+    client, left = littered(worker)
+    worker.handle.kill()
+    forkserver.wait_ended(worker)
     assert not left_after(left, 1.0)
     eventually(lambda: not children(forkserver.process.pid), 5)
     client.close()
@@ -249,15 +249,15 @@ def test_what_a_killed_child_left_behind_goes_with_it(forkserver: ForkServer) ->
 @pytest.mark.parametrize("end", ["the server is killed", "it is told"])
 def test_nothing_outlives_the_fork_server(forkserver: ForkServer, end: str) -> None:
     """Neither its children nor what these left behind."""
-    (child,) = forkserver.fork()
-    client, left = littered(child)
+    (worker,) = forkserver.fork()
+    client, left = littered(worker)
     if end == "it is told":
         forkserver.server.callRemote(amp_commands.Shutdown).addErrback(lambda failure: None)
     else:
         forkserver.socket.shutdown(socket.SHUT_RDWR)
-        child.socket.shutdown(socket.SHUT_RDWR)
+        worker.socket.shutdown(socket.SHUT_RDWR)
     assert forkserver.process.wait(PATIENCE) == 0
-    assert not left_after([child.handle, *left], 5.0)
+    assert not left_after([worker.handle, *left], 5.0)
     client.close()
 
 
@@ -272,9 +272,9 @@ def test_what_the_operator_started_stays(tmp_path: Path) -> None:
     forkserver = ForkServer(tmp_path, setup)
     display = Handle(int((tmp_path / "pid").read_text()))
     try:
-        (child,) = forkserver.fork()
-        child.handle.kill()
-        forkserver.wait_ended(child)
+        (worker,) = forkserver.fork()
+        worker.handle.kill()
+        forkserver.wait_ended(worker)
         assert not display.wait(0.2)
     finally:
         forkserver.close()
@@ -320,11 +320,11 @@ def test_what_the_setup_file_started_ends_with_the_fork_server(tmp_path: Path) -
         "subprocess.Popen(['sh', '-c', 'trap \"\" TERM; while :; do sleep 1; done'], start_new_session=True)\n"
     )
     forkserver = ForkServer(tmp_path, tmp_path / "setup.py")
-    handles = [Handle(child) for child in children(forkserver.process.pid)]
+    handles = [Handle(worker) for worker in children(forkserver.process.pid)]
     assert len(handles) == 2
     try:
-        (child,) = forkserver.fork()
-        with child.serve("CartPole-v1") as client:
+        (worker,) = forkserver.fork()
+        with worker.serve("CartPole-v1") as client:
             client.play(1)
         forkserver.close()
         assert not left_after(handles, 5)
@@ -338,9 +338,9 @@ def test_a_default_timeout_for_sockets_is_not_for_the_links(tmp_path: Path) -> N
     (tmp_path / "setup.py").write_text("import socket\nsocket.setdefaulttimeout(0.05)\n")
     forkserver = ForkServer(tmp_path, tmp_path / "setup.py")
     try:
-        (child,) = forkserver.fork()
+        (worker,) = forkserver.fork()
         time.sleep(0.3)
-        with child.serve("CartPole-v1") as client:
+        with worker.serve("CartPole-v1") as client:
             client.play(1)
     finally:
         forkserver.close()
@@ -350,12 +350,12 @@ def test_a_default_timeout_for_sockets_is_not_for_the_links(tmp_path: Path) -> N
 def test_a_setup_file_that_hangs_ends_with_the_server(tmp_path: Path, role: str) -> None:
     """Nobody listens to the link yet; the kernel tells of the server's death."""
     (tmp_path / "setup.py").write_text("import time\nprint('hangs', flush=True)\ntime.sleep(1000)\n")
-    settings = ChildSettings(monitor_root=str(tmp_path), setup=str(tmp_path / "setup.py"))
+    settings = WorkerSettings(monitor_root=str(tmp_path), setup=str(tmp_path / "setup.py"))
     script = (
         "import sys, time\n"
-        "from gymtwist.worker.worker_settings import ChildSettings\n"
+        "from gymtwist.worker.worker_settings import WorkerSettings\n"
         "from gymtwist.server.worker_starter import popen\n"
-        "print(popen(sys.argv[1], ChildSettings.from_argument(sys.argv[2]), 1).pid, flush=True)\n"
+        "print(popen(sys.argv[1], WorkerSettings.from_argument(sys.argv[2]), 1).pid, flush=True)\n"
         "time.sleep(1000)\n"
     )
     words = [sys.executable, "-c", script, role, settings.to_argument()]

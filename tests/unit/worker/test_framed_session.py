@@ -109,8 +109,8 @@ def test_the_vitals_and_the_summary(serve: Serve, started: list[Served]) -> None
     failing.clear()
     client.reset()
     client.step(0)
-    assert started[0].vitals.steps == 7
-    assert started[0].vitals.answered
+    assert started[0].status.steps == 7
+    assert started[0].status.answered
     assert started[0].end() == Summary("the client left", 7, 1)
 
 
@@ -123,7 +123,7 @@ def test_the_vitals_of_several(serve: Serve, started: list[Served]) -> None:
     summary = started[0].end()
     assert summary.steps == 120
     assert summary.episodes >= 8
-    assert started[0].vitals.last_return >= 8
+    assert started[0].status.last_return >= 8
 
 
 def test_frames_that_come_byte_by_byte(serve: Serve, encoding: str) -> None:

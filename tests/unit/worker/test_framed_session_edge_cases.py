@@ -200,8 +200,8 @@ def test_rewards_and_flags_of_another_shape(serve: Serve, rewards: Any, flags: A
 @pytest.mark.parametrize("counted", [0, -3, 7, "three"])
 def test_another_number_of_environments(encoding: str, started: list[Served], counted: Any) -> None:
     """Than was asked for is not taken."""
-    opening = message(encoding, "make", id=odd_vector([0.0] * 3, [False] * 3, counted), num_envs=3)
-    started.append(Served(encoding, opening))
+    handshake = message(encoding, "make", id=odd_vector([0.0] * 3, [False] * 3, counted), num_envs=3)
+    started.append(Served(encoding, handshake))
     with pytest.raises(Failed, match="environments where 3 were asked for") as caught:
         started[0].client.reply("make")
     assert caught.value.fault == "environment"
@@ -240,8 +240,8 @@ def test_options_with_the_fields_of_an_array(serve: Serve, encoding: str) -> Non
 
 def test_a_window_by_another_name(encoding: str, started: list[Served]) -> None:
     """Is refused as well: Gymnasium makes an environment of the mode "human" for "human_list"."""
-    opening = message(encoding, "make", id="CartPole-v1", render_mode="human_list")
-    started.append(Served(encoding, opening))
+    handshake = message(encoding, "make", id="CartPole-v1", render_mode="human_list")
+    started.append(Served(encoding, handshake))
     with pytest.raises(Failed, match="--display") as caught:
         started[0].client.reply("make")
     assert caught.value.code == "bad-request"
@@ -249,8 +249,8 @@ def test_a_window_by_another_name(encoding: str, started: list[Served]) -> None:
 
 def test_too_many_processes(encoding: str, started: list[Served]) -> None:
     """Are refused before the first begins."""
-    opening = message(encoding, "make", id="CartPole-v1", num_envs=MAX_PROCESSES + 1, vectorization_mode="async")
-    started.append(Served(encoding, opening))
+    handshake = message(encoding, "make", id="CartPole-v1", num_envs=MAX_PROCESSES + 1, vectorization_mode="async")
+    started.append(Served(encoding, handshake))
     with pytest.raises(Failed, match="async has a process for each, send 64 at most") as caught:
         started[0].client.reply("make")
     assert caught.value.code == "invalid-field"

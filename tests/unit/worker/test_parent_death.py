@@ -17,12 +17,12 @@ from tests.support.process_inspection import Handle
 #: Ties itself to the socket it is given, says so with the number of a process of its group, and hangs.
 TIED = """
 import signal, socket, subprocess, sys, time
-from gymtwist.worker import lifeline
+from gymtwist.worker import parent_death
 connection = socket.socket(fileno=int(sys.argv[1]))
 deed = sys.argv[2]
 if deed == "late":
     connection.recv(1, socket.MSG_PEEK)
-with lifeline.tied(connection):
+with parent_death.tied(connection):
     sibling = subprocess.Popen(["sleep", "1000"])
     if deed == "deaf":
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

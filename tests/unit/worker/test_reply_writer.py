@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as stn
 from gymtwist.protocol import dynamic_values
 from gymtwist.protocol.codec import GATHERED
 from gymtwist.protocol.messages import Stepped
-from gymtwist.worker.reply_writer import StepReplies
+from gymtwist.worker.reply_writer import StepReplyWriter
 from tests.support.codec_samples import INT32
 from tests.unit.protocol.test_json_text import ANYTHING, DTYPES
 
@@ -25,7 +25,7 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.c
 def made(observation: bytes, info: dict[Any, Any]) -> bytes:
     """Makes a frame as the child does for infos that take the short way."""
     reply = Stepped(memoryview(observation), 1.5, False, True, info)
-    replies = StepReplies()
+    replies = StepReplyWriter()
     return bytes(replies.frame(reply)) if len(observation) < GATHERED else b"".join(replies.parts(reply))
 
 

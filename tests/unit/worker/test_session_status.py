@@ -19,7 +19,7 @@ from gymtwist.worker.session_status import (
     LAST_RETURN,
     STEPS,
     Operation,
-    Vitals,
+    SessionStatus,
     create,
 )
 
@@ -34,20 +34,20 @@ def descriptor() -> Iterator[int]:
 
 
 @pytest.fixture
-def child(descriptor: int) -> Vitals:
+def worker(descriptor: int) -> SessionStatus:
     """The child's side."""
-    return Vitals(descriptor)
+    return SessionStatus(descriptor)
 
 
 @pytest.fixture
-def server(child: Vitals, descriptor: int) -> Vitals:
+def server(worker: SessionStatus, descriptor: int) -> SessionStatus:
     """The server's side; nobody needs the descriptor any more."""
-    made = Vitals(descriptor)
+    made = SessionStatus(descriptor)
     os.close(descriptor)
     return made
 
 
-def test_a_session_that_has_not_begun(server: Vitals) -> None:
+def test_a_session_that_has_not_begun(server: SessionStatus) -> None:
     """Does nothing and has done nothing."""
     assert server.busy_since is None
     assert (server.last_activity, server.last_return) == (0.0, 0.0)
@@ -55,38 +55,40 @@ def test_a_session_that_has_not_begun(server: Vitals) -> None:
 
 
 @pytest.mark.parametrize("operation", Operation)
-def test_an_operation_is_shown_while_it_goes_on(child: Vitals, server: Vitals, operation: Operation) -> None:
+def test_an_operation_is_shown_while_it_goes_on(
+    worker: SessionStatus, server: SessionStatus, operation: Operation
+) -> None:
     """With the time at which it began, and after it the time at which it ended."""
     before = time.monotonic()
-    child.begin(operation)
+    worker.begin(operation)
     began = server.busy_since
     assert began is not None
     assert before <= began <= time.monotonic()
     assert server.operation is operation
-    child.end()
+    worker.end()
     assert server.busy_since is None
     assert server.operation is operation
     assert began <= server.last_activity <= time.monotonic()
 
 
-def test_what_the_child_counts(child: Vitals, server: Vitals) -> None:
+def test_what_the_child_counts(worker: SessionStatus, server: SessionStatus) -> None:
     """Is seen as what it is, far beyond any session's number of steps."""
-    child.words[STEPS] = float(2**52 + 1)
-    child.words[EPISODES] = 3.0
-    child.words[LAST_RETURN] = -21.5
-    child.words[ANSWERED] = 1.0
+    worker.words[STEPS] = float(2**52 + 1)
+    worker.words[EPISODES] = 3.0
+    worker.words[LAST_RETURN] = -21.5
+    worker.words[ANSWERED] = 1.0
     assert (server.steps, server.episodes, server.last_return) == (2**52 + 1, 3, -21.5)
     assert server.answered is True
 
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, -1.0, 1e300])
-def test_words_that_make_no_sense_are_none(child: Vitals, server: Vitals, nonsense: float) -> None:
+def test_words_that_make_no_sense_are_none(worker: SessionStatus, server: SessionStatus, nonsense: float) -> None:
     """An environment can write to them; the server reads what it can be sure to calculate with."""
-    for index in range(len(child.words)):
-        child.words[index] = nonsense
+    for index in range(len(worker.words)):
+        worker.words[index] = nonsense
     assert (server.busy_since, server.last_activity, server.steps, server.episodes) == (None, 0.0, 0, 0)
     assert server.operation in Operation
-    child.words[module.OPERATION] = 77.0
+    worker.words[module.OPERATION] = 77.0
     assert server.operation is Operation.STEP
 
 
@@ -97,18 +99,20 @@ def test_the_memory_keeps_its_size(descriptor: int) -> None:
             os.ftruncate(descriptor, size)
 
 
-def test_another_process_shares_it(child: Vitals, descriptor: int) -> None:
+def test_another_process_shares_it(worker: SessionStatus, descriptor: int) -> None:
     """Any that gets the descriptor."""
-    script = "import sys; from gymtwist.worker.session_status import *; Vitals(int(sys.argv[1])).words[STEPS] = 7.0"
+    script = (
+        "import sys; from gymtwist.worker.session_status import *; SessionStatus(int(sys.argv[1])).words[STEPS] = 7.0"
+    )
     subprocess.run([sys.executable, "-c", script, str(descriptor)], pass_fds=[descriptor], check=True)
-    assert child.steps == 7
+    assert worker.steps == 7
 
 
-def test_sessions_have_memory_of_their_own(child: Vitals) -> None:
+def test_sessions_have_memory_of_their_own(worker: SessionStatus) -> None:
     """One shows nothing of the other."""
     other = create()
-    child.words[STEPS] = 7.0
-    assert Vitals(other).steps == 0
+    worker.words[STEPS] = 7.0
+    assert SessionStatus(other).steps == 0
     os.close(other)
 
 
@@ -119,7 +123,7 @@ def test_the_memory_is_not_inherited_by_programs(descriptor: int) -> None:
 
 def test_closing_leaves_nothing(descriptor: int) -> None:
     """Not the mapping; the other side goes on."""
-    one, other = Vitals(descriptor), Vitals(descriptor)
+    one, other = SessionStatus(descriptor), SessionStatus(descriptor)
     one.close()
     with pytest.raises(ValueError, match="released"):
         one.words[STEPS] = 1.0

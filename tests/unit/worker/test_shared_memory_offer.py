@@ -90,9 +90,9 @@ def test_bells_for_nothing_are_ignored(serve: Serve, of: Of) -> None:
     """However many."""
     client = serve("CartPole-v1")
     shared = of(client).share()
-    client.send(100 * shared.bell)
+    client.send(100 * shared.doorbell)
     assert shared.ask("reset")["op"] == "reset"
-    client.send(shared.bell + message(client.encoding, "sample") + shared.bell)
+    client.send(shared.doorbell + message(client.encoding, "sample") + shared.doorbell)
     assert client.reply("sample")
     assert shared.ask("reset")["op"] == "reset"
 
@@ -122,7 +122,7 @@ def test_wrong_datagrams_are_ignored_and_leave_nothing(serve: Serve, of: Of, sta
     datagram(address, token + b"x", shared.descriptor)
     os.close(junk)
     shared.hand_over(offer)
-    assert shared.take_over() == {}
+    assert shared.resume() == {}
     # The session has the memory by a descriptor of its mapping alone.
     assert held() == before + 1
     assert shared.ask("reset")["op"] == "reset"
@@ -213,7 +213,7 @@ def test_another_offer_takes_the_place_of_the_first(serve: Serve, of: Of) -> Non
     with pytest.raises(ConnectionRefusedError):
         shared.hand_over(first)
     shared.hand_over(second)
-    assert shared.take_over() == {}
+    assert shared.resume() == {}
     assert shared.ask("reset")["op"] == "reset"
 
 
@@ -231,7 +231,7 @@ def test_memory_can_be_shared_anew(serve: Serve, of: Of, through_memory: bool) -
     assert new.ask("reset")["op"] == "reset"
     replied = old.number
     old.say("reset")
-    client.send(old.bell)
+    client.send(old.doorbell)
     assert new.ask("sample")["op"] == "sample"
     assert old.word(REPLY) == replied
 
@@ -275,5 +275,5 @@ def test_the_end_of_a_session_that_shared_leaves_nothing(serve: Serve, of: Of, s
     client.ask("share")
     assert started[0].end().reason == "the client left"
     shared.close()
-    started.pop().vitals.close()
+    started.pop().status.close()
     assert held() == before

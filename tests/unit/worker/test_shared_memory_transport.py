@@ -54,7 +54,7 @@ def test_a_length_that_cannot_be_ends_the_session(serve: Serve, of: Of, started:
     told = shared.told()
     assert (told["op"], told["code"], told["fault"]) == ("error", "protocol-error", "protocol")
     assert str(length) in told["message"]
-    assert client.read_to_end() in (b"", shared.bell)
+    assert client.read_to_end() in (b"", shared.doorbell)
     assert str(length) in started[0].end().reason
 
 
@@ -70,7 +70,7 @@ def test_a_place_that_cannot_be_ends_the_session(
     told = shared.ask("reset")
     assert (told["op"], told["code"], told["fault"]) == ("error", "protocol-error", "protocol")
     assert f"at byte {at}" in told["message"] and f"{most} bytes" in told["message"]
-    assert client.read_to_end() in (b"", shared.bell)
+    assert client.read_to_end() in (b"", shared.doorbell)
     assert str(at) in started[0].end().reason
 
 
@@ -124,7 +124,7 @@ def test_what_is_no_netstring_ends_the_session(started: list[Served], of: Of, da
     shared.put(data)
     shared.poll()
     assert shared.told()["fault"] == "protocol"
-    assert client.read_to_end() in (b"", shared.bell)
+    assert client.read_to_end() in (b"", shared.doorbell)
 
 
 @pytest.mark.parametrize("data", [bytes(1), bytes(4), bytes(5), b"\xc1" * 40])
@@ -174,7 +174,7 @@ def test_to_close_is_answered_there_too(serve: Serve, of: Of, started: list[Serv
     client = serve("CartPole-v1")
     shared = of(client).share()
     assert shared.ask("close") == {"op": "close"}
-    assert client.read_to_end() in (b"", shared.bell)
+    assert client.read_to_end() in (b"", shared.doorbell)
     assert started[0].end().reason == "the client left"
 
 
@@ -295,7 +295,7 @@ def test_a_request_that_is_changed_after_it_was_sent_does_no_harm(serve: Serve, 
         assert told["op"] in ("step", "error")
         assert "gymtwist itself" not in told.get("message", "")
         if told.get("fault") == "protocol":
-            assert client.read_to_end() in (b"", shared.bell)
+            assert client.read_to_end() in (b"", shared.doorbell)
             return
         shared.put(message(client.encoding, "reset"))
         shared.poll()
@@ -308,7 +308,7 @@ def test_words_that_only_the_session_writes_can_be_spoilt(serve: Serve, of: Of, 
     shared.ask("reset")
     for place in range(0, REQUESTS, 4):
         shared.set(place, 0xFFFFFFFF)
-    client.send(shared.bell + message(client.encoding, "sample"))
+    client.send(shared.doorbell + message(client.encoding, "sample"))
     assert client.reply("sample")
     assert started[0].end().reason == "the client left"
 

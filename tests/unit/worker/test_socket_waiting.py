@@ -15,7 +15,7 @@ import pytest
 
 from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.worker import socket_waiting
-from gymtwist.worker.session_status import LAST_ACTIVITY, Vitals, create
+from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus, create
 
 PATIENCE = 60.0
 #: Long enough for the other side to answer in any case, and too short for it.
@@ -34,8 +34,8 @@ class Ends:
         self.client, self.server = socket.socketpair()
         self.client.settimeout(PATIENCE)
         self.polling = Polling(seconds)
-        self.vitals = Vitals(create())
-        self.waiting = socket_waiting._Waiting(self.server, self.polling, self.vitals)
+        self.status = SessionStatus(create())
+        self.waiting = socket_waiting._Waiting(self.server, self.polling, self.status)
         self.space = memoryview(bytearray(64))
 
     def unread(self) -> bool:
@@ -134,7 +134,7 @@ def test_a_trial_counts_from_when_the_environment_was_done(
     for _ in range(200):
         assert ends.polling.is_trial
         now += 5e-3  # the environment's step
-        ends.vitals.words[LAST_ACTIVITY] = now
+        ends.status.words[LAST_ACTIVITY] = now
         ends.waiting.receive(ends.space)
     assert not ends.polling.is_trial
     assert bool(ends.polling.seconds) is pays
@@ -184,4 +184,4 @@ def test_it_only_blocks_where_polling_is_out_of_the_question(
     """The operator does not wish it, or there is one core for both sides."""
     monkeypatch.setattr(socket_waiting, "cores", lambda: cores)
     with socket.socket() as connection:
-        assert socket_waiting.receiver(connection, seconds, Vitals(create())) == connection.recv_into
+        assert socket_waiting.receiver(connection, seconds, SessionStatus(create())) == connection.recv_into

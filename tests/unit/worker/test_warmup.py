@@ -11,7 +11,7 @@ PROGRAM = """
 import gc, sys, types
 from gymtwist.worker import warmup
 from gymtwist.worker.preload import preload
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 
 def pages(codes):
     places = [(id(code), id(code) + sys.getsizeof(code) - 1) for code in codes]
@@ -24,7 +24,7 @@ def watched(ran):
     gathered.extend(now[code] for code in warmup._left)
 
 gather, warmup._gather, gathered = warmup._gather, watched, []
-preload(ChildSettings(monitor_root="/"), warm_up=True)
+preload(WorkerSettings(monitor_root="/"), warm_up=True)
 assert not {id(code) for code in gathered} & {id(code) for code in warmup._left}
 names = {code.co_name for code in gathered}
 assert {"step", "reset", "_loop", "receive", "sample"} <= names, names
@@ -46,10 +46,10 @@ def test_a_profiler_that_is_there_stays() -> None:
     program = """
 import cProfile, sys
 from gymtwist.worker.preload import preload
-from gymtwist.worker.worker_settings import ChildSettings
+from gymtwist.worker.worker_settings import WorkerSettings
 profile = cProfile.Profile()
 profile.enable()
-preload(ChildSettings(monitor_root="/"), warm_up=True)
+preload(WorkerSettings(monitor_root="/"), warm_up=True)
 assert sys.getprofile() is profile or sys.version_info >= (3, 12)
 profile.disable()
 assert any("cartpole" in entry.code.co_filename for entry in profile.getstats() if not isinstance(entry.code, str))

@@ -21,21 +21,21 @@ from gymtwist.server.worker_starter import popen
 from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection, BlockingTransport
-from gymtwist.worker.session_status import Operation, Vitals
-from gymtwist.worker.worker_settings import ChildSettings
-from tests.support.classic_client import ClassicClient, opening, space, step
+from gymtwist.worker.session_status import Operation, SessionStatus
+from gymtwist.worker.worker_settings import WorkerSettings
+from tests.support.classic_client import ClassicClient, handshake, space, step
 
-CARTPOLE = opening("CartPole-v1")
+CARTPOLE = handshake("CartPole-v1")
 
 
-class Worker:
+class WorkerProtocol:
     """A worker process, and the server's end of AMP with it."""
 
     def __init__(self, directory: Path) -> None:
         """Starts it."""
         ours, its = socket.socketpair()
         self.output = directory / "output"
-        settings = ChildSettings(monitor_root=str(directory), seed=1)
+        settings = WorkerSettings(monitor_root=str(directory), seed=1)
         with its, self.output.open("wb") as output:
             self.process: subprocess.Popen[bytes] = popen(
                 "worker", settings, output.fileno(), amp_descriptor=its.fileno()
@@ -44,20 +44,20 @@ class Worker:
         self.link = Link()
         self.connection = AMPConnection(self.link, ours)
 
-    def serve(self, given: socket.socket, surplus: bytes = b"", message: bytes = CARTPOLE) -> list[Any]:
+    def serve(self, given: socket.socket, trailing_data: bytes = b"", message: bytes = CARTPOLE) -> list[Any]:
         """Gives it a session; returns what becomes of it."""
         descriptor = session_status.create()
-        self.vitals = Vitals(descriptor)
+        self.status = SessionStatus(descriptor)
         outcome: list[Any] = []
         answer: defer.Deferred[Any] = self.link.callRemote(
             amp_commands.Serve,
             session=1,
             protocol=b"classic",
-            opening=message,
-            surplus=surplus,
-            greeting=b"",
+            handshake=message,
+            trailing_data=trailing_data,
+            recovery_reply=b"",
             socket=given.fileno(),
-            vitals=descriptor,
+            status=descriptor,
         )
         answer.addBoth(outcome.append)
         os.close(descriptor)
@@ -80,9 +80,9 @@ class Worker:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
+def worker(tmp_path: Path) -> Iterator[WorkerProtocol]:
     """A worker process."""
-    worker = Worker(tmp_path)
+    worker = WorkerProtocol(tmp_path)
     yield worker
     worker.process.kill()
     worker.process.wait()
@@ -104,7 +104,7 @@ def test_the_transport_is_what_amp_needs() -> None:
     verifyClass(IUNIXTransport, BlockingTransport)
 
 
-def test_a_session_is_one_command(worker: Worker, pair: tuple[ClassicClient, socket.socket]) -> None:
+def test_a_session_is_one_command(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
     """The answer is its summary, and comes when the client has left."""
     client, given = pair
     outcome = worker.serve(given)
@@ -118,27 +118,27 @@ def test_a_session_is_one_command(worker: Worker, pair: tuple[ClassicClient, soc
     assert (answer["reason"], answer["steps"], answer["episodes"]) == ("the client left", 10, 1)
 
 
-def test_the_vitals_show_a_session(worker: Worker, pair: tuple[ClassicClient, socket.socket]) -> None:
+def test_the_vitals_show_a_session(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
     """From the server's side, while it goes on."""
     client, given = pair
     outcome = worker.serve(given)
     assert client.read_string() == ""
-    assert worker.vitals.answered
+    assert worker.status.answered
     client.reset()
     client.step(0)
     client.send(space(0))
     client.read_string()
-    assert (worker.vitals.steps, worker.vitals.operation, worker.vitals.busy_since) == (1, Operation.STEP, None)
-    assert worker.vitals.last_activity > 0
+    assert (worker.status.steps, worker.status.operation, worker.status.busy_since) == (1, Operation.STEP, None)
+    assert worker.status.last_activity > 0
     client.close()
     worker.wait(outcome)
 
 
-def test_the_surplus_is_read_first(worker: Worker, pair: tuple[ClassicClient, socket.socket]) -> None:
+def test_the_surplus_is_read_first(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
     """Then what the socket has."""
     client, given = pair
     commands_ = space(0) + b"\0" + step(1)
-    worker.serve(given, surplus=commands_[:5])
+    worker.serve(given, trailing_data=commands_[:5])
     client.send(commands_[5:])
     assert client.read_string() == ""
     assert "Discrete" in client.read_string()
@@ -147,33 +147,33 @@ def test_the_surplus_is_read_first(worker: Worker, pair: tuple[ClassicClient, so
 
 @pytest.mark.parametrize("size", [32 * 1024, 65535])
 def test_a_large_surplus_fits_into_a_command(
-    worker: Worker, pair: tuple[ClassicClient, socket.socket], size: int
+    worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket], size: int
 ) -> None:
     """As much as one value of AMP may have."""
     client, given = pair
-    worker.serve(given, surplus=space(0) * (size // 2))
+    worker.serve(given, trailing_data=space(0) * (size // 2))
     client.read_string()
     for _ in range(size // 2):
         assert client.read_string()
 
 
 def test_an_unknown_environment_is_answered_and_summed_up(
-    worker: Worker, pair: tuple[ClassicClient, socket.socket]
+    worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]
 ) -> None:
     """To the client by an error string, to the server by the reason."""
     client, given = pair
-    outcome = worker.serve(given, message=opening("CartPoel-v1"))
+    outcome = worker.serve(given, message=handshake("CartPoel-v1"))
     assert 'unknown environment "CartPoel-v1"; did you mean "CartPole-v1"' in client.read_string()
     assert 'unknown environment "CartPoel-v1"' in worker.wait(outcome)["reason"]
 
 
-def test_a_worker_is_told_to_end(worker: Worker) -> None:
+def test_a_worker_is_told_to_end(worker: WorkerProtocol) -> None:
     """It answers first; its status is 0."""
     assert worker.shut_down() == 0
 
 
 def test_a_worker_ends_after_a_session_when_it_is_told(
-    worker: Worker, pair: tuple[ClassicClient, socket.socket]
+    worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]
 ) -> None:
     """As ampoule's pool does it."""
     client, given = pair
@@ -185,13 +185,13 @@ def test_a_worker_ends_after_a_session_when_it_is_told(
     assert worker.output.read_bytes() == b""
 
 
-def test_an_idle_worker_ends_with_its_link(worker: Worker) -> None:
+def test_an_idle_worker_ends_with_its_link(worker: WorkerProtocol) -> None:
     """The server has gone; there is nothing to say and nothing to do."""
     worker.socket.close()
     worker.process.wait(20)
 
 
-def test_a_serving_worker_ends_with_its_link(worker: Worker, pair: tuple[ClassicClient, socket.socket]) -> None:
+def test_a_serving_worker_ends_with_its_link(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
     """It is killed, whatever its environment does."""
     client, given = pair
     worker.serve(given)
@@ -200,7 +200,9 @@ def test_a_serving_worker_ends_with_its_link(worker: Worker, pair: tuple[Classic
     assert worker.process.wait(20) == -signal.SIGKILL
 
 
-def test_a_call_fails_when_its_worker_is_killed(worker: Worker, pair: tuple[ClassicClient, socket.socket]) -> None:
+def test_a_call_fails_when_its_worker_is_killed(
+    worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]
+) -> None:
     """The link tells of it."""
     client, given = pair
     outcome = worker.serve(given)
@@ -210,7 +212,7 @@ def test_a_call_fails_when_its_worker_is_killed(worker: Worker, pair: tuple[Clas
 
 
 def test_a_protocol_that_is_not_known_ends_the_worker(
-    worker: Worker, pair: tuple[ClassicClient, socket.socket]
+    worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]
 ) -> None:
     """An error of our own is an answer too: the server does not wait for ever."""
     _, given = pair
@@ -219,11 +221,11 @@ def test_a_protocol_that_is_not_known_ends_the_worker(
         amp_commands.Serve,
         session=1,
         protocol=b"carrier pigeon",
-        opening=b"",
-        surplus=b"",
-        greeting=b"",
+        handshake=b"",
+        trailing_data=b"",
+        recovery_reply=b"",
         socket=given.fileno(),
-        vitals=given.fileno(),
+        status=given.fileno(),
     )
     answer.addBoth(outcome.append)
     assert isinstance(worker.wait(outcome), Failure)
