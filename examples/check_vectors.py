@@ -46,6 +46,6 @@ def check_replies(vectors):
     return len(replies)
 
 
-directory = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/protocol/vectors")
+directory = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference/protocol/vectors")
 for name, check in (("framing", check_framing), ("replies", check_replies)):
     print(f"{name}: {check(json.loads((directory / f'{name}.json').read_text()))} vectors are right")

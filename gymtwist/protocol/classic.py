@@ -1,7 +1,7 @@
 """The classic protocol, that of gym-socket-api: bytes to commands, replies to bytes.
 
 Integers are little-endian; a string is UTF-8 behind a uint32 length. The format is specified in
-``docs/classic-protocol.md``, and goes back to https://github.com/unixpickle/gym-socket-api.
+``docs/reference/classic-protocol.md``, and goes back to https://github.com/unixpickle/gym-socket-api.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It holds one request and its reply, and may have room for replies that the client goes on using. In front of them lie
 words, uint32 of the machine's own byte order, and each that another side writes to has a line of the processor's cache
-to itself. docs/protocol/sharing.md says what they are for.
+to itself. docs/reference/protocol/sharing.md says what they are for.
 
 A number is written behind all that it announces, and whoever reads it reads the rest afterwards. Processors of the
 x86-64 family let others see it in that order without being asked to; others need not, and Python cannot ask them.

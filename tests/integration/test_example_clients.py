@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server_process import REPOSITORY, ServerProcess
+from tools.vectors.__main__ import DIRECTORY as VECTORS
 
 EXAMPLES = REPOSITORY / "examples"
 #: How each random agent is started, and with which program.
@@ -116,7 +117,7 @@ def test_the_vector_agent(module_server: ServerProcess, directory: Path) -> None
 def test_the_golden_vectors_are_checked(directory: Path) -> None:
     """By the example that says how a client of one's own can do it."""
     ended = run(
-        [sys.executable, EXAMPLES / "check_vectors.py", REPOSITORY / "docs" / "protocol" / "vectors"], directory
+        [sys.executable, EXAMPLES / "check_vectors.py", VECTORS], directory
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.fullmatch(r"(?:\w+: \d+ vectors are right\n){2}", ended.stdout)

@@ -35,7 +35,7 @@ from compare.workloads import WORKLOADS
 
 from tests.support.server_process import REPOSITORY
 
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
+PAGE = REPOSITORY / "docs" / "reference" / "benchmarks.md"
 
 
 def contender(name: str, kind: str = "network", **settings: Any) -> Contender:

@@ -20,7 +20,7 @@ from gymtwist.protocol.shared_memory import IS_POSSIBLE
 from tests.support.framed_client import PATIENCE
 from tests.support.server_process import REPOSITORY, ServerProcess, connected
 
-CLIENTS, CONFORMANCE = (REPOSITORY / "docs" / f"{name}.md" for name in ("clients", "conformance"))
+CLIENTS, CONFORMANCE = (REPOSITORY / "docs" / "how-to" / f"{name}.md" for name in ("write-a-client", "conformance"))
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LAYOUT = re.compile(r"^(?P<bytes>(?:[0-9a-f]{2} )+) *(?P<meaning>\S.*)$", re.MULTILINE)
 

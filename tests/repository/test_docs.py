@@ -26,7 +26,10 @@ from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, ru
 PATIENCE = 120.0
 
 README = REPOSITORY / "README.md"
-PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCS = REPOSITORY / "docs"
+OPERATIONS = DOCS / "how-to" / "operations.md"
+TUTORIAL = DOCS / "how-to" / "classic-client.md"
+PAGES = [README, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
 _PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,7 +38,7 @@ _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 #: Languages whose blocks are shown and not run.
 SHOWN_ONLY = {"text", "ini", "json", "toctree"}
 #: What a page needs besides the server's own requirements.
-NEEDED = {"tutorial.md": ("ale_py", "moviepy", "pygame")}
+NEEDED = {"classic-client.md": ("ale_py", "moviepy", "pygame")}
 
 
 class Block(NamedTuple):
@@ -71,11 +74,11 @@ def documented_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     """A server as the pages together describe it: with the tutorial's environment, a UNIX socket, and TLS."""
     directory = tmp_path_factory.mktemp("docs")
     setup = directory / "environments.py"
-    tutorial = blocks(REPOSITORY / "docs" / "tutorial.md", "python")
+    tutorial = blocks(TUTORIAL, "python")
     setup.write_text(next(text for text in tutorial if program_name(0, text) == setup.name))
     options = ["--listen", "unix:gymsock.sock"]
     if shutil.which("openssl") is not None:
-        (request,) = (words for words in commands(REPOSITORY / "docs" / "operations.md") if words[:1] == ["openssl"])
+        (request,) = (words for words in commands(OPERATIONS) if words[:1] == ["openssl"])
         subprocess.run(request, cwd=directory, check=True, capture_output=True, timeout=PATIENCE)
         options += ["--listen", "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"]
     with ServerProcess(directory, *options, setup=setup) as running:
@@ -120,7 +123,7 @@ def test_the_readme_has_one_whole_client() -> None:
 
 def test_the_tutorial_quotes_the_server(documented_server: ServerProcess) -> None:
     """The message for an unknown id is the server's own, up to what depends on Gymnasium's version."""
-    text = " ".join((REPOSITORY / "docs" / "tutorial.md").read_text().split())
+    text = " ".join(TUTORIAL.read_text().split())
     quoted = re.search(r"`(unknown environment .*?) \.\.\.`", text)
     assert quoted is not None
     with documented_server.connect() as client, pytest.raises(Refused) as refusal:
@@ -133,7 +136,7 @@ def test_the_tutorial_quotes_the_server(documented_server: ServerProcess) -> Non
 
 def test_the_daemon_of_the_operations_page(tmp_path: Path) -> None:
     """It returns when it serves, writes both files where it was told to, and ends when its process is told to."""
-    (words,) = (each for each in commands(REPOSITORY / "docs" / "operations.md") if any("--logfile" in w for w in each))
+    (words,) = (each for each in commands(OPERATIONS) if any("--logfile" in w for w in each))
     (tmp_path / "recordings").mkdir()
     started = run_twistd(*[ANY_PORT if word == "5001" else word for word in words[1:]], directory=tmp_path)
     assert started.returncode == 0, started.stdout
@@ -227,7 +230,7 @@ def test_the_table_of_the_readme_has_every_option_with_its_default() -> None:
 
 def test_the_page_of_options_has_every_option_with_its_default() -> None:
     """No more, no less."""
-    page = (REPOSITORY / "docs" / "options.md").read_text()
+    page = (DOCS / "reference" / "options.md").read_text()
     headings = dict(re.findall(r"^`--([\w-]+)`(.*)\n: ", page, re.MULTILINE))
     assert headings.keys() == defaults().keys()
     for name, heading in headings.items():

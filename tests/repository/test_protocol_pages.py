@@ -31,7 +31,7 @@ from tests.support.codec_samples import payload_of
 from tests.support.server_process import REPOSITORY, ServerProcess
 from tools.vectors.requests import CODECS
 
-DIRECTORY = REPOSITORY / "docs" / "protocol"
+DIRECTORY = REPOSITORY / "docs" / "reference" / "protocol"
 PAGES = sorted(DIRECTORY.glob("*.md"))
 
 _MARKED = re.compile(r"^<!-- ([\w ]+) -->\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,7 +10,7 @@ from . import frames, recording, replies, requests, spaces
 from .notation import Entry, text_of
 
 #: Where the vectors lie.
-DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "protocol" / "vectors"
+DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "reference" / "protocol" / "vectors"
 #: What is in each file.
 FILES: dict[str, Callable[[], Entry]] = {
     "opening.json": frames.handshake,
