@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
+from gymtwist import client
 from gymtwist.client import connect
 from gymtwist.server.server_options import Options
 from tests.support.classic_client import Refused
@@ -27,18 +28,19 @@ PATIENCE = 120.0
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
-OPERATIONS = DOCS / "how-to" / "operations.md"
-TUTORIAL = DOCS / "how-to" / "classic-client.md"
+TUTORIAL = DOCS / "tutorial" / "index.md"
+SERVICE = DOCS / "how-to" / "run-as-a-service.md"
+TLS = DOCS / "how-to" / "use-tls-and-unix-sockets.md"
+DECISIONS = sorted((DOCS / "adr").glob("0*.md"))
 PAGES = [README, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
-_PAGE_NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 #: Languages whose blocks are shown and not run.
-SHOWN_ONLY = {"text", "ini", "json", "toctree"}
+SHOWN_ONLY = {"text", "ini", "json"}
 #: What a page needs besides the server's own requirements.
-NEEDED = {"classic-client.md": ("ale_py", "moviepy", "pygame")}
+NEEDED = {page: ("ale_py", "moviepy", "pygame") for page in (TUTORIAL, DOCS / "how-to" / "classic-client.md")}
 
 
 class Block(NamedTuple):
@@ -50,8 +52,13 @@ class Block(NamedTuple):
 
 def blocks(page: Path, *languages: str) -> list[str]:
     """Returns the fenced blocks of a page in these languages."""
-    found = [Block(*each) for each in _BLOCK.findall(page.read_text().replace("```{", "```"))]
+    found = [Block(*each) for each in _BLOCK.findall(page.read_text())]
     return [block.text for block in found if block.language in languages]
+
+
+def name_of(page: Path) -> str:
+    """Returns the path of a page within the repository."""
+    return str(page.relative_to(REPOSITORY))
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -68,6 +75,8 @@ def program_name(number: int, text: str) -> str:
 
 # Programs
 
+WITH_PROGRAMS = [page for page in PAGES if blocks(page, "python")]
+
 
 @pytest.fixture(scope="module")
 def documented_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
@@ -78,17 +87,17 @@ def documented_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     setup.write_text(next(text for text in tutorial if program_name(0, text) == setup.name))
     options = ["--listen", "unix:gymsock.sock"]
     if shutil.which("openssl") is not None:
-        (request,) = (words for words in commands(OPERATIONS) if words[:1] == ["openssl"])
+        (request,) = (words for words in commands(TLS) if words[:1] == ["openssl"])
         subprocess.run(request, cwd=directory, check=True, capture_output=True, timeout=PATIENCE)
         options += ["--listen", "ssl:0:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem"]
     with ServerProcess(directory, *options, setup=setup) as running:
         yield running
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_PROGRAMS, ids=[name_of(page) for page in WITH_PROGRAMS])
 def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path) -> None:
     """In the order of the page, in one directory, each as a program of its own, against a real server."""
-    for module in NEEDED.get(page.name, ()):
+    for module in NEEDED.get(page, ()):
         pytest.importorskip(module)
     ports = {"5001": str(documented_server.port)}
     if "5002" in "".join(blocks(page, "python")):
@@ -114,11 +123,11 @@ def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path
 
 def test_the_readme_has_one_whole_client() -> None:
     """It is short, says where it connects to in its first lines, and needs nothing that is not Python's own."""
-    _, client = blocks(README, "python")
-    assert 'HOST, PORT = "127.0.0.1", 5001\n' in client
-    imports = re.findall(r"^(?:import|from) (.*)$", client, re.MULTILINE)
+    *_, program = blocks(README, "python")
+    assert 'HOST, PORT = "127.0.0.1", 5001\n' in program
+    imports = re.findall(r"^(?:import|from) (.*)$", program, re.MULTILINE)
     assert {name.strip() for line in imports for name in line.split(",")} <= set(sys.stdlib_module_names)
-    assert len([line for line in client.splitlines() if line.strip()]) <= 30
+    assert len([line for line in program.splitlines() if line.strip()]) <= 30
 
 
 def test_the_tutorial_quotes_the_server(documented_server: ServerProcess) -> None:
@@ -126,17 +135,17 @@ def test_the_tutorial_quotes_the_server(documented_server: ServerProcess) -> Non
     text = " ".join(TUTORIAL.read_text().split())
     quoted = re.search(r"`(unknown environment .*?) \.\.\.`", text)
     assert quoted is not None
-    with documented_server.connect() as client, pytest.raises(Refused) as refusal:
-        client.open("CartPole-v7")
+    with documented_server.connect() as connection, pytest.raises(Refused) as refusal:
+        connection.open("CartPole-v7")
     assert str(refusal.value).startswith(quoted.group(1))
 
 
 # Commands
 
 
-def test_the_daemon_of_the_operations_page(tmp_path: Path) -> None:
+def test_the_daemon_on_the_page_of_services(tmp_path: Path) -> None:
     """It returns when it serves, writes both files where it was told to, and ends when its process is told to."""
-    (words,) = (each for each in commands(OPERATIONS) if any("--logfile" in w for w in each))
+    (words,) = (each for each in commands(SERVICE) if any("--logfile" in w for w in each))
     (tmp_path / "recordings").mkdir()
     started = run_twistd(*[ANY_PORT if word == "5001" else word for word in words[1:]], directory=tmp_path)
     assert started.returncode == 0, started.stdout
@@ -153,14 +162,14 @@ def test_the_daemon_of_the_operations_page(tmp_path: Path) -> None:
     assert not (tmp_path / "gymsock.pid").exists()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_is_run_or_marked_as_shown(page: Path) -> None:
     """A block of an unknown language would be checked by nothing."""
-    languages = {language for language, _ in _BLOCK.findall(page.read_text().replace("```{", "```"))}
+    languages = {language for language, _ in _BLOCK.findall(page.read_text())}
     assert languages <= {"python", "console", "sh", *SHOWN_ONLY}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_make_can_make_what_a_page_tells_to_make(page: Path) -> None:
     """Every target is one of the Makefile's."""
     targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
@@ -174,7 +183,7 @@ def test_the_readme_has_the_two_commands() -> None:
     assert {"serve", "test"} <= {words[1] for words in commands(README) if words[:1] == ["make"]}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_options_in_commands_exist(page: Path) -> None:
     """Those of twistd before the word gymsock, and ours behind it."""
     for words in commands(page):
@@ -200,8 +209,18 @@ def test_the_extras_in_commands_exist() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text()
     section = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
     declared = set(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
-    (named,) = (re.findall(r'\.\[([\w,-]+)\]"?$', word) for words in commands(README) for word in words if "[" in word)
-    assert set(named[0].split(",")) <= declared
+    named = re.findall(r"pip install .*\.\[([\w,-]+)\]", "\n".join(page.read_text() for page in PAGES))
+    assert named
+    assert {extra for extras in named for extra in extras.split(",")} <= declared
+
+
+def test_every_extra_for_users_is_on_the_page_of_installation() -> None:
+    """No more, no less."""
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    section = text.partition("# What the server can do more of.")[2].partition("# What working on it takes.")[0]
+    declared = set(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
+    page = (DOCS / "how-to" / "install.md").read_text()
+    assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == declared
 
 
 # Options
@@ -245,11 +264,50 @@ def test_the_help_of_twistd_has_the_same_options() -> None:
     assert defaults().keys() <= printed
 
 
+# The API
+
+
+def test_the_reference_has_every_public_name_of_the_client() -> None:
+    """Of the module's `__all__`, but for the alias of a type, which the signatures spell out."""
+    page = (DOCS / "reference" / "python-client.md").read_text()
+    documented = re.findall(r"^\.\. auto\w+:: (\w+)", page, re.MULTILINE)
+    assert sorted(documented) == sorted({*client.__all__} - {"AddressLike"})
+
+
+# Decisions and terms
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=name_of)
+def test_a_decision_has_the_form_that_the_readme_describes(page: Path) -> None:
+    """A number, a title, a date, a status and three sections; and it is listed."""
+    text = page.read_text()
+    number, _, _ = page.name.partition("-")
+    title = re.match(rf"# {int(number)}\. (.+)\n\nDate: (\d{{4}}-\d\d-\d\d)\n\nStatus: (accepted|superseded)", text)
+    assert title
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+    row = f"| {title.group(2)} | [{int(number)}. {title.group(1)}]({page.name}) |"
+    assert row in (DOCS / "adr" / "README.md").read_text()
+
+
+def test_the_terms_of_the_glossary_are_in_order() -> None:
+    """So that a reader finds them, and each once."""
+    terms = re.findall(r"^(\S.*)\n: ", (DOCS / "reference" / "glossary.md").read_text(), re.MULTILINE)
+    assert terms == sorted(set(terms), key=str.lower)
+
+
 # Links
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_PAGE_NAMES)
-def test_a_link_leads_to_a_file(page: Path) -> None:
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors that a page's headings make."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     """Within the repository, that is."""
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([\w-]+))?\)", page.read_text()):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), (target, anchor)
