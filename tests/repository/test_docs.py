@@ -298,6 +298,14 @@ def test_the_terms_of_the_glossary_are_in_order() -> None:
 # Links
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_module_that_a_page_names_exists(page: Path) -> None:
+    """By its path below the package, or below the repository."""
+    named = re.findall(r"(?<![\w/.-])((?:\w+/)+\w+\.py)\b", page.read_text())
+    for name in named:
+        assert (REPOSITORY / "gymtwist" / name).exists() or (REPOSITORY / name).exists(), name
+
+
 def anchors(page: Path) -> set[str]:
     """Returns the anchors that a page's headings make."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
