@@ -1,4 +1,4 @@
-"""Checks a reader of netstrings against the golden vectors; put the reader of your own client in its place.
+"""Check a netstring reader against the golden vectors. Replace the reader with your client's.
 
 Usage: python check_vectors.py [DIRECTORY]
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def read_frame(data):
-    """Take a netstring from the beginning of some bytes; return its payload and the rest, or None if it is cut."""
+    """Return the payload of a netstring at the start of the bytes, and the rest; None if it is incomplete."""
     length, colon, rest = data.partition(b":")
     if not colon or len(rest) <= int(length):
         return None
@@ -19,7 +19,7 @@ def read_frame(data):
 
 
 def check_framing(vectors):
-    """Compare the payloads of received bytes, and what is left of them; return how many vectors that were."""
+    """Compare the payloads of received bytes, and the remaining bytes; return the number of vectors."""
     count = 0
     for vector in vectors["whole"]:
         if vector["framing"] != "netstring":
@@ -34,14 +34,14 @@ def check_framing(vectors):
 
 
 def check_replies(vectors):
-    """Compare what replies mean, however they are written; return how many vectors that were."""
+    """Compare the meanings of replies, however they are encoded; return the number of vectors."""
     replies = [each for each in vectors["canonical"] + vectors["ways"] if each["framing"] == "netstring"]
     meanings = {each["name"]: each["meaning"] for each in replies if "meaning" in each}
     for vector in replies:
         expected = meanings[vector.get("same_as", vector["name"])]
         payload, rest = read_frame(bytes.fromhex(vector["bytes"]))
         reply = json.loads(payload)
-        # Other ways to write a message have fields with their defaults, or fields that nobody knows.
+        # Other encodings of a message have fields with their defaults, or unknown fields.
         assert ({name: reply.get(name) for name in expected}, rest) == (expected, b""), vector["name"]
     return len(replies)
 

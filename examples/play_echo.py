@@ -1,4 +1,4 @@
-"""Plays the part "echo" of the conformance suite, in plain Python: start from it to have your own client judged.
+"""Play the part "echo" of the conformance suite in plain Python. Start from it to check your own client.
 
 Usage: python play_echo.py [HOST:PORT]
 """
@@ -18,7 +18,7 @@ class Client:
         self.file = self.socket.makefile("rb")
 
     def ask(self, op, **fields):
-        """Send a request, and return the reply, an error or not."""
+        """Send a request and return the reply, which may be an error."""
         payload = json.dumps({"op": op, **fields}).encode()
         self.socket.sendall(b"%d:%b," % (len(payload), payload))
         length = b""
@@ -30,7 +30,7 @@ class Client:
 
 
 def play(client, first, seed_after_fault=None):
-    """Step to the end of the episode, with the first number of each observation as the next action."""
+    """Step to the end of the episode. Each action is the first number of the previous observation."""
     reply = first
     while True:
         action = int(reply["observation"][0])

@@ -1,10 +1,10 @@
-"""PPO in a single file, in the style of CleanRL, learns to balance CartPole at a server.
+"""Train PPO on a remote CartPole, in a single file in the style of CleanRL.
 
 Usage: python ppo_cleanrl.py [HOST:PORT] [--timesteps N] [--seed S] [--num-envs K] [--processes P] [--local]
 
-It needs PyTorch. The training loop knows nothing of where the environments are: --local makes the same ones in this
-process. The exit status is 0 if what was learned holds the pole for 475 of 500 steps in the mean of 20 episodes, and 1
-if it does not.
+It needs PyTorch. The training loop does not depend on where the environments are: --local makes the same ones in this
+process. The exit status is 0 if the trained agent balances the pole for 475 of 500 steps on average over 20 episodes,
+otherwise 1.
 """
 
 import argparse
@@ -25,17 +25,17 @@ SOLVED = 475.0
 
 def arguments():
     """Read the command line; the defaults solve CartPole."""
-    parser = argparse.ArgumentParser(description="PPO learns CartPole at a server.")
+    parser = argparse.ArgumentParser(description="Train PPO on a remote CartPole.")
     add = parser.add_argument
     add("address", nargs="?", default="localhost:5001", metavar="HOST:PORT")
     add("--local", action="store_true", help="make the environments in this process instead")
-    add("--processes", type=int, default=1, help="among how many processes of the server they are divided")
-    add("--vectorization-mode", help="sync, async or vector_entry_point; by default the last, if there is such")
+    add("--processes", type=int, default=1, help="number of server processes to spread the environments over")
+    add("--vectorization-mode", help="sync, async or vector_entry_point; default: the last if available")
     add("--num-envs", type=int, default=8)
     add("--timesteps", type=int, default=100_000)
     add("--seed", type=int, default=1)
-    add("--save", metavar="FILE", help="where to put what was learned")
-    add("--num-steps", type=int, default=32, help="steps of each environment between two updates")
+    add("--save", metavar="FILE", help="where to save the parameters")
+    add("--num-steps", type=int, default=32, help="steps of each environment per update")
     add("--batch-size", type=int, default=256)
     add("--epochs", type=int, default=20)
     add("--learning-rate", type=float, default=1e-3)
@@ -49,7 +49,7 @@ def arguments():
 
 
 def make(args, num_envs):
-    """Make a vector environment at the server, or in this process."""
+    """Make a vector environment in the server, or in this process."""
     mode = args.vectorization_mode
     if args.local:
         return gymnasium.make_vec("CartPole-v1", num_envs=num_envs, vectorization_mode=mode)
@@ -82,15 +82,15 @@ class Agent(nn.Module):
         return Categorical(logits=self.actor(observations))
 
     def value(self, observations):
-        """Return the return that is expected from each observation on."""
+        """Estimate the return from each observation on."""
         return self.critic(observations).squeeze(-1)
 
 
 class Rollout:
-    """What happens in some steps of all environments: tensors of shape (steps, environments, ...)."""
+    """The data of some steps of all environments: tensors of shape (steps, environments, ...)."""
 
     def __init__(self, steps, envs):
-        """Make room for it."""
+        """Allocate the tensors."""
         shape = (steps, envs.num_envs)
         self.observations = torch.zeros((*shape, int(np.prod(envs.single_observation_space.shape))))
         self.actions = torch.zeros(shape, dtype=torch.int64)
@@ -99,7 +99,7 @@ class Rollout:
         self.taken, self.terminated, self.over = (torch.zeros(shape, dtype=torch.bool) for _ in range(3))
 
     def advantages(self, gamma, gae_lambda):
-        """Estimate how much better each action was than what was expected.
+        """Estimate the advantage of each action.
 
         Behind a terminated episode nothing is to be gained. A truncated one could have gone on, so the value of its
         last observation counts. What happens in the next episode counts for neither.
@@ -113,7 +113,7 @@ class Rollout:
 
 
 def collect(envs, agent, rollout, observations, over):
-    """Fill a rollout; return the last observations, and which episodes are over.
+    """Fill a rollout; return the last observations and the flags of ended episodes.
 
     In the autoreset mode "next step" the step after the end of an episode begins the next one. Its action is ignored,
     so there is nothing to learn from it.
@@ -135,12 +135,12 @@ def collect(envs, agent, rollout, observations, over):
 
 
 def tensor(observations):
-    """Make a tensor of a batch of observations, one row for each environment."""
+    """Return a batch of observations as a tensor with one row per environment."""
     return torch.as_tensor(observations, dtype=torch.float32).flatten(1)
 
 
 def improve(agent, optimizer, rollout, clip, args):
-    """Take some passes over a rollout, which keep the new policy close to the one that acted."""
+    """Make some passes over a rollout that keep the new policy close to the one that acted."""
     advantages = rollout.advantages(args.gamma, args.gae_lambda)
     taken = rollout.taken
     observations, actions, log_probs = rollout.observations[taken], rollout.actions[taken], rollout.log_probs[taken]
@@ -161,7 +161,7 @@ def improve(agent, optimizer, rollout, clip, args):
 
 
 def learn(envs, agent, args):
-    """Train the agent; the step size and the clipping range fall to nothing over the training."""
+    """Train the agent; the step size and the clipping range decrease to zero."""
     envs = RecordEpisodeStatistics(envs, buffer_length=20)
     optimizer = torch.optim.Adam(agent.parameters(), eps=1e-5)
     updates = max(1, args.timesteps // (args.num_steps * args.num_envs))
@@ -182,7 +182,7 @@ def learn(envs, agent, args):
 
 
 def evaluate(envs, agent, seed):
-    """Play an episode in each environment with the best actions; return their returns."""
+    """Play an episode in each environment with the most probable actions; return the episodes' returns."""
     returns, going = np.zeros(envs.num_envs), np.ones(envs.num_envs, bool)
     observations, _ = envs.reset(seed=seed)
     while going.any():
@@ -195,9 +195,9 @@ def evaluate(envs, agent, seed):
 
 
 def main():
-    """Learn, evaluate, and say whether CartPole is solved."""
+    """Learn, evaluate, and report whether CartPole is solved."""
     args = arguments()
-    torch.set_num_threads(1)  # the networks are small: threads would cost more than they save
+    torch.set_num_threads(1)  # the networks are so small that threads cost more than they save
     torch.manual_seed(args.seed)
     envs = make(args, args.num_envs)
     agent = Agent(envs)

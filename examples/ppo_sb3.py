@@ -1,9 +1,9 @@
-"""PPO from Stable-Baselines3 learns to balance CartPole at a server.
+"""Train PPO from Stable-Baselines3 on a remote CartPole.
 
 Usage: python ppo_sb3.py [HOST:PORT] [--timesteps N] [--seed S] [--num-envs K]
 
-It needs stable-baselines3. The exit status is 0 if what was learned holds the pole for 475 of 500 steps in the mean of
-20 episodes, and 1 if it does not.
+It needs stable-baselines3. The exit status is 0 if the trained agent balances the pole for 475 of 500 steps on average
+over 20 episodes, otherwise 1.
 """
 
 import argparse
@@ -22,14 +22,14 @@ SOLVED = 475.0
 
 
 def factory(args):
-    """Return what makes one environment: at the server, or in this process to compare."""
+    """Return a function that makes one environment: in the server, or in this process to compare."""
     if args.local:
         return lambda: gymnasium.make("CartPole-v1")
     return lambda: gymtwist.client.connect(args.address, "CartPole-v1")
 
 
 def learn(env, args):
-    """Train an agent; the step size and the clipping range fall to nothing over the training."""
+    """Train an agent; the step size and the clipping range decrease to zero."""
     model = PPO(
         "MlpPolicy",
         env,
@@ -51,16 +51,16 @@ def learn(env, args):
 
 
 def main():
-    """Learn, evaluate, and say whether CartPole is solved."""
-    parser = argparse.ArgumentParser(description="PPO from Stable-Baselines3 learns CartPole at a server.")
+    """Learn, evaluate, and report whether CartPole is solved."""
+    parser = argparse.ArgumentParser(description="Train PPO from Stable-Baselines3 on a remote CartPole.")
     parser.add_argument("address", nargs="?", default="localhost:5001", metavar="HOST:PORT")
     parser.add_argument("--timesteps", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--num-envs", type=int, default=8)
     parser.add_argument("--local", action="store_true", help="make the environments in this process instead")
-    parser.add_argument("--save", metavar="FILE", help="where to put what was learned")
+    parser.add_argument("--save", metavar="FILE", help="where to save the parameters")
     args = parser.parse_args()
-    torch.set_num_threads(1)  # the network is small: threads would cost more than they save
+    torch.set_num_threads(1)  # the network is so small that threads cost more than they save
 
     envs = make_vec_env(factory(args), n_envs=args.num_envs, seed=args.seed)
     model = learn(envs, args)

@@ -1,4 +1,4 @@
-// A random agent in the netstring protocol, with nothing but Go's standard library.
+// A random agent in the netstring protocol, with only Go's standard library.
 // Usage: go run random_agent.go [HOST:PORT [ENVIRONMENT [EPISODES]]]
 package main
 
@@ -16,7 +16,7 @@ import (
 
 type object map[string]any
 
-// ask sends a request and reads its reply. Go's TCP connections have TCP_NODELAY from the start.
+// ask sends a request and reads its reply. Go sets TCP_NODELAY on TCP connections by default.
 func ask(server *bufio.ReadWriter, request object) object {
 	payload := must(json.Marshal(request))
 	fmt.Fprintf(server, "%d:%s,", len(payload), payload)

@@ -7,14 +7,14 @@ class Client {
   constructor(host, port) {
     this.buffer = Buffer.alloc(0);
     this.waiting = []; // the requests that have no reply yet, in the order in which they were sent
-    // noDelay: send a request at once, instead of waiting for more to send with it.
+    // noDelay: send each request immediately, instead of waiting for more data.
     this.socket = net.createConnection({ host, port, noDelay: true });
     this.socket.on("data", (data) => this.received(data));
     this.socket.on("error", (error) => this.ended(error));
     this.socket.on("end", () => this.ended(new Error("the server closed the connection")));
   }
 
-  // Send a request; the promise is that of its reply.
+  // Send a request; return a promise of its reply.
   ask(op, fields = {}) {
     const payload = Buffer.from(JSON.stringify({ op, ...fields }));
     this.socket.write(Buffer.concat([Buffer.from(`${payload.length}:`), payload, Buffer.from(",")]));
@@ -24,7 +24,7 @@ class Client {
     });
   }
 
-  // What arrives may be a part of a frame, or several: take out those that are whole.
+  // A chunk may contain part of a frame or several frames: extract the complete ones.
   received(data) {
     this.buffer = Buffer.concat([this.buffer, data]);
     for (;;) {
@@ -35,7 +35,7 @@ class Client {
       if (this.buffer[end] !== ",".charCodeAt(0)) return this.ended(new Error("the reply does not end with a comma"));
       const reply = JSON.parse(this.buffer.toString("utf8", colon + 1, end));
       this.buffer = this.buffer.subarray(end + 1);
-      // A server sends nothing unasked, but for an error before it closes the connection.
+      // The server sends nothing unasked, except an error before it closes the connection.
       const { resolve, reject } = this.waiting.shift() ?? { reject: (error) => this.ended(error) };
       if (reply.op === "error") reject(new Error(`${reply.code}: ${reply.message}`));
       else resolve?.(reply);

@@ -1,4 +1,4 @@
-"""A random agent in the netstring protocol, with nothing but Python's standard library.
+"""A random agent in the netstring protocol, with only Python's standard library.
 
 Usage: python random_agent.py [HOST:PORT [ENVIRONMENT [EPISODES]]]
 """
@@ -14,17 +14,17 @@ class ServerError(Exception):
 
 
 class Client:
-    """One connection, which has one environment."""
+    """One connection with one environment."""
 
     def __init__(self, host, port):
         """Connect."""
         self.socket = socket.create_connection((host, port))
-        # Send a request at once, instead of waiting for more to send with it.
+        # Send each request immediately, instead of waiting for more data.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
 
     def ask(self, op, **fields):
-        """Send a request, and return the reply."""
+        """Send a request and return the reply."""
         payload = json.dumps({"op": op, **fields}).encode()
         self.socket.sendall(b"%d:%b," % (len(payload), payload))
         length = b""
@@ -38,7 +38,7 @@ class Client:
         return reply
 
     def read(self, count):
-        """Return exactly so many bytes."""
+        """Return exactly this many bytes."""
         data = self.file.read(count)
         if len(data) < count:
             raise EOFError("the server closed the connection")
@@ -46,7 +46,7 @@ class Client:
 
 
 def play(client, choose):
-    """Play one episode; return how many steps it took, and the sum of the rewards."""
+    """Play one episode; return the number of steps and the sum of the rewards."""
     client.ask("reset")
     length, total, ended = 0, 0.0, False
     while not ended:

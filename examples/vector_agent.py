@@ -1,4 +1,4 @@
-"""A random agent for many environments at once, in the Int32 protocol: MessagePack, and arrays as their bytes.
+"""A random agent for many environments at once, in the Int32 protocol: MessagePack with arrays as bytes.
 
 It needs msgspec (or any other MessagePack library) and NumPy.
 Usage: python vector_agent.py [HOST:PORT [ENVIRONMENT [NUM_ENVS [STEPS]]]]
@@ -18,17 +18,17 @@ class ServerError(Exception):
 
 
 class Client:
-    """One connection, which has one vector environment."""
+    """One connection with one vector environment."""
 
     def __init__(self, host, port, environment, num_envs):
-        """Connect, and make the environments."""
+        """Connect and make the environments."""
         self.socket = socket.create_connection((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
         self.made = self.ask("make", id=environment, num_envs=num_envs, info="none")
 
     def send(self, op, **fields):
-        """Send a request: its length is big-endian, whatever the order of bytes in it."""
+        """Send a request. Its length is big-endian, unlike the numbers in its values."""
         payload = msgspec.msgpack.encode({"op": op, **fields})
         self.socket.sendall(struct.pack(">I", len(payload)) + payload)
 
@@ -41,12 +41,12 @@ class Client:
         return reply
 
     def ask(self, op, **fields):
-        """Send a request, and return its reply."""
+        """Send a request and return its reply."""
         self.send(op, **fields)
         return self.receive()
 
     def read(self, count):
-        """Return exactly so many bytes."""
+        """Return exactly this many bytes."""
         data = self.file.read(count)
         if len(data) < count:
             raise EOFError("the server closed the connection")
@@ -54,7 +54,7 @@ class Client:
 
 
 def array(data, layout):
-    """View the bytes of a value as the array that they are; the layout says that there is one."""
+    """View the bytes of a value as an array; the layout has a single leaf."""
     (leaf,) = layout["leaves"]
     return np.frombuffer(data, np.dtype(leaf["dtype"]).newbyteorder("<")).reshape(leaf["shape"])
 
@@ -70,7 +70,7 @@ def main(address="127.0.0.1:5001", environment="CartPole-v1", num_envs="8", step
     for _ in range(int(steps)):
         reply = client.ask("step", action=client.ask("sample")["action"])
         observations = array(reply["observation"], layout)
-        # An environment that has ended begins its next episode by itself.
+        # An environment whose episode has ended begins the next one automatically.
         over = np.frombuffer(reply["terminated"], np.bool_) | np.frombuffer(reply["truncated"], np.bool_)
         episodes += int(over.sum())
     rate = int(steps) * int(num_envs) / (time.perf_counter() - began)
