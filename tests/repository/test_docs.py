@@ -40,7 +40,7 @@ _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 #: Languages whose blocks are shown and not run.
 SHOWN_ONLY = {"text", "ini", "json"}
 #: What a page needs besides the server's own requirements.
-NEEDED = {page: ("ale_py", "moviepy", "pygame") for page in (TUTORIAL, DOCS / "how-to" / "classic-client.md")}
+NEEDED = dict.fromkeys((TUTORIAL, DOCS / "how-to" / "classic-client.md"), ("ale_py", "moviepy", "pygame"))
 
 
 class Block(NamedTuple):
