@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gymtwist.worker import socket_waiting
 from tests.support.connection_fixtures import Make, worlds
@@ -15,6 +16,10 @@ from tests.support.framed_client import ENCODINGS, FramedClient, message
 from tests.support.harness import World
 from tests.support.served_session import Serve, Served, named
 from tests.support.server_process import ServerProcess, connected
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("gymtwist", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gymtwist")
 
 Start = Callable[..., ServerProcess]
 Connect = Callable[..., FramedClient]

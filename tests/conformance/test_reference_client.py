@@ -49,7 +49,11 @@ def meaning(value: Any) -> Any:
 
 
 SPACES = {each.values[0]["name"]: each.values[0] for each in vectors("spaces", "spaces")}
-FORMS: dict[str, Any] = {"nested": {"text": True}, "base64": {"text": True, "base64": True}, "messagepack": {"text": False}}
+FORMS: dict[str, Any] = {
+    "nested": {"text": True},
+    "base64": {"text": True, "base64": True},
+    "messagepack": {"text": False},
+}
 
 
 def codec(space: str, form: str) -> ElementCodec:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support.classic_client import RESET, Refused, error_before_end, handshake, monitor, step, string
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY, ServerProcess, readable
 
@@ -173,7 +174,7 @@ def test_a_client_that_leaves_ends_its_session(server: ServerProcess) -> None:
         session = server.session(client)
         handle = Handle(session.process)
     assert server.end(session).startswith("the client left; ")
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 @pytest.mark.parametrize("command", [b"\x01", b"\x01\x00\x05\x00\x00\x00[0", b"\x04\x00", b"\x06\x01\x00\x00\x00"])

@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import Start
 from tests.support.certificates import write_certificate
 from tests.support.classic_client import RESET, ClassicClient, error_before_end, handshake, step
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, descriptors, eventually, left_after, peak
 from tests.support.server_process import ServerProcess, connected
 
@@ -158,7 +159,7 @@ def test_a_client_that_leaves_over_tls(secure_server: ServerProcess, connect: Co
         session = secure_server.session(client)
         handle = Handle(session.process)
     assert secure_server.end(session).startswith("the client left; ")
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 def test_a_tls_client_that_never_reads_costs_no_memory(secure_server: ServerProcess, connect: Connect) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.classic_client import Refused, error_before_end, handshake, step
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, hold, left_after, peak
 from tests.support.server_process import ServerProcess
 
@@ -27,7 +28,7 @@ def provoke(server: ServerProcess, name: str, in_reset: bool = False) -> tuple[s
             client.reset()
             client.send(step(0))
         client.wait_closed()
-        assert not left_after(hold([session.process]), 10)
+        assert not left_after(hold([session.process]), PATIENCE)
         return server.end(session), session.number
 
 
@@ -170,7 +171,7 @@ def test_a_thread_left_behind_does_not_keep_the_process(server: ServerProcess) -
         handle = Handle(server.session(client).process)
         client.reset()
         client.step(0)
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 @pytest.mark.parametrize("kind", ["plain", "apart", "daemon"])
@@ -182,7 +183,7 @@ def test_processes_left_behind_are_killed(server: ServerProcess, kind: str) -> N
         handles = {name: Handle(process) for name, process in client.step(0).info.items()}
     server.end(session)
     try:
-        assert not left_after([handles[kind]], 10)
+        assert not left_after([handles[kind]], PATIENCE)
     finally:
         for handle in handles.values():
             handle.kill()
@@ -196,7 +197,7 @@ def test_processes_left_by_a_crash_are_killed(server: ServerProcess) -> None:
         client.send(b"\xff")
         client.wait_closed()
     try:
-        assert not left_after([handle], 10)
+        assert not left_after([handle], PATIENCE)
     finally:
         handle.kill()
 
@@ -211,7 +212,7 @@ def test_an_environment_may_tidy_up(server: ServerProcess, kind: str) -> None:
         path = Path(client.step(0).info[kind])
         assert path.exists()
     server.wait_for(rf"\[session {session.number}\] \| the environment was closed")
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
     assert not path.exists()
 
 

@@ -116,9 +116,7 @@ def test_the_vector_agent(module_server: ServerProcess, directory: Path) -> None
 
 def test_the_golden_vectors_are_checked(directory: Path) -> None:
     """By the example that says how a client of one's own can do it."""
-    ended = run(
-        [sys.executable, EXAMPLES / "check_vectors.py", VECTORS], directory
-    )
+    ended = run([sys.executable, EXAMPLES / "check_vectors.py", VECTORS], directory)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.fullmatch(r"(?:\w+: \d+ vectors are right\n){2}", ended.stdout)
 

@@ -12,6 +12,7 @@ from tests.conftest import Connect, Start
 from tests.support.certificates import write_certificate
 from tests.support.classic_client import step
 from tests.support.framed_client import INT32, NETSTRING, Failed, FramedClient, message
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import ServerProcess, connected
 
@@ -62,7 +63,7 @@ def test_a_step_that_takes_its_process_along(connect: Connect, server: ServerPro
         error = failure(client, action=client.actions.dump(deed))
         assert (error.code, error.fault, error.reset_needed) == ("environment-fault", "environment", True)
         assert error.message == says.format("step" if deed == SEGFAULT else "a step")
-        assert not left_after([before], 10)
+        assert not left_after([before], PATIENCE)
         goes_on(client)
     client.close()
     # Two before, one in each round and one after each: all were one session.

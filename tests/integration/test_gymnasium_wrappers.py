@@ -24,6 +24,7 @@ from gymtwist.client import RemoteEnv, RemoteVectorEnv, connect, connect_vec
 from tests.conftest import Start
 from tests.support.certificates import write_certificate
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_same, local
+from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected
 
 pytest_plugins = ("tests.support.client_fixtures",)
@@ -79,14 +80,18 @@ def test_an_id_with_the_module_imports_the_client(served: ServerProcess) -> None
         f"env = gymnasium.make('gymtwist.client:gymtwist/Remote-v0', address={served.port}, env_id='CartPole-v1')\n"
         "print(env.reset(seed=1)[0].shape)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ended.stdout == "(4,)\n", ended.stderr
 
 
 def test_the_client_imports_no_twisted() -> None:
     """Nor Gym, nor any of the server."""
     program = "import gymtwist.client, sys; print(*sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
     found = set(ended.stdout.split())
     assert not found & {"twisted", "ampoule", "zope.interface", "gym", "gymtwist.worker", "gymtwist.server"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.classic_client import error_before_end, handshake, step
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, hold, left_after
 from tests.support.server_process import ServerProcess
 
@@ -20,7 +21,7 @@ def provoke(server: ServerProcess, name: str) -> str:
         client.reset()
         client.send(step(0))
         client.wait_closed()
-        assert not left_after(hold([session.process]), 10)
+        assert not left_after(hold([session.process]), PATIENCE)
         return server.end(session)
 
 
@@ -54,7 +55,7 @@ def test_streams_that_were_closed_do_not_keep_the_process(server: ServerProcess)
         handle = Handle(server.session(client).process)
         client.reset()
         client.step(0)
-    assert not left_after([handle], 5)
+    assert not left_after([handle], PATIENCE)
 
 
 def test_a_clock_that_was_replaced_is_not_ours(server: ServerProcess) -> None:

@@ -13,16 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.classic_client import (
-    PATIENCE,
-    RESET,
-    ClassicClient,
-    Refused,
-    handshake,
-    monitor,
-    step,
-    string,
-)
+from tests.support.classic_client import RESET, ClassicClient, Refused, handshake, monitor, step, string
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import (
     Handle,
     descendants,

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support.classic_client import ClassicClient, Refused, error_before_end, handshake, step
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, eventually, left_after
 from tests.support.server_process import ServerProcess, readable
 
@@ -178,7 +179,7 @@ def test_a_client_that_says_nothing_is_idle(start: Start) -> None:
         assert client.read_to_end() == b""
     assert server.end(session).startswith("idle for more than 1 s; Fault/Files-v0 for ")
     server.wait_for(rf"\[session {session.number}\] \| the environment was closed")
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 def test_a_client_without_an_environment_may_be_idle_too(start: Start) -> None:

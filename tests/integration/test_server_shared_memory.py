@@ -19,8 +19,9 @@ from gymtwist.protocol import shared_memory as wire_sharing
 from tests.conftest import Start
 from tests.support.client_equivalence import SETUP, assert_same, local
 from tests.support.harness import descriptor_count
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, descendants, descriptors, eventually, left_after
-from tests.support.server_process import PATIENCE, REPOSITORY, ServerProcess, connected
+from tests.support.server_process import REPOSITORY, ServerProcess, connected
 from tests.support.shared_memory_env import SHARING, by, passed, shares
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
@@ -64,7 +65,7 @@ def test_a_client_that_is_killed_frees_its_session(start: Start, way: str, doing
         handle = Handle(int(session.group(2)))
         player.send_signal(signal.SIGKILL)
     server.wait_for(rf"\[session {session.group(1)}\] ended: ")
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 def test_a_client_that_is_stopped_does_not_hold_up_the_others(start: Start) -> None:

@@ -10,7 +10,8 @@ from gymtwist.client import EnvironmentFailed, RequestRefused, ResetNeeded, conn
 from gymtwist.protocol import shared_memory as wire_sharing
 from tests.conftest import Start
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec
-from tests.support.server_process import PATIENCE, ServerProcess, connected
+from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess, connected
 from tests.support.shared_memory_env import by, connections, hold, passed, shares
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")

@@ -11,7 +11,8 @@ import pytest
 from gymtwist.client import connect
 from tests.support.classic_client import RESET, ClassicClient, step
 from tests.support.client_equivalence import assert_same
-from tests.support.server_process import PATIENCE, ServerProcess
+from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess
 from tests.support.shared_memory_env import WAYS, by
 
 SEED = 1234

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.support.classic_client import RESET, step
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY
 
@@ -54,7 +55,7 @@ def test_a_client_that_vanishes_is_noticed(start: Start) -> None:
         except PermissionError:
             pytest.skip("TCP_REPAIR needs CAP_NET_ADMIN")
     server.end(session, 2 + ABOUT)
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 class Network(NamedTuple):
@@ -115,7 +116,7 @@ def test_a_client_behind_a_cut_cable_is_noticed(start: Start, network: Network, 
             handle = Handle(int(line.group(2)))
             network.unplug()
             server.wait_for(rf"\[session {line.group(1)}\] ended: ", 2 + ABOUT)
-            assert not left_after([handle], 10)
+            assert not left_after([handle], PATIENCE)
         finally:
             player.kill()
 
@@ -150,6 +151,6 @@ def test_a_client_that_never_reads_is_idle(start: Start) -> None:
         handle = Handle(session.process)
         client.send(RESET + step(0) * 5000)
         assert server.end(session).startswith("idle for more than 1.5 s; ")
-        assert not left_after([handle], 10)
+        assert not left_after([handle], PATIENCE)
         with server.open("CartPole-v1") as other:
             other.play()

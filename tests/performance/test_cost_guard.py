@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.cost_counters import BEGIN, END
 from tests.support.cost_scenarios import LONG, SHORT
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +85,7 @@ def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedPro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

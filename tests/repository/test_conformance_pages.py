@@ -17,7 +17,7 @@ import pytest
 from gymtwist.conformance.client.parts import PARTS
 from gymtwist.conformance.server.runner import CHECKS
 from gymtwist.protocol.shared_memory import IS_POSSIBLE
-from tests.support.framed_client import PATIENCE
+from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY, ServerProcess, connected
 
 CLIENTS, CONFORMANCE = (REPOSITORY / "docs" / "how-to" / f"{name}.md" for name in ("write-a-client", "conformance"))

@@ -20,11 +20,9 @@ from gymtwist import client
 from gymtwist.client import connect
 from gymtwist.server.server_options import Options
 from tests.support.classic_client import Refused
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import hold
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd
-
-#: Seconds that a program of a page may take.
-PATIENCE = 120.0
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gymtwist
+from tests.support.patience import PATIENCE
 
 ROOT = Path(gymtwist.__file__).parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
@@ -114,7 +115,7 @@ def modules_after(code: str) -> set[str]:
         [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n'.join(sys.modules), end='')"],
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     return set(ended.stdout.splitlines())

@@ -28,6 +28,7 @@ from gymtwist.spaces.layout import DTYPES, MAX_DIMENSIONS, MAX_SIZE
 from gymtwist.worker.session_codecs import MAX_OBSERVATIONS
 from tests.integration.test_recorded_sessions import like
 from tests.support.codec_samples import payload_of
+from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY, ServerProcess
 from tools.vectors.requests import CODECS
 
@@ -197,7 +198,7 @@ def test_bash_stands_in_for_netcat(module_server: ServerProcess) -> None:
     typed, shown = typed_session()
     (block,) = (each for each in BLOCKS if each.marker == "session")
     command = block.text.removeprefix("$ ").replace("/5001", f"/{module_server.port}")
-    ended = subprocess.run(["bash", "-c", command], input=typed, capture_output=True, timeout=30, check=True)
+    ended = subprocess.run(["bash", "-c", command], input=typed, capture_output=True, timeout=PATIENCE, check=True)
     assert like(payloads(ended.stdout), shown), ended.stdout
     assert not ended.stderr
 

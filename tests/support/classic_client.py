@@ -10,12 +10,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from tests.support.patience import PATIENCE
+
 RESET = b"\x00"
 SAMPLE = b"\x03"
 RENDER = b"\x05"
-
-#: Seconds after which a reply that has not come is a failure.
-PATIENCE = 20.0
 
 
 class Refused(Exception):

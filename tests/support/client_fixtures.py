@@ -10,8 +10,9 @@ import pytest
 
 from gymtwist.client import RemoteEnv, RemoteVectorEnv, connect, connect_vec
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec
+from tests.support.patience import PATIENCE
 from tests.support.scripted_server import Script, Scripted
-from tests.support.server_process import PATIENCE, ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,9 @@ import gymnasium
 import numpy as np
 
 from gymtwist.client import ConnectionLost, RemoteEnv, ResetNeeded, connect
-from tests.support.server_process import PATIENCE, REPOSITORY
+from tests.support.patience import PATIENCE
+from tests.support.server_process import REPOSITORY
 
-#: Seconds after which a reply that has not come is a failure.
-_PATIENCE = 20.0
 _TIMES = 300
 
 
@@ -58,14 +57,14 @@ def main() -> None:
     signal.signal(signal.SIGALRM, interrupt)
     address = ("127.0.0.1", int(sys.argv[1]))
     drawn, lost = random.Random(77), 0
-    theirs = connect(address, "Pendulum-v1", timeout=_PATIENCE)
+    theirs = connect(address, "Pendulum-v1", timeout=PATIENCE)
     ours: gymnasium.Env[Any, Any] = gymnasium.make("Pendulum-v1").unwrapped
     for seed in range(_TIMES):
         try:
             assert np.array_equal(theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0])
         except ConnectionLost:
             lost += 1
-            theirs = connect(address, "Pendulum-v1", timeout=_PATIENCE)
+            theirs = connect(address, "Pendulum-v1", timeout=PATIENCE)
             continue
         play(theirs, drawn.uniform(5e-5, 1e-3))
     theirs.close()

@@ -17,9 +17,8 @@ import msgspec
 import numpy as np
 
 from tests.support.classic_client import strict_json
+from tests.support.patience import PATIENCE
 
-#: Seconds after which a reply that has not come is a failure.
-PATIENCE = 20.0
 NETSTRING, INT32 = "netstring", "int32"
 ENCODINGS = (NETSTRING, INT32)
 _NUMBERS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}

@@ -29,6 +29,7 @@ from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.session_status import ANSWERED, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
+from tests.support.patience import PATIENCE
 
 SETTINGS = WorkerSettings(monitor_root="/")
 
@@ -235,7 +236,7 @@ class World:
             self.reactor.adoptStreamConnection(
                 accepted.fileno(), socket.AF_INET, protocol.Factory.forProtocol(lambda: made)
             )
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         return client
 
     def close(self) -> None:
@@ -255,7 +256,7 @@ def descriptor_count() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def soon(predicate: Callable[[], object], turn: Callable[[], object], timeout: float = 10.0) -> None:
+def soon(predicate: Callable[[], object], turn: Callable[[], object], timeout: float = PATIENCE) -> None:
     """Lets the world turn until something is so."""
     deadline = time.monotonic() + timeout
     while not predicate():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.classic_client import ClassicClient
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import ServerProcess
 
@@ -36,7 +37,7 @@ def record(
         for _ in range(episodes):
             play_episode(client)
     server.end(session)
-    assert not left_after([handle], 10)
+    assert not left_after([handle], PATIENCE)
 
 
 def play_episode(client: ClassicClient) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.framed_client import INT32, message
-from tests.support.server_process import PATIENCE
+from tests.support.patience import PATIENCE
 
 
 class Scripted:

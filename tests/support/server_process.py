@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from tests.support.classic_client import ClassicClient
 from tests.support.framed_client import FramedClient
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, command_line, descendants, hold, left_after
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,9 +27,6 @@ ANY_PORT = "tcp:0:interface=127.0.0.1"
 
 #: An error in the parent itself; what children print stands behind a bar.
 COMPLAINT = re.compile(r"^\s*Traceback|#critical\]|Unhandled error|error in gymtwist itself")
-
-#: Seconds within which a log line must come.
-PATIENCE = 20.0
 
 
 def twistd() -> list[str]:
@@ -223,13 +221,13 @@ class ServerProcess:
         self._tracked += handles
         return handles
 
-    def wait_shut_down(self, timeout: float = 10.0) -> None:
+    def wait_shut_down(self, timeout: float = PATIENCE) -> None:
         """Waits for the end of a server that was asked to stop; fails if it left a process, or did not end in order.
 
         Twistd ends by the very signal that stopped it, once it has shut down: its exit status says nothing more.
         """
         self.wait(timeout)
-        self.wait_for("Server Shut Down", 5)
+        self.wait_for("Server Shut Down")
         left = self.stop()
         assert not left, f"outlived the server: {left}"
 
@@ -255,7 +253,7 @@ class ServerProcess:
             late = left_after([self._handle], PATIENCE)
             self._handle.kill()
             self.process.wait()
-        left = late + left_after(self._tracked, 5)
+        left = late + left_after(self._tracked, PATIENCE)
         for handle in left:
             handle.kill()
         self._tracked.clear()
@@ -264,7 +262,7 @@ class ServerProcess:
 
 def connected(address: tuple[str, int] | str) -> socket.socket:
     """Returns a connection to where a server listens, or is about to: its log says so a moment too early."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while True:
         connection = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         try:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from tests.support.framed_client import INT32, PATIENCE, FramedClient, message
+from tests.support.framed_client import INT32, FramedClient, message
+from tests.support.patience import PATIENCE
 
 #: Where the words lie, in bytes.
 REQUEST, REQUEST_LENGTH, REPLY_AT, REPLY_MOST, REPLY, REPLY_LENGTH, CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = (

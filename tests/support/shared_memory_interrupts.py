@@ -17,10 +17,9 @@ import numpy as np
 
 from gymtwist.client import ConnectionLost, ResetNeeded, connect
 from tests.support.client_equivalence import differs, local
+from tests.support.patience import PATIENCE
 from tests.support.shared_memory_env import by
 
-#: Seconds after which a reply that has not come is a failure.
-_PATIENCE = 20.0
 _TIMES = 300
 
 
@@ -31,7 +30,7 @@ def interrupt(number: int, frame: object) -> None:
 
 def connected(port: int, way: str, environment: str) -> Any:
     """Connects."""
-    return by(way, connect(port, environment, timeout=_PATIENCE, shared_memory=way != "socket"))
+    return by(way, connect(port, environment, timeout=PATIENCE, shared_memory=way != "socket"))
 
 
 def play(theirs: Any, action: Any, seconds: float, drawn: random.Random, kept: list[Any]) -> None:

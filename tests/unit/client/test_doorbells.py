@@ -29,9 +29,8 @@ from gymtwist.protocol.shared_memory import (
     SharedMemory,
 )
 from tests.support.framed_client import int32
+from tests.support.patience import PATIENCE
 
-#: Seconds that a word may take to come.
-PATIENCE = 30.0
 ROOMS = (4096, 65536)
 BELL = bytes(4)
 REPLY_FRAME = int32(bytes(range(256)) * 200)

@@ -18,7 +18,8 @@ from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.protocol.framing import Framing
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same, local
 from tests.support.client_interrupts import lost_by
-from tests.support.server_process import PATIENCE, ServerProcess
+from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess
 
 pytest_plugins = ("tests.support.client_fixtures",)
 

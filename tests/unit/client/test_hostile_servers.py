@@ -15,8 +15,8 @@ from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.protocol.framing import Framing
 from tests.support.client_equivalence import Remote, RemoteVec
 from tests.support.framed_client import INT32, int32, message
+from tests.support.patience import PATIENCE
 from tests.support.scripted_server import Script, begun, made
-from tests.support.server_process import PATIENCE
 
 pytest_plugins = ("tests.support.client_fixtures",)
 

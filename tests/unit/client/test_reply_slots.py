@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gymtwist.client import fork_safety
@@ -74,7 +74,6 @@ class Sharing:
 
 
 @given(st.lists(st.one_of(st.sampled_from(list(USES)), st.integers(0, 6), st.just("forked"), st.just("read"))))
-@settings(deadline=None)
 def test_what_is_in_use_stays_as_it_is(doings: list[str | int]) -> None:
     """Whatever is kept of observations, for however long, in whichever order it is let go of."""
     sharing, kept = Sharing(_shared()), list[tuple[Any, bytes]]()

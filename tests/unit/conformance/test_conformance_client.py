@@ -13,7 +13,7 @@ from gymtwist.conformance.client.judge import Judge
 from gymtwist.conformance.client.parts import PARTS as JUDGED
 from gymtwist.conformance.client.serving import judge_clients, listen
 from gymtwist.conformance.report import Outcome, Result
-from tests.support.framed_client import INT32, NETSTRING, PATIENCE, Failed, message
+from tests.support.framed_client import INT32, NETSTRING, Failed, message
 from tests.support.misbehaving_clients import (
     Blind,
     Clinging,
@@ -35,6 +35,7 @@ from tests.support.misbehaving_clients import (
     Timid,
     Waiting,
 )
+from tests.support.patience import PATIENCE
 from tests.support.scenario_client import PARTS, RequestHandler
 
 SPOKEN = [(NETSTRING, "nested"), (NETSTRING, "base64"), (INT32, "nested")]

@@ -21,6 +21,7 @@ from gymtwist.protocol.shared_memory import IS_POSSIBLE
 from tests.conftest import Start
 from tests.support.framed_client import ENCODINGS, INT32, NETSTRING
 from tests.support.mutating_proxy import Bend, Proxy
+from tests.support.patience import PATIENCE
 from tests.support.reply_mutations import Bending, answers, writes
 from tests.support.server_process import ServerProcess, connected
 from tests.support.wrong_servers import TEXT_ONLY, WRONG
@@ -178,7 +179,7 @@ def test_the_status(outcomes: list[Outcome], status: int) -> None:
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     """Runs the command."""
     line = [sys.executable, "-m", "gymtwist.conformance", *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_the_command_against_the_server(module_server: ServerProcess) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gymtwist.errors import InvalidField, MalformedMessage, RequestError
@@ -106,7 +106,6 @@ def test_a_reply_comes_back_as_it_was(codec: MessageCodec, reply: Reply) -> None
 
 
 @given(EITHER, st.binary(max_size=100))
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_random_bytes_are_a_message_or_an_error(codec: MessageCodec, payload: bytes) -> None:
     """For a server and for a client."""
     attempt(codec, payload)
@@ -117,7 +116,6 @@ def test_random_bytes_are_a_message_or_an_error(codec: MessageCodec, payload: by
 
 
 @given(EITHER, REQUESTS | REPLIES, st.data())
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_a_mutated_message_is_a_message_or_an_error(codec: MessageCodec, message: Any, data: st.DataObject) -> None:
     """A few bytes changed at will, left out, or put in; or the end cut off."""
     payload = payload_of(codec.encode_reply(message))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
@@ -38,7 +38,6 @@ def received(codec: MessageCodec, info: Any) -> Any:
     return reply.info
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.sampled_from(CODECS), st.dictionaries(st.text() | st.integers(), ANYTHING, max_size=6) | ANYTHING)
 def test_an_info_is_always_an_object(codec: MessageCodec, info: Any) -> None:
     """Whatever it is made of, however deep, for every client; and its keys are strings."""
@@ -157,7 +156,6 @@ def test_what_only_looks_like_an_array_stays_as_it_is(value: dict[str, Any]) -> 
     assert dynamic_values.restored({"x": [value]}) == {"x": [value]}
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.text(), ANYTHING | stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0))))
 def test_what_is_shallow_is_read_in_one_go(info: dict[str, Any]) -> None:
     """And is what it would be otherwise; what has more to it is left to the other way."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
@@ -115,14 +115,12 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.text() | st.integers(), ANYTHING, max_size=6) | ANYTHING)
 def test_an_info_is_always_an_object(info: Any) -> None:
     """Whatever it is made of, however deep."""
     assert isinstance(decoded_info(info), dict)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(ANYTHING)
 def test_a_value_is_json_or_an_error(value: Any) -> None:
     """What is encoded can be decoded; what cannot be encoded raises what says so."""

@@ -19,6 +19,7 @@ from gymtwist.protocol import shared_memory
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.messages import MAX_ROOM, MIN_ROOM
 from gymtwist.protocol.shared_memory import REPLY, REQUEST, REQUESTS, SharedMemory
+from tests.support.patience import PATIENCE
 from tests.support.shared_memory_client import memory
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -177,7 +178,7 @@ def test_two_processes_that_wait_for_each_other_never_both_wait(kind: str, ways:
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert done.stdout == "60000\n"

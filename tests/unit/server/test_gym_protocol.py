@@ -10,6 +10,7 @@ import pytest
 from tests.support.classic_client import handshake
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import World, soon
+from tests.support.patience import PATIENCE
 
 # The opening
 
@@ -62,7 +63,7 @@ def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> No
     assert flood.startswith(trailing_data)
     given = socket.socket(fileno=world.starter.serving[-1].job.pop("socket"))
     given.setblocking(True)
-    given.settimeout(5)
+    given.settimeout(PATIENCE)
     rest = bytearray()
     while len(rest) < len(flood) - len(trailing_data):
         rest += given.recv(1 << 20)

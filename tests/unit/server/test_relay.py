@@ -15,6 +15,7 @@ from gymtwist.server import relay
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
 from tests.support.classic_client import handshake
 from tests.support.harness import FakeProcess, World, descriptor_count, soon
+from tests.support.patience import PATIENCE
 
 CARTPOLE = handshake("CartPole-v1")
 
@@ -37,7 +38,7 @@ class Pair:
         verifyObject(ITransport, self.client)
         self.ends = 0
         self.relay, self.its = relay.start(world.reactor, self.client, self.ended)
-        self.its.settimeout(5)
+        self.its.settimeout(PATIENCE)
 
     def ended(self) -> None:
         """Counts the ends."""

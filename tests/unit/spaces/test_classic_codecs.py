@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gymtwist.errors import EnvironmentFault, InvalidAction
@@ -49,7 +49,6 @@ def refused(space: spaces.Space[Any], action: Any) -> str:
     return str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(SPACES, st.integers(0, 2**31))
 def test_an_element_comes_back_as_it_was(space: spaces.Space[Any], seed: int) -> None:
     """Of any space: in type, in shape and to the last bit."""
@@ -60,7 +59,6 @@ def test_an_element_comes_back_as_it_was(space: spaces.Space[Any], seed: int) ->
     assert space.contains(returned)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(SPACES, JSON)
 def test_any_json_is_an_action_or_an_invalid_one(space: spaces.Space[Any], value: Any) -> None:
     """Nothing else is raised, and the message stays short."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import given
 
 from gymtwist.protocol.json_text import encode_value
 from gymtwist.spaces.classic_descriptions import CLASSIC_BOUND, classic_description
@@ -117,7 +117,6 @@ def test_a_key_that_is_no_string(key: Any, name: str) -> None:
     assert list(described(spaces.Dict({key: spaces.Discrete(2)}))["spaces"]) == [name]
 
 
-@settings(deadline=None)
 @given(SPACES)
 def test_any_space_is_described_in_json(space: spaces.Space[Any]) -> None:
     """However it is nested; the Go client's fields have the types that it decodes them to."""

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces import descriptions as wire
@@ -56,7 +56,6 @@ def identical(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
     return True
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NESTED)
 def test_a_space_comes_back_equal(space: spaces.Space[Any]) -> None:
     """Whatever it is, in both encodings; to the last bit of its bounds."""
@@ -67,7 +66,6 @@ def test_a_space_comes_back_equal(space: spaces.Space[Any]) -> None:
         assert describe(build(sent)) == description
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NESTED)
 def test_a_space_that_comes_back_draws_the_same(space: spaces.Space[Any]) -> None:
     """From the same seed: a client can sample by itself."""

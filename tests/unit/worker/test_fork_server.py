@@ -24,10 +24,9 @@ from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.worker_settings import WorkerSettings
 from tests.support.classic_client import ClassicClient, handshake
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descriptors, eventually, left_after
 from tests.support.server_process import ENVIRONMENTS
-
-PATIENCE = 30.0
 
 
 class Server(Link):
@@ -230,7 +229,7 @@ def test_what_a_child_left_behind_goes_with_it(forkserver: ForkServer) -> None:
     client.close()
     one.link.callRemote(amp_commands.Shutdown).addErrback(lambda failure: None)
     forkserver.wait_ended(one)
-    assert not left_after(left, 1.0)
+    assert not left_after(left, PATIENCE)
     assert left_after(others, 0.2) == others
     other_client.close()
 
@@ -241,8 +240,8 @@ def test_what_a_killed_child_left_behind_goes_with_it(forkserver: ForkServer) ->
     client, left = littered(worker)
     worker.handle.kill()
     forkserver.wait_ended(worker)
-    assert not left_after(left, 1.0)
-    eventually(lambda: not children(forkserver.process.pid), 5)
+    assert not left_after(left, PATIENCE)
+    eventually(lambda: not children(forkserver.process.pid), PATIENCE)
     client.close()
 
 
@@ -327,7 +326,7 @@ def test_what_the_setup_file_started_ends_with_the_fork_server(tmp_path: Path) -
         with worker.serve("CartPole-v1") as client:
             client.play(1)
         forkserver.close()
-        assert not left_after(handles, 5)
+        assert not left_after(handles, PATIENCE)
     finally:
         for handle in handles:
             handle.kill()
@@ -364,4 +363,4 @@ def test_a_setup_file_that_hangs_ends_with_the_server(tmp_path: Path, role: str)
         handle = Handle(int(server.stdout.readline()))
         assert "hangs" in server.stdout.readline()
         server.kill()
-        assert not left_after([handle], 5)
+        assert not left_after([handle], PATIENCE)

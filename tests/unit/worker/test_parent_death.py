@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle
 
 #: Ties itself to the socket it is given, says so with the number of a process of its group, and hangs.
@@ -83,15 +84,15 @@ def test_a_tied_process_dies_when_anything_happens(tied: Tied, what: str) -> Non
         tied.end.close()
     else:
         tied.end.send(b"x")
-    assert tied.process.wait(20) == -signal.SIGKILL
-    assert sibling.wait(20)
+    assert tied.process.wait(PATIENCE) == -signal.SIGKILL
+    assert sibling.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("tied", ["late"], indirect=True)
 def test_a_process_that_is_tied_too_late_dies_at_once(tied: Tied) -> None:
     """What happened before the kernel was asked counts, too."""
     tied.end.close()
-    assert tied.process.wait(20) == -signal.SIGKILL
+    assert tied.process.wait(PATIENCE) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("tied", ["leaves"], indirect=True)
@@ -100,7 +101,7 @@ def test_a_process_is_not_tied_any_more_outside(tied: Tied) -> None:
     assert tied.ready() == 0
     tied.end.send(b"x")
     tied.end.close()
-    assert tied.process.wait(20) == 0
+    assert tied.process.wait(PATIENCE) == 0
 
 
 def test_the_group_of_the_tests_is_not_theirs() -> None:

@@ -30,7 +30,7 @@ def made(observation: bytes, info: dict[Any, Any]) -> bytes:
 
 
 @OBSERVATIONS
-@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(info=st.dictionaries(st.text(), SCALARS | ARRAYS) | st.dictionaries(st.text() | st.integers(), ANYTHING))
 def test_the_short_way_leads_where_the_long_one_does(observation: bytes, info: dict[Any, Any]) -> None:
     """For whatever info may take it; what MessagePack has not is an error, and takes the long way after all."""

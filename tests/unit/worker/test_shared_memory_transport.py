@@ -13,6 +13,7 @@ from gymnasium import spaces
 from gymtwist.protocol import shared_memory as wire_sharing
 from tests.support.echo_environments import Observing
 from tests.support.framed_client import INT32, message
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import eventually
 from tests.support.served_session import Counting, Serve, Served, named
 from tests.support.shared_memory_client import (
@@ -331,7 +332,7 @@ def test_a_session_says_that_it_waits(serve: Serve, of: Of) -> None:
     shared = of(client).share()
     shared.set(SERVER_POLLS, 0)
     shared.ask("reset")
-    eventually(lambda: shared.word(SERVER_WAITS) == 1, 10)
+    eventually(lambda: shared.word(SERVER_WAITS) == 1, PATIENCE)
     client.say("sample")
     assert client.reply("sample")
-    eventually(lambda: shared.word(SERVER_WAITS) == 1, 10)
+    eventually(lambda: shared.word(SERVER_WAITS) == 1, PATIENCE)

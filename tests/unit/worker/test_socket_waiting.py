@@ -16,8 +16,8 @@ import pytest
 from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.worker import socket_waiting
 from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus, create
+from tests.support.patience import PATIENCE
 
-PATIENCE = 60.0
 #: Long enough for the other side to answer in any case, and too short for it.
 LONG, SHORT = 10.0, 1e-9
 IS_CROWDED = socket_waiting.is_crowded

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.patience import PATIENCE
+
 PROGRAM = """
 import gc, sys, types
 from gymtwist.worker import warmup
@@ -35,7 +37,9 @@ print(pages(warmup._left), pages(gathered))
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there it is left where it is")
 def test_the_code_that_sessions_run_lies_together() -> None:
     """In far fewer pages than it lay in before."""
-    ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ended.returncode == 0, ended.stderr
     before, after = map(int, ended.stdout.split())
     assert after < 0.6 * before, ended.stdout
@@ -54,5 +58,7 @@ assert sys.getprofile() is profile or sys.version_info >= (3, 12)
 profile.disable()
 assert any("cartpole" in entry.code.co_filename for entry in profile.getstats() if not isinstance(entry.code, str))
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert ended.returncode == 0, ended.stderr

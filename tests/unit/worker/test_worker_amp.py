@@ -24,6 +24,7 @@ from gymtwist.worker.blocking_amp import AMPConnection, BlockingTransport
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 from tests.support.classic_client import ClassicClient, handshake, space, step
+from tests.support.patience import PATIENCE
 
 CARTPOLE = handshake("CartPole-v1")
 
@@ -76,7 +77,7 @@ class WorkerProtocol:
         answer: defer.Deferred[Any] = self.link.callRemote(amp_commands.Shutdown)
         answer.addBoth(outcome.append)
         assert self.wait(outcome) == {}
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_a_worker_ends_after_a_session_when_it_is_told(
 def test_an_idle_worker_ends_with_its_link(worker: WorkerProtocol) -> None:
     """The server has gone; there is nothing to say and nothing to do."""
     worker.socket.close()
-    worker.process.wait(20)
+    worker.process.wait(PATIENCE)
 
 
 def test_a_serving_worker_ends_with_its_link(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
@@ -197,7 +198,7 @@ def test_a_serving_worker_ends_with_its_link(worker: WorkerProtocol, pair: tuple
     worker.serve(given)
     client.read_string()
     worker.socket.close()
-    assert worker.process.wait(20) == -signal.SIGKILL
+    assert worker.process.wait(PATIENCE) == -signal.SIGKILL
 
 
 def test_a_call_fails_when_its_worker_is_killed(
@@ -229,4 +230,4 @@ def test_a_protocol_that_is_not_known_ends_the_worker(
     )
     answer.addBoth(outcome.append)
     assert isinstance(worker.wait(outcome), Failure)
-    worker.process.wait(20)
+    worker.process.wait(PATIENCE)

@@ -1,0 +1,10 @@
+"""How long a test waits for something that must come.
+
+A wait ends as soon as its condition holds. The bound only turns a hang into a failure, so it is far longer than any
+wait takes on a busy machine. Tests of time limits have times of their own.
+"""
+
+from __future__ import annotations
+
+#: Seconds.
+PATIENCE = 120.0
