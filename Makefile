@@ -5,14 +5,17 @@ VENV ?= .venv
 ARGS ?=
 FAIL_UNDER ?= 90
 TORCH ?= torch
+EXTRAS ?= atari,video,display,classic-control
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # A stamp says that a thing was installed. The environment's names the Python it was made with, so that
 # `make PYTHON=python3.12 test` makes it anew.
 MADE := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
+COMMA := ,
+SERVE := $(VENV)/.serve-with-$(subst $(COMMA),-,$(EXTRAS))
 METADATA := pyproject.toml setup.py conformance/pyproject.toml
-SOURCES := gymtwist twisted conformance setup.py docs/conf.py $(wildcard tests benchmarks tools)
+SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildcard tests benchmarks tools)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -24,32 +27,38 @@ help: ## Say what there is to make.
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
 	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest), figures and bench.'
+	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
-serve: $(VENV)/.serve ## Serve on port 5001 of this machine; ARGS="--port 5002" for another.
-	$(BIN)/twistd --nodaemon --pidfile= gymsock $(ARGS)
+serve: $(SERVE) ## Serve on port 5001 of this machine; ARGS="--port 5002" for another, EXTRAS=mujoco for more to play.
+	@# Ctrl-C stops the server in order, which leaves status 130 and is not an error.
+	@trap : INT; $(BIN)/twistd --nodaemon --pidfile= gymsock $(ARGS) || { status=$$?; [ $$status -eq 130 ] || exit $$status; }
 
 test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UNDER=90 percent).
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under=$(FAIL_UNDER)
+	@# The coverage is reported after a failure too; the status is that of the tests if they failed.
+	@status=0; \
+	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS) || status=$$?; \
+	$(BIN)/coverage combine --quiet && $(BIN)/coverage report --fail-under=$(FAIL_UNDER) \
+	  || [ $$status -ne 0 ] || status=1; \
+	exit $$status
 
 learning: $(VENV)/.test ## Install what the examples that learn need, so that test tests them: PyTorch, and Stable-Baselines3.
-	$(PIP) install --quiet '$(TORCH)'
-	$(PIP) install --quiet --editable '.[learning]'
+	$(PIP) install '$(TORCH)'
+	$(PIP) install --editable '.[learning]'
 
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
 	$(BIN)/python -m pytest tests/integration/test_registered_environments.py -m "sweep or not sweep" $(ARGS)
 
-lint: $(VENV)/.lint ## Check style and types.
+lint: $(VENV)/.lint ## Check style, types and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/codespell
 
 docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an error.
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
 
-figures: $(VENV)/.serve ## Measure what the server costs, in three to four minutes; ARGS=--quick for less.
+figures: $(SERVE) ## Measure what the server costs, in three to four minutes; ARGS=--quick for less.
 	$(BIN)/python benchmarks/measure.py $(ARGS)
 
 bench: ## Compare with what one would use instead, in about half an hour; ARGS=--quick for less.
@@ -61,15 +70,16 @@ clean: ## Remove everything that was made, the virtual environment included.
 	find gymtwist twisted tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
 
-$(VENV)/.serve: EXTRAS := atari,video,display,classic-control
-$(VENV)/.test: EXTRAS := atari,video,display,classic-control,box2d,mujoco,test
-$(VENV)/.lint: EXTRAS := lint,test
-$(VENV)/.docs: EXTRAS := docs
+$(SERVE): NEEDED := $(EXTRAS)
+$(VENV)/.test: NEEDED := atari,video,display,classic-control,box2d,mujoco,test
+$(VENV)/.lint: NEEDED := lint,test
+$(VENV)/.docs: NEEDED := docs
 # The conformance checks and their reference client are a distribution of their own.
 $(VENV)/.test $(VENV)/.lint: BESIDE := --editable ./conformance
 
-$(VENV)/.serve $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(MADE) $(METADATA)
-	$(PIP) install --quiet --editable '.[$(EXTRAS)]' $(BESIDE)
+$(SERVE) $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(MADE) $(METADATA)
+	@echo 'installing gymtwist[$(NEEDED)] into $(VENV), which may take a few minutes the first time'
+	$(PIP) install --editable '.[$(NEEDED)]' $(BESIDE)
 	@touch $@
 
 # pip learned to install an editable project without a setup.cfg, as here, in 21.3: an older one is replaced.
@@ -81,7 +91,7 @@ $(MADE):
 	@echo 'making the virtual environment $(VENV)'
 	@$(PYTHON) -m venv --clear $(VENV) \
 	  || { rm -rf $(VENV); echo 'On Debian and Ubuntu this needs: apt install python3-venv' >&2; exit 1; }
-	@$(PIP) install --quiet --upgrade pip \
+	@$(PIP) install --upgrade pip \
 	  || $(BIN)/python -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (21, 3))' \
 	  || { echo 'pip is older than 21.3 and could not be replaced' >&2; exit 1; }
 	@touch $@
