@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.framed_client import Failed, FramedClient, message
-from tests.support.scenario_client import PARTS, Lenient, RequestHandler
+from gymtwist_conformance.reference_client import Failed, FramedClient, message
+
+from tests.support.scenario_client import PARTS, ScenarioClient
 
 
-class Forgetful(RequestHandler):
+class Forgetful(ScenarioClient):
     """Sends no seed."""
 
     def first(self, seed: int | None) -> Any:
@@ -16,7 +17,7 @@ class Forgetful(RequestHandler):
         return super().first(None)
 
 
-class Blind(RequestHandler):
+class Blind(ScenarioClient):
     """Does not look at the observation."""
 
     def echoed(self, observation: Any) -> Any:
@@ -24,7 +25,7 @@ class Blind(RequestHandler):
         return 1
 
 
-class OffByOne(RequestHandler):
+class OffByOne(ScenarioClient):
     """Takes the greatest action for the first that there is not."""
 
     def echoed(self, observation: Any) -> Any:
@@ -32,7 +33,7 @@ class OffByOne(RequestHandler):
         return 5
 
 
-class Endless(RequestHandler):
+class Endless(ScenarioClient):
     """Knows no truncation."""
 
     def is_over(self, stepped: Any) -> bool:
@@ -40,7 +41,7 @@ class Endless(RequestHandler):
         return bool(stepped.terminated)
 
 
-class Hasty(RequestHandler):
+class Hasty(ScenarioClient):
     """Goes on with the next step after every error."""
 
     def repeats(self, error: Failed) -> bool:
@@ -48,7 +49,7 @@ class Hasty(RequestHandler):
         return True
 
 
-class Timid(RequestHandler):
+class Timid(ScenarioClient):
     """Resets after every error."""
 
     def repeats(self, error: Failed) -> bool:
@@ -56,14 +57,14 @@ class Timid(RequestHandler):
         return False
 
 
-class Rude(RequestHandler):
+class Rude(ScenarioClient):
     """Leaves without a word."""
 
     def leave(self) -> None:
         """Only goes."""
 
 
-class Clinging(RequestHandler):
+class Clinging(ScenarioClient):
     """Has more to ask when all is said."""
 
     def leave(self) -> None:
@@ -73,7 +74,7 @@ class Clinging(RequestHandler):
         self.client.read_to_end()
 
 
-class Misspelt(RequestHandler):
+class Misspelt(ScenarioClient):
     """Makes with a field that there is not."""
 
     def make(self, part: str, **fields: Any) -> None:
@@ -81,7 +82,7 @@ class Misspelt(RequestHandler):
         super().make(part, rendermode="rgb_array", **fields)
 
 
-class Stranger(RequestHandler):
+class Stranger(ScenarioClient):
     """Makes what is not in the scenario."""
 
     patience = 1.0
@@ -91,7 +92,7 @@ class Stranger(RequestHandler):
         self.client.make("CartPole-v1")
 
 
-class Resetting(RequestHandler):
+class Resetting(ScenarioClient):
     """Does not make an environment."""
 
     patience = 1.0
@@ -101,7 +102,7 @@ class Resetting(RequestHandler):
         self.client.ask("reset")
 
 
-class Single(RequestHandler):
+class Single(ScenarioClient):
     """Knows no vector environments."""
 
     def make(self, part: str, **fields: Any) -> None:
@@ -109,7 +110,7 @@ class Single(RequestHandler):
         super().make(part)
 
 
-class Wordy(Lenient):
+class Wordy(FramedClient):
     """Sends what is not in any frame."""
 
     def send(self, data: bytes) -> None:
@@ -117,7 +118,7 @@ class Wordy(Lenient):
         super().send(b"HELLO" + data)
 
 
-class Greeting(RequestHandler):
+class Greeting(ScenarioClient):
     """Speaks another protocol."""
 
     patience = 1.0
@@ -128,7 +129,7 @@ class Greeting(RequestHandler):
         return Wordy(client.socket, encoding)
 
 
-class Trailing(Lenient):
+class Trailing(FramedClient):
     """Sends a byte too many behind each request."""
 
     def send(self, data: bytes) -> None:
@@ -136,7 +137,7 @@ class Trailing(Lenient):
         super().send(data + b"\0")
 
 
-class Ending(RequestHandler):
+class Ending(ScenarioClient):
     """Ends its frames as strings."""
 
     def connect(self, port: int, encoding: str) -> FramedClient:
@@ -145,7 +146,7 @@ class Ending(RequestHandler):
         return Trailing(client.socket, encoding)
 
 
-class Sharing(RequestHandler):
+class Sharing(ScenarioClient):
     """Asks for shared memory without looking whether the server offers it."""
 
     def first(self, seed: int | None) -> Any:
@@ -154,7 +155,7 @@ class Sharing(RequestHandler):
         return super().first(seed)
 
 
-class Waiting(RequestHandler):
+class Waiting(ScenarioClient):
     """Waits for each reply before the next request."""
 
     patience = 1.0
@@ -166,7 +167,7 @@ class Waiting(RequestHandler):
         self.client.reset(seed=42)
 
 
-class Shuffling(RequestHandler):
+class Shuffling(ScenarioClient):
     """Takes a reply for another's."""
 
     def echoed(self, observation: Any) -> Any:
@@ -174,17 +175,17 @@ class Shuffling(RequestHandler):
         return {3: 0, 0: 3}.get(super().echoed(observation), super().echoed(observation))
 
 
-class Reversed(RequestHandler):
+class Reversed(ScenarioClient):
     """Reads a list of rewards from its end."""
 
     def many(self) -> None:
         """Reads it so."""
         tell = self.client.rewards
-        self.client.rewards = lambda told: tell(told)[::-1] if isinstance(told, (bytes, list)) else tell(told)  # type: ignore[method-assign]
+        self.client.rewards = lambda told, steps=None: tell(told, steps)[::-1] if steps else tell(told)  # type: ignore[method-assign]
         super().many()
 
 
-class Lost(RequestHandler):
+class Lost(ScenarioClient):
     """Does not count the seconds of an idle client."""
 
     patience = 1.0

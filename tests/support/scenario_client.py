@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.framed_client import NETSTRING, Failed, FramedClient
+from gymtwist_conformance.reference_client import NETSTRING, Failed, FramedClient
+
 from tests.support.server_process import connected
 
 #: What the judge has: the name of each part, and the environment to make.
@@ -20,15 +21,7 @@ PARTS = {
 }
 
 
-class Lenient(FramedClient):
-    """Ignores what it does not know, of errors, too."""
-
-    def hear(self) -> dict[str, Any]:
-        """Returns the next message without fields that no message has."""
-        return {name: each for name, each in super().hear().items() if not name.startswith("x_")}
-
-
-class RequestHandler:
+class ScenarioClient:
     """A client that does what it is told to; subclasses do not.
 
     Args:
@@ -49,7 +42,7 @@ class RequestHandler:
 
     def connect(self, port: int, encoding: str) -> FramedClient:
         """Connects."""
-        return Lenient(connected(("127.0.0.1", port)), encoding)
+        return FramedClient(connected(("127.0.0.1", port)), encoding)
 
     def play(self, part: str) -> None:
         """Plays a part, and closes the connection."""
@@ -108,7 +101,7 @@ class RequestHandler:
         self.make("nested")
         observation, over = self.first(42), False
         while not over:
-            stepped = self.client.step(observation[("target",)])
+            stepped = self.client.step(observation["target"])
             observation, over = stepped.observation, self.is_over(stepped)
         self.leave()
 
@@ -125,17 +118,13 @@ class RequestHandler:
         """Takes several steps in one request."""
         self.make("many")
         self.first(42)
-        client, actions = self.client, [self.client.actions.dump(each) for each in (0, 1, 2, 3, 4, 0)]
-        told = client.ask("step_many", actions=actions, observations="all")
-        observations, size = told["observations"], client.observations.size
-        if isinstance(observations, bytes):
-            observations = [observations[start : start + size] for start in range(0, len(observations), size)]
-        rewards = client.rewards(told["rewards"])
+        actions = [self.client.actions.dump(each) for each in (0, 1, 2, 3, 4, 0)]
+        observations, rewards, *_ = self.client.step_many(actions=actions, observations="all")
         self.first(43)
         for each in observations:
-            client.step(self.echoed(client.observations.load(each)))
+            self.client.step(self.echoed(each))
         for reward in rewards:
-            client.step(int(reward))
+            self.client.step(int(reward))
         self.leave()
 
     def pipeline(self) -> None:

@@ -36,7 +36,7 @@ class Withholding(Bend):
 
     def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
         """Leaves it out."""
-        return [] if told["op"] == "render" and self.shares else [told]
+        return [] if told["op"] != "share" and self.shares else [told]
 
 
 class Settled(Bend):

@@ -24,6 +24,7 @@ class Violation(AssertionError):
 
 def require(condition: object, text: str) -> None:
     """Raise a :class:`Violation` unless a condition holds."""
+    __tracebackhide__ = True
     if not condition:
         raise Violation(text)
 
@@ -37,7 +38,7 @@ class ByteStream:
     """
 
     def __init__(self, connection: socket.socket, patience: float = PATIENCE) -> None:
-        self.socket = connection
+        self.socket, self.patience = connection, patience
         self.socket.settimeout(patience)
         self._received = bytearray()
 
@@ -110,6 +111,10 @@ class ByteStream:
             raise TimeoutError(f"nothing was received for {self.socket.gettimeout():g} s") from None
         self._received += data
         return bool(data)
+
+    def peek(self, count: int | None = None) -> bytes:
+        """Return the front of the receive buffer, and leave it there."""
+        return bytes(self._received[:count])
 
     def take(self, count: int) -> bytes:
         """Remove bytes from the front of the receive buffer."""

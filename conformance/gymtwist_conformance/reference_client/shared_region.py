@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from gymtwist_conformance.reference_client.byte_stream import PATIENCE, Violation
+from gymtwist_conformance.reference_client.byte_stream import PATIENCE, Violation, require
 from gymtwist_conformance.reference_client.framed_client import FramedClient, check_reply
 from gymtwist_conformance.reference_client.frames import INT32, decode, find_payload, message
 
@@ -93,15 +93,18 @@ class SharedRegion:
     def share(self) -> SharedRegion:
         """Share the memory with the session, as the protocol says; return the region itself."""
         self.hand_over(self.client.ask("share"))
-        taken = self.take_over()
-        if taken:
-            raise Violation(f"the reply to share with rooms has the fields {taken}; expected none")
-        self.client.accepts_doorbells = True
+        self.accept()
         return self
 
+    def accept(self) -> None:
+        """Have the session take the memory that it was sent; from then on doorbells are skipped."""
+        taken = self.take_over()
+        require(not taken, f"the reply to share with rooms has the fields {taken}; expected none")
+        self.client.accepts_doorbells = True
+
     def hand_over(self, offer: dict[str, Any]) -> None:
-        """Send the memory to the address of an offer."""
-        send_descriptors(*address_of(offer), self.descriptor)
+        """Send the memory to the address of an offer, without waiting for room there."""
+        send_descriptors(*address_of(offer), self.descriptor, timeout=0.0)
 
     def take_over(self) -> dict[str, Any]:
         """Ask the session to take the memory that it was sent; return the fields of the reply."""
@@ -257,11 +260,21 @@ class SharingClient(FramedClient):
     came_in_memory = False
 
     def share(self, request_room: int = ROOM, reply_room: int = ROOM) -> SharedRegion:
-        """Share memory; return it. What was shared before is released."""
-        region = SharedRegion(self, request_room, reply_room).share()
+        """Share memory; return it."""
+        region = SharedRegion(self, request_room, reply_room)
+        try:
+            region.hand_over(self.ask("share"))
+            self.use(region)
+        except BaseException:
+            region.close()
+            raise
+        return region
+
+    def use(self, region: SharedRegion) -> None:
+        """Have the session take memory that it was sent, and use it. What was shared before is released."""
+        region.accept()
         self.forget()
         self.region = region
-        return region
 
     def forget(self) -> None:
         """Take the memory out of use."""

@@ -1,0 +1,106 @@
+"""Assertions about one connection of a client: each holds until something contradicts it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple, Union
+
+from msgspec import Meta
+
+from gymtwist_conformance.reference_client.byte_stream import Violation, require
+from gymtwist_conformance.reference_client.element_codecs import check_fields
+
+_COUNT = Annotated[int, Meta(ge=1, le=10_000)]
+_SEED = Annotated[int, Meta(ge=0)]
+_OBJECT, _ROOM = Union[dict[str, Any], None], Union[Annotated[int, Meta(ge=4096, le=1 << 27)], None]  # noqa: UP007
+_REQUESTS: dict[str, dict[str, Any]] = {
+    "make": {
+        "id": Annotated[str, Meta(min_length=1, max_length=255)],
+        "kwargs?": dict[str, Any],
+        "render_mode?": Union[Annotated[str, Meta(max_length=64)], None],  # noqa: UP007
+        "num_envs?": Union[_COUNT, None],  # noqa: UP007
+        "vectorization_mode?": Literal["sync", "async", "vector_entry_point", None],
+        "autoreset_mode?": Literal["next_step", "same_step", "disabled"],
+        "max_episode_steps?": Union[Annotated[int, Meta(ge=-1)], None],  # noqa: UP007
+        "info?": Literal["all", "episode", "none"],
+        "values?": Literal["nested", "base64"],
+        "token?": Union[Annotated[str, Meta(max_length=1024)], None],  # noqa: UP007
+        "version?": Annotated[int, Meta(ge=1)],
+    },
+    "reset": {
+        "seed?": Union[_SEED, list[Union[_SEED, None]], None],  # noqa: UP007
+        "options?": _OBJECT,
+        "mask?": Union[list[bool], None],  # noqa: UP007
+    },
+    "step": {"action": Any},
+    "step_many": {"actions?": list[Any], "action?": Any, "count?": _COUNT, "observations?": Literal["last", "all"]},
+    "sample": {"seed?": Union[_SEED, None]},  # noqa: UP007
+    "render": {},
+    "share": {"request_room?": _ROOM, "reply_room?": _ROOM},
+    "close": {},
+}
+
+
+class Result(NamedTuple):
+    """The outcome of one assertion.
+
+    Attributes:
+        name: Of the scenario and of the assertion, with a dot between them.
+        protocol: What the client speaks; empty if it did not get that far.
+        why: What contradicts the assertion; empty if nothing does.
+    """
+
+    name: str
+    protocol: str
+    why: str = ""
+
+
+class Assertions:
+    """The assertions about one connection.
+
+    Args:
+        scenario: The name of the scenario that the client plays.
+        protocol: What the client speaks.
+    """
+
+    def __init__(self, scenario: str, protocol: str) -> None:
+        self.scenario, self.protocol = scenario, protocol
+        self._found: dict[str, str] = {}
+
+    def check(self, name: str, condition: object, text: str) -> None:
+        """Check an assertion; the first text that contradicts it is reported."""
+        self._found[name] = self._found.get(name) or ("" if condition else text)
+
+    def take(self, name: str, request: dict[str, Any], op: str) -> dict[str, Any]:
+        """Assert that a request is of an operation.
+
+        Raises:
+            Violation: It is not, so the script cannot go on.
+        """
+        text = f'the client sent "{request["op"]}"; expected "{op}"'
+        self.check(name, request["op"] == op, text)
+        require(request["op"] == op, text)
+        return request
+
+    def look_at(self, message: dict[str, Any]) -> None:
+        """Check a message of the client against the specification of requests.
+
+        Raises:
+            Violation: There is no such request, or a field is missing or of another type.
+        """
+        op = message["op"]
+        try:
+            require(op in _REQUESTS, f"no request has the operation {op!r:.80}")
+            check_fields(message, _REQUESTS[op], f"the request {op!r}")
+            if op == "step_many":
+                several, one, count = (name in message for name in ("actions", "action", "count"))
+                require(several != one and one == count, "step_many takes either `actions`, or `action` and `count`")
+        except Violation as violation:
+            self.check("messages", False, str(violation))
+            raise
+        # A server ignores fields that it does not know, and so misspelt ones.
+        unknown = sorted(set(message) - {"op", *(name.rstrip("?") for name in _REQUESTS[op])})
+        self.check("fields", not unknown, f'"{op}" has fields that do not exist: {", ".join(unknown)}')
+
+    def results(self) -> list[Result]:
+        """Return the outcomes."""
+        return [Result(f"{self.scenario}.{name}", self.protocol, why) for name, why in self._found.items()]

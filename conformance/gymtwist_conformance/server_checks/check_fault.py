@@ -1,0 +1,55 @@
+"""Environments that fail: the client is told, and the same connection goes on with a reset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, expect_same
+
+
+def _fail(probe: Probe, action: Any, what: str) -> None:
+    probe.say("step", action=action)
+    probe.expect_error(f"a step of {what}", fault="environment", reset_needed=True)
+
+
+def _recovers(subject: Subject, environment: str, what: str) -> None:
+    probe = subject.session(environment)
+    action = probe.actions.dump(probe.sample())
+    for _ in range(2):
+        first = probe.reset(seed=SEED)[0]
+        _fail(probe, action, what)
+        probe.say("step", action=action)
+        probe.expect_error(f"the step after the fault of {what}", "reset-needed", reset_needed=True)
+        expect_same(probe.reset(seed=SEED)[0], first, f"a reset after the fault of {what}")
+    _fail(probe, action, what)
+    subject.session().reset(seed=SEED)
+
+
+def test_environment_raises(subject: Subject) -> None:
+    """A step that raises is the environment's fault; the connection goes on with a reset."""
+    if not subject.options.raising:
+        pytest.skip("no environment that raises is known: --raising ID")
+    _recovers(subject, subject.options.raising, "an environment that raises")
+
+
+def test_environment_dies(subject: Subject) -> None:
+    """A step that ends its process is the environment's fault; the connection goes on with a fresh environment."""
+    if not subject.options.dying:
+        pytest.skip("no environment that ends its process is known: --dying ID")
+    _recovers(subject, subject.options.dying, "an environment that ends its process")
+
+
+def test_requests_behind_fault(subject: Subject) -> None:
+    """Requests that were sent behind the step that failed are answered in order: refused until there is a reset."""
+    environment = subject.options.dying or subject.options.raising
+    if not environment:
+        pytest.skip("no environment that fails is known: --raising ID or --dying ID")
+    probe = subject.session(environment)
+    action, first = probe.actions.dump(probe.sample()), probe.reset(seed=SEED)[0]
+    probe.send(probe.encoded("step", action=action) * 3 + probe.encoded("reset", seed=SEED))
+    probe.expect_error("a step that fails", fault="environment", reset_needed=True)
+    for _ in range(2):
+        probe.expect_error("a step behind one that failed", "reset-needed", reset_needed=True)
+    expect_same(probe.read_reset()[0], first, "a reset behind steps behind one that failed")

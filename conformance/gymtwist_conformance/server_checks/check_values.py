@@ -1,0 +1,40 @@
+"""Values fit their spaces, and are the same in every form."""
+
+from __future__ import annotations
+
+import pytest
+
+from gymtwist_conformance.reference_client import INT32, NETSTRING
+from gymtwist_conformance.server_checks.subject import SEED, Subject, actions_of, expect_same, play, reference
+
+
+def test_within_spaces(subject: Subject) -> None:
+    """Observations have the dtype and the shape of their space, and sampled actions are in theirs."""
+    for environment in subject.options.environments:
+        probe = subject.session(environment)
+        probe.reset(seed=SEED)
+        for _ in range(50):
+            if probe.step(probe.sample()).is_over:
+                probe.reset()
+
+
+def test_base64(subject: Subject) -> None:
+    """In JSON, values as base64 are the same as nested ones, to the last bit."""
+    if not subject.is_json:
+        pytest.skip("MessagePack carries bytes as they are")
+    for environment in subject.options.environments:
+        actions, expected = reference(subject, 8, environment)
+        probe = subject.session(environment, values="base64")
+        expect_same(play(probe, actions), expected, f"{environment}, with values as base64")
+
+
+def test_both_framings(subject: Subject) -> None:
+    """JSON and MessagePack carry the same episode, to the last bit."""
+    other = INT32 if subject.is_json else NETSTRING
+    if other not in subject.options.framing:
+        pytest.skip(f"the server is not checked in {other}")
+    for environment in subject.options.environments:
+        first, second = subject.session(environment), subject.session(environment, encoding=other)
+        actions = actions_of(first, 8)
+        expect_same(play(first, actions), play(second, actions), f"{environment} in {subject.encoding}")
+        expect_same(first.made.get("spec"), second.made.get("spec"), f"`spec` of {environment}")

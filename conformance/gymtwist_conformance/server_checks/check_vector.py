@@ -1,0 +1,147 @@
+"""Vector environments: several environments that step together in one connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gymtwist_conformance.reference_client.byte_stream import require
+from gymtwist_conformance.reference_client.element_codecs import layout_of
+from gymtwist_conformance.server_checks.subject import (
+    SEED,
+    Subject,
+    actions_of,
+    batch,
+    expect_same,
+    play_to_end,
+)
+
+
+def _row(values: Any, index: int) -> Any:
+    """Return what belongs to one environment of values of all."""
+    if isinstance(values, dict):
+        return {key: _row(each, index) for key, each in values.items()}
+    return tuple(_row(each, index) for each in values) if isinstance(values, tuple) else values[index]
+
+
+def test_reply_fields(subject: Subject) -> None:
+    """The reply to make describes the spaces of all environments and of a single one, and the autoreset mode."""
+    count, single, made = subject.options.num_envs, subject.session().made, subject.vector().made
+    require(made.get("num_envs") == count, f"`num_envs` is {made.get('num_envs')}; expected {count}")
+    mode = made.get("autoreset_mode")
+    require(mode == "next_step", f"`autoreset_mode` is {mode!r}; expected the default")
+    for name in ("action", "observation"):
+        told, expected = made.get(f"single_{name}_space"), single[f"{name}_space"]
+        require(told == expected, f"the single {name} space is {told}; expected {expected}")
+        for prefix in ("single_", ""):
+            told, expected = made.get(f"{prefix}{name}_layout"), layout_of(made[f"{prefix}{name}_space"])
+            require(told == expected, f"the {prefix}{name} layout is {told}; expected {expected}")
+    space = made["observation_space"]
+    if space["kind"] == "Box":
+        require(space["shape"][:1] == [count], f"observations have the shape {space['shape']}; expected {count} rows")
+
+
+def test_seed_list(subject: Subject) -> None:
+    """With a seed for each, every environment begins as a single one with that seed does."""
+    count = subject.options.num_envs
+    probe, single = subject.vector(vectorization_mode="sync"), subject.session()
+    for seeds in ([SEED + 10 * index for index in range(count)], [SEED] * count):
+        observations = probe.reset(seed=seeds)[0]
+        for index, seed in enumerate(seeds):
+            first = single.reset(seed=seed)[0]
+            expect_same(_row(observations, index), first, f"environment {index} with seed {seed}")
+
+
+def test_single_seed(subject: Subject) -> None:
+    """One seed makes the episodes of all environments repeat."""
+    probes = [subject.vector() for _ in range(2)]
+    actions = [batch(probes[0], index) for index in range(8)]
+    played = [[probe.reset(seed=SEED)[0], *probe.steps(actions)] for probe in probes]
+    expect_same(played[0], played[1], "a vector environment with the same seed")
+
+
+def test_matches_single_environments(subject: Subject) -> None:
+    """A step has for each environment what a step of a single one has."""
+    probe = subject.vector(vectorization_mode="sync")
+    singles = [subject.session() for _ in range(subject.options.num_envs)]
+    probe.reset(seed=[SEED + index for index in range(len(singles))])
+    for index, single in enumerate(singles):
+        single.reset(seed=SEED + index)
+    for number in range(6):
+        actions = batch(probe, number)
+        step = probe.step(actions)
+        for index, single in enumerate(singles):
+            alone = single.step(_row(actions, index))
+            expect_same(_row(step.observation, index), alone.observation, f"the observation of environment {index}")
+            found = (float(step.reward[index]), bool(step.terminated[index]), bool(step.truncated[index]))
+            expect_same(found, tuple(alone[1:4]), f"reward and flags of environment {index}")
+        if (step.terminated | step.truncated).any():
+            return
+
+
+def test_autoreset_next_step(subject: Subject) -> None:
+    """An environment that has ended begins its next episode in the next step, whose reward is 0."""
+    probe = subject.vector(vectorization_mode="sync", autoreset_mode="next_step")
+    probe.reset(seed=SEED)
+    last = play_to_end(probe)
+    over, step = last.terminated | last.truncated, probe.step(batch(probe, 0))
+    require((step.reward[over] == 0).all(), f"the rewards of the steps that reset are {step.reward[over]}; expected 0")
+    require(not (step.terminated | step.truncated)[over].any(), "an episode ends in the step that begins it")
+
+
+def test_masked_reset(subject: Subject) -> None:
+    """Without autoreset, environments that have ended are reset by a mask, and a step before that is refused."""
+    probe = subject.vector(vectorization_mode="sync", autoreset_mode="disabled")
+    mode = probe.made.get("autoreset_mode")
+    require(mode == "disabled", f"`autoreset_mode` is {mode!r}; expected 'disabled'")
+    probe.reset(seed=list(range(subject.options.num_envs)))
+    last = play_to_end(probe)
+    over = last.terminated | last.truncated
+    probe.say("step", action=probe.actions.dump(batch(probe, 0)))
+    probe.expect_error("a step where an environment has ended", "reset-needed", reset_needed=True)
+    first = probe.reset(seed=SEED, mask=over.tolist())[0]
+    for index in np.flatnonzero(~over).tolist():
+        what = f"environment {index}, which the mask leaves out"
+        expect_same(_row(first, index), _row(last.observation, index), what)
+    probe.step(batch(probe, 0))
+
+
+def test_step_many(subject: Subject) -> None:
+    """Many steps of several environments are all taken, with a reward for each step and environment."""
+    probe, other = subject.vector(), subject.vector()
+    probe.reset(seed=SEED)
+    other.reset(seed=SEED)
+    actions = batch(probe, 0)
+    observations, rewards, *_, count = probe.step_many(action=probe.actions.dump(actions), count=5)
+    require(count == 5, f"`count` is {count}; expected 5")
+    steps = other.steps([actions] * 5)
+    expect_same(rewards, np.array([each.reward for each in steps]), "the rewards of many steps")
+    expect_same(observations[0], steps[-1].observation, "the last observation")
+
+
+def test_invalid_requests(subject: Subject) -> None:
+    """An action, seeds or a mask for another number of environments are refused, and so is an empty mask."""
+    probe, other = subject.vector(vectorization_mode="sync"), subject.vector(vectorization_mode="sync")
+    for each in (probe, other):
+        each.reset(seed=SEED)
+    actions, count = batch(probe, 0), subject.options.num_envs
+    requests: list[tuple[str, dict[str, Any], str]] = [
+        ("step", {"action": probe.actions.dump(actions)[:-1]}, "invalid-action"),
+        ("reset", {"seed": [1] * (count + 1)}, "invalid-field"),
+        ("reset", {"mask": [True] * (count + 1)}, "invalid-field"),
+        ("reset", {"mask": [False] * count}, "invalid-field"),
+    ]
+    for op, fields, code in requests:
+        probe.say(op, **fields)
+        probe.expect_error(f"{op} with {fields!s:.80}, of {count} environments", code)
+    expect_same(probe.step(actions), other.step(actions), "a step after wrong requests")
+
+
+def test_action_for_one(subject: Subject) -> None:
+    """An action for one environment is refused where there are several."""
+    probe, single = subject.vector(), subject.session()
+    probe.reset(seed=SEED)
+    probe.say("step", action=single.actions.dump(actions_of(single, 1)[0]))
+    if subject.options.num_envs > 1 or subject.is_json:
+        probe.expect_error("an action for one of several environments", "invalid-action")

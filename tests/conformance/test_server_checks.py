@@ -1,0 +1,214 @@
+"""The checks of a server: the real one passes them, and each finds a server that is wrong in its way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gymtwist_conformance import command
+from gymtwist_conformance.reference_client import ENCODINGS, INT32, NETSTRING
+from gymtwist_conformance.reference_client.shared_region import IS_POSSIBLE
+from gymtwist_conformance.server_checks import load_checks
+from gymtwist_conformance.server_checks.subject import Options, Subject
+
+from tests.support.mutating_proxy import Bend, Proxy
+from tests.support.reply_mutations import Bending, answers, writes
+from tests.conftest import Start
+from tests.support.server_process import ServerProcess, connected
+from tests.support.wrong_servers import TEXT_ONLY, WRONG
+
+CHECKS = load_checks()
+ALSO = ("FrozenLake-v1", "Taxi-v4", "Blackjack-v1")
+RAISING, DYING = "Fault/RaiseInStep-v0", "Fault/SegfaultInStep-v0"
+
+
+def run_check(port: int, encoding: str, name: str, **options: Any) -> tuple[str, str]:
+    """Run a check; return its outcome and the reason."""
+    fields = {"also": ALSO, "raising": RAISING, "dying": DYING, **options}
+    try:
+        with Subject(Options(("127.0.0.1", port), **fields), encoding) as subject:
+            CHECKS[name](subject)
+    except pytest.skip.Exception as skipped:
+        return "skipped", str(skipped)
+    except Exception as failure:
+        return "failed", str(failure)
+    return "passed", ""
+
+
+def is_missing(encoding: str, name: str) -> bool:
+    """Return whether there is nothing to check: in a framing, or on this system."""
+    return (encoding == INT32 and name in TEXT_ONLY) or (name.startswith("sharing.") and not IS_POSSIBLE)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_server_passes(module_server: ServerProcess, encoding: str, name: str) -> None:
+    """Every check passes in both framings, and none is skipped but for what the framing does not have."""
+    outcome, why = run_check(module_server.port, encoding, name)
+    assert outcome == ("skipped" if is_missing(encoding, name) else "passed"), why
+
+
+def test_each_check_has_a_server_that_it_finds() -> None:
+    """There is no check that nothing can fail."""
+    assert CHECKS.keys() == WRONG.keys()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_server_is_found(module_server: ServerProcess, encoding: str, name: str) -> None:
+    """The check that is for what is wrong with a server fails, with a reason."""
+    if is_missing(encoding, name):
+        pytest.skip("only netstrings and JSON have it, or memory that can be shared")
+    with Proxy(module_server.port, WRONG[name]) as proxy:
+        outcome, why = run_check(proxy.port, encoding, name, patience=1.0)
+    assert (outcome, bool(why)) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in CHECKS if name.partition(".")[0] not in ("vector", "sharing", "fault")]
+)
+def test_the_proxy_itself_is_right(module_server: ServerProcess, encoding: str, name: str) -> None:
+    """What a wrong server fails by is what was bent."""
+    with Proxy(module_server.port, Bend) as proxy:
+        assert run_check(proxy.port, encoding, name)[0] != "failed"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bend", "words"),
+    [
+        (NETSTRING, writes(lambda data: data[:-1] + b";"), "comma"),
+        (NETSTRING, writes(lambda data: b"0" + data), "leading zeros"),
+        (NETSTRING, writes(lambda data: data.replace(b'"reward":1.0', b'"reward":NaN')), "NaN is not"),
+        (INT32, writes(lambda data: data[3::-1] + data[4:]), "a frame of"),
+        (NETSTRING, answers(lambda told: told.update(terminated=0), "step"), "terminated"),
+        (NETSTRING, answers(lambda told: told.update(reward="one"), "step"), "reward"),
+    ],
+    ids=["no comma", "leading zero", "NaN in JSON", "little-endian", "flag as number", "reward as text"],
+)
+def test_a_server_that_no_client_could_read(
+    module_server: ServerProcess, encoding: str, bend: Bending, words: str
+) -> None:
+    """The first check fails, and says what is wrong with the bytes."""
+    with Proxy(module_server.port, bend) as proxy:
+        outcome, why = run_check(proxy.port, encoding, "framing.whole-frames", patience=5.0)
+    assert outcome == "failed"
+    assert words in why
+
+
+def test_one_framing(module_server: ServerProcess) -> None:
+    """A server that has one framing alone is not asked for the other."""
+    found = run_check(module_server.port, NETSTRING, "values.both-framings", framing=(NETSTRING,))
+    assert found == ("skipped", "the server is not checked in int32")
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name.startswith("sharing.")])
+def test_a_server_that_shares_no_memory(module_server: ServerProcess, name: str) -> None:
+    """The checks of shared memory are skipped, with the reason."""
+    with Proxy(module_server.port, answers(lambda told: told.pop("shared_memory", None), "make")) as proxy:
+        outcome, why = run_check(proxy.port, INT32, name)
+    assert outcome == "skipped"
+    assert "shares no memory" in why
+
+
+def test_memory_out_of_reach(module_server: ServerProcess) -> None:
+    """A server whose address is in another network namespace is not at fault."""
+    away = answers(lambda told: told.update(address="gymtwist-away") if "address" in told else None, "share")
+    with Proxy(module_server.port, away) as proxy:
+        assert run_check(proxy.port, INT32, "sharing.doorbell")[0] == "skipped"
+
+
+@pytest.mark.skipif(not IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+def test_a_server_without_reply_slots(start: Start, tmp_path: Path) -> None:
+    """A server that was written before there were any fails the checks of slots, and no other."""
+    setup = tmp_path / "setup.py"
+    setup.write_text(
+        "from gymtwist.worker.shared_memory_transport import SharedMemoryTransport\n"
+        "SharedMemoryTransport._go_to_place = lambda transport: None\n"
+    )
+    server = start(setup=setup)
+    connected(("127.0.0.1", server.port)).close()
+    names = ["sharing.mixed-transports", "sharing.reply-slot", "sharing.slot-out-of-bounds"]
+    assert [run_check(server.port, INT32, name)[0] for name in names] == ["passed", "failed", "failed"]
+
+
+# The command
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    line = [sys.executable, "-m", "gymtwist_conformance", *words]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "summary"),
+    [
+        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 144 deselected"),
+        (["--only", "values.base64", "--framing", "int32"], 2, "1 skipped"),
+        (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "2 passed, 1 skipped"),
+        (["--only", "values.within-*", "--environment", "NoSuch-v0", "-q"], 1, "2 failed"),
+        (["--only", "values", "--bad-option"], 2, "unrecognized arguments"),
+    ],
+)
+def test_the_command_against_the_server(
+    module_server: ServerProcess, words: list[str], status: int, summary: str
+) -> None:
+    """It prints the summary of pytest, and ends with a status."""
+    ended = run("server", f"127.0.0.1:{module_server.port}", *words)
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert summary in ended.stdout + ended.stderr
+
+
+def test_no_server() -> None:
+    """Every check fails, and says so."""
+    ended = run("server", "127.0.0.1:1", "--only", "values")
+    assert ended.returncode == 1
+    assert "5 failed, 1 skipped" in ended.stdout
+    assert "ConnectionRefusedError" in ended.stdout
+
+
+def test_the_list_of_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has a sentence for each."""
+    assert command.main(["server", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(CHECKS)
+    assert all(line.endswith(".") for line in lines)
+
+
+@pytest.mark.parametrize("words", [["server"], ["server", "localhost"], ["server", "h:1", "--only", "nothing"], []])
+def test_a_wrong_command_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused with the usage."""
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    assert caught.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["server", "127.0.0.1:5001", "--patience", "0"],
+        ["server", "127.0.0.1:5001", "--patience", "nan"],
+        ["server", "127.0.0.1:5001", "--num-envs", "-1"],
+        ["client", "--port", "70000"],
+        ["client", "--patience", "-1"],
+    ],
+)
+def test_options_out_of_range(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """They are refused before anything is checked."""
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    assert caught.value.code == 2
+    assert "expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_run_by_pytest_alone(module_server: ServerProcess, encoding: str) -> None:
+    """The plugin serves a plain pytest as well."""
+    words = ["-p", "gymtwist_conformance.plugin", "--pyargs", "gymtwist_conformance.server_checks.check_values"]
+    options = ["--server", f"127.0.0.1:{module_server.port}", "--framing", encoding, "-p", "no:cacheprovider"]
+    line = [sys.executable, "-m", "pytest", *words, *options]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout
