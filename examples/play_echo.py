@@ -1,4 +1,4 @@
-"""Play the part "echo" of the conformance suite in plain Python. Start from it to check your own client.
+"""Play the scenario "echo" of the conformance suite in plain Python. Start from it to check your own client.
 
 Usage: python play_echo.py [HOST:PORT]
 """

@@ -14,7 +14,6 @@ from gymtwist_conformance.assertions import Result
 from gymtwist_conformance.referee import Referee, Report, listen, referee_clients
 from gymtwist_conformance.reference_client import INT32, NETSTRING, PATIENCE, ByteStream, Failed, message
 from gymtwist_conformance.scenarios import SCENARIOS
-
 from tests.support.misbehaving_clients import (
     Blind,
     Clinging,
@@ -101,7 +100,9 @@ def test_a_right_client_passes(scenario: str, encoding: str, form: str) -> None:
         (Lost, "echo", "handshake.patience", "where a request was due"),
     ],
 )
-def test_a_bad_habit_is_found(player: type[ScenarioClient], scenario: str, assertion: str, words: str, encoding: str) -> None:
+def test_a_bad_habit_is_found(
+    player: type[ScenarioClient], scenario: str, assertion: str, words: str, encoding: str
+) -> None:
     """The assertion that it concerns says what is wrong."""
     found = failed(judge(scenario, player, encoding, patience=player.patience))
     assert assertion in found

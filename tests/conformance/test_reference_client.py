@@ -23,7 +23,7 @@ from gymtwist_conformance.reference_client import (
 )
 from gymtwist_conformance.reference_client.frames import decode, find_payload
 
-VECTORS = Path(__file__).parents[2] / "docs" / "protocol" / "vectors"
+VECTORS = Path(__file__).parents[2] / "docs" / "reference" / "protocol" / "vectors"
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

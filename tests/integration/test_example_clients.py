@@ -122,8 +122,8 @@ def test_the_golden_vectors_are_checked(directory: Path) -> None:
 
 
 def test_a_judged_example(directory: Path) -> None:
-    """The conformance suite finds nothing wrong with the example that plays a part of it."""
-    words = [sys.executable, "-m", "gymtwist.conformance", "client", "--port", "0", "--part", "echo"]
+    """The conformance suite finds nothing wrong with the example that plays a scenario of it."""
+    words = [sys.executable, "-m", "gymtwist_conformance", "client", "--port", "0", "--scenario", "echo"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as judge:
         assert judge.stderr is not None
         port = judge.stderr.readline().rpartition(" ")[2].strip()

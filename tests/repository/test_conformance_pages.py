@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from gymtwist.conformance.client.parts import PARTS
-from gymtwist.conformance.server.runner import CHECKS
-from gymtwist.protocol.shared_memory import IS_POSSIBLE
+from gymtwist_conformance.reference_client.shared_region import IS_POSSIBLE
+from gymtwist_conformance.scenarios import SCENARIOS
+from gymtwist_conformance.server_checks import THEMES
 from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY, ServerProcess, connected
 
@@ -108,9 +108,9 @@ def test_the_bytes_of_a_request() -> None:
 
 
 def test_the_tables_are_complete() -> None:
-    """Every theme of checks and every part of the scenario is there, and no other."""
+    """Every theme of checks and every scenario is there, and no other."""
     page = CONFORMANCE.read_text()
     themes = re.findall(r"^\| `([\w-]+)` \| [^`|]", page.partition("| theme |")[2].partition("\n\n")[0], re.MULTILINE)
-    assert themes == list(dict.fromkeys(check.name.partition(".")[0] for check in CHECKS))
-    parts = re.findall(r"^\| `(\w+)` \| `(Conformance/\S+)` \|", page, re.MULTILINE)
-    assert parts == [(part.name, part.id) for part in PARTS]
+    assert themes == list(THEMES)
+    scenarios = re.findall(r"^\| `(\w+)` \| `(Conformance/\S+)` \|", page, re.MULTILINE)
+    assert scenarios == [(each.name, each.id) for each in SCENARIOS]

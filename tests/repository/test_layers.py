@@ -29,7 +29,6 @@ OUTSIDE = {
     "worker": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule"} | TWISTED,
     "client": LIBRARIES | {"gymnasium"},
-    "conformance": LIBRARIES,
 }
 #: What each room may import from the others.
 INSIDE = {
@@ -49,7 +48,6 @@ INSIDE = {
         ),
     },
     "client": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
-    "conformance": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.conformance"},
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from gymtwist_conformance.reference_client import Failed, FramedClient, message
-
 from tests.support.scenario_client import PARTS, ScenarioClient
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from gymtwist_conformance.reference_client import NETSTRING, Failed, FramedClient
-
 from tests.support.server_process import connected
 
 #: What the judge has: the name of each part, and the environment to make.

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-#: Seconds to wait for bytes that are due.
-PATIENCE = 20.0
+#: Seconds to wait for bytes that are due. A wait ends when they come: the bound only turns a hang into a failure.
+PATIENCE = 120.0
 _CHUNK = 1 << 18
 
 _Stream = TypeVar("_Stream", bound="ByteStream")

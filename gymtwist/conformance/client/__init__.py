@@ -1,1 +1,0 @@
-"""The judge of a client: a server that plays a script, in forms that are hard to read."""
