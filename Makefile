@@ -59,10 +59,10 @@ docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an er
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
 
 figures: $(SERVE) ## Measure what the server costs, in three to four minutes; ARGS=--quick for less.
-	$(BIN)/python benchmarks/measure.py $(ARGS)
+	$(BIN)/python benchmarks figures $(ARGS)
 
-bench: ## Compare with what one would use instead, in about half an hour; ARGS=--quick for less.
-	$(PYTHON) benchmarks/compare/run.py $(ARGS)
+bench: ## Compare with the alternatives, in about half an hour; ARGS=--quick for less.
+	$(PYTHON) benchmarks compare $(ARGS)
 
 clean: ## Remove everything that was made, the virtual environment included.
 	rm -rf build dist *.egg-info .bench/venvs docs/_build htmlcov .coverage .coverage.* .hypothesis

@@ -1,4 +1,4 @@
-"""The programs that say where the time of a step and the memory of a session go."""
+"""The profiles of a step's time and a session's memory."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import copies
-import parts
 import pytest
 
-BENCHMARKS = Path(copies.__file__).parent
+from gymtwist_benchmarks import page_copies, step_profile
+from gymtwist_benchmarks.contenders import HERE
 
 
 @pytest.mark.parametrize(("shared", "count"), [(True, None), (False, None), (True, 4)])
 def test_the_parts_of_a_step(shared: bool, count: int | None) -> None:
-    """Are all there, and are all of it."""
-    together, *each = parts.measure("CartPole-v1", shared, count, 1000, 100)
+    """All parts are there, and their sum is the whole."""
+    together, *each = step_profile.measure("CartPole-v1", shared, count, 1000, 100)
     environment, session, client, _ = each
     assert 0 < environment < together
     assert session > 0 < client
@@ -24,12 +23,12 @@ def test_the_parts_of_a_step(shared: bool, count: int | None) -> None:
 
 
 def test_the_copies_of_a_session() -> None:
-    """Some hundred pages, of which most have nothing new in them."""
+    """A session has some hundred pages of its own, most of them without anything new."""
     ended = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "copies.py")], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(HERE.parent), "page-copies"], capture_output=True, text=True, timeout=120, check=False
     )
     if "root alone" in ended.stderr or "Permission" in ended.stderr:
-        pytest.skip("Linux tells root alone where pages lie")
+        pytest.skip("Linux shows the frames of pages to root alone")
     assert ended.returncode == 0, ended.stderr
     rows = {
         name.strip(): int(count) for _, name, count, *_ in (line.split("|") for line in ended.stdout.splitlines()[2:])
@@ -50,18 +49,18 @@ def test_the_copies_of_a_session() -> None:
     ],
 )
 def test_how_a_page_differs(changes: dict[int, int], kind: str) -> None:
-    """By whole words, as they are counted."""
+    """Pages are compared by whole words."""
     theirs = (1 << 50).to_bytes(8, "little") * 512
     ours = bytearray(theirs)
     for place, change in changes.items():
         ours[place : place + 8] = ((1 << 50) + change).to_bytes(8, "little")
-    assert copies.kind_of(bytes(ours), theirs) == kind
+    assert page_copies.kind_of(bytes(ours), theirs) == kind
 
 
 def test_only_root_may_look(tmp_path: Path) -> None:
-    """Linux shows others frames of 0, and what is made of these would be wrong."""
-    region = copies.Region(0, 4096, True)
+    """Others see frames of 0, from which any result would be wrong."""
+    region = page_copies.Region(0, 4096, True)
     path = tmp_path / "pagemap"
     path.write_bytes((1 << 63).to_bytes(8, "little"))
     with path.open("rb") as pagemap, pytest.raises(PermissionError, match="as root"):
-        copies._entries(pagemap, region)
+        page_copies._entries(pagemap, region)

@@ -61,7 +61,7 @@ def monitor(directory: str, resume: int = 0, force: int = 0, video: int = 0) -> 
 # The end of each kind of reply in the bytes received so far; None while the reply is incomplete
 
 
-def string_end(data: bytes | bytearray, start: int = 0) -> int | None:
+def string_end(data: bytes | bytearray | memoryview, start: int = 0) -> int | None:
     """Find the end of a string."""
     if len(data) < start + 4:
         return None
@@ -69,7 +69,7 @@ def string_end(data: bytes | bytearray, start: int = 0) -> int | None:
     return end if len(data) >= end else None
 
 
-def observation_end(data: bytes | bytearray) -> int | None:
+def observation_end(data: bytes | bytearray | memoryview) -> int | None:
     """Find the end of the reply to a reset: a byte that says what it is, and a string."""
     return string_end(data, 1)
 
@@ -80,10 +80,19 @@ def step_end(data: bytes | bytearray) -> int | None:
     return None if tail is None else string_end(data, tail + 9)
 
 
-def step_done(reply: bytes | bytearray) -> bool:
-    """Read from the whole reply to a step whether the episode is over, without decoding the rest."""
-    tail = 5 + _UINT32.unpack_from(reply, 1)[0]
-    return bool(_STEP_TAIL.unpack_from(reply, tail)[1])
+def step_done(data: bytes | bytearray | memoryview) -> bool | None:
+    """Read from the reply to a step whether the episode is over, without decoding the rest; None while incomplete.
+
+    Nothing may follow the reply. Benchmarks call this for every step.
+    """
+    size = len(data)
+    if size < 5:
+        return None
+    tail: int = 5 + _UINT32.unpack_from(data, 1)[0]
+    if size < tail + 13:
+        return None
+    _, done, info = _STEP_TAIL.unpack_from(data, tail)
+    return bool(done) if size == tail + 13 + info else None
 
 
 def error_text(reply: bytes) -> str:
@@ -156,20 +165,6 @@ class ClassicClient(ByteStream):
         """Play an action."""
         self.send(step(action))
         return self.read_step()
-
-    def advance(self, command: bytes) -> bool:
-        """Send a step command and discard the reply; return whether the episode is over.
-
-        Args:
-            command: From :func:`step`: encoded beforehand, so that a benchmark does not pay for it.
-        """
-        self.send(command)
-        while (end := step_end(self._received)) is None:
-            if not self.receive():
-                raise EOFError("the connection was closed where the reply to a step was due")
-        done = step_done(self._received)
-        del self._received[:end]
-        return done
 
     def space(self, which: int) -> Any:
         """Return the action space (0) or the observation space (1)."""

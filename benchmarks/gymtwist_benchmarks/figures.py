@@ -1,0 +1,108 @@
+"""Measure the server, all in one run: ``python benchmarks figures``; ``--help`` lists the options.
+
+It starts servers of its own on free ports of this machine and prints a table in Markdown. It reads what Linux reports
+of processes, so it runs on Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gymtwist_benchmarks import client_rates, concurrency, connect_time, machine, session_memory, step_cost
+from gymtwist_benchmarks.markdown_report import Section, replace_result, say, sections_table
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        connections: Connections to warm children.
+        cold: Connections without one.
+        sessions: The numbers of sessions whose memory is measured.
+        steps: Steps of a round when processor time is measured.
+        rounds: How often what is compared takes turns.
+        clients: The number of concurrent clients.
+        seconds: How long they play.
+        cartpole: Steps of a round when the rate of CartPole is measured.
+        pong: Steps of a round when the rate of Pong is measured.
+        client_seconds: How long the Python client plays in a round.
+    """
+
+    connections: int = 100
+    cold: int = 10
+    sessions: tuple[int, ...] = (1, 10, 50)
+    steps: int = 100_000
+    rounds: int = 3
+    clients: int = 200
+    seconds: float = 10.0
+    cartpole: int = 30_000
+    pong: int = 2_000
+    client_seconds: float = 1.0
+
+
+FULL = Effort()
+QUICK = Effort(
+    connections=10,
+    cold=3,
+    sessions=(1, 10),
+    steps=20_000,
+    clients=50,
+    seconds=3.0,
+    cartpole=10_000,
+    pong=300,
+    client_seconds=0.2,
+)
+
+
+def measurements(effort: Effort) -> list[Callable[[], list[Section]]]:
+    """List the measurements in their order."""
+    todo: list[Callable[[], list[Section]]] = [
+        lambda: [connect_time.measure_warm(effort.connections)],
+        lambda: [connect_time.measure_cold(effort.cold)],
+        lambda: [session_memory.measure_processes(effort.sessions)],
+        lambda: [step_cost.measure_cpu(effort.steps, effort.rounds)],
+        lambda: [step_cost.measure_rate("CartPole-v1", 2, effort.cartpole, effort.rounds, more=True)],
+    ]
+    has_atari = importlib.util.find_spec("ale_py") is not None
+    if has_atari:
+        todo.append(lambda: [step_cost.measure_rate("ALE/Pong-v5", 6, effort.pong, effort.rounds)])
+    else:
+        say("ale-py is not installed: Pong is left out")
+    todo.append(lambda: client_rates.measure(effort.rounds, effort.client_seconds, has_atari))
+    todo.append(lambda: [concurrency.measure(effort.clients, effort.seconds)])
+    return todo
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="benchmarks figures", description="Measure gymtwist on this machine.")
+    parser.add_argument("--quick", action="store_true", help="measure less: a minute instead of three to four")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single result to a file, too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="put the table into a page, between the comments for it"
+    )
+    options = parser.parse_args()
+    start, load = time.monotonic(), machine.load()
+    todo = measurements(QUICK if options.quick else FULL)
+    sections: list[Section] = []
+    for number, measure in enumerate(todo, 1):
+        say(f"[{number}/{len(todo)}] {time.monotonic() - start:.0f} s, load {machine.load():.1f}")
+        found = measure()
+        sections += found
+        say("\n".join(f"  {row.name}: {row.measured}" for section in found for row in section.rows))
+    text = f"{machine.describe()} Load average before the run: {load:.2f}.\n\n{sections_table(sections)}"
+    print(text)
+    say(f"The run took {time.monotonic() - start:.0f} s.")
+    if options.json is not None:
+        results = [asdict(section) for section in sections]
+        document = {"machine": machine.describe(), "load_before": load, "sections": results}
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    if options.markdown is not None:
+        replace_result(options.markdown, "measured", text)

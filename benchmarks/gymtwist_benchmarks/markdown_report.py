@@ -1,0 +1,137 @@
+"""Measured values, their tables in Markdown, and the places of results in pages."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: What was measured.
+        measured: The result, with its unit.
+        target: What it should be; empty without a target.
+        met: Whether it is; None without a target.
+        value: The result as a number; None if there is none.
+        samples: The single results behind the value.
+        note: What else there is to know, or why there is no value.
+    """
+
+    name: str
+    measured: str
+    target: str = ""
+    met: bool | None = None
+    value: float | None = None
+    samples: Sequence[float] = ()
+    note: str = ""
+
+
+@dataclass
+class Section:
+    """The results of one measurement.
+
+    Attributes:
+        title: Its title.
+        rows: The lines of its table.
+        samples: Single results that belong to no row, by name.
+    """
+
+    title: str
+    rows: list[Row] = field(default_factory=list)
+    samples: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, measured: str, target: str = "", met: bool | None = None) -> None:
+        """Add a line of text."""
+        self.rows.append(Row(name, measured, target, met))
+
+    def add_value(
+        self, name: str, value: float | None, unit: str = "", samples: Sequence[float] = (), note: str = ""
+    ) -> None:
+        """Add a line with a number; None if it could not be measured."""
+        text = "-" if value is None else f"{value:,.{_digits(value)}f} {unit}".strip()
+        self.rows.append(Row(name, text, value=value, samples=tuple(samples), note=note))
+
+    def add_median(self, name: str, samples: Sequence[float], unit: str, note: str = "") -> None:
+        """Add a line with the median of samples."""
+        self.add_value(name, statistics.median(samples), unit, samples, note)
+
+    def value(self, name: str) -> float | None:
+        """Return the number in a line."""
+        return next(row.value for row in self.rows if row.name == name)
+
+
+def _digits(value: float) -> int:
+    return 0 if abs(value) >= 1000 or value == int(value) else 1 if abs(value) >= 10 else 3
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Find the value that so many percent of the samples do not exceed; it is one of them."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(percent * len(ordered) / 100))]
+
+
+def sections_table(sections: Sequence[Section]) -> str:
+    """Write all sections as one table, with a line in bold above each."""
+    verdicts = {True: "met", False: "missed", None: ""}
+    rows = [("what", "measured", "target", "")]
+    for section in sections:
+        rows.append((f"**{section.title}**", "", "", ""))
+        rows += [(each.name, each.measured, each.target, verdicts[each.met]) for each in section.rows]
+    return table(rows)
+
+
+def values_table(section: Section) -> str:
+    """Write a section as a table with the number of samples."""
+    rows = [("what", "measured", "samples", "")]
+    rows += [(each.name, each.measured, str(len(each.samples) or ""), each.note) for each in section.rows]
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """Write a table.
+
+    Args:
+        rows: Its rows; the first is the head.
+        numbers: Whether all columns but the first are numbers, aligned to the right.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+    def line(row: Sequence[str]) -> str:
+        rest = [cell.rjust(width) if numbers else cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        return "| " + " | ".join([row[0].ljust(widths[0]), *rest[1:]]) + " |"
+
+    rule = ["-" * (width + 1) + (":" if numbers and column else "-") for column, width in enumerate(widths)]
+    head, *body = map(line, rows)
+    return "\n".join([head, "|" + "|".join(rule) + "|", *body])
+
+
+def replace_result(page: Path, mark: str, text: str) -> None:
+    """Put a result into a page, between the two comments that mark its place.
+
+    Args:
+        page: The file.
+        mark: The word of the comments: ``<!-- measured: begin -->`` and ``<!-- measured: end -->``.
+        text: The new result.
+
+    Raises:
+        ValueError: The page has no such place.
+    """
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    pattern = re.compile(rf"({begin}\n).*({end})", re.DOTALL)
+    replaced, count = pattern.subn(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page.read_text())
+    if not count:
+        raise ValueError(f"{page} has no lines {begin} and {end}")
+    page.write_text(replaced)
+
+
+def say(text: str) -> None:
+    """Show the progress on the standard error, apart from the result on the standard output."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The client programs of the contenders, each built on :mod:`driver`."""

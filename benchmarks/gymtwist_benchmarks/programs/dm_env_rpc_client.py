@@ -1,0 +1,49 @@
+"""dm_env_rpc over gRPC, by the package's own client: its connection, and its ``DmEnvAdaptor``.
+
+Every observation that the server offers is requested. For speed, ``nested_tensors`` is off, as nothing is nested; and
+an ended episode is followed by the next as ``dm_env`` has it, by a step (a reset would be two round trips).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dm_env_rpc.v1 import connection, dm_env_adaptor
+
+from gymtwist_benchmarks.programs.driver import SinglePlayer, main
+from gymtwist_benchmarks.workloads import Workload
+
+
+def make(address: str, environment: str, **settings: Any) -> tuple[Any, Any]:
+    """Connect; returns the connection, and the environment in a world of its own.
+
+    Close both: an open connection keeps the interpreter from ending.
+    """
+    link = connection.create_secure_channel_and_connect(address)
+    env, _ = dm_env_adaptor.create_and_join_world(
+        link, {"environment": environment, **settings}, {}, nested_tensors=False
+    )
+    return link, env
+
+
+def connect(address: str, workload: Workload) -> SinglePlayer:
+    """Be one client."""
+    link, env = make(address, workload.environment)
+    step = env.step
+
+    def reset() -> Any:
+        return step({}).observation["observation"]
+
+    def take(action: int) -> tuple[Any, bool]:
+        found = step({"action": action})
+        return found.observation["observation"], found.last()
+
+    def close() -> None:
+        env.close()
+        link.close()
+
+    return SinglePlayer(workload, reset, take, close)
+
+
+if __name__ == "__main__":
+    main(connect)

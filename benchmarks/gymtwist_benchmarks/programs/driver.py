@@ -1,0 +1,262 @@
+"""Play a workload for some seconds, and count the steps: the frame of every contender's program.
+
+A program says how a client connects, and calls :func:`main`. It is run with ADDRESS, WORKLOAD, SECONDS and CLIENTS, and
+writes one line of JSON. It runs in the contender's virtual environment, so this module imports the standard library
+only, and NumPy for those who play with arrays. Clients are forked: nothing that starts threads may be imported before
+``connect`` is called.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gymtwist_benchmarks.workloads import WORKLOADS, Workload
+
+#: Steps between two looks at the clock.
+_CHUNK = 64
+#: Seconds of play before the measured ones.
+_WARM = 0.3
+_RESULT = struct.Struct("<qd")
+
+
+class Player(Protocol):
+    """A client, or an environment in this process."""
+
+    def play(self, steps: int) -> int:
+        """Take about that many steps, with a reset at first and whenever an episode has ended.
+
+        Returns:
+            The number of steps taken, of all environments together.
+        """
+
+    def close(self) -> None:
+        """Leave."""
+
+
+#: Connects to an address and returns the player of a workload.
+Connect = Callable[[str, Workload], Player]
+
+
+def random_actions(workload: Workload, count: int = 1024) -> list[Any]:
+    """Draw actions, the same for every contender: integers, or lists of floats where an action is an array."""
+    generator = random.Random(7)
+    if workload.box:
+        return [[generator.uniform(-1.0, 1.0) for _ in range(workload.box)] for _ in range(count)]
+    return [generator.randrange(workload.actions) for _ in range(count)]
+
+
+class SinglePlayer:
+    """Plays one environment that has ``reset`` and ``step``.
+
+    Args:
+        workload: What is played.
+        reset: Begins an episode; returns the observation.
+        step: Takes an action; returns the observation, and whether the episode has ended.
+        close: Leaves.
+        convert: Converts an action, an integer or a list of floats, to what ``step`` takes; None if it needs no
+            conversion.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        reset: Callable[[], Any],
+        step: Callable[[Any], tuple[Any, bool]],
+        close: Callable[[], None],
+        convert: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._reset, self._step, self.close = reset, step, close
+        self._balance = workload.balance
+        actions = [0, 1] if workload.balance else random_actions(workload)
+        self._actions = actions if convert is None else [convert(each) for each in actions]
+        self._at = 0
+        self._observation: Any = None
+
+    def play(self, steps: int) -> int:
+        """See :class:`Player`."""
+        step, actions, observation = self._step, self._actions, self._observation
+        if observation is None:
+            observation = self._reset()
+        if self._balance:
+            for _ in range(steps):
+                observation, ended = step(actions[1 if observation[2] + observation[3] > 0 else 0])
+                if ended:
+                    observation = self._reset()
+        else:
+            for _ in range(steps):
+                self._at += 1
+                observation, ended = step(actions[self._at % 1024])
+                if ended:
+                    observation = self._reset()
+        self._observation = observation
+        return steps
+
+
+def environment_player(env: Any, workload: Workload) -> SinglePlayer:
+    """Play a ``gymnasium.Env``."""
+    import numpy as np
+
+    step, reset = env.step, env.reset
+
+    def take(action: Any) -> tuple[Any, bool]:
+        observation, _, terminated, truncated, _ = step(action)
+        return observation, terminated or truncated
+
+    convert = (lambda action: np.array(action, np.float32)) if workload.box else None
+    return SinglePlayer(workload, lambda: reset()[0], take, env.close, convert)
+
+
+class VectorPlayer:
+    """Plays environments that step together, and that reset by themselves.
+
+    Args:
+        envs: It has ``reset``, ``step`` and ``close`` as a ``gymnasium.vector.VectorEnv`` has them.
+        workload: What is played, by ``num_envs`` environments.
+        dtype: The dtype of actions that the library likes best; int64 by default.
+    """
+
+    def __init__(self, envs: Any, workload: Workload, dtype: Any = "int64") -> None:
+        import numpy as np
+
+        assert workload.num_envs is not None
+        self._envs, self._count = envs, workload.num_envs
+        drawn = np.array(random_actions(workload, 256 * workload.num_envs), dtype)
+        self._actions = list(drawn.reshape(256, workload.num_envs))
+        self._at = 0
+        self._is_reset = False
+
+    def play(self, steps: int) -> int:
+        """See :class:`Player`; a step of all together counts as one of each."""
+        if not self._is_reset:
+            self._envs.reset()
+            self._is_reset = True
+        step, actions, at = self._envs.step, self._actions, self._at
+        for number in range(at, at + steps):
+            step(actions[number % 256])
+        self._at = at + steps
+        return steps * self._count
+
+    def close(self) -> None:
+        """See :class:`Player`."""
+        self._envs.close()
+
+
+class BalancingVectorPlayer:
+    """Balances CartPole in a vector of one environment, for libraries that have only vectors.
+
+    Args:
+        envs: As for :class:`VectorPlayer`.
+        dtype: As for :class:`VectorPlayer`.
+    """
+
+    def __init__(self, envs: Any, dtype: Any = "int64") -> None:
+        import numpy as np
+
+        self._envs, self.close = envs, envs.close
+        self._actions = [np.zeros(1, dtype), np.ones(1, dtype)]
+        self._observation: Any = None
+
+    def play(self, steps: int) -> int:
+        """See :class:`Player`."""
+        if self._observation is None:
+            self._observation = self._envs.reset()[0][0]
+        step, actions, observation = self._envs.step, self._actions, self._observation
+        for _ in range(steps):
+            observation = step(actions[1 if observation[2] + observation[3] > 0 else 0])[0][0]
+        self._observation = observation
+        return steps
+
+
+def main(connect: Connect) -> None:
+    """Run a contender's program: ``ADDRESS WORKLOAD SECONDS CLIENTS [WARM]``.
+
+    Args:
+        connect: Connects to ADDRESS, which is ``host:port`` if the contender has a server. WARM are the seconds of play
+            before the measured ones.
+    """
+    address, name, seconds, clients = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+    warm = float(sys.argv[5]) if len(sys.argv) > 5 else _WARM
+    workload = WORKLOADS[name]
+    if clients == 1:
+        player = connect(address, workload)
+        steps, elapsed = _play(player, seconds, warm)
+        player.close()
+    else:
+        steps, elapsed = _play_at_once(connect, address, workload, seconds, clients)
+    print(json.dumps({"steps": steps, "seconds": elapsed, "clients": clients}), flush=True)
+
+
+def _play_at_once(
+    connect: Connect, address: str, workload: Workload, seconds: float, clients: int
+) -> tuple[int, float]:
+    """Play with several clients, each in a process of its own, which begin together."""
+    ready, start, result = os.pipe(), os.pipe(), os.pipe()
+    children = []
+    for _ in range(clients):
+        if (pid := os.fork()) == 0:
+            _run_client(connect, address, workload, seconds, ready[1], start[0], result[1])
+        children.append(pid)
+    os.close(ready[1])
+    os.close(result[1])
+    try:
+        for _ in range(clients):
+            if os.read(ready[0], 1) != b"r":
+                raise SystemExit("a client could not begin")
+        os.write(start[1], b"s" * clients)
+        found = [os.read(result[0], _RESULT.size) for _ in range(clients)]
+        if b"" in found:
+            raise SystemExit("a client failed while it played")
+    except BaseException:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        for pid in children:
+            os.waitpid(pid, 0)
+    counts = [_RESULT.unpack(each) for each in found]
+    return sum(each[0] for each in counts), max(each[1] for each in counts)
+
+
+def _run_client(
+    connect: Connect, address: str, workload: Workload, seconds: float, ready: int, start: int, result: int
+) -> None:
+    """Run one of several clients in this process, and end it."""
+    status = 1
+    try:
+        player = connect(address, workload)
+        player.play(_CHUNK)
+        os.write(ready, b"r")
+        os.read(start, 1)
+        os.write(result, _RESULT.pack(*_play(player, seconds, _WARM)))
+        player.close()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+        os.write(ready, b"x")
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _play(player: Player, seconds: float, warm: float) -> tuple[int, float]:
+    """Play until the time is over; return the steps and the seconds they took."""
+    chunk = 1
+    end = time.perf_counter() + warm
+    while time.perf_counter() < end:
+        player.play(chunk)
+        chunk = min(_CHUNK, 2 * chunk)
+    steps = 0
+    start = now = time.perf_counter()
+    while now < start + seconds:
+        steps += player.play(chunk)
+        now = time.perf_counter()
+    return steps, now - start
