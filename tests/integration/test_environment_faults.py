@@ -40,7 +40,7 @@ def test_a_segfault_in_step_is_named(server: ServerProcess) -> None:
     reason, number = provoke(server, "SegfaultInStep")
     assert reason.startswith("its process was killed by SIGSEGV; Fault/SegfaultInStep-v0 for ")
     server.wait_for(rf"\[session {number}\] \| .*Segmentation fault")
-    server.wait_for(rf"\[session {number}\] \| .*faulty\.py.* in segfault")
+    server.wait_for(rf"\[session {number}\] \| .*faulty_environments\.py.* in segfault")
 
 
 def test_a_segfault_in_reset_is_named(server: ServerProcess) -> None:
@@ -68,7 +68,7 @@ def test_an_exception_in_step_is_logged_with_its_traceback(server: ServerProcess
     """The protocol has no place for it: the connection closes and the log says why."""
     reason, number = provoke(server, "RaiseInStep")
     assert reason.startswith("the environment raised ValueError in step: the pole is not there")
-    server.wait_for(rf"\[session {number}\] \| .*faulty\.py.* in fail")
+    server.wait_for(rf"\[session {number}\] \| .*faulty_environments\.py.* in fail")
 
 
 def test_an_exception_in_reset_is_logged(server: ServerProcess) -> None:
