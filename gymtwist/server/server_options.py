@@ -1,14 +1,21 @@
-"""The options of ``twistd gymsock``: their texts, and what they become."""
+"""The options of ``twistd gymsock``.
+
+Each field of :class:`ServerOptions` is one option: its name, its type and default, its help text and its check. The
+usage text, the parser and the values all follow from that table. Workers get the options that
+:class:`~gymtwist.worker.worker_settings.WorkerSettings` has a field for.
+"""
 
 from __future__ import annotations
 
 import ast
+import math
 import os
 import sys
+import typing
 from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from twisted.internet import endpoints
@@ -18,232 +25,298 @@ from gymtwist.worker import access_policy
 from gymtwist.worker.worker_settings import SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
-#: More of anything that is counted is a slip of the pen.
+#: A larger count is a typing error.
 _MOST = 1_000_000
 _LOOPBACK = "127.0.0.1"
-#: Connections that the kernel keeps for the server to accept. Twisted's 50 are too few if hundreds of clients start
-#: together: those that find no place try again after a second.
+#: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small if hundreds of
+#: clients start together: a client that is dropped tries again only after a second.
 _BACKLOG = 1024
-#: The endpoints that take a backlog.
-_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
+_ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
 
 
-def _whole(name: str) -> Callable[[str], int]:
-    """Return what reads an option's value as a whole number."""
+class Option(msgspec.Struct, frozen=True):
+    """The command-line side of an option.
+
+    Attributes:
+        help: The help text.
+        read: Parses the text of the command line; raises ``ValueError`` with the problem as a clause.
+        letter: The short form of the option.
+    """
+
+    help: str
+    read: Callable[[str], object] = str
+    letter: str | None = None
+
+
+# Readers: from the text of an option to its value
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    limit = "2**63 - 1" if most == 2**63 - 1 else str(most)
 
     def read(text: str) -> int:
+        problem = f"must be a whole number from {least} to {limit}"
         try:
-            return int(text)
+            value = int(text)
         except ValueError:
-            raise usage.UsageError(f"--{name} {text}: must be a whole number") from None
+            raise ValueError(problem) from None
+        if not least <= value <= most:
+            raise ValueError(problem)
+        return value
 
     return read
 
 
-def _number(name: str, unit: str) -> Callable[[str], float]:
-    """Return what reads an option's value as a number of some unit."""
-
+def _number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
     def read(text: str) -> float:
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            raise usage.UsageError(f"--{name} {text}: must be a number of {unit}, such as 2.5") from None
+            value = math.nan
+        if not accepts(value):
+            raise ValueError(f"must be a number of {expected}")
+        return value
 
     return read
 
 
-def _seconds(name: str) -> Callable[[str], float]:
-    """Return what reads an option's value as a number of seconds."""
-    return _number(name, "seconds")
+_seconds = _number("seconds, 0 or more, such as 2.5", lambda value: 0 <= value < 1e9)
+_positive_seconds = _number("seconds, more than 0, such as 2.5", lambda value: 0 < value < 1e9)
+_microseconds = _number("microseconds from 0 to 1000000", lambda value: 0 <= value <= 1e6)
+
+
+def _start_method(text: str) -> str:
+    if text not in ("forkserver", "spawn"):
+        raise ValueError("must be 'forkserver' or 'spawn'")
+    return text
+
+
+def _kwarg_names(text: str) -> str:
+    if not all(map(str.isidentifier, text.split(","))):
+        raise ValueError("must be plain, all, none, or names separated by commas")
+    return text
+
+
+def _module(text: str) -> str:
+    if not all(map(str.isidentifier, text.split("."))):
+        raise ValueError("must be the name of a module, such as mypackage.environments")
+    top = text.split(".")[0]
+    if top not in sys.builtin_module_names and not PathFinder.find_spec(top, [os.getcwd(), *sys.path]):
+        raise ValueError("there is no such module where the server starts")
+    return text
+
+
+def _python_file(text: str) -> str:
+    # A daemon changes its directory before its workers read the path.
+    path = os.path.abspath(text)
+    try:
+        ast.parse(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"not Python: {error}") from error
+    return path
+
+
+def _directory(text: str) -> str:
+    path = Path(text).resolve()
+    if not path.is_dir():
+        raise ValueError("must be a directory that exists; create it first")
+    return str(path)
+
+
+def _endpoint(text: str) -> str:
+    """Turn a port number into an endpoint description, and check that Twisted can parse it."""
+    if text.isdecimal():
+        if not 0 <= int(text) < 65536:
+            raise ValueError("a port number is from 0 to 65535")
+        text = f"tcp:{text}:interface={_LOOPBACK}"
+    if text.split(":")[0] in _ENDPOINTS_WITH_BACKLOG and ":backlog=" not in text:
+        text = f"{text}:backlog={_BACKLOG}"
+    unused: Any = None  # parsing a description only stores the reactor
+    try:
+        endpoints.serverFromString(unused, text)
+    except Exception as error:  # each endpoint parser raises errors of its own
+        detail = str(error) or type(error).__name__
+        raise ValueError(
+            f"must be a port number or an endpoint description such as tcp:5001:interface=127.0.0.1 ({detail})"
+        ) from error
+    return text
+
+
+# The options
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options that concern the server, as their help texts say; times are in seconds."""
+    """The options; times are in seconds unless the help text says otherwise."""
 
-    endpoints: tuple[str, ...]
-    warm: int
-    max_sessions: int
-    queue: int
-    opening_timeout: float
-    idle_timeout: float
-    step_timeout: float
-    drain: float
-    keepalive: float
-    allow: tuple[str, ...]
-    start_method: str
+    # fmt: off
+    port: Annotated[str, Option(
+        "Listen here: a port number (on 127.0.0.1, so only this machine can connect), or any Twisted endpoint "
+        "description. tcp:5001 opens the port to every network, and there is no password.", _endpoint, "p",
+    )] = str(DEFAULT_PORT)
+    listen: Annotated[tuple[str, ...], Option(
+        "Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated).", _endpoint,
+    )] = ()
+    warm: Annotated[int, Option(
+        "Keep this many idle processes ready, so that a new connection is served at once.", _integer(0, _MOST), "w",
+    )] = 4
+    max_sessions: Annotated[int, Option(
+        "Serve at most this many connections at once.", _integer(1, _MOST), "m",
+    )] = 256
+    queue: Annotated[int, Option(
+        "Let this many more connections wait for a session to end; further clients get an error: the server is full.",
+        _integer(0, _MOST), "q",
+    )] = 64
+    opening_timeout: Annotated[float, Option(
+        "Seconds a new connection has to say which environment it wants.", _positive_seconds,
+    )] = 10.0
+    idle_timeout: Annotated[float, Option(
+        "Seconds a client may be silent before the server closes its connection; 0 means no limit. A learner may "
+        "think for minutes.", _seconds,
+    )] = 600.0
+    step_timeout: Annotated[float, Option(
+        "Seconds an environment may take for one step or reset, or to be made, before its process is killed; 0 means "
+        "no limit, and an environment that hangs then occupies its session forever.", _seconds,
+    )] = 300.0
+    drain: Annotated[float, Option(
+        "Seconds that sessions may go on when the server is told to stop.", _seconds,
+    )] = 10.0
+    keepalive: Annotated[float, Option(
+        "Seconds after which TCP keepalive detects a client that vanished without closing its connection (its "
+        "machine or its network went down); 0 means never.", _seconds,
+    )] = 60.0
+    memory_limit: Annotated[int, Option(
+        "MiB of memory that the process of one session may allocate; beyond that its environment gets a "
+        "MemoryError. 0 means no limit.", _integer(0, _MOST),
+    )] = 0
+    preload: Annotated[tuple[str, ...], Option(
+        "Import this Python module before any session; ale_py is always imported if installed (may be repeated).",
+        _module,
+    )] = ()
+    setup: Annotated[str | None, Option(
+        "Run this Python file before any session, for instance to register environments of your own.", _python_file,
+    )] = None
+    allow: Annotated[tuple[str, ...], Option(
+        "Allow only environment ids like 'ALE/*'; 'module:*' lets clients import that module (may be repeated).",
+    )] = ()
+    kwargs: Annotated[str, Option(
+        "Which keyword arguments clients may give to environments: 'plain' allows numbers, and strings that are not "
+        "paths (with --allow, none that replaces a string of the registration); names such as 'frameskip,obs_type' "
+        "allow only those, with any value; 'none' allows none; 'all' lets clients name any file of this machine to "
+        "an environment that opens it.", _kwarg_names,
+    )] = access_policy.PLAIN
+    monitor_root: Annotated[str | None, Option(
+        "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
+        "nowhere else (default: the directory the server is started in).", _directory,
+    )] = None
+    display: Annotated[bool, Option(
+        "Let any client open windows on this server's screen; without this, what clients render is not shown.",
+    )] = False
+    seed: Annotated[int | None, Option(
+        "Seed every session with this number, so that the same actions give the same episodes.",
+        _integer(0, 2**63 - 1),
+    )] = None
+    poll: Annotated[float, Option(
+        "Microseconds that the process of a session polls for the next request before it sleeps and has to be "
+        "woken up, where that is measured to be faster and a core is free; 0 means never.", _microseconds,
+    )] = 50.0
+    no_shared_memory: Annotated[bool, Option(
+        "Exchange everything with clients on this machine through their sockets, as with others.",
+    )] = False
+    start_method: Annotated[str, Option(
+        "How the process of a session starts: 'forkserver' takes milliseconds, 'spawn' starts a new Python for each, "
+        "for code that does not survive a fork.", _start_method,
+    )] = "forkserver"
+    # fmt: on
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The endpoint descriptions to listen on."""
+        return tuple(map(_endpoint, (self.port, *self.listen)))
+
+    def worker_settings(self) -> WorkerSettings:
+        """Return the options that concern workers, in the units that workers use."""
+        named_alike = {name: getattr(self, name) for name in WorkerSettings.__struct_fields__ if hasattr(self, name)}
+        return WorkerSettings(
+            **named_alike
+            | {
+                "monitor_root": self.monitor_root or _directory(os.getcwd()),
+                "memory_limit": self.memory_limit * 2**20,
+                "poll": self.poll / 1e6,
+                "shared_memory": not self.no_shared_memory,
+                "limits": SessionLimits(idle=self.idle_timeout, step=self.step_timeout),
+            }
+        )
+
+
+# The command line
+
+
+def _reader(name: str, option: Option) -> Callable[[str], object]:
+    """Return the function that parses an option, for ``usage.Options``."""
+
+    def read(text: str) -> object:
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise usage.UsageError(f"--{name} {text}: {error}") from error
+
+    return read
+
+
+def _appender(name: str, option: Option) -> Callable[[usage.Options, str], None]:
+    """Return the method that parses an option which may be repeated, for ``usage.Options``."""
+    read = _reader(name, option)
+
+    def append(self: usage.Options, text: str) -> None:
+        self[name].append(read(text))
+
+    append.__doc__ = option.help
+    return append
 
 
 class Options(usage.Options):
-    """What can be said on the command line."""
+    """The command line of ``twistd gymsock``; see :class:`ServerOptions`."""
 
     longdesc = (
         "Serve Gymnasium and Gym environments over a socket to clients in any language. Each connection is a session "
         "with a process of its own. There are no passwords: whoever can connect can play. By default only this machine "
         "can connect, clients cannot import modules, and recordings stay below the directory the server is started in."
     )
-
-    optParameters = [
-        ["port", "p", str(DEFAULT_PORT), "Listen here: a port number (on 127.0.0.1, so only this machine can "
-         "connect), or any Twisted endpoint description. tcp:5001 opens the port to every network, and there is no "
-         "password."],
-        ["warm", "w", 4, "Keep this many idle processes ready, so that a new connection is served at once.",
-         _whole("warm")],
-        ["max-sessions", "m", 256, "Serve at most this many connections at once.", _whole("max-sessions")],
-        ["queue", "q", 64, "Let this many more connections wait for room; past that they are told that the server "
-         "is full.", _whole("queue")],
-        ["opening-timeout", None, 10.0, "Seconds a new connection has to say which environment it wants.",
-         _seconds("opening-timeout")],
-        ["idle-timeout", None, 600.0, "Seconds a client may be silent before it is hung up on; 0 means for ever. "
-         "A learner may think for minutes.", _seconds("idle-timeout")],
-        ["step-timeout", None, 300.0, "Seconds an environment may take for one step or reset, or to be made, "
-         "before its process is killed; 0 means for ever, and one that hangs then keeps its place.",
-         _seconds("step-timeout")],
-        ["drain", None, 10.0, "Seconds that sessions may go on when the server is told to stop.", _seconds("drain")],
-        ["keepalive", None, 60.0, "Seconds after which a client that vanished without a word (its machine or its "
-         "network went down) is noticed, by TCP keepalive; 0 means never.", _seconds("keepalive")],
-        ["memory-limit", None, 0, "MiB of memory that the process of one session may allocate; past that its "
-         "environment gets a MemoryError. 0 means no limit.", _whole("memory-limit")],
-        ["setup", None, None, "Run this Python file before any session, for instance to register environments "
-         "of your own."],
-        ["kwargs", None, access_policy.PLAIN,
-         "Which keyword arguments clients may give to environments: 'plain' allows "
-         "numbers, and strings that are no paths (with --allow, none that replaces a string of the registration); "
-         "names such as 'frameskip,obs_type' allow those alone, whatever they are; 'none' allows none; 'all' lets "
-         "clients name any file of this machine to an environment that opens it."],
-        ["monitor-root", None, None, "Clients may record statistics and videos below this directory, and remove "
-         "earlier recordings there, but nowhere else (default: the directory the server is started in)."],
-        ["seed", None, None, "Seed every session with this number, so that the same actions give the same "
-         "episodes.", _whole("seed")],
-        ["poll", None, 50.0, "Microseconds that the process of a session looks out for the next request before it "
-         "sleeps and must be woken up, where that is found to be faster and a core is free for it; 0 means never.",
-         _number("poll", "microseconds")],
-        ["start-method", None, "forkserver", "How the process of a session starts: 'forkserver' takes "
-         "milliseconds, 'spawn' starts a new Python for each, for where fork does not work."],
-    ]  # fmt: skip
-
-    optFlags = [
-        [
-            "display",
-            None,
-            "Let any client open windows on this server's screen; without this, what clients render is not shown.",
-        ],
-        [
-            "no-shared-memory",
-            None,
-            "Exchange everything with clients on this machine through their sockets, as with others.",
-        ],
-    ]
-
+    optParameters: list[list[Any]] = []
+    optFlags: list[list[Any]] = []
     compData = usage.Completions(
         optActions={"setup": usage.CompleteFiles("*.py"), "monitor-root": usage.CompleteDirs()}
     )
 
     def __init__(self) -> None:
         super().__init__()
-        self["listen"], self["preload"], self["allow"] = [], [], []
+        for name in _REPEATED:
+            self[name] = []
 
-    def opt_listen(self, endpoint: str) -> None:
-        """Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated)."""
-        self["listen"].append(endpoint)
-
-    def opt_preload(self, module: str) -> None:
-        """Import this Python module before any session; ale_py needs no asking if installed (may be repeated)."""
-        self["preload"].append(module)
-
-    def opt_allow(self, pattern: str) -> None:
-        """Allow only environment ids like 'ALE/*'; 'module:*' lets clients import that module (may be repeated)."""
-        self["allow"].append(pattern)
-
-    def postOptions(self) -> None:
-        """Check everything that can be wrong, so that it is told in one line now and not later."""
-        for name, least in (("warm", 0), ("max-sessions", 1), ("queue", 0), ("memory-limit", 0)):
-            self._check(name, least <= self[name] <= _MOST, f"must be a whole number from {least} to {_MOST}")
-        for name in ("opening-timeout", "idle-timeout", "step-timeout", "drain", "keepalive"):
-            self._check(name, 0 <= self[name] < 1e9, "must be a number of seconds, 0 or more")
-        self._check("opening-timeout", self["opening-timeout"] > 0, "must be more than 0 seconds")
-        self._check("poll", 0 <= self["poll"] <= 1e6, "must be a number of microseconds from 0 to 1000000")
-        self._check("seed", self["seed"] is None or 0 <= self["seed"] < 2**63, "must be from 0 to 2**63 - 1")
-        self._check("start-method", self["start-method"] in ("forkserver", "spawn"), "must be 'forkserver' or 'spawn'")
-        for module in self["preload"]:
-            self._check(
-                "preload",
-                all(map(str.isidentifier, module.split("."))),
-                "is no module's name, such as mypackage.environments",
-                module,
-            )
-            top = module.split(".")[0]
-            found = top in sys.builtin_module_names or PathFinder.find_spec(top, [os.getcwd(), *sys.path])
-            self._check("preload", bool(found), "there is no such module where the server starts", module)
-        names = self["kwargs"].split(",")
-        self._check("kwargs", all(map(str.isidentifier, names)), "must be plain, all, none, or names with commas")
-        self._check_setup()
-        self._check_root()
-        self["endpoints"] = (
-            _endpoint("--port", self["port"]),
-            *(_endpoint("--listen", each) for each in self["listen"]),
-        )
-
-    def _check(self, name: str, valid: bool, problem: str, value: object = None) -> None:
-        if not valid:
-            raise usage.UsageError(f"--{name} {self[name] if value is None else value}: {problem}")
-
-    def _check_setup(self) -> None:
-        if self["setup"] is None:
-            return
-        self["setup"] = os.path.abspath(self["setup"])
-        try:
-            ast.parse(Path(self["setup"]).read_bytes(), self["setup"])
-        except OSError as error:
-            raise usage.UsageError(f"--setup {self['setup']}: {error.strerror}") from error
-        except (SyntaxError, ValueError) as error:
-            raise usage.UsageError(f"--setup {self['setup']}: not Python: {error}") from error
-
-    def _check_root(self) -> None:
-        root = Path(self["monitor-root"] or os.getcwd()).resolve()
-        self._check("monitor-root", root.is_dir(), "is no directory; make it first")
-        self["monitor-root"] = str(root)
-
-    def for_server(self) -> ServerOptions:
-        """Return what concerns the server."""
-        names = {name.replace("-", "_"): value for name, value in self.items()}
-        return msgspec.convert(
-            {field: names[field] for field in ServerOptions.__struct_fields__},
-            ServerOptions,
-            from_attributes=True,
-        )
-
-    def for_workers(self) -> WorkerSettings:
-        """Return what concerns the children."""
-        return WorkerSettings(
-            preload=tuple(self["preload"]),
-            setup=self["setup"],
-            monitor_root=self["monitor-root"],
-            display=bool(self["display"]),
-            seed=self["seed"],
-            memory_limit=self["memory-limit"] * 2**20,
-            allow=tuple(self["allow"]),
-            kwargs=self["kwargs"],
-            shared_memory=not self["no-shared-memory"],
-            poll=self["poll"] / 1e6,
-            limits=SessionLimits(idle=self["idle-timeout"], step=self["step-timeout"]),
-        )
+    def server_options(self) -> ServerOptions:
+        """Return the values that were parsed."""
+        flags = {row[0] for row in self.optFlags}  # Twisted stores 0 or 1 for them
+        values = {name.replace("-", "_"): bool(value) if name in flags else value for name, value in self.items()}
+        return msgspec.convert(values, ServerOptions)
 
 
-def _endpoint(option: str, text: str) -> str:
-    """Make an endpoint description of a port number, and check that Twisted understands it."""
-    if text.isdecimal():
-        if not 0 <= int(text) < 65536:
-            raise usage.UsageError(f"{option} {text}: a port number is from 0 to 65535")
-        text = f"tcp:{text}:interface={_LOOPBACK}"
-    if text.split(":")[0] in _WITH_BACKLOG and ":backlog=" not in text:
-        text = f"{text}:backlog={_BACKLOG}"
-    unused: Any = None  # parsing a description only stores the reactor
-    try:
-        endpoints.serverFromString(unused, text)
-    except Exception as error:  # what Twisted's parsers raise depends on the endpoint
-        detail = str(error) or type(error).__name__
-        raise usage.UsageError(
-            f"{option} {text}: neither a port number nor an endpoint description such as "
-            f"tcp:5001:interface=127.0.0.1 ({detail})"
-        ) from error
-    return text
+_REPEATED: list[str] = []
+
+
+def _add_to_command_line(field: msgspec.structs.FieldInfo) -> None:
+    annotation = typing.get_type_hints(ServerOptions, include_extras=True)[field.name]
+    kind, option = typing.get_args(annotation)
+    name = field.name.replace("_", "-")
+    if kind is bool:
+        Options.optFlags.append([name, option.letter, option.help])
+    elif typing.get_origin(kind) is tuple:
+        _REPEATED.append(name)
+        setattr(Options, f"opt_{field.name}", _appender(name, option))
+    else:
+        Options.optParameters.append([name, option.letter, field.default, option.help, _reader(name, option)])
+
+
+for _field in msgspec.structs.fields(ServerOptions):
+    _add_to_command_line(_field)

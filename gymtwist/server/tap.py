@@ -21,5 +21,6 @@ def makeService(options: Options) -> IService:
     from gymtwist.server.gym_service import GymService
 
     # mypy does not read the interfaces that Twisted's classes declare.
-    service: IService = GymService(reactor, options.for_server(), options.for_workers())  # type: ignore[assignment]
+    values = options.server_options()
+    service: IService = GymService(reactor, values, values.worker_settings())  # type: ignore[assignment]
     return service

@@ -212,7 +212,8 @@ class World:
         self.reactor = SteppedReactor()
         parsed = Options()
         parsed.parseOptions(["--warm", "1", *options])
-        self.service = GymService(self.reactor, parsed.for_server(), parsed.for_workers())
+        values = parsed.server_options()
+        self.service = GymService(self.reactor, values, values.worker_settings())
         self.starter = FakeStarter(self.reactor)
         self.service.pool = WorkerPool(self.reactor, self.starter, self.service.options.warm)
         self.pool = self.service.pool
