@@ -85,7 +85,7 @@ class ForkServerStarter(Starter):
         finally:
             os.close(ready_writer)
         try:
-            printed = wait_ready(ready_reader, output)
+            printed, self.readiness = wait_ready(ready_reader, output)
         except WorkerStartError:
             self._reap()
             raise

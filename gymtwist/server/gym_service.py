@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 from typing import Any
 
 from twisted.application.service import Service
@@ -18,6 +19,7 @@ from gymtwist.server.fork_server_starter import ForkServerStarter
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.server_log import log
 from gymtwist.server.server_options import ServerOptions
+from gymtwist.server.startup_banner import log_startup
 from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import SpawnStarter
@@ -110,9 +112,17 @@ class GymService(Service):
             self._starter.start()
         except WorkerStartError as error:
             raise CannotStart(f"gymsock cannot start: {error}") from error
+        except KeyboardInterrupt:  # the reactor, which ends by Ctrl-C in order, does not run yet
+            raise SystemExit(128 + signal.SIGINT) from None
         self.pool = WorkerPool(self.reactor, self._starter, self.options.warm)
         self._starter.on_lost = self.pool.renew
         self.pool.start()
+        defer.gatherResults(self._ports).addCallback(self._log_startup)
+
+    def _log_startup(self, ports: list[Any]) -> list[Any]:
+        addresses = [port.getHost() for port in ports]
+        log_startup(list(zip(self.options.endpoints, addresses, strict=True)), self._starter.readiness)
+        return ports
 
     # Stop
 

@@ -21,6 +21,7 @@ import msgspec
 from twisted.internet import endpoints
 from twisted.python import usage
 
+from gymtwist.server.startup_banner import versions
 from gymtwist.worker import access_policy
 from gymtwist.worker.worker_settings import SessionLimits, WorkerSettings
 
@@ -294,6 +295,11 @@ class Options(usage.Options):
         super().__init__()
         for name in _REPEATED:
             self[name] = []
+
+    def opt_version(self) -> None:
+        """Print the versions of gymtwist, Twisted and Python, and exit."""
+        print(versions())
+        raise SystemExit(0)
 
     def server_options(self) -> ServerOptions:
         """Return the values that were parsed."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ampoule.iampoule import IStarter
 from twisted.internet import defer
@@ -21,6 +21,7 @@ from gymtwist.errors import WorkerStartError
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import NEW_PROCESS, WorkerLink, WorkerProcess
 from gymtwist.worker import process_control
+from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds in which everything must be imported before the first session.
@@ -64,15 +65,24 @@ def import_failed(printed: bytes) -> WorkerStartError:
     return WorkerStartError(f"--preload or --setup failed: {text.rpartition(chr(10))[2]}\n{text}")
 
 
-def wait_ready(ready: int, output: int) -> bytes:
+class Ready(NamedTuple):
+    """The outcome of a process that has imported everything.
+
+    Attributes:
+        printed: The end of its output.
+        readiness: The environments that it can make.
+    """
+
+    printed: bytes
+    readiness: Readiness
+
+
+def wait_ready(ready: int, output: int) -> Ready:
     """Wait until a process says that it has imported everything; the reactor does not run yet.
 
     Args:
         ready: Where it says so.
         output: What it prints to.
-
-    Returns:
-        What it has printed.
 
     Raises:
         WorkerStartError: It has ended, or takes too long; the message has the reason.
@@ -91,9 +101,13 @@ def wait_ready(ready: int, output: int) -> bytes:
             # The end of it is kept: a traceback ends with what went wrong.
             printed = (printed + data)[-65536:]
         elif ready in readable:
-            if os.read(ready, 16):
-                return printed
-            raise import_failed(printed)
+            line = b""
+            while not line.endswith(b"\n"):
+                data = os.read(ready, 65536)
+                if not data:
+                    raise import_failed(printed)
+                line += data
+            return Ready(printed, Readiness.from_line(line))
         else:
             raise WorkerStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
 
@@ -116,6 +130,8 @@ class Starter:
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         self.reactor = reactor
         self.settings = settings
+        #: The environments that there are; known once it has started.
+        self.readiness = Readiness()
         #: Called when nobody is left to kill what children leave behind.
         self.on_lost: Callable[[], None] = lambda: None
 
@@ -173,7 +189,7 @@ class SpawnStarter(Starter):
             os.close(writer)
             os.close(ready_writer)
         try:
-            wait_ready(ready, output)
+            self.readiness = wait_ready(ready, output).readiness
         finally:
             # With all that the setup file started: each child will start it for itself.
             process_control.kill_group(check.pid)

@@ -1,7 +1,8 @@
 """The entry of every process below the server: ``python -m gymtwist.worker ROLE SETTINGS AMP READY``.
 
 Roles: ``forkserver`` and ``worker`` speak AMP over the descriptor AMP; ``check`` only imports what the others do. Once
-everything is imported, a line is written to the descriptor READY. Either may be -1 where it is not needed.
+everything is imported, a :class:`~gymtwist.worker.readiness.Readiness` is written to the descriptor READY. Either may
+be -1 where it is not needed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import sys
 
 from gymtwist.worker import preload, process_control
+from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
 
@@ -29,7 +31,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     from gymtwist.worker import fork_server, job
 
     if ready_descriptor >= 0:
-        os.write(ready_descriptor, b"ready\n")
+        os.write(ready_descriptor, _readiness(settings).to_line())
         os.close(ready_descriptor)
     if role == "check":
         return
@@ -47,6 +49,14 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
             return
         connection = _adopt(birth.amp)
     job.run(connection, settings)
+
+
+def _readiness(settings: WorkerSettings) -> Readiness:
+    """Summarize the environments that clients may ask for."""
+    from gymtwist.envs.installed import find_installed
+    from gymtwist.worker.access_policy import AllowList
+
+    return Readiness.summarize(*find_installed(AllowList(settings.allow).allows))
 
 
 def _adopt(descriptor: int) -> socket.socket:

@@ -54,6 +54,14 @@ class AllowList:
                 f'environment "{environment}" is not allowed on this server; it allows {", ".join(self._patterns)}'
             )
 
+    def allows(self, environment: str) -> bool:
+        """Tell whether :meth:`check` accepts an id."""
+        try:
+            self.check(environment)
+        except EnvironmentRefused:
+            return False
+        return True
+
     @staticmethod
     def _matches(pattern: str, environment: str, bare: str) -> bool:
         return fnmatch.fnmatchcase(environment, pattern) or fnmatch.fnmatchcase(bare, pattern)

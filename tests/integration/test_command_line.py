@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gymtwist import __version__
 from gymtwist.server.server_options import ServerOptions
 from tests.support.server_process import run_twistd
 
@@ -35,3 +36,10 @@ def test_a_wrong_value_is_an_error_of_one_line(tmp_path: Path, words: list[str],
     last = ended.stdout.strip().splitlines()[-1]
     assert problem in last
     assert len(last) < 300
+
+
+def test_the_version(tmp_path: Path) -> None:
+    """It is gymtwist's, not only Twisted's."""
+    ended = run_twistd("gymsock", "--version", directory=tmp_path)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"gymtwist {__version__}, Twisted ")

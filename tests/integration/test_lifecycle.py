@@ -9,11 +9,36 @@ from pathlib import Path
 
 import pytest
 
+from gymtwist import __version__
 from tests.conftest import Start
 from tests.support.classic_client import ClassicClient, Refused, handshake, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd
+
+# Starting
+
+
+def test_the_log_begins_with_what_a_newcomer_needs(start: Start) -> None:
+    """The version, where the server listens and for whom, what there is to play, how to connect and how to stop."""
+    server = start("--allow", "CartPole-*")
+    server.wait_for(rf"gymtwist {re.escape(__version__)}, Twisted [\d.]+, Python [\d.]+$")
+    server.wait_for(rf"Listening on 127.0.0.1:{server.port}, for this machine only$")
+    server.wait_for(r"Environments: 2 of gymnasium \(such as CartPole-v1\), 2 of gym \(such as gym:CartPole-v1\)")
+    server.wait_for(rf'env = gymtwist.client.connect\("localhost:{server.port}", "CartPole-v1"\); env.reset')
+    server.wait_for(rf"To stop: kill {server.process.pid}$")
+
+
+def test_ctrl_c_while_it_imports_ends_it_without_a_traceback(start: Start, tmp_path: Path) -> None:
+    """The reactor, which ends by Ctrl-C in order, does not run yet."""
+    (tmp_path / "hanging.py").write_text("import time\nprint('imports', flush=True)\ntime.sleep(60)\n")
+    with ServerProcess(tmp_path, setup=tmp_path / "hanging.py") as server:
+        server.wait_for("starting on")
+        server.track()
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait() == 130
+        assert "Traceback" not in server.tail()
+
 
 # Stopping
 

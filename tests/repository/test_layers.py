@@ -42,7 +42,7 @@ INSIDE = {
         *(
             f"gymtwist.worker.{name}"
             for name in (
-                *("access_policy", "amp_commands", "amp_link", "process_control"),
+                *("access_policy", "amp_commands", "amp_link", "process_control", "readiness"),
                 *("session_status", "worker_settings"),
             )
         ),

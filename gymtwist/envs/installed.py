@@ -1,0 +1,58 @@
+"""The environments that clients can ask for, by library."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+
+from gymtwist.envs import gym_compatibility
+
+#: The packages that environments of Gymnasium and Gym need, by the part of ``gymnasium.envs`` or ``gym.envs``.
+_PACKAGES = {"box2d": "Box2D", "mujoco": "mujoco", "phys2d": "jax", "tabular": "jax"}
+#: The extras that bring those packages.
+_EXTRAS = {"Box2D": "box2d", "mujoco": "mujoco", "jax": "jax"}
+
+
+class Installed(NamedTuple):
+    """The environments that can be made here.
+
+    Attributes:
+        ids: Their ids, by the package that they come from. Those of Gym begin with ``gym:``.
+        missing: The extras that would add environments.
+    """
+
+    ids: dict[str, list[str]]
+    missing: list[str]
+
+
+def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
+    """Go through the registries of Gymnasium and Gym; nothing is imported.
+
+    Args:
+        allows: Tells whether clients may ask for an id.
+    """
+    ids: dict[str, list[str]] = {}
+    missing: set[str] = set()
+    for prefix, registry in (("", gymnasium.registry), ("gym:", gym_compatibility.registry())):
+        for name, spec in registry.items():
+            module = _module(spec.entry_point)
+            library, *parts = module.split(".")
+            of_gym = library in ("gymnasium", "gym")
+            if not allows(prefix + name) or not module or (of_gym and len(parts) < 2):
+                continue  # Gymnasium keeps the ids of environments that it has given up, to say so
+            package = _PACKAGES.get(parts[1]) if of_gym else None
+            if package is not None and importlib.util.find_spec(package) is None:
+                missing.add(_EXTRAS[package])
+            else:
+                ids.setdefault(library, []).append(prefix + name)
+    return Installed(ids, sorted(missing))
+
+
+def _module(entry_point: Any) -> str:
+    """Return the name of the module that an entry point is in; an empty one if there is no entry point."""
+    if isinstance(entry_point, str):
+        return entry_point.partition(":")[0]
+    return getattr(entry_point, "__module__", "") or ""

@@ -1,0 +1,78 @@
+"""The first lines of the log: version, addresses, environments, and how to connect and stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import twisted
+from twisted.internet.address import UNIXAddress
+
+from gymtwist import __version__
+from gymtwist.server.server_log import log, printable
+from gymtwist.worker.readiness import Readiness
+
+
+def versions() -> str:
+    """Return the versions of gymtwist, Twisted and Python as one line."""
+    return f"gymtwist {__version__}, Twisted {twisted.__version__}, Python {platform.python_version()}"
+
+
+def log_startup(endpoints: Sequence[tuple[str, Any]], readiness: Readiness) -> None:
+    """Log what the server is, where it listens, what it serves, and how to use and stop it.
+
+    Args:
+        endpoints: The description of each endpoint, and the address of its port.
+        readiness: The environments that there are.
+    """
+    log.info("{versions}", versions=versions())
+    for description, address in endpoints:
+        where = printable(_client_address(description, address))
+        log.info("Listening on {where}, for {whom}", where=where, whom=_audience(address))
+    log.info("Environments: {environments}", environments=printable(_environments(readiness)))
+    if endpoints and readiness.libraries:
+        log.info(
+            'To connect from Python: env = gymtwist.client.connect("{address}", "{example}"); env.reset(seed=1); '
+            "env.step(env.action_space.sample())",
+            address=printable(_client_address(*endpoints[0], from_here=True)),
+            example=printable(readiness.libraries[0].example),
+        )
+    ctrl_c = "press Ctrl-C, or " if os.isatty(0) else ""
+    log.info("To stop: {ctrl_c}kill {process}", ctrl_c=ctrl_c, process=os.getpid())
+
+
+def _client_address(description: str, address: Any, *, from_here: bool = False) -> str:
+    """Return an address in the form that the Python client takes.
+
+    Args:
+        description: The description of the endpoint.
+        address: The address of its port.
+        from_here: Whether the client is on this machine, for which the address that means every network is no target.
+    """
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}"
+    host = ipaddress.ip_address(address.host)
+    local = from_here and (host.is_unspecified or host.is_loopback)
+    name = "localhost" if local else f"[{host}]" if host.version == 6 else str(host)
+    return f"{'tls:' * description.startswith('ssl:')}{name}:{address.port}"
+
+
+def _audience(address: Any) -> str:
+    """Return who can connect to an address."""
+    if isinstance(address, UNIXAddress):
+        return "users of this machine who may write to that file"
+    host = ipaddress.ip_address(address.host)
+    if host.is_loopback:
+        return "this machine only"
+    network = "every network" if host.is_unspecified else f"the network of {host}"
+    return f"{network}; there is no password"
+
+
+def _environments(readiness: Readiness) -> str:
+    """Return the number of environments of each library, with an example."""
+    parts = [f"{each.count} of {each.library} (such as {each.example})" for each in readiness.libraries]
+    more = f"; not installed: {', '.join(readiness.missing)}" if readiness.missing else ""
+    return (", ".join(parts) or "none that clients may ask for") + more
