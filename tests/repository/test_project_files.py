@@ -1,0 +1,158 @@
+"""The files that contributors and the forge use: changelog fragments, sessions, hooks, workflow and findings."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.server_process import REPOSITORY
+
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+TARGETS = set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
+SESSIONS = set(
+    re.findall(r"^def (\w+)\(session: nox.Session\) -> None:", (REPOSITORY / "noxfile.py").read_text(), re.M)
+)
+KINDS = "added|changed|deprecated|removed|fixed|security"
+FRAGMENTS = sorted(path for path in (REPOSITORY / "changelog.d").glob("*") if path.name != "README.md")
+YAML_FILES = [
+    REPOSITORY / ".pre-commit-config.yaml",
+    *sorted((REPOSITORY / ".github").rglob("*.yml")),
+]
+
+
+def workflow_commands() -> list[str]:
+    """Returns the commands of the workflow."""
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
+    jobs: dict[str, Any] = workflow["jobs"]
+    return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    """Runs make; its own variables, if it runs these tests, are not inherited."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "--silent", *words],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_next_section_of_the_changelog_can_be_built() -> None:
+    """Every fragment is in it, below a heading as Keep a Changelog has them."""
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "9.9.9", "--date", "2030-01-02"]
+    built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "## [9.9.9] - 2030-01-02" in built
+    for fragment in FRAGMENTS:
+        assert " ".join(fragment.read_text().split()) in " ".join(built.split())
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS, ids=lambda path: path.name)
+def test_a_fragment_has_a_kind(fragment: Path) -> None:
+    """Towncrier passes over a file whose name it does not know."""
+    assert re.fullmatch(rf"(\+[a-z0-9-]+|\d+)\.({KINDS})(\.\d+)?\.md", fragment.name)
+
+
+def test_the_changelog_has_the_place_for_the_next_section() -> None:
+    """Without the mark, towncrier would write above the title."""
+    assert (REPOSITORY / "CHANGELOG.md").read_text().count("\n<!-- towncrier release notes start -->\n\n") == 1
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
+def test_yaml_can_be_read(path: Path) -> None:
+    """A forge ignores a file that it cannot read."""
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_the_workflow_runs_what_there_is() -> None:
+    """The script, targets of the Makefile, and nox sessions."""
+    commands = workflow_commands()
+    assert ".ci/run" in commands
+    for command in commands:
+        words = command.split()
+        if words[0] == "make":
+            assert set(words[1:]) <= TARGETS
+        elif words[0].startswith("."):
+            assert os.access(REPOSITORY / words[0], os.X_OK)
+        else:
+            assert words[:2] == ["pipx", "run"]
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
+    matrix = workflow["jobs"]["dependencies"]["strategy"]["matrix"]["include"]
+    assert {each["session"].partition("-")[0] for each in matrix} <= SESSIONS
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    """So what a newcomer runs is what must pass."""
+    assert "\nmake test\n" in (REPOSITORY / ".ci" / "run").read_text()
+    assert "\nmake test\n" in (REPOSITORY / "README.md").read_text()
+
+
+def test_the_workflow_covers_the_pythons_of_the_package() -> None:
+    """All that pyproject.toml declares: the newest by the script that runs everything."""
+    declared = set(
+        re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (REPOSITORY / "pyproject.toml").read_text())
+    )
+    jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    setup = next(step for step in jobs["everything"]["steps"] if "with" in step)
+    assert {*jobs["tests"]["strategy"]["matrix"]["python"], setup["with"]["python-version"]} == declared
+
+
+def test_hooks_need_no_network() -> None:
+    """They are this repository's own, and use the tools of `make lint`."""
+    (repository,) = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        tool = Path(hook["entry"].split()[0])
+        assert tool.parent == Path(".venv/bin")
+        assert f"$(BIN)/{tool.name}" in MAKEFILE
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_make_test_keeps_the_status_of_the_tests(tmp_path: Path, status: int) -> None:
+    """And reports the coverage in either case."""
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    coverage = binaries / "coverage"
+    coverage.write_text(f'#!/bin/sh\necho "coverage $1"\n[ "$1" != run ] || exit {status}\n')
+    coverage.chmod(0o755)
+    made = [tmp_path / ".made-with-python3", tmp_path / ".test"]
+    for stamp in made:
+        stamp.touch()
+    ended = make("test", f"VENV={tmp_path}", "PYTHON=python3")
+    assert ended.stdout.split("\n")[:-1] == [f"coverage {each}" for each in ("erase", "run", "combine", "report")]
+    assert (ended.returncode == 0) == (status == 0)
+    assert status == 0 or f"Error {status}" in ended.stderr
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (130, 0), (1, 2)])
+def test_make_serve_takes_an_interrupt_for_no_error(tmp_path: Path, status: int, expected: int) -> None:
+    """But every other failure."""
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    twistd = binaries / "twistd"
+    twistd.write_text(f'#!/bin/sh\necho "$@"\nexit {status}\n')
+    twistd.chmod(0o755)
+    for stamp in (".made-with-python3", ".serve-with-mujoco-box2d"):
+        (tmp_path / stamp).touch()
+    command = [
+        "make",
+        "--silent",
+        "serve",
+        f"VENV={tmp_path}",
+        "PYTHON=python3",
+        "EXTRAS=mujoco,box2d",
+        "ARGS=--port 1",
+    ]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "--nodaemon --pidfile= gymsock --port 1\n"
+    assert ended.returncode == expected, ended.stderr
