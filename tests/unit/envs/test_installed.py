@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import gymnasium
 import pytest
@@ -14,7 +15,7 @@ from tests.support.plain_environment import Plain
 @pytest.fixture
 def registered() -> Iterator[str]:
     """The id of an environment whose class is given, not named."""
-    gymnasium.register("Installed-v0", entry_point=Plain)
+    gymnasium.register("Installed-v0", entry_point=cast(Any, Plain))
     yield "Installed-v0"
     del gymnasium.registry["Installed-v0"]
 
