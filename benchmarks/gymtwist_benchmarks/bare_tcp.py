@@ -16,7 +16,7 @@ import sys
 import time
 
 from gymtwist_benchmarks.process_statistics import total_cpu
-from gymtwist_benchmarks.programs.driver import Player, main
+from gymtwist_benchmarks.programs.driver import main
 from gymtwist_benchmarks.workloads import Workload
 
 #: Bytes of a request and of its usual reply, as gymtwist's Python client and server exchange them.
@@ -111,17 +111,8 @@ class EchoPlayer:
         return steps * self._count
 
 
-def connect(address: str, workload: Workload) -> Player:
-    """Connect to the server."""
-    return EchoPlayer(address, workload)
-
-
 def round_trips(count: int) -> tuple[float, float]:
-    """Make round trips of the sizes of the classic protocol to a process that only answers.
-
-    Returns:
-        The seconds they took, and the seconds of processor time of that process.
-    """
+    """Make round trips of the classic protocol's sizes to a process that only answers; return seconds and its cpu."""
     command, reply = map(bytes, _CLASSIC_SIZES)
     buffer = bytearray(4096)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -149,4 +140,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
     else:
-        main(connect)
+        main(EchoPlayer)

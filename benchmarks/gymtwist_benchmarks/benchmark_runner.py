@@ -27,13 +27,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
-
-    Attributes:
-        rounds: How often the contenders take turns.
-        seconds: How long each plays in a round.
-        clients: The numbers of concurrent clients.
-    """
+    """How much is measured: rounds, seconds of a contender in a round, and numbers of concurrent clients."""
 
     rounds: int = 5
     seconds: float = 2.0
@@ -42,12 +36,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a contender runs.
-
-    Attributes:
-        python: The interpreter of its virtual environment.
-        checkout: The directory of the repository that it needs, or None.
-    """
+    """Where a contender runs: the interpreter of its virtual environment, and the checkout that it may need."""
 
     python: Path
     checkout: Path | None = None
@@ -55,17 +44,7 @@ class Place:
 
 @dataclass
 class Run:
-    """One round of one contender.
-
-    Attributes:
-        contender: The contender's name.
-        workload: The workload's name.
-        clients: The number of concurrent clients.
-        round: The round, from 0.
-        steps: Steps of all environments together.
-        seconds: The time they took.
-        error: Why there is no result; empty if there is one.
-    """
+    """One round of one contender: the steps of all environments and their seconds, or an error."""
 
     contender: str
     workload: str
@@ -115,13 +94,7 @@ def median_ratio(one: Mapping[int, float], other: Mapping[int, float]) -> float 
 
 
 def plan(contenders: Sequence[Contender], workloads: Sequence[str], clients: Sequence[int]) -> list[Series]:
-    """List the series; one without contenders is left out.
-
-    Args:
-        contenders: The contenders.
-        workloads: The names of the workloads.
-        clients: The numbers of concurrent clients; several play only CartPole, in single environments.
-    """
+    """List the series that have contenders; several concurrent clients play only CartPole, in single environments."""
     found = []
     for workload in workloads:
         for count in clients if workload == "cartpole" else (1,):
@@ -138,26 +111,15 @@ def replacements(place: Place, workload: str, port: int | str, address: str) -> 
         "bin": str(place.python.parent),
         "port": str(port),
         "address": address,
-        "workload": workload,
         "environment": WORKLOADS[workload].environment,
         "checkout": str(place.checkout or ""),
     }
-
-
-def _variables(contender: Contender, words: Mapping[str, str]) -> dict[str, str]:
-    return {name: value.format(**words) for name, value in contender.variables}
 
 
 def server_command(contender: Contender, place: Place, workload: str) -> list[str]:
     """Return the command of a contender's server, with ``{port}`` left for the port."""
     words = replacements(place, workload, "{port}", "127.0.0.1:{port}")
     return [word.format(**words) for word in contender.server or ()]
-
-
-def contender_server(contender: Contender, place: Place, workload: str) -> ServerProcess:
-    """Describe the server of a contender that has one."""
-    words = replacements(place, workload, "{port}", "127.0.0.1:{port}")
-    return ServerProcess(server_command(contender, place, workload), contender.ready, _variables(contender, words))
 
 
 def play(
@@ -175,11 +137,11 @@ def play(
     Args:
         contender: The contender.
         place: Where it runs.
-        workload: The name of what it plays.
+        workload: The workload's name.
         seconds: How long it plays.
         clients: The number of concurrent clients.
         server: The address of its server; empty without one.
-        warm: Seconds of play before the measured ones; None for the default.
+        warm: Unmeasured seconds of play before; None for the default.
         prefix: Words before the command.
 
     Returns:
@@ -192,18 +154,14 @@ def play(
     command = [*prefix, str(place.python), "-m", f"gymtwist_benchmarks.{contender.program}"]
     command += [contender.address.format(**words), workload, str(seconds), str(clients)]
     command += [] if warm is None else [str(warm)]
-    result = json.loads(run_program(command, seconds + (warm or 0.0) + _PATIENCE, _variables(contender, words)))
+    result = json.loads(run_program(command, seconds + (warm or 0.0) + _PATIENCE, dict(contender.variables)))
     return int(result["steps"]), float(result["seconds"])
 
 
 def measure(series: Series, places: Mapping[str, Place], effort: Effort, note: Callable[[Run], None]) -> list[Run]:
     """Let the contenders of a series take turns; servers run from before the first round until after the last.
 
-    Args:
-        series: What is played, and by which contenders.
-        places: Where contenders run, by name.
-        effort: How much is measured.
-        note: Called with each result at once.
+    Each result is noted at once.
     """
     runs: list[Run] = []
     broken: dict[str, str] = {}
@@ -212,7 +170,8 @@ def measure(series: Series, places: Mapping[str, Place], effort: Effort, note: C
         for contender in series.contenders:
             try:
                 if contender.server is not None:
-                    server = contender_server(contender, places[contender.name], series.workload)
+                    words = server_command(contender, places[contender.name], series.workload)
+                    server = ServerProcess(words, contender.ready, dict(contender.variables))
                     addresses[contender.name] = stack.enter_context(server).address
             except Failed as error:
                 broken[contender.name] = str(error)
@@ -221,13 +180,9 @@ def measure(series: Series, places: Mapping[str, Place], effort: Effort, note: C
             run = Run(name, series.workload, series.clients, number, error=broken.get(name, ""))
             if not run.error:
                 try:
+                    address = addresses.get(name, "")
                     run.steps, run.seconds = play(
-                        contender,
-                        places[name],
-                        series.workload,
-                        effort.seconds,
-                        series.clients,
-                        addresses.get(name, ""),
+                        contender, places[name], series.workload, effort.seconds, series.clients, address
                     )
                 except Failed as error:
                     run.error = broken[name] = str(error)
@@ -242,7 +197,7 @@ def prepare(contenders: Sequence[Contender], directory: Path, checkouts: Mapping
     Args:
         contenders: The contenders.
         directory: The directory of the virtual environments.
-        checkouts: Directories of public repositories that are not in CHECKOUTS, by name without the owner.
+        checkouts: Checkouts that are not in CHECKOUTS, by name without the owner.
     """
     places = {}
     for contender in contenders:

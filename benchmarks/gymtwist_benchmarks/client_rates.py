@@ -23,8 +23,8 @@ class Comparison:
         workload: The workload's name.
         lines: The lines of the table, by the name of a contender.
         ratio: The contenders whose rates are divided.
-        target: The least ratio that meets the target; None without one.
-        least: The least rate of the first of them that meets the target; None without one.
+        target: The least ratio that meets the target, if there is one.
+        least: The least rate of the first of them that meets the target, if there is one.
     """
 
     title: str
@@ -92,13 +92,7 @@ COMPARISONS = (
 
 
 def measure(rounds: int, seconds: float, has_atari: bool) -> list[Section]:
-    """Make all comparisons.
-
-    Args:
-        rounds: How often the contenders take turns.
-        seconds: How long each plays in a round.
-        has_atari: Whether ale-py is installed.
-    """
+    """Make all comparisons, with rounds of so many seconds; without ale-py, Pong is left out."""
     effort = Effort(rounds, seconds, (1,))
     return [_compare(each, effort) for each in COMPARISONS if has_atari or "pong" not in each.workload]
 
@@ -121,15 +115,16 @@ def _compare(comparison: Comparison, effort: Effort) -> Section:
     section = Section(comparison.title, samples=samples)
     one, other = comparison.ratio
     for name, text in comparison.lines.items():
-        rate = statistics.median(rates[name].values())
-        if name == one and comparison.least is not None:
-            section.add(text, f"{rate:,.0f}", f"{comparison.least:,.0f} at least", rate >= comparison.least)
-        else:
-            section.add(text, f"{rate:,.0f}")
-    ratio = median_ratio(rates[one], rates[other]) or 0.0
+        least = comparison.least if name == one else None
+        _add(section, text, statistics.median(rates[name].values()), ",.0f", least)
     text = f"{comparison.lines[one]} / {comparison.lines[other]}"
-    if comparison.target is None:
-        section.add(text, f"{ratio:.2f}")
-    else:
-        section.add(text, f"{ratio:.2f}", f"{comparison.target:g} at least", ratio >= comparison.target)
+    _add(section, text, median_ratio(rates[one], rates[other]) or 0.0, ".2f", comparison.target)
     return section
+
+
+def _add(section: Section, name: str, value: float, form: str, least: float | None) -> None:
+    """Add a line with a value that may have a least one as its target."""
+    if least is None:
+        section.add(name, format(value, form))
+    else:
+        section.add(name, format(value, form), f"{least:,g} at least", value >= least)

@@ -166,13 +166,7 @@ def main() -> None:
 
 
 def run_load_tests(places: Mapping[str, Place], *, quick: bool, page: Path | None) -> None:
-    """Run the load tests in gymtwist's virtual environment.
-
-    Args:
-        places: Where contenders run; gym-socket-api is loaded, too, if it is among them.
-        quick: Whether to measure less.
-        page: The page for the tables, or None.
-    """
+    """Run the load tests in gymtwist's virtual environment; gym-socket-api is loaded, too, if it takes part."""
     command = [str(places["gymtwist"].python), str(HERE.parent), "loads", *(["--quick"] if quick else [])]
     command += ["--markdown", str(page)] if page is not None else []
     if _PEER in places:
@@ -182,17 +176,8 @@ def run_load_tests(places: Mapping[str, Place], *, quick: bool, page: Path | Non
 
 
 def draw(data: str, directory: Path, environments: Path) -> list[Path]:
-    """Draw plots, in a virtual environment that has matplotlib.
-
-    Args:
-        data: The JSON of a document.
-        directory: The directory of the plots, which is made if need be.
-        environments: The directory of the virtual environments.
-
-    Returns:
-        The files.
-    """
-    python = build(Contender("plots", "the plots", ("matplotlib",), "plots", ()), environments, say)
+    """Draw plots of a document's JSON into a directory, in an environment with matplotlib; return the files."""
+    python = build(Contender("plots", "the plots", "", ("matplotlib",), "plots", ()), environments, say)
     directory.mkdir(parents=True, exist_ok=True)
     command = [str(python), "-m", "gymtwist_benchmarks.plots", str(directory)]
     run = subprocess.run(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gymtwist_benchmarks.benchmark_runner import Run, median_ratio
-from gymtwist_benchmarks.contenders import Contender
+from gymtwist_benchmarks.contenders import NOTES, Contender
 from gymtwist_benchmarks.markdown_report import table
 from gymtwist_benchmarks.workloads import WORKLOADS
 
@@ -28,8 +28,7 @@ class Target:
         title: Its title in the table.
         workload: The workload's name.
         contender: The contender whose rate is divided.
-        against: The contenders by whose rate it is divided; of several, by the fastest. Empty: all alternatives with a
-            server.
+        against: Those by whose rate it is divided: of several, the fastest. Empty: all alternatives with a server.
         least: The least ratio that meets the target.
         ahead: Whether the ratio must be more than 1 instead.
     """
@@ -188,13 +187,7 @@ def verdict(document: Document, target: Target, contenders: Iterable[Contender])
 
 
 def write(document: Document, contenders: Sequence[Contender], images: Mapping[str, str] | None = None) -> str:
-    """Write everything as Markdown.
-
-    Args:
-        document: The comparison.
-        contenders: The contenders.
-        images: Links to plots, by the name of a workload, ``clients`` or ``vectors``.
-    """
+    """Write everything as Markdown, with links to plots by the name of a workload, ``clients`` or ``vectors``."""
     effort, links = document.effort, images or {}
     parts = [
         f"{document.machine} Load average before the run: {document.load_before:.2f}. "
@@ -235,5 +228,5 @@ def participants(document: Document, contenders: Iterable[Contender]) -> str:
             asked = [re.split(r"[^\w-]", word.lower().replace("_", "-"))[0] for word in each.requirements]
             names = [name for name in dict.fromkeys((*asked, *_LIBRARIES)) if name in installed]
             text = f" ({', '.join(f'{name} {installed[name]}' for name in names)})" if names else ""
-            lines.append(f"- **{each.title}**: {each.note}{text}")
+            lines.append(f"- **{each.title}**: {NOTES[each.name]}{text}")
     return "\n".join(lines)

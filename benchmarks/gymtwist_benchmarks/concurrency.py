@@ -1,26 +1,21 @@
-"""Many clients at once: whether all are served, how fast, and at which cost to the parent.
-
-As a program, ``concurrency PORT CLIENTS SECONDS``, it is a process of clients: all connect at once and reset; it writes
-a line of JSON, waits for a line on its standard input, plays for so many seconds, and writes another line of JSON.
-"""
+"""Many clients at once: whether all are served, how fast, and at which cost to the parent."""
 
 from __future__ import annotations
 
 import collections
-import json
+import multiprocessing
 import selectors
 import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
 
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.process_statistics import total_cpu
 from gymtwist_benchmarks.protocol_clients import random_actions
-from gymtwist_benchmarks.server_launcher import ServerProcess, environment_variables, gymtwist_server
+from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server
 from gymtwist_conformance.reference_client import classic_client
 
 #: Seconds for all clients to have their first observation, and for the last replies.
@@ -33,9 +28,6 @@ _TARGET_SHARE = 0.05
 
 class ConcurrentClient:
     """One of many clients in a process: cheap, so that the server is measured.
-
-    Args:
-        port: The server's port on this machine.
 
     Attributes:
         steps: The number of steps it has taken.
@@ -60,11 +52,7 @@ class ConcurrentClient:
         self.socket.sendall(self._next)
 
     def read(self) -> bool:
-        """Read received bytes; return whether they complete a reply, so that it is the client's turn.
-
-        Raises:
-            ConnectionError: The server refused or closed the connection.
-        """
+        """Read received bytes; return whether they complete a reply, so that it is the client's turn."""
         data = self.socket.recv(65536)
         if not data:
             raise ConnectionError("the server closed the connection")
@@ -102,12 +90,7 @@ class ConcurrentClient:
 
 
 class ConcurrentClients:
-    """All clients of this process.
-
-    Args:
-        port: The server's port on this machine.
-        count: The number of clients.
-    """
+    """All clients of this process."""
 
     def __init__(self, port: int, count: int) -> None:
         self._failures: collections.Counter[str] = collections.Counter()
@@ -132,11 +115,7 @@ class ConcurrentClients:
         return {"waited_s": [client.waited for client in self._clients if client.waited is not None]}
 
     def play(self, seconds: float) -> dict[str, Any]:
-        """Play, all clients at once, and wait for the last replies.
-
-        Returns:
-            The steps of each client, and the number of failures by reason.
-        """
+        """Play, all clients at once; return the steps of each client, and the number of failures by reason."""
         for client in self._clients:
             if client.waited is not None:
                 self._waiting.register(client.socket, selectors.EVENT_READ, client)
@@ -177,24 +156,20 @@ class ConcurrentClients:
             self._waiting.unregister(key.fileobj)
 
 
-def measure_rush(section: Section, name: str, server: ServerProcess, count: int, seconds: float) -> None:
-    """Let many clients of this process connect at the same moment, and play at once.
+def add_failures(section: Section, name: str, failures: Mapping[str, int], answered: int) -> None:
+    """Add a line with the number of failures, and their reasons."""
+    note = "".join([f"{answered} answered", *(f"; {reason}: {count}" for reason, count in failures.items())])
+    section.add_value(name, float(sum(failures.values())), note=note)
 
-    Args:
-        section: Where the results go.
-        name: The server's name.
-        server: The server.
-        count: The number of clients.
-        seconds: How long they play.
-    """
+
+def measure_rush(section: Section, name: str, server: ServerProcess, count: int, seconds: float) -> None:
+    """Let many clients of this process connect to a server at the same moment, and play at once."""
     clients = ConcurrentClients(server.port, count)
     waited = clients.open()["waited_s"]
     say(f"  {name}: {len(waited)} of {count} clients have their first observation")
     played = clients.play(seconds)
     text, steps = f"{count} clients that connect at once", played["steps"]
-    reasons = "".join(f"; {reason}: {number}" for reason, number in played["failures"].items())
-    note = f"{sum(1 for each in steps if each)} answered{reasons}"
-    section.add_value(f"{text}: failures, {name}", float(sum(played["failures"].values())), note=note)
+    add_failures(section, f"{text}: failures, {name}", played["failures"], sum(1 for each in steps if each))
     if waited:
         section.add_median(f"{text}: first observation, {name}", waited, "s")
         section.add_value(f"{text}: the last first observation, {name}", max(waited), "s")
@@ -202,48 +177,37 @@ def measure_rush(section: Section, name: str, server: ServerProcess, count: int,
         section.add_value(f"{text}: steps of the slowest, {name}", min(steps) / seconds, "per s", steps)
 
 
-def measure(clients: int, seconds: float) -> Section:
-    """Let many clients in several processes play CartPole at once.
+def _run_clients(port: int, count: int, seconds: float, pipe: Connection) -> None:
+    """Run a process of clients: send the result of opening, wait for the start, and send the result of playing."""
+    clients = ConcurrentClients(port, count)
+    pipe.send(clients.open())
+    pipe.recv()
+    pipe.send(clients.play(seconds))
 
-    Args:
-        clients: The number of clients.
-        seconds: How long they play.
-    """
+
+def measure(clients: int, seconds: float) -> Section:
+    """Let many clients in several processes play CartPole at once."""
     with gymtwist_server() as server:
         time.sleep(1.0)
-        counts = [clients // _PROCESSES + (index < clients % _PROCESSES) for index in range(_PROCESSES)]
-        processes = [_start(server.port, count, seconds) for count in counts]
-        try:
-            waited = [each for process in processes for each in _read(process)["waited_s"]]
-            say(f"  {len(waited)} of {clients} clients have their first observation")
-            before, start = total_cpu(server.pid), time.monotonic()
-            for process in processes:
-                _pipe(process.stdin).write(b"go\n")
-                _pipe(process.stdin).flush()
-            time.sleep(seconds)
-            used, elapsed = total_cpu(server.pid) - before, time.monotonic() - start
-            played = [_read(process) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
+        pipes = []
+        for index in range(_PROCESSES):
+            ours, theirs = multiprocessing.Pipe()
+            count = clients // _PROCESSES + (index < clients % _PROCESSES)
+            process = multiprocessing.Process(
+                target=_run_clients, args=(server.port, count, seconds, theirs), daemon=True
+            )
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+        waited = [each for pipe in pipes for each in pipe.recv()["waited_s"]]
+        say(f"  {len(waited)} of {clients} clients have their first observation")
+        before, start = total_cpu(server.pid), time.monotonic()
+        for pipe in pipes:
+            pipe.send("start")
+        time.sleep(seconds)
+        used, elapsed = total_cpu(server.pid) - before, time.monotonic() - start
+        played = [pipe.recv() for pipe in pipes]
     return _section(clients, elapsed, waited, played, used)
-
-
-def _start(port: int, count: int, seconds: float) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "gymtwist_benchmarks.concurrency", str(port), str(count), str(seconds)]
-    return subprocess.Popen(words, env=environment_variables(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
-    assert stream is not None
-    return stream
-
-
-def _read(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Read a line of JSON from a process of clients."""
-    found: dict[str, Any] = json.loads(_pipe(process.stdout).readline())
-    return found
 
 
 def _section(clients: int, seconds: float, waited: list[float], played: list[dict[str, Any]], parent: float) -> Section:
@@ -251,21 +215,12 @@ def _section(clients: int, seconds: float, waited: list[float], played: list[dic
     failures = sum((collections.Counter(one["failures"]) for one in played), collections.Counter[str]())
     failed, share = failures.total(), parent / seconds
     section = Section(f"{clients} connections at once, all playing CartPole-v1 for {seconds:.0f} s")
-    section.samples = {
-        "waited_s": waited,
-        "steps": steps,
-        "failures": failures,
-        "seconds": seconds,
-        "parent_cpu_s": parent,
-    }
+    section.samples = {"waited_s": waited, "steps": steps, "failures": failures}
+    section.samples |= {"seconds": seconds, "parent_cpu_s": parent}
     reasons = "".join(f"; {reason}: {count}" for reason, count in failures.items())
     section.add("connections that failed", f"{failed}{reasons}", "0", failed == 0)
-    section.add(
-        "the parent's share of a core while they play",
-        f"{share:.1%}",
-        f"under {_TARGET_SHARE:.0%}",
-        share < _TARGET_SHARE,
-    )
+    target = f"under {_TARGET_SHARE:.0%}"
+    section.add("the parent's share of a core while they play", f"{share:.1%}", target, share < _TARGET_SHARE)
     section.add("steps per second, all together", f"{sum(steps) / seconds:,.0f}")
     if waited:
         spread = f"{min(steps):,}; {statistics.median(steps):,.0f}; {max(steps):,}"
@@ -273,11 +228,3 @@ def _section(clients: int, seconds: float, waited: list[float], played: list[dic
         spread = f"{statistics.median(waited):.2f}; {max(waited):.2f} s"
         section.add("first observation after they all connected: median; last", spread)
     return section
-
-
-if __name__ == "__main__":
-    port, count, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    clients = ConcurrentClients(port, count)
-    print(json.dumps(clients.open()), flush=True)
-    sys.stdin.readline()
-    print(json.dumps(clients.play(seconds)), flush=True)

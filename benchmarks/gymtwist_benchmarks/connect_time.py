@@ -24,7 +24,7 @@ _ENVIRONMENT = "CartPole-v1"
 
 
 def first_observation(protocol: str, port: int) -> float:
-    """Connect by a protocol, make an environment and reset it; return the seconds until the observation is there."""
+    """Connect by a protocol, make an environment and reset it; return the seconds it took."""
     start = time.perf_counter()
     client = lean_client(protocol, port, _ENVIRONMENT)
     client.reset()

@@ -20,45 +20,28 @@ from gymtwist_benchmarks.markdown_report import Section, replace_result, say, se
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        connections: Connections to warm children.
-        cold: Connections without one.
-        sessions: The numbers of sessions whose memory is measured.
-        steps: Steps of a round when processor time is measured.
-        rounds: How often what is compared takes turns.
-        clients: The number of concurrent clients.
-        seconds: How long they play.
-        cartpole: Steps of a round when the rate of CartPole is measured.
-        pong: Steps of a round when the rate of Pong is measured.
-        client_seconds: How long the Python client plays in a round.
-    """
-
-    connections: int = 100
-    cold: int = 10
-    sessions: tuple[int, ...] = (1, 10, 50)
-    steps: int = 100_000
-    rounds: int = 3
-    clients: int = 200
-    seconds: float = 10.0
-    cartpole: int = 30_000
-    pong: int = 2_000
-    client_seconds: float = 1.0
+    #: Connections to idle workers, and without one.
+    connections: int
+    cold: int
+    #: The numbers of idle sessions.
+    sessions: tuple[int, ...]
+    #: Steps of a round: for the processor time, for the rate of CartPole, and for that of Pong.
+    steps: int
+    cartpole: int
+    pong: int
+    #: Seconds of a round of the Python client.
+    client_seconds: float
+    #: Concurrent clients, and the seconds that they play.
+    clients: int
+    seconds: float
 
 
-FULL = Effort()
-QUICK = Effort(
-    connections=10,
-    cold=3,
-    sessions=(1, 10),
-    steps=20_000,
-    clients=50,
-    seconds=3.0,
-    cartpole=10_000,
-    pong=300,
-    client_seconds=0.2,
-)
+FULL = Effort(100, 10, (1, 10, 50), 100_000, 30_000, 2_000, 1.0, 200, 10.0)
+QUICK = Effort(10, 3, (1, 10), 20_000, 10_000, 300, 0.2, 50, 3.0)
+#: How often the compared take turns.
+_ROUNDS = 3
 
 
 def measurements(effort: Effort) -> list[Callable[[], list[Section]]]:
@@ -67,15 +50,15 @@ def measurements(effort: Effort) -> list[Callable[[], list[Section]]]:
         lambda: [connect_time.measure_warm(effort.connections)],
         lambda: [connect_time.measure_cold(effort.cold)],
         lambda: [session_memory.measure_processes(effort.sessions)],
-        lambda: [step_cost.measure_cpu(effort.steps, effort.rounds)],
-        lambda: [step_cost.measure_rate("CartPole-v1", 2, effort.cartpole, effort.rounds, more=True)],
+        lambda: [step_cost.measure_cpu(effort.steps, _ROUNDS)],
+        lambda: [step_cost.measure_rate("CartPole-v1", 2, effort.cartpole, _ROUNDS, more=True)],
     ]
     has_atari = importlib.util.find_spec("ale_py") is not None
     if has_atari:
-        todo.append(lambda: [step_cost.measure_rate("ALE/Pong-v5", 6, effort.pong, effort.rounds)])
+        todo.append(lambda: [step_cost.measure_rate("ALE/Pong-v5", 6, effort.pong, _ROUNDS)])
     else:
         say("ale-py is not installed: Pong is left out")
-    todo.append(lambda: client_rates.measure(effort.rounds, effort.client_seconds, has_atari))
+    todo.append(lambda: client_rates.measure(_ROUNDS, effort.client_seconds, has_atari))
     todo.append(lambda: [concurrency.measure(effort.clients, effort.seconds)])
     return todo
 

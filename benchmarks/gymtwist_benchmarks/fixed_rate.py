@@ -27,16 +27,7 @@ _WARM = 500
 
 
 def step_at_rate(client: LeanClient, rate: float, count: int) -> list[float]:
-    """Balance CartPole at a fixed rate.
-
-    Args:
-        client: A client of CartPole.
-        rate: Steps per second.
-        count: The number of steps.
-
-    Returns:
-        The seconds from when each step was due until its reply was there.
-    """
+    """Balance CartPole at a rate of steps per second; return the seconds from when each was due until its reply."""
     found = []
     now = time.perf_counter
     observation, ended = client.reset(), False

@@ -18,11 +18,11 @@ class Row:
     Attributes:
         name: What was measured.
         measured: The result, with its unit.
-        target: What it should be; empty without a target.
-        met: Whether it is; None without a target.
-        value: The result as a number; None if there is none.
+        target: The target; empty without one.
+        met: Whether the target is met; None without one.
+        value: The result as a number, if it is one.
         samples: The single results behind the value.
-        note: What else there is to know, or why there is no value.
+        note: A remark, or why there is no value.
     """
 
     name: str
@@ -36,13 +36,7 @@ class Row:
 
 @dataclass
 class Section:
-    """The results of one measurement.
-
-    Attributes:
-        title: Its title.
-        rows: The lines of its table.
-        samples: Single results that belong to no row, by name.
-    """
+    """The results of one measurement: the rows of a table, and single results that belong to no row, by name."""
 
     title: str
     rows: list[Row] = field(default_factory=list)
@@ -96,12 +90,7 @@ def values_table(section: Section) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
-    """Write a table.
-
-    Args:
-        rows: Its rows; the first is the head.
-        numbers: Whether all columns but the first are numbers, aligned to the right.
-    """
+    """Write a table whose first row is the head; columns of numbers, all but the first, are aligned to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:
@@ -114,12 +103,7 @@ def table(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
 
 
 def replace_result(page: Path, mark: str, text: str) -> None:
-    """Put a result into a page, between the two comments that mark its place.
-
-    Args:
-        page: The file.
-        mark: The word of the comments: ``<!-- measured: begin -->`` and ``<!-- measured: end -->``.
-        text: The new result.
+    """Put a result into a page, between comments such as ``<!-- measured: begin -->`` and ``<!-- measured: end -->``.
 
     Raises:
         ValueError: The page has no such place.

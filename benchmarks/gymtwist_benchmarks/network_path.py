@@ -38,16 +38,13 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class NetworkPath:
-    """A path with delay.
+    """A path with delay."""
 
-    Attributes:
-        here: The address of this side.
-        words: Words before a command that run it on the far side.
-        how: What delays the packets.
-    """
-
+    #: The address of this side.
     here: str
+    #: Words before a command that run it on the far side.
     words: tuple[str, ...]
+    #: What delays the packets.
     how: str
 
 
@@ -63,14 +60,7 @@ def _run(*words: str) -> None:
 
 @contextlib.contextmanager
 def open_network_path(round_trip: float) -> Iterator[NetworkPath]:
-    """Make a path, and remove it again.
-
-    Args:
-        round_trip: Seconds to the other side and back.
-
-    Raises:
-        Unavailable: It cannot be made here.
-    """
+    """Make a path with a round trip of so many seconds, and remove it again; raise Unavailable if it cannot be made."""
     if os.geteuid():
         raise Unavailable("network namespaces take root")
     for program in ("ip", "tc"):

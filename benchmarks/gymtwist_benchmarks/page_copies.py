@@ -30,16 +30,12 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) .w.p \S+ \S+ \d+ *(.*)")
 
 
 class Region(NamedTuple):
-    """A writable part of a process's memory.
-
-    Attributes:
-        start: Its first address.
-        end: The address behind it.
-        is_anonymous: Whether it is not mapped from a file: Python's objects are in such parts.
-    """
+    """A writable part of a process's memory."""
 
     start: int
+    #: The address behind it.
     end: int
+    #: Whether it is not mapped from a file: Python's objects are in such parts.
     is_anonymous: bool
 
 

@@ -28,19 +28,9 @@ _KINDS = {
     "local": ("#009E73", "^", "alternatives in the same process"),
     "limit": ("#000000", "D", "the environment itself"),
     "floor": ("#999999", "v", "bare TCP, no environment"),
-}  #: Colours of lines, each of which is a contender; ours is the first.
-_COLOURS = [
-    "#D55E00",
-    "#0072B2",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#999999",
-    "#882255",
-    "#117733",
-]
+}
+#: Colours of lines, each of which is a contender; the first is ours.
+_COLOURS = ("D55E00", "0072B2", "009E73", "CC79A7", "E69F00", "56B4E9", "000000", "999999", "882255", "117733")
 _MARKERS = "os^Dv<>PX*"
 
 
@@ -80,9 +70,7 @@ def workload_plot(document: Document, workload: str, path: Path) -> None:
     axes.set_xlim(left / 1.1, right * (right / left) ** 0.12)  # room for the numbers
     _number(axes.xaxis)
     axes.set_xlabel("environment steps per second (logarithmic; more is better)")
-    axes.set_title(WORKLOADS[workload].title, loc="left")
     axes.grid(axis="x", which="major", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(-0.6, len(known) - 0.4)
     figure.legend(
         [shown[kind] for kind in _KINDS if kind in shown],
@@ -92,23 +80,22 @@ def workload_plot(document: Document, workload: str, path: Path) -> None:
         fontsize=9,
         frameon=False,
     )
+    _save(figure, axes, WORKLOADS[workload].title, path)
+
+
+def _save(figure: Any, axes: Any, title: str, path: Path) -> None:
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
 
 
 def lines_plot(lines: Sequence[tuple[str, list[int], list[float]]], heading: str, label: str, path: Path) -> None:
-    """Draw rates over a number of clients or environments.
-
-    Args:
-        lines: Each has a name, the numbers, and the rates.
-        heading: The title.
-        label: What is counted.
-        path: The file.
-    """
+    """Draw lines of rates over numbers of what the label says; each line has a name, the numbers, and the rates."""
     figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
     counts = sorted({count for _, numbers, _ in lines for count in numbers})
     for number, (name, numbers, rates) in enumerate(lines):
-        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+        colour, marker = f"#{_COLOURS[number % len(_COLOURS)]}", _MARKERS[number % len(_MARKERS)]
         style = "-" if number < len(_COLOURS) else "--"
         axes.plot(numbers, rates, style, marker=marker, color=colour, label=name, linewidth=3 if name == OURS else 1.5)
     axes.set_xscale("log", base=2)
@@ -117,12 +104,9 @@ def lines_plot(lines: Sequence[tuple[str, list[int], list[float]]], heading: str
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.set_xlabel(label)
     axes.set_ylabel("environment steps per second, all together")
-    axes.set_title(heading, loc="left")
     axes.grid(which="major", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    _save(figure, axes, heading, path)
 
 
 def _lines(

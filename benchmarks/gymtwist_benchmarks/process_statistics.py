@@ -14,26 +14,14 @@ def _stat_fields(pid: int | str) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def cpu(pid: int) -> tuple[float, float]:
-    """Read the seconds of processor time of a process, all threads together: in user mode, and in the kernel.
-
-    The sum is exact to a hundredth of a second; Linux estimates the two parts by sampling.
-    """
-    fields = _stat_fields(pid)
-    return int(fields[11]) / _TICKS, int(fields[12]) / _TICKS
-
-
 def total_cpu(pid: int) -> float:
-    """Read the seconds of processor time of a process, in user mode and in the kernel."""
-    return sum(cpu(pid))
+    """Read the seconds of processor time of a process, in user mode and in the kernel, exact to a hundredth."""
+    fields = _stat_fields(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def pss(pid: int) -> float:
-    """Read the proportional set size of a process: its own pages, and its share of those that processes have in common.
-
-    Returns:
-        Megabytes (millions of bytes).
-    """
+    """Read the proportional set size of a process in millions of bytes: its pages, and its share of common ones."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024 / 1e6

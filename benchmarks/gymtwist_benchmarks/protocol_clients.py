@@ -50,18 +50,10 @@ def _without_polls(connection: socket.socket) -> socket.socket:
 
 
 class LeanClassicClient:
-    """A client of the classic protocol.
-
-    Args:
-        port: The server's port on this machine.
-        environment: The environment's id.
-        buffer_size: The length of the longest reply.
+    """A client of the classic protocol, whose replies fit into a buffer.
 
     Attributes:
         port: The client's own port, by which the server's log names it.
-
-    Raises:
-        Refused: The server refused the environment.
     """
 
     def __init__(self, port: int, environment: str, buffer_size: int = _BUFFER_SIZE) -> None:
@@ -129,16 +121,7 @@ class LeanClassicClient:
 
 
 class LeanFramedClient:
-    """A client of the framed protocol, for observations that are an array of float32.
-
-    Args:
-        encoding: INT32 or NETSTRING.
-        port: The server's port on this machine.
-        environment: The environment's id.
-
-    Raises:
-        gymtwist_conformance.reference_client.Failed: The server did not make the environment.
-    """
+    """A client of the framed protocol in one of its encodings, for observations that are an array of float32."""
 
     def __init__(self, encoding: str, port: int, environment: str) -> None:
         client = FramedClient.connect(port, encoding=encoding, patience=_PATIENCE)

@@ -53,11 +53,6 @@ class ServerProcess:
         ready: A regular expression: the server accepts connections once a line of its output matches. None: once its
             port accepts one.
         variables: Further environment variables.
-
-    Attributes:
-        pid: The server's process.
-        port: Its port.
-        address: Its port on 127.0.0.1.
     """
 
     def __init__(self, words: Sequence[str], ready: str | None, variables: Mapping[str, str] | None = None) -> None:
@@ -67,11 +62,7 @@ class ServerProcess:
         self.address = f"127.0.0.1:{self.port}"
 
     def __enter__(self) -> ServerProcess:
-        """Start it, and wait until it accepts connections.
-
-        Raises:
-            Failed: It does not.
-        """
+        """Start it, and wait until it accepts connections; raise :class:`Failed` if it does not."""
         self._directory = tempfile.TemporaryDirectory(prefix="gymtwist-bench-", ignore_cleanup_errors=True)
         self._log = Path(self._directory.name, "log")
         with self._log.open("wb") as log:
@@ -121,11 +112,7 @@ class ServerProcess:
         return False
 
     def session_process(self, client_port: int) -> int:
-        """Find the process of a session in gymtwist's log.
-
-        Args:
-            client_port: The port of the session's client.
-        """
+        """Find the process of a session in gymtwist's log, by the port of its client."""
         pattern = re.compile(rf"started: .* for 127\.0\.0\.1:{client_port} \(.*process (\d+)\)")
         self._wait(
             lambda: pattern.search(self._output()) is not None, _PATIENCE, f"the log has no line for {client_port}"
@@ -141,13 +128,7 @@ class ServerProcess:
 
 
 def gymtwist_server(*options: str, port: str = "{port}", variables: Mapping[str, str] | None = None) -> ServerProcess:
-    """Describe a gymtwist server of this interpreter.
-
-    Args:
-        *options: Options of ``twistd gymsock``.
-        port: The value of its option ``--port``.
-        variables: Further environment variables.
-    """
+    """Describe a gymtwist server of this interpreter, with options of ``twistd gymsock``."""
     twistd = str(Path(sys.executable).with_name("twistd"))
     words = [sys.executable, twistd, "-n", "--pidfile=", "gymsock", "--port", port, *options]
     # PYTHONPATH may say where gymtwist is, if it is not installed.
@@ -163,13 +144,8 @@ def server_by_command(command: str) -> ServerProcess:
 def run_program(words: Sequence[str], timeout: float, variables: Mapping[str, str] | None = None) -> str:
     """Run a program in an empty directory; return the last line of its output.
 
-    Args:
-        words: The command.
-        timeout: Seconds until it is ended.
-        variables: Further environment variables.
-
     Raises:
-        Failed: It failed, or did not end in time.
+        Failed: It failed, or did not end before the timeout in seconds.
     """
     with tempfile.TemporaryDirectory(prefix="gymtwist-bench-", ignore_cleanup_errors=True) as directory:
         process = subprocess.Popen(

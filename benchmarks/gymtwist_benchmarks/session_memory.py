@@ -8,9 +8,9 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from gymtwist_benchmarks.concurrency import measure_rush
+from gymtwist_benchmarks.concurrency import add_failures, measure_rush
 from gymtwist_benchmarks.markdown_report import Section, say
-from gymtwist_benchmarks.process_statistics import children, family, family_memory, pss
+from gymtwist_benchmarks.process_statistics import family, family_memory, pss
 from gymtwist_benchmarks.protocol_clients import LeanClassicClient, random_actions
 from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server
 
@@ -40,24 +40,20 @@ def _sessions(count: int) -> str:
 
 
 def measure_processes(counts: Sequence[int]) -> Section:
-    """Measure the proportional memory of idle CartPole sessions, and of the processes that serve them.
-
-    Args:
-        counts: The numbers of sessions, in ascending order.
-    """
+    """Measure the memory of idle CartPole sessions, of ascending numbers, and of the processes that serve them."""
     section = Section("Proportional memory (PSS), with 4 more workers kept ready")
     clients: list[LeanClassicClient] = []
     totals = []
     with gymtwist_server() as server:
         time.sleep(_REST)
-        alone = _gymtwist_memory(server)
+        alone = family_memory(server.pid)
         for count in counts:
             while len(clients) < count:
                 clients.append(_connect(server.port, random_actions(2, 100)))
             time.sleep(_REST)
             sessions = [pss(server.session_process(client.port)) for client in clients]
             parent, fork_server = pss(server.pid), pss(server.fork_server())
-            totals.append(_gymtwist_memory(server))
+            totals.append(family_memory(server.pid))
             section.samples[_sessions(count)] = {
                 "sessions_MB": sessions,
                 "parent_MB": parent,
@@ -66,12 +62,8 @@ def measure_processes(counts: Sequence[int]) -> Section:
             }
             median = statistics.median(sessions)
             name = f"{count} idle session{'s' if count > 1 else ''}"
-            section.add(
-                f"{name}: {'its process' if count == 1 else 'median of their processes'}",
-                f"{median:.1f} MB",
-                f"under {_TARGET:.0f} MB",
-                median < _TARGET,
-            )
+            whose = "its process" if count == 1 else "median of their processes"
+            section.add(f"{name}: {whose}", f"{median:.1f} MB", f"under {_TARGET:.0f} MB", median < _TARGET)
             section.add(f"{name}: the parent; the fork server", f"{parent:.1f}; {fork_server:.1f} MB")
         for client in clients:
             client.close()
@@ -79,12 +71,6 @@ def measure_processes(counts: Sequence[int]) -> Section:
     section.add("everything together, without a session", f"{alone:.0f} MB")
     section.add("everything together grows for each session by", f"{(totals[-1] - alone) / counts[-1]:.1f} MB")
     return section
-
-
-def _gymtwist_memory(server: ServerProcess) -> float:
-    """Add up the memory of the parent, the fork server and all workers."""
-    fork_server = server.fork_server()
-    return sum(pss(pid) for pid in [server.pid, fork_server, *children(fork_server)])
 
 
 def _allow_descriptors(clients: int) -> None:
@@ -97,11 +83,7 @@ def _allow_descriptors(clients: int) -> None:
 
 
 def _step_all(clients: Sequence[LeanClassicClient]) -> tuple[list[float], collections.Counter[str]]:
-    """Let every client take a step at once.
-
-    Returns:
-        The seconds until each reply was there, in turn; and how many failed, by reason.
-    """
+    """Let every client take a step at once; return the seconds until each reply, and the failures by reason."""
     failures: collections.Counter[str] = collections.Counter()
     waited: list[float] = []
     start = time.perf_counter()
@@ -122,14 +104,7 @@ def _step_all(clients: Sequence[LeanClassicClient]) -> tuple[list[float], collec
 
 
 def _measure_family(section: Section, name: str, server: ServerProcess, counts: Sequence[int]) -> None:
-    """Measure the memory of all processes of a server, and let its sessions take a step.
-
-    Args:
-        section: Where the results go.
-        name: The server's name.
-        server: The server.
-        counts: The numbers of sessions, in ascending order.
-    """
+    """Measure the memory of all processes of a server with ascending numbers of sessions, which then take a step."""
     clients: list[LeanClassicClient] = []
     time.sleep(_LONG_REST)
     alone = family_memory(server.pid)
@@ -145,9 +120,7 @@ def _measure_family(section: Section, name: str, server: ServerProcess, counts: 
         section.add_value(f"memory (PSS) of all processes, {name}, {text}", whole, "MB", note=processes)
         section.add_value(f"memory (PSS) for each session, {name}, {text}", (whole - alone) / count, "MB")
         waited, failures = _step_all(clients)
-        reasons = "".join(f"; {reason}: {number}" for reason, number in failures.items())
-        failed, note = float(sum(failures.values())), f"{len(waited)} answered{reasons}"
-        section.add_value(f"{text} idle, then a step of each: failures, {name}", failed, note=note)
+        add_failures(section, f"{text} idle, then a step of each: failures, {name}", failures, len(waited))
         last = 1e3 * max(waited, default=0.0)
         section.add_value(f"{text} idle, then a step of each: all, {name}", last, "ms", waited)
         say(f"  {name}: {text}")

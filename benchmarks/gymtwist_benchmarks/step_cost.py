@@ -18,7 +18,7 @@ from typing import Any
 from gymtwist_benchmarks.bare_tcp import round_trips
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section
-from gymtwist_benchmarks.process_statistics import cpu, family_cpu
+from gymtwist_benchmarks.process_statistics import family_cpu, total_cpu
 from gymtwist_benchmarks.protocol_clients import PROTOCOLS, LeanClassicClient, lean_client, random_actions
 from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server, run_program
 from gymtwist_benchmarks.workloads import CARTPOLE
@@ -32,13 +32,7 @@ _PATIENCE = 600.0
 
 @dataclass(frozen=True)
 class Played:
-    """The cost of a game.
-
-    Attributes:
-        seconds: The time from the first step to the last.
-        cpu: The seconds of processor time.
-        episodes: The number of episodes that ended.
-    """
+    """The cost of a game: seconds from the first step to the last, seconds of processor time, and ended episodes."""
 
     seconds: float
     cpu: float
@@ -76,17 +70,14 @@ def play_in_fresh_process(environment: str, steps: int) -> Played:
 
 
 def play_served(server: ServerProcess, environment: str, actions: int, steps: int, *, one_core: bool = False) -> Played:
-    """Play an environment over a connection, as :func:`play_here` does without one.
+    """Play an environment at a server with our seed; the processor time is that of the session's process.
 
     Args:
-        server: A server with ``--seed`` of our seed.
+        server: The server.
         environment: The environment's id.
         actions: The number of its actions.
         steps: The number of steps.
         one_core: Whether client and worker share a core.
-
-    Returns:
-        The cost; the processor time is that of the session's process.
     """
     drawn = random_actions(actions, steps)
     client = LeanClassicClient(server.port, environment)
@@ -97,11 +88,11 @@ def play_served(server: ServerProcess, environment: str, actions: int, steps: in
         if one_core:
             os.sched_setaffinity(0, {min(cores)})
             os.sched_setaffinity(process, {min(cores)})
-        before = sum(cpu(process))
+        before = total_cpu(process)
         start = time.perf_counter()
         episodes = client.play(drawn)
         seconds = time.perf_counter() - start
-        used = sum(cpu(process)) - before
+        used = total_cpu(process) - before
     finally:
         os.sched_setaffinity(0, cores)
         client.close()
@@ -111,9 +102,7 @@ def play_served(server: ServerProcess, environment: str, actions: int, steps: in
 def measure_cpu(steps: int, rounds: int) -> Section:
     """Measure the server's processor time of a step of CartPole beyond the environment's own.
 
-    Args:
-        steps: Steps of a round.
-        rounds: The number of rounds: each has a game in-process, one served, and as many round trips without either.
+    Each round has a game in-process, one served, and as many round trips without an environment.
     """
     with gymtwist_server("--seed", str(_SEED)) as server:
         measurements: dict[str, Callable[[], Played]] = {
@@ -129,30 +118,20 @@ def measure_cpu(steps: int, rounds: int) -> Section:
     environment, session, bare = ([game.cpu * each for game in games[name]] for name in ("alone", "served", "bare"))
     over = statistics.median(one - other for one, other in zip(session, environment, strict=True))
     section = Section(f"Processor time of a step of CartPole-v1, median of {rounds} x {steps:,} steps")
-    section.samples = {
-        "in_process_us": environment,
-        "served_us": session,
-        "round_trip_us": bare,
-        "episodes": served[0].episodes,
-    }
+    section.samples = {"in_process_us": environment, "served_us": session, "round_trip_us": bare}
+    section.samples["episodes"] = served[0].episodes
     section.add("the environment in-process", f"{statistics.median(environment):.1f} us")
     section.add("the session's process", f"{statistics.median(session):.1f} us")
     section.add("the server, beyond the environment's own", f"{over:.1f} us", f"under {_TARGET:.0f} us", over < _TARGET)
-    section.add(
-        "a process that only answers as many bytes, without an environment", f"{statistics.median(bare):.1f} us"
-    )
+    name = "a process that only answers as many bytes, without an environment"
+    section.add(name, f"{statistics.median(bare):.1f} us")
     return section
 
 
 def measure_rate(environment: str, actions: int, steps: int, rounds: int, *, more: bool = False) -> Section:
     """Measure the steps per second of one client, beside those in-process, in turn.
 
-    Args:
-        environment: The environment's id.
-        actions: The number of its actions.
-        steps: Steps of a round.
-        rounds: The number of rounds.
-        more: Whether to measure also round trips without an environment, and client and worker on the same core.
+    With `more` also round trips without an environment, and client and worker on the same core.
     """
     with gymtwist_server("--seed", str(_SEED)) as server:
         served = partial(play_served, server, environment, actions, steps)
@@ -164,9 +143,8 @@ def measure_rate(environment: str, actions: int, steps: int, rounds: int, *, mor
             measurements["round_trips_per_s"] = lambda: steps / round_trips(steps)[0]
             measurements["served_on_one_core_per_s"] = lambda: steps / served(one_core=True).seconds
         samples = take_turns(measurements, rounds)
-    section = Section(
-        f"Steps per second of one client, {environment}, median of {rounds} x {steps:,} steps", samples=samples
-    )
+    title = f"Steps per second of one client, {environment}, median of {rounds} x {steps:,} steps"
+    section = Section(title, samples=samples)
     rates = {name: statistics.median(found) for name, found in samples.items()}
     section.add("in-process", f"{rates['in_process_per_s']:,.0f}")
     section.add("served", f"{rates['served_per_s']:,.0f}")

@@ -40,15 +40,7 @@ def directory_name(contender: Contender) -> str:
 
 
 def build(contender: Contender, directory: Path, say: Callable[[str], None]) -> Path:
-    """Make the virtual environment of a contender, unless it is there.
-
-    Args:
-        contender: The contender.
-        directory: The directory of all virtual environments.
-        say: Called with the progress.
-
-    Returns:
-        The interpreter of the virtual environment.
+    """Make the virtual environment of a contender in a directory, unless it is there; return its interpreter.
 
     Raises:
         CannotInstall: The requirements cannot be installed.
@@ -73,15 +65,9 @@ def build(contender: Contender, directory: Path, say: Callable[[str], None]) -> 
 
 
 def build_tree(tree: Path, name: str, directory: Path) -> Path:
-    """Install a checkout of gymtwist, with Atari, into a virtual environment, anew each time.
+    """Install a checkout of gymtwist, with Atari, into the virtual environment of a name; return its interpreter.
 
-    Args:
-        tree: The checkout. A copy of it is built, because building leaves files.
-        name: The name of the virtual environment.
-        directory: The directory of all virtual environments.
-
-    Returns:
-        The interpreter of the virtual environment.
+    It is installed anew each time, from a copy, because building leaves files.
 
     Raises:
         CannotInstall: It cannot be installed.

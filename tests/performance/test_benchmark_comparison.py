@@ -38,7 +38,7 @@ from gymtwist_benchmarks.comparison_report import (
     workload_table,
     write,
 )
-from gymtwist_benchmarks.contenders import BY_NAME, CONTENDERS, HERE, REQUEST_WAYS, Contender
+from gymtwist_benchmarks.contenders import BY_NAME, CONTENDERS, HERE, NOTES, REQUEST_WAYS, Contender
 from gymtwist_benchmarks.markdown_report import replace_result, table
 from gymtwist_benchmarks.server_launcher import Failed
 from gymtwist_benchmarks.side_by_side import pair_contenders, ratios_table
@@ -52,7 +52,7 @@ GUIDE = REPOSITORY / "docs" / "how-to" / "run-benchmarks.md"
 
 def contender(name: str, kind: str = "network", **settings: Any) -> Contender:
     """Make a contender that plays CartPole."""
-    made = Contender(name, name.upper(), (), "bare_tcp", ("cartpole",), kind=kind)
+    made = Contender(name, name.upper(), kind, (), "bare_tcp", ("cartpole",))
     return replace(made, **settings)
 
 
@@ -182,10 +182,10 @@ def test_a_failure_is_named() -> None:
 
 def test_contenders_that_played_are_listed_with_versions() -> None:
     """Their own requirements come first."""
-    found = document(peer=[1.0])
-    found.packages = {"peer": {"numpy": "2", "peer-rpc": "1", "something": "3"}}
-    peers = [contender("peer", requirements=("peer_rpc>=1",), note="It is one."), contender("absent")]
-    assert participants(found, peers) == "- **PEER**: It is one. (peer-rpc 1, numpy 2)"
+    found = document(openenv=[1.0])
+    found.packages = {"openenv": {"numpy": "2", "peer-rpc": "1", "something": "3"}}
+    peers = [contender("openenv", requirements=("peer_rpc>=1",)), contender("absent")]
+    assert participants(found, peers) == f"- **OPENENV**: {NOTES['openenv']} (peer-rpc 1, numpy 2)"
 
 
 def test_the_json_of_a_result_can_be_read() -> None:
@@ -235,19 +235,19 @@ def test_two_trees_are_compared_row_by_row() -> None:
 
 @pytest.mark.parametrize("each", BY_NAME.values(), ids=lambda each: each.name)
 def test_a_contender_can_be_run(each: Contender) -> None:
-    """It has a note and a program, and refers to nothing unknown."""
-    assert each.note.endswith(".")
+    """It has a program, and refers to nothing unknown."""
     assert HERE.joinpath(*each.program.split(".")).with_suffix(".py").is_file()
     assert set(each.workloads) <= WORKLOADS.keys()
     words = replacements(Place(Path("bin/python")), "cartpole", 1, "127.0.0.1:1")
-    for text in (*(each.server or ()), each.address, *(value for _, value in each.variables)):
+    for text in (*(each.server or ()), each.address):
         assert "{" not in text.format(**words)
 
 
 def test_the_names_of_contenders_differ() -> None:
-    """They identify contenders in the JSON."""
+    """They identify contenders in the JSON, and each has a note."""
     names = [each.name for each in CONTENDERS]
     assert len(set(names)) == len(names)
+    assert names == list(NOTES)
 
 
 def test_targets_are_about_contenders() -> None:

@@ -14,21 +14,11 @@ from gymtwist_benchmarks.programs.driver import SinglePlayer, main
 from gymtwist_benchmarks.workloads import Workload
 
 
-def make(address: str, environment: str, **settings: Any) -> tuple[Any, Any]:
-    """Connect; returns the connection, and the environment in a world of its own.
-
-    Close both: an open connection keeps the interpreter from ending.
-    """
-    link = connection.create_secure_channel_and_connect(address)
-    env, _ = dm_env_adaptor.create_and_join_world(
-        link, {"environment": environment, **settings}, {}, nested_tensors=False
-    )
-    return link, env
-
-
 def connect(address: str, workload: Workload) -> SinglePlayer:
-    """Be one client."""
-    link, env = make(address, workload.environment)
+    """Connect, and make the environment in a world of its own."""
+    link = connection.create_secure_channel_and_connect(address)
+    world = {"environment": workload.environment}
+    env, _ = dm_env_adaptor.create_and_join_world(link, world, {}, nested_tensors=False)
     step = env.step
 
     def reset() -> Any:
@@ -40,7 +30,7 @@ def connect(address: str, workload: Workload) -> SinglePlayer:
 
     def close() -> None:
         env.close()
-        link.close()
+        link.close()  # an open connection keeps the interpreter from ending
 
     return SinglePlayer(workload, reset, take, close)
 

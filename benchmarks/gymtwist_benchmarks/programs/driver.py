@@ -9,13 +9,10 @@ only, and NumPy for those who play with arrays. Clients are forked: nothing that
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import random
-import signal
-import struct
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -25,18 +22,13 @@ from gymtwist_benchmarks.workloads import WORKLOADS, Workload
 _CHUNK = 64
 #: Seconds of play before the measured ones.
 _WARM = 0.3
-_RESULT = struct.Struct("<qd")
 
 
 class Player(Protocol):
     """A client, or an environment in this process."""
 
     def play(self, steps: int) -> int:
-        """Take about that many steps, with a reset at first and whenever an episode has ended.
-
-        Returns:
-            The number of steps taken, of all environments together.
-        """
+        """Take about that many steps, with a reset at first and after each episode; return the steps taken."""
 
     def close(self) -> None:
         """Leave."""
@@ -55,15 +47,14 @@ def random_actions(workload: Workload, count: int = 1024) -> list[Any]:
 
 
 class SinglePlayer:
-    """Plays one environment that has ``reset`` and ``step``.
+    """Plays one environment.
 
     Args:
         workload: What is played.
         reset: Begins an episode; returns the observation.
         step: Takes an action; returns the observation, and whether the episode has ended.
         close: Leaves.
-        convert: Converts an action, an integer or a list of floats, to what ``step`` takes; None if it needs no
-            conversion.
+        convert: Converts an action, an integer or a list of floats, to what `step` takes, if it must be converted.
     """
 
     def __init__(
@@ -116,19 +107,13 @@ def environment_player(env: Any, workload: Workload) -> SinglePlayer:
 
 
 class VectorPlayer:
-    """Plays environments that step together, and that reset by themselves.
-
-    Args:
-        envs: It has ``reset``, ``step`` and ``close`` as a ``gymnasium.vector.VectorEnv`` has them.
-        workload: What is played, by ``num_envs`` environments.
-        dtype: The dtype of actions that the library likes best; int64 by default.
-    """
+    """Plays environments that step together: a ``gymnasium.vector.VectorEnv`` or alike, with actions of a dtype."""
 
     def __init__(self, envs: Any, workload: Workload, dtype: Any = "int64") -> None:
         import numpy as np
 
         assert workload.num_envs is not None
-        self._envs, self._count = envs, workload.num_envs
+        self._envs, self._count, self.close = envs, workload.num_envs, envs.close
         drawn = np.array(random_actions(workload, 256 * workload.num_envs), dtype)
         self._actions = list(drawn.reshape(256, workload.num_envs))
         self._at = 0
@@ -145,18 +130,9 @@ class VectorPlayer:
         self._at = at + steps
         return steps * self._count
 
-    def close(self) -> None:
-        """See :class:`Player`."""
-        self._envs.close()
-
 
 class BalancingVectorPlayer:
-    """Balances CartPole in a vector of one environment, for libraries that have only vectors.
-
-    Args:
-        envs: As for :class:`VectorPlayer`.
-        dtype: As for :class:`VectorPlayer`.
-    """
+    """Balances CartPole in a vector of one environment, for libraries that have only vectors."""
 
     def __init__(self, envs: Any, dtype: Any = "int64") -> None:
         import numpy as np
@@ -177,12 +153,7 @@ class BalancingVectorPlayer:
 
 
 def main(connect: Connect) -> None:
-    """Run a contender's program: ``ADDRESS WORKLOAD SECONDS CLIENTS [WARM]``.
-
-    Args:
-        connect: Connects to ADDRESS, which is ``host:port`` if the contender has a server. WARM are the seconds of play
-            before the measured ones.
-    """
+    """Run a contender's program: ``ADDRESS WORKLOAD SECONDS CLIENTS [WARM]``, with WARM unmeasured seconds before."""
     address, name, seconds, clients = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     warm = float(sys.argv[5]) if len(sys.argv) > 5 else _WARM
     workload = WORKLOADS[name]
@@ -199,52 +170,29 @@ def _play_at_once(
     connect: Connect, address: str, workload: Workload, seconds: float, clients: int
 ) -> tuple[int, float]:
     """Play with several clients, each in a process of its own, which begin together."""
-    ready, start, result = os.pipe(), os.pipe(), os.pipe()
-    children = []
-    for _ in range(clients):
-        if (pid := os.fork()) == 0:
-            _run_client(connect, address, workload, seconds, ready[1], start[0], result[1])
-        children.append(pid)
-    os.close(ready[1])
-    os.close(result[1])
-    try:
-        for _ in range(clients):
-            if os.read(ready[0], 1) != b"r":
-                raise SystemExit("a client could not begin")
-        os.write(start[1], b"s" * clients)
-        found = [os.read(result[0], _RESULT.size) for _ in range(clients)]
-        if b"" in found:
-            raise SystemExit("a client failed while it played")
-    except BaseException:
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
-        raise
-    finally:
-        for pid in children:
-            os.waitpid(pid, 0)
-    counts = [_RESULT.unpack(each) for each in found]
-    return sum(each[0] for each in counts), max(each[1] for each in counts)
+    forking = multiprocessing.get_context("fork")
+    barrier, results = forking.Barrier(clients), forking.SimpleQueue()
 
+    def run_client() -> None:
+        try:
+            player = connect(address, workload)
+            player.play(_CHUNK)
+            barrier.wait()
+            results.put(_play(player, seconds, _WARM))
+            player.close()
+        except BaseException:
+            barrier.abort()  # the others would wait for ever
+            raise
 
-def _run_client(
-    connect: Connect, address: str, workload: Workload, seconds: float, ready: int, start: int, result: int
-) -> None:
-    """Run one of several clients in this process, and end it."""
-    status = 1
-    try:
-        player = connect(address, workload)
-        player.play(_CHUNK)
-        os.write(ready, b"r")
-        os.read(start, 1)
-        os.write(result, _RESULT.pack(*_play(player, seconds, _WARM)))
-        player.close()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-        os.write(ready, b"x")
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
+    processes = [forking.Process(target=run_client, daemon=True) for _ in range(clients)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            raise SystemExit("a client failed")
+    found = [results.get() for _ in range(clients)]
+    return sum(steps for steps, _ in found), max(elapsed for _, elapsed in found)
 
 
 def _play(player: Player, seconds: float, warm: float) -> tuple[int, float]:

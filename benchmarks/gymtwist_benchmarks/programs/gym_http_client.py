@@ -16,12 +16,7 @@ from gymtwist_benchmarks.workloads import Workload
 
 
 class HttpEnvironment:
-    """One environment at the server.
-
-    Args:
-        address: ``host:port``.
-        environment: The environment's id.
-    """
+    """One environment at the server."""
 
     def __init__(self, address: str, environment: str) -> None:
         import requests
@@ -60,7 +55,7 @@ class HttpEnvironment:
 
 
 def connect(address: str, workload: Workload) -> SinglePlayer:
-    """Be one client."""
+    """Connect, and make the environment."""
     client = HttpEnvironment(address, workload.environment)
     return SinglePlayer(workload, client.reset, client.step, client.close)
 

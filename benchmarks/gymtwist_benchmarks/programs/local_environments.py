@@ -10,13 +10,7 @@ import importlib
 from functools import partial
 from typing import Any
 
-from gymtwist_benchmarks.programs.driver import (
-    BalancingVectorPlayer,
-    Player,
-    VectorPlayer,
-    environment_player,
-    main,
-)
+from gymtwist_benchmarks.programs.driver import BalancingVectorPlayer, Player, VectorPlayer, environment_player, main
 from gymtwist_benchmarks.workloads import Workload
 
 

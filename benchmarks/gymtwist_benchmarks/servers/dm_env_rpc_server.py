@@ -27,11 +27,7 @@ _OBSERVATION, _REWARD = 1, 2
 _WORLD = "world"
 #: Streams that a process serves at once; each holds a thread.
 _MOST = 64
-_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.so_reuseport", 1),
-]
+_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 1)]
 
 
 class Session:
@@ -39,7 +35,6 @@ class Session:
 
     def __init__(self) -> None:
         self._env: Any = None
-        self._seed: int | None = None
         self._specs = messages.ActionObservationSpecs()
         self._actions: Any = None
         self._pack: Any = None
@@ -65,14 +60,12 @@ class Session:
 
     def _create_world(self, request: Any, response: Any) -> None:
         self.close()
-        settings = {name: tensor_utils.unpack_tensor(value) for name, value in request.settings.items()}
-        environment = str(settings["environment"])
+        environment = str(tensor_utils.unpack_tensor(request.settings["environment"]))
         if environment.startswith("ALE/"):
             import ale_py
 
             gymnasium.register_envs(ale_py)
         self._env = gymnasium.make(environment, disable_env_checker=True)
-        self._seed = int(settings["seed"]) if "seed" in settings else None
         self._specs = _specs(self._env)
         self._actions = spec_manager.SpecManager(self._specs.actions)
         self._pack = tensor_utils.get_packer(self._env.observation_space.dtype)
@@ -84,13 +77,6 @@ class Session:
         response.specs.CopyFrom(self._specs)
         self._begun = False
 
-    def _reset(self, request: Any, response: Any) -> None:
-        response.specs.CopyFrom(self._specs)
-        self._begun = False
-
-    def _reset_world(self, request: Any, response: Any) -> None:
-        self._begun = False
-
     def _step(self, request: Any, response: Any) -> None:
         """Take a step; the first after a reset, and after an episode's last, begins an episode instead."""
         reward, terminated, truncated = 0.0, False, False
@@ -98,8 +84,7 @@ class Session:
             action = self._actions.unpack(request.actions)["action"]
             observation, reward, terminated, truncated, _ = self._env.step(action)
         else:
-            observation, _ = self._env.reset(seed=self._seed)
-            self._seed = None
+            observation, _ = self._env.reset()
         self._begun = not (terminated or truncated)
         for uid in request.requested_observations:
             tensor = response.observations[uid]
@@ -146,7 +131,7 @@ class Service(dm_env_rpc_pb2_grpc.EnvironmentServicer):
             session.close()
 
 
-def serve(port: int, ready: Callable[[], None]) -> None:
+def serve(port: int, ready: Callable[[], object]) -> None:
     """Serve in this process."""
     server = grpc.server(futures.ThreadPoolExecutor(_MOST), options=_OPTIONS)
     dm_env_rpc_pb2_grpc.add_EnvironmentServicer_to_server(Service(), server)

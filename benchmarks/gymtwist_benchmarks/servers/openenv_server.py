@@ -111,7 +111,7 @@ class PlayInLoop(Play):
 class _Server(uvicorn.Server):
     """Says when it serves."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
         self._ready = ready
 
@@ -121,16 +121,13 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
-def serve(listening: socket.socket, environment: str, ready: Callable[[], None]) -> None:
+def serve(listening: socket.socket, environment: str, ready: Callable[[], object]) -> None:
     """Serve in this process."""
     kind = Play if _AS_TEMPLATE else PlayInLoop
     app = create_fastapi_app(lambda: kind(environment), PlayAction, PlayObservation, max_concurrent_envs=_MOST)
     # A client that leaves makes its endpoint raise, which would take the server's time for a page of log.
     config = uvicorn.Config(
-        app,
-        log_level="critical",
-        loop="asyncio" if _AS_TEMPLATE else "uvloop",
-        ws_per_message_deflate=_AS_TEMPLATE,
+        app, log_level="critical", loop="asyncio" if _AS_TEMPLATE else "uvloop", ws_per_message_deflate=_AS_TEMPLATE
     )
     _Server(config, ready).run(sockets=[listening])
 
