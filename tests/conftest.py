@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gymtwist.worker import socket_waiting
+from gymtwist_conformance.reference_client import ENCODINGS, FramedClient, message
 from tests.support.connection_fixtures import Make, worlds
-from tests.support.framed_client import ENCODINGS, FramedClient, message
 from tests.support.harness import World
 from tests.support.served_session import Serve, Served, named
 from tests.support.server_process import ServerProcess, connected
@@ -126,8 +126,7 @@ def serve(encoding: str, started: list[Served]) -> Serve:
         handshake = message(encoding, "make", id=named(environment), **fields)
         started.append(Served(encoding, handshake, **(options or {})))
         client = started[-1].client
-        client.made = client.reply("make")
-        client.understand(fields.get("values", "nested"))
+        client.read_made(fields.get("values", "nested"))
         return client
 
     return serve

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Start
-from tests.support.classic_client import (
+from gymtwist_conformance.reference_client import Refused
+from gymtwist_conformance.reference_client.classic_client import (
     RENDER,
     RESET,
     SAMPLE,
-    Refused,
-    error_before_end,
+    error_text,
     handshake,
     space,
     step,
 )
+from tests.conftest import Start
 from tests.support.server_process import ServerProcess
 
 UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
@@ -58,7 +58,7 @@ def test_an_unknown_id_is_refused_with_an_error_string(server: ServerProcess, en
     """The client hears that the environment does not exist; it does not just lose its connection."""
     with server.connect() as client:
         client.send(handshake(environment))
-        assert error_before_end(client.read_to_end())
+        assert error_text(client.read_to_end())
 
 
 def test_the_error_of_an_unknown_id_names_it_and_a_near_one(server: ServerProcess) -> None:
@@ -72,7 +72,7 @@ def test_a_refusal_is_logged(server: ServerProcess) -> None:
     with server.connect() as client:
         client.send(handshake("Nowhere-v0"))
         client.read_to_end()
-        server.wait_for(rf'unknown environment "Nowhere-v0".* for \S+:{client.port}, ', since=client.since)
+        server.wait_for(rf'unknown environment "Nowhere-v0".* for \S+:{client.port}, ', since=server.since(client))
 
 
 @pytest.mark.parametrize("flags", [1, 2, 128])
@@ -80,7 +80,7 @@ def test_flags_other_than_zero_are_refused(server: ServerProcess, flags: int) ->
     """No flag has a meaning."""
     with server.connect() as client:
         client.send(handshake("CartPole-v1", flags))
-        assert error_before_end(client.read_to_end())
+        assert error_text(client.read_to_end())
 
 
 def test_the_log_names_the_session_and_sums_it_up(server: ServerProcess) -> None:

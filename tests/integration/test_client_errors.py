@@ -24,8 +24,8 @@ from gymtwist.client import (
     connect,
 )
 from gymtwist.errors import GymtwistError
+from gymtwist_conformance.reference_client import INT32, frame, message
 from tests.support.client_equivalence import Remote, assert_same
-from tests.support.framed_client import INT32, int32, message
 from tests.support.scripted_server import Script, begun, error, made, stepped
 from tests.support.server_process import ServerProcess
 
@@ -273,8 +273,8 @@ def test_a_crash_is_followed_by_a_fresh_environment(scripted: Script) -> None:
     "answer",
     [
         begun(),
-        int32(b"\xc1"),
-        int32(b"\x90"),
+        frame(INT32, b"\xc1"),
+        frame(INT32, b"\x90"),
         message(INT32, "dance"),
         message(INT32, "step"),
         message(INT32, "step", observation=b"short", reward=1.0, terminated=False, truncated=False),

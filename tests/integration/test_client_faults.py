@@ -11,8 +11,9 @@ import sys
 
 import pytest
 
+from gymtwist_conformance.reference_client import Refused
+from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, monitor, step, string
 from tests.conftest import Start
-from tests.support.classic_client import RESET, Refused, error_before_end, handshake, monitor, step, string
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY, ServerProcess, readable
@@ -46,7 +47,7 @@ def test_garbage_is_refused_with_an_error_string(server: ServerProcess, garbage:
             client.send(garbage)
         except (BrokenPipeError, ConnectionResetError):
             pytest.fail("the server did not wait for the client to read the error")
-        assert error_before_end(client.read_to_end())
+        assert error_text(client.read_to_end())
 
 
 @pytest.mark.parametrize("half", [b"", b"\x00", b"\x00\x0b\x00", handshake("CartPole-v1")[:-1]])
@@ -80,7 +81,7 @@ def test_a_client_that_leaves_during_the_opening(server: ServerProcess, sent: by
         client.send(sent)
     client = server.connect()
     client.send(sent)
-    client.reset_connection()
+    client.abort()
 
 
 # Nonsense instead of a command
@@ -192,7 +193,7 @@ def test_a_client_that_resets_its_connection(server: ServerProcess) -> None:
     client = server.open("CartPole-v1")
     session = server.session(client)
     client.reset()
-    client.reset_connection()
+    client.abort()
     assert server.end(session).startswith("the client left; ")
 
 
@@ -218,7 +219,6 @@ def test_a_client_that_leaves_in_a_long_step(server: ServerProcess) -> None:
 CLIENT = """
 import sys, threading
 sys.path.insert(0, sys.argv[1])
-from tests.support.classic_client import ClassicClient
 client = ClassicClient.connect(int(sys.argv[2])).open("CartPole-v1")
 client.reset()
 print(client.port, flush=True)

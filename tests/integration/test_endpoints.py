@@ -13,9 +13,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from gymtwist_conformance.reference_client import ClassicClient
+from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, step
 from tests.conftest import Start
 from tests.support.certificates import write_certificate
-from tests.support.classic_client import RESET, ClassicClient, error_before_end, handshake, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, descriptors, eventually, left_after, peak
 from tests.support.server_process import ServerProcess, connected
@@ -106,10 +107,10 @@ def connect(secure_server: ServerProcess) -> Connect:
     context = ssl.create_default_context(cafile=str(secure_server.directory / "certificate.pem"))
 
     def tls() -> ClassicClient:
-        since = secure_server.mark()
+        mark = secure_server.mark()
         raw = connected(("127.0.0.1", port))
         client = ClassicClient(context.wrap_socket(raw, server_hostname="127.0.0.1"))
-        client.since = since
+        secure_server.note(client, mark)
         return client
 
     return tls
@@ -125,7 +126,7 @@ def test_a_refusal_over_tls(connect: Connect) -> None:
     """The error string arrives before the end."""
     with connect() as client:
         client.send(handshake("Nowhere-v0"))
-        assert "Nowhere-v0" in error_before_end(client.read_to_end())
+        assert "Nowhere-v0" in error_text(client.read_to_end())
 
 
 def test_pong_over_tls_is_intact(connect: Connect) -> None:

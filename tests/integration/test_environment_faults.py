@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.classic_client import Refused, error_before_end, handshake, step
+from gymtwist_conformance.reference_client import Refused
+from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, hold, left_after, peak
 from tests.support.server_process import ServerProcess
@@ -108,7 +109,7 @@ def test_a_constructor_that_fails_gives_an_error_string(server: ServerProcess, n
     """At the opening the protocol has a place for it, whatever happened to the process."""
     with server.connect() as client:
         client.send(handshake(f"Fault/{name}-v0"))
-        assert reason in error_before_end(client.read_to_end())
+        assert reason in error_text(client.read_to_end())
 
 
 # Hanging

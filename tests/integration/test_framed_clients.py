@@ -10,19 +10,19 @@ import gymnasium
 import numpy as np
 import pytest
 
-from tests.conftest import Connect, Start
-from tests.support.certificates import write_certificate
-from tests.support.echo_environments import PICTURE
-from tests.support.equivalence import make_local, same, same_info, same_step
-from tests.support.framed_client import (
+from gymtwist_conformance.reference_client import (
     INT32,
     NETSTRING,
     Failed,
     FramedClient,
     Stepped,
+    decode_arrays,
     message,
-    structured,
 )
+from tests.conftest import Connect, Start
+from tests.support.certificates import write_certificate
+from tests.support.echo_environments import PICTURE
+from tests.support.equivalence import make_local, same, same_info, same_step
 from tests.support.server_process import ServerProcess, connected
 
 SEED = 77
@@ -177,7 +177,7 @@ def test_many_steps_are_single_steps(connect: Connect, repeated: bool) -> None:
     )
     told = last.ask("step_many", **asked)
     assert (told["count"], told["terminated"], told["truncated"]) == (len(steps), True, False)
-    assert last.rewards(told["rewards"]).tolist() == [step.reward for step in steps]
+    assert last.rewards(told["rewards"], told["count"]).tolist() == [step.reward for step in steps]
     assert same(last.observations.load(told["observations"]), steps[-1].observation)
     told = every.ask("step_many", observations="all", **asked)
     observations = told["observations"]
@@ -202,7 +202,7 @@ def test_many_steps_of_many_environments(connect: Connect) -> None:
         result = local.step(np.array([1, 0, 1, 0]))
         rewards.append(result[1])
     assert told["count"] == 30
-    assert np.array_equal(client.rewards(told["rewards"]).reshape(30, 4), np.array(rewards, np.float64))
+    assert np.array_equal(client.rewards(told["rewards"], 30), np.array(rewards, np.float64))
     assert same(client.observations.load(told["observations"]), result[0])
 
 
@@ -211,7 +211,7 @@ def test_a_render(connect: Connect) -> None:
     frame = connect("Episodes-v0", render_mode="rgb_array")
     frame.reset()
     frame.step(0)
-    assert same(structured(frame.ask("render")["frame"]), np.full((64, 64, 3), 20, np.uint8))
+    assert same(decode_arrays(frame.ask("render")["frame"]), np.full((64, 64, 3), 20, np.uint8))
     text, local = connect("FrozenLake-v1", render_mode="ansi"), make_local("FrozenLake-v1", render_mode="ansi")
     text.reset(seed=1)
     local.reset(seed=1)

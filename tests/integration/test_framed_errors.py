@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from gymtwist_conformance.reference_client import NETSTRING, Failed, frame
 from tests.conftest import Connect
 from tests.support.equivalence import make_local, same_step
-from tests.support.framed_client import NETSTRING, Failed, int32, netstring
 
 SEED = 77
 
@@ -54,10 +54,10 @@ def test_garbage_after_the_opening(connect: Connect, encoding: str) -> None:
 
 def test_a_frame_without_a_message(connect: Connect, encoding: str) -> None:
     """Leaves the stream in step: the next request is answered."""
-    frame, no_message = (netstring, b"{") if encoding == NETSTRING else (int32, b"\xc1")
+    no_message = frame(encoding, b"{" if encoding == NETSTRING else b"\xc1")
     client = connect()
     for _ in range(2):
-        client.send(frame(no_message))
+        client.send(no_message)
         with pytest.raises(Failed) as caught:
             client.reply("make")
         assert (caught.value.code, caught.value.fault) == ("malformed-message", "request")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, FramedClient, message
+from gymtwist_conformance.reference_client.classic_client import step
 from tests.conftest import Connect, Start
 from tests.support.certificates import write_certificate
-from tests.support.classic_client import step
-from tests.support.framed_client import INT32, NETSTRING, Failed, FramedClient, message
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import ServerProcess, connected
@@ -188,8 +188,7 @@ def test_an_opening_that_is_refused(connect: Connect, encoding: str, fields: dic
     with pytest.raises(Failed) as caught:
         client.reply("make")
     assert caught.value.code == code
-    client.made = client.reply("make")
-    client.understand("nested")
+    client.read_made()
     client.play()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.classic_client import error_before_end, handshake, step
+from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, hold, left_after
 from tests.support.server_process import ServerProcess
@@ -46,7 +46,7 @@ def test_a_child_that_let_go_of_its_client_is_spoken_for(server: ServerProcess) 
     """The server still holds the connection, and the opening is owed an answer."""
     with server.connect() as client:
         client.send(handshake("Hostile/CloseAllInMake-v0"))
-        assert "its process exited with status 1" in error_before_end(client.read_to_end())
+        assert "its process exited with status 1" in error_text(client.read_to_end())
 
 
 def test_streams_that_were_closed_do_not_keep_the_process(server: ServerProcess) -> None:
@@ -81,7 +81,7 @@ def test_whatever_a_constructor_raises_is_told(server: ServerProcess) -> None:
     """As an error string."""
     with server.connect() as client:
         client.send(handshake("Hostile/RaiseOddInMake-v0"))
-        assert error_before_end(client.read_to_end()) == "the environment raised Odd in make: not yours"
+        assert error_text(client.read_to_end()) == "the environment raised Odd in make: not yours"
 
 
 def test_a_space_that_cannot_be_described_is_the_environments_fault(server: ServerProcess) -> None:

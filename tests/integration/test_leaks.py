@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.classic_client import RESET, ClassicClient, Refused, handshake, monitor, step, string
+from gymtwist_conformance.reference_client import ClassicClient, Refused
+from gymtwist_conformance.reference_client.classic_client import RESET, handshake, monitor, step, string
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import (
     Handle,
@@ -90,7 +91,7 @@ def leaving(data: bytes) -> Callable[[ClassicClient, int], None]:
     def play(client: ClassicClient, index: int) -> None:
         client.send(data)
         if index % 2:
-            client.reset_connection()
+            client.abort()
 
     return play
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gymtwist import __version__
+from gymtwist_conformance.reference_client import ClassicClient, Refused
+from gymtwist_conformance.reference_client.classic_client import handshake, step
 from tests.conftest import Start
-from tests.support.classic_client import ClassicClient, Refused, handshake, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gymtwist_conformance.reference_client import ClassicClient, Refused
+from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.conftest import Start
-from tests.support.classic_client import ClassicClient, Refused, error_before_end, handshake, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, eventually, left_after
 from tests.support.server_process import ServerProcess, readable
@@ -46,8 +47,8 @@ def test_past_max_sessions_a_client_is_refused(start: Start) -> None:
     server = start("--max-sessions", "2", "--queue", "0")
     with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
         with ask(server) as third:
-            assert FULL in error_before_end(third.read_to_end())
-            server.wait_for(rf"refused \S+:{third.port}: .*{FULL}", since=third.since)
+            assert FULL in error_text(third.read_to_end())
+            server.wait_for(rf"refused \S+:{third.port}: .*{FULL}", since=server.since(third))
         one.play()
         other.play()
 
@@ -68,7 +69,7 @@ def test_a_queued_client_is_served_when_there_is_room(start: Start) -> None:
     with server.open("CartPole-v1") as player, ask(server) as one, ask(server) as other:
         eventually(lambda: readable(one, 0) or readable(other, 0), 10, "a refusal")
         refused, queued = (one, other) if readable(one, 0) else (other, one)
-        assert FULL in error_before_end(refused.read_to_end())
+        assert FULL in error_text(refused.read_to_end())
         assert not readable(queued, 0.2)
         player.play()
         player.close()
@@ -154,7 +155,7 @@ def test_an_id_that_names_a_module_is_refused(start: Start, marker: Path) -> Non
     server = start()
     for environment in ("with_mark:FromModule-v0", "gymnasium:with_mark:FromModule-v0"):
         with ask(server, environment) as client:
-            assert error_before_end(client.read_to_end())
+            assert error_text(client.read_to_end())
     assert not marker.exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.classic_client import Refused
+from gymtwist_conformance.reference_client import Refused
 from tests.support.process_inspection import Handle, left_after
 from tests.support.recordings import manifests, play_episode, record, statistics
 from tests.support.server_process import ServerProcess

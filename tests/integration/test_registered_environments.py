@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.support.classic_client import Refused
-from tests.support.framed_client import ENCODINGS, Failed, FramedClient
+from gymtwist_conformance.reference_client import ENCODINGS, Failed, FramedClient, Refused
 from tests.support.registry_cases import ALE, Registered, reason, registered
 from tests.support.registry_players import Classic, Framed, Moment, Side, leaves
 from tests.support.server_process import ServerProcess, connected

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gymtwist.client import connect
-from tests.support.classic_client import RESET, ClassicClient, step
+from gymtwist_conformance.reference_client import ClassicClient
+from gymtwist_conformance.reference_client.classic_client import RESET, step
 from tests.support.client_equivalence import assert_same
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess

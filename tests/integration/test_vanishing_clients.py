@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from gymtwist_conformance.reference_client.classic_client import RESET, step
 from tests.conftest import Start
-from tests.support.classic_client import RESET, step
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY
@@ -27,7 +27,6 @@ ABOUT = 10.0
 CLIENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.support.classic_client import RESET, ClassicClient, step
 client = ClassicClient.connect(int(sys.argv[3]), sys.argv[2]).open("Observe/Frame-v0")
 if sys.argv[4] == "idle":
     client.reset()

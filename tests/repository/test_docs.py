@@ -19,7 +19,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 from gymtwist import client
 from gymtwist.client import connect
 from gymtwist.server.server_options import Options
-from tests.support.classic_client import Refused
+from gymtwist_conformance.reference_client import Refused
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import hold
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd

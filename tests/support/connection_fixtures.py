@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from gymtwist.server.gym_protocol import GymProtocol
-from tests.support.classic_client import handshake
+from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import FakeProcess, World, soon
 
 CARTPOLE = handshake("CartPole-v1")

@@ -33,9 +33,9 @@ from gymtwist.worker import session_entry, socket_waiting
 from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.session_summary import CLIENT_LEFT
 from gymtwist.worker.worker_settings import WorkerSettings
-from tests.support import classic_client as classic
+from gymtwist_conformance.reference_client import FramedClient, message
+from gymtwist_conformance.reference_client import classic_client as classic
 from tests.support.cost_counters import Blocks, Calls, Instructions, Lines, Marks, Peak, Plan
-from tests.support.framed_client import FramedClient, message
 
 ENVIRONMENT = "Cost-v0"
 CLIENT = "client"
@@ -196,8 +196,7 @@ def play(protocol: str, shared: bool, steps: int, connection: socket.socket) -> 
         client.read_error()
     else:
         client = FramedClient(connection, protocol)
-        client.made = client.reply("make")
-        client.understand("nested")
+        client.read_made()
     client.reset()
     for _ in range(steps):
         client.step(1)

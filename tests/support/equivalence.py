@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from tests.support.framed_client import Stepped
+from gymtwist_conformance.reference_client import Stepped
 
 
 def make_local(environment: str, **arguments: Any) -> gymnasium.Env[Any, Any]:

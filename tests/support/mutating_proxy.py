@@ -15,7 +15,7 @@ import msgspec
 
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol.framing import FrameReader, Framing
-from tests.support.framed_client import int32, netstring
+from gymtwist_conformance.reference_client import INT32, NETSTRING, frame
 from tests.support.server_process import connected
 
 Told = dict[str, Any]
@@ -87,13 +87,13 @@ class _Side:
             reader = FrameReader(Framing.NETSTRING if is_json else Framing.INT32, self.buffer)
             reader.least = 0
             try:
-                frame = reader.next_frame()
+                payload = reader.next_frame()
             except GymtwistError:
                 return taken, False
-            if frame is None:
+            if payload is None:
                 break
-            taken.append(bytes(frame))
-            self.buffer = self.buffer[len((netstring if is_json else int32)(taken[-1])) :]
+            taken.append(bytes(payload))
+            self.buffer = self.buffer[len(frame(NETSTRING if is_json else INT32, taken[-1])) :]
         return taken, True
 
 
@@ -164,13 +164,13 @@ class _Bent:
             self.begun, self.bend.is_json = True, data[:1] != b"\0"
         self.client.buffer += self.bend.read(data)
         frames, readable = self.client.frames(self.bend.is_json)
-        for frame in frames:
-            if not frame and self.bend.shares:
-                self.server.socket.sendall(self.bend.doorbell(self.framed(frame)))
+        for payload in frames:
+            if not payload and self.bend.shares:
+                self.server.socket.sendall(self.bend.doorbell(self.framed(payload)))
                 continue
-            told = self.decoded(frame)
+            told = self.decoded(payload)
             if not isinstance(told, dict):
-                self.server.socket.sendall(self.bend.garbage(self.framed(frame)))
+                self.server.socket.sendall(self.bend.garbage(self.framed(payload)))
                 self.asked.append({})
                 continue
             self.asked.append(dict(told))
@@ -189,13 +189,13 @@ class _Bent:
             self.bend.over = not self.bend.deaf
             return
         self.server.buffer += data
-        for frame in self.server.frames(self.bend.is_json)[0]:
+        for payload in self.server.frames(self.bend.is_json)[0]:
             if self.bend.over:
                 return
-            if not frame:
-                self.client.socket.sendall(self.framed(frame))
+            if not payload:
+                self.client.socket.sendall(self.framed(payload))
                 continue
-            told = self.decoded(frame)
+            told = self.decoded(payload)
             asked = self.asked.popleft() if self.asked else {}
             for each in self.bend.reply(told, asked, len(self.asked)):
                 self.client.socket.sendall(self.bend.write(self.framed(self.encoded(each))))
@@ -210,4 +210,4 @@ class _Bent:
         return msgspec.json.encode(told) if self.bend.is_json else msgspec.msgpack.encode(told)
 
     def framed(self, payload: bytes) -> bytes:
-        return (netstring if self.bend.is_json else int32)(payload)
+        return frame(NETSTRING if self.bend.is_json else INT32, payload)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.classic_client import ClassicClient
+from gymtwist_conformance.reference_client import ClassicClient
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import ServerProcess

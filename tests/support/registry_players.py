@@ -10,9 +10,9 @@ import numpy as np
 
 from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.gymnasium_spaces import build
-from tests.support.classic_client import RESET, ClassicClient, Step, handshake, step
+from gymtwist_conformance.reference_client import NETSTRING, ClassicClient, FramedClient, flatten, message
+from gymtwist_conformance.reference_client.classic_client import RESET, Step, handshake, step
 from tests.support.equivalence import same
-from tests.support.framed_client import NETSTRING, FramedClient, message
 
 #: The parts of a value that are arrays or numbers, by where they are in it.
 Leaves: TypeAlias = "dict[tuple[str | int, ...], np.ndarray[Any, Any]]"
@@ -78,8 +78,7 @@ class Framed:
 
     def start(self) -> None:
         """Reads what came of that; raises `Failed` if the environment cannot be had."""
-        self._client.made = self._client.reply("make")
-        self._client.understand(self._form)
+        self._client.read_made(self._form)
 
     def ask(self, moment: Moment) -> None:
         """Asks for what was done in this process."""
@@ -93,10 +92,10 @@ class Framed:
     def check(self, moment: Moment) -> None:
         """Reads the reply; fails if it is not what came of it in this process."""
         if moment.action is None:
-            _check_observation(self._client.read_reset()[0], moment)
+            _check_observation(flatten(self._client.read_reset()[0]), moment)
             return
         served = self._client.read_step()
-        _check_observation(served.observation, moment)
+        _check_observation(flatten(served.observation), moment)
         _check_reward(served.reward, moment)
         _check_end((served.terminated, served.truncated), (moment.terminated, moment.truncated))
 

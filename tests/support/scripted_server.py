@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.framed_client import INT32, message
+from gymtwist_conformance.reference_client import INT32, message
 from tests.support.patience import PATIENCE
 
 

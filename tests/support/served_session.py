@@ -17,7 +17,7 @@ from gymtwist.worker import session_entry
 from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.session_summary import Summary
 from gymtwist.worker.worker_settings import WorkerSettings
-from tests.support.framed_client import FramedClient
+from gymtwist_conformance.reference_client import FramedClient
 from tests.support.plain_environment import Plain
 
 _numbers = itertools.count()

@@ -16,8 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from tests.support.classic_client import ClassicClient
-from tests.support.framed_client import FramedClient
+from gymtwist_conformance.reference_client import ByteStream, ClassicClient
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, command_line, descendants, hold, left_after
 
@@ -91,6 +90,7 @@ class ServerProcess:
         self.directory = directory
         self.lines: list[str] = []
         self._ended = False
+        self._marks: dict[int, int] = {}
         self._changed = threading.Condition()
         self._tracked: list[Handle] = []
         self.process = subprocess.Popen(
@@ -179,10 +179,18 @@ class ServerProcess:
 
     def connect(self) -> ClassicClient:
         """Connects, and says nothing yet."""
-        since = self.mark()
+        mark = self.mark()
         client = ClassicClient(connected(("127.0.0.1", self.port)))
-        client.since = since
+        self.note(client, mark)
         return client
+
+    def note(self, client: ByteStream, mark: int) -> None:
+        """Notes the place in the log behind which a client is named: another may have had the same port earlier."""
+        self._marks[client.port] = mark
+
+    def since(self, client: ByteStream) -> int:
+        """Returns the place in the log from which to look for a client."""
+        return self._marks.get(client.port, 0)
 
     def open(self, environment: str) -> ClassicClient:
         """Connects and opens an environment."""
@@ -193,11 +201,11 @@ class ServerProcess:
             client.close()
             raise
 
-    def session(self, client: ClassicClient | FramedClient) -> Session:
+    def session(self, client: ByteStream) -> Session:
         """Returns the session of a client, by the line that says that it started."""
         found = self.wait_for(
             rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \(\w+, process (\d+)\)",
-            since=client.since,
+            since=self.since(client),
         )
         return Session(int(found.group(1)), found.group(2), int(found.group(3)))
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from tests.support.framed_client import FramedClient
-from tests.support.shared_memory_client import Memory, Of
+from gymtwist_conformance.reference_client import FramedClient, SharedRegion
 from tests.support.shared_memory_env import SHARING
+
+Of = Callable[..., SharedRegion]
+
+
+def answer(client: FramedClient, op: str, **fields: Any) -> dict[str, Any]:
+    """Sends a request through the socket; returns the message that comes, whatever it is."""
+    client.say(op, **fields)
+    return client.hear()
 
 
 @pytest.fixture
@@ -17,8 +25,8 @@ def of() -> Iterator[Of]:
     """Makes memory to share with a client's session."""
     with ExitStack() as stack:
 
-        def of(client: FramedClient, *rooms: int) -> Memory:
-            made = Memory(client, *rooms)
+        def of(client: FramedClient, *rooms: int) -> SharedRegion:
+            made = SharedRegion(client, *rooms)
             stack.callback(made.close)
             return made
 

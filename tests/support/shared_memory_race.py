@@ -27,7 +27,7 @@ from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.session_status import create as create_vitals
 from gymtwist.worker.shared_memory_transport import SharedMemoryTransport
 from gymtwist.worker.transports import SocketTransport
-from tests.support.framed_client import int32
+from gymtwist_conformance.reference_client import INT32, frame
 
 _ROOMS = (4096, 4096)
 #: Seconds of polling, of which about half are in vain.
@@ -114,7 +114,7 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
                 # As if the reply were large, or the bell were for another.
                 for _ in range(drawn.choice((0, 0, 1, 2)) if shared.words[CLIENT_WAITS] else 0):
                     theirs.sendall(bytes(4))
-                sharing_channel.send_frame(int32(bytes(payload)))
+                sharing_channel.send_frame(frame(INT32, bytes(payload)))
         os._exit(0)
     theirs.close()
     polling = steady(_MOMENT if polls[0] else 0.0)
@@ -126,7 +126,7 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
     while came < count:
         ahead = drawn.choice((1, 1, 1, 1, 2, 5))
         for index in range(ahead):
-            connection.send(int32((came + index).to_bytes(8, "big")))
+            connection.send(frame(INT32, (came + index).to_bytes(8, "big")))
         for _ in range(ahead):
             assert int.from_bytes(connection.receive(), "big") == came
             came += 1

@@ -12,7 +12,7 @@ from gymtwist.client import Closed, ConnectionLost, ProtocolBroken, TimedOut
 from gymtwist.client.connection import Connection
 from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.protocol.framing import Framing
-from tests.support.framed_client import int32
+from gymtwist_conformance.reference_client import INT32, frame
 
 
 class Pair:
@@ -42,19 +42,19 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 def test_frames_come_one_by_one(pair: Pair) -> None:
     """However they were glued together."""
-    pair.peer.sendall(int32(b"one") + int32(b"two")[:5])
+    pair.peer.sendall(frame(INT32, b"one") + frame(INT32, b"two")[:5])
     assert bytes(pair.connection.receive()) == b"one"
-    pair.peer.sendall(int32(b"two")[5:] + int32(b"three"))
+    pair.peer.sendall(frame(INT32, b"two")[5:] + frame(INT32, b"three"))
     assert [bytes(pair.connection.receive()) for _ in range(2)] == [b"two", b"three"]
 
 
 def test_a_frame_in_pieces_is_waited_for(pair: Pair) -> None:
     """Byte by byte, from a peer that takes its time."""
-    frame = int32(b"in pieces")
+    data = frame(INT32, b"in pieces")
 
     def trickle() -> None:
-        for index in range(len(frame)):
-            pair.peer.sendall(frame[index : index + 1])
+        for index in range(len(data)):
+            pair.peer.sendall(data[index : index + 1])
 
     thread = threading.Thread(target=trickle)
     thread.start()
@@ -65,7 +65,7 @@ def test_a_frame_in_pieces_is_waited_for(pair: Pair) -> None:
 def test_a_frame_larger_than_every_buffer_comes_whole(pair: Pair) -> None:
     """It is read while it is sent."""
     payload = bytes(range(256)) * 40_000
-    thread = threading.Thread(target=pair.peer.sendall, args=(int32(payload),))
+    thread = threading.Thread(target=pair.peer.sendall, args=(frame(INT32, payload),))
     thread.start()
     assert bytes(pair.connection.receive()) == payload
     thread.join()
@@ -73,7 +73,7 @@ def test_a_frame_larger_than_every_buffer_comes_whole(pair: Pair) -> None:
 
 def test_a_peer_that_waits_for_its_reader_is_read_while_it_is_sent_to(pair: Pair) -> None:
     """Else both would wait for ever."""
-    reply, request = int32(b"r" * 3_000_000), b"q" * 3_000_000
+    reply, request = frame(INT32, b"r" * 3_000_000), b"q" * 3_000_000
 
     def serve() -> None:
         pair.peer.sendall(reply)
@@ -105,7 +105,7 @@ def test_a_reply_that_does_not_come_in_time_ends_the_connection() -> None:
 def test_half_a_reply_in_time_is_none() -> None:
     """All of it must be there."""
     pair = Pair(0.0, timeout=0.05)
-    pair.peer.sendall(int32(b"half")[:6])
+    pair.peer.sendall(frame(INT32, b"half")[:6])
     with pytest.raises(TimedOut):
         pair.connection.receive()
     pair.close()
@@ -121,7 +121,7 @@ def test_a_peer_that_does_not_read_is_not_waited_for_any_longer() -> None:
 
 def test_the_end_of_the_connection_is_told(pair: Pair) -> None:
     """After all that came before it."""
-    pair.peer.sendall(int32(b"last"))
+    pair.peer.sendall(frame(INT32, b"last"))
     pair.peer.close()
     assert bytes(pair.connection.receive()) == b"last"
     with pytest.raises(ConnectionLost, match=r"the connection to the server has ended: the server closed") as caught:
@@ -131,7 +131,7 @@ def test_the_end_of_the_connection_is_told(pair: Pair) -> None:
 
 def test_what_the_peer_said_before_it_hung_up_is_read_although_nothing_can_be_sent(pair: Pair) -> None:
     """It says why."""
-    pair.peer.sendall(int32(b"because"))
+    pair.peer.sendall(frame(INT32, b"because"))
     pair.peer.close()
     pair.connection.send(b"a request")
     assert bytes(pair.connection.receive()) == b"because"

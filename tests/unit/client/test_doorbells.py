@@ -28,12 +28,12 @@ from gymtwist.protocol.shared_memory import (
     WAITS_TO_POLL,
     SharedMemory,
 )
-from tests.support.framed_client import int32
+from gymtwist_conformance.reference_client import INT32, frame
 from tests.support.patience import PATIENCE
 
 ROOMS = (4096, 65536)
 BELL = bytes(4)
-REPLY_FRAME = int32(bytes(range(256)) * 200)
+REPLY_FRAME = frame(INT32, bytes(range(256)) * 200)
 
 
 class Server:
@@ -126,7 +126,7 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
     connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
     connection.share(memory, len(REPLY_FRAME))
     for _ in range(50):
-        connection.send(int32(b"a request"))
+        connection.send(frame(INT32, b"a request"))
         assert bytes(connection.receive()) == REPLY_FRAME[4:]
         assert memory.words[CLIENT_WAITS] == 0
     connection.close()
@@ -151,7 +151,7 @@ def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.M
     connection.share(memory, len(REPLY_FRAME))
     # Two bells come at once, and one of them is left over.
     for bells in (2, 1):
-        connection.send(int32(b"a request"))
+        connection.send(frame(INT32, b"a request"))
         for _ in range(bells):
             server.ring()
         assert bytes(connection.receive()) == REPLY_FRAME[4:]
@@ -179,7 +179,7 @@ def test_naps_go_by_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
     connection.share(memory, len(REPLY_FRAME), 1)
     connection._places = ReplySlots(memory, 1, len(REPLY_FRAME))
     for thinks, noted in ((True, 0), (False, 1), (True, 1)):
-        connection.send(int32(b"a request"))
+        connection.send(frame(INT32, b"a request"))
         if thinks:
             server.publish(connection._number)
         assert bytes(connection.receive()) == REPLY_FRAME[4:]

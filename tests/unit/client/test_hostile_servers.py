@@ -13,8 +13,8 @@ from gymtwist.client import ConnectionLost, ProtocolBroken, RequestRefused, Time
 from gymtwist.client.connection import Connection
 from gymtwist.protocol.adaptive_waiting import Polling
 from gymtwist.protocol.framing import Framing
+from gymtwist_conformance.reference_client import INT32, frame, message
 from tests.support.client_equivalence import Remote, RemoteVec
-from tests.support.framed_client import INT32, int32, message
 from tests.support.patience import PATIENCE
 from tests.support.scripted_server import Script, begun, made
 
@@ -111,7 +111,7 @@ def test_an_info_has_no_extensions(scripted: Script) -> None:
     """The protocol has none, in a step as elsewhere."""
     step = b"\x86\xa2op\xa4step\xabobservation\xc4\x08" + bytes(8) + b"\xa6reward\xcb" + bytes(8)
     step += b"\xaaterminated\xc2\xa9truncated\xc2\xa4info\x81\xa1a\xd4\x05a"
-    theirs = connect(scripted(made(), begun(), int32(step)).port, "Scripted-v0")
+    theirs = connect(scripted(made(), begun(), frame(INT32, step)).port, "Scripted-v0")
     theirs.reset()
     with pytest.raises(ProtocolBroken, match="extension"):
         theirs.step(0)

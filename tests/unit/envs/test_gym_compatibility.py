@@ -15,7 +15,7 @@ from gymtwist.envs.gym_compatibility import GymEnvironment, convert_space
 from gymtwist.errors import EnvironmentFault
 from gymtwist.protocol.json_text import encode_value
 from gymtwist.spaces.classic_codecs import decoder, encoder
-from tests.support.classic_client import strict_json
+from gymtwist_conformance.reference_client import strict_json
 from tests.support.sample_environments import NewGym, OldGym
 from tests.support.space_strategies import equal
 

@@ -16,8 +16,8 @@ from gymtwist.errors import LimitExceeded, ProtocolError
 from gymtwist.protocol import classic
 from gymtwist.protocol.classic import MAX_FIELD, Command, CommandReader
 from gymtwist.protocol.receive_buffer import BUFFER_SIZE
+from gymtwist_conformance.reference_client.classic_client import string
 from tests.support.buffer_feeding import feed
-from tests.support.classic_client import string
 
 #: Every command as a client sends it, and what it is.
 COMMANDS: dict[str, tuple[bytes, Command]] = {

@@ -13,7 +13,7 @@ from gymtwist.errors import HandshakeError, ProtocolError, RequestError
 from gymtwist.protocol import classic
 from gymtwist.protocol.handshake import MAX_HANDSHAKE, ProtocolName, error_reply, read_handshake, recognise
 from gymtwist.protocol.messages import Make
-from tests.support.classic_client import handshake, string
+from gymtwist_conformance.reference_client.classic_client import handshake, string
 from tests.support.codec_samples import FRAMED, asked, framed
 
 CARTPOLE = handshake("CartPole-v1")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from gymtwist.protocol.json_text import MAX_DEPTH, encode_info, encode_value
-from tests.support.classic_client import strict_json
+from gymtwist_conformance.reference_client import strict_json
 
 LARGEST = sys.float_info.max
 

@@ -19,8 +19,8 @@ from gymtwist.protocol import shared_memory
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.messages import MAX_ROOM, MIN_ROOM
 from gymtwist.protocol.shared_memory import REPLY, REQUEST, REQUESTS, SharedMemory
+from gymtwist_conformance.reference_client.shared_region import create_memory
 from tests.support.patience import PATIENCE
-from tests.support.shared_memory_client import memory
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ROOMS = (4096, 8192)
@@ -92,7 +92,7 @@ def ordinary() -> int:
 
 def read_only() -> int:
     """Returns a descriptor of memory that nobody may write to."""
-    return memory(SIZE, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE)
+    return create_memory(SIZE, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE)
 
 
 def a_socket() -> int:
@@ -103,11 +103,11 @@ def a_socket() -> int:
 @pytest.mark.parametrize(
     ("descriptor", "says"),
     [
-        (lambda: memory(SIZE - 1), f"has {SIZE - 1} bytes: expected {SIZE}"),
-        (lambda: memory(SIZE + 4096), f"has {SIZE + 4096} bytes: expected {SIZE}"),
-        (lambda: memory(0), "has 0 bytes"),
-        (lambda: memory(SIZE, seals=0), "F_SEAL_SHRINK"),
-        (lambda: memory(SIZE, seals=fcntl.F_SEAL_GROW), "F_SEAL_SHRINK"),
+        (lambda: create_memory(SIZE - 1), f"has {SIZE - 1} bytes: expected {SIZE}"),
+        (lambda: create_memory(SIZE + 4096), f"has {SIZE + 4096} bytes: expected {SIZE}"),
+        (lambda: create_memory(0), "has 0 bytes"),
+        (lambda: create_memory(SIZE, seals=0), "F_SEAL_SHRINK"),
+        (lambda: create_memory(SIZE, seals=fcntl.F_SEAL_GROW), "F_SEAL_SHRINK"),
         (ordinary, "F_SEAL_SHRINK"),
         (read_only, "cannot be mapped"),
         (lambda: os.open("/", os.O_RDONLY), "could be shortened|bytes: expected"),

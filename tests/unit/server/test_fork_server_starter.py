@@ -18,7 +18,7 @@ from gymtwist.server.worker_process import WorkerLink
 from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.worker_settings import WorkerSettings
-from tests.support.classic_client import handshake
+from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import Log, SteppedReactor, descriptor_count, soon
 from tests.support.process_inspection import Handle, children, left_after
 

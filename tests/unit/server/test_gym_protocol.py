@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from tests.support.classic_client import handshake
+from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import World, soon
 from tests.support.patience import PATIENCE

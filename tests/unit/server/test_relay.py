@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.server import relay
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
-from tests.support.classic_client import handshake
+from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import FakeProcess, World, descriptor_count, soon
 from tests.support.patience import PATIENCE
 

@@ -20,7 +20,7 @@ from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited
 from gymtwist.server.worker_starter import SpawnStarter
 from gymtwist.worker import amp_commands
-from tests.support.classic_client import handshake
+from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import SETTINGS, FakeStarter, World
 
 classImplements(FakeStarter, IStarter)

@@ -11,7 +11,7 @@ from hypothesis import given
 
 from gymtwist.protocol.json_text import encode_value
 from gymtwist.spaces.classic_descriptions import CLASSIC_BOUND, classic_description
-from tests.support.classic_client import strict_json
+from gymtwist_conformance.reference_client import strict_json
 from tests.support.space_strategies import SPACES
 
 

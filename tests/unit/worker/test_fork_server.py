@@ -23,7 +23,8 @@ from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.worker_settings import WorkerSettings
-from tests.support.classic_client import ClassicClient, handshake
+from gymtwist_conformance.reference_client import ClassicClient
+from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descriptors, eventually, left_after
 from tests.support.server_process import ENVIRONMENTS

@@ -13,8 +13,8 @@ from gymnasium import spaces
 
 from gymtwist.worker.session_summary import Summary
 from gymtwist.worker.worker_settings import SessionLimits
+from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, flatten, message
 from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Informing, Observing
-from tests.support.framed_client import INT32, NETSTRING, Failed, message
 from tests.support.plain_environment import Plain
 from tests.support.served_session import Counting, Serve, Served
 
@@ -32,7 +32,7 @@ def test_observations_of_every_kind(serve: Serve, encoding: str, name: str, valu
     for observation in (client.reset()[0], client.step(0).observation):
         expected = _leaves(space, value)
         for path, leaf in expected.items():
-            served = observation[path] if path else observation
+            served = flatten(observation)[path]
             assert served.dtype == leaf.dtype
             assert served.tobytes() == leaf.tobytes()
 
@@ -141,8 +141,7 @@ def test_what_came_behind_the_opening(encoding: str, started: list[Served]) -> N
     started.append(Served(encoding, message(encoding, "make", id="CartPole-v1"), message(encoding, "reset")[:3]))
     client = started[0].client
     client.send(message(encoding, "reset")[3:] + message(encoding, "close"))
-    client.made = client.reply("make")
-    client.understand("nested")
+    client.read_made()
     assert client.read_reset()[0].shape == (4,)
     assert client.reply("close") == {}
 

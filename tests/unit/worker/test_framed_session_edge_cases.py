@@ -14,9 +14,9 @@ from gymnasium.vector.utils import batch_space
 
 from gymtwist.envs.vector_environments import MAX_PROCESSES
 from gymtwist.worker.session_codecs import MAX_OBSERVATIONS
+from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, FramedClient, message
 from tests.support.echo_environments import Observing
 from tests.support.faulty_environments import Doing
-from tests.support.framed_client import INT32, NETSTRING, Failed, FramedClient, message
 from tests.support.hostile_environments import Silent
 from tests.support.plain_environment import PAIR, Plain
 from tests.support.served_session import Serve, Served, named

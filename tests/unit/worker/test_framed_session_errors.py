@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, decode_arrays, message
 from tests.support.echo_environments import ACTIONS, Acting, Observing
 from tests.support.faulty_environments import Constructing, Doing, Resetting
-from tests.support.framed_client import INT32, NETSTRING, Failed, message, structured
 from tests.support.served_session import Counting, Serve, Served, fail, named
 
 
@@ -89,7 +89,7 @@ def test_a_render_that_fails(serve: Serve) -> None:
         assert (caught.value.fault, caught.value.reset_needed) == ("environment", False)
     failing.clear()
     client.step(0)
-    array, text, nothing = structured(client.ask("render")["frame"])
+    array, text, nothing = decode_arrays(client.ask("render")["frame"])
     assert array.dtype == np.float32
     assert array.tolist() == [[1.0] * 3] * 2
     assert (text, nothing) == ("text", None)

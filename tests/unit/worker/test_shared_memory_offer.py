@@ -11,20 +11,18 @@ from typing import Any
 import pytest
 
 from gymtwist.protocol import shared_memory as wire_sharing
-from tests.support.framed_client import INT32, Failed, FramedClient, message
-from tests.support.harness import descriptor_count
-from tests.support.served_session import Serve, Served
-from tests.support.shared_memory_client import (
+from gymtwist_conformance.reference_client import INT32, Failed, FramedClient, SharedRegion, message
+from gymtwist_conformance.reference_client.shared_region import (
     REPLY,
     REQUESTS,
     ROOM,
     SERVER_POLLS,
-    Memory,
-    Of,
-    answer,
-    datagram,
-    memory,
+    create_memory,
+    send_descriptors,
 )
+from tests.support.harness import descriptor_count
+from tests.support.served_session import Serve, Served
+from tests.support.shared_memory_fixtures import Of, answer
 
 pytest_plugins = ("tests.support.shared_memory_fixtures",)
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
@@ -43,9 +41,9 @@ def refused(client: FramedClient, **fields: Any) -> Failed:
     return caught.value
 
 
-def refused_memory(of_client: Memory) -> Failed:
+def refused_memory(of_client: SharedRegion) -> Failed:
     """Asks a session to take memory that it refuses; returns the error."""
-    return refused(of_client.client, request_room=of_client.rooms[0], reply_room=of_client.rooms[1])
+    return refused(of_client.client, request_room=of_client.request_room, reply_room=of_client.reply_room)
 
 
 def test_make_tells_that_memory_can_be_shared(serve: Serve) -> None:
@@ -113,16 +111,16 @@ def test_wrong_datagrams_are_ignored_and_leave_nothing(serve: Serve, of: Of, sta
     offer = client.ask("share")
     address, token = offer["address"], bytes.fromhex(offer["token"])
     junk = os.open("/dev/null", os.O_RDONLY)
-    datagram(address, b"")
-    datagram(address, b"", junk)
-    datagram(address, token[:15], junk)
-    datagram(address, bytes(16), shared.descriptor)
-    datagram(address, bytes(16), junk, junk)
-    datagram(address, bytes(1000), *[junk] * 20)
-    datagram(address, token + b"x", shared.descriptor)
+    send_descriptors(address, b"")
+    send_descriptors(address, b"", junk)
+    send_descriptors(address, token[:15], junk)
+    send_descriptors(address, bytes(16), shared.descriptor)
+    send_descriptors(address, bytes(16), junk, junk)
+    send_descriptors(address, bytes(1000), *[junk] * 20)
+    send_descriptors(address, token + b"x", shared.descriptor)
     os.close(junk)
     shared.hand_over(offer)
-    assert shared.resume() == {}
+    assert shared.take_over() == {}
     # The session has the memory by a descriptor of its mapping alone.
     assert held() == before + 1
     assert shared.ask("reset")["op"] == "reset"
@@ -148,7 +146,7 @@ def test_a_token_without_its_one_descriptor_is_refused(serve: Serve, of: Of, cou
     client = serve("CartPole-v1")
     shared = of(client)
     before, offer = held(), client.ask("share")
-    datagram(offer["address"], bytes.fromhex(offer["token"]), *[shared.descriptor] * count)
+    send_descriptors(offer["address"], bytes.fromhex(offer["token"]), *[shared.descriptor] * count)
     assert refused_memory(shared).code == "sharing-refused"
     assert held() == before
     client.play()
@@ -166,8 +164,8 @@ def test_a_wrong_token_alone_is_refused(serve: Serve, of: Of) -> None:
 @pytest.mark.parametrize(
     "descriptor",
     [
-        lambda: memory(REQUESTS + 2 * ROOM - 1),
-        lambda: memory(REQUESTS + 2 * ROOM, seals=0),
+        lambda: create_memory(REQUESTS + 2 * ROOM - 1),
+        lambda: create_memory(REQUESTS + 2 * ROOM, seals=0),
         lambda: os.open("/dev/zero", os.O_RDWR),
         lambda: socket.socket(socket.AF_UNIX).detach(),
     ],
@@ -178,7 +176,7 @@ def test_what_is_no_such_memory_is_refused(serve: Serve, of: Of, descriptor: Cal
     client = serve("CartPole-v1")
     shared, before = of(client), held()
     offer, opened = client.ask("share"), descriptor()
-    datagram(offer["address"], bytes.fromhex(offer["token"]), opened)
+    send_descriptors(offer["address"], bytes.fromhex(offer["token"]), opened)
     os.close(opened)
     assert refused_memory(shared).code == "sharing-refused"
     assert held() == before
@@ -213,7 +211,7 @@ def test_another_offer_takes_the_place_of_the_first(serve: Serve, of: Of) -> Non
     with pytest.raises(ConnectionRefusedError):
         shared.hand_over(first)
     shared.hand_over(second)
-    assert shared.resume() == {}
+    assert shared.take_over() == {}
     assert shared.ask("reset")["op"] == "reset"
 
 

@@ -11,12 +11,8 @@ import pytest
 from gymnasium import spaces
 
 from gymtwist.protocol import shared_memory as wire_sharing
-from tests.support.echo_environments import Observing
-from tests.support.framed_client import INT32, message
-from tests.support.patience import PATIENCE
-from tests.support.process_inspection import eventually
-from tests.support.served_session import Counting, Serve, Served, named
-from tests.support.shared_memory_client import (
+from gymtwist_conformance.reference_client import INT32, message
+from gymtwist_conformance.reference_client.shared_region import (
     CLIENT_WAITS,
     REPLY,
     REPLY_AT,
@@ -26,9 +22,12 @@ from tests.support.shared_memory_client import (
     ROOM,
     SERVER_POLLS,
     SERVER_WAITS,
-    Of,
-    answer,
 )
+from tests.support.echo_environments import Observing
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import eventually
+from tests.support.served_session import Counting, Serve, Served, named
+from tests.support.shared_memory_fixtures import Of, answer
 
 pytest_plugins = ("tests.support.shared_memory_fixtures",)
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")

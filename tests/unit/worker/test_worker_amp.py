@@ -23,7 +23,8 @@ from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection, BlockingTransport
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
-from tests.support.classic_client import ClassicClient, handshake, space, step
+from gymtwist_conformance.reference_client import ClassicClient
+from gymtwist_conformance.reference_client.classic_client import handshake, space, step
 from tests.support.patience import PATIENCE
 
 CARTPOLE = handshake("CartPole-v1")
