@@ -21,6 +21,7 @@ SESSIONS = set(
 )
 KINDS = "added|changed|deprecated|removed|fixed|security"
 FRAGMENTS = sorted(path for path in (REPOSITORY / "changelog.d").glob("*") if path.name != "README.md")
+FINDINGS = sorted((REPOSITORY / "findings").glob("*.sh"))
 YAML_FILES = [
     REPOSITORY / ".pre-commit-config.yaml",
     *sorted((REPOSITORY / ".github").rglob("*.yml")),
@@ -115,6 +116,19 @@ def test_hooks_need_no_network() -> None:
         tool = Path(hook["entry"].split()[0])
         assert tool.parent == Path(".venv/bin")
         assert f"$(BIN)/{tool.name}" in MAKEFILE
+
+
+@pytest.mark.parametrize("path", FINDINGS, ids=lambda path: path.name)
+def test_a_finding_has_its_form(path: Path) -> None:
+    """It says what was seen, and installs pinned packages in a temporary folder; running it takes the network."""
+    text = path.read_text()
+    assert os.access(path, os.X_OK)
+    for part in ("Package:     ", "Expected:    ", "Observed:    ", "Consequence: ", "Output:\n#   "):
+        assert f"\n# {part}" in text
+    assert "folder=$(mktemp -d)\n" in text
+    assert re.search(r"install .*\w==\d", text)
+    assert "gymtwist" not in text.partition("set -euo pipefail")[2]
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("status", [0, 3])
