@@ -32,7 +32,11 @@ TLS = DOCS / "how-to" / "use-tls-and-unix-sockets.md"
 DECISIONS = sorted((DOCS / "adr").glob("0*.md"))
 #: The pages that a forge shows by itself.
 AT_THE_TOP = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")]
-PAGES = [*AT_THE_TOP, *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)]
+PAGES = [
+    *AT_THE_TOP,
+    *sorted((REPOSITORY / "findings").glob("*.md")),
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+]
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
