@@ -11,7 +11,7 @@ from gymtwist.client.client_session import Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharingConnection, is_local
 from gymtwist.protocol import messages
-from gymtwist.protocol.adaptive_waiting import Polling, cores
+from gymtwist.protocol.adaptive_waiting import REPLY_BUDGET, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.names import ProtocolName
 
@@ -21,8 +21,6 @@ Protocol = Literal["int32", "netstring"]
 CONNECT_TIMEOUT = 10.0
 #: Seconds that a reply may take: more than the server gives a step before it says what is wrong (--step-timeout).
 TIMEOUT = 600.0
-#: Seconds that are polled at most before a wait blocks: several steps of a small environment.
-_POLLED = 150e-6
 #: The most seconds that every system call can wait.
 _LONGEST = 1e6
 
@@ -60,9 +58,9 @@ class ConnectOptions(NamedTuple):
             RemoteError: There is no connection.
         """
         plain = connected(self.address, self.connect_timeout, self.tls)
-        polling = Polling(_POLLED if cores() > sessions else 0.0)
+        policy = WaitPolicy(REPLY_BUDGET if cores() > sessions else 0.0)
         kind = SharingConnection if self.shared_memory and is_local(plain) else Connection
-        connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, polling)
+        connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
         return Session(connection, self.protocol, make)
 
 

@@ -11,7 +11,7 @@ from gymtwist.client import socket_timeouts
 from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
 from gymtwist.client.fork_safety import close_in_children
 from gymtwist.errors import ProtocolError
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import FrameReader, Framing
 
 #: The longest payload that is accepted, and the most that is kept of what nobody has taken yet: more than any server
@@ -27,7 +27,7 @@ class Connection:
         name: Of the server, for messages.
         framing: How frames are told apart.
         timeout: Seconds to wait for a reply; None for any time.
-        polling: How to wait.
+        policy: Decides between polling and blocking.
 
     Attributes:
         name: Of the server, for messages.
@@ -36,12 +36,12 @@ class Connection:
     """
 
     def __init__(
-        self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, polling: Polling
+        self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, policy: WaitPolicy
     ) -> None:
         self._socket: socket.socket | None = connected
         self.name = name
         self.timeout = timeout
-        self._polling = polling
+        self._policy = policy
         self._reader = FrameReader(framing, limit=MAX_REPLY)
         self._next_frame = self._reader.next_frame
         self._send, self._receive = connected.send, connected.recv_into
@@ -61,8 +61,6 @@ class Connection:
         self._counts: list[int] = []
         #: Whether to be interrupted does no harm: all that was received is either noted or among the counts.
         self._waits = False
-        #: When the last request was sent, while that is of interest.
-        self._since = 0.0
         #: Why nothing more can be sent, if so; there may be something left to read, which says more.
         self._broken: OSError | None = None
         self._end: RemoteError | None = None
@@ -109,8 +107,8 @@ class Connection:
             self.check_open()
         self.due += 1
         try:
-            if self._polling.is_trial:
-                self._since = perf_counter()
+            if self._policy.is_trial:
+                self._policy.begin()
             self._put(data)
         except RemoteError:
             raise
@@ -195,26 +193,23 @@ class Connection:
         """Take the next payload, or wait for it."""
         frame = self._next_frame()
         if frame is None:
-            polling = self._polling
-            if seconds := polling.seconds:
+            policy = self._policy
+            if seconds := policy.poll_seconds:
                 frame = self._polled(seconds)
                 if frame is not None:
-                    polling.paid()
+                    policy.hit()
                 else:
-                    polling.was_in_vain()
+                    policy.miss()
             if frame is None:
                 frame = self._awaited()
-            polling.left -= 1
-            if polling.is_trial or polling.left <= 0:
-                self._compare()
+            policy.waits_left -= 1
+            if policy.is_trial or policy.waits_left <= 0:
+                self._adapt()
         return frame
 
-    def _compare(self) -> None:
-        """Go on with comparing one way to wait to the other."""
-        if self._polling.is_trial:
-            self._polling.measured(perf_counter() - self._since)
-        else:
-            self._polling.next_trial()
+    def _adapt(self) -> None:
+        """Let the policy decide anew."""
+        self._policy.next()
 
     def _cut(self) -> None:
         """Close the connection as an interrupt came where it is not known how much was sent or received."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from mmap import mmap
-from time import perf_counter
 
 from gymtwist.client.client_errors import RemoteError
 from gymtwist.client.connection import MAX_REPLY, Connection
-from gymtwist.client.reply_delay import Naps
 from gymtwist.client.reply_slots import LARGE, ReplySlots, max_slots
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import (
+    EARLY_DOORBELL_BUDGET,
+    LARGE_REPLY_BUDGET,
+    LARGE_REPLY_WORTH,
+    Backoff,
+    ReplyTimer,
+    WaitPolicy,
+)
 from gymtwist.protocol.framing import INT32_HEADER, Framing, locate
 from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
@@ -30,13 +36,6 @@ from gymtwist.protocol.shared_memory import (
     SharedMemory,
 )
 
-#: Seconds that are polled at most for a large reply that is due, and how much faster that must be.
-_DUE, _WORTH = 300e-6, 0.99
-#: Seconds that it takes a server that has rung early to write a large reply.
-_SOON = 50e-6
-#: How many times as many waits as before no early bell is wished, each time that it was in vain to poll behind one, as
-#: that takes as long as eight that were not in vain have saved; and the most.
-_MORE, _LONGEST_PAUSE = 8, 4096
 #: Bells that ring for what had been found before: there is one to a request at most.
 _MOST_BELLS = 10_000
 
@@ -93,29 +92,40 @@ class SharingConnection(Connection):
         name: Of the server, for messages.
         framing: How frames are told apart.
         timeout: Seconds to wait for a reply; None for any time.
-        polling: How to wait.
+        policy: Decides between polling and blocking.
+        poll_word: Polls a word of shared memory; see :func:`~gymtwist.protocol.shared_memory.poll_word`.
+        timer: Estimates when large replies are due.
 
     Attributes:
         is_lost: Whether there was memory, and the process that shared it has died, or may have.
     """
 
     def __init__(
-        self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, polling: Polling
+        self,
+        connected: socket.socket,
+        name: str,
+        framing: Framing,
+        timeout: float | None,
+        policy: WaitPolicy,
+        *,
+        poll_word: Callable[[memoryview, int, int, float], bool] = shared_memory.poll_word,
+        timer: ReplyTimer | None = None,
     ) -> None:
-        super().__init__(connected, name, framing, timeout, polling)
+        super().__init__(connected, name, framing, timeout, policy)
         self._shared: SharedMemory | None = None
         self._framing = framing
         self._doorbell = shared_memory.doorbell(framing)
         self._write_fence, self._read_fence = shared_memory.fence()
         #: How to wait for replies that have no places, and for those that have.
-        self._pollings = polling, Polling(_DUE if polling.seconds else 0.0, _WORTH)
+        self._policies = (
+            policy,
+            WaitPolicy(LARGE_REPLY_BUDGET if policy.poll_seconds else 0.0, LARGE_REPLY_WORTH),
+        )
         self._is_large = False
         self._places: ReplySlots | None = None
-        #: When what has a place was asked for.
-        self._asked = 0.0
-        self._naps = Naps()
-        #: For how many waits no early bell is wished, and for how many the next time.
-        self._unwished, self._pause = 0, 1
+        self._poll_word = poll_word
+        self._timer = timer or ReplyTimer()
+        self._early_doorbells = Backoff.for_early_doorbells()
         self._number = 0
         #: Whether the next reply that is due is one to a request in the memory.
         self._is_in_memory = False
@@ -141,7 +151,7 @@ class SharingConnection(Connection):
         """
         self._shared, self._is_large, self._number, self.is_lost = shared, usual >= LARGE, 0, False
         self._places = ReplySlots(shared, places, usual) if places > 1 else None
-        self._polling = self._pollings[self._places is not None]
+        self._policy = self._policies[self._places is not None]
         self._reader.least = 0
         self._say_how_to_wait()
 
@@ -152,7 +162,7 @@ class SharingConnection(Connection):
 
     def _lose(self) -> None:
         self._shared, self._places, self.is_lost = None, None, True
-        self._polling = self._pollings[0]
+        self._policy = self._policies[0]
 
     @property
     def needs_memory(self) -> bool:
@@ -172,15 +182,15 @@ class SharingConnection(Connection):
     def _say_how_to_wait(self) -> None:
         if self._shared is not None:
             # A frame takes long to come, but the next request comes soon after it, and the server need not sleep.
-            self._shared.words[SERVER_POLLS] = self._polling.seconds > 0 or self._is_large
+            self._shared.words[SERVER_POLLS] = self._policy.poll_seconds > 0 or self._is_large
 
-    def _compare(self) -> None:
-        super()._compare()
+    def _adapt(self) -> None:
+        super()._adapt()
         self._say_how_to_wait()
 
     def _put(self, data: bytes) -> None:
         shared, length = self._shared, len(data)
-        pays = self._polling.seconds or self._is_large
+        pays = self._policy.poll_seconds or self._is_large
         # Another reply that is due lies in the memory, or comes behind one that does.
         if shared is None or not pays or self.due > 1 or length > shared.request_room:
             Connection._put(self, data)
@@ -188,7 +198,7 @@ class SharingConnection(Connection):
         words, number = shared.words, self._number + 1 & NUMBERS
         if self._places is not None:
             self._places.choose()
-            self._asked = perf_counter()
+            self._timer.begin()
         shared.memory[REQUESTS : REQUESTS + length] = data
         words[REQUEST_LENGTH] = length
         self._number, self._is_in_memory = number, True
@@ -198,39 +208,39 @@ class SharingConnection(Connection):
             super()._put(self._doorbell)
 
     def _take(self) -> bytes | memoryview:
-        shared, polling, number = self._shared, self._polling, self._number
+        shared, policy, number = self._shared, self._policy, self._number
         if not self._is_in_memory or shared is None:
             return self._take_from_socket()
-        words, seconds = shared.words, polling.seconds
+        words, seconds = shared.words, policy.poll_seconds
         self._waits = True
         frame: bytes | memoryview | None = None
         if words[REPLY] != number:
-            if seconds and self._is_soon(words, number) and shared_memory.appears(words, REPLY, number, seconds):
-                polling.paid()
+            if seconds and self._is_soon(words, number) and self._poll_word(words, REPLY, number, seconds):
+                policy.hit()
             else:
                 if seconds:
                     # The server may poll nevertheless: it waits for the learner, and the learner for the environment.
-                    polling.was_in_vain()
+                    policy.miss()
                     self._say_how_to_wait()
                 frame = self._woken(shared)
             if self._places is not None:
-                self._naps.took(perf_counter() - self._asked)
+                self._timer.end()
         self._waits = False
         if frame is None:
             frame = self._read(shared)
         self._is_in_memory = False
-        polling.left -= 1
-        if polling.is_trial or polling.left <= 0:
-            self._compare()
+        policy.waits_left -= 1
+        if policy.is_trial or policy.waits_left <= 0:
+            self._adapt()
         return frame
 
     def _is_soon(self, words: memoryview, number: int) -> bool:
         """Sleep until a large reply is due; and tell whether to poll for it."""
         if self._places is None:
             return True
-        is_soon = self._naps.until_due(self._asked)
+        is_soon = self._timer.sleep_until_due()
         if words[REPLY] == number:
-            self._naps.was_late()
+            self._timer.woke_late()
         return is_soon
 
     def _take_from_socket(self) -> bytes | memoryview:
@@ -246,9 +256,9 @@ class SharingConnection(Connection):
     def _woken(self, shared: SharedMemory) -> memoryview | None:
         """Wait for a reply at the socket: None if it is in the memory, and otherwise the reply."""
         words, number, deadline = shared.words, self._number, None
-        wishes, is_rung = self._is_large and not self._unwished, False
-        if self._unwished:
-            self._unwished -= 1
+        wishes, is_rung = self._is_large and not self._early_doorbells.paused, False
+        if self._early_doorbells.paused:
+            self._early_doorbells.paused -= 1
         try:
             words[CLIENT_WAITS] = WAITS_TO_POLL if wishes else WAITS
             self._write_fence(), self._read_fence()
@@ -279,13 +289,13 @@ class SharingConnection(Connection):
         """Poll for a large reply: the server has rung early, and goes on writing it while this process was woken up."""
         words[CLIENT_WAITS] = 0
         self._waits = True
-        has_come = shared_memory.appears(words, REPLY, number, _SOON)
+        has_come = self._poll_word(words, REPLY, number, EARLY_DOORBELL_BUDGET)
         self._waits = False
         if has_come:
-            self._pause = max(1, self._pause - 1)
+            self._early_doorbells.succeeded()
             return True
         # Perhaps this process was woken up on the server's core, and holds it up.
-        self._unwished = self._pause = min(_MORE * self._pause, _LONGEST_PAUSE)
+        self._early_doorbells.failed()
         words[CLIENT_WAITS] = WAITS
         self._write_fence(), self._read_fence()
         return False

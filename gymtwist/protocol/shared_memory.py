@@ -146,17 +146,17 @@ def fence() -> tuple[Callable[[], bool], Callable[[], None]]:
     return partial(lock.acquire, False), lock.release
 
 
-def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
-    """Poll for a number.
+def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool:
+    """Poll a word until it has a value.
 
     Args:
-        words: Of shared memory.
-        word: Where the number is to appear.
-        number: Which one.
-        seconds: For how long.
+        words: The words of shared memory.
+        word: The index of the word.
+        number: The value.
+        seconds: How long to poll.
 
     Returns:
-        Whether it has appeared.
+        True if the word got the value in time.
     """
     until = perf_counter() + seconds
     while True:

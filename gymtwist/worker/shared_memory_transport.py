@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
+from gymtwist.protocol.adaptive_waiting import Backoff
 from gymtwist.protocol.codec import GATHERED
 from gymtwist.protocol.framing import INT32_HEADER, MAX_FRAME, Framing, locate
 from gymtwist.protocol.shared_memory import (
@@ -30,8 +31,6 @@ from gymtwist.protocol.shared_memory import (
 )
 from gymtwist.worker.transports import SocketTransport
 
-#: After so many waits in a row in which polling was in vain, a few are not polled, then more and more.
-_IN_VAIN, _LONGEST_PAUSE = 4, 4096
 #: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
 _MOST_DATAGRAMS = 64
 #: Requests that are taken from the memory before the socket is looked at.
@@ -142,9 +141,9 @@ class SharedMemoryTransport(SocketTransport):
         #: What the word of waiting says.
         self._says_it_waits = False
         self._seconds = poll
-        self._in_vain = 0
-        #: How many waits are not to be polled, and how many it will be the next time.
-        self._unpolled, self._pause = 0 if poll else sys.maxsize, 1
+        self._backoff = Backoff()
+        if not poll:
+            self._backoff.paused = sys.maxsize
 
     def receive(self) -> bytes | memoryview | None:
         """As :meth:`~gymtwist.worker.transports.SocketTransport.receive`, from the memory or the socket."""
@@ -167,15 +166,15 @@ class SharedMemoryTransport(SocketTransport):
 
     def _polled(self, number: int) -> bool:
         """Poll for a request in the memory, unless that was in vain lately."""
-        if self._unpolled:
-            self._unpolled -= 1
+        backoff = self._backoff
+        if backoff.paused:
+            backoff.paused -= 1
             return False
-        if shared_memory.appears(self._words, REQUEST, number, self._seconds):
-            self._in_vain, self._pause = 0, 1
+        if shared_memory.poll_word(self._words, REQUEST, number, self._seconds):
+            if backoff.failures:
+                backoff.succeeded()
             return True
-        self._in_vain += 1
-        if self._in_vain >= _IN_VAIN:
-            self._unpolled = self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        backoff.failed()
         return False
 
     def _awaited(self, number: int) -> bytes | memoryview | None:

@@ -12,15 +12,11 @@ from os import O_CLOEXEC, O_RDONLY, close, cpu_count, read
 from os import open as open_descriptor
 from time import monotonic
 
-from gymtwist.protocol.adaptive_waiting import Polling, cores
+from gymtwist.protocol.adaptive_waiting import REQUEST_WORTH, WaitPolicy, cores
 from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus
 
 #: How often it is looked before others who want the core have it, and the clock is looked at.
 _READS = 8
-#: In how many waits of a trial it is looked whether a core is missing.
-_LOOKS = 5
-#: How much faster polling must be: less than for a client, as the time that is measured is the learner's, too.
-_WORTH = 0.9
 _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
@@ -37,7 +33,7 @@ def receiver(connection: socket.socket, seconds: float, status: SessionStatus) -
     """
     if not seconds or cores() == 1:
         return connection.recv_into
-    return _Waiting(connection, Polling(seconds, _WORTH), status).receive
+    return _Waiting(connection, WaitPolicy(seconds, REQUEST_WORTH, lacks_cores=is_crowded), status).receive
 
 
 def is_crowded(path: str = "/proc/loadavg") -> bool:
@@ -62,56 +58,43 @@ class _Waiting:
 
     Args:
         connection: The socket, in blocking mode.
-        polling: Decides how.
+        policy: Decides how.
         status: Of the session.
     """
 
-    def __init__(self, connection: socket.socket, polling: Polling, status: SessionStatus) -> None:
-        self._receive, self._polling, self._words = connection.recv_into, polling, status.words
+    def __init__(self, connection: socket.socket, policy: WaitPolicy, status: SessionStatus) -> None:
+        self._receive, self._policy, self._words = connection.recv_into, policy, status.words
         #: How many waits block, with nothing to decide.
         self._plain = 0
-        #: How often it is still looked in a trial whether a core is missing, and how often one was.
-        self._looks, self._crowds = _LOOKS, 0
 
     def receive(self, space: memoryview) -> int:
         """See :func:`receiver`."""
         if self._plain:
             self._plain -= 1
             return self._receive(space)
-        polling, count = self._polling, None
-        if not (polling.seconds or polling.is_trial):
-            self._try_again()
-        if polling.is_trial and self._looks:
-            self._look()
-        if polling.seconds:
-            count = self._polled(space, polling.seconds)
+        policy, count = self._policy, None
+        if not (policy.poll_seconds or policy.is_trial):
+            policy.start_trial()
+        if policy.is_trial:
+            policy.check_cores()
+        if policy.poll_seconds:
+            count = self._polled(space, policy.poll_seconds)
             if count is None:
-                polling.was_in_vain()
+                policy.miss()
             else:
-                polling.paid()
+                policy.hit()
         if count is None:
             count = self._receive(space)
-        if polling.is_trial:
+        if policy.is_trial:
             # Since the environment had done its part: to send a reply takes longer if that must wake another core up.
-            polling.measured(monotonic() - self._words[LAST_ACTIVITY])
-        elif polling.seconds:
-            polling.left -= 1
-            if polling.left <= 0:
-                self._try_again()
-        if not (polling.seconds or polling.is_trial):
-            self._plain = polling.left
+            policy.record(monotonic() - self._words[LAST_ACTIVITY])
+        elif policy.poll_seconds:
+            policy.waits_left -= 1
+            if policy.waits_left <= 0:
+                policy.start_trial()
+        if not (policy.poll_seconds or policy.is_trial):
+            self._plain = policy.waits_left
         return count
-
-    def _try_again(self) -> None:
-        self._looks, self._crowds = _LOOKS, 0
-        self._polling.next_trial()
-
-    def _look(self) -> None:
-        """Look whether a core is missing now that the client has got work to do; then a trial takes it from others."""
-        self._looks -= 1
-        self._crowds += is_crowded()
-        if 2 * self._crowds > _LOOKS:
-            self._polling.give_up()
 
     def _polled(self, space: memoryview, seconds: float) -> int | None:
         """Poll for what comes; None if nothing does."""

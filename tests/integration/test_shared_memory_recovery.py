@@ -124,7 +124,7 @@ def test_a_crash_whose_error_nobody_waited_for(remote: Remote, protocol: str, wa
     connection = connections(theirs)[0]
     for in_memory in (True, False):
         # What an interrupt between a request and its reply leaves behind.
-        connection._is_large, connection._polling.seconds = in_memory, 0.0
+        connection._is_large, connection._policy.poll_seconds = in_memory, 0.0
         theirs._session.send_step(theirs._session.translation.written(SEGFAULT))
         hold(way, connection)
         theirs.reset()

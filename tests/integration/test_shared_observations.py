@@ -190,6 +190,6 @@ def test_many_episodes_however_it_waits(remote: Remote, kept: list[tuple[Any, by
             if drawn.random() < 0.1:
                 kept.append((stepped[0], stepped[0].tobytes()))
                 del kept[: -drawn.randrange(1, 10)]
-            trials.append(theirs._session.connection._polling.is_trial)
+            trials.append(theirs._session.connection._policy.is_trial)
     # One at first, and one again; none where there is nothing to choose from.
     assert set(trials) == ({True, False} if cores() > 1 else {False})

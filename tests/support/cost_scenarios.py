@@ -26,7 +26,7 @@ from gymtwist.client.client_session import Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharingConnection
 from gymtwist.protocol import messages
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.names import ProtocolName
 from gymtwist.worker import session_entry, socket_waiting
@@ -203,20 +203,20 @@ def play(protocol: str, shared: bool, steps: int, connection: socket.socket) -> 
     client.close()
 
 
-class Never(Polling):
+class Never(WaitPolicy):
     """Never tries whether polling at a socket would be faster: that asks the kernel as often as it pleases."""
 
-    def __init__(self, budget: float, worth: float) -> None:
-        super().__init__(0.0, worth)
+    def __init__(self, budget: float, worth: float, lacks_cores: Callable[[], bool]) -> None:
+        super().__init__(0.0, worth, lacks_cores=lacks_cores)
 
-    def next_trial(self) -> None:
+    def start_trial(self) -> None:
         """Goes on as before."""
-        self.is_trial, self.seconds, self.left = False, 0.0, sys.maxsize
+        self.is_trial, self.poll_seconds, self.waits_left = False, 0.0, sys.maxsize
 
 
 def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
     """Serves a connection; raises if its client did not leave of its own accord."""
-    vars(socket_waiting).update(cores=lambda: 2, Polling=Never)
+    vars(socket_waiting).update(cores=lambda: 2, WaitPolicy=Never)
     status = SessionStatus(create(), with_remains=True)
     settings = WorkerSettings(monitor_root="/", poll=_LONG)
     summary = session_entry.serve(protocol, connection, handshake, b"", settings, status)
@@ -246,10 +246,10 @@ def _step_together(
     *,
     shared: bool = True,
 ) -> None:
-    kind, polling = (SharingConnection, Polling(_LONG)) if shared else (Connection, Polling(0.0))
+    kind, policy = (SharingConnection, WaitPolicy(_LONG)) if shared else (Connection, WaitPolicy(0.0))
     # It is never tried whether blocking would be faster.
-    polling.is_trial, polling.left = False, 10 * steps
-    connected = kind(connection, "a session", Framing(protocol.value), 60.0, polling)
+    policy.is_trial, policy.waits_left = False, 10 * steps
+    connected = kind(connection, "a session", Framing(protocol.value), 60.0, policy)
     session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
     session.ask(messages.Reset(None, None), messages.ResetDone)
     step, own = session.step, session.translation.own

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.client import RemoteEnv, RemoteVectorEnv
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 
 #: How a client may exchange requests and replies with its server: through the socket alone; through memory, polling for
 #: replies; through memory, waiting for them at once.
@@ -23,18 +23,18 @@ SHARING = WAYS[1:]
 _SECONDS = 300e-6
 
 
-class Steady(Polling):
+class Steady(WaitPolicy):
     """Polls for so long each time, whether it pays or not."""
 
     def __init__(self, seconds: float) -> None:
         """Takes how long."""
         super().__init__(seconds)
-        self.is_trial, self.left = False, sys.maxsize
+        self.is_trial, self.waits_left = False, sys.maxsize
 
-    def was_in_vain(self) -> None:
+    def miss(self) -> None:
         """Goes on."""
 
-    def next_trial(self) -> None:
+    def start_trial(self) -> None:
         """Tries nothing else."""
 
 
@@ -59,7 +59,7 @@ def hold(way: str, connection: Any) -> None:
     """Makes a connection that shares memory use it in one way."""
     steady = Steady(_SECONDS if way == "polling" else 0.0)
     # Also if memory is shared anew, whatever replies have places there.
-    connection._polling, connection._pollings = steady, (steady, steady)
+    connection._policy, connection._policies = steady, (steady, steady)
     connection._is_large = True
     connection._say_how_to_wait()
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from gymtwist.client.shared_memory_connection import SharingConnection
 from gymtwist.protocol import shared_memory
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.shared_memory import CLIENT_WAITS, REPLY, REQUEST, SERVER_WAITS, SharedMemory
 from gymtwist.worker.recovery_state import RecoveryState
@@ -55,7 +55,7 @@ class Side:
 
     def take(self, number: int) -> None:
         """Waits for a number."""
-        if self.polls and shared_memory.appears(self.words, self.read, number, self.drawn.uniform(0, 2 * _MOMENT)):
+        if self.polls and shared_memory.poll_word(self.words, self.read, number, self.drawn.uniform(0, 2 * _MOMENT)):
             return
         self.words[self.waits] = 1
         self.before(), self.after()
@@ -81,21 +81,21 @@ def numbers(count: int, shared: SharedMemory, ours: socket.socket, theirs: socke
     return count
 
 
-class Steady(Polling):
+class Steady(WaitPolicy):
     """Polls whether it pays or not; or never, although memory is used."""
 
-    def was_in_vain(self) -> None:
+    def miss(self) -> None:
         """Goes on."""
 
-    def next_trial(self) -> None:
+    def start_trial(self) -> None:
         """Tries nothing else."""
 
 
 def steady(seconds: float) -> Steady:
     """Returns what always polls for so long."""
-    polling = Steady(seconds)
-    polling.is_trial, polling.seconds, polling.left = False, seconds, sys.maxsize
-    return polling
+    policy = Steady(seconds)
+    policy.is_trial, policy.poll_seconds, policy.waits_left = False, seconds, sys.maxsize
+    return policy
 
 
 def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket.socket, polls: list[bool]) -> int:
@@ -117,9 +117,9 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
                 sharing_channel.send_frame(frame(INT32, bytes(payload)))
         os._exit(0)
     theirs.close()
-    polling = steady(_MOMENT if polls[0] else 0.0)
-    connection = SharingConnection(ours, "the other", Framing.INT32, None, polling)
-    connection._pollings = polling, polling
+    policy = steady(_MOMENT if polls[0] else 0.0)
+    connection = SharingConnection(ours, "the other", Framing.INT32, None, policy)
+    connection._policies = policy, policy
     connection.share(shared, 1 << 20)  # large, and so through the memory in any case
     connection._number = _FIRST - 1
     drawn, came = random.Random(2), 0

@@ -10,7 +10,7 @@ import pytest
 
 from gymtwist.client import Closed, ConnectionLost, ProtocolBroken, TimedOut
 from gymtwist.client.connection import Connection
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist_conformance.reference_client import INT32, frame
 
@@ -21,7 +21,7 @@ class Pair:
     def __init__(self, budget: float, timeout: float | None = 20.0) -> None:
         """Connects them."""
         ours, self.peer = socket.socketpair()
-        self.connection = Connection(ours, "the server", Framing.INT32, timeout, Polling(budget))
+        self.connection = Connection(ours, "the server", Framing.INT32, timeout, WaitPolicy(budget))
 
     def close(self) -> None:
         """Closes both."""

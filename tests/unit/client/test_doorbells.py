@@ -12,11 +12,10 @@ from collections.abc import Callable
 
 import pytest
 
-from gymtwist.client import reply_delay
 from gymtwist.client.reply_slots import ReplySlots
-from gymtwist.client.shared_memory_connection import _MORE, SharingConnection
+from gymtwist.client.shared_memory_connection import SharingConnection
 from gymtwist.protocol import shared_memory
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import ReplyTimer, WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
@@ -33,6 +32,8 @@ from tests.support.patience import PATIENCE
 
 ROOMS = (4096, 65536)
 BELL = bytes(4)
+#: Requests after a failed poll until the client asks for an early doorbell again.
+EARLY_AGAIN = 9
 REPLY_FRAME = frame(INT32, bytes(range(256)) * 200)
 
 
@@ -86,7 +87,7 @@ def early(server: Server, number: int) -> None:
 
 def too_early(server: Server, number: int) -> None:
     """Rings, and takes so long that the client waits again: it must be woken up once more."""
-    if number in (1, 2 + _MORE):
+    if number in (1, 1 + EARLY_AGAIN):
         server.see(CLIENT_WAITS, WAITS_TO_POLL)
         server.ring()
     # It does not poll a second time, nor in the next waits, some and then many more: it may have held the server up.
@@ -123,7 +124,7 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
     theirs.close()
     memory = SharedMemory(descriptor, *ROOMS)
     os.close(descriptor)
-    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0))
     connection.share(memory, len(REPLY_FRAME))
     for _ in range(50):
         connection.send(frame(INT32, b"a request"))
@@ -133,7 +134,7 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
     assert os.waitpid(worker, 0)[1] == 0
 
 
-def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled() -> None:
     """Nothing follows it: who polls then may keep the server from its core."""
     descriptor = shared_memory.create(*ROOMS)
     memory = SharedMemory(descriptor, *ROOMS)
@@ -141,13 +142,12 @@ def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.M
     ours, theirs = socket.socketpair()
     server, polled = Server(memory, theirs), []
 
-    def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
+    def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool:
         server.publish(number)
         polled.append(server.is_heard())
         return True
 
-    monkeypatch.setattr(shared_memory, "appears", appears)
-    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(0.0))
+    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0), poll_word=poll_word)
     connection.share(memory, len(REPLY_FRAME))
     # Two bells come at once, and one of them is left over.
     for bells in (2, 1):
@@ -160,22 +160,32 @@ def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled(monkeypatch: pytest.M
     assert polled == [True, True]
 
 
-def test_naps_go_by_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by how long the learner thought, where the reply was there before it was asked for."""
-    took: list[float] = []
-    monkeypatch.setattr(reply_delay.Naps, "took", lambda self, seconds: took.append(seconds))
+class CountingTimer(ReplyTimer):
+    """Counts the replies that are timed."""
+
+    count = 0
+
+    def end(self) -> None:
+        """Counts one."""
+        self.count += 1
+
+
+def test_only_replies_that_were_waited_for_are_timed() -> None:
+    """The time of a reply that was there before it was asked for is that of the learner."""
+    timer = CountingTimer()
     descriptor = shared_memory.create(*ROOMS)
     memory = SharedMemory(descriptor, *ROOMS)
     os.close(descriptor)
     ours, theirs = socket.socketpair()
     server = Server(memory, theirs)
 
-    def appears(words: memoryview, word: int, number: int, seconds: float) -> bool:
+    def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool:
         server.publish(number)
         return True
 
-    monkeypatch.setattr(shared_memory, "appears", appears)
-    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, Polling(1.0))
+    connection = SharingConnection(
+        ours, "the server", Framing.INT32, 60.0, WaitPolicy(1.0), poll_word=poll_word, timer=timer
+    )
     connection.share(memory, len(REPLY_FRAME), 1)
     connection._places = ReplySlots(memory, 1, len(REPLY_FRAME))
     for thinks, noted in ((True, 0), (False, 1), (True, 1)):
@@ -183,6 +193,6 @@ def test_naps_go_by_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
         if thinks:
             server.publish(connection._number)
         assert bytes(connection.receive()) == REPLY_FRAME[4:]
-        assert len(took) == noted
+        assert timer.count == noted
     connection.close()
     theirs.close()

@@ -14,7 +14,7 @@ import pytest
 
 from gymtwist.client import ConnectionLost, RemoteEnv, RemoteVectorEnv
 from gymtwist.client.connection import Connection
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same, local
 from tests.support.client_interrupts import lost_by
@@ -62,7 +62,7 @@ def test_a_forked_process_does_not_use_its_parents_connection(remote: Remote) ->
 def test_what_is_closed_is_closed_although_a_forked_process_lives() -> None:
     """The server would wait for that one else."""
     ours, peer = socket.socketpair()
-    connection = Connection(ours, "the server", Framing.INT32, PATIENCE, Polling(0.0))
+    connection = Connection(ours, "the server", Framing.INT32, PATIENCE, WaitPolicy(0.0))
     until, done = os.pipe()
     process = os.fork()
     if not process:

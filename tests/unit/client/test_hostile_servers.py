@@ -11,7 +11,7 @@ import pytest
 
 from gymtwist.client import ConnectionLost, ProtocolBroken, RequestRefused, TimedOut, connect, connect_vec
 from gymtwist.client.connection import Connection
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist_conformance.reference_client import INT32, frame, message
 from tests.support.client_equivalence import Remote, RemoteVec
@@ -143,7 +143,7 @@ def test_a_server_that_sends_without_end_and_does_not_read_is_not_waited_for() -
     ours, peer = socket.socketpair()
     with peer, Flooded(fileno=ours.detach()) as flooded:
         peer.send(b"x")
-        connection = Connection(flooded, "the server", Framing.INT32, 0.1, Polling(0.0))
+        connection = Connection(flooded, "the server", Framing.INT32, 0.1, WaitPolicy(0.0))
         with pytest.raises(TimedOut):
             connection.send(b"a request")
 

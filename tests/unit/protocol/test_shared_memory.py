@@ -129,13 +129,13 @@ def test_what_is_no_such_memory_is_refused(descriptor: Descriptor, says: str) ->
 def test_a_number_that_is_there_appears_at_once(shared: SharedMemory) -> None:
     """Even if there is no time to wait."""
     shared.words[REQUEST] = 7
-    assert shared_memory.appears(shared.words, REQUEST, 7, 0.0)
+    assert shared_memory.poll_word(shared.words, REQUEST, 7, 0.0)
 
 
 def test_a_number_that_does_not_come_is_not_polled_for_ever(shared: SharedMemory) -> None:
     """Another number is not the one."""
     shared.words[REQUEST] = 6
-    assert not shared_memory.appears(shared.words, REQUEST, 7, 0.001)
+    assert not shared_memory.poll_word(shared.words, REQUEST, 7, 0.001)
 
 
 def test_a_number_that_comes_late_appears(shared: SharedMemory) -> None:
@@ -146,7 +146,7 @@ def test_a_number_that_comes_late_appears(shared: SharedMemory) -> None:
 
     timer = threading.Timer(0.01, write)
     timer.start()
-    assert shared_memory.appears(shared.words, REQUEST, 7, 20.0)
+    assert shared_memory.poll_word(shared.words, REQUEST, 7, 20.0)
     timer.join()
 
 

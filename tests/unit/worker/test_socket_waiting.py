@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from gymtwist.protocol.adaptive_waiting import Polling
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.worker import socket_waiting
 from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus, create
 from tests.support.patience import PATIENCE
@@ -28,14 +28,15 @@ class Ends:
 
     Args:
         seconds: To poll.
+        lacks_cores: Whether a core is missing.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, lacks_cores: Callable[[], bool] = lambda: False) -> None:
         self.client, self.server = socket.socketpair()
         self.client.settimeout(PATIENCE)
-        self.polling = Polling(seconds)
+        self.policy = WaitPolicy(seconds, lacks_cores=lacks_cores)
         self.status = SessionStatus(create())
-        self.waiting = socket_waiting._Waiting(self.server, self.polling, self.status)
+        self.waiting = socket_waiting._Waiting(self.server, self.policy, self.status)
         self.space = memoryview(bytearray(64))
 
     def unread(self) -> bool:
@@ -60,12 +61,6 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     yield made
     made.client.close()
     made.server.close()
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets no core be missing, whatever else runs on this machine."""
-    monkeypatch.setattr(socket_waiting, "is_crowded", lambda: False)
 
 
 @pytest.mark.parametrize("ends", [LONG, SHORT, 0.0], indirect=True)
@@ -132,22 +127,21 @@ def test_a_trial_counts_from_when_the_environment_was_done(
     monkeypatch.setattr(ends.waiting, "_polled", lambda *_: wait(polled))
     monkeypatch.setattr(ends.waiting, "_receive", lambda *_: wait(blocked))
     for _ in range(200):
-        assert ends.polling.is_trial
+        assert ends.policy.is_trial
         now += 5e-3  # the environment's step
         ends.status.words[LAST_ACTIVITY] = now
         ends.waiting.receive(ends.space)
-    assert not ends.polling.is_trial
-    assert bool(ends.polling.seconds) is pays
+    assert not ends.policy.is_trial
+    assert bool(ends.policy.poll_seconds) is pays
 
 
 @pytest.mark.parametrize(("crowds", "polls"), [("11111", False), ("01011", False), ("00011", True), ("10100", True)])
-def test_a_trial_ends_where_a_core_is_missing(monkeypatch: pytest.MonkeyPatch, crowds: str, polls: bool) -> None:
+def test_a_trial_ends_where_a_core_is_missing(crowds: str, polls: bool) -> None:
     """It takes that core from others, and would find that to be faster."""
-    ends = Ends(LONG)
     seen = iter(crowds)
-    monkeypatch.setattr(socket_waiting, "is_crowded", lambda: next(seen) == "1")
+    ends = Ends(LONG, lambda: next(seen) == "1")
     ends.echo(10)
-    assert ends.polling.is_trial is polls
+    assert ends.policy.is_trial is polls
     assert (ends.waiting._plain > 1000) is not polls
 
 
