@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -11,29 +11,29 @@ from gymtwist_conformance.reference_client.element_codecs import check_fields
 
 _COUNT = Annotated[int, Meta(ge=1, le=10_000)]
 _SEED = Annotated[int, Meta(ge=0)]
-_OBJECT, _ROOM = Union[dict[str, Any], None], Union[Annotated[int, Meta(ge=4096, le=1 << 27)], None]  # noqa: UP007
+_ROOM = Annotated[int, Meta(ge=4096, le=1 << 27)] | None
 _REQUESTS: dict[str, dict[str, Any]] = {
     "make": {
         "id": Annotated[str, Meta(min_length=1, max_length=255)],
         "kwargs?": dict[str, Any],
-        "render_mode?": Union[Annotated[str, Meta(max_length=64)], None],  # noqa: UP007
-        "num_envs?": Union[_COUNT, None],  # noqa: UP007
+        "render_mode?": Annotated[str, Meta(max_length=64)] | None,
+        "num_envs?": _COUNT | None,
         "vectorization_mode?": Literal["sync", "async", "vector_entry_point", None],
         "autoreset_mode?": Literal["next_step", "same_step", "disabled"],
-        "max_episode_steps?": Union[Annotated[int, Meta(ge=-1)], None],  # noqa: UP007
+        "max_episode_steps?": Annotated[int, Meta(ge=-1)] | None,
         "info?": Literal["all", "episode", "none"],
         "values?": Literal["nested", "base64"],
-        "token?": Union[Annotated[str, Meta(max_length=1024)], None],  # noqa: UP007
+        "token?": Annotated[str, Meta(max_length=1024)] | None,
         "version?": Annotated[int, Meta(ge=1)],
     },
     "reset": {
-        "seed?": Union[_SEED, list[Union[_SEED, None]], None],  # noqa: UP007
-        "options?": _OBJECT,
-        "mask?": Union[list[bool], None],  # noqa: UP007
+        "seed?": _SEED | list[_SEED | None] | None,
+        "options?": dict[str, Any] | None,
+        "mask?": list[bool] | None,
     },
     "step": {"action": Any},
     "step_many": {"actions?": list[Any], "action?": Any, "count?": _COUNT, "observations?": Literal["last", "all"]},
-    "sample": {"seed?": Union[_SEED, None]},  # noqa: UP007
+    "sample": {"seed?": _SEED | None},
     "render": {},
     "share": {"request_room?": _ROOM, "reply_room?": _ROOM},
     "close": {},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gymtwist_conformance
 from gymtwist_conformance.reference_client import (
     INT32,
     NETSTRING,
@@ -153,3 +156,17 @@ def test_a_classic_reply_that_is_none(reply: bytes) -> None:
         theirs.sendall(reply)
         with pytest.raises(Violation):
             client.read_observation()
+
+
+MODULES = sorted(Path(gymtwist_conformance.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_the_distribution_is_independent_of_gymtwist(module: Path) -> None:
+    """It imports NumPy, msgspec and pytest, and reads and writes the bytes by itself."""
+    allowed = {"numpy", "msgspec", "pytest", "gymtwist_conformance", *sys.stdlib_module_names}
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            assert {alias.name.partition(".")[0] for alias in node.names} <= allowed
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] in allowed

@@ -160,3 +160,16 @@ def test_the_installed_server_starts_a_child(installed: Environment) -> None:
     """Its own Python finds the child's entry, wherever it was installed to."""
     settings = '{"monitor_root":"/"}'
     run(installed.python, "-m", "gymtwist.worker", "check", settings, "-1", "-1", directory=installed.elsewhere)
+
+
+def test_the_conformance_distribution_works_without_gymtwist(environment: Environment, tmp_path: Path) -> None:
+    """It has its checks, and the reference client."""
+    copy = tmp_path / "conformance"
+    shutil.copytree(
+        REPOSITORY / "conformance", copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    )
+    environment.install(copy)
+    listed = run(environment.python, "-m", "gymtwist_conformance", "server", "--list", directory=environment.elsewhere)
+    assert "refusal.invalid-seed: " in listed
+    code = "import sys, gymtwist_conformance.command; print('gymtwist' in sys.modules)"
+    assert run(environment.python, "-c", code, directory=environment.elsewhere).strip() == "False"

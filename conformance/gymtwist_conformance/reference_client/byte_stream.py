@@ -41,6 +41,7 @@ class ByteStream:
         self.socket, self.patience = connection, patience
         self.socket.settimeout(patience)
         self._received = bytearray()
+        self._chunk = memoryview(bytearray(_CHUNK))
 
     @classmethod
     def connect(cls: type[_Stream], port: int, host: str = "127.0.0.1", **options: Any) -> _Stream:
@@ -106,11 +107,11 @@ class ByteStream:
             TimeoutError: Nothing came in time.
         """
         try:
-            data = self.socket.recv(_CHUNK)
+            count = self.socket.recv_into(self._chunk)
         except TimeoutError:
             raise TimeoutError(f"nothing was received for {self.socket.gettimeout():g} s") from None
-        self._received += data
-        return bool(data)
+        self._received += self._chunk[:count]
+        return count > 0
 
     def peek(self, count: int | None = None) -> bytes:
         """Return the front of the receive buffer, and leave it there."""

@@ -74,12 +74,6 @@ def observation_end(data: bytes | bytearray | memoryview) -> int | None:
     return string_end(data, 1)
 
 
-def step_end(data: bytes | bytearray) -> int | None:
-    """Find the end of the reply to a step."""
-    tail = string_end(data, 1)
-    return None if tail is None else string_end(data, tail + 9)
-
-
 def step_done(data: bytes | bytearray | memoryview) -> bool | None:
     """Read from the reply to a step whether the episode is over, without decoding the rest; None while incomplete.
 

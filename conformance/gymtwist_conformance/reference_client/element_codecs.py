@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, Union
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -29,21 +29,21 @@ DTYPES = {
 _KINDS: dict[str, dict[str, Any]] = {
     "Box": {"shape": list[int], "dtype": str, "low": Any, "high": Any},
     "Discrete": {"n": int, "start?": int, "dtype?": str},
-    "MultiBinary": {"n": Union[int, list[int]]},  # noqa: UP007
+    "MultiBinary": {"n": int | list[int]},
     "MultiDiscrete": {"nvec": Any, "start": Any, "dtype": str, "shape?": list[int]},
     "Text": {"min_length": int, "max_length": int, "characters": str},
     "Tuple": {"spaces": list[dict[str, Any]]},
     "Dict": {"spaces": list[tuple[Any, dict[str, Any]]]},
     "Sequence": {"space": dict[str, Any], "stack?": bool},
-    "Graph": {"node_space": dict[str, Any], "edge_space?": Union[dict[str, Any], None]},  # noqa: UP007
+    "Graph": {"node_space": dict[str, Any], "edge_space?": dict[str, Any] | None},
     "OneOf": {"spaces": list[dict[str, Any]]},
 }
 _ARRAYS = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 #: The types of the numbers in nested lists, by the kind of the dtype.
 _NUMBERS: dict[str, Any] = {
-    "f": Union[float, Literal["NaN", "Infinity", "-Infinity"]],  # noqa: UP007
-    "b": Union[bool, Annotated[int, msgspec.Meta(ge=0, le=1)]],  # noqa: UP007
+    "f": float | Literal["NaN", "Infinity", "-Infinity"],
+    "b": bool | Annotated[int, msgspec.Meta(ge=0, le=1)],
     "i": int,
     "u": Annotated[int, msgspec.Meta(ge=0)],
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,8 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 # The replies as the specification has them. Fields that it does not name are dropped.
 
 
-_OBJECT = Union[dict[str, Any], None]  # noqa: UP007
-_TEXT, _INTEGER, _NUMBER = Union[str, None], Union[int, None], Union[float, None]  # noqa: UP007
+_OBJECT = dict[str, Any] | None
+_TEXT, _INTEGER, _NUMBER = str | None, int | None, float | None
 _REPLIES: dict[str, dict[str, Any]] = {
     "make": {
         "action_space": dict[str, Any],
