@@ -25,7 +25,7 @@ def test_ids_are_listed_by_library(registered: str) -> None:
     ids, _ = find_installed()
     assert "CartPole-v1" in ids["gymnasium"]
     assert "gym:CartPole-v1" in ids["gym"]
-    assert ids["tests"] == [registered]
+    assert registered in ids["tests"]
 
 
 def test_environments_that_cannot_be_made_are_not_listed() -> None:
