@@ -20,9 +20,9 @@ from gymtwist.client.client_errors import (
     TimedOut,
     UnknownKwarg,
 )
+from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
-from gymtwist.client.step_many_result import Steps
 
 __all__ = [
     "Address",

@@ -1,4 +1,4 @@
-"""How a user gets environments from a server."""
+"""Functions that connect to a server and make environments there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from gymtwist.client.address import AddressLike, TlsLike
-from gymtwist.client.connect_options import CONNECT_TIMEOUT, TIMEOUT, Protocol, count_of, merged, target
+from gymtwist.client.address import AddressLike, TlsLike, parse
+from gymtwist.client.connect_options import (
+    CONNECT_TIMEOUT,
+    TIMEOUT,
+    ConnectOptions,
+    Protocol,
+    count_of,
+    make_request,
+    protocol_named,
+)
 from gymtwist.client.remote_env import RemoteEnv
-from gymtwist.client.remote_vector_env import RemoteVectorEnv, mode_of
+from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.protocol import messages
 
 
@@ -30,39 +38,40 @@ def connect(
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteEnv:
-    """Connect to a server, and make an environment there.
+    """Connect to a server and make an environment there.
 
     Args:
-        address: Where the server is: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``,
+        address: The server's address: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``,
             ``"tls:example.org:5002"``, ``("localhost", 5001)``, or a port of this machine.
-        env_id: The environment's id, as it is registered at the server.
-        render_mode: As ``gymnasium.make`` has it.
-        max_episode_steps: After how many steps an episode is truncated; None as registered, -1 never.
-        info: Which infos are wanted: "all", those of a step that ends an "episode" (and of resets), or "none".
-        protocol: "int32" (MessagePack, fast), or "netstring" (JSON, readable on the wire).
-        token: What the operator of the server may ask for.
-        timeout: Seconds that a reply may take; None for any time.
-        connect_timeout: Seconds that connecting may take; None for any time.
-        tls: True to speak TLS and trust the system's certificates, the path of a file of certificates to trust, or an
+        env_id: The environment's id, as registered at the server.
+        render_mode: See ``gymnasium.make``.
+        max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
+        info: Which infos the server sends: "all", only those of resets and of steps that end an "episode", or "none".
+        protocol: "int32" (MessagePack, fast) or "netstring" (JSON, readable on the wire).
+        token: The token that the operator of the server asks for, if any.
+        timeout: Seconds to wait for a reply; None for no limit.
+        connect_timeout: Seconds to connect; None for no limit.
+        tls: True to use TLS with the system's certificates, the path of a file of trusted certificates, or an
             ``ssl.SSLContext``.
-        shared_memory: Whether memory is shared with a server on this host, if it permits that.
-        kwargs: Keyword arguments of the environment, whatever their names.
+        shared_memory: Whether to share memory with a server on this host that permits it.
+        kwargs: Keyword arguments of the environment, of any name.
         env_kwargs: Keyword arguments of the environment whose names are none of the above.
 
     Raises:
-        ValueError: An argument is not as it must be.
-        RemoteError: There is no connection, or no such environment.
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or has no such environment.
     """
-    reach = target(address, protocol, timeout, connect_timeout, tls, shared_memory)
-    make = messages.Make(
+    make = make_request(
         env_id,
-        merged(kwargs, env_kwargs),
+        kwargs,
+        env_kwargs,
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
         token=token,
     )
-    return RemoteEnv(reach, make)
+    protocol_name = protocol_named(protocol)
+    return RemoteEnv(ConnectOptions(parse(address), protocol_name, timeout, connect_timeout, tls, shared_memory, make))
 
 
 def connect_vec(
@@ -85,46 +94,47 @@ def connect_vec(
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteVectorEnv:
-    """Connect to a server, and make environments there that step together.
+    """Connect to a server and make environments there that step together.
 
     Args:
-        address: Where the server is; see :func:`connect`.
-        env_id: The environments' id, as it is registered at the server.
-        num_envs: How many.
-        processes: Among how many processes of the server they are divided, so that as many cores work: each has a
-            connection of its own.
-        vectorization_mode: How those of one process are stepped, as ``gymnasium.make_vec`` has it: "sync" one after
-            the other, "async" each in a process of its own, "vector_entry_point" by the environment's own means. None
-            for the last if there is such, else for "sync".
+        address: The server's address; see :func:`connect`.
+        env_id: The environments' id, as registered at the server.
+        num_envs: The number of environments.
+        processes: How many processes of the server share the environments, to use as many cores. Each has a connection
+            of its own.
+        vectorization_mode: How each process steps its environments, as in ``gymnasium.make_vec``: "sync" one after the
+            other, "async" each in a process of its own, "vector_entry_point" by the environment's own means. None for
+            the last if the environment has it, else for "sync".
         autoreset_mode: When an environment is reset after the end of its episode.
-        render_mode: As ``gymnasium.make`` has it.
-        max_episode_steps: After how many steps an episode is truncated; None as registered, -1 never.
-        info: Which infos are wanted: "all", those of a step that ends an "episode" (and of resets), or "none".
-        protocol: "int32" (MessagePack, fast), or "netstring" (JSON, readable on the wire).
-        token: What the operator of the server may ask for.
-        timeout: Seconds that a reply may take; None for any time.
-        connect_timeout: Seconds that connecting may take; None for any time.
+        render_mode: See ``gymnasium.make``.
+        max_episode_steps: See :func:`connect`.
+        info: See :func:`connect`.
+        protocol: See :func:`connect`.
+        token: See :func:`connect`.
+        timeout: See :func:`connect`.
+        connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
         shared_memory: See :func:`connect`.
-        kwargs: Keyword arguments of the environments, whatever their names.
+        kwargs: Keyword arguments of the environments, of any name.
         env_kwargs: Keyword arguments of the environments whose names are none of the above.
 
     Raises:
-        ValueError: An argument is not as it must be.
-        RemoteError: There is no connection, or there are no such environments.
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or has no such environments.
     """
-    num_envs = count_of("num_envs", num_envs)
-    processes = count_of("processes", processes, num_envs)
-    reach = target(address, protocol, timeout, connect_timeout, tls, shared_memory)
-    make = messages.Make(
+    make = make_request(
         env_id,
-        merged(kwargs, env_kwargs),
-        render_mode=render_mode,
-        num_envs=num_envs,
+        kwargs,
+        env_kwargs,
+        num_envs=count_of("num_envs", num_envs),
         vectorization_mode=vectorization_mode,
-        autoreset_mode=mode_of(autoreset_mode),
+        autoreset_mode=autoreset_mode,
+        render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
         token=token,
     )
-    return RemoteVectorEnv(reach, make, processes)
+    protocol_name = protocol_named(protocol)
+    return RemoteVectorEnv(
+        ConnectOptions(parse(address), protocol_name, timeout, connect_timeout, tls, shared_memory, make, processes)
+    )

@@ -10,9 +10,8 @@ import msgspec
 
 from gymtwist.client.client_errors import ProtocolBroken, RemoteError, RequestRefused, of_reply
 from gymtwist.client.connection import Connection
-from gymtwist.client.message_values import Translation
+from gymtwist.client.message_values import Steps, Translation
 from gymtwist.client.shared_memory_connection import SharingConnection, hand_over
-from gymtwist.client.step_many_result import Steps
 from gymtwist.errors import GymtwistError, SharingRefused
 from gymtwist.protocol import dynamic_values, messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of

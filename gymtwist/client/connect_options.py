@@ -1,12 +1,16 @@
-"""What a user asks for when connecting, and the session that comes of it."""
+"""Connect options: the validated arguments of ``connect`` and ``connect_vec``, and the sessions that they start."""
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from gymtwist.client.address import Address, AddressLike, TlsLike, connected, parse
+import msgspec
+from gymnasium.vector import AutoresetMode
+
+from gymtwist.client.address import Address, TlsLike, connected
 from gymtwist.client.client_session import Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharingConnection, is_local
@@ -17,24 +21,37 @@ from gymtwist.protocol.names import ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]
-#: Seconds that connecting may take.
+#: Default seconds to connect.
 CONNECT_TIMEOUT = 10.0
-#: Seconds that a reply may take: more than the server gives a step before it says what is wrong (--step-timeout).
+#: Default seconds to wait for a reply: longer than the server's own limit of a step (--step-timeout), which explains
+#: what is wrong.
 TIMEOUT = 600.0
 #: The most seconds that every system call can wait.
-_LONGEST = 1e6
+_MAX_TIMEOUT = 1e6
+#: Gymnasium's autoreset modes, by the names that messages use.
+AUTORESET_MODES: dict[messages.AutoresetMode, AutoresetMode] = {
+    "next_step": AutoresetMode.NEXT_STEP,
+    "same_step": AutoresetMode.SAME_STEP,
+    "disabled": AutoresetMode.DISABLED,
+}
 
 
-class ConnectOptions(NamedTuple):
-    """How to reach a server.
+@dataclasses.dataclass(frozen=True)
+class ConnectOptions:
+    """How to reach a server and what to make there; validated whenever one is made or changed.
 
     Attributes:
-        address: Where it is.
-        protocol: Which protocol to speak.
-        timeout: Seconds that a reply may take; None for any time.
-        connect_timeout: Seconds that connecting may take; None for any time.
-        tls: Whether and how TLS is spoken.
+        address: The server's address.
+        protocol: The framed protocol to speak.
+        timeout: Seconds to wait for a reply; None for no limit.
+        connect_timeout: Seconds to connect; None for no limit.
+        tls: Whether and how to use TLS.
         shared_memory: Whether to share memory with a server on this host.
+        make: The make request; see :func:`make_request`. Its ``num_envs`` is that of all sessions together.
+        processes: How many sessions share the environments.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     address: Address
@@ -42,78 +59,133 @@ class ConnectOptions(NamedTuple):
     timeout: float | None
     connect_timeout: float | None
     tls: TlsLike
-    shared_memory: bool = True
+    shared_memory: bool
+    make: messages.Make
+    processes: int = 1
 
-    def begin(self, make: messages.Make, *, sessions: int = 1) -> Session:
-        """Connect, and ask for an environment.
+    def __post_init__(self) -> None:
+        """Validate the values whose type does not do it."""
+        for name, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
+            if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _MAX_TIMEOUT):
+                raise ValueError(f"{name} is {seconds!r}: expected seconds, {_MAX_TIMEOUT:g} at most, or None")
+        if not isinstance(self.shared_memory, bool):
+            raise ValueError(f"shared_memory is {self.shared_memory!r:.80}: expected True or False")
+        object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
+
+    def changed(
+        self, render_mode: str | None, kwargs: Mapping[str, Any], num_envs: int | None = None
+    ) -> ConnectOptions:
+        """Return options for an environment like this one, or for vector environments like these.
 
         Args:
-            make: What to make.
-            sessions: How many work side by side: polling for one must not take a core from another.
-
-        Returns:
-            The session, whose :meth:`~gymtwist.client.client_session.Session.finish` waits for the environment.
+            render_mode: The render mode.
+            kwargs: Keyword arguments that replace or extend those of this environment.
+            num_envs: The number of environments; None for a single one that is no vector environment.
 
         Raises:
-            RemoteError: There is no connection.
+            ValueError: The number of environments is no such number.
+        """
+        make = msgspec.structs.replace(self.make, render_mode=render_mode, kwargs={**self.make.kwargs, **kwargs})
+        if num_envs is None:
+            make = msgspec.structs.replace(make, num_envs=None, vectorization_mode=None, autoreset_mode="next_step")
+            return dataclasses.replace(self, make=make, processes=1)
+        num_envs = count_of("num_envs", num_envs)
+        make = msgspec.structs.replace(make, num_envs=num_envs)
+        return dataclasses.replace(self, make=make, processes=min(self.processes, num_envs))
+
+    def start_session(self, num_envs: int | None = None) -> Session:
+        """Connect and ask for the environment.
+
+        Args:
+            num_envs: How many environments of all are this session's.
+
+        Returns:
+            A session whose :meth:`~gymtwist.client.client_session.Session.finish` waits for the environment.
+
+        Raises:
+            RemoteError: The server cannot be reached.
         """
         plain = connected(self.address, self.connect_timeout, self.tls)
-        policy = WaitPolicy(REPLY_BUDGET if cores() > sessions else 0.0)
+        # Polling for one session must not take a core from another.
+        policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
         kind = SharingConnection if self.shared_memory and is_local(plain) else Connection
         connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
-        return Session(connection, self.protocol, make)
+        return Session(connection, self.protocol, msgspec.structs.replace(self.make, num_envs=num_envs))
 
 
-def target(
-    address: AddressLike,
-    protocol: Protocol,
-    timeout: float | None,
-    connect_timeout: float | None,
-    tls: TlsLike,
-    shared_memory: bool,
-) -> ConnectOptions:
-    """Check how to reach a server.
+def protocol_named(name: str) -> ProtocolName:
+    """Return a framed protocol by its name.
 
     Raises:
-        ValueError: It cannot be reached like that.
+        ValueError: There is no such protocol.
     """
-    if protocol not in ("int32", "netstring"):
-        raise ValueError(f'no protocol: {protocol!r}; expected "int32" or "netstring"')
-    for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
-        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _LONGEST):
-            raise ValueError(f"{name} is {seconds!r}: expected seconds, {_LONGEST:g} at most, or None for any time")
-    if not isinstance(shared_memory, bool):
-        raise ValueError(f"shared_memory is {shared_memory!r:.80}: expected True or False")
-    return ConnectOptions(parse(address), ProtocolName(protocol), timeout, connect_timeout, tls, shared_memory)
+    if name not in ("int32", "netstring"):
+        raise ValueError(f'no protocol: {name!r}; expected "int32" or "netstring"')
+    return ProtocolName(name)
+
+
+def make_request(
+    env_id: str,
+    kwargs: Mapping[str, Any] | None,
+    env_kwargs: Mapping[str, Any],
+    *,
+    num_envs: int | None = None,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    **fields: Any,
+) -> messages.Make:
+    """Make the request for an environment, or for several.
+
+    Args:
+        env_id: The environment's id.
+        kwargs: Keyword arguments of the environment, of any name.
+        env_kwargs: Further keyword arguments of the environment.
+        num_envs: The number of environments; None for a single one that is no vector environment.
+        autoreset_mode: When an environment is reset after the end of its episode.
+        fields: Further fields of the request, which the server validates.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        TypeError: A keyword argument of the environment is given twice.
+    """
+    twice = sorted(set(kwargs or {}) & set(env_kwargs))
+    if twice:
+        raise TypeError(f"given twice, by kwargs and by itself: {', '.join(twice)}")
+    return messages.Make(
+        env_id,
+        {**(kwargs or {}), **env_kwargs},
+        num_envs=num_envs,
+        autoreset_mode=_autoreset_mode(autoreset_mode),
+        **fields,
+    )
 
 
 def count_of(name: str, number: Any, most: int | None = None) -> int:
-    """Take a number of something, whatever kind of integer it is.
+    """Convert any kind of integer that is a number of things.
 
     Raises:
-        ValueError: It is none from 1 to the most there can be.
+        ValueError: It is not an integer from 1 to ``most``.
     """
     try:
         count = operator.index(number)
     except TypeError:
         count = 0
     if count < 1 or (most is not None and count > most):
-        expected = "an integer from 1" if most is None else f"1 to {most}, as many as there are environments"
+        expected = "an integer from 1" if most is None else f"1 to {most}, the number of environments"
         raise ValueError(f"{name} is {number!r}: expected {expected}")
     return count
 
 
-def merged(kwargs: Mapping[str, Any] | None, others: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the environment's keyword arguments together.
+def _autoreset_mode(mode: AutoresetMode | str) -> messages.AutoresetMode:
+    """Return the name that messages use for an autoreset mode.
 
     Args:
-        kwargs: Those given by the argument of that name, which may have any name.
-        others: Those given as keyword arguments.
+        mode: A mode of Gymnasium, its value, or the name itself.
 
     Raises:
-        TypeError: One is given twice.
+        ValueError: There is no such mode.
     """
-    twice = sorted(set(kwargs or {}) & set(others))
-    if twice:
-        raise TypeError(f"given twice, by kwargs and by itself: {', '.join(twice)}")
-    return {**(kwargs or {}), **others}
+    for name, known in AUTORESET_MODES.items():
+        if mode in (name, known, known.value):
+            return name
+    expected = ", ".join(AUTORESET_MODES)
+    raise ValueError(f"no autoreset mode: {mode!r}; expected one of {expected}, or a gymnasium.vector.AutoresetMode")

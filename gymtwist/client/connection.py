@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import struct
 from time import monotonic, perf_counter
 
-from gymtwist.client import socket_timeouts
 from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
 from gymtwist.client.fork_safety import close_in_children
 from gymtwist.errors import ProtocolError
@@ -51,10 +51,10 @@ class Connection:
         self._now: int = socket.MSG_DONTWAIT
         self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
         if self._plain:
-            socket_timeouts.block(connected, timeout)
+            _block(connected, timeout)
         else:
             connected.setblocking(False)
-            self._now, self._not_yet = 0, socket_timeouts.not_yet()
+            self._now, self._not_yet = 0, _would_block_errors()
         self.due = 0
         # How many bytes one call has received: the call itself adds it, so that no interrupt (which Python raises
         # between calls) can come before that.
@@ -307,3 +307,30 @@ class Connection:
         told = ConnectionLost(f"the connection to {self.name} has ended: {why}")
         self.close(told)
         return told
+
+
+def _block(connected: socket.socket, timeout: float | None) -> None:
+    """Let a socket wait in the kernel alone, which takes one system call; Python's own timeouts take two.
+
+    Args:
+        connected: A socket without TLS.
+        timeout: Seconds to wait for bytes until :class:`BlockingIOError` is raised; None for no limit.
+    """
+    connected.settimeout(None)
+    if timeout is not None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout))
+
+
+def _timeval(seconds: float) -> bytes:
+    """Encode seconds as a ``struct timeval``; never as zero, which the kernel takes for no limit."""
+    whole, part = divmod(max(seconds, 1e-3), 1.0)
+    return struct.pack("@ll", int(whole), int(part * 1e6))
+
+
+def _would_block_errors() -> tuple[type[OSError], ...]:
+    """Return the errors of a non-blocking socket that cannot read or write at once."""
+    try:
+        from ssl import SSLWantReadError, SSLWantWriteError
+    except ImportError:
+        return (BlockingIOError,)
+    return (BlockingIOError, SSLWantReadError, SSLWantWriteError)

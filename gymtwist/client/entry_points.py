@@ -1,4 +1,4 @@
-"""The specification of a remote environment, from which another one like it can be made."""
+"""The specification of a remote environment, from which another like it can be made."""
 
 from __future__ import annotations
 
@@ -8,91 +8,79 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
-import msgspec
 from gymnasium.envs.registration import EnvSpec
 
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.protocol import messages
 
-#: What opens a window at the server, where nobody looks at it; a wrapper shows frames on one's own screen.
+#: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
 WINDOW = "human"
 
 
 @dataclass(frozen=True, repr=False)
 class EntryPoint:
-    """Makes another environment like one that was made; it is the entry point in that one's specification.
+    """Makes an environment like one that exists; the entry point in its specification.
 
-    A specification goes to other processes, as those of vector environments ask each other for it.
+    It can be pickled, because vector environments send specifications to their workers.
 
     Attributes:
-        kind: What is made, of a target and a make message.
-        reach: How to reach the server.
-        make: What the first was made of.
-        told: The keyword arguments that the server said it has.
-        metadata: What there is to render, for ``gymnasium.make``: it shows frames in a window if it is asked for one.
+        kind: The class to make, from connect options.
+        options: The options of the existing environment.
+        server_kwargs: The keyword arguments that the environment has at the server.
+        metadata: The environment's metadata; ``gymnasium.make`` reads the render modes here.
     """
 
-    kind: Callable[..., Any]
-    reach: ConnectOptions
-    make: messages.Make
-    told: dict[str, Any]
+    kind: Callable[[ConnectOptions], Any]
+    options: ConnectOptions
+    server_kwargs: dict[str, Any]
     metadata: dict[str, Any]
 
     def __call__(self, render_mode: str | None = None, **kwargs: Any) -> Any:
-        """Make it."""
-        return self.kind(self.reach, self._changed(render_mode, kwargs))
+        """Make an environment."""
+        return self.kind(self.options.changed(render_mode, self._changes(kwargs)))
 
-    def _changed(self, render_mode: str | None, kwargs: dict[str, Any]) -> messages.Make:
-        # What was registered is so at the server, too; it does not have to be told, nor would it always take it.
-        changed = {name: each for name, each in kwargs.items() if not self._is_told(name, each)}
-        return msgspec.structs.replace(self.make, render_mode=render_mode, kwargs={**self.make.kwargs, **changed})
+    def _changes(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return those keyword arguments that differ from the server's, which may not accept its own from a client."""
+        return {name: value for name, value in kwargs.items() if not self._is_registered(name, value)}
 
-    def _is_told(self, name: str, value: Any) -> bool:
+    def _is_registered(self, name: str, value: Any) -> bool:
         try:
-            return name in self.told and bool(self.told[name] == value)
-        except ValueError:  # arrays are not equal or unequal as a whole
+            return name in self.server_kwargs and bool(self.server_kwargs[name] == value)
+        except ValueError:  # the comparison of arrays has no truth value
             return False
 
     def __deepcopy__(self, memo: Any) -> EntryPoint:
-        # Gymnasium's wrappers copy specifications deeply; a TLS context cannot be copied.
+        # Gymnasium's wrappers copy specifications deeply, but a TLS context cannot be copied.
         return self
 
     def __repr__(self) -> str:
         return "gymtwist.client.connect"
 
 
-@dataclass(frozen=True, repr=False)
 class VectorEntryPoint(EntryPoint):
-    """Makes other environments like those that were made; it is the vector entry point in their specification.
+    """Makes vector environments like some that exist; the vector entry point in their specification."""
 
-    Attributes:
-        processes: Among how many processes they are divided, if there are as many environments.
-    """
-
-    processes: int
-
-    def __call__(  # type: ignore[override]  # of what Gymnasium passes to such an entry point
+    def __call__(  # type: ignore[override]  # Gymnasium passes other arguments to a vector entry point
         self, num_envs: int = 1, render_mode: str | None = None, max_episode_steps: int | None = None, **kwargs: Any
     ) -> Any:
-        """Make them; after how many steps an episode is truncated was said before."""
-        make = msgspec.structs.replace(self._changed(render_mode, kwargs), num_envs=num_envs)
-        return self.kind(self.reach, make, min(self.processes, num_envs))
+        """Make vector environments; ``max_episode_steps`` is among the options already."""
+        return self.kind(self.options.changed(render_mode, self._changes(kwargs), num_envs))
 
 
-def spec_of(made: messages.Made, again: EntryPoint, several: VectorEntryPoint | None = None) -> EnvSpec | None:
-    """Make the specification of a remote environment; None if the server told none that Gymnasium could have."""
-    told = made.spec
-    if told is None:
+def spec_of(made: messages.Made, entry_point: EntryPoint, vector: VectorEntryPoint | None = None) -> EnvSpec | None:
+    """Make the specification of a remote environment; None if the server sent none that Gymnasium accepts."""
+    spec = made.spec
+    if spec is None:
         return None
-    with contextlib.suppress(gymnasium.error.Error):  # of an id
+    with contextlib.suppress(gymnasium.error.Error):  # an id that Gymnasium does not accept
         return EnvSpec(
-            id=told.id,
-            entry_point=again,
-            reward_threshold=told.reward_threshold,
-            nondeterministic=told.nondeterministic,
-            max_episode_steps=told.max_episode_steps,
-            kwargs={**told.kwargs, **({} if made.render_mode is None else {"render_mode": made.render_mode})},
-            vector_entry_point=several,
+            id=spec.id,
+            entry_point=entry_point,
+            reward_threshold=spec.reward_threshold,
+            nondeterministic=spec.nondeterministic,
+            max_episode_steps=spec.max_episode_steps,
+            kwargs={**spec.kwargs, **({} if made.render_mode is None else {"render_mode": made.render_mode})},
+            vector_entry_point=vector,
         )
     return None
 
@@ -103,7 +91,7 @@ def kwargs_of(made: messages.Made) -> dict[str, Any]:
 
 
 def metadata_of(made: messages.Made) -> dict[str, Any]:
-    """Return what an environment says about itself, as it is true on this side of the connection."""
+    """Return an environment's metadata, without render modes that are no use on this side of the connection."""
     metadata = {"render_modes": [], **made.metadata}
     modes = metadata["render_modes"]
     if made.render_mode != WINDOW and isinstance(modes, (list, tuple)):

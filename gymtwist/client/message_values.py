@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.step_many_result import Steps
 from gymtwist.client.user_values import action_writer, observation_reader, own
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
@@ -20,6 +20,26 @@ from gymtwist.spaces.layout import Layout, check_size
 
 #: Up to so many actions the requests for them are made beforehand.
 _FEW = 1024
+
+
+class Steps(NamedTuple):
+    """Result of ``step_many``.
+
+    Attributes:
+        observations: The last observation, or all of them on request: an array with one more dimension if an
+            observation is an array or a number, else a list.
+        rewards: The rewards of all steps taken: float64, of shape (steps,), or (steps, num_envs) for vector
+            environments.
+        terminated: Whether the last step ended the episode: a bool, or an array of shape (num_envs,).
+        truncated: Whether the last step was cut off, likewise.
+        info: The info of the last step.
+    """
+
+    observations: Any
+    rewards: npt.NDArray[np.float64]
+    terminated: Any
+    truncated: Any
+    info: dict[str, Any]
 
 
 class Translation:

@@ -9,8 +9,8 @@ from gymnasium import logger
 
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import EntryPoint, kwargs_of, metadata_of, spec_of
-from gymtwist.client.seeds import seed_of
-from gymtwist.client.step_many_result import Steps
+from gymtwist.client.message_values import Steps
+from gymtwist.client.reset_arguments import seed_of
 from gymtwist.protocol import messages
 
 
@@ -21,21 +21,20 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     with ``reset``; after errors that say that the connection is closed it does not.
 
     Args:
-        reach: How to reach the server.
-        make: What to make.
+        options: How to reach the server and what to make there.
 
     Raises:
         RemoteError: There is no connection, or no such environment.
     """
 
-    def __init__(self, reach: ConnectOptions, make: messages.Make) -> None:
-        self._session = session = reach.begin(make).finish()
+    def __init__(self, options: ConnectOptions) -> None:
+        self._session = session = options.start_session().finish()
         made = session.made
         translation = session.translation
         self.action_space, self.observation_space = translation.action_space, translation.observation_space
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
-        self.spec = spec_of(made, EntryPoint(RemoteEnv, reach, make, kwargs_of(made), self.metadata))
+        self.spec = spec_of(made, EntryPoint(RemoteEnv, options, kwargs_of(made), self.metadata))
         # Spelt out for the way of a step.
         self._step, self._own = session.step, translation.own
 

@@ -5,30 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NoReturn
 
-import msgspec
 from gymnasium import logger, spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from gymtwist.client import batching
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session, Stepped
-from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.connect_options import AUTORESET_MODES, ConnectOptions
 from gymtwist.client.entry_points import EntryPoint, VectorEntryPoint, kwargs_of, metadata_of, spec_of
+from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_env import RemoteEnv
-from gymtwist.client.seeds import seed_of
-from gymtwist.client.session_group import SessionGroup, mask_of, seeds_of
-from gymtwist.client.step_many_result import Steps
+from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of
+from gymtwist.client.session_group import SessionGroup
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import build
-
-#: What messages call the modes of Gymnasium.
-_MODES: dict[AutoresetMode, messages.AutoresetMode] = {
-    AutoresetMode.NEXT_STEP: "next_step",
-    AutoresetMode.SAME_STEP: "same_step",
-    AutoresetMode.DISABLED: "disabled",
-}
-_NAMED: dict[str, AutoresetMode] = {name: mode for mode, name in _MODES.items()}
 
 
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
@@ -39,49 +30,44 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     ``reset``.
 
     Args:
-        reach: How to reach the server.
-        make: What to make, with the number of environments in all.
-        processes: Among how many processes they are divided.
+        options: How to reach the server and what to make there.
 
     Raises:
         RemoteError: There is no connection, or there are no such environments.
     """
 
-    def __init__(self, reach: ConnectOptions, make: messages.Make, processes: int = 1) -> None:
-        self.num_envs = make.num_envs or 1
-        counts = batching.shares(self.num_envs, processes)
+    def __init__(self, options: ConnectOptions) -> None:
+        self.num_envs = options.make.num_envs or 1
+        counts = batching.shares(self.num_envs, options.processes)
         self._sessions: list[Session] = []
         try:
             # They are made side by side.
             for count in counts:
-                self._sessions.append(reach.begin(msgspec.structs.replace(make, num_envs=count), sessions=processes))
+                self._sessions.append(options.start_session(count))
             for session in self._sessions:
                 session.finish()
-            self._sessions[0].read(lambda: self._describe(make, reach, processes))
+            self._sessions[0].read(lambda: self._describe(options))
         except BaseException:
             self.close()
             raise
         self._group = SessionGroup(self._sessions, counts, self.single_action_space, self.single_observation_space)
         #: The only session, if there is one alone: nothing has to be divided and joined for it.
-        self._one = self._sessions[0] if processes == 1 else None
+        self._one = self._sessions[0] if options.processes == 1 else None
 
-    def _describe(self, make: messages.Make, reach: ConnectOptions, processes: int) -> None:
+    def _describe(self, options: ConnectOptions) -> None:
         made, whole = self._sessions[0].made, self._sessions[0].translation
         if made.single_action_space is None or made.single_observation_space is None:
             raise ProtocolBroken("the server does not describe the spaces of a single environment")
         self.single_action_space: spaces.Space[Any] = build(made.single_action_space)
         self.single_observation_space: spaces.Space[Any] = build(made.single_observation_space)
         self.action_space, self.observation_space = whole.action_space, whole.observation_space
-        if processes > 1:
+        if options.processes > 1:
             self.action_space = batch_space(self.single_action_space, self.num_envs)
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.render_mode = made.render_mode
-        self.metadata = {**metadata_of(made), "autoreset_mode": _NAMED[made.autoreset_mode or "next_step"]}
-
-        single = msgspec.structs.replace(make, num_envs=None, vectorization_mode=None, autoreset_mode="next_step")
-        told = kwargs_of(made), metadata_of(made)
-        several = VectorEntryPoint(RemoteVectorEnv, reach, make, *told, processes)
-        self.spec = spec_of(made, EntryPoint(RemoteEnv, reach, single, *told), several)
+        self.metadata = {**metadata_of(made), "autoreset_mode": AUTORESET_MODES[made.autoreset_mode or "next_step"]}
+        known = options, kwargs_of(made), metadata_of(made)
+        self.spec = spec_of(made, EntryPoint(RemoteEnv, *known), VectorEntryPoint(RemoteVectorEnv, *known))
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -242,20 +228,3 @@ def _frames(reply: messages.Rendered) -> list[Any]:
     if reply.frame is not None and not isinstance(reply.frame, list):
         raise ValueError("several environments render a list of frames")
     return reply.frame or []
-
-
-def mode_of(mode: AutoresetMode | str) -> messages.AutoresetMode:
-    """Name an autoreset mode as messages do.
-
-    Args:
-        mode: One of Gymnasium's, its value, or the name itself.
-
-    Raises:
-        ValueError: There is no such mode.
-    """
-    try:
-        return _MODES[_NAMED[mode] if isinstance(mode, str) and mode in _NAMED else AutoresetMode(mode)]
-    except ValueError:
-        raise ValueError(
-            f"no autoreset mode: {mode!r}; expected one of {', '.join(_NAMED)}, or a gymnasium.vector.AutoresetMode"
-        ) from None

@@ -11,8 +11,7 @@ from gymnasium import spaces
 from gymtwist.client import batching, vector_infos
 from gymtwist.client.client_errors import RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.client_session import Session, Stepped
-from gymtwist.client.seeds import seed_of
-from gymtwist.client.step_many_result import Steps
+from gymtwist.client.message_values import Steps
 from gymtwist.client.user_values import own
 from gymtwist.protocol import messages
 
@@ -247,41 +246,3 @@ class SessionGroup:
             reply = session.ask(messages.Sample(None if seed is None else seed + start), messages.Sampled)
             drawn.append(session.read(lambda: session.translation.action(reply.action)))  # noqa: B023
         return batching.whole(self._action, drawn)
-
-
-def seeds_of(seed: Any, count: int) -> int | list[int | None] | None:
-    """Read the seeds of several environments.
-
-    Raises:
-        RequestRefused: They are none.
-    """
-    if not isinstance(seed, (list, tuple, np.ndarray)) or (isinstance(seed, np.ndarray) and not seed.ndim):
-        return seed_of(seed)
-    listed = [seed_of(each) for each in seed]
-    if len(listed) != count:
-        raise RequestRefused(
-            f"seed has {len(listed)} elements: expected one for each of {count} environments, or one alone",
-            code="invalid-field",
-        )
-    return listed
-
-
-def mask_of(options: dict[str, Any] | None, count: int) -> tuple[Any, dict[str, Any] | None]:
-    """Take the mask out of the options of a reset; the options stay as they are.
-
-    Returns:
-        The mask, or None, and the options that are left.
-
-    Raises:
-        RequestRefused: It is no mask.
-    """
-    if options is None or "reset_mask" not in options:
-        return None, options
-    mask = options["reset_mask"]
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (count,):
-        raise RequestRefused(
-            f"options['reset_mask'] is {mask!r:.80}: expected an array of {count} bools", code="invalid-field"
-        )
-    if not mask.any():
-        raise RequestRefused("options['reset_mask'] has no True: there is nothing to reset", code="invalid-field")
-    return mask, {key: each for key, each in options.items() if key != "reset_mask"}
