@@ -219,6 +219,7 @@ def test_a_client_that_leaves_in_a_long_step(server: ServerProcess) -> None:
 CLIENT = """
 import sys, threading
 sys.path.insert(0, sys.argv[1])
+from gymtwist_conformance.reference_client import ClassicClient
 client = ClassicClient.connect(int(sys.argv[2])).open("CartPole-v1")
 client.reset()
 print(client.port, flush=True)
@@ -230,7 +231,7 @@ while True:
 
 def test_a_client_that_is_killed_ends_its_session(server: ServerProcess) -> None:
     """The kernel closes what a killed process had open."""
-    words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port)]
+    words = [sys.executable, "-c", CLIENT, str(REPOSITORY / "conformance"), str(server.port)]
     since = server.mark()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as player:
         assert player.stdout is not None

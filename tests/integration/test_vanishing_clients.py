@@ -27,6 +27,8 @@ ABOUT = 10.0
 CLIENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
+from gymtwist_conformance.reference_client import ClassicClient
+from gymtwist_conformance.reference_client.classic_client import RESET, step
 client = ClassicClient.connect(int(sys.argv[3]), sys.argv[2]).open("Observe/Frame-v0")
 if sys.argv[4] == "idle":
     client.reset()
@@ -105,7 +107,7 @@ def test_a_client_behind_a_cut_cable_is_noticed(start: Start, network: Network, 
     unless it is told otherwise.
     """
     server = start("--keepalive", "2", port=f"tcp:0:interface={network.address}")
-    words = ["ip", "netns", "exec", network.name, sys.executable, "-c", CLIENT, str(REPOSITORY)]
+    words = ["ip", "netns", "exec", network.name, sys.executable, "-c", CLIENT, str(REPOSITORY / "conformance")]
     words += [network.address, str(server.port), doing]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as player:
         try:
