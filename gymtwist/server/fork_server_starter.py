@@ -1,11 +1,11 @@
-"""The server's end of the fork server: children that start in milliseconds."""
+"""The starter that forks workers from a fork server, in milliseconds."""
 
 from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,57 +20,173 @@ from gymtwist.errors import WorkerStartError
 from gymtwist.server.server_log import log
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import WorkerProcess
-from gymtwist.server.worker_starter import READY_TIMEOUT, Starter, adopt, popen, wait_ready
+from gymtwist.server.worker_starter import READY_TIMEOUT, Ready, Starter, adopt, popen, wait_ready
 from gymtwist.worker import amp_commands, process_control
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds to wait before a fork server that died is started anew: it may die of what it imports.
+#: Seconds to wait before a fork server that ended is replaced: it may end because of what it imports.
 RESTART_DELAY = 1.0
-#: Seconds a fork server has to leave when it is told to.
+#: Seconds a fork server has to end when it is told to.
 STOP_TIMEOUT = 5.0
 
 
-class ForkServerLink(Link):
-    """The server's end of AMP with the fork server."""
+class ForkServer(Link):
+    """The server's end of AMP with one fork server process.
 
-    def __init__(self, starter: ForkServerStarter) -> None:
+    Args:
+        reactor: The reactor of the server.
+        settings: The settings of the workers.
+        ended: Called with the exit code when the process has ended.
+        ready_descriptor: Where the process reports that it has imported everything; -1 for nowhere.
+
+    Raises:
+        OSError: There are no descriptors left, or no process can be started.
+    """
+
+    def __init__(
+        self, reactor: Any, settings: WorkerSettings, ended: Callable[[int], None], ready_descriptor: int = -1
+    ) -> None:
         super().__init__()
-        self._starter = starter
+        self._ended = ended
+        self._workers: dict[int, WorkerProcess] = {}
+        self._ready = False
+        self._launched = time.monotonic()
+        self._output: OutputReader | None = None
+        server_end, process_end = socket.socketpair()
+        self.output_pipe, writer = os.pipe()
+        try:
+            self.process = popen(
+                "forkserver",
+                settings,
+                writer,
+                amp_descriptor=process_end.fileno(),
+                ready_descriptor=ready_descriptor,
+            )
+        except OSError:
+            server_end.close()
+            os.close(self.output_pipe)
+            raise
+        finally:
+            process_end.close()
+            os.close(writer)
+        try:
+            adopt(reactor, server_end, self)
+        except OSError:
+            server_end.close()
+            os.close(self.output_pipe)
+            self.reap()
+            raise
+
+    def wait_ready(self, ready_pipe: int) -> Ready:
+        """Wait until the process has imported everything; the reactor does not run yet.
+
+        Raises:
+            WorkerStartError: It could not import everything; the message has the reason.
+        """
+        try:
+            ready = wait_ready(ready_pipe, self.output_pipe)
+        except WorkerStartError:
+            self.reap()
+            os.close(self.output_pipe)
+            raise
+        self._ready = True
+        return ready
+
+    def log_output(self, reactor: Any, printed: bytes = b"") -> None:
+        """Log what the process prints from now on, and what it has printed before."""
+        self._output = OutputReader(reactor, self.output_pipe, "fork server")
+        if printed:
+            self._output.childDataReceived("output", printed)
+
+    # Workers
+
+    def fork(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
+        """Fork a worker; both descriptors are closed here once it has them."""
+
+        def forked(answer: dict[str, int]) -> None:
+            self._ready = True
+            pid = answer["pid"]
+            self._workers[pid] = worker
+            worker.started(pid, partial(self._kill_worker, pid))
+
+        def failed(failure: Failure) -> None:
+            log.error("No process could be started: {reason}", reason=failure.getErrorMessage())
+            # The process may exist, if the fork server ended just then. Its link is certain to report its end.
+            worker.ends_with_link(lambda: None)
+
+        def close(_: object) -> None:
+            os.close(amp_descriptor)
+            os.close(output)
+
+        worker.requested(self._kill_unresponsive)
+        answer = self.callRemote(amp_commands.Fork, amp=amp_descriptor, output=output)
+        answer.addCallbacks(forked, failed).addBoth(close)
+
+    def _kill_worker(self, pid: int) -> None:
+        """Kill a worker, unless the process or its fork server has ended."""
+        if self.transport is not None and pid in self._workers:
+            self.callRemote(amp_commands.Kill, pid=pid)
+
+    def _kill_unresponsive(self) -> None:
+        """Kill the fork server, which has not forked a worker in time, unless it may be importing."""
+        importing = not self._ready and time.monotonic() < self._launched + READY_TIMEOUT
+        if not importing and self.process.returncode is None:
+            log.error("The fork server does not answer, and is killed")
+            self.process.kill()
 
     @amp_commands.Exited.responder
     def exited(self, pid: int, status: int) -> dict[str, Any]:
-        """A child has ended."""
-        self._starter.worker_exited(pid, os.waitstatus_to_exitcode(status))
+        """A worker has ended."""
+        self._workers.pop(pid).ended(os.waitstatus_to_exitcode(status))
         return {}
 
+    # The end
+
+    def stop(self) -> None:
+        """Tell the process to end."""
+        self.callRemote(amp_commands.Shutdown).addErrback(lambda failure: failure.trap(ConnectionClosed))
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The fork server has ended."""
+        """The process has ended; its workers are orphans now, and continue."""
         super().connectionLost(reason)
-        self._starter.lost()
+        exit_code = self.reap()
+        workers, self._workers = self._workers, {}
+        for pid, worker in workers.items():
+            worker.ends_with_link(partial(_kill_orphaned_group, pid))
+        self._ended(exit_code)
+
+    def reap(self) -> int:
+        """Reap the process, and stop reading what it prints."""
+        self.process.kill()
+        exit_code = self.process.wait()
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+        return exit_code
+
+
+def _kill_orphaned_group(pid: int) -> None:
+    """Kill what an orphan has left in its process group, of which it was the leader."""
+    process_control.kill_group(pid)
 
 
 @implementer(IStarter)
 class ForkServerStarter(Starter):
-    """Starts each child by a fork of a process that has imported everything before.
+    """Forks each worker from a process that has imported everything.
 
-    If that process is killed, its children go on serving, and another one is started.
+    If that process is killed, its workers continue, and another one is started.
 
     Args:
         reactor: The reactor of the server.
-        settings: What children are told.
+        settings: The settings of the workers.
     """
 
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         super().__init__(reactor, settings)
-        self._workers: dict[int, WorkerProcess] = {}
+        self.fork_server: ForkServer | None = None
         self._waiting: list[tuple[WorkerProcess, int, int]] = []
-        self._link: ForkServerLink | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._output: OutputReader | None = None
         self._restart: Any = None
-        self._ready = False
-        self._launched = 0.0
         self._stopped: defer.Deferred[None] | None = None
 
     def start(self) -> None:
@@ -79,135 +195,48 @@ class ForkServerStarter(Starter):
         Raises:
             WorkerStartError: It could not; the message has the reason.
         """
-        ready_reader, ready_writer = os.pipe()
+        ready_pipe, ready_writer = os.pipe()
         try:
-            output = self._launch(ready_writer)
+            try:
+                fork_server = ForkServer(self.reactor, self.settings, self._lost, ready_writer)
+            finally:
+                os.close(ready_writer)
+            printed, self.readiness = fork_server.wait_ready(ready_pipe)
+            fork_server.log_output(self.reactor, printed)
         finally:
-            os.close(ready_writer)
-        try:
-            printed, self.readiness = wait_ready(ready_reader, output)
-        except WorkerStartError:
-            self._reap()
-            raise
-        finally:
-            os.close(ready_reader)
-        self._ready = True
-        self._output = OutputReader(self.reactor, output, "fork server")
-        if printed:
-            self._output.childDataReceived("output", printed)
-
-    def _launch(self, ready_writer: int = -1) -> int:
-        """Start the process and link up with it.
-
-        Returns:
-            The reading end of what it prints to.
-        """
-        ours, its = socket.socketpair()
-        reader, writer = os.pipe()
-        try:
-            self._process = popen(
-                "forkserver",
-                self.settings,
-                writer,
-                amp_descriptor=its.fileno(),
-                ready_descriptor=ready_writer,
-            )
-        except OSError:
-            ours.close()
-            os.close(reader)
-            raise
-        finally:
-            its.close()
-            os.close(writer)
-        link = ForkServerLink(self)
-        try:
-            adopt(self.reactor, ours, link)
-        except OSError:
-            ours.close()
-            os.close(reader)
-            self._reap()
-            raise
-        self._link = link
-        self._ready, self._launched = False, time.monotonic()
-        return reader
+            os.close(ready_pipe)
+        self.fork_server = fork_server
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Have a child forked, by the next fork server if there is none now."""
-
-        def forked(answer: dict[str, int]) -> None:
-            self._ready = True
-            self._workers[answer["pid"]] = worker
-            worker.started(answer["pid"], partial(self._kill, answer["pid"]))
-
-        def failed(failure: Failure) -> None:
-            log.error("No process could be started: {reason}", reason=failure.getErrorMessage())
-            # It may exist if the fork server ended just then: what is certain is that its link tells of its end.
-            worker.ends_with_link(lambda: None)
-
-        def close(_: object) -> None:
-            os.close(amp_descriptor)
-            os.close(output)
-
-        if self._link is None:
+        """Fork a worker, from the next fork server if there is none now."""
+        if self.fork_server is None:
             self._waiting.append((worker, amp_descriptor, output))
-            return
-        worker.starting(self._replace)
-        answer = self._link.callRemote(amp_commands.Fork, amp=amp_descriptor, output=output)
-        answer.addCallbacks(forked, failed).addBoth(close)
+        else:
+            self.fork_server.fork(worker, amp_descriptor, output)
 
-    def _kill(self, pid: int) -> None:
-        """Have a child killed, unless its fork server has told of its end, or has ended itself."""
-        if self._link is not None and pid in self._workers:
-            self._link.callRemote(amp_commands.Kill, pid=pid)
-
-    def _replace(self) -> None:
-        """Kill a fork server that does not answer, unless it still imports; another one follows."""
-        importing = not self._ready and time.monotonic() < self._launched + READY_TIMEOUT
-        if self._process is not None and not importing:
-            log.error("The fork server does not answer, and is killed")
-            self._process.kill()
-
-    def worker_exited(self, pid: int, exit_code: int) -> None:
-        """Note what the fork server tells of a child."""
-        self._workers.pop(pid).ended(exit_code)
-
-    def lost(self) -> None:
-        """Note that the fork server has ended: its children are orphans now, and go on."""
-        self._link = None
-        exit_code = self._reap()
-        workers, self._workers = self._workers, {}
-        for pid, worker in workers.items():
-            worker.ends_with_link(partial(_reap_orphan, pid))
+    def _lost(self, exit_code: int) -> None:
+        """Replace the fork server, which has ended."""
+        self.fork_server = None
         if self._stopped is not None:
             self._stopped.callback(None)
             return
-        log.error("The fork server ended (status {status}); starting another, sessions go on", status=exit_code)
+        log.error("The fork server ended (status {status}); starting another, sessions continue", status=exit_code)
         self._restart = self.reactor.callLater(RESTART_DELAY, self._start_again)
         self.on_lost()
 
     def _start_again(self) -> None:
         self._restart = None
         try:
-            self._output = OutputReader(self.reactor, self._launch(), "fork server")
+            fork_server = ForkServer(self.reactor, self.settings, self._lost)
         except OSError as error:
-            log.error("No fork server can be started ({error}); trying again", error=error)
+            log.error("Cannot start a fork server ({error}); trying again", error=error)
             self._restart = self.reactor.callLater(RESTART_DELAY, self._start_again)
             return
+        fork_server.log_output(self.reactor)
+        self.fork_server = fork_server
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             self.start_worker(*each)
-
-    def _reap(self) -> int | None:
-        """Reap the fork server, and stop reading what it prints."""
-        exit_code = None
-        if self._process is not None:
-            self._process.kill()
-            exit_code = self._process.wait()
-            self._process = None
-        if self._output is not None:
-            self._output.close()
-            self._output = None
-        return exit_code
 
     def stop(self) -> defer.Deferred[None]:
         """End the fork server.
@@ -223,15 +252,10 @@ class ForkServerStarter(Starter):
             os.close(output)
             worker.ends_with_link(lambda: None)
         self._waiting.clear()
-        if self._link is None or self._process is None:
+        if self.fork_server is None:
             stopped.callback(None)
             return stopped
-        self._link.callRemote(amp_commands.Shutdown).addErrback(lambda failure: failure.trap(ConnectionClosed))
-        timeout = self.reactor.callLater(STOP_TIMEOUT, self._process.kill)
+        self.fork_server.stop()
+        timeout = self.reactor.callLater(STOP_TIMEOUT, self.fork_server.process.kill)
         stopped.addCallback(lambda _: timeout.active() and timeout.cancel())
         return stopped
-
-
-def _reap_orphan(pid: int) -> None:
-    """Kill what an orphan left in its process group, of which it was the leader."""
-    process_control.kill_group(pid)

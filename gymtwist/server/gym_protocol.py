@@ -1,295 +1,496 @@
-"""One connection, from accept to end."""
+"""Client connections: the factory with what they share, and the protocol of each, from accept to end.
+
+A connection is a state machine: :class:`State` has its states, :class:`Event` its events, and
+``GymProtocol.TRANSITIONS`` says what each event does in each state.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import enum
+import itertools
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet import defer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from gymtwist.errors import GymtwistError, HandshakeError, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, error_reply
 from gymtwist.server import keepalive, relay
-from gymtwist.server.connection_states import MOVES, State
+from gymtwist.server.admission import Admission
 from gymtwist.server.handshake_reader import HandshakeReader
-from gymtwist.server.peer import can_be_handed_over, name_of
-from gymtwist.server.server_log import log, printable
+from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import Session
-from gymtwist.server.watchdog import Action
+from gymtwist.server.session_events import Queued, Refused, SessionEvents, SessionInfo
+from gymtwist.server.watchdog import Action, Watchdog
+from gymtwist.server.worker_pool import WorkerPool
+from gymtwist.worker.access_policy import AllowList
 
-if TYPE_CHECKING:
-    from gymtwist.server.gym_service import GymService
-
-
-#: Bytes read at a time before the hand-over; what comes behind an opening must fit one value of AMP (65,535).
+#: Bytes read at a time before a worker has the connection; trailing data behind a handshake must fit one value of AMP
+#: (65,535 bytes).
 _READ_SIZE = 16 * 1024
-#: Seconds a child has to close its environment once its client is hung up on; then it is killed.
+#: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
 CLOSE_TIMEOUT = 30.0
-#: Seconds a client has to read the last words and to close; then the connection is aborted.
+#: Seconds a client has to read the final reply and to close; then the connection is aborted.
 _LINGER = 5.0
 
 
-class GymProtocol(Protocol, TimeoutMixin):
-    """Reads a connection's opening, has it admitted, hands it to a child and watches over it to the end.
+class State(enum.Enum):
+    """The state of a connection."""
+
+    HANDSHAKE = enum.auto()  # its first message is being read
+    QUEUED = enum.auto()  # it waits for another session to end
+    SERVING = enum.auto()  # a worker serves it
+    ENDING = enum.auto()  # its worker is to close the environment, or is being killed
+    ABANDONED = enum.auto()  # relayed, and the client has left; its worker is to close the environment
+    FLUSHING = enum.auto()  # relayed, and its worker has finished; what that sent is on its way to the client
+    CLOSING = enum.auto()  # the final reply is sent; what the client still sends is dropped
+    CLOSED = enum.auto()
+
+
+class Event(enum.Enum):
+    """An event in the life of a connection, with its argument if it has one."""
+
+    DATA = enum.auto()  # bytes came from the client (bytes)
+    LOST = enum.auto()  # the connection is closed, by either side
+    TIMEOUT = enum.auto()  # the timer has fired
+    STOP = enum.auto()  # the server is shutting down (reason)
+    # Admission
+    QUEUE = enum.auto()  # too many sessions run
+    ADMIT = enum.auto()  # its session can begin
+    REFUSE = enum.auto()  # it gets no session (error)
+    # The watchdog
+    HANG_UP = enum.auto()  # the client is idle or has vanished (reason)
+    KILL = enum.auto()  # the environment does not return (reason)
+    KILL_AND_RESUME = enum.auto()  # the same, but another worker can continue (reason)
+    # The session
+    RESUMED = enum.auto()  # another worker serves it
+    FINISHED = enum.auto()  # the session has ended (final reply)
+    FINISHED_UNFLUSHED = enum.auto()  # the same, but the relay may have bytes for the client (final reply)
+    RELAY_CLOSED = enum.auto()  # the relay has passed on everything that the worker sent
+
+
+class GymFactory(Factory):
+    """Builds the protocol of each connection, and holds what connections share.
 
     Args:
-        service: The server that the connection came to.
+        reactor: The reactor.
+        options: The options of the server.
+        pool: The workers.
 
     Attributes:
-        client: Who it is, for the log.
+        reactor: The reactor.
+        options: The options of the server.
+        pool: The workers.
+        allowed: The environments that clients may use.
+        admission: Limits the number of sessions.
+        watchdog: Limits their time.
+        events: Where to subscribe to what happens to sessions.
+        connections: Every connection that is not closed yet.
     """
 
-    transport: Any  # those of TCP, of UNIX sockets and of TLS have more in common than Twisted's interface says
+    noisy = False
 
-    def __init__(self, service: GymService) -> None:
-        self._service = service
-        self._state = State.OPENING
-        self._openings = HandshakeReader(service.allowed)
+    def __init__(self, reactor: Any, options: ServerOptions, pool: WorkerPool) -> None:
+        self.reactor = reactor
+        self.options = options
+        self.pool = pool
+        self.allowed = AllowList(options.allow)
+        self.admission = Admission(options.max_sessions, options.queue)
+        self.watchdog = Watchdog(idle=options.idle_timeout, step=options.step_timeout, keepalive=options.keepalive)
+        self.events = SessionEvents()
+        self.connections: set[GymProtocol] = set()
+        self._session_numbers = itertools.count(1)
+        self._all_closed: defer.Deferred[None] | None = None
+
+    def buildProtocol(self, addr: Any) -> GymProtocol:  # type: ignore[override] # Twisted wants `factory` optional
+        """Return the protocol of a new connection."""
+        return GymProtocol(self)
+
+    def new_session(self, handshake: Handshake, client: str) -> Session:
+        """Return a session that is not assigned to a worker yet.
+
+        Raises:
+            OSError: There are no descriptors left, or there is no memory.
+        """
+        info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
+        return Session(info, handshake, self.pool, self.events)
+
+    def connection_closed(self, connection: GymProtocol) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if not self.connections and self._all_closed is not None:
+            all_closed, self._all_closed = self._all_closed, None
+            all_closed.callback(None)
+
+    def when_all_closed(self) -> defer.Deferred[None]:
+        """Return what fires when no connection is left."""
+        if not self.connections:
+            return defer.succeed(None)
+        self._all_closed = defer.Deferred()
+        return self._all_closed
+
+
+class GymProtocol(Protocol, TimeoutMixin):
+    """One connection: it reads the handshake, is admitted, is handed to a worker, and is watched until it ends.
+
+    Args:
+        factory: What connections share.
+
+    Attributes:
+        client: The client's address, for the log.
+    """
+
+    transport: Any  # TCP, UNIX and TLS transports have more in common than Twisted's interface says
+
+    def __init__(self, factory: GymFactory) -> None:
+        self.factory: GymFactory = factory
+        self.client = "?"
+        self._state = State.HANDSHAKE
+        self._reader = HandshakeReader(factory.allowed)
         self._handshake: Handshake | None = None
         self._session: Session | None = None
         self._relay: relay.Relay | None = None
         self._final_reply = b""
-        self.client = "?"
 
-    def callLater(self, period: float, func: Callable[[], None]) -> Any:
-        """Let ``TimeoutMixin`` use the server's reactor, not the global one."""
-        return self._service.reactor.callLater(period, func)
+    def _handle(self, event: Event, *argument: Any) -> None:
+        """Make the transition that an event causes, then do what belongs to it."""
+        transition = self.TRANSITIONS[self._state].get(event)
+        if transition is None:
+            raise AssertionError(f"{event.name} cannot happen to a connection in the state {self._state.name}")
+        self._state, action = transition
+        if action is not None:
+            action(self, *argument)
 
-    def _move(self, state: State) -> None:
-        if state not in MOVES[self._state]:
-            raise AssertionError(f"a connection cannot go from {self._state.name} to {state.name}")
-        self._state = state
-
-    # Accept: the opening
-
-    def connectionMade(self) -> None:
-        """Begin to read the opening."""
-        transport = self.transport
-        self.client = name_of(transport.getPeer())
-        transport.bufferSize = _READ_SIZE
-        keepalive.set_options(getattr(transport, "socket", None), self._service.options.keepalive)
-        self._service.connections.add(self)
-        self.setTimeout(self._service.options.opening_timeout)
+    # Sources of events
 
     def dataReceived(self, data: bytes) -> None:
-        """Read the opening, keep what comes behind it, or relay."""
-        if self._relay is not None:
-            self._relay.write(data)
-        elif self._state in (State.OPENING, State.WAITING):
-            self._openings.received += data
-            if self._state is State.OPENING:
-                self._read_handshake()
-            elif len(self._openings.received) >= 2 * _READ_SIZE:
-                # What comes while there is no room stays in the client's own buffers, but for these few reads: they let
-                # the end of a client be noticed that sent its first commands and left.
-                self.transport.pauseProducing()
+        """Handle data from the client; called by Twisted."""
+        self._handle(Event.DATA, data)
 
-    def _read_handshake(self) -> None:
-        while self._state is State.OPENING and self._handshake is None and not self.transport.disconnecting:
-            found = self._openings.next()
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle the end of the connection; called by Twisted."""
+        self._handle(Event.LOST)
+
+    def timeoutConnection(self) -> None:
+        """Handle the timer; called by ``TimeoutMixin``."""
+        self._handle(Event.TIMEOUT)
+
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        """Use the server's reactor for ``TimeoutMixin``, not the global one."""
+        return self.factory.reactor.callLater(period, func)
+
+    def stop(self, reason: str) -> None:
+        """End the connection.
+
+        Args:
+            reason: The reason, for the log.
+        """
+        self._handle(Event.STOP, reason)
+
+    def queued(self) -> None:
+        """Wait for a session to end; called by the admission."""
+        self._handle(Event.QUEUE)
+
+    def admitted(self) -> None:
+        """Begin the session; called by the admission."""
+        self._handle(Event.ADMIT)
+
+    def refused(self, error: GymtwistError) -> None:
+        """Close the connection without a session; called by the admission."""
+        self._handle(Event.REFUSE, error)
+
+    def session_resumed(self) -> None:
+        """Watch another worker; called by the session."""
+        self._handle(Event.RESUMED)
+
+    def session_ended(self, final_reply: bytes) -> None:
+        """Close the connection after a final reply; called by the session."""
+        if self._relay is not None:
+            self._relay.worker_end.close()
+        self.factory.admission.session_ended()
+        unflushed = self._relay is not None and not self._relay.closed
+        self._handle(Event.FINISHED_UNFLUSHED if unflushed else Event.FINISHED, final_reply)
+
+    def _relay_closed(self) -> None:
+        self._handle(Event.RELAY_CLOSED)
+
+    # The handshake
+
+    def connectionMade(self) -> None:
+        """Begin to read the handshake; called by Twisted."""
+        self.client = _name_of(self.transport.getPeer())
+        self.transport.bufferSize = _READ_SIZE
+        keepalive.set_options(self._socket, self.factory.options.keepalive)
+        self.factory.connections.add(self)
+        self.setTimeout(self.factory.options.opening_timeout)
+
+    @property
+    def _socket(self) -> socket.socket | None:
+        return getattr(self.transport, "socket", None)
+
+    def _read(self, data: bytes) -> None:
+        """Read the handshake; in the framed protocol a client may try again after a refusal."""
+        self._reader.received += data
+        while self._state is State.HANDSHAKE and not self.transport.disconnecting:
+            found = self._reader.next()
             if found is None:
                 return
             if isinstance(found, Handshake):
-                self._enter(found)
-            elif found.is_final:
-                self.refused(found.error)
+                self._handshake = found
+                self.setTimeout(None)
+                self.factory.admission.enter(self)
+                return
+            if found.is_final:
+                self._handle(Event.REFUSE, found.error)
             else:
-                self._log_refusal(found.error)
+                self.factory.events.publish(Refused(self.client, found.error))
                 self._write_now(found.reply)
 
-    def _write_now(self, data: bytes) -> None:
-        """Write at once: a child may have its turn next, and a client that sends no more may be taken for gone."""
-        transport = self.transport
-        written = 0
-        if can_be_handed_over(transport):
-            with contextlib.suppress(OSError):  # it has gone, or reads nothing
-                written = transport.socket.send(data)
-        transport.write(data[written:])
+    def _wait(self) -> None:
+        assert self._handshake is not None
+        self.factory.events.publish(Queued(self.client, self._handshake.environment))
 
-    def _enter(self, handshake: Handshake) -> None:
-        self._handshake = handshake
-        self.setTimeout(None)
-        try:
-            self._service.admission.enter(self)
-        except GymtwistError as refusal:
-            self.refused(refusal)
-        if self._state is State.OPENING:
-            self._move(State.WAITING)
-            asked = printable(handshake.environment)
-            log.info("[session -] {client} waits for room to have {asked}", client=self.client, asked=asked)
+    def _keep(self, data: bytes) -> None:
+        """Keep trailing data for the worker."""
+        self._reader.received += data
+        if len(self._reader.received) >= 2 * _READ_SIZE:
+            # The rest stays in the kernel's buffers. These few reads suffice to notice the end of a client that sent
+            # its first requests and left.
+            self.transport.pauseProducing()
 
-    def refused(self, error: GymtwistError) -> None:
-        """Tell the client that there is no session for it, and close."""
-        self._log_refusal(error)
-        protocol = self._openings.protocol() if self._handshake is None else self._handshake.protocol
+    def _refuse(self, error: GymtwistError) -> None:
+        self.factory.events.publish(Refused(self.client, error))
+        protocol = self._reader.protocol() if self._handshake is None else self._handshake.protocol
         self._close(error_reply(protocol, error))
 
-    def _log_refusal(self, error: GymtwistError) -> None:
-        log.info("[session -] refused {client}: {reason}", client=self.client, reason=printable(str(error)))
+    def _refuse_slow(self) -> None:
+        timeout = self.factory.options.opening_timeout
+        self._refuse(HandshakeError(f"no handshake came within {timeout:g} s; send it as soon as you connect"))
 
-    # Hand over
+    # The session
 
-    def admitted(self) -> None:
-        """Hand the connection to a child; there is room for it."""
+    def _serve(self) -> None:
+        """Hand the connection to a worker, through a relay if the socket itself cannot be handed over."""
         assert self._handshake is not None
-        self._move(State.SERVING)
-        transport = self.transport
-        trailing_data = bytes(self._openings.received)
-        self._openings.received.clear()
+        trailing_data = bytes(self._reader.received)
+        self._reader.received.clear()
         try:
-            self._session = Session(self._service, self._handshake, self.client)
-            if not can_be_handed_over(transport):
-                self._relay, its = relay.start(self._service.reactor, transport, self._relay_ended)
+            session = self._session = self.factory.new_session(self._handshake, self.client)
+            if not relay.can_be_handed_over(self.transport):
+                self._relay = relay.start(self.factory.reactor, self.transport, self._relay_closed)
         except OSError as error:
             self._cannot_serve(error)
             return
         if self._relay is None:
-            transport.pauseProducing()
-            self._session.start(transport.fileno(), trailing_data, self._ended, self._resumed, shared=True)
+            self.transport.pauseProducing()
+            session.start(self, self.transport.fileno(), trailing_data)
         else:
-            transport.resumeProducing()
+            self.transport.resumeProducing()
             self._relay.write(trailing_data)
-            self._session.start(its.detach(), b"", self._ended, self._resumed, shared=False)
+            session.start(self, self._relay.worker_end.fileno(), b"")
         if self._state is State.SERVING:
             self._watch()
 
     def _cannot_serve(self, error: OSError) -> None:
-        """Give the place back: the server has no descriptors left, or no memory."""
+        """Refuse the client: the server has no descriptors left, or no memory."""
         if self._session is not None:
             self._session.discard()
-        # Not at once: whoever is admitted next may fare no better.
-        self._service.reactor.callLater(0, self._service.admission.session_ended)
-        self.refused(WorkerStartError(f"the server cannot begin a session now: {error.strerror}; try again later"))
+        # Not at once: the next connection in the queue might fare no better.
+        self.factory.reactor.callLater(0, self.factory.admission.session_ended)
+        problem = f"the server cannot begin a session now: {error.strerror}; try again later"
+        self._handle(Event.REFUSE, WorkerStartError(problem))
 
-    # Watch
-
-    def timeoutConnection(self) -> None:
-        """Do what is due now; ``TimeoutMixin`` calls this."""
-        if self._state is State.OPENING:
-            timeout = self._service.options.opening_timeout
-            self.refused(HandshakeError(f"no opening came within {timeout:g} s; send it as soon as you connect"))
-        elif self._state in (State.SERVING, State.GONE):
-            self._watch()
-        elif self._state is State.ENDING:
-            self._kill()
-        elif self._state is State.FLUSHING and self._relay is not None:
-            self._relay.abort()
-        elif self._state is State.CLOSING:
-            self.transport.abortConnection()
+    def _pass_on(self, data: bytes) -> None:
+        if self._relay is not None:
+            self._relay.write(data)
 
     def _watch(self) -> None:
+        """Look at the session, and set the timer for the next look."""
         assert self._session is not None
-        verdict = self._service.watch.look(self._session.status, time.monotonic(), self._session.handed_over)
-        keepalive_time = self._service.options.keepalive
-        if verdict.fate is Action.GOES_ON and self._state is State.SERVING and self._has_vanished(keepalive_time):
-            self.end("the client vanished (what was sent to it is not acknowledged)")
-        elif verdict.fate is Action.GOES_ON:
-            times = [each for each in (verdict.look_again, keepalive_time / 4) if each]
-            self.setTimeout(min(times, default=None))
-        elif verdict.fate is Action.IDLE and self._state is State.SERVING:
-            self.end(verdict.reason)
-        elif self._state is State.SERVING and self._session.can_be_resumed:
-            self._session.overdue = verdict.reason
-            self._kill()
+        decision = self.factory.watchdog.look(
+            self._session.status, time.monotonic(), self._session.assigned_at, self._socket
+        )
+        if decision.action is Action.CONTINUE:
+            self.setTimeout(decision.look_again)
+        elif decision.action is Action.HANG_UP:
+            self._handle(Event.HANG_UP, decision.reason)
+        elif self._session.can_be_resumed:
+            self._handle(Event.KILL_AND_RESUME, decision.reason)
         else:
-            self._session.reason = verdict.reason
-            if self._state is State.SERVING:
-                self._move(State.ENDING)
-            self._kill()
+            self._handle(Event.KILL, decision.reason)
 
-    def _resumed(self) -> None:
-        """Another child goes on with the session: watch it from its beginning."""
-        if self._state in (State.SERVING, State.GONE):
-            self._watch()
+    def _hang_up(self, reason: str) -> None:
+        """Let the worker read the end of the stream, so that it closes the environment."""
+        assert self._session is not None
+        self._session.reason = reason
+        self.setTimeout(CLOSE_TIMEOUT)
+        if self._relay is not None:
+            self._relay.abort()
+        else:
+            with contextlib.suppress(OSError):  # the client may have left already
+                self.transport.socket.shutdown(socket.SHUT_RDWR)
 
-    def _has_vanished(self, keepalive_time: float) -> bool:
-        return keepalive.has_vanished(getattr(self.transport, "socket", None), keepalive_time)
+    def _kill_for(self, reason: str) -> None:
+        assert self._session is not None
+        self._session.reason = reason
+        self._kill()
+
+    def _kill_and_resume(self, reason: str) -> None:
+        assert self._session is not None
+        self._session.timeout_reason = reason
+        self._kill()
 
     def _kill(self) -> None:
         assert self._session is not None
         self._session.kill()
-        # A process in the kernel's hands may take its time to die; ask again.
+        # A process in a system call may take its time to die; try again.
         self.setTimeout(CLOSE_TIMEOUT)
 
-    def end(self, reason: str) -> None:
-        """Hang up on the client, so that the child reads the end of the stream and closes the environment.
+    # The end
 
-        Args:
-            reason: Why, for the log.
-        """
-        if self._state in (State.OPENING, State.WAITING):
-            self._close(b"")
-        elif self._state is State.SERVING:
-            assert self._session is not None
-            self._session.reason = reason
-            self._move(State.ENDING)
-            self.setTimeout(CLOSE_TIMEOUT)
-            if self._relay is not None:
-                self._relay.abort()
-            else:
-                with contextlib.suppress(OSError):  # the client may have gone already
-                    self.transport.socket.shutdown(socket.SHUT_RDWR)
+    def _abandon(self) -> None:
+        """Let the worker of a relayed connection read the end of the stream at once, as any other worker does."""
+        if self._relay is not None:
+            self._relay.abort()
 
-    # End
+    def _flush(self, final_reply: bytes) -> None:
+        """Wait until the client has what the worker sent; the final reply comes behind it."""
+        self._final_reply = final_reply
+        self.setTimeout(CLOSE_TIMEOUT)
 
-    def _ended(self, final_reply: bytes) -> None:
-        """The child has finished with the connection; the client may have to be told why."""
-        self._service.admission.session_ended()
-        if self._state is State.GONE:
-            if self._relay is not None:
-                self._relay.abort()
-            self._finish()
-        elif self._relay is not None and not self._relay.closed:
-            # What the child has sent may still lie in the socket pair; behind it the relay finds the end.
-            self._move(State.FLUSHING)
-            self._final_reply = final_reply
-            self.setTimeout(CLOSE_TIMEOUT)
-        else:
-            self._close(final_reply)
+    def _stop_flushing(self) -> None:
+        """Give up on a client that does not read."""
+        assert self._relay is not None
+        self._relay.abort()
 
-    def _relay_ended(self) -> None:
-        if self._state is State.FLUSHING:
-            self._close(self._final_reply)
+    def _close_flushed(self) -> None:
+        self._close(self._final_reply)
+
+    def _close_silently(self, reason: str) -> None:
+        self._close(b"")
+
+    def _close_queued(self, reason: str) -> None:
+        self.factory.admission.leave_queue(self)
+        self._close(b"")
 
     def _close(self, final_reply: bytes) -> None:
-        """Send the last words and close, without a reset that would take them away from the client."""
-        transport = self.transport
-        if self._state is State.WAITING:
-            self._service.admission.leave_queue(self)
+        """Send the final reply and close, without a reset that would take the reply away from the client."""
         self._relay = None
-        self._move(State.CLOSING)
         self.setTimeout(_LINGER)
-        if getattr(transport, "socket", None) is not None:
-            # A child may have had the connection, and made it blocking.
-            transport.socket.setblocking(False)
+        if self._socket is not None:
+            # A worker may have had the connection, and made it blocking.
+            self._socket.setblocking(False)
         if final_reply:
             self._write_now(final_reply)
-        transport.resumeProducing()
-        if can_be_handed_over(transport):
-            transport.loseWriteConnection()
+        self.transport.resumeProducing()
+        if relay.can_be_handed_over(self.transport):
+            self.transport.loseWriteConnection()
         else:
-            transport.loseConnection()
+            self.transport.loseConnection()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note that the connection is closed, by whichever side."""
-        if self._state is State.WAITING:
-            self._service.admission.leave_queue(self)
-        if self._state in (State.SERVING, State.ENDING) and self._relay is not None:
-            self._move(State.GONE)
-            # As with any connection that is lost: what the child has not read yet is not waited for.
-            self._relay.abort()
-            return
-        flushing = self._state is State.FLUSHING
-        self._finish()
-        if flushing and self._relay is not None:
-            self._relay.abort()
+    def _write_now(self, data: bytes) -> None:
+        """Write at once: a worker may write next, and Twisted may drop a client that has closed its sending side."""
+        written = 0
+        if relay.can_be_handed_over(self.transport):
+            with contextlib.suppress(OSError):  # the client has left, or does not read
+                written = self.transport.socket.send(data)
+        self.transport.write(data[written:])
 
-    def _finish(self) -> None:
-        self._move(State.CLOSED)
+    def _abort(self) -> None:
+        self.transport.abortConnection()
+
+    def _forget(self, final_reply: bytes = b"") -> None:
         self.setTimeout(None)
-        self._service.connection_closed(self)
+        self.factory.connection_closed(self)
+
+    def _forget_queued(self) -> None:
+        self.factory.admission.leave_queue(self)
+        self._forget()
+
+    def _forget_relayed(self) -> None:
+        self._forget()
+        self._stop_flushing()
+
+    #: For each state and event: the next state, and what is done then. An event that is missing cannot happen.
+    TRANSITIONS: dict[State, dict[Event, tuple[State, Callable[..., None] | None]]] = {
+        State.HANDSHAKE: {
+            Event.DATA: (State.HANDSHAKE, _read),
+            Event.QUEUE: (State.QUEUED, _wait),
+            Event.ADMIT: (State.SERVING, _serve),
+            Event.REFUSE: (State.CLOSING, _refuse),
+            Event.TIMEOUT: (State.CLOSING, _refuse_slow),
+            Event.STOP: (State.CLOSING, _close_silently),
+            Event.LOST: (State.CLOSED, _forget),
+        },
+        State.QUEUED: {
+            Event.DATA: (State.QUEUED, _keep),
+            Event.ADMIT: (State.SERVING, _serve),
+            Event.REFUSE: (State.CLOSING, _refuse),
+            Event.STOP: (State.CLOSING, _close_queued),
+            Event.LOST: (State.CLOSED, _forget_queued),
+        },
+        State.SERVING: {
+            Event.DATA: (State.SERVING, _pass_on),
+            Event.TIMEOUT: (State.SERVING, _watch),
+            Event.RESUMED: (State.SERVING, _watch),
+            Event.HANG_UP: (State.ENDING, _hang_up),
+            Event.STOP: (State.ENDING, _hang_up),
+            Event.KILL: (State.ENDING, _kill_for),
+            Event.KILL_AND_RESUME: (State.SERVING, _kill_and_resume),
+            Event.REFUSE: (State.CLOSING, _refuse),
+            Event.FINISHED: (State.CLOSING, _close),
+            Event.FINISHED_UNFLUSHED: (State.FLUSHING, _flush),
+            Event.RELAY_CLOSED: (State.SERVING, None),
+            Event.LOST: (State.ABANDONED, _abandon),
+        },
+        State.ENDING: {
+            Event.DATA: (State.ENDING, _pass_on),
+            Event.TIMEOUT: (State.ENDING, _kill),
+            Event.STOP: (State.ENDING, None),
+            Event.FINISHED: (State.CLOSING, _close),
+            Event.FINISHED_UNFLUSHED: (State.FLUSHING, _flush),
+            Event.RELAY_CLOSED: (State.ENDING, None),
+            Event.LOST: (State.ABANDONED, _abandon),
+        },
+        State.ABANDONED: {
+            Event.TIMEOUT: (State.ABANDONED, _watch),
+            Event.RESUMED: (State.ABANDONED, _watch),
+            Event.HANG_UP: (State.ABANDONED, _kill_for),
+            Event.KILL: (State.ABANDONED, _kill_for),
+            Event.KILL_AND_RESUME: (State.ABANDONED, _kill_for),
+            Event.STOP: (State.ABANDONED, None),
+            Event.FINISHED: (State.CLOSED, _forget),
+            Event.FINISHED_UNFLUSHED: (State.CLOSED, _forget),
+            Event.RELAY_CLOSED: (State.ABANDONED, None),
+        },
+        State.FLUSHING: {
+            Event.DATA: (State.FLUSHING, _pass_on),
+            Event.TIMEOUT: (State.FLUSHING, _stop_flushing),
+            Event.STOP: (State.FLUSHING, None),
+            Event.RESUMED: (State.FLUSHING, None),
+            Event.RELAY_CLOSED: (State.CLOSING, _close_flushed),
+            Event.LOST: (State.CLOSED, _forget_relayed),
+        },
+        State.CLOSING: {
+            Event.DATA: (State.CLOSING, None),
+            Event.TIMEOUT: (State.CLOSING, _abort),
+            Event.STOP: (State.CLOSING, None),
+            Event.RESUMED: (State.CLOSING, None),
+            Event.LOST: (State.CLOSED, _forget),
+        },
+        State.CLOSED: {
+            Event.RESUMED: (State.CLOSED, None),
+            Event.RELAY_CLOSED: (State.CLOSED, None),
+        },
+    }
+
+
+def _name_of(address: Any) -> str:
+    host = getattr(address, "host", None)
+    return "a UNIX socket" if host is None else f"{host}:{address.port}"

@@ -1,4 +1,4 @@
-"""The openings of one connection: mostly one, but in the framed protocol a client may try again after a refusal."""
+"""Reads the handshake of a connection; in the framed protocol a client may try again after a refusal."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from gymtwist.protocol.handshake import (
 )
 from gymtwist.worker.access_policy import AllowList
 
-#: Openings of one connection that are refused without closing it: no client needs as many.
+#: Handshakes of one connection that are refused without closing it; more are an attack or an endless loop.
 MOST_REFUSALS = 16
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """An opening that is not what it must be, or asks for what is not allowed.
+    """An invalid handshake, or one that asks for something that is not allowed.
 
     Attributes:
-        error: Why.
-        reply: The error in the client's own protocol.
-        is_final: Whether the connection is to be closed: the client cannot try again.
+        error: The reason.
+        reply: The error in the client's protocol.
+        is_final: Whether to close the connection: the client cannot try again.
     """
 
     error: GymtwistError
@@ -37,13 +37,13 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class HandshakeReader:
-    """Reads a connection's opening.
+    """Reads a connection's handshake; it does no I/O.
 
     Args:
-        allowed: Which environments may be had.
+        allowed: The environments that clients may use.
 
     Attributes:
-        received: What was received and not taken yet; what comes behind the opening stays.
+        received: What was received and not consumed yet; trailing data behind the handshake stays.
     """
 
     def __init__(self, allowed: AllowList) -> None:
@@ -53,8 +53,8 @@ class HandshakeReader:
         self._protocol: ProtocolName | None = None
 
     def next(self) -> Handshake | Refusal | None:
-        """Take the opening, or one that is refused; None until more has been received."""
-        if self._protocol is ProtocolName.NETSTRING:  # a second opening, after the end of a line perhaps
+        """Consume the handshake and return it or its refusal; None if it is incomplete."""
+        if self._protocol is ProtocolName.NETSTRING:  # a second handshake, perhaps behind a line end
             del self.received[: len(self.received) - len(self.received.lstrip(b"\r\n"))]
         try:
             handshake = read_handshake(self.received, self._protocol)
@@ -71,15 +71,15 @@ class HandshakeReader:
     def _refuse(self, error: GymtwistError) -> Refusal:
         protocol = self.protocol()
         self._refusals += 1
-        # After an error of the request the stream is in step; the classic protocol has no place for a second opening.
-        in_step = isinstance(error, RequestError) and protocol not in (None, ProtocolName.CLASSIC)
-        is_final = not in_step or self._refusals > MOST_REFUSALS
+        # After a request error the stream is still in sync; the classic protocol has no second handshake.
+        in_sync = isinstance(error, RequestError) and protocol not in (None, ProtocolName.CLASSIC)
+        is_final = not in_sync or self._refusals > MOST_REFUSALS
         if not is_final:
             del self.received[: after_refusal(self.received)]
         return Refusal(error, error_reply(protocol, error), is_final)
 
     def protocol(self) -> ProtocolName | None:
-        """Tell what the client speaks, even if its opening is not complete; None if it cannot be told."""
+        """Return the client's protocol, even if its handshake is incomplete; None if it is unknown."""
         if self._protocol is None:  # it does not change
             with contextlib.suppress(HandshakeError):
                 self._protocol = recognise(self.received)

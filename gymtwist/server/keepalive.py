@@ -1,8 +1,8 @@
-"""Clients that vanish without a word: their machine or the network went down, and no end of the stream ever comes.
+"""Detection of clients that vanish without closing their connection: their machine or network went down.
 
-While nothing is under way the kernel's TCP keepalive notices. It is silent while sent data waits to be acknowledged;
-the kernel then tries for a quarter of an hour by default. ``TCP_USER_TIMEOUT`` would cut that short, but it also
-takes a client that is alive and just does not read for a vanished one. So the server looks at ``TCP_INFO`` instead.
+While nothing is in flight, the kernel's TCP keepalive detects them. It sends no probes while sent data is
+unacknowledged; the kernel then retransmits for a quarter of an hour by default. ``TCP_USER_TIMEOUT`` would shorten
+that, but it also drops a client that is alive and just does not read. So the server looks at ``TCP_INFO`` instead.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import socket
 import struct
 from typing import TypeGuard
 
-#: How many probes of the kernel's keepalive go unanswered before a client counts as vanished.
+#: Unanswered keepalive probes after which a client counts as vanished.
 _PROBES = 4
-#: Unanswered probes of a full receiver; one that is alive answers each.
+#: Unanswered zero-window probes after which it does; a client that is alive answers each.
 _WINDOW_PROBES = 3
-#: Seconds; the kernel's retransmission timeout doubles with each try, but not beyond 120 s.
+#: Seconds; the kernel's retransmission timeout doubles with each attempt, up to 120 s.
 _LONGEST_RTO = 100.0
-# struct tcp_info of <linux/tcp.h>: the number of probes, the retransmission timeout (microseconds), how many segments
-# are not acknowledged, and how long ago the last acknowledgement came (milliseconds).
+# struct tcp_info of <linux/tcp.h>: the number of probes, the retransmission timeout (microseconds), the number of
+# unacknowledged segments, and the time since the last acknowledgement (milliseconds).
 _TCP_INFO = struct.Struct("=3xB4xI12xI28xI")
 
 
 def set_options(connection: socket.socket | None, keepalive: float) -> None:
-    """Set the options of a TCP connection; any other has none of them.
+    """Set the options of a TCP connection; do nothing for any other.
 
     Args:
         connection: The client's socket.
-        keepalive: Seconds after which a vanished client is to be noticed; 0 for never.
+        keepalive: Seconds after which a vanished client is detected; 0 for never.
     """
     if not _is_tcp(connection):
         return
@@ -35,7 +35,7 @@ def set_options(connection: socket.socket | None, keepalive: float) -> None:
     if not keepalive:
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Half of the time in silence, the other half in probes; the kernel counts whole seconds.
+    # Half of the time is silence, the other half probes; the kernel counts whole seconds.
     idle = max(1, round(keepalive / 2))
     interval = max(1, round(keepalive / 2 / _PROBES))
     for name, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", _PROBES)):
@@ -44,11 +44,11 @@ def set_options(connection: socket.socket | None, keepalive: float) -> None:
 
 
 def has_vanished(connection: socket.socket | None, keepalive: float) -> bool:
-    """Tell whether a client has not acknowledged for too long what was sent to it.
+    """Tell whether a client has left data unacknowledged for too long.
 
     Args:
         connection: The client's socket.
-        keepalive: Seconds after which that is too long; 0 for never.
+        keepalive: How long is too long, in seconds; 0 for never.
     """
     if not keepalive or not _is_tcp(connection) or not hasattr(socket, "TCP_INFO"):
         return False
@@ -59,7 +59,7 @@ def has_vanished(connection: socket.socket | None, keepalive: float) -> bool:
     probes, timeout, unacknowledged, last = _TCP_INFO.unpack(info)
     if last < 1000 * keepalive / 2:
         return False
-    # The timeout doubles with each try, so that it is about as long as all tries before it took together.
+    # The timeout doubles with each attempt, so it is about as long as all attempts before it together.
     if unacknowledged and timeout / 1e6 >= min(keepalive / 2, _LONGEST_RTO):
         return True
     return probes >= _WINDOW_PROBES

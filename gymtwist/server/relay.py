@@ -1,7 +1,7 @@
-"""The relay: for connections that cannot be handed over, such as those with TLS.
+"""The relay: for connections that cannot be handed over to a worker, such as those with TLS.
 
-The child gets one end of a socket pair, and never knows the difference; the server pumps bytes between the other end
-and the client. Each side is paused while the other's buffer is full.
+The worker gets one end of a socket pair, and does not notice the difference; the server copies bytes between the other
+end and the client. Each side is paused while the other's buffer is full.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+
+def can_be_handed_over(transport: Any) -> bool:
+    """Tell whether the bytes on the wire are those of the protocol: TLS's are not."""
+    if ISSLTransport.providedBy(transport):
+        return False
+    return isinstance(transport, (tcp.Server, unix.Server))
 
 
 @implementer(IPushProducer)
 class _Flow:
     """The flow from the client, without its end.
 
-    A transport that is lost stops its producer, which would hang up on the client before its last words.
+    A transport that is lost stops its producer, which would close the client's connection before its final reply.
 
     Args:
         client: The transport of the client's connection.
@@ -31,7 +39,7 @@ class _Flow:
         self.resumeProducing = client.resumeProducing
 
     def stopProducing(self) -> None:
-        """Do nothing: the client's protocol learns of the relay's end, and closes."""
+        """Do nothing: the client's protocol is told of the relay's end, and closes."""
 
 
 class Relay(Protocol):
@@ -39,56 +47,62 @@ class Relay(Protocol):
 
     Args:
         client: The transport of the client's connection.
-        ended: Called when the child, and whoever else held it, has closed its end.
+        ended: Called when the worker's end is closed, in every process that has it.
+        worker_end: The worker's end; the server closes it when the session has ended.
+
+    Attributes:
+        worker_end: The worker's end.
+        closed: Whether the worker's end is closed, and everything that was sent through it was passed on.
     """
 
     transport: Any
 
-    def __init__(self, client: Any, ended: Callable[[], None]) -> None:
+    def __init__(self, client: Any, ended: Callable[[], None], worker_end: socket.socket) -> None:
+        self.worker_end = worker_end
         self._client = client
         self._ended = ended
         self.closed = False
 
     def connectionMade(self) -> None:
-        """Couple the flow of both sides."""
+        """Let each side pause the other."""
         self._client.registerProducer(self.transport, True)
         self.transport.registerProducer(_Flow(self._client), True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on to the client what the child sends."""
+        """Pass on to the client what the worker sends."""
         self._client.write(data)
 
     def write(self, data: bytes) -> None:
-        """Pass on to the child what the client sends."""
+        """Pass on to the worker what the client sends."""
         if not self.closed and self.transport is not None:
             self.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Uncouple both sides."""
+        """Let the client's side flow on."""
         self.closed = True
         self._client.unregisterProducer()
         self._ended()
 
     def abort(self) -> None:
-        """Let the child read the end of the stream at once, and fail to write."""
+        """Let the worker read the end of the stream at once, and fail to write."""
         if not self.closed and self.transport is not None:
             self.transport.abortConnection()
 
 
-def start(reactor: Any, client: Any, ended: Callable[[], None]) -> tuple[Relay, socket.socket]:
-    """Start to relay.
+def start(reactor: Any, client: Any, ended: Callable[[], None]) -> Relay:
+    """Start a relay.
 
     Args:
         reactor: The reactor of the server.
         client: The transport of the client's connection.
-        ended: Called when the child's end is closed.
+        ended: Called when the worker's end is closed.
 
-    Returns:
-        The relay, and the child's end of it.
+    Raises:
+        OSError: There are no descriptors left.
     """
-    ours, its = socket.socketpair()
-    relay = Relay(client, ended)
-    ours.setblocking(False)
-    reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: relay))
-    ours.close()
-    return relay, its
+    server_end, worker_end = socket.socketpair()
+    relay = Relay(client, ended, worker_end)
+    server_end.setblocking(False)
+    reactor.adoptStreamConnection(server_end.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: relay))
+    server_end.close()
+    return relay

@@ -1,255 +1,249 @@
-"""One session as the server sees it: the job of a child, its vitals, and its two lines in the log."""
+"""A session in the server: it is assigned to a worker, and to another one if that crashes."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+import msgspec
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
-from gymtwist.server.server_log import log, printable
+from gymtwist.server.server_log import log
+from gymtwist.server.session_events import Crashed, Ended, Resumed, SessionEvents, SessionInfo, Started
+from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status
 from gymtwist.worker.session_status import SessionStatus
 
-if TYPE_CHECKING:
-    from gymtwist.server.gym_service import GymService
+#: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
+#: is killed, every worker that was being forked is lost.
+MAX_ATTEMPTS = 3
 
 
-#: How often, beyond the idle ones, a session is given to another child if one ends before it has begun: with the fork
-#: server all that were being forked come to nothing.
-_TRIES = 3
-#: Seconds a child has to exit once it has answered; then it is killed.
-EXIT_TIMEOUT = 10.0
+class SessionOwner(Protocol):
+    """The connection of a session."""
+
+    def session_resumed(self) -> None:
+        """Another worker serves the session."""
+
+    def session_ended(self, final_reply: bytes) -> None:
+        """The session has ended, and the client is owed these bytes."""
+
+
+class _Job(msgspec.Struct):
+    """The arguments of :class:`~gymtwist.worker.amp_commands.Serve`."""
+
+    session: int
+    protocol: bytes
+    handshake: bytes
+    trailing_data: bytes
+    recovery_reply: bytes
+    socket: int
+    status: int
+
+
+class _Reporter:
+    """Publishes the events of one session; each assignment to a worker is reported once."""
+
+    def __init__(self, info: SessionInfo, events: SessionEvents) -> None:
+        self.info = info
+        self.ended = False
+        self._events = events
+        self._assignment: type[Started] | type[Resumed] | None = Started
+        self._started_at = time.monotonic()
+
+    def assigned(self, process: int | None) -> None:
+        """The worker's process is known, or it never will be."""
+        if self._assignment is not None:
+            self._events.publish(self._assignment(self.info, process))
+            self._assignment = None
+
+    def crashed(self, how: str, status: SessionStatus, timeout_reason: str) -> None:
+        """The worker has ended in the middle of the session."""
+        self.assigned(None)
+        self._events.publish(Crashed(self.info, how, status.operation, timeout_reason))
+
+    def resuming(self) -> None:
+        """Another worker is to serve the session."""
+        self._assignment = Resumed
+
+    def end(self, reason: str, status: SessionStatus) -> None:
+        """The session has ended."""
+        self.ended = True
+        self.assigned(None)
+        elapsed = time.monotonic() - self._started_at
+        self._events.publish(Ended(self.info, reason, status.steps, status.episodes, elapsed))
 
 
 class Session:
-    """A client's time with a child.
+    """One session of a client.
 
     Args:
-        service: The server.
-        handshake: What the client asked for.
-        client: Who it is, for the log.
+        info: The session.
+        handshake: The client's first message.
+        pool: The workers.
+        events: Where to publish what happens.
 
     Attributes:
-        number: The session's number, for the log.
-        status: How it is doing.
-        reason: Why the server ended it; None if it did not.
-        overdue: What took the environment too long, if that is why its process is killed and another is to go on.
-        handed_over: When it was given to a child, by ``time.monotonic``.
+        status: What the worker shows of the session's progress.
+        reason: Why the server ended the session; None if it did not.
+        timeout_reason: The timeout for which the worker is killed and the session resumed; empty if there is none.
+        assigned_at: When the session was assigned to a worker, by ``time.monotonic``.
+
+    Raises:
+        OSError: There are no descriptors left, or there is no memory.
     """
 
-    def __init__(self, service: GymService, handshake: Handshake, client: str) -> None:
-        self.number = service.next_session_number()
+    def __init__(self, info: SessionInfo, handshake: Handshake, pool: WorkerPool, events: SessionEvents) -> None:
         self.reason: str | None = None
-        self.overdue = ""
-        self.handed_over = self._begun = time.monotonic()
-        self._service = service
-        self._handshake = handshake
-        self._client = client
-        self._worker: WorkerProcess | None = None
-        self._ended = False
-        self._start_logged = False
-        self._tries = 0
-        self._vitals_descriptor = session_status.create()
+        self.timeout_reason = ""
+        self.assigned_at = time.monotonic()
+        descriptor = session_status.create()
         try:
-            self.status = SessionStatus(self._vitals_descriptor)
+            self.status = SessionStatus(descriptor)
         except OSError:
-            os.close(self._vitals_descriptor)
+            os.close(descriptor)
             raise
-        self._greeting = b""
-        self._descriptor = -1
-        self._shared = True
-        self._trailing_data = b""
-        self._on_end: Callable[[bytes], None]
-        self._on_take_over: Callable[[], None]
+        protocol = handshake.protocol.value.encode()
+        self._job = _Job(info.number, protocol, handshake.message, b"", b"", -1, descriptor)
+        self._pool = pool
+        self._report = _Reporter(info, events)
+        self._owner: SessionOwner
+        self._worker: WorkerProcess | None = None
+        self._attempts = 0
 
-    def start(
-        self,
-        descriptor: int,
-        trailing_data: bytes,
-        on_end: Callable[[bytes], None],
-        on_resume: Callable[[], None],
-        *,
-        shared: bool,
-    ) -> None:
-        """Give the connection to a child.
+    def start(self, owner: SessionOwner, descriptor: int, trailing_data: bytes) -> None:
+        """Assign the session to a worker.
 
         Args:
-            descriptor: The client's socket, or what stands for it.
-            trailing_data: What the client sent behind its opening.
-            on_end: Called when the session has ended, with the last words that the client is owed.
-            on_resume: Called when the session goes on with another child, its own having died.
-            shared: Whether the descriptor stays open here; otherwise it is closed when the session ends.
+            owner: Called when the session is resumed or has ended.
+            descriptor: The client's socket, or the worker's end of a relay; it must stay open until the session ends.
+            trailing_data: What the client sent behind its handshake.
         """
-        self._descriptor, self._trailing_data, self._shared = descriptor, trailing_data, shared
-        self._on_end, self._on_take_over = on_end, on_resume
-        self._give()
+        self._owner = owner
+        self._job.socket, self._job.trailing_data = descriptor, trailing_data
+        self._assign()
 
-    def _give(self) -> None:
-        self._tries += 1
-        self.handed_over = time.monotonic()
-        # What the pool raises itself ends the session as a child's failure does.
-        answer = defer.maybeDeferred(
-            self._service.pool.serve,
-            self._assigned,
-            session=self.number,
-            protocol=self._handshake.protocol.value.encode(),
-            handshake=self._handshake.message,
-            trailing_data=self._trailing_data,
-            recovery_reply=self._greeting,
-            socket=self._descriptor,
-            status=self._vitals_descriptor,
-        )
+    def _assign(self) -> None:
+        self._attempts += 1
+        self.assigned_at = time.monotonic()
+        # An error that the pool raises ends the session as a failure of the worker does.
+        answer = defer.maybeDeferred(self._pool.serve, self._assigned, **msgspec.structs.asdict(self._job))
         answer.addCallbacks(self._answered, self._failed)
         answer.addErrback(self._broken)
 
     def _assigned(self, worker: WorkerProcess) -> None:
         self._worker = worker
-        worker.output.source = f"session {self.number}"
-        worker.pid.addCallback(self._log_start)
-
-    def _log_start(self, pid: int | None) -> int | None:
-        """Log the start; a session can be over before the fork server has told the process id of its child."""
-        if not self._start_logged:
-            self._start_logged = True
-            log.info(
-                "[session {number}] started: {environment} for {client} ({protocol}, {process})",
-                number=self.number,
-                environment=self._environment,
-                client=self._client,
-                protocol=self._handshake.protocol.value,
-                process="process not known" if pid is None else f"process {pid}",
-            )
-        return pid
-
-    @property
-    def _environment(self) -> str:
-        return printable(self._handshake.environment) or "no environment"
+        worker.output.source = f"session {self._job.session}"
+        worker.pid.addCallback(self._report.assigned)
 
     def kill(self) -> None:
-        """Kill the child and all in its process group."""
+        """Kill the worker and every process in its group."""
         if self._worker is not None:
             self._worker.kill()
 
+    # The end of a worker
+
     def _answered(self, answer: dict[str, Any]) -> None:
-        worker = self._worker
-        assert worker is not None
-        worker.output.drain()
-        if not worker.finished.called:
-            timeout = self._service.reactor.callLater(EXIT_TIMEOUT, worker.kill)
+        """The worker has finished the session, and replied to its client if it could."""
+        reason = answer["reason"]
+        self._end(reason, b"" if self.status.answered else self._final_reply(reason))
 
-            def exited(how: str) -> str:
-                if timeout.active():
-                    timeout.cancel()
-                return how
+    def _failed(self, failure: Failure) -> None:
+        """The worker has ended without an answer, or there is none."""
+        if failure.check(WorkerExited) is None:
+            reason = f"no process could serve it: {failure.getErrorMessage()}"
+            self._end(reason, self._final_reply(reason))
+        elif self.status.busy_since is None and not self.status.last_activity:
+            self._failed_to_begin(str(failure.value))
+        else:
+            self._crashed(str(failure.value))
 
-            worker.finished.addCallback(exited)
-        # A child that answers has told its client all there was to tell, if it could tell it anything.
-        self._end(answer["reason"], b"" if self.status.answered else self._final_reply(answer["reason"]))
+    def _failed_to_begin(self, how: str) -> None:
+        """The worker has read nothing from the client, who does not notice if another one begins."""
+        if self.reason is None and self._attempts < MAX_ATTEMPTS + self._pool.warm:
+            self._assign()
+        else:
+            reason = f"its process {how}"
+            self._end(reason, self._job.recovery_reply or self._final_reply(reason, crashed=True))
+
+    def _crashed(self, how: str) -> None:
+        if self.reason is None:
+            self._report.crashed(how, self.status, self.timeout_reason)
+        if self.can_be_resumed:
+            self._resume(how)
+        else:
+            reason = f"its process {how}"
+            self._end(reason, self._final_reply(reason, crashed=True))
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether another child can go on if this one dies now: the client then notices by an error alone."""
-        if self._handshake.protocol is ProtocolName.CLASSIC or self.reason is not None:
-            return False  # most replies of the classic protocol have no place for an error
+        """Whether another worker can continue if this one ends now: the client then gets an error reply."""
+        if self._protocol is ProtocolName.CLASSIC or self.reason is not None:
+            return False  # most replies of the classic protocol cannot carry an error
         return self._is_owed_reply and self.status.can_be_resumed
 
     @property
     def _is_owed_reply(self) -> bool:
-        """Whether a reply is what the client reads next, and not the rest of one."""
-        # The opening is answered with one write, so there is either all of it or nothing. Later in the framed protocol
-        # no reply is under way while the environment is busy.
+        """Whether the client is to read a whole reply next, and not the rest of one."""
+        # The handshake is answered with one write, so the client has all of the reply or nothing. Later, in the framed
+        # protocol, no reply is being sent while the environment is busy.
         if not self.status.answered:
             return True
-        return self._handshake.protocol is not ProtocolName.CLASSIC and self.status.busy_since is not None
+        return self._protocol is not ProtocolName.CLASSIC and self.status.busy_since is not None
 
-    def _failed(self, failure: Failure) -> None:
-        """The child ended without an answer, or there was none to ask."""
-        worker_exited = failure.check(WorkerExited) is not None
-        tries = _TRIES + self._service.options.warm
-        begun = self.status.busy_since is not None or self.status.last_activity
-        if worker_exited and not begun and self.reason is None and self._tries < tries:
-            # Nothing has been read from the client: it does not notice.
-            self._give()
-        elif worker_exited and begun and self.can_be_resumed:
-            self._hand_on(str(failure.value))
-        else:
-            how = (
-                f"its process {failure.value}"
-                if worker_exited
-                else f"no process serves it: {failure.getErrorMessage()}"
-            )
-            # Of a session that was to be gone on with, the client is owed the greeting still.
-            ungreeted = not begun and self._greeting
-            self._end(how, self._greeting if ungreeted else self._final_reply(how, worker_exited=worker_exited))
+    @property
+    def _protocol(self) -> ProtocolName:
+        return self._report.info.protocol
 
-    def _hand_on(self, how: str) -> None:
-        """Give the session to another child: its own has died while the client was waiting for a reply."""
+    def _resume(self, how: str) -> None:
+        """Assign the session to another worker, which first sends the client an error."""
         operation = self.status.operation.name.lower()
         made = self.status.made
-        log.error(
-            "[session {number}] its process {how} in {operation}{because}; another goes on",
-            number=self.number,
-            how=how,
-            operation=operation,
-            because=f" ({self.overdue})" if self.overdue else "",
+        problem = self.timeout_reason or f"the environment's process {how} in {operation}"
+        remedy = (
+            "reset to continue with a fresh environment"
+            if made
+            else "make it with other arguments, or make another environment"
         )
-        told = f"the environment's process {how} in {operation}: " if not self.overdue else f"{self.overdue}: "
-        told += "reset to go on with a fresh environment" if made else "make it otherwise, or make another"
-        error = EnvironmentFault(operation, told)
-        self._greeting = error_reply(self._handshake.protocol, error, reset_needed=made)
-        self.overdue = ""
+        error = EnvironmentFault(operation, f"{problem}: {remedy}")
+        self._job.recovery_reply = error_reply(self._protocol, error, reset_needed=made)
+        self.timeout_reason = ""
         if self.status.answered:
-            self._trailing_data = b""  # it was read, and what is left of it is kept with the rest
+            self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
         self._worker = None
-        self._tries = 0
+        self._attempts = 0
         self.status.hand_on()
-        self._give()
-        self._on_take_over()
+        self._report.resuming()
+        self._assign()
+        self._owner.session_resumed()
 
-    def _final_reply(self, reason: str, *, worker_exited: bool = False) -> bytes:
-        """Return what the client is owed."""
+    # The end of the session
+
+    def _final_reply(self, reason: str, *, crashed: bool = False) -> bytes:
+        """Encode the error that the client is owed, if it is owed a reply."""
         if not self._is_owed_reply or (self.status.answered and not self.status.can_be_resumed):
             return b""
-        told = f"the session ended: {self.reason or reason}"
-        error = EnvironmentFault(self.status.operation.name.lower(), told) if worker_exited else WorkerStartError(told)
-        return error_reply(self._handshake.protocol, error)
+        text = f"the session ended: {self.reason or reason}"
+        error = EnvironmentFault(self.status.operation.name.lower(), text) if crashed else WorkerStartError(text)
+        return error_reply(self._protocol, error)
 
     def _broken(self, failure: Failure) -> None:
-        """An error of the server itself must not leave the client without an end."""
-        log.failure("[session {number}] an error in gymtwist itself", failure, number=self.number)
-        if not self._ended:
+        """Close the client's connection after an error of the server itself."""
+        log.failure("[session {number}] an error in gymtwist itself", failure, number=self._job.session)
+        if not self._report.ended:
             self._end("an error in gymtwist itself", b"")
 
     def _end(self, reason: str, final_reply: bytes) -> None:
-        self._ended = True
-        self._log_start(None)
-        elapsed = time.monotonic() - self._begun
-        steps = self.status.steps
-        log.info(
-            "[session {number}] ended: {reason}; {environment} for {client}, {steps} steps, {episodes} episodes, "
-            "{rate:.0f} steps/s, {elapsed:.1f} s",
-            number=self.number,
-            reason=printable(self.reason or reason),
-            environment=self._environment,
-            client=self._client,
-            steps=steps,
-            episodes=self.status.episodes,
-            rate=steps / elapsed if elapsed else 0.0,
-            elapsed=elapsed,
-        )
+        self._report.end(self.reason or reason, self.status)
         self.discard()
-        if not self._shared:
-            os.close(self._descriptor)
-        self._on_end(final_reply)
+        self._owner.session_ended(final_reply)
 
     def discard(self) -> None:
-        """Let go of the vitals."""
+        """Release the status."""
         self.status.close()
-        os.close(self._vitals_descriptor)
+        os.close(self._job.status)

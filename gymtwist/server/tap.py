@@ -1,4 +1,4 @@
-"""The entry for ``twistd gymsock``."""
+"""The entry point of ``twistd gymsock``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
+    from gymtwist.server.fork_server_starter import ForkServerStarter
     from gymtwist.server.gym_service import GymService
+    from gymtwist.server.worker_starter import SpawnStarter
 
-    # mypy does not read the interfaces that Twisted's classes declare.
     values = options.server_options()
-    service: IService = GymService(reactor, values, values.worker_settings())  # type: ignore[assignment]
+    starter = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
+    # mypy does not read the interfaces that Twisted's classes declare.
+    service: IService = GymService(reactor, values, starter(reactor, values.worker_settings()))  # type: ignore[assignment]
     return service

@@ -1,83 +1,91 @@
-"""The watch over a session: from its vitals to what is due, and when to look again."""
+"""The watchdog: decides from a session's status whether it exceeds a limit, and when to look again."""
 
 from __future__ import annotations
 
 import enum
+import socket
 
 import msgspec
 
+from gymtwist.server import keepalive
 from gymtwist.worker.session_status import Operation, SessionStatus
 
 
 class Action(enum.Enum):
-    """What is due to a session."""
+    """What to do with a session."""
 
-    GOES_ON = enum.auto()  # look again later
-    IDLE = enum.auto()  # its client has been silent for too long: hang up, and let the child close
-    OVERDUE = enum.auto()  # its environment does not return: the child must be killed
+    CONTINUE = enum.auto()  # look again later
+    HANG_UP = enum.auto()  # the client is idle or has vanished: close the connection, so that the worker finishes
+    KILL = enum.auto()  # the environment does not return: kill the worker
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a look at the vitals found.
+    """The result of one look at a session.
 
     Attributes:
-        fate: What is due.
-        look_again: Seconds until the next look is due; None for never.
+        action: What to do.
+        look_again: Seconds until the next look; None for never.
         reason: Why the session ends, if it does.
     """
 
-    fate: Action
+    action: Action
     look_again: float | None = None
     reason: str = ""
 
 
-def _past(time: float, now: float, otherwise: float) -> float:
-    """Return a time of the vitals, unless it lies in the future: an environment can write to them."""
-    # The child may have written it since the server looked at the clock.
-    return min(time, now) if time < now + 1.0 else otherwise
-
-
-class Watchdog(msgspec.Struct, frozen=True):
-    """The limits of a session.
+class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of sessions, in seconds; 0 means no limit.
 
     Attributes:
-        idle: Seconds that a client may be silent; 0 for ever.
-        step: Seconds that an environment may take for one command; 0 for ever.
+        idle: How long a client may be silent.
+        step: How long an environment may take for one command.
+        keepalive: How long a client may leave data unacknowledged.
     """
 
     idle: float
     step: float
+    keepalive: float = 0.0
 
-    def look(self, status: SessionStatus, now: float, handed_over: float) -> Decision:
-        """Look at the vitals of a session.
+    def look(
+        self, status: SessionStatus, now: float, assigned_at: float, connection: socket.socket | None = None
+    ) -> Decision:
+        """Look at a session.
 
         Args:
-            status: The session's.
-            now: The time, of ``time.monotonic``.
-            handed_over: When the child was given the session.
+            status: The session's status.
+            now: The time of ``time.monotonic``.
+            assigned_at: When the session was assigned to its worker.
+            connection: The client's socket; None if the client is not watched.
         """
-        # Until the child begins, what it does is imports: it is given the time of one command for that, too.
+        # A worker that has not begun is importing modules; that may take as long as one command.
         begun = status.last_activity or status.busy_since
-        busy_since = status.busy_since if begun else handed_over
+        busy_since = status.busy_since if begun else assigned_at
         if busy_since is not None:
-            return self._look_at_environment(status.operation, now - _past(busy_since, now, handed_over))
-        return self._look_at_client(now - _past(status.last_activity, now, handed_over))
+            decision = self._look_at_environment(status.operation, now - _past(busy_since, now, assigned_at))
+        else:
+            decision = self._look_at_client(now - _past(status.last_activity, now, assigned_at))
+        if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
+            return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
+        return decision
 
     def _look_at_environment(self, operation: Operation, elapsed: float) -> Decision:
         if self.step and elapsed >= self.step:
-            return Decision(Action.OVERDUE, reason=f"{self._name(operation)} took more than {self.step:g} s")
-        return self._go_on(self.step - elapsed, self.idle)
-
-    @staticmethod
-    def _name(operation: Operation) -> str:
-        return "a step" if operation is Operation.STEP else operation.name.lower()
+            name = "a step" if operation is Operation.STEP else operation.name.lower()
+            return Decision(Action.KILL, reason=f"{name} took more than {self.step:g} s")
+        return self._continue(self.step - elapsed, self.idle)
 
     def _look_at_client(self, elapsed: float) -> Decision:
         if self.idle and elapsed >= self.idle:
-            return Decision(Action.IDLE, reason=f"idle for more than {self.idle:g} s")
-        return self._go_on(self.step, self.idle - elapsed)
+            return Decision(Action.HANG_UP, reason=f"idle for more than {self.idle:g} s")
+        return self._continue(self.step, self.idle - elapsed)
 
-    def _go_on(self, step: float, idle: float) -> Decision:
-        """Look again when either limit can be reached first: whose turn it is may change at any moment."""
-        times = [left for limit, left in ((self.step, step), (self.idle, idle)) if limit]
-        return Decision(Action.GOES_ON, min(times, default=None))
+    def _continue(self, step_left: float, idle_left: float) -> Decision:
+        """Look again when the first limit can be reached: whose turn it is may change at any moment."""
+        limits = ((self.step, step_left), (self.idle, idle_left), (self.keepalive, self.keepalive / 4))
+        return Decision(Action.CONTINUE, min((left for limit, left in limits if limit), default=None))
+
+
+def _past(time: float, now: float, otherwise: float) -> float:
+    """Return a time of the status, unless it is in the future: an environment can overwrite it."""
+    # The worker may have written it since the server read the clock.
+    return min(time, now) if time < now + 1.0 else otherwise

@@ -1,4 +1,4 @@
-"""What children print: read from a pipe, bounded, into the log."""
+"""Output of workers: read from a pipe and logged, both at a limited rate."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from twisted.python.failure import Failure
 
 from gymtwist.server.server_log import log, printable
 
-#: Bytes a second that are read of one child; one that prints more is made to wait by its full pipe.
+#: Bytes per second that are read from one process; its full pipe slows down one that prints more.
 READ_RATE = 4 * 1024 * 1024
-#: Bytes a second of them that are logged; the rest is counted.
+#: Bytes per second that are logged; the rest is counted.
 LOG_RATE = 64 * 1024
-#: Lines a second of them that are logged: each takes the server's time, however short it is.
+#: Lines per second that are logged: each takes the server's time, however short it is.
 LINE_RATE = 1000
 _LINE_LENGTH = 4096
 
 
 class OutputReader:
-    """Logs, line by line, what a process prints.
+    """Logs the output of a process line by line.
 
     Args:
         reactor: Reads the pipe and tells the time.
         descriptor: The reading end of the pipe; it is closed here.
-        source: Who prints, as the log shall say; it may be changed at any time.
+        source: The process, as the log names it; it may be changed at any time.
     """
 
     def __init__(self, reactor: Any, descriptor: int, source: str) -> None:
@@ -36,7 +36,7 @@ class OutputReader:
         self._read = 0
         self._logged = 0
         self._lines_left = LINE_RATE
-        self._left_out = 0
+        self._dropped = 0
         self._window: Any = None
         self._closed = False
         self._reader = process.ProcessReader(reactor, self, "output", descriptor)
@@ -53,9 +53,9 @@ class OutputReader:
             for cut in range(start, max(start + 1, end), _LINE_LENGTH):
                 self._log_line(data[cut : min(cut + _LINE_LENGTH, end)])
             start = end + 1
-        if not self._lines_left:  # what is not logged is not cut into lines either
+        if not self._lines_left:  # the rest is not logged, so it is not split into lines either
             end = data.rfind(b"\n", start) + 1
-            self._left_out += max(0, end - start)
+            self._dropped += max(0, end - start)
             start = max(start, end)
         self._rest = data[start:]
         while len(self._rest) >= _LINE_LENGTH:
@@ -65,7 +65,7 @@ class OutputReader:
     def _log_line(self, line: bytes) -> None:
         if not self._lines_left or self._logged + len(line) > LOG_RATE:
             self._lines_left = 0
-            self._left_out += len(line) + 1
+            self._dropped += len(line) + 1
             return
         self._logged += len(line) + 1
         self._lines_left -= 1
@@ -73,25 +73,25 @@ class OutputReader:
         log.info("[{source}] | {text}", source=self.source, text=printable(text))
 
     def _next_window(self) -> None:
-        """Begin another second's allowance."""
+        """Begin the next second's allowance."""
         self._window = None
-        self._tell_left_out()
+        self._log_dropped()
         if self._read >= READ_RATE and not self._closed:
             self._reader.startReading()
         self._read = self._logged = 0
         self._lines_left = LINE_RATE
 
-    def _tell_left_out(self) -> None:
-        if self._left_out:
+    def _log_dropped(self) -> None:
+        if self._dropped:
             log.info(
                 "[{source}] | ({bytes} bytes more were printed and not logged)",
                 source=self.source,
-                bytes=self._left_out,
+                bytes=self._dropped,
             )
-            self._left_out = 0
+            self._dropped = 0
 
     def drain(self) -> None:
-        """Log what lies in the pipe now, without waiting for more."""
+        """Log what is in the pipe now, without waiting for more."""
         for _ in range(READ_RATE // 65536):
             if self._closed or not self._has_data():
                 return
@@ -104,16 +104,16 @@ class OutputReader:
         return any(event & select.POLLIN for _, event in poll.poll(0))
 
     def close(self) -> None:
-        """Log what is left and close the pipe, even if some process still holds its other end."""
+        """Log the rest and close the pipe, even if another process still has its other end."""
         if not self._closed:
             self.drain()
             self._finish()
-            # The descriptor itself is closed in the reactor's next turn. In this one it may have an event still to
-            # come, which would be taken for that of a new connection that got the same number.
+            # The descriptor itself is closed in the reactor's next iteration. In this one it may have a pending event,
+            # which a new connection with the same descriptor number would receive.
             self._reader.loseConnection()
 
     def childConnectionLost(self, name: str, reason: Failure) -> None:
-        """Close the pipe; called by Twisted's ``ProcessReader`` when nobody holds its other end any more."""
+        """Close the pipe; called by Twisted's ``ProcessReader`` when the other end is closed."""
         if not self._closed:
             self._finish()
         os.close(self._reader.fileno())
@@ -123,7 +123,7 @@ class OutputReader:
         if self._rest:
             self._log_line(self._rest)
             self._rest = b""
-        self._tell_left_out()
+        self._log_dropped()
         if self._window is not None:
             self._window.cancel()
             self._window = None

@@ -1,4 +1,13 @@
-"""The pool: ampoule's ``ProcessPool``, with a child for each session and idle ones kept ready."""
+"""The pool: ampoule's ``ProcessPool``, with one worker for each session and idle ones kept ready.
+
+Ampoule replaces a worker when its job has ended; this pool replaces it when its job begins, so that the next connection
+finds one ready, and never keeps more than the number wanted. What ampoule's public interface (``doWork``,
+``startAWorker``, ``stopAWorker``, ``processes``, ``ready``, ``busy``, ``min``, ``finished``) does not reach:
+
+- ``_addProcess`` is overridden, so it calls ``_pruneProcess`` and fills ``_finishCallbacks``, ``_lastUsage`` and
+  ``_calls``: ampoule's own logs a line for the end of every worker, and does not tell an idle one from a busy one.
+- ``stop`` is overridden, as ampoule's goes on pruning until the last worker has ended.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +24,33 @@ from gymtwist.server.worker_process import WorkerLink, WorkerProcess
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker.amp_commands import Serve
 
-#: Seconds after which an idle child beyond those to keep ready is let go.
+#: Seconds after which an idle worker beyond those to keep ready is stopped.
 _MAX_IDLE = 60
-#: Seconds to wait, at first and at most, after a child ended that had served nobody.
+#: Seconds to wait, at first and at most, after an idle worker has ended.
 _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
+#: Seconds a worker has to exit once it has answered; then it is killed.
+EXIT_TIMEOUT = 10.0
 
 
 class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
-    """Keeps idle children ready and gives each of them one session.
-
-    Ampoule replaces a child when its job has ended; here it is replaced when its job begins, so that the next
-    connection finds one ready, and never beyond the number wanted.
+    """Keeps idle workers ready and assigns one session to each.
 
     Args:
         reactor: Tells the time.
-        starter: Starts the children.
-        warm: How many idle children to keep ready.
+        starter: Starts the workers.
+        warm: How many idle workers to keep ready.
+
+    Attributes:
+        warm: How many idle workers to keep ready.
     """
 
     def __init__(self, reactor: Any, starter: Starter, warm: int) -> None:
+        self.warm = warm
         self._reactor = reactor
-        self._warm = warm
         self._backoff = _BACKOFF
         self._refill: Any = None
-        # A child serves one session and is never used again: recycleAfter=1. How many sessions there may be is the
-        # business of gymtwist.server.admission, so the pool itself sets no limit and queues nothing.
+        # A worker serves one session and is never reused: recycleAfter=1. gymtwist.server.admission limits the
+        # sessions, so the pool itself sets no limit and queues nothing.
         super().__init__(
             ampParent=WorkerLink,
             min=0,
@@ -50,64 +61,101 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             name="gymsock",
         )
 
+    # Start and stop
+
     def start(self, ampChild: object = None) -> defer.Deferred[Any]:
-        """Start the idle children."""
+        """Start the idle workers."""
         self.started = True
         self._keep_warm()
         return defer.succeed(None)
 
+    def stop(self) -> defer.Deferred[Any]:
+        """Tell every worker to exit.
+
+        Returns:
+            Fires when all have ended; :meth:`kill` hurries them.
+        """
+        self.finished = True
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
+        if self.looping.running:
+            self.looping.stop()
+        return defer.DeferredList([self.stopAWorker(link) for link in list(self.processes)])
+
+    def kill(self) -> None:
+        """Kill every worker."""
+        for link in list(self.processes):
+            link.worker.kill()
+
+    # Sessions
+
     def serve(self, assigned: Callable[[WorkerProcess], None], **job: Any) -> defer.Deferred[dict[str, Any]]:
-        """Give a session to a child.
+        """Assign a session to a worker.
 
         Args:
-            assigned: Called with the child that was chosen.
+            assigned: Called with the worker.
             job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`.
 
         Returns:
-            The answer of the child; :class:`~gymtwist.server.worker_process.WorkerExited` if it ended without one.
+            The answer of the worker; :class:`~gymtwist.server.worker_process.WorkerExited` if it ended without one.
 
         Raises:
-            WorkerStartError: No child is ready, and none is started any more.
-            OSError: No child is ready, and none can be started.
+            WorkerStartError: No worker is idle, and none is started any more.
+            OSError: No worker is idle, and none can be started.
         """
         if not self.ready:
             self._fill(1)
         if not self.ready:
             raise WorkerStartError("the server is shutting down")
-        answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
-        answer.addCallback(self._served)
-        # The job is given: nothing that happens from here on may look as if it were not.
+        chosen: list[WorkerProcess] = []
+
+        def note(worker: WorkerProcess) -> None:
+            chosen.append(worker)
+            assigned(worker)
+
+        answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=note, **job)
+        answer.addCallback(self._served, chosen)
+        # The session is assigned: if no worker can replace this one, that must not look like its failure.
         self.startAWorker()
         return answer
 
-    def _served(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _served(self, answer: dict[str, Any], chosen: list[WorkerProcess]) -> dict[str, Any]:
+        """Log what the worker has printed, and see to it that it exits."""
         self._backoff = _BACKOFF
+        (worker,) = chosen
+        worker.output.drain()
+        if not worker.finished.called:
+            timeout = self._reactor.callLater(EXIT_TIMEOUT, worker.kill)
+            worker.finished.addCallback(_cancelling(timeout))
         return answer
 
+    # Idle workers
+
     def _fill(self, wanted: int) -> None:
-        """Start children until so many are idle."""
-        # What is more than this may be let go by ampoule's own pruning.
+        """Start workers until this many are idle."""
+        # Ampoule stops idle workers beyond this number.
         self.min = len(self.busy) + wanted
         for _ in range(wanted - len(self.ready)):
             super().startAWorker()
 
     def _keep_warm(self) -> None:
-        """Start idle children until there are as many as wanted, now or when it is possible again."""
+        """Start idle workers until there are as many as wanted, now or when it is possible again."""
         try:
-            self._fill(self._warm)
+            self._fill(self.warm)
         except OSError as error:
             log.error(
-                "No idle child can be started ({error}); next try in {delay:.0f} s", error=error, delay=self._backoff
+                "Cannot start an idle worker ({error}); trying again in {delay:.0f} s", error=error, delay=self._backoff
             )
             self._back_off()
 
     def startAWorker(self) -> None:
-        """Start what idle children are wanted; ampoule calls this too whenever a job has ended."""
+        """Start the idle workers that are wanted; ampoule calls this as well whenever a job has ended."""
         if self._refill is None:
             self._keep_warm()
 
     def _addProcess(self, child: WorkerLink, finished: defer.Deferred[str]) -> None:
-        """Take a child into the pool; unlike ampoule's, without lines in the log for each."""
+        """Add a worker to the pool."""
         self.processes.add(child)
         self.ready.add(child)
         self._finishCallbacks[child] = finished
@@ -115,11 +163,11 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._calls[child] = 0
         finished.addCallback(self._worker_finished, child)
 
-    def _worker_finished(self, how: str, worker: WorkerLink) -> str:
-        unused = worker in self.ready
-        self._pruneProcess(worker)
+    def _worker_finished(self, how: str, link: WorkerLink) -> str:
+        unused = link in self.ready
+        self._pruneProcess(link)
         if unused and not self.finished and self._refill is None:
-            log.error("An idle child {how}; another follows in {delay:.0f} s", how=how, delay=self._backoff)
+            log.error("An idle worker {how}; starting another in {delay:.0f} s", how=how, delay=self._backoff)
             self._back_off()
         return how
 
@@ -132,30 +180,22 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._keep_warm()
 
     def renew(self) -> None:
-        """Replace the idle children: their fork server has ended, which was to kill what they leave behind."""
-        for worker in list(self.ready):
-            self.ready.discard(worker)
-            self.stopAWorker(worker)
+        """Replace the idle workers: the fork server that would have cleaned up after them has ended."""
+        for link in list(self.ready):
+            self.ready.discard(link)
+            self.stopAWorker(link)
         self.startAWorker()
 
     def dumpStats(self) -> None:
-        """Say nothing: ampoule would write a paragraph at each change of the pool."""
+        """Log nothing: ampoule would log a paragraph at each change of the pool's size."""
 
-    def stop(self) -> defer.Deferred[Any]:
-        """Let every child go.
 
-        Returns:
-            Fires when all have ended; :meth:`kill` hurries them.
-        """
-        self.finished = True
-        if self._refill is not None:
-            self._refill.cancel()
-            self._refill = None
-        if self.looping.running:
-            self.looping.stop()
-        return defer.DeferredList([self.stopAWorker(worker) for worker in list(self.processes)])
+def _cancelling(call: Any) -> Callable[[str], str]:
+    """Return a callback that cancels a delayed call and passes its argument on."""
 
-    def kill(self) -> None:
-        """Kill every child."""
-        for link in list(self.processes):
-            link.worker.kill()
+    def cancel(result: str) -> str:
+        if call.active():
+            call.cancel()
+        return result
+
+    return cancel

@@ -1,4 +1,4 @@
-"""One child as the server sees it: a link that speaks AMP, what it prints, and its end."""
+"""A worker as the server sees it: its AMP link, its output, and its end."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from twisted.python.failure import Failure
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.worker.amp_link import Link
 
-#: Who prints, as the log says it, until there is a process id.
+#: The source of output in the log until the process id is known.
 NEW_PROCESS = "new process"
 
 
 class WorkerLink(Link):
-    """The server's end of AMP with one child; in ampoule's words the ``ampParent``.
+    """The server's end of AMP with one worker; ampoule's ``ampParent``.
 
-    The link's loss is not the end of the child: its calls fail when the process has ended, with the status that says
-    how. See :class:`WorkerProcess`.
+    The loss of the link is not the end of the worker: calls fail when the process has ended, with its exit status.
 
     Attributes:
-        worker: The child at the other end.
+        worker: The worker at the other end.
+        lost: Whether the link is lost.
     """
 
     worker: WorkerProcess
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = False
 
     def callRemote(
         self, commandType: Any, *a: Any, assigned: Callable[[WorkerProcess], None] | None = None, **kw: Any
@@ -38,36 +42,42 @@ class WorkerLink(Link):
         Args:
             commandType: The command.
             a: As for ``amp.AMP``.
-            assigned: Called with this child before the command is sent: the pool does not tell which child it chose.
+            assigned: Called with the worker before the command is sent: the pool does not say which one it chose.
             kw: The command's arguments.
         """
         if assigned is not None:
             assigned(self.worker)
-        if not self.worker.reachable:
-            # Killed while it was idle, and its end is not told of yet. The transport would refuse descriptors.
+        if self.lost:
+            # Killed while idle, and its exit is not reported yet. The transport would refuse descriptors.
             return defer.fail(WorkerExited(None))
         answer: defer.Deferred[Any] = super().callRemote(commandType, *a, **kw)
         return answer
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the child that its link is lost."""
+        """Note the loss of the link."""
+        self.lost = True
         self.worker.link_lost()
 
-    def fail(self, reason: Failure) -> None:
-        """Fail the calls that wait for an answer, and those to come; for this reason, whatever came over the link."""
+    def abort(self) -> None:
+        """Close the link, which ends the worker; see :mod:`gymtwist.worker.parent_death`."""
+        if not self.lost and self.transport is not None:
+            self.transport.abortConnection()
+
+    def fail_calls(self, reason: Failure) -> None:
+        """Fail the pending calls and all later ones, for this reason whatever was received over the link."""
         self.stopReceivingBoxes(reason)
         self.transport = None
 
 
 class WorkerProcess:
-    """A process that serves one session.
+    """A process that serves one session: it is requested, exists from :meth:`started` on, until :meth:`ended`.
 
     Args:
         link: The server's end of AMP with it.
         output: Reads what it prints.
 
     Attributes:
-        pid: Fires with the process id, or fails if there is no process.
+        pid: Fires with the process id; with None if the process has ended before that was known.
         finished: Fires when the process has ended and its calls have failed; ampoule waits for it.
     """
 
@@ -75,74 +85,63 @@ class WorkerProcess:
         link.worker = self
         self.link = link
         self.output = output
-        self.pid: defer.Deferred[int] = defer.Deferred()
+        self.pid: defer.Deferred[int | None] = defer.Deferred()
         self.finished: defer.Deferred[str] = defer.Deferred()
         self._ended = False
-        self._link_lost = False
+        #: Ends the process where closing its link may not.
+        self._kill: Callable[[], None] = self._give_up
         self._reap: Callable[[], int | None] | None = None
-        self._killer: Callable[[], None] | None = None
-        self._unstarted: Callable[[], None] | None = None
 
-    def starting(self, unstarted: Callable[[], None]) -> None:
+    # Its life, as whatever started it reports it
+
+    def requested(self, kill_starter: Callable[[], None]) -> None:
         """Note that the process was asked for.
 
         Args:
-            unstarted: Called if it is to be killed before anybody has said that it exists.
+            kill_starter: Called if the process is to be killed before it is known to exist.
         """
-        self._unstarted = unstarted
 
-    def started(self, pid: int, killer: Callable[[], None] | None = None) -> None:
+        def kill() -> None:
+            kill_starter()
+            self._give_up()
+
+        self._kill = kill
+
+    def _give_up(self) -> None:
+        """Do not wait for a process that may never exist; if it does one day, it ends with its link."""
+        self.ended(None)
+
+    def started(self, pid: int, kill: Callable[[], None] = lambda: None) -> None:
         """Note that the process exists.
 
         Args:
             pid: Its id.
-            killer: Kills it, where the loss of its link may not.
+            kill: Kills it, if closing its link may not: an environment may have closed the other end.
         """
         if self._ended:
             return
-        self._killer = killer
+        self._kill = kill
         if self.output.source == NEW_PROCESS:
             self.output.source = f"process {pid}"
         self.pid.callback(pid)
 
-    @property
-    def reachable(self) -> bool:
-        """Whether the link lasts."""
-        return not self._link_lost
-
-    def kill(self) -> None:
-        """Kill the process and all in its group, whatever it is doing; see :mod:`gymtwist.worker.parent_death`."""
-        if not self._link_lost and self.link.transport is not None:
-            self.link.transport.abortConnection()
-        if self._ended:
-            return
-        if self._killer is not None:
-            # An environment may have closed the other end of the link, and so much else, without ending.
-            self._killer()
-        elif not self.pid.called:
-            # A fork server that does not answer is not waited for: should the process come, it ends with its link.
-            if self._unstarted is not None:
-                self._unstarted()
-            self.ended(None)
-
-    def link_lost(self) -> None:
-        """Note that the link is lost."""
-        self._link_lost = True
-        if self._reap is not None:
-            self.ended(self._reap())
-
     def ends_with_link(self, reap: Callable[[], int | None]) -> None:
-        """Take the loss of the link for the end of the process, as nobody else will tell of it.
+        """Take the loss of the link for the end of the process, as no parent reports it.
 
         Args:
             reap: Called at the end; returns what :meth:`ended` takes.
         """
         self._reap = reap
-        if self._link_lost:
+        if self.link.lost:
             self.ended(reap())
 
+    def link_lost(self) -> None:
+        """Note that the link is lost."""
+        if self._reap is not None:
+            self.ended(self._reap())
+
     def ended(self, exit_code: int | None) -> None:
-        """Note that the process has ended.
+        """Note that the process has ended; only the first report counts.
 
         Args:
             exit_code: Its exit status, the negative number of the signal that killed it, or None if neither is known.
@@ -150,24 +149,32 @@ class WorkerProcess:
         if self._ended:
             return
         self._ended = True
+        exited = WorkerExited(exit_code)
+        # The order matters. Last words are logged before the line that the session ended. Ampoule looks the worker up
+        # when a call fails, and forgets it when it has finished.
         self.output.close()
-        failure = Failure(WorkerExited(exit_code))
         if not self.pid.called:
-            self.pid.errback(failure)
-            self.pid.addErrback(lambda _: None)  # whoever waits for it knows by now
-        # In this order: ampoule looks the child up when a call fails, and forgets it when it has finished.
-        self.kill()
-        self.link.fail(failure)
-        self.finished.callback(str(failure.value))
+            self.pid.callback(None)
+        self.link.abort()
+        self.link.fail_calls(Failure(exited))
+        self.finished.callback(str(exited))
+
+    # What the server does to it
+
+    def kill(self) -> None:
+        """Kill the process and its group, whatever it is doing; its end is reported as any other."""
+        self.link.abort()
+        if not self._ended:
+            self._kill()
 
 
 class WorkerExited(ProcessTerminated):
-    """A child has ended; as a string, a clause that says how: ``was killed by SIGSEGV``.
+    """A worker has ended; as a string, a clause that says how: ``was killed by SIGSEGV``.
 
-    It is a ``ProcessTerminated`` because that is what ampoule expects of a child that cannot answer.
+    It is a ``ProcessTerminated`` because ampoule expects that of a worker that cannot answer.
 
     Args:
-        exit_code: As :meth:`Child.ended` takes it.
+        exit_code: As :meth:`WorkerProcess.ended` takes it.
     """
 
     def __init__(self, exit_code: int | None) -> None:

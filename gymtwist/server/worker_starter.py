@@ -1,4 +1,4 @@
-"""How children start: ampoule's ``IStarter``, by a fork server or by fresh interpreters."""
+"""Starters of workers, which implement ampoule's ``IStarter``, and the one that spawns fresh interpreters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gymtwist.worker import process_control
 from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds in which everything must be imported before the first session.
+#: Seconds that the imports before the first session may take.
 READY_TIMEOUT = 120.0
 
 
@@ -34,11 +34,11 @@ def popen(
     """Start a Python process of ``gymtwist.worker`` in a session of its own.
 
     Args:
-        role: What it shall be, see :mod:`gymtwist.worker.__main__`.
-        settings: What it is told.
+        role: Its role; see :mod:`gymtwist.worker.__main__`.
+        settings: The settings of the workers.
         output: The descriptor that it prints to.
         amp_descriptor: The descriptor of its AMP socket.
-        ready_descriptor: Where it says that it has imported everything.
+        ready_descriptor: Where it reports that it has imported everything.
 
     Raises:
         OSError: No process can be started.
@@ -56,10 +56,10 @@ def popen(
 
 
 def import_failed(printed: bytes) -> WorkerStartError:
-    """Make the error of a process that could not import everything.
+    """Return the error of a process that could not import everything.
 
     Args:
-        printed: What it printed; the last line of a traceback says what was raised, and is to be read first.
+        printed: What it printed. The message begins with the last line, which of a traceback has the exception.
     """
     text = printed.decode(errors="replace").rstrip()
     return WorkerStartError(f"--preload or --setup failed: {text.rpartition(chr(10))[2]}\n{text}")
@@ -78,14 +78,14 @@ class Ready(NamedTuple):
 
 
 def wait_ready(ready: int, output: int) -> Ready:
-    """Wait until a process says that it has imported everything; the reactor does not run yet.
+    """Wait until a process reports that it has imported everything; the reactor does not run yet.
 
     Args:
-        ready: Where it says so.
-        output: What it prints to.
+        ready: The pipe of its report.
+        output: The pipe that it prints to.
 
     Raises:
-        WorkerStartError: It has ended, or takes too long; the message has the reason.
+        WorkerStartError: It has ended, or it timed out; the message has the reason.
     """
     printed = b""
     deadline = time.monotonic() + READY_TIMEOUT
@@ -98,7 +98,7 @@ def wait_ready(ready: int, output: int) -> Ready:
             data = os.read(output, 65536)
             if not data:
                 watched.remove(output)
-            # The end of it is kept: a traceback ends with what went wrong.
+            # The end is kept: a traceback ends with the exception.
             printed = (printed + data)[-65536:]
         elif ready in readable:
             line = b""
@@ -120,59 +120,73 @@ def adopt(reactor: Any, connection: socket.socket, protocol: amp.AMP) -> None:
 
 
 class Starter:
-    """What both ways of starting a child share.
+    """The part that is common to all starters.
 
     Args:
         reactor: The reactor of the server.
-        settings: What children are told.
+        settings: The settings of the workers.
+
+    Attributes:
+        readiness: The environments that there are; known once it has started.
+        on_lost: Called when no process is left that cleans up after idle workers.
     """
 
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         self.reactor = reactor
         self.settings = settings
-        #: The environments that there are; known once it has started.
         self.readiness = Readiness()
-        #: Called when nobody is left to kill what children leave behind.
         self.on_lost: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Check that everything can be imported, before the first worker is started.
+
+        Raises:
+            WorkerStartError: It cannot; the message has the reason.
+        """
+        raise NotImplementedError
+
+    def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
+        """Start the process of a worker; both descriptors are closed here once it has them."""
+        raise NotImplementedError
+
+    def stop(self) -> defer.Deferred[None]:
+        """End whatever starts workers; return what fires when that is done."""
+        return defer.succeed(None)
 
     def startAMPProcess(
         self, ampChild: object, ampParent: object = None, ampChildArgs: object = ()
     ) -> tuple[WorkerLink, defer.Deferred[str]]:
-        """Start a child; see ``ampoule.iampoule.IStarter``.
+        """Start a worker; see ``ampoule.iampoule.IStarter``.
 
         Returns:
-            The server's end of AMP with it, and what fires when it has ended.
+            The server's end of AMP with it, and a deferred that fires when it has ended.
 
         Raises:
             OSError: There are no descriptors left, or no process can be started.
         """
-        ours, its = socket.socketpair()
+        server_end, worker_end = socket.socketpair()
         reader, writer = os.pipe()
         link = WorkerLink()
         worker = WorkerProcess(link, OutputReader(self.reactor, reader, NEW_PROCESS))
         try:
-            adopt(self.reactor, ours, link)
+            adopt(self.reactor, server_end, link)
         except OSError:
             os.close(writer)
             raise
-        self.start_worker(worker, its.detach(), writer)
+        self.start_worker(worker, worker_end.detach(), writer)
         return link, worker.finished
 
     def startPythonProcess(self, prot: object, *args: object) -> None:
-        """Refuse: this part of ampoule's interface is for starters that build on its own one."""
-        raise NotImplementedError("only startAMPProcess is served")
-
-    def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Start the process of a child; both descriptors are closed here once it has them."""
-        raise NotImplementedError
+        """Refuse: this part of ampoule's interface is for starters that extend its own one."""
+        raise NotImplementedError("only startAMPProcess is supported")
 
 
 @implementer(IStarter)
 class SpawnStarter(Starter):
-    """Starts each child as a fresh interpreter: slow, but it works where fork does not."""
+    """Starts a fresh interpreter for each worker: slow, but it works where fork does not."""
 
     def start(self) -> None:
-        """Make sure that everything can be imported.
+        """Check that everything can be imported.
 
         Raises:
             WorkerStartError: It cannot; the message has the reason.
@@ -191,7 +205,7 @@ class SpawnStarter(Starter):
         try:
             self.readiness = wait_ready(ready, output).readiness
         finally:
-            # With all that the setup file started: each child will start it for itself.
+            # With every process that the setup file started: each worker starts its own.
             process_control.kill_group(check.pid)
             check.wait()
             os.close(output)
@@ -207,12 +221,8 @@ class SpawnStarter(Starter):
         worker.started(process.pid)
 
         def reap() -> int:
-            # Not reaped yet, the process keeps its id, so that the group killed is its own.
+            # Until it is reaped the process keeps its id, so that the group killed is its own.
             process_control.kill_group(process.pid)
             return process.wait()
 
         worker.ends_with_link(reap)
-
-    def stop(self) -> defer.Deferred[None]:
-        """Do nothing: every child is told by its own link."""
-        return defer.succeed(None)

@@ -23,8 +23,8 @@ NOTHING, SEGFAULT, HANG, FAIL = range(4)
 CRASHES = pytest.mark.parametrize(
     ("deed", "says"),
     [
-        (SEGFAULT, "the environment's process was killed by SIGSEGV in {}: reset to go on with a fresh environment"),
-        (HANG, "{} took more than 2 s: reset to go on with a fresh environment"),
+        (SEGFAULT, "the environment's process was killed by SIGSEGV in {}: reset to continue with a fresh environment"),
+        (HANG, "{} took more than 2 s: reset to continue with a fresh environment"),
     ],
     ids=["crash", "hang"],
 )

@@ -7,7 +7,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 
-from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import FakeProcess, World, soon
 
@@ -34,7 +33,7 @@ def worlds() -> Iterator[Make]:
 
 def connect(world: World, data: bytes = b"") -> socket.socket:
     """Connects, and sends something."""
-    client = world.connect(GymProtocol(world.service))
+    client = world.connect()
     client.sendall(data)
     world.turn()
     return client

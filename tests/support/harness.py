@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet import defer, protocol
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorTime
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gymtwist.server.gym_service import GymService
+from gymtwist.server.gym_protocol import GymFactory
+from gymtwist.server.server_log import log_event
 from gymtwist.server.server_options import Options
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerProcess
@@ -204,7 +205,7 @@ class FakeStarter(Starter):
 
 
 class World:
-    """A service with all that belongs to it; only `turn` makes anything happen."""
+    """The factory of connections with its pool and fake workers; only `turn` makes anything happen."""
 
     def __init__(self, *options: str, pool: bool = True) -> None:
         """Takes options as of the command line."""
@@ -213,10 +214,10 @@ class World:
         parsed = Options()
         parsed.parseOptions(["--warm", "1", *options])
         values = parsed.server_options()
-        self.service = GymService(self.reactor, values, values.worker_settings())
         self.starter = FakeStarter(self.reactor)
-        self.service.pool = WorkerPool(self.reactor, self.starter, self.service.options.warm)
-        self.pool = self.service.pool
+        self.pool = WorkerPool(self.reactor, self.starter, values.warm)
+        self.factory = GymFactory(self.reactor, values, self.pool)
+        self.factory.events.subscribe(log_event)
         if pool:
             self.pool.start()
 
@@ -227,16 +228,14 @@ class World:
             for process in self.starter.alive:
                 process.listen()
 
-    def connect(self, made: protocol.Protocol) -> socket.socket:
-        """Connects a protocol by TCP; returns the client's end."""
+    def connect(self) -> socket.socket:
+        """Connects a client by TCP; returns its end."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
             accepted, _ = listening.accept()
         accepted.setblocking(False)
         with accepted:
-            self.reactor.adoptStreamConnection(
-                accepted.fileno(), socket.AF_INET, protocol.Factory.forProtocol(lambda: made)
-            )
+            self.reactor.adoptStreamConnection(accepted.fileno(), socket.AF_INET, cast(Any, self.factory))
         client.settimeout(PATIENCE)
         return client
 

@@ -51,7 +51,12 @@ class Parent:
         link, finished = starter.startAMPProcess(None)
         pid: list[int] = []
         end: list[str] = []
-        link.worker.pid.addCallbacks(pid.append, lambda failure: None)
+
+        def known(number: int | None) -> None:
+            if number is not None:
+                pid.append(number)
+
+        link.worker.pid.addCallback(known)
         finished.addCallback(end.append)
         self.links.append(link)
         return link, pid, end
@@ -94,8 +99,8 @@ def starter(parent: Parent) -> Iterator[ForkServerStarter]:
 
 def kill_forkserver(starter: ForkServerStarter) -> None:
     """Kills the fork server."""
-    assert starter._process is not None
-    starter._process.kill()
+    assert starter.fork_server is not None
+    starter.fork_server.process.kill()
 
 
 def serve(link: WorkerLink) -> list[Any]:
@@ -183,8 +188,8 @@ def test_a_child_that_was_being_forked_when_the_fork_server_died_ends(
     parent: Parent, starter: ForkServerStarter
 ) -> None:
     """Its session is given to another; it does not wait for ever."""
-    assert starter._process is not None
-    os.kill(starter._process.pid, signal.SIGSTOP)
+    assert starter.fork_server is not None
+    os.kill(starter.fork_server.process.pid, signal.SIGSTOP)
     link, pid, end = parent.worker(starter)
     parent.turn()
     outcome = serve(link)

@@ -97,7 +97,7 @@ def test_an_opening_that_is_too_slow_is_refused(make: Make) -> None:
     client.sendall(CARTPOLE[3:5])
     world.turn()
     world.reactor.advance(0.6)
-    assert "no opening came within 2 s" in error_of(read(client, world))
+    assert "no handshake came within 2 s" in error_of(read(client, world))
     client.close()
 
 
@@ -115,7 +115,7 @@ def test_a_client_that_leaves_before_its_opening_leaves_nothing(world: World) ->
     before = len(world.reactor.getDelayedCalls())
     connect(world, CARTPOLE[:4]).close()
     world.turn()
-    assert not world.service.connections
+    assert not world.factory.connections
     assert len(world.reactor.getDelayedCalls()) == before
 
 
@@ -128,7 +128,7 @@ def test_a_connection_waits_for_room(make: Make) -> None:
     first, process = serving(world)
     second = connect(world, CARTPOLE)
     assert len(world.starter.serving) == 1
-    assert world.log.having("waits for room to have CartPole-v1")
+    assert world.log.having("queued 127.0.0.1:")
     process.begin()
     process.answer()
     world.turn()
@@ -162,7 +162,7 @@ def test_a_connection_that_sent_more_and_left_the_queue_takes_no_place(make: Mak
     second.close()
     world.turn()
     third = connect(world, CARTPOLE)
-    assert len(world.log.having("waits for room")) == 2
+    assert len(world.log.having("queued 127.0.0.1:")) == 2
     first.close()
     third.close()
 
@@ -182,7 +182,7 @@ def test_who_waits_when_the_server_stops_is_told(make: Make) -> None:
     world = make("--max-sessions", "1")
     first, _ = serving(world)
     waiting = [connect(world, CARTPOLE) for _ in range(3)]
-    world.service.admission.stop()
+    world.factory.admission.stop()
     for client in waiting:
         assert "shutting down" in error_of(read(client, world))
         client.close()

@@ -10,8 +10,7 @@ from contextlib import closing
 import pytest
 from twisted.internet.testing import StringTransport
 
-from gymtwist.server.connection_states import State
-from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
+from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, Event, GymProtocol, State
 from gymtwist.worker.session_status import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import World, descriptor_count, soon
@@ -26,7 +25,7 @@ def test_a_connection_is_closed_when_the_child_answers(world: World) -> None:
     process.answer()
     assert read(client, world) == b""
     client.close()
-    soon(lambda: not world.service.connections, world.turn)
+    soon(lambda: not world.factory.connections, world.turn)
 
 
 def test_a_client_that_does_not_close_is_aborted(world: World) -> None:
@@ -38,10 +37,10 @@ def test_a_client_that_does_not_close_is_aborted(world: World) -> None:
     client.setblocking(True)
     client.sendall(b"\3" * 1000)
     world.turn()
-    assert world.service.connections
+    assert world.factory.connections
     world.reactor.advance(5.0)
     world.turn()
-    assert not world.service.connections
+    assert not world.factory.connections
     client.close()
 
 
@@ -148,25 +147,43 @@ def test_a_connection_can_be_ended_in_every_state(make: Make, state: str) -> Non
         world.starter.serving[0].begin()
         world.starter.serving[0].answer()
         world.turn()
-    for connection in list(world.service.connections):
-        connection.end("the server is shutting down")
+    for connection in list(world.factory.connections):
+        connection.stop("the server is shutting down")
     for process in world.starter.serving:
         process.begin()
         process.answer()
     for client in clients:
         assert read(client, world) == b""
         client.close()
-    soon(lambda: not world.service.connections and not world.starter.serving, world.turn)
+    soon(lambda: not world.factory.connections and not world.starter.serving, world.turn)
     soon(lambda: descriptor_count() <= before, world.turn)
 
 
-def test_a_move_that_does_not_exist_is_an_error(world: World) -> None:
+def test_an_event_that_cannot_happen_is_an_error(world: World) -> None:
     """A closed connection stays closed."""
-    connection = GymProtocol(world.service)
+    connection = world.factory.buildProtocol(None)
     connection.makeConnection(StringTransport())
     connection.connectionLost()
-    with pytest.raises(AssertionError, match="cannot go from CLOSED to SERVING"):
-        connection._move(State.SERVING)
+    with pytest.raises(AssertionError, match="ADMIT cannot happen to a connection in the state CLOSED"):
+        connection.admitted()
+
+
+def test_every_state_but_the_last_ends_in_the_last() -> None:
+    """From each there is a way to CLOSED; and each event happens in some state."""
+    table = GymProtocol.TRANSITIONS
+    assert table.keys() == set(State)
+    assert {event for events in table.values() for event in events} == set(Event)
+    ends = {State.CLOSED}
+    for _ in State:
+        ends |= {state for state, events in table.items() if {following for following, _ in events.values()} & ends}
+    assert ends == set(State)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.CLOSED])
+def test_the_server_can_stop_in_every_state(state: State) -> None:
+    """And in each the timer has a meaning, or there is none."""
+    assert Event.STOP in GymProtocol.TRANSITIONS[state]
+    assert (Event.TIMEOUT in GymProtocol.TRANSITIONS[state]) is (state is not State.QUEUED)
 
 
 # No means
@@ -179,7 +196,7 @@ def test_a_server_without_descriptors_refuses_and_frees_the_place(make: Make) ->
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        next(iter(world.service.connections)).dataReceived(CARTPOLE[-1:])
+        next(iter(world.factory.connections)).dataReceived(CARTPOLE[-1:])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "cannot begin a session now: Too many open files" in error_of(read(client, world))
@@ -197,5 +214,5 @@ def test_a_server_that_can_start_no_child_tells_the_client(make: Make) -> None:
         before = descriptor_count()
         with closing(connect(world, CARTPOLE)) as client:
             assert "Resource temporarily unavailable" in error_of(read(client, world))
-        soon(lambda: not world.service.connections, world.turn)
+        soon(lambda: not world.factory.connections, world.turn)
         assert descriptor_count() == before

@@ -10,8 +10,7 @@ import pytest
 from gymtwist.protocol.framing import MAX_FRAME, Framing, header
 from gymtwist.protocol.messages import Error, Make, Step
 from gymtwist.protocol.names import ProtocolName
-from gymtwist.server.gym_protocol import GymProtocol
-from gymtwist.server.server_session import _TRIES
+from gymtwist.server.server_session import MAX_ATTEMPTS
 from gymtwist.worker.session_status import ANSWERED, MADE, Operation
 from tests.support.codec_samples import EACH_FRAMED, answered, asked
 from tests.support.connection_fixtures import Make as MakeWorld
@@ -68,7 +67,7 @@ def test_a_client_that_sends_no_more_reads_the_refusals(make: MakeWorld, protoco
     """That it has shut its side down does not mean that it does not listen."""
     world = make("--allow", "Pong*")
     for handshake in (asked(protocol, Make("CartPole-v1")), header(Framing(protocol.value), 0xFFFF)):
-        client = world.connect(GymProtocol(world.service))
+        client = world.connect()
         client.sendall(handshake)
         client.shutdown(socket.SHUT_WR)
         assert answered(protocol, read(client, world)).code in ("environment-refused", "limit-exceeded")
@@ -88,7 +87,7 @@ def test_an_opening_that_cannot_be_read_is_refused_in_the_framing_of_the_client(
         client.close()
     client = connect(world, asked(protocol, Make("x"))[:-1])
     world.reactor.advance(2.1)
-    assert "no opening came within 2 s" in answered(protocol, read(client, world)).message
+    assert "no handshake came within 2 s" in answered(protocol, read(client, world)).message
     client.close()
 
 
@@ -105,7 +104,7 @@ def test_a_child_that_dies_while_its_environment_is_busy_has_a_successor(
     process.die(-11)
     soon(lambda: bool(world.starter.serving), world.turn)
     successor = world.starter.serving[-1]
-    message = "the environment's process was killed by SIGSEGV in step: reset to go on with a fresh environment"
+    message = "the environment's process was killed by SIGSEGV in step: reset to continue with a fresh environment"
     recovery_reply = bytes(successor.job["recovery_reply"])
     assert answered(protocol, recovery_reply) == Error("environment-fault", message, "environment", reset_needed=True)
     successor.begin()
@@ -123,7 +122,7 @@ def test_successors_that_do_not_begin(make: MakeWorld, protocol: ProtocolName) -
     status.words[ANSWERED] = 1.0
     status.begin(Operation.STEP)
     process.die(-11)
-    for _ in range(_TRIES + 1):
+    for _ in range(MAX_ATTEMPTS + 1):
         soon(lambda: bool(world.starter.serving), world.turn)
         world.starter.serving[-1].die(-11)
     error = answered(protocol, read(client, world))

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface.verify import verifyObject
 
 from gymtwist.server import relay
-from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
+from gymtwist.server.gym_protocol import CLOSE_TIMEOUT
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import FakeProcess, World, descriptor_count, soon
 from tests.support.patience import PATIENCE
@@ -37,7 +37,8 @@ class Pair:
         self.client = StringTransport()
         verifyObject(ITransport, self.client)
         self.ends = 0
-        self.relay, self.its = relay.start(world.reactor, self.client, self.ended)
+        self.relay = relay.start(world.reactor, self.client, self.ended)
+        self.its = self.relay.worker_end
         self.its.settimeout(PATIENCE)
 
     def ended(self) -> None:
@@ -129,7 +130,7 @@ class Relayed:
         """Opens it."""
         self.world = world
         self.transport = StringTransport()
-        self.protocol = GymProtocol(world.service)
+        self.protocol = world.factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
         self.protocol.dataReceived(CARTPOLE + b"\0")
         world.turn()
@@ -162,7 +163,7 @@ def relayed(world: World) -> Iterator[Relayed]:
     relayed = Relayed(world)
     relayed.play()
     yield relayed
-    soon(lambda: not world.service.connections, world.turn)
+    soon(lambda: not world.factory.connections, world.turn)
     for process in world.starter.serving:
         world.turn()
         process.die(0)
@@ -215,7 +216,7 @@ def test_a_relayed_client_that_never_reads_is_given_up(relayed: Relayed) -> None
 
 def test_a_relayed_session_can_be_ended(relayed: Relayed) -> None:
     """The child reads the end of the stream; the client is closed when the child has answered."""
-    relayed.protocol.end("the server is shutting down")
+    relayed.protocol.stop("the server is shutting down")
     relayed.world.turn()
     relayed.process.answer()
     relayed.world.turn()

@@ -40,9 +40,9 @@ def silent(session: SessionStatus, since: float) -> None:
 
 def test_a_session_that_has_not_begun_has_the_time_of_one_command(session: SessionStatus) -> None:
     """It counts from the moment the child was given the session."""
-    assert WATCH.look(session, START + 299, START) == Decision(Action.GOES_ON, 1.0)
+    assert WATCH.look(session, START + 299, START) == Decision(Action.CONTINUE, 1.0)
     late = WATCH.look(session, START + 300, START)
-    assert late == Decision(Action.OVERDUE, reason="make took more than 300 s")
+    assert late == Decision(Action.KILL, reason="make took more than 300 s")
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_a_session_that_has_not_begun_has_the_time_of_one_command(session: Sessi
 def test_an_operation_past_the_deadline_is_overdue(session: SessionStatus, operation: Operation, name: str) -> None:
     """The reason names what took so long."""
     busy(session, operation, START + 50)
-    assert WATCH.look(session, START + 349, START).fate is Action.GOES_ON
-    assert WATCH.look(session, START + 350, START) == Decision(Action.OVERDUE, reason=f"{name} took more than 300 s")
+    assert WATCH.look(session, START + 349, START).action is Action.CONTINUE
+    assert WATCH.look(session, START + 350, START) == Decision(Action.KILL, reason=f"{name} took more than 300 s")
 
 
 def test_a_client_past_its_time_is_idle(session: SessionStatus) -> None:
     """The time counts from its last reply."""
     silent(session, START + 50)
-    assert WATCH.look(session, START + 649, START).fate is Action.GOES_ON
-    assert WATCH.look(session, START + 650, START) == Decision(Action.IDLE, reason="idle for more than 600 s")
+    assert WATCH.look(session, START + 649, START).action is Action.CONTINUE
+    assert WATCH.look(session, START + 650, START) == Decision(Action.HANG_UP, reason="idle for more than 600 s")
 
 
 def test_it_looks_again_before_a_step_can_be_overdue(session: SessionStatus) -> None:
@@ -87,32 +87,32 @@ def test_it_looks_again_before_a_client_can_be_idle(session: SessionStatus) -> N
 def test_without_a_step_deadline_nothing_is_overdue(session: SessionStatus) -> None:
     """A step may take for ever; its client may still turn out idle afterwards."""
     busy(session, Operation.STEP, START)
-    assert Watchdog(idle=600.0, step=0.0).look(session, START + 1e6, START) == Decision(Action.GOES_ON, 600.0)
+    assert Watchdog(idle=600.0, step=0.0).look(session, START + 1e6, START) == Decision(Action.CONTINUE, 600.0)
 
 
 def test_without_an_idle_time_no_client_is_idle(session: SessionStatus) -> None:
     """But steps are looked after."""
     silent(session, START)
-    assert Watchdog(idle=0.0, step=300.0).look(session, START + 1e6, START) == Decision(Action.GOES_ON, 300.0)
+    assert Watchdog(idle=0.0, step=300.0).look(session, START + 1e6, START) == Decision(Action.CONTINUE, 300.0)
 
 
 def test_without_limits_it_never_looks_again(session: SessionStatus) -> None:
     """No timer is left running for nothing."""
     watch = Watchdog(idle=0.0, step=0.0)
-    assert watch.look(session, START + 1e6, START) == Decision(Action.GOES_ON)
+    assert watch.look(session, START + 1e6, START) == Decision(Action.CONTINUE)
     silent(session, START)
-    assert watch.look(session, START + 1e6, START) == Decision(Action.GOES_ON)
+    assert watch.look(session, START + 1e6, START) == Decision(Action.CONTINUE)
 
 
 def test_times_in_the_future_are_none(session: SessionStatus) -> None:
     """An environment can write to the vitals; that is no way to evade the limits."""
     busy(session, Operation.STEP, START + 1e9)
-    assert WATCH.look(session, START + 300, START).fate is Action.OVERDUE
+    assert WATCH.look(session, START + 300, START).action is Action.KILL
     silent(session, START + 1e9)
-    assert WATCH.look(session, START + 600, START).fate is Action.IDLE
+    assert WATCH.look(session, START + 600, START).action is Action.HANG_UP
 
 
 def test_a_step_that_began_since_the_look_has_just_begun(session: SessionStatus) -> None:
     """The child does not wait while the server looks at the clock and then at the vitals."""
     busy(session, Operation.STEP, START + 1000.001)
-    assert WATCH.look(session, START + 1000, START) == Decision(Action.GOES_ON, 300.0)
+    assert WATCH.look(session, START + 1000, START) == Decision(Action.CONTINUE, 300.0)

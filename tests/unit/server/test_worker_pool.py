@@ -15,7 +15,6 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.fork_server_starter import ForkServerStarter
-from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited
 from gymtwist.server.worker_starter import SpawnStarter
@@ -41,7 +40,7 @@ def idle(world: World) -> int:
 
 def serve(world: World) -> None:
     """Has a child serve a client that says nothing more."""
-    world.connect(GymProtocol(world.service)).sendall(handshake("CartPole-v1"))
+    world.connect().sendall(handshake("CartPole-v1"))
     world.turn()
 
 
@@ -121,7 +120,7 @@ def test_an_idle_child_that_dies_is_replaced_after_a_while(world: World) -> None
     world.starter.processes[0].die(1)
     world.turn()
     assert idle(world) == 2
-    assert world.log.having("An idle child exited with status 1; another follows in 1 s")
+    assert world.log.having("An idle worker exited with status 1; starting another in 1 s")
     world.reactor.advance(1.0)
     assert idle(world) == 3
 
@@ -150,7 +149,7 @@ def test_a_session_makes_the_while_short_again(world: World) -> None:
     world.turn()
     world.starter.alive[0].die(1)
     world.turn()
-    assert world.log.having("another follows in 1 s")[1:]
+    assert world.log.having("starting another in 1 s")[1:]
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
@@ -171,7 +170,7 @@ def test_children_that_cannot_be_started_are_tried_later(world: World) -> None:
     world.starter.error = OSError(11, "Resource temporarily unavailable")
     serve(world)
     assert len(world.starter.serving) == 1
-    assert world.log.having("No idle child can be started")
+    assert world.log.having("Cannot start an idle worker")
     world.starter.error = None
     world.reactor.advance(1.0)
     assert idle(world) == 3

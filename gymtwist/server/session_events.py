@@ -1,0 +1,109 @@
+"""Events of sessions and of the connections that ask for one; the log subscribes to them, as can metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from gymtwist.errors import GymtwistError
+from gymtwist.protocol.handshake import ProtocolName
+from gymtwist.worker.session_status import Operation
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """A session, as its events identify it.
+
+    Attributes:
+        number: The session's number; 1 is the first.
+        client: The client's address.
+        environment: The environment id that the client asked for; empty if none.
+        protocol: The client's protocol.
+    """
+
+    number: int
+    client: str
+    environment: str
+    protocol: ProtocolName
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """A connection waits for a session to end."""
+
+    client: str
+    environment: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A client was told that it gets no session, or not with this handshake."""
+
+    client: str
+    error: GymtwistError
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A worker serves a session; its process id is None if there is no process, or none that is known."""
+
+    session: SessionInfo
+    process: int | None
+
+
+class Crashed(msgspec.Struct, frozen=True):
+    """A session's worker has ended without finishing it.
+
+    Attributes:
+        session: The session.
+        how: How the process ended, as a clause: ``was killed by SIGSEGV``.
+        operation: What it was doing.
+        timeout_reason: The timeout for which the server killed it; empty if it did not.
+    """
+
+    session: SessionInfo
+    how: str
+    operation: Operation
+    timeout_reason: str
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """Another worker serves a session whose worker has crashed."""
+
+    session: SessionInfo
+    process: int | None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A session has ended.
+
+    Attributes:
+        session: The session.
+        reason: Why.
+        steps: How many steps were taken.
+        episodes: How many episodes were completed.
+        seconds: How long the session took.
+    """
+
+    session: SessionInfo
+    reason: str
+    steps: int
+    episodes: int
+    seconds: float
+
+
+SessionEvent = Queued | Refused | Started | Crashed | Resumed | Ended
+Subscriber = Callable[[SessionEvent], None]
+
+
+class SessionEvents:
+    """Passes each event to every subscriber, in the order of their subscriptions."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Subscriber] = []
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Have a function called with every event from now on; it must not raise."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, event: SessionEvent) -> None:
+        """Tell every subscriber of an event."""
+        for subscriber in self._subscribers:
+            subscriber(event)
