@@ -1,14 +1,13 @@
-"""Batches of actions and observations, taken apart for groups of environments and put together again."""
+"""Batches of actions and observations, divided among groups of environments and joined again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from gymnasium import spaces
 
-_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
+from gymtwist.spaces.descriptions import kind_of
 
 
 def shares(total: int, groups: int) -> list[int]:
@@ -24,48 +23,27 @@ def part(single: spaces.Space[Any], batch: Any, start: int, stop: int) -> Any:
         single: The space of one environment's element.
         batch: Of such elements, as Gymnasium batches them.
         start: The first environment.
-        stop: The one behind the last.
+        stop: The one after the last.
 
     Raises:
-        ValueError: It is no batch of such elements.
+        ValueError: It is not a batch of such elements.
     """
-    if isinstance(single, spaces.Tuple):
-        if not isinstance(batch, (tuple, list)) or len(batch) != len(single.spaces):
-            raise ValueError(f"a batch of tuples is a tuple of {len(single.spaces)} batches, not {batch!r:.80}")
-        return tuple(part(space, each, start, stop) for space, each in zip(single.spaces, batch, strict=True))
-    if isinstance(single, spaces.Dict):
-        if not isinstance(batch, Mapping) or not single.spaces.keys() <= batch.keys():
-            raise ValueError(f"a batch of dictionaries is a dictionary of batches, not {batch!r:.80}")
-        return {key: part(space, batch[key], start, stop) for key, space in single.spaces.items()}
-    if isinstance(single, _ARRAYS):
-        batch = np.asarray(batch)
-    return batch[start:stop]
+    return kind_of(single).take(single, batch, start, stop)
 
 
 def length(single: spaces.Space[Any], batch: Any) -> int:
-    """Tell how many elements are in a batch; of one with unequal parts, the first part says."""
-    if isinstance(single, spaces.Tuple) and single.spaces and isinstance(batch, (tuple, list)) and batch:
-        return length(single.spaces[0], batch[0])
-    if isinstance(single, spaces.Dict) and single.spaces and isinstance(batch, Mapping):
-        key, space = next(iter(single.spaces.items()))
-        return length(space, batch[key]) if key in batch else -1
+    """Return the number of elements in a batch, or in its first part; -1 if it is not a batch."""
     try:
-        return len(batch)
-    except TypeError:
+        return next(kind_of(single).lengths(single, batch), len(batch))
+    except (TypeError, LookupError):
         return -1
 
 
 def whole(single: spaces.Space[Any], parts: Sequence[Any]) -> Any:
-    """Put batches together to one, whose arrays are new.
+    """Join batches to one, whose arrays are new.
 
     Args:
         single: The space of one environment's element.
         parts: The batches, in order.
     """
-    if isinstance(single, spaces.Tuple):
-        return tuple(whole(space, [each[index] for each in parts]) for index, space in enumerate(single.spaces))
-    if isinstance(single, spaces.Dict):
-        return {key: whole(space, [each[key] for each in parts]) for key, space in single.spaces.items()}
-    if isinstance(single, _ARRAYS):
-        return np.concatenate(parts)
-    return tuple(each for batch in parts for each in batch)
+    return kind_of(single).join(single, parts)

@@ -15,7 +15,7 @@ from gymtwist.client.user_values import action_writer, observation_reader, own
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing
-from gymtwist.spaces.gymnasium_spaces import build, described_codec
+from gymtwist.spaces.gymnasium_spaces import build, value_codec
 from gymtwist.spaces.layout import Layout, check_size
 
 #: Up to so many actions the requests for them are made beforehand.
@@ -69,15 +69,18 @@ class Translation:
         self._codec = codec
         self._num_envs = made.num_envs
         self.action_space, self.observation_space = build(made.action_space), build(made.observation_space)
-        actions = described_codec(made.action_space, name="action", checked=False)
-        observations = described_codec(made.observation_space, name="observation", checked=False)
+        actions = value_codec(
+            self.action_space, name="action", checked=False, exact=True, description=made.action_space
+        )
+        observations = value_codec(
+            self.observation_space, name="observation", checked=False, description=made.observation_space
+        )
         self.is_json = json = codec.framing is Framing.NETSTRING
         self.layout: Layout | None = None if json else observations.layout
         self.view = observations.from_json if json else observations.unpack
-        self.own = observation_reader(made.observation_space, self.layout, self.view)
-        self._stacks = isinstance(
-            self.observation_space, (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
-        )
+        self.own = observation_reader(observations, is_json=json)
+        # Observations that are a single array or number are stacked in an array.
+        self._stacks = observations.layout is not None and [leaf.path for leaf in observations.layout.leaves] == [()]
         self._read_action = actions.from_json if json else actions.unpack
         self._write = action_writer(self.action_space, actions.to_json if json else actions.pack)
         self._head = None if json or actions.layout is None else self._step_head(actions.layout.size)

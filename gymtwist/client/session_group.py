@@ -14,6 +14,7 @@ from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
 from gymtwist.client.user_values import own
 from gymtwist.protocol import messages
+from gymtwist.spaces.gymnasium_spaces import info_restorer
 
 T = TypeVar("T")
 
@@ -39,6 +40,7 @@ class SessionGroup:
         self._counts = counts
         self.starts = [sum(counts[:index]) for index in range(len(counts))]
         self._action, self._observation = single_action_space, single_observation_space
+        self._restore = info_restorer(single_observation_space)
         #: Whether one has failed while others went on: their environments are out of step with each other.
         self._apart = False
         # The last observations of each. They are views of what it has received last, which stays until something else
@@ -233,7 +235,7 @@ class SessionGroup:
         """Join the infos of all sessions."""
         is_json = self.sessions[0].translation.is_json
         parts = [
-            vector_infos.restored(each, count, self._observation, is_json=is_json)
+            vector_infos.restored(each, count, self._restore, is_json=is_json)
             for each, count in zip(told, self._counts, strict=True)
         ]
         return vector_infos.joined(parts, self._counts)

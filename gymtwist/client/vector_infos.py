@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from gymnasium.spaces import GraphInstance
 
 from gymtwist.protocol.sanitizer import MAX_DEPTH
 
 #: The last observation of an episode, where an environment was reset in the same step.
 _FINAL = "final_obs"
-_ARRAYS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
 
 
 def restored(
-    infos: dict[str, Any], count: int, single: spaces.Space[Any], *, is_json: bool, depth: int = MAX_DEPTH
+    infos: dict[str, Any], count: int, element: Callable[[Any], Any], *, is_json: bool, depth: int = MAX_DEPTH
 ) -> dict[str, Any]:
     """Make arrays of what travelled as lists: those of objects, and in JSON all of them.
 
     Args:
         infos: As they came.
         count: How many environments there are.
-        single: The observation space of one of them.
+        element: Makes an observation of one of them of what an info carries of it.
         is_json: Whether all arrays came as lists; else those of objects alone.
         depth: How many levels are looked at.
     """
@@ -39,11 +36,11 @@ def restored(
             elif f"_{key}" in infos:
                 value = _array(value, objects=not is_json or key == _FINAL)
         elif isinstance(value, dict):
-            value = restored(value, count, single, is_json=is_json, depth=depth - 1)
+            value = restored(value, count, element, is_json=is_json, depth=depth - 1)
         if key == _FINAL and isinstance(value, np.ndarray) and value.dtype == object:
             for index, each in enumerate(value):
                 if each is not None:
-                    value[index] = element(single, each)
+                    value[index] = element(each)
         made[key] = value
     return made
 
@@ -58,51 +55,6 @@ def _array(values: list[Any], *, objects: bool) -> Any:
     for index, each in enumerate(values):
         array[index] = each
     return array
-
-
-def element(space: spaces.Space[Any], value: Any) -> Any:
-    """Make an element of a space of what an info carries of it, which has no types; what cannot be one stays."""
-    try:
-        return _element(space, value)
-    except (ValueError, TypeError, LookupError, OverflowError):
-        return value
-
-
-def _element(space: spaces.Space[Any], value: Any) -> Any:
-    if isinstance(space, spaces.Discrete):
-        return space.dtype.type(value)
-    if isinstance(space, _ARRAYS):
-        return np.asarray(value, space.dtype)
-    if isinstance(space, spaces.Tuple):
-        return tuple(_element(each, part) for each, part in zip(space.spaces, value, strict=True))
-    if isinstance(space, spaces.Dict):
-        return {key: _element(each, value[str(key)]) for key, each in space.spaces.items()}
-    if isinstance(space, spaces.Sequence):
-        if space.stack:
-            return _stack(space.feature_space, value)
-        return tuple(_element(space.feature_space, part) for part in value)
-    if isinstance(space, spaces.Graph):
-        nodes, edges, links = value
-        return GraphInstance(
-            _stack(space.node_space, nodes),
-            None if edges is None or space.edge_space is None else _stack(space.edge_space, edges),
-            None if links is None else np.asarray(links, np.int32).reshape(-1, 2),
-        )
-    if isinstance(space, spaces.OneOf):
-        index = int(value[0])
-        return np.int64(index), _element(space.spaces[index], value[1])
-    return value
-
-
-def _stack(space: spaces.Space[Any], value: Any) -> Any:
-    """Make any number of elements, stacked as Gymnasium stacks them."""
-    if isinstance(space, _ARRAYS):
-        return np.asarray(value, space.dtype).reshape(-1, *(space.shape or ()))
-    if isinstance(space, spaces.Tuple):
-        return tuple(_stack(each, part) for each, part in zip(space.spaces, value, strict=True))
-    if isinstance(space, spaces.Dict):
-        return {key: _stack(each, value[str(key)]) for key, each in space.spaces.items()}
-    return tuple(_element(space, part) for part in value)
 
 
 def joined(parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Gym's own wrappers are taken off, as they accept five only, and the time limit i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -16,6 +15,7 @@ from gymnasium import spaces
 
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.errors import EnvironmentFault
+from gymtwist.spaces.gymnasium_spaces import convert
 
 #: What Gym's ``make`` puts around an environment, by class name: Gym is imported only when it is needed.
 _GYM_WRAPPERS = ("OrderEnforcing", "TimeLimit", "PassiveEnvChecker", "StepAPICompatibility")
@@ -128,8 +128,8 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         self._limit = max_episode_steps or 0
         self._steps = 0
         self._takes_seed = _takes_seed(environment)
-        self.action_space = convert_space(environment.action_space)
-        self.observation_space = convert_space(environment.observation_space)
+        self.action_space = convert(environment.action_space)
+        self.observation_space = convert(environment.observation_space)
         self.metadata = dict(getattr(environment, "metadata", None) or {})
         self.render_mode = getattr(environment, "render_mode", None)
         self._old_render = self.render_mode is None and "rgb_array" in self.metadata.get("render.modes", ())
@@ -183,37 +183,3 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
     def close(self) -> None:
         """Free what the environment holds."""
         self._environment.close()
-
-
-def convert_space(space: Any) -> spaces.Space[Any]:
-    """Convert one of Gym's spaces to Gymnasium's of the same kind.
-
-    Raises:
-        EnvironmentFault: Gymnasium has no such kind.
-    """
-    if isinstance(space, spaces.Space):
-        return space
-    kind = next((each.__name__ for each in type(space).__mro__ if each.__name__ in _CONVERSIONS), None)
-    if kind is None:
-        raise EnvironmentFault("make", f"Gym's space {type(space).__name__} has no counterpart in Gymnasium")
-    return _CONVERSIONS[kind](space)
-
-
-def _graph(space: Any) -> spaces.Graph:
-    edge_space = None if space.edge_space is None else convert_space(space.edge_space)
-    return spaces.Graph(convert_space(space.node_space), edge_space)
-
-
-_CONVERSIONS: dict[str, Callable[[Any], spaces.Space[Any]]] = {
-    "Box": lambda space: spaces.Box(space.low, space.high, space.shape, space.dtype),
-    "Discrete": lambda space: spaces.Discrete(int(space.n), start=int(getattr(space, "start", 0))),
-    "MultiBinary": lambda space: spaces.MultiBinary(space.n),
-    "MultiDiscrete": lambda space: spaces.MultiDiscrete(space.nvec, dtype=space.dtype),
-    "Tuple": lambda space: spaces.Tuple([convert_space(each) for each in space.spaces]),
-    "Dict": lambda space: spaces.Dict({key: convert_space(each) for key, each in space.spaces.items()}),
-    "Text": lambda space: spaces.Text(
-        space.max_length, min_length=space.min_length, charset=frozenset(space.character_set)
-    ),
-    "Sequence": lambda space: spaces.Sequence(convert_space(space.feature_space)),
-    "Graph": _graph,
-}

@@ -22,6 +22,7 @@ from gymtwist.protocol.item_limits import MAX_PARTS, json_has_more, messagepack_
 from gymtwist.protocol.messages import Message, Reply, Request
 from gymtwist.protocol.names import ProtocolName
 from gymtwist.protocol.sanitizer import MAX_DEPTH
+from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 
 #: From how many bytes on a part of a message is sent from where it lies; below that, copying it costs less.
 GATHERED = 32 * 1024
@@ -55,7 +56,6 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.SteppedMany: ("rewards", "info"),
     messages.Rendered: ("frame",),
 }
-_NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
 #: What MessagePack has for no bytes, and what it puts before many (``bin 32``): the code, and how many there are.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
@@ -216,7 +216,7 @@ class MessageCodec:
             name = _REWARDS[kind]
             reward = getattr(message, name)
             if type(reward) is not float or not math.isfinite(reward):
-                changes[name] = _number_texts(reward)
+                changes[name] = named_numbers(reward)
         if isinstance(message, messages.Rendered):
             changes["frame"] = dynamic_values.array_values(message.frame)
         if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
@@ -264,13 +264,6 @@ def _check_depth(message: Message, name: str) -> None:
         raise MalformedMessage(f"{tag_of(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
 
 
-def _number_texts(value: Any) -> Any:
-    """Replace the rewards that JSON has no number for."""
-    if isinstance(value, list):
-        return [_number_texts(each) for each in value]
-    return value if not isinstance(value, float) or math.isfinite(value) else dynamic_values.number_text(value)
-
-
 def _numbers(value: Any) -> Any:
     """Read the rewards that JSON has no number for.
 
@@ -279,6 +272,6 @@ def _numbers(value: Any) -> Any:
     """
     if type(value) is list:
         return [_numbers(each) for each in value]
-    if type(value) is int or type(value) is float or (type(value) is str and value in _NOT_FINITE):
+    if type(value) is int or type(value) is float or (type(value) is str and value in NOT_FINITE):
         return float(value)
-    raise MalformedMessage(f'a reward is {str(value)[:80]!r}: expected a number, "NaN", "Infinity" or "-Infinity"')
+    raise MalformedMessage(f"a reward is {str(value)[:80]!r}: expected {EXPECTED_NUMBER}")

@@ -8,7 +8,6 @@ and its ``data`` (a ``bin``: little-endian, C order). Keys are strings in both.
 from __future__ import annotations
 
 import base64
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,15 +18,11 @@ import numpy as np
 from gymtwist.protocol.json_text import has_only_finite_numbers, numpy_value
 from gymtwist.protocol.sanitizer import MAX_DEPTH, Omitted, Sanitizer, plain_numbers
 from gymtwist.spaces.layout import DTYPES
+from gymtwist.spaces.numbers import number_text
 
 #: The names of dtypes whose arrays' bytes are as they travel; to ask a dtype for its name takes longer than all else.
 _NAMES = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()} if sys.byteorder == "little" else {}
 _ARRAY_FIELDS = {"dtype", "shape", "data"}
-
-
-def number_text(number: float) -> str:
-    """Say in JSON what a number is that is not finite."""
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def array_value(array: np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -1,225 +1,216 @@
-"""Gymnasium's spaces to their descriptions and back, so that both sides of a connection have equal spaces."""
+"""Gymnasium's spaces: described for messages and built again, and the codecs of their elements.
+
+This is the only module of the room that imports Gymnasium; the server never imports it.
+"""
 
 from __future__ import annotations
 
-import math
+import base64 as base64_
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-import numpy as np
 from gymnasium import spaces
-from gymnasium.spaces import GraphInstance
 
 from gymtwist.errors import EnvironmentFault
-from gymtwist.spaces import descriptions as wire
-from gymtwist.spaces.layout import DTYPES, Array
-from gymtwist.spaces.numbers import NOT_FINITE
-from gymtwist.spaces.value_codecs import Codec, codec
+from gymtwist.spaces.arrays import from_base64
+from gymtwist.spaces.descriptions import MAX_DEPTH, Description, check, kind_of, layout_of
+from gymtwist.spaces.layout import Layout, size_text
+from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
+from gymtwist.spaces.space_kind import codec_of
+from gymtwist.spaces.value_mismatch import ActionMismatch, ValueMismatch
 
-#: A space of whatever kind.
+#: A space of any kind.
 Space: TypeAlias = spaces.Space[Any]
 
-_KINDS: tuple[type[spaces.Space[Any]], ...] = (
-    spaces.Box,
-    spaces.Discrete,
-    spaces.MultiBinary,
-    spaces.MultiDiscrete,
-    spaces.Text,
-    spaces.Tuple,
-    spaces.Dict,
-    spaces.Sequence,
-    spaces.Graph,
-    spaces.OneOf,
-)
+
+# Descriptions
 
 
-def describe(space: spaces.Space[Any]) -> wire.Description:
+def describe(space: Space) -> Description:
     """Describe a space, so that :func:`build` makes an equal one.
 
     Args:
-        space: Of one of Gymnasium's ten kinds, or of a subclass that is equal to one of them.
+        space: Of one of Gymnasium's kinds, or of a subclass that is equal to one of them.
 
     Raises:
         EnvironmentFault: It is of another kind, or beyond the limits of a description.
     """
     try:
-        description = _describe(space, wire.MAX_DEPTH)
-        wire.check(description)
-        # A subclass may mean more than its kind does.
-        if not _is_plain(space) and not build(description) == space:
-            raise ValueError(f"a {type(space).__name__} that holds more than a {type(description).__name__}")
+        description = _describe(space, MAX_DEPTH)
+        check(description)
     except (ValueError, TypeError, OverflowError) as error:
         raise EnvironmentFault("make", f"the environment has a space that cannot be described: {error}") from error
     return description
 
 
-def _is_plain(space: spaces.Space[Any]) -> bool:
-    return type(space) in _KINDS and all(_is_plain(each) for each in _inner(space))
-
-
-def _inner(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
-    if isinstance(space, (spaces.Tuple, spaces.OneOf)):
-        return list(space.spaces)
-    if isinstance(space, spaces.Dict):
-        return list(space.spaces.values())
-    if isinstance(space, spaces.Sequence):
-        return [space.feature_space]
-    if isinstance(space, spaces.Graph):
-        return [each for each in (space.node_space, space.edge_space) if each is not None]
-    return []
-
-
-def _describe(space: spaces.Space[Any], depth: int) -> wire.Description:
+def _describe(space: Any, depth: int) -> Description:
     if depth == 0:  # a space may be in itself
-        raise ValueError(f"a space nested more than {wire.MAX_DEPTH} deep")
-    if isinstance(space, (spaces.Tuple, spaces.OneOf)):
-        kind = wire.Tuple if isinstance(space, spaces.Tuple) else wire.OneOf
-        return kind(tuple(_describe(each, depth - 1) for each in space.spaces))
-    if isinstance(space, spaces.Dict):
-        return wire.Dict(tuple((_key(key), _describe(each, depth - 1)) for key, each in space.spaces.items()))
-    if isinstance(space, spaces.Sequence):
-        return wire.Sequence(_describe(space.feature_space, depth - 1), bool(space.stack))
-    if isinstance(space, spaces.Graph):
-        edges = space.edge_space
-        return wire.Graph(
-            _describe(space.node_space, depth - 1), None if edges is None else _describe(edges, depth - 1)
-        )
-    return _describe_leaf(space)
+        raise ValueError(f"a space nested more than {MAX_DEPTH} deep")
+    kind = kind_of(space)
+    description = kind.describe(space, lambda each: _describe(each, depth - 1))
+    if type(space) is not getattr(spaces, kind.__name__, None) and not build(description) == space:
+        # A subclass may mean more than its kind does.
+        raise ValueError(f"a {type(space).__name__} that holds more than a {kind.__name__}")
+    return description
 
 
-def _describe_leaf(space: spaces.Space[Any]) -> wire.Description:
-    if isinstance(space, spaces.Box):
-        return wire.Box(
-            space.shape,
-            _dtype(space),
-            _bound(space.low, space.bounded_below, "-Infinity"),
-            _bound(space.high, space.bounded_above, "Infinity"),
-        )
-    if isinstance(space, spaces.Discrete):
-        return wire.Discrete(int(space.n), int(space.start), _dtype(space))
-    if isinstance(space, spaces.MultiBinary):
-        return wire.MultiBinary(space.n if isinstance(space.n, int) else tuple(int(size) for size in space.n))
-    if isinstance(space, spaces.MultiDiscrete):
-        nvec = space.nvec.tolist()
-        shape = None if np.shape(nvec) == space.nvec.shape else space.nvec.shape
-        return wire.MultiDiscrete(nvec, space.start.tolist(), _dtype(space), shape)
-    if isinstance(space, spaces.Text):
-        # In their order, which samples depend on; Gymnasium's `characters` are sorted.
-        return wire.Text(space.min_length, space.max_length, _utf8("".join(space.character_list)))
-    raise ValueError(f"a {type(space).__name__} is none of Gymnasium's kinds")
-
-
-def _dtype(space: spaces.Space[Any]) -> str:
-    dtype = np.dtype(space.dtype)
-    if not dtype.isnative or dtype.name not in DTYPES:
-        raise ValueError(f"a dtype that is not one of {', '.join(DTYPES)}: {dtype}")
-    return dtype.name
-
-
-def _bound(bound: Array, bounded: Array, unbounded: str) -> Any:
-    """Describe a bound: by one number if it is the same everywhere, which it mostly is, else by its bytes."""
-    if not bound.size:
-        return 0
-    first = bound.flat[0]
-    # Zeros of both signs are equal, but not the same.
-    alike = (bound == first).all() and (bound.dtype.kind != "f" or (np.signbit(bound) == np.signbit(first)).all())
-    if not alike:
-        return bound.astype(bound.dtype.newbyteorder("<")).tobytes()
-    if bound.dtype.kind == "f":
-        number = float(first)
-        return number if math.isfinite(number) else "Infinity" if number > 0 else "-Infinity"
-    # An infinite bound of integers is that of their dtype; samples tell the two apart.
-    return int(first) if bounded.any() or bound.dtype.kind != "i" else unbounded
-
-
-def _key(key: Any) -> Any:
-    """Describe a key of a Dict: what a message carries of it must be equal to it."""
-    plain: Any = key
-    if isinstance(key, tuple):
-        plain = tuple(_key(each) for each in key)
-    elif isinstance(key, str):
-        plain = _utf8(str.__str__(key))
-    elif isinstance(key, np.generic):
-        plain = key.item()
-    if wire.key_of(plain) != key or hash(plain) != hash(key):
-        raise ValueError(f"a Dict with a key that no message can carry: {key!r:.80}")
-    return plain
-
-
-def _utf8(text: str) -> str:
-    text.encode()  # raises a ValueError for what UTF-8 does not have
-    return text
-
-
-def build(description: wire.Description) -> spaces.Space[Any]:
+def build(description: Description) -> Space:
     """Build the space that a description is of.
 
     Raises:
         ValueError: The description is beyond the limits, or of no space.
     """
-    wire.check(description)
+    check(description)
     try:
-        return _build(description)
+        built: Space = description.build(spaces)
     except (AssertionError, TypeError, OverflowError) as error:
         raise ValueError(f"a description of no space: {error}") from error
+    return built
 
 
-def _build(description: wire.Description) -> spaces.Space[Any]:
-    if isinstance(description, wire.Tuple):
-        return spaces.Tuple([_build(each) for each in description.spaces])
-    if isinstance(description, wire.OneOf):
-        return spaces.OneOf([_build(each) for each in description.spaces])
-    if isinstance(description, wire.Dict):
-        # In pairs, which Gymnasium does not sort.
-        return spaces.Dict([(wire.key_of(key), _build(each)) for key, each in description.spaces])
-    if isinstance(description, wire.Sequence):
-        return spaces.Sequence(_build(description.space), stack=description.stack)
-    if isinstance(description, wire.Graph):
-        edges = description.edge_space
-        return spaces.Graph(_build(description.node_space), None if edges is None else _build(edges))
-    return _build_leaf(description)
+def convert(space: Any) -> Space:
+    """Convert one of Gym's spaces to Gymnasium's of the same kind.
+
+    Raises:
+        EnvironmentFault: Gymnasium has no such kind.
+    """
+    if isinstance(space, spaces.Space):
+        return space
+    try:
+        return build(_describe_gym(space))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise EnvironmentFault("make", f"Gym's space has no counterpart in Gymnasium: {error}") from error
 
 
-def _build_leaf(
-    description: wire.Box | wire.Discrete | wire.MultiBinary | wire.MultiDiscrete | wire.Text,
-) -> spaces.Space[Any]:
-    if isinstance(description, wire.Box):
-        low, high = (_built_bound(description, bound) for bound in (description.low, description.high))
-        return spaces.Box(low, high, description.shape, _native(description.dtype))
-    if isinstance(description, wire.Discrete):
-        return spaces.Discrete(description.n, start=description.start, dtype=_native(description.dtype))
-    if isinstance(description, wire.MultiBinary):
-        return spaces.MultiBinary(description.n)
-    if isinstance(description, wire.MultiDiscrete):
-        nvec, start = (each.astype(_native(description.dtype)) for each in wire.counts_of(description))
-        return spaces.MultiDiscrete(nvec, dtype=nvec.dtype.type, start=start)
-    return spaces.Text(description.max_length, min_length=description.min_length, charset=description.characters)
+def _describe_gym(space: Any) -> Description:
+    return kind_of(space).describe(space, _describe_gym)
 
 
-def _native(dtype: str) -> Any:
-    # Gymnasium's types take no dtype that is known at run time only.
-    return np.dtype(dtype).type
+# Codecs of values
 
 
-def _built_bound(box: wire.Box, bound: Any) -> Any:
-    if isinstance(bound, str) and box.dtype.startswith("int"):
-        return NOT_FINITE[bound]  # Gymnasium's own word for integers without a bound
-    array = wire.bound_of(box, bound)
-    if not array.ndim:
-        return array.item() if array.dtype.kind != "b" else int(array)
-    # Gymnasium's checks of bounds know no bool.
-    native = np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("=")
-    return array.astype(native).reshape(box.shape)
+@dataclass(frozen=True)
+class Codec:
+    """How the elements of one space travel.
+
+    Incoming functions raise :class:`~gymtwist.errors.InvalidAction` if the codec is ``checked``. That error, and all
+    others, is a :class:`ValueError` that names the path, what is there and what should be.
+
+    Attributes:
+        layout: Of the elements; None if the space fixes none.
+        pack: An element to what a MessagePack message carries: with a layout bytes, which may be the memory of the
+            element itself (so send them before that changes); else a tree.
+        unpack: The way back.
+        to_json: An element to what a JSON message carries.
+        from_json: The way back.
+        is_array: Whether an element is a single array.
+    """
+
+    layout: Layout | None
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
+    to_json: Callable[[Any], Any]
+    from_json: Callable[[Any], Any]
+    is_array: bool
 
 
-def value_codec(space: spaces.Space[Any], *, name: str, checked: bool = True, base64: bool = False) -> Codec:
-    """Make the codec of a space, whose graphs are Gymnasium's; see :func:`gymtwist.spaces.value_codecs.codec`.
+def value_codec(
+    space: Space,
+    *,
+    name: str,
+    checked: bool = True,
+    base64: bool = False,
+    owned: bool | None = None,
+    exact: bool = False,
+    description: Description | None = None,
+) -> Codec:
+    """Compile the codec of a space.
+
+    Args:
+        space: The space.
+        name: What errors call its elements: ``action``, ``observation``.
+        checked: Whether an incoming value must be in the space: so it is for the actions that a server reads. Else it
+            must only have the form of such elements: so it is for the observations that a client reads, which
+            environments do not always keep within their space.
+        base64: Whether JSON carries arrays (with a layout: the whole) as base64 instead of lists.
+        owned: Whether an incoming value is the caller's own, to be kept and written to, or may have views of the
+            message; None is as ``checked``.
+        exact: Whether an outgoing value is refused if its numbers would change: 0.5 for an integer, 300 for a byte.
+        description: Of the space, if it is at hand.
 
     Raises:
         EnvironmentFault: As :func:`describe` does.
+        ValueError: The elements are beyond the limits.
     """
-    return described_codec(describe(space), name=name, checked=checked, base64=base64)
+    layout = layout_of(describe(space) if description is None else description)
+    context = codec_context(
+        Form.BINARY,
+        name,
+        checked=checked,
+        owned=checked if owned is None else owned,
+        exact=exact,
+        error=ActionMismatch if checked else ValueMismatch,
+        offsets={} if layout is None else {leaf.path: leaf.offset for leaf in layout.leaves},
+    )
+    binary = codec_of(space, context)
+    pack, unpack = (binary.to_tree, binary.from_tree) if layout is None else _laid_out(binary, layout, context)
+    if base64 and layout is not None:
+        return Codec(
+            layout,
+            pack,
+            unpack,
+            lambda value: base64_.b64encode(pack(value)).decode(),
+            lambda text: unpack(from_base64(text, context)),
+            binary.is_array,
+        )
+    trees = codec_of(space, replace(context, form=Form.BASE64 if base64 else Form.LISTS))
+    return Codec(layout, pack, unpack, trees.to_tree, trees.from_tree, binary.is_array)
 
 
-def described_codec(description: wire.Description, *, name: str, checked: bool = True, base64: bool = False) -> Codec:
-    """Make the codec of a space that is described already; else as :func:`value_codec`."""
-    return codec(description, name=name, checked=checked, base64=base64, graph=GraphInstance)
+def described_codec(description: Description, **options: Any) -> Codec:
+    """Compile the codec of a space that is described; see :func:`value_codec`."""
+    return value_codec(build(description), description=description, **options)
+
+
+def _laid_out(
+    codec: SpaceCodec, layout: Layout, context: CodecContext
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    size, append, unpack_from = layout.size, codec.append, codec.unpack_from
+
+    def pack(value: Any) -> bytes:
+        parts: list[bytes | memoryview] = []
+        append(parts, value)  # type: ignore[misc]
+        return b"".join(parts)
+
+    def unpack(buffer: Any) -> Any:
+        if type(buffer) is not bytes or len(buffer) != size:
+            problem = size_text(buffer, size)
+            if problem is not None:
+                raise context.mismatch(problem)
+        return unpack_from(buffer)  # type: ignore[misc]
+
+    # A single array or number is its own bytes.
+    return codec.pack or pack, codec.unpack or unpack
+
+
+def info_restorer(space: Space) -> Callable[[Any], Any]:
+    """Compile the function that makes an element of what an info carries of it, which has lost its dtypes.
+
+    Returns:
+        A function that leaves what cannot be an element as it is.
+    """
+    read = codec_of(space, codec_context(Form.INFO, "info")).from_tree
+
+    def restore(value: Any) -> Any:
+        try:
+            return read(value)
+        except (ValueError, TypeError, LookupError, OverflowError):
+            return value
+
+    return restore
+
+
+def codec_context(form: Form, name: str, **options: Any) -> CodecContext:
+    """Return the context of a whole value; the options are fields of the context."""
+    return CodecContext(path=(name,), form=form, spaces=spaces, **options)

@@ -1,76 +1,41 @@
-"""Where the numbers of a value lie in the bytes of a message.
+"""The layout of a value: where each number is in the bytes of a message.
 
-A space fixes the layout of its elements, so that a message carries no dtype, shape or nesting: the leaves of the
-space, packed without gaps, little-endian, in C order. Server and client share this; it knows arrays, not spaces.
+A space fixes the layout of its elements, so that a message carries no dtype, shape or nesting: the arrays of the
+value in order, packed without gaps, little-endian, in C order.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
-#: An array of whatever dtype.
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-#: What a value is packed to and unpacked from.
-Buffer: TypeAlias = "bytes | bytearray | memoryview"
-#: Where something lies in a value: the keys of Dicts and the indices of Tuples and arrays, from the outside in.
-Path: TypeAlias = "tuple[str | int, ...]"
+from gymtwist.spaces.value_mismatch import Path, path_text
 
-#: The dtypes that the protocol knows, by name, as they lie in a message.
+#: An array of any dtype.
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+#: The bytes of a value.
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+
+#: The dtypes of the protocol by name, in the byte order of messages.
 DTYPES: dict[str, np.dtype[Any]] = {
     np.dtype(name).name: np.dtype(name).newbyteorder("<")
     for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
-#: The most bytes of a value that anyone is asked to allocate: a description of a few bytes can ask for any number.
+#: The most bytes of one value: a description of a few bytes can ask for any amount of memory.
 MAX_SIZE = 1 << 30
-#: The most dimensions of an array that every NumPy has.
+#: The most dimensions of an array: every supported NumPy has so many.
 MAX_DIMENSIONS = 32
 
 _NATIVE = sys.byteorder == "little"
 
 
-class ValueMismatch(ValueError):
-    """A value is not of its space; raised where that is found, and told its path on the way out.
-
-    Args:
-        text: What is wrong and what would be right, to be read after the path: ``is 7: send ...``.
-        path: Where in the value.
-    """
-
-    def __init__(self, text: str, path: Path = ()) -> None:
-        super().__init__(text)
-        self.text = text
-        self.path = path
-
-    def within(self, key: str | int) -> ValueMismatch:
-        """Note that the value lies in another, under a key; returns the same error, to be raised again."""
-        self.path = (key, *self.path)
-        return self
-
-    def told(self, name: str) -> str:
-        """Tell what is wrong in the value of that name, as in ``action.left[2] is 7: send ...``."""
-        return f"{name}{path_text(self.path)} {self.text}"
-
-
-def path_text(path: Path) -> str:
-    """Write a path as one would in Python: ``.left[2]``; keys that are no names in brackets, too."""
-    return "".join(
-        f".{key}"
-        if isinstance(key, str) and key.isidentifier()
-        else f"[{str(key)[:40]!r}]"
-        if isinstance(key, str)
-        else f"[{key}]"
-        for key in path
-    )
-
-
 class Leaf(msgspec.Struct, frozen=True):
-    """One array of a layout, or one number: that has the shape ``()``.
+    """One array of a layout; a single number has the shape ``()``.
 
     ``offset`` is in bytes from the beginning of the value.
     """
@@ -82,19 +47,22 @@ class Leaf(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How many bytes it takes."""
+        """Its number of bytes."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The leaves of a space in their order, and how many bytes they take together."""
+    """The arrays of a value in order, and the number of bytes that they take together."""
 
     leaves: tuple[Leaf, ...]
     size: int
 
 
 def lay_out(leaves: Iterable[tuple[Path, str, tuple[int, ...]]]) -> Layout:
-    """Lay leaves, given as path, dtype and shape, one behind the other.
+    """Lay out arrays one behind the other.
+
+    Args:
+        leaves: The path, dtype and shape of each array.
 
     Raises:
         ValueError: They take more than :data:`MAX_SIZE` bytes.
@@ -109,86 +77,82 @@ def lay_out(leaves: Iterable[tuple[Path, str, tuple[int, ...]]]) -> Layout:
     return Layout(tuple(placed), size)
 
 
-def cast(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> Array:
-    """Make an array of what an environment returned, of the dtype of its space, as Gymnasium's shared memory does.
-
-    Args:
-        value: Anything.
-        dtype: Of the leaf.
-        shape: Of the leaf, or None for any.
-
-    Raises:
-        ValueMismatch: It has another shape, or is no array.
-    """
-    try:
-        array: Array = np.asarray(value, dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueMismatch(f"is a {type(value).__name__} that makes no array of {dtype.name}: {error}") from error
-    if shape is not None and array.shape != shape:
-        raise ValueMismatch(f"is an array of shape {array.shape} where its space has {shape}")
-    return array
-
-
-def array_packer(dtype: np.dtype[Any], shape: tuple[int, ...]) -> Callable[[Any], bytes | memoryview]:
-    """Make the function that packs an array of that dtype and shape.
-
-    Returns:
-        A function that returns the array's own memory where that already is as it should be, so it is valid for as
-        long as the array stays as it is; else a copy. It raises :class:`ValueMismatch` as :func:`cast` does.
-    """
-
-    def pack(value: Any) -> bytes | memoryview:
-        if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
-            value = cast(value, dtype, shape)
-        try:
-            return memoryview(value).cast("B")
-        except TypeError:  # it is not contiguous, or there is nothing in it
-            copied: bytes = value.tobytes()
-            return copied
-
-    return pack
-
-
 def array_at(buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int = 0) -> Array:
-    """View a part of a buffer as an array; it can be written to if the buffer can."""
-    # Not np.frombuffer, which allows no view of nothing.
+    """View a part of a buffer as an array, which is writable if the buffer is."""
+    # Not np.frombuffer, which refuses an empty buffer.
     array: Array = np.ndarray(shape, dtype, buffer, offset) if 0 not in shape else np.empty(shape, dtype)
     return array if _NATIVE else array.astype(dtype.newbyteorder("="))
 
 
-def check_size(buffer: Any, size: int) -> None:
-    """Check that what came is bytes, and how many.
-
-    Raises:
-        ValueMismatch: It is something else, or there are more or fewer of them.
-    """
+def size_text(buffer: Any, size: int) -> str | None:
+    """Say what is wrong with a buffer that should have that many bytes; None if it has."""
     if not isinstance(buffer, (bytes, bytearray, memoryview)):
-        raise ValueMismatch(f"is a {type(buffer).__name__}: send {size} bytes, as the layout of its space says")
+        return f"is a {type(buffer).__name__}: send {size} bytes, as the layout of its space says"
     length = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
-    if length != size:
-        raise ValueMismatch(f"is {length} bytes long: send {size} bytes, as the layout of its space says")
+    return None if length == size else f"is {length} bytes long: send {size} bytes, as the layout of its space says"
 
 
-def pack(layout: Layout, values: Sequence[Any]) -> bytes | memoryview:
-    """Pack one value for each leaf of a layout.
-
-    Raises:
-        ValueError: A value is none of its leaf's, or there are not as many as leaves.
-    """
-    parts = []
-    for leaf, value in zip(layout.leaves, values, strict=True):
-        try:
-            parts.append(array_packer(DTYPES[leaf.dtype], leaf.shape)(value))
-        except ValueMismatch as error:
-            raise ValueError(ValueMismatch(error.text, leaf.path).told("value")) from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def unpack(layout: Layout, buffer: Buffer) -> list[Array]:
-    """View each leaf of a packed value as an array, without a copy.
+def check_size(buffer: Any, size: int) -> None:
+    """Check that a value from a message is a buffer of that many bytes.
 
     Raises:
-        ValueError: The buffer is not as long as the layout.
+        ValueError: It is not.
     """
-    check_size(buffer, layout.size)
-    return [array_at(buffer, DTYPES[leaf.dtype], leaf.shape, leaf.offset) for leaf in layout.leaves]
+    problem = size_text(buffer, size)
+    if problem is not None:
+        raise ValueError(f"a value {problem}")
+
+
+def dtype_name(dtype: Any) -> str:
+    """Name the dtype of a Gymnasium space as descriptions do.
+
+    Raises:
+        ValueError: The protocol has no such dtype.
+    """
+    found = np.dtype(dtype)
+    if not found.isnative or found.name not in DTYPES:
+        raise ValueError(f"a dtype that is not one of {', '.join(DTYPES)}: {found}")
+    return str(found.name)
+
+
+def native_type(dtype: str) -> Any:
+    """Return the scalar type of a dtype of a description; Gymnasium's annotations accept no computed dtype."""
+    return np.dtype(dtype).type
+
+
+def check_dtype(dtype: str, kinds: str) -> None:
+    """Check that a description has a dtype of one of NumPy's kinds, such as ``"iu"``.
+
+    Raises:
+        ValueError: It has not.
+    """
+    if dtype not in DTYPES or DTYPES[dtype].kind not in kinds:
+        names = ", ".join(name for name, each in DTYPES.items() if each.kind in kinds)
+        raise ValueError(f"a dtype that is not one of {names}: {dtype!r:.40}")
+
+
+def check_shape(shape: tuple[int, ...], dtype: str) -> int:
+    """Check the shape of an array in a description before any memory is allocated for it.
+
+    Returns:
+        Its number of bytes, with each size of zero counted as one: zeros hide how large the others are.
+
+    Raises:
+        ValueError: No array has that shape, or it would be too large.
+    """
+    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+        raise ValueError(f"a shape that no array has: {shape!s:.80}")
+    size = math.prod(size or 1 for size in shape) * DTYPES[dtype].itemsize
+    if size > MAX_SIZE:
+        raise ValueError(f"an array of more than {MAX_SIZE} bytes: {dtype}, of shape {shape!s:.80}")
+    return size
+
+
+def check_counts(counts: Array) -> None:
+    """Check that the counts in a description are positive.
+
+    Raises:
+        ValueError: One is not.
+    """
+    if not (counts > 0).all():
+        raise ValueError(f"a count that is not positive among {counts.tolist()!s:.80}")

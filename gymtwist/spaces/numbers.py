@@ -1,4 +1,4 @@
-"""Numbers in messages: bounds and counts of spaces, and arrays as nested lists."""
+"""Numbers in JSON, and the numbers in descriptions of spaces."""
 
 from __future__ import annotations
 
@@ -9,23 +9,46 @@ import numpy as np
 
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
 
-#: Numbers that JSON has no token for, as in the JSON mapping of Protocol Buffers.
+#: The names of the numbers that JSON has no token for, as in the JSON mapping of Protocol Buffers.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+#: What errors ask for where a number is expected.
+EXPECTED_NUMBER = 'a number, "NaN", "Infinity" or "-Infinity"'
+
+
+def number_text(number: float) -> str:
+    """Return the name of a number that is not finite."""
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def named_numbers(plain: Any) -> Any:
+    """Replace the numbers in nested lists that are not finite by their names."""
+    if isinstance(plain, list):
+        return [named_numbers(each) for each in plain]
+    return plain if not isinstance(plain, float) or math.isfinite(plain) else number_text(plain)
+
+
+def jsonable(array: Array) -> Any:
+    """Turn an array into nested lists of numbers, with the names of those that are not finite.
+
+    A float becomes the float64 of the same value, whose shortest decimal form leads back to it to the last bit.
+    """
+    plain = array.tolist()
+    return plain if array.dtype.kind != "f" or np.isfinite(array).all() else named_numbers(plain)
 
 
 def read_bound(bound: Any, dtype: np.dtype[Any], size: int) -> Array:
-    """Read a bound of an array of that dtype and so many elements.
+    """Read a bound of an array.
 
     Args:
         bound: Its bytes, a flat list of numbers, or one number.
-        dtype: Of the array; an infinite bound of integers is that of the dtype.
-        size: Of the array, in elements.
+        dtype: The array's dtype; an infinite bound of integers is that of the dtype.
+        size: The array's number of elements.
 
     Returns:
         An array of that dtype: flat, or of shape ``()`` if the bound is one number.
 
     Raises:
-        ValueError: It is no bound of such an array.
+        ValueError: It is not a bound of such an array.
     """
     if isinstance(bound, (bytes, bytearray, memoryview)):
         if memoryview(bound).nbytes != size * dtype.itemsize:
@@ -38,14 +61,21 @@ def read_bound(bound: Any, dtype: np.dtype[Any], size: int) -> Array:
     return _array(_number(bound, dtype), dtype)
 
 
+def integer_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return the least and the greatest integer of a dtype; those of ``bool`` are 0 and 1."""
+    if dtype.kind == "b":
+        return 0, 1
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
 def _number(bound: Any, dtype: np.dtype[Any]) -> int | float:
     number = NOT_FINITE.get(bound, bound) if isinstance(bound, str) else bound
     if not isinstance(number, (int, float)):
         raise ValueError(f"a bound that is no number: {bound!r:.80}")
     if dtype.kind == "f":
         return number
-    limits = np.iinfo(np.uint8) if dtype.kind == "b" else np.iinfo(dtype)
-    least, greatest = int(limits.min), 1 if dtype.kind == "b" else int(limits.max)
+    least, greatest = integer_limits(dtype)
     if isinstance(number, float) and math.isinf(number):
         return least if number < 0 else greatest
     if not least <= number <= greatest or number != int(number):
@@ -68,31 +98,14 @@ def read_integers(nested: Any, dtype: np.dtype[Any]) -> Array:
     """Read nested lists of integers as an array of that dtype.
 
     Raises:
-        ValueError: They are no integers, do not fit, or the lists are ragged.
+        ValueError: They are not integers, do not fit, or the lists are ragged.
     """
-    limits = np.iinfo(dtype)
+    least, greatest = integer_limits(dtype)
     ahead = [(nested, 0)]
     while ahead:
         each, depth = ahead.pop()
         if isinstance(each, (list, tuple)) and depth < MAX_DIMENSIONS:
             ahead += [(part, depth + 1) for part in each]
-        elif type(each) is not int or not limits.min <= each <= limits.max:
+        elif type(each) is not int or not least <= each <= greatest:
             raise ValueError(f"a count or a start that is no {dtype.name}: {each!r:.80}")
     return _array(nested, dtype)
-
-
-def jsonable(array: Array) -> Any:
-    """Turn an array into nested lists of numbers, with the names of those that JSON has no token for.
-
-    A float becomes the float64 of the same value, whose shortest decimal form leads back to it to the last bit.
-    """
-    plain = array.tolist()
-    return plain if array.dtype.kind != "f" or np.isfinite(array).all() else _named(plain)
-
-
-def _named(plain: Any) -> Any:
-    if isinstance(plain, list):
-        return [_named(each) for each in plain]
-    if math.isfinite(plain):
-        return plain
-    return "NaN" if math.isnan(plain) else "Infinity" if plain > 0 else "-Infinity"

@@ -1,233 +1,133 @@
-"""The elements of spaces as trees: a node for each space, which knows those of the spaces in it.
+"""Codecs of values, compiled for each space and direction, so that a step looks nothing up.
 
-A node packs its part of a value as bytes of a layout, or makes lists, objects, numbers and strings of it, and back.
-What it does not find as it should be, it tells by :class:`~gymtwist.spaces.layout.ValueMismatch`.
+A codec of a space is made of those of the spaces inside it. MessagePack carries a value as the bytes of its layout;
+where the space fixes none, and in JSON, as a *tree*: lists, objects, numbers, strings and arrays.
 """
 
 from __future__ import annotations
 
-import struct
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gymtwist.spaces.arrays import ArrayForm, shown
-from gymtwist.spaces.bounds import Bounds
-from gymtwist.spaces.layout import DTYPES, Array, Buffer, ValueMismatch, array_at, array_packer, cast
-
-# The codes of Python's module struct, behind ``<``.
-_FORMATS = {
-    **{"int8": "<b", "int16": "<h", "int32": "<i", "int64": "<q"},
-    **{"uint8": "<B", "uint16": "<H", "uint32": "<I", "uint64": "<Q"},
-}
+from gymtwist.spaces.value_mismatch import Path, ValueMismatch, shown
 
 
-class Node(ABC):
-    """How the elements of one space travel."""
+class Form(Enum):
+    """How a tree carries arrays and numbers."""
 
-    #: Packs a value as the bytes of the layout, if one array or number is all there is.
-    packed: Callable[[Any], bytes | memoryview] | None = None
+    #: ``{"dtype", "shape", "data"}``, the data being bytes.
+    BINARY = "binary"
+    #: The same, the data being text.
+    BASE64 = "base64"
+    #: Nested lists of numbers.
+    LISTS = "lists"
+    #: Nested lists as in the classic protocol: a value is sent as the environment made it, whatever its dtype, and the
+    #: bounds of a Box are left to the environment, as many an agent draws from a Gaussian and relies on it to clip.
+    CLASSIC = "classic"
+    #: Nested lists and arrays as an info carries an element of a space: without dtypes, and with graphs as lists.
+    INFO = "info"
 
-    def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
-        """Append the bytes of a value; only of a node whose space fixes a layout."""
-        raise NotImplementedError
 
-    def unpack_from(self, buffer: Buffer) -> Any:
-        """Read a value from its place in a buffer of the right size; only where the space fixes a layout."""
-        raise NotImplementedError
+class SpaceCodec(NamedTuple):
+    """The functions that carry the elements of one space. All raise :class:`ValueMismatch`.
 
-    @abstractmethod
-    def to_tree(self, value: Any) -> Any:
-        """Turn a value into lists, objects, numbers, strings and arrays."""
+    Attributes:
+        to_tree: A value to a tree.
+        from_tree: A tree to a value.
+        pack: A value to its bytes, which may be the memory of the value; only of a single array or number.
+        append: Appends the bytes of a value to a list; only of a value of several parts.
+        unpack_from: Reads a value from its place in a buffer that has the size of the layout.
+        unpack: Reads a value from a buffer that may have another size; None where there is nothing faster than to
+            check the size first.
+        is_array: Whether a value is a single array.
 
-    @abstractmethod
-    def from_tree(self, tree: Any) -> Any:
-        """Turn what came in a message into a value."""
+    The four functions after the first two are None if the space fixes no layout.
+    """
 
-    def lengths(self, value: Any) -> Iterator[int]:
-        """Go through the lengths of the parts of a batch: they must be one."""
-        yield len(value)
+    to_tree: Callable[[Any], Any]
+    from_tree: Callable[[Any], Any]
+    pack: Callable[[Any], bytes | memoryview] | None = None
+    append: Callable[[list[bytes | memoryview], Any], None] | None = None
+    unpack_from: Callable[[Any], Any] | None = None
+    unpack: Callable[[Any], Any] | None = None
+    is_array: bool = False
+
+
+@dataclass(frozen=True)
+class CodecContext:
+    """How to compile the codec of a space that is somewhere in another.
+
+    Attributes:
+        path: The name of the value, then the place of the space's element in it.
+        form: How trees carry arrays.
+        spaces: The module ``gymnasium.spaces``.
+        checked: Whether values that come in must be in the space. Otherwise they must only have its form.
+        owned: Whether the arrays of values that come in are the caller's own, and not views of the message.
+        exact: Whether values that go out are refused if their numbers would change on the way: 0.5 for an integer.
+        error: The class of errors.
+        offsets: The place of each array in the layout, in bytes.
+        batch: Whether values are any number of elements, stacked as Gymnasium stacks them.
+    """
+
+    path: Path
+    form: Form
+    spaces: Any
+    checked: bool = False
+    owned: bool = False
+    exact: bool = False
+    error: type[ValueMismatch] = ValueMismatch
+    offsets: Mapping[Path, int] = field(default_factory=dict)
+    batch: bool = False
+
+    def within(self, *keys: str | int, batch: bool | None = None) -> CodecContext:
+        """Return the context of a space inside this one."""
+        return replace(self, path=(*self.path, *keys), batch=self.batch if batch is None else batch)
+
+    def mismatch(self, text: str, *index: str | int) -> ValueMismatch:
+        """Make the error about a value at this place."""
+        return self.error(text, (*self.path, *index))
+
+    @property
+    def offset(self) -> int:
+        """The place in the layout of the array that is at this place in the value."""
+        return self.offsets.get(self.path[1:], 0)
 
 
 def is_listed(value: Any) -> bool:
-    """Tell whether a value has parts in an order."""
+    """Return whether a value has parts in an order."""
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
-def inner(key: str | int, function: Callable[[Any], Any], value: Any) -> Any:
-    """Call the function of a node in another, and note where it was if it finds something wrong."""
-    try:
-        return function(value)
-    except ValueMismatch as error:
-        raise error.within(key) from error.__cause__
+def items_codec(element: SpaceCodec, context: CodecContext) -> SpaceCodec:
+    """Compile the codec of tuples of any length, which travel as lists.
 
+    Args:
+        element: The codec of each element, whose path is that of the tuple.
+        context: The tuple's.
+    """
+    depth = len(context.path)
 
-class ArrayNode(Node):
-    """An array, or a batch of them: an array with one more dimension."""
+    def each_of(function: Callable[[Any], Any], items: Any) -> list[Any]:
+        made: list[Any] = []
+        try:
+            for item in items:
+                made.append(function(item))  # no comprehension: the error says how far it got
+        except ValueMismatch as error:
+            raise error.insert(depth, len(made)) from error.__cause__
+        return made
 
-    def __init__(self, form: ArrayForm, limits: Bounds | None, place: tuple[str, tuple[int, ...], int], owned: bool):
-        dtype, self._shape, self._offset = place
-        self._dtype = DTYPES[dtype]
-        self._form = form
-        self._limits = limits
-        self._owned = owned
-        self.packed: Callable[[Any], bytes | memoryview] = array_packer(self._dtype, self._shape)
-
-    def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
-        """Append the bytes of a value."""
-        parts.append(self.packed(value))
-
-    def unpack_from(self, buffer: Buffer) -> Array:
-        """Read a value from its place in a buffer."""
-        return self._checked(array_at(buffer, self._dtype, self._shape, self._offset))
-
-    def to_tree(self, value: Any) -> Any:
-        """Turn a value into a tree."""
-        array = cast(value, self._dtype, None)
-        if not self._form.fits(array.shape):
-            raise ValueMismatch(f"is an array of shape {array.shape} where its space has {self._form.wanted}")
-        return self._form.write(array)
-
-    def from_tree(self, tree: Any) -> Array:
-        """Turn a tree into a value."""
-        return self._checked(self._form.read(tree))
-
-    def _checked(self, array: Array) -> Array:
-        if self._limits is not None:
-            self._limits.check(array)
-        return array.copy() if self._owned else array
-
-
-class IntegerNode(Node):
-    """One integer."""
-
-    def __init__(self, dtype: str, first: int, last: int, offset: int) -> None:
-        self._dtype = DTYPES[dtype]
-        self._scalar = self._dtype.type
-        self._first, self._last = first, last
-        self._offset = offset
-        self._struct = struct.Struct(_FORMATS[dtype])
-        self.packed: Callable[[Any], bytes | memoryview] = self._packer()
-
-    def _packer(self) -> Callable[[Any], bytes]:
-        plain, dtype = self._struct.pack, self._dtype
-
-        def pack(value: Any) -> bytes:
-            try:
-                return plain(value)
-            except (struct.error, TypeError):  # no integer, or none that fits
-                data: bytes = cast(value, dtype, ()).tobytes()
-                return data
-
-        return pack
-
-    def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
-        """Append the bytes of a value."""
-        parts.append(self.packed(value))
-
-    def unpack_from(self, buffer: Buffer) -> Any:
-        """Read a value from its place in a buffer."""
-        (number,) = self._struct.unpack_from(buffer, self._offset)
-        if self._first <= number <= self._last:
-            return self._scalar(number)
-        raise self._refusal(number)
-
-    def to_tree(self, value: Any) -> int:
-        """Turn a value into a tree."""
-        return int(cast(value, self._dtype, ()))
-
-    def from_tree(self, tree: Any) -> Any:
-        """Turn a tree into a value."""
-        # bool is a subclass of int, but no client means true for 1.
-        if type(tree) is int and self._first <= tree <= self._last:
-            return self._scalar(tree)
-        raise self._refusal(tree)
-
-    def _refusal(self, value: Any) -> ValueMismatch:
-        return ValueMismatch(f"is {shown(value)}: send an integer from {self._first} to {self._last}")
-
-
-class TupleNode(Node):
-    """A value of each of several spaces."""
-
-    def __init__(self, nodes: list[Node]) -> None:
-        self._nodes = nodes
-
-    def _parts(self, value: Any) -> Iterator[tuple[int, Node, Any]]:
+    def to_tree(value: Any) -> list[Any]:
         if not is_listed(value):
-            raise ValueMismatch(f"is a {type(value).__name__}: its space is of tuples with {len(self._nodes)} parts")
-        if len(value) != len(self._nodes):
-            raise ValueMismatch(f"has {len(value)} parts: its space is of tuples with {len(self._nodes)}")
-        return zip(range(len(value)), self._nodes, value, strict=True)
+            raise context.mismatch(f"is a {type(value).__name__}: its space is of tuples of any length")
+        return each_of(element.to_tree, value)
 
-    def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
-        """Append the bytes of a value."""
-        for index, node, part in self._parts(value):
-            try:
-                node.pack_into(parts, part)
-            except ValueMismatch as error:
-                raise error.within(index) from error.__cause__
+    def from_tree(tree: Any) -> tuple[Any, ...]:
+        if not isinstance(tree, (list, tuple)):
+            raise context.mismatch(f"is {shown(tree)}: send a list")
+        return tuple(each_of(element.from_tree, tree))
 
-    def unpack_from(self, buffer: Buffer) -> tuple[Any, ...]:
-        """Read a value from its place in a buffer."""
-        return tuple(inner(index, node.unpack_from, buffer) for index, node in enumerate(self._nodes))
-
-    def to_tree(self, value: Any) -> list[Any]:
-        """Turn a value into a tree."""
-        return [inner(index, node.to_tree, part) for index, node, part in self._parts(value)]
-
-    def from_tree(self, tree: Any) -> tuple[Any, ...]:
-        """Turn a tree into a value."""
-        if not isinstance(tree, (list, tuple)) or len(tree) != len(self._nodes):
-            raise ValueMismatch(f"is {shown(tree)}: send a list of {len(self._nodes)} parts")
-        return tuple(inner(index, node.from_tree, part) for index, node, part in self._parts(tree))
-
-    def lengths(self, value: Any) -> Iterator[int]:
-        """Go through the lengths of the parts of a batch."""
-        for _, node, part in self._parts(value):
-            yield from node.lengths(part)
-
-
-class DictNode(Node):
-    """A value of each of several spaces, under a key; given as name in messages, key and node."""
-
-    def __init__(self, fields: list[tuple[str, Any, Node]]) -> None:
-        self._fields = fields
-        self._names = {name for name, _, _ in fields}
-
-    def _parts(self, value: Any) -> Iterator[tuple[str, Node, Any]]:
-        if not isinstance(value, Mapping):
-            raise ValueMismatch(f"is a {type(value).__name__}: its space is of dictionaries with {sorted(self._names)}")
-        for name, key, node in self._fields:
-            if key not in value:
-                raise ValueMismatch(f"has no {key!r}: its space is of dictionaries with {sorted(self._names)}")
-            yield name, node, value[key]
-
-    def pack_into(self, parts: list[bytes | memoryview], value: Any) -> None:
-        """Append the bytes of a value."""
-        for name, node, part in self._parts(value):
-            try:
-                node.pack_into(parts, part)
-            except ValueMismatch as error:
-                raise error.within(name) from error.__cause__
-
-    def unpack_from(self, buffer: Buffer) -> dict[Any, Any]:
-        """Read a value from its place in a buffer."""
-        return {key: inner(name, node.unpack_from, buffer) for name, key, node in self._fields}
-
-    def to_tree(self, value: Any) -> dict[str, Any]:
-        """Turn a value into a tree."""
-        return {name: inner(name, node.to_tree, part) for name, node, part in self._parts(value)}
-
-    def from_tree(self, tree: Any) -> dict[Any, Any]:
-        """Turn a tree into a value."""
-        if not isinstance(tree, dict) or tree.keys() != self._names:
-            raise ValueMismatch(f"is {shown(tree)}: send an object with {sorted(self._names)}")
-        return {key: inner(name, node.from_tree, tree[name]) for name, key, node in self._fields}
-
-    def lengths(self, value: Any) -> Iterator[int]:
-        """Go through the lengths of the parts of a batch."""
-        for _, node, part in self._parts(value):
-            yield from node.lengths(part)
+    return SpaceCodec(to_tree, from_tree)

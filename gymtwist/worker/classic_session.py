@@ -17,8 +17,7 @@ from gymtwist.errors import (
     RequestError,
 )
 from gymtwist.protocol import classic, json_text
-from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, decoder, encoder
-from gymtwist.spaces.classic_descriptions import classic_description
+from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, message_of, print_traceback
 from gymtwist.worker.reply_writer import send_parts

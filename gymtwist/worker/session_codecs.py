@@ -13,7 +13,7 @@ from gymtwist.errors import EnvironmentFault, InvalidAction, InvalidField
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.messages import ValueForm
 from gymtwist.spaces.descriptions import Description, for_json
-from gymtwist.spaces.gymnasium_spaces import Space, describe, described_codec
+from gymtwist.spaces.gymnasium_spaces import Space, describe, value_codec
 from gymtwist.spaces.layout import Layout
 from gymtwist.worker.guarded_call import fault_of_value
 
@@ -50,7 +50,7 @@ class Elements:
     def __init__(self, space: Space, name: str, framing: Framing, form: ValueForm) -> None:
         described = describe(space)
         try:
-            made = described_codec(described, name=name, base64=form == "base64")
+            made = value_codec(space, name=name, base64=form == "base64", description=described)
         except ValueError as error:
             raise EnvironmentFault("make", f"the environment has a space that is beyond the limits: {error}") from error
         self.layout: Layout | None = made.layout

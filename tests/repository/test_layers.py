@@ -35,7 +35,7 @@ INSIDE = {
     "": {"gymtwist"},
     "spaces": {"gymtwist.errors", "gymtwist.spaces"},
     "protocol": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol"},
-    "envs": {"gymtwist.errors", "gymtwist.envs"},
+    "envs": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.envs"},
     "worker": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
     "server": {
         *("gymtwist.errors", "gymtwist.protocol", "gymtwist.server"),

@@ -11,8 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from hypothesis import HealthCheck, settings
 
-from gymtwist.spaces.gymnasium_spaces import value_codec
-from gymtwist.spaces.value_codecs import Codec
+from gymtwist.spaces.gymnasium_spaces import Codec, value_codec
 
 PAIR = spaces.Box(-1, 1, (2,), np.float32)
 BOOLEAN: Any = np.bool_  # which Gymnasium's types do not know

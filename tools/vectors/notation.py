@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.protocol.dynamic_values import number_text
-from gymtwist.spaces.numbers import NOT_FINITE
+from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
 #: One vector, or one file of them.
 Entry = dict[str, Any]

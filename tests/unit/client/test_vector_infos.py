@@ -8,14 +8,15 @@ import numpy as np
 from gymnasium import spaces
 
 from gymtwist.client import vector_infos
+from gymtwist.spaces.gymnasium_spaces import info_restorer
 from tests.support.client_equivalence import assert_same
 
-SINGLE = spaces.Discrete(5)
+RESTORE = info_restorer(spaces.Discrete(5))
 
 
 def restored(told: dict[str, Any], *, is_json: bool = False) -> dict[str, Any]:
     """Returns the infos of two environments."""
-    return vector_infos.restored(told, 2, SINGLE, is_json=is_json)
+    return vector_infos.restored(told, 2, RESTORE, is_json=is_json)
 
 
 def test_lists_of_environments_stay_lists() -> None:

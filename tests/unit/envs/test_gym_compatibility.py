@@ -11,10 +11,11 @@ import pytest
 from gymnasium import spaces
 
 from gymtwist.envs import gym_compatibility
-from gymtwist.envs.gym_compatibility import GymEnvironment, convert_space
+from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault
 from gymtwist.protocol.json_text import encode_value
 from gymtwist.spaces.classic_codecs import decoder, encoder
+from gymtwist.spaces.gymnasium_spaces import convert
 from gymtwist_conformance.reference_client import strict_json
 from tests.support.sample_environments import NewGym, OldGym
 from tests.support.space_strategies import equal
@@ -219,7 +220,7 @@ def test_closing() -> None:
 )
 def test_a_space_is_converted(space: Any, expected: spaces.Space[Any]) -> None:
     """To Gymnasium's of the same kind; what the old one samples comes back through the new one."""
-    converted = convert_space(space)
+    converted = convert(space)
     assert type(converted) is type(expected)
     assert converted == expected
     space.seed(1)
@@ -239,19 +240,19 @@ def plain(element: Any) -> Any:
 def test_a_space_of_gymnasium_stays() -> None:
     """Some environments of Gym have one."""
     space = spaces.Discrete(3)
-    assert convert_space(space) is space
+    assert convert(space) is space
 
 
 def test_a_kind_of_a_known_kind_is_converted() -> None:
     """As what it is a kind of."""
     own = type("Own", (SPACES.Discrete,), {})
-    assert convert_space(own(3)) == spaces.Discrete(3)
+    assert convert(own(3)) == spaces.Discrete(3)
 
 
 def test_a_kind_that_gymnasium_has_not() -> None:
     """Is the environment's fault, at the opening."""
-    with pytest.raises(EnvironmentFault, match="Gym's space Space has no counterpart in Gymnasium"):
-        convert_space(SPACES.Space())
+    with pytest.raises(EnvironmentFault, match="Gym's space has no counterpart in Gymnasium: a Space is none"):
+        convert(SPACES.Space())
 
 
 def test_the_adapter_is_an_environment_of_gymnasium() -> None:

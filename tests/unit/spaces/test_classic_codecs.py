@@ -68,7 +68,7 @@ def test_any_json_is_an_action_or_an_invalid_one(space: spaces.Space[Any], value
         try:
             decoder(space)(value)
         except InvalidAction as error:
-            assert str(error).startswith("action ")
+            assert str(error).startswith("action")
             assert len(str(error)) < 10_000
 
 
@@ -172,7 +172,7 @@ WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
     (
         spaces.Discrete(3, start=5),
         [4, 8, 5.0, "5", None, True, [5], {}, 2**70, 10**400, -(10**400), DEEP],
-        "is not in Discrete: send an integer from 5 to 7",
+        "send an integer from 5 to 7",
     ),
     (
         PAIR,
@@ -180,50 +180,54 @@ WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
             *(1, [1], [1, 2, 3], [[1, 2]], [[1], [2, 3]], ["1", "2"], [None, 1], [True, False], None, "ab", {}, DEEP),
             *([10**400, 1], [10**30, "x"], [10**30, None]),
         ],
-        "is not in Box: send numbers in lists of shape (2,)",
+        "send ",
     ),
-    (spaces.Box(-1, 1, ()), [[1], "1", None, {}, []], "is not in Box: send numbers in lists of shape ()"),
+    (spaces.Box(-1, 1, ()), [[1], "1", None, {}, []], "send a number"),
     (
         spaces.Box(0, 9, (2,), np.uint8),
         [[0.5, 1], [1.0, 2.0], 1, [1], ["1", "2"], [None, 1], [10**30, 1.5], DEEP],
-        "is not in Box: send integers in lists of shape (2,)",
+        "send ",
     ),
     (
         spaces.Box(0, 9, (2,), np.uint8),
         [[256, 0], [-1, 0], [2**63, 0], [2**64 - 1, 0], [10**30, 1], [10**400, 1]],
-        "is not in Box: its numbers must fit uint8",
+        "send an integer from 0 to 255 or a boolean",
     ),
-    (spaces.Box(0, 9, (1,), np.int64), [[2**63], [2**64 - 1]], "is not in Box: its numbers must fit int64"),
+    (
+        spaces.Box(0, 9, (1,), np.int64),
+        [[2**63], [2**64 - 1]],
+        "send an integer from -9223372036854775808 to 9223372036854775807",
+    ),
     (
         spaces.MultiBinary(2),
         [1, [1], [1, 0, 1], [[1, 0]], [0.0, 1.0], [True, False], ["1", "0"], [None, 1], {}, DEEP],
-        "is not in MultiBinary: send integers in lists of shape (2,)",
+        "send ",
     ),
     (
         spaces.MultiBinary(2),
         [[2, 0], [-1, 0], [256, 1], [257, 1], [2**63, 1], [10**30, 1]],
-        "its integers must be within the bounds",
+        "send an integer from ",
     ),
     (
         spaces.MultiDiscrete([3, 4], start=[0, 1]),
         [[3, 1], [0, 0], [0, 5], [-1, 1], [2**63, 1], [10**30, 1]],
-        "its integers must be within the bounds",
+        "send an integer from ",
     ),
-    (spaces.Tuple([PAIR, PAIR]), [1, [], [[0, 0]], {}, "ab", None, DEEP], "is not in Tuple: send a list of 2 parts"),
+    (spaces.Tuple([PAIR, PAIR]), [1, [], [[0, 0]], {}, "ab", None, DEEP], ": send a list of 2 parts"),
     (
         spaces.Dict({"b": PAIR, "a": PAIR}),
         [1, [], {}, {"a": [0, 0]}, {"a": [0, 0], "b": [0, 0], "c": 1}, None],
-        "is not in Dict: send an object with ['a', 'b']",
+        ": send an object with ['a', 'b']",
     ),
-    (keyed({1: PAIR, "a": PAIR}), [{}], "is not in Dict: send an object with ['1', 'a']"),
-    (spaces.Sequence(PAIR), [1, "", {}, None], "is not in Sequence: send a list"),
+    (keyed({1: PAIR, "a": PAIR}), [{}], ": send an object with ['1', 'a']"),
+    (spaces.Sequence(PAIR), [1, "", {}, None], ": send a list"),
     (
         spaces.OneOf([PAIR, PAIR]),
         [0, [], [0], [0, [0, 0], 0], {}, "ab"],
-        "is not in OneOf: send a list of a choice and its action",
+        ": send a list of a choice and its value",
     ),
-    (spaces.Text(3, charset="ab"), ["", "abab", "c", 1, None, ["a"]], "is not in Text(1, 3, charset=ab)"),
-    (spaces.Graph(PAIR, None), [1, [], {}, None, {"nodes": 1}, DEEP], "is not in Graph("),
+    (spaces.Text(3, charset="ab"), ["", "abab", "c", 1, None, ["a"]], "send "),
+    (spaces.Graph(PAIR, None), [1, [], {}, None, {"nodes": 1}, DEEP], ", which is not in Graph("),
 ]
 
 
@@ -236,21 +240,25 @@ WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
     ],
 )
 def test_a_wrong_action_is_invalid(space: spaces.Space[Any], action: Any, hint: str) -> None:
-    """The message shows it, or the beginning of it, and says what to send."""
+    """The message says what to send, and stays short."""
     message = refused(space, action)
+    assert message.startswith("action")
     assert hint in message
-    shown = message.removeprefix("action ").split(" is not in ")[0]
-    assert "..." in shown or shown == repr(action)
-    assert len(shown) <= 80
+    assert len(message) <= 250
 
 
 @pytest.mark.parametrize(
     ("space", "action", "message"),
     [
-        (spaces.Tuple([spaces.Discrete(2), PAIR]), [2, [0, 0]], "action 2 is not in Discrete"),
-        (spaces.Dict(a=PAIR), {"a": [0]}, "action [0] is not in Box"),
-        (spaces.Sequence(spaces.Discrete(2)), [0, 5], "action 5 is not in Discrete"),
-        (spaces.OneOf([PAIR, PAIR]), [2, [0, 0]], "action 2 is not in Discrete: send an integer from 0 to 1"),
+        (spaces.Tuple([spaces.Discrete(2), PAIR]), [2, [0, 0]], "action[0] is 2: send an integer from 0 to 1"),
+        (spaces.Dict(a=PAIR), {"a": [0]}, "action.a has 1 elements: send 2 (lists of shape (2,))"),
+        (spaces.Sequence(spaces.Discrete(2)), [0, 5], "action[1] is 5"),
+        (
+            spaces.Sequence(spaces.Tuple([spaces.Discrete(2), PAIR]), stack=True),
+            [[0, [0, 0]], [0, [0, "x"]]],
+            "action[1][1][1] is 'x'",
+        ),
+        (spaces.OneOf([PAIR, PAIR]), [2, [0, 0]], "action[0] is 2: send an integer from 0 to 1"),
     ],
 )
 def test_a_wrong_part_is_what_the_message_shows(space: spaces.Space[Any], action: Any, message: str) -> None:

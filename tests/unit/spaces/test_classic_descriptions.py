@@ -10,7 +10,8 @@ from gymnasium import spaces
 from hypothesis import given
 
 from gymtwist.protocol.json_text import encode_value
-from gymtwist.spaces.classic_descriptions import CLASSIC_BOUND, classic_description
+from gymtwist.spaces.box_space import CLASSIC_BOUND
+from gymtwist.spaces.classic_codecs import classic_description
 from gymtwist_conformance.reference_client import strict_json
 from tests.support.space_strategies import SPACES
 

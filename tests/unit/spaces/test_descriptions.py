@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.descriptions import Description, check, for_json, layout_of
+from gymtwist.spaces.gymnasium_spaces import build
 from gymtwist.spaces.layout import Leaf
-from gymtwist.spaces.value_codecs import codec
 from tests.support.nested_spaces import ANYTHING
 
 PAIR = descriptions.Box((2,), "float32", -1.0, 1.0)
@@ -158,7 +158,7 @@ def test_what_is_within_the_limits(description: Description) -> None:
 )
 def test_a_description_of_no_space(description: Description, says: str) -> None:
     """Is refused by everything that reads one, before anything is allocated."""
-    for read in (check, layout_of, codec):
+    for read in (check, layout_of, build):
         with pytest.raises(ValueError, match=says):
             read(description)
 
@@ -171,7 +171,7 @@ def test_any_bound(low: Any, high: Any, dtype: str) -> None:
         check(description)
     except ValueError:
         return
-    codec(description)
+    layout_of(description)
     check(for_json(description))
 
 
@@ -183,7 +183,7 @@ def test_any_counts(nvec: Any, start: Any) -> None:
         check(description)
     except ValueError:
         return
-    codec(description)
+    layout_of(description)
 
 
 @given(st.binary())
@@ -200,4 +200,4 @@ def test_a_bound_of_floats_is_exact_in_json() -> None:
     description = descriptions.Box((6,), "float32", "-Infinity", bound.tobytes())
     received = msgspec.json.decode(msgspec.json.encode(for_json(description)), type=Description)
     assert isinstance(received, descriptions.Box)
-    assert descriptions.bound_of(received, received.high).tobytes() == bound.tobytes()
+    assert received.bound(received.high).tobytes() == bound.tobytes()

@@ -8,21 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from gymtwist.spaces.layout import (
-    DTYPES,
-    MAX_SIZE,
-    Leaf,
-    ValueMismatch,
-    array_packer,
-    lay_out,
-    pack,
-    path_text,
-    unpack,
-)
+from gymtwist.spaces.gymnasium_spaces import Codec, value_codec
+from gymtwist.spaces.layout import DTYPES, MAX_SIZE, Leaf, lay_out
+from gymtwist.spaces.value_mismatch import ValueMismatch, path_text
+from tests.support.space_samples import unbounded
 
 ARRAYS = st.lists(
     stn.arrays(
@@ -31,6 +25,15 @@ ARRAYS = st.lists(
     ),
     max_size=4,
 )
+
+
+def codec_of(*arrays: np.ndarray[Any, Any]) -> Codec:
+    """Returns the codec of tuples of such arrays, as a client reads them."""
+    space = spaces.Tuple([spaces.Box(0, 1, each.shape, each.dtype.type) for each in arrays])
+    return value_codec(space, name="value", checked=False)
+
+
+FOUR, TWO = (value_codec(unbounded(shape), name="value", checked=False) for shape in ((2, 2), (2,)))
 
 
 def test_leaves_lie_one_behind_the_other() -> None:
@@ -47,25 +50,26 @@ def test_leaves_lie_one_behind_the_other() -> None:
 
 def test_numbers_are_little_endian_and_in_c_order() -> None:
     """So that every language can read them."""
-    layout = lay_out([((0,), "float32", (2, 2)), ((1,), "int64", ())])
-    packed = pack(layout, [np.array([[1, 2], [3, 4]], np.float32), -2])
+    codec = value_codec(spaces.Tuple([unbounded((2, 2)), spaces.Discrete(5, start=-2)]), name="value")
+    packed = codec.pack([np.array([[1, 2], [3, 4]], np.float32), -2])
     assert packed == struct.pack("<ffffq", 1, 2, 3, 4, -2)
 
 
 @given(ARRAYS)
 def test_arrays_come_back_to_the_last_bit(arrays: list[np.ndarray[Any, Any]]) -> None:
     """NaN with its payload, and zeros of both signs."""
-    layout = lay_out([((index,), each.dtype.name, each.shape) for index, each in enumerate(arrays)])
-    packed = pack(layout, arrays)
-    assert len(packed) == layout.size
-    for one, other in zip(arrays, unpack(layout, packed), strict=True):
+    codec = codec_of(*arrays)
+    packed = codec.pack(tuple(arrays))
+    assert codec.layout is not None
+    assert len(packed) == codec.layout.size
+    for one, other in zip(arrays, codec.unpack(packed), strict=True):
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 
 def test_what_is_as_it_should_be_is_not_copied() -> None:
     """It is sent from where it lies."""
     array = np.zeros((2, 3), np.float32)
-    packed = array_packer(DTYPES["float32"], (2, 3))(array)
+    packed = value_codec(unbounded((2, 3)), name="value").pack(array)
     array[1, 2] = 1
     assert packed == struct.pack("<6f", 0, 0, 0, 0, 0, 1)
     assert isinstance(packed, memoryview)
@@ -75,7 +79,7 @@ def test_what_is_as_it_should_be_is_not_copied() -> None:
 def test_what_is_unpacked_lies_where_it_came() -> None:
     """The receiver needs no copy."""
     buffer = bytearray(8)
-    (array,) = unpack(lay_out([((), "float32", (2,))]), buffer)
+    array = TWO.unpack(buffer)
     struct.pack_into("<f", buffer, 4, 2.5)
     assert array.tolist() == [0, 2.5]
 
@@ -95,7 +99,7 @@ def test_what_is_unpacked_lies_where_it_came() -> None:
 )
 def test_what_is_not_as_it_should_be_is_cast(value: Any) -> None:
     """As Gymnasium's shared memory does."""
-    assert array_packer(DTYPES["float32"], (2, 2))(value) == struct.pack("<4f", 1, 2, 3, 4)
+    assert FOUR.pack(value) == struct.pack("<4f", 1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -113,16 +117,14 @@ def test_what_is_not_as_it_should_be_is_cast(value: Any) -> None:
 def test_what_cannot_be_packed(value: Any, says: str) -> None:
     """Is said with what is there and what should be."""
     with pytest.raises(ValueMismatch, match=says):
-        array_packer(DTYPES["float32"], (2,))(value)
-    with pytest.raises(ValueError, match=says):
-        pack(lay_out([((), "float32", (2,))]), [value])
+        TWO.pack(value)
 
 
 @pytest.mark.parametrize("buffer", [b"", bytes(7), bytes(9), bytearray(7), memoryview(bytes(16)), "12345678", None, 8])
 def test_a_buffer_of_another_size(buffer: Any) -> None:
     """Is refused."""
     with pytest.raises(ValueError, match="send 8 bytes"):
-        unpack(lay_out([((), "float32", (2,))]), buffer)
+        TWO.unpack(buffer)
 
 
 def test_a_layout_has_a_greatest_size() -> None:

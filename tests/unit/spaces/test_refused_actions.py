@@ -23,8 +23,8 @@ NESTED_ACTION = keyed(
     [
         (PAIR, [0, 1.5], "action[1] is 1.5: send a number from -1.0 to 1.0"),
         (PAIR, [0, "NaN"], "action[1] is nan: send a number from -1.0 to 1.0"),
-        (PAIR, [0, "0"], 'action[1] is \'0\': send a number, or "NaN", "Infinity" or "-Infinity"'),
-        (PAIR, [0, True], 'action[1] is True: send a number, or "NaN", "Infinity" or "-Infinity"'),
+        (PAIR, [0, "0"], 'action[1] is \'0\': send a number, "NaN", "Infinity" or "-Infinity"'),
+        (PAIR, [0, True], 'action[1] is True: send a number, "NaN", "Infinity" or "-Infinity"'),
         (PAIR, [0], "action has 1 elements: send 2 (lists of shape (2,))"),
         (PAIR, 0, "action is 0: send numbers in lists of shape (2,)"),
         (IMAGE, [[0, 1], 2], "action[1] is 2: send numbers in lists of shape (2, 2)"),

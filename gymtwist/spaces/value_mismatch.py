@@ -1,0 +1,69 @@
+"""Errors about one value: where in it something is wrong, what is there and what to send instead."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TypeAlias
+
+from gymtwist.errors import InvalidAction
+
+#: A place in a value: the keys of Dicts and the indices of Tuples and arrays, from the outside in.
+Path: TypeAlias = "tuple[str | int, ...]"
+
+
+class ValueMismatch(ValueError):
+    """A value is not an element of its space.
+
+    Args:
+        text: What is wrong and what would be right, to be read after the path: ``is 7: send ...``.
+        path: The name of the value, then the place in it.
+    """
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text, path)
+        self.text = text
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path[0]}{path_text(self.path[1:])} {self.text}"
+
+    def insert(self, depth: int, key: str | int) -> ValueMismatch:
+        """Add a key at that depth of the path, which was not known when the codec was compiled."""
+        self.path = (*self.path[:depth], key, *self.path[depth:])
+        return self
+
+
+class ActionMismatch(ValueMismatch, InvalidAction):
+    """An action from a client is not an element of the action space."""
+
+
+def path_text(path: Path) -> str:
+    """Write a path as Python code would: ``.left[2]``, with keys that are not identifiers in brackets."""
+    return "".join(
+        f".{key}"
+        if isinstance(key, str) and key.isidentifier()
+        else f"[{str(key)[:40]!r}]"
+        if isinstance(key, str)
+        else f"[{key}]"
+        for key in path
+    )
+
+
+class _Shortened(reprlib.Repr):
+    # These would be written out before they are cut; Python refuses to write very long integers at all.
+    def repr_bytes(self, value: bytes, level: int) -> str:
+        return f"{len(value)} bytes"
+
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length()} bits"
+
+
+_shortened = _Shortened()
+_shortened.maxlist = _shortened.maxdict = _shortened.maxtuple = 20
+_shortened.maxstring = _shortened.maxlong = _shortened.maxother = 80
+
+
+def shown(value: object) -> str:
+    """Return at most 80 characters of a value's ``repr``, however large and deep the value is."""
+    text = _shortened.repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
