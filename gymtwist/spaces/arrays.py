@@ -15,7 +15,7 @@ from gymtwist.spaces.layout import Array, array_at
 from gymtwist.spaces.nested_lists import ListReader, fits, shape_text
 from gymtwist.spaces.numbers import jsonable
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_mismatch import ValueMismatch, shown
 
 #: The most elements without a byte in them: any other number of elements is bounded by the length of the message.
 MAX_EMPTY = 10_000
@@ -80,16 +80,24 @@ def as_array(value: Any, dtype: np.dtype[Any], context: CodecContext) -> Array:
         ValueMismatch: It makes no such array, or the conversion is to be exact and is not.
     """
     try:
+        if context.exact and dtype.kind != "f":
+            _check_exact(value, np.asarray(value), dtype, context)
         array: Array = np.asarray(value, dtype)
+    except ValueMismatch:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise context.mismatch(f"is a {type(value).__name__} that makes no array of {dtype.name}: {error}") from error
-    if context.exact and dtype.kind != "f":
-        given = np.asarray(value)
-        if given.size and given.dtype.kind not in "biuO":
-            raise context.mismatch(f"is {shown(value)}: send integers ({dtype.name}), not {given.dtype.name}")
-        if not (array == given).all():
-            raise context.mismatch(f"is {shown(value)}: send integers that fit {dtype.name}")
     return array
+
+
+def _check_exact(value: Any, given: Array, dtype: np.dtype[Any], context: CodecContext) -> None:
+    if not given.size or given.dtype.kind == "O":
+        return
+    if given.dtype.kind not in "biu":
+        raise context.mismatch(f"is {shown(value)}: send integers ({dtype.name}), not {given.dtype.name}")
+    with np.errstate(over="ignore"):
+        if not (given.astype(dtype) == given).all():
+            raise context.mismatch(f"is {shown(value)}: send integers that fit {dtype.name}")
 
 
 def _caster(dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext) -> Callable[[Any], Array]:
