@@ -11,7 +11,7 @@ import msgspec
 from gymtwist.client.client_errors import ProtocolBroken, RemoteError, RequestRefused, of_reply
 from gymtwist.client.connection import Connection
 from gymtwist.client.message_values import Steps, Translation
-from gymtwist.client.shared_memory_connection import SharingConnection, hand_over
+from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.errors import GymtwistError, SharingRefused
 from gymtwist.protocol import dynamic_values, messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
@@ -96,24 +96,24 @@ class Session:
     def _share(self) -> None:
         """Share memory with the server, if it is on this host and permits it."""
         connection = self.connection
-        if not isinstance(connection, SharingConnection) or not self.made.shared_memory:
+        if not isinstance(connection, SharedMemoryConnection) or not self.made.shared_memory:
             return
         layouts = (self.made.action_layout, self.made.observation_layout)
         times = _TEXT if self.translation.is_json else 1
         sizes = [None if layout is None else times * layout.size for layout in layouts]
         usual = sizes[1] or 0
         request_room, room_of_one = shared_memory.rooms(*sizes)
-        places = connection.places(usual, room_of_one)
-        reply_room = places * room_of_one
+        slots = connection.max_slots(usual, room_of_one)
+        reply_room = slots * room_of_one
         with contextlib.suppress(RequestRefused):
             offer = self.ask(messages.Share(), messages.Shared)
             memory: SharedMemory | None = None
             with contextlib.suppress(SharingRefused):
-                memory = hand_over(offer, request_room, reply_room)
+                memory = create_for(offer, request_room, reply_room)
             # In any case: if nothing was handed over, the server ceases to wait for it.
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
             if memory is not None:
-                connection.share(memory, usual, places)
+                connection.share(memory, usual, slots)
 
     def before_reset(self) -> None:
         """See to what a new episode needs: memory, if it was shared with a process that has died, or is used up.
@@ -123,7 +123,7 @@ class Session:
         """
         self.check_idle()
         connection = self.connection
-        if isinstance(connection, SharingConnection) and connection.needs_memory:
+        if isinstance(connection, SharedMemoryConnection) and connection.needs_memory:
             connection.is_lost = False
             self._share()
 
@@ -205,7 +205,11 @@ class Session:
         """
         if self.outstanding:
             self.check_idle()
-        self.send_step(self._written(action))
+        frame = self._written(action)
+        # As send_step(), without the call.
+        if len(frame) > self._most:
+            raise self._too_long(frame)
+        self.connection.send(frame)
         return self.receive_step(read)
 
     def send_step(self, frame: bytes) -> None:
@@ -215,12 +219,15 @@ class Session:
             RemoteError: It cannot be sent.
         """
         if len(frame) > self._most:
-            # The server would close the connection.
-            raise RequestRefused(
-                f"the request has {len(frame)} bytes; the server takes {self._most - MAX_OVERHEAD} at most",
-                code="limit-exceeded",
-            )
+            raise self._too_long(frame)
         self.connection.send(frame)
+
+    def _too_long(self, frame: bytes) -> RequestRefused:
+        """Return the error for a request that would make the server close the connection."""
+        return RequestRefused(
+            f"the request has {len(frame)} bytes; the server takes {self._most - MAX_OVERHEAD} at most",
+            code="limit-exceeded",
+        )
 
     def take(self) -> None:
         """Take the first of the outstanding replies: it must be received next.

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymtwist.client.address import Address, TlsLike, connected
 from gymtwist.client.client_session import Session
 from gymtwist.client.connection import Connection
-from gymtwist.client.shared_memory_connection import SharingConnection, is_local
+from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import REPLY_BUDGET, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing
@@ -108,7 +108,7 @@ class ConnectOptions:
         plain = connected(self.address, self.connect_timeout, self.tls)
         # Polling for one session must not take a core from another.
         policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
-        kind = SharingConnection if self.shared_memory and is_local(plain) else Connection
+        kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
         connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
         return Session(connection, self.protocol, msgspec.structs.replace(self.make, num_envs=num_envs))
 

@@ -1,4 +1,10 @@
-"""One connection to a server: frames out, frames in, in time or not at all."""
+"""Blocking client connection with reply timeouts.
+
+A signal handler may raise between any two bytecodes (Ctrl-C raises KeyboardInterrupt), and the connection must survive
+it where possible. So bytes are received by one call from C code, ``counts.extend(map(receive, ...))``, which also
+records their number: no signal can come between the two. While ``_is_interruptible`` is true, all received bytes are
+either in the reader or counted there. At any other time an interrupt closes the connection.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +14,30 @@ import socket
 import struct
 from time import monotonic, perf_counter
 
+from gymtwist.client import fork_safety
 from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
-from gymtwist.client.fork_safety import close_in_children
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import FrameReader, Framing
 
-#: The longest payload that is accepted, and the most that is kept of what nobody has taken yet: more than any server
-#: sends.
+#: The longest payload that a client accepts, and the most bytes that it buffers: more than any server sends.
 MAX_REPLY = 1 << 30
 
 
 class Connection:
-    """A connection, from when it is there until it is closed.
+    """A connection to a server, from when it is established until it is closed.
 
     Args:
         connected: A connected socket.
-        name: Of the server, for messages.
-        framing: How frames are told apart.
-        timeout: Seconds to wait for a reply; None for any time.
+        name: The server's name, for messages.
+        framing: How frames are delimited.
+        timeout: Seconds to wait for a reply; None for no limit.
         policy: Decides between polling and blocking.
 
     Attributes:
-        name: Of the server, for messages.
-        timeout: Seconds to wait for a reply; None for any time.
-        due: How many replies are due: those to what was interrupted while it waited, too, which come first.
+        name: The server's name, for messages.
+        timeout: Seconds to wait for a reply; None for no limit.
+        due: How many replies are due. Those to interrupted requests count, and come first.
     """
 
     def __init__(
@@ -41,39 +46,39 @@ class Connection:
         self._socket: socket.socket | None = connected
         self.name = name
         self.timeout = timeout
+        self.due = 0
         self._policy = policy
         self._reader = FrameReader(framing, limit=MAX_REPLY)
         self._next_frame = self._reader.next_frame
         self._send, self._receive = connected.send, connected.recv_into
-        self._poll = select.poll()
         self._descriptor = connected.fileno()
-        self._plain = type(connected) is socket.socket
-        self._now: int = socket.MSG_DONTWAIT
-        self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
-        if self._plain:
-            _block(connected, timeout)
+        self._events = select.poll()
+        #: False with TLS, whose layer buffers and waits in ways that the kernel does not see.
+        self._is_plain = type(connected) is socket.socket
+        if self._is_plain:
+            _block_in_kernel(connected, timeout)
+            self._flags: int = socket.MSG_DONTWAIT
+            self._would_block: tuple[type[OSError], ...] = (BlockingIOError,)
         else:
             connected.setblocking(False)
-            self._now, self._not_yet = 0, _would_block_errors()
-        self.due = 0
-        # How many bytes one call has received: the call itself adds it, so that no interrupt (which Python raises
-        # between calls) can come before that.
+            self._flags, self._would_block = 0, _would_block_errors()
+        #: How many bytes were received that the reader does not know of yet: at most one number.
         self._counts: list[int] = []
-        #: Whether to be interrupted does no harm: all that was received is either noted or among the counts.
-        self._waits = False
-        #: Why nothing more can be sent, if so; there may be something left to read, which says more.
-        self._broken: OSError | None = None
-        self._end: RemoteError | None = None
-        close_in_children(self)
+        #: True while a signal cannot lose data.
+        self._is_interruptible = False
+        #: Why nothing more can be sent. The server may have sent a better reason before, which is still to be read.
+        self._send_error: OSError | None = None
+        self._reason: RemoteError | None = None
+        fork_safety.register(self)
 
     def close(self, reason: RemoteError | None = None) -> None:
-        """Close the connection; once, and for good.
+        """Close the connection for good; closing it again does nothing.
 
         Args:
-            reason: What whoever goes on using it is told.
+            reason: The error for later uses.
         """
         if self._socket is not None:
-            self._end = reason
+            self._reason = reason
             connected, self._socket = self._socket, None
             with contextlib.suppress(OSError):
                 connected.close()
@@ -82,22 +87,26 @@ class Connection:
         """Check that the connection is open.
 
         Raises:
-            RemoteError: It is not: closed by the user, or lost before.
+            RemoteError: The user has closed it, or it was lost.
         """
         if self._socket is not None:
             return
-        if self._end is None:
+        if self._reason is None:
             raise Closed("the environment is closed; connect again to go on")
-        raise type(self._end)(f"{self._end.message}; connect again to go on", code=self._end.code)
+        raise type(self._reason)(f"{self._reason.message}; connect again to go on", code=self._reason.code)
 
     def invalidate(self) -> None:
-        """Note that the environment has failed, or may have: perhaps its process is another one now."""
+        """Discard what depends on the server's process, since the environment has failed or may have."""
 
     def before_fork(self) -> None:
-        """Prepare for another process that has what this one has, but for the connection."""
+        """See :class:`~gymtwist.client.fork_safety.Inherited`."""
+
+    # Sending
 
     def send(self, data: bytes) -> None:
-        """Send a request; what goes wrong is told when the reply is waited for, as the server may have said why.
+        """Send a request.
+
+        A connection that has broken raises no error until the reply is received, since the server may have said why.
 
         Raises:
             RemoteError: The connection is closed.
@@ -113,51 +122,51 @@ class Connection:
         except RemoteError:
             raise
         except OSError as error:
-            self._broken = error
+            self._send_error = error
         except BaseException:
-            # An interrupt (Ctrl-C): how much is sent is not known, and half a frame spoils all that would follow.
-            self._cut()
+            # How much was sent before the interrupt is unknown, and half a frame would spoil all that follow.
+            self._close_after_interrupt()
             raise
 
     def _put(self, data: bytes) -> None:
-        """Put a request where the server finds it."""
+        """Pass a request to the server."""
         try:
-            sent = self._send(data, self._now)
-        except self._not_yet:
+            sent = self._send(data, self._flags)
+        except self._would_block:
             sent = 0
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
 
     def _send_rest(self, rest: memoryview) -> None:
-        deadline = self._deadline()
-        try:
-            while rest:
-                # A server that waits until its replies are read would not read meanwhile.
-                self._wait(select.POLLIN | select.POLLOUT, deadline)
-                with contextlib.suppress(*self._not_yet):
-                    self._read_some()
-                with contextlib.suppress(*self._not_yet):
-                    rest = rest[self._send(rest, self._now) :]
-                # A server that sends without end is never waited for.
-                if deadline is not None and monotonic() > deadline:
-                    raise self._late()
-        except OSError as error:
-            if isinstance(error, RemoteError):
-                raise
-            self._broken = error
+        """Send bytes that the socket's buffer had no room for, and receive meanwhile.
 
-    def _read_some(self) -> None:
+        A server that waits until its replies are read does not read requests.
+        """
+        deadline = self._deadline()
+        while rest:
+            self._wait_for_events(select.POLLIN | select.POLLOUT, deadline)
+            with contextlib.suppress(*self._would_block):
+                self._receive_while_sending()
+            with contextlib.suppress(*self._would_block):
+                rest = rest[self._send(rest, self._flags) :]
+            # A server that never stops sending would always make progress.
+            if deadline is not None and monotonic() > deadline:
+                raise self._timed_out()
+
+    def _receive_while_sending(self) -> None:
         start, end = self._reader.pending
         if end - start > MAX_REPLY:
-            told = ProtocolBroken(
+            error = ProtocolBroken(
                 f"{self.name} has sent more than {MAX_REPLY} bytes that nobody has taken; the connection is closed"
             )
-            self.close(told)
-            raise told
-        count = self._receive(self._reader.space(), 0, self._now)
+            self.close(error)
+            raise error
+        count = self._receive(self._reader.space(), 0, self._flags)
         if not count:
             raise ConnectionResetError("the server closed the connection")
         self._reader.received(count)
+
+    # Receiving
 
     def receive(self) -> bytes | memoryview:
         """Return the next payload, valid until the next call and until the next request is sent.
@@ -165,151 +174,149 @@ class Connection:
         Raises:
             ConnectionLost: The connection has ended.
             TimedOut: The payload did not come in time, and the connection is closed.
-            ProtocolBroken: What came is no frame, and the connection is closed.
+            ProtocolBroken: The bytes are not a frame, and the connection is closed.
         """
         if self._socket is None:
             self.check_open()
-        self._waits = False
+        self._is_interruptible = False
         try:
             frame = self._take()
             self.due -= 1
             return frame
         except ProtocolError as error:
-            told = ProtocolBroken(f"{self.name} does not speak the protocol: {error}", code=error.code)
-            self.close(told)
-            raise told from error
-        except OSError as error:
-            if isinstance(error, RemoteError):
-                raise
-            raise self._lost(error) from error
-        except BaseException:
-            if not self._waits:
-                self._cut()
-            elif self._counts:
-                self._note()
+            broken = ProtocolBroken(f"{self.name} does not speak the protocol: {error}", code=error.code)
+            self.close(broken)
+            raise broken from error
+        except RemoteError:
             raise
+        except OSError as error:
+            lost = ConnectionLost(f"the connection to {self.name} has ended: {self._send_error or error}")
+            self.close(lost)
+            raise lost from error
+        except BaseException:
+            if not self._is_interruptible:
+                self._close_after_interrupt()
+            elif self._counts:
+                self._count_received()
+            raise
+
+    def _close_after_interrupt(self) -> None:
+        self.close(ConnectionLost("a message was interrupted on its way, and so the connection is closed"))
 
     def _take(self) -> bytes | memoryview:
         """Take the next payload, or wait for it."""
         frame = self._next_frame()
+        if frame is not None:
+            return frame
+        policy = self._policy
+        if seconds := policy.poll_seconds:
+            frame = self._poll_for_frame(seconds)
+            if frame is not None:
+                policy.hit()
+            else:
+                policy.miss()
         if frame is None:
-            policy = self._policy
-            if seconds := policy.poll_seconds:
-                frame = self._polled(seconds)
-                if frame is not None:
-                    policy.hit()
-                else:
-                    policy.miss()
+            self._receive_some(None)
+            frame = self._next_frame()
             if frame is None:
-                frame = self._awaited()
-            policy.waits_left -= 1
-            if policy.is_trial or policy.waits_left <= 0:
-                self._adapt()
+                frame = self._receive_rest()
+        policy.waits_left -= 1
+        if policy.is_trial or policy.waits_left <= 0:
+            self._adapt()
         return frame
 
     def _adapt(self) -> None:
-        """Let the policy decide anew."""
+        """Let the policy decide how to wait from now on."""
         self._policy.next()
 
-    def _cut(self) -> None:
-        """Close the connection as an interrupt came where it is not known how much was sent or received."""
-        self.close(ConnectionLost("a message was interrupted on its way, and so the connection is closed"))
-
-    def _polled(self, seconds: float) -> memoryview | None:
-        """Poll for a frame for a moment."""
-        receive, not_yet, reader, counts = self._receive, self._not_yet, self._reader, self._counts
-        space, size, now = (reader.space(),), (0,), (self._now,)
+    def _poll_for_frame(self, seconds: float) -> memoryview | None:
+        """Poll for a frame; None if it does not come in time."""
+        receive, would_block, reader, counts = self._receive, self._would_block, self._reader, self._counts
+        space, size, flags = (reader.space(),), (0,), (self._flags,)
         until = perf_counter() + seconds
-        self._waits = self._plain
+        self._is_interruptible = self._is_plain
         while True:
             try:
-                counts.extend(map(receive, space, size, now))
-            except not_yet:
+                counts.extend(map(receive, space, size, flags))
+            except would_block:
                 if perf_counter() > until:
                     return None
                 continue
-            self._note()
+            self._count_received()
             frame = reader.next_frame()
             if frame is not None:
                 return frame
             space = (reader.space(),)
-            self._waits = self._plain
+            self._is_interruptible = self._is_plain
 
-    def _note(self) -> None:
-        """Note what was received.
+    def _receive_some(self, deadline: float | None) -> None:
+        """Block until bytes come.
+
+        Args:
+            deadline: When to give up; None for the timeout from now on.
 
         Raises:
-            ConnectionResetError: The end.
+            TimedOut: No byte came in time.
+            ConnectionResetError: The server has closed the connection.
         """
-        self._waits = False
+        if deadline is not None and monotonic() > deadline:
+            raise self._timed_out()
+        space = (self._reader.space(),)
+        while True:
+            self._is_interruptible = self._is_plain
+            try:
+                self._counts.extend(map(self._receive, space))
+                break
+            except self._would_block:
+                if self._is_plain:
+                    raise self._timed_out() from None
+                deadline = deadline or self._deadline()
+                self._wait_for_events(select.POLLIN, deadline)
+        self._count_received()
+
+    def _count_received(self) -> None:
+        """Tell the reader of the received bytes.
+
+        Raises:
+            ConnectionResetError: The server has closed the connection.
+        """
+        self._is_interruptible = False
         count = self._counts.pop()
         if not count:
             raise ConnectionResetError("the server closed the connection")
         self._reader.received(count)
 
-    def _awaited(self) -> memoryview:
-        """Wait for a frame."""
-        deadline = None
+    def _receive_rest(self) -> memoryview:
+        """Receive the rest of a frame, which must be complete in time."""
+        deadline = self._deadline()
         while True:
             self._receive_some(deadline)
             frame = self._next_frame()
             if frame is not None:
                 return frame
-            # It comes in pieces: all of it must be there in time.
-            deadline = deadline or self._deadline()
 
-    def _receive_some(self, deadline: float | None) -> None:
-        """Wait until there is something to receive.
-
-        Args:
-            deadline: When it is too late; None for as long after now as a reply may take.
-
-        Raises:
-            TimedOut: It is too late.
-            ConnectionResetError: The end.
-        """
-        if deadline is not None and monotonic() > deadline:
-            raise self._late()
-        while True:
-            space = (self._reader.space(),)
-            self._waits = self._plain
-            try:
-                self._counts.extend(map(self._receive, space))
-            except self._not_yet:
-                if self._plain:
-                    raise self._late() from None
-                deadline = deadline or self._deadline()
-                self._wait(select.POLLIN, deadline)
-            else:
-                self._note()
-                return
+    # Timeouts
 
     def _deadline(self) -> float | None:
         return None if self.timeout is None else monotonic() + self.timeout
 
-    def _wait(self, events: int, deadline: float | None) -> None:
+    def _wait_for_events(self, events: int, deadline: float | None) -> None:
         left = None if deadline is None else max(0.0, deadline - monotonic())
-        self._poll.register(self._descriptor, events)
-        self._waits = events == select.POLLIN
-        if not self._poll.poll(None if left is None else 1e3 * left) and left is not None:
-            raise self._late()
+        self._events.register(self._descriptor, events)
+        self._is_interruptible = events == select.POLLIN
+        if not self._events.poll(None if left is None else 1e3 * left) and left is not None:
+            raise self._timed_out()
 
-    def _late(self) -> TimedOut:
-        told = TimedOut(
+    def _timed_out(self) -> TimedOut:
+        error = TimedOut(
             f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
             "still come"
         )
-        self.close(told)
-        return told
-
-    def _lost(self, error: OSError) -> ConnectionLost:
-        why = str(self._broken or error)
-        told = ConnectionLost(f"the connection to {self.name} has ended: {why}")
-        self.close(told)
-        return told
+        self.close(error)
+        return error
 
 
-def _block(connected: socket.socket, timeout: float | None) -> None:
+def _block_in_kernel(connected: socket.socket, timeout: float | None) -> None:
     """Let a socket wait in the kernel alone, which takes one system call; Python's own timeouts take two.
 
     Args:

@@ -1,7 +1,6 @@
-"""What becomes of connections when a process is forked: the new one leaves them to its parent.
+"""Fork safety: a forked process leaves the connections, and the shared memory in use, to its parent.
 
-What is in use of the memory that they share is left alone from then on. Other threads go on while a process prepares to
-fork: what they begin to use meanwhile they find out by the count of forks.
+While one thread forks, others go on. They detect by the counts of forks that the child may share what they just took.
 """
 
 from __future__ import annotations
@@ -14,75 +13,67 @@ from gymtwist.client.client_errors import ConnectionLost, RemoteError
 
 
 class Inherited(Protocol):
-    """What can be inherited."""
+    """An object that a forked process inherits."""
 
     name: str
 
     def close(self, reason: RemoteError | None = None) -> None:
-        """Close it on this side, without a word to the other."""
+        """Close it in this process, without a message to the other side."""
 
     def before_fork(self) -> None:
-        """Leave alone what is in use of memory that is shared: the new process may use it as well."""
+        """Never reuse shared memory that is in use now: the child may use it as well."""
 
 
-_all: WeakSet[Inherited] = WeakSet()
-#: How many forks have begun, and how many of them have ended.
-_begun = _ended = 0
+_inherited: WeakSet[Inherited] = WeakSet()
+#: The numbers of forks that have started and finished. They differ while a fork is under way in any thread.
+_started = _finished = 0
 
 
-def ended() -> int:
-    """Count the forks that have ended, for :func:`is_alone`."""
-    return _ended
+def register(connection: Inherited) -> None:
+    """Prepare a connection for forks."""
+    _inherited.add(connection)
 
 
-def is_alone(ended_before: int) -> bool:
-    """Tell whether no process has been forked since, nor is being forked.
-
-    Args:
-        ended_before: What :func:`ended` has returned.
-    """
-    return _begun == _ended == ended_before
+def finished_forks() -> int:
+    """Return the number of finished forks, for :func:`no_fork_since`."""
+    return _finished
 
 
-def close_in_children(connection: Inherited) -> None:
-    """Let processes that are forked close a connection, as it is their parent's."""
-    _all.add(connection)
+def no_fork_since(finished: int) -> bool:
+    """Return True if no fork has been under way since :func:`finished_forks` returned this number."""
+    return _started == _finished == finished
 
 
-def _leave_to_parent() -> None:
-    # Either would take the other's replies for its own; and what the parent closes would stay open.
-    for each in list(_all):
+def _before_fork() -> None:
+    global _started
+    _started += 1
+    try:
+        _prepare_all()
+    except BaseException:
+        # An interrupt (Ctrl-C) does not prevent the fork: Python only reports errors of this function.
+        _prepare_all()
+        raise
+
+
+def _prepare_all() -> None:
+    for each in list(_inherited):
+        each.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    global _finished
+    _finished += 1
+
+
+def _after_fork_in_child() -> None:
+    global _finished
+    _finished = _started
+    # Both processes would read each other's replies, and the server would not see the parent close its connection.
+    for each in list(_inherited):
         each.close(
             ConnectionLost(f"the connection to {each.name} belongs to the process that this one was forked from")
         )
 
 
-def _begin() -> None:
-    global _begun
-    _begun += 1
-    try:
-        _tell()
-    except BaseException:
-        # An interrupt (Ctrl-C) does not keep it from being forked: Python goes on.
-        _tell()
-        raise
-
-
-def _tell() -> None:
-    for each in list(_all):
-        each.before_fork()
-
-
-def _end() -> None:
-    global _ended
-    _ended += 1
-
-
-def _begin_anew() -> None:
-    global _ended
-    _ended = _begun
-    _leave_to_parent()
-
-
 if hasattr(os, "register_at_fork"):  # not on every system
-    os.register_at_fork(before=_begin, after_in_parent=_end, after_in_child=_begin_anew)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,9 +1,10 @@
-"""Where in shared memory large replies are to lie, so that an observation in one of them needs no copy.
+"""Reply slots: parts of shared memory for large replies, so that an observation needs no copy.
 
-A place is the user's for as long as anything there is in use: the array that came to lie there, a part of it, or what
-another library made of it without a copy. All of these hold the one array that was made of the place first, and it is
-known when that has gone. Then the next reply may lie there. Where every place is in use, it lies in one that is
-nobody's, and is copied.
+The server writes each large reply into the slot that the client chose, and the observation that the user gets is a view
+of it. A slot is borrowed for as long as that array exists, or anything that shares its memory: a slice, or an object
+that another library made without a copy. All of these hold a reference to one array, the first that was made of the
+slot, and a weak reference tells when it is gone. If all slots are borrowed, the reply goes to the spare slot and is
+copied.
 """
 
 from __future__ import annotations
@@ -19,106 +20,107 @@ from gymtwist.errors import ProtocolError
 from gymtwist.protocol.framing import INT32_HEADER
 from gymtwist.protocol.shared_memory import REPLY_AT, REPLY_MOST, SharedMemory
 
-#: Replies of so many bytes are not copied before they are read; and they go through the memory in any case, while
-#: smaller ones do where polling pays: otherwise the socket is as fast.
+#: Bytes from which on a reply is large: it is read without a copy, and uses shared memory in any case. Smaller replies
+#: use it only where polling pays, because the socket is as fast otherwise.
 LARGE = 16 * 1024
-#: How many observations can be in use without a copy: those that a learner, or a wrapper that stacks them, has at once.
-_PLACES = 8
-#: Bytes of memory at most: the server may have a limit to what it maps.
-_MOST = 32 << 20
-#: Bytes of a line of the processor's cache.
-_LINE = 64
-#: Bytes of an Int32 frame that lie before the observation in a reply to a step, but for what MessagePack has before
-#: many bytes: 5 of them from 65,536 on, else 3.
-_BEFORE = INT32_HEADER + len(b"\x85\xa2op\xa4step\xabobservation")
+#: How many observations can be borrowed at once: as many as a learner, or a wrapper that stacks them, uses.
+_SLOTS = 8
+#: The most bytes of memory for all slots; the server may limit what it maps.
+_MAX_MEMORY = 32 << 20
+#: Bytes of a cache line.
+_CACHE_LINE = 64
+#: Bytes of an Int32 frame before the observation in a step's reply, without the header of the MessagePack ``bin``: that
+#: takes 5 bytes from 65,536 on, else 3.
+_BEFORE_OBSERVATION = INT32_HEADER + len(b"\x85\xa2op\xa4step\xabobservation")
 
 
 def max_slots(reply_room: int) -> int:
-    """Tell for how many replies at once there can be room.
+    """Return how many slots fit into memory, with the spare one.
 
     Args:
-        reply_room: Bytes that one of them may have, with its frame.
+        reply_room: Bytes of one reply, with its frame.
     """
-    return max(1, min(_PLACES + 1, _MOST // reply_room))
+    return max(1, min(_SLOTS + 1, _MAX_MEMORY // reply_room))
 
 
 def is_borrowed(buffer: Any) -> bool:
-    """Tell whether bytes lie in a place, and stay there as they are for as long as anything uses them."""
+    """Return True if a buffer is a view of a slot, whose bytes do not change while anything refers to it."""
     return type(buffer) is memoryview and isinstance(buffer.obj, np.ndarray)
 
 
-def _nobody() -> None:
-    return None
+def _free() -> None:
+    """Stand in for a reference to the borrower of a free slot."""
 
 
-def _somebody_else() -> bool:
+def _lost() -> bool:
+    """Stand in for a reference to a borrower in a forked process, which nobody can follow."""
     return True
 
 
 class ReplySlots:
-    """Places in shared memory.
+    """The slots of one shared memory.
 
     Args:
         shared: The memory.
-        count: How many of them share its room for replies.
+        count: How many slots share its capacity for replies, with the spare one.
         usual: Bytes of an observation.
     """
 
     def __init__(self, shared: SharedMemory, count: int, usual: int) -> None:
         self._shared, self._words = shared, shared.words
         size = shared.reply_room // count
-        # So that the observation begins with a line of the processor's cache, if the server has it where gymtwist has.
-        shift = -(_BEFORE + (5 if usual > 0xFFFF else 3)) % _LINE
+        # Align the observation to a cache line, if the server writes its reply as gymtwist does.
+        shift = -(_BEFORE_OBSERVATION + (5 if usual > 0xFFFF else 3)) % _CACHE_LINE
         self._starts = [index * size + shift for index in range(count)]
-        #: Who tells whether the last reply that lay in a place is still in use; nobody's comes last.
-        self._users: list[Callable[[], object]] = [_nobody] * (count - 1)
-        self._index = 0
-        self._room = size - shift
-        shared.words[REPLY_MOST] = self._room
+        #: For each slot but the spare one, which is the last: a function that returns None once the slot is free.
+        self._borrowers: list[Callable[[], object]] = [_free] * (count - 1)
+        self._chosen = 0
+        self._capacity = size - shift
+        shared.words[REPLY_MOST] = self._capacity
 
     def choose(self) -> None:
-        """Choose where the next reply is to lie."""
+        """Tell the server the slot for its next reply: the first free one, else the spare one."""
         index = 0
-        for user in self._users:
-            if user() is None:
+        for borrower in self._borrowers:
+            if borrower() is None:
                 break
             index += 1
-        self._index = index
+        self._chosen = index
         self._words[REPLY_AT] = self._starts[index]
 
     def reply(self, length: int) -> bytes | memoryview:
-        """Return the reply that lies in the place that was chosen last: it stays there, if that is worth it.
+        """Return the reply in the slot that was chosen last; a view of a large one borrows the slot.
 
         Args:
-            length: How many bytes it has.
+            length: Bytes of the reply.
 
         Raises:
-            ProtocolError: It has more than there is room for.
+            ProtocolError: The reply does not fit into the slot.
         """
-        if length > self._room:
-            raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {self._room} at most")
-        index, start = self._index, self._shared.replies + self._starts[self._index]
+        if length > self._capacity:
+            raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {self._capacity} at most")
+        index, start = self._chosen, self._shared.replies + self._starts[self._chosen]
         if length < LARGE:
             return self._shared.memory[start : start + length]
-        if index == len(self._users):
+        if index == len(self._borrowers):
             return self._shared.view[start : start + length]
-        forked = fork_safety.ended()
-        whole = np.frombuffer(self._shared.memory, np.uint8, length, start)
-        self._users[index] = weakref.ref(whole)
-        if not fork_safety.is_alone(forked):
-            # By another thread: the other process may have it, too.
-            self._users[index] = _somebody_else
-        return whole.data
+        forks = fork_safety.finished_forks()
+        array = np.frombuffer(self._shared.memory, np.uint8, length, start)
+        self._borrowers[index] = weakref.ref(array)
+        if not fork_safety.no_fork_since(forks):
+            # Another thread has forked since, so the child may have this array.
+            self._borrowers[index] = _lost
+        return array.data
 
     def before_fork(self) -> None:
-        """Leave what is in use alone from now on: another process is about to use it as well."""
-        users = self._users
-        # Each by itself, as another thread may go on: at the worst a place is lost that nobody uses.
-        for index in range(len(users)):
-            if users[index]() is not None:
-                users[index] = _somebody_else
+        """Never reuse borrowed slots: the child may use them for ever."""
+        borrowers = self._borrowers
+        # One by one, since another thread may borrow meanwhile; at worst this loses a slot that is free.
+        for index in range(len(borrowers)):
+            if borrowers[index]() is not None:
+                borrowers[index] = _lost
 
     @property
-    def are_gone(self) -> bool:
-        """Whether there are none left for the user, as processes were forked that may use them for ever."""
-        return self._users.count(_somebody_else) == len(self._users)
+    def are_lost(self) -> bool:
+        """True if forks have lost all slots but the spare one."""
+        return self._borrowers.count(_lost) == len(self._borrowers)

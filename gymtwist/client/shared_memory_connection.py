@@ -1,4 +1,7 @@
-"""Memory that is shared with a server on the same host, so that requests and replies need not pass a socket."""
+"""A connection that exchanges requests and replies with a server on this host through shared memory.
+
+Both sides still wait at the socket. A doorbell, which is an empty frame, wakes up the other side.
+"""
 
 from __future__ import annotations
 
@@ -36,32 +39,32 @@ from gymtwist.protocol.shared_memory import (
     SharedMemory,
 )
 
-#: Bells that ring for what had been found before: there is one to a request at most.
-_MOST_BELLS = 10_000
+#: The most empty frames in a row; a server sends at most one doorbell per request.
+_MAX_DOORBELLS = 10_000
 
 
 def is_local(connected: socket.socket) -> bool:
-    """Tell whether a connection seems to lead to this host; a tunnel may seem so, too."""
+    """Return True if a connection seems to lead to this host; a tunnel may seem so, too."""
     if not shared_memory.IS_POSSIBLE or type(connected) is not socket.socket:
         return False
     if connected.family == socket.AF_UNIX:
         return True
     try:
         return bool(connected.getpeername()[0] == connected.getsockname()[0])
-    except OSError:  # it has ended
+    except OSError:  # the connection has ended
         return False
 
 
-def hand_over(offer: messages.Shared, request_room: int, reply_room: int) -> SharedMemory:
-    """Make memory, and hand it over to a server.
+def create_for(offer: messages.Shared, request_room: int, reply_room: int) -> SharedMemory:
+    """Create shared memory and send its descriptor to a server.
 
     Args:
-        offer: Where the server takes it.
-        request_room: Bytes that a request may have, with its frame.
-        reply_room: Bytes that a reply may have, likewise.
+        offer: The address and the token that the server expects.
+        request_room: Capacity for a request in bytes, with its frame.
+        reply_room: Capacity for replies in bytes, likewise.
 
     Raises:
-        SharingRefused: It cannot be handed over: the server is on another host, for instance.
+        SharingRefused: The descriptor cannot be sent: the server is on another host, for instance.
     """
     address, token = offer.address or "", offer.token or ""
     if not address.startswith(shared_memory.NAMES):
@@ -72,7 +75,7 @@ def hand_over(offer: messages.Shared, request_room: int, reply_room: int) -> Sha
         descriptor = shared_memory.create(request_room, reply_room)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messenger:
-                messenger.setblocking(False)  # others may have filled the queue
+                messenger.setblocking(False)  # another process may have filled the queue
                 messenger.connect(f"\0{address}")
                 socket.send_fds(messenger, [bytes.fromhex(token)], [descriptor])
             return SharedMemory(descriptor, request_room, reply_room)
@@ -82,22 +85,23 @@ def hand_over(offer: messages.Shared, request_room: int, reply_room: int) -> Sha
         raise SharingRefused(f"no memory can be handed over: {error}") from error
 
 
-class SharingConnection(Connection):
-    """A connection to a server on this host, which may get memory to share with it.
+class SharedMemoryConnection(Connection):
+    """A connection to a server on this host that may share memory with it.
 
-    Only what is sent while no reply is due passes the memory, and its reply does: it holds one of each.
+    The memory holds one request and its reply. So a request that is sent while a reply is due goes through the socket,
+    and so does its reply.
 
     Args:
         connected: A connected socket.
-        name: Of the server, for messages.
-        framing: How frames are told apart.
-        timeout: Seconds to wait for a reply; None for any time.
+        name: The server's name, for messages.
+        framing: How frames are delimited.
+        timeout: Seconds to wait for a reply; None for no limit.
         policy: Decides between polling and blocking.
         poll_word: Polls a word of shared memory; see :func:`~gymtwist.protocol.shared_memory.poll_word`.
         timer: Estimates when large replies are due.
 
     Attributes:
-        is_lost: Whether there was memory, and the process that shared it has died, or may have.
+        is_lost: True if memory was shared with a process of the server that has died, or may have.
     """
 
     def __init__(
@@ -116,88 +120,92 @@ class SharingConnection(Connection):
         self._framing = framing
         self._doorbell = shared_memory.doorbell(framing)
         self._write_fence, self._read_fence = shared_memory.fence()
-        #: How to wait for replies that have no places, and for those that have.
+        self._poll_word = poll_word
+        #: The policies for replies without slots, and with slots.
         self._policies = (
             policy,
             WaitPolicy(LARGE_REPLY_BUDGET if policy.poll_seconds else 0.0, LARGE_REPLY_WORTH),
         )
         self._is_large = False
-        self._places: ReplySlots | None = None
-        self._poll_word = poll_word
+        self._slots: ReplySlots | None = None
         self._timer = timer or ReplyTimer()
         self._early_doorbells = Backoff.for_early_doorbells()
+        #: The number of the last request in the memory.
         self._number = 0
-        #: Whether the next reply that is due is one to a request in the memory.
+        #: True if the next reply is to a request in the memory.
         self._is_in_memory = False
         self.is_lost = False
 
-    def places(self, usual: int, reply_room: int) -> int:
-        """Tell for how many replies there is to be room in memory.
+    def max_slots(self, usual: int, reply_room: int) -> int:
+        """Return how many replies the memory should have capacity for.
 
         Args:
-            usual: How many bytes most of them have.
-            reply_room: The room for one.
+            usual: Bytes of most replies.
+            reply_room: Capacity for one reply in bytes.
         """
-        # What is in a netstring is decoded anyway, and with it copied.
+        # A netstring needs no slot: decoding JSON copies the observation anyway.
         return max_slots(reply_room) if usual >= LARGE and self._framing is Framing.INT32 else 1
 
-    def share(self, shared: SharedMemory, usual: int, places: int = 1) -> None:
-        """Use memory from now on.
+    def share(self, shared: SharedMemory, usual: int, slots: int = 1) -> None:
+        """Use shared memory from now on.
 
         Args:
-            shared: What the server has, too.
-            usual: How many bytes most replies have.
-            places: For how many replies it has room.
+            shared: The memory.
+            usual: Bytes of most replies.
+            slots: How many replies it has capacity for.
         """
         self._shared, self._is_large, self._number, self.is_lost = shared, usual >= LARGE, 0, False
-        self._places = ReplySlots(shared, places, usual) if places > 1 else None
-        self._policy = self._policies[self._places is not None]
+        self._slots = ReplySlots(shared, slots, usual) if slots > 1 else None
+        self._policy = self._policies[self._slots is not None]
         self._reader.least = 0
-        self._say_how_to_wait()
+        self._announce_polling()
 
     def invalidate(self) -> None:
-        """Take the memory for lost: the environment has failed, and perhaps the process that shared it is no more."""
+        """Discard the shared memory: the environment has failed, and the process that shared it may have died."""
         if self._shared is not None:
-            self._lose()
+            self._discard()
 
-    def _lose(self) -> None:
-        self._shared, self._places, self.is_lost = None, None, True
+    def _discard(self) -> None:
+        self._shared, self._slots, self.is_lost = None, None, True
         self._policy = self._policies[0]
 
     @property
     def needs_memory(self) -> bool:
-        """Whether memory is to be shared anew."""
-        return self.is_lost or (self._places is not None and self._places.are_gone)
+        """True if memory should be shared anew."""
+        return self.is_lost or (self._slots is not None and self._slots.are_lost)
 
     def close(self, reason: RemoteError | None = None) -> None:
-        """As :meth:`Connection.close`; the memory goes with it."""
+        """See :meth:`Connection.close`; this also releases the memory."""
         super().close(reason)
-        self._shared = self._places = None
+        self._shared = self._slots = None
 
     def before_fork(self) -> None:
-        """As :meth:`Connection.before_fork`; the other process uses what lies in the memory as well."""
-        if self._places is not None:
-            self._places.before_fork()
+        """See :meth:`Connection.before_fork`."""
+        if self._slots is not None:
+            self._slots.before_fork()
 
-    def _say_how_to_wait(self) -> None:
+    def _announce_polling(self) -> None:
+        """Tell the server whether to poll for requests."""
         if self._shared is not None:
-            # A frame takes long to come, but the next request comes soon after it, and the server need not sleep.
+            # After a large reply the next request follows soon, so the server need not sleep.
             self._shared.words[SERVER_POLLS] = self._policy.poll_seconds > 0 or self._is_large
 
     def _adapt(self) -> None:
         super()._adapt()
-        self._say_how_to_wait()
+        self._announce_polling()
+
+    # Sending
 
     def _put(self, data: bytes) -> None:
         shared, length = self._shared, len(data)
         pays = self._policy.poll_seconds or self._is_large
-        # Another reply that is due lies in the memory, or comes behind one that does.
+        # While another reply is due, the memory holds it, or it comes after one that the memory holds.
         if shared is None or not pays or self.due > 1 or length > shared.request_room:
             Connection._put(self, data)
             return
         words, number = shared.words, self._number + 1 & NUMBERS
-        if self._places is not None:
-            self._places.choose()
+        if self._slots is not None:
+            self._slots.choose()
             self._timer.begin()
         shared.memory[REQUESTS : REQUESTS + length] = data
         words[REQUEST_LENGTH] = length
@@ -207,25 +215,27 @@ class SharingConnection(Connection):
         if words[SERVER_WAITS]:
             super()._put(self._doorbell)
 
+    # Receiving
+
     def _take(self) -> bytes | memoryview:
         shared, policy, number = self._shared, self._policy, self._number
         if not self._is_in_memory or shared is None:
             return self._take_from_socket()
         words, seconds = shared.words, policy.poll_seconds
-        self._waits = True
+        self._is_interruptible = True  # nothing is taken before the reply is read
         frame: bytes | memoryview | None = None
         if words[REPLY] != number:
             if seconds and self._is_soon(words, number) and self._poll_word(words, REPLY, number, seconds):
                 policy.hit()
             else:
                 if seconds:
-                    # The server may poll nevertheless: it waits for the learner, and the learner for the environment.
                     policy.miss()
-                    self._say_how_to_wait()
-                frame = self._woken(shared)
-            if self._places is not None:
+                    # The policy may have stopped polling, but the server may poll on while the learner computes.
+                    self._announce_polling()
+                frame = self._block_for_reply(shared)
+            if self._slots is not None:
                 self._timer.end()
-        self._waits = False
+        self._is_interruptible = False
         if frame is None:
             frame = self._read(shared)
         self._is_in_memory = False
@@ -235,8 +245,8 @@ class SharingConnection(Connection):
         return frame
 
     def _is_soon(self, words: memoryview, number: int) -> bool:
-        """Sleep until a large reply is due; and tell whether to poll for it."""
-        if self._places is None:
+        """Sleep until a reply with a slot is due; return whether to poll for it."""
+        if self._slots is None:
             return True
         is_soon = self._timer.sleep_until_due()
         if words[REPLY] == number:
@@ -244,69 +254,71 @@ class SharingConnection(Connection):
         return is_soon
 
     def _take_from_socket(self) -> bytes | memoryview:
-        frame: bytes | memoryview = Connection._take(self)
-        if len(frame):
-            return frame
-        for _ in range(_MOST_BELLS):
+        """Take the next payload from the socket, and ignore doorbells for replies that were found before."""
+        for _ in range(_MAX_DOORBELLS):
             frame = Connection._take(self)
             if len(frame):
                 return frame
         raise ProtocolError("there are empty frames without end")
 
-    def _woken(self, shared: SharedMemory) -> memoryview | None:
-        """Wait for a reply at the socket: None if it is in the memory, and otherwise the reply."""
+    def _block_for_reply(self, shared: SharedMemory) -> memoryview | None:
+        """Block until the reply is in the memory, and return None; or return a reply that came through the socket."""
         words, number, deadline = shared.words, self._number, None
-        wishes, is_rung = self._is_large and not self._early_doorbells.paused, False
+        asks_early, has_blocked = self._is_large and not self._early_doorbells.paused, False
         if self._early_doorbells.paused:
             self._early_doorbells.paused -= 1
         try:
-            words[CLIENT_WAITS] = WAITS_TO_POLL if wishes else WAITS
-            self._write_fence(), self._read_fence()
-            # What is in the memory was sent before anything that is behind it in the socket.
+            self._announce_wait(words, WAITS_TO_POLL if asks_early else WAITS)
+            # The server wrote the reply in the memory before anything that follows it in the socket.
             while words[REPLY] != number:
                 frame = self._next_frame()
                 if frame is None:
                     self._receive_some(deadline)
                     deadline = deadline or self._deadline()
-                    is_rung = True
+                    has_blocked = True
                 elif len(frame):
-                    # The process that shared the memory has died, and another answers in its place.
-                    self._lose()
+                    # The process that shared the memory has died, and another one replies instead.
+                    self._discard()
                     return frame
-                elif wishes and is_rung:
-                    wishes = False
-                    if self._comes(words, number):
+                elif asks_early and has_blocked:
+                    # This doorbell may be early; one that was there before is for an earlier reply.
+                    asks_early = False
+                    if self._poll_after_doorbell(words, number):
                         break
         except ConnectionError:
-            # The last words may be in the memory.
+            # The final reply may be in the memory.
             if words[REPLY] != number:
                 raise
         finally:
             words[CLIENT_WAITS] = 0
         return None
 
-    def _comes(self, words: memoryview, number: int) -> bool:
-        """Poll for a large reply: the server has rung early, and goes on writing it while this process was woken up."""
+    def _announce_wait(self, words: memoryview, how: int) -> None:
+        """Ask the server for a doorbell; the caller must then look for the reply once more."""
+        words[CLIENT_WAITS] = how
+        self._write_fence(), self._read_fence()
+
+    def _poll_after_doorbell(self, words: memoryview, number: int) -> bool:
+        """Poll for a large reply after an early doorbell: the server writes it while this process wakes up."""
         words[CLIENT_WAITS] = 0
-        self._waits = True
+        self._is_interruptible = True
         has_come = self._poll_word(words, REPLY, number, EARLY_DOORBELL_BUDGET)
-        self._waits = False
+        self._is_interruptible = False
         if has_come:
             self._early_doorbells.succeeded()
             return True
-        # Perhaps this process was woken up on the server's core, and holds it up.
+        # Perhaps this process woke up on the server's core and holds it up.
         self._early_doorbells.failed()
-        words[CLIENT_WAITS] = WAITS
-        self._write_fence(), self._read_fence()
+        self._announce_wait(words, WAITS)
         return False
 
     def _read(self, shared: SharedMemory) -> bytes | memoryview:
         """Read the reply that is in the memory."""
         length, start = shared.words[REPLY_LENGTH], shared.replies
-        if not length:  # it has no room there
+        if not length:  # it did not fit, and comes through the socket
             return self._take_from_socket()
-        if self._places is not None:
-            return self._places.reply(length)[INT32_HEADER:]
+        if self._slots is not None:
+            return self._slots.reply(length)[INT32_HEADER:]
         if length > shared.reply_room:
             raise ProtocolError(f"a reply in shared memory has {length} bytes: expected {shared.reply_room} at most")
         source: mmap | memoryview = shared.memory if length < LARGE else shared.view

@@ -24,7 +24,7 @@ from gymnasium import spaces
 
 from gymtwist.client.client_session import Session
 from gymtwist.client.connection import Connection
-from gymtwist.client.shared_memory_connection import SharingConnection
+from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
@@ -246,7 +246,7 @@ def _step_together(
     *,
     shared: bool = True,
 ) -> None:
-    kind, policy = (SharingConnection, WaitPolicy(_LONG)) if shared else (Connection, WaitPolicy(0.0))
+    kind, policy = (SharedMemoryConnection, WaitPolicy(_LONG)) if shared else (Connection, WaitPolicy(0.0))
     # It is never tried whether blocking would be faster.
     policy.is_trial, policy.waits_left = False, 10 * steps
     connected = kind(connection, "a session", Framing(protocol.value), 60.0, policy)

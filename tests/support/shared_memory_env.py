@@ -61,7 +61,7 @@ def hold(way: str, connection: Any) -> None:
     # Also if memory is shared anew, whatever replies have places there.
     connection._policy, connection._policies = steady, (steady, steady)
     connection._is_large = True
-    connection._say_how_to_wait()
+    connection._announce_polling()
 
 
 def passed(env: Any) -> int:

@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from gymtwist.client.shared_memory_connection import SharingConnection
+from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import shared_memory
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import FrameReader, Framing
@@ -118,7 +118,7 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
         os._exit(0)
     theirs.close()
     policy = steady(_MOMENT if polls[0] else 0.0)
-    connection = SharingConnection(ours, "the other", Framing.INT32, None, policy)
+    connection = SharedMemoryConnection(ours, "the other", Framing.INT32, None, policy)
     connection._policies = policy, policy
     connection.share(shared, 1 << 20)  # large, and so through the memory in any case
     connection._number = _FIRST - 1

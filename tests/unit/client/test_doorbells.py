@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from gymtwist.client.reply_slots import ReplySlots
-from gymtwist.client.shared_memory_connection import SharingConnection
+from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import shared_memory
 from gymtwist.protocol.adaptive_waiting import ReplyTimer, WaitPolicy
 from gymtwist.protocol.framing import Framing
@@ -124,7 +124,7 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
     theirs.close()
     memory = SharedMemory(descriptor, *ROOMS)
     os.close(descriptor)
-    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0))
+    connection = SharedMemoryConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0))
     connection.share(memory, len(REPLY_FRAME))
     for _ in range(50):
         connection.send(frame(INT32, b"a request"))
@@ -147,7 +147,7 @@ def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled() -> None:
         polled.append(server.is_heard())
         return True
 
-    connection = SharingConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0), poll_word=poll_word)
+    connection = SharedMemoryConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0), poll_word=poll_word)
     connection.share(memory, len(REPLY_FRAME))
     # Two bells come at once, and one of them is left over.
     for bells in (2, 1):
@@ -183,11 +183,11 @@ def test_only_replies_that_were_waited_for_are_timed() -> None:
         server.publish(number)
         return True
 
-    connection = SharingConnection(
+    connection = SharedMemoryConnection(
         ours, "the server", Framing.INT32, 60.0, WaitPolicy(1.0), poll_word=poll_word, timer=timer
     )
     connection.share(memory, len(REPLY_FRAME), 1)
-    connection._places = ReplySlots(memory, 1, len(REPLY_FRAME))
+    connection._slots = ReplySlots(memory, 1, len(REPLY_FRAME))
     for thinks, noted in ((True, 0), (False, 1), (True, 1)):
         connection.send(frame(INT32, b"a request"))
         if thinks:

@@ -153,16 +153,16 @@ def test_what_another_thread_got_while_it_was_forked_stays(
     array = np.frombuffer
 
     def frombuffer(*arguments: Any) -> Any:
-        fork_safety._begin()
+        fork_safety._before_fork()
         if when == "behind":
-            fork_safety._end()
+            fork_safety._after_fork_in_parent()
         return array(*arguments)
 
     with monkeypatch.context() as context:
         context.setattr(np, "frombuffer", frombuffer)
         sharing.observation()
     if when == "while":
-        fork_safety._end()
+        fork_safety._after_fork_in_parent()
     first = shared.words[REPLY_AT]
     sharing.observation()
     assert shared.words[REPLY_AT] != first
