@@ -53,13 +53,13 @@ BUDGETS = {
     "int32": Budget(22, 17, 101, 2.35, {"recvfrom": 1, "sendto": 1}),
     "netstring": Budget(34, 25, 152, 4.0, {"recvfrom": 1, "sendmsg": 1}),
     "classic": Budget(18, 12, 79, 1.8, {"recvfrom": 1, "sendto": 1}),
-    "client": Budget(18, 9, 91, 1.75, {"recvfrom": 1, "sendto": 1}),
+    "client": Budget(16, 9, 85, 1.75, {"recvfrom": 1, "sendto": 1}),
     "int32-frame": Budget(24, 28, 116, 2.8, {"recvfrom": 1, "sendmsg": 1}),
     "classic-frame": Budget(17, 20, 87, 2.2, {"recvfrom": 1, "sendmsg": 1}),
     # Where memory is shared: how many instructions a step has depends on how long it is polled.
     "int32-shared": Budget(18, 16, 89, None, {}),
     "netstring-shared": Budget(29, 24, 140, None, {}),
-    "client-shared": Budget(12, 6, 76, None, {}),
+    "client-shared": Budget(11, 6, 76, None, {}),
 }
 #: What polls, and is called as often as it takes: the module, and the function, as Python 3.10 knows no more of it.
 POLLING = {
