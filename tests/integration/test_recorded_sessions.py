@@ -16,8 +16,8 @@ from gymtwist.protocol.handshake import MAX_MAKE
 from tests.support.server_process import ServerProcess
 from tools.vectors.__main__ import DIRECTORY
 from tools.vectors.notation import Entry, read
-from tools.vectors.recording import SCRIPT, Exchange, file_name, script
 from tools.vectors.requests import INT32, NETSTRING, decoded, encoded
+from tools.vectors.vector_recordings import SCRIPT, Exchange, file_name, script
 
 FRAMINGS = (NETSTRING, INT32)
 #: What the physics of an environment may differ by between machines and versions.

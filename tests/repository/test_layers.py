@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,18 @@ INSIDE = {
         ),
     },
     "client": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
+}
+
+
+#: Names that say too little, or are metaphors.
+NAMES_TO_AVOID = {
+    *("common", "helpers", "manager", "utils", "misc"),
+    *("child", "vitals", "remains", "lifeline", "player", "playing", "running", "calling", "making", "allowed"),
+    *("channels", "sending", "translation", "elements", "nodes", "variable", "mismatch", "faults", "plain", "untyped"),
+    *("parts", "opening", "openings", "surplus", "greeting", "overdue", "fate", "verdict", "watch", "choices"),
+    *("catalog", "legacy", "team", "batches", "places", "lent", "naps", "waiting", "polling", "bell", "doubt"),
+    *("target", "again", "exam", "stage", "judge", "afar", "everything", "speaking", "nothing", "crowd"),
+    *("alike", "bends", "world"),
 }
 
 
@@ -105,6 +118,32 @@ def test_every_room_says_what_it_is_for(package: Path) -> None:
     """In the first sentence of its docstring; and holds nothing else to look for."""
     tree = ast.parse((ROOT / package).read_text())
     assert (ast.get_docstring(tree) or "").split("\n")[0].rstrip().endswith((".", ":"))
+
+
+def test_no_import_is_part_of_a_cycle() -> None:
+    """Whether it is for types only, within a function, or at the top."""
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        name = ".".join(("gymtwist", *module.with_suffix("").parts)).removesuffix(".__init__")
+        graph[name] = {each for each in imported(module) if each.startswith("gymtwist.") and each != name}
+    # What imports nothing that is left cannot be part of a cycle.
+    while free := {name for name, needed in graph.items() if not needed & graph.keys()}:
+        for name in free:
+            del graph[name]
+    assert graph == {}
+
+
+def test_no_module_name_is_used_twice() -> None:
+    """A name says which module it is, in a traceback as in a search; and says more than a word for anything."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT.parent, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+    )
+    if listed.returncode:
+        pytest.skip("this is not a git repository")
+    names = [Path(line).stem for line in listed.stdout.splitlines() if (ROOT.parent / line).exists()]
+    allowed = {"__init__", "__main__", "conftest", "setup", "conf"}
+    assert [name for name, count in Counter(names).items() if count > 1 and name not in allowed] == []
+    assert set(names) & NAMES_TO_AVOID == set()
 
 
 def modules_after(code: str) -> set[str]:

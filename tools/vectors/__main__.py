@@ -6,18 +6,18 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from . import frames, recording, replies, requests, spaces
+from . import replies, requests, spaces, vector_frames, vector_recordings
 from .notation import Entry, text_of
 
 #: Where the vectors lie.
 DIRECTORY = Path(__file__).resolve().parents[2] / "docs" / "reference" / "protocol" / "vectors"
 #: What is in each file.
 FILES: dict[str, Callable[[], Entry]] = {
-    "opening.json": frames.handshake,
-    "framing.json": frames.framing,
+    "opening.json": vector_frames.handshake,
+    "framing.json": vector_frames.framing,
     "requests.json": requests.requests,
     "replies.json": replies.replies,
-    "refused.json": frames.refused,
+    "refused.json": vector_frames.refused,
     "spaces.json": spaces.space_file,
     "values.json": spaces.value_file,
 }
@@ -33,8 +33,8 @@ def main() -> None:
     if record is not None:
         host, _, port = record.rpartition(":")
         for framing in (requests.NETSTRING, requests.INT32):
-            file = recording.record((host, int(port)), framing)
-            (DIRECTORY / recording.file_name(framing)).write_text(text_of(file))
+            file = vector_recordings.record((host, int(port)), framing)
+            (DIRECTORY / vector_recordings.file_name(framing)).write_text(text_of(file))
 
 
 if __name__ == "__main__":
