@@ -14,13 +14,12 @@ import pytest
 from gymtwist.client import ConnectionLost, TimedOut, connect, connect_vec
 from gymtwist.protocol import shared_memory as wire_sharing
 from tests.conftest import Start
-from tests.support.certificates import write_certificate
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_same, local
 from tests.support.client_interrupts import lost_by
 from tests.support.harness import descriptor_count
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import descendants
-from tests.support.server_process import ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected, write_certificate
 from tests.support.shared_memory_env import (
     SEED,
     SHARING,

@@ -16,10 +16,9 @@ import pytest
 from gymtwist_conformance.reference_client import ClassicClient
 from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, step
 from tests.conftest import Start
-from tests.support.certificates import write_certificate
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, descriptors, eventually, left_after, peak
-from tests.support.server_process import ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected, write_certificate
 
 MEBIBYTE = 1 << 20
 

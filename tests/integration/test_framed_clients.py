@@ -20,10 +20,9 @@ from gymtwist_conformance.reference_client import (
     message,
 )
 from tests.conftest import Connect, Start
-from tests.support.certificates import write_certificate
 from tests.support.echo_environments import PICTURE
 from tests.support.equivalence import make_local, same, same_info, same_step
-from tests.support.server_process import ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected, write_certificate
 
 SEED = 77
 

@@ -11,10 +11,9 @@ import pytest
 from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, FramedClient, message
 from gymtwist_conformance.reference_client.classic_client import step
 from tests.conftest import Connect, Start
-from tests.support.certificates import write_certificate
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
-from tests.support.server_process import ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected, write_certificate
 
 OPTIONS = ("--step-timeout", "2")
 CHOSEN = "Fault/Chosen-v0"

@@ -22,10 +22,9 @@ from gymnasium.utils.env_checker import check_env
 import gymtwist.client
 from gymtwist.client import RemoteEnv, RemoteVectorEnv, connect, connect_vec
 from tests.conftest import Start
-from tests.support.certificates import write_certificate
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_same, local
 from tests.support.patience import PATIENCE
-from tests.support.server_process import ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected, write_certificate
 
 pytest_plugins = ("tests.support.client_fixtures",)
 

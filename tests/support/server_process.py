@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+import trustme
+
 from gymtwist_conformance.reference_client import ByteStream, ClassicClient
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, command_line, descendants, hold, left_after
@@ -26,6 +28,16 @@ ANY_PORT = "tcp:0:interface=127.0.0.1"
 
 #: An error in the parent itself; what children print stands behind a bar.
 COMPLAINT = re.compile(r"^\s*Traceback|#critical\]|Unhandled error|error in gymtwist itself")
+
+
+def write_certificate(directory: Path) -> tuple[Path, Path]:
+    """Write a key and a certificate for 127.0.0.1 (and that of its authority); return their paths."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    issued.private_key_pem.write_to_path(key)
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes() + authority.cert_pem.bytes())
+    return key, certificate
 
 
 def twistd() -> list[str]:
