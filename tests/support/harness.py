@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from gymtwist.errors import WorkerStartError
 from gymtwist.server.gym_protocol import GymFactory
 from gymtwist.server.server_log import log_event
 from gymtwist.server.server_options import Options
@@ -182,6 +183,12 @@ class FakeStarter(Starter):
         super().__init__(reactor, SETTINGS)
         self.processes: list[FakeProcess] = []
         self.error: OSError | None = None
+        self.import_error: WorkerStartError | None = None
+
+    def start(self) -> None:
+        """Imports nothing, or fails to."""
+        if self.import_error is not None:
+            raise self.import_error
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Starts one at once."""

@@ -1,0 +1,108 @@
+"""The service: what starts, and in which order everything stops."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from twisted.internet.interfaces import IStreamServerEndpoint
+from zope.interface.verify import verifyObject
+
+from gymtwist.errors import WorkerStartError
+from gymtwist.server.gym_service import CannotStart, Endpoint, GymService
+from gymtwist.server.server_options import ServerOptions
+from tests.support.harness import FakeStarter, Log, SteppedReactor, soon
+
+
+class Server:
+    """A service with fake workers that listens on a UNIX socket."""
+
+    def __init__(self, directory: Path) -> None:
+        """Has not started."""
+        self.log = Log()
+        self.reactor = SteppedReactor()
+        self.path = str(directory / "gymsock")
+        self.starter = FakeStarter(self.reactor)
+        self.service = GymService(self.reactor, ServerOptions(port=f"unix:{self.path}", warm=2), self.starter)
+
+    def start(self) -> None:
+        """Starts as twistd does."""
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def turn(self) -> None:
+        """Lets the server and its workers act."""
+        self.reactor.turn()
+        for process in self.starter.alive:
+            process.listen()
+
+    def connect(self) -> socket.socket:
+        """Connects a client."""
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(self.path)
+        soon(lambda: self.service.factory.connections, self.turn)
+        return client
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that has not started."""
+    server = Server(tmp_path)
+    yield server
+    server.reactor.close()
+    server.log.close()
+
+
+def test_it_starts_workers_and_says_where_it_listens(server: Server) -> None:
+    """Ports are opened first, while the process is still privileged."""
+    server.service.privilegedStartService()
+    assert Path(server.path).exists()
+    assert not server.starter.alive
+    server.service.startService()
+    assert len(server.starter.alive) == 2
+    assert server.log.having(f"Listening on unix:{server.path}")
+    server.service.stopService()
+    soon(lambda: not server.starter.alive, server.turn)
+
+
+def test_a_stop_closes_the_port_then_drains_then_ends_the_workers(server: Server) -> None:
+    """One after the other: those who play go on for the time of the drain, and have their workers meanwhile."""
+    server.start()
+    stopped: list[object] = []
+    with closing(server.connect()):
+        server.service.stopService().addCallback(stopped.append)
+        server.turn()
+        assert not Path(server.path).exists()
+        assert server.log.having("Stopping: 1 connections may go on for 10 s")
+        assert len(server.starter.alive) == 2
+        server.reactor.advance(9.0)
+        assert server.service.factory.connections
+        server.reactor.advance(1.1)
+    soon(lambda: stopped, server.turn)
+    assert not server.starter.alive
+    assert not server.service.running
+
+
+def test_a_port_that_is_taken_is_an_error_at_once(server: Server, tmp_path: Path) -> None:
+    """With the description of the endpoint; the service of the endpoint would log it and go on."""
+    server.service.privilegedStartService()
+    other = Server(tmp_path)
+    with pytest.raises(CannotStart, match=f"gymsock cannot listen on unix:{server.path}"):
+        other.service.privilegedStartService()
+    other.log.close()
+    other.reactor.close()
+
+
+def test_workers_that_cannot_start_are_an_error(server: Server) -> None:
+    """Of one line."""
+    server.starter.import_error = WorkerStartError("the setup file is broken")
+    with pytest.raises(CannotStart, match="gymsock cannot start: the setup file is broken"):
+        server.start()
+
+
+def test_an_endpoint_is_one_of_twisteds(server: Server) -> None:
+    """So that Twisted's own service starts and stops it."""
+    assert verifyObject(IStreamServerEndpoint, Endpoint(server.reactor, "tcp:0"))
