@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 
 from gymtwist.worker import socket_waiting
 from gymtwist_conformance.reference_client import ENCODINGS, FramedClient, message
-from tests.support.connection_fixtures import Make, worlds
-from tests.support.harness import World
+from tests.support.connection_fixtures import Make, harnesses
+from tests.support.harness import Harness
 from tests.support.served_session import Serve, Served, named
 from tests.support.server_process import ServerProcess, connected
 
@@ -72,14 +72,14 @@ def directory(server: ServerProcess, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Makes worlds, and ends them."""
-    with worlds() as run:
+    """Makes harnesses, and ends them."""
+    with harnesses() as run:
         yield run
 
 
 @pytest.fixture
-def world(make: Make) -> World:
-    """A world with the default options and one idle child."""
+def harness(make: Make) -> Harness:
+    """A harness with the default options and one idle worker."""
     return make()
 
 

@@ -8,44 +8,44 @@ import struct
 from collections.abc import Callable, Iterator
 
 from gymtwist_conformance.reference_client.classic_client import handshake
-from tests.support.harness import FakeProcess, World, soon
+from tests.support.harness import FakeProcess, Harness, soon
 
 CARTPOLE = handshake("CartPole-v1")
 
-Make = Callable[..., World]
+Make = Callable[..., Harness]
 
 
 @contextlib.contextmanager
-def worlds() -> Iterator[Make]:
-    """Makes worlds, and ends them."""
-    made: list[World] = []
+def harnesses() -> Iterator[Make]:
+    """Makes harnesses, and ends them."""
+    made: list[Harness] = []
 
-    def run(*options: str, pool: bool = True) -> World:
-        made.append(World(*options, pool=pool))
+    def run(*options: str, pool: bool = True) -> Harness:
+        made.append(Harness(*options, pool=pool))
         return made[-1]
 
     yield run
-    for world in made:
-        world.close()
-        assert not world.log.having("Traceback")
-        assert not world.log.having("error in gymtwist itself")
+    for harness in made:
+        harness.close()
+        assert not harness.log.having("Traceback")
+        assert not harness.log.having("error in gymtwist itself")
 
 
-def connect(world: World, data: bytes = b"") -> socket.socket:
+def connect(harness: Harness, data: bytes = b"") -> socket.socket:
     """Connects, and sends something."""
-    client = world.connect()
+    client = harness.connect()
     client.sendall(data)
-    world.turn()
+    harness.turn()
     return client
 
 
-def serving(world: World, client_data: bytes = CARTPOLE) -> tuple[socket.socket, FakeProcess]:
-    """Connects a client that a child serves; the opening is not answered yet."""
-    client = connect(world, client_data)
-    return client, world.starter.serving[-1]
+def serving(harness: Harness, client_data: bytes = CARTPOLE) -> tuple[socket.socket, FakeProcess]:
+    """Connects a client that a worker serves; the opening is not answered yet."""
+    client = connect(harness, client_data)
+    return client, harness.starter.serving[-1]
 
 
-def read(client: socket.socket, world: World) -> bytes:
+def read(client: socket.socket, harness: Harness) -> bytes:
     """Reads to the end of the stream."""
     client.setblocking(False)
     received = bytearray()
@@ -58,7 +58,7 @@ def read(client: socket.socket, world: World) -> bytes:
         received.extend(data)
         return not data
 
-    soon(at_end, world.turn)
+    soon(at_end, harness.turn)
     return bytes(received)
 
 

@@ -1,4 +1,4 @@
-"""The server in one process: a reactor that only the tests turn, and children that do as the tests say."""
+"""The server in one process: a reactor that only the tests turn, and workers that do as the tests say."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class SteppedReactor(SelectReactor):
 
 
 class FakeWorker(Link):
-    """The child's end of AMP: it notes its jobs, and answers when the test does."""
+    """The worker's end of AMP: it notes its jobs, and answers when the test does."""
 
     def __init__(self) -> None:
         """Has no job yet."""
@@ -127,7 +127,7 @@ class FakeWorker(Link):
 
 
 class FakeProcess:
-    """Stands for the process of one child."""
+    """Stands for the process of one worker."""
 
     def __init__(self, worker: WorkerProcess, amp_descriptor: int, output: int, pid: int) -> None:
         """Speaks AMP over one descriptor and prints to the other."""
@@ -150,7 +150,7 @@ class FakeProcess:
                 self.die(0 if self.worker.shut else -9)
 
     def begin(self) -> SessionStatus:
-        """Begins with its session; returns the vitals."""
+        """Begins with its session; returns the status."""
         self.status = SessionStatus(self.job["status"])
         self.status.end()
         return self.status
@@ -211,7 +211,7 @@ class FakeStarter(Starter):
         return [process for process in self.alive if process.worker.jobs]
 
 
-class World:
+class Harness:
     """The factory of connections with its pool and fake workers; only `turn` makes anything happen."""
 
     def __init__(self, *options: str, pool: bool = True) -> None:
@@ -264,7 +264,7 @@ def descriptor_count() -> int:
 
 
 def soon(predicate: Callable[[], object], turn: Callable[[], object], timeout: float = PATIENCE) -> None:
-    """Lets the world turn until something is so."""
+    """Lets the harness turn until something is so."""
     deadline = time.monotonic() + timeout
     while not predicate():
         assert time.monotonic() < deadline, "it did not come to pass"

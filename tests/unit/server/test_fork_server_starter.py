@@ -1,4 +1,4 @@
-"""The server's end of a real fork server: children come, go, and outlive it."""
+"""The server's end of a real fork server: workers come, go, and outlive it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Parent:
         self.reactor.iterate(0.01)
 
     def worker(self, starter: Starter) -> tuple[WorkerLink, list[int], list[str]]:
-        """Starts a child; returns its link, and what its process id and its end are going to be."""
+        """Starts a worker; returns its link, and what its process id and its end are going to be."""
         link, finished = starter.startAMPProcess(None)
         pid: list[int] = []
         end: list[str] = []
@@ -62,7 +62,7 @@ class Parent:
         return link, pid, end
 
     def process(self, link: WorkerLink, pid: list[int]) -> Handle:
-        """Waits for the process of a child."""
+        """Waits for the process of a worker."""
         soon(lambda: pid, self.turn)
         return Handle(pid[0])
 
@@ -104,7 +104,7 @@ def kill_forkserver(starter: ForkServerStarter) -> None:
 
 
 def serve(link: WorkerLink) -> list[Any]:
-    """Gives a child a session without an environment, of which the client has left; returns what becomes of it."""
+    """Gives a worker a session without an environment, of which the client has left; returns what becomes of it."""
     outcome: list[Any] = []
     ours, its = socket.socketpair()
     ours.close()
@@ -129,7 +129,7 @@ def serve(link: WorkerLink) -> list[Any]:
     return outcome
 
 
-def test_a_child_is_forked_and_told_of(parent: Parent, starter: ForkServerStarter) -> None:
+def test_a_worker_is_forked_and_told_of(parent: Parent, starter: ForkServerStarter) -> None:
     """Its process id, and how it ended."""
     link, pid, end = parent.worker(starter)
     handle = parent.process(link, pid)
@@ -138,14 +138,14 @@ def test_a_child_is_forked_and_told_of(parent: Parent, starter: ForkServerStarte
     assert end == ["was killed by SIGKILL"]
 
 
-def test_a_child_may_be_killed_before_it_is_forked(parent: Parent, starter: ForkServerStarter) -> None:
+def test_a_worker_may_be_killed_before_it_is_forked(parent: Parent, starter: ForkServerStarter) -> None:
     """It ends as soon as it begins."""
     link, _, end = parent.worker(starter)
     link.worker.kill()
     soon(lambda: end, parent.turn)
 
 
-def test_a_child_serves(parent: Parent, starter: ForkServerStarter) -> None:
+def test_a_worker_serves(parent: Parent, starter: ForkServerStarter) -> None:
     """What it is told goes over its link, descriptors too."""
     link, _, _ = parent.worker(starter)
     outcome = serve(link)
@@ -153,7 +153,7 @@ def test_a_child_serves(parent: Parent, starter: ForkServerStarter) -> None:
     assert outcome[0]["reason"] == "the client left"
 
 
-def test_children_outlive_the_fork_server(parent: Parent, starter: ForkServerStarter) -> None:
+def test_workers_outlive_the_fork_server(parent: Parent, starter: ForkServerStarter) -> None:
     """They serve on, and their end is noticed by their link."""
     link, pid, end = parent.worker(starter)
     handle = parent.process(link, pid)
@@ -167,7 +167,7 @@ def test_children_outlive_the_fork_server(parent: Parent, starter: ForkServerSta
     parent.reactor.advance(RESTART_DELAY)
 
 
-def test_a_child_that_is_wanted_without_a_fork_server_waits_for_the_next(
+def test_a_worker_that_is_wanted_without_a_fork_server_waits_for_the_next(
     parent: Parent, starter: ForkServerStarter
 ) -> None:
     """Whoever connects just then is served a little later."""
@@ -184,7 +184,7 @@ def test_a_child_that_is_wanted_without_a_fork_server_waits_for_the_next(
     assert not end
 
 
-def test_a_child_that_was_being_forked_when_the_fork_server_died_ends(
+def test_a_worker_that_was_being_forked_when_the_fork_server_died_ends(
     parent: Parent, starter: ForkServerStarter
 ) -> None:
     """Its session is given to another; it does not wait for ever."""
@@ -234,7 +234,7 @@ def test_a_setup_file_that_fails_is_an_error(tmp_path: Path, kind: type[Any], se
     parent.log.close()
 
 
-def test_a_spawned_child_serves_and_ends(parent: Parent) -> None:
+def test_a_spawned_worker_serves_and_ends(parent: Parent) -> None:
     """Without a fork server."""
     starter = SpawnStarter(parent.reactor, parent.settings)
     link, pid, end = parent.worker(starter)
@@ -247,7 +247,7 @@ def test_a_spawned_child_serves_and_ends(parent: Parent) -> None:
     assert not left_after([handle], 0)
 
 
-def test_a_spawned_child_can_be_killed(parent: Parent) -> None:
+def test_a_spawned_worker_can_be_killed(parent: Parent) -> None:
     """It is reaped, and tells how it ended."""
     starter = SpawnStarter(parent.reactor, parent.settings)
     _, pid, end = parent.worker(starter)

@@ -1,4 +1,4 @@
-"""One connection in the server, from accept to hand-over; its client is real, its child does as the test says."""
+"""One connection in the server, from accept to hand-over; its client is real, its worker does as the test says."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
-from tests.support.harness import World, soon
+from tests.support.harness import Harness, soon
 from tests.support.patience import PATIENCE
 
 # The opening
 
 
-def test_a_whole_opening_is_handed_over(world: World) -> None:
-    """The child gets the opening as it came, the protocol's name and a socket that is the client's."""
-    client, process = serving(world)
+def test_a_whole_opening_is_handed_over(harness: Harness) -> None:
+    """The worker gets the opening as it came, the protocol's name and a socket that is the client's."""
+    client, process = serving(harness)
     assert process.job["handshake"] == CARTPOLE
     assert process.job["protocol"] == b"classic"
     assert process.job["trailing_data"] == b""
@@ -28,40 +28,40 @@ def test_a_whole_opening_is_handed_over(world: World) -> None:
     client.close()
 
 
-def test_an_opening_may_come_byte_by_byte(world: World) -> None:
+def test_an_opening_may_come_byte_by_byte(harness: Harness) -> None:
     """Nothing begins before the last byte."""
-    client = connect(world)
+    client = connect(harness)
     for byte in CARTPOLE:
-        assert not world.starter.serving
+        assert not harness.starter.serving
         client.sendall(bytes([byte]))
-        world.turn(1)
-    world.turn()
-    assert world.starter.serving[0].job["handshake"] == CARTPOLE
+        harness.turn(1)
+    harness.turn()
+    assert harness.starter.serving[0].job["handshake"] == CARTPOLE
     client.close()
 
 
-def test_what_comes_behind_the_opening_is_handed_over_too(world: World) -> None:
+def test_what_comes_behind_the_opening_is_handed_over_too(harness: Harness) -> None:
     """A client that sends its first commands at once loses none."""
-    client, process = serving(world, CARTPOLE + b"\0\3\3")
+    client, process = serving(harness, CARTPOLE + b"\0\3\3")
     assert process.job["trailing_data"] == b"\0\3\3"
     client.close()
 
 
 def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> None:
     """Even a client that waits for room: the rest stays in the kernel's buffers, in order."""
-    world = make("--max-sessions", "1")
-    first, process = serving(world)
+    harness = make("--max-sessions", "1")
+    first, process = serving(harness)
     flood = bytes(range(256)) * 1024
-    client = connect(world, CARTPOLE + flood)
+    client = connect(harness, CARTPOLE + flood)
     client.setblocking(False)
-    world.turn(20)
+    harness.turn(20)
     process.begin()
     process.answer()
-    soon(lambda: world.starter.serving and world.starter.serving[-1] is not process, world.turn)
-    trailing_data = world.starter.serving[-1].job["trailing_data"]
+    soon(lambda: harness.starter.serving and harness.starter.serving[-1] is not process, harness.turn)
+    trailing_data = harness.starter.serving[-1].job["trailing_data"]
     assert len(trailing_data) < 65536
     assert flood.startswith(trailing_data)
-    given = socket.socket(fileno=world.starter.serving[-1].job.pop("socket"))
+    given = socket.socket(fileno=harness.starter.serving[-1].job.pop("socket"))
     given.setblocking(True)
     given.settimeout(PATIENCE)
     rest = bytearray()
@@ -73,50 +73,50 @@ def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> No
 
 
 @pytest.mark.parametrize("data", [handshake("x" * 257), b"\0" + struct.pack("<I", 2**32 - 1)])
-def test_an_opening_over_the_limit_is_refused(world: World, data: bytes) -> None:
+def test_an_opening_over_the_limit_is_refused(harness: Harness, data: bytes) -> None:
     """By an error string and the end of the stream; nothing is kept for it."""
-    client = connect(world, data)
-    assert "at most 255 are allowed" in error_of(read(client, world))
-    assert world.log.having("[session -] refused 127.0.0.1:")
+    client = connect(harness, data)
+    assert "at most 255 are allowed" in error_of(read(client, harness))
+    assert harness.log.having("[session -] refused 127.0.0.1:")
     client.close()
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\1" + CARTPOLE[1:]])
-def test_garbage_is_refused(world: World, garbage: bytes) -> None:
+def test_garbage_is_refused(harness: Harness, garbage: bytes) -> None:
     """The error says what is expected."""
-    client = connect(world, garbage)
-    assert "the classic protocol opens with" in error_of(read(client, world))
+    client = connect(harness, garbage)
+    assert "the classic protocol opens with" in error_of(read(client, harness))
     client.close()
 
 
 def test_an_opening_that_is_too_slow_is_refused(make: Make) -> None:
     """The time runs from the accept, however often a byte comes."""
-    world = make("--opening-timeout", "2")
-    client = connect(world, CARTPOLE[:3])
-    world.reactor.advance(1.5)
+    harness = make("--opening-timeout", "2")
+    client = connect(harness, CARTPOLE[:3])
+    harness.reactor.advance(1.5)
     client.sendall(CARTPOLE[3:5])
-    world.turn()
-    world.reactor.advance(0.6)
-    assert "no handshake came within 2 s" in error_of(read(client, world))
+    harness.turn()
+    harness.reactor.advance(0.6)
+    assert "no handshake came within 2 s" in error_of(read(client, harness))
     client.close()
 
 
 def test_an_environment_that_is_not_allowed_is_refused(make: Make) -> None:
-    """No child hears of it."""
-    world = make("--allow", "Pong*")
-    client = connect(world, CARTPOLE)
-    assert 'environment "CartPole-v1" is not allowed' in error_of(read(client, world))
-    assert not world.starter.serving
+    """No worker hears of it."""
+    harness = make("--allow", "Pong*")
+    client = connect(harness, CARTPOLE)
+    assert 'environment "CartPole-v1" is not allowed' in error_of(read(client, harness))
+    assert not harness.starter.serving
     client.close()
 
 
-def test_a_client_that_leaves_before_its_opening_leaves_nothing(world: World) -> None:
+def test_a_client_that_leaves_before_its_opening_leaves_nothing(harness: Harness) -> None:
     """Neither a connection nor a timer."""
-    before = len(world.reactor.getDelayedCalls())
-    connect(world, CARTPOLE[:4]).close()
-    world.turn()
-    assert not world.factory.connections
-    assert len(world.reactor.getDelayedCalls()) == before
+    before = len(harness.reactor.getDelayedCalls())
+    connect(harness, CARTPOLE[:4]).close()
+    harness.turn()
+    assert not harness.factory.connections
+    assert len(harness.reactor.getDelayedCalls()) == before
 
 
 # The queue
@@ -124,66 +124,66 @@ def test_a_client_that_leaves_before_its_opening_leaves_nothing(world: World) ->
 
 def test_a_connection_waits_for_room(make: Make) -> None:
     """It gets the place of the session that ends first."""
-    world = make("--max-sessions", "1")
-    first, process = serving(world)
-    second = connect(world, CARTPOLE)
-    assert len(world.starter.serving) == 1
-    assert world.log.having("queued 127.0.0.1:")
+    harness = make("--max-sessions", "1")
+    first, process = serving(harness)
+    second = connect(harness, CARTPOLE)
+    assert len(harness.starter.serving) == 1
+    assert harness.log.having("queued 127.0.0.1:")
     process.begin()
     process.answer()
-    world.turn()
-    assert world.log.having("[session 2] started")
+    harness.turn()
+    assert harness.log.having("[session 2] started")
     first.close()
     second.close()
 
 
 def test_a_connection_that_leaves_the_queue_takes_no_place(make: Make) -> None:
     """The next one in the queue gets it."""
-    world = make("--max-sessions", "1")
-    first, process = serving(world)
-    connect(world, CARTPOLE).close()
-    third = connect(world, handshake("Pong-v4"))
+    harness = make("--max-sessions", "1")
+    first, process = serving(harness)
+    connect(harness, CARTPOLE).close()
+    third = connect(harness, handshake("Pong-v4"))
     process.begin()
     process.answer()
-    world.turn()
-    assert world.starter.serving[-1].job["handshake"] == handshake("Pong-v4")
+    harness.turn()
+    assert harness.starter.serving[-1].job["handshake"] == handshake("Pong-v4")
     first.close()
     third.close()
 
 
 def test_a_connection_that_sent_more_and_left_the_queue_takes_no_place(make: Make) -> None:
     """Its end comes behind the commands that it sent while it waited."""
-    world = make("--max-sessions", "1", "--queue", "1")
-    first, _ = serving(world)
-    second = connect(world, CARTPOLE)
+    harness = make("--max-sessions", "1", "--queue", "1")
+    first, _ = serving(harness)
+    second = connect(harness, CARTPOLE)
     for _ in range(3):
         second.send(b"\0")
-        world.turn()
+        harness.turn()
     second.close()
-    world.turn()
-    third = connect(world, CARTPOLE)
-    assert len(world.log.having("queued 127.0.0.1:")) == 2
+    harness.turn()
+    third = connect(harness, CARTPOLE)
+    assert len(harness.log.having("queued 127.0.0.1:")) == 2
     first.close()
     third.close()
 
 
 def test_a_full_queue_refuses(make: Make) -> None:
     """The error says so."""
-    world = make("--max-sessions", "1", "--queue", "0")
-    first, _ = serving(world)
-    second = connect(world, CARTPOLE)
-    assert "the server is full" in error_of(read(second, world))
+    harness = make("--max-sessions", "1", "--queue", "0")
+    first, _ = serving(harness)
+    second = connect(harness, CARTPOLE)
+    assert "the server is full" in error_of(read(second, harness))
     first.close()
     second.close()
 
 
 def test_who_waits_when_the_server_stops_is_told(make: Make) -> None:
     """Each of them; and the server can go on stopping."""
-    world = make("--max-sessions", "1")
-    first, _ = serving(world)
-    waiting = [connect(world, CARTPOLE) for _ in range(3)]
-    world.factory.admission.stop()
+    harness = make("--max-sessions", "1")
+    first, _ = serving(harness)
+    waiting = [connect(harness, CARTPOLE) for _ in range(3)]
+    harness.factory.admission.stop()
     for client in waiting:
-        assert "shutting down" in error_of(read(client, world))
+        assert "shutting down" in error_of(read(client, harness))
         client.close()
     first.close()

@@ -13,155 +13,155 @@ from twisted.internet.testing import StringTransport
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, Event, GymProtocol, State
 from gymtwist.worker.session_status import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
-from tests.support.harness import World, descriptor_count, soon
+from tests.support.harness import Harness, descriptor_count, soon
 
 # The end
 
 
-def test_a_connection_is_closed_when_the_child_answers(world: World) -> None:
+def test_a_connection_is_closed_when_the_worker_answers(harness: Harness) -> None:
     """The client reads the end of the stream, and the server forgets the connection when the client closes."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.begin()
     process.answer()
-    assert read(client, world) == b""
+    assert read(client, harness) == b""
     client.close()
-    soon(lambda: not world.factory.connections, world.turn)
+    soon(lambda: not harness.factory.connections, harness.turn)
 
 
-def test_a_client_that_does_not_close_is_aborted(world: World) -> None:
+def test_a_client_that_does_not_close_is_aborted(harness: Harness) -> None:
     """Some seconds after the last words, whatever it still sends."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.begin()
     process.answer()
-    assert read(client, world) == b""
+    assert read(client, harness) == b""
     client.setblocking(True)
     client.sendall(b"\3" * 1000)
-    world.turn()
-    assert world.factory.connections
-    world.reactor.advance(5.0)
-    world.turn()
-    assert not world.factory.connections
+    harness.turn()
+    assert harness.factory.connections
+    harness.reactor.advance(5.0)
+    harness.turn()
+    assert not harness.factory.connections
     client.close()
 
 
-def test_a_child_that_dies_before_the_answer_leaves_last_words(world: World) -> None:
+def test_a_worker_that_dies_before_the_answer_leaves_last_words(harness: Harness) -> None:
     """A client whose environment crashed while it was made learns why."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.begin()
     process.die(-11)
-    assert error_of(read(client, world)) == "the session ended: its process was killed by SIGSEGV"
+    assert error_of(read(client, harness)) == "the session ended: its process was killed by SIGSEGV"
     client.close()
 
 
-def test_a_child_that_dies_after_the_answer_leaves_silence(world: World) -> None:
+def test_a_worker_that_dies_after_the_answer_leaves_silence(harness: Harness) -> None:
     """The replies have no place for an error."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.begin().words[ANSWERED] = 1.0
     process.die(3)
-    assert read(client, world) == b""
-    assert world.log.having("ended: its process exited with status 3")
+    assert read(client, harness) == b""
+    assert harness.log.having("ended: its process exited with status 3")
     client.close()
 
 
-def test_a_child_that_dies_before_it_begins_is_replaced(world: World) -> None:
+def test_a_worker_that_dies_before_it_begins_is_replaced(harness: Harness) -> None:
     """The client does not notice."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.die(-9)
-    world.turn()
-    again = world.starter.serving[-1]
+    harness.turn()
+    again = harness.starter.serving[-1]
     assert again is not process
     assert again.job["handshake"] == CARTPOLE
     client.close()
 
 
-def test_a_child_that_ends_without_an_answer_to_the_opening(world: World) -> None:
+def test_a_worker_that_ends_without_an_answer_to_the_opening(harness: Harness) -> None:
     """It has failed its client; the server tells what it knows."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.begin()
     process.answer("it had nothing to say", handshake=False)
-    world.turn()
-    assert error_of(read(client, world)) == "the session ended: it had nothing to say"
+    harness.turn()
+    assert error_of(read(client, harness)) == "the session ended: it had nothing to say"
     client.close()
 
 
-def test_children_that_never_begin_end_the_session(world: World) -> None:
+def test_workers_that_never_begin_end_the_session(harness: Harness) -> None:
     """After three of them, and the idle one, the client is told."""
-    client, _ = serving(world)
+    client, _ = serving(harness)
     for _ in range(4):
-        world.starter.serving[-1].die(1)
-        world.turn()
-    assert "its process exited with status 1" in error_of(read(client, world))
+        harness.starter.serving[-1].die(1)
+        harness.turn()
+    assert "its process exited with status 1" in error_of(read(client, harness))
     client.close()
 
 
-def test_a_silent_client_is_hung_up_on(world: World) -> None:
-    """The child reads the end of the stream, and may close the environment; then the log says why."""
-    client, process = serving(world)
+def test_a_silent_client_is_hung_up_on(harness: Harness) -> None:
+    """The worker reads the end of the stream, and may close the environment; then the log says why."""
+    client, process = serving(harness)
     process.begin().words[LAST_ACTIVITY] = time.monotonic() - 601
-    world.reactor.advance(300)
+    harness.reactor.advance(300)
     with socket.socket(fileno=process.job["socket"]) as given:
         given.setblocking(True)
         assert given.recv(1) == b""
         process.job["socket"] = given.detach()
     process.answer()
-    world.turn()
-    assert world.log.having("ended: idle for more than 600 s")
+    harness.turn()
+    assert harness.log.having("ended: idle for more than 600 s")
     client.close()
 
 
-def test_a_child_that_does_not_close_is_killed(world: World) -> None:
+def test_a_worker_that_does_not_close_is_killed(harness: Harness) -> None:
     """It has its time to do so."""
-    client, process = serving(world)
+    client, process = serving(harness)
     process.begin().words[LAST_ACTIVITY] = time.monotonic() - 601
-    world.reactor.advance(300)
-    world.turn()
+    harness.reactor.advance(300)
+    harness.turn()
     assert process.alive
-    world.reactor.advance(CLOSE_TIMEOUT)
-    world.turn()
-    assert process not in world.starter.alive
-    assert world.log.having("ended: idle for more than 600 s")
+    harness.reactor.advance(CLOSE_TIMEOUT)
+    harness.turn()
+    assert process not in harness.starter.alive
+    assert harness.log.having("ended: idle for more than 600 s")
     client.close()
 
 
-def test_an_overdue_step_ends_the_child(world: World) -> None:
-    """At the next look at its vitals."""
-    client, process = serving(world)
+def test_an_overdue_step_ends_the_worker(harness: Harness) -> None:
+    """At the next look at its status."""
+    client, process = serving(harness)
     words = process.begin().words
     words[OPERATION], words[BUSY_SINCE] = Operation.STEP, time.monotonic() - 301
-    world.reactor.advance(300)
-    world.turn()
+    harness.reactor.advance(300)
+    harness.turn()
     assert not process.alive
-    assert world.log.having("ended: a step took more than 300 s")
+    assert harness.log.having("ended: a step took more than 300 s")
     client.close()
 
 
 @pytest.mark.parametrize("state", ["opening", "waiting", "serving", "ended"])
 def test_a_connection_can_be_ended_in_every_state(make: Make, state: str) -> None:
     """As when the server stops: nothing of it is left."""
-    world = make("--max-sessions", "1")
+    harness = make("--max-sessions", "1")
     before = descriptor_count()
-    clients = [connect(world, b"" if state == "opening" else CARTPOLE)]
+    clients = [connect(harness, b"" if state == "opening" else CARTPOLE)]
     if state == "waiting":
-        clients.append(connect(world, CARTPOLE))
+        clients.append(connect(harness, CARTPOLE))
     if state == "ended":
-        world.starter.serving[0].begin()
-        world.starter.serving[0].answer()
-        world.turn()
-    for connection in list(world.factory.connections):
+        harness.starter.serving[0].begin()
+        harness.starter.serving[0].answer()
+        harness.turn()
+    for connection in list(harness.factory.connections):
         connection.stop("the server is shutting down")
-    for process in world.starter.serving:
+    for process in harness.starter.serving:
         process.begin()
         process.answer()
     for client in clients:
-        assert read(client, world) == b""
+        assert read(client, harness) == b""
         client.close()
-    soon(lambda: not world.factory.connections and not world.starter.serving, world.turn)
-    soon(lambda: descriptor_count() <= before, world.turn)
+    soon(lambda: not harness.factory.connections and not harness.starter.serving, harness.turn)
+    soon(lambda: descriptor_count() <= before, harness.turn)
 
 
-def test_an_event_that_cannot_happen_is_an_error(world: World) -> None:
+def test_an_event_that_cannot_happen_is_an_error(harness: Harness) -> None:
     """A closed connection stays closed."""
-    connection = world.factory.buildProtocol(None)
+    connection = harness.factory.buildProtocol(None)
     connection.makeConnection(StringTransport())
     connection.connectionLost()
     with pytest.raises(AssertionError, match="ADMIT cannot happen to a connection in the state CLOSED"):
@@ -191,28 +191,28 @@ def test_the_server_can_stop_in_every_state(state: State) -> None:
 
 def test_a_server_without_descriptors_refuses_and_frees_the_place(make: Make) -> None:
     """The client is told; when there are descriptors again, the next one is served."""
-    world = make("--max-sessions", "1")
-    client = connect(world, CARTPOLE[:-1])
+    harness = make("--max-sessions", "1")
+    client = connect(harness, CARTPOLE[:-1])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        next(iter(world.factory.connections)).dataReceived(CARTPOLE[-1:])
+        next(iter(harness.factory.connections)).dataReceived(CARTPOLE[-1:])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "cannot begin a session now: Too many open files" in error_of(read(client, world))
+    assert "cannot begin a session now: Too many open files" in error_of(read(client, harness))
     client.close()
-    world.turn()
-    client, _ = serving(world)
+    harness.turn()
+    client, _ = serving(harness)
     client.close()
 
 
-def test_a_server_that_can_start_no_child_tells_the_client(make: Make) -> None:
+def test_a_server_that_can_start_no_worker_tells_the_client(make: Make) -> None:
     """The place is free again, and no descriptor is left."""
-    world = make("--warm", "0", "--max-sessions", "1", pool=False)
-    world.starter.error = OSError(11, "Resource temporarily unavailable")
+    harness = make("--warm", "0", "--max-sessions", "1", pool=False)
+    harness.starter.error = OSError(11, "Resource temporarily unavailable")
     for _ in range(2):
         before = descriptor_count()
-        with closing(connect(world, CARTPOLE)) as client:
-            assert "Resource temporarily unavailable" in error_of(read(client, world))
-        soon(lambda: not world.factory.connections, world.turn)
+        with closing(connect(harness, CARTPOLE)) as client:
+            assert "Resource temporarily unavailable" in error_of(read(client, harness))
+        soon(lambda: not harness.factory.connections, harness.turn)
         assert descriptor_count() == before

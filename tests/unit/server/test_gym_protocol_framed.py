@@ -13,29 +13,29 @@ from gymtwist.protocol.names import ProtocolName
 from gymtwist.server.server_session import MAX_ATTEMPTS
 from gymtwist.worker.session_status import ANSWERED, MADE, Operation
 from tests.support.codec_samples import EACH_FRAMED, answered, asked
-from tests.support.connection_fixtures import Make as MakeWorld
-from tests.support.connection_fixtures import connect, read, serving, worlds
-from tests.support.harness import World, soon
+from tests.support.connection_fixtures import Make as MakeHarness
+from tests.support.connection_fixtures import connect, harnesses, read, serving
+from tests.support.harness import Harness, soon
 
 
 @pytest.fixture
-def make() -> Iterator[MakeWorld]:
-    """Makes worlds, and ends them."""
-    with worlds() as run:
+def make() -> Iterator[MakeHarness]:
+    """Makes harnesses, and ends them."""
+    with harnesses() as run:
         yield run
 
 
-def job_of(world: World, data: bytes) -> dict[str, object]:
-    """Has bytes handed over to a child, and returns what it was told."""
-    client = connect(world, data)
-    soon(lambda: bool(world.starter.serving), world.turn)
+def job_of(harness: Harness, data: bytes) -> dict[str, object]:
+    """Has bytes handed over to a worker, and returns what it was told."""
+    client = connect(harness, data)
+    soon(lambda: bool(harness.starter.serving), harness.turn)
     client.close()
-    return world.starter.serving[-1].job
+    return harness.starter.serving[-1].job
 
 
 @EACH_FRAMED
-def test_a_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) -> None:
-    """The child gets the frame as it came, what came behind it, and the name of the protocol."""
+def test_a_make_message_is_handed_over(make: MakeHarness, protocol: ProtocolName) -> None:
+    """The worker gets the frame as it came, what came behind it, and the name of the protocol."""
     handshake, trailing_data = asked(protocol, Make("CartPole-v1")), asked(protocol, Step(1))
     job = job_of(make(), handshake + trailing_data)
     assert (job["handshake"], job["trailing_data"], job["protocol"]) == (
@@ -46,98 +46,98 @@ def test_a_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) 
 
 
 @EACH_FRAMED
-def test_the_longest_make_message_is_handed_over(make: MakeWorld, protocol: ProtocolName) -> None:
-    """It fits into the box to the child."""
+def test_the_longest_make_message_is_handed_over(make: MakeHarness, protocol: ProtocolName) -> None:
+    """It fits into the box to the worker."""
     handshake = asked(protocol, Make("CartPole-v1", {"x": "y" * 63_900}))
     assert job_of(make(), handshake)["handshake"] == handshake
 
 
 @EACH_FRAMED
-def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeWorld, protocol: ProtocolName) -> None:
+def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeHarness, protocol: ProtocolName) -> None:
     """With its code, for a program."""
-    world = make("--allow", "Pong*")
-    client = connect(world, asked(protocol, Make("CartPole-v1")))
+    harness = make("--allow", "Pong*")
+    client = connect(harness, asked(protocol, Make("CartPole-v1")))
     error = answered(protocol, client.recv(65536))
     assert (error.code, error.fault) == ("environment-refused", "request")
     client.close()
 
 
 @EACH_FRAMED
-def test_a_client_that_sends_no_more_reads_the_refusals(make: MakeWorld, protocol: ProtocolName) -> None:
+def test_a_client_that_sends_no_more_reads_the_refusals(make: MakeHarness, protocol: ProtocolName) -> None:
     """That it has shut its side down does not mean that it does not listen."""
-    world = make("--allow", "Pong*")
+    harness = make("--allow", "Pong*")
     for handshake in (asked(protocol, Make("CartPole-v1")), header(Framing(protocol.value), 0xFFFF)):
-        client = world.connect()
+        client = harness.connect()
         client.sendall(handshake)
         client.shutdown(socket.SHUT_WR)
-        assert answered(protocol, read(client, world)).code in ("environment-refused", "limit-exceeded")
+        assert answered(protocol, read(client, harness)).code in ("environment-refused", "limit-exceeded")
         client.close()
 
 
 @EACH_FRAMED
 def test_an_opening_that_cannot_be_read_is_refused_in_the_framing_of_the_client(
-    make: MakeWorld, protocol: ProtocolName
+    make: MakeHarness, protocol: ProtocolName
 ) -> None:
     """Even if it is not complete: the first bytes tell what the client speaks."""
-    world = make("--opening-timeout", "2")
+    harness = make("--opening-timeout", "2")
     limit = {ProtocolName.NETSTRING: MAX_FRAME, ProtocolName.INT32: 0xFFFF}[protocol]
     for data, code in ((header(Framing(protocol.value), limit), "limit-exceeded"),):
-        client = connect(world, data)
-        assert answered(protocol, read(client, world)).code == code
+        client = connect(harness, data)
+        assert answered(protocol, read(client, harness)).code == code
         client.close()
-    client = connect(world, asked(protocol, Make("x"))[:-1])
-    world.reactor.advance(2.1)
-    assert "no handshake came within 2 s" in answered(protocol, read(client, world)).message
+    client = connect(harness, asked(protocol, Make("x"))[:-1])
+    harness.reactor.advance(2.1)
+    assert "no handshake came within 2 s" in answered(protocol, read(client, harness)).message
     client.close()
 
 
 @EACH_FRAMED
-def test_a_child_that_dies_while_its_environment_is_busy_has_a_successor(
-    make: MakeWorld, protocol: ProtocolName
+def test_a_worker_that_dies_while_its_environment_is_busy_has_a_successor(
+    make: MakeHarness, protocol: ProtocolName
 ) -> None:
     """It is given the same connection and the error that the client is owed."""
-    world = make()
-    client, process = serving(world, asked(protocol, Make("CartPole-v1")))
+    harness = make()
+    client, process = serving(harness, asked(protocol, Make("CartPole-v1")))
     status = process.begin()
     status.words[ANSWERED] = status.words[MADE] = 1.0
     status.begin(Operation.STEP)
     process.die(-11)
-    soon(lambda: bool(world.starter.serving), world.turn)
-    successor = world.starter.serving[-1]
+    soon(lambda: bool(harness.starter.serving), harness.turn)
+    successor = harness.starter.serving[-1]
     message = "the environment's process was killed by SIGSEGV in step: reset to continue with a fresh environment"
     recovery_reply = bytes(successor.job["recovery_reply"])
     assert answered(protocol, recovery_reply) == Error("environment-fault", message, "environment", reset_needed=True)
     successor.begin()
     successor.answer()
-    assert read(client, world) == b""
+    assert read(client, harness) == b""
     client.close()
 
 
 @EACH_FRAMED
-def test_successors_that_do_not_begin(make: MakeWorld, protocol: ProtocolName) -> None:
+def test_successors_that_do_not_begin(make: MakeHarness, protocol: ProtocolName) -> None:
     """Are replaced some times; then the client gets the error from the server itself."""
-    world = make()
-    client, process = serving(world, asked(protocol, Make("CartPole-v1")))
+    harness = make()
+    client, process = serving(harness, asked(protocol, Make("CartPole-v1")))
     status = process.begin()
     status.words[ANSWERED] = 1.0
     status.begin(Operation.STEP)
     process.die(-11)
     for _ in range(MAX_ATTEMPTS + 1):
-        soon(lambda: bool(world.starter.serving), world.turn)
-        world.starter.serving[-1].die(-11)
-    error = answered(protocol, read(client, world))
+        soon(lambda: bool(harness.starter.serving), harness.turn)
+        harness.starter.serving[-1].die(-11)
+    error = answered(protocol, read(client, harness))
     assert (error.code, error.reset_needed) == ("environment-fault", False)
     client.close()
 
 
 @EACH_FRAMED
-def test_a_child_that_dies_on_the_client_s_turn_leaves_silence(make: MakeWorld, protocol: ProtocolName) -> None:
+def test_a_worker_that_dies_on_the_client_s_turn_leaves_silence(make: MakeHarness, protocol: ProtocolName) -> None:
     """It may have been in the middle of a reply."""
-    world = make()
-    client, process = serving(world, asked(protocol, Make("CartPole-v1")))
+    harness = make()
+    client, process = serving(harness, asked(protocol, Make("CartPole-v1")))
     status = process.begin()
     status.words[ANSWERED] = 1.0
     status.end()
     process.die(3)
-    assert read(client, world) == b""
+    assert read(client, harness) == b""
     client.close()

@@ -14,30 +14,30 @@ from zope.interface.verify import verifyObject
 from gymtwist.server import relay
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT
 from gymtwist_conformance.reference_client.classic_client import handshake
-from tests.support.harness import FakeProcess, World, descriptor_count, soon
+from tests.support.harness import FakeProcess, Harness, descriptor_count, soon
 from tests.support.patience import PATIENCE
 
 CARTPOLE = handshake("CartPole-v1")
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """A world with one idle child."""
-    world = World("--max-sessions", "1")
-    yield world
-    world.close()
+def harness() -> Iterator[Harness]:
+    """A harness with one idle worker."""
+    harness = Harness("--max-sessions", "1")
+    yield harness
+    harness.close()
 
 
 class Pair:
     """A relay between a transport in memory and a socket."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, harness: Harness) -> None:
         """Starts it."""
-        self.world = world
+        self.harness = harness
         self.client = StringTransport()
         verifyObject(ITransport, self.client)
         self.ends = 0
-        self.relay = relay.start(world.reactor, self.client, self.ended)
+        self.relay = relay.start(harness.reactor, self.client, self.ended)
         self.its = self.relay.worker_end
         self.its.settimeout(PATIENCE)
 
@@ -47,66 +47,66 @@ class Pair:
 
 
 @pytest.fixture
-def pair(world: World) -> Iterator[Pair]:
+def pair(harness: Harness) -> Iterator[Pair]:
     """A relay."""
-    pair = Pair(world)
+    pair = Pair(harness)
     yield pair
     pair.its.close()
 
 
-def test_what_the_client_sends_reaches_the_child(pair: Pair) -> None:
+def test_what_the_client_sends_reaches_the_worker(pair: Pair) -> None:
     """In order, and whole."""
     pair.relay.write(b"one")
     pair.relay.write(b"two")
-    pair.world.turn()
+    pair.harness.turn()
     assert pair.its.recv(100) == b"onetwo"
 
 
-def test_what_the_child_sends_reaches_the_client(pair: Pair) -> None:
+def test_what_the_worker_sends_reaches_the_client(pair: Pair) -> None:
     """As it came."""
     pair.its.sendall(b"reply")
-    pair.world.turn()
+    pair.harness.turn()
     assert pair.client.value() == b"reply"
 
 
-def test_a_child_that_does_not_read_stops_the_client(pair: Pair) -> None:
-    """The client is read from again when the child has read."""
+def test_a_worker_that_does_not_read_stops_the_client(pair: Pair) -> None:
+    """The client is read from again when the worker has read."""
     flood = b"x" * 4_000_000
     pair.relay.write(flood)
-    pair.world.turn()
+    pair.harness.turn()
     assert pair.client.producerState == "paused"
     received = 0
     while received < len(flood):
         received += len(pair.its.recv(1 << 20))
-        pair.world.turn(1)
+        pair.harness.turn(1)
     assert pair.client.producerState == "producing"
 
 
-def test_a_client_that_does_not_read_stops_the_child(pair: Pair) -> None:
-    """Its transport pauses the relay, and what the child sends stays in the socket pair."""
+def test_a_client_that_does_not_read_stops_the_worker(pair: Pair) -> None:
+    """Its transport pauses the relay, and what the worker sends stays in the socket pair."""
     assert pair.client.producer is not None
     pair.client.producer.pauseProducing()
     pair.its.sendall(b"reply")
-    pair.world.turn()
+    pair.harness.turn()
     assert pair.client.value() == b""
     pair.client.producer.resumeProducing()
-    pair.world.turn()
+    pair.harness.turn()
     assert pair.client.value() == b"reply"
 
 
-def test_the_end_of_the_child_is_told_after_its_last_byte(pair: Pair) -> None:
+def test_the_end_of_the_worker_is_told_after_its_last_byte(pair: Pair) -> None:
     """And once."""
     pair.its.sendall(b"bye")
     pair.its.close()
-    pair.world.turn()
+    pair.harness.turn()
     assert (pair.client.value(), pair.ends, pair.relay.closed) == (b"bye", 1, True)
     assert pair.client.producer is None
 
 
-def test_an_abort_reaches_the_child_at_once(pair: Pair) -> None:
+def test_an_abort_reaches_the_worker_at_once(pair: Pair) -> None:
     """It cannot write any more either."""
     pair.relay.abort()
-    pair.world.turn()
+    pair.harness.turn()
     assert pair.its.recv(100) == b""
     with pytest.raises(BrokenPipeError):
         pair.its.sendall(b"reply")
@@ -116,7 +116,7 @@ def test_an_abort_reaches_the_child_at_once(pair: Pair) -> None:
 def test_what_the_client_sends_after_the_end_is_dropped(pair: Pair) -> None:
     """There is nobody to read it."""
     pair.its.close()
-    pair.world.turn()
+    pair.harness.turn()
     pair.relay.write(b"more")
 
 
@@ -124,71 +124,71 @@ def test_what_the_client_sends_after_the_end_is_dropped(pair: Pair) -> None:
 
 
 class Relayed:
-    """A connection that cannot be handed over, in the hands of a child."""
+    """A connection that cannot be handed over, in the hands of a worker."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, harness: Harness) -> None:
         """Opens it."""
-        self.world = world
+        self.harness = harness
         self.transport = StringTransport()
-        self.protocol = world.factory.buildProtocol(None)
+        self.protocol = harness.factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
         self.protocol.dataReceived(CARTPOLE + b"\0")
-        world.turn()
+        harness.turn()
 
     @property
     def process(self) -> FakeProcess:
-        """The child."""
-        return self.world.starter.serving[-1]
+        """The worker."""
+        return self.harness.starter.serving[-1]
 
     def leave(self) -> None:
         """Closes the client's side."""
         self.protocol.connectionLost(connectionDone)
-        self.world.turn()
+        self.harness.turn()
 
     def play(self) -> None:
-        """The child reads what came behind the opening, and replies."""
+        """The worker reads what came behind the opening, and replies."""
         self.process.begin()
         with socket.socket(fileno=self.process.job["socket"]) as given:
             given.setblocking(True)
             assert given.recv(100) == b"\0"
             given.sendall(b"observation")
             self.process.job["socket"] = given.detach()
-        self.world.turn()
+        self.harness.turn()
 
 
 @pytest.fixture
-def relayed(world: World) -> Iterator[Relayed]:
+def relayed(harness: Harness) -> Iterator[Relayed]:
     """A connection that plays; at the end nothing of it is left."""
     before = descriptor_count()
-    relayed = Relayed(world)
+    relayed = Relayed(harness)
     relayed.play()
     yield relayed
-    soon(lambda: not world.factory.connections, world.turn)
-    for process in world.starter.serving:
-        world.turn()
+    soon(lambda: not harness.factory.connections, harness.turn)
+    for process in harness.starter.serving:
+        harness.turn()
         process.die(0)
-    soon(lambda: descriptor_count() <= before, world.turn)
+    soon(lambda: descriptor_count() <= before, harness.turn)
 
 
 def test_a_relayed_client_gets_the_last_reply_before_the_end(relayed: Relayed) -> None:
-    """It may still lie in the socket pair when the child answers."""
+    """It may still lie in the socket pair when the worker answers."""
     relayed.process.answer()
-    relayed.world.turn()
+    relayed.harness.turn()
     assert relayed.transport.value() == b"observation"
     assert relayed.transport.disconnecting
     relayed.leave()
 
 
 def test_a_relayed_client_that_leaves_ends_the_session(relayed: Relayed) -> None:
-    """Its child reads the end; the place is free when the child has answered."""
+    """Its worker reads the end; the place is free when the worker has answered."""
     relayed.leave()
     with socket.socket(fileno=relayed.process.job["socket"]) as given:
         given.setblocking(True)
         assert given.recv(100) == b""
         relayed.process.job["socket"] = given.detach()
     relayed.process.answer()
-    relayed.world.turn()
-    assert relayed.world.log.having("ended: the client left")
+    relayed.harness.turn()
+    assert relayed.harness.log.having("ended: the client left")
 
 
 def test_a_relayed_client_that_leaves_while_the_rest_is_passed_on(relayed: Relayed) -> None:
@@ -197,49 +197,49 @@ def test_a_relayed_client_that_leaves_while_the_rest_is_passed_on(relayed: Relay
     assert producer is not None
     producer.pauseProducing()
     relayed.process.answer()
-    relayed.world.turn()
+    relayed.harness.turn()
     relayed.leave()
 
 
 def test_a_relayed_client_that_never_reads_is_given_up(relayed: Relayed) -> None:
-    """Some time after its child has finished."""
+    """Some time after its worker has finished."""
     producer = relayed.transport.producer
     assert producer is not None
     producer.pauseProducing()
     relayed.process.answer()
-    relayed.world.turn()
-    relayed.world.reactor.advance(CLOSE_TIMEOUT)
-    relayed.world.turn()
+    relayed.harness.turn()
+    relayed.harness.reactor.advance(CLOSE_TIMEOUT)
+    relayed.harness.turn()
     assert relayed.transport.disconnecting
     relayed.leave()
 
 
 def test_a_relayed_session_can_be_ended(relayed: Relayed) -> None:
-    """The child reads the end of the stream; the client is closed when the child has answered."""
+    """The worker reads the end of the stream; the client is closed when the worker has answered."""
     relayed.protocol.stop("the server is shutting down")
-    relayed.world.turn()
+    relayed.harness.turn()
     relayed.process.answer()
-    relayed.world.turn()
+    relayed.harness.turn()
     assert relayed.transport.disconnecting
-    assert relayed.world.log.having("ended: the server is shutting down")
+    assert relayed.harness.log.having("ended: the server is shutting down")
     relayed.leave()
 
 
-def test_a_relayed_child_that_dies_frees_the_place(relayed: Relayed) -> None:
+def test_a_relayed_worker_that_dies_frees_the_place(relayed: Relayed) -> None:
     """What it had sent still reaches the client."""
     relayed.process.die(-11)
-    relayed.world.turn()
+    relayed.harness.turn()
     assert relayed.transport.value().startswith(b"observation")
     assert relayed.transport.disconnecting
     relayed.leave()
-    newcomer = Relayed(relayed.world)
+    newcomer = Relayed(relayed.harness)
     newcomer.play()
     newcomer.leave()
     newcomer.process.answer()
-    newcomer.world.turn()
+    newcomer.harness.turn()
 
 
-def test_a_relayed_client_that_leaves_and_a_child_that_dies_at_once(relayed: Relayed) -> None:
+def test_a_relayed_client_that_leaves_and_a_worker_that_dies_at_once(relayed: Relayed) -> None:
     """Neither order leaves anything behind."""
     relayed.process.die(-9)
     relayed.leave()

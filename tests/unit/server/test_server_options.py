@@ -115,7 +115,7 @@ def test_an_option_of_the_workers(words: list[str], field: str, value: object) -
 
 
 def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon changes its directory before its children read them."""
+    """A daemon changes its directory before its workers read them."""
     (tmp_path / "setup.py").write_text("pass\n")
     (tmp_path / "root").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The watch: from the vitals of a session to what is due."""
+"""The watch: from the status of a session to what is due."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WATCH = Watchdog(idle=600.0, step=300.0)
 
 @pytest.fixture
 def session() -> Iterator[SessionStatus]:
-    """The vitals of a session that has not begun."""
+    """The status of a session that has not begun."""
     descriptor = session_status.create()
     made = SessionStatus(descriptor)
     os.close(descriptor)
@@ -39,7 +39,7 @@ def silent(session: SessionStatus, since: float) -> None:
 
 
 def test_a_session_that_has_not_begun_has_the_time_of_one_command(session: SessionStatus) -> None:
-    """It counts from the moment the child was given the session."""
+    """It counts from the moment the worker was given the session."""
     assert WATCH.look(session, START + 299, START) == Decision(Action.CONTINUE, 1.0)
     late = WATCH.look(session, START + 300, START)
     assert late == Decision(Action.KILL, reason="make took more than 300 s")
@@ -105,7 +105,7 @@ def test_without_limits_it_never_looks_again(session: SessionStatus) -> None:
 
 
 def test_times_in_the_future_are_none(session: SessionStatus) -> None:
-    """An environment can write to the vitals; that is no way to evade the limits."""
+    """An environment can write to the status; that is no way to evade the limits."""
     busy(session, Operation.STEP, START + 1e9)
     assert WATCH.look(session, START + 300, START).action is Action.KILL
     silent(session, START + 1e9)
@@ -113,6 +113,6 @@ def test_times_in_the_future_are_none(session: SessionStatus) -> None:
 
 
 def test_a_step_that_began_since_the_look_has_just_begun(session: SessionStatus) -> None:
-    """The child does not wait while the server looks at the clock and then at the vitals."""
+    """The worker does not wait while the server looks at the clock and then at the status."""
     busy(session, Operation.STEP, START + 1000.001)
     assert WATCH.look(session, START + 1000, START) == Decision(Action.CONTINUE, 300.0)

@@ -1,4 +1,4 @@
-"""What children print: real pipes, read within limits, into the log."""
+"""What workers print: real pipes, read within limits, into the log."""
 
 from __future__ import annotations
 

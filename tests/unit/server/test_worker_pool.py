@@ -1,4 +1,4 @@
-"""The pool: a child for each session, idle ones kept ready, and no storm when they die."""
+"""The pool: a worker for each session, idle ones kept ready, and no storm when they die."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from gymtwist.server.worker_process import WorkerExited
 from gymtwist.server.worker_starter import SpawnStarter
 from gymtwist.worker import amp_commands
 from gymtwist_conformance.reference_client.classic_client import handshake
-from tests.support.harness import SETTINGS, FakeStarter, World
+from tests.support.harness import SETTINGS, FakeStarter, Harness
 
 classImplements(FakeStarter, IStarter)
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """A world with three idle children."""
-    world = World("--warm", "3")
-    yield world
-    world.close()
+def harness() -> Iterator[Harness]:
+    """A harness with three idle workers."""
+    harness = Harness("--warm", "3")
+    yield harness
+    harness.close()
 
 
-def idle(world: World) -> int:
-    """Counts the children that live and have no job."""
-    return len(world.starter.alive) - len(world.starter.serving)
+def idle(harness: Harness) -> int:
+    """Counts the workers that live and have no job."""
+    return len(harness.starter.alive) - len(harness.starter.serving)
 
 
-def serve(world: World) -> None:
-    """Has a child serve a client that says nothing more."""
-    world.connect().sendall(handshake("CartPole-v1"))
-    world.turn()
+def serve(harness: Harness) -> None:
+    """Has a worker serve a client that says nothing more."""
+    harness.connect().sendall(handshake("CartPole-v1"))
+    harness.turn()
 
 
-def test_every_starter_is_one_of_ampoules(world: World) -> None:
+def test_every_starter_is_one_of_ampoules(harness: Harness) -> None:
     """Ours, and the one of these tests."""
     for starter in (
-        world.starter,
-        ForkServerStarter(world.reactor, SETTINGS),
-        SpawnStarter(world.reactor, SETTINGS),
+        harness.starter,
+        ForkServerStarter(harness.reactor, SETTINGS),
+        SpawnStarter(harness.reactor, SETTINGS),
     ):
         verifyObject(IStarter, starter)
         with pytest.raises(NotImplementedError):
@@ -57,7 +57,7 @@ def test_every_starter_is_one_of_ampoules(world: World) -> None:
 
 
 def test_our_shutdown_is_ampoules() -> None:
-    """The pool sends ampoule's; importing that in a child would install a reactor."""
+    """The pool sends ampoule's; importing that in a worker would install a reactor."""
     ours, theirs = amp_commands.Shutdown, ampoule.commands.Shutdown
     assert ours.commandName == theirs.commandName
     assert ours.responseType is theirs.responseType
@@ -72,114 +72,114 @@ def test_what_is_overridden_is_still_ampoules() -> None:
         assert list(inspect.signature(theirs).parameters) == list(inspect.signature(ours).parameters)
 
 
-def test_idle_children_are_started_at_the_start(world: World) -> None:
+def test_idle_workers_are_started_at_the_start(harness: Harness) -> None:
     """As many as were asked for."""
-    assert idle(world) == 3
+    assert idle(harness) == 3
 
 
-def test_a_child_is_replaced_when_its_session_begins(world: World) -> None:
+def test_a_worker_is_replaced_when_its_session_begins(harness: Harness) -> None:
     """So that the next connection finds one ready."""
-    serve(world)
-    assert (idle(world), len(world.starter.serving)) == (3, 1)
+    serve(harness)
+    assert (idle(harness), len(harness.starter.serving)) == (3, 1)
 
 
-def test_the_end_of_a_session_starts_no_further_child(world: World) -> None:
+def test_the_end_of_a_session_starts_no_further_worker(harness: Harness) -> None:
     """Ampoule would replace it; it is replaced already."""
-    serve(world)
-    process = world.starter.serving[0]
+    serve(harness)
+    process = harness.starter.serving[0]
     process.begin()
     process.answer()
-    world.turn()
+    harness.turn()
     assert not process.alive
-    assert (idle(world), len(world.starter.processes)) == (3, 4)
+    assert (idle(harness), len(harness.starter.processes)) == (3, 4)
 
 
-def test_no_child_serves_twice(world: World) -> None:
+def test_no_worker_serves_twice(harness: Harness) -> None:
     """Each is told to end once it has answered."""
     for _ in range(5):
-        serve(world)
-        process = world.starter.serving[-1]
+        serve(harness)
+        process = harness.starter.serving[-1]
         process.begin()
         process.answer()
-        world.turn()
+        harness.turn()
         assert process.worker.shut
-    assert all(len(process.worker.jobs) <= 1 for process in world.starter.processes)
+    assert all(len(process.worker.jobs) <= 1 for process in harness.starter.processes)
 
 
-def test_without_idle_children_each_is_started_on_demand() -> None:
+def test_without_idle_workers_each_is_started_on_demand() -> None:
     """And none before."""
-    world = World("--warm", "0")
-    assert not world.starter.processes
-    serve(world)
-    assert (idle(world), len(world.starter.serving)) == (0, 1)
-    world.close()
+    harness = Harness("--warm", "0")
+    assert not harness.starter.processes
+    serve(harness)
+    assert (idle(harness), len(harness.starter.serving)) == (0, 1)
+    harness.close()
 
 
-def test_an_idle_child_that_dies_is_replaced_after_a_while(world: World) -> None:
+def test_an_idle_worker_that_dies_is_replaced_after_a_while(harness: Harness) -> None:
     """One whose imports fail would otherwise be started for ever."""
-    world.starter.processes[0].die(1)
-    world.turn()
-    assert idle(world) == 2
-    assert world.log.having("An idle worker exited with status 1; starting another in 1 s")
-    world.reactor.advance(1.0)
-    assert idle(world) == 3
+    harness.starter.processes[0].die(1)
+    harness.turn()
+    assert idle(harness) == 2
+    assert harness.log.having("An idle worker exited with status 1; starting another in 1 s")
+    harness.reactor.advance(1.0)
+    assert idle(harness) == 3
 
 
-def test_the_while_gets_longer(world: World) -> None:
+def test_the_while_gets_longer(harness: Harness) -> None:
     """It doubles, up to half a minute."""
     waits = []
     for _ in range(7):
-        for process in world.starter.alive:
+        for process in harness.starter.alive:
             process.die(1)
-        world.turn()
-        waits.append(world.pool._refill.getTime() - world.reactor.seconds())
-        world.reactor.advance(waits[-1])
+        harness.turn()
+        waits.append(harness.pool._refill.getTime() - harness.reactor.seconds())
+        harness.reactor.advance(waits[-1])
     assert waits == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_a_session_makes_the_while_short_again(world: World) -> None:
-    """Children do start, then."""
+def test_a_session_makes_the_while_short_again(harness: Harness) -> None:
+    """Workers do start, then."""
     for _ in range(3):
-        world.starter.alive[0].die(1)
-        world.reactor.advance(4.0)
-    serve(world)
-    process = world.starter.serving[0]
+        harness.starter.alive[0].die(1)
+        harness.reactor.advance(4.0)
+    serve(harness)
+    process = harness.starter.serving[0]
     process.begin()
     process.answer()
-    world.turn()
-    world.starter.alive[0].die(1)
-    world.turn()
-    assert world.log.having("starting another in 1 s")[1:]
+    harness.turn()
+    harness.starter.alive[0].die(1)
+    harness.turn()
+    assert harness.log.having("starting another in 1 s")[1:]
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
-def test_a_connection_in_the_while_is_served(world: World, left: int) -> None:
-    """By a child that is left, or by one that is started for it alone."""
-    for process in world.starter.alive[left:]:
+def test_a_connection_in_the_while_is_served(harness: Harness, left: int) -> None:
+    """By a worker that is left, or by one that is started for it alone."""
+    for process in harness.starter.alive[left:]:
         process.die(1)
-    world.turn()
-    serve(world)
-    assert len(world.starter.serving) == 1
-    assert idle(world) == max(0, left - 1)
-    world.reactor.advance(1.0)
-    assert idle(world) == 3
+    harness.turn()
+    serve(harness)
+    assert len(harness.starter.serving) == 1
+    assert idle(harness) == max(0, left - 1)
+    harness.reactor.advance(1.0)
+    assert idle(harness) == 3
 
 
-def test_children_that_cannot_be_started_are_tried_later(world: World) -> None:
+def test_workers_that_cannot_be_started_are_tried_later(harness: Harness) -> None:
     """The session that took the last idle one does not notice."""
-    world.starter.error = OSError(11, "Resource temporarily unavailable")
-    serve(world)
-    assert len(world.starter.serving) == 1
-    assert world.log.having("Cannot start an idle worker")
-    world.starter.error = None
-    world.reactor.advance(1.0)
-    assert idle(world) == 3
+    harness.starter.error = OSError(11, "Resource temporarily unavailable")
+    serve(harness)
+    assert len(harness.starter.serving) == 1
+    assert harness.log.having("Cannot start an idle worker")
+    harness.starter.error = None
+    harness.reactor.advance(1.0)
+    assert idle(harness) == 3
 
 
-def test_a_job_whose_child_dies_fails(world: World) -> None:
+def test_a_job_whose_worker_dies_fails(harness: Harness) -> None:
     """With the way it died."""
     failures: list[Failure] = []
-    serving = world.pool.serve(
+    serving = harness.pool.serve(
         lambda worker: None,
         session=1,
         protocol=b"classic",
@@ -190,45 +190,45 @@ def test_a_job_whose_child_dies_fails(world: World) -> None:
         status=0,
     )
     serving.addErrback(failures.append)
-    world.turn()
-    world.starter.serving[0].die(-11)
+    harness.turn()
+    harness.starter.serving[0].die(-11)
     assert str(failures[0].value) == "was killed by SIGSEGV"
     assert failures[0].check(WorkerExited)
 
 
-def test_stop_lets_every_idle_child_go(world: World) -> None:
+def test_stop_lets_every_idle_worker_go(harness: Harness) -> None:
     """It fires when all have ended, and none is started any more."""
     stopped: list[object] = []
-    world.pool.stop().addCallback(stopped.append)
+    harness.pool.stop().addCallback(stopped.append)
     assert not stopped
-    world.turn()
+    harness.turn()
     assert stopped
-    assert not world.starter.alive
-    assert len(world.starter.processes) == 3
-    assert not world.pool.looping.running
+    assert not harness.starter.alive
+    assert len(harness.starter.processes) == 3
+    assert not harness.pool.looping.running
 
 
-def test_stop_in_the_while_starts_nothing(world: World) -> None:
+def test_stop_in_the_while_starts_nothing(harness: Harness) -> None:
     """The timer is gone, too."""
-    world.starter.processes[0].die(1)
-    world.pool.stop()
-    world.turn()
-    world.reactor.advance(60.0)
-    assert len(world.starter.processes) == 3
+    harness.starter.processes[0].die(1)
+    harness.pool.stop()
+    harness.turn()
+    harness.reactor.advance(60.0)
+    assert len(harness.starter.processes) == 3
 
 
-def test_kill_kills_every_child(world: World) -> None:
+def test_kill_kills_every_worker(harness: Harness) -> None:
     """Idle or not."""
-    serve(world)
-    world.pool.stop()
-    world.pool.kill()
-    world.turn()
-    assert not world.starter.alive
+    serve(harness)
+    harness.pool.stop()
+    harness.pool.kill()
+    harness.turn()
+    assert not harness.starter.alive
 
 
-def test_a_job_after_the_stop_is_an_error(world: World) -> None:
+def test_a_job_after_the_stop_is_an_error(harness: Harness) -> None:
     """Nobody would do it."""
-    world.pool.stop()
-    world.turn()
+    harness.pool.stop()
+    harness.turn()
     with pytest.raises(WorkerStartError, match="the server is shutting down"):
-        world.pool.serve(lambda worker: None)
+        harness.pool.serve(lambda worker: None)

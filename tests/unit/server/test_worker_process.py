@@ -1,4 +1,4 @@
-"""One child as the server sees it: its link, its output and its end, in whichever order they come."""
+"""One worker as the server sees it: its link, its output and its end, in whichever order they come."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noting(notes: list[Any], note: object, result: Any) -> Any:
 
 
 class Born:
-    """A child with a link in memory and a real pipe."""
+    """A worker with a link in memory and a real pipe."""
 
     def __init__(self) -> None:
         """Has no process yet."""
@@ -45,7 +45,7 @@ class Born:
         self.order: list[str] = []
 
     def call(self) -> list[Failure]:
-        """Calls the child; returns what becomes of it."""
+        """Calls the worker; returns what becomes of it."""
         outcome: list[Failure] = []
 
         def failed(failure: Failure) -> None:
@@ -66,7 +66,7 @@ class Born:
 
 @pytest.fixture
 def born() -> Iterator[Born]:
-    """A child."""
+    """A worker."""
     born = Born()
     yield born
     born.close()
@@ -82,8 +82,8 @@ def test_the_loss_of_the_link_is_not_the_end(born: Born) -> None:
     assert str(outcome[0].value) == "was killed by SIGSEGV"
 
 
-def test_calls_fail_before_the_child_has_finished(born: Born) -> None:
-    """Ampoule looks a child up when a call fails, and forgets it when it has finished."""
+def test_calls_fail_before_the_worker_has_finished(born: Born) -> None:
+    """Ampoule looks a worker up when a call fails, and forgets it when it has finished."""
     born.call()
     born.worker.finished.addCallback(lambda how: noting(born.order, "finished", how))
     born.worker.ended(3)
@@ -98,7 +98,7 @@ def test_calls_after_the_end_fail(born: Born) -> None:
     assert str(outcome[0].value) == "exited with status 3"
 
 
-def test_a_child_ends_once(born: Born) -> None:
+def test_a_worker_ends_once(born: Born) -> None:
     """Whoever tells of it first."""
     born.worker.ended(3)
     born.worker.ended(-9)
@@ -107,7 +107,7 @@ def test_a_child_ends_once(born: Born) -> None:
 
 
 @pytest.mark.parametrize("link_first", [True, False])
-def test_a_child_may_end_with_its_link(born: Born, link_first: bool) -> None:
+def test_a_worker_may_end_with_its_link(born: Born, link_first: bool) -> None:
     """When nobody else will tell of it, whether the link is lost already or not."""
     reaped: list[bool] = []
 
@@ -126,14 +126,14 @@ def test_a_child_may_end_with_its_link(born: Born, link_first: bool) -> None:
 
 
 def test_kill_aborts_the_link(born: Born) -> None:
-    """That is what the child is tied to; it is not dead before its process says so."""
+    """That is what the worker is tied to; it is not dead before its process says so."""
     born.worker.started(7)
     born.worker.kill()
     assert born.transport.disconnected
     assert not born.worker.finished.called
 
 
-def test_kill_of_a_child_whose_link_is_lost_does_nothing(born: Born) -> None:
+def test_kill_of_a_worker_whose_link_is_lost_does_nothing(born: Born) -> None:
     """As often as it is asked."""
     born.worker.started(7)
     born.link.connectionLost()
@@ -142,7 +142,7 @@ def test_kill_of_a_child_whose_link_is_lost_does_nothing(born: Born) -> None:
     assert not born.transport.disconnected
 
 
-def test_kill_reaches_a_child_that_let_go_of_its_link(born: Born) -> None:
+def test_kill_reaches_a_worker_that_let_go_of_its_link(born: Born) -> None:
     """By whoever else can kill it; but not one that has ended."""
     killed: list[str] = []
     born.worker.started(7, lambda: killed.append("killed"))
@@ -155,7 +155,7 @@ def test_kill_reaches_a_child_that_let_go_of_its_link(born: Born) -> None:
     assert killed == ["killed"]
 
 
-def test_kill_of_a_child_that_is_not_forked_yet_ends_it(born: Born) -> None:
+def test_kill_of_a_worker_that_is_not_forked_yet_ends_it(born: Born) -> None:
     """A fork server may hang; the process that it may make some day is of no concern."""
     outcome = born.call()
     born.worker.kill()
@@ -172,7 +172,7 @@ def test_the_reason_is_the_end_whatever_came_over_the_link(born: Born) -> None:
     assert str(born.call()[0].value) == "was killed by SIGKILL"
 
 
-def test_kill_of_a_child_that_has_ended_does_nothing(born: Born) -> None:
+def test_kill_of_a_worker_that_has_ended_does_nothing(born: Born) -> None:
     """A timer may come too late."""
     born.worker.ended(0)
     born.worker.kill()
@@ -187,7 +187,7 @@ def test_a_process_id_is_told(born: Born) -> None:
     assert born.worker.output.source == "process 4711"
 
 
-def test_a_child_that_never_was_has_no_process_id(born: Born) -> None:
+def test_a_worker_that_never_was_has_no_process_id(born: Born) -> None:
     """Whoever waits for it learns that."""
     told: list[int | None] = []
     born.worker.pid.addCallback(told.append)
@@ -207,8 +207,8 @@ def test_what_it_printed_is_logged_before_its_calls_fail(born: Born) -> None:
     assert seen == [1]
 
 
-def test_the_chosen_child_is_told_before_the_command_is_sent(born: Born) -> None:
-    """The pool does not say which child it chose."""
+def test_the_chosen_worker_is_told_before_the_command_is_sent(born: Born) -> None:
+    """The pool does not say which worker it chose."""
     chosen: list[tuple[WorkerProcess, bytes]] = []
     call = born.link.callRemote(
         amp_commands.Shutdown, assigned=lambda worker: chosen.append((worker, born.transport.value()))
@@ -240,6 +240,6 @@ def test_a_link_logs_nothing(kind: type[amp.AMP], lines: int) -> None:
         (None, "ended"),
     ],
 )
-def test_how_a_child_ended_is_a_clause(exit_code: int | None, text: str) -> None:
+def test_how_a_worker_ended_is_a_clause(exit_code: int | None, text: str) -> None:
     """It can follow "its process"."""
     assert str(WorkerExited(exit_code)) == text
