@@ -15,9 +15,8 @@ from gymtwist.client.shared_memory_connection import SharedMemoryConnection, cre
 from gymtwist.errors import GymtwistError, SharingRefused
 from gymtwist.protocol import dynamic_values, messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
-from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD
-from gymtwist.protocol.names import ProtocolName
-from gymtwist.protocol.sanitizer import MAX_DEPTH
+from gymtwist.protocol.dynamic_values import MAX_DEPTH
+from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
 from gymtwist.protocol.shared_memory import SharedMemory
 
 _Reply = TypeVar("_Reply", bound=messages.Message)

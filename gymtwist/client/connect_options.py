@@ -16,8 +16,7 @@ from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import REPLY_BUDGET, WaitPolicy, cores
-from gymtwist.protocol.framing import Framing
-from gymtwist.protocol.names import ProtocolName
+from gymtwist.protocol.framing import Framing, ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist.protocol.sanitizer import MAX_DEPTH
+from gymtwist.protocol.dynamic_values import MAX_DEPTH
 
 #: The last observation of an episode, where an environment was reset in the same step.
 _FINAL = "final_obs"

@@ -1,34 +1,36 @@
-"""Messages to framed bytes and back: JSON in netstrings, MessagePack in Int32 frames.
+"""Encodes and decodes messages: JSON in netstrings, MessagePack in Int32 frames.
 
-What is decoded is checked against the types of :mod:`~gymtwist.protocol.messages`, and nothing but gymtwist's own
-errors is raised for whatever bytes come. What a space describes comes and goes as :mod:`~gymtwist.spaces.layout` has
-it.
+Decoded messages are validated against the types of :mod:`~gymtwist.protocol.messages`; any bytes lead to a message or
+to one of gymtwist's own errors. Observations and actions have the form of :mod:`~gymtwist.spaces.layout`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from gymtwist.errors import InvalidField, MalformedMessage
-from gymtwist.protocol import dynamic_values, json_text, messages
-from gymtwist.protocol.decode_errors import MOST_SHOWN, Operation, explain
-from gymtwist.protocol.framing import Framing, Parts, frame, header
-from gymtwist.protocol.item_limits import MAX_PARTS, json_has_more, messagepack_has_more
+from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
+from gymtwist.protocol import dynamic_values, messages
+from gymtwist.protocol.dynamic_values import MAX_DEPTH
+from gymtwist.protocol.framing import Framing, Parts, ProtocolName, frame, header
 from gymtwist.protocol.messages import Message, Reply, Request
-from gymtwist.protocol.names import ProtocolName
-from gymtwist.protocol.sanitizer import MAX_DEPTH
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 
-#: From how many bytes on a part of a message is sent from where it lies; below that, copying it costs less.
+#: The most items of a request: values at any depth, and map keys. Bytes and strings are one item, however long. An
+#: empty map has one byte in MessagePack and 64 in Python, so the limit of frames alone would permit a gigabyte.
+MAX_PARTS = 500_000
+#: The most characters of msgspec's messages that are passed on: they may contain a value of any length.
+MOST_SHOWN = 300
+#: Bytes from which on a part of a message is sent from its own memory. To copy fewer costs less.
 GATHERED = 32 * 1024
 
-#: Which fields hold what no space describes.
-_UNTYPED: dict[type[Message], str] = {
+#: The fields with dynamic values, which no space describes.
+_DYNAMIC: dict[type[Message], str] = {
     messages.Make: "kwargs",
     messages.Reset: "options",
     messages.Made: "metadata",
@@ -36,15 +38,15 @@ _UNTYPED: dict[type[Message], str] = {
     messages.Stepped: "info",
     messages.SteppedMany: "info",
 }
-#: Which fields hold rewards.
+#: The fields with rewards.
 _REWARDS: dict[type[Message], str] = {messages.Stepped: "reward", messages.SteppedMany: "rewards"}
-#: Which fields, the first of their message, can hold so much that it is sent from where it lies.
+#: The fields that can be so large that they are not copied. Each is the first of its message.
 _LARGE: dict[type[Message], str] = {
     messages.ResetDone: "observation",
     messages.Stepped: "observation",
     messages.SteppedMany: "observations",
 }
-#: Which fields can be nested without end, but for values: what reads those knows how deep they are.
+#: The fields whose nesting has no limit. Values of spaces have one: the depth of their space.
 _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.Make: ("kwargs",),
     messages.Reset: ("options",),
@@ -56,7 +58,7 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.SteppedMany: ("rewards", "info"),
     messages.Rendered: ("frame",),
 }
-#: What MessagePack has for no bytes, and what it puts before many (``bin 32``): the code, and how many there are.
+#: An empty ``bin`` of MessagePack, and the header of a long one (``bin 32``): the code and the length.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
 
@@ -64,10 +66,10 @@ _Message = TypeVar("_Message", bound=Message)
 
 
 class MessageCodec:
-    """Encodes and decodes the messages of one framing; for either side.
+    """Encodes and decodes the messages of one framing, for clients and servers.
 
     Args:
-        protocol: The framed protocol that is spoken; not the classic one.
+        protocol: A framed protocol.
     """
 
     def __init__(self, protocol: ProtocolName) -> None:
@@ -75,14 +77,14 @@ class MessageCodec:
         self._json = self.framing is Framing.NETSTRING
         self._encode: Callable[[Any], bytes]
         if self._json:
-            self._encode = msgspec.json.Encoder(enc_hook=json_text.numpy_value).encode
-            self._encode_untyped, self._has_more = dynamic_values.to_json, json_has_more
+            self._encode = msgspec.json.Encoder(enc_hook=dynamic_values.to_builtins).encode
+            self._encode_dynamic, self._has_more = dynamic_values.to_json, json_has_more
         else:
             self._encode = msgspec.msgpack.Encoder(enc_hook=dynamic_values.to_bytes).encode
-            self._encode_untyped, self._has_more = dynamic_values.to_messagepack, messagepack_has_more
+            self._encode_dynamic, self._has_more = dynamic_values.to_messagepack, messagepack_has_more
         self._request: Callable[[bytes | memoryview], Request] = self._decoder(Request)
         self._reply: Callable[[bytes | memoryview], Reply] = self._decoder(Reply)
-        self._operation: Callable[[bytes | memoryview], Operation] = self._decoder(Operation)
+        self._operation: Callable[[bytes | memoryview], _Operation] = self._decoder(_Operation)
 
     def _decoder(self, kind: Any) -> Callable[[bytes | memoryview], Any]:
         if self._json:
@@ -90,15 +92,15 @@ class MessageCodec:
         return msgspec.msgpack.Decoder(kind, ext_hook=refuse_extension).decode
 
     def decode_request(self, payload: bytes | memoryview) -> Request:
-        """Decode what a client asks.
+        """Decode a request.
 
         Args:
-            payload: What was in the frame; it is not needed any more afterwards.
+            payload: The payload of a frame; the message does not refer to it.
 
         Raises:
-            MalformedMessage: It is no message, or has more than :data:`~gymtwist.protocol.item_limits.MAX_PARTS` parts.
-            UnknownOperation: It is a message, of an operation that there is not.
-            InvalidField: A field is missing, or is not as it must be.
+            MalformedMessage: The bytes are not a message, or have more than :data:`MAX_PARTS` items.
+            UnknownOperation: The message has an unknown operation.
+            InvalidField: A field is missing, has the wrong type or is out of range.
         """
         if len(payload) > MAX_PARTS and self._has_more(payload, MAX_PARTS):
             raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
@@ -128,24 +130,24 @@ class MessageCodec:
         return MalformedMessage(f"the message is not valid {language}: {error!s:.{MOST_SHOWN}}")
 
     def encode_request(self, request: Request) -> Parts:
-        """Encode what to ask, as a frame.
+        """Encode a request as a frame.
 
         Raises:
-            InvalidField: A keyword argument or an option cannot be carried.
+            InvalidField: A keyword argument or an option cannot be encoded.
         """
         return self._frame(self._payload(request, strict=True))
 
     def decode_reply(self, payload: bytes | memoryview) -> Reply:
-        """Decode what a server answers.
+        """Decode a reply.
 
         Args:
-            payload: What was in the frame; it is not needed any more afterwards.
+            payload: The payload of a frame; the message does not refer to it.
 
         Returns:
-            The reply, with Python's own numbers and NumPy's arrays where they were.
+            The reply, with Python's numbers and with NumPy arrays.
 
         Raises:
-            MalformedMessage: It is no reply.
+            MalformedMessage: The bytes are not a reply.
         """
         try:
             return self._finish(self._reply(payload))
@@ -155,7 +157,7 @@ class MessageCodec:
     def _finish(self, reply: Reply) -> Reply:
         kind = type(reply)
         for name in _NESTED.get(kind, ()):
-            if not self._json or name != _UNTYPED.get(kind):  # nobody goes through those of JSON
+            if not self._json or name != _DYNAMIC.get(kind):  # JSON is not searched for arrays
                 _check_depth(reply, name)
         if isinstance(reply, messages.Rendered):
             return messages.Rendered(dynamic_values.restored(reply.frame))
@@ -166,17 +168,17 @@ class MessageCodec:
         return self._restore(reply)
 
     def encode_reply(self, reply: Reply) -> Parts:
-        """Encode an answer, as a frame.
+        """Encode a reply as a frame.
 
         Args:
-            reply: Observations and actions as the layout made them. Entries of infos that cannot be carried are left
-                out.
+            reply: The reply, with observations and actions in the form of their layout. Entries of infos that cannot
+                be encoded are left out.
 
         Returns:
-            The parts to send one after another; large observations are not copied.
+            The parts to send in order; large observations are not copied.
 
         Raises:
-            TypeError: A structured value holds what cannot be carried.
+            TypeError: A structured value cannot be encoded.
             ValueError: Likewise.
         """
         name = None if self._json else _LARGE.get(type(reply))
@@ -193,25 +195,25 @@ class MessageCodec:
         return [before + payload + b","] if self._json else [before + payload]
 
     def _gather(self, reply: Reply, name: str, value: memoryview) -> Parts:
-        """Encode a reply around a large value, which stays where it is."""
+        """Encode a reply around a large value, without copying that."""
         rest = self._payload(msgspec.structs.replace(reply, **{name: b""}), strict=False)
-        # The value is the first field behind the operation, so where it belongs is known.
-        words = ("op", tag_of(reply), name)
-        place = 1 + sum(len(self._encode(word)) for word in words)
-        tail = rest[place + len(EMPTY_BIN) :]
-        head = rest[:place] + BIN32.pack(BIN32_CODE, value.nbytes)
-        handshake = header(self.framing, len(head) + value.nbytes + len(tail))
-        return [handshake + head, value.cast("B"), *([tail] if tail else [])]
+        # The map header has one byte, and the operation and the value are its first two entries.
+        start = 1 + sum(len(self._encode(text)) for text in ("op", tag_of(reply), name))
+        head = rest[:start] + BIN32.pack(BIN32_CODE, value.nbytes)
+        tail = rest[start + len(EMPTY_BIN) :]
+        frame_header = header(self.framing, len(head) + value.nbytes + len(tail))
+        return [frame_header + head, value.cast("B"), *([tail] if tail else [])]
 
     def _payload(self, message: Request | Reply, *, strict: bool) -> bytes:
+        """Encode a message, after replacing the fields that msgspec alone would encode wrongly."""
         changes: dict[str, Any] = {}
         kind = type(message)
-        name = _UNTYPED.get(kind)
+        name = _DYNAMIC.get(kind)
         if name is not None:
             value = getattr(message, name)
-            # The usual case, which costs nothing: what is empty is left out.
+            # Fields with their default are left out, which is the usual case.
             if not (type(value) is dict and not value) and not (value is None and strict):
-                changes[name] = self._untyped(message, value, strict=strict)
+                changes[name] = self._encoded_dynamic(message, value, strict=strict)
         if self._json and kind in _REWARDS:
             name = _REWARDS[kind]
             reward = getattr(message, name)
@@ -220,36 +222,36 @@ class MessageCodec:
         if isinstance(message, messages.Rendered):
             changes["frame"] = dynamic_values.array_values(message.frame)
         if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
-            kwargs = self._untyped(message, message.spec.kwargs, strict=False)
+            kwargs = self._encoded_dynamic(message, message.spec.kwargs, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
         return self._encode(msgspec.structs.replace(message, **changes) if changes else message)
 
-    def _untyped(self, message: Message, value: Any, *, strict: bool) -> msgspec.Raw:
+    def _encoded_dynamic(self, message: Message, value: Any, *, strict: bool) -> msgspec.Raw:
         try:
-            return msgspec.Raw(self._encode_untyped(value, strict=strict))
+            return msgspec.Raw(self._encode_dynamic(value, strict=strict))
         except Exception as error:
-            name = _UNTYPED[type(message)]
+            name = _DYNAMIC[type(message)]
             raise InvalidField(f"the {name} of {tag_of(message)} cannot be sent: {error}") from error
 
     def _restore(self, message: _Message) -> _Message:
-        """Make arrays of what arrays travelled as; in JSON those were lists, and are."""
+        """Restore arrays from their maps in MessagePack; in JSON they are lists and stay lists."""
         if self._json:
             return message
-        name = _UNTYPED.get(type(message))
+        name = _DYNAMIC.get(type(message))
         if name is None or not getattr(message, name):
             return message
-        # The field itself is an object, whatever keys it has.
+        # The field itself is never an array, whatever keys it has.
         fields = {key: dynamic_values.restored(each) for key, each in getattr(message, name).items()}
         return msgspec.structs.replace(message, **{name: fields})
 
 
 def tag_of(message: Message | type[Message]) -> str:
-    """Name the operation of a message."""
+    """Return the name of a message's operation."""
     return str(message.__struct_config__.tag)
 
 
 def refuse_extension(code: int, data: memoryview) -> Any:
-    """Refuse MessagePack's own types of extensions, for a decoder's ``ext_hook``.
+    """Refuse MessagePack's extension types; a decoder's ``ext_hook``.
 
     Raises:
         ValueError: Always.
@@ -259,19 +261,103 @@ def refuse_extension(code: int, data: memoryview) -> Any:
 
 def _check_depth(message: Message, name: str) -> None:
     value = getattr(message, name)
-    # The usual cases first: they cost next to nothing.
+    # The cheap checks first.
     if value and type(value) is not bytes and dynamic_values.too_deep(value):
         raise MalformedMessage(f"{tag_of(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
 
 
 def _numbers(value: Any) -> Any:
-    """Read the rewards that JSON has no number for.
+    """Convert rewards from JSON, where numbers that are not finite are strings.
 
     Raises:
-        MalformedMessage: What is there is no number.
+        MalformedMessage: A reward is not a number.
     """
     if type(value) is list:
         return [_numbers(each) for each in value]
     if type(value) is int or type(value) is float or (type(value) is str and value in NOT_FINITE):
         return float(value)
     raise MalformedMessage(f"a reward is {str(value)[:80]!r}: expected {EXPECTED_NUMBER}")
+
+
+# Errors of requests
+
+_OPERATIONS = ", ".join(str(each.__struct_config__.tag) for each in get_args(Request))
+# How msgspec reports the place of an error.
+_PLACE = re.compile(r"^(?P<what>.*?)\s+- at `(?P<place>.*)`$", re.DOTALL)
+
+
+class _Operation(msgspec.Struct):
+    """The part of a malformed request that an error message needs."""
+
+    op: str
+
+
+def explain(error: msgspec.ValidationError, operation: str | None) -> GymtwistError:
+    """Convert an error of msgspec to one that names the operation and the field.
+
+    Args:
+        error: The error about a request.
+        operation: The request's operation; None if it has none.
+    """
+    found = _PLACE.match(str(error))
+    what, place = found.group("what", "place") if found else (str(error), "$")
+    what = what if len(what) <= MOST_SHOWN else f"{what[:MOST_SHOWN]}..."
+    field = place.removeprefix("$").removeprefix(".")
+    if operation is None:
+        if what.startswith("Object missing required field `op`"):
+            return InvalidField("the message has no field `op`: it says which operation is asked for")
+        if field == "op":
+            return InvalidField(f"field `op`: {_lower(what)}")
+        return MalformedMessage(f"the message is no object with strings for keys: {what}")
+    if field == "op":
+        return UnknownOperation(f'unknown operation "{operation[:80]}"; the operations are {_OPERATIONS}')
+    if what.startswith("Object missing"):
+        what = what.removeprefix("Object ")
+    return InvalidField(f"{operation}: field `{field}`: {_lower(what)}" if field else f"{operation}: {what}")
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+# The number of items of a request
+
+# For each first byte of MessagePack: the bytes of the item without its content, and how many of them are the length of
+# the content. See https://github.com/msgpack/msgpack/blob/master/spec.md
+_HEADS = [(1, 0)] * 256
+for _count in range(32):
+    _HEADS[0xA0 + _count] = (1 + _count, 0)
+for _first, _sizes in {
+    0xCA: (5, 9),
+    0xCC: (2, 3, 5, 9, 2, 3, 5, 9),
+    0xD4: (3, 4, 6, 10, 18),
+    0xDC: (3, 5, 3, 5),
+}.items():
+    for _code, _size in enumerate(_sizes, _first):
+        _HEADS[_code] = (_size, 0)
+for _first, _type in {0xC4: 0, 0xC7: 1, 0xD9: 0}.items():
+    for _code, _width in enumerate((1, 2, 4), _first):
+        _HEADS[_code] = (1 + _width + _type, _width)
+
+
+def messagepack_has_more(payload: bytes | memoryview, most: int) -> bool:
+    """Return True if MessagePack has more than ``most`` items; either if it is malformed."""
+    position, end, count = 0, len(payload), 0
+    # Every item has at least one byte.
+    while end - position > most - count:
+        count += 1
+        if count > most:
+            return True
+        size, width = _HEADS[payload[position]]
+        if width:
+            size += int.from_bytes(payload[position + 1 : position + 1 + width], "big")
+        position += size
+    return False
+
+
+def json_has_more(payload: bytes | memoryview, most: int) -> bool:
+    """Return True if JSON may have more than ``most`` items, judged by its punctuation, including that in strings."""
+    if len(payload) <= most:
+        return False
+    text = bytes(payload)
+    return sum(text.count(each) for each in (b",", b"[", b"{", b":")) >= most

@@ -1,32 +1,183 @@
-"""Values that no space describes: infos, keyword arguments, options, metadata.
+"""Dynamic values, which no space describes: infos, keyword arguments, options, metadata.
 
 In JSON, arrays are nested lists, and numbers that are not finite are "NaN", "Infinity" and "-Infinity", as in the JSON
-mapping of proto3. MessagePack has all numbers, and there an array is a map of its ``dtype`` (the name), its ``shape``
-and its ``data`` (a ``bin``: little-endian, C order). Keys are strings in both.
+mapping of proto3. In the classic protocol, NaN is ``null`` and an infinity the largest float64 of its sign, since
+decoders such as Go's refuse the tokens that Python's encoder writes. MessagePack has all numbers, and there an array is
+a map of ``dtype`` (the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere.
+
+Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from gymtwist.protocol.json_text import has_only_finite_numbers, numpy_value
-from gymtwist.protocol.sanitizer import MAX_DEPTH, Omitted, Sanitizer, plain_numbers
 from gymtwist.spaces.layout import DTYPES
 from gymtwist.spaces.numbers import number_text
 
-#: The names of dtypes whose arrays' bytes are as they travel; to ask a dtype for its name takes longer than all else.
+#: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
+MAX_DEPTH = 64
+_LARGEST = sys.float_info.max
+
+
+class Omitted(Exception):
+    """A part of a value that the encoding cannot represent."""
+
+
+def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
+    """Convert a NumPy scalar to a Python number, an array to lists."""
+    plain = value.tolist()
+    # Python has no type for a longdouble.
+    return float(plain) if isinstance(plain, np.longdouble) else plain
+
+
+class Sanitizer:
+    """Copies values, and replaces or leaves out the parts that an encoding cannot represent.
+
+    Args:
+        number: Converts a number that is not finite.
+        array: Converts a NumPy array or scalar.
+        strict: Whether to raise an error for other such parts, instead of leaving them out.
+        kept: Types that the encoding has in addition to those of JSON.
+    """
+
+    def __init__(
+        self,
+        number: Callable[[float], Any],
+        array: Callable[[Any], Any] = plain_numbers,
+        *,
+        strict: bool,
+        kept: tuple[type, ...] = (),
+    ) -> None:
+        self._number = number
+        self._array = array
+        self._strict = strict
+        self._kept = kept
+
+    def copy(self, value: Any, path: tuple[int, ...] = ()) -> Any:
+        """Copy a value.
+
+        Args:
+            value: Anything.
+            path: The ids of the containers around the value, to detect cycles.
+
+        Raises:
+            Omitted: The encoding cannot represent the value, and the sanitizer is not strict.
+            TypeError: Likewise, and the sanitizer is strict.
+        """
+        try:
+            return self._copy(value, path)
+        except Omitted:
+            raise
+        except Exception as error:
+            if self._strict:
+                raise
+            raise Omitted from error
+
+    def _copy(self, value: Any, path: tuple[int, ...]) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)):
+            value = self._array(value)
+        if value is None or isinstance(value, (bool, *self._kept)):
+            return value
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, int):
+            # Neither msgspec nor most clients have integers beyond 64 bits; they can read the nearest float64.
+            return int(value) if -(2**63) <= value < 2**64 else _nearest(value)
+        if isinstance(value, float):
+            number = float(value)
+            return number if math.isfinite(number) else self._number(number)
+        if len(path) >= MAX_DEPTH or id(value) in path:
+            raise TypeError("no message can carry what lies in itself, or too deep")
+        path = (*path, id(value))
+        if isinstance(value, Mapping):
+            return self._copy_mapping(value, path)
+        if isinstance(value, (list, tuple, Set)):
+            return self._copy_list(value, path)
+        # msgspec converts some other types (dates, dataclasses, ...), and refuses the rest.
+        return self._copy(
+            msgspec.to_builtins(value, str_keys=True, builtin_types=self._kept, enc_hook=self._unknown), path
+        )
+
+    def _unknown(self, value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)):
+            return self._array(value)
+        raise TypeError(f"no message can carry a {type(value).__name__}")
+
+    def _copy_list(self, value: Iterable[Any], path: tuple[int, ...]) -> list[Any]:
+        kept = []
+        for item in value:
+            with contextlib.suppress(Omitted):
+                kept.append(self.copy(item, path))
+        return kept
+
+    def _copy_mapping(self, value: Mapping[Any, Any], path: tuple[int, ...]) -> dict[str, Any]:
+        kept = {}
+        for key, item in value.items():
+            with contextlib.suppress(Omitted):
+                kept[self._key(key)] = self.copy(item, path)
+        return kept
+
+    def _key(self, key: Any) -> str:
+        try:
+            return _text(key if isinstance(key, str) else str(key))
+        except Exception as error:
+            if self._strict:
+                raise
+            raise Omitted from error
+
+
+def _text(value: str) -> str:
+    """Convert any subclass to a plain string, and replace lone surrogates, which UTF-8 does not have."""
+    return str.encode(value, "utf-8", "replace").decode()
+
+
+def _nearest(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return _LARGEST if value > 0 else -_LARGEST
+
+
+# JSON text
+
+_OBJECT = ord("{")
+# An integer with fewer digits fits into a float64, which is what decoders such as Go's read numbers into.
+_TOO_MANY_DIGITS = sys.float_info.max_10_exp + 1
+_DIGITS = b"0" * _TOO_MANY_DIGITS
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+
+
+def to_builtins(value: object) -> object:
+    """Convert NumPy values for JSON; an ``enc_hook`` of msgspec."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain_numbers(value)
+    raise TypeError(f"JSON cannot carry a {type(value).__name__}")
+
+
+def has_only_finite_numbers(text: bytes) -> bool:
+    """Return False if encoded numbers are missing in the text, or do not fit into a float64.
+
+    msgspec writes null for numbers that are not finite. None and the text "null" in a string lead to False as well.
+    """
+    return b"null" not in text and (len(text) < _TOO_MANY_DIGITS or _DIGITS not in text.translate(_ZEROS))
+
+
+#: The names of dtypes whose arrays need no conversion. To look a name up here is faster than ``dtype.name``.
 _NAMES = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()} if sys.byteorder == "little" else {}
 _ARRAY_FIELDS = {"dtype", "shape", "data"}
 
 
 def array_value(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Describe an array of numbers with its bytes: ``dtype``, ``shape`` and ``data``."""
+    """Convert an array of numbers to the map of MessagePack: ``dtype``, ``shape`` and ``data``."""
     name = _NAMES.get(array.dtype)
     if name is not None:
         return {"dtype": name, "shape": array.shape, "data": array.tobytes()}
@@ -35,14 +186,14 @@ def array_value(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def array_values(value: Any) -> Any:
-    """Describe what an environment rendered: an array with its bytes, or a list of such; text stays as it is."""
+    """Convert the arrays of a rendered frame, or of a list of frames; leave text as it is."""
     if isinstance(value, (list, tuple)):
         return [array_values(each) for each in value]
     return array_value(value) if isinstance(value, np.ndarray) and value.dtype.name in DTYPES else value
 
 
 def _binary(value: Any) -> Any:
-    """Turn what NumPy has into what MessagePack has."""
+    """Convert an array to its map, a NumPy scalar to a Python number."""
     if type(value) is np.ndarray and value.ndim and value.dtype in _NAMES:  # the usual case
         return array_value(value)
     if not isinstance(value, np.ndarray) or not value.ndim or isinstance(value, np.ma.MaskedArray):
@@ -51,7 +202,7 @@ def _binary(value: Any) -> Any:
 
 
 def to_bytes(value: object) -> object:
-    """Turn what msgspec does not know into what MessagePack has, for its ``enc_hook``."""
+    """Convert NumPy values for MessagePack; an ``enc_hook`` of msgspec."""
     if isinstance(value, (np.ndarray, np.generic)):
         return _binary(value)
     raise TypeError(f"MessagePack cannot carry a {type(value).__name__}")
@@ -61,7 +212,7 @@ def _same(number: float) -> float:
     return number
 
 
-_encode_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=numpy_value).encode
+_encode_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=to_builtins).encode
 _encode_binary: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=to_bytes).encode
 _json = {strict: Sanitizer(number_text, strict=strict) for strict in (False, True)}
 _messagepack = {strict: Sanitizer(_same, _binary, strict=strict, kept=(bytes,)) for strict in (False, True)}
@@ -71,13 +222,13 @@ def to_json(value: Any, *, strict: bool = False) -> bytes:
     """Encode a mapping as JSON.
 
     Args:
-        value: What an environment or a user put together; what is no mapping has no entries.
-        strict: Whether to raise if an entry cannot be carried; otherwise it is left out, and this never fails.
+        value: The mapping of an environment or a user. Anything else is encoded like an empty mapping.
+        strict: Whether to raise an error if an entry cannot be encoded. Otherwise it is left out, and this never fails.
 
     Raises:
-        Exception: An entry cannot be carried, and ``strict`` is true: whatever it raised.
+        Exception: The entry raised it; only if ``strict`` is true.
     """
-    # An environment may return anything, and its objects raise anything.
+    # An environment may return any object, which may raise anything.
     try:
         text = _encode_json(value)
     except Exception:
@@ -98,11 +249,11 @@ def to_messagepack(value: Any, *, strict: bool = False) -> bytes:
     return _encode_binary(_copied(value, _messagepack[strict], strict))
 
 
-def _copied(value: Any, copier: Sanitizer, strict: bool) -> dict[str, Any]:
+def _copied(value: Any, sanitizer: Sanitizer, strict: bool) -> dict[str, Any]:
     try:
-        # An array would be a dictionary, too.
+        # Not a dictionary alone: the sanitizer would make one of an array.
         if isinstance(value, Mapping):
-            copied: dict[str, Any] = copier.copy(value)
+            copied: dict[str, Any] = sanitizer.copy(value)
             return copied
     except Omitted:
         return {}
@@ -112,11 +263,13 @@ def _copied(value: Any, copier: Sanitizer, strict: bool) -> dict[str, Any]:
 
 
 def _has_plain_keys(value: Any, depth: int = MAX_DEPTH - 2) -> bool:
-    """Tell whether this is a dictionary with strings for keys, and all in it are: MessagePack would take any.
+    """Return True for a dictionary if its keys, and all keys inside it, are strings.
+
+    MessagePack would encode keys of any type. Where the answer would be costly it is False, and the value is copied.
 
     Args:
         value: Anything.
-        depth: How many levels there may be; an array at the deepest brings two of its own.
+        depth: The levels that are left; the map of an array at the deepest level adds two.
     """
     if not depth or type(value) is not dict:
         return False
@@ -124,27 +277,25 @@ def _has_plain_keys(value: Any, depth: int = MAX_DEPTH - 2) -> bool:
         if type(key) is not str:
             return False
         kind = type(item)
-        if kind in _SCALARS:
+        if kind in _SCALARS or isinstance(item, np.generic):
             continue
-        if kind in _LISTS or (kind is np.ndarray and item.dtype.kind == "O"):
-            # Rare, and the slow way is right for whatever is in them.
+        if kind is np.ndarray and item.dtype.kind != "O":
+            continue
+        if kind in _LISTS or kind is np.ndarray:
             if not all(type(each) in _SCALARS for each in item):
                 return False
-        elif kind is not np.ndarray and not isinstance(item, np.generic) and not _has_plain_keys(item, depth - 1):
+        elif not _has_plain_keys(item, depth - 1):
             return False
     return True
 
 
 def is_flat(value: dict[Any, Any]) -> bool:
-    """Tell whether a dictionary has strings for keys and nothing but Python's own scalars in it: most infos are so."""
+    """Return True if keys are strings and values Python's own scalars, as in most infos."""
     return _SCALARS.issuperset(map(type, value.values())) and _STRINGS.issuperset(map(type, value))
 
 
 def is_shallow(value: dict[Any, Any]) -> bool:
-    """Tell whether there is nothing else but arrays of numbers, too, which :func:`to_bytes` turns into maps.
-
-    The infos of vector environments are so.
-    """
+    """Return True if keys are strings and values scalars or arrays of numbers, as in infos of vector environments."""
     for key, each in value.items():
         kind = type(each)
         is_array = kind is np.ndarray and each.ndim and each.dtype in _NAMES
@@ -160,10 +311,10 @@ _LISTS = frozenset({list, tuple})
 
 
 def restored(value: Any) -> Any:
-    """Turn the maps that arrays travel as back into arrays, at any depth; what is none stays as it is.
+    """Convert the maps of arrays back to arrays, at any depth.
 
     Args:
-        value: As it was decoded, not deeper than :data:`~gymtwist.protocol.sanitizer.MAX_DEPTH`.
+        value: A decoded value, not deeper than :data:`MAX_DEPTH`.
     """
     if type(value) is list:
         return [restored(each) for each in value]
@@ -178,13 +329,13 @@ def restored(value: Any) -> Any:
 
 
 def restored_shallow(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """Do as :func:`restored` where nothing is nested but arrays, which then needs no look at the depth.
+    """Do the same as :func:`restored` for fields without nesting, whose depth need not be checked.
 
     Args:
-        fields: As they were decoded.
+        fields: Decoded fields.
 
     Returns:
-        What they are; None if something is nested.
+        The fields with arrays; None if anything else is nested in them.
     """
     made = {}
     for key, each in fields.items():
@@ -202,10 +353,10 @@ def restored_shallow(fields: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _array(dtype: Any, shape: Any, data: Any) -> np.ndarray[Any, Any]:
-    """Make an array, writable.
+    """Make a writable array from its map.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The map is not that of an array.
         TypeError: Likewise.
         OverflowError: Likewise.
     """
@@ -227,7 +378,7 @@ _NO_ARRAY = (ValueError, TypeError, OverflowError)
 
 
 def too_deep(value: Any) -> bool:
-    """Tell whether decoded lists and maps are nested deeper than :data:`~gymtwist.protocol.sanitizer.MAX_DEPTH`."""
+    """Return True if decoded lists and maps are nested deeper than :data:`MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -243,3 +394,59 @@ def too_deep(value: Any) -> bool:
 
 
 _CONTAINERS = frozenset({dict, list})
+
+
+# JSON of the classic protocol
+
+
+def _finite_number(number: float) -> float | None:
+    return None if math.isnan(number) else math.copysign(_LARGEST, number)
+
+
+_classic_strict = Sanitizer(_finite_number, strict=True)
+_classic_lenient = Sanitizer(_finite_number, strict=False)
+
+
+def encode_value(value: object) -> bytes:
+    """Encode a value as JSON of the classic protocol.
+
+    Args:
+        value: Built-in or NumPy scalars, arrays, sequences and string-keyed mappings, nested at will.
+
+    Returns:
+        JSON as UTF-8, without spaces.
+
+    Raises:
+        TypeError: JSON cannot represent a part of the value.
+        ValueError: UTF-8 cannot represent a string of it.
+    """
+    text = _encode_json(value)
+    # msgspec writes null for numbers that are not finite, so usually nothing has to be replaced.
+    return text if b"null" not in text else _encode_json(_classic_strict.copy(value))
+
+
+def encode_info(info: Mapping[Any, Any]) -> bytes:
+    """Encode an info as JSON of the classic protocol; entries that cannot be encoded are left out, and it never fails.
+
+    Args:
+        info: The environment's info. Keys are converted to strings. Anything but a mapping is encoded like an empty
+            mapping.
+
+    Returns:
+        A JSON object as UTF-8, without spaces.
+    """
+    # An environment may return any object, which may raise anything.
+    try:
+        if not info:
+            return b"{}"
+        text = _encode_json(info)
+    except Exception:
+        pass
+    else:
+        if text[0] == _OBJECT and has_only_finite_numbers(text):
+            return text
+    try:
+        kept = _classic_lenient.copy(info)
+    except Omitted:
+        return b"{}"
+    return _encode_json(kept) if isinstance(kept, dict) else b"{}"

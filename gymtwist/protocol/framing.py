@@ -33,6 +33,14 @@ _ZERO, _NINE, _COLON, _COMMA = b"09:,"
 _LINE_ENDS = b"\r\n"
 
 
+class ProtocolName(enum.Enum):
+    """The protocols that a connection can use."""
+
+    CLASSIC = "classic"  # gym-socket-api's own binary protocol
+    NETSTRING = "netstring"  # the framed protocol: netstrings of JSON
+    INT32 = "int32"  # the framed protocol: MessagePack behind a uint32 length
+
+
 class Framing(enum.Enum):
     """How frames are told apart, and so what is in them."""
 

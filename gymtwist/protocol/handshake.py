@@ -28,8 +28,8 @@ from gymtwist.errors import (
 from gymtwist.protocol import classic
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
+from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.messages import Error, Fault, Make
-from gymtwist.protocol.names import ProtocolName as ProtocolName
 
 #: The most bytes that are kept of a connection before its session begins.
 MAX_HANDSHAKE = 64 * 1024

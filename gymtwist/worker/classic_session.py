@@ -16,7 +16,7 @@ from gymtwist.errors import (
     ProtocolError,
     RequestError,
 )
-from gymtwist.protocol import classic, json_text
+from gymtwist.protocol import classic, dynamic_values
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, message_of, print_traceback
@@ -134,7 +134,7 @@ class ClassicSession:
         except BaseException as error:
             raise _fault_of_space("step", error) from error
         observation, reward, terminated, truncated, info = runner.step(action)
-        tail = classic.step_tail(reward, terminated or truncated, json_text.encode_info(info))
+        tail = classic.step_tail(reward, terminated or truncated, dynamic_values.encode_info(info))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
             send_parts(self._connection, [*self._frame(runner, "step", observation), tail])
         else:
@@ -155,7 +155,7 @@ class ClassicSession:
 
     def _observation(self, operation: str, observation: Any) -> bytes:
         try:
-            return classic.observation_json(json_text.encode_value(self._encode_observation(observation)))
+            return classic.observation_json(dynamic_values.encode_value(self._encode_observation(observation)))
         except Exception as error:
             raise fault_of_value(operation, error) from error
 
@@ -163,7 +163,7 @@ class ClassicSession:
         runner = self._environment()
         space = runner.observation_space if command.observation else runner.action_space
         try:
-            text = json_text.encode_value(classic_description(space))
+            text = dynamic_values.encode_value(classic_description(space))
         except BaseException as error:
             raise _fault_of_space("space", error) from error
         self._status.end()
@@ -172,7 +172,7 @@ class ClassicSession:
     def _sample_action(self, command: classic.SampleAction) -> None:
         sampled = self._environment().sample_action()
         try:
-            text = json_text.encode_value(self._encode_action(sampled))
+            text = dynamic_values.encode_value(self._encode_action(sampled))
         except Exception as error:
             raise fault_of_value("sample", error) from error
         self._send(classic.action(text))

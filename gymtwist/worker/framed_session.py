@@ -19,9 +19,8 @@ from gymtwist.errors import (
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import GATHERED, MessageCodec, tag_of
 from gymtwist.protocol.dynamic_values import is_flat, is_shallow
-from gymtwist.protocol.framing import FrameReader, Parts
+from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
-from gymtwist.protocol.names import ProtocolName
 from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import StepReplyWriter

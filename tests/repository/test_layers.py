@@ -173,7 +173,7 @@ def test_the_options_import_no_reactor() -> None:
 
 def test_the_wire_imports_no_twisted() -> None:
     """It is for clients, too."""
-    found = modules_after("import gymtwist.protocol.classic, gymtwist.protocol.json_text, gymtwist.protocol.handshake")
+    found = modules_after("import gymtwist.protocol.classic, gymtwist.protocol.handshake")
     assert not found & {"twisted", "zope.interface", "gymnasium", "gym", "ampoule"}
 
 

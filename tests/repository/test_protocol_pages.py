@@ -17,7 +17,7 @@ import pytest
 import gymtwist.protocol
 from gymtwist import errors
 from gymtwist.envs.vector_environments import MAX_PROCESSES
-from gymtwist.protocol import framing, handshake, item_limits, messages, sanitizer
+from gymtwist.protocol import codec, dynamic_values, framing, handshake, messages
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.handshake import error_message
 from gymtwist.spaces import descriptions
@@ -47,8 +47,8 @@ LIMITS = {
     "payload of any later `make`, bytes": handshake.MAX_MAKE,
     "digits of a netstring's length": framing.MAX_DIGITS,
     "bytes buffered for a connection before its session begins": handshake.MAX_HANDSHAKE,
-    "items of a request: values at any depth, and map keys": item_limits.MAX_PARTS,
-    "depth of kwargs, options, infos and structured values": sanitizer.MAX_DEPTH,
+    "items of a request: values at any depth, and map keys": codec.MAX_PARTS,
+    "depth of kwargs, options, infos and structured values": dynamic_values.MAX_DEPTH,
     "characters of an id": messages.MAX_ID,
     "characters of a render mode": 64,
     "characters of a token": 1024,

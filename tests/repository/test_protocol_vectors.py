@@ -9,9 +9,8 @@ import pytest
 
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol import messages
-from gymtwist.protocol.framing import FrameReader, Framing
+from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import after_refusal, error_message, read_handshake, recognise
-from gymtwist.protocol.names import ProtocolName
 from gymtwist.spaces.descriptions import Description
 from tests.support.golden_vectors import entries, in_order, load, name_of, payload, same
 from tools.vectors.__main__ import DIRECTORY, FILES

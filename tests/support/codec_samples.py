@@ -9,9 +9,8 @@ import msgspec
 import pytest
 
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import Framing, Parts, frame, locate
+from gymtwist.protocol.framing import Framing, Parts, ProtocolName, frame, locate
 from gymtwist.protocol.messages import Error, Request
-from gymtwist.protocol.names import ProtocolName
 
 NETSTRING = MessageCodec(ProtocolName.NETSTRING)
 INT32 = MessageCodec(ProtocolName.INT32)

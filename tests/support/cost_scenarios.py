@@ -27,8 +27,7 @@ from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
-from gymtwist.protocol.framing import Framing
-from gymtwist.protocol.names import ProtocolName
+from gymtwist.protocol.framing import Framing, ProtocolName
 from gymtwist.worker import session_entry, socket_waiting
 from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.session_summary import CLIENT_LEFT

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import Framing, frame
+from gymtwist.protocol.framing import Framing, ProtocolName, frame
 from gymtwist.protocol.messages import Request
-from gymtwist.protocol.names import ProtocolName
 
 from .notation import Entry, write
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymtwist.envs import gym_compatibility
 from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault
-from gymtwist.protocol.json_text import encode_value
+from gymtwist.protocol.dynamic_values import encode_value
 from gymtwist.spaces.classic_codecs import decoder, encoder
 from gymtwist.spaces.gymnasium_spaces import convert
 from gymtwist_conformance.reference_client import strict_json

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from gymtwist.errors import InvalidField, MalformedMessage, RequestError
 from gymtwist.protocol.codec import GATHERED, MessageCodec
-from gymtwist.protocol.framing import FrameReader, Framing
+from gymtwist.protocol.dynamic_values import MAX_DEPTH
+from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.messages import (
     Close,
     Error,
@@ -30,8 +31,6 @@ from gymtwist.protocol.messages import (
     Stepped,
     SteppedMany,
 )
-from gymtwist.protocol.names import ProtocolName
-from gymtwist.protocol.sanitizer import MAX_DEPTH
 from tests.support.codec_samples import CODECS, EACH_CODEC, INT32, NETSTRING, decoded, payload_of
 
 #: How many times its own size a payload may take when it is decoded: an empty map is one byte, and 64 in Python.

@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as stn
 from gymtwist.errors import InvalidField
 from gymtwist.protocol import dynamic_values
 from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.messages import Made, Make, Reset, ResetDone, Spec, Stepped
-from gymtwist.protocol.sanitizer import MAX_DEPTH
 from gymtwist.spaces.descriptions import Discrete
 from tests.support.codec_samples import CODECS, EACH_CODEC, INT32, NETSTRING, decoded, payload_of
 from tests.unit.protocol.test_json_text import ANYTHING, DTYPES, Broken, Unspeakable

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gymtwist.errors import MalformedMessage
-from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.item_limits import MAX_PARTS, json_has_more, messagepack_has_more
+from gymtwist.protocol.codec import MAX_PARTS, MessageCodec, json_has_more, messagepack_has_more
 from gymtwist.protocol.messages import Make, Step
 from tests.support.codec_samples import EACH_CODEC, INT32, NETSTRING, payload_of
 

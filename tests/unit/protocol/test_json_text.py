@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from gymtwist.protocol.json_text import MAX_DEPTH, encode_info, encode_value
+from gymtwist.protocol.dynamic_values import MAX_DEPTH, encode_info, encode_value
 from gymtwist_conformance.reference_client import strict_json
 
 LARGEST = sys.float_info.max

@@ -10,6 +10,7 @@ import pytest
 
 from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
 from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import ProtocolName
 from gymtwist.protocol.messages import (
     MAX_ENVIRONMENTS,
     MAX_STEPS,
@@ -34,7 +35,6 @@ from gymtwist.protocol.messages import (
     Stepped,
     SteppedMany,
 )
-from gymtwist.protocol.names import ProtocolName
 from gymtwist.spaces.descriptions import Discrete
 from gymtwist.spaces.layout import Layout, Leaf
 from tests.support.codec_samples import EACH_CODEC, NETSTRING, decoded, payload_of

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gymtwist.protocol.framing import MAX_FRAME, Framing, header
+from gymtwist.protocol.framing import MAX_FRAME, Framing, ProtocolName, header
 from gymtwist.protocol.messages import Error, Make, Step
-from gymtwist.protocol.names import ProtocolName
 from gymtwist.server.server_session import MAX_ATTEMPTS
 from gymtwist.worker.session_status import ANSWERED, MADE, Operation
 from tests.support.codec_samples import EACH_FRAMED, answered, asked

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gymtwist.errors import EnvironmentFault, InvalidAction
-from gymtwist.protocol.json_text import encode_value
+from gymtwist.protocol.dynamic_values import encode_value
 from gymtwist.spaces.classic_codecs import check_shape, decoder, encoder
 from gymtwist_conformance.reference_client import strict_json
 from tests.support.space_strategies import SPACES, equal

@@ -9,7 +9,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given
 
-from gymtwist.protocol.json_text import encode_value
+from gymtwist.protocol.dynamic_values import encode_value
 from gymtwist.spaces.box_space import CLASSIC_BOUND
 from gymtwist.spaces.classic_codecs import classic_description
 from gymtwist_conformance.reference_client import strict_json
