@@ -485,6 +485,7 @@ class GymProtocol(Protocol, TimeoutMixin):
             Event.LOST: (State.CLOSED, _forget),
         },
         State.CLOSED: {
+            Event.STOP: (State.CLOSED, None),
             Event.RESUMED: (State.CLOSED, None),
             Event.RELAY_CLOSED: (State.CLOSED, None),
         },

@@ -60,7 +60,7 @@ class HandshakeReader:
             handshake = read_handshake(self.received, self._protocol)
             if handshake is None:
                 if len(self.received) > MAX_HANDSHAKE:
-                    raise HandshakeError(f"the opening has more than {MAX_HANDSHAKE} bytes")
+                    raise HandshakeError(f"the handshake has more than {MAX_HANDSHAKE} bytes")
                 return None
             self._allowed.check(handshake.environment)
         except GymtwistError as error:
