@@ -1,4 +1,4 @@
-"""The opening: telling the protocols of a connection apart by its first bytes.
+"""The handshake: recognises the protocol of a connection by its first bytes, and reads the first message.
 
 ==================  =========================================================================================
 first bytes         protocol
@@ -9,7 +9,7 @@ an ASCII digit      framed, netstrings: the length of the first one
 ``00 00 00 00 00``  classic: an empty id
 ==================  =========================================================================================
 
-No bytes are in two of these rows, and whatever is in none opens no protocol.
+No bytes match two rows. Bytes that match none are refused.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.messages import Error, Fault, Make
 
-#: The most bytes that are kept of a connection before its session begins.
+#: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
-#: The longest payload in bytes of the frame that opens a connection: with its framing it fits one value of AMP
-#: (65,535 bytes), by which a child gets it, and the length of an Int32 frame begins with two zero bytes.
+#: The longest payload of the first frame in bytes. With its framing it fits into one value of AMP (65,535 bytes), which
+#: passes it to a worker, and the length of an Int32 frame begins with two zero bytes.
 MAX_MAKE = 64_000
 
 _NO_PROTOCOL = (
@@ -48,38 +48,36 @@ _FAULTS: list[tuple[type[GymtwistError], Fault]] = [
     (EnvironmentFault, "environment"),
 ]
 _SERVERS_OWN: Fault = "server"
-#: The most characters of what went wrong: an environment's exception may say anything, at any length.
-_MOST_TOLD = 4000
+#: The most characters of an error's text, which may come from an environment's exception.
+_MAX_TEXT = 4000
 _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
 
 class Handshake(msgspec.Struct, frozen=True):
-    """A connection's first message, as far as the server must know it before a child takes over.
+    """The first message of a connection, as far as the server must know it before a worker takes over.
 
     Attributes:
-        protocol: What the connection speaks.
-        environment: The id asked for; empty if none is.
-        message: The opening's own bytes, its framing with them.
-        trailing_data: The bytes that came behind it.
+        protocol: The protocol of the connection.
+        environment: The requested environment id; empty for none.
+        message: The bytes of the handshake, with its framing.
     """
 
     protocol: ProtocolName
     environment: str
     message: bytes
-    trailing_data: bytes
 
 
 def recognise(data: bytes | bytearray) -> ProtocolName | None:
-    """Tell the protocol by a connection's first bytes.
+    """Recognise the protocol by the first bytes of a connection.
 
     Args:
-        data: All bytes received so far; the first five are enough.
+        data: All received bytes; five are enough.
 
     Returns:
-        The protocol, or None while that is open.
+        The protocol, or None if more bytes are needed.
 
     Raises:
-        HandshakeError: The bytes open no protocol that is served here.
+        HandshakeError: The bytes begin no known protocol.
     """
     if b"0" <= data[:1] <= b"9":
         return ProtocolName.NETSTRING
@@ -94,18 +92,18 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
 
 
 def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None) -> Handshake | None:
-    """Read the opening of whatever protocol.
+    """Read the handshake of any protocol.
 
     Args:
-        data: All bytes received so far.
-        protocol: What the connection speaks, if an opening that was refused has told it.
+        data: All received bytes.
+        protocol: The protocol of the connection, if an earlier handshake that was refused has shown it.
 
     Returns:
-        The opening, or None while it is incomplete.
+        The handshake, or None while it is incomplete.
 
     Raises:
-        HandshakeError: The bytes open no protocol that is served here.
-        GymtwistError: They do, but not as they should.
+        HandshakeError: The bytes begin no known protocol.
+        GymtwistError: The handshake is malformed.
     """
     protocol = protocol or recognise(data)
     if protocol is None:
@@ -124,14 +122,14 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
             return None
         begin, stop, size = found
         environment = _read_make(protocol, bytes(data[begin:stop])).id
-    return Handshake(protocol, environment, bytes(data[:size]), bytes(data[size:]))
+    return Handshake(protocol, environment, bytes(data[:size]))
 
 
 def after_refusal(data: bytes | bytearray) -> int:
-    """Tell where the next message begins behind an opening of the framed protocol that was refused.
+    """Return the offset of the message after a refused handshake of the framed protocol.
 
     Args:
-        data: All bytes received so far; :func:`read_handshake` found a whole frame in them.
+        data: All received bytes; :func:`read_handshake` found a whole frame in them.
     """
     protocol = recognise(data)
     found = None if protocol is None else locate(Framing(protocol.value), data, 0, len(data), MAX_MAKE)
@@ -150,8 +148,8 @@ def error_reply(protocol: ProtocolName | None, error: GymtwistError, *, reset_ne
     """Encode an error in the client's own protocol.
 
     Args:
-        protocol: None if it was not to be told; an error string is then what a person can read most easily.
-        error: Why there will be no session, or why it ended, or what befell its environment.
+        protocol: The protocol of the client; None if it is unknown. A person can then read an error string most easily.
+        error: Why there is no session, why it has ended, or why the environment has failed.
         reset_needed: Whether the next request must be a reset.
     """
     if protocol is None or protocol is ProtocolName.CLASSIC:
@@ -160,15 +158,15 @@ def error_reply(protocol: ProtocolName | None, error: GymtwistError, *, reset_ne
 
 
 def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
-    """Make the message that tells a client of an error.
+    """Convert an error to a message.
 
     Args:
-        error: What happened.
+        error: The error.
         reset_needed: Whether the next request must be a reset.
     """
     fault = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), _SERVERS_OWN)
-    told = str(error)
-    if len(told) > _MOST_TOLD:
-        told = f"{told[:_MOST_TOLD]}..."
-    # What UTF-8 does not have is in the name of many a file, and so in what is raised about it.
-    return Error(error.code, told.encode("utf-8", "replace").decode(), fault, reset_needed)
+    text = str(error)
+    if len(text) > _MAX_TEXT:
+        text = f"{text[:_MAX_TEXT]}..."
+    # File names, and so errors about files, may contain surrogates, which UTF-8 does not have.
+    return Error(error.code, text.encode("utf-8", "replace").decode(), fault, reset_needed)

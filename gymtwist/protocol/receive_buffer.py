@@ -1,31 +1,31 @@
-"""The receive buffer: where bytes from a socket wait until they make up a message."""
+"""The receive buffer, which holds bytes from a socket until a message is complete."""
 
 from __future__ import annotations
 
 import sys
 
-#: Bytes of a receive buffer to begin with: many pipelined steps, or one read of the socket.
+#: The initial size of a receive buffer in bytes: that of one read from the socket, or of many pipelined steps.
 BUFFER_SIZE = 64 * 1024
 
 
 class ReceiveBuffer:
-    """One buffer that is used again and again; what derives from it cuts messages out of it.
+    """One buffer for all bytes of a connection; subclasses take messages from it.
 
-    Read from the socket into :meth:`space`, say how much it was with :meth:`received`, and take messages until there
-    is none. What is received and not yet taken lies in ``_buffer`` from ``_start`` to ``_end``.
+    Receive into :meth:`space`, report the number of bytes with :meth:`received`, and take messages until there is none.
+    The pending bytes, which are received and not taken, are ``_buffer[_start:_end]``.
 
     Args:
         data: Bytes that were received before.
-        most: How many bytes the longest message has on the wire: the buffer does not grow beyond that.
-        borrowed: Memory to use as long as what is received fits in there: somebody else may look at it.
+        most: The bytes of the longest message, with its framing; the buffer does not grow beyond that.
+        borrowed: Memory to use while the pending bytes fit into it, so that another process can read them.
 
     Attributes:
-        is_borrowed: Whether what is received lies in the memory that was lent.
+        is_borrowed: True while the pending bytes are in the borrowed memory.
     """
 
     def __init__(self, data: bytes = b"", most: int = sys.maxsize, borrowed: memoryview | None = None) -> None:
         self._buffer: bytearray | memoryview
-        # How much of the buffer is in use: memory that was lent may have more, and costs nothing until it is written.
+        # The used part of the buffer. Borrowed memory may be larger, but costs nothing until it is written to.
         self._size = max(BUFFER_SIZE, len(data))
         self.is_borrowed = borrowed is not None and self._size <= len(borrowed)
         self._buffer = borrowed if borrowed is not None and self.is_borrowed else bytearray(self._size)
@@ -43,27 +43,27 @@ class ReceiveBuffer:
     def space(self) -> memoryview:
         """Return the free part of the buffer, never empty.
 
-        The buffer grows only when it is full, so a length that is announced but not sent costs no memory.
+        The buffer grows only when it is full, so an announced length alone costs no memory.
         """
         if self._end == self._size:
-            self._make_room()
+            self._grow_or_compact()
         return self._view[self._end : self._size]
 
-    def _make_room(self) -> None:
-        pending = self._end - self._start
-        pending_bytes = self._view[self._start : self._end]
-        # An unfinished message never outgrows its limit: what is longer has been refused when it was looked at.
-        if pending > self._size // 2:
-            # Behind one that is refused there may be more than that, of what came before.
-            size = min(2 * self._size, self._most) if pending < self._most else pending + BUFFER_SIZE
+    def _grow_or_compact(self) -> None:
+        """Move the pending bytes to the start, of a larger buffer if they fill more than half of this one."""
+        pending = self._view[self._start : self._end]
+        count = len(pending)
+        if count > self._size // 2:
+            # The bytes after a message that was refused have no limit.
+            size = min(2 * self._size, self._most) if count < self._most else count + BUFFER_SIZE
             self._size = max(size, self._size)
             if self._size > len(self._buffer):
                 self._buffer = bytearray(self._size)
                 self._view = memoryview(self._buffer)
                 self.is_borrowed = False
-        self._view[:pending] = pending_bytes
-        self._start, self._end = 0, pending
+        self._view[:count] = pending
+        self._start, self._end = 0, count
 
     def received(self, count: int) -> None:
-        """Count the bytes that were read into :meth:`space`."""
+        """Add the bytes that were received into :meth:`space` to the pending ones."""
         self._end += count

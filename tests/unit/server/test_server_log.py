@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gymtwist.errors import ServerFull
-from gymtwist.protocol.names import ProtocolName
+from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.server_log import log_event, printable
 from gymtwist.server.session_events import (
     Crashed,
