@@ -153,7 +153,8 @@ class ForkServer(Link):
         exit_code = self.reap()
         workers, self._workers = self._workers, {}
         for pid, worker in workers.items():
-            worker.ends_with_link(partial(_kill_orphaned_group, pid))
+            # Each was the leader of its process group, and may leave others in it.
+            worker.ends_with_link(partial(process_control.kill_group, pid))
         self._ended(exit_code)
 
     def reap(self) -> int:
@@ -164,11 +165,6 @@ class ForkServer(Link):
             self._output.close()
             self._output = None
         return exit_code
-
-
-def _kill_orphaned_group(pid: int) -> None:
-    """Kill what an orphan has left in its process group, of which it was the leader."""
-    process_control.kill_group(pid)
 
 
 @implementer(IStarter)

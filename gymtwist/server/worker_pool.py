@@ -127,7 +127,13 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         worker.output.drain()
         if not worker.finished.called:
             timeout = self._reactor.callLater(EXIT_TIMEOUT, worker.kill)
-            worker.finished.addCallback(_cancelling(timeout))
+
+            def cancel(how: str) -> str:
+                if timeout.active():
+                    timeout.cancel()
+                return how
+
+            worker.finished.addCallback(cancel)
         return answer
 
     # Idle workers
@@ -188,14 +194,3 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
 
     def dumpStats(self) -> None:
         """Log nothing: ampoule would log a paragraph at each change of the pool's size."""
-
-
-def _cancelling(call: Any) -> Callable[[str], str]:
-    """Return a callback that cancels a delayed call and passes its argument on."""
-
-    def cancel(result: str) -> str:
-        if call.active():
-            call.cancel()
-        return result
-
-    return cancel
