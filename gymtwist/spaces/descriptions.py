@@ -24,7 +24,7 @@ from gymtwist.spaces.text_space import Text as Text
 from gymtwist.spaces.tuple_space import Tuple as Tuple
 from gymtwist.spaces.value_mismatch import Path
 
-#: The registry: every kind that messages can carry.
+#: The registry: every kind that messages can carry. A new kind is a module, its import above and its line here.
 KINDS = register(
     Box,
     Discrete,

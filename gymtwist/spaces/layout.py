@@ -104,7 +104,7 @@ def check_size(buffer: Any, size: int) -> None:
 
 
 def dtype_name(dtype: Any) -> str:
-    """Name the dtype of a Gymnasium space as descriptions do.
+    """Return the name of a Gymnasium space's dtype.
 
     Raises:
         ValueError: The protocol has no such dtype.

@@ -39,14 +39,13 @@ class ActionMismatch(ValueMismatch, InvalidAction):
 
 def path_text(path: Path) -> str:
     """Write a path as Python code would: ``.left[2]``, with keys that are not identifiers in brackets."""
-    return "".join(
-        f".{key}"
-        if isinstance(key, str) and key.isidentifier()
-        else f"[{str(key)[:40]!r}]"
-        if isinstance(key, str)
-        else f"[{key}]"
-        for key in path
-    )
+    return "".join(_key_text(key) for key in path)
+
+
+def _key_text(key: str | int) -> str:
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key}" if key.isidentifier() else f"[{key[:40]!r}]"
 
 
 class _Shortened(reprlib.Repr):
