@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 
 from gymtwist.errors import EnvironmentFault, GymtwistError
+from gymtwist.spaces.value_mismatch import ValueMismatch
 from gymtwist.worker.session_status import Operation, SessionStatus
 
 
@@ -52,7 +53,7 @@ def message_of(error: BaseException) -> str:
 
 def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
     """Make the fault of an environment that returned what its space does not have."""
-    what = f"{type(error).__name__}{message_of(error)}"
+    what = str(error) if isinstance(error, ValueMismatch) else f"{type(error).__name__}{message_of(error)}"
     return EnvironmentFault(operation, f"the environment returned from {operation} what is not in its space: {what}")
 
 

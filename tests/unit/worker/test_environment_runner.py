@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gymtwist.errors import EnvironmentFault, MonitorError, UnknownEnvironment
+from gymtwist.spaces.value_mismatch import ValueMismatch
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.session_status import Operation, SessionStatus, create
@@ -280,3 +281,5 @@ def test_a_value_that_is_not_in_its_space() -> None:
     fault = fault_of_value("step", ValueError("too deep"))
     assert fault.operation == "step"
     assert str(fault) == "the environment returned from step what is not in its space: ValueError: too deep"
+    fault = fault_of_value("step", ValueMismatch("is too deep", ("observation", 1)))
+    assert str(fault) == "the environment returned from step what is not in its space: observation[1] is too deep"
