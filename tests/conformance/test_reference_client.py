@@ -24,6 +24,7 @@ from gymtwist_conformance.reference_client import (
     frame,
     strict_json,
 )
+from gymtwist_conformance.reference_client.framed_client import check_reply
 from gymtwist_conformance.reference_client.frames import decode, find_payload
 
 VECTORS = Path(__file__).parents[2] / "docs" / "reference" / "protocol" / "vectors"
@@ -119,6 +120,19 @@ def test_a_reply(entry: dict[str, Any]) -> None:
     assert {key: repr(each) for key, each in told.items()} == {key: repr(each) for key, each in expected.items()}
 
 
+def nested_objects(depth: int) -> Any:
+    """Return objects in objects, around a number."""
+    value: Any = 0
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
+def test_the_deepest_reply() -> None:
+    """Data may be nested 64 deep."""
+    assert check_reply({"op": "reset", "observation": 0, "info": nested_objects(64)})
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -128,6 +142,7 @@ def test_a_reply(entry: dict[str, Any]) -> None:
         {"op": "step_many", "observations": 0, "rewards": [], "terminated": True, "truncated": True, "count": 1.0},
         {"op": "error", "code": "x", "message": "y", "fault": "nobody"},
         {"op": "share", "address": 7},
+        {"op": "reset", "observation": 0, "info": nested_objects(65)},
         ["op"],
     ],
 )

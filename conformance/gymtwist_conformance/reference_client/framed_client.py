@@ -11,6 +11,8 @@ from gymtwist_conformance.reference_client.byte_stream import PATIENCE, ByteStre
 from gymtwist_conformance.reference_client.element_codecs import ElementCodec, check_fields, decode_array
 from gymtwist_conformance.reference_client.frames import INT32, NETSTRING, decode, find_payload, message
 
+#: How deep data is nested at most, the object itself counted.
+_MAX_DEPTH = 64
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 
@@ -305,11 +307,20 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
     op = told["op"]
     require(op in _REPLIES, f"no reply has the operation {op!r:.80}")
     found = {"op": op, **check_fields(told, _REPLIES[op], f"the reply {op!r}")}
+    for name in ("info", "metadata", "frame"):
+        require(not _is_deeper(found.get(name), _MAX_DEPTH), f"`{name}` of the reply {op!r} is nested too deep")
     if op == "make":
         for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
             if found.get(name) is not None:
                 found[name] = check_fields(found[name], fields, f"`{name}` of the reply to make")
     return found
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)) or not value:
+        return False
+    parts = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_deeper(each, levels - 1) for each in parts)
 
 
 def _number(told: Any, *, text: bool) -> float:
