@@ -1,7 +1,7 @@
-"""The Python client: environments that run at a server and are used as if they ran here.
+"""The Python client: environments at a server, with the interface of local ones.
 
-:func:`connect` makes a ``gymnasium.Env``, :func:`connect_vec` a ``gymnasium.vector.VectorEnv``. To import this room
-also registers ``gymtwist/Remote-v0`` for ``gymnasium.make``.
+:func:`connect` makes a ``gymnasium.Env``, :func:`connect_vec` a ``gymnasium.vector.VectorEnv``. Importing this package
+registers ``gymtwist/Remote-v0`` for ``gymnasium.make``.
 """
 
 import gymnasium as _gymnasium
@@ -44,7 +44,7 @@ __all__ = [
     "connect_vec",
 ]
 
-#: The id under which ``gymnasium.make`` and ``gymnasium.make_vec`` have the client.
+#: The client's id for ``gymnasium.make`` and ``gymnasium.make_vec``.
 REMOTE = "gymtwist/Remote-v0"
 
 if REMOTE not in _gymnasium.registry:

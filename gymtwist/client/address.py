@@ -1,4 +1,4 @@
-"""Where a server is: addresses as people write them, and sockets that are connected to them."""
+"""Server addresses: parses them and connects to them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from gymtwist.client.client_errors import ConnectionLost, TimedOut
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-#: How an address is given: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``, ``"tls:example.org:5002"``,
+#: The forms of an address: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``, ``"tls:example.org:5002"``,
 #: ``("localhost", 5001)``, or a port of this machine.
 AddressLike: TypeAlias = "str | int | tuple[str, int] | Address"
-#: How TLS is asked for: True for the system's certificates, the path of a file of them, or a context of one's own.
+#: How to use TLS: True to trust the system's certificates, the path of a file of certificates, or a context.
 TlsLike: TypeAlias = "bool | str | SSLContext | None"
 
 _EXPECTED = 'expected "host:port", "[::1]:port", "unix:path", "tls:host:port", (host, port) or a port'
-#: Seconds after which a silent connection is probed, and between probes, and how many of them may be lost.
+#: Keepalive: seconds until the first probe of a silent connection, seconds between probes, and how many may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 
 
 class Address(NamedTuple):
-    """An address that has been read.
+    """A parsed address.
 
     Attributes:
-        host: A host's name or number; empty for a UNIX socket.
-        port: Its TCP port.
-        path: Of a UNIX socket; empty for TCP.
-        tls: Whether the address asks for TLS.
+        host: The host name or IP address; empty for a UNIX socket.
+        port: The TCP port.
+        path: The path of a UNIX socket; empty for TCP.
+        tls: Whether the address requires TLS.
     """
 
     host: str
@@ -45,10 +45,10 @@ class Address(NamedTuple):
 
 
 def parse(address: AddressLike) -> Address:
-    """Read an address.
+    """Parse an address.
 
     Raises:
-        ValueError: It is none; the message says what one looks like.
+        ValueError: It is malformed.
     """
     if isinstance(address, Address):
         return address
@@ -86,16 +86,16 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> s
     """Connect to a server.
 
     Args:
-        address: Where it is.
-        timeout: Seconds that this may take, for each of the host's addresses; None for any time.
-        tls: Whether and how TLS is spoken; the address can ask for it, too.
+        address: The server's address.
+        timeout: Seconds to connect, for each of the host's IP addresses; None for no limit.
+        tls: Whether and how to use TLS; the address can require it, too.
 
     Returns:
-        A connected socket, which sends small messages at once.
+        A connected socket without Nagle's algorithm.
 
     Raises:
-        ConnectionLost: There is no server, or it is not the one that its certificate should name.
-        TimedOut: It took too long.
+        ConnectionLost: No server listens there, or its certificate is not trusted.
+        TimedOut: The server did not respond in time.
     """
     try:
         connection = _open(address, timeout)
@@ -129,9 +129,9 @@ def _open(address: Address, timeout: float | None) -> socket.socket:
             raise
         return connection
     connection = socket.create_connection((address.host, address.port), timeout)
-    with contextlib.suppress(OSError):  # a step is a few bytes, and is waited for
+    with contextlib.suppress(OSError):  # requests are small, and each is waited for
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with contextlib.suppress(OSError):  # a host that is gone is noticed, even where no reply is due
+    with contextlib.suppress(OSError):  # detects a host that is gone
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE:
             if hasattr(socket, name):
@@ -140,7 +140,7 @@ def _open(address: Address, timeout: float | None) -> socket.socket:
 
 
 def _secured(connection: socket.socket, address: Address, tls: TlsLike) -> socket.socket:
-    import ssl  # it is megabytes that few need
+    import ssl  # takes megabytes that few clients need
 
     if isinstance(tls, ssl.SSLContext):
         context = tls

@@ -1,4 +1,4 @@
-"""What goes wrong with a remote environment: one tree, told apart by whose fault it was."""
+"""Errors of remote environments: one tree, divided by whose fault an error is."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class RemoteError(GymtwistError):
 
     Args:
         message: What was wrong, what was expected and what to do.
-        code: What went wrong, in kebab-case: it stays the same, for programs. None for the class's own.
+        code: The stable code of the error, in kebab-case, for programs; None for that of the class.
         reset_needed: Whether the environment must be reset before it can be stepped again.
 
     Attributes:
-        fault: Whose fault it was: ``request`` (the caller's), ``environment``, ``protocol`` or ``server``.
+        fault: Whose fault the error is: ``request`` (the caller's), ``environment``, ``protocol`` or ``server``.
     """
 
     fault: Fault = "server"
@@ -32,59 +32,59 @@ class RemoteError(GymtwistError):
 
 
 class RequestRefused(RemoteError):
-    """What was asked for cannot be had; the environment goes on as if it had not been asked for."""
+    """The request was refused, without an effect on the environment."""
 
     code = "bad-request"
     fault = "request"
 
 
 class UnknownKwarg(RequestRefused, TypeError):
-    """The environment takes no such keyword argument: a constructor here would raise a TypeError, too."""
+    """The environment has no such keyword argument; a local constructor would raise a TypeError, too."""
 
     code = "unknown-kwarg"
 
 
 class ResetNeeded(RequestRefused, GymnasiumResetNeeded):
-    """There is no episode to step: reset first."""
+    """No episode is running; reset first."""
 
     code = "reset-needed"
 
 
 class EnvironmentFailed(RemoteError):
-    """The environment's own code failed, died or took too long; after a reset it can be used again."""
+    """The environment's own code failed, crashed or took too long; reset makes it usable again."""
 
     code = "environment-fault"
     fault = "environment"
 
 
 class ProtocolBroken(RemoteError):
-    """One side does not speak the protocol as the other understands it; the connection is closed."""
+    """One side violated the protocol; the connection is closed."""
 
     code = "protocol-error"
     fault = "protocol"
 
 
 class ServerFailed(RemoteError):
-    """The server could not begin or go on with a session; the connection is closed."""
+    """The server could not start or continue the session; the connection is closed."""
 
     code = "server-error"
     fault = "server"
 
 
 class ConnectionLost(RemoteError, ConnectionError):
-    """There is no connection to the server, or none any more."""
+    """The connection to the server failed or has ended."""
 
     code = "connection-lost"
 
 
 class TimedOut(RemoteError, TimeoutError):
-    """The server did not answer in time; the connection is closed, as the answer might still come."""
+    """The server did not reply in time; the connection is closed, because the reply might still come."""
 
     code = "timed-out"
 
 
 class Closed(RemoteError):
-    """The environment was closed on this side; connect again to go on."""
+    """The environment was closed by the user; connect again to go on."""
 
     code = "closed"
     fault = "request"
@@ -100,6 +100,6 @@ _BY_FAULT: dict[Fault, type[RemoteError]] = {
 
 
 def of_reply(reply: messages.Error) -> RemoteError:
-    """Make the error that a server replied."""
+    """Convert an error reply."""
     kind = _BY_CODE.get(reply.code) or _BY_FAULT[reply.fault]
     return kind(reply.message, code=reply.code, reset_needed=reply.reset_needed)

@@ -1,4 +1,4 @@
-"""An environment at the other end of a connection: requests out, replies in, in the same order."""
+"""A client session: sends requests to an environment at a server, and receives the replies in order."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from gymtwist.protocol.shared_memory import SharedMemory
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
-#: How many times as many bytes numbers take as text: 255 and a comma is the most.
+#: How many bytes of text a byte of an array takes at most: 255 and a comma.
 _TEXT = 4
-#: What a step brings: observation, reward, terminated, truncated, info; of several environments in arrays.
+#: The result of a step: observation, reward, terminated, truncated, info; arrays for vector environments.
 Stepped: TypeAlias = "tuple[Any, Any, Any, Any, dict[str, Any]]"
 
 
 class _PackedStep(messages.Stepped, frozen=True, tag="step", kw_only=True):
-    """The reply to a step whose observation has a layout: it is viewed where it was received, and not copied."""
+    """The reply to a step whose observation has a layout; the observation is a view of the received bytes."""
 
     observation: memoryview
 
 
 class Session:
-    """An environment, or several that step together, behind one connection.
+    """A session with one environment, or with several that step together.
 
     Args:
-        connection: On which nothing was said yet.
-        protocol: In which framing.
-        make: What to make; it is asked for at once, and there once :meth:`finish` has returned.
+        connection: A new connection.
+        protocol: The framed protocol to speak.
+        make: The make request, which is sent at once. :meth:`finish` waits for its reply.
 
     Attributes:
         connection: The connection.
-        made: What the server said about the environment.
-        translation: Translates its values.
-        outstanding: How many replies were asked for by :meth:`send_step` and are still to be taken.
+        made: The server's description of the environment; available after :meth:`finish`.
+        translation: Converts the environment's values; available likewise.
+        outstanding: How many replies the user has yet to receive after calls of ``send``.
 
     Raises:
-        RemoteError: It cannot be asked for; the connection is closed.
+        RemoteError: The request cannot be sent; the connection is closed.
     """
 
     made: messages.Made
@@ -64,10 +64,10 @@ class Session:
         self._or_close(lambda: self.send(make))
 
     def finish(self) -> Session:
-        """Wait until what was asked for is made; returns the session itself.
+        """Wait for the make reply; return the session itself.
 
         Raises:
-            RemoteError: It cannot be had; the connection is closed.
+            RemoteError: The server refused the request; the connection is closed.
         """
         self._or_close(lambda: self._understand(self.receive(messages.Made)))
         self._or_close(self._share)
@@ -87,13 +87,13 @@ class Session:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self.made = made
         self.translation = self.read(lambda: Translation(made, self._codec))
-        # Spelt out for the way of a step.
+        # Bound methods save time in each step.
         self._written, self._stepped = self.translation.written, self.translation.stepped
         if self.translation.layout is not None:
             self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
 
     def _share(self) -> None:
-        """Share memory with the server, if it is on this host and permits it."""
+        """Share memory with the server if it is on this host and permits it."""
         connection = self.connection
         if not isinstance(connection, SharedMemoryConnection) or not self.made.shared_memory:
             return
@@ -109,13 +109,13 @@ class Session:
             memory: SharedMemory | None = None
             with contextlib.suppress(SharingRefused):
                 memory = create_for(offer, request_room, reply_room)
-            # In any case: if nothing was handed over, the server ceases to wait for it.
+            # In any case: without a descriptor the server refuses, and stops waiting for one.
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
             if memory is not None:
                 connection.share(memory, usual, slots)
 
     def before_reset(self) -> None:
-        """See to what a new episode needs: memory, if it was shared with a process that has died, or is used up.
+        """Re-establish shared memory if required: after its process has died, or after forks have lost all slots.
 
         Raises:
             RemoteError: As :meth:`ask`.
@@ -138,10 +138,10 @@ class Session:
         return self.receive(kind)
 
     def send(self, request: messages.Request) -> None:
-        """Send a request, whose reply must be received before anything else is.
+        """Send a request, whose reply must be received before the next request.
 
         Raises:
-            RemoteError: It cannot be sent.
+            RemoteError: The request cannot be sent.
         """
         self.check_idle()
         try:
@@ -156,7 +156,7 @@ class Session:
         self.send_step(b"".join(parts))
 
     def receive(self, kind: type[_Reply]) -> _Reply:
-        """Wait for the reply to what was sent.
+        """Wait for the reply to a request.
 
         Raises:
             RemoteError: The server replied with an error, or did not reply.
@@ -167,10 +167,10 @@ class Session:
         return reply
 
     def check_idle(self) -> None:
-        """Check that nothing that was sent is to be received first.
+        """Check that no reply is outstanding.
 
         Raises:
-            RemoteError: It is, or the connection is closed.
+            RemoteError: A reply is outstanding, or the connection is closed.
         """
         self.connection.check_open()
         if self.outstanding:
@@ -180,10 +180,10 @@ class Session:
             )
 
     def read(self, read: Callable[[], T]) -> T:
-        """Read something that came; what cannot be read ends the connection.
+        """Read a reply's content; close the connection if it is malformed.
 
         Raises:
-            ProtocolBroken: It cannot be read.
+            ProtocolBroken: The content is malformed.
         """
         try:
             return read()
@@ -196,11 +196,11 @@ class Session:
         """Take a step.
 
         Args:
-            action: Of the action space.
-            read: Makes an observation of what came in the message.
+            action: An action.
+            read: Converts an observation from a message.
 
         Raises:
-            RemoteError: There was no such step.
+            RemoteError: The step failed.
         """
         if self.outstanding:
             self.check_idle()
@@ -212,10 +212,10 @@ class Session:
         return self.receive_step(read)
 
     def send_step(self, frame: bytes) -> None:
-        """Send the frame of a request: of a step, mostly.
+        """Send the frame of a request.
 
         Raises:
-            RemoteError: It cannot be sent.
+            RemoteError: The frame cannot be sent.
         """
         if len(frame) > self._most:
             raise self._too_long(frame)
@@ -229,10 +229,10 @@ class Session:
         )
 
     def take(self) -> None:
-        """Take the first of the outstanding replies: it must be received next.
+        """Begin to receive the first outstanding reply; the caller must receive it next.
 
         Raises:
-            RemoteError: There is none, or the connection is closed.
+            RemoteError: No reply is outstanding, or the connection is closed.
         """
         if not self.outstanding:
             self.connection.check_open()
@@ -252,7 +252,7 @@ class Session:
             try:
                 reply = self._decode(payload)
             except (ValueError, RecursionError, OverflowError) as error:
-                # It may be a message nevertheless, if not the one that is expected.
+                # It may be another valid message.
                 raise self._unexpected(self._decoded(payload), messages.Stepped) from error
             if type(reply) is not _PackedStep:
                 raise self._unexpected(reply, messages.Stepped)
@@ -261,7 +261,7 @@ class Session:
                 shallow = dynamic_values.restored_shallow(info)
                 if shallow is None and dynamic_values.too_deep(info):
                     raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
-                # The field itself is an object, whatever keys it has.
+                # The field itself is never an array, whatever keys it has.
                 info = shallow or {key: dynamic_values.restored(each) for key, each in info.items()}
         try:
             return (*self._stepped(reply, read), info)
@@ -272,20 +272,20 @@ class Session:
         """Wait for the reply to several steps.
 
         Args:
-            observations: Which were asked for.
+            observations: Which observations were requested.
 
         Raises:
-            RemoteError: There were no such steps.
+            RemoteError: The steps failed.
         """
         reply = self.receive(messages.SteppedMany)
         return self.read(lambda: self.translation.stepped_many(reply, observations))
 
-    # What comes in
+    # Replies
 
     def _payload(self) -> bytes | memoryview:
         connection = self.connection
         while connection.due > self.outstanding + 1:
-            # What was interrupted: its reply is of no interest, but may have been that the environment has failed.
+            # The reply to an interrupted request. Nobody needs it, but it may say that the environment has failed.
             connection.receive()
             connection.invalidate()
         return connection.receive()
@@ -297,7 +297,7 @@ class Session:
             raise self._broken(str(error)) from error
 
     def _unexpected(self, reply: messages.Message, kind: type[messages.Message]) -> RemoteError:
-        """Return the error that came instead of a reply."""
+        """Convert an unexpected message to an error."""
         if not isinstance(reply, messages.Error):
             return self._broken(f"there is a reply to {tag_of(reply)} where one to {tag_of(kind)} is due")
         error = of_reply(reply)

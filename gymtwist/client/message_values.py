@@ -1,4 +1,4 @@
-"""What one session's messages carry: the frames that ask for steps, and what replies bring."""
+"""Converts between a user's values and the messages of one session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gymtwist.protocol.framing import Framing
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
 from gymtwist.spaces.layout import Layout, check_size
 
-#: Up to so many actions the requests for them are made beforehand.
+#: For up to so many discrete actions, requests are encoded in advance.
 _FEW = 1024
 
 
@@ -43,23 +43,23 @@ class Steps(NamedTuple):
 
 
 class Translation:
-    """Translates the values of one session.
+    """Converts the values of one session.
 
     Args:
-        made: What the server said about the environment.
-        codec: Encodes messages.
+        made: The server's description of the environment.
+        codec: The session's codec.
 
     Attributes:
-        action_space: A space equal to the server's; of several environments that of all together.
+        action_space: A space equal to the server's; for vector environments the batched one.
         observation_space: Likewise.
-        layout: Of observations; None if they travel as structured values.
-        is_json: Whether infos have no dtypes.
-        own: Makes an observation of what came in a message, with arrays of the user's own. Raises
+        layout: The layout of observations; None if they are sent as structured values.
+        is_json: Whether messages are JSON, so that infos have no dtypes.
+        own: Converts an observation from a message; the user may keep and change its arrays. Raises
             :class:`ValueError`.
-        view: Likewise, with arrays that may be views of the message, and valid for as long as that is.
+        view: Likewise, but the arrays may be views of the message, and are valid only as long as that is.
 
     Raises:
-        ValueError: What the server said describes no spaces.
+        ValueError: The description contains an invalid space.
     """
 
     own: Callable[[Any], Any]
@@ -94,21 +94,21 @@ class Translation:
             self._frames = {action: self.written(action) for action in every}
 
     def _step_head(self, size: int) -> bytes | None:
-        """Make what comes before the bytes of an action, which is the same in every step."""
+        """Encode the start of a step's request, before the action: it is always the same."""
         empty = bytes(size)
         whole = b"".join(self._codec.encode_request(messages.Step(empty)))
         return whole[: len(whole) - size] if whole.endswith(empty) else None
 
-    # What goes out
+    # Requests
 
     def written(self, action: Any) -> bytes:
-        """Make the frame that asks for a step.
+        """Encode the request for a step.
 
         Raises:
-            RequestRefused: The action is none of the action space's.
+            RequestRefused: The action is not in the action space.
         """
         kind = type(action)
-        # The type is looked at, as 1.0 is a key where 1 is.
+        # The type matters, since 1.0 finds the key 1.
         if (kind is int or kind is np.int64) and action in self._frames:
             return self._frames[action]
         value = self._write(action)
@@ -120,7 +120,7 @@ class Translation:
         """Make the request for several steps; see :class:`~gymtwist.protocol.messages.StepMany`.
 
         Raises:
-            RequestRefused: An action is none of the action space's, or there are none or too many.
+            RequestRefused: An action is not in the action space, or there are none or too many.
         """
         if observations not in ("last", "all"):
             raise RequestRefused(
@@ -147,7 +147,7 @@ class Translation:
             ]
         return [_kept(write(each)) for each in actions]
 
-    # What comes in; these raise ValueError or TypeError
+    # Replies; these raise ValueError or TypeError
 
     def stepped(self, reply: Any, read: Callable[[Any], Any]) -> tuple[Any, Any, Any, Any]:
         """Read observation, reward, terminated and truncated of a reply to a step."""
@@ -173,14 +173,14 @@ class Translation:
             reply.info,
         )
 
-    def _all(self, told: Any, count: int) -> Any:
+    def _all(self, value: Any, count: int) -> Any:
         """Read the observations of all steps."""
         if self.layout is None:
-            parts = list(told)
+            parts = list(value)
         else:
             size = self.layout.size
-            check_size(told, count * size)
-            whole = memoryview(told)
+            check_size(value, count * size)
+            whole = memoryview(value)
             parts = [whole[index * size : (index + 1) * size] for index in range(count)]
         if len(parts) != count:
             raise ValueError(f"{len(parts)} observations of {count} steps")
@@ -188,39 +188,39 @@ class Translation:
             return np.array([self.view(part) for part in parts])
         return [self.own(part) for part in parts]
 
-    def action(self, told: Any) -> Any:
-        """Read an action that the server drew."""
-        return own(self._read_action(told))
+    def action(self, value: Any) -> Any:
+        """Read a sampled action."""
+        return own(self._read_action(value))
 
 
 def _kept(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
 
-def _reward(told: Any) -> float:
+def _reward(value: Any) -> float:
     """Read a reward that may be an integer."""
-    if type(told) not in (int, float):
-        raise ValueError(f"a reward is {told!r:.80}: expected a number")
-    return float(told)
+    if type(value) not in (int, float):
+        raise ValueError(f"a reward is {value!r:.80}: expected a number")
+    return float(value)
 
 
-def _flag(told: Any) -> bool:
+def _flag(value: Any) -> bool:
     """Read a flag."""
-    if told is not True and told is not False:
-        raise ValueError(f"a flag is {told!r:.80}: expected a boolean")
-    return told
+    if value is not True and value is not False:
+        raise ValueError(f"a flag is {value!r:.80}: expected a boolean")
+    return value
 
 
-def _rewards(told: Any, shape: tuple[int, ...]) -> Any:
+def _rewards(value: Any, shape: tuple[int, ...]) -> Any:
     """Read rewards: float64, of shape (num_envs,), or of several steps."""
-    if isinstance(told, (bytes, memoryview)):
-        return np.frombuffer(bytearray(told), np.dtype("<f8")).astype(np.float64, copy=False).reshape(shape)
-    return _shaped(np.asarray(told, np.float64), shape)
+    if isinstance(value, (bytes, memoryview)):
+        return np.frombuffer(bytearray(value), np.dtype("<f8")).astype(np.float64, copy=False).reshape(shape)
+    return _shaped(np.asarray(value, np.float64), shape)
 
 
-def _flags(told: Any, shape: tuple[int, ...]) -> Any:
+def _flags(value: Any, shape: tuple[int, ...]) -> Any:
     """Read flags: bool, of shape (num_envs,)."""
-    flags = np.frombuffer(bytearray(told), np.bool_) if isinstance(told, bytes) else np.asarray(told, np.bool_)
+    flags = np.frombuffer(bytearray(value), np.bool_) if isinstance(value, bytes) else np.asarray(value, np.bool_)
     return _shaped(flags, shape)
 
 

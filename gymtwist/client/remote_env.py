@@ -1,4 +1,4 @@
-"""One environment that runs at a server, and is used as if it ran here."""
+"""A single environment at a server, with the interface of a local one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gymtwist.protocol import messages
 class RemoteEnv(gymnasium.Env[Any, Any]):
     """An environment at a server; :func:`~gymtwist.client.api.connect` makes it.
 
-    It can be used by one thread at a time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed` it goes on
-    with ``reset``; after errors that say that the connection is closed it does not.
+    Use it in one thread at a time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed`, ``reset`` makes it
+    usable again. An error that closes the connection is final.
 
     Args:
         options: How to reach the server and what to make there.
 
     Raises:
-        RemoteError: There is no connection, or no such environment.
+        RemoteError: The server cannot be reached, or has no such environment.
     """
 
     def __init__(self, options: ConnectOptions) -> None:
@@ -35,21 +35,21 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
         self.spec = spec_of(made, EntryPoint(RemoteEnv, options, kwargs_of(made), self.metadata))
-        # Spelt out for the way of a step.
+        # Bound methods save time in each step.
         self._step, self._own = session.step, translation.own
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
 
         Args:
-            seed: For the environment's random numbers; None to go on with those that it has.
-            options: What the environment makes of them.
+            seed: The seed of the environment's random numbers; None to keep their state.
+            options: Options of the environment.
 
         Returns:
-            The first observation, and the info.
+            The first observation and the info.
 
         Raises:
-            RemoteError: There is no new episode.
+            RemoteError: The reset failed.
         """
         seed = seed_of(seed)
         super().reset(seed=seed)
@@ -61,39 +61,39 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         """Take a step.
 
         Args:
-            action: Of the action space.
+            action: An action of the action space.
 
         Returns:
             The observation, the reward, whether the episode has terminated, whether it is truncated, and the info.
 
         Raises:
-            RemoteError: There was no such step.
+            RemoteError: The step failed.
         """
         return self._step(action, self._own)
 
     def send(self, action: Any) -> None:
-        """Ask for a step, and go on without its reply: :meth:`recv` takes that.
+        """Request a step without waiting for its reply; :meth:`recv` returns that.
 
-        Any number of steps can be asked for, and are taken in order. What lies behind the end of an episode, or behind
-        an error, is answered with :class:`~gymtwist.client.client_errors.ResetNeeded`.
+        Any number of steps can be requested; the server takes them in order. Those after the end of an episode, or
+        after an error, fail with :class:`~gymtwist.client.client_errors.ResetNeeded`.
 
         Args:
-            action: Of the action space.
+            action: An action of the action space.
 
         Raises:
-            RemoteError: The action is none, or the connection is closed.
+            RemoteError: The action is invalid, or the connection is closed.
         """
         self._session.send_step(self._session.translation.written(action))
         self._session.outstanding += 1
 
     def recv(self) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Wait for the first of the steps that were sent and not received.
+        """Wait for the first step that was sent and not received.
 
         Returns:
             What :meth:`step` returns.
 
         Raises:
-            RemoteError: There was no such step, or none was sent.
+            RemoteError: The step failed, or none was sent.
         """
         self._session.take()
         return self._session.receive_step(self._own)
@@ -101,24 +101,24 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     def step_many(
         self, actions: Any, count: int | None = None, *, observations: messages.ObservationsWanted = "last"
     ) -> Steps:
-        """Take several steps in one round trip, which end with the episode.
+        """Take several steps in one round trip; they stop at the end of the episode.
 
         Args:
-            actions: One for each step; or with ``count`` the one action for all of them.
+            actions: One action per step; or with ``count`` one action for all steps.
             count: How often to take that action.
-            observations: Whether the last observation is wanted or all of them.
+            observations: Whether to return the last observation or all.
 
         Raises:
-            RemoteError: There were no such steps.
+            RemoteError: The steps failed.
         """
         self._session.send(self._session.translation.many(actions, count, observations))
         return self._session.receive_many(observations)
 
     def sample(self, seed: int | None = None) -> Any:
-        """Let the server draw an action, so that it is the same whatever the client is written in.
+        """Let the server sample an action, so that clients in all languages get the same.
 
         Args:
-            seed: For the action space's random numbers; None to go on with those that it has.
+            seed: The seed of the action space's random numbers; None to keep their state.
         """
         reply = self._session.ask(messages.Sample(seed_of(seed)), messages.Sampled)
         return self._session.read(lambda: self._session.translation.action(reply.action))
@@ -127,10 +127,10 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         """Render the environment.
 
         Returns:
-            What its render mode says: an array, text, or a list of them; None if it was made without one.
+            As the render mode says: an array, text, or a list of them; None without a render mode.
 
         Raises:
-            RemoteError: There is nothing to render.
+            RemoteError: The rendering failed.
         """
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect(..., render_mode="rgb_array")')
@@ -138,14 +138,14 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         return self._session.ask(messages.Render(), messages.Rendered).frame
 
     def close(self) -> None:
-        """Close the environment and the connection; to do it again does nothing."""
-        # There is no session if it could not be made.
+        """Close the environment and the connection; closing again does nothing."""
+        # Without a session if the constructor failed.
         session = self.__dict__.get("_session")
         if session is not None:
             session.connection.close()
 
     def __reduce__(self) -> NoReturn:
-        # A copy would use the same connection, and close it in the end.
+        # A copy would share the connection, and close it in the end.
         raise TypeError(
             "a remote environment cannot be copied or pickled, as its connection cannot be; "
             "its spec can, and makes another"

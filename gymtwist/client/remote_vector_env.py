@@ -1,4 +1,4 @@
-"""Many environments that run at a server, and step together as a vector environment does here."""
+"""Environments at a server that step together, with the interface of a local vector environment."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ from gymtwist.spaces.gymnasium_spaces import build
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     """Environments at a server; :func:`~gymtwist.client.api.connect_vec` makes them.
 
-    They are in one process there, or in several that each hold their share of them and step side by side. The object
-    can be used by one thread at a time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed` it goes on with
-    ``reset``.
+    One process of the server holds them, or several step their shares in parallel. Use the object in one thread at a
+    time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed`, ``reset`` makes it usable again.
 
     Args:
         options: How to reach the server and what to make there.
 
     Raises:
-        RemoteError: There is no connection, or there are no such environments.
+        RemoteError: The server cannot be reached, or has no such environments.
     """
 
     def __init__(self, options: ConnectOptions) -> None:
@@ -41,7 +40,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         counts = batching.shares(self.num_envs, options.processes)
         self._sessions: list[Session] = []
         try:
-            # They are made side by side.
+            # The server makes all of them in parallel.
             for count in counts:
                 self._sessions.append(options.start_session(count))
             for session in self._sessions:
@@ -51,7 +50,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self.close()
             raise
         self._group = SessionGroup(self._sessions, counts, self.single_action_space, self.single_observation_space)
-        #: The only session, if there is one alone: nothing has to be divided and joined for it.
+        #: The session if there is only one, which needs no splitting and joining.
         self._one = self._sessions[0] if options.processes == 1 else None
 
     def _describe(self, options: ConnectOptions) -> None:
@@ -75,15 +74,14 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Begin episodes.
 
         Args:
-            seed: One from which each environment gets its own (``seed + index``), or a list with one for each.
-            options: What the environments make of them; ``"reset_mask"``, an array of num_envs bools, says which of
-                them begin an episode.
+            seed: One seed, from which each environment gets its own (``seed + index``), or a list with one for each.
+            options: Options of the environments. ``"reset_mask"``, an array of num_envs bools, selects those to reset.
 
         Returns:
-            Observations and infos of all environments; of those that were not reset, the observations that they had.
+            Observations and infos of all environments; those that were not reset keep their observations.
 
         Raises:
-            RemoteError: There are no new episodes.
+            RemoteError: The reset failed.
         """
         mask, options = mask_of(options, self.num_envs)
         seeds = seeds_of(seed, self.num_envs)
@@ -99,13 +97,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Take a step in every environment.
 
         Args:
-            actions: A batch of the action space.
+            actions: A batch of actions.
 
         Returns:
             Observations; rewards, float64 of shape (num_envs,); terminated and truncated, bool of that shape; infos.
 
         Raises:
-            RemoteError: There was no such step.
+            RemoteError: The step failed.
         """
         for session in self._sessions:
             if session.outstanding:
@@ -114,26 +112,26 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return self._recv()
 
     def send(self, actions: Any) -> None:
-        """Ask for a step, and go on without its reply: :meth:`recv` takes that.
+        """Request a step without waiting for its reply; :meth:`recv` returns that.
 
         Args:
-            actions: A batch of the action space.
+            actions: A batch of actions.
 
         Raises:
-            RemoteError: The actions are none, or a connection is closed.
+            RemoteError: The actions are invalid, or a connection is closed.
         """
         self._send(actions)
         for session in self._sessions:
             session.outstanding += 1
 
     def recv(self) -> Stepped:
-        """Wait for the first of the steps that were sent and not received.
+        """Wait for the first step that was sent and not received.
 
         Returns:
             What :meth:`step` returns.
 
         Raises:
-            RemoteError: There was no such step, or none was sent.
+            RemoteError: The step failed, or none was sent.
         """
         for session in self._sessions:
             session.take()
@@ -156,15 +154,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     def step_many(
         self, actions: Any, count: int | None = None, *, observations: messages.ObservationsWanted = "last"
     ) -> Steps:
-        """Take several steps in one round trip; environments whose episodes end go on as the autoreset mode says.
+        """Take several steps in one round trip; the autoreset mode applies to episodes that end.
 
         Args:
-            actions: A batch for each step; or with ``count`` the one batch for all of them.
+            actions: One batch per step; or with ``count`` one batch for all steps.
             count: How often to take that batch.
-            observations: Whether the last observations are wanted or all of them.
+            observations: Whether to return the last observations or all.
 
         Raises:
-            RemoteError: There were no such steps.
+            RemoteError: The steps failed.
         """
         session = self._one
         if session is None:
@@ -174,11 +172,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return steps._replace(info=self._group.infos([steps.info]))
 
     def sample(self, seed: int | None = None) -> Any:
-        """Let the server draw an action for every environment.
+        """Let the server sample an action for every environment.
 
         Args:
-            seed: For the action spaces' random numbers; None to go on with those that they have. What is drawn with it
-                depends on the number of processes.
+            seed: The seed of the action spaces' random numbers; None to keep their state. The samples depend on the
+                number of processes, too.
         """
         return self._group.sample(seed_of(seed))
 
@@ -186,10 +184,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Render the environments.
 
         Returns:
-            What each of them renders; None if they were made without a render mode.
+            The frame of each environment; None without a render mode.
 
         Raises:
-            RemoteError: There is nothing to render.
+            RemoteError: The rendering failed.
         """
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
@@ -203,7 +201,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""
-        # There are none if one could not be made.
+        # Without sessions if the constructor failed.
         for session in self.__dict__.get("_sessions", ()):
             session.connection.close()
 
@@ -214,7 +212,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.close()
 
     def __reduce__(self) -> NoReturn:
-        # A copy would use the same connection, and close it in the end.
+        # A copy would share the connections, and close them in the end.
         raise TypeError(
             "a remote vector environment cannot be copied or pickled, as its connection cannot be; "
             "its spec can, and makes another"

@@ -1,4 +1,4 @@
-"""Sessions that work as one: what is asked of many environments is divided, and what they reply is joined."""
+"""A group of sessions that acts as one: splits requests among them and joins their replies."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class SessionGroup:
-    """Sessions of which each has a share of the environments.
+    """Sessions that each hold a share of the environments.
 
     Args:
-        sessions: In the order of their environments.
+        sessions: The sessions, in the order of their environments.
         counts: How many environments each has.
         single_action_space: The action space of one environment.
         single_observation_space: The observation space of one environment.
@@ -41,30 +41,30 @@ class SessionGroup:
         self.starts = [sum(counts[:index]) for index in range(len(counts))]
         self._action, self._observation = single_action_space, single_observation_space
         self._restore = info_restorer(single_observation_space)
-        #: Whether one has failed while others went on: their environments are out of step with each other.
+        #: True after one session has failed while others went on, so that the environments are out of step.
         self._apart = False
-        # The last observations of each. They are views of what it has received last, which stays until something else
-        # is asked for: see keep().
+        # The last observations of each session. They may be views of its last message, which is valid until the next
+        # request; see keep().
         self._views: list[Any] = [None] * len(sessions)
 
     def keep(self) -> None:
-        """Copy the last observations, as something is asked for that brings no others."""
+        """Copy the last observations, before a request whose reply contains none."""
         self._views = [own(each) for each in self._views]
 
     @property
     def total(self) -> int:
-        """How many environments there are in all."""
+        """The number of all environments."""
         return sum(self._counts)
 
-    # Begin an episode
+    # Resets
 
     def reset(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> tuple[Any, dict[str, Any]]:
         """Begin episodes.
 
         Args:
-            seeds: One for all environments, or one for each, or None.
-            options: For the environments.
-            mask: Which environments begin one: bool, of shape (total,); None for all.
+            seeds: One seed for all environments, one for each, or None.
+            options: Options of the environments.
+            mask: Which environments to reset: bool, of shape (total,); None for all.
         """
         for session in self.sessions:
             session.check_idle()
@@ -88,12 +88,12 @@ class SessionGroup:
             self._views[index] = session.read(lambda: session.translation.view(reply.observation))
             return reply.info
 
-        told = self._together(ask, answer)
+        infos = self._together(ask, answer)
         self._apart = False
-        return self._whole(self._views), self.infos(told)
+        return self._whole(self._views), self.infos(infos)
 
     def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> list[messages.Reset | None]:
-        """Make the request for each session; None for one of which no environment is reset."""
+        """Make the request for each session; None for a session without environments to reset."""
         requests: list[messages.Reset | None] = []
         for start, count in zip(self.starts, self._counts, strict=True):
             chosen = None if mask is None else mask[start : start + count].tolist()
@@ -103,7 +103,7 @@ class SessionGroup:
             seed = seeds
             if isinstance(seeds, list):
                 seed = seeds[start : start + count]
-            elif seeds is not None:  # as Gymnasium has it: each environment gets its own
+            elif seeds is not None:  # as in Gymnasium, each environment gets its own
                 seed = seeds + start
             requests.append(messages.Reset(seed, options, chosen))
         return requests
@@ -111,10 +111,10 @@ class SessionGroup:
     # Steps
 
     def send(self, actions: Any) -> None:
-        """Ask for a step."""
+        """Request a step."""
         self._check_together()
         parts = zip(self.sessions, self._parts(actions), strict=True)
-        # All are checked before one of them is sent.
+        # Check all actions before sending any.
         frames = [session.translation.written(each) for session, each in parts]
         self._ask(lambda index: self.sessions[index].send_step(frames[index]))
 
@@ -159,7 +159,7 @@ class SessionGroup:
         )
         taken = {len(each.rewards) for each in done}
         if len(taken) > 1:
-            # An episode has ended where nothing begins another: the others have gone further.
+            # An episode has ended without autoreset, while the other sessions went on.
             self._apart = True
             raise ResetNeeded(
                 "the processes took different numbers of steps, as an episode has ended in one of them; reset all "
@@ -174,8 +174,8 @@ class SessionGroup:
             seen: Any = self._whole(self._views)
         else:
             self._views = [each.observations[-1] for each in done]
-            told = [self._whole([each.observations[index] for each in done]) for index in range(each_of)]
-            seen = np.array(told) if isinstance(told[0], np.ndarray) else told
+            steps = [self._whole([each.observations[index] for each in done]) for index in range(each_of)]
+            seen = np.array(steps) if isinstance(steps[0], np.ndarray) else steps
         return Steps(
             seen,
             np.concatenate([each.rewards for each in done], axis=1),
@@ -184,10 +184,10 @@ class SessionGroup:
             self.infos([each.info for each in done]),
         )
 
-    # As one
+    # All sessions
 
     def _together(self, ask: Callable[[int], None] | None, answer: Callable[[int], T]) -> list[T]:
-        """Ask all, then take all answers; the first error is raised once no answer is due any more."""
+        """Send all requests, then receive all replies; raise the first error once no reply is due."""
         failure: RemoteError | None = None
         answers: list[T] = []
         if ask is not None:
@@ -231,17 +231,17 @@ class SessionGroup:
     def _whole(self, views: list[Any]) -> Any:
         return batching.whole(self._observation, views)
 
-    def infos(self, told: list[dict[str, Any]]) -> dict[str, Any]:
+    def infos(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Join the infos of all sessions."""
         is_json = self.sessions[0].translation.is_json
         parts = [
             vector_infos.restored(each, count, self._restore, is_json=is_json)
-            for each, count in zip(told, self._counts, strict=True)
+            for each, count in zip(infos, self._counts, strict=True)
         ]
         return vector_infos.joined(parts, self._counts)
 
     def sample(self, seed: int | None) -> Any:
-        """Let each draw actions."""
+        """Let each session sample actions."""
         self.keep()
         drawn = []
         for session, start in zip(self.sessions, self.starts, strict=True):

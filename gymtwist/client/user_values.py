@@ -1,4 +1,4 @@
-"""Actions and observations as the user has them, to and from what a message carries."""
+"""Converts a user's actions and observations to and from the values in messages."""
 
 from __future__ import annotations
 

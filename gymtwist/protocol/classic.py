@@ -1,4 +1,4 @@
-"""The classic protocol, that of gym-socket-api: bytes to commands, replies to bytes.
+"""The classic protocol, that of gym-socket-api: decodes commands and encodes replies.
 
 Integers are little-endian; a string is UTF-8 behind a uint32 length. The format is specified in
 ``docs/reference/classic-protocol.md``, and goes back to https://github.com/unixpickle/gym-socket-api.
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from gymtwist.errors import HandshakeError, LimitExceeded, ProtocolError
 from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
-#: The longest environment id in bytes. The longest that Gymnasium, Gym and ale-py register has under 60; and up to
-#: here the first bytes of an opening are unlike those of any other protocol.
+#: The longest environment id in bytes. Gymnasium, Gym and ale-py register none of 60 or more, and up to this length the
+#: first bytes of a handshake differ from those of all other protocols.
 MAX_ID = 255
 #: The longest string or action of a command in bytes.
 MAX_FIELD = 16 * 1024 * 1024
@@ -29,12 +29,12 @@ _UINT32 = struct.Struct("<I")
 _FIELD_HEADER = struct.Struct("<BI")
 _STEP_TAIL = struct.Struct("<dBI")
 
-#: What is sent in one system call: parts that are gathered, never joined.
+#: Buffers that are sent by one system call, without joining them.
 Parts: TypeAlias = "list[bytes | memoryview]"
 
 
 class Handshake(msgspec.Struct, frozen=True, gc=False):
-    """The first message of a connection: which environment it is for; an empty id asks for none."""
+    """The first message of a connection, with the environment id; an empty id requests no environment."""
 
     environment: str
     size: int
@@ -45,7 +45,7 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
-    """Take one step; the action is as JSON decoded it."""
+    """Take one step with an action that was decoded from JSON."""
 
     action: Any
 
@@ -98,7 +98,7 @@ Command: TypeAlias = (
     Reset | Step | GetSpace | SampleAction | Monitor | Render | Upload | UniverseConfigure | UniverseWrap
 )
 
-# How a command's data are laid out, and what is made of them. The step is read apart: it is the hot path.
+# The layout and the class of each command. The step has its own code, because it is frequent.
 _LAYOUTS: dict[int, tuple[str, Callable[..., Command]]] = {
     RESET: ("", Reset),
     GET_SPACE: ("b", GetSpace),
@@ -112,9 +112,9 @@ _LAYOUTS: dict[int, tuple[str, Callable[..., Command]]] = {
 
 
 def is_handshake(data: bytes | bytearray) -> bool | None:
-    """Tell whether a connection's first bytes are this protocol's; None while that is open.
+    """Return whether the first bytes of a connection are of this protocol; None if more are needed.
 
-    Flags of 0 are followed by the id's length, little-endian: its low byte is not 0, or all four bytes are.
+    Flags of 0 precede the little-endian length of the id: its low byte is not 0, or all four bytes are.
     """
     if data[:1] != b"\0":
         return False if data else None
@@ -128,13 +128,13 @@ def is_handshake(data: bytes | bytearray) -> bool | None:
 
 
 def read_handshake(data: bytes | bytearray) -> Handshake | None:
-    """Read the opening from the first bytes of a connection.
+    """Read the handshake from the first bytes of a connection.
 
     Args:
         data: All bytes received so far.
 
     Returns:
-        The opening and its size in bytes, or None while it is incomplete.
+        The handshake and its size in bytes; None while it is incomplete.
 
     Raises:
         HandshakeError: The flags are not 0, or the id is longer than :data:`MAX_ID` or not UTF-8.
@@ -155,14 +155,11 @@ def read_handshake(data: bytes | bytearray) -> Handshake | None:
 
 
 class CommandReader(ReceiveBuffer):
-    """Cuts a stream of bytes into commands.
-
-    Read from the socket into :meth:`space`, say how much it was with :meth:`received`, and take commands from
-    :meth:`next_command` until there is none.
+    """Takes commands from a stream of bytes.
 
     Args:
-        data: Bytes that were received before, behind the opening.
-        borrowed: Memory to use as long as what is received fits in there: memory that costs nothing until it is used.
+        data: Bytes that were received before, after the handshake.
+        borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
     """
 
     def __init__(self, data: bytes = b"", borrowed: memoryview | None = None) -> None:
@@ -173,10 +170,10 @@ class CommandReader(ReceiveBuffer):
         """Take the next command.
 
         Returns:
-            The command, or None until more bytes have come.
+            The command; None while it is incomplete.
 
         Raises:
-            ProtocolError: The bytes are no command; what follows them cannot be read either.
+            ProtocolError: The bytes are not a command, so the following bytes cannot be decoded either.
         """
         start, buffer = self._start, self._buffer
         available = self._end - start
@@ -216,7 +213,7 @@ class CommandReader(ReceiveBuffer):
             if value is None:
                 return None
             values.append(value)
-        # Only now that all has come: a long text would be decoded again with every few bytes that follow it.
+        # Decode texts only once the command is complete: otherwise each chunk would decode them again.
         try:
             command = make(*[str(value, "utf-8") if isinstance(value, memoryview) else value for value in values])
         except UnicodeDecodeError:
@@ -250,7 +247,7 @@ def string(data: bytes) -> bytes:
 
 
 def error_string(message: str = "") -> bytes:
-    """Encode an error string; an empty one tells of success."""
+    """Encode an error string; an empty one reports success."""
     return string(message.encode("utf-8", "replace"))
 
 
@@ -265,17 +262,17 @@ def observation_json(text: bytes) -> bytes:
 
 
 def observation_bytes(array: npt.NDArray[np.uint8]) -> Parts:
-    """Encode an observation that is an array of bytes, without copying it where it lies in C order.
+    """Encode an observation that is an array of bytes, without copying it if it is in C order.
 
     Args:
         array: uint8, of any shape.
     """
     shape = array.shape
     header = struct.pack(f"<BI{1 + len(shape)}I", 1, 4 + 4 * len(shape) + array.nbytes, len(shape), *shape)
-    # A view of an empty array cannot be cast, and there is nothing to send of it.
+    # An empty view cannot be cast, and has nothing to send.
     return [header, np.ascontiguousarray(array).data.cast("B")] if array.nbytes else [header]
 
 
 def step_tail(reward: float, done: bool, info: bytes) -> bytes:
-    """Encode what follows the observation in the reply to a step: reward, done and the info as JSON."""
+    """Encode the end of a step's reply, after the observation: reward, done and the info as JSON."""
     return _STEP_TAIL.pack(reward, done, len(info)) + info

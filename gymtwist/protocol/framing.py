@@ -1,4 +1,4 @@
-"""The two framings of the framed protocol: where a message begins and where it ends.
+"""The two framings of the framed protocol, which delimit messages.
 
 A netstring (https://cr.yp.to/proto/netstrings.txt) is the payload's length in decimal, a colon, the payload and a
 comma. An Int32 frame is the payload behind its length as uint32, big-endian, as Twisted's ``Int32StringReceiver`` has
@@ -14,17 +14,17 @@ from typing import TypeAlias
 from gymtwist.errors import LimitExceeded, ProtocolError
 from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
-#: The longest payload in bytes that a server accepts; a client sets its own limit.
+#: The longest payload in bytes that a server accepts; clients set their own limit.
 MAX_FRAME = 16 * 1024 * 1024
-#: The most digits of a netstring's length.
+#: The most digits of the length of a netstring.
 MAX_DIGITS = 9
-#: The most bytes around a payload: those of a netstring, with its colon and its comma.
+#: The most bytes around a payload: the digits, the colon and the comma of a netstring.
 MAX_OVERHEAD = MAX_DIGITS + 2
 
-#: Bytes of the length before an Int32 payload.
+#: Bytes of the length in front of an Int32 payload.
 INT32_HEADER = 4
 
-#: What is sent in one system call: parts that are gathered, never joined.
+#: Buffers that are sent by one system call, without joining them.
 Parts: TypeAlias = "list[bytes | memoryview]"
 
 _LONGEST_NETSTRING, _LONGEST_INT32 = 10**MAX_DIGITS - 1, 2**32 - 1
@@ -42,31 +42,31 @@ class ProtocolName(enum.Enum):
 
 
 class Framing(enum.Enum):
-    """How frames are told apart, and so what is in them."""
+    """How frames are delimited, which determines their encoding."""
 
-    NETSTRING = "netstring"  # in decimal and with punctuation, around JSON
-    INT32 = "int32"  # with a binary length, around MessagePack
+    NETSTRING = "netstring"  # JSON behind a decimal length, with punctuation
+    INT32 = "int32"  # MessagePack behind a binary length
 
 
 def locate(
     framing: Framing, data: bytes | bytearray | memoryview, start: int, end: int, limit: int, least: int = 1
 ) -> tuple[int, int, int] | None:
-    """Find the frame that begins somewhere in received bytes.
+    """Find a frame in received bytes.
 
     Args:
-        framing: Of which kind it is.
-        data: Where the bytes are.
-        start: Where the frame begins.
-        end: Where the received bytes end.
+        framing: The framing.
+        data: The received bytes.
+        start: The offset of the frame.
+        end: The end of the received bytes.
         limit: The longest payload in bytes.
-        least: The shortest one; none of a netstring is too short.
+        least: The shortest payload in bytes; ignored for netstrings.
 
     Returns:
-        Where its payload begins, where that ends, and where the frame ends; or None until all of it has come.
+        The start and the end of the payload, and the end of the frame; None while the frame is incomplete.
 
     Raises:
-        ProtocolError: The bytes are no frame, and what follows them cannot be read either.
-        LimitExceeded: The payload is over the limit: raised as soon as its length has come.
+        ProtocolError: The bytes are not a frame, so the following bytes cannot be decoded either.
+        LimitExceeded: The payload is over the limit; raised as soon as its length is known.
     """
     if framing is Framing.INT32:
         if end - start < 4:
@@ -94,7 +94,7 @@ def locate(
 
 
 def _find_colon(data: bytes | bytearray | memoryview, start: int, end: int) -> int | None:
-    """Find the end of a netstring's length, None until it has come."""
+    """Find the end of a netstring's length; None while it is incomplete."""
     position, most = start, min(end, start + MAX_DIGITS + 1)
     while position < most and _ZERO <= data[position] <= _NINE:
         position += 1
@@ -118,16 +118,13 @@ def _refuse(length: int, limit: int) -> None:
 
 
 class FrameReader(ReceiveBuffer):
-    """Cuts a stream of bytes into the payloads of its frames; between netstrings there may be ends of lines.
-
-    Read from the socket into :meth:`space`, say how much it was with :meth:`received`, and take payloads from
-    :meth:`next_frame` until there is none.
+    """Takes the payloads of frames from a stream of bytes; line ends between netstrings are ignored.
 
     Args:
-        framing: Of which kind the frames are.
+        framing: The framing.
         data: Bytes that were received before.
         limit: The longest payload in bytes.
-        borrowed: Memory to use as long as what is received fits in there.
+        borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
 
     Attributes:
         least: The shortest payload in bytes.
@@ -146,15 +143,15 @@ class FrameReader(ReceiveBuffer):
         """Take the payload of the next frame.
 
         Returns:
-            The payload, valid until :meth:`space` is called; or None until more bytes have come.
+            The payload, valid until :meth:`space` is called; None while the frame is incomplete.
 
         Raises:
-            ProtocolError: The bytes are no frame; what follows them cannot be read either.
+            ProtocolError: The bytes are not a frame, so the following bytes cannot be decoded either.
             LimitExceeded: The frame is over the limit.
         """
         start, end = self._start, self._end
         if not self._int32:
-            # Whoever types a session by hand ends lines.
+            # People who type a session by hand end lines.
             while start < end and self._buffer[start] in _LINE_ENDS:
                 start += 1
             self._start = start
@@ -162,7 +159,7 @@ class FrameReader(ReceiveBuffer):
             self._start = self._end = 0
             return None
         if self._int32 and end - start >= 4:
-            # As locate() does, spelt out: this is the hot path.
+            # The same as locate(), without the call.
             (length,) = _UINT32.unpack_from(self._buffer, start)
             stop = start + 4 + length
             if stop <= end and 0 < length <= self._limit:
@@ -176,10 +173,10 @@ class FrameReader(ReceiveBuffer):
 
 
 def header(framing: Framing, length: int) -> bytes:
-    """Encode what comes before a payload.
+    """Encode the header of a frame.
 
     Raises:
-        LimitExceeded: No frame is that long.
+        LimitExceeded: The payload is too long for the framing.
     """
     if framing is Framing.INT32:
         if length > _LONGEST_INT32:
@@ -191,17 +188,17 @@ def header(framing: Framing, length: int) -> bytes:
 
 
 def frame(framing: Framing, payload: bytes | memoryview) -> Parts:
-    """Put a payload into a frame, without copying it.
+    """Frame a payload without copying it.
 
     Args:
-        framing: Of which kind the frame is.
-        payload: Bytes; a view must be one of bytes, too, and contiguous.
+        framing: The framing.
+        payload: The payload; a view must be contiguous and have the format of bytes.
 
     Returns:
-        The parts of the frame, in order.
+        The buffers of the frame, in order.
 
     Raises:
-        LimitExceeded: No frame is that long.
+        LimitExceeded: The payload is too long for the framing.
     """
     before = header(framing, len(payload))
     return [before, payload] if framing is Framing.INT32 else [before, payload, b","]

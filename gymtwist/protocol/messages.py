@@ -1,11 +1,11 @@
-"""The messages of the framed protocol: what a client asks and what a server answers.
+"""The messages of the framed protocol: requests of clients and replies of servers.
 
-Every message is an object whose ``op`` says what it is; the reply to a request has the request's own ``op``, or is an
-:class:`Error`. Fields that have their default are left out, and fields that a reader does not know are ignored: so a
-new optional field breaks nobody. :mod:`~gymtwist.protocol.codec` turns messages into bytes and back.
+Every message is an object whose ``op`` names its type. The reply to a request has the same ``op``, or is an
+:class:`Error`. Fields with their default are left out, and unknown fields are ignored, so that new optional fields stay
+compatible. :mod:`~gymtwist.protocol.codec` encodes and decodes messages.
 
-A *value* (an observation, an action) is what the space makes of it, see :mod:`~gymtwist.spaces.layout`: in MessagePack
-one ``bin`` where the space has a layout.
+A *value* (an observation or an action) has the form of its space; see :mod:`~gymtwist.spaces.layout`. In MessagePack it
+is one ``bin`` if the space has a layout.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from msgspec import UNSET, Meta, UnsetType
 from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.layout import Layout
 
-#: The version of the protocol that these messages make up.
+#: The version of the protocol.
 VERSION = 1
 #: The most environments of one connection.
 MAX_ENVIRONMENTS = 10_000
-#: The most steps that one request can ask for.
+#: The most steps of one request.
 MAX_STEPS = 10_000
-#: The fewest and the most bytes of shared memory for a request, and for a reply.
+#: The smallest and the largest capacity of shared memory for a request, and for a reply, in bytes.
 MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
 #: The longest environment id in characters.
 MAX_ID = 255
 
 AutoresetMode: TypeAlias = Literal["next_step", "same_step", "disabled"]
 VectorizationMode: TypeAlias = Literal["sync", "async", "vector_entry_point"]
-#: Which infos are wanted: those of every step, of a step that ends an episode (and of every reset), or none.
+#: Which infos the server sends: those of every step, of resets and of steps that end an episode, or none.
 InfoWanted: TypeAlias = Literal["all", "episode", "none"]
-#: How values with a layout travel in JSON: as nested lists, or as base64 of the bytes that MessagePack carries.
+#: The form of values with a layout in JSON: nested lists, or base64 of the bytes that MessagePack has.
 ValueForm: TypeAlias = Literal["nested", "base64"]
-#: Which observations of several steps are wanted.
+#: Which observations of several steps the server sends.
 ObservationsWanted: TypeAlias = Literal["last", "all"]
-#: Whose fault an error is: after one of the protocol's the server closes the connection, after the others it goes on.
-#: The server's own is that it could not begin or end a session as it should; it closes, too.
+#: Whose fault an error is. The server closes the connection after errors of the protocol, and after its own, when it
+#: could not start or end a session properly. After the others the session continues.
 Fault: TypeAlias = Literal["request", "environment", "protocol", "server"]
 
 _Seed: TypeAlias = Annotated[int, Meta(ge=0)]
@@ -59,7 +59,7 @@ class Message(
     forbid_unknown_fields=False,
     gc=False,
 ):
-    """What all messages have in common; no message can lie in itself, so none needs Python's cycle collector."""
+    """The base of all messages. A message cannot contain itself, so none needs Python's cycle collector."""
 
 
 class Make(Message, frozen=True, tag="make"):
@@ -68,15 +68,15 @@ class Make(Message, frozen=True, tag="make"):
     Attributes:
         id: The environment's id, as Gymnasium or Gym registered it.
         kwargs: The keyword arguments of the environment.
-        render_mode: As ``gymnasium.make`` has it.
-        num_envs: How many environments step together; None for a single one that is no vector environment.
-        vectorization_mode: How they do; None leaves it to ``gymnasium.make_vec``.
+        render_mode: See ``gymnasium.make``.
+        num_envs: The number of environments; None for a single one that is no vector environment.
+        vectorization_mode: How they are stepped; None leaves it to ``gymnasium.make_vec``.
         autoreset_mode: When an environment of several is reset after the end of its episode.
-        max_episode_steps: After how many steps an episode is truncated; None as registered, -1 never.
-        info: Which infos are wanted.
-        values: How values travel in JSON.
-        token: What the operator of the server may ask for.
-        version: The version of the protocol that the client speaks.
+        max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
+        info: Which infos the server sends.
+        values: The form of values in JSON.
+        token: The token that the operator of the server asks for, if any.
+        version: The client's version of the protocol.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -96,9 +96,9 @@ class Reset(Message, frozen=True, tag="reset"):
     """Begin an episode.
 
     Attributes:
-        seed: One for all environments, or one for each.
-        options: What the environment makes of them.
-        mask: Which environments of several are reset; None for all.
+        seed: One seed for all environments, or one for each.
+        options: Options of the environment.
+        mask: Which of several environments to reset; None for all.
     """
 
     seed: _Seed | Annotated[list[_Seed | None], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
@@ -116,10 +116,10 @@ class StepMany(Message, frozen=True, tag="step_many"):
     """Take several steps; they stop at the end of an episode.
 
     Attributes:
-        actions: One action for each step, in a list.
-        action: Or one for all of them, taken as often as ``count`` says.
-        count: How many steps to take with ``action``.
-        observations: Whether the last observation is wanted or all of them.
+        actions: A list with one action per step.
+        action: Or one action for all steps.
+        count: The number of steps with ``action``.
+        observations: Whether to send the last observation or all.
     """
 
     actions: list[Any] | UnsetType = UNSET
@@ -128,7 +128,7 @@ class StepMany(Message, frozen=True, tag="step_many"):
     observations: ObservationsWanted = "last"
 
     def __post_init__(self) -> None:
-        """Check that it is said once what to do, and how often."""
+        """Check that the actions and the number of steps are given once."""
         if (self.actions is UNSET) == (self.action is UNSET) or (self.action is UNSET) != (self.count is UNSET):
             raise ValueError("step_many takes either `actions`, or `action` and `count`")
         if not 1 <= self.steps <= MAX_STEPS:
@@ -136,26 +136,26 @@ class StepMany(Message, frozen=True, tag="step_many"):
 
     @property
     def steps(self) -> int:
-        """How many steps are asked for."""
+        """The number of requested steps."""
         return len(self.actions) if isinstance(self.actions, list) else int(self.count or 0)
 
 
 class Sample(Message, frozen=True, tag="sample"):
-    """Draw an action from the action space, which is seeded before if a seed is given."""
+    """Sample the action space, after seeding it if a seed is given."""
 
     seed: _Seed | None = None
 
 
 class Render(Message, frozen=True, tag="render"):
-    """Render the environment in the render mode that it was made with."""
+    """Render the environment in its render mode."""
 
 
 class Share(Message, frozen=True, tag="share"):
-    """Share memory with the server, which is on the same host: asked for twice, before and after it was handed over.
+    """Share memory with the server, on the same host: sent once before and once after passing the descriptor.
 
     Attributes:
-        request_room: Bytes of the memory that are for a request: given once the memory was handed over.
-        reply_room: Bytes of it that are for a reply, likewise.
+        request_room: Capacity for a request in bytes; given after passing the descriptor.
+        reply_room: Capacity for replies in bytes, likewise.
     """
 
     request_room: Annotated[int, Meta(ge=MIN_ROOM, le=MAX_ROOM)] | None = None
@@ -172,7 +172,7 @@ class Close(Message, frozen=True, tag="close"):
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What the registry says about the environment, as ``gymnasium.envs.registration.EnvSpec`` has it."""
+    """The environment's entry in the registry; see ``gymnasium.envs.registration.EnvSpec``."""
 
     id: str
     max_episode_steps: int | None = None
@@ -182,7 +182,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
-    """What the server allows: seconds without a request and seconds of one step (None: any), bytes of a payload."""
+    """The server's limits: seconds between requests and seconds of a step (None for no limit), bytes of a payload."""
 
     idle_timeout: float | None
     step_timeout: float | None
@@ -190,26 +190,26 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
 
 
 class Made(Message, frozen=True, tag="make"):
-    """The environment is made.
+    """The reply to :class:`Make`.
 
     Attributes:
-        action_space: The description of the action space; of several environments that of all together.
+        action_space: The description of the action space; for vector environments that of the batched space.
         observation_space: The description of the observation space, likewise.
         server: The server's name and version.
-        action_layout: Where in its bytes an action's numbers are; None if actions travel as structured values.
-        observation_layout: The same for observations.
-        single_action_space: The description of one environment's action space, where there are several.
-        single_observation_space: The description of one environment's observation space, where there are several.
-        single_action_layout: The layout of one environment's action, where there are several.
-        single_observation_layout: The layout of one environment's observation, where there are several.
-        spec: What the registry says about the environment.
-        metadata: What the environment says about itself.
-        num_envs: How many environments there are; None for a single one that is no vector environment.
-        autoreset_mode: When an environment of several is reset; None where there is one.
-        render_mode: The render mode that the environment has.
-        limits: What the server allows.
+        action_layout: The layout of an action's bytes; None if actions are structured values.
+        observation_layout: Likewise for observations.
+        single_action_space: For vector environments, the action space of one environment.
+        single_observation_space: For vector environments, the observation space of one environment.
+        single_action_layout: For vector environments, the layout of one environment's action.
+        single_observation_layout: For vector environments, the layout of one environment's observation.
+        spec: The environment's entry in the registry.
+        metadata: The environment's metadata.
+        num_envs: The number of environments; None for a single one that is no vector environment.
+        autoreset_mode: For vector environments, when an environment is reset.
+        render_mode: The environment's render mode.
+        limits: The server's limits.
         shared_memory: Whether a client on the server's host may share memory with it; see :class:`Share`.
-        version: The version of the protocol that the server speaks.
+        version: The server's version of the protocol.
     """
 
     action_space: Description
@@ -232,14 +232,14 @@ class Made(Message, frozen=True, tag="make"):
 
 
 class ResetDone(Message, frozen=True, tag="reset"):
-    """An episode has begun."""
+    """The reply to :class:`Reset`."""
 
     observation: Any
     info: dict[str, Any] = {}
 
 
 class Stepped(Message, frozen=True, tag="step"):
-    """A step is taken."""
+    """The reply to :class:`Step`."""
 
     observation: Any
     reward: Rewards
@@ -249,15 +249,15 @@ class Stepped(Message, frozen=True, tag="step"):
 
 
 class SteppedMany(Message, frozen=True, tag="step_many"):
-    """Several steps are taken.
+    """The reply to :class:`StepMany`.
 
     Attributes:
-        observations: The last observation, or all of them: in a list, or in one ``bin`` behind one another.
-        rewards: The rewards of every step.
-        terminated: Of the last step.
-        truncated: Of the last step.
-        count: How many steps were taken: fewer than asked for where the episode ended.
-        info: Of the last step.
+        observations: The last observation, or all: in a list, or one after the other in one ``bin``.
+        rewards: The rewards of all steps.
+        terminated: The flag of the last step.
+        truncated: The flag of the last step.
+        count: The number of steps taken; fewer than requested if the episode ended.
+        info: The info of the last step.
     """
 
     observations: Any
@@ -269,23 +269,23 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
 
 
 class Sampled(Message, frozen=True, tag="sample"):
-    """An action drawn from the action space."""
+    """The reply to :class:`Sample`."""
 
     action: Any
 
 
 class Rendered(Message, frozen=True, tag="render"):
-    """What was rendered: an array (``dtype``, ``shape``, ``data``), text, a list of them, or nothing."""
+    """The reply to :class:`Render`: an array (``dtype``, ``shape``, ``data``), text, a list of them, or nothing."""
 
     frame: Any = None
 
 
 class Shared(Message, frozen=True, tag="share"):
-    """Memory can be shared, or is.
+    """The reply to :class:`Share`.
 
     Attributes:
-        address: Of the socket that takes the memory, in Linux's abstract namespace; None once it was taken.
-        token: What to send along with it; None likewise.
+        address: The address of the socket that receives the descriptor, in Linux's abstract namespace; None after that.
+        token: The token to send with the descriptor; None likewise.
     """
 
     address: str | None = None
@@ -293,16 +293,16 @@ class Shared(Message, frozen=True, tag="share"):
 
 
 class Closed(Message, frozen=True, tag="close"):
-    """The environment is closed; the server closes the connection."""
+    """The reply to :class:`Close`; the server closes the connection."""
 
 
 class Error(Message, frozen=True, tag="error"):
     """A request failed.
 
     Attributes:
-        code: What went wrong, in kebab-case: it stays the same, for programs.
+        code: The stable code of the error in kebab-case, for programs.
         message: What was wrong, what was expected and what to do, for people.
-        fault: Whose fault it is, and so how the connection goes on.
+        fault: Whose fault the error is, which determines whether the connection stays open.
         reset_needed: Whether the next request must be a reset.
     """
 

@@ -1,11 +1,11 @@
-"""Memory that a client and a server on the same host share, and through which requests and replies pass.
+"""The layout of the memory that a client and a server on the same host share to exchange requests and replies.
 
-It holds one request and its reply, and may have room for replies that the client goes on using. In front of them lie
-words, uint32 of the machine's own byte order, and each that another side writes to has a line of the processor's cache
-to itself. docs/reference/protocol/sharing.md says what they are for.
+It holds one request and its reply, and may have capacity for further replies that the client still uses. It begins with
+words: uint32 in native byte order, in different cache lines for different writers. docs/reference/protocol/sharing.md
+describes them.
 
-A number is written behind all that it announces, and whoever reads it reads the rest afterwards. Processors of the
-x86-64 family let others see it in that order without being asked to; others need not, and Python cannot ask them.
+A side writes the number of a message after everything that it announces, and the other side reads the number first. On
+x86-64 other cores see writes in that order. Other processors would need memory barriers, which Python does not have.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gymtwist.errors import SharingRefused
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.messages import MAX_ROOM
 
-#: Whether memory can be shared on this system.
+#: True if memory can be shared on this system.
 IS_POSSIBLE = sys.platform == "linux" and os.uname().machine == "x86_64" and hasattr(os, "memfd_create")
 
 #: Which word is which: the number of a request and how many bytes it has, where in its room the reply is to begin and
@@ -32,41 +32,42 @@ IS_POSSIBLE = sys.platform == "linux" and os.uname().machine == "x86_64" and has
 #: socket, and whether the client wishes the server to poll.
 REQUEST, REQUEST_LENGTH, REPLY_AT, REPLY_MOST, REPLY, REPLY_LENGTH = 0, 1, 2, 3, 16, 17
 CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = 32, 48, 64
-#: What a word of waiting says besides 0; the second is a client's only: it polls for a large reply behind a bell.
+#: The values of a side's word of waiting besides 0. The second is for clients only: it asks for an early doorbell,
+#: after which the client polls for a large reply.
 WAITS, WAITS_TO_POLL = 1, 2
-#: The greatest number; 0 follows it.
+#: The greatest number of a request; 0 follows it.
 NUMBERS = 0xFFFF_FFFF
-#: Where requests begin; replies begin where their room ends.
+#: The offset of requests; replies follow the capacity for requests.
 REQUESTS = 4096
-#: How the names of sockets begin at which a server takes memory: in Linux's abstract namespace.
+#: The prefix of the names of sockets that receive descriptors, in Linux's abstract namespace.
 NAMES = "gymtwist-"
-#: Bytes of the token with which memory comes.
+#: Bytes of the token that accompanies a descriptor.
 TOKEN_SIZE = 16
 
 _PAGE = 4096
-#: How often a word is read before the clock is.
+#: How often to read a word before reading the clock.
 _READS = 64
 _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 def rooms(action: int | None, observation: int | None) -> tuple[int, int]:
-    """Choose how much room there is for a request and for a reply: it costs nothing until it is used.
+    """Choose the capacity for a request and for a reply; it costs nothing until it is used.
 
     Args:
-        action: The bytes of an action; None if the space does not fix that.
-        observation: The bytes of an observation, likewise.
+        action: Bytes of an action; None if the space does not determine them.
+        observation: Bytes of an observation, likewise.
     """
     request, reply = ((1 << 16) + (size or 1 << 16) for size in (action, observation))
     return min(-request % _PAGE + request, MAX_ROOM), min(-reply % _PAGE + reply, MAX_ROOM)
 
 
 def doorbell(framing: Framing) -> bytes:
-    """Return what is sent through the socket to whoever waits there: a frame with nothing in it."""
+    """Return the doorbell that wakes up a side waiting at its socket: an empty frame."""
     return b"0:," if framing is Framing.NETSTRING else bytes(4)
 
 
 def create(request_room: int, reply_room: int) -> int:
-    """Make memory that can be neither shortened nor extended, by whoever has it.
+    """Create memory that no process can shorten or extend.
 
     Returns:
         A descriptor.
@@ -84,23 +85,23 @@ def create(request_room: int, reply_room: int) -> int:
 
 
 class SharedMemory:
-    """Shared memory, seen from either side.
+    """Shared memory, for either side.
 
     Args:
-        descriptor: Of the memory; it may be closed once this is made.
-        request_room: Bytes that a request may have, with its frame.
-        reply_room: Bytes that a reply may have, likewise.
+        descriptor: The memory's descriptor, which may be closed afterwards.
+        request_room: Capacity for a request in bytes, with its frame.
+        reply_room: Capacity for replies in bytes, likewise.
 
     Attributes:
-        memory: All of it, for slices that are copies.
-        view: All of it, for slices that are not.
-        words: See the constants of this module.
-        request_room: As given.
-        reply_room: As given.
-        replies: Where replies begin.
+        memory: The whole memory; its slices are copies.
+        view: The whole memory; its slices are views.
+        words: The words at its start; see the constants of this module.
+        request_room: Capacity for a request in bytes.
+        reply_room: Capacity for replies in bytes.
+        replies: The offset of replies.
 
     Raises:
-        SharingRefused: The memory is not as it must be.
+        SharingRefused: The memory has a wrong size or is not sealed.
     """
 
     def __init__(self, descriptor: int, request_room: int, reply_room: int) -> None:
@@ -117,10 +118,10 @@ class SharedMemory:
 
 
 def _check_memory(descriptor: int, size: int) -> None:
-    """Check that memory has its size and keeps it.
+    """Check the size of memory, and that no process can shorten it, which would kill the other side (SIGBUS).
 
     Raises:
-        SharingRefused: It has not, or does not: whoever shortened it later would kill the other side (SIGBUS).
+        SharingRefused: The check failed.
     """
     import fcntl
 
@@ -135,12 +136,12 @@ def _check_memory(descriptor: int, size: int) -> None:
 
 
 def fence() -> tuple[Callable[[], bool], Callable[[], None]]:
-    """Return two functions: once both were called in turn, what was written before is seen before any word is read.
+    """Return two functions that, called in turn, are a memory barrier between earlier writes and later reads.
 
-    A side that writes a number must then look whether the other one waits; one that is about to wait says so, and must
-    then look for a number. Were both to look first, neither would see the other. To take a lock and to release it are
-    the instructions that Python has to keep that order. It is never waited for the lock: an interrupt between the two
-    may have left it taken, and to release it is enough.
+    A side that has written a number must then check whether the other one waits. A side that is about to wait announces
+    it, and must then check for a number. If both checked before their writes are visible, neither would see the other.
+    Python's only barriers are in acquiring and releasing a lock. Acquiring never blocks, since an interrupt between the
+    two calls may have left the lock acquired; then releasing it is enough.
     """
     lock = Lock()
     return partial(lock.acquire, False), lock.release
@@ -163,7 +164,7 @@ def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool
         for _ in repeat(None, _READS):
             if words[word] == number:
                 return True
-        # Whoever else wants this core is to have it, and other threads of this process are to run.
+        # Let other processes have this core, and other threads of this process run.
         _give_way()
         if perf_counter() > until:
             return False
