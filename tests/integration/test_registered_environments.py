@@ -1,8 +1,8 @@
 """Every environment that can be had plays over each of the three protocols what it plays in this process.
 
-All of what Gymnasium, Gym and ale-py register; but of the Atari games only every other one, under one of its names,
-where the marker ``sweep`` is left out (``make registry`` plays all). What was not played, and why, is told at the end
-of the run; a reason that is not known is a failure.
+``make registry`` plays everything that Gymnasium, Gym and ale-py register. Without the marker ``sweep`` only the newest
+version of each environment and some Atari games are played. The end of the run lists the skipped environments with the
+reasons; an unknown reason is a failure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STEPS = 200
 STEPS_OF_OTHER_SEED = 20
 #: Requests that are under way at once: so the three sides play at the same time.
 AHEAD = 16
-#: The game whose pictures come as nested lists, too.
+#: The game whose pictures come as nested lists, too: this takes half a minute, and is for `make registry` alone.
 NESTED_GAME = "pong"
 
 OPTIONS = ("--seed", str(SEED))

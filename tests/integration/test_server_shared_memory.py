@@ -173,8 +173,8 @@ def quiet(start: Start) -> Iterator[ServerProcess]:
     yield server
 
 
-def test_two_hundred_sessions_that_shared_leave_nothing(quiet: ServerProcess) -> None:
-    """No descriptors, no memory, no processes, at either side; some left in order, some did not, some died."""
+def test_sessions_that_shared_memory_leave_nothing(quiet: ServerProcess) -> None:
+    """Neither side keeps descriptors, memory or processes, however the sessions ended."""
     port = quiet.port
 
     def one(index: int) -> None:
@@ -195,7 +195,7 @@ def test_two_hundred_sessions_that_shared_leave_nothing(quiet: ServerProcess) ->
         list(pool.map(one, range(8)))
         eventually(lambda: len(descendants(quiet.process.pid)) <= 6, PATIENCE)
         before = settled(quiet)
-        list(pool.map(one, range(200)))
+        list(pool.map(one, range(60)))
         eventually(lambda: Holdings(quiet) == before, PATIENCE, f"{before} (now {Holdings(quiet)})")
 
 

@@ -1,7 +1,8 @@
-"""The package: `twistd` finds gymsock from a wheel, from an installed directory and from an editable one."""
+"""`twistd` finds gymsock in an installed wheel and in an editable installation."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,11 @@ SOURCES = ("gymtwist", "twisted", "setup.py", "pyproject.toml", "README.md", "LI
 
 
 def run(*words: str | Path, directory: Path) -> str:
-    """Runs a program that must succeed; returns what it prints."""
+    """Runs a program that must succeed and does not see this repository; returns its output."""
     ended = subprocess.run(
         list(map(str, words)),
         cwd=directory,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -38,7 +40,7 @@ def run(*words: str | Path, directory: Path) -> str:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is packed, as a fresh clone has it: building writes into its directory."""
+    """A copy of the packaged files, as in a fresh clone; a build writes into its directory."""
     copy = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         if (REPOSITORY / name).is_dir():
@@ -52,7 +54,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of it; nothing is downloaded."""
+    """A wheel that is built from the copy without downloads."""
     made = tmp_path_factory.mktemp("wheel")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
     run(sys.executable, "-m", "pip", "wheel", *options, made, sources, directory=made)
@@ -61,10 +63,10 @@ def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Environment:
-    """A fresh virtual environment, in which the libraries of this one are found but not its gymtwist."""
+    """A fresh virtual environment with the libraries of the current one, except gymtwist."""
 
     def __init__(self, directory: Path) -> None:
-        """Makes it."""
+        """Creates the environment."""
         self.directory = directory
         venv.create(directory / "venv", with_pip=False, symlinks=True)
         self.python = directory / "venv" / "bin" / "python"
@@ -74,28 +76,28 @@ class Environment:
 
     @property
     def packages(self) -> Path:
-        """Where it keeps its packages."""
+        """The directory of its packages."""
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         return Path(run(self.python, "-c", code, directory=self.directory).strip())
 
     def install(self, *words: str | Path) -> None:
-        """Installs something without what it depends on, and without downloading anything."""
+        """Installs a distribution without its dependencies and without downloads."""
         options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed")
         run(self.python, "-m", "pip", "install", *options, *words, directory=self.directory)
 
     @property
     def elsewhere(self) -> Path:
-        """An empty directory to run in."""
+        """An empty directory to run programs in."""
         made = self.directory / "elsewhere"
         made.mkdir(exist_ok=True)
         return made
 
     def twistd(self, *words: str) -> str:
-        """Runs its twistd; the script itself belongs to another interpreter."""
+        """Runs twistd by its code; the installed script belongs to another interpreter."""
         return run(self.python, "-c", TWISTD, *words, directory=self.elsewhere)
 
     def origin(self) -> Path:
-        """Returns where its gymtwist is."""
+        """Returns the path of its gymtwist."""
         return Path(
             run(self.python, "-c", "import gymtwist; print(gymtwist.__file__)", directory=self.directory).strip()
         )
@@ -107,13 +109,12 @@ def environment(tmp_path: Path) -> Environment:
     return Environment(tmp_path)
 
 
-@pytest.fixture(params=["wheel", "directory", "editable"])
-def installed(request: pytest.FixtureRequest, environment: Environment, sources: Path) -> Environment:
-    """One with gymtwist in it."""
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def installed(request: pytest.FixtureRequest, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """A virtual environment with gymtwist, installed in each of the ways."""
+    environment = Environment(tmp_path_factory.mktemp("installed"))
     if request.param == "wheel":
         environment.install(request.getfixturevalue("wheel"))
-    elif request.param == "directory":
-        environment.install(sources)
     else:
         environment.install("--editable", sources)
     inside = environment.packages if request.param != "editable" else sources
@@ -122,20 +123,20 @@ def installed(request: pytest.FixtureRequest, environment: Environment, sources:
 
 
 def test_twistd_knows_gymsock(installed: Environment) -> None:
-    """It is listed, and explains itself."""
+    """`twistd` lists gymsock and prints its help."""
     listed = installed.twistd("--help")
     assert "gymsock" in listed
     assert "Serve Gymnasium and Gym environments over a socket." in " ".join(listed.split())
     assert "--max-sessions" in installed.twistd("gymsock", "--help")
 
 
-def test_without_it_twistd_knows_nothing_of_gymsock(environment: Environment) -> None:
-    """So the other tests prove something."""
+def test_twistd_without_gymtwist_does_not_know_gymsock(environment: Environment) -> None:
+    """Otherwise the other tests would prove nothing."""
     assert "gymsock" not in environment.twistd("--help")
 
 
-def test_the_wheel_has_all_that_belongs_to_it_and_nothing_else(wheel: Path) -> None:
-    """The plugin alone is put among Twisted's: an `__init__.py` there would take Twisted's place."""
+def test_the_wheel_has_the_package_and_the_plugin_only(wheel: Path) -> None:
+    """An `__init__.py` beside the plugin would replace Twisted's own."""
     names = zipfile.ZipFile(wheel).namelist()
     assert [name for name in names if name.startswith("twisted")] == ["twisted/plugins/gymsock_plugin.py"]
     assert "gymtwist/py.typed" in names
@@ -144,8 +145,8 @@ def test_the_wheel_has_all_that_belongs_to_it_and_nothing_else(wheel: Path) -> N
     assert not [name for name in names if name.startswith(("tests", "docs", "benchmarks"))]
 
 
-def test_the_package_says_what_it_needs(wheel: Path) -> None:
-    """And what it has for those who ask for more."""
+def test_the_metadata_names_dependencies_and_extras(wheel: Path) -> None:
+    """They are in the metadata of the wheel, which pip reads."""
     archive = zipfile.ZipFile(wheel)
     (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
     lines = archive.read(metadata).decode().splitlines()
@@ -156,14 +157,14 @@ def test_the_package_says_what_it_needs(wheel: Path) -> None:
     assert extras >= {"atari", "video", "classic-control", "box2d", "mujoco", "test", "docs", "all"}
 
 
-def test_the_installed_server_starts_a_child(installed: Environment) -> None:
-    """Its own Python finds the child's entry, wherever it was installed to."""
+def test_an_installed_server_finds_its_worker(installed: Environment) -> None:
+    """The Python of the installation runs the entry of worker processes."""
     settings = '{"monitor_root":"/"}'
     run(installed.python, "-m", "gymtwist.worker", "check", settings, "-1", "-1", directory=installed.elsewhere)
 
 
 def test_the_conformance_distribution_works_without_gymtwist(environment: Environment, tmp_path: Path) -> None:
-    """It has its checks, and the reference client."""
+    """It lists its checks, and its command does not import gymtwist."""
     copy = tmp_path / "conformance"
     shutil.copytree(
         REPOSITORY / "conformance", copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
