@@ -8,11 +8,10 @@ import statistics
 from time import perf_counter
 from typing import Any
 
-from gymtwist.worker.environment_runner import EnvironmentRunner
-from gymtwist.worker.framed_session import FramedSession
+from gymtwist.worker.environment_runner import BaseRunner
+from gymtwist.worker.framed_adapter import FramedAdapter
 from gymtwist.worker.shared_memory_transport import SharedMemoryTransport
-from gymtwist.worker.transports import SocketTransport
-from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
+from gymtwist.worker.transports import FrameTransport
 
 #: An environment variable with a JSON object: the file of the result, and how many steps are not counted.
 _VARIABLE = "GYMTWIST_STEP_TIMERS"
@@ -54,23 +53,21 @@ def _time_requests(kind: Any) -> None:
 
 
 def _write_at_end(kind: Any) -> None:
-    run = kind.run
+    close = kind.close
 
-    def reported(self: Any) -> str:
-        reason: str = run(self)
+    def reported(self: Any) -> None:
+        close(self)
         # From when a request was seen to when the next one was asked for.
         busy = [asked - received for received, asked in zip(_received, _asked[1:], strict=False)]
         settings = json.loads(os.environ[_VARIABLE])
         with open(settings["file"] + ".part", "w") as file:
             json.dump([statistics.median(each[settings["warm"] :]) for each in (_environment, busy)], file)
         os.rename(file.name, settings["file"])
-        return reason
 
-    kind.run = reported
+    kind.close = reported
 
 
-_write_at_end(FramedSession)
-for runner in (EnvironmentRunner, VectorEnvironmentRunner):
-    _time_steps(runner)
-for transport in (SocketTransport, SharedMemoryTransport):
+_write_at_end(FramedAdapter)
+_time_steps(BaseRunner)
+for transport in (FrameTransport, SharedMemoryTransport):
     _time_requests(transport)

@@ -1,4 +1,4 @@
-"""What a client chooses of an environment besides its id, and whether it can be had."""
+"""Options that a client chooses for its environment, and their validation."""
 
 from __future__ import annotations
 
@@ -9,94 +9,88 @@ import msgspec
 
 from gymtwist.errors import InvalidField, UnknownKwarg
 
-#: What Gymnasium's ``make`` and ``make_vec`` take themselves, and where a client says it instead.
+_BESIDE = "send it beside kwargs"
+#: Parameters of Gymnasium's ``make`` and ``make_vec`` that are not keyword arguments of an environment, with a remedy.
 _NOT_KWARGS = {
-    "render_mode": "send it beside kwargs",
-    "max_episode_steps": "send it beside kwargs",
-    "num_envs": "send it beside kwargs",
-    "vectorization_mode": "send it beside kwargs",
-    "autoreset_mode": "send it beside kwargs",
-    "id": "send it beside kwargs",
+    **dict.fromkeys(
+        ("render_mode", "max_episode_steps", "num_envs", "vectorization_mode", "autoreset_mode", "id"), _BESIDE
+    ),
     "disable_env_checker": "the server chooses it",
     "vector_kwargs": "the server chooses it",
     "wrappers": "wrap what the server replies on your own side",
 }
-#: What Gymnasium makes of the modes that an environment has: a window, and frames collected between two renders.
-_WINDOW = "human"
-_COLLECTED = "_list"
+#: Gymnasium derives two kinds of modes from those that an environment has: a window, and lists of collected frames.
+_WINDOW, _COLLECTED = "human", "_list"
 
 
 class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client chooses of an environment.
+    """Options of an environment, named like the fields of a make message.
 
     Attributes:
-        kwargs: For its constructor.
-        render_mode: What it is to render; None for nothing.
-        max_episode_steps: After how many steps an episode is truncated; None for as registered, -1 for never.
+        kwargs: Keyword arguments for the constructor.
+        render_mode: The render mode; None to render nothing.
+        max_episode_steps: Steps after which an episode is truncated; None for the registered limit, -1 for no limit.
+        num_envs: How many environments step together; None for a single environment.
+        vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; None for the last one if the environment
+            has such an entry point, otherwise ``sync``.
+        autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
     """
 
     kwargs: dict[str, Any] = {}
     render_mode: str | None = None
     max_episode_steps: int | None = None
+    num_envs: int | None = None
+    vectorization_mode: str | None = None
+    autoreset_mode: str = "next_step"
 
-    def for_constructor(self) -> dict[str, Any]:
-        """Return what the constructor is given."""
+    def constructor_kwargs(self) -> dict[str, Any]:
+        """Return the keyword arguments that the constructor gets."""
         return self.kwargs if self.render_mode is None else {**self.kwargs, "render_mode": self.render_mode}
 
+    def check(self, environment: str, creator: Any) -> None:
+        """Check the options before the environment is made, so that an error can list the alternatives.
 
-def check(environment_options: EnvironmentOptions, environment: str, creator: Any) -> None:
-    """Check what can be checked before the environment is made, so that the client learns what it may choose.
+        Args:
+            environment: The environment's name for messages.
+            creator: The class or function that makes the environment; None if it is unknown.
 
-    Args:
-        environment_options: The client's.
-        environment: The environment's id, for messages.
-        creator: The class or function that makes the environment; None if it is not known.
+        Raises:
+            InvalidField: An option has an invalid value.
+            UnknownKwarg: The constructor does not take a keyword argument.
+        """
+        for name in self.kwargs:
+            if name in _NOT_KWARGS:
+                raise InvalidField(f'"{name}" is no kwarg of an environment; {_NOT_KWARGS[name]}')
+        limit = self.max_episode_steps
+        if limit is not None and limit < 1 and limit != -1:
+            raise InvalidField(f"max_episode_steps {limit}: send an integer from 1, or -1 for never")
+        if creator is None:
+            return
+        self._check_render_mode(environment, creator)
+        names = parameters(creator)
+        for name in self.constructor_kwargs():
+            if names is not None and name not in names:
+                taken = ", ".join(sorted(set(names) - set(_NOT_KWARGS))) or "none"
+                raise UnknownKwarg(f'{environment} takes no kwarg "{name}"; it takes: {taken}')
 
-    Raises:
-        InvalidField: It cannot be had.
-        UnknownKwarg: The environment has no such keyword argument.
-    """
-    for name in environment_options.kwargs:
-        if name in _NOT_KWARGS:
-            raise InvalidField(f'"{name}" is no kwarg of an environment; {_NOT_KWARGS[name]}')
-    if (
-        environment_options.max_episode_steps is not None
-        and environment_options.max_episode_steps < 1
-        and environment_options.max_episode_steps != -1
-    ):
-        raise InvalidField(
-            f"max_episode_steps {environment_options.max_episode_steps}: send an integer from 1, or -1 for never"
-        )
-    if creator is None:
-        return
-    _check_render_mode(environment_options.render_mode, environment, creator)
-    names = parameters(creator)
-    if names is None:
-        return
-    for name in environment_options.for_constructor():
-        if name not in names:
-            taken = ", ".join(sorted(set(names) - set(_NOT_KWARGS))) or "none"
-            raise UnknownKwarg(f'{environment} takes no kwarg "{name}"; it takes: {taken}')
-
-
-def _check_render_mode(mode: str | None, environment: str, creator: Any) -> None:
-    modes = render_modes(creator)
-    # Where an environment does not say what it has, its constructor is asked.
-    if mode is None or not modes:
-        return
-    known = {*modes, *(each + _COLLECTED for each in modes)} | ({_WINDOW} if "rgb_array" in modes else set())
-    if mode not in known:
-        raise InvalidField(f'{environment} has no render mode "{mode}"; it has: {", ".join(modes)}')
+    def _check_render_mode(self, environment: str, creator: Any) -> None:
+        mode, modes = self.render_mode, render_modes(creator)
+        # An environment that declares no modes leaves the check to its constructor.
+        if mode is None or not modes:
+            return
+        known = {*modes, *(each + _COLLECTED for each in modes)} | ({_WINDOW} if "rgb_array" in modes else set())
+        if mode not in known:
+            raise InvalidField(f'{environment} has no render mode "{mode}"; it has: {", ".join(modes)}')
 
 
 def render_modes(creator: Any) -> tuple[str, ...]:
-    """List the render modes that the maker of environments says they have."""
+    """List the render modes that an environment's class or factory declares."""
     metadata = getattr(creator, "metadata", None)
     return tuple(metadata.get("render_modes", ())) if isinstance(metadata, dict) else ()
 
 
 def parameters(function: Any) -> list[str] | None:
-    """List the parameters that a function or class takes by name; None if it takes any, or that is not known."""
+    """List the named parameters of a function or class; None if it takes any, or if they are unknown."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -104,3 +98,12 @@ def parameters(function: Any) -> list[str] | None:
     if any(each.kind is each.VAR_KEYWORD for each in found):
         return None
     return [each.name for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+
+
+def accepts(function: Any, parameter: str) -> bool:
+    """Return whether a function or class takes a parameter of that name."""
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(each.name == parameter or each.kind is each.VAR_KEYWORD for each in found)

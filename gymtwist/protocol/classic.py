@@ -175,10 +175,10 @@ class CommandReader(ReceiveBuffer):
         Raises:
             ProtocolError: The bytes are not a command, so the following bytes cannot be decoded either.
         """
-        start, buffer = self._start, self._buffer
-        available = self._end - start
+        start, buffer = self.start, self._buffer
+        available = self.end - start
         if not available:
-            self._start = self._end = 0
+            self.start = self.end = 0
             return None
         kind = buffer[start]
         if kind != STEP:
@@ -191,13 +191,13 @@ class CommandReader(ReceiveBuffer):
         if length > MAX_FIELD:
             raise LimitExceeded(f"the action has {length} bytes; at most {MAX_FIELD} are allowed")
         stop = start + 6 + length
-        if stop > self._end:
+        if stop > self.end:
             return None
         try:
             action = self._decode(self._view[start + 6 : stop])
         except (ValueError, RecursionError) as error:
             raise ProtocolError(f"the action is not valid JSON: {error}") from None
-        self._start = stop
+        self.start = stop
         return Step(action)
 
     def _next_other(self, kind: int) -> Command | None:
@@ -205,7 +205,7 @@ class CommandReader(ReceiveBuffer):
             layout, make = _LAYOUTS[kind]
         except KeyError:
             raise ProtocolError(f"unknown packet type {kind}; the types are 0 to {UNIVERSE_WRAP}") from None
-        position = self._start + 1
+        position = self.start + 1
         values: list[bool | memoryview] = []
         for field in layout:
             read = self._read_byte if field == "b" else self._read_text
@@ -218,11 +218,11 @@ class CommandReader(ReceiveBuffer):
             command = make(*[str(value, "utf-8") if isinstance(value, memoryview) else value for value in values])
         except UnicodeDecodeError:
             raise ProtocolError(f"a string of {make.__name__} is not UTF-8") from None
-        self._start = position
+        self.start = position
         return command
 
     def _read_byte(self, position: int, command: Callable[..., Command]) -> tuple[bool | None, int]:
-        if position >= self._end:
+        if position >= self.end:
             return None, position
         byte = self._buffer[position]
         if byte > 1:
@@ -230,13 +230,13 @@ class CommandReader(ReceiveBuffer):
         return bool(byte), position + 1
 
     def _read_text(self, position: int, command: Callable[..., Command]) -> tuple[memoryview | None, int]:
-        if position + 4 > self._end:
+        if position + 4 > self.end:
             return None, position
         (length,) = _UINT32.unpack_from(self._buffer, position)
         if length > MAX_FIELD:
             raise LimitExceeded(f"a string of {command.__name__} has {length} bytes; at most {MAX_FIELD} are allowed")
         stop = position + 4 + length
-        if stop > self._end:
+        if stop > self.end:
             return None, position
         return self._view[position + 4 : stop], stop
 

@@ -149,26 +149,26 @@ class FrameReader(ReceiveBuffer):
             ProtocolError: The bytes are not a frame, so the following bytes cannot be decoded either.
             LimitExceeded: The frame is over the limit.
         """
-        start, end = self._start, self._end
+        start, end = self.start, self.end
         if not self._int32:
             # People who type a session by hand end lines.
             while start < end and self._buffer[start] in _LINE_ENDS:
                 start += 1
-            self._start = start
+            self.start = start
         if start == end:
-            self._start = self._end = 0
+            self.start = self.end = 0
             return None
         if self._int32 and end - start >= 4:
             # The same as locate(), without the call.
             (length,) = _UINT32.unpack_from(self._buffer, start)
             stop = start + 4 + length
             if stop <= end and 0 < length <= self._limit:
-                self._start = stop
+                self.start = stop
                 return self._view[start + 4 : stop]
         found = locate(self._framing, self._buffer, start, end, self._limit, self.least)
         if found is None:
             return None
-        begin, stop, self._start = found
+        begin, stop, self.start = found
         return self._view[begin:stop]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 #: The initial size of a receive buffer in bytes: that of one read from the socket, or of many pipelined steps.
 BUFFER_SIZE = 64 * 1024
@@ -11,8 +12,8 @@ BUFFER_SIZE = 64 * 1024
 class ReceiveBuffer:
     """One buffer for all bytes of a connection; subclasses take messages from it.
 
-    Receive into :meth:`space`, report the number of bytes with :meth:`received`, and take messages until there is none.
-    The pending bytes, which are received and not taken, are ``_buffer[_start:_end]``.
+    Receive with :meth:`fill`, or into :meth:`space` and report the number of bytes with :meth:`received`, and take
+    messages until there is none. The pending bytes, which are received and not taken, are ``_buffer[start:end]``.
 
     Args:
         data: Bytes that were received before.
@@ -21,6 +22,8 @@ class ReceiveBuffer:
 
     Attributes:
         is_borrowed: True while the pending bytes are in the borrowed memory.
+        start: The start of the pending bytes.
+        end: Their end.
     """
 
     def __init__(self, data: bytes = b"", most: int = sys.maxsize, borrowed: memoryview | None = None) -> None:
@@ -31,27 +34,27 @@ class ReceiveBuffer:
         self._buffer = borrowed if borrowed is not None and self.is_borrowed else bytearray(self._size)
         self._buffer[: len(data)] = data
         self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = len(data)
+        self.start = 0
+        self.end = len(data)
         self._most = most
 
     @property
     def pending(self) -> tuple[int, int]:
         """Start and end of the pending bytes; offsets into the borrowed memory if :attr:`is_borrowed`."""
-        return self._start, self._end
+        return self.start, self.end
 
     def space(self) -> memoryview:
         """Return the free part of the buffer, never empty.
 
         The buffer grows only when it is full, so an announced length alone costs no memory.
         """
-        if self._end == self._size:
+        if self.end == self._size:
             self._grow_or_compact()
-        return self._view[self._end : self._size]
+        return self._view[self.end : self._size]
 
     def _grow_or_compact(self) -> None:
         """Move the pending bytes to the start, of a larger buffer if they fill more than half of this one."""
-        pending = self._view[self._start : self._end]
+        pending = self._view[self.start : self.end]
         count = len(pending)
         if count > self._size // 2:
             # The bytes after a message that was refused have no limit.
@@ -62,8 +65,25 @@ class ReceiveBuffer:
                 self._view = memoryview(self._buffer)
                 self.is_borrowed = False
         self._view[:count] = pending
-        self._start, self._end = 0, count
+        self.start, self.end = 0, count
+
+    def fill(self, receive_into: Callable[[memoryview], int]) -> int:
+        """Receive into the free part of the buffer.
+
+        Args:
+            receive_into: Receives bytes into a view and returns their number.
+
+        Returns:
+            The number of bytes; 0 at the end of the connection.
+        """
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif self.end == self._size:
+            self._grow_or_compact()
+        count = receive_into(self._view[self.end : self._size])
+        self.end += count
+        return count
 
     def received(self, count: int) -> None:
         """Add the bytes that were received into :meth:`space` to the pending ones."""
-        self._end += count
+        self.end += count

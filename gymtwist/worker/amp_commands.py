@@ -20,11 +20,7 @@ class Serve(amp.Command):
         (b"socket", amp.Descriptor()),
         (b"status", amp.Descriptor()),
     ]
-    response = [
-        (b"reason", amp.Unicode()),
-        (b"steps", amp.Integer()),
-        (b"episodes", amp.Integer()),
-    ]
+    response = [(b"reason", amp.Unicode())]
 
 
 class Shutdown(amp.Command):

@@ -1,7 +1,7 @@
-"""A session's environment while it runs: its code is called here and nowhere else.
+"""The session's environment while it runs; no other module calls its code.
 
-Every call is shown in the vitals, and whatever the environment raises becomes an
-:class:`~gymtwist.errors.EnvironmentFault` after its traceback went to the log.
+The session status shows every call. Whatever the environment raises is logged and becomes an
+:class:`~gymtwist.errors.EnvironmentFault`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from time import monotonic  # by name: an environment may replace what the module has
+from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any
 
-from gymtwist.envs import recording, registry
-from gymtwist.envs.environment_options import EnvironmentOptions
+from gymtwist.envs import recording
+from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.worker.guarded_call import fault, guarded_call
@@ -22,7 +22,6 @@ from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
     LAST_ACTIVITY,
-    LAST_RETURN,
     OPERATION,
     STEPS,
     Operation,
@@ -31,50 +30,89 @@ from gymtwist.worker.session_status import (
 from gymtwist.worker.worker_settings import WorkerSettings
 
 
-class EnvironmentRunner:
-    """The environment of one session.
+class BaseRunner:
+    """An environment or vector environment.
 
     Args:
-        environment_id: What the client asked for.
+        plan: The environment to make.
         settings: The operator's options.
-        status: Where to show how it is doing.
-        environment_options: What the client chose besides; None for one that cannot choose.
+        status: The session's status.
+
+    Attributes:
+        environment: The environment.
+        action_space: Its action space.
+        observation_space: Its observation space.
 
     Raises:
-        GymtwistError: There is no such environment, or its constructor failed.
+        GymtwistError: The environment cannot be made.
     """
 
-    def __init__(
-        self,
-        environment_id: str,
-        settings: WorkerSettings,
-        status: SessionStatus,
-        environment_options: EnvironmentOptions | None = None,
-    ) -> None:
+    def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
         self._settings = settings
-        self._words = status.words
         self._status = status
-        self._return = 0.0
-        # It may take the place of one that failed, in the same session.
+        self._words = status.words
+        # In the same session it may replace an environment that has failed.
         self._steps = status.steps
         self._seed = settings.seed
-        self._viewer: Viewer | None = None
-        self._cannot_render = False
-        self._title = environment_id
-        with guarded_call(self._status, Operation.MAKE):
-            self.environment = registry.make(environment_id, environment_options)
+        with guarded_call(status, Operation.MAKE):
+            self.environment: Any = plan.make()
             self.action_space = self.environment.action_space
             self.observation_space = self.environment.observation_space
             if self._seed is not None:
                 self.action_space.seed(self._seed)
         self._step = self.environment.step
 
+    def _reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment; at the first reset without a seed, the operator's seed is used."""
+        with guarded_call(self._status, Operation.RESET):
+            observation, info = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
+            self._seed = None
+        return observation, info
+
+    def sample_action(self, seed: int | None = None) -> Any:
+        """Draw an action from the action space, which is seeded first if a seed is given.
+
+        Raises:
+            EnvironmentFault: The space raised.
+        """
+        with guarded_call(self._status, Operation.SAMPLE):
+            if seed is not None:
+                self.action_space.seed(seed)
+            return self.action_space.sample()
+
+    def render(self) -> Any:
+        """Return what the environment renders.
+
+        In most modes this is a frame, uint8 of shape (height, width, 3); a vector environment returns one per
+        environment.
+        """
+        with guarded_call(self._status, Operation.RENDER):
+            return self.environment.render()
+
+    def close(self) -> None:
+        """Close the environment; its errors are logged."""
+        with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):
+            self._close()
+
+    def _close(self) -> None:
+        self.environment.close()
+
+
+class EnvironmentRunner(BaseRunner):
+    """A single environment; see :class:`BaseRunner`."""
+
+    def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
+        super().__init__(plan, settings, status)
+        self._viewer: Viewer | None = None
+        self._cannot_show = False
+        self._title = plan.spec.id
+
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
 
         Args:
-            seed: What to seed the environment with; None for the operator's seed at the first reset, if there is one.
-            options: For the environment.
+            seed: The environment's seed; None for the operator's seed at the first reset, if there is one.
+            options: The environment's options.
 
         Returns:
             Observation and info.
@@ -82,11 +120,7 @@ class EnvironmentRunner:
         Raises:
             EnvironmentFault: The environment raised.
         """
-        with guarded_call(self._status, Operation.RESET):
-            observation, info = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
-            self._seed = None
-            self._return = 0.0
-        return observation, info
+        return self._reset(seed, options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step.
@@ -98,7 +132,7 @@ class EnvironmentRunner:
             EnvironmentFault: The environment raised, or did not return five results of which the second is a number.
         """
         words = self._words
-        # As calling() does, spelt out: this is the hot path, and a context manager costs more than all of it.
+        # The same as guarded_call(), inlined: a context manager would cost more than all the rest of this method.
         words[OPERATION] = Operation.STEP
         words[BUSY_SINCE] = monotonic()
         try:
@@ -111,32 +145,31 @@ class EnvironmentRunner:
         words[BUSY_SINCE] = 0.0
         self._steps += 1
         words[STEPS] = self._steps
-        self._return += reward
         if terminated or truncated:
-            self._count_episode()
+            words[EPISODES] += 1
         return observation, reward, terminated, truncated, info
 
     def step_many(
         self, actions: Iterable[Any], keep: Callable[[Any], None] | None
     ) -> tuple[Any, list[float], bool, bool, dict[str, Any]]:
-        """Take several steps, to the end of the episode at most.
+        """Take several steps, at most until the episode ends.
 
         Args:
-            actions: One for each step, one at least.
+            actions: One action per step, at least one.
             keep: Called with every observation.
 
         Returns:
-            The last observation, the rewards of all steps, and what else the last step returned.
+            The rewards of all steps; observation, terminated, truncated and info of the last one.
 
         Raises:
-            EnvironmentFault: As in :meth:`step`; the steps before were taken.
+            EnvironmentFault: As for :meth:`step`; the steps before were taken.
         """
         words, step = self._words, self._step
         rewards: list[float] = []
         words[OPERATION] = Operation.STEP
         try:
             for action in actions:
-                words[BUSY_SINCE] = monotonic()  # each has the time of one
+                words[BUSY_SINCE] = monotonic()  # the time limit is that of one step
                 observation, reward, terminated, truncated, info = step(action)
                 rewards.append(float(reward))
                 if keep is not None:
@@ -152,38 +185,15 @@ class EnvironmentRunner:
             self._status.end()
             self._steps += len(rewards)
             words[STEPS] = self._steps
-            self._return += sum(rewards)
         if terminated or truncated:
-            self._count_episode()
+            words[EPISODES] += 1
         return observation, rewards, terminated, truncated, info
-
-    def _count_episode(self) -> None:
-        words = self._words
-        words[EPISODES] += 1
-        words[LAST_RETURN] = self._return
-        self._return = 0.0
-
-    def sample_action(self, seed: int | None = None) -> Any:
-        """Draw an action from the action space, which is seeded first if there is a seed.
-
-        Raises:
-            EnvironmentFault: The space raised.
-        """
-        with guarded_call(self._status, Operation.SAMPLE):
-            if seed is not None:
-                self.action_space.seed(seed)
-            return self.action_space.sample()
-
-    def render(self) -> Any:
-        """Return what the environment renders: in most render modes a frame, uint8 of shape (height, width, 3)."""
-        with guarded_call(self._status, Operation.RENDER):
-            return self.environment.render()
 
     def record(self, directory: str, *, resume: bool, force: bool, video: bool) -> None:
         """Record the episodes from the next reset on.
 
         Raises:
-            MonitorError: The directory is not allowed or not fit, or a recording is on already.
+            MonitorError: The directory is not allowed or not suitable, or the session is being recorded already.
         """
         with guarded_call(self._status, Operation.MONITOR):
             if isinstance(self.environment, recording.EpisodeRecorder):
@@ -193,17 +203,17 @@ class EnvironmentRunner:
             self._step = self.environment.step
 
     def show(self) -> None:
-        """Show the environment on the server's screen, if the operator permits.
+        """Show the environment on the server's screen, if the operator permits it.
 
-        The protocols have no reply for this, so it never fails: what cannot be shown is not tried again.
+        The protocol has no reply for this, so it never fails; after an error it does nothing.
         """
-        if self._cannot_render:
+        if self._cannot_show:
             return
         with guarded_call(self._status, Operation.RENDER):
             try:
                 self._show()
             except Exception as error:
-                self._cannot_render = True
+                self._cannot_show = True
                 print(f"render is ignored from here on: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _show(self) -> None:
@@ -213,12 +223,9 @@ class EnvironmentRunner:
             raise RuntimeError("the environment renders no RGB frames")
         if self._viewer is None:
             self._viewer = Viewer(self._title)
-        frame: Any = self.environment.render()
-        self._viewer.show(frame)
+        self._viewer.show(self.environment.render())
 
-    def close(self) -> None:
-        """Close the environment and its window; what they raise goes to the log."""
-        with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):
-            if self._viewer is not None:
-                self._viewer.close()
-            self.environment.close()
+    def _close(self) -> None:
+        if self._viewer is not None:
+            self._viewer.close()
+        super()._close()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist.worker import amp_commands, parent_death, process_control, session_entry
+from gymtwist.worker import amp_commands, parent_death, process_control, session_loop
 from gymtwist.worker.amp_link import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.session_status import SessionStatus
@@ -52,7 +52,7 @@ class WorkerProtocol(Link):
         """Serve one connection to its end; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
         with parent_death.tied(self._connection):
-            summary = session_entry.serve(
+            reason = session_loop.serve(
                 protocol.decode(),
                 _adopt(socket),
                 handshake,
@@ -61,7 +61,7 @@ class WorkerProtocol(Link):
                 _status(status),
                 recovery_reply,
             )
-        return {"reason": summary.reason, "steps": summary.steps, "episodes": summary.episodes}
+        return {"reason": reason}
 
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What a session leaves behind if its process dies, so that another process can go on with the same connection.
+"""The recovery state: what another process needs to resume a connection whose process has died.
 
-It lies in the memory of the session's vitals: the make message that its environment was made of, and what the client
-sent and was not taken yet - it may have sent many requests at once, and a part of another. An environment can write to
-this memory, too: it then spoils its own session and nothing else.
+It is kept in the memory of the session status: the make message of the environment, and the bytes that the client sent
+and the process did not take yet (a client may send many requests at once). An environment can write to this memory, and
+then spoils only its own session.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _LOST = -1.0
 
 
 class RecoveryState:
-    """One session's, written by the process that serves it and read by the next.
+    """The recovery state of one session, written by the process that serves it and read by the next one.
 
     Args:
-        status: The session's.
+        status: The session's status.
 
     Attributes:
         buffer: The memory for the receive buffer.
@@ -30,10 +30,10 @@ class RecoveryState:
         self.buffer = status.recovery[MAX_MAKE:]
 
     def keep_make(self, payload: bytes | memoryview) -> None:
-        """Keep the make message that the environment was made of.
+        """Keep the make message of the environment.
 
         Args:
-            payload: Not longer than :data:`~gymtwist.protocol.handshake.MAX_MAKE`.
+            payload: At most :data:`~gymtwist.protocol.handshake.MAX_MAKE` bytes.
         """
         self._make[: len(payload)] = payload
         self._words[MADE] = float(len(payload))
@@ -44,16 +44,14 @@ class RecoveryState:
         return bytes(self._make[:length]) if length > 0 else None
 
     def keep_pending(self, buffer: ReceiveBuffer) -> None:
-        """Keep what was received and not taken; to be called before an environment is asked for anything."""
-        if buffer.is_borrowed:
-            self._words[TAKEN], self._words[RECEIVED] = buffer.pending
-        else:
-            self._words[TAKEN] = _LOST
+        """Keep the pending bytes; to be called before every call into the environment."""
+        words = self._words
+        words[TAKEN], words[RECEIVED] = (buffer.start, buffer.end) if buffer.is_borrowed else (_LOST, _LOST)
 
     def end(self) -> None:
-        """Note that nobody is to go on: the session is at its end, and its environment is being closed."""
+        """Note that no process may resume: the session ends, and its environment is being closed."""
         self._words[TAKEN] = _LOST
 
     def pending(self) -> bytes:
-        """Return what the client sent and was not taken."""
+        """Return the pending bytes."""
         return bytes(self.buffer[int(self._words[TAKEN]) : int(self._words[RECEIVED])])

@@ -1,61 +1,99 @@
-"""Replies on their way out: parts that are sent as they lie, and small steps made in one buffer."""
+"""Encoding and sending the replies of the framed protocol, with a fast path for steps."""
 
 from __future__ import annotations
 
-import socket
 import struct
-from collections.abc import Sequence
 
 import msgspec
 
 from gymtwist.protocol import dynamic_values
-from gymtwist.protocol.codec import BIN32, BIN32_CODE, EMPTY_BIN
-from gymtwist.protocol.messages import Stepped
+from gymtwist.protocol.codec import BIN32, BIN32_CODE, EMPTY_BIN, GATHERED, MessageCodec, tag_of
+from gymtwist.protocol.dynamic_values import is_flat, is_shallow
+from gymtwist.protocol.framing import Framing, Parts
+from gymtwist.protocol.messages import Reply, Stepped
+from gymtwist.worker.guarded_call import fault_of_value
+from gymtwist.worker.transports import Transport
 
 _UINT32 = struct.Struct(">I")
 
 
-def send_parts(connection: socket.socket, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-    """Write parts in one system call, without joining them; a signal, or a peer that is slow, may make it take more.
+class ReplyWriter:
+    """Encodes replies and sends them through a transport.
+
+    The fast path writes Int32 frames of steps into one reused buffer. It takes what needs no sanitizing: observations
+    that are bytes, with rewards and flags of Python's own types, and an info that is flat or shallow.
 
     Args:
-        connection: A socket in blocking mode.
-        parts: Bytes; views must be of bytes, too.
-    """
-    sent = connection.sendmsg(parts)
-    for part in parts:
-        if sent >= len(part):
-            sent -= len(part)
-        else:
-            connection.sendall(memoryview(part)[sent:])
-            sent = 0
+        codec: The session's codec.
 
-
-class StepReplyWriter:
-    """Makes Int32 frames of replies to steps, in one buffer that is used again and again.
-
-    It is for what needs no care: the observation, rewards and flags are bytes or Python's own numbers, and the info is
-    flat or shallow. Both raise OverflowError or ValueError where that has a number or text that MessagePack has not.
+    Attributes:
+        transport: The transport, to be set before anything is sent.
     """
 
-    def __init__(self) -> None:
+    transport: Transport
+
+    def __init__(self, codec: MessageCodec) -> None:
+        self._codec = codec
         self._buffer = bytearray()
         encoder = msgspec.msgpack.Encoder(enc_hook=dynamic_values.to_bytes)
-        self._encode, self._encode_into = encoder.encode, encoder.encode_into
-        # The observation is the first field behind the operation, so where it belongs is known.
+        self._encode_step, self._encode_into = encoder.encode, encoder.encode_into
+        #: The types of observations that take the fast path.
+        self._fast = (bytes, memoryview) if codec.framing is Framing.INT32 else ()
+        # The observation is the first field after the operation, so its position is known.
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
 
-    def frame(self, reply: Stepped) -> bytearray:
-        """Return the frame of a reply, valid until the next call."""
-        buffer = self._buffer
-        self._encode_into(reply, buffer, _UINT32.size)
-        _UINT32.pack_into(buffer, 0, len(buffer) - _UINT32.size)
-        return buffer
+    def send(self, reply: Reply) -> None:
+        """Send a reply at once: replies are sent in the order of their requests.
 
-    def parts(self, reply: Stepped) -> list[bytes | memoryview]:
-        """Return the parts of the frame of a reply whose observation is large, and is not copied."""
+        Raises:
+            EnvironmentFault: The reply holds an environment's value that cannot be encoded.
+            OSError: The connection has broken.
+        """
+        if type(reply) is Stepped and type(reply.observation) in self._fast and type(reply.info) is dict:
+            frame = parts = None
+            try:
+                plain = reply if not reply.info or is_flat(reply.info) else _snapshot(reply)
+                if plain is not None and len(plain.observation) < GATHERED:
+                    frame = self._buffer
+                    self._encode_into(plain, frame, _UINT32.size)
+                    _UINT32.pack_into(frame, 0, len(frame) - _UINT32.size)
+                elif plain is not None:
+                    parts = self._gather(plain)
+            except Exception:
+                # An info holds any objects, and these raise anything; the codec handles each case.
+                frame = parts = None
+            if frame is not None:
+                self.transport.send(frame)
+                return
+            if parts is not None:
+                self.transport.send_parts(parts)
+                return
+        self.transport.send_parts(self.encode(reply))
+
+    def _gather(self, reply: Stepped) -> Parts:
+        """Encode a step around its large observation, which is not copied."""
         observation = reply.observation
-        rest = self._encode(Stepped(b"", reply.reward, reply.terminated, reply.truncated, reply.info))
+        rest = self._encode_step(Stepped(b"", reply.reward, reply.terminated, reply.truncated, reply.info))
         before = rest[: self._place] + BIN32.pack(BIN32_CODE, len(observation))
         after = rest[self._place + len(EMPTY_BIN) :]
         return [_UINT32.pack(len(before) + len(observation) + len(after)) + before, observation, after]
+
+    def encode(self, reply: Reply) -> Parts:
+        """Encode a reply as the parts of its frame.
+
+        Raises:
+            EnvironmentFault: The reply holds an environment's value that cannot be encoded.
+        """
+        try:
+            return self._codec.encode_reply(reply)
+        except Exception as error:
+            # No space constrains every value, and the objects of an environment raise anything.
+            raise fault_of_value(tag_of(reply), error) from error
+
+
+def _snapshot(reply: Stepped) -> Stepped | None:
+    """Copy the info, since an environment's threads may go on writing to it; None if it is not shallow."""
+    info = dict(reply.info)
+    if not is_shallow(info):
+        return None
+    return Stepped(reply.observation, reply.reward, reply.terminated, reply.truncated, info)

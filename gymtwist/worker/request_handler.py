@@ -1,4 +1,4 @@
-"""What a session of the framed protocol does: requests in, replies out, an environment between."""
+"""Handlers of the framed requests that concern the environment: make, reset, step, sample and render."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from msgspec import UNSET
 
 import gymtwist
-from gymtwist.envs import registry, vector_environments
+from gymtwist.envs import environment_plan, registry, vector_environments
 from gymtwist.envs.environment_options import EnvironmentOptions
-from gymtwist.envs.vector_environments import Vectorization
+from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import (
     EnvironmentFault,
     EnvironmentMade,
@@ -23,21 +23,21 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.framing import MAX_FRAME, Framing
+from gymtwist.worker.access_policy import AllowList, KwargPolicy
 from gymtwist.worker.environment_runner import EnvironmentRunner
-from gymtwist.worker.guarded_call import guarded_call
-from gymtwist.worker.make_policy import MakePolicy
-from gymtwist.worker.session_codecs import Elements, Kept, Translation
+from gymtwist.worker.guarded_call import fault_of_value, guarded_call
+from gymtwist.worker.session_codecs import ObservationCollector, SessionCodecs, SpaceCodec
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
 from gymtwist.worker.worker_settings import WorkerSettings
 
 _NO_INFO: dict[str, Any] = {}
-#: What can fail without an end to the episode.
+#: Operations whose failure does not end the episode.
 _HARMLESS = ("sample", "render")
 
 
 class State(enum.Enum):
-    """Where a session's environment is."""
+    """The state of a session's environment."""
 
     UNMADE = "no environment was made"
     MADE = "no episode was begun"
@@ -49,161 +49,128 @@ class State(enum.Enum):
 
 
 class RequestHandler:
-    """Plays one environment, or a vector environment, as a client asks.
+    """Serves requests with one environment or vector environment.
 
     Args:
-        framing: What the client speaks.
+        framing: The framing of the client's messages.
         settings: The operator's options.
-        status: Where to show how the environment is doing.
+        status: The session's status.
 
     Attributes:
-        state: Where the environment is.
-        is_binary: Whether observations are bytes.
+        state: The state of the environment.
+        handlers: The handler of each type of request but ``make``; it returns the reply.
     """
 
-    _make: messages.Make
+    _request: messages.Make
+    _plan: EnvironmentPlan | None
     _step: Callable[[Any], tuple[Any, Any, Any, Any, Any]]
-    _translation: Translation
+    _codecs: SessionCodecs
 
     def __init__(self, framing: Framing, settings: WorkerSettings, status: SessionStatus) -> None:
         self._framing = framing
         self._settings = settings
         self._status = status
-        self._rules = MakePolicy(settings)
         self._runner: EnvironmentRunner | VectorEnvironmentRunner | None = None
         self.state = State.UNMADE
-        self.is_binary = False
+        self.handlers: dict[type, Callable[[Any], messages.Reply]] = {
+            messages.Step: self.step,
+            messages.StepMany: self.step_many,
+            messages.Reset: self.reset,
+            messages.Sample: self.sample,
+            messages.Render: self.render,
+        }
+
+    # Making the environment
 
     def make(self, request: messages.Make) -> messages.Made:
         """Make the environment.
 
         Raises:
-            RequestError: There is one already, or it cannot be had as asked.
-            EnvironmentFault: It cannot be made.
+            RequestError: The environment is not available with these options.
+            EnvironmentFault: The environment cannot be made.
         """
-        if self.state is not State.UNMADE:
-            raise EnvironmentMade("this connection has its environment; open another connection to make another")
-        with guarded_call(self._status, Operation.MAKE):
-            self._rules.check(request)
-        self._choose(request)
+        self._accept(request)
         try:
-            self._begin()
+            self._start()
             with guarded_call(self._status, Operation.MAKE):
                 made = self._made()
         except BaseException:
-            self._let_go()
+            self._close_runner()
             raise
         self.state = State.MADE
         return made
 
     def unmake(self) -> None:
-        """Let go of an environment that the client cannot be told of: it may ask for another."""
-        self._let_go()
+        """Close the environment as if it had never been made."""
+        self._close_runner()
         self.state = State.UNMADE
 
     def resume(self, request: messages.Make) -> None:
-        """Take the place of a player whose process has died: the next reset makes the environment anew.
+        """Replace a handler whose process has died: the next reset makes the environment again.
 
         Args:
-            request: What its environment was made of.
+            request: The message that the environment was made from.
         """
-        self._choose(request)
+        self._accept(request)
         self.state = State.BROKEN
 
-    def _choose(self, make: messages.Make) -> None:
-        self._make = make
-        self._environment_options = EnvironmentOptions(
-            kwargs=make.kwargs, render_mode=make.render_mode, max_episode_steps=make.max_episode_steps
-        )
-        self._infos = make.info == "all"
-        self._several = make.num_envs is not None
+    def _accept(self, request: messages.Make) -> None:
+        self._request, self._plan = request, None
+        self._infos = request.info == "all"
+        self._several = request.num_envs is not None
 
-    def _begin(self) -> None:
-        runner = self._runner = self._run()
-        self._step = runner.step
+    def _start(self) -> None:
+        """Make the environment and all that serves its steps."""
         with guarded_call(self._status, Operation.MAKE):
-            translation = Translation(runner.action_space, runner.observation_space, self._framing, self._make.values)
-        self._translation = translation
-        self._load, self._dump = translation.actions.load, translation.observation
-        self._told, self._flags = translation.rewards, translation.flags
-        self.is_binary = self._framing is Framing.INT32 and translation.observations.layout is not None
+            plan = self._plan = self._plan or self._check()
+        kind = EnvironmentRunner if plan.mode is None else VectorEnvironmentRunner
+        runner = self._runner = kind(plan, self._settings, self._status)
+        with guarded_call(self._status, Operation.MAKE):
+            codecs = SessionCodecs(runner.action_space, runner.observation_space, self._framing, self._request.values)
+        self._codecs = codecs
+        self._step, self._load, self._dump = runner.step, codecs.actions.load, codecs.observations.dump
 
-    def _let_go(self) -> None:
-        """Close what there is of the environment."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.close()
-
-    def check_made(self, what: str) -> None:
-        """Check that an environment was made, even if it has failed since.
-
-        Args:
-            what: What it is needed for.
+    def _check(self) -> EnvironmentPlan:
+        """Check the make message and plan the environment.
 
         Raises:
-            NoEnvironment: None was.
+            RequestError: The environment is not available with these options.
         """
-        if self.state is State.UNMADE:
-            raise self._not_now(what)
-
-    def _made_running(self) -> EnvironmentRunner | VectorEnvironmentRunner:
-        """Return the environment.
-
-        Raises:
-            RequestError: There is none.
-        """
-        if self._runner is None:
-            raise self._not_now("the next request")
-        return self._runner
-
-    def _not_now(self, what: str) -> RequestError:
-        """Say what has to come before a request."""
-        if self.state is State.UNMADE:
-            return NoEnvironment(f"{self.state.value}: make one before {what}")
-        return ResetNeeded(f"{self.state.value}: reset before {what}")
-
-    def _run(self) -> EnvironmentRunner | VectorEnvironmentRunner:
-        make = self._make
-        if make.num_envs is None:
-            return EnvironmentRunner(make.id, self._settings, self._status, self._environment_options)
-        vectorization = Vectorization(
-            num_envs=make.num_envs, mode=make.vectorization_mode, autoreset_mode=make.autoreset_mode
-        )
-        return VectorEnvironmentRunner(make.id, self._settings, self._status, self._environment_options, vectorization)
-
-    def failed(self, fault: EnvironmentFault) -> bool:
-        """Note that the environment has failed: it must be reset, or made anew if that cannot be relied on.
-
-        Returns:
-            Whether it must be reset: an episode is not over because a frame of it cannot be rendered.
-        """
-        if fault.operation in _HARMLESS or self.state is State.UNMADE:
-            return False
-        if self.state is not State.BROKEN:
-            # What fails to reset will hardly do better, and an asynchronous one has lost a process.
-            lost = self._runner is None or vector_environments.has_processes(self._runner.environment)
-            hopeless = fault.operation == "reset" or lost
-            self.state = State.BROKEN if hopeless else State.FAILED
-        return True
-
-    # Replies
+        request, settings = self._request, self._settings
+        if request.version > messages.VERSION:
+            raise InvalidField(f"version {request.version}: this server speaks version {messages.VERSION}")
+        if request.num_envs is None and request.vectorization_mode is not None:
+            raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
+        # For "human_list", too, Gymnasium makes an environment with the mode "human" and collects its frames.
+        if (request.render_mode or "").removesuffix("_list") == "human" and not settings.display:
+            raise RequestError(
+                f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
+                'without --display; ask for "rgb_array", and show the frames on your own'
+            )
+        AllowList(settings.allow).check(request.id)
+        registered = registry.find(request.id)
+        KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(request.kwargs, registered.spec.kwargs)
+        options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
+        return environment_plan.plan(registered, EnvironmentOptions(**options))
 
     def _made(self) -> messages.Made:
         """Describe the environment."""
-        make, runner = self._make, self._made_running()
-        environment: Any = runner.environment
-        spec = registry.find(make.id).spec
-        limit = spec.max_episode_steps if make.max_episode_steps is None else make.max_episode_steps
-        actions, observations = self._translation.actions, self._translation.observations
+        request, runner, plan, settings = self._request, self._running(), self._plan, self._settings
+        assert plan is not None
+        environment, spec = runner.environment, plan.spec
+        limit = spec.max_episode_steps if request.max_episode_steps is None else request.max_episode_steps
+        actions, observations = self._codecs.actions, self._codecs.observations
         single: dict[str, Any] = {}
         if isinstance(runner, VectorEnvironmentRunner):
-            one = Elements(environment.single_action_space, "action", self._framing, make.values)
-            seen = Elements(environment.single_observation_space, "observation", self._framing, make.values)
+            one_action = SpaceCodec(environment.single_action_space, "action", self._framing, request.values)
+            one_observation = SpaceCodec(
+                environment.single_observation_space, "observation", self._framing, request.values
+            )
             single = {
-                "single_action_space": one.description,
-                "single_observation_space": seen.description,
-                "single_action_layout": one.layout,
-                "single_observation_layout": seen.layout,
+                "single_action_space": one_action.description,
+                "single_observation_space": one_observation.description,
+                "single_action_layout": one_action.layout,
+                "single_observation_layout": one_observation.layout,
                 "num_envs": runner.num_envs,
                 "autoreset_mode": runner.autoreset_mode,
             }
@@ -218,23 +185,78 @@ class RequestHandler:
                 None if limit == -1 else limit,
                 spec.reward_threshold,
                 bool(spec.nondeterministic),
-                {**spec.kwargs, **make.kwargs},
+                {**spec.kwargs, **request.kwargs},
             ),
-            # Of Gymnasium's own enumeration, and told by a field of its own.
+            # The autoreset mode is an enumeration of Gymnasium's and has a field of its own.
             metadata={key: each for key, each in (environment.metadata or {}).items() if key != "autoreset_mode"},
             render_mode=environment.render_mode,
-            limits=messages.Limits(self._settings.limits.idle or None, self._settings.limits.step or None, MAX_FRAME),
-            shared_memory=self._settings.shared_memory and shared_memory.IS_POSSIBLE,
+            limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, MAX_FRAME),
+            shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE,
             **single,
         )
 
+    # State
+
+    def check_unmade(self) -> None:
+        """Check that there is no environment yet.
+
+        Raises:
+            EnvironmentMade: There is one.
+        """
+        if self.state is not State.UNMADE:
+            raise EnvironmentMade("this connection has its environment; open another connection to make another")
+
+    def check_made(self, purpose: str) -> None:
+        """Check that an environment was made, even if it has failed since.
+
+        Args:
+            purpose: What the environment is needed for.
+
+        Raises:
+            NoEnvironment: No environment was made.
+        """
+        if self.state is State.UNMADE:
+            raise self._not_now(purpose)
+
+    def _running(self) -> EnvironmentRunner | VectorEnvironmentRunner:
+        """Return the running environment.
+
+        Raises:
+            RequestError: There is none.
+        """
+        if self._runner is None:
+            raise self._not_now("the next request")
+        return self._runner
+
+    def _not_now(self, purpose: str) -> RequestError:
+        """Say what has to come before a request."""
+        if self.state is State.UNMADE:
+            return NoEnvironment(f"{self.state.value}: make one before {purpose}")
+        return ResetNeeded(f"{self.state.value}: reset before {purpose}")
+
+    def failed(self, fault: EnvironmentFault) -> bool:
+        """Note that the environment has failed.
+
+        Returns:
+            Whether the environment must be reset: a frame that cannot be rendered does not end the episode.
+        """
+        if fault.operation in _HARMLESS or self.state is State.UNMADE:
+            return False
+        if self.state is not State.BROKEN:
+            # A reset that failed would hardly succeed next time, and an asynchronous environment has lost a process.
+            is_lost = self._runner is None or vector_environments.has_processes(self._runner.environment)
+            self.state = State.BROKEN if fault.operation == "reset" or is_lost else State.FAILED
+        return True
+
+    # Handlers
+
     def reset(self, request: messages.Reset) -> messages.ResetDone:
-        """Begin an episode, in a fresh environment if the old one is of no use any more."""
+        """Begin an episode; a broken environment is made again first."""
         if self.state is State.BROKEN:
-            self._let_go()
-            self._begin()
+            self._close_runner()
+            self._start()
             self.state = State.MADE
-        runner, seed = self._made_running(), request.seed
+        runner, seed = self._running(), request.seed
         if isinstance(runner, VectorEnvironmentRunner):
             if request.mask is not None and self.state is not State.PLAYING:
                 raise ResetNeeded(f"{self.state.value}: reset all environments before some of them")
@@ -243,10 +265,10 @@ class RequestHandler:
             raise InvalidField("a mask, or a list of seeds, is for several environments; this is one")
         else:
             observation, info = runner.reset(seed, request.options)
-        # Only once it is known that it can be sent.
-        dumped = self._dump("reset", observation)
+        # The episode has begun only if its first observation can be sent.
+        dumped = self._codecs.observation("reset", observation)
         self.state = State.PLAYING
-        return messages.ResetDone(dumped, _NO_INFO if self._make.info == "none" else info)
+        return messages.ResetDone(dumped, _NO_INFO if self._request.info == "none" else info)
 
     def step(self, request: messages.Step) -> messages.Stepped:
         """Take one step."""
@@ -254,42 +276,48 @@ class RequestHandler:
             raise self._not_now("the next step")
         observation, reward, terminated, truncated, info = self._step(self._load(request.action))
         if not self._infos:
-            info = self._info(info, terminated, truncated)
+            info = self._wanted(info, terminated, truncated)
         if self._several:
-            reward, terminated, truncated = self._told(reward), self._flags(terminated), self._flags(truncated)
+            codecs = self._codecs
+            reward, terminated, truncated = codecs.rewards(reward), codecs.flags(terminated), codecs.flags(truncated)
         elif terminated or truncated:
             self.state = State.ENDED
-        return messages.Stepped(self._dump("step", observation), reward, terminated, truncated, info)
+        try:
+            dumped = self._dump(observation)
+        except BaseException as error:
+            raise fault_of_value("step", error) from error
+        return messages.Stepped(dumped, reward, terminated, truncated, info)
 
-    def _info(self, info: dict[str, Any], terminated: Any, truncated: Any) -> dict[str, Any]:
-        if self._make.info == "episode":
-            ended = terminated | truncated  # bools, or arrays of them
+    def _wanted(self, info: dict[str, Any], terminated: Any, truncated: Any) -> dict[str, Any]:
+        """Return the info if the client wants it of this step."""
+        if self._request.info == "episode":
+            ended = terminated | truncated  # booleans, or arrays of them
             if ended.any() if self._several else ended:
                 return info
         return _NO_INFO
 
     def step_many(self, request: messages.StepMany) -> messages.SteppedMany:
-        """Take several steps, to the end of the episode at most."""
+        """Take several steps, at most until the episode ends."""
         if self.state is not State.PLAYING:
             raise self._not_now("the next step")
-        runner, translation = self._made_running(), self._translation
-        every = request.observations == "all"
-        if every:
-            translation.check_count(request.steps)
-        kept = Kept(translation) if every else None
+        runner, codecs = self._running(), self._codecs
+        collected: ObservationCollector | None = None
+        if request.observations == "all":
+            codecs.check_count(request.steps)
+            collected = ObservationCollector(codecs)
         taken: tuple[Any, Any, Any, Any, Any] = runner.step_many(
-            self._actions(request), None if kept is None else kept.add
+            self._actions(request), None if collected is None else collected.add
         )
         observation, rewards, terminated, truncated, info = taken
         if not self._several and (terminated or truncated):
             self.state = State.ENDED
         if not self._infos:
-            info = self._info(info, terminated, truncated)
+            info = self._wanted(info, terminated, truncated)
         if self._several:
-            terminated, truncated = self._flags(terminated), self._flags(truncated)
+            terminated, truncated = codecs.flags(terminated), codecs.flags(truncated)
         return messages.SteppedMany(
-            self._dump("step_many", observation) if kept is None else kept.joined(),
-            self._told(np.array(rewards, np.float64)),
+            codecs.observation("step_many", observation) if collected is None else collected.joined(),
+            codecs.rewards(np.array(rewards, np.float64)),
             terminated,
             truncated,
             len(rewards),
@@ -297,21 +325,21 @@ class RequestHandler:
         )
 
     def _actions(self, request: messages.StepMany) -> Iterator[Any]:
-        """Return the actions of a request; they are all checked before any is taken."""
+        """Return the actions of a request; all of them are checked before any is taken."""
         if request.actions is not UNSET:
-            return iter(self._translation.actions_of(request.actions))
+            return iter(self._codecs.actions_of(request.actions))
         self._load(request.action)
-        # Each is an action of its own: an environment may keep it, or write to it.
+        # Each step has its own copy: an environment may keep an action or write to it.
         return (self._load(request.action) for _ in range(request.steps))
 
     def sample(self, request: messages.Sample) -> messages.Sampled:
         """Draw an action."""
-        sampled = self._made_running().sample_action(request.seed)
-        return messages.Sampled(self._translation.sampled(sampled))
+        sampled = self._running().sample_action(request.seed)
+        return messages.Sampled(self._codecs.sampled(sampled))
 
     def render(self, request: messages.Render) -> messages.Rendered:
         """Render the environment."""
-        runner = self._made_running()
+        runner = self._running()
         if runner.environment.render_mode is None:
             raise RequestError('the environment was made without a render mode: make it with one, such as "rgb_array"')
         if self.state in (State.MADE, State.BROKEN):
@@ -322,4 +350,9 @@ class RequestHandler:
         """Close the environment, once."""
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
-            self._let_go()
+            self._close_runner()
+
+    def _close_runner(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()

@@ -24,7 +24,7 @@ BYTES_OF_NUMBER = 16
 _FLOAT64 = np.dtype("<f8")
 
 
-class Elements:
+class SpaceCodec:
     """Translates the elements of one space.
 
     Args:
@@ -62,7 +62,7 @@ class Elements:
             self.load, self.dump = made.unpack, made.pack
 
 
-class Translation:
+class SessionCodecs:
     """Translates the values of one session.
 
     Args:
@@ -78,8 +78,8 @@ class Translation:
 
     def __init__(self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm) -> None:
         self._json = framing is Framing.NETSTRING
-        self.actions = Elements(action_space, "action", framing, form)
-        self.observations = Elements(observation_space, "observation", framing, form)
+        self.actions = SpaceCodec(action_space, "action", framing, form)
+        self.observations = SpaceCodec(observation_space, "observation", framing, form)
         self._dump = self.observations.dump
         #: Whether many observations are sent behind one another, and not in a list.
         self.joins = not self._json and self.observations.layout is not None
@@ -154,14 +154,14 @@ class Translation:
         return flags.tolist() if self._json else flags.tobytes()
 
 
-class Kept:
+class ObservationCollector:
     """The observations of many steps, kept as bytes of their message while the environment goes on.
 
     Args:
         translation: Of the session.
     """
 
-    def __init__(self, translation: Translation) -> None:
+    def __init__(self, translation: SessionCodecs) -> None:
         self._translation = translation
         self._parts: list[bytes] = []
         # Where a space fixes the size, it was looked at before the first step.

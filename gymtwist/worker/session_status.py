@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from time import monotonic  # by name: an environment may replace what the module has
 
 #: Where each word lies.
-BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN, MADE, TAKEN, RECEIVED = range(10)
+BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED = range(9)
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
 #: Bytes of what a session may leave behind: a message to make an environment, and the longest message behind that. They
 #: cost nothing until they are written.
@@ -128,11 +128,6 @@ class SessionStatus:
     def episodes(self) -> int:
         """How many episodes came to their end."""
         return int(self._number(EPISODES))
-
-    @property
-    def last_return(self) -> float:
-        """The sum of rewards of the last episode that came to its end."""
-        return self.words[LAST_RETURN]
 
     def begin(self, operation: Operation) -> None:
         """Note that the environment is asked for something."""

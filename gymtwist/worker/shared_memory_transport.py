@@ -7,7 +7,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
@@ -29,7 +30,7 @@ from gymtwist.protocol.shared_memory import (
     WAITS_TO_POLL,
     SharedMemory,
 )
-from gymtwist.worker.transports import SocketTransport
+from gymtwist.worker.transports import FrameTransport
 
 #: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
 _MOST_DATAGRAMS = 64
@@ -110,7 +111,7 @@ class Offer:
         self._socket.close()
 
 
-class SharedMemoryTransport(SocketTransport):
+class SharedMemoryTransport(FrameTransport):
     """A client's socket, and memory that is shared with it.
 
     What comes through either is answered through the same. Whoever waits does so at the socket, and is woken up by an
@@ -123,13 +124,15 @@ class SharedMemoryTransport(SocketTransport):
         poll: Seconds to poll the memory at most before it is waited, where the client wishes it.
     """
 
-    def __init__(self, transport: SocketTransport, memory: SharedMemory, framing: Framing, poll: float) -> None:
-        super().__init__(transport.connection, transport.reader, transport.recovery, transport.receive_into)
-        self.reader.least = 0
+    def __init__(self, transport: FrameTransport, memory: SharedMemory, framing: Framing, poll: float) -> None:
+        super().__init__(transport._connection, transport._reader, transport._recovery, transport._receive_into)
+        self.skips_doorbells()
+        self.send = self._send
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._framing = framing
         self._begin = REQUESTS + (INT32_HEADER if framing is Framing.INT32 else 0)
         self._doorbell = shared_memory.doorbell(framing)
+        self._receive_at_once = partial(transport._connection.recv_into, nbytes=0, flags=socket.MSG_DONTWAIT)
         self._write_fence, self._read_fence = shared_memory.fence()
         self._next_number = 1
         #: The number of the request to be answered; None if that came through the socket.
@@ -157,11 +160,10 @@ class SharedMemoryTransport(SocketTransport):
     def _goes_on(self) -> bool:
         """Look whether the connection has ended: nobody waits at the socket while requests come in time."""
         try:
-            count = self.connection.recv_into(self._space(), 0, socket.MSG_DONTWAIT)
+            count = self._reader.fill(self._receive_at_once)
         except BlockingIOError:
             return True
-        self._received(count)
-        self._keep_pending(self.reader)
+        self._keep_pending(self._reader)
         return count > 0
 
     def _polled(self, number: int) -> bool:
@@ -182,23 +184,20 @@ class SharedMemoryTransport(SocketTransport):
         words = self._words
         self._number, self._is_in_memory = None, False
         while True:
-            frame = self._next_frame()
+            frame = self._take()
             if frame is None:
                 # It goes on saying so while what comes through the socket is answered: that costs nothing.
                 if not self._says_it_waits:
                     words[SERVER_WAITS] = self._says_it_waits = True
                     self._write_fence(), self._read_fence()
-                if words[REQUEST] != number:
-                    count = self.receive_into(self._space())
-                    if not count:
-                        return None
-                    self._received(count)
+                if words[REQUEST] != number and not self._reader.fill(self._receive_into):
+                    return None
                 # Before what was just received, as it was sent before that.
                 if words[REQUEST] == number:
-                    self._keep_pending(self.reader)
+                    self._keep_pending(self._reader)
                     return self._taken(number)
             elif len(frame):
-                self._keep_pending(self.reader)
+                self._keep_pending(self._reader)
                 return frame
 
     def _taken(self, number: int) -> bytes | memoryview:
@@ -240,15 +239,11 @@ class SharedMemoryTransport(SocketTransport):
             )
         self._start, self._room = shared.replies + at, most
 
-    def sender(self) -> Callable[[bytes | bytearray], None]:
-        """As :meth:`~gymtwist.worker.transports.SocketTransport.sender`: each goes the way that its request came."""
-        return self.send_frame
-
-    def send_frame(self, frame: bytes | bytearray) -> None:
-        """Send the frame of a reply the way that its request came."""
+    def _send(self, frame: bytes | bytearray) -> None:
+        """Send a frame the way that its request came."""
         number, length, start = self._number, len(frame), self._start
         if number is None:
-            self.connection.sendall(frame)
+            self._connection.sendall(frame)
         elif length > self._room:
             self.send_parts([frame])
         else:
@@ -268,7 +263,7 @@ class SharedMemoryTransport(SocketTransport):
             return
         if length >= GATHERED and self._words[CLIENT_WAITS] == WAITS_TO_POLL:
             # It wakes up while this is written.
-            self.connection.sendall(self._doorbell)
+            self._connection.sendall(self._doorbell)
         for part in parts:
             end = start + len(part)
             self._memory[start:end] = part
@@ -283,4 +278,4 @@ class SharedMemoryTransport(SocketTransport):
         self._number = None
         self._write_fence(), self._read_fence()
         if words[CLIENT_WAITS]:
-            self.connection.sendall(self._doorbell)
+            self._connection.sendall(self._doorbell)

@@ -1,13 +1,28 @@
-"""How requests come to a session and replies leave it: through its socket."""
+"""Transports: how requests arrive at a session and replies leave it. The basic one is the client's socket."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from gymtwist.protocol.framing import FrameReader
+from gymtwist.protocol.receive_buffer import ReceiveBuffer
 from gymtwist.worker.recovery_state import RecoveryState
-from gymtwist.worker.reply_writer import send_parts
+
+
+class Transport(Protocol):
+    """The way of requests and replies: a new transport is a class with these methods."""
+
+    @property
+    def send(self) -> Callable[[bytes | bytearray], None]:
+        """Sends the frame of a reply, which its owner may overwrite afterwards."""
+
+    def receive(self) -> Any:
+        """Wait for the next request, which is valid until the next call; None if the client has left."""
+
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send a reply that is the concatenation of some parts."""
 
 
 class SocketTransport:
@@ -15,48 +30,89 @@ class SocketTransport:
 
     Args:
         connection: The socket, in blocking mode.
-        reader: What was received and not taken yet.
-        remains: What to leave behind for another process.
-        receive: Receives into a buffer, from the socket; see :func:`~gymtwist.worker.socket_waiting.receiver`.
+        buffer: The receive buffer.
+        take: Takes the next request from the buffer; returns None if it is incomplete.
+        receive_into: Receives into a buffer; see :func:`~gymtwist.worker.socket_waiting.receiver`.
     """
+
+    send: Callable[[bytes | bytearray], None]
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        buffer: ReceiveBuffer,
+        take: Callable[[], Any],
+        receive_into: Callable[[memoryview], int],
+    ) -> None:
+        self._connection = connection
+        self._buffer = buffer
+        self._take = take
+        self._receive_into = receive_into
+        self.send = connection.sendall
+
+    def receive(self) -> Any:
+        """Wait for the next request, which is valid until the next call; None if the client has left.
+
+        Raises:
+            ProtocolError: The received bytes are no request.
+            OSError: The connection has broken.
+        """
+        buffer = self._buffer
+        while True:
+            if buffer.start < buffer.end and (request := self._take()) is not None:
+                return request
+            if not buffer.fill(self._receive_into):
+                return None
+
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send parts with one system call, without joining them; a signal or a slow peer may cause more calls.
+
+        Args:
+            parts: Bytes; the items of a view must be bytes, too.
+        """
+        sent = self._connection.sendmsg(parts)
+        if sent < sum(map(len, parts)):
+            for part in parts:
+                if sent < len(part):
+                    self._connection.sendall(memoryview(part)[sent:])
+                sent = max(sent - len(part), 0)
+
+
+class FrameTransport(SocketTransport):
+    """A client's socket that carries frames, with a recovery state that another process can resume from.
+
+    Args:
+        connection: The socket, in blocking mode.
+        reader: The receive buffer.
+        recovery: The session's recovery state.
+        receive_into: Receives into a buffer; see :func:`~gymtwist.worker.socket_waiting.receiver`.
+    """
+
+    _take: Callable[[], memoryview | None]
 
     def __init__(
         self,
         connection: socket.socket,
         reader: FrameReader,
         recovery: RecoveryState,
-        receive: Callable[[memoryview], int],
+        receive_into: Callable[[memoryview], int],
     ) -> None:
-        self.connection = connection
-        self.reader = reader
-        self.recovery = recovery
-        self.receive_into = receive
-        self._next_frame, self._received = reader.next_frame, reader.received
-        self._space, self._keep_pending = reader.space, recovery.keep_pending
+        super().__init__(connection, reader, reader.next_frame, receive_into)
+        self._reader = reader
+        self._recovery = recovery
+        self._keep_pending = recovery.keep_pending
+
+    def skips_doorbells(self) -> None:
+        """Skip empty frames from now on: they are doorbells of shared memory."""
+        self._reader.least = 0
 
     def receive(self) -> bytes | memoryview | None:
-        """Wait for the payload of the next request, valid until the next call; None if the client has left.
-
-        Raises:
-            ProtocolError: What comes is no frame.
-            OSError: The connection has broken.
-        """
+        """Wait for the payload of the next request; see :meth:`SocketTransport.receive`."""
+        reader = self._reader
         while True:
-            frame = self._next_frame()
-            if frame is not None:
-                if len(frame) or self.reader.least:
-                    self._keep_pending(self.reader)
-                    return frame
-                continue
-            count = self.receive_into(self._space())
-            if not count:
+            if reader.start < reader.end and (payload := self._take()) is not None:
+                if len(payload) or reader.least:
+                    self._keep_pending(reader)
+                    return payload
+            elif not reader.fill(self._receive_into):
                 return None
-            self._received(count)
-
-    def sender(self) -> Callable[[bytes | bytearray], None]:
-        """Return what sends the frame of a reply."""
-        return self.connection.sendall
-
-    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send the parts of a reply."""
-        send_parts(self.connection, parts)

@@ -1,25 +1,23 @@
-"""A session's vector environment while it runs: many environments behind the same vitals and faults as one."""
+"""The session's vector environment while it runs: like one environment, with seeds and masks for several."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable
-from time import monotonic  # by name: an environment may replace what the module has
+from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gymtwist.envs import vector_environments
-from gymtwist.envs.environment_options import EnvironmentOptions
-from gymtwist.envs.vector_environments import Vectorization
-from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
+from gymtwist.envs.environment_plan import EnvironmentPlan
+from gymtwist.errors import InvalidField, ResetNeeded
+from gymtwist.worker.environment_runner import BaseRunner
 from gymtwist.worker.guarded_call import fault, guarded_call
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
     LAST_ACTIVITY,
-    LAST_RETURN,
     OPERATION,
     STEPS,
     Operation,
@@ -30,54 +28,30 @@ from gymtwist.worker.worker_settings import WorkerSettings
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-#: Where Gymnasium's vector environments look for a mask.
+#: The option by which Gymnasium's vector environments take a mask.
 _MASK = "reset_mask"
 _LAST_INT64 = 2**63 - 1
 
 
-class VectorEnvironmentRunner:
-    """The vector environment of one session.
+class VectorEnvironmentRunner(BaseRunner):
+    """A vector environment; every environment's steps and episodes count.
 
-    Args:
-        environment_id: What the client asked for.
-        settings: The operator's options.
-        status: Where to show how it is doing; every environment's steps and episodes count.
-        environment_options: What the client chose besides.
-        vectorization: How many environments, and how.
-
-    Raises:
-        GymtwistError: It cannot be had, or a constructor failed.
+    Attributes:
+        num_envs: How many environments there are.
+        autoreset_mode: When an environment is reset after its episode: ``next_step``, ``same_step`` or ``disabled``.
     """
 
-    def __init__(
-        self,
-        environment_id: str,
-        settings: WorkerSettings,
-        status: SessionStatus,
-        environment_options: EnvironmentOptions,
-        vectorization: Vectorization,
-    ) -> None:
-        self._status = status
-        self._words = status.words
-        self._steps = status.steps
-        self._seed = settings.seed
+    def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
+        super().__init__(plan, settings, status)
         with guarded_call(status, Operation.MAKE):
-            self.environment = vector_environments.make_vec(environment_id, environment_options, vectorization)
-            self.action_space = self.environment.action_space
-            self.observation_space = self.environment.observation_space
-            self.num_envs = self.environment.num_envs
-            if self.num_envs != vectorization.num_envs:
-                raise ValueError(f"it has {self.num_envs} environments where {vectorization.num_envs} were asked for")
+            self.num_envs: int = self.environment.num_envs
+            if self.num_envs != plan.options.num_envs:
+                raise ValueError(f"it has {self.num_envs} environments where {plan.options.num_envs} were asked for")
             self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
-            if self._seed is not None:
-                self.action_space.seed(self._seed)
-        self._step = self.environment.step
         self._failed = False
-        self._returns = np.zeros(self.num_envs)
-        # Which environments have no episode to step: before the first reset, and where none resets by itself.
-        self._waiting: Flags = np.ones(self.num_envs, np.bool_)
-        # Whether any does: looked at in every step.
-        self._waits = True
+        # Environments without an episode: before the first reset, and after each episode if autoreset is disabled.
+        self._ended: Flags = np.ones(self.num_envs, np.bool_)
+        self._any_ended = True
 
     def reset(
         self,
@@ -88,9 +62,9 @@ class VectorEnvironmentRunner:
         """Begin an episode in all environments, or in some.
 
         Args:
-            seed: One for each environment, or one from which the vector environment derives them; None for the
-                operator's at the first reset, if there is one.
-            options: For the environments.
+            seed: One seed per environment, or one from which the vector environment derives them; None for the
+                operator's seed at the first reset, if there is one.
+            options: The environments' options.
             mask: Which environments to reset; None for all.
 
         Returns:
@@ -101,19 +75,16 @@ class VectorEnvironmentRunner:
         """
         if options and _MASK in options:
             raise InvalidField(f'the option "{_MASK}" is Gymnasium\'s own; send which environments to reset as `mask`')
-        chosen = None if mask is None else self._mask(mask)
-        if chosen is not None:
+        chosen: Flags | None = None
+        if mask is not None:
+            chosen = self._mask(mask)
             options = {**(options or {}), _MASK: chosen}
-        given: Any = self._seed if seed is None else self._seeds(seed, masked=chosen is not None)
+        seeds = None if seed is None else self._seeds(seed, masked=chosen is not None)
         self._failed = True
-        with guarded_call(self._status, Operation.RESET):
-            observations, info = self.environment.reset(seed=given, options=options)
+        observations, info = self._reset(seeds, options)
         self._failed = False
-        self._seed = None
-        begun = np.ones(self.num_envs, np.bool_) if chosen is None else chosen
-        self._returns[begun] = 0.0
-        self._waiting[begun] = False
-        self._waits = bool(self._waiting.any())
+        self._ended[... if chosen is None else chosen] = False
+        self._any_ended = bool(self._ended.any())
         return observations, info
 
     def _mask(self, mask: list[bool]) -> Flags:
@@ -130,10 +101,10 @@ class VectorEnvironmentRunner:
             return seed
         if len(seed) != self.num_envs:
             raise InvalidField(f"{len(seed)} seeds for {self.num_envs} environments; send one for each, or one alone")
-        if vector_environments.takes_each(self.environment):
+        if vector_environments.takes_seed_list(self.environment):
             return seed
         too_large = any(each is not None and each > _LAST_INT64 for each in seed)
-        if masked or too_large or None in seed or not vector_environments.takes_array(self.environment):
+        if masked or too_large or None in seed or not vector_environments.takes_seed_array(self.environment):
             raise InvalidField(
                 "this vector environment does not take these seeds; send one integer, or ask for "
                 'vectorization_mode "sync"'
@@ -147,10 +118,11 @@ class VectorEnvironmentRunner:
             Observations; rewards, float64 of shape (num_envs,); terminated and truncated, bool of that shape; info.
 
         Raises:
-            ResetNeeded: An environment has no episode to step, and does not begin one by itself.
+            ResetNeeded: The episode of an environment has ended, and autoreset is disabled.
+            EnvironmentFault: The environment raised, or returned rewards or flags of another shape.
         """
-        if self._waits:
-            ended = ", ".join(map(str, np.flatnonzero(self._waiting)[:20]))
+        if self._any_ended:
+            ended = ", ".join(map(str, np.flatnonzero(self._ended)[:20]))
             raise ResetNeeded(f"environments {ended} have no episode; reset them before the next step")
         words = self._words
         words[OPERATION] = Operation.STEP
@@ -159,14 +131,11 @@ class VectorEnvironmentRunner:
             observations, rewards, terminated, truncated, info = self._step(actions)
             rewards = np.asarray(rewards, np.float64)
             terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
-            shape = self._returns.shape
-            if not rewards.shape == terminated.shape == truncated.shape == shape:
+            if not rewards.shape == terminated.shape == truncated.shape == self._ended.shape:
                 raise ValueError(
                     f"rewards of shape {rewards.shape} and flags of {terminated.shape} and {truncated.shape} for "
                     f"{self.num_envs} environments"
                 )
-            done = terminated | truncated
-            self._returns += rewards
         except BaseException as error:
             self._failed = True
             self._status.end()
@@ -175,24 +144,29 @@ class VectorEnvironmentRunner:
         words[BUSY_SINCE] = 0.0
         self._steps += self.num_envs
         words[STEPS] = self._steps
+        done = terminated | truncated
         if done.any():
-            self._count(done)
+            words[EPISODES] += int(done.sum())
+            if self.autoreset_mode == "disabled":
+                self._ended |= done
+                self._any_ended = True
         return observations, rewards, terminated, truncated, info
 
     def step_many(
         self, actions: Iterable[Any], keep: Callable[[Any], None] | None
     ) -> tuple[Any, list[Floats], Flags, Flags, dict[str, Any]]:
-        """Take several steps in every environment, until one waits to be reset at most.
+        """Take several steps in every environment, at most until one needs a reset.
 
         Args:
-            actions: Those of all environments for each step, one step at least.
+            actions: The actions of all environments for each step, for at least one step.
             keep: Called with the observations of every step.
 
         Returns:
-            The last observations, the rewards of all steps, and what else the last step returned.
+            The rewards of all steps; observations, terminated, truncated and info of the last one.
 
         Raises:
-            ResetNeeded: As in :meth:`step`.
+            ResetNeeded: As for :meth:`step`.
+            EnvironmentFault: Likewise.
         """
         rewards: list[Floats] = []
         for action in actions:
@@ -200,35 +174,13 @@ class VectorEnvironmentRunner:
             rewards.append(reward)
             if keep is not None:
                 keep(observations)
-            if self._waits:
+            if self._any_ended:
                 break
         return observations, rewards, terminated, truncated, info
 
-    def _count(self, done: Flags) -> None:
-        words = self._words
-        words[EPISODES] += int(done.sum())
-        words[LAST_RETURN] = float(self._returns[done][-1])
-        self._returns[done] = 0.0
-        if self.autoreset_mode == "disabled":
-            self._waiting |= done
-            self._waits = True
-
-    def sample_action(self, seed: int | None = None) -> Any:
-        """Draw an action for every environment from the action space, which is seeded first if there is a seed."""
-        with guarded_call(self._status, Operation.SAMPLE):
-            if seed is not None:
-                self.action_space.seed(seed)
-            return self.action_space.sample()
-
-    def render(self) -> Any:
-        """Return what the environments render: a sequence with a frame of each."""
-        with guarded_call(self._status, Operation.RENDER):
-            return self.environment.render()
-
-    def close(self) -> None:
-        """Close the environments; what they raise goes to the log."""
-        # Processes of which one may be dead are not asked to close: the others would be waited for in vain.
-        terminate = self._failed and vector_environments.has_processes(self.environment)
-        how = {"terminate": True} if terminate else {}
-        with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):
-            self.environment.close(**how)
+    def _close(self) -> None:
+        # If one of its processes has died, an orderly close would wait in vain for an answer from it.
+        if self._failed and vector_environments.has_processes(self.environment):
+            self.environment.close(terminate=True)
+        else:
+            super()._close()

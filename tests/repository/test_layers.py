@@ -162,7 +162,7 @@ def test_the_server_imports_no_environment_library() -> None:
     """They may be slow, broken or hostile."""
     found = modules_after("import twisted.internet.reactor, gymtwist.server.gym_service")
     assert "gymtwist.server.gym_service" in found
-    assert not found & {"gymnasium", "gym", "ale_py", "gymtwist.envs", "gymtwist.worker.session_entry"}
+    assert not found & {"gymnasium", "gym", "ale_py", "gymtwist.envs", "gymtwist.worker.session_loop"}
 
 
 def test_the_options_import_no_reactor() -> None:
@@ -180,7 +180,7 @@ def test_the_wire_imports_no_twisted() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import gymtwist.worker.session_entry",
+        "import gymtwist.worker.session_loop",
         "import gymtwist.worker.job, gymtwist.worker.fork_server",
         "from gymtwist.worker import preload, worker_settings\n"
         "preload.preload(worker_settings.WorkerSettings(monitor_root='/'))",

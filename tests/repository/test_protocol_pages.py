@@ -16,7 +16,7 @@ import pytest
 
 import gymtwist.protocol
 from gymtwist import errors
-from gymtwist.envs.vector_environments import MAX_PROCESSES
+from gymtwist.envs.environment_plan import MAX_PROCESSES
 from gymtwist.protocol import codec, dynamic_values, framing, handshake, messages
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.handshake import error_message

@@ -28,9 +28,8 @@ from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing, ProtocolName
-from gymtwist.worker import session_entry, socket_waiting
+from gymtwist.worker import session_loop, socket_waiting
 from gymtwist.worker.session_status import SessionStatus, create
-from gymtwist.worker.session_summary import CLIENT_LEFT
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client import FramedClient, message
 from gymtwist_conformance.reference_client import classic_client as classic
@@ -218,8 +217,8 @@ def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
     vars(socket_waiting).update(cores=lambda: 2, WaitPolicy=Never)
     status = SessionStatus(create(), with_remains=True)
     settings = WorkerSettings(monitor_root="/", poll=_LONG)
-    summary = session_entry.serve(protocol, connection, handshake, b"", settings, status)
-    assert summary.reason == CLIENT_LEFT, summary
+    reason = session_loop.serve(protocol, connection, handshake, b"", settings, status)
+    assert reason == session_loop.CLIENT_LEFT, reason
 
 
 def opening_of(protocol: str) -> bytes:

@@ -160,7 +160,7 @@ class FakeProcess:
         if handshake:
             (self.status or self.begin()).words[ANSWERED] = 1.0
         os.close(self.job.pop("socket"))
-        self.worker.answers[0].callback({"reason": reason, "steps": 0, "episodes": 0})
+        self.worker.answers[0].callback({"reason": reason})
 
     def die(self, exit_code: int) -> None:
         """Ends; what it holds is closed."""

@@ -13,9 +13,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.worker import session_entry
+from gymtwist.worker import session_loop
 from gymtwist.worker.session_status import SessionStatus, create
-from gymtwist.worker.session_summary import Summary
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client import FramedClient
 from tests.support.plain_environment import Plain
@@ -33,21 +32,21 @@ class Served:
         self.status = SessionStatus(descriptor, with_remains=True)
         os.close(descriptor)
         self.client = FramedClient(ours, encoding)
-        self._summary: list[Summary] = []
+        self._reason: list[str] = []
         settings = WorkerSettings(monitor_root="/", **options)
 
         def serve() -> None:
-            self._summary.append(session_entry.serve(encoding, its, handshake, trailing_data, settings, self.status))
+            self._reason.append(session_loop.serve(encoding, its, handshake, trailing_data, settings, self.status))
 
         self._thread = threading.Thread(target=serve)
         self._thread.start()
 
-    def end(self) -> Summary:
-        """Leaves; returns the summary."""
+    def end(self) -> str:
+        """Leaves; returns why the session ended."""
         self.client.close()
         self._thread.join(20)
         assert not self._thread.is_alive()
-        return self._summary[0]
+        return self._reason[0]
 
 
 Serve = Callable[..., FramedClient]

@@ -26,7 +26,7 @@ from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.session_status import create as create_vitals
 from gymtwist.worker.shared_memory_transport import SharedMemoryTransport
-from gymtwist.worker.transports import SocketTransport
+from gymtwist.worker.transports import FrameTransport
 from gymtwist_conformance.reference_client import INT32, frame
 
 _ROOMS = (4096, 4096)
@@ -104,7 +104,7 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
         ours.close()
         reader = FrameReader(Framing.INT32)
         recovery = RecoveryState(SessionStatus(create_vitals(), with_remains=True))
-        channel = SocketTransport(theirs, reader, recovery, theirs.recv_into)
+        channel = FrameTransport(theirs, reader, recovery, theirs.recv_into)
         sharing_channel = SharedMemoryTransport(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
         drawn = random.Random(3)
@@ -114,7 +114,7 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
                 # As if the reply were large, or the bell were for another.
                 for _ in range(drawn.choice((0, 0, 1, 2)) if shared.words[CLIENT_WAITS] else 0):
                     theirs.sendall(bytes(4))
-                sharing_channel.send_frame(frame(INT32, bytes(payload)))
+                sharing_channel.send(frame(INT32, bytes(payload)))
         os._exit(0)
     theirs.close()
     policy = steady(_MOMENT if polls[0] else 0.0)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from gymtwist.envs import gym_compatibility
 from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault
 from gymtwist.protocol.dynamic_values import encode_value
 from gymtwist.spaces.classic_codecs import decoder, encoder
 from gymtwist.spaces.gymnasium_spaces import convert
 from gymtwist_conformance.reference_client import strict_json
+from tests.support.making import make
 from tests.support.sample_environments import NewGym, OldGym
 from tests.support.space_strategies import equal
 
@@ -144,7 +144,7 @@ def test_no_render() -> None:
 
 def test_a_new_render() -> None:
     """The mode was given to the constructor."""
-    environment = gym_compatibility.make("CartPole-v1")
+    environment = make("gym:CartPole-v1")
     assert environment.render_mode == "rgb_array"
     environment.reset()
     assert environment.render().shape == (400, 600, 3)
@@ -153,7 +153,7 @@ def test_a_new_render() -> None:
 
 def test_an_environment_is_made_without_the_wrappers_of_gym() -> None:
     """They would not let an old environment pass; the time limit is kept."""
-    made = gym_compatibility.make("CartPole-v1")
+    made = make("gym:CartPole-v1")
     assert not isinstance(made._environment, gym.Wrapper)
     assert made._limit == 500
     assert made.unwrapped is made
@@ -161,7 +161,7 @@ def test_an_environment_is_made_without_the_wrappers_of_gym() -> None:
 
 def test_the_same_trajectory_as_gyms_own() -> None:
     """With the same seed and actions."""
-    ours, theirs = gym_compatibility.make("CartPole-v1"), gym.make("CartPole-v1", disable_env_checker=True)
+    ours, theirs = make("gym:CartPole-v1"), gym.make("CartPole-v1", disable_env_checker=True)
     assert np.array_equal(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
     for action in [0, 1, 1, 0] * 3:
         one, other = ours.step(action), theirs.step(action)
@@ -175,7 +175,7 @@ def test_an_environment_of_gym_that_numpy_2_broke() -> None:
     with pytest.raises(
         EnvironmentFault, match=r"Gym's Acrobot-v1 does not run under NumPy 2.*\"gymnasium:Acrobot-v1\""
     ):
-        gym_compatibility.make("Acrobot-v1")
+        make("gym:Acrobot-v1")
 
 
 def test_closing() -> None:

@@ -15,10 +15,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from gymtwist.envs import registry
 from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault, RequestError, UnknownEnvironment
 from tests.support.faulty_environments import Constructing
+from tests.support.making import make
 from tests.support.plain_environment import Plain
 
 _numbers = itertools.count()
@@ -33,13 +33,13 @@ def name() -> str:
 def refusal(environment: str) -> str:
     """Asks for what there is not; returns the message."""
     with pytest.raises(UnknownEnvironment) as caught:
-        registry.make(environment)
+        make(environment)
     return str(caught.value)
 
 
 def test_an_id_of_gymnasium() -> None:
     """Is Gymnasium's, even if Gym has it too."""
-    made = registry.make("CartPole-v1")
+    made = make("CartPole-v1")
     assert made.unwrapped.__class__.__module__.startswith("gymnasium.")
     assert made.spec is not None
     assert made.spec.id == "CartPole-v1"
@@ -48,7 +48,7 @@ def test_an_id_of_gymnasium() -> None:
 def test_an_id_of_gym_alone(name: str) -> None:
     """Is Gym's, where Gymnasium has none."""
     gym.register(f"{name}-v0", entry_point="gym.envs.classic_control:CartPoleEnv")
-    assert isinstance(registry.make(f"{name}-v0"), GymEnvironment)
+    assert isinstance(make(f"{name}-v0"), GymEnvironment)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_an_id_of_gym_alone(name: str) -> None:
 )
 def test_a_prefix_chooses_the_library(environment: str, of_gym: bool) -> None:
     """With or without a version, and before a module."""
-    assert isinstance(registry.make(environment), GymEnvironment) is of_gym
+    assert isinstance(make(environment), GymEnvironment) is of_gym
 
 
 @pytest.mark.parametrize("environment", ["gym:ALE/Pong-v5", "gymnasium:Taxi-v2", "gym:Nothing-v0", "gymnasium:"])
@@ -79,14 +79,14 @@ def test_an_id_without_a_version_is_the_latest(register: Callable[..., None], na
     for version in (2, 10, 9):
         register(f"{name}-v{version}", entry_point=partial(Plain), kwargs={"render_mode": str(version)})
     register(f"{name}More-v11", entry_point=partial(Plain))
-    assert registry.make(name).unwrapped.render_mode == "10"
+    assert make(name).unwrapped.render_mode == "10"
 
 
 def test_an_id_registered_without_a_version(name: str) -> None:
     """Is itself."""
     gymnasium.register(name, entry_point=partial(Plain), kwargs={"render_mode": "itself"})
     gymnasium.register(f"{name}More-v1", entry_point=partial(Plain))
-    assert registry.make(name).unwrapped.render_mode == "itself"
+    assert make(name).unwrapped.render_mode == "itself"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_an_unknown_id_has_near_matches(environment: str, meant: str) -> None:
 
 def test_an_atari_game_that_is_not_there() -> None:
     """The message says what to install; asked of an interpreter that has not imported ale_py."""
-    code = "from gymtwist.envs import registry; registry.make('ALE/Pong-v5')"
+    code = "from gymtwist.envs import registry; registry.find('ALE/Pong-v5')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     message = 'the Atari games need ale-py on the server: pip install "gymtwist[atari]"'
     assert ended.stderr.rstrip().endswith(f'UnknownEnvironment: unknown environment "ALE/Pong-v5"; {message}')
@@ -141,7 +141,7 @@ def test_a_module_is_imported_first(name: str, tmp_path: Path, monkeypatch: pyte
         "import gymnasium\n"
         f'gymnasium.register("Inner/{name}-v3", entry_point="tests.support.plain_environment:Plain")\n'
     )
-    assert isinstance(registry.make(f"{name}:Inner/{name}").unwrapped, Plain)
+    assert isinstance(make(f"{name}:Inner/{name}").unwrapped, Plain)
     assert name in sys.modules
 
 
@@ -176,7 +176,7 @@ def test_a_constructor_that_raises(register: Any, deed: Callable[[], None], reas
     """Is the environment's fault: the message says what it raised, the cause is the exception itself."""
     register(f"{name}-v0", entry_point=partial(Constructing, deed))
     with pytest.raises(EnvironmentFault) as caught:
-        registry.make(f"{name}-v0")
+        make(f"{name}-v0")
     assert str(caught.value) == f"the environment raised {reason}"
     assert caught.value.operation == "make"
     assert isinstance(caught.value.__cause__, (ValueError, SystemExit))
@@ -187,14 +187,14 @@ def test_an_entry_point_that_is_not_there(register: Any, name: str) -> None:
     """Is the environment's fault, too."""
     register(f"{name}-v0", entry_point="nowhere.to.be:Found")
     with pytest.raises(EnvironmentFault, match="the environment raised ModuleNotFoundError in make"):
-        registry.make(f"{name}-v0")
+        make(f"{name}-v0")
 
 
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="runs under NumPy 1")
 def test_an_environment_of_gym_that_numpy_2_broke() -> None:
     """The message says so at the opening, and whose to ask for instead."""
     with pytest.raises(EnvironmentFault) as caught:
-        registry.make("gym:Acrobot-v1")
+        make("gym:Acrobot-v1")
     assert str(caught.value).startswith("Gym's Acrobot-v1 does not run under NumPy 2")
     assert 'ask for Gymnasium\'s "gymnasium:Acrobot-v1"' in str(caught.value)
     assert isinstance(caught.value.__cause__, AttributeError)
@@ -203,24 +203,24 @@ def test_an_environment_of_gym_that_numpy_2_broke() -> None:
 @pytest.mark.parametrize("environment", ["CartPole-v1", "gym:CartPole-v1", "Taxi-v3", "FrozenLake-v1"])
 def test_an_environment_can_render_frames(environment: str) -> None:
     """So that any session may record videos."""
-    assert registry.make(environment).render_mode == "rgb_array"
+    assert make(environment).render_mode == "rgb_array"
 
 
 def test_an_environment_that_does_not_render(name: str) -> None:
     """Is not asked to."""
     gymnasium.register(f"{name}-v0", entry_point=partial(Plain))
-    assert registry.make(f"{name}-v0").render_mode is None
+    assert make(f"{name}-v0").render_mode is None
 
 
 def test_a_render_mode_of_the_registration_stays(name: str) -> None:
     """Whoever registered it chose."""
     gymnasium.register(f"{name}-v0", entry_point="tests.support.plain_environment:Plain", kwargs={"render_mode": None})
-    assert registry.make(f"{name}-v0").render_mode is None
+    assert make(f"{name}-v0").render_mode is None
 
 
 def test_no_passive_checker() -> None:
     """It costs time on each step."""
-    made: Any = registry.make("CartPole-v1")
+    made: Any = make("CartPole-v1")
     while isinstance(made, gymnasium.Wrapper):
         assert "Checker" not in type(made).__name__
         made = made.env

@@ -13,7 +13,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from gymtwist.errors import EnvironmentFault, MonitorError, UnknownEnvironment
+from gymtwist.envs import environment_plan, registry
+from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.value_mismatch import ValueMismatch
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value
@@ -88,7 +89,8 @@ def run(status: SessionStatus, tmp_path: Path) -> Run:
             name = f"Running{next(_numbers)}-v0"
             gymnasium.register(name, entry_point=environment, order_enforce=False)
             environment = name
-        return EnvironmentRunner(environment, WorkerSettings(monitor_root=str(tmp_path), **options), status)
+        plan = environment_plan.plan(registry.find(environment))
+        return EnvironmentRunner(plan, WorkerSettings(monitor_root=str(tmp_path), **options), status)
 
     return run
 
@@ -132,27 +134,16 @@ def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
 
 
 def test_the_vitals_count(run: Run, status: SessionStatus) -> None:
-    """Steps, episodes, and the return of the last one that came to its end."""
+    """Steps and episodes."""
     runner = run(partial(Returning, (0, 2.5, False, False, {})))
     runner.reset()
     for _ in range(3):
         runner.step(0)
-    assert (status.steps, status.episodes, status.last_return) == (3, 0, 0.0)
+    assert (status.steps, status.episodes) == (3, 0)
     environment: Any = runner.environment.unwrapped
     environment.result = (0, 1, False, True, {})
     runner.step(0)
-    assert (status.steps, status.episodes, status.last_return) == (4, 1, 8.5)
-
-
-def test_a_reset_begins_the_return_anew(run: Run, status: SessionStatus) -> None:
-    """An episode that is cut off is none."""
-    runner = run(partial(Returning, (0, 1.0, False, False, {})))
-    runner.step(0)
-    runner.reset()
-    environment: Any = runner.environment.unwrapped
-    environment.result = (0, 1.0, True, False, {})
-    runner.step(0)
-    assert (status.episodes, status.last_return) == (1, 1.0)
+    assert (status.steps, status.episodes) == (4, 1)
 
 
 def test_the_vitals_show_what_is_going_on(run: Run, status: SessionStatus) -> None:
@@ -164,13 +155,6 @@ def test_the_vitals_show_what_is_going_on(run: Run, status: SessionStatus) -> No
         assert status.last_activity > 0
         call()
     assert seen == [Operation.MAKE, Operation.RESET, Operation.STEP, Operation.CLOSE]
-    assert status.busy_since is None
-
-
-def test_an_unknown_environment(run: Run, status: SessionStatus) -> None:
-    """Is no fault of an environment, and the client's turn again."""
-    with pytest.raises(UnknownEnvironment):
-        run("Xyzzy")
     assert status.busy_since is None
 
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gymtwist.envs.vector_environments import MAX_PROCESSES
+from gymtwist.envs.environment_plan import MAX_PROCESSES
 from gymtwist.worker.session_codecs import MAX_OBSERVATIONS
 from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, FramedClient, message
 from tests.support.echo_environments import Observing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as stn
 from gymtwist.protocol import dynamic_values
 from gymtwist.protocol.codec import GATHERED
 from gymtwist.protocol.messages import Stepped
-from gymtwist.worker.reply_writer import StepReplyWriter
+from gymtwist.worker.reply_writer import ReplyWriter
 from tests.support.codec_samples import INT32
 from tests.unit.protocol.test_json_text import ANYTHING, DTYPES
 
@@ -22,11 +23,31 @@ ARRAYS = stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary()
 
 
+class Sent:
+    """A transport that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def receive(self) -> None:
+        """Receives nothing."""
+
+    def send(self, frame: bytes | bytearray) -> None:
+        """Keeps a frame."""
+        self.parts.append(bytes(frame))
+
+    def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Keeps the parts of a reply."""
+        self.parts.extend(map(bytes, parts))
+
+
 def made(observation: bytes, info: dict[Any, Any]) -> bytes:
     """Makes a frame as the child does for infos that take the short way."""
-    reply = Stepped(memoryview(observation), 1.5, False, True, info)
-    replies = StepReplyWriter()
-    return bytes(replies.frame(reply)) if len(observation) < GATHERED else b"".join(replies.parts(reply))
+    sent = Sent()
+    replies = ReplyWriter(INT32)
+    replies.transport = sent
+    replies.send(Stepped(memoryview(observation), 1.5, False, True, info))
+    return b"".join(sent.parts)
 
 
 @OBSERVATIONS

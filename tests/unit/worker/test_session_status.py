@@ -16,7 +16,6 @@ from gymtwist.worker import session_status as module
 from gymtwist.worker.session_status import (
     ANSWERED,
     EPISODES,
-    LAST_RETURN,
     STEPS,
     Operation,
     SessionStatus,
@@ -50,7 +49,7 @@ def server(worker: SessionStatus, descriptor: int) -> SessionStatus:
 def test_a_session_that_has_not_begun(server: SessionStatus) -> None:
     """Does nothing and has done nothing."""
     assert server.busy_since is None
-    assert (server.last_activity, server.last_return) == (0.0, 0.0)
+    assert server.last_activity == 0.0
     assert (server.steps, server.episodes, server.answered) == (0, 0, False)
 
 
@@ -75,9 +74,8 @@ def test_what_the_child_counts(worker: SessionStatus, server: SessionStatus) -> 
     """Is seen as what it is, far beyond any session's number of steps."""
     worker.words[STEPS] = float(2**52 + 1)
     worker.words[EPISODES] = 3.0
-    worker.words[LAST_RETURN] = -21.5
     worker.words[ANSWERED] = 1.0
-    assert (server.steps, server.episodes, server.last_return) == (2**52 + 1, 3, -21.5)
+    assert (server.steps, server.episodes) == (2**52 + 1, 3)
     assert server.answered is True
 
 
@@ -133,6 +131,6 @@ def test_closing_leaves_nothing(descriptor: int) -> None:
 
 def test_every_word_has_a_place() -> None:
     """Of its own, in the memory that there is."""
-    places = {module.BUSY_SINCE, module.OPERATION, module.LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, LAST_RETURN}
+    places = {module.BUSY_SINCE, module.OPERATION, module.LAST_ACTIVITY, ANSWERED, STEPS, EPISODES}
     places |= {module.MADE, module.TAKEN, module.RECEIVED}
-    assert places == set(range(10))
+    assert places == set(range(9))

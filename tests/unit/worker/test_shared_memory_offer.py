@@ -271,7 +271,7 @@ def test_the_end_of_a_session_that_shared_leaves_nothing(serve: Serve, of: Of, s
     shared = of(client).share()
     shared.ask("reset")
     client.ask("share")
-    assert started[0].end().reason == "the client left"
+    assert started[0].end() == "the client left"
     shared.close()
     started.pop().status.close()
     assert held() == before

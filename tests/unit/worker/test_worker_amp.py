@@ -107,7 +107,7 @@ def test_the_transport_is_what_amp_needs() -> None:
 
 
 def test_a_session_is_one_command(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
-    """The answer is its summary, and comes when the client has left."""
+    """It answers why the session ended, when the client has left."""
     client, given = pair
     outcome = worker.serve(given)
     assert client.read_string() == ""
@@ -116,8 +116,8 @@ def test_a_session_is_one_command(worker: WorkerProtocol, pair: tuple[ClassicCli
         client.step(0)
     assert not outcome
     client.close()
-    answer = worker.wait(outcome)
-    assert (answer["reason"], answer["steps"], answer["episodes"]) == ("the client left", 10, 1)
+    assert worker.wait(outcome) == {"reason": "the client left"}
+    assert (worker.status.steps, worker.status.episodes) == (10, 1)
 
 
 def test_the_vitals_show_a_session(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:

@@ -1,0 +1,159 @@
+"""Making environments: options are checked against a registered environment once, and the plan makes it any time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import msgspec
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+
+from gymtwist.envs import gym_compatibility
+from gymtwist.envs.environment_options import EnvironmentOptions, accepts, parameters, render_modes
+from gymtwist.envs.registry import RegisteredEnvironment
+from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode
+from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField
+
+#: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
+MAX_PROCESSES = 64
+_ENTRY_POINT = "vector_entry_point"
+_VECTOR_CLASSES = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
+
+
+class EnvironmentPlan(msgspec.Struct, frozen=True):
+    """A checked description of the environment to make: the same one each time.
+
+    Attributes:
+        spec: The registered specification: Gymnasium's, or Gym's with the same attributes.
+        of_gym: Whether the environment is Gym's.
+        options: The checked options.
+        mode: The vectorization mode; None for a single environment.
+        kwargs: The keyword arguments for the constructor, or for the vector entry point.
+    """
+
+    spec: Any
+    of_gym: bool
+    options: EnvironmentOptions
+    mode: str | None
+    kwargs: dict[str, Any]
+
+    def make(self) -> Any:
+        """Make the environment, without its library's passive checker, which costs time on every step.
+
+        Returns:
+            A ``gymnasium.Env``, or a ``gymnasium.vector.VectorEnv`` if the plan has a vectorization mode.
+
+        Raises:
+            InvalidField: The environment's own vector environment has another autoreset mode.
+            EnvironmentFault: A constructor raised.
+        """
+        try:
+            if self.mode is None:
+                return self._make_single()
+            return self._make_from_entry_point() if self.mode == _ENTRY_POINT else self._make_vector(self.mode)
+        except GymtwistError:
+            raise
+        except BaseException as error:  # including SystemExit
+            raise _constructor_fault(error) from error
+
+    def _make_single(self) -> gymnasium.Env[Any, Any]:
+        limit = self.options.max_episode_steps
+        if self.of_gym:
+            return gym_compatibility.make(self.spec, limit, self.kwargs)
+        return gymnasium.make(self.spec, max_episode_steps=limit, disable_env_checker=True, **self.kwargs)
+
+    def _make_vector(self, mode: str) -> Any:
+        options = self.options
+        assert options.num_envs is not None
+        # Every observation is sent before the next step, so it need not be copied.
+        vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[options.autoreset_mode], "copy": False}
+        if self.of_gym:
+            return _VECTOR_CLASSES[mode]([self._make_single] * options.num_envs, **vector_kwargs)
+        return gymnasium.make_vec(
+            self.spec,
+            options.num_envs,
+            mode,
+            vector_kwargs,
+            max_episode_steps=options.max_episode_steps,
+            disable_env_checker=True,
+            **self.kwargs,
+        )
+
+    def _make_from_entry_point(self) -> Any:
+        made = gymnasium.make_vec(self.spec, self.options.num_envs or 1, _ENTRY_POINT, **self.kwargs)
+        if (has := autoreset_mode(made)) != self.options.autoreset_mode:
+            made.close()
+            raise InvalidField(
+                f'the vector environment of {self.spec.id} has the autoreset_mode "{has}" alone; ask for that, or for '
+                'vectorization_mode "sync" or "async"'
+            )
+        return made
+
+
+def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None = None) -> EnvironmentPlan:
+    """Check options and plan the environment.
+
+    Args:
+        registered: The registered environment.
+        options: The client's options. None if its protocol has none: the environment then renders RGB frames if it
+            can, which costs nothing until a frame is requested.
+
+    Raises:
+        InvalidField: An option has an invalid value.
+        UnknownKwarg: The constructor does not take a keyword argument.
+        EnvironmentFault: The vector entry point cannot be loaded.
+    """
+    spec, of_gym = registered
+    creator = registered.creator()
+    if options is None:
+        options = EnvironmentOptions(render_mode=_default_render_mode(registered, creator))
+        return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs())
+    if options.num_envs is None:
+        options.check(spec.id, creator)
+        return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs())
+    entry_point = getattr(spec, _ENTRY_POINT, None)  # Gym's specifications have none
+    mode = options.vectorization_mode or (_ENTRY_POINT if entry_point is not None else "sync")
+    if mode == _ENTRY_POINT:
+        return EnvironmentPlan(spec, of_gym, options, mode, _entry_point_kwargs(spec.id, entry_point, options))
+    if mode == "async" and options.num_envs > MAX_PROCESSES:
+        raise InvalidField(
+            f"num_envs {options.num_envs}: async has a process for each, send {MAX_PROCESSES} at most, or ask "
+            'for the vectorization_mode "sync"'
+        )
+    options.check(spec.id, creator)
+    return EnvironmentPlan(spec, of_gym, options, mode, options.constructor_kwargs())
+
+
+def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:
+    """Check options against a vector entry point, whose environment may differ from the single one in all but name."""
+    if entry_point is None:
+        raise InvalidField(f'{environment} brings no vector environment; ask for the vectorization_mode "sync"')
+    try:
+        creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    except BaseException as error:
+        raise _constructor_fault(error) from error
+    options.check(f"the vector environment of {environment}", creator)
+    kwargs, names, limit = options.constructor_kwargs(), parameters(creator), options.max_episode_steps
+    if limit is not None:
+        # Only Gymnasium's own wrapper understands that -1 means no limit.
+        if limit == -1 or (names is not None and "max_episode_steps" not in names):
+            raise InvalidField(
+                f"the vector environment of {environment} takes no such max_episode_steps; ask for "
+                'vectorization_mode "sync" or "async"'
+            )
+        kwargs = {**kwargs, "max_episode_steps": limit}
+    if names is None or "autoreset_mode" in names:
+        kwargs = {**kwargs, "autoreset_mode": AUTORESET_MODES[options.autoreset_mode]}
+    return kwargs
+
+
+def _default_render_mode(registered: RegisteredEnvironment, creator: Any) -> str | None:
+    """Return ``rgb_array`` if the environment has that mode and its registration chose no other."""
+    if "render_mode" in registered.spec.kwargs or "rgb_array" not in render_modes(creator):
+        return None
+    return "rgb_array" if not registered.of_gym or accepts(creator, "render_mode") else None
+
+
+def _constructor_fault(error: BaseException) -> EnvironmentFault:
+    return EnvironmentFault("make", f"the environment raised {type(error).__name__} in make: {error}")

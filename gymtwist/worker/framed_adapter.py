@@ -1,0 +1,197 @@
+"""The framed protocol for the session loop: environment requests and, beside them, shared memory and the end."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from gymtwist.errors import (
+    EnvironmentFault,
+    GymtwistError,
+    InvalidField,
+    ProtocolError,
+    RequestError,
+    ResetNeeded,
+    SharingRefused,
+)
+from gymtwist.protocol import messages
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import FrameReader, Parts
+from gymtwist.protocol.handshake import MAX_MAKE, error_message
+from gymtwist.protocol.framing import ProtocolName
+from gymtwist.worker.recovery_state import RecoveryState
+from gymtwist.worker.reply_writer import ReplyWriter
+from gymtwist.worker.request_handler import RequestHandler
+from gymtwist.worker.session_status import ANSWERED, SessionStatus
+from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
+from gymtwist.worker.socket_waiting import receiver
+from gymtwist.worker.transports import FrameTransport
+from gymtwist.worker.worker_settings import WorkerSettings
+
+
+class FramedAdapter:
+    """One session of the framed protocol; its attributes are those of :class:`~gymtwist.worker.session_loop.Adapter`.
+
+    Args:
+        protocol: The protocol, which tells the framing.
+        connection: The client's socket, in blocking mode.
+        settings: The operator's options.
+        status: The session's status.
+    """
+
+    transport: FrameTransport
+
+    def __init__(
+        self, protocol: ProtocolName, connection: socket.socket, settings: WorkerSettings, status: SessionStatus
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._status = status
+        self._codec = MessageCodec(protocol)
+        self._recovery = RecoveryState(status)
+        self._handler = RequestHandler(self._codec.framing, settings, status)
+        self._replies = ReplyWriter(self._codec)
+        self._offer: Offer | None = None
+        self._payload: bytes | memoryview = b""
+        self.decode: Callable[[bytes | memoryview], messages.Request] = self._decode_make
+        self.send = self._replies.send
+        self.handlers: dict[type, Callable[[Any], Any]] = {
+            **self._handler.handlers,
+            messages.Make: self._make,
+            messages.Share: self._share,
+            messages.Close: self._close,
+        }
+
+    def open(self, handshake: bytes, trailing_data: bytes) -> None:
+        """Make the environment and answer the handshake, which is the frame of a make message.
+
+        Raises:
+            ProtocolError: The handshake is another message.
+        """
+        self._receive_frames(trailing_data)
+        payload = FrameReader(self._codec.framing, handshake).next_frame()
+        request = None if payload is None else self.decode(payload)
+        if not isinstance(request, messages.Make):
+            raise ProtocolError("the opening is no make message")
+        try:
+            reply = self._reply_to_make(request)
+        except (RequestError, EnvironmentFault) as error:
+            reply = self._codec.encode_reply(error_message(error))
+        self._status.end()
+        with self._status.answering():
+            self.transport.send_parts(reply)
+
+    def resume(self, recovery_reply: bytes, trailing_data: bytes) -> None:
+        """Take over the session of a process that has died.
+
+        Args:
+            recovery_reply: The frame of the reply to the request that the client waits for: an error.
+            trailing_data: The bytes received after the handshake, and before the dead process received others.
+        """
+        # The reply must not be sent a second time if this process dies, too.
+        self._status.words[ANSWERED] = 1.0
+        self._status.end()
+        self._receive_frames(trailing_data + self._recovery.pending())
+        # The dead process may have left doorbells unread.
+        self.transport.skips_doorbells()
+        payload = self._recovery.make()
+        request = None if payload is None else self._codec.decode_request(payload)
+        if isinstance(request, messages.Make):
+            self._handler.resume(request)
+            self.decode = self._codec.decode_request
+        self.transport.send(recovery_reply)
+
+    def _receive_frames(self, received: bytes) -> None:
+        reader = FrameReader(self._codec.framing, received, borrowed=self._recovery.buffer)
+        receive = receiver(self._connection, self._settings.poll, self._status)
+        self._use(FrameTransport(self._connection, reader, self._recovery, receive))
+
+    def _use(self, transport: FrameTransport) -> None:
+        self.transport = self._replies.transport = transport
+
+    def refuse(self, error: RequestError | EnvironmentFault) -> None:
+        """Answer a request with an error; the session goes on."""
+        reset_needed = (
+            self._handler.failed(error) if isinstance(error, EnvironmentFault) else isinstance(error, ResetNeeded)
+        )
+        self._send_error(error, reset_needed=reset_needed)
+
+    def final_reply(self, error: GymtwistError) -> None:
+        """Answer with an error that ends the session; no reply is half sent, as sending raises only OSError."""
+        self._send_error(error)
+        self._status.words[ANSWERED] = 1.0  # the server has nothing to add
+
+    def _send_error(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
+        # A request that cannot be served counts as activity, too.
+        self._status.end()
+        self.transport.send_parts(self._codec.encode_reply(error_message(error, reset_needed=reset_needed)))
+
+    def close(self) -> None:
+        """Close the environment; no process resumes this session."""
+        self._recovery.end()
+        if self._offer is not None:
+            self._offer.close()
+        self._handler.close()
+
+    # Handlers of what does not concern the environment alone
+
+    def _decode_make(self, payload: bytes | memoryview) -> messages.Request:
+        """Decode requests until there is an environment, and keep the payload: it may be that of a make message."""
+        self._payload = payload
+        return self._codec.decode_request(payload)
+
+    def _make(self, request: messages.Make) -> None:
+        self.transport.send_parts(self._reply_to_make(request))
+
+    def _reply_to_make(self, request: messages.Make) -> Parts:
+        """Make the environment and keep the message, from which another process can make it again."""
+        self._handler.check_unmade()
+        if len(self._payload) > MAX_MAKE:
+            raise InvalidField(f"a make message of {len(self._payload)} bytes; it may have {MAX_MAKE}")
+        made = self._handler.make(request)
+        try:
+            reply = self._replies.encode(made)
+        except EnvironmentFault:
+            # The client cannot learn of this environment, but it may ask for another.
+            self._handler.unmake()
+            raise
+        self._recovery.keep_make(self._payload)
+        self.decode, self._payload = self._codec.decode_request, b""
+        return reply
+
+    def _share(self, request: messages.Share) -> None:
+        """Share memory with the client, which asks twice: first for an address to send it to, then to take it.
+
+        Raises:
+            SharingRefused: Memory cannot be shared.
+            NoEnvironment: No environment was made.
+        """
+        self._handler.check_made("you share memory")
+        offer, self._offer = self._offer, None
+        if offer is not None and request.request_room is None:
+            offer.close()
+        if not self._settings.shared_memory:
+            raise SharingRefused("the operator of this server does not allow shared memory; go on without")
+        if request.request_room is None or request.reply_room is None:
+            self._offer = Offer()
+            self.send(self._offer.told())
+        else:
+            if offer is None:
+                raise SharingRefused("no memory was offered to be taken; ask without rooms first")
+            memory = offer.accept(request.request_room, request.reply_room)
+            self.send(messages.Shared())
+            self._use(SharedMemoryTransport(self.transport, memory, self._codec.framing, self._settings.poll))
+        # The request counts as activity.
+        self._status.end()
+
+    def _close(self, request: messages.Close) -> None:
+        """Close the environment, answer and end the session.
+
+        Raises:
+            ConnectionError: Always: the client has closed the session.
+        """
+        self._recovery.end()
+        self._handler.close()
+        self.send(messages.Closed())
+        raise ConnectionError("the client closed the session")
