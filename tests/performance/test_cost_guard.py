@@ -50,15 +50,15 @@ class Budget(NamedTuple):
 #: info apart from what is sent. Where memory is shared, three lines of the client's and one of the session's look
 #: whether replies have places there, which small ones have not.
 BUDGETS = {
-    "int32": Budget(16, 16, 89, 2.35, {"recvfrom": 1, "sendto": 1}),
-    "netstring": Budget(27, 24, 133, 4.0, {"recvfrom": 1, "sendmsg": 1}),
+    "int32": Budget(13, 15, 84, 2.35, {"recvfrom": 1, "sendto": 1}),
+    "netstring": Budget(22, 21, 121, 4.0, {"recvfrom": 1, "sendmsg": 1}),
     "classic": Budget(16, 12, 78, 1.8, {"recvfrom": 1, "sendto": 1}),
     "client": Budget(16, 9, 85, 1.75, {"recvfrom": 1, "sendto": 1}),
-    "int32-frame": Budget(18, 22, 96, 2.8, {"recvfrom": 1, "sendmsg": 1}),
+    "int32-frame": Budget(15, 21, 91, 2.8, {"recvfrom": 1, "sendmsg": 1}),
     "classic-frame": Budget(16, 15, 79, 2.2, {"recvfrom": 1, "sendmsg": 1}),
     # Where memory is shared: how many instructions a step has depends on how long it is polled.
-    "int32-shared": Budget(15, 14, 84, None, {}),
-    "netstring-shared": Budget(25, 23, 133, None, {}),
+    "int32-shared": Budget(12, 13, 79, None, {}),
+    "netstring-shared": Budget(20, 20, 121, None, {}),
     "client-shared": Budget(11, 6, 76, None, {}),
 }
 #: What polls, and is called as often as it takes: the module, and the function, as Python 3.10 knows no more of it.
