@@ -114,7 +114,7 @@ class MessageCodec:
         if len(payload) > MAX_DEPTH:
             for name in _NESTED.get(type(request), ()):
                 _check_depth(request, name)
-        return self._restore(request) if type(request) in _UNTYPED else request
+        return self._restore(request) if type(request) in _DYNAMIC else request
 
     def _operation_of(self, payload: bytes | memoryview) -> str | None:
         try:

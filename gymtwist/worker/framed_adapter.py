@@ -17,9 +17,8 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import FrameReader, Parts
+from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
-from gymtwist.protocol.framing import ProtocolName
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import ReplyWriter
 from gymtwist.worker.request_handler import RequestHandler

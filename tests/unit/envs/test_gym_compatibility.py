@@ -16,7 +16,7 @@ from gymtwist.protocol.dynamic_values import encode_value
 from gymtwist.spaces.classic_codecs import decoder, encoder
 from gymtwist.spaces.gymnasium_spaces import convert
 from gymtwist_conformance.reference_client import strict_json
-from tests.support.making import make
+from tests.support.environment_making import make
 from tests.support.sample_environments import NewGym, OldGym
 from tests.support.space_strategies import equal
 

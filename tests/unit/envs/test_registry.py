@@ -17,8 +17,8 @@ import pytest
 
 from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault, RequestError, UnknownEnvironment
+from tests.support.environment_making import make
 from tests.support.faulty_environments import Constructing
-from tests.support.making import make
 from tests.support.plain_environment import Plain
 
 _numbers = itertools.count()

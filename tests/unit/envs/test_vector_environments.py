@@ -12,8 +12,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from gymtwist.envs import vector_environments
 from gymtwist.errors import EnvironmentFault, InvalidField, UnknownEnvironment, UnknownKwarg
+from tests.support.environment_making import make
 from tests.support.faulty_environments import Constructing
-from tests.support.making import make
 from tests.support.plain_environment import Plain
 
 
