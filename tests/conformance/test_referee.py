@@ -109,7 +109,7 @@ def test_a_bad_habit_is_found(
     assert words in found[assertion]
 
 
-def test_a_scenario_that_is_not_played() -> None:
+def test_a_scenario_that_was_not_played() -> None:
     """It fails, so that a client does not pass for want of trying."""
     with listen("127.0.0.1", 0) as listener:
         assert set(failed(list(referee_clients(listener, BY_ID, 0.1, 0.0)))) == set(PARTS)
@@ -148,7 +148,7 @@ def test_a_handshake_byte_by_byte() -> None:
         {"op": "share", "request_room": 1},
     ],
 )
-def test_a_request_that_is_not_as_specified(request_: dict[str, object]) -> None:
+def test_an_invalid_request(request_: dict[str, object]) -> None:
     """The referee says so, and ends the connection."""
     op = str(request_.pop("op"))
     reply, found = exchange(message(NETSTRING, "make", id=PARTS["echo"]) + message(NETSTRING, op, **request_))

@@ -147,7 +147,7 @@ def test_the_deepest_reply() -> None:
     ],
 )
 @pytest.mark.parametrize("encoding", [NETSTRING, INT32])
-def test_a_reply_that_is_not_as_specified(told: Any, encoding: str) -> None:
+def test_an_invalid_reply(told: Any, encoding: str) -> None:
     """Unknown operations, missing fields and wrong types are violations."""
     ours, theirs = socket.socketpair()
     with FramedClient(ours, encoding) as client, theirs:
@@ -157,14 +157,14 @@ def test_a_reply_that_is_not_as_specified(told: Any, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "1e999", "{", '{"a":1}x', "'a'"])
-def test_json_that_is_none(text: str) -> None:
+def test_invalid_json(text: str) -> None:
     """Tokens that only Python reads are refused as well."""
     with pytest.raises(Violation):
         strict_json(text)
 
 
 @pytest.mark.parametrize("reply", [b"\2\0\0\0\0", b"\0\3\0\0\0NaN", b"\0\0\0\0\0"])
-def test_a_classic_reply_that_is_none(reply: bytes) -> None:
+def test_an_invalid_classic_reply(reply: bytes) -> None:
     """An unknown kind of observation, or one that is not JSON, is a violation."""
     ours, theirs = socket.socketpair()
     with ClassicClient(ours) as client, theirs:

@@ -25,7 +25,7 @@ UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
 # The opening
 
 
-def test_an_opening_is_answered_by_an_empty_error_string(server: ServerProcess) -> None:
+def test_a_handshake_is_answered_by_an_empty_error_string(server: ServerProcess) -> None:
     """A known id opens an environment."""
     with server.connect() as client:
         client.send(handshake("CartPole-v1"))
@@ -47,7 +47,7 @@ def test_an_id_that_gymnasium_does_not_know_is_looked_for_in_gym(server: ServerP
         assert client.step(1).info["new"] is True
 
 
-def test_gymnasium_does_not_serve_what_only_gym_has(server: ServerProcess) -> None:
+def test_an_environment_of_gym_alone_needs_its_prefix(server: ServerProcess) -> None:
     """A prefix is no suggestion."""
     with pytest.raises(Refused, match="NewGym"):
         server.open("gymnasium:NewGym-v0")
@@ -166,7 +166,7 @@ def test_render_in_a_window_leaves_the_connection_usable(start: Start) -> None:
 
 
 @pytest.mark.parametrize("command", UNIVERSE_AND_UPLOAD)
-def test_what_is_retired_is_answered_by_an_error_and_playing_goes_on(server: ServerProcess, command: str) -> None:
+def test_a_retired_command_gets_an_error_and_the_session_continues(server: ServerProcess, command: str) -> None:
     """Upload and Universe say that they are no more; the connection stays."""
     with server.open("CartPole-v1") as client:
         for _ in range(2):
@@ -194,7 +194,7 @@ def test_an_empty_id_opens_a_connection_for_uploads(server: ServerProcess) -> No
 
 
 @pytest.mark.parametrize("command", [RESET, SAMPLE, step(0), space(0)])
-def test_without_an_environment_there_is_nothing_to_play(server: ServerProcess, command: bytes) -> None:
+def test_a_session_without_an_environment_cannot_be_played(server: ServerProcess, command: bytes) -> None:
     """Anything but an upload ends such a connection."""
     with server.open("") as client:
         client.send(command)
@@ -204,7 +204,7 @@ def test_without_an_environment_there_is_nothing_to_play(server: ServerProcess, 
 # How bytes may arrive
 
 
-def test_commands_may_follow_the_opening_at_once(server: ServerProcess) -> None:
+def test_commands_may_follow_the_handshake_at_once(server: ServerProcess) -> None:
     """A client need not wait for any reply."""
     with server.connect() as client:
         client.send(handshake("CartPole-v1") + RESET + step(0) + space(0))

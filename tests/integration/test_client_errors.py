@@ -70,7 +70,7 @@ def test_an_error_can_go_to_another_process(kind: type[RemoteError]) -> None:
         ("", {}, "invalid-field", "id"),
     ],
 )
-def test_what_cannot_be_made_is_refused(
+def test_an_environment_that_cannot_be_made_is_refused(
     remote: Remote, protocol: str, environment: str, arguments: Any, code: str, words: str
 ) -> None:
     """With the server's own code and message."""
@@ -98,7 +98,7 @@ def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(argume
 
 
 @pytest.mark.parametrize("action", [2, -1, 0.5, 1.0, "left", None, [0], np.array([0]), np.array(0.0)])
-def test_an_action_that_is_none_is_refused(remote: Remote, protocol: str, action: Any) -> None:
+def test_an_invalid_action_is_refused(remote: Remote, protocol: str, action: Any) -> None:
     """And the episode goes on as if it had not been sent."""
     theirs, beside = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1")
     theirs.reset(seed=3)
@@ -185,7 +185,7 @@ def test_an_environment_that_cannot_be_made_has_failed(remote: Remote, protocol:
 # The connection
 
 
-def test_where_no_server_is_there_is_no_connection() -> None:
+def test_a_missing_server_is_a_connection_error() -> None:
     """The message says where it was looked for."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -196,7 +196,7 @@ def test_where_no_server_is_there_is_no_connection() -> None:
         connect("unix:nowhere.sock", "CartPole-v1")
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for_any_longer(scripted: Script) -> None:
+def test_a_silent_server_times_out(scripted: Script) -> None:
     """Than the timeout; later uses say so, too."""
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TimedOut, match=r"within 0.1 s"):
         connect(silent.getsockname(), "CartPole-v1", timeout=0.1)
@@ -284,7 +284,7 @@ def test_a_crash_is_followed_by_a_fresh_environment(scripted: Script) -> None:
         b"\x00\x00\x00\x00",
     ],
 )
-def test_a_server_that_answers_nonsense_is_not_listened_to_any_more(scripted: Script, answer: bytes) -> None:
+def test_an_invalid_reply_closes_the_connection(scripted: Script, answer: bytes) -> None:
     """It has broken the protocol."""
     server = scripted(made(), begun(), answer)
     theirs = connect(server.port, "Scripted-v0")

@@ -51,14 +51,14 @@ def test_garbage_is_refused_with_an_error_string(server: ServerProcess, garbage:
 
 
 @pytest.mark.parametrize("half", [b"", b"\x00", b"\x00\x0b\x00", handshake("CartPole-v1")[:-1]])
-def test_half_an_opening_is_waited_for_only_so_long(server: ServerProcess, half: bytes) -> None:
+def test_an_incomplete_handshake_times_out(server: ServerProcess, half: bytes) -> None:
     """The time for the opening is limited, whether it has begun or not."""
     with server.connect() as client:
         client.send(half)
         client.wait_closed()
 
 
-def test_a_dripping_opening_does_not_prolong_its_time(start: Start) -> None:
+def test_a_slow_handshake_does_not_extend_its_time_limit(start: Start) -> None:
     """A byte now and then is no reason to wait: the limit is for the whole opening."""
     server = start("--opening-timeout", "1.5")
     with server.connect() as client:
@@ -75,7 +75,7 @@ def test_a_dripping_opening_does_not_prolong_its_time(start: Start) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x00\x0b\x00\x00\x00Cart", handshake("CartPole-v1")])
-def test_a_client_that_leaves_during_the_opening(server: ServerProcess, sent: bytes) -> None:
+def test_a_client_that_disconnects_during_the_handshake(server: ServerProcess, sent: bytes) -> None:
     """Gone before the first reply, by FIN or by RST."""
     with server.connect() as client:
         client.send(sent)
@@ -157,7 +157,7 @@ def test_an_action_outside_its_space_breaks_the_protocol(server: ServerProcess, 
     assert server.end(session).startswith("the client broke the protocol: ")
 
 
-def test_what_came_before_the_nonsense_is_answered(server: ServerProcess) -> None:
+def test_requests_before_an_invalid_one_are_answered(server: ServerProcess) -> None:
     """Replies that are due are sent before the connection closes."""
     with server.open("CartPole-v1") as client:
         client.send(RESET + step(0) + b"\xff")

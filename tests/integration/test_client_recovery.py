@@ -26,7 +26,7 @@ def test_after_a_crash_the_connection_goes_on(remote: Remote, protocol: str, fau
     theirs.reset()
 
 
-def test_what_was_sent_behind_a_crash_is_answered(remote: Remote) -> None:
+def test_requests_sent_after_a_crash_are_answered(remote: Remote) -> None:
     """In order, and with an error each."""
     theirs = remote("Fault/SegfaultInStep-v0")
     theirs.reset()

@@ -199,7 +199,7 @@ def test_a_forked_process_does_not_disturb_its_parent(remote: Remote, way: str) 
     assert shares(theirs)
 
 
-def test_what_is_closed_leaves_nothing(remote: Remote, remote_vec: RemoteVec) -> None:
+def test_a_closed_environment_leaves_nothing(remote: Remote, remote_vec: RemoteVec) -> None:
     """No descriptor and no memory, although somebody keeps the environment."""
     before = descriptor_count(), mapped()
     kept: list[Any] = []

@@ -149,7 +149,7 @@ def test_memory_has_a_limit(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("name", ["PrintLines", "PrintOneLine"])
-def test_printing_megabytes_holds_nobody_up(server: ServerProcess, name: str) -> None:
+def test_printing_megabytes_delays_no_other_session(server: ServerProcess, name: str) -> None:
     """The step ends, the log has it under the session's number, the parent does not keep it."""
     before = peak(server.process.pid)
     with server.open(f"Fault/{name}-v0") as client, server.open("CartPole-v1") as other:

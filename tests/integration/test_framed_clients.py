@@ -235,7 +235,7 @@ def test_close(connect: Connect) -> None:
     assert client.read_to_end() == b""
 
 
-def test_what_make_tells(connect: Connect, encoding: str) -> None:
+def test_the_reply_to_make_describes_the_environment(connect: Connect, encoding: str) -> None:
     """The specification, the limits and the spaces."""
     made = connect("CartPole-v1", kwargs={"sutton_barto_reward": True}, render_mode="rgb_array").made
     assert made["spec"]["id"] == "CartPole-v1"

@@ -40,7 +40,7 @@ def test_errors_of_a_request_keep_the_connection(connect: Connect) -> None:
     assert same_step(client.step(1), local.step(1))
 
 
-def test_garbage_after_the_opening(connect: Connect, encoding: str) -> None:
+def test_garbage_after_the_handshake(connect: Connect, encoding: str) -> None:
     """Is answered with an error of the protocol, and the end."""
     client = connect("CartPole-v1")
     for garbage in (b"x" * 100, b"\xff" * 100):
@@ -83,7 +83,7 @@ def test_an_environment_that_raises(connect: Connect, where: str) -> None:
             client.reset()
 
 
-def test_an_environment_that_returns_what_is_not_in_its_space(connect: Connect) -> None:
+def test_an_environment_that_returns_a_value_outside_its_space(connect: Connect) -> None:
     """Has failed as well."""
     client = connect("Fault/WrongShapeInStep-v0")
     client.reset()
@@ -131,7 +131,9 @@ def test_a_worker_that_dies(connect: Connect) -> None:
         ("Fault/SegfaultInMake-v0", {}, None, "SIGSEGV"),
     ],
 )
-def test_what_cannot_be_made(connect: Connect, environment: str, fields: Any, code: str | None, words: str) -> None:
+def test_an_environment_that_cannot_be_made(
+    connect: Connect, environment: str, fields: Any, code: str | None, words: str
+) -> None:
     """Is refused with the reason; another may be made."""
     client = connect()
     with pytest.raises(Failed) as caught:

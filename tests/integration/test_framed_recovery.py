@@ -112,7 +112,7 @@ def test_requests_that_were_sent_ahead_are_answered_in_order(connect: Connect, e
     assert client.read_step().info["steps"] == 2
 
 
-def test_what_was_sent_ahead_of_make(connect: Connect, encoding: str) -> None:
+def test_requests_sent_ahead_of_make(connect: Connect, encoding: str) -> None:
     """Is answered, too, if making the environment takes the process along."""
     client = connect()
     client.send(
@@ -129,7 +129,7 @@ def test_what_was_sent_ahead_of_make(connect: Connect, encoding: str) -> None:
     client.reply("sample")
 
 
-def test_a_large_request_and_what_was_sent_behind_it(connect: Connect, encoding: str) -> None:
+def test_a_large_request_and_its_successors(connect: Connect, encoding: str) -> None:
     """Outgrow the buffer that the next process finds; the client notices nothing of it."""
     client = chosen(connect)
     large = message(encoding, "reset", options={"reset": SEGFAULT, "padding": "x" * 300_000})
@@ -179,7 +179,7 @@ def test_a_fresh_environment_that_cannot_be_made(start: Start, encoding: str) ->
         ({"id": "CartPole-v1", "kwargs": {"sutton_barto_reward": "/etc/passwd"}}, "kwarg-refused"),
     ],
 )
-def test_an_opening_that_is_refused(connect: Connect, encoding: str, fields: dict[str, Any], code: str) -> None:
+def test_a_refused_handshake(connect: Connect, encoding: str, fields: dict[str, Any], code: str) -> None:
     """May be followed by another, also if that was sent already: the stream is in step."""
     client = connect()
     assert failure(client, "make", **fields).code == code

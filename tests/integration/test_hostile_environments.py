@@ -37,12 +37,12 @@ def test_vitals_that_make_no_sense_are_survived(server: ServerProcess, name: str
     assert f"took more than {DEADLINE} s" in reason
 
 
-def test_a_child_that_let_go_of_its_link_is_killed(server: ServerProcess) -> None:
+def test_a_worker_that_closed_its_link_is_killed(server: ServerProcess) -> None:
     """Closing the link can not end it any more."""
     assert f"a step took more than {DEADLINE} s" in provoke(server, "CloseAllAndHang")
 
 
-def test_a_child_that_let_go_of_its_client_is_spoken_for(server: ServerProcess) -> None:
+def test_the_server_answers_for_a_worker_that_closed_its_client(server: ServerProcess) -> None:
     """The server still holds the connection, and the opening is owed an answer."""
     with server.connect() as client:
         client.send(handshake("Hostile/CloseAllInMake-v0"))
@@ -58,7 +58,7 @@ def test_streams_that_were_closed_do_not_keep_the_process(server: ServerProcess)
     assert not left_after([handle], PATIENCE)
 
 
-def test_a_clock_that_was_replaced_is_not_ours(server: ServerProcess) -> None:
+def test_replacing_the_clock_does_not_affect_the_worker(server: ServerProcess) -> None:
     """The session goes on."""
     with server.open("Hostile/StopTheClock-v0") as client:
         client.play(3)
@@ -77,7 +77,7 @@ def test_whatever_is_raised_is_the_environments_fault(server: ServerProcess, nam
     assert provoke(server, name).startswith(reason)
 
 
-def test_whatever_a_constructor_raises_is_told(server: ServerProcess) -> None:
+def test_any_exception_of_a_constructor_is_reported(server: ServerProcess) -> None:
     """As an error string."""
     with server.connect() as client:
         client.send(handshake("Hostile/RaiseOddInMake-v0"))

@@ -20,7 +20,7 @@ from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, ru
 # Starting
 
 
-def test_the_log_begins_with_what_a_newcomer_needs(start: Start) -> None:
+def test_the_log_begins_with_a_summary_for_newcomers(start: Start) -> None:
     """The version, where the server listens and for whom, what there is to play, how to connect and how to stop."""
     server = start("--allow", "CartPole-*")
     server.wait_for(rf"gymtwist {re.escape(__version__)}, Twisted [\d.]+, Python [\d.]+$")
@@ -118,7 +118,7 @@ def test_sigterm_during_the_start(start: Start) -> None:
 
 
 @pytest.mark.parametrize("environment", ["Fault/HangInStep-v0", "Fault/LeaveThread-v0", "CartPole-v1"])
-def test_no_child_outlives_a_killed_parent(start: Start, environment: str) -> None:
+def test_no_worker_outlives_a_killed_parent(start: Start, environment: str) -> None:
     """Busy, deaf or idle: when the parent is gone, so is everything below it within five seconds."""
     server = start()
     with server.open(environment) as client, server.open("CartPole-v1") as other:
@@ -158,7 +158,7 @@ def test_a_killed_fork_server_is_replaced(start: Start) -> None:
     assert server.end(session).startswith("the client left; ")
 
 
-def test_idle_children_of_a_killed_fork_server_are_replaced(start: Start) -> None:
+def test_idle_workers_of_a_killed_fork_server_are_replaced(start: Start) -> None:
     """What a later session leaves behind is killed by the fork server that made its process: one that lives."""
     server = start("--warm", "2")
     with server.open("CartPole-v1") as client:
@@ -186,7 +186,7 @@ def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
         client.play()
 
 
-def test_a_killed_child_ends_its_session_only(start: Start) -> None:
+def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
     """A child that is killed from outside is named as such."""
     server = start()
     with server.open("CartPole-v1") as client, server.open("CartPole-v1") as other:
@@ -198,7 +198,7 @@ def test_a_killed_child_ends_its_session_only(start: Start) -> None:
         other.play()
 
 
-def test_killed_warm_children_are_replaced(start: Start) -> None:
+def test_killed_warm_workers_are_replaced(start: Start) -> None:
     """Idle children may be killed as well; the next clients are served."""
     server = start("--warm", "3")
     with server.open("CartPole-v1") as client:
@@ -216,7 +216,7 @@ def test_killed_warm_children_are_replaced(start: Start) -> None:
 # Ways to start
 
 
-def test_spawned_children_serve(start: Start) -> None:
+def test_spawned_workers_serve(start: Start) -> None:
     """Where there is no fork, a child is a fresh interpreter that has run the setup file."""
     server = start("--start-method", "spawn", "--warm", "1")
     with server.open("CartPole-v1") as client, server.open("Act/Box-v0") as other:
@@ -228,7 +228,7 @@ def test_spawned_children_serve(start: Start) -> None:
     assert not left_after([handle], PATIENCE)
 
 
-def test_a_crash_of_a_spawned_child_is_named(start: Start) -> None:
+def test_a_crash_of_a_spawned_worker_is_named(start: Start) -> None:
     """The two methods differ in nothing that can be seen from outside."""
     server = start("--start-method", "spawn", "--warm", "1")
     with server.open("Fault/SegfaultInStep-v0") as client:
@@ -240,7 +240,7 @@ def test_a_crash_of_a_spawned_child_is_named(start: Start) -> None:
     server.wait_for(rf"\[session {session.number}\] \| .*Segmentation fault")
 
 
-def test_no_spawned_child_outlives_a_killed_parent(start: Start) -> None:
+def test_no_spawned_worker_outlives_a_killed_parent(start: Start) -> None:
     """Without a fork server, too, nothing is left."""
     server = start("--start-method", "spawn", "--warm", "1")
     with server.open("Fault/HangInStep-v0") as client:

@@ -116,7 +116,7 @@ def test_a_queued_client_that_leaves_frees_its_place(start: Start) -> None:
         newcomer.play()
 
 
-def test_a_client_in_the_queue_is_not_in_its_opening(start: Start) -> None:
+def test_the_handshake_timeout_excludes_the_queue(start: Start) -> None:
     """The opening has been said; how long it then waits for room is not the client's fault."""
     server = start("--max-sessions", "1", "--opening-timeout", "1")
     with server.open("CartPole-v1") as player, ask(server) as queued:
@@ -201,7 +201,7 @@ def test_a_client_that_only_asks_is_not_idle(start: Start) -> None:
                 client.upload("recordings")
 
 
-def test_a_long_step_is_not_idleness(start: Start) -> None:
+def test_a_long_step_is_not_idle_time(start: Start) -> None:
     """While the environment works its client has nothing to say."""
     server = start("--idle-timeout", "1")
     with server.open("Fault/SlowStep-v0") as client:
@@ -210,7 +210,7 @@ def test_a_long_step_is_not_idleness(start: Start) -> None:
             assert client.step(0).reward == 1.0
 
 
-def test_a_client_that_plays_is_not_idle(start: Start) -> None:
+def test_a_playing_client_is_not_idle(start: Start) -> None:
     """Every command starts the time anew."""
     server = start("--idle-timeout", "1.2")
     with server.open("CartPole-v1") as client:
@@ -219,7 +219,7 @@ def test_a_client_that_plays_is_not_idle(start: Start) -> None:
             assert not readable(client, 0.5)
 
 
-def test_a_step_within_its_time_is_not_disturbed(start: Start) -> None:
+def test_a_step_within_its_time_limit_succeeds(start: Start) -> None:
     """The deadline is for one step, not for many."""
     server = start("--step-timeout", "2.5")
     with server.open("Fault/SlowStep-v0") as client:

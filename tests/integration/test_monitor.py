@@ -152,7 +152,7 @@ def test_a_video_of_cartpole(server: ServerProcess, directory: Path) -> None:
     assert videos(directory)
 
 
-def test_a_video_of_what_has_no_picture_is_an_error(server: ServerProcess, directory: Path) -> None:
+def test_a_video_of_an_environment_without_pictures_is_an_error(server: ServerProcess, directory: Path) -> None:
     """The client hears of it; the session goes on without."""
     with server.open("OldGym-v0") as client:
         with pytest.raises(Refused):
@@ -189,7 +189,7 @@ def test_resume_goes_on_beside_an_earlier_monitor(server: ServerProcess, directo
     assert len(manifests(directory)) == 2
 
 
-def test_force_clears_what_an_earlier_monitor_left(server: ServerProcess, directory: Path) -> None:
+def test_force_removes_the_files_of_an_earlier_monitor(server: ServerProcess, directory: Path) -> None:
     """Only what monitors wrote: other files stay."""
     record(server, directory, episodes=2)
     kept = directory / "notes.txt"

@@ -132,7 +132,7 @@ def named(entry: Entry) -> str:
 
 
 @pytest.mark.parametrize("entry", [*_REFUSED, *_BROKEN], ids=named)
-def test_what_is_refused_gets_its_code_and_fault(module_server: ServerProcess, entry: Entry) -> None:
+def test_a_refusal_has_its_code_and_fault(module_server: ServerProcess, entry: Entry) -> None:
     """And the connection goes on where the fault is the request's, and ends where it is the protocol's."""
     exchange, framing = Exchange(("127.0.0.1", module_server.port), entry["framing"]), entry["framing"]
     make(exchange, framing)
@@ -145,7 +145,7 @@ def test_what_is_refused_gets_its_code_and_fault(module_server: ServerProcess, e
 
 
 @pytest.mark.parametrize("entry", _NO_OPENINGS, ids=named)
-def test_an_opening_that_is_none_gets_its_code_and_fault(module_server: ServerProcess, entry: Entry) -> None:
+def test_an_invalid_handshake_gets_its_code_and_fault(module_server: ServerProcess, entry: Entry) -> None:
     """In its own framing, or as the classic protocol's error string if there is none.
 
     Another one may be sent where the fault is the request's; the connection ends where it is the protocol's.

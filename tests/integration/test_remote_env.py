@@ -124,7 +124,7 @@ def test_options_and_seeds_reach_the_environment(remote: Remote, protocol: str) 
 
 
 @pytest.mark.parametrize("seed", [-1, "x", 1.5])
-def test_a_seed_that_is_none_is_refused(remote: Remote, seed: Any) -> None:
+def test_an_invalid_seed_is_refused(remote: Remote, seed: Any) -> None:
     """And the environment goes on."""
     theirs = remote("CartPole-v1")
     with pytest.raises(RequestRefused, match="expected an integer from 0"):
@@ -140,7 +140,7 @@ def test_keyword_arguments_of_any_name_reach_the_environment(remote: Remote) -> 
         remote("Pendulum-v1", g=1.0, kwargs={"g": 2.0})
 
 
-def test_it_says_about_itself_what_a_local_one_does(remote: Remote) -> None:
+def test_it_describes_itself_like_a_local_environment(remote: Remote) -> None:
     """Specification, metadata and render mode; but a window on the server's screen is none."""
     theirs, ours = remote("CartPole-v1"), local("CartPole-v1")
     assert theirs.spec is not None and ours.spec is not None

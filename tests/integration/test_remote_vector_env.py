@@ -106,7 +106,7 @@ def test_every_environment_can_have_its_own_seed(remote_vec: RemoteVec, processe
 
 
 @PROCESSES
-def test_several_steps_are_what_single_ones_are(remote_vec: RemoteVec, processes: int) -> None:
+def test_step_many_equals_single_steps(remote_vec: RemoteVec, processes: int) -> None:
     """Past the ends of episodes, too."""
     arguments: Any = {"processes": processes, "vectorization_mode": "sync"}
     one, many = remote_vec("Varied-v0", 4, **arguments), remote_vec("Varied-v0", 4, **arguments)
@@ -133,7 +133,7 @@ def test_all_observations_of_several_steps_are_stacked(remote_vec: RemoteVec, pr
 
 
 @PROCESSES
-def test_replies_come_in_the_order_of_what_was_sent(remote_vec: RemoteVec, processes: int) -> None:
+def test_replies_come_in_the_order_of_the_requests(remote_vec: RemoteVec, processes: int) -> None:
     """However many are under way; meanwhile nothing else can be done."""
     arguments: Any = {"processes": processes, "vectorization_mode": "sync"}
     ahead, beside = remote_vec("Varied-v0", 4, **arguments), remote_vec("Varied-v0", 4, **arguments)
@@ -188,7 +188,7 @@ def test_seeds_are_as_many_as_environments(remote_vec: RemoteVec) -> None:
 
 
 @PROCESSES
-def test_an_environment_that_fails_is_told_once(remote_vec: RemoteVec, processes: int) -> None:
+def test_a_failed_environment_is_reported_once(remote_vec: RemoteVec, processes: int) -> None:
     """Then all must be reset, and go on."""
     theirs = remote_vec("Fault/RaiseInStep-v0", 3, processes=processes)
     for _ in range(2):
@@ -238,7 +238,7 @@ def test_the_server_draws_actions_for_all(remote_vec: RemoteVec, processes: int)
 
 
 @PROCESSES
-def test_what_is_closed_stays_so(remote_vec: RemoteVec, served: ServerProcess, processes: int) -> None:
+def test_a_closed_environment_stays_closed(remote_vec: RemoteVec, served: ServerProcess, processes: int) -> None:
     """Every session ends; to close again does nothing."""
     since = served.mark()
     with remote_vec("CartPole-v1", 3, processes=processes) as theirs:

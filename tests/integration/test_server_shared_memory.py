@@ -103,7 +103,7 @@ def test_a_client_that_is_silent_for_too_long_is_hung_up_on(start: Start, way: s
             theirs.reset()
 
 
-def test_a_client_that_steps_through_memory_is_not_silent(start: Start) -> None:
+def test_a_client_that_steps_through_memory_is_not_idle(start: Start) -> None:
     """Although nothing comes through its socket."""
     server = start("--idle-timeout", "0.6", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
@@ -118,7 +118,7 @@ def test_a_client_that_steps_through_memory_is_not_silent(start: Start) -> None:
         assert passed(theirs) > numbers
 
 
-def test_a_server_that_shuts_down_ends_what_is_shared(start: Start, way: str) -> None:
+def test_a_server_that_shuts_down_ends_shared_memory(start: Start, way: str) -> None:
     """In order, and nothing is left of it."""
     server = start("--drain", "0.2", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()

@@ -131,7 +131,7 @@ def test_a_request_that_has_no_room_goes_through_the_socket(remote: Remote, prot
         assert passed(theirs) == before + 1
 
 
-def test_what_is_refused_is_told(remote: Remote, protocol: str, way: str) -> None:
+def test_a_refusal_has_a_reason(remote: Remote, protocol: str, way: str) -> None:
     """Through memory, too; and the environment goes on."""
     theirs = on(way, remote, "CartPole-v1", protocol=protocol)
     with pytest.raises(ResetNeeded):

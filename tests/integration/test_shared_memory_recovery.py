@@ -117,7 +117,7 @@ def test_a_crash_while_polling_does_not_pay(remote: Remote, protocol: str) -> No
     again(theirs, "polling")
 
 
-def test_a_crash_whose_error_nobody_waited_for(remote: Remote, protocol: str, way: str) -> None:
+def test_a_crash_while_no_reply_is_awaited(remote: Remote, protocol: str, way: str) -> None:
     """As its step was interrupted: the reply is dropped, and says nevertheless that the memory is of no use."""
     theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=3.0))
     theirs.reset()

@@ -33,7 +33,7 @@ def kept() -> Iterator[list[tuple[Any, bytes]]]:
 
 
 @pytest.mark.parametrize("name", [name for name in SIGHTS if name != "Dict"])
-def test_an_observation_is_not_copied_and_all_the_same_ones_own(
+def test_an_observation_is_not_copied_and_belongs_to_the_user(
     remote: Remote, way: str, name: str, kept: list[tuple[Any, bytes]]
 ) -> None:
     """Whatever its dtype; it can be written to, and is as a copy would be."""
@@ -66,7 +66,7 @@ def test_several_are_not_copied_either(remote_vec: RemoteVec, way: str) -> None:
     assert_same(came, [ours.step([1, 0, 1]) for _ in range(6)])
 
 
-def test_what_is_observed_outlives_its_environment(remote: Remote, way: str, kept: list[tuple[Any, bytes]]) -> None:
+def test_an_observation_outlives_its_environment(remote: Remote, way: str, kept: list[tuple[Any, bytes]]) -> None:
     """As anything that one got; and it stays when memory is shared anew, or the connection is closed."""
     for _ in range(2):
         theirs = on(way, remote, "Sight/Bytes-v0")
@@ -126,7 +126,7 @@ def forked(does: Callable[[], bool]) -> Callable[[], bool]:
     return tell
 
 
-def test_a_process_that_is_forked_has_what_it_had(remote: Remote, way: str) -> None:
+def test_a_forked_process_keeps_its_observations(remote: Remote, way: str) -> None:
     """Its parent goes on, and lets go of what the other still has."""
     theirs = on(way, remote, "Sight/Bytes-v0")
     theirs.reset(seed=SEED)
@@ -145,7 +145,7 @@ def test_a_process_that_is_forked_has_what_it_had(remote: Remote, way: str) -> N
     assert same
 
 
-def test_places_that_processes_have_are_replaced(remote: Remote, way: str) -> None:
+def test_slots_that_forked_processes_hold_are_replaced(remote: Remote, way: str) -> None:
     """At the next episode, once there are no others: what was forked may use them for ever."""
     theirs = on(way, remote, "Sight/Bytes-v0")
     theirs.reset(seed=SEED)

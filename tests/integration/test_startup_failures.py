@@ -77,6 +77,6 @@ def test_a_setup_file_that_exits_ends_the_server(tmp_path: Path) -> None:
     assert "--setup" in start_in_vain(tmp_path, "--setup", "setup.py")
 
 
-def test_a_module_to_preload_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
+def test_a_missing_preload_module_ends_the_server(tmp_path: Path) -> None:
     """It is named."""
     assert "no_such_module" in start_in_vain(tmp_path, "--preload", "no_such_module")

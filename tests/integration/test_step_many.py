@@ -17,7 +17,7 @@ pytest_plugins = ("tests.support.client_fixtures",)
 SEED = 77
 
 
-def test_several_steps_are_what_single_ones_are(remote: Remote, protocol: str) -> None:
+def test_step_many_equals_single_steps(remote: Remote, protocol: str) -> None:
     """The last observation, every reward, and the rest of the last step."""
     one, many = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1", protocol=protocol)
     one.reset(seed=SEED)
@@ -101,7 +101,7 @@ def test_observations_are_the_last_or_all(remote: Remote) -> None:
 # Sent before replies are taken
 
 
-def test_replies_come_in_the_order_of_what_was_sent(remote: Remote, protocol: str) -> None:
+def test_replies_come_in_the_order_of_the_requests(remote: Remote, protocol: str) -> None:
     """However many are under way."""
     ahead, beside = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1", protocol=protocol)
     ahead.reset(seed=SEED)
@@ -144,7 +144,7 @@ def test_nothing_else_can_be_done_while_replies_are_outstanding(remote: Remote) 
     assert theirs.step(0)[1] == 2.0
 
 
-def test_what_was_not_sent_cannot_be_received(remote: Remote) -> None:
+def test_receive_without_send_is_an_error(remote: Remote) -> None:
     """It would be waited for for ever."""
     theirs = remote("Episodes-v0")
     theirs.reset()
@@ -156,7 +156,7 @@ def test_what_was_not_sent_cannot_be_received(remote: Remote) -> None:
         theirs.recv()
 
 
-def test_what_lies_behind_the_end_of_an_episode_is_answered_in_order(remote: Remote) -> None:
+def test_requests_after_the_end_of_an_episode_are_answered_in_order(remote: Remote) -> None:
     """With an error each; then a reset goes on."""
     theirs = remote("Episodes-v0")
     theirs.reset()

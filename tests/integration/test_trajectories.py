@@ -76,7 +76,7 @@ def test_pong_frame_by_frame(server: ServerProcess) -> None:
         compare(client, pong(), actions)
 
 
-def test_pong_tells_its_dimensions_and_info(server: ServerProcess) -> None:
+def test_pong_reports_its_dimensions_and_info(server: ServerProcess) -> None:
     """A frame is 210 x 160 x 3, and info has the emulator's numbers."""
     pong().close()
     with server.open("ALE/Pong-v5") as client:

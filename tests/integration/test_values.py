@@ -161,12 +161,12 @@ def info(module_server: ServerProcess) -> dict[str, Any]:
         ("none", None),
     ],
 )
-def test_info_keeps_what_json_can_say(info: dict[str, Any], key: str, expected: object) -> None:
+def test_info_keeps_values_that_json_can_represent(info: dict[str, Any], key: str, expected: object) -> None:
     """NumPy's scalars and arrays become numbers and lists, at any depth."""
     assert info[key] == expected
 
 
-def test_info_leaves_out_only_what_json_cannot_say(info: dict[str, Any]) -> None:
+def test_info_omits_only_values_that_json_cannot_represent(info: dict[str, Any]) -> None:
     """A function is left out, what is beside it is not."""
     assert "function" not in info
     assert info["beside"] == {"kept": 1}

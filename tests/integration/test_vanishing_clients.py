@@ -44,7 +44,7 @@ else:
 """
 
 
-def test_a_client_that_vanishes_is_noticed(start: Start) -> None:
+def test_a_vanished_client_ends_its_session(start: Start) -> None:
     """No FIN and no RST: only the kernel's probes can tell."""
     server = start("--keepalive", "2")
     with server.open("CartPole-v1") as client:
@@ -100,7 +100,7 @@ def network() -> Iterator[Network]:
 
 
 @pytest.mark.parametrize("doing", ["idle", "streaming"])
-def test_a_client_behind_a_cut_cable_is_noticed(start: Start, network: Network, doing: str) -> None:
+def test_a_client_behind_a_cut_cable_ends_its_session(start: Start, network: Network, doing: str) -> None:
     """A machine that is gone answers no probe and acknowledges no reply; the session ends all the same.
 
     While replies are under way no probe is sent: the kernel sends them again for a quarter of an hour,

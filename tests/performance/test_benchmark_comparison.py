@@ -95,7 +95,7 @@ def test_a_series_without_contenders_is_left_out() -> None:
 # The arithmetic
 
 
-def test_the_median_of_an_even_number_lies_between_two() -> None:
+def test_the_median_of_an_even_number_is_a_mean_of_two() -> None:
     """The usual definition."""
     assert median({0: 1.0, 1: 9.0, 2: 3.0, 3: 5.0}) == 4.0
 
@@ -110,7 +110,7 @@ def test_rates_are_divided_round_by_round() -> None:
     assert median_ratio({0: 200.0, 1: 20.0, 2: 240.0}, {0: 100.0, 1: 10.0, 2: 80.0}) == 2.0
 
 
-def test_a_round_in_which_one_failed_is_not_divided() -> None:
+def test_a_round_with_a_failure_has_no_ratio() -> None:
     """The others are."""
     assert median_ratio({0: 200.0, 2: 300.0}, {0: 100.0, 1: 10.0}) == 2.0
 

@@ -114,7 +114,7 @@ def test_nothing_but_the_entry_imports_the_global_reactor(module: Path) -> None:
 
 
 @pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=str)
-def test_every_room_says_what_it_is_for(package: Path) -> None:
+def test_every_package_has_a_docstring(package: Path) -> None:
     """In the first sentence of its docstring; and holds nothing else to look for."""
     tree = ast.parse((ROOT / package).read_text())
     assert (ast.get_docstring(tree) or "").split("\n")[0].rstrip().endswith((".", ":"))
@@ -186,7 +186,7 @@ def test_the_wire_imports_no_twisted() -> None:
         "preload.preload(worker_settings.WorkerSettings(monitor_root='/'))",
     ],
 )
-def test_a_child_has_no_reactor(code: str) -> None:
+def test_a_worker_imports_no_reactor(code: str) -> None:
     """It costs memory, it must not exist before a fork, and environments may bring their own."""
     found = modules_after(code)
     assert "gymtwist.worker" in found

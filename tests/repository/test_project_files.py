@@ -75,7 +75,7 @@ def test_yaml_can_be_read(path: Path) -> None:
     assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 
-def test_the_workflow_runs_what_there_is() -> None:
+def test_the_workflow_runs_existing_commands() -> None:
     """The script, targets of the Makefile, and nox sessions."""
     commands = workflow_commands()
     assert ".ci/run" in commands

@@ -203,7 +203,7 @@ def test_bash_stands_in_for_netcat(module_server: ServerProcess) -> None:
     assert not ended.stderr
 
 
-def test_what_is_typed_wrongly_is_no_end(module_server: ServerProcess) -> None:
+def test_an_invalid_input_does_not_end_the_program(module_server: ServerProcess) -> None:
     """What the page names as examples gets an error each, and the session goes on."""
     wrong = re.findall(r"`(\d+:.*?,)`", (DIRECTORY / "index.md").read_text())
     with module_server.connect() as client:

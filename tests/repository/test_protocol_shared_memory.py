@@ -32,7 +32,7 @@ def test_the_table_of_words_is_that_of_the_code() -> None:
     assert told == [(getattr(shared_memory, name), 4 * getattr(shared_memory, name)) for name in WORDS]
 
 
-def test_no_word_lies_where_a_request_begins() -> None:
+def test_no_word_overlaps_the_beginning_of_a_request() -> None:
     """Requests begin behind all of them, where the page says."""
     assert max(getattr(shared_memory, name) for name in WORDS) * 4 < REQUESTS
     assert f"The request begins at byte {REQUESTS}" in (DIRECTORY / PAGE).read_text()
@@ -44,7 +44,7 @@ def test_no_two_sides_write_to_one_line() -> None:
     assert len({line for line, _ in writers}) == len(set(writers))
 
 
-def test_the_example_is_what_lies_in_the_memory() -> None:
+def test_the_example_equals_the_shared_memory() -> None:
     """A request and its reply, each a whole frame of as many bytes as its word says."""
     (block,) = (each for each in BLOCKS if each.marker == "memory")
     memory, place = bytearray(REQUESTS + 2 * MIN_ROOM), 0

@@ -22,12 +22,12 @@ from tools.vectors.requests import CODECS, INT32, NETSTRING, decoded, encoded
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_what_the_program_writes(name: str) -> None:
+def test_the_program_writes_each_file_as_committed(name: str) -> None:
     """To the last byte: run `python -m tools.vectors` after a change."""
     assert (DIRECTORY / name).read_text() == text_of(FILES[name]())
 
 
-def test_there_is_no_file_of_which_nobody_knows() -> None:
+def test_the_directory_holds_no_other_files() -> None:
     """Every one is written by the program, or recorded."""
     recorded = {"session-netstring.json", "session-int32.json"}
     assert {path.name for path in DIRECTORY.iterdir()} == {*FILES, *recorded}
@@ -70,7 +70,7 @@ def test_a_decoder_that_knows_nothing_of_gymtwist_finds_the_meaning(entry: Entry
 
 
 @pytest.mark.parametrize("entry", entries("requests.json", "canonical"))
-def test_a_request_is_what_the_client_sends_and_the_server_reads(entry: Entry) -> None:
+def test_the_client_sends_and_the_server_reads_each_request(entry: Entry) -> None:
     """In both directions."""
     meaning = read(entry["meaning"])
     assert encoded(entry["framing"], meaning) == entry["bytes"]
@@ -80,7 +80,7 @@ def test_a_request_is_what_the_client_sends_and_the_server_reads(entry: Entry) -
 
 
 @pytest.mark.parametrize("entry", entries("replies.json", "canonical"))
-def test_a_reply_is_what_the_server_sends_and_the_client_reads(entry: Entry) -> None:
+def test_the_server_sends_and_the_client_reads_each_reply(entry: Entry) -> None:
     """In both directions."""
     meaning = read(entry["meaning"])
     assert encoded_reply(entry["framing"], meaning) == entry["bytes"]
@@ -134,7 +134,7 @@ def frames(reader: FrameReader) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("step", [1, 1000])
 @pytest.mark.parametrize("entry", [*entries("framing.json", "whole"), *entries("framing.json", "lines")])
-def test_frames_are_cut_out_of_what_came(entry: Entry, step: int) -> None:
+def test_frames_are_cut_out_of_the_received_bytes(entry: Entry, step: int) -> None:
     """Byte by byte as well as at once; ends of lines between netstrings are passed over."""
     reader, data, found = FrameReader(Framing(entry["framing"])), bytes.fromhex(entry["bytes"]), []
     for start in range(0, len(data), step):
@@ -148,7 +148,7 @@ def test_frames_are_cut_out_of_what_came(entry: Entry, step: int) -> None:
 
 
 @pytest.mark.parametrize("entry", entries("framing.json", "broken"))
-def test_what_is_no_frame_is_refused_with_the_code(entry: Entry) -> None:
+def test_an_invalid_frame_is_refused_with_the_code(entry: Entry) -> None:
     """However much came behind it."""
     reader = FrameReader(Framing(entry["framing"]), bytes.fromhex(entry["bytes"]))
     with pytest.raises(GymtwistError) as refusal:
@@ -158,14 +158,14 @@ def test_what_is_no_frame_is_refused_with_the_code(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("entry", entries("opening.json", "told"))
-def test_the_first_bytes_tell_the_protocol(entry: Entry) -> None:
+def test_the_first_bytes_identify_the_protocol(entry: Entry) -> None:
     """Or leave it open."""
     found = recognise(bytes.fromhex(entry["bytes"]))
     assert (None if found is None else found.value) == entry["protocol"]
 
 
 @pytest.mark.parametrize("entry", entries("opening.json", "refused"))
-def test_an_opening_that_is_none_is_refused_with_the_code(entry: Entry) -> None:
+def test_an_invalid_handshake_is_refused_with_the_code(entry: Entry) -> None:
     """In the framing that its first bytes tell, if they tell one; what is behind its frame can be read."""
     data = bytes.fromhex(entry["bytes"])
     with pytest.raises(GymtwistError) as refusal:
