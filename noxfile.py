@@ -25,7 +25,7 @@ def install(session: nox.Session, extras: str, *options: str) -> None:
 
 def run_tests(session: nox.Session) -> None:
     """Run the tests as `make test` does, without coverage."""
-    workers = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+    workers = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
     session.run("python", "-m", "pytest", *workers, *session.posargs)
 
 
