@@ -32,14 +32,6 @@ def test_a_handshake_is_answered_by_an_empty_error_string(server: ServerProcess)
         assert client.read_string() == ""
 
 
-@pytest.mark.parametrize("environment", ["CartPole-v1", "gymnasium:CartPole-v1", "gym:CartPole-v1"])
-def test_a_prefix_chooses_the_library(server: ServerProcess, environment: str) -> None:
-    """The same id is to be had from Gymnasium, from Gym, and without a choice."""
-    with server.open(environment) as client:
-        assert len(client.reset()) == 4
-        assert client.step(0).reward == 1.0
-
-
 def test_an_id_that_gymnasium_does_not_know_is_looked_for_in_gym(server: ServerProcess) -> None:
     """Programs of Gym's time find their environments under the names that they know."""
     with server.open("NewGym-v0") as client:
@@ -73,14 +65,6 @@ def test_a_refusal_is_logged(server: ServerProcess) -> None:
         client.send(handshake("Nowhere-v0"))
         client.read_to_end()
         server.wait_for(rf'unknown environment "Nowhere-v0".* for \S+:{client.port}, ', since=server.since(client))
-
-
-@pytest.mark.parametrize("flags", [1, 2, 128])
-def test_flags_other_than_zero_are_refused(server: ServerProcess, flags: int) -> None:
-    """No flag has a meaning."""
-    with server.connect() as client:
-        client.send(handshake("CartPole-v1", flags))
-        assert error_text(client.read_to_end())
 
 
 def test_the_log_names_the_session_and_sums_it_up(server: ServerProcess) -> None:

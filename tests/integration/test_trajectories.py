@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from gymtwist.client import connect
-from gymtwist_conformance.reference_client import ClassicClient
 from gymtwist_conformance.reference_client.classic_client import RESET, step
 from tests.support.client_equivalence import assert_same
 from tests.support.patience import PATIENCE
@@ -27,53 +26,11 @@ def same(served: Any, local: Any) -> bool:
     return np.array_equal(np.array(served, local.dtype), local)
 
 
-def compare(client: ClassicClient, local: gymnasium.Env[Any, Any], actions: list[int]) -> int:
-    """Plays the same actions on both sides; returns the number of episodes that ended."""
-    episodes = 0
-    assert same(client.reset(), local.reset(seed=SEED)[0])
-    for action in actions:
-        served = client.step(action)
-        observation, reward, terminated, truncated, _ = local.step(action)
-        assert same(served.observation, observation)
-        assert served.reward == float(reward)
-        assert served.done == (terminated or truncated)
-        if served.done:
-            episodes += 1
-            assert same(client.reset(), local.reset()[0])
-    return episodes
-
-
-def test_cartpole_over_several_episodes(server: ServerProcess) -> None:
-    """The first reset takes the seed; those that follow go on from there, as in Gymnasium."""
-    actions = np.random.default_rng(1).integers(2, size=500).tolist()
-    with server.open("CartPole-v1") as client:
-        assert compare(client, gymnasium.make("CartPole-v1"), actions) > 5
-
-
-def test_a_continuous_environment(server: ServerProcess) -> None:
-    """A Box of actions loses nothing on its way."""
-    local = gymnasium.make("Pendulum-v1")
-    with server.open("Pendulum-v1") as client:
-        assert same(client.reset(), local.reset(seed=SEED)[0])
-        for torque in np.linspace(-2, 2, 100, dtype=np.float32):
-            served = client.step([float(torque)])
-            observation, reward, *_ = local.step(np.array([torque]))
-            assert same(served.observation, observation)
-            assert served.reward == float(reward)
-
-
 def pong() -> gymnasium.Env[Any, Any]:
     """Returns Pong, where it is installed."""
     ale_py = pytest.importorskip("ale_py")
     gymnasium.register_envs(ale_py)
     return gymnasium.make("ALE/Pong-v5")
-
-
-def test_pong_frame_by_frame(server: ServerProcess) -> None:
-    """Frames come as bytes with their dimensions, the same as in this process, sticky actions included."""
-    actions = np.random.default_rng(2).integers(6, size=300).tolist()
-    with server.open("ALE/Pong-v5") as client:
-        compare(client, pong(), actions)
 
 
 def test_pong_reports_its_dimensions_and_info(server: ServerProcess) -> None:
@@ -132,14 +89,6 @@ def test_a_gym_environment_is_truncated(server: ServerProcess) -> None:
         client.reset()
         assert not client.step(1).done
         assert client.step(2).done
-
-
-def test_gyms_own_cartpole_plays_like_gyms_own_cartpole(server: ServerProcess) -> None:
-    """The prefix gets the other library's environment with its seed."""
-    gym = pytest.importorskip("gym")
-    local = gym.make("CartPole-v1", disable_env_checker=True)
-    with server.open("gym:CartPole-v1") as client:
-        assert compare(client, local, [0, 1, 1, 0, 1] * 40) > 3
 
 
 @pytest.mark.parametrize("way", WAYS)

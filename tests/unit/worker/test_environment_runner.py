@@ -110,22 +110,6 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("environment", ["CartPole-v1", "MountainCar-v0", "Acrobot-v1", "Pendulum-v1", "FrozenLake-v1"])
-def test_the_same_trajectory_as_in_process(run: Run, environment: str) -> None:
-    """With the same seed and actions, over the ends of episodes, to the last bit; the actions it samples, too."""
-    served, local = run(environment, seed=11), gymnasium.make(environment)
-    local.action_space.seed(11)
-    assert np.array_equal(served.reset()[0], local.reset(seed=11)[0])
-    for _ in range(300):
-        action = served.sample_action()
-        assert np.array_equal(action, local.action_space.sample())
-        one, other = served.step(action), local.step(action)
-        assert np.array_equal(one[0], other[0])
-        assert one[1:4] == other[1:4]
-        if one[2] or one[3]:
-            assert np.array_equal(served.reset()[0], local.reset()[0])
-
-
 def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
     """Nor with one the two episodes of a session."""
     assert not np.array_equal(run("CartPole-v1").reset()[0], run("CartPole-v1").reset()[0])
