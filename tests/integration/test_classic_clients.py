@@ -33,34 +33,34 @@ def test_a_handshake_is_answered_by_an_empty_error_string(server: ServerProcess)
 
 
 def test_an_id_that_gymnasium_does_not_know_is_looked_for_in_gym(server: ServerProcess) -> None:
-    """Programs of Gym's time find their environments under the names that they know."""
+    """An id that Gymnasium does not register is served from Gym."""
     with server.open("NewGym-v0") as client:
         client.reset()
         assert client.step(1).info["new"] is True
 
 
 def test_an_environment_of_gym_alone_needs_its_prefix(server: ServerProcess) -> None:
-    """A prefix is no suggestion."""
+    """An id with the prefix `gymnasium:` is never served from Gym."""
     with pytest.raises(Refused, match="NewGym"):
         server.open("gymnasium:NewGym-v0")
 
 
 @pytest.mark.parametrize("environment", ["CartPole-v77", "Nowhere-v0", "no/Such-v1", "gym:", ":", "a b", "ö"])
 def test_an_unknown_id_is_refused_with_an_error_string(server: ServerProcess, environment: str) -> None:
-    """The client hears that the environment does not exist; it does not just lose its connection."""
+    """The client reads an error before the connection closes."""
     with server.connect() as client:
         client.send(handshake(environment))
         assert error_text(client.read_to_end())
 
 
 def test_the_error_of_an_unknown_id_names_it_and_a_near_one(server: ServerProcess) -> None:
-    """A typing mistake is found from the message alone."""
+    """The message suggests the nearest registered id."""
     with pytest.raises(Refused, match=r"CartPol-v1.*CartPole-v1"):
         server.open("CartPol-v1")
 
 
 def test_a_refusal_is_logged(server: ServerProcess) -> None:
-    """Who was refused and why is in the log."""
+    """The log names the client and the reason."""
     with server.connect() as client:
         client.send(handshake("Nowhere-v0"))
         client.read_to_end()
@@ -68,7 +68,7 @@ def test_a_refusal_is_logged(server: ServerProcess) -> None:
 
 
 def test_the_log_names_the_session_and_sums_it_up(server: ServerProcess) -> None:
-    """One line says that a session started, one says what became of it."""
+    """One line reports the start of a session, another its end with a summary."""
     with server.open("CartPole-v1") as client:
         client.play(3)
         session = server.session(client)
@@ -81,7 +81,7 @@ def test_the_log_names_the_session_and_sums_it_up(server: ServerProcess) -> None
 
 
 def test_a_step_returns_observation_reward_done_and_info(server: ServerProcess) -> None:
-    """The four parts come in this order."""
+    """A reply has the four parts in this order."""
     with server.open("CartPole-v1") as client:
         client.reset()
         observation, reward, done, info = client.step(1)
@@ -89,14 +89,14 @@ def test_a_step_returns_observation_reward_done_and_info(server: ServerProcess) 
 
 
 def test_termination_is_done(server: ServerProcess) -> None:
-    """CartPole falls when it is always pushed to the left."""
+    """A terminated episode is done: CartPole falls when it is always pushed to the left."""
     with server.open("CartPole-v1") as client:
         client.reset()
         assert any(client.step(0).done for _ in range(20))
 
 
 def test_truncation_is_done(server: ServerProcess) -> None:
-    """The limit of an episode's length ends it."""
+    """An episode that reaches its limit of steps is done."""
     with server.open("Truncated-v0") as client:
         client.reset()
         assert [client.step(0).done for _ in range(3)] == [False, False, True]
@@ -116,7 +116,7 @@ def test_the_spaces_of_cartpole(server: ServerProcess) -> None:
 
 
 def test_spaces_may_be_asked_for_before_the_first_reset(server: ServerProcess) -> None:
-    """A client plans by the spaces, then plays."""
+    """A client may ask for spaces before it resets."""
     with server.open("CartPole-v1") as client:
         assert client.space(0)["type"] == "Discrete"
         assert client.sample() in (0, 1)
@@ -151,7 +151,7 @@ def test_render_in_a_window_leaves_the_connection_usable(start: Start) -> None:
 
 @pytest.mark.parametrize("command", UNIVERSE_AND_UPLOAD)
 def test_a_retired_command_gets_an_error_and_the_session_continues(server: ServerProcess, command: str) -> None:
-    """Upload and Universe say that they are no more; the connection stays."""
+    """Upload and Universe return an error string; the connection stays open."""
     with server.open("CartPole-v1") as client:
         for _ in range(2):
             with pytest.raises(Refused):
@@ -170,7 +170,7 @@ def test_a_monitor_records_from_the_classic_protocol(server: ServerProcess) -> N
 
 
 def test_an_empty_id_opens_a_connection_for_uploads(server: ServerProcess) -> None:
-    """It is answered, and goes on being answered."""
+    """The handshake succeeds and every upload gets a reply."""
     with server.open("") as client:
         for _ in range(3):
             with pytest.raises(Refused):
@@ -179,7 +179,7 @@ def test_an_empty_id_opens_a_connection_for_uploads(server: ServerProcess) -> No
 
 @pytest.mark.parametrize("command", [RESET, SAMPLE, step(0), space(0)])
 def test_a_session_without_an_environment_cannot_be_played(server: ServerProcess, command: bytes) -> None:
-    """Anything but an upload ends such a connection."""
+    """Any command but an upload closes the connection."""
     with server.open("") as client:
         client.send(command)
         client.wait_closed()

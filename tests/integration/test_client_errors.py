@@ -33,7 +33,7 @@ pytest_plugins = ("tests.support.client_fixtures",)
 
 
 def test_errors_are_one_tree() -> None:
-    """Each with a code that stays."""
+    """Every error derives from RemoteError and has a stable code."""
     found = [each for each in vars(gymtwist.client).values() if isinstance(each, type) and issubclass(each, Exception)]
     kinds = [each for each in found if issubclass(each, RemoteError)]
     assert len(kinds) == len(found) == 10
@@ -43,7 +43,7 @@ def test_errors_are_one_tree() -> None:
 
 @pytest.mark.parametrize("kind", [RequestRefused, ResetNeeded, EnvironmentFailed, ConnectionLost, TimedOut])
 def test_an_error_can_go_to_another_process(kind: type[RemoteError]) -> None:
-    """As those of workers do."""
+    """Errors can be pickled, so that they can leave a worker process."""
     copied = pickle.loads(pickle.dumps(kind("what to do", code="a-code", reset_needed=True)))
     assert type(copied) is kind
     assert (str(copied), copied.message, copied.code, copied.reset_needed) == (
@@ -73,7 +73,7 @@ def test_an_error_can_go_to_another_process(kind: type[RemoteError]) -> None:
 def test_an_environment_that_cannot_be_made_is_refused(
     remote: Remote, protocol: str, environment: str, arguments: Any, code: str, words: str
 ) -> None:
-    """With the server's own code and message."""
+    """The error has the server's code and message."""
     with pytest.raises(RequestRefused) as caught:
         remote(environment, protocol=protocol, **arguments)
     assert (caught.value.code, caught.value.fault, caught.value.reset_needed) == (code, "request", False)
@@ -92,14 +92,14 @@ def test_an_environment_that_cannot_be_made_is_refused(
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(arguments: Any) -> None:
-    """As a ValueError: it is nobody else's business."""
+    """They raise ValueError without a connection."""
     with pytest.raises(ValueError, match="expected"):
         connect(**{"address": 5001, "env_id": "CartPole-v1", **arguments})
 
 
 @pytest.mark.parametrize("action", [2, -1, 0.5, 1.0, "left", None, [0], np.array([0]), np.array(0.0)])
 def test_an_invalid_action_is_refused(remote: Remote, protocol: str, action: Any) -> None:
-    """And the episode goes on as if it had not been sent."""
+    """The episode continues as if the action had not been sent."""
     theirs, beside = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1")
     theirs.reset(seed=3)
     beside.reset(seed=3)
@@ -111,7 +111,7 @@ def test_an_invalid_action_is_refused(remote: Remote, protocol: str, action: Any
 
 @pytest.mark.parametrize("action", [1, True, np.int64(1), np.int8(1), np.array(1), np.uint8(1)])
 def test_an_action_may_be_any_kind_of_integer(remote: Remote, action: Any) -> None:
-    """As it may be here."""
+    """Python's and NumPy's integers are accepted, as by a local environment."""
     theirs, beside = remote("CartPole-v1"), remote("CartPole-v1")
     theirs.reset(seed=3)
     beside.reset(seed=3)
@@ -133,7 +133,7 @@ def test_an_action_may_be_any_kind_of_integer(remote: Remote, action: Any) -> No
     ],
 )
 def test_an_action_that_would_be_cut_to_fit_is_refused(remote: Remote, kind: str, action: Any, words: str) -> None:
-    """It would not be the action that was meant."""
+    """A conversion must not change an action."""
     theirs = remote(f"Sampling/{kind}-v0")
     theirs.reset(seed=3)
     with pytest.raises(RequestRefused, match=words) as caught:
@@ -143,7 +143,7 @@ def test_an_action_that_would_be_cut_to_fit_is_refused(remote: Remote, kind: str
 
 
 def test_a_step_needs_an_episode(remote: Remote) -> None:
-    """As Gymnasium's own wrapper has it."""
+    """A step before the first reset raises ResetNeeded."""
     theirs = remote("CartPole-v1")
     with pytest.raises(ResetNeeded, match="reset") as caught:
         theirs.step(0)
@@ -154,7 +154,7 @@ def test_a_step_needs_an_episode(remote: Remote) -> None:
 
 
 def test_options_that_no_message_can_carry_are_refused(remote: Remote) -> None:
-    """Before anything is sent."""
+    """Options that cannot be encoded are refused before anything is sent."""
     theirs = remote("CartPole-v1")
     with pytest.raises(RequestRefused, match="options"):
         theirs.reset(options={"x": object()})
@@ -165,7 +165,7 @@ def test_options_that_no_message_can_carry_are_refused(remote: Remote) -> None:
 
 
 def test_an_environment_that_raises_has_failed(remote: Remote, protocol: str) -> None:
-    """It must be reset, and then goes on."""
+    """The environment must be reset and then works again."""
     theirs = remote("Fault/RaiseInStep-v0", protocol=protocol)
     for _ in range(2):
         theirs.reset()
@@ -177,7 +177,7 @@ def test_an_environment_that_raises_has_failed(remote: Remote, protocol: str) ->
 
 
 def test_an_environment_that_cannot_be_made_has_failed(remote: Remote, protocol: str) -> None:
-    """With what its constructor raised."""
+    """The error names what the constructor raised."""
     with pytest.raises(EnvironmentFailed, match="raised ValueError in make"):
         remote("Fault/RaiseInMake-v0", protocol=protocol)
 
@@ -186,7 +186,7 @@ def test_an_environment_that_cannot_be_made_has_failed(remote: Remote, protocol:
 
 
 def test_a_missing_server_is_a_connection_error() -> None:
-    """The message says where it was looked for."""
+    """The message names the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionLost, match=rf"no connection to 127.0.0.1:{port}: .*is the server running") as caught:
@@ -197,13 +197,13 @@ def test_a_missing_server_is_a_connection_error() -> None:
 
 
 def test_a_silent_server_times_out(scripted: Script) -> None:
-    """Than the timeout; later uses say so, too."""
+    """Later requests fail with the same reason."""
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TimedOut, match=r"within 0.1 s"):
         connect(silent.getsockname(), "CartPole-v1", timeout=0.1)
 
 
 def test_a_reply_that_does_not_come_in_time_closes_the_connection(remote: Remote) -> None:
-    """The reply that comes later must not be taken for another."""
+    """A late reply must not be mistaken for another."""
     theirs = remote("Fault/SlowStep-v0", timeout=1.0)
     theirs.reset()
     with pytest.raises(TimedOut) as caught:
@@ -216,7 +216,7 @@ def test_a_reply_that_does_not_come_in_time_closes_the_connection(remote: Remote
 
 
 def test_a_server_that_goes_away_is_missed(served: ServerProcess, scripted: Script) -> None:
-    """At the next use, and at every later one."""
+    """The next request fails, and so does every later one."""
     server = scripted(made(), begun())
     theirs = connect(server.port, "Scripted-v0")
     theirs.reset()
@@ -229,7 +229,7 @@ def test_a_server_that_goes_away_is_missed(served: ServerProcess, scripted: Scri
 
 
 def test_a_closed_environment_says_so(remote: Remote) -> None:
-    """Whatever is asked of it."""
+    """Every method of a closed environment raises the same error."""
     theirs = remote("Episodes-v0", render_mode="rgb_array")
     theirs.close()
     for use in (theirs.reset, lambda: theirs.step(0), theirs.render, theirs.sample, theirs.recv):
@@ -244,7 +244,7 @@ def test_a_closed_environment_says_so(remote: Remote) -> None:
 def test_an_error_after_which_the_server_closes_is_the_last(
     scripted: Script, fault: str, kind: type[RemoteError]
 ) -> None:
-    """What is used later says what has happened."""
+    """Later requests repeat the reason."""
     server = scripted(made(), error(fault))
     theirs = connect(server.port, "Scripted-v0")
     with pytest.raises(kind, match="what to do") as caught:
@@ -255,7 +255,7 @@ def test_an_error_after_which_the_server_closes_is_the_last(
 
 
 def test_a_crash_is_followed_by_a_fresh_environment(scripted: Script) -> None:
-    """On the same connection, after a reset."""
+    """The connection stays, and a reset starts a fresh environment."""
     crash = error("environment", "environment-fault", reset_needed=True)
     server = scripted(made(), begun(), crash, error("request", "reset-needed"), begun(3), stepped(4))
     with connect(server.port, "Scripted-v0") as theirs:
@@ -285,7 +285,7 @@ def test_a_crash_is_followed_by_a_fresh_environment(scripted: Script) -> None:
     ],
 )
 def test_an_invalid_reply_closes_the_connection(scripted: Script, answer: bytes) -> None:
-    """It has broken the protocol."""
+    """An invalid reply is a violation of the protocol."""
     server = scripted(made(), begun(), answer)
     theirs = connect(server.port, "Scripted-v0")
     theirs.reset()
@@ -305,6 +305,6 @@ def test_an_invalid_reply_closes_the_connection(scripted: Script, answer: bytes)
     ],
 )
 def test_a_server_that_describes_no_space_breaks_the_protocol(scripted: Script, fields: Any) -> None:
-    """There is no environment then."""
+    """An invalid description of a space is a violation of the protocol."""
     with pytest.raises(ProtocolBroken):
         connect(scripted(made(**fields)).port, "Scripted-v0")

@@ -14,7 +14,7 @@ pytest_plugins = ("tests.support.client_fixtures",)
 
 @pytest.mark.parametrize("fault", ["Segfault", "Exit"])
 def test_after_a_crash_the_connection_goes_on(remote: Remote, protocol: str, fault: str) -> None:
-    """With an error that says so, then with a reset."""
+    """A step reports the crash, and a reset starts a fresh environment."""
     theirs = remote(f"Fault/{fault}InStep-v0", protocol=protocol)
     for _ in range(2):
         theirs.reset()
@@ -27,7 +27,7 @@ def test_after_a_crash_the_connection_goes_on(remote: Remote, protocol: str, fau
 
 
 def test_requests_sent_after_a_crash_are_answered(remote: Remote) -> None:
-    """In order, and with an error each."""
+    """Each gets an error, in order."""
     theirs = remote("Fault/SegfaultInStep-v0")
     theirs.reset()
     for _ in range(3):
@@ -41,7 +41,7 @@ def test_requests_sent_after_a_crash_are_answered(remote: Remote) -> None:
 
 
 def test_after_a_step_past_the_deadline_the_connection_goes_on(start: Start) -> None:
-    """The server ends the process that hangs."""
+    """The server kills the process that exceeds the time limit."""
     server = start("--step-timeout", "0.5", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(("127.0.0.1", server.port), "Fault/HangInStep-v0") as theirs:
@@ -54,7 +54,7 @@ def test_after_a_step_past_the_deadline_the_connection_goes_on(start: Start) -> 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_vector_environment_goes_on_too(remote_vec: RemoteVec, processes: int) -> None:
-    """All of it, from a reset of all."""
+    """A reset of all environments continues after a crash."""
     theirs = remote_vec("Fault/SegfaultInStep-v0", 2, processes=processes)
     for _ in range(2):
         theirs.reset()

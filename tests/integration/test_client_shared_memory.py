@@ -40,7 +40,7 @@ MAPPED = "memfd:gymtwist-shared"
 
 
 def sharers(server: ServerProcess) -> list[int]:
-    """Returns which processes of a server have shared memory mapped, once for each."""
+    """Returns the processes of a server that have shared memory mapped."""
     found: list[int] = []
     for process in descendants(server.process.pid):
         try:
@@ -52,13 +52,13 @@ def sharers(server: ServerProcess) -> list[int]:
 
 
 def mapped() -> int:
-    """Returns how much shared memory this process has mapped for what is in use."""
+    """Returns the size of the shared memory that this process has mapped for open connections."""
     gc.collect()
     return Path("/proc/self/maps").read_text().count(MAPPED)
 
 
 def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str) -> None:
-    """The session's process has it mapped, once, and lets go of it with the session."""
+    """The session's process maps the memory once and unmaps it at the end of the session."""
     server = start(setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     before = mapped()
@@ -74,7 +74,7 @@ def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str)
 
 
 def test_each_process_of_a_vector_environment_shares_its_own(start: Start) -> None:
-    """Two connections, two pieces of memory."""
+    """Two connections share two blocks of memory."""
     server = start(setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect_vec(server.port, "CartPole-v1", 4, processes=2, timeout=PATIENCE) as theirs:
@@ -83,7 +83,7 @@ def test_each_process_of_a_vector_environment_shares_its_own(start: Start) -> No
 
 
 def test_a_client_need_not_share(start: Start) -> None:
-    """shared_memory=False is for whoever wants the socket."""
+    """With shared_memory=False the client uses the socket."""
     server = start(setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", shared_memory=False, timeout=PATIENCE) as theirs:
@@ -96,7 +96,7 @@ def test_a_client_need_not_share(start: Start) -> None:
 
 
 def test_a_specification_keeps_whether_memory_is_shared(remote: Remote) -> None:
-    """As all else that connecting was told."""
+    """An environment that is made from the specification has the same options."""
     for shared_memory in (True, False):
         theirs: Any = remote("CartPole-v1", shared_memory=shared_memory)
         with theirs.spec.make() as again:
@@ -104,7 +104,7 @@ def test_a_specification_keeps_whether_memory_is_shared(remote: Remote) -> None:
 
 
 def test_an_operator_can_forbid_it(start: Start) -> None:
-    """Clients then use their sockets, and are none the wiser."""
+    """With --no-shared-memory clients use their sockets and get the same results."""
     server = start("--no-shared-memory", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
@@ -114,7 +114,7 @@ def test_an_operator_can_forbid_it(start: Start) -> None:
 
 
 def test_a_server_that_does_not_poll_is_woken_up(start: Start, way: str) -> None:
-    """With --poll 0 it waits at once."""
+    """With --poll 0 the server waits without polling."""
     server = start("--poll", "0", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
@@ -125,7 +125,7 @@ def test_a_server_that_does_not_poll_is_woken_up(start: Start, way: str) -> None
 
 
 def test_a_unix_socket_leads_to_this_host(start: Start, tmp_path: Path) -> None:
-    """So memory is shared."""
+    """A client of a UNIX socket shares memory."""
     path = tmp_path / "gym.sock"
     server = start(port=f"unix:{path}", setup=SETUP)
     connected(str(path)).close()
@@ -136,7 +136,7 @@ def test_a_unix_socket_leads_to_this_host(start: Start, tmp_path: Path) -> None:
 
 
 def test_over_tls_nothing_is_shared(start: Start, tmp_path: Path) -> None:
-    """What is encrypted stays so."""
+    """A client that asked for TLS does not share memory."""
     key, certificate = write_certificate(tmp_path)
     server = start("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}", setup=SETUP)
     port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
@@ -151,7 +151,7 @@ def test_over_tls_nothing_is_shared(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_reply_that_does_not_come_in_time_ends_the_connection(remote: Remote, protocol: str, way: str) -> None:
-    """And the server's session with it."""
+    """The server ends the session as well."""
     theirs = on(way, remote, "Fault/SlowStep-v0", protocol=protocol, timeout=0.3)
     theirs.reset()
     begun = time.monotonic()
@@ -169,7 +169,7 @@ def test_a_reply_that_does_not_come_in_time_ends_the_connection(remote: Remote, 
 def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
     served: ServerProcess, which: str, environment: str
 ) -> None:
-    """It goes on in step, or says at once that it is closed; and what was observed stays as it was."""
+    """The client stays in step or reports at once that it is closed, and observations do not change."""
     assert lost_by("shared_memory_interrupts", served.port, which, environment) < 150
 
 
@@ -177,7 +177,7 @@ def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
 
 
 def test_a_forked_process_does_not_disturb_its_parent(remote: Remote, way: str) -> None:
-    """It has neither the connection nor the memory."""
+    """A forked process has neither the connection nor the memory."""
     before = mapped()
     theirs, ours = on(way, remote, "CartPole-v1"), local("CartPole-v1")
     assert mapped() == before + 1
@@ -200,7 +200,7 @@ def test_a_forked_process_does_not_disturb_its_parent(remote: Remote, way: str) 
 
 
 def test_a_closed_environment_leaves_nothing(remote: Remote, remote_vec: RemoteVec) -> None:
-    """No descriptor and no memory, although somebody keeps the environment."""
+    """No descriptor and no memory remain, even while the environment is referenced."""
     before = descriptor_count(), mapped()
     kept: list[Any] = []
     for index in range(20):

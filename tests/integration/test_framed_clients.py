@@ -28,7 +28,7 @@ SEED = 77
 
 
 def test_three_protocols_on_one_port(server: ServerProcess) -> None:
-    """At the same time, each told by its first bytes."""
+    """The first bytes of a connection identify its protocol."""
     address = ("127.0.0.1", server.port)
     with (
         server.open("CartPole-v1") as classic,
@@ -49,7 +49,7 @@ def test_three_protocols_on_one_port(server: ServerProcess) -> None:
     ("environment", "steps"), [("CartPole-v1", 300), ("ALE/Pong-v5", 60), ("FrozenLake-v1", 100), ("Taxi-v4", 100)]
 )
 def test_the_same_trajectory_as_in_process(connect: Connect, environment: str, steps: int) -> None:
-    """With the same seed and actions: five results, infos included, over the ends of episodes."""
+    """Equal seeds and actions give equal results, infos included, across episodes."""
     local = make_local(environment)
     client = connect(environment)
     local.action_space.seed(SEED)
@@ -66,7 +66,7 @@ def test_the_same_trajectory_as_in_process(connect: Connect, environment: str, s
 
 
 def test_a_continuous_environment_and_its_limit(connect: Connect) -> None:
-    """A Box of actions, kwargs, and an episode of the length that was asked for."""
+    """A Box of actions, kwargs and a limit of steps reach the environment."""
     arguments: dict[str, Any] = {"max_episode_steps": 30}
     local = make_local("Pendulum-v1", g=2.5, **arguments)
     client = connect("Pendulum-v1", kwargs={"g": 2.5}, **arguments)
@@ -79,7 +79,7 @@ def test_a_continuous_environment_and_its_limit(connect: Connect) -> None:
 
 
 def test_a_seeded_sample(connect: Connect) -> None:
-    """Draws what Gymnasium draws, and goes on from there."""
+    """The server samples what Gymnasium samples with the same seed, and continues from there."""
     local = make_local("Pendulum-v1").action_space
     client = connect("Pendulum-v1")
     local.seed(5)
@@ -89,7 +89,7 @@ def test_a_seeded_sample(connect: Connect) -> None:
 
 @pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
 def test_a_vector_environment(connect: Connect, mode: str) -> None:
-    """Eight environments in one connection play what Gymnasium's play in this process."""
+    """Eight environments on one connection play like Gymnasium's vector environment."""
     local = gymnasium.make_vec("CartPole-v1", 8, mode)
     client = connect("CartPole-v1", num_envs=8, vectorization_mode=mode)
     assert (client.made["num_envs"], client.made["autoreset_mode"]) == (8, "next_step")
@@ -109,7 +109,7 @@ def test_a_vector_environment(connect: Connect, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_environments_that_reset_in_the_same_step(connect: Connect, mode: str) -> None:
-    """Their last observation and info come in the info."""
+    """The info has their final observation and final info."""
     local: Any = gymnasium.make_vec("CartPole-v1", 3, mode, {"autoreset_mode": "SameStep"})
     client = connect("CartPole-v1", num_envs=3, vectorization_mode=mode, autoreset_mode="same_step")
     try:
@@ -122,7 +122,7 @@ def test_environments_that_reset_in_the_same_step(connect: Connect, mode: str) -
 
 
 def test_environments_that_are_reset_by_the_client(connect: Connect) -> None:
-    """By a mask; a step before that is refused, and tells which of them are waiting."""
+    """A mask resets some; a step before that is refused with the list of waiting environments."""
     local: Any = gymnasium.make_vec("CartPole-v1", 3, "sync", {"autoreset_mode": "Disabled"})
     client = connect("CartPole-v1", num_envs=3, vectorization_mode="sync", autoreset_mode="disabled")
     client.reset(seed=[1, None, 3])
@@ -143,7 +143,7 @@ def test_environments_that_are_reset_by_the_client(connect: Connect) -> None:
 
 
 def test_pipelining(connect: Connect, encoding: str) -> None:
-    """A hundred steps in one send, behind the opening even, are answered in order."""
+    """A hundred steps that are sent at once, even with the handshake, are answered in order."""
     client = connect()
     local = make_local("Pendulum-v1")
     torques = np.linspace(-2, 2, 100, dtype=np.float32)
@@ -162,7 +162,7 @@ def test_pipelining(connect: Connect, encoding: str) -> None:
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_many_steps_are_single_steps(connect: Connect, repeated: bool) -> None:
-    """With every reward, all observations or the last, to the end of the episode and no further."""
+    """The reply has every reward and all observations or the last, up to the end of the episode."""
     actions = [1] * 40 if repeated else [index % 3 // 2 for index in range(40)]
     single, last, every = connect("CartPole-v1"), connect("CartPole-v1"), connect("CartPole-v1")
     for client in (single, last, every):
@@ -190,7 +190,7 @@ def test_many_steps_are_single_steps(connect: Connect, repeated: bool) -> None:
 
 
 def test_many_steps_of_many_environments(connect: Connect) -> None:
-    """They begin their next episodes by themselves, and all steps are taken."""
+    """The environments start their next episodes by themselves, and all steps are taken."""
     local = gymnasium.make_vec("CartPole-v1", 4)
     client = connect("CartPole-v1", num_envs=4)
     client.reset(seed=SEED)
@@ -206,7 +206,7 @@ def test_many_steps_of_many_environments(connect: Connect) -> None:
 
 
 def test_a_render(connect: Connect) -> None:
-    """Is an array of the frame, or text."""
+    """A frame is an array or text."""
     frame = connect("Episodes-v0", render_mode="rgb_array")
     frame.reset()
     frame.step(0)
@@ -221,7 +221,7 @@ def test_a_render(connect: Connect) -> None:
     ("wanted", "steps", "resets"), [("all", True, True), ("episode", False, True), ("none", False, False)]
 )
 def test_which_infos_are_wanted(connect: Connect, wanted: str, steps: bool, resets: bool) -> None:
-    """Of every step, of the ends of episodes, or none."""
+    """Infos come with every step, at the ends of episodes, or never."""
     client = connect("Taxi-v4", info=wanted, max_episode_steps=3)
     assert bool(client.reset()[1]) is resets
     stepped = [client.step(0) for _ in range(3)]
@@ -229,14 +229,14 @@ def test_which_infos_are_wanted(connect: Connect, wanted: str, steps: bool, rese
 
 
 def test_close(connect: Connect) -> None:
-    """Is answered, and then the connection ends."""
+    """The request is answered before the connection closes."""
     client = connect("CartPole-v1")
     assert client.ask("close") == {}
     assert client.read_to_end() == b""
 
 
 def test_the_reply_to_make_describes_the_environment(connect: Connect, encoding: str) -> None:
-    """The specification, the limits and the spaces."""
+    """The reply has the specification, the limits and the spaces."""
     made = connect("CartPole-v1", kwargs={"sutton_barto_reward": True}, render_mode="rgb_array").made
     assert made["spec"]["id"] == "CartPole-v1"
     assert made["spec"]["max_episode_steps"] == 500
@@ -251,7 +251,7 @@ def test_the_reply_to_make_describes_the_environment(connect: Connect, encoding:
 
 
 def test_processes_that_are_spawned(start: Start, encoding: str) -> None:
-    """Serve the framed protocol as well, asynchronous environments included."""
+    """Spawned workers serve the framed protocol, asynchronous vector environments included."""
     server = start("--start-method", "spawn", "--warm", "1", setup=None)
     with FramedClient(connected(("127.0.0.1", server.port)), encoding) as client:
         client.make("CartPole-v1", num_envs=2, vectorization_mode="async")
@@ -260,7 +260,7 @@ def test_processes_that_are_spawned(start: Start, encoding: str) -> None:
 
 
 def test_a_relayed_connection(start: Start, encoding: str, tmp_path: Path) -> None:
-    """Is served through TLS, too."""
+    """A connection through TLS serves the framed protocol."""
     key, certificate = write_certificate(tmp_path)
     server = start(port=f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
     port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))

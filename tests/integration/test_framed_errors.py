@@ -14,7 +14,7 @@ SEED = 77
 
 
 def test_errors_of_a_request_keep_the_connection(connect: Connect) -> None:
-    """Whatever was wrong with it, the next one is answered."""
+    """The next request is answered."""
     client = connect("CartPole-v1")
     with pytest.raises(Failed, match="reset"):
         client.step(0)
@@ -41,7 +41,7 @@ def test_errors_of_a_request_keep_the_connection(connect: Connect) -> None:
 
 
 def test_garbage_after_the_handshake(connect: Connect, encoding: str) -> None:
-    """Is answered with an error of the protocol, and the end."""
+    """The server answers with a protocol error and closes the connection."""
     client = connect("CartPole-v1")
     for garbage in (b"x" * 100, b"\xff" * 100):
         client = connect("CartPole-v1")
@@ -53,7 +53,7 @@ def test_garbage_after_the_handshake(connect: Connect, encoding: str) -> None:
 
 
 def test_a_frame_without_a_message(connect: Connect, encoding: str) -> None:
-    """Leaves the stream in step: the next request is answered."""
+    """The stream stays in step, and the next request is answered."""
     no_message = frame(encoding, b"{" if encoding == NETSTRING else b"\xc1")
     client = connect()
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_a_frame_without_a_message(connect: Connect, encoding: str) -> None:
 
 @pytest.mark.parametrize("where", ["Step", "Reset"])
 def test_an_environment_that_raises(connect: Connect, where: str) -> None:
-    """Is named as the one at fault; the connection goes on, and must reset."""
+    """The error blames the environment; the connection stays and needs a reset."""
     client = connect(f"Fault/RaiseIn{where}-v0")
     if where == "Step":
         client.reset()
@@ -84,7 +84,7 @@ def test_an_environment_that_raises(connect: Connect, where: str) -> None:
 
 
 def test_an_environment_that_returns_a_value_outside_its_space(connect: Connect) -> None:
-    """Has failed as well."""
+    """The error blames the environment."""
     client = connect("Fault/WrongShapeInStep-v0")
     client.reset()
     with pytest.raises(Failed, match="observation") as caught:
@@ -93,7 +93,7 @@ def test_an_environment_that_returns_a_value_outside_its_space(connect: Connect)
 
 
 def test_a_worker_that_dies(connect: Connect) -> None:
-    """Of an asynchronous vector environment: the connection gets fresh environments."""
+    """The connection gets fresh environments if a process of an asynchronous vector environment dies."""
     client = connect("Fault/SegfaultInStep-v0", num_envs=2, vectorization_mode="async")
     client.reset()
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_a_worker_that_dies(connect: Connect) -> None:
 def test_an_environment_that_cannot_be_made(
     connect: Connect, environment: str, fields: Any, code: str | None, words: str
 ) -> None:
-    """Is refused with the reason; another may be made."""
+    """The error has a reason, and the client may make another environment."""
     client = connect()
     with pytest.raises(Failed) as caught:
         client.make(environment, **fields)

@@ -43,7 +43,7 @@ def ask(server: ServerProcess, environment: str = "CartPole-v1") -> ClassicClien
 
 
 def test_past_max_sessions_a_client_is_refused(start: Start) -> None:
-    """Without a queue there is room or there is not."""
+    """Without a queue the server refuses one client too many."""
     server = start("--max-sessions", "2", "--queue", "0")
     with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
         with ask(server) as third:
@@ -94,7 +94,7 @@ def test_those_in_the_queue_are_served_in_their_order(start: Start) -> None:
 
 
 def test_a_queued_client_that_leaves_frees_its_place(start: Start) -> None:
-    """Nobody waits behind a client that has gone."""
+    """The next client in the queue is served."""
     server = start("--max-sessions", "1", "--queue", "1")
 
     waiting: list[ClassicClient] = []
@@ -117,7 +117,7 @@ def test_a_queued_client_that_leaves_frees_its_place(start: Start) -> None:
 
 
 def test_the_handshake_timeout_excludes_the_queue(start: Start) -> None:
-    """The opening has been said; how long it then waits for room is not the client's fault."""
+    """The timeout ends when the handshake is complete."""
     server = start("--max-sessions", "1", "--opening-timeout", "1")
     with server.open("CartPole-v1") as player, ask(server) as queued:
         assert not readable(queued, 2.5)
@@ -211,7 +211,7 @@ def test_a_long_step_is_not_idle_time(start: Start) -> None:
 
 
 def test_a_playing_client_is_not_idle(start: Start) -> None:
-    """Every command starts the time anew."""
+    """Every command restarts the timeout."""
     server = start("--idle-timeout", "1.2")
     with server.open("CartPole-v1") as client:
         for _ in range(6):
@@ -220,7 +220,7 @@ def test_a_playing_client_is_not_idle(start: Start) -> None:
 
 
 def test_a_step_within_its_time_limit_succeeds(start: Start) -> None:
-    """The deadline is for one step, not for many."""
+    """The time limit holds for a single step."""
     server = start("--step-timeout", "2.5")
     with server.open("Fault/SlowStep-v0") as client:
         client.reset()
@@ -230,7 +230,7 @@ def test_a_step_within_its_time_limit_succeeds(start: Start) -> None:
 
 
 def test_zero_is_never(start: Start) -> None:
-    """Without limits a session stays."""
+    """A limit of zero disables the timeout."""
     server = start("--idle-timeout", "0", "--step-timeout", "0", "--keepalive", "0")
     with server.open("Fault/SlowStep-v0") as client:
         client.reset()

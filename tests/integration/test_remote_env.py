@@ -23,7 +23,7 @@ SEED = 77
     "environment", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "Acrobot-v1", "CliffWalking-v1"]
 )
 def test_a_trajectory_is_the_local_one(remote: Remote, protocol: str, environment: str) -> None:
-    """To the last bit, with the types that Gymnasium's spaces have."""
+    """Results equal the local ones to the last bit and have the types of Gymnasium's spaces."""
     ours, theirs = (
         local(environment, max_episode_steps=30),
         remote(environment, max_episode_steps=30, protocol=protocol),
@@ -54,7 +54,7 @@ def _typed(result: tuple[Any, ...], environment: gymnasium.Env[Any, Any]) -> tup
 
 @pytest.mark.parametrize("kind", SPACES)
 def test_elements_of_every_space_come_and_go_exactly(remote: Remote, protocol: str, kind: str) -> None:
-    """As observations and as actions: values, types, and that they are of the space."""
+    """Observations and actions keep their values and types."""
     theirs = remote(f"Sampling/{kind}-v0", protocol=protocol)
     space: Any = SPACES[kind]
     assert theirs.observation_space == theirs.action_space == space
@@ -72,7 +72,7 @@ def test_elements_of_every_space_come_and_go_exactly(remote: Remote, protocol: s
 
 @pytest.mark.parametrize("kind", ["Box", "Scalar", "Dict", "Packed", "Tuple", "Graph", "Stacked"])
 def test_observations_are_the_users_own(remote: Remote, protocol: str, kind: str) -> None:
-    """They can be kept and written to: nothing else does."""
+    """They can be kept and written to, and nothing else changes them."""
     theirs = remote(f"Sampling/{kind}-v0", protocol=protocol)
     observation, _ = theirs.reset(seed=SEED)
     before = shown(observation)
@@ -93,7 +93,7 @@ def _arrays(value: Any) -> list[np.ndarray[Any, Any]]:
 
 
 def test_an_info_comes_as_it_was(remote: Remote) -> None:
-    """Arrays as arrays, with their dtype and shape; NumPy's numbers as Python's."""
+    """Arrays keep dtype and shape; NumPy scalars become Python numbers."""
     theirs = remote("Info-v0")
     theirs.reset()
     info = theirs.step(0)[4]
@@ -106,7 +106,7 @@ def test_an_info_comes_as_it_was(remote: Remote) -> None:
 
 @pytest.mark.parametrize(("wanted", "expected"), [("all", [True] * 8), ("episode", [False] * 7 + [True])])
 def test_infos_can_be_left_out(remote: Remote, wanted: str, expected: list[bool]) -> None:
-    """Those of all steps but the last, or none at all."""
+    """A client can ask for the infos of final steps only, or for none."""
     theirs = remote("Sampling/Discrete-v0", info=wanted)
     assert theirs.reset(seed=SEED)[1] == {"options": None}
     assert [bool(theirs.step(10)[4]) for _ in range(8)] == expected
@@ -114,7 +114,7 @@ def test_infos_can_be_left_out(remote: Remote, wanted: str, expected: list[bool]
 
 
 def test_options_and_seeds_reach_the_environment(remote: Remote, protocol: str) -> None:
-    """Whatever kind of integer a seed is."""
+    """A seed may be any kind of integer."""
     theirs = remote("Sampling/Discrete-v0", protocol=protocol)
     options = {"a": [1, 2.5, None, "x"], "b": {"c": True}}
     seed: Any = np.int32(5)
@@ -125,7 +125,7 @@ def test_options_and_seeds_reach_the_environment(remote: Remote, protocol: str) 
 
 @pytest.mark.parametrize("seed", [-1, "x", 1.5])
 def test_an_invalid_seed_is_refused(remote: Remote, seed: Any) -> None:
-    """And the environment goes on."""
+    """The environment remains usable."""
     theirs = remote("CartPole-v1")
     with pytest.raises(RequestRefused, match="expected an integer from 0"):
         theirs.reset(seed=seed)
@@ -133,7 +133,7 @@ def test_an_invalid_seed_is_refused(remote: Remote, seed: Any) -> None:
 
 
 def test_keyword_arguments_of_any_name_reach_the_environment(remote: Remote) -> None:
-    """Also one that is the client's own: by `kwargs`."""
+    """`kwargs` passes names that connect uses itself."""
     assert remote("Kwargs-v0", kwargs={"timeout": 7.5}).reset()[0] == [7.5]
     assert remote("Pendulum-v1", g=1.0).spec.kwargs == {"g": 1.0}  # type: ignore[union-attr]
     with pytest.raises(TypeError, match=r"given twice.* g"):
@@ -141,7 +141,7 @@ def test_keyword_arguments_of_any_name_reach_the_environment(remote: Remote) -> 
 
 
 def test_it_describes_itself_like_a_local_environment(remote: Remote) -> None:
-    """Specification, metadata and render mode; but a window on the server's screen is none."""
+    """It has the same specification, metadata and render mode, except for windows on the server's screen."""
     theirs, ours = remote("CartPole-v1"), local("CartPole-v1")
     assert theirs.spec is not None and ours.spec is not None
     for name in ("id", "name", "namespace", "version", "max_episode_steps", "reward_threshold", "nondeterministic"):
@@ -153,7 +153,7 @@ def test_it_describes_itself_like_a_local_environment(remote: Remote) -> None:
 
 
 def test_its_specification_makes_another(remote: Remote) -> None:
-    """On a connection of its own, with the same arguments or others."""
+    """The new environment has its own connection and the same or changed arguments."""
     theirs = remote("Pendulum-v1", g=3.0)
     assert theirs.spec is not None
     with theirs.spec.make() as same, theirs.spec.make(g=5.0, render_mode="rgb_array") as other:
@@ -168,7 +168,7 @@ def test_its_specification_makes_another(remote: Remote) -> None:
 
 
 def test_it_renders(remote: Remote, protocol: str) -> None:
-    """An array of the user's own, text, or a list of frames."""
+    """A frame is an array of the user's own, text, or a list of frames."""
     theirs = remote("Episodes-v0", render_mode="rgb_array", protocol=protocol)
     theirs.reset()
     theirs.step(0)
@@ -183,7 +183,7 @@ def test_it_renders(remote: Remote, protocol: str) -> None:
 
 
 def test_without_a_render_mode_it_warns_as_a_local_one(remote: Remote) -> None:
-    """And renders nothing."""
+    """The result is None."""
     theirs = remote("CartPole-v1")
     theirs.reset()
     with pytest.warns(UserWarning, match="render_mode"):
@@ -191,7 +191,7 @@ def test_without_a_render_mode_it_warns_as_a_local_one(remote: Remote) -> None:
 
 
 def test_the_server_draws_actions(remote: Remote, protocol: str) -> None:
-    """The same with the same seed, of the action space and of its type."""
+    """Equal seeds draw equal actions of the action space's type."""
     theirs = remote("Sampling/Packed-v0", protocol=protocol)
     theirs.reset()
     first = theirs.sample(seed=SEED)
@@ -202,7 +202,7 @@ def test_the_server_draws_actions(remote: Remote, protocol: str) -> None:
 
 
 def test_a_context_closes_it(remote: Remote, served: ServerProcess) -> None:
-    """And it can be closed again, and its server's session ends."""
+    """The server's session ends, and closing again does nothing."""
     since = served.mark()
     with remote("CartPole-v1") as theirs:
         theirs.reset()

@@ -28,7 +28,7 @@ PROCESSES = pytest.mark.parametrize("processes", [1, 3])
 
 
 def local_vec(environment: str, count: int, mode: Any = AutoresetMode.NEXT_STEP, **arguments: Any) -> Any:
-    """Returns environments of this process."""
+    """Returns a local vector environment."""
     return gymnasium.make_vec(
         environment, count, "sync", {"autoreset_mode": mode}, disable_env_checker=True, **arguments
     )
@@ -40,7 +40,7 @@ def local_vec(environment: str, count: int, mode: Any = AutoresetMode.NEXT_STEP,
 def test_a_trajectory_is_the_local_one(
     remote_vec: RemoteVec, mode: AutoresetMode, processes: int, environment: str
 ) -> None:
-    """Observations, rewards, flags and infos with their masks, in every autoreset mode, with resets of some."""
+    """Results and infos with their masks equal the local ones in every autoreset mode, with partial resets."""
     ours = local_vec(environment, 5, mode, max_episode_steps=20)
     theirs = remote_vec(
         environment, 5, processes=processes, vectorization_mode="sync", autoreset_mode=mode, max_episode_steps=20
@@ -63,7 +63,7 @@ def test_a_trajectory_is_the_local_one(
 
 @PROCESSES
 def test_in_json_all_but_the_dtypes_of_infos_is_the_same(remote_vec: RemoteVec, processes: int) -> None:
-    """An info is lists and numbers there."""
+    """In JSON an info has lists and numbers instead of arrays."""
     ours = local_vec("Varied-v0", 3)
     theirs = remote_vec("Varied-v0", 3, processes=processes, protocol="netstring")
     assert_same(theirs.reset(seed=SEED)[0], ours.reset(seed=SEED)[0])
@@ -79,7 +79,7 @@ def test_in_json_all_but_the_dtypes_of_infos_is_the_same(remote_vec: RemoteVec, 
 @pytest.mark.parametrize("kind", SPACES)
 @PROCESSES
 def test_elements_of_every_space_come_and_go_exactly(remote_vec: RemoteVec, kind: str, processes: int) -> None:
-    """In batches, which are the user's own."""
+    """Batches keep values and types and belong to the user."""
     ours = local_vec(f"Sampling/{kind}-v0", 3)
     theirs = remote_vec(f"Sampling/{kind}-v0", 3, processes=processes, vectorization_mode="sync")
     theirs.action_space.seed(SEED)
@@ -95,7 +95,7 @@ def test_elements_of_every_space_come_and_go_exactly(remote_vec: RemoteVec, kind
 
 @PROCESSES
 def test_every_environment_can_have_its_own_seed(remote_vec: RemoteVec, processes: int) -> None:
-    """In a list; None goes on with what there is."""
+    """A list may have a seed or None for each environment."""
     ours, theirs = (
         local_vec("CartPole-v1", 3),
         remote_vec("CartPole-v1", 3, processes=processes, vectorization_mode="sync"),
@@ -107,7 +107,7 @@ def test_every_environment_can_have_its_own_seed(remote_vec: RemoteVec, processe
 
 @PROCESSES
 def test_step_many_equals_single_steps(remote_vec: RemoteVec, processes: int) -> None:
-    """Past the ends of episodes, too."""
+    """It continues past the ends of episodes."""
     arguments: Any = {"processes": processes, "vectorization_mode": "sync"}
     one, many = remote_vec("Varied-v0", 4, **arguments), remote_vec("Varied-v0", 4, **arguments)
     one.reset(seed=SEED)
@@ -124,7 +124,7 @@ def test_step_many_equals_single_steps(remote_vec: RemoteVec, processes: int) ->
 
 @PROCESSES
 def test_all_observations_of_several_steps_are_stacked(remote_vec: RemoteVec, processes: int) -> None:
-    """Steps before environments."""
+    """The first axis counts steps, the second environments."""
     theirs = remote_vec("CartPole-v1", 4, processes=processes)
     theirs.reset(seed=SEED)
     steps = theirs.step_many([[0] * 4] * 3, observations="all")
@@ -134,7 +134,7 @@ def test_all_observations_of_several_steps_are_stacked(remote_vec: RemoteVec, pr
 
 @PROCESSES
 def test_replies_come_in_the_order_of_the_requests(remote_vec: RemoteVec, processes: int) -> None:
-    """However many are under way; meanwhile nothing else can be done."""
+    """Until all replies are received, other requests are refused."""
     arguments: Any = {"processes": processes, "vectorization_mode": "sync"}
     ahead, beside = remote_vec("Varied-v0", 4, **arguments), remote_vec("Varied-v0", 4, **arguments)
     ahead.reset(seed=SEED)
@@ -153,7 +153,7 @@ def test_replies_come_in_the_order_of_the_requests(remote_vec: RemoteVec, proces
 
 @PROCESSES
 def test_a_batch_of_actions_has_one_for_each(remote_vec: RemoteVec, processes: int) -> None:
-    """Of the right kind; else none is taken."""
+    """A batch with a wrong number or kind of actions is refused as a whole."""
     theirs = remote_vec("CartPole-v1", 4, processes=processes)
     beside = remote_vec("CartPole-v1", 4, processes=processes)
     theirs.reset(seed=SEED)
@@ -175,21 +175,21 @@ def test_a_batch_of_actions_has_one_for_each(remote_vec: RemoteVec, processes: i
     ],
 )
 def test_a_mask_is_an_array_with_a_bool_for_each(remote_vec: RemoteVec, options: Any) -> None:
-    """Of which one is true."""
+    """At least one of them must be true."""
     theirs = remote_vec("CartPole-v1", 4)
     with pytest.raises(RequestRefused, match="reset_mask"):
         theirs.reset(options=options)
 
 
 def test_seeds_are_as_many_as_environments(remote_vec: RemoteVec) -> None:
-    """Or there is one."""
+    """A single seed is allowed as well."""
     with pytest.raises(RequestRefused, match="one for each of 4"):
         remote_vec("CartPole-v1", 4).reset(seed=[1, 2])
 
 
 @PROCESSES
 def test_a_failed_environment_is_reported_once(remote_vec: RemoteVec, processes: int) -> None:
-    """Then all must be reset, and go on."""
+    """All environments must then be reset and work again."""
     theirs = remote_vec("Fault/RaiseInStep-v0", 3, processes=processes)
     for _ in range(2):
         theirs.reset()
@@ -200,7 +200,7 @@ def test_a_failed_environment_is_reported_once(remote_vec: RemoteVec, processes:
 
 
 def test_processes_that_end_an_episode_apart_must_be_reset(remote_vec: RemoteVec) -> None:
-    """Several steps end where an environment waits for its reset: others have gone further."""
+    """If step_many stops early in one process, the others are ahead of it."""
     theirs = remote_vec("Varied-v0", 2, processes=2, autoreset_mode="disabled")
     theirs.reset(seed=[0, 4])
     with pytest.raises(ResetNeeded, match="different numbers of steps"):
@@ -213,7 +213,7 @@ def test_processes_that_end_an_episode_apart_must_be_reset(remote_vec: RemoteVec
 
 @PROCESSES
 def test_they_render_together(remote_vec: RemoteVec, processes: int) -> None:
-    """A frame of each, or none with a warning."""
+    """There is a frame for each environment, or None with a warning."""
     theirs = remote_vec("Episodes-v0", 3, processes=processes, render_mode="rgb_array")
     theirs.reset()
     theirs.step([0] * 3)
@@ -229,7 +229,7 @@ def test_they_render_together(remote_vec: RemoteVec, processes: int) -> None:
 
 @PROCESSES
 def test_the_server_draws_actions_for_all(remote_vec: RemoteVec, processes: int) -> None:
-    """The same with the same seed."""
+    """Equal seeds draw equal batches."""
     theirs = remote_vec("Sampling/Packed-v0", 3, processes=processes)
     first = theirs.sample(seed=SEED)
     assert theirs.action_space.contains(first)
@@ -239,7 +239,7 @@ def test_the_server_draws_actions_for_all(remote_vec: RemoteVec, processes: int)
 
 @PROCESSES
 def test_a_closed_environment_stays_closed(remote_vec: RemoteVec, served: ServerProcess, processes: int) -> None:
-    """Every session ends; to close again does nothing."""
+    """Every session ends, and closing again does nothing."""
     since = served.mark()
     with remote_vec("CartPole-v1", 3, processes=processes) as theirs:
         theirs.reset()
@@ -255,13 +255,13 @@ def test_a_closed_environment_stays_closed(remote_vec: RemoteVec, served: Server
 
 @pytest.mark.parametrize("processes", [0, 3])
 def test_processes_are_no_more_than_environments(processes: int) -> None:
-    """Each has one at the least."""
+    """Each process has at least one environment."""
     with pytest.raises(ValueError, match="expected 1 to 2"):
         connect_vec(5001, "CartPole-v1", 2, processes=processes)
 
 
 def test_autoreset_modes_have_names(remote_vec: RemoteVec) -> None:
-    """Gymnasium's, or those of the protocol."""
+    """Gymnasium's enum and the names of the protocol are accepted."""
     for mode in ("same_step", "SameStep", AutoresetMode.SAME_STEP):
         theirs = remote_vec("Varied-v0", 2, autoreset_mode=mode)
         assert theirs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
@@ -270,7 +270,7 @@ def test_autoreset_modes_have_names(remote_vec: RemoteVec) -> None:
 
 
 def test_one_that_cannot_be_made_leaves_no_connection(remote_vec: RemoteVec, served: ServerProcess) -> None:
-    """Of those that were opened for the others."""
+    """The connections that were opened for the others are closed."""
     since = served.mark()
     with pytest.raises(RequestRefused, match="no kwarg"):
         remote_vec("CartPole-v1", 4, processes=2, gravity=3)
@@ -278,7 +278,7 @@ def test_one_that_cannot_be_made_leaves_no_connection(remote_vec: RemoteVec, ser
 
 
 def test_the_environments_own_vector_environment_is_used(remote_vec: RemoteVec) -> None:
-    """Where there is one, unless another is asked for."""
+    """It is the default where it exists."""
     ours = gymnasium.make_vec("CartPole-v1", 3, "vector_entry_point")
     theirs = remote_vec("CartPole-v1", 3)
     assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
@@ -290,7 +290,7 @@ def test_the_environments_own_vector_environment_is_used(remote_vec: RemoteVec) 
 
 @pytest.mark.parametrize("kind", SPACES)
 def test_final_observations_are_elements_of_their_space(remote_vec: RemoteVec, kind: str, protocol: str) -> None:
-    """Although an info has less to say of what is in it than an observation."""
+    """They have the types of the observation space although they come in an info."""
     ours = local_vec(f"Sampling/{kind}-v0", 2, AutoresetMode.SAME_STEP)
     theirs = remote_vec(
         f"Sampling/{kind}-v0", 2, vectorization_mode="sync", autoreset_mode="same_step", protocol=protocol

@@ -54,7 +54,7 @@ while True:
 
 @pytest.mark.parametrize("doing", ["idle", "stepping"])
 def test_a_client_that_is_killed_frees_its_session(start: Start, way: str, doing: str) -> None:
-    """While it polls or waits, or while the server does."""
+    """The session ends while either side polls or waits."""
     server = start("--poll", "1000000", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port), way, doing]
@@ -69,7 +69,7 @@ def test_a_client_that_is_killed_frees_its_session(start: Start, way: str, doing
 
 
 def test_a_client_that_is_stopped_does_not_hold_up_the_others(start: Start) -> None:
-    """A session waits for its own client alone."""
+    """A session waits for its own client only."""
     server = start(setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port), "polling", "stepping"]
@@ -89,7 +89,7 @@ def test_a_client_that_is_stopped_does_not_hold_up_the_others(start: Start) -> N
 
 
 def test_a_client_that_is_silent_for_too_long_is_hung_up_on(start: Start, way: str) -> None:
-    """What it did through memory counted; what it does then fails."""
+    """Requests through memory count as activity; after the timeout they fail."""
     server = start("--idle-timeout", "1", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
@@ -104,7 +104,7 @@ def test_a_client_that_is_silent_for_too_long_is_hung_up_on(start: Start, way: s
 
 
 def test_a_client_that_steps_through_memory_is_not_idle(start: Start) -> None:
-    """Although nothing comes through its socket."""
+    """Requests through memory count as activity although the socket is silent."""
     server = start("--idle-timeout", "0.6", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "Fault/SlowStep-v0", timeout=PATIENCE) as theirs:
@@ -119,7 +119,7 @@ def test_a_client_that_steps_through_memory_is_not_idle(start: Start) -> None:
 
 
 def test_a_server_that_shuts_down_ends_shared_memory(start: Start, way: str) -> None:
-    """In order, and nothing is left of it."""
+    """The server shuts down in order and leaves no process behind."""
     server = start("--drain", "0.2", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
@@ -161,13 +161,13 @@ class Holdings:
 
 
 def names() -> list[str]:
-    """Returns the sockets of this host at which servers take memory."""
+    """Returns the abstract sockets of this host at which servers receive memory."""
     return [line for line in Path("/proc/net/unix").read_text().splitlines() if f"@{wire_sharing.NAMES}" in line]
 
 
 @pytest.fixture
 def quiet(start: Start) -> Iterator[ServerProcess]:
-    """A server that has served somebody."""
+    """A server that has served a connection."""
     server = start(setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     yield server
@@ -200,7 +200,7 @@ def test_sessions_that_shared_memory_leave_nothing(quiet: ServerProcess) -> None
 
 
 def settled(server: ServerProcess) -> Holdings:
-    """Returns what is held once that does not change any more."""
+    """Returns the holdings once they no longer change."""
     seen = [Holdings(server)]
 
     def same() -> bool:

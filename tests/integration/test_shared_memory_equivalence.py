@@ -30,7 +30,7 @@ ALIKE = [
 
 @pytest.mark.parametrize("environment", ALIKE)
 def test_steps_are_the_same_as_here(remote: Remote, protocol: str, way: str, environment: str) -> None:
-    """To the last bit, through memory as through a socket; episode after episode."""
+    """Steps through memory and through the socket equal local ones to the last bit."""
     theirs, ours = on(way, remote, environment, protocol=protocol), on("socket", remote, environment, protocol=protocol)
     ours.action_space.seed(SEED)
     actions = [ours.action_space.sample() for _ in range(60)]
@@ -39,7 +39,7 @@ def test_steps_are_the_same_as_here(remote: Remote, protocol: str, way: str, env
 
 
 def test_frames_of_pong_are_the_same(remote: Remote, protocol: str, way: str) -> None:
-    """Of 100 KB each, which are views of the memory until they are copied."""
+    """Frames of 100 KB are views of the memory until they are copied."""
     pytest.importorskip("ale_py")
     theirs, ours = (
         on(which, remote, "ALE/Pong-v5", protocol=protocol, max_episode_steps=20) for which in (way, "socket")
@@ -55,7 +55,7 @@ def test_frames_of_pong_are_the_same(remote: Remote, protocol: str, way: str) ->
 def test_several_step_the_same(
     remote_vec: RemoteVec, protocol: str, way: str, environment: str, processes: int
 ) -> None:
-    """Divided among processes, or not."""
+    """A vector environment in one or several processes steps like a local one."""
     theirs, ours = (
         on(which, remote_vec, environment, 4, processes=processes, protocol=protocol) for which in (way, "socket")
     )
@@ -71,7 +71,7 @@ def test_several_step_the_same(
 
 @pytest.mark.parametrize("which", WAYS)
 def test_observations_of_those_that_are_not_reset_stay(remote_vec: RemoteVec, which: str) -> None:
-    """Whatever else was asked of their process meanwhile."""
+    """Other requests to their process do not change them."""
     theirs = on(
         which, remote_vec, "Observe/Frame-v0", 2, processes=2, autoreset_mode=AutoresetMode.DISABLED,
         render_mode="rgb_array",
@@ -86,7 +86,7 @@ def test_observations_of_those_that_are_not_reset_stay(remote_vec: RemoteVec, wh
 
 @pytest.mark.parametrize("ahead", [1, 2, 3, 17])
 def test_steps_that_are_sent_ahead(remote: Remote, protocol: str, way: str, ahead: int) -> None:
-    """The first of them passes through memory, those behind it do not; they come in order, mixed with others."""
+    """The first passes through memory and the rest through the socket; replies keep their order."""
     theirs, ours = on(way, remote, "CartPole-v1", protocol=protocol), on("socket", remote, "CartPole-v1")
     for seed in range(20):
         assert_same(theirs.reset(seed=seed), ours.reset(seed=seed))
@@ -101,7 +101,7 @@ def test_steps_that_are_sent_ahead(remote: Remote, protocol: str, way: str, ahea
 
 
 def received(take: Callable[[], Any]) -> Any:
-    """Returns a step, or that there is none as the episode has ended."""
+    """Returns a step, or that the episode has ended."""
     try:
         return take()
     except ResetNeeded:
@@ -109,7 +109,7 @@ def received(take: Callable[[], Any]) -> Any:
 
 
 def test_a_reply_that_has_no_room_comes_through_the_socket(remote: Remote, protocol: str, way: str) -> None:
-    """As that of many steps with all their observations."""
+    """A reply larger than its slot uses the socket."""
     theirs, ours = (on(which, remote, "Observe/Frame-v0", protocol=protocol) for which in (way, "socket"))
     for _ in range(2):
         assert_same(theirs.reset(), ours.reset())
@@ -120,7 +120,7 @@ def test_a_reply_that_has_no_room_comes_through_the_socket(remote: Remote, proto
 
 
 def test_a_request_that_has_no_room_goes_through_the_socket(remote: Remote, protocol: str, way: str) -> None:
-    """As one with very long options."""
+    """A request larger than the memory's room for requests uses the socket."""
     theirs = on(way, remote, "Sampling/Box-v0", protocol=protocol)
     options = {"long": "x" * 300_000}
     for _ in range(3):
@@ -132,7 +132,7 @@ def test_a_request_that_has_no_room_goes_through_the_socket(remote: Remote, prot
 
 
 def test_a_refusal_has_a_reason(remote: Remote, protocol: str, way: str) -> None:
-    """Through memory, too; and the environment goes on."""
+    """The reason passes through memory, and the environment remains usable."""
     theirs = on(way, remote, "CartPole-v1", protocol=protocol)
     with pytest.raises(ResetNeeded):
         theirs.step(0)
@@ -144,7 +144,7 @@ def test_a_refusal_has_a_reason(remote: Remote, protocol: str, way: str) -> None
 
 
 def test_an_environment_that_raises_goes_on_through_memory(remote: Remote, protocol: str, way: str) -> None:
-    """From the next episode on at the latest."""
+    """Memory is used again by the next episode at the latest."""
     theirs = on(way, remote, "Fault/RaiseInStep-v0", protocol=protocol)
     for _ in range(3):
         theirs.reset()

@@ -25,14 +25,14 @@ MAPPED = "memfd:gymtwist-shared"
 
 @pytest.fixture
 def overdue(start: Start) -> ServerProcess:
-    """A server that gives a step half a second."""
+    """A server with a time limit of half a second for a step."""
     server = start("--step-timeout", "0.5", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     return server
 
 
 def again(theirs: Any, way: str) -> None:
-    """Resets an environment whose process has died; checks that it shares memory anew, and steps."""
+    """Resets an environment whose process died and checks that memory is shared again."""
     before = connections(theirs)[0]
     with pytest.raises(ResetNeeded):
         theirs.step(NOTHING)
@@ -48,7 +48,7 @@ def again(theirs: Any, way: str) -> None:
 
 @pytest.mark.parametrize("fault", ["SegfaultInStep", "ExitInStep", "SegfaultInReset"])
 def test_a_process_that_dies_over_a_request_in_memory(remote: Remote, protocol: str, way: str, fault: str) -> None:
-    """Is told of, as through a socket, again and again."""
+    """The client gets the same error as through a socket, every time."""
     theirs = by(way, remote(f"Fault/{fault}-v0", protocol=protocol))
     for _ in range(3):
         numbers = passed(theirs)
@@ -62,7 +62,7 @@ def test_a_process_that_dies_over_a_request_in_memory(remote: Remote, protocol: 
 
 
 def test_memory_is_shared_anew_after_a_crash(remote: Remote, protocol: str, way: str) -> None:
-    """With the process that goes on, and the steps are right."""
+    """The next process maps new memory, and steps are correct."""
     theirs = by(way, remote(CHOSEN, protocol=protocol))
     theirs.reset()
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_memory_is_shared_anew_after_a_crash(remote: Remote, protocol: str, way:
 
 
 def test_memory_is_shared_anew_after_a_step_past_the_deadline(overdue: ServerProcess, way: str) -> None:
-    """Likewise."""
+    """The next process maps new memory after a timeout as well."""
     with connect(overdue.port, CHOSEN, timeout=PATIENCE) as theirs:
         by(way, theirs)
         theirs.reset()
@@ -82,7 +82,7 @@ def test_memory_is_shared_anew_after_a_step_past_the_deadline(overdue: ServerPro
 
 
 def test_a_crash_over_a_request_behind_one_in_memory(remote: Remote, protocol: str, way: str) -> None:
-    """Which had gone through the socket: the memory is as dead as the process that had it."""
+    """A crash during a pipelined request on the socket invalidates the memory, too."""
     theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=3.0))
     theirs.reset()
     for action in (NOTHING, SEGFAULT, NOTHING):
@@ -96,7 +96,7 @@ def test_a_crash_over_a_request_behind_one_in_memory(remote: Remote, protocol: s
 
 
 def test_a_crash_over_a_request_that_had_no_room_in_memory(remote: Remote, protocol: str, way: str) -> None:
-    """It had gone through the socket, too."""
+    """A crash during a large request on the socket invalidates the memory, too."""
     theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=3.0))
     theirs.reset()
     with pytest.raises(EnvironmentFailed):
@@ -137,7 +137,7 @@ def test_a_crash_while_no_reply_is_awaited(remote: Remote, protocol: str, way: s
 
 @pytest.mark.parametrize("large", [True, False], ids=["memory", "socket"])
 def test_a_process_of_a_vector_environment_dies(remote_vec: RemoteVec, protocol: str, large: bool) -> None:
-    """A reset of all shares memory anew with it alone."""
+    """A reset of all environments shares new memory with this process only."""
     theirs = by("waiting", remote_vec(CHOSEN, 4, processes=2, protocol=protocol, timeout=PATIENCE))
     for index in range(2):
         theirs.reset()

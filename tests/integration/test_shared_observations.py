@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can
 
 @pytest.fixture
 def kept() -> Iterator[list[tuple[Any, bytes]]]:
-    """Takes what is kept of observations, and their bytes when they came; they must not have changed in the end."""
+    """Collects views of observations with their bytes at arrival; at the end they must be unchanged."""
     kept: list[tuple[Any, bytes]] = []
     yield kept
     assert kept
@@ -36,7 +36,7 @@ def kept() -> Iterator[list[tuple[Any, bytes]]]:
 def test_an_observation_is_not_copied_and_belongs_to_the_user(
     remote: Remote, way: str, name: str, kept: list[tuple[Any, bytes]]
 ) -> None:
-    """Whatever its dtype; it can be written to, and is as a copy would be."""
+    """It can be written to and equals a copy, for each dtype."""
     theirs, ours = (on(which, remote, f"Sight/{name}-v0") for which in (way, "socket"))
     assert theirs.observation_space.sample().nbytes >= LARGE
     drawn, found = random.Random(8), []
@@ -58,7 +58,7 @@ def test_an_observation_is_not_copied_and_belongs_to_the_user(
 
 
 def test_several_are_not_copied_either(remote_vec: RemoteVec, way: str) -> None:
-    """The observations of environments that step together, in one process."""
+    """The observations of a vector environment in one process are views as well."""
     theirs, ours = (on(which, remote_vec, "Sight/Bytes-v0", 3) for which in (way, "socket"))
     assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
     came = [theirs.step([1, 0, 1]) for _ in range(6)]
@@ -67,7 +67,7 @@ def test_several_are_not_copied_either(remote_vec: RemoteVec, way: str) -> None:
 
 
 def test_an_observation_outlives_its_environment(remote: Remote, way: str, kept: list[tuple[Any, bytes]]) -> None:
-    """As anything that one got; and it stays when memory is shared anew, or the connection is closed."""
+    """It stays unchanged after memory is shared again or the connection is closed."""
     for _ in range(2):
         theirs = on(way, remote, "Sight/Bytes-v0")
         theirs.reset(seed=SEED)
@@ -83,7 +83,7 @@ def test_an_observation_outlives_its_environment(remote: Remote, way: str, kept:
 
 
 def test_other_replies_leave_it_alone(remote: Remote, way: str, kept: list[tuple[Any, bytes]]) -> None:
-    """Short ones, those that have no room in a place, and errors."""
+    """Short replies, replies larger than a slot, and errors do not overwrite an observation."""
     theirs = on(way, remote, "Sight/Bytes-v0", render_mode="rgb_array")
     theirs.reset(seed=SEED)
     for _ in range(4):
@@ -101,7 +101,7 @@ def test_other_replies_leave_it_alone(remote: Remote, way: str, kept: list[tuple
 
 
 def forked(does: Callable[[], bool]) -> Callable[[], bool]:
-    """Forks a process that does something once it is told to, and ends; returns what tells it, and what it found."""
+    """Forks a process that waits for a signal, evaluates a predicate and exits; returns a function for the signal."""
     (to_child, parent), (to_parent, worker) = os.pipe(), os.pipe()
     process = os.fork()
     if not process:
@@ -127,7 +127,7 @@ def forked(does: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def test_a_forked_process_keeps_its_observations(remote: Remote, way: str) -> None:
-    """Its parent goes on, and lets go of what the other still has."""
+    """The parent continues and releases observations that the forked process still uses."""
     theirs = on(way, remote, "Sight/Bytes-v0")
     theirs.reset(seed=SEED)
     observations = [theirs.step(1)[0] for _ in range(3)]
@@ -146,7 +146,7 @@ def test_a_forked_process_keeps_its_observations(remote: Remote, way: str) -> No
 
 
 def test_slots_that_forked_processes_hold_are_replaced(remote: Remote, way: str) -> None:
-    """At the next episode, once there are no others: what was forked may use them for ever."""
+    """The next episode gets new slots, since a forked process may use the old ones forever."""
     theirs = on(way, remote, "Sight/Bytes-v0")
     theirs.reset(seed=SEED)
     observations = []
@@ -163,7 +163,7 @@ def test_slots_that_forked_processes_hold_are_replaced(remote: Remote, way: str)
 
 
 def test_errors_that_are_kept_keep_no_place(remote: Remote, way: str) -> None:
-    """Nor does anything else that is short."""
+    """A short reply occupies no slot, even while its error is referenced."""
     theirs = on(way, remote, "Sight/Bytes-v0")
     theirs.reset(seed=SEED)
     kept = []
@@ -178,7 +178,7 @@ def test_errors_that_are_kept_keep_no_place(remote: Remote, way: str) -> None:
 
 
 def test_many_episodes_however_it_waits(remote: Remote, kept: list[tuple[Any, bytes]]) -> None:
-    """It chooses for itself between waking up early, polling and sleeping, and tries each again."""
+    """Adaptive waiting tries each of its modes again, and results stay correct."""
     theirs, ours = remote("Sight/Bytes-v0"), remote("Sight/Bytes-v0", shared_memory=False)
     trials = []
     drawn = random.Random(3)

@@ -20,7 +20,7 @@ def taken_port() -> Iterator[int]:
 
 
 def start_in_vain(directory: Path, *options: str, port: str = ANY_PORT) -> str:
-    """Starts a server in the foreground that fails; returns what it prints."""
+    """Starts a server in the foreground that fails, and returns its output."""
     ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", port, *options, directory=directory)
     assert ended.returncode == 1
     return ended.stdout
@@ -50,7 +50,7 @@ def setup_file(tmp_path: Path) -> str:
 
 
 def test_a_daemon_whose_setup_fails_ends(tmp_path: Path, setup_file: str) -> None:
-    """It says what the file raised."""
+    """It reports what the setup file raised."""
     ended = run_twistd(
         *("--pidfile=g.pid", "--logfile=g.log", "gymsock", "--port", ANY_PORT, "--setup", setup_file),
         directory=tmp_path,
@@ -78,5 +78,5 @@ def test_a_setup_file_that_exits_ends_the_server(tmp_path: Path) -> None:
 
 
 def test_a_missing_preload_module_ends_the_server(tmp_path: Path) -> None:
-    """It is named."""
+    """The message names the module."""
     assert "no_such_module" in start_in_vain(tmp_path, "--preload", "no_such_module")

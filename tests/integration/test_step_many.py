@@ -18,7 +18,7 @@ SEED = 77
 
 
 def test_step_many_equals_single_steps(remote: Remote, protocol: str) -> None:
-    """The last observation, every reward, and the rest of the last step."""
+    """It returns every reward and otherwise the results of the last step."""
     one, many = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1", protocol=protocol)
     one.reset(seed=SEED)
     many.reset(seed=SEED)
@@ -32,7 +32,7 @@ def test_step_many_equals_single_steps(remote: Remote, protocol: str) -> None:
 
 
 def test_one_action_can_be_repeated(remote: Remote, protocol: str) -> None:
-    """As often as it is said."""
+    """A count repeats one action."""
     theirs = remote("Episodes-v0", protocol=protocol)
     theirs.reset()
     steps = theirs.step_many(1, 4)
@@ -41,7 +41,7 @@ def test_one_action_can_be_repeated(remote: Remote, protocol: str) -> None:
 
 
 def test_the_end_of_an_episode_ends_the_steps(remote: Remote) -> None:
-    """So there are fewer than asked for."""
+    """The result has fewer steps than requested."""
     theirs = remote("Episodes-v0")
     theirs.reset()
     steps = theirs.step_many(np.zeros(16, np.int64))
@@ -52,7 +52,7 @@ def test_the_end_of_an_episode_ends_the_steps(remote: Remote) -> None:
 
 @pytest.mark.parametrize("kind", SPACES)
 def test_all_observations_can_be_had(remote: Remote, protocol: str, kind: str) -> None:
-    """Stacked where an observation is an array or a number, else in a list."""
+    """Arrays and numbers are stacked; other observations come in a list."""
     space: Any = SPACES[kind]
     theirs = remote(f"Sampling/{kind}-v0", protocol=protocol)
     theirs.reset(seed=SEED)
@@ -82,7 +82,7 @@ def test_all_observations_can_be_had(remote: Remote, protocol: str, kind: str) -
     ],
 )
 def test_steps_that_cannot_be_taken_are_refused(remote: Remote, arguments: Any, words: str) -> None:
-    """None of them is taken, and the episode goes on."""
+    """No step is taken, and the episode continues."""
     theirs = remote("Episodes-v0")
     theirs.reset()
     with pytest.raises(RequestRefused, match=words):
@@ -91,7 +91,7 @@ def test_steps_that_cannot_be_taken_are_refused(remote: Remote, arguments: Any, 
 
 
 def test_observations_are_the_last_or_all(remote: Remote) -> None:
-    """Nothing else can be asked for."""
+    """Any other value is refused."""
     theirs = remote("Episodes-v0")
     theirs.reset()
     with pytest.raises(RequestRefused, match='"last" or "all"'):
@@ -102,7 +102,7 @@ def test_observations_are_the_last_or_all(remote: Remote) -> None:
 
 
 def test_replies_come_in_the_order_of_the_requests(remote: Remote, protocol: str) -> None:
-    """However many are under way."""
+    """Any number of requests may be outstanding."""
     ahead, beside = remote("CartPole-v1", protocol=protocol), remote("CartPole-v1", protocol=protocol)
     ahead.reset(seed=SEED)
     beside.reset(seed=SEED)
@@ -115,7 +115,7 @@ def test_replies_come_in_the_order_of_the_requests(remote: Remote, protocol: str
 
 
 def test_thousands_can_be_under_way(remote: Remote) -> None:
-    """More than fits into the buffers of a connection: replies are kept while requests are sent."""
+    """Replies are read while requests are sent, so that full buffers cause no deadlock."""
     theirs = remote("Observe/Frame-v0")
     theirs.reset()
     for _ in range(300):
@@ -126,7 +126,7 @@ def test_thousands_can_be_under_way(remote: Remote) -> None:
 
 
 def test_nothing_else_can_be_done_while_replies_are_outstanding(remote: Remote) -> None:
-    """They must be taken first."""
+    """Replies must be received first."""
     theirs = remote("Episodes-v0", render_mode="rgb_array")
     theirs.reset()
     theirs.send(0)
@@ -145,7 +145,7 @@ def test_nothing_else_can_be_done_while_replies_are_outstanding(remote: Remote) 
 
 
 def test_receive_without_send_is_an_error(remote: Remote) -> None:
-    """It would be waited for for ever."""
+    """Otherwise it would wait forever."""
     theirs = remote("Episodes-v0")
     theirs.reset()
     with pytest.raises(RequestRefused, match="nothing was sent"):
@@ -157,7 +157,7 @@ def test_receive_without_send_is_an_error(remote: Remote) -> None:
 
 
 def test_requests_after_the_end_of_an_episode_are_answered_in_order(remote: Remote) -> None:
-    """With an error each; then a reset goes on."""
+    """Each gets an error, and a reset starts the next episode."""
     theirs = remote("Episodes-v0")
     theirs.reset()
     for _ in range(12):
@@ -171,7 +171,7 @@ def test_requests_after_the_end_of_an_episode_are_answered_in_order(remote: Remo
 
 
 def test_it_can_be_closed_while_replies_are_outstanding(remote: Remote) -> None:
-    """They are lost, which nobody waits for."""
+    """The replies are discarded."""
     theirs = remote("Episodes-v0")
     theirs.reset()
     theirs.send(0)
@@ -183,7 +183,7 @@ def test_it_can_be_closed_while_replies_are_outstanding(remote: Remote) -> None:
 
 
 def test_a_step_that_is_interrupted_leaves_the_environment_usable(remote: Remote) -> None:
-    """Its reply, when it comes, is not taken for another's."""
+    """Its late reply is discarded."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -46,7 +46,7 @@ SIGHTS: dict[str, spaces.Space[Any]] = {
 
 
 def shown(value: Any) -> str:
-    """Returns a text that is the same only for the same elements of a space."""
+    """Returns a text that is equal for equal elements of a space only."""
     if isinstance(value, GraphInstance):
         return f"graph{[shown(each) for each in value]}"
     if isinstance(value, dict):
@@ -59,7 +59,7 @@ def shown(value: Any) -> str:
 
 
 class Sampling(Plain):
-    """Observes elements of a space, drawn with its seed; tells what action it was given; ends after eight steps."""
+    """Observes random elements of a space, reports its actions, and ends after eight steps."""
 
     def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
         """Takes the space of both observations and actions."""
@@ -77,18 +77,18 @@ class Sampling(Plain):
         return super().reset(seed=seed, options=options)[0], {"options": options}
 
     def observe(self) -> Any:
-        """Returns another element."""
+        """Returns the next element."""
         return self.observation_space.sample()
 
     def step(self, action: Any) -> Result:
-        """Tells what it was given."""
+        """Reports the action."""
         self.steps += 1
         info = {"action": shown(action), "contained": bool(self.action_space.contains(action))}
         return self.observe(), 0.5 * self.steps, self.steps == 8, False, info
 
 
 class Sight(Sampling):
-    """Observes what is large, and takes 0 or 1."""
+    """Returns large observations; the actions are 0 and 1."""
 
     def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
         """Takes the space of observations."""
@@ -97,13 +97,13 @@ class Sight(Sampling):
 
 
 class Varied(Plain):
-    """Has infos of every kind, not the same in all environments; its episodes have as many steps as its seed says."""
+    """Has infos of every kind that differ between environments; its seed sets the length of episodes."""
 
     observation_space = spaces.Dict({"n": spaces.Discrete(1000), "pair": PAIR})
     steps, most = 0, 3
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Takes the number of steps, 3 to 7."""
+        """Takes the number of steps, 3 to 7, from the seed."""
         if seed is not None:
             self.most = 3 + seed % 5
         self.steps = 0
@@ -115,7 +115,7 @@ class Varied(Plain):
         return {"n": self.steps, "pair": np.full(2, self.steps / 10, np.float32)}
 
     def step(self, action: Any) -> Result:
-        """Counts."""
+        """Counts the steps."""
         self.steps += 1
         info: dict[str, Any] = {"steps": self.steps, "half": self.steps / 2, "nested": {"odd": self.steps % 2 == 1}}
         if self.steps % 2:
@@ -125,22 +125,22 @@ class Varied(Plain):
 
 
 class Kwargs(Plain):
-    """Has a keyword argument of a name that the client has, too."""
+    """Has a keyword argument with the name of one of connect's own."""
 
     observation_space = spaces.Box(-1e9, 1e9, (1,), np.float64)
 
     def __init__(self, timeout: float = 0.0, render_mode: str | None = None) -> None:
-        """Takes it."""
+        """Stores the argument."""
         super().__init__(render_mode)
         self.timeout = timeout
 
     def observe(self) -> Any:
-        """Returns it."""
+        """Returns the argument."""
         return np.array([self.timeout])
 
 
 def register() -> None:
-    """Makes all of them known to Gymnasium."""
+    """Registers all of them with Gymnasium."""
     for name, space in SPACES.items():
         gymnasium.register(f"Sampling/{name}-v0", entry_point=partial(Sampling, space))
     for name, space in SIGHTS.items():

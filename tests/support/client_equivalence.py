@@ -20,12 +20,12 @@ SETUP = Path(client_environments.__file__)
 
 
 def local(environment: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
-    """Returns an environment of this process."""
+    """Returns a local environment."""
     return gymnasium.make(environment, disable_env_checker=True, **arguments)
 
 
 def differs(remote: Any, local: Any, path: str = "") -> str:
-    """Returns where two results differ, in whatever way; an empty text if they do not."""
+    """Returns the path and values of the first difference between two results, or an empty string."""
     if isinstance(local, dict):
         if not isinstance(remote, dict) or list(remote) != list(local):
             return f"{path}: {remote!r} is not {local!r}"

@@ -33,7 +33,7 @@ class Acting(Plain):
         self.action_space = space
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Returns the action, and whether it is of the space in type and shape as well."""
+        """Returns the action and whether its type and shape are those of the space."""
         return {"action": action, "contained": bool(self.action_space.contains(action))}
 
 

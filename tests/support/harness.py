@@ -38,10 +38,10 @@ SETTINGS = WorkerSettings(monitor_root="/")
 
 @implementer(ILogObserver)
 class Log:
-    """What is logged while it is open, line by line."""
+    """The lines that are logged while it is open."""
 
     def __init__(self) -> None:
-        """Begins to listen."""
+        """Starts to collect lines."""
         self.lines: list[str] = []
         self._publisher = cast(Any, globalLogPublisher)
         self._publisher.addObserver(self)
@@ -52,7 +52,7 @@ class Log:
             self.lines.append(formatEvent(event))
 
     def close(self) -> None:
-        """Listens no more."""
+        """Stops to collect lines."""
         self._publisher.removeObserver(self)
 
     def having(self, words: str) -> list[str]:
@@ -61,10 +61,10 @@ class Log:
 
 
 class SteppedReactor(SelectReactor):
-    """A real reactor that nobody runs: its descriptors are real, its turns and its time are the test's."""
+    """A real reactor with real descriptors, whose iterations and clock the test controls."""
 
     def __init__(self) -> None:
-        """Has a clock of its own."""
+        """Creates the reactor with its own clock."""
         self.clock = Clock()
         super().__init__()
         for interface in (IReactorTime, IReactorFDSet, IReactorSocket):
@@ -75,26 +75,26 @@ class SteppedReactor(SelectReactor):
         return float(self.clock.seconds())
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
-        """Asks the clock."""
+        """Schedules a call on the clock."""
         return self.clock.callLater(delay, callable, *args, **kw)
 
     def getDelayedCalls(self) -> Any:
-        """Asks the clock."""
+        """Returns the scheduled calls."""
         return self.clock.getDelayedCalls()
 
     def advance(self, seconds: float) -> None:
-        """Lets time go by."""
+        """Advances the clock and iterates."""
         self.clock.advance(seconds)
         self.turn()
 
     def turn(self, times: int = 3) -> None:
-        """Does what is due, and reads and writes what can be, at once."""
+        """Runs due calls and ready descriptors without waiting."""
         for _ in range(times):
             self.clock.advance(0)
             self.iterate(0)
 
     def close(self) -> None:
-        """Lets go of all descriptors."""
+        """Closes all descriptors."""
         for each in self.removeAll():
             with contextlib.suppress(AttributeError):
                 each.connectionLost(Failure(ConnectionAbortedError()))
@@ -103,10 +103,10 @@ class SteppedReactor(SelectReactor):
 
 
 class FakeWorker(Link):
-    """The worker's end of AMP: it notes its jobs, and answers when the test does."""
+    """The worker's end of AMP: it records its jobs and answers when the test says so."""
 
     def __init__(self) -> None:
-        """Has no job yet."""
+        """Creates a worker without a job."""
         super().__init__()
         self.jobs: list[dict[str, Any]] = []
         self.answers: list[defer.Deferred[dict[str, Any]]] = []
@@ -114,23 +114,23 @@ class FakeWorker(Link):
 
     @amp_commands.Serve.responder
     def serve(self, **job: Any) -> defer.Deferred[dict[str, Any]]:
-        """Notes a job."""
+        """Records a job."""
         self.jobs.append(job)
         self.answers.append(defer.Deferred())
         return self.answers[-1]
 
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
-        """Notes it."""
+        """Records the request to shut down."""
         self.shut = True
         return {}
 
 
 class FakeProcess:
-    """Stands for the process of one worker."""
+    """A stand-in for a worker process."""
 
     def __init__(self, worker: WorkerProcess, amp_descriptor: int, output: int, pid: int) -> None:
-        """Speaks AMP over one descriptor and prints to the other."""
+        """Uses one descriptor for AMP and the other for output."""
         self.process, self.output, self.pid = worker, output, pid
         self.socket = socket.socket(fileno=amp_descriptor)
         self.worker = FakeWorker()
@@ -144,26 +144,26 @@ class FakeProcess:
         return self.worker.jobs[0]
 
     def listen(self) -> None:
-        """Acts on what has come over AMP; ends as a worker does."""
+        """Handles received AMP messages and exits as a worker does."""
         while self.alive and select.select([self.socket], [], [], 0)[0]:
             if not self.connection.receive():
                 self.die(0 if self.worker.shut else -9)
 
     def begin(self) -> SessionStatus:
-        """Begins with its session; returns the status."""
+        """Starts the session and returns its status."""
         self.status = SessionStatus(self.job["status"])
         self.status.end()
         return self.status
 
     def answer(self, reason: str = "the client left", handshake: bool = True) -> None:
-        """Ends the session; before that it has answered the opening, unless told otherwise."""
+        """Ends the session; unless `handshake` is false, the handshake has been answered before."""
         if handshake:
             (self.status or self.begin()).words[ANSWERED] = 1.0
         os.close(self.job.pop("socket"))
         self.worker.answers[0].callback({"reason": reason})
 
     def die(self, exit_code: int) -> None:
-        """Ends; what it holds is closed."""
+        """Exits and closes its descriptors."""
         self.alive = False
         self.socket.close()
         os.close(self.output)
@@ -179,7 +179,7 @@ class FakeStarter(Starter):
     """Starts fake processes, or fails to."""
 
     def __init__(self, reactor: Any) -> None:
-        """Has started none."""
+        """Creates a starter without processes."""
         super().__init__(reactor, SETTINGS)
         self.processes: list[FakeProcess] = []
         self.error: OSError | None = None
@@ -191,7 +191,7 @@ class FakeStarter(Starter):
             raise self.import_error
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Starts one at once."""
+        """Starts a fake process at once."""
         if self.error is not None:
             os.close(amp_descriptor)
             os.close(output)
@@ -202,12 +202,12 @@ class FakeStarter(Starter):
 
     @property
     def alive(self) -> list[FakeProcess]:
-        """Those that live."""
+        """The processes that are alive."""
         return [process for process in self.processes if process.alive]
 
     @property
     def serving(self) -> list[FakeProcess]:
-        """Those that live and have a job."""
+        """The live processes that have a job."""
         return [process for process in self.alive if process.worker.jobs]
 
 
@@ -229,7 +229,7 @@ class Harness:
             self.pool.start()
 
     def turn(self, times: int = 5) -> None:
-        """Lets everybody act."""
+        """Lets the reactor and all workers act."""
         for _ in range(times):
             self.reactor.turn()
             for process in self.starter.alive:
@@ -247,7 +247,7 @@ class Harness:
         return client
 
     def close(self) -> None:
-        """Ends everything."""
+        """Stops all workers and closes everything."""
         for process in self.starter.alive:
             process.die(0)
         self.pool.stop()
@@ -264,7 +264,7 @@ def descriptor_count() -> int:
 
 
 def soon(predicate: Callable[[], object], turn: Callable[[], object], timeout: float = PATIENCE) -> None:
-    """Lets the harness turn until something is so."""
+    """Turns the harness until a condition holds."""
     deadline = time.monotonic() + timeout
     while not predicate():
         assert time.monotonic() < deadline, "it did not come to pass"
