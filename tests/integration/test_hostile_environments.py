@@ -25,13 +25,13 @@ def provoke(server: ServerProcess, name: str) -> str:
         return server.end(session)
 
 
-def test_vitals_cannot_be_taken_away(server: ServerProcess) -> None:
+def test_the_session_status_cannot_be_taken_away(server: ServerProcess) -> None:
     """The server would be killed by SIGBUS at its next look."""
     assert "PermissionError in step" in provoke(server, "ShortenVitals")
 
 
 @pytest.mark.parametrize("name", ["ScrawlNan", "ScrawlInfinity", "ScrawlFuture"])
-def test_vitals_that_make_no_sense_are_survived(server: ServerProcess, name: str) -> None:
+def test_an_invalid_session_status_is_survived(server: ServerProcess, name: str) -> None:
     """The session is watched over as if it had not begun, and its place is given back."""
     reason = provoke(server, name)
     assert f"took more than {DEADLINE} s" in reason

@@ -171,7 +171,7 @@ def test_the_options_import_no_reactor() -> None:
     assert not found & {"twisted.internet.reactor", "ampoule"}
 
 
-def test_the_wire_imports_no_twisted() -> None:
+def test_the_protocol_imports_no_twisted() -> None:
     """It is for clients, too."""
     found = modules_after("import gymtwist.protocol.classic, gymtwist.protocol.handshake")
     assert not found & {"twisted", "zope.interface", "gymnasium", "gym", "ampoule"}

@@ -64,7 +64,7 @@ def test_the_example_equals_the_shared_memory() -> None:
         assert type(message) is kind
 
 
-def test_the_bells_on_the_page_are_those_that_are_sent() -> None:
+def test_the_doorbells_on_the_page_are_those_of_the_code() -> None:
     """In both framings."""
     text = " ".join((DIRECTORY / PAGE).read_text().split())
     int32, netstring = (shared_memory.doorbell(framing) for framing in (Framing.INT32, Framing.NETSTRING))

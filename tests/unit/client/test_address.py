@@ -44,7 +44,7 @@ def test_an_address_is_shown_as_it_is_written(text: str) -> None:
         *(("localhost", "5001"), (1, 2), b"localhost:5001"),
     ],
 )
-def test_what_is_no_address_is_refused(given: Any) -> None:
+def test_an_invalid_address_is_refused(given: Any) -> None:
     """With what was given, and what is expected."""
     with pytest.raises(ValueError, match="no address: ") as caught:
         parse(given)

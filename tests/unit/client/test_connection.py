@@ -102,7 +102,7 @@ def test_a_reply_that_does_not_come_in_time_ends_the_connection() -> None:
         pair.close()
 
 
-def test_half_a_reply_in_time_is_none() -> None:
+def test_an_incomplete_reply_times_out() -> None:
     """All of it must be there."""
     pair = Pair(0.0, timeout=0.05)
     pair.peer.sendall(frame(INT32, b"half")[:6])
@@ -119,7 +119,7 @@ def test_a_peer_that_does_not_read_is_not_waited_for_any_longer() -> None:
     pair.close()
 
 
-def test_the_end_of_the_connection_is_told(pair: Pair) -> None:
+def test_the_end_of_the_connection_is_reported(pair: Pair) -> None:
     """After all that came before it."""
     pair.peer.sendall(frame(INT32, b"last"))
     pair.peer.close()
@@ -139,7 +139,7 @@ def test_what_the_peer_said_before_it_hung_up_is_read_although_nothing_can_be_se
         pair.connection.receive()
 
 
-def test_what_is_no_frame_ends_the_connection(pair: Pair) -> None:
+def test_an_invalid_frame_ends_the_connection(pair: Pair) -> None:
     """What follows cannot be read either."""
     pair.peer.sendall(b"\xff\xff\xff\xff")
     with pytest.raises(ProtocolBroken, match="the server does not speak the protocol"):

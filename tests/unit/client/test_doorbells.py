@@ -134,7 +134,7 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
     assert os.waitpid(worker, 0)[1] == 0
 
 
-def test_behind_a_bell_of_an_earlier_wait_it_is_not_polled() -> None:
+def test_an_early_doorbell_prevents_polling() -> None:
     """Nothing follows it: who polls then may keep the server from its core."""
     descriptor = shared_memory.create(*ROOMS)
     memory = SharedMemory(descriptor, *ROOMS)

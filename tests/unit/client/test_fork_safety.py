@@ -59,7 +59,7 @@ def test_a_forked_process_does_not_use_its_parents_connection(remote: Remote) ->
     assert_same(theirs.step(0), ours.step(0))
 
 
-def test_what_is_closed_is_closed_although_a_forked_process_lives() -> None:
+def test_closing_works_while_a_forked_process_lives() -> None:
     """The server would wait for that one else."""
     ours, peer = socket.socketpair()
     connection = Connection(ours, "the server", Framing.INT32, PATIENCE, WaitPolicy(0.0))

@@ -74,7 +74,7 @@ class Sharing:
 
 
 @given(st.lists(st.one_of(st.sampled_from(list(USES)), st.integers(0, 6), st.just("forked"), st.just("read"))))
-def test_what_is_in_use_stays_as_it_is(doings: list[str | int]) -> None:
+def test_slots_in_use_do_not_change(doings: list[str | int]) -> None:
     """Whatever is kept of observations, for however long, in whichever order it is let go of."""
     sharing, kept = Sharing(_shared()), list[tuple[Any, bytes]]()
     for doing in doings:
@@ -91,7 +91,7 @@ def test_what_is_in_use_stays_as_it_is(doings: list[str | int]) -> None:
             assert bytes(use) == content
 
 
-def test_places_are_used_again(shared: SharedMemory) -> None:
+def test_slots_are_used_again(shared: SharedMemory) -> None:
     """As soon as nothing there is in use: the first that is free, so that few are touched."""
     sharing = Sharing(shared)
     at = []
@@ -116,7 +116,7 @@ def test_where_all_are_in_use_it_is_copied(shared: SharedMemory) -> None:
     assert borrowed(sharing.observation())
 
 
-def test_places_do_not_overlap_and_lie_in_their_room(shared: SharedMemory) -> None:
+def test_slots_do_not_overlap_and_stay_within_their_room(shared: SharedMemory) -> None:
     """All of them, with as many bytes as the server may use there."""
     sharing = Sharing(shared)
     kept, ends = [], [0]

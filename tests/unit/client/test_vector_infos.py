@@ -27,7 +27,7 @@ def test_lists_of_environments_stay_lists() -> None:
     assert_same(restored(told, is_json=True)["legal"], np.array([[0, 1], [1, 2]]))
 
 
-def test_a_mask_that_is_none_stays_what_it_is() -> None:
+def test_an_invalid_mask_is_unchanged() -> None:
     """It is an entry like others."""
     told = {"a": [1, 2], "_a": [[], {}]}
     assert restored(told)["_a"] == [[], {}]

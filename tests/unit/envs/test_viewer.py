@@ -45,7 +45,7 @@ def test_a_frame_is_shown(viewer: Viewer) -> None:
     assert pygame.display.get_caption()[0] == "a title"
 
 
-def test_frames_that_do_not_lie_in_order(viewer: Viewer) -> None:
+def test_frames_that_are_not_contiguous(viewer: Viewer) -> None:
     """As Atari and MuJoCo return them: flipped, read-only."""
     flipped = frame(40, 60)[::-1, ::-1]
     flipped.flags.writeable = False
@@ -63,7 +63,7 @@ def test_frames_of_another_size(viewer: Viewer) -> None:
 @pytest.mark.parametrize(
     "nothing", [None, [frame(4, 4)], frame(4, 4)[:, :, 0], frame(4, 4)[:, :, :1], frame(0, 4), "frame"]
 )
-def test_what_is_no_frame(viewer: Viewer, nothing: Any) -> None:
+def test_invalid_frames(viewer: Viewer, nothing: Any) -> None:
     """Is an error of the kind that turns rendering off; the session goes on."""
     with pytest.raises(RuntimeError, match=r"a frame has the shape \(height, width, 3\), not"):
         viewer.show(nothing)

@@ -129,7 +129,7 @@ def test_a_mutated_message_is_a_message_or_an_error(codec: MessageCodec, message
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([b"\xdd", b"\xdf", b"\xc6", b"\xdb", b"\xc9"]), st.integers(1, 60))
-def test_a_length_that_lies_allocates_nothing(length: int, code: bytes, levels: int) -> None:
+def test_a_false_length_allocates_nothing(length: int, code: bytes, levels: int) -> None:
     """MessagePack announces how much comes; what did not come is not believed."""
     announced = (code + length.to_bytes(4, "big")) * levels
     attempt(INT32, b"\x82\xa2op\xa4step\xa6action" + announced)
@@ -137,7 +137,7 @@ def test_a_length_that_lies_allocates_nothing(length: int, code: bytes, levels: 
 
 @EACH_CODEC
 @pytest.mark.parametrize("depth", [1, MAX_DEPTH, MAX_DEPTH + 1, 500, 2000, 100_000])
-def test_what_is_nested_too_deep_is_refused(codec: MessageCodec, depth: int) -> None:
+def test_too_deep_nesting_is_refused(codec: MessageCodec, depth: int) -> None:
     """The message says how deep it may be, or that Python could not follow."""
     payload = nested(depth, framing=codec.framing)
     if depth <= MAX_DEPTH:
@@ -211,7 +211,7 @@ def test_messagepack_that_the_protocol_has_not(payload: bytes) -> None:
         (b'{"op":"step","action":1}x', "trailing characters"),
     ],
 )
-def test_json_that_is_none(payload: bytes, words: str) -> None:
+def test_invalid_json(payload: bytes, words: str) -> None:
     """The message says where it is wrong."""
     with pytest.raises(MalformedMessage, match=f"not valid JSON: .*{words}"):
         NETSTRING.decode_request(payload)

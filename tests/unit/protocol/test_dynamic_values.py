@@ -102,13 +102,13 @@ def test_an_info_leaves_out_only_what_cannot_be_carried(codec: MessageCodec, val
 
 @EACH_CODEC
 @pytest.mark.parametrize("info", [None, 7, "text", [1], object(), Unspeakable(), Broken(a=1), np.zeros(3)])
-def test_what_is_no_mapping_has_no_entries(codec: MessageCodec, info: Any) -> None:
+def test_a_value_other_than_a_mapping_has_no_entries(codec: MessageCodec, info: Any) -> None:
     """An environment may return anything."""
     assert sent(codec, info) == {}
 
 
 @EACH_CODEC
-def test_an_info_that_lies_in_itself_is_cut(codec: MessageCodec) -> None:
+def test_an_info_that_contains_itself_is_cut(codec: MessageCodec) -> None:
     """And so is one that is too deep."""
     info: dict[str, Any] = {"kept": 1}
     info["itself"] = info
@@ -157,7 +157,7 @@ def test_what_only_looks_like_an_array_stays_as_it_is(value: dict[str, Any]) -> 
 
 
 @given(st.dictionaries(st.text(), ANYTHING | stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0))))
-def test_what_is_shallow_is_read_in_one_go(info: dict[str, Any]) -> None:
+def test_a_shallow_value_is_read_in_one_pass(info: dict[str, Any]) -> None:
     """And is what it would be otherwise; what has more to it is left to the other way."""
     fields = sent(INT32, info)
     shallow, restored = dynamic_values.restored_shallow(fields), dynamic_values.restored(fields)
@@ -190,7 +190,7 @@ def test_what_is_shallow_is_read_in_one_go(info: dict[str, Any]) -> None:
         {"dtype": "int32", "shape": [0, -1], "data": b""},
     ],
 )
-def test_what_cannot_be_an_array_is_none_in_one_go_either(fields: dict[str, Any]) -> None:
+def test_an_invalid_array_is_refused_in_one_pass_as_well(fields: dict[str, Any]) -> None:
     """It stays the map that it is."""
     assert dynamic_values.restored_shallow({"x": fields}) is None
     assert dynamic_values.restored({"x": fields}) == {"x": fields}

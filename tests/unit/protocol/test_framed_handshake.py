@@ -26,7 +26,7 @@ from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 
 @EACH_FRAMED
 @pytest.mark.parametrize("kwargs", [{}, {"frameskip": 4}, {"x": "y" * 60_000}])
-def test_a_make_message_is_an_opening(protocol: ProtocolName, kwargs: dict[str, object]) -> None:
+def test_a_make_message_is_a_handshake(protocol: ProtocolName, kwargs: dict[str, object]) -> None:
     """The opening is the whole frame; what comes behind it is its surplus, to the byte."""
     message, trailing_data = asked(protocol, Make("größe/Pong-v5", kwargs)), asked(protocol, Reset(seed=1))
     for size in (*range(min(len(message), 200)), len(message) - 1):
@@ -38,7 +38,7 @@ def test_a_make_message_is_an_opening(protocol: ProtocolName, kwargs: dict[str, 
         assert (read.environment, read.message) == ("größe/Pong-v5", message)
 
 
-def test_an_opening_fits_into_one_value_of_amp() -> None:
+def test_a_handshake_fits_into_one_value_of_amp() -> None:
     """By which a child gets it, its framing with it."""
     for framing in Framing:
         assert len(b"".join(frame(framing, b"x" * MAX_MAKE))) <= 0xFFFF
@@ -83,7 +83,7 @@ def test_a_make_message_that_is_wrong_is_refused(payload: bytes, kind: type[Gymt
 
 
 @pytest.mark.parametrize("data", [b"01:", b"1234567890", b"1x", b"2:{}."])
-def test_a_first_netstring_that_is_none_is_refused(data: bytes) -> None:
+def test_an_invalid_first_netstring_is_refused(data: bytes) -> None:
     """It is told for one by its digit, and read as one."""
     assert recognise(data) is ProtocolName.NETSTRING
     with pytest.raises(ProtocolError):

@@ -195,7 +195,7 @@ def test_there_is_always_space(framing: Framing, trailing_data: int) -> None:
         (b"0:x", "end it with a comma"),
     ],
 )
-def test_what_is_no_netstring_is_refused(data: bytes, message: str) -> None:
+def test_an_invalid_netstring_is_refused(data: bytes, message: str) -> None:
     """As soon as it can be seen; the message says what a netstring is."""
     assert FrameReader(NETSTRING, data[:0]).next_frame() is None
     with pytest.raises(ProtocolError, match=message):

@@ -29,7 +29,7 @@ OPENINGS = [
 ]
 
 
-def test_an_opening_is_read_whole() -> None:
+def test_a_handshake_is_read_at_once() -> None:
     """It says which protocol the connection speaks and which environment it is for."""
     read = read_handshake(CARTPOLE)
     assert read is not None
@@ -38,7 +38,7 @@ def test_an_opening_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "CartPole-v1", "größe/Ωmega-v0", "i" * 255])
-def test_an_opening_is_read_byte_by_byte(text: str) -> None:
+def test_a_handshake_is_read_byte_by_byte(text: str) -> None:
     """It is incomplete until its last byte, and nothing is wrong with it before."""
     message = handshake(text)
     assert [read_handshake(message[:size]) for size in range(len(message))] == [None] * len(message)
@@ -63,7 +63,7 @@ def test_an_empty_id_asks_for_no_environment() -> None:
     assert read.environment == ""
 
 
-def test_an_opening_at_its_limit() -> None:
+def test_a_handshake_at_its_limit() -> None:
     """The longest id."""
     read = read_handshake(handshake("i" * classic.MAX_ID))
     assert read is not None
@@ -71,13 +71,13 @@ def test_an_opening_at_its_limit() -> None:
 
 
 @pytest.mark.parametrize("length", [classic.MAX_ID + 2, 2**31 + 1, 2**32 - 1])
-def test_an_opening_over_its_limit(length: int) -> None:
+def test_a_handshake_over_its_limit(length: int) -> None:
     """It is refused as soon as its length is known; the message says the limit."""
     with pytest.raises(HandshakeError, match=f"has {length} bytes; at most {classic.MAX_ID}"):
         read_handshake(struct.pack("<BI", 0, length))
 
 
-def test_an_opening_of_four_gibibytes_costs_nothing() -> None:
+def test_a_handshake_of_four_gibibytes_allocates_nothing() -> None:
     """Nothing is allocated for a length."""
     message = struct.pack("<BI", 0, 2**32 - 1)
     tracemalloc.start()
@@ -132,13 +132,13 @@ def test_an_id_that_is_not_utf8_is_refused(data: bytes) -> None:
         (b"5", False),
     ],
 )
-def test_the_classic_protocol_is_told_by_its_first_bytes(data: bytes, expected: bool | None) -> None:
+def test_the_first_bytes_identify_the_classic_protocol(data: bytes, expected: bool | None) -> None:
     """As soon as it can be told, and not before; a length in big-endian order is another protocol's."""
     assert classic.is_handshake(data) is expected
 
 
 @given(st.binary(max_size=40))
-def test_what_is_told_stays_told(data: bytes) -> None:
+def test_the_identified_classic_protocol_does_not_change(data: bytes) -> None:
     """More bytes never change whose opening it is."""
     answers = [classic.is_handshake(data[:size]) for size in range(len(data) + 1)]
     told = [answer for answer in answers if answer is not None]
@@ -165,7 +165,7 @@ FIRST_BYTES: list[tuple[bytes, ProtocolName | str | None]] = [
 
 
 @pytest.mark.parametrize("following", [b"", b"\0", b"\xff\xff", b"12:"])
-def test_every_class_of_first_bytes_is_told(following: bytes) -> None:
+def test_every_class_of_first_bytes_is_identified(following: bytes) -> None:
     """As soon as it can be told, and whatever comes next changes nothing about it."""
     for data, protocol in FIRST_BYTES:
         if protocol is None:
@@ -199,7 +199,7 @@ def test_exactly_one_protocol_recognises_any_first_bytes(data: bytes) -> None:
 
 
 @given(st.sampled_from(OPENINGS), st.binary(max_size=10))
-def test_the_protocol_that_is_told_stays_told(message: bytes, more: bytes) -> None:
+def test_the_identified_protocol_does_not_change(message: bytes, more: bytes) -> None:
     """More bytes never change whose opening it is."""
     data = message[:10] + more
     told = [protocol for size in range(len(data) + 1) if (protocol := recognise(data[:size])) is not None]
@@ -222,7 +222,7 @@ def test_random_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(IDS.map(handshake) | st.sampled_from(OPENINGS), st.data())
-def test_a_mutated_opening_is_read_or_refused(message: bytes, data: st.DataObject) -> None:
+def test_a_mutated_handshake_is_read_or_refused(message: bytes, data: st.DataObject) -> None:
     """One byte of a valid opening changed at will."""
     place = data.draw(st.integers(0, min(len(message), 100) - 1))
     mutated = message[:place] + bytes([data.draw(st.integers(0, 255))]) + message[place + 1 :]

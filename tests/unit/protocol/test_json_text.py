@@ -132,7 +132,7 @@ def test_a_value_is_json_or_an_error(value: Any) -> None:
 
 
 @given(JSON)
-def test_what_is_json_already_comes_back_as_it_was(value: Any) -> None:
+def test_json_values_are_unchanged(value: Any) -> None:
     """To the last bit of a float, and of integers up to 64 bits."""
     assert decoded_value(value) == value
     assert decoded_info({"value": value}) == {"value": value}
@@ -260,14 +260,14 @@ def test_a_text_that_utf8_cannot_carry_is_replaced() -> None:
     assert decoded_info({"text": "a\ud800b", "kept": 1}) == {"text": "a?b", "kept": 1}
 
 
-def test_an_info_may_lie_in_itself() -> None:
+def test_an_info_may_contain_itself() -> None:
     """It is left out where it does, however often."""
     info: dict[str, Any] = {"kept": 1}
     info |= {"self": info, "again": info, "list": [info, {"deep": info}]}
     assert decoded_info(info) == {"kept": 1, "list": [{}]}
 
 
-def test_a_value_that_lies_beside_itself_is_kept() -> None:
+def test_a_value_that_occurs_twice_is_kept() -> None:
     """Only what lies in itself is left out."""
     shared = [1, math.nan]
     assert decoded_info({"a": shared, "b": [shared, shared]}) == {"a": [1, None], "b": [[1, None], [1, None]]}

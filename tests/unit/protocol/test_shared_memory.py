@@ -116,7 +116,7 @@ def a_socket() -> int:
     ],
     ids=["short", "long", "empty", "unsealed", "may-shrink", "file", "read-only", "directory", "device", "socket"],
 )
-def test_what_is_no_such_memory_is_refused(descriptor: Descriptor, says: str) -> None:
+def test_invalid_memory_is_refused(descriptor: Descriptor, says: str) -> None:
     """Whoever could shorten it could kill the other side."""
     opened = descriptor()
     try:
@@ -161,7 +161,7 @@ def test_a_fence_is_never_waited_for() -> None:
 
 
 @pytest.mark.parametrize("framing", Framing)
-def test_a_bell_is_a_frame_with_nothing_in_it(framing: Framing) -> None:
+def test_a_doorbell_is_an_empty_frame(framing: Framing) -> None:
     """So that it can come among others."""
     reader = FrameReader(framing, 2 * shared_memory.doorbell(framing))
     reader.least = 0

@@ -53,7 +53,7 @@ def test_patterns_are_globs() -> None:
             allowed.check(refused)
 
 
-def test_a_refusal_says_what_is_allowed() -> None:
+def test_a_refusal_names_the_allowed_environments() -> None:
     """A client can choose another one."""
     with pytest.raises(EnvironmentRefused, match=r'"Pong-v4" is not allowed .* it allows ALE/\*, CartPole-v1'):
         AllowList(["ALE/*", "CartPole-v1"]).check("Pong-v4")
@@ -140,7 +140,7 @@ def test_a_long_queue_of_brief_sessions() -> None:
     assert newcomer.told == ["admitted"]
 
 
-def test_a_place_that_nobody_waits_for_stays_free() -> None:
+def test_a_free_slot_without_a_queue_stays_free() -> None:
     """For the next one to come."""
     admission, (one, two) = Admission(1, 0), clients(2)
     admission.enter(one)

@@ -129,7 +129,7 @@ def serve(link: WorkerLink) -> list[Any]:
     return outcome
 
 
-def test_a_worker_is_forked_and_told_of(parent: Parent, starter: ForkServerStarter) -> None:
+def test_a_worker_is_forked_and_reported(parent: Parent, starter: ForkServerStarter) -> None:
     """Its process id, and how it ended."""
     link, pid, end = parent.worker(starter)
     handle = parent.process(link, pid)

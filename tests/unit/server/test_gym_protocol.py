@@ -15,7 +15,7 @@ from tests.support.patience import PATIENCE
 # The opening
 
 
-def test_a_whole_opening_is_handed_over(harness: Harness) -> None:
+def test_a_complete_handshake_is_handed_to_a_worker(harness: Harness) -> None:
     """The worker gets the opening as it came, the protocol's name and a socket that is the client's."""
     client, process = serving(harness)
     assert process.job["handshake"] == CARTPOLE
@@ -28,7 +28,7 @@ def test_a_whole_opening_is_handed_over(harness: Harness) -> None:
     client.close()
 
 
-def test_an_opening_may_come_byte_by_byte(harness: Harness) -> None:
+def test_a_handshake_may_arrive_byte_by_byte(harness: Harness) -> None:
     """Nothing begins before the last byte."""
     client = connect(harness)
     for byte in CARTPOLE:
@@ -40,14 +40,14 @@ def test_an_opening_may_come_byte_by_byte(harness: Harness) -> None:
     client.close()
 
 
-def test_what_comes_behind_the_opening_is_handed_over_too(harness: Harness) -> None:
+def test_trailing_data_is_handed_to_the_worker(harness: Harness) -> None:
     """A client that sends its first commands at once loses none."""
     client, process = serving(harness, CARTPOLE + b"\0\3\3")
     assert process.job["trailing_data"] == b"\0\3\3"
     client.close()
 
 
-def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> None:
+def test_trailing_data_fits_into_one_value_of_amp(make: Make) -> None:
     """Even a client that waits for room: the rest stays in the kernel's buffers, in order."""
     harness = make("--max-sessions", "1")
     first, process = serving(harness)
@@ -73,7 +73,7 @@ def test_a_flood_behind_the_opening_fits_into_one_value_of_amp(make: Make) -> No
 
 
 @pytest.mark.parametrize("data", [handshake("x" * 257), b"\0" + struct.pack("<I", 2**32 - 1)])
-def test_an_opening_over_the_limit_is_refused(harness: Harness, data: bytes) -> None:
+def test_a_handshake_over_the_limit_is_refused(harness: Harness, data: bytes) -> None:
     """By an error string and the end of the stream; nothing is kept for it."""
     client = connect(harness, data)
     assert "at most 255 are allowed" in error_of(read(client, harness))
@@ -89,7 +89,7 @@ def test_garbage_is_refused(harness: Harness, garbage: bytes) -> None:
     client.close()
 
 
-def test_an_opening_that_is_too_slow_is_refused(make: Make) -> None:
+def test_a_handshake_that_times_out_is_refused(make: Make) -> None:
     """The time runs from the accept, however often a byte comes."""
     harness = make("--opening-timeout", "2")
     client = connect(harness, CARTPOLE[:3])
@@ -110,7 +110,7 @@ def test_an_environment_that_is_not_allowed_is_refused(make: Make) -> None:
     client.close()
 
 
-def test_a_client_that_leaves_before_its_opening_leaves_nothing(harness: Harness) -> None:
+def test_a_client_that_disconnects_before_its_handshake_leaves_nothing(harness: Harness) -> None:
     """Neither a connection nor a timer."""
     before = len(harness.reactor.getDelayedCalls())
     connect(harness, CARTPOLE[:4]).close()
@@ -177,7 +177,7 @@ def test_a_full_queue_refuses(make: Make) -> None:
     second.close()
 
 
-def test_who_waits_when_the_server_stops_is_told(make: Make) -> None:
+def test_queued_clients_are_refused_when_the_server_stops(make: Make) -> None:
     """Each of them; and the server can go on stopping."""
     harness = make("--max-sessions", "1")
     first, _ = serving(harness)

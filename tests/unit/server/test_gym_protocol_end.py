@@ -74,7 +74,7 @@ def test_a_worker_that_dies_before_it_begins_is_replaced(harness: Harness) -> No
     client.close()
 
 
-def test_a_worker_that_ends_without_an_answer_to_the_opening(harness: Harness) -> None:
+def test_a_worker_that_ends_without_a_handshake_reply(harness: Harness) -> None:
     """It has failed its client; the server tells what it knows."""
     client, process = serving(harness)
     process.begin()
@@ -206,7 +206,7 @@ def test_a_server_without_descriptors_refuses_and_frees_the_place(make: Make) ->
     client.close()
 
 
-def test_a_server_that_can_start_no_worker_tells_the_client(make: Make) -> None:
+def test_a_server_that_cannot_start_workers_refuses_the_client(make: Make) -> None:
     """The place is free again, and no descriptor is left."""
     harness = make("--warm", "0", "--max-sessions", "1", pool=False)
     harness.starter.error = OSError(11, "Resource temporarily unavailable")

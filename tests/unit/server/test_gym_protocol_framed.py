@@ -74,7 +74,7 @@ def test_a_client_that_sends_no_more_reads_the_refusals(make: MakeHarness, proto
 
 
 @EACH_FRAMED
-def test_an_opening_that_cannot_be_read_is_refused_in_the_framing_of_the_client(
+def test_an_invalid_handshake_is_refused_in_the_framing_of_the_client(
     make: MakeHarness, protocol: ProtocolName
 ) -> None:
     """Even if it is not complete: the first bytes tell what the client speaks."""

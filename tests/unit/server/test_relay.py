@@ -94,7 +94,7 @@ def test_a_client_that_does_not_read_stops_the_worker(pair: Pair) -> None:
     assert pair.client.value() == b"reply"
 
 
-def test_the_end_of_the_worker_is_told_after_its_last_byte(pair: Pair) -> None:
+def test_the_end_of_the_worker_is_reported_after_its_last_byte(pair: Pair) -> None:
     """And once."""
     pair.its.sendall(b"bye")
     pair.its.close()

@@ -87,7 +87,7 @@ def test_an_option_of_the_server(words: list[str], field: str, value: object) ->
     assert parse(*words).server_options() == msgspec.structs.replace(ServerOptions(), **{field: value})
 
 
-def test_the_server_listens_at_the_port_and_wherever_else_it_is_told_to() -> None:
+def test_the_server_listens_on_the_port_and_on_further_endpoints() -> None:
     """The port comes first."""
     assert parse("--listen", "tcp:7").server_options().endpoints == (LOOPBACK, "tcp:7:backlog=1024")
 
@@ -178,7 +178,7 @@ def test_a_setup_file_that_is_not_python_is_an_error(tmp_path: Path, text: str) 
 
 
 @pytest.mark.parametrize("words", [["--nonsense"], ["--display=1"], ["--warm"], ["stray"]])
-def test_what_is_no_option_is_an_error(words: list[str]) -> None:
+def test_an_unknown_option_is_an_error(words: list[str]) -> None:
     """Of one line, as well."""
     with pytest.raises(usage.UsageError) as raised:
         parse(*words)

@@ -113,7 +113,7 @@ def test_invalid_utf8_is_shown(printing: Printing) -> None:
     assert printing.texts == ["\\xff\\xfe café {braces} %s"]
 
 
-def test_what_is_too_much_for_the_log_is_counted(printing: Printing) -> None:
+def test_output_beyond_the_limit_of_the_log_is_counted(printing: Printing) -> None:
     """One line tells how much was left out; the next second has its own allowance."""
     line = b"x" * 99 + b"\n"
     printing.pump(line * 2000)
@@ -154,7 +154,7 @@ def test_a_process_that_prints_too_fast_is_made_to_wait(printing: Printing) -> N
     assert printing.pump(data) > READ_RATE - 200_000
 
 
-def test_drain_logs_what_lies_in_the_pipe(printing: Printing) -> None:
+def test_drain_logs_the_rest_of_the_pipe(printing: Printing) -> None:
     """Without a turn of the reactor, and without waiting for more."""
     printing.write(b"before the summary\n")
     printing.output.drain()

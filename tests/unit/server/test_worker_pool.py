@@ -65,7 +65,7 @@ def test_our_shutdown_is_ampoules() -> None:
     assert ours.requiresAnswer == theirs.requiresAnswer
 
 
-def test_what_is_overridden_is_still_ampoules() -> None:
+def test_overridden_methods_exist_in_ampoule() -> None:
     """A new ampoule that renames what we override is noticed here, not in production."""
     for name in ("start", "startAWorker", "_addProcess", "dumpStats", "stop"):
         theirs, ours = getattr(ProcessPool, name), getattr(WorkerPool, name)

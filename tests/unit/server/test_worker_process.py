@@ -178,7 +178,7 @@ def test_kill_of_a_worker_that_has_ended_does_nothing(born: Born) -> None:
     born.worker.kill()
 
 
-def test_a_process_id_is_told(born: Born) -> None:
+def test_a_process_id_is_reported(born: Born) -> None:
     """To whoever waits for it; what it prints is marked with it."""
     told: list[int | None] = []
     born.worker.pid.addCallback(lambda pid: noting(told, pid, pid))
@@ -207,7 +207,7 @@ def test_what_it_printed_is_logged_before_its_calls_fail(born: Born) -> None:
     assert seen == [1]
 
 
-def test_the_chosen_worker_is_told_before_the_command_is_sent(born: Born) -> None:
+def test_the_chosen_worker_is_reported_before_the_command_is_sent(born: Born) -> None:
     """The pool does not say which worker it chose."""
     chosen: list[tuple[WorkerProcess, bytes]] = []
     call = born.link.callRemote(

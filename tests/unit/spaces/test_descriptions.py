@@ -111,7 +111,7 @@ def nested(depth: int) -> Description:
 @pytest.mark.parametrize(
     "description", [nested(descriptions.MAX_DEPTH), descriptions.Tuple((TWO,) * descriptions.MAX_LEAVES)]
 )
-def test_what_is_within_the_limits(description: Description) -> None:
+def test_descriptions_within_the_limits(description: Description) -> None:
     """Just so."""
     check(description)
 

@@ -36,7 +36,7 @@ def codec_of(*arrays: np.ndarray[Any, Any]) -> Codec:
 FOUR, TWO = (value_codec(unbounded(shape), name="value", checked=False) for shape in ((2, 2), (2,)))
 
 
-def test_leaves_lie_one_behind_the_other() -> None:
+def test_leaves_are_packed_in_order() -> None:
     """Without gaps, in their order."""
     layout = lay_out([(("a",), "float32", (2,)), (("b", 0), "int8", ()), (("b", 1), "uint16", (0, 3))])
     assert layout.leaves == (
@@ -66,7 +66,7 @@ def test_arrays_come_back_to_the_last_bit(arrays: list[np.ndarray[Any, Any]]) ->
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 
-def test_what_is_as_it_should_be_is_not_copied() -> None:
+def test_a_matching_array_is_not_copied() -> None:
     """It is sent from where it lies."""
     array = np.zeros((2, 3), np.float32)
     packed = value_codec(unbounded((2, 3)), name="value").pack(array)
@@ -76,7 +76,7 @@ def test_what_is_as_it_should_be_is_not_copied() -> None:
     assert (packed.format, packed.ndim) == ("B", 1)
 
 
-def test_what_is_unpacked_lies_where_it_came() -> None:
+def test_unpacked_arrays_are_views() -> None:
     """The receiver needs no copy."""
     buffer = bytearray(8)
     array = TWO.unpack(buffer)
@@ -97,7 +97,7 @@ def test_what_is_unpacked_lies_where_it_came() -> None:
     ],
     ids=["big-endian", "float64", "transposed", "strided", "backwards", "lists", "masked"],
 )
-def test_what_is_not_as_it_should_be_is_cast(value: Any) -> None:
+def test_another_array_is_cast(value: Any) -> None:
     """As Gymnasium's shared memory does."""
     assert FOUR.pack(value) == struct.pack("<4f", 1, 2, 3, 4)
 

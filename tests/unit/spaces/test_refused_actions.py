@@ -77,7 +77,7 @@ NESTED_ACTION = keyed(
         ),
     ],
 )
-def test_an_action_in_json_that_is_none(space: spaces.Space[Any], value: Any, says: str) -> None:
+def test_an_invalid_action_in_json(space: spaces.Space[Any], value: Any, says: str) -> None:
     """Is said with its path, what is there and what to send."""
     with pytest.raises(InvalidAction) as caught:
         action(space).from_json(value)
@@ -110,7 +110,7 @@ def test_an_action_in_json_that_is_none(space: spaces.Space[Any], value: Any, sa
         ),
     ],
 )
-def test_an_action_in_messagepack_that_is_none(space: spaces.Space[Any], value: Any, says: str) -> None:
+def test_an_invalid_action_in_messagepack(space: spaces.Space[Any], value: Any, says: str) -> None:
     """Is said with its path, what is there and what to send."""
     with pytest.raises(InvalidAction) as caught:
         action(space).unpack(value)
@@ -118,7 +118,7 @@ def test_an_action_in_messagepack_that_is_none(space: spaces.Space[Any], value: 
 
 
 @pytest.mark.parametrize("text", ["AAAA", "AAAAAAAAAA", "!!!!", "é", 3, None, "AAAAAAAAAAA=\n"])
-def test_base64_that_is_none(text: Any) -> None:
+def test_invalid_base64(text: Any) -> None:
     """Or of another length."""
     with pytest.raises(InvalidAction, match="action is "):
         value_codec(PAIR, name="action", base64=True).from_json(text)

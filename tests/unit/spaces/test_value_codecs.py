@@ -236,7 +236,7 @@ def test_what_an_environment_returns_is_cast(space: spaces.Space[Any], value: An
         ),
     ],
 )
-def test_what_is_no_value_of_the_space(space: spaces.Space[Any], value: Any, says: str) -> None:
+def test_values_outside_the_space(space: spaces.Space[Any], value: Any, says: str) -> None:
     """Is said with its path, what is there and what should be."""
     values = value_codec(space, name="observation")
     for write in (values.pack, values.to_json):

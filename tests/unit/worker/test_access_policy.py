@@ -38,7 +38,7 @@ PATHS = [
 ]
 
 
-def test_what_is_plain_is_allowed() -> None:
+def test_plain_values_are_allowed() -> None:
     """Numbers, flags, short strings, and what is made of them; also in the place of what was registered."""
     KwargPolicy().check(PLAIN_KWARGS, {"frameskip": 1, "map_name": "4x4"})
     KwargPolicy(PLAIN, restricted=True).check(PLAIN_KWARGS, {"frameskip": 1})

@@ -117,7 +117,7 @@ def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
     assert not np.array_equal(seeded.reset()[0], seeded.reset()[0])
 
 
-def test_the_vitals_count(run: Run, status: SessionStatus) -> None:
+def test_the_session_status_counts(run: Run, status: SessionStatus) -> None:
     """Steps and episodes."""
     runner = run(partial(Returning, (0, 2.5, False, False, {})))
     runner.reset()
@@ -130,7 +130,7 @@ def test_the_vitals_count(run: Run, status: SessionStatus) -> None:
     assert (status.steps, status.episodes) == (4, 1)
 
 
-def test_the_vitals_show_what_is_going_on(run: Run, status: SessionStatus) -> None:
+def test_the_session_status_shows_the_current_operation(run: Run, status: SessionStatus) -> None:
     """While the environment is made, reset, stepped and closed; then it is the client's turn."""
     seen: list[Operation] = []
     runner = run(partial(Looking, status, seen))

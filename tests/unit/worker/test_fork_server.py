@@ -155,7 +155,7 @@ def forkserver(tmp_path: Path) -> Iterator[ForkServer]:
     made.close()
 
 
-def test_a_child_is_forked(forkserver: ForkServer) -> None:
+def test_a_worker_is_forked(forkserver: ForkServer) -> None:
     """It is the fork server's child, and serves."""
     (worker,) = forkserver.fork()
     assert children(forkserver.process.pid) == {worker.pid}
@@ -163,7 +163,7 @@ def test_a_child_is_forked(forkserver: ForkServer) -> None:
         client.play(20)
 
 
-def test_children_asked_for_at_once_are_strangers(forkserver: ForkServer) -> None:
+def test_workers_that_are_started_together_share_nothing(forkserver: ForkServer) -> None:
     """Each has its own link and output, and no descriptor of another or of the fork server."""
     several = forkserver.fork(5)
     assert len({worker.pid for worker in several}) == 5
@@ -175,7 +175,7 @@ def test_children_asked_for_at_once_are_strangers(forkserver: ForkServer) -> Non
             assert not [each for each in descriptors(worker.pid) if "eventpoll" in each]
 
 
-def test_the_fork_server_keeps_no_descriptor_of_a_child(forkserver: ForkServer) -> None:
+def test_the_fork_server_keeps_no_descriptor_of_a_worker(forkserver: ForkServer) -> None:
     """However many it forks."""
     forkserver.fork()  # it has all that it keeps for itself, then
     before = len(descriptors(forkserver.process.pid))
@@ -188,7 +188,7 @@ def test_the_fork_server_keeps_no_descriptor_of_a_child(forkserver: ForkServer) 
     ("Fault/SegfaultInStep-v0", -signal.SIGSEGV),
     ("Fault/ExitInStep-v0", 3),
 ])  # fmt: skip
-def test_the_end_of_a_child_is_told(forkserver: ForkServer, environment: str, exit_code: int) -> None:
+def test_the_end_of_a_worker_is_reported(forkserver: ForkServer, environment: str, exit_code: int) -> None:
     """With its status."""
     (worker,) = forkserver.fork()
     with worker.serve(environment) as client:
@@ -197,7 +197,7 @@ def test_the_end_of_a_child_is_told(forkserver: ForkServer, environment: str, ex
         assert forkserver.wait_ended(worker) == exit_code
 
 
-def test_a_killed_child_is_told(forkserver: ForkServer) -> None:
+def test_a_killed_worker_is_reported(forkserver: ForkServer) -> None:
     """By its number; others live on."""
     one, two = forkserver.fork(2)
     one.handle.kill()
@@ -207,7 +207,7 @@ def test_a_killed_child_is_told(forkserver: ForkServer) -> None:
     assert two.pid not in forkserver.server.ended
 
 
-def test_an_idle_child_ends_with_its_link(forkserver: ForkServer) -> None:
+def test_an_idle_worker_ends_with_its_link(forkserver: ForkServer) -> None:
     """As when the server lets go of it before the Fork is answered."""
     (worker,) = forkserver.fork()
     worker.socket.shutdown(socket.SHUT_RDWR)
@@ -222,7 +222,7 @@ def littered(worker: WorkerProcess) -> tuple[ClassicClient, list[Handle]]:
     return client, [Handle(info[name]) for name in ("plain", "apart", "daemon")]
 
 
-def test_what_a_child_left_behind_goes_with_it(forkserver: ForkServer) -> None:
+def test_processes_of_a_worker_end_with_it(forkserver: ForkServer) -> None:
     """Background processes, processes in sessions of their own, and daemons; another child's stay."""
     one, two = forkserver.fork(2)
     client, left = littered(one)
@@ -235,7 +235,7 @@ def test_what_a_child_left_behind_goes_with_it(forkserver: ForkServer) -> None:
     other_client.close()
 
 
-def test_what_a_killed_child_left_behind_goes_with_it(forkserver: ForkServer) -> None:
+def test_processes_of_a_killed_worker_end_with_it(forkserver: ForkServer) -> None:
     """It had no chance to clean up."""
     (worker,) = forkserver.fork()
     client, left = littered(worker)
@@ -301,7 +301,7 @@ def test_a_fork_that_fails_is_an_error(forkserver: ForkServer) -> None:
     assert len(descriptors(pid)) == before
 
 
-def test_a_child_is_killed_on_request(forkserver: ForkServer) -> None:
+def test_a_worker_is_killed_on_request(forkserver: ForkServer) -> None:
     """By its number; one that has ended, or never was a child, is left alone."""
     one, other = forkserver.fork(2)
     for pid in (one.pid, os.getpid()):

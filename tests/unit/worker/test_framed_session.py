@@ -95,7 +95,7 @@ def test_a_reward_that_is_no_number(serve: Serve, encoding: str) -> None:
     assert np.isnan(client.step(0).reward)
 
 
-def test_the_vitals_and_the_summary(serve: Serve, started: list[Served]) -> None:
+def test_the_session_status_and_the_summary(serve: Serve, started: list[Served]) -> None:
     """Count steps and episodes, also those of many steps, and over a fault."""
     failing: list[str] = []
     client = serve(partial(Counting, failing))
@@ -114,7 +114,7 @@ def test_the_vitals_and_the_summary(serve: Serve, started: list[Served]) -> None
     assert (started[0].status.steps, started[0].status.episodes) == (7, 1)
 
 
-def test_the_vitals_of_several(serve: Serve, started: list[Served]) -> None:
+def test_the_session_status_of_a_vector_environment(serve: Serve, started: list[Served]) -> None:
     """Count the steps and episodes of all."""
     client = serve("CartPole-v1", num_envs=4)
     client.reset(seed=1)
@@ -135,7 +135,7 @@ def test_frames_that_come_byte_by_byte(serve: Serve, encoding: str) -> None:
     assert client.read_step().reward == 1.0
 
 
-def test_what_came_behind_the_opening(encoding: str, started: list[Served]) -> None:
+def test_trailing_data_of_the_handshake(encoding: str, started: list[Served]) -> None:
     """Is served first."""
     started.append(Served(encoding, message(encoding, "make", id="CartPole-v1"), message(encoding, "reset")[:3]))
     client = started[0].client

@@ -142,7 +142,7 @@ def test_words_without_end(serve: Serve) -> None:
     assert len(fault(client).message) < 5000
 
 
-def test_an_observation_that_raises_what_cannot_be_told(serve: Serve) -> None:
+def test_an_exception_that_cannot_be_formatted(serve: Serve) -> None:
     """Is not in its space, and that is all there is to tell."""
     client = serve(partial(Observing, PAIR, Untold()))
     with pytest.raises(Failed, match="what is not in its space: Silent") as caught:
@@ -164,7 +164,7 @@ def test_a_frame_that_cannot_be_sent(serve: Serve, encoding: str, kind: str) -> 
         assert (found := fault(client, "render")).fault == "environment" and not found.reset_needed
 
 
-def test_an_environment_that_cannot_be_told_of(encoding: str, started: list[Served]) -> None:
+def test_an_environment_that_cannot_be_described(encoding: str, started: list[Served]) -> None:
     """Is not made: there is one error, and another environment may be made."""
     name = named(Moded)
     started.append(Served(encoding, message(encoding, "make", id=name)))

@@ -70,7 +70,7 @@ def test_an_operation_is_shown_while_it_goes_on(
     assert began <= server.last_activity <= time.monotonic()
 
 
-def test_what_the_child_counts(worker: SessionStatus, server: SessionStatus) -> None:
+def test_the_worker_counts_steps_and_episodes(worker: SessionStatus, server: SessionStatus) -> None:
     """Is seen as what it is, far beyond any session's number of steps."""
     worker.words[STEPS] = float(2**52 + 1)
     worker.words[EPISODES] = 3.0

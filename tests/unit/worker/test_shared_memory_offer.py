@@ -46,7 +46,7 @@ def refused_memory(of_client: SharedRegion) -> Failed:
     return refused(of_client.client, request_room=of_client.request_room, reply_room=of_client.reply_room)
 
 
-def test_make_tells_that_memory_can_be_shared(serve: Serve) -> None:
+def test_make_offers_shared_memory(serve: Serve) -> None:
     """And the offer names a socket of the abstract namespace and a token of 16 bytes."""
     client = serve("CartPole-v1")
     assert client.made["shared_memory"] is True
@@ -64,7 +64,7 @@ def test_a_session_goes_on_through_memory(serve: Serve, of: Of) -> None:
         assert shared.ask(op, **fields) == answer(other, op, **fields)
 
 
-def test_what_lies_there_is_a_frame(serve: Serve, of: Of, encoding: str) -> None:
+def test_the_memory_holds_a_frame(serve: Serve, of: Of, encoding: str) -> None:
     """Exactly as it would be sent."""
     client = serve("CartPole-v1")
     shared = of(client).share()
@@ -84,7 +84,7 @@ def test_a_client_that_waits_is_woken_up(serve: Serve, of: Of, encoding: str) ->
         assert shared.told()["op"] == "reset"
 
 
-def test_bells_for_nothing_are_ignored(serve: Serve, of: Of) -> None:
+def test_doorbells_without_a_request_are_ignored(serve: Serve, of: Of) -> None:
     """However many."""
     client = serve("CartPole-v1")
     shared = of(client).share()
@@ -95,7 +95,9 @@ def test_bells_for_nothing_are_ignored(serve: Serve, of: Of) -> None:
     assert shared.ask("reset")["op"] == "reset"
 
 
-def test_a_bell_before_memory_is_shared_is_no_message(serve: Serve, started: list[Served], encoding: str) -> None:
+def test_a_doorbell_before_memory_is_shared_is_not_a_message(
+    serve: Serve, started: list[Served], encoding: str
+) -> None:
     """An offer alone changes nothing."""
     client = serve("CartPole-v1")
     client.ask("share")
@@ -171,7 +173,7 @@ def test_a_wrong_token_alone_is_refused(serve: Serve, of: Of) -> None:
     ],
     ids=["short", "unsealed", "device", "socket"],
 )
-def test_what_is_no_such_memory_is_refused(serve: Serve, of: Of, descriptor: Callable[[], int]) -> None:
+def test_invalid_memory_is_refused(serve: Serve, of: Of, descriptor: Callable[[], int]) -> None:
     """It is let go of, and other memory can be offered."""
     client = serve("CartPole-v1")
     shared, before = of(client), held()

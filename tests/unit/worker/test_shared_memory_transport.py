@@ -75,7 +75,7 @@ def test_a_place_that_cannot_be_ends_the_session(
 
 
 @pytest.mark.parametrize("environment", [Wide, "CartPole-v1"])
-def test_a_reply_lies_in_its_place(serve: Serve, of: Of, environment: Any) -> None:
+def test_a_reply_is_written_to_its_slot(serve: Serve, of: Of, environment: Any) -> None:
     """Small or large, and so does an error; and in the whole room again, if none is named any more."""
     client, other = serve(environment, values="base64"), serve(environment, values="base64")
     room = 1 << 20
@@ -115,7 +115,7 @@ def test_a_reply_that_does_not_fit_its_place_comes_through_the_socket(serve: Ser
 
 
 @pytest.mark.parametrize("data", [b"5", b"5:abc", b"x:abc,", b"5:abcdef"])
-def test_what_is_no_netstring_ends_the_session(started: list[Served], of: Of, data: bytes) -> None:
+def test_an_invalid_netstring_ends_the_session(started: list[Served], of: Of, data: bytes) -> None:
     """As it does in a socket; but nothing more can come."""
     started.append(Served("netstring", message("netstring", "make", id="CartPole-v1")))
     client = started[0].client
@@ -128,7 +128,7 @@ def test_what_is_no_netstring_ends_the_session(started: list[Served], of: Of, da
 
 
 @pytest.mark.parametrize("data", [bytes(1), bytes(4), bytes(5), b"\xc1" * 40])
-def test_what_is_no_messagepack_is_refused(started: list[Served], of: Of, data: bytes) -> None:
+def test_invalid_messagepack_is_refused(started: list[Served], of: Of, data: bytes) -> None:
     """As it is in a socket."""
     started.append(Served(INT32, message(INT32, "make", id="CartPole-v1")))
     client = started[0].client
@@ -181,7 +181,7 @@ def test_to_close_is_answered_there_too(serve: Serve, of: Of, started: list[Serv
 # By which way
 
 
-def test_what_is_sent_behind_a_request_in_memory_is_answered_behind_it(serve: Serve, of: Of) -> None:
+def test_requests_behind_one_in_memory_are_answered_in_order(serve: Serve, of: Of) -> None:
     """Each by its way, and in order: the episode shows it."""
     client, other = serve("CartPole-v1"), serve("CartPole-v1")
     shared = of(client).share()

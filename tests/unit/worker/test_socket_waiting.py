@@ -161,7 +161,7 @@ def test_a_crowd_is_more_than_there_are_cores() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0.1 0.2", "0.1 0.2 0.3 x/7 9", "0.1 0.2 0.3 1/512 77"])
-def test_where_nothing_tells_there_is_no_crowd(tmp_path: Path, text: str) -> None:
+def test_without_load_figures_the_machine_is_not_crowded(tmp_path: Path, text: str) -> None:
     """Other systems have no such file, or another."""
     path = tmp_path / "loadavg"
     path.write_text(text)

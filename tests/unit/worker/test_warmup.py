@@ -35,7 +35,7 @@ print(pages(warmup._left), pages(gathered))
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there it is left where it is")
-def test_the_code_that_sessions_run_lies_together() -> None:
+def test_the_code_of_sessions_is_contiguous() -> None:
     """In far fewer pages than it lay in before."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -120,7 +120,7 @@ def test_a_session_is_one_command(worker: WorkerProtocol, pair: tuple[ClassicCli
     assert (worker.status.steps, worker.status.episodes) == (10, 1)
 
 
-def test_the_vitals_show_a_session(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
+def test_the_session_status_shows_a_session(worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]) -> None:
     """From the server's side, while it goes on."""
     client, given = pair
     outcome = worker.serve(given)
@@ -169,12 +169,12 @@ def test_an_unknown_environment_is_answered_and_summed_up(
     assert 'unknown environment "CartPoel-v1"' in worker.wait(outcome)["reason"]
 
 
-def test_a_worker_is_told_to_end(worker: WorkerProtocol) -> None:
+def test_a_worker_ends_on_request(worker: WorkerProtocol) -> None:
     """It answers first; its status is 0."""
     assert worker.shut_down() == 0
 
 
-def test_a_worker_ends_after_a_session_when_it_is_told(
+def test_a_worker_ends_after_its_session_on_request(
     worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]
 ) -> None:
     """As ampoule's pool does it."""
