@@ -1,4 +1,4 @@
-"""The classic protocol as a client sees it: the opening, the nine packet types, and how bytes may arrive."""
+"""The classic protocol as a client sees it: the handshake, the nine packet types, and how bytes may arrive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.server_process import ServerProcess
 UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
 
 
-# The opening
+# The handshake
 
 
 def test_a_handshake_is_answered_by_an_empty_error_string(server: ServerProcess) -> None:

@@ -22,7 +22,7 @@ OPTIONS = ("--opening-timeout", "1")
 
 FOUR_GIBIBYTES = b"\xff\xff\xff\xff"
 
-# Nonsense instead of an opening
+# Nonsense instead of a handshake
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_garbage_is_refused_with_an_error_string(server: ServerProcess, garbage:
 
 @pytest.mark.parametrize("half", [b"", b"\x00", b"\x00\x0b\x00", handshake("CartPole-v1")[:-1]])
 def test_an_incomplete_handshake_times_out(server: ServerProcess, half: bytes) -> None:
-    """The time for the opening is limited, whether it has begun or not."""
+    """The time for the handshake is limited, whether it has begun or not."""
     with server.connect() as client:
         client.send(half)
         client.wait_closed()
 
 
 def test_a_slow_handshake_does_not_extend_its_time_limit(start: Start) -> None:
-    """A byte now and then is no reason to wait: the limit is for the whole opening."""
+    """A byte now and then is no reason to wait: the limit is for the whole handshake."""
     server = start("--opening-timeout", "1.5")
     with server.connect() as client:
         for byte in b"\x00" + struct.pack("<I", 5000) + b"x" * 100:

@@ -153,7 +153,7 @@ def test_a_crash_closes_the_tls_connection(secure_server: ServerProcess, connect
 
 
 def test_a_client_that_leaves_over_tls(secure_server: ServerProcess, connect: Connect) -> None:
-    """The child reads the end of the connection through the relay."""
+    """The worker reads the end of the connection through the relay."""
     with connect() as client:
         client.open("CartPole-v1").play()
         session = secure_server.session(client)
@@ -163,7 +163,7 @@ def test_a_client_that_leaves_over_tls(secure_server: ServerProcess, connect: Co
 
 
 def test_a_tls_client_that_never_reads_costs_no_memory(secure_server: ServerProcess, connect: Connect) -> None:
-    """The relay stops reading from the child when the client does not read from it: half a gigabyte waits."""
+    """The relay stops reading from the worker when the client does not read from it: half a gigabyte waits."""
     with connect() as client:
         client.open("CartPole-v1").play()
     before = peak(secure_server.process.pid)
@@ -176,7 +176,7 @@ def test_a_tls_client_that_never_reads_costs_no_memory(secure_server: ServerProc
 
 
 def test_a_tls_client_that_never_stops_sending_costs_no_memory(secure_server: ServerProcess, connect: Connect) -> None:
-    """The relay stops reading from the client when the child is busy, and yet notices that it has left."""
+    """The relay stops reading from the client when the worker is busy, and yet notices that it has left."""
     before = peak(secure_server.process.pid)
     with connect() as client:
         client.open("Fault/SlowStep-v0")

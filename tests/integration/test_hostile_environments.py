@@ -43,7 +43,7 @@ def test_a_worker_that_closed_its_link_is_killed(server: ServerProcess) -> None:
 
 
 def test_the_server_answers_for_a_worker_that_closed_its_client(server: ServerProcess) -> None:
-    """The server still holds the connection, and the opening is owed an answer."""
+    """The server still holds the connection, and the handshake is owed an answer."""
     with server.connect() as client:
         client.send(handshake("Hostile/CloseAllInMake-v0"))
         assert "its process exited with status 1" in error_text(client.read_to_end())

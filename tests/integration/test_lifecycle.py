@@ -45,7 +45,7 @@ def test_ctrl_c_while_it_imports_ends_it_without_a_traceback(start: Start, tmp_p
 
 
 def test_sigterm_stops_an_idle_server(start: Start) -> None:
-    """Nothing to wait for: it ends at once, with its warm children."""
+    """Nothing to wait for: it ends at once, with its warm workers."""
     server = start("--drain", "30")
     with server.open("CartPole-v1") as client:
         client.play()
@@ -187,7 +187,7 @@ def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
 
 
 def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
-    """A child that is killed from outside is named as such."""
+    """A worker that is killed from outside is named as such."""
     server = start()
     with server.open("CartPole-v1") as client, server.open("CartPole-v1") as other:
         other.play()
@@ -199,7 +199,7 @@ def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
 
 
 def test_killed_warm_workers_are_replaced(start: Start) -> None:
-    """Idle children may be killed as well; the next clients are served."""
+    """Idle workers may be killed as well; the next clients are served."""
     server = start("--warm", "3")
     with server.open("CartPole-v1") as client:
         busy = server.session(client).process
@@ -217,7 +217,7 @@ def test_killed_warm_workers_are_replaced(start: Start) -> None:
 
 
 def test_spawned_workers_serve(start: Start) -> None:
-    """Where there is no fork, a child is a fresh interpreter that has run the setup file."""
+    """Where there is no fork, a worker is a fresh interpreter that has run the setup file."""
     server = start("--start-method", "spawn", "--warm", "1")
     with server.open("CartPole-v1") as client, server.open("Act/Box-v0") as other:
         client.play(100)
@@ -252,7 +252,7 @@ def test_no_spawned_worker_outlives_a_killed_parent(start: Start) -> None:
 
 
 def test_a_preloaded_module_is_imported_before_the_fork(tmp_path: Path) -> None:
-    """Once for all children, not once for each."""
+    """Once for all workers, not once for each."""
     (tmp_path / "preloaded.py").write_text('import os\nprint("preloaded by", os.getpid(), flush=True)\n')
     with ServerProcess(
         tmp_path, "--preload", "preloaded", changes={"PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
@@ -279,7 +279,7 @@ def wait_for_file(path: Path, pattern: str) -> re.Match[str]:
 
 
 def test_a_daemon_serves_and_ends_by_kill(tmp_path: Path) -> None:
-    """As a service: started by `twistd`, ended by `kill $(cat twistd.pid)`, and every child is gone."""
+    """As a service: started by `twistd`, ended by `kill $(cat twistd.pid)`, and every worker is gone."""
     pidfile, logfile = tmp_path / "twistd.pid", tmp_path / "twistd.log"
     started = run_twistd(
         f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, directory=tmp_path

@@ -72,7 +72,7 @@ def test_a_setup_file_that_raises_ends_the_server(tmp_path: Path, setup_file: st
 
 
 def test_a_setup_file_that_exits_ends_the_server(tmp_path: Path) -> None:
-    """sys.exit and worse in the setup file do not leave a server behind that waits for ever."""
+    """sys.exit and worse in the setup file do not leave a server behind that waits forever."""
     (tmp_path / "setup.py").write_text("import os\nos._exit(5)\n")
     assert "--setup" in start_in_vain(tmp_path, "--setup", "setup.py")
 

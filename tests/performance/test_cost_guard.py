@@ -2,8 +2,8 @@
 
 Calls and lines are the same in every version of Python from 3.10 on. Instructions are a ratio to those of a loop that
 is measured beside, see :func:`~tests.support.cost_scenarios.reference`; they vary by a hundredth from run to run, and
-by a tenth from one version to another. Whoever makes a step cheaper lowers the budget, and whoever must raise it says
-why. What there is to count is written by ``python -m tests.support.cost_scenarios int32``.
+by a tenth from one version to another. A change that makes a step cheaper lowers the budget; one that must
+raise it says why. ``python -m tests.support.cost_scenarios int32`` prints the counts.
 """
 
 from __future__ import annotations

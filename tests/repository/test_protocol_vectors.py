@@ -35,7 +35,7 @@ def test_the_directory_holds_no_other_files() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_two_vectors_have_one_name(name: str) -> None:
-    """Whoever reports one names it."""
+    """A report names the vector."""
     for each in load(name).values():
         names = [name_of(entry) for entry in each]
         assert len(set(names)) == len(names)

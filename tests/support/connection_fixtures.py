@@ -40,7 +40,7 @@ def connect(harness: Harness, data: bytes = b"") -> socket.socket:
 
 
 def serving(harness: Harness, client_data: bytes = CARTPOLE) -> tuple[socket.socket, FakeProcess]:
-    """Connects a client that a worker serves; the opening is not answered yet."""
+    """Connects a client that a worker serves; the handshake is not answered yet."""
     client = connect(harness, client_data)
     return client, harness.starter.serving[-1]
 

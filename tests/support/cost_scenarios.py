@@ -227,7 +227,7 @@ def opening_of(protocol: str) -> bytes:
 
 
 def read_and_serve(protocol: str, connection: socket.socket) -> None:
-    """Serves a connection whose opening, which was sent at once, is still to come."""
+    """Serves a connection whose handshake, which was sent at once, is still to come."""
     serve(protocol, connection, connection.recv(1 << 16))
 
 

@@ -67,7 +67,7 @@ def _scrawl(value: float) -> None:
 
 
 def scrawl_and_hang(value: float) -> None:
-    """Writes the same into every word of the vitals, and does not return."""
+    """Writes the same into every word of the session status, and does not return."""
     _scrawl(value)
     time.sleep(1000)
 

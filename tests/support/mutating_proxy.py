@@ -28,7 +28,7 @@ class Bend:
         chunk: How many bytes are read of the client at once.
         is_json: What is spoken, once that is known.
         over: Set it to close the connection.
-        shares: Whether memory is shared, so that an empty frame is a bell.
+        shares: Whether memory is shared, so that an empty frame is a doorbell.
         deaf: Set it to leave the connection open where the server closes it.
         others: The bends of all connections of the proxy.
     """
@@ -51,7 +51,7 @@ class Bend:
         return data
 
     def doorbell(self, data: bytes) -> bytes:
-        """Bends a bell of the client."""
+        """Bends a doorbell of the client."""
         return data
 
     def request(self, told: Told) -> None:

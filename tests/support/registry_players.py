@@ -153,7 +153,7 @@ class Classic:
         _check_observation(read, moment)
 
     def check_spaces(self, actions: Any, observations: Any) -> None:
-        """Fails if what is told of the spaces is not what the protocol's page says of those of this process."""
+        """Fails unless the reported spaces are those of this process, in the form of the protocol's page."""
         for which, local in enumerate((actions, observations)):
             told, due = self._client.space(which), classic_space(local)
             assert told == due, f"{json.dumps(told)[:500]} is not {json.dumps(due)[:500]}"

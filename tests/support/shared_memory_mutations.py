@@ -16,7 +16,7 @@ class Trusting(Bend):
 
 
 class Unbelled(Bend):
-    """Does not hear bells."""
+    """Does not hear doorbells."""
 
     def doorbell(self, data: bytes) -> bytes:
         """Forgets it."""
@@ -24,7 +24,7 @@ class Unbelled(Bend):
 
 
 class Startled(Bend):
-    """Takes a bell for a request."""
+    """Takes a doorbell for a request."""
 
     def doorbell(self, data: bytes) -> bytes:
         """Makes one of it, which is none."""

@@ -4,7 +4,7 @@ Usage: ``python -m tests.support.shared_memory_race numbers|frames COUNT WAY WAY
 
 ``numbers`` keeps the rules of shared memory by the parts of the wire alone; ``frames`` has a client's connection and
 a session's channel, and some of the frames go through the socket. Each side either waits at once ("wait") or polls for
-a moment that is often just too short ("poll"). Who is forgotten waits for ever; the program then never ends. It writes
+a moment that is often just too short ("poll"). Who is forgotten waits forever; the program then never ends. It writes
 how many numbers came back.
 """
 
@@ -108,10 +108,10 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
         sharing_channel = SharedMemoryTransport(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
         drawn = random.Random(3)
-        # A client that leaves while a bell is on its way resets the connection; to a session that is an end, too.
+        # A client that leaves while a doorbell is on its way resets the connection; to a session that is an end, too.
         with contextlib.suppress(ConnectionResetError):
             while (payload := sharing_channel.receive()) is not None:
-                # As if the reply were large, or the bell were for another.
+                # As if the reply were large, or the doorbell were for another.
                 for _ in range(drawn.choice((0, 0, 1, 2)) if shared.words[CLIENT_WAITS] else 0):
                     theirs.sendall(bytes(4))
                 sharing_channel.send(frame(INT32, bytes(payload)))

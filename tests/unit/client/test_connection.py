@@ -72,7 +72,7 @@ def test_a_frame_larger_than_every_buffer_comes_whole(pair: Pair) -> None:
 
 
 def test_a_peer_that_waits_for_its_reader_is_read_while_it_is_sent_to(pair: Pair) -> None:
-    """Else both would wait for ever."""
+    """Else both would wait forever."""
     reply, request = frame(INT32, b"r" * 3_000_000), b"q" * 3_000_000
 
     def serve() -> None:

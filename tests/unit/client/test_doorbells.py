@@ -1,4 +1,4 @@
-"""Bells, as a client hears them: each may ring for something, for nothing, or early."""
+"""Doorbells, as a client hears them: each may ring for something, for nothing, or early."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Server:
         self.memory, self.words, self.connected = memory, memory.words, connected
 
     def see(self, word: int, value: int) -> None:
-        """Waits for a word, but not for ever: the client may have failed."""
+        """Waits for a word, but not forever: the client may have failed."""
         self.wait(lambda: self.words[word] == value)
 
     def wait(self, until: Callable[[], bool]) -> None:
@@ -149,7 +149,7 @@ def test_an_early_doorbell_prevents_polling() -> None:
 
     connection = SharedMemoryConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0), poll_word=poll_word)
     connection.share(memory, len(REPLY_FRAME))
-    # Two bells come at once, and one of them is left over.
+    # Two doorbells come at once, and one of them is left over.
     for bells in (2, 1):
         connection.send(frame(INT32, b"a request"))
         for _ in range(bells):

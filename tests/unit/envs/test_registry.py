@@ -192,7 +192,7 @@ def test_an_entry_point_that_is_not_there(register: Any, name: str) -> None:
 
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="runs under NumPy 1")
 def test_an_environment_of_gym_that_numpy_2_broke() -> None:
-    """The message says so at the opening, and whose to ask for instead."""
+    """The message says so at the handshake, and whose to ask for instead."""
     with pytest.raises(EnvironmentFault) as caught:
         make("gym:Acrobot-v1")
     assert str(caught.value).startswith("Gym's Acrobot-v1 does not run under NumPy 2")
@@ -213,7 +213,7 @@ def test_an_environment_that_does_not_render(name: str) -> None:
 
 
 def test_a_render_mode_of_the_registration_stays(name: str) -> None:
-    """Whoever registered it chose."""
+    """The registration decides."""
     gymnasium.register(f"{name}-v0", entry_point="tests.support.plain_environment:Plain", kwargs={"render_mode": None})
     assert make(f"{name}-v0").render_mode is None
 

@@ -200,7 +200,7 @@ def test_where_one_is_woken_up_late_sleeps_do_not_grow(clock: Clock) -> None:
 
 
 def test_an_interrupt_spoils_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it comes; what is noted does not grow for ever."""
+    """Wherever it comes; what is noted does not grow forever."""
 
     def interrupted(values: list[float]) -> list[float]:
         raise KeyboardInterrupt

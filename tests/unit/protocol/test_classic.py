@@ -69,7 +69,7 @@ def test_a_command_is_read_glued_to_the_next(data: bytes, command: Command) -> N
 
 @given(STREAMS, st.lists(st.integers(0, 200)))
 def test_commands_do_not_depend_on_how_they_arrive(stream: list[tuple[bytes, Command]], places: list[int]) -> None:
-    """Cut anywhere, partly with the opening, they are the same in the same order."""
+    """Cut anywhere, partly with the handshake, they are the same in the same order."""
     whole = b"".join(data for data, _ in stream)
     cuts = [0, *sorted(min(place, len(whole)) for place in places), len(whole)]
     first, *others = [whole[start:stop] for start, stop in pairwise(cuts)]
@@ -134,7 +134,7 @@ def test_a_length_that_is_only_announced_takes_no_memory() -> None:
 
 
 def test_the_buffer_is_used_again() -> None:
-    """Commands may come for ever, in pieces that end anywhere, and the buffer stays as it was."""
+    """Commands may come forever, in pieces that end anywhere, and the buffer stays as it was."""
     data = b"\1\0" + string("1234567")
     reader, count = CommandReader(), 0
     stream = data * (10 * BUFFER_SIZE // len(data))
@@ -149,7 +149,7 @@ def test_the_buffer_is_used_again() -> None:
 
 @pytest.mark.parametrize("trailing_data", [BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1])
 def test_there_is_always_space(trailing_data: int) -> None:
-    """Even when what came with the opening fills the buffer, or more than fills it."""
+    """Even when what came with the handshake fills the buffer, or more than fills it."""
     data = b"\7" + string(b"x" * trailing_data)
     reader = CommandReader(data[:trailing_data])
     feed(reader, data[trailing_data:])

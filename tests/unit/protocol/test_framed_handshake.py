@@ -1,4 +1,4 @@
-"""The opening of the framed protocol: a make message in its frame."""
+"""The handshake of the framed protocol: a make message in its frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 @EACH_FRAMED
 @pytest.mark.parametrize("kwargs", [{}, {"frameskip": 4}, {"x": "y" * 60_000}])
 def test_a_make_message_is_a_handshake(protocol: ProtocolName, kwargs: dict[str, object]) -> None:
-    """The opening is the whole frame; what comes behind it is its surplus, to the byte."""
+    """The handshake is the whole frame; what comes behind it is its surplus, to the byte."""
     message, trailing_data = asked(protocol, Make("größe/Pong-v5", kwargs)), asked(protocol, Reset(seed=1))
     for size in (*range(min(len(message), 200)), len(message) - 1):
         assert read_handshake(message[:size]) is None
@@ -39,7 +39,7 @@ def test_a_make_message_is_a_handshake(protocol: ProtocolName, kwargs: dict[str,
 
 
 def test_a_handshake_fits_into_one_value_of_amp() -> None:
-    """By which a child gets it, its framing with it."""
+    """By which a worker gets it, its framing with it."""
     for framing in Framing:
         assert len(b"".join(frame(framing, b"x" * MAX_MAKE))) <= 0xFFFF
 

@@ -74,7 +74,7 @@ def test_a_frame_is_read_glued_to_the_next(framing: Framing, payload: bytes) -> 
 
 @given(FRAMINGS, st.lists(st.binary(min_size=1)), st.lists(st.integers(0, 400)))
 def test_frames_do_not_depend_on_how_they_arrive(framing: Framing, sent: list[bytes], places: list[int]) -> None:
-    """Cut anywhere, partly with the opening, they are the same in the same order."""
+    """Cut anywhere, partly with the handshake, they are the same in the same order."""
     whole = framed(framing, *sent)
     cuts = [0, *sorted(min(place, len(whole)) for place in places), len(whole)]
     first, *others = [whole[start:stop] for start, stop in pairwise(cuts)]
@@ -153,7 +153,7 @@ def test_a_length_that_is_only_announced_takes_no_memory(framing: Framing) -> No
 
 @BOTH
 def test_the_buffer_is_used_again(framing: Framing) -> None:
-    """Frames may come for ever, in pieces that end anywhere, and the buffer stays as it was."""
+    """Frames may come forever, in pieces that end anywhere, and the buffer stays as it was."""
     data = framed(framing, b"1234567")
     reader, count = FrameReader(framing), 0
     stream = data * (10 * BUFFER_SIZE // len(data))
@@ -167,7 +167,7 @@ def test_the_buffer_is_used_again(framing: Framing) -> None:
 @BOTH
 @pytest.mark.parametrize("trailing_data", [BUFFER_SIZE - 1, BUFFER_SIZE, BUFFER_SIZE + 1, 3 * BUFFER_SIZE])
 def test_there_is_always_space(framing: Framing, trailing_data: int) -> None:
-    """Even when what came with the opening fills the buffer, or more than fills it, or is over the limit."""
+    """Even when what came with the handshake fills the buffer, or more than fills it, or is over the limit."""
     data = framed(framing, b"x" * trailing_data)
     reader = FrameReader(framing, data[:trailing_data])
     feed(reader, data[trailing_data:])

@@ -1,4 +1,4 @@
-"""The opening: which protocol it is of, and which environment it is for."""
+"""The handshake: which protocol it is of, and which environment it is for."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_handshake_is_read_byte_by_byte(text: str) -> None:
 @given(IDS, st.binary(max_size=50))
 @example("", b"\0\0\0\0\0")
 def test_what_follows_a_handshake_is_not_part_of_it(text: str, trailing_data: bytes) -> None:
-    """Commands may come with the opening: they are its surplus, to the byte."""
+    """Commands may come with the handshake: they are its surplus, to the byte."""
     read = read_handshake(handshake(text) + trailing_data)
     assert read is not None
     assert (read.environment, read.message) == (text, handshake(text))
@@ -102,7 +102,7 @@ def test_flags_other_than_zero_are_refused(flags: int) -> None:
     "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b":7", b"/", b"\0\0\0\0\1", b"\xff" * 20]
 )
 def test_garbage_is_refused(garbage: bytes) -> None:
-    """The message shows the first bytes and says what an opening is."""
+    """The message shows the first bytes and says what a handshake is."""
     with pytest.raises(HandshakeError) as caught:
         read_handshake(garbage)
     assert repr(garbage[:8]) in str(caught.value)
@@ -139,7 +139,7 @@ def test_the_first_bytes_identify_the_classic_protocol(data: bytes, expected: bo
 
 @given(st.binary(max_size=40))
 def test_the_identified_classic_protocol_does_not_change(data: bytes) -> None:
-    """More bytes never change whose opening it is."""
+    """More bytes never change whose handshake it is."""
     answers = [classic.is_handshake(data[:size]) for size in range(len(data) + 1)]
     told = [answer for answer in answers if answer is not None]
     assert len(set(told)) <= 1
@@ -200,7 +200,7 @@ def test_exactly_one_protocol_recognises_any_first_bytes(data: bytes) -> None:
 
 @given(st.sampled_from(OPENINGS), st.binary(max_size=10))
 def test_the_identified_protocol_does_not_change(message: bytes, more: bytes) -> None:
-    """More bytes never change whose opening it is."""
+    """More bytes never change whose handshake it is."""
     data = message[:10] + more
     told = [protocol for size in range(len(data) + 1) if (protocol := recognise(data[:size])) is not None]
     assert len(set(told)) == 1
@@ -223,7 +223,7 @@ def test_random_bytes_are_read_or_refused(data: bytes) -> None:
 
 @given(IDS.map(handshake) | st.sampled_from(OPENINGS), st.data())
 def test_a_mutated_handshake_is_read_or_refused(message: bytes, data: st.DataObject) -> None:
-    """One byte of a valid opening changed at will."""
+    """One byte of a valid handshake changed at will."""
     place = data.draw(st.integers(0, min(len(message), 100) - 1))
     mutated = message[:place] + bytes([data.draw(st.integers(0, 255))]) + message[place + 1 :]
     try:

@@ -117,7 +117,7 @@ def a_socket() -> int:
     ids=["short", "long", "empty", "unsealed", "may-shrink", "file", "read-only", "directory", "device", "socket"],
 )
 def test_invalid_memory_is_refused(descriptor: Descriptor, says: str) -> None:
-    """Whoever could shorten it could kill the other side."""
+    """A side that could shorten the memory could kill the other."""
     opened = descriptor()
     try:
         with pytest.raises(SharingRefused, match=says):

@@ -170,7 +170,7 @@ def test_workers_outlive_the_fork_server(parent: Parent, starter: ForkServerStar
 def test_a_worker_that_is_wanted_without_a_fork_server_waits_for_the_next(
     parent: Parent, starter: ForkServerStarter
 ) -> None:
-    """Whoever connects just then is served a little later."""
+    """A client that connects just then is served a little later."""
     kill_forkserver(starter)
     soon(lambda: parent.log.having("The fork server ended"), parent.turn)
     link, pid, end = parent.worker(starter)
@@ -187,7 +187,7 @@ def test_a_worker_that_is_wanted_without_a_fork_server_waits_for_the_next(
 def test_a_worker_that_was_being_forked_when_the_fork_server_died_ends(
     parent: Parent, starter: ForkServerStarter
 ) -> None:
-    """Its session is given to another; it does not wait for ever."""
+    """Its session is given to another; it does not wait forever."""
     assert starter.fork_server is not None
     os.kill(starter.fork_server.process.pid, signal.SIGSTOP)
     link, pid, end = parent.worker(starter)

@@ -12,11 +12,11 @@ from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of,
 from tests.support.harness import Harness, soon
 from tests.support.patience import PATIENCE
 
-# The opening
+# The handshake
 
 
 def test_a_complete_handshake_is_handed_to_a_worker(harness: Harness) -> None:
-    """The worker gets the opening as it came, the protocol's name and a socket that is the client's."""
+    """The worker gets the handshake as it came, the protocol's name and a socket that is the client's."""
     client, process = serving(harness)
     assert process.job["handshake"] == CARTPOLE
     assert process.job["protocol"] == b"classic"

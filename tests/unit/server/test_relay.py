@@ -146,7 +146,7 @@ class Relayed:
         self.harness.turn()
 
     def play(self) -> None:
-        """The worker reads what came behind the opening, and replies."""
+        """The worker reads what came behind the handshake, and replies."""
         self.process.begin()
         with socket.socket(fileno=self.process.job["socket"]) as given:
             given.setblocking(True)

@@ -85,7 +85,7 @@ def test_it_looks_again_before_a_client_can_be_idle(session: SessionStatus) -> N
 
 
 def test_without_a_step_deadline_nothing_is_overdue(session: SessionStatus) -> None:
-    """A step may take for ever; its client may still turn out idle afterwards."""
+    """A step may take forever; its client may still turn out idle afterwards."""
     busy(session, Operation.STEP, START)
     assert Watchdog(idle=600.0, step=0.0).look(session, START + 1e6, START) == Decision(Action.CONTINUE, 600.0)
 

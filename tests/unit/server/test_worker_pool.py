@@ -116,7 +116,7 @@ def test_without_idle_workers_each_is_started_on_demand() -> None:
 
 
 def test_an_idle_worker_that_dies_is_replaced_after_a_while(harness: Harness) -> None:
-    """One whose imports fail would otherwise be started for ever."""
+    """One whose imports fail would otherwise be started forever."""
     harness.starter.processes[0].die(1)
     harness.turn()
     assert idle(harness) == 2

@@ -99,7 +99,7 @@ def test_calls_after_the_end_fail(born: Born) -> None:
 
 
 def test_a_worker_ends_once(born: Born) -> None:
-    """Whoever tells of it first."""
+    """The end is reported once, whichever source reports it first."""
     born.worker.ended(3)
     born.worker.ended(-9)
     born.link.connectionLost()
@@ -188,7 +188,7 @@ def test_a_process_id_is_reported(born: Born) -> None:
 
 
 def test_a_worker_that_never_was_has_no_process_id(born: Born) -> None:
-    """Whoever waits for it learns that."""
+    """Its Deferred fails."""
     told: list[int | None] = []
     born.worker.pid.addCallback(told.append)
     born.worker.ended(None)

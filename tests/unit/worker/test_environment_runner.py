@@ -42,7 +42,7 @@ class Returning(Plain):
 
 
 class Looking(Plain):
-    """Looks at the vitals whenever it is called."""
+    """Records the session status whenever it is called."""
 
     def __init__(self, status: SessionStatus, seen: list[Operation], render_mode: str | None = None) -> None:
         """Is being made."""
@@ -72,7 +72,7 @@ class Looking(Plain):
 
 @pytest.fixture
 def status() -> Iterator[SessionStatus]:
-    """A session's vitals."""
+    """The status of a session."""
     descriptor = create()
     made = SessionStatus(descriptor)
     os.close(descriptor)

@@ -31,7 +31,7 @@ from tests.support.server_process import ENVIRONMENTS
 
 
 class Server(Link):
-    """The server's end: it notes which children have ended."""
+    """The server's end: it notes which workers have ended."""
 
     def __init__(self) -> None:
         """Knows of none."""
@@ -40,13 +40,13 @@ class Server(Link):
 
     @amp_commands.Exited.responder
     def exited(self, pid: int, status: int) -> dict[str, Any]:
-        """Notes the end of a child."""
+        """Notes the end of a worker."""
         self.ended[pid] = os.waitstatus_to_exitcode(status)
         return {}
 
 
 class WorkerProcess:
-    """A child as the test holds it."""
+    """A worker as the test holds it."""
 
     def __init__(self, pid: int, ours: socket.socket, output: int) -> None:
         """Speaks AMP with it, and reads what it prints."""
@@ -113,7 +113,7 @@ class ForkServer:
             self.connection.receive()
 
     def fork(self, count: int = 1) -> list[WorkerProcess]:
-        """Asks for children all at once; returns them."""
+        """Asks for workers all at once; returns them."""
         asked: list[tuple[list[Any], socket.socket, int]] = []
         for _ in range(count):
             ours, its = socket.socketpair()
@@ -130,7 +130,7 @@ class ForkServer:
         return forked
 
     def wait_ended(self, worker: WorkerProcess) -> int:
-        """Waits until the fork server tells of a child's end; returns how it ended."""
+        """Waits until the fork server tells of a worker's end; returns how it ended."""
         self.receive_until(lambda: worker.pid in self.server.ended)
         return self.server.ended[worker.pid]
 
@@ -156,7 +156,7 @@ def forkserver(tmp_path: Path) -> Iterator[ForkServer]:
 
 
 def test_a_worker_is_forked(forkserver: ForkServer) -> None:
-    """It is the fork server's child, and serves."""
+    """It is a child process of the fork server, and serves."""
     (worker,) = forkserver.fork()
     assert children(forkserver.process.pid) == {worker.pid}
     with worker.serve("CartPole-v1") as client:
@@ -223,7 +223,7 @@ def littered(worker: WorkerProcess) -> tuple[ClassicClient, list[Handle]]:
 
 
 def test_processes_of_a_worker_end_with_it(forkserver: ForkServer) -> None:
-    """Background processes, processes in sessions of their own, and daemons; another child's stay."""
+    """Background processes, processes in sessions of their own, and daemons; another worker's stay."""
     one, two = forkserver.fork(2)
     client, left = littered(one)
     other_client, others = littered(two)
@@ -248,7 +248,7 @@ def test_processes_of_a_killed_worker_end_with_it(forkserver: ForkServer) -> Non
 
 @pytest.mark.parametrize("end", ["the server is killed", "it is told"])
 def test_nothing_outlives_the_fork_server(forkserver: ForkServer, end: str) -> None:
-    """Neither its children nor what these left behind."""
+    """Neither its workers nor what these left behind."""
     (worker,) = forkserver.fork()
     client, left = littered(worker)
     if end == "it is told":
@@ -302,7 +302,7 @@ def test_a_fork_that_fails_is_an_error(forkserver: ForkServer) -> None:
 
 
 def test_a_worker_is_killed_on_request(forkserver: ForkServer) -> None:
-    """By its number; one that has ended, or never was a child, is left alone."""
+    """By its number; one that has ended, or never was a worker, is left alone."""
     one, other = forkserver.fork(2)
     for pid in (one.pid, os.getpid()):
         forkserver.server.callRemote(amp_commands.Kill, pid=pid)

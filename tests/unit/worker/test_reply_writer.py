@@ -1,4 +1,4 @@
-"""Replies to steps that the child makes without the codec: what leaves it is the same."""
+"""Replies to steps that the worker makes without the codec: what leaves it is the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Sent:
 
 
 def made(observation: bytes, info: dict[Any, Any]) -> bytes:
-    """Makes a frame as the child does for infos that take the short way."""
+    """Makes a frame as the worker does for infos that take the short way."""
     sent = Sent()
     replies = ReplyWriter(INT32)
     replies.transport = sent

@@ -1,4 +1,4 @@
-"""The vitals: what a child shows of its session, and what the server sees of it."""
+"""The session status: what a worker shows of its session, and what the server sees of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def descriptor() -> Iterator[int]:
 
 @pytest.fixture
 def worker(descriptor: int) -> SessionStatus:
-    """The child's side."""
+    """The worker's side."""
     return SessionStatus(descriptor)
 
 
@@ -91,7 +91,7 @@ def test_words_that_make_no_sense_are_none(worker: SessionStatus, server: Sessio
 
 
 def test_the_memory_keeps_its_size(descriptor: int) -> None:
-    """Whoever reads a mapping that was shortened is killed."""
+    """A process that reads a shortened mapping is killed."""
     for size in (0, 4096):
         with pytest.raises(PermissionError):
             os.ftruncate(descriptor, size)

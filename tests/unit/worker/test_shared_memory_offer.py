@@ -75,7 +75,7 @@ def test_the_memory_holds_a_frame(serve: Serve, of: Of, encoding: str) -> None:
 
 
 def test_a_client_that_waits_is_woken_up(serve: Serve, of: Of, encoding: str) -> None:
-    """By a bell, which comes after the reply; and so is a session that waits."""
+    """By a doorbell, which comes after the reply; and so is a session that waits."""
     client = serve("CartPole-v1")
     shared = of(client).share()
     for index in range(300):

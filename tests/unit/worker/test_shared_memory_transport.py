@@ -151,7 +151,7 @@ def test_a_message_over_the_limit_is_refused(serve: Serve, of: Of) -> None:
 
 
 def test_errors_come_by_the_way_of_their_request(serve: Serve, of: Of) -> None:
-    """Whoever's fault it was, and the session goes on."""
+    """The session goes on, whichever side was at fault."""
     failing: list[str] = []
     client = serve(partial(Counting, failing), num_envs=None)
     shared = of(client).share()
@@ -241,7 +241,7 @@ def test_before_a_large_reply_is_written_a_client_that_polls_is_woken_up(
         shared.poll()
         shared.set(CLIENT_WAITS, 0)
         assert shared.told()["op"] == "step", index
-        # There was no other bell: what comes next is a reply.
+        # There was no other doorbell: what comes next is a reply.
         client.say("sample")
         assert client.reply("sample")
 

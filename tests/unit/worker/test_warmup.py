@@ -1,4 +1,4 @@
-"""What the fork server does before there are children: they have less to copy."""
+"""What the fork server does before there are workers: they have less to copy."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_a_call_fails_when_its_worker_is_killed(
 def test_a_protocol_that_is_not_known_ends_the_worker(
     worker: WorkerProtocol, pair: tuple[ClassicClient, socket.socket]
 ) -> None:
-    """An error of our own is an answer too: the server does not wait for ever."""
+    """An error of our own is an answer too: the server does not wait forever."""
     _, given = pair
     outcome: list[Any] = []
     answer: defer.Deferred[Any] = worker.link.callRemote(

@@ -1,4 +1,4 @@
-"""The settings: what children are told on their command line."""
+"""The settings: what workers are told on their command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_settings_survive_the_command_line(settings: WorkerSettings) -> None:
 
 
 def test_settings_are_not_changed(tmp_path: Path) -> None:
-    """A child follows what it was started with."""
+    """A worker follows what it was started with."""
     settings = WorkerSettings(monitor_root=str(tmp_path))
     with pytest.raises(AttributeError):
         settings.seed = 1  # type: ignore[misc]
