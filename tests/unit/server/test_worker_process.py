@@ -188,7 +188,7 @@ def test_a_process_id_is_reported(born: Born) -> None:
 
 
 def test_a_worker_that_never_was_has_no_process_id(born: Born) -> None:
-    """Its Deferred fails."""
+    """Those who wait for the id get None."""
     told: list[int | None] = []
     born.worker.pid.addCallback(told.append)
     born.worker.ended(None)
