@@ -16,6 +16,7 @@ from gymtwist_conformance.server_checks import load_checks
 from gymtwist_conformance.server_checks.subject import Options, Subject
 from tests.conftest import Start
 from tests.support.mutating_proxy import Bend, Proxy
+from tests.support.patience import PATIENCE
 from tests.support.reply_mutations import Bending, answers, writes
 from tests.support.server_process import ServerProcess, connected
 from tests.support.wrong_servers import TEXT_ONLY, WRONG
@@ -138,7 +139,7 @@ def test_a_server_without_reply_slots(start: Start, tmp_path: Path) -> None:
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the command."""
     line = [sys.executable, "-m", "gymtwist_conformance", *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.parametrize(
@@ -209,5 +210,5 @@ def test_a_run_by_pytest_alone(module_server: ServerProcess, encoding: str) -> N
     words = ["-p", "gymtwist_conformance.plugin", "--pyargs", "gymtwist_conformance.server_checks.check_values"]
     options = ["--server", f"127.0.0.1:{module_server.port}", "--framing", encoding, "-p", "no:cacheprovider"]
     line = [sys.executable, "-m", "pytest", *words, *options]
-    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 0, ended.stdout

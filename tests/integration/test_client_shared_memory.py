@@ -152,12 +152,12 @@ def test_over_tls_nothing_is_shared(start: Start, tmp_path: Path) -> None:
 
 def test_a_reply_that_does_not_come_in_time_ends_the_connection(remote: Remote, protocol: str, way: str) -> None:
     """The server ends the session as well."""
-    theirs = on(way, remote, "Fault/SlowStep-v0", protocol=protocol, timeout=0.3)
+    theirs = on(way, remote, "Fault/SlowStep-v0", protocol=protocol, timeout=1.0)
     theirs.reset()
     begun = time.monotonic()
-    with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+    with pytest.raises(TimedOut, match="within 1 s"):
         theirs.step(0)
-    assert time.monotonic() - begun > 0.25
+    assert time.monotonic() - begun > 0.9
     for act in (lambda: theirs.step(0), theirs.reset):
         with pytest.raises(TimedOut, match="connect again"):
             act()

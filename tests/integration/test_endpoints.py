@@ -197,7 +197,7 @@ def test_garbage_instead_of_tls(secure_server: ServerProcess) -> None:
     with ClassicClient(connected(("127.0.0.1", port))) as client:
         client.send(handshake("CartPole-v1") + bytes(1000))
         client.wait_closed()
-    eventually(lambda: len(descriptors(secure_server.process.pid)) <= before, 5, "the end of the connection")
+    eventually(lambda: len(descriptors(secure_server.process.pid)) <= before, PATIENCE, "the end of the connection")
 
 
 def test_a_connection_that_was_never_tls_is_forgotten(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ AGENTS = {
     "random_agent.go": ["go", "run"],
 }
 #: Seconds that an example may take; the first program of Go's compiles a part of its library.
-PATIENCE = 180.0
+PATIENCE = 600.0
 
 
 def run(words: Sequence[str | Path], directory: Path) -> subprocess.CompletedProcess[str]:

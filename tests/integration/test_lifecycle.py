@@ -143,7 +143,7 @@ def test_a_killed_fork_server_is_replaced(start: Start) -> None:
         old = server.fork_server()
         server.track()
         os.kill(old, signal.SIGKILL)
-        eventually(lambda: old not in descendants(server.process.pid), 10, "the end of the fork server")
+        eventually(lambda: old not in descendants(server.process.pid), PATIENCE, "the end of the fork server")
         client.play(50)
         for _ in range(8):
             with server.open("CartPole-v1") as newcomer:
@@ -274,7 +274,7 @@ def wait_for_file(path: Path, pattern: str) -> re.Match[str]:
         found.extend(re.finditer(pattern, path.read_text() if path.exists() else ""))
         return bool(found)
 
-    eventually(look, 30, f"{pattern} in {path.name}")
+    eventually(look, PATIENCE, f"{pattern} in {path.name}")
     return found[0]
 
 

@@ -67,7 +67,7 @@ def test_a_queued_client_is_served_when_there_is_room(start: Start) -> None:
     """Of two that come when there is room for none, one waits and is served, and one is refused."""
     server = start("--max-sessions", "1", "--queue", "1")
     with server.open("CartPole-v1") as player, ask(server) as one, ask(server) as other:
-        eventually(lambda: readable(one, 0) or readable(other, 0), 10, "a refusal")
+        eventually(lambda: readable(one, 0) or readable(other, 0), PATIENCE, "a refusal")
         refused, queued = (one, other) if readable(one, 0) else (other, one)
         assert FULL in error_text(refused.read_to_end())
         assert not readable(queued, 0.2)
@@ -110,7 +110,7 @@ def test_a_queued_client_that_leaves_frees_its_place(start: Start) -> None:
     with server.open("CartPole-v1"):
         assert waits()
         waiting.pop().close()
-        eventually(waits, 10, "a free place in the queue")
+        eventually(waits, PATIENCE, "a free place in the queue")
     with waiting[0] as newcomer:
         newcomer.read_error()
         newcomer.play()

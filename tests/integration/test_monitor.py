@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gymtwist_conformance.reference_client import Refused
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.recordings import manifests, play_episode, record, statistics
 from tests.support.server_process import ServerProcess
@@ -140,7 +141,7 @@ def test_a_video_of_pong(server: ServerProcess, directory: Path) -> None:
         handle = Handle(server.session(client).process)
         client.monitor(str(directory), video=True)
         client.play(60)
-    assert not left_after([handle], 20)
+    assert not left_after([handle], PATIENCE)
     assert len(videos(directory)) == 1
 
 

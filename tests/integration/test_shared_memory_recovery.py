@@ -83,7 +83,7 @@ def test_memory_is_shared_anew_after_a_step_past_the_deadline(overdue: ServerPro
 
 def test_a_crash_over_a_request_behind_one_in_memory(remote: Remote, protocol: str, way: str) -> None:
     """A crash during a pipelined request on the socket invalidates the memory, too."""
-    theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=3.0))
+    theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=PATIENCE))
     theirs.reset()
     for action in (NOTHING, SEGFAULT, NOTHING):
         theirs.send(action)
@@ -97,7 +97,7 @@ def test_a_crash_over_a_request_behind_one_in_memory(remote: Remote, protocol: s
 
 def test_a_crash_over_a_request_that_had_no_room_in_memory(remote: Remote, protocol: str, way: str) -> None:
     """A crash during a large request on the socket invalidates the memory, too."""
-    theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=3.0))
+    theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=PATIENCE))
     theirs.reset()
     with pytest.raises(EnvironmentFailed):
         theirs.reset(options={"reset": SEGFAULT, "long": "x" * 300_000})
@@ -106,7 +106,7 @@ def test_a_crash_over_a_request_that_had_no_room_in_memory(remote: Remote, proto
 
 def test_a_crash_while_polling_does_not_pay(remote: Remote, protocol: str) -> None:
     """Small requests then go through the socket; when it pays again, they must not go to memory that nobody has."""
-    theirs = by("waiting", remote(CHOSEN, protocol=protocol, timeout=3.0))
+    theirs = by("waiting", remote(CHOSEN, protocol=protocol, timeout=PATIENCE))
     theirs.reset()
     connection = connections(theirs)[0]
     connection._is_large = False
@@ -119,7 +119,7 @@ def test_a_crash_while_polling_does_not_pay(remote: Remote, protocol: str) -> No
 
 def test_a_crash_while_no_reply_is_awaited(remote: Remote, protocol: str, way: str) -> None:
     """As its step was interrupted: the reply is dropped, and says nevertheless that the memory is of no use."""
-    theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=3.0))
+    theirs = by(way, remote(CHOSEN, protocol=protocol, timeout=PATIENCE))
     theirs.reset()
     connection = connections(theirs)[0]
     for in_memory in (True, False):

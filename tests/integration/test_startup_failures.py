@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.process_inspection import eventually
 from tests.support.server_process import ANY_PORT, run_twistd
 
@@ -59,8 +60,8 @@ def test_a_daemon_whose_setup_fails_ends(tmp_path: Path, setup_file: str) -> Non
     assert "gymsock cannot start" in ended.stdout
     # What was started in the background writes its log after twistd has been told, and has ended.
     said = "the environments are gone"
-    eventually(lambda: said in ended.stdout + (tmp_path / "g.log").read_text(), 10, "what the file raised")
-    eventually(lambda: not (tmp_path / "g.pid").exists(), 10, "the end of the daemon")
+    eventually(lambda: said in ended.stdout + (tmp_path / "g.log").read_text(), PATIENCE, "what the file raised")
+    eventually(lambda: not (tmp_path / "g.pid").exists(), PATIENCE, "the end of the daemon")
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])

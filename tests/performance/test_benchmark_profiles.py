@@ -25,7 +25,7 @@ def test_the_parts_of_a_step(shared: bool, count: int | None) -> None:
 def test_the_copies_of_a_session() -> None:
     """A session has some hundred pages of its own, most of them without anything new."""
     ended = subprocess.run(
-        [sys.executable, str(HERE.parent), "page-copies"], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(HERE.parent), "page-copies"], capture_output=True, text=True, timeout=600, check=False
     )
     if "root alone" in ended.stderr or "Permission" in ended.stderr:
         pytest.skip("Linux shows the frames of pages to root alone")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY
 
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
@@ -44,7 +45,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -52,7 +53,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_next_section_of_the_changelog_can_be_built() -> None:
     """Every fragment is in it, below a heading as Keep a Changelog has them."""
     command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "9.9.9", "--date", "2030-01-02"]
-    built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True).stdout
+    built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert "## [9.9.9] - 2030-01-02" in built
     for fragment in FRAGMENTS:
         assert " ".join(fragment.read_text().split()) in " ".join(built.split())
@@ -128,7 +129,7 @@ def test_a_finding_has_its_form(path: Path) -> None:
     assert "folder=$(mktemp -d)\n" in text
     assert re.search(r"install .*\w==\d", text)
     assert "gymtwist" not in text.partition("set -euo pipefail")[2]
-    subprocess.run(["bash", "-n", str(path)], check=True, timeout=60)
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("status", [0, 3])
@@ -167,6 +168,6 @@ def test_make_serve_takes_an_interrupt_for_no_error(tmp_path: Path, status: int,
         "EXTRAS=mujoco,box2d",
         "ARGS=--port 1",
     ]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.stdout == "--nodaemon --pidfile= gymsock --port 1\n"
     assert ended.returncode == expected, ended.stderr

@@ -146,7 +146,7 @@ def test_a_number_that_comes_late_appears(shared: SharedMemory) -> None:
 
     timer = threading.Timer(0.01, write)
     timer.start()
-    assert shared_memory.poll_word(shared.words, REQUEST, 7, 20.0)
+    assert shared_memory.poll_word(shared.words, REQUEST, 7, PATIENCE)
     timer.join()
 
 

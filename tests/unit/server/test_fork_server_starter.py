@@ -179,7 +179,7 @@ def test_a_worker_that_is_wanted_without_a_fork_server_waits_for_the_next(
         parent.turn()
     assert not pid
     parent.reactor.advance(RESTART_DELAY)
-    soon(lambda: outcome, parent.turn, 30.0)
+    soon(lambda: outcome, parent.turn)
     assert outcome[0]["reason"] == "the client left"
     assert not end
 
@@ -239,7 +239,7 @@ def test_a_spawned_worker_serves_and_ends(parent: Parent) -> None:
     starter = SpawnStarter(parent.reactor, parent.settings)
     link, pid, end = parent.worker(starter)
     outcome = serve(link)
-    soon(lambda: outcome, parent.turn, 30.0)
+    soon(lambda: outcome, parent.turn)
     handle = Handle(pid[0])
     link.callRemote(amp_commands.Shutdown).addErrback(lambda failure: None)
     soon(lambda: end, parent.turn)

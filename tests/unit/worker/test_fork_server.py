@@ -257,7 +257,7 @@ def test_nothing_outlives_the_fork_server(forkserver: ForkServer, end: str) -> N
         forkserver.socket.shutdown(socket.SHUT_RDWR)
         worker.socket.shutdown(socket.SHUT_RDWR)
     assert forkserver.process.wait(PATIENCE) == 0
-    assert not left_after([worker.handle, *left], 5.0)
+    assert not left_after([worker.handle, *left], PATIENCE)
     client.close()
 
 
