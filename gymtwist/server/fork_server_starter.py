@@ -22,7 +22,7 @@ from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import READY_TIMEOUT, Ready, Starter, adopt, popen, wait_ready
 from gymtwist.worker import amp_commands, process_control
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait before a fork server that ended is replaced: it may end because of what it imports.

@@ -12,7 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from gymtwist.server.worker_output import OutputReader
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 
 #: The source of output in the log until the process id is known.
 NEW_PROCESS = "new process"

@@ -1,14 +1,31 @@
-"""The AMP verbs between the server, its children and its fork server."""
+"""The AMP commands between the server, its workers and its fork server, and the protocol that carries them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+
+class Link(amp.AMP):
+    """AMP without the two log lines that ``amp.AMP`` writes per connection: each session has several connections."""
+
+    def makeConnection(self, transport: Any) -> None:
+        """Connect to a transport."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fail all pending calls, and all later ones."""
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+        self.transport = None
 
 
 class Serve(amp.Command):
-    """Server to child: serve this connection; the answer is the summary of the session.
+    """Server to worker: serve this connection; the answer says why the session ended.
 
-    With a greeting, go on with a session whose process has died: the client gets the greeting first.
+    With a recovery reply, the worker resumes a session whose process has died: it first sends the client this reply.
     """
 
     arguments = [
@@ -24,9 +41,9 @@ class Serve(amp.Command):
 
 
 class Shutdown(amp.Command):
-    """Server to child: end yourself.
+    """Server to worker, or to the fork server: exit.
 
-    Ampoule's pool sends this command; importing its own definition would install a reactor in the child.
+    Ampoule's pool sends this command. Importing ampoule's definition would install a reactor in the worker.
     """
 
     commandName = b"Shutdown"
@@ -34,7 +51,7 @@ class Shutdown(amp.Command):
 
 
 class Fork(amp.Command):
-    """Server to fork server: start a child that speaks AMP over one descriptor and prints to the other."""
+    """Server to fork server: fork a worker that speaks AMP over one descriptor and prints to the other."""
 
     arguments = [(b"amp", amp.Descriptor()), (b"output", amp.Descriptor())]
     response = [(b"pid", amp.Integer())]
@@ -42,14 +59,14 @@ class Fork(amp.Command):
 
 
 class Kill(amp.Command):
-    """Server to fork server: kill a child that has let go of the link by which the server would kill it."""
+    """Server to fork server: kill a worker that has closed the socket by which the server would kill it."""
 
     arguments = [(b"pid", amp.Integer())]
     requiresAnswer = False
 
 
 class Exited(amp.Command):
-    """Fork server to server: a child has ended, and nothing that it started is left."""
+    """Fork server to server: a worker has ended, and all processes that it started are gone."""
 
     arguments = [(b"pid", amp.Integer()), (b"status", amp.Integer())]
     requiresAnswer = False

@@ -19,7 +19,7 @@ import msgspec
 from twisted.internet import defer
 
 from gymtwist.worker import amp_commands, process_control
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 
 #: Seconds in which all children die when the fork server ends.

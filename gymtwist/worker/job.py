@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.worker import amp_commands, parent_death, process_control, session_loop
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings

@@ -58,7 +58,7 @@ def _import_amp() -> None:
         return
     sys.modules["OpenSSL"] = None  # type: ignore[assignment] # as documented: importing it fails
     try:
-        importlib.import_module("gymtwist.worker.amp_link")
+        importlib.import_module("gymtwist.worker.amp_commands")
     finally:
         del sys.modules["OpenSSL"]
 

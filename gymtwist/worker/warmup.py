@@ -19,7 +19,7 @@ from gymtwist.protocol import classic, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.handshake import ProtocolName
 from gymtwist.worker import amp_commands
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.job import WorkerProtocol
 from gymtwist.worker.session_status import create

@@ -43,7 +43,7 @@ INSIDE = {
         *(
             f"gymtwist.worker.{name}"
             for name in (
-                *("access_policy", "amp_commands", "amp_link", "process_control", "readiness"),
+                *("access_policy", "amp_commands", "process_control", "readiness"),
                 *("session_status", "worker_settings"),
             )
         ),

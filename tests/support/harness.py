@@ -27,7 +27,7 @@ from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker import amp_commands
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.session_status import ANSWERED, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings

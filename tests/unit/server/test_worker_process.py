@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import WorkerExited, WorkerLink, WorkerProcess
 from gymtwist.worker import amp_commands
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from tests.support.harness import Log, SteppedReactor
 
 

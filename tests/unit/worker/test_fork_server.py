@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.server.worker_starter import popen
 from gymtwist.worker import amp_commands, session_status
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client import ClassicClient

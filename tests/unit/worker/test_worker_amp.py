@@ -19,7 +19,7 @@ from zope.interface.verify import verifyClass
 
 from gymtwist.server.worker_starter import popen
 from gymtwist.worker import amp_commands, session_status
-from gymtwist.worker.amp_link import Link
+from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection, BlockingTransport
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
