@@ -168,11 +168,6 @@ def value_codec(
     return Codec(layout, pack, unpack, trees.to_tree, trees.from_tree, binary.is_array)
 
 
-def described_codec(description: Description, **options: Any) -> Codec:
-    """Compile the codec of a space that is described; see :func:`value_codec`."""
-    return value_codec(build(description), description=description, **options)
-
-
 def _laid_out(
     codec: SpaceCodec, layout: Layout, context: CodecContext
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

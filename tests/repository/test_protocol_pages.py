@@ -23,7 +23,7 @@ from gymtwist.protocol.handshake import error_message
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.arrays import MAX_EMPTY
 from gymtwist.spaces.descriptions import Description, for_json, layout_of
-from gymtwist.spaces.gymnasium_spaces import build, describe, described_codec
+from gymtwist.spaces.gymnasium_spaces import build, describe, value_codec
 from gymtwist.spaces.layout import DTYPES, MAX_DIMENSIONS, MAX_SIZE
 from gymtwist.worker.session_codecs import MAX_OBSERVATIONS
 from tests.integration.test_recorded_sessions import like
@@ -156,7 +156,7 @@ def test_the_example_of_a_layout_is_right() -> None:
     example = {each.marker.split()[1]: each.text for each in BLOCKS if each.marker.startswith("example")}
     described: Any = msgspec.json.decode(example["space"], type=Description)
     assert msgspec.json.encode(layout_of(described)).decode() == example["layout"].strip()
-    codec = described_codec(described, name="value")
+    codec = value_codec(build(described), name="value")
     value, data = codec.from_json(json.loads(example["value"])), hexdump(example["bytes"])
     assert bytes(codec.pack(value)) == data
     assert codec.to_json(codec.unpack(data)) == json.loads(example["value"])
