@@ -37,7 +37,7 @@ def test_ctrl_c_while_it_imports_ends_it_without_a_traceback(start: Start, tmp_p
         server.wait_for("starting on")
         server.track()
         server.process.send_signal(signal.SIGINT)
-        assert server.wait() == 130
+        assert server.wait() in (130, -signal.SIGINT)  # a shell reports 130 for both
         assert "Traceback" not in server.tail()
 
 
