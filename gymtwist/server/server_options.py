@@ -22,8 +22,7 @@ from twisted.internet import endpoints
 from twisted.python import usage
 
 from gymtwist.server.startup_banner import versions
-from gymtwist.worker import access_policy
-from gymtwist.worker.worker_settings import SessionLimits, WorkerSettings
+from gymtwist.worker.worker_settings import PLAIN, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
 #: A larger count is a typing error.
@@ -206,7 +205,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "paths (with --allow, none that replaces a string of the registration); names such as 'frameskip,obs_type' "
         "allow only those, with any value; 'none' allows none; 'all' lets clients name any file of this machine to "
         "an environment that opens it.", _kwarg_names,
-    )] = access_policy.PLAIN
+    )] = PLAIN
     monitor_root: Annotated[str | None, Option(
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
         "nowhere else (default: the directory the server is started in).", _directory,

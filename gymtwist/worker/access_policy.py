@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from gymtwist.errors import EnvironmentRefused, KwargRefused
+from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 
 #: Prefixes that choose a library; an id that has no other colon imports nothing.
 _LIBRARIES = ("gym:", "gymnasium:")
-#: What may be said of keyword arguments, beside names of those that are allowed.
-PLAIN, ALL, NONE = "plain", "all", "none"
 #: Longer strings are no names of anything that an environment has.
 _MOST_PLAIN = 255
 _SHOWN = 80

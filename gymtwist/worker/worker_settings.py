@@ -1,10 +1,15 @@
-"""What a child is told on its command line: the operator's options that concern environments."""
+"""The operator's options that concern environments, as a process below the server gets them on its command line.
+
+This module imports no NumPy: OpenBLAS reads its environment variables when NumPy is imported, and the settings come
+first.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
-from gymtwist.worker import access_policy
+#: Rules for keyword arguments; the alternative is a list of names.
+PLAIN, ALL, NONE = "plain", "all", "none"
 
 
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +49,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit: int = 0
     limits: SessionLimits = SessionLimits()
     allow: tuple[str, ...] = ()
-    kwargs: str = access_policy.PLAIN
+    kwargs: str = PLAIN
     shared_memory: bool = True
     poll: float = 50e-6
 

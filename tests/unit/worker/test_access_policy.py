@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gymtwist.errors import KwargRefused
-from gymtwist.worker.access_policy import ALL, NONE, PLAIN, KwargPolicy
+from gymtwist.worker.access_policy import KwargPolicy
+from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 
 PLAIN_KWARGS: dict[str, Any] = {
     "frameskip": 4,
