@@ -142,9 +142,11 @@ def test_an_observation_of_a_wrong_shape_ends_the_session(server: ServerProcess,
 # Greed and noise
 
 
-def test_memory_has_a_limit(server: ServerProcess) -> None:
+def test_memory_has_a_limit(tmp_path: Path) -> None:
     """An environment that eats memory meets the limit of its process, long before the machine's."""
-    reason, _ = provoke(server, "EatInStep")
+    # No step timeout: it takes a busy machine seconds to touch the memory.
+    with ServerProcess(tmp_path, "--memory-limit", "1024", "--step-timeout", "0") as server:
+        reason, _ = provoke(server, "EatInStep")
     assert "MemoryError in step" in reason
 
 
