@@ -217,7 +217,7 @@ class Session:
             self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
         self._worker = None
         self._attempts = 0
-        self.status.hand_on()
+        self.status.prepare_resume()
         self._report.resuming()
         self._assign()
         self._owner.session_resumed()

@@ -78,7 +78,7 @@ def _adopt(descriptor: int) -> socket.socket:
 
 def _status(descriptor: int) -> SessionStatus:
     try:
-        return SessionStatus(descriptor, with_remains=True)
+        return SessionStatus(descriptor, with_recovery=True)
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""The vitals: a few words of memory in which a child shows the server how its session is doing.
+"""The session status: a few words of memory in which a worker shows the server the state of its session.
 
 Every word is a float64, written with one aligned 8-byte store, so a reader never sees half of one. Times are seconds
 of ``time.monotonic``, the same clock in every process of a machine. Nothing is sent and nobody is woken up.
@@ -25,10 +25,9 @@ from time import monotonic  # by name: an environment may replace what the modul
 #: Where each word lies.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED = range(9)
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
-#: Bytes of what a session may leave behind: a message to make an environment, and the longest message behind that. They
-#: cost nothing until they are written.
-REMAINS_SIZE = 17 * 1024 * 1024
-_SIZE = _WORDS_SIZE + REMAINS_SIZE
+#: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
+RECOVERY_SIZE = 17 * 1024 * 1024
+_SIZE = _WORDS_SIZE + RECOVERY_SIZE
 #: No time and no count is as large; float64 has every integer up to here.
 _LARGEST = 2.0**53
 
@@ -46,7 +45,7 @@ class Operation(enum.IntEnum):
 
 
 def create() -> int:
-    """Make the memory for one session's vitals.
+    """Create the memory for the status of one session.
 
     Returns:
         A descriptor to map and to pass on.
@@ -64,19 +63,19 @@ def create() -> int:
 
 
 class SessionStatus:
-    """One session's vitals, seen from either side.
+    """The status of one session, as both sides use it.
 
     Args:
-        descriptor: What :func:`create` returned; it may be closed once the vitals are made.
-        with_remains: Whether to map what the session leaves behind, too: the server has no use for it.
+        descriptor: What :func:`create` returned; it may be closed afterwards.
+        with_recovery: Whether to map the recovery state, which the server does not use.
 
     Attributes:
         words: The words themselves, for the child to write; see the constants of this module.
-        remains: The memory for what the session leaves behind; empty if it is not mapped.
+        recovery: The memory of the recovery state; empty if it is not mapped.
     """
 
-    def __init__(self, descriptor: int, *, with_remains: bool = False) -> None:
-        self._memory = mmap.mmap(descriptor, _SIZE if with_remains else _WORDS_SIZE)
+    def __init__(self, descriptor: int, *, with_recovery: bool = False) -> None:
+        self._memory = mmap.mmap(descriptor, _SIZE if with_recovery else _WORDS_SIZE)
         whole = memoryview(self._memory)
         self.words = whole[:_WORDS_SIZE].cast("d")
         self.recovery = whole[_WORDS_SIZE:]
@@ -150,8 +149,8 @@ class SessionStatus:
             self.words[ANSWERED] = 0.0
             raise
 
-    def hand_on(self) -> None:
-        """Note that another process is to go on with the session, and has not begun to."""
+    def prepare_resume(self) -> None:
+        """Clear the times, until another process resumes the session."""
         self.words[BUSY_SINCE] = self.words[LAST_ACTIVITY] = 0.0
 
     def close(self) -> None:

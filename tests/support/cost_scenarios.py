@@ -215,7 +215,7 @@ class Never(WaitPolicy):
 def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
     """Serves a connection; raises if its client did not leave of its own accord."""
     vars(socket_waiting).update(cores=lambda: 2, WaitPolicy=Never)
-    status = SessionStatus(create(), with_remains=True)
+    status = SessionStatus(create(), with_recovery=True)
     settings = WorkerSettings(monitor_root="/", poll=_LONG)
     reason = session_loop.serve(protocol, connection, handshake, b"", settings, status)
     assert reason == session_loop.CLIENT_LEFT, reason

@@ -29,7 +29,7 @@ class Served:
         """Starts the session."""
         ours, its = socket.socketpair()
         descriptor = create()
-        self.status = SessionStatus(descriptor, with_remains=True)
+        self.status = SessionStatus(descriptor, with_recovery=True)
         os.close(descriptor)
         self.client = FramedClient(ours, encoding)
         self._reason: list[str] = []

@@ -103,7 +103,7 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
     if not os.fork():
         ours.close()
         reader = FrameReader(Framing.INT32)
-        recovery = RecoveryState(SessionStatus(create_vitals(), with_remains=True))
+        recovery = RecoveryState(SessionStatus(create_vitals(), with_recovery=True))
         channel = FrameTransport(theirs, reader, recovery, theirs.recv_into)
         sharing_channel = SharedMemoryTransport(channel, shared, Framing.INT32, _MOMENT if polls[1] else 0.0)
         sharing_channel._next_number = _FIRST
