@@ -1,4 +1,4 @@
-"""Calls into an environment's code: shown in the vitals, and with a fault for whatever it raises."""
+"""Calls into an environment's code: the session status shows them, and each exception becomes a fault."""
 
 from __future__ import annotations
 

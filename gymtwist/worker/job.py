@@ -1,4 +1,4 @@
-"""A child's end of AMP: it is told one job, and does it."""
+"""A worker's end of AMP: it gets one job and does it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MT_WORDS = 624
 
 
 class WorkerProtocol(Link):
-    """The child's AMP protocol: ampoule's ``ampChild``.
+    """The worker's AMP protocol: ampoule's ``ampChild``.
 
     Args:
         settings: The operator's options.
@@ -84,7 +84,7 @@ def _status(descriptor: int) -> SessionStatus:
 
 
 def run(connection: socket.socket, settings: WorkerSettings) -> None:
-    """Be a child to the end: wait for a job, do it, wait to be told to end, and exit.
+    """Run a worker: wait for a job, do it, wait for the command to end, and exit.
 
     Args:
         connection: The AMP socket.
@@ -100,7 +100,7 @@ def run(connection: socket.socket, settings: WorkerSettings) -> None:
 
 
 def _settle(settings: WorkerSettings) -> None:
-    """Set up what each child has for itself."""
+    """Set up the state that each worker has for itself."""
     if os.getpid() != os.getpgrp():
         os.setsid()
     process_control.rename("gymsock idle")

@@ -1,4 +1,4 @@
-"""The lifeline: a child that serves must not outlive its server, whatever its environment is doing.
+"""The parent-death signal: a worker must not outlive its server, whatever its environment is doing.
 
 While it serves, a child does not listen to the server. So it asks the kernel to kill its whole process group as soon
 as anything happens on its AMP socket, of which only the server holds the other end. The server's death closes it, and

@@ -1,4 +1,4 @@
-"""What a process tells the kernel about itself and about the processes below it."""
+"""Requests to the kernel about this process and the processes below it."""
 
 from __future__ import annotations
 
