@@ -2,7 +2,7 @@
 
 Roles: ``forkserver`` and ``worker`` speak AMP over the descriptor AMP; ``check`` only imports what the others do. Once
 everything is imported, a :class:`~gymtwist.worker.readiness.Readiness` is written to the descriptor READY. Either may
-be -1 where it is not needed.
+be -1 if it is not needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 
 def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descriptor: int) -> None:
-    """Be a fork server, a worker or a check, to the end."""
+    """Run a fork server, a worker or a check until it ends."""
     if role != "check":
         # An operator's Ctrl-C is the server's business.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -60,7 +60,7 @@ def _readiness(settings: WorkerSettings) -> Readiness:
 
 
 def _adopt(descriptor: int) -> socket.socket:
-    """Make a socket of a descriptor; a default timeout for sockets, which an import may have set, is not for it."""
+    """Make a blocking socket of a descriptor, even if an import has set a default timeout."""
     connection = socket.socket(fileno=descriptor)
     connection.setblocking(True)
     connection.set_inheritable(False)

@@ -1,6 +1,7 @@
-"""What clients may ask for: environments by their ids, and keyword arguments for their constructors.
+"""The access policy: which environment ids and keyword arguments clients may request.
 
-The server looks before a child has the connection, and the child whenever an environment is made.
+The server checks ids before it assigns a connection to a worker. The worker checks ids and keyword arguments whenever
+it makes an environment.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from gymtwist.errors import EnvironmentRefused, KwargRefused
 from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 
-#: Prefixes that choose a library; an id that has no other colon imports nothing.
+#: Prefixes that choose a library; an id without any other colon imports nothing.
 _LIBRARIES = ("gym:", "gymnasium:")
 #: Longer strings are no names of anything that an environment has.
 _MOST_PLAIN = 255
@@ -25,7 +26,7 @@ class AllowList:
     """The environment ids that clients may ask for.
 
     Args:
-        patterns: Globs, as of ``fnmatch``; none means all ids, but for those that import a module.
+        patterns: Globs in the syntax of ``fnmatch``. Without any, all ids are allowed but those that import a module.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
@@ -35,13 +36,13 @@ class AllowList:
         """Check an id.
 
         Raises:
-            EnvironmentRefused: It is not allowed here.
+            EnvironmentRefused: The server does not allow it.
         """
         bare = _bare(environment)
         if not bare:
             return
         if ":" in bare:
-            # An id like "module:Env-v0" runs code of the client's choice, so neither "*" nor "gym:*" allows it.
+            # An id like "module:Env-v0" runs code that the client chooses, so neither "*" nor "gym:*" allows it.
             if any(":" in _bare(pattern) and self._matches(pattern, environment, bare) for pattern in self._patterns):
                 return
             raise EnvironmentRefused(
@@ -54,7 +55,7 @@ class AllowList:
             )
 
     def allows(self, environment: str) -> bool:
-        """Tell whether :meth:`check` accepts an id."""
+        """Return whether :meth:`check` accepts an id."""
         try:
             self.check(environment)
         except EnvironmentRefused:
@@ -67,20 +68,19 @@ class AllowList:
 
 
 def _bare(environment: str) -> str:
-    """Leave out the library that an id, or a pattern, chooses."""
+    """Remove the prefix that chooses a library from an id or a pattern."""
     return next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)
 
 
 class KwargPolicy:
-    """Which keyword arguments clients may give environments.
+    """The keyword arguments that clients may pass to environments.
 
-    A constructor may open what a keyword argument names, or make another environment than its id says. So by default
-    strings that could be paths are refused; and where only some ids are allowed, strings in the place of those that
-    were registered with an id.
+    A constructor may open a file that a keyword argument names, or make a different environment from the one that the
+    id stands for. By default, strings that could be paths are therefore refused. If only some ids are allowed, strings
+    that would replace a string of the registration are refused, too.
 
     Args:
-        rule: ``plain``, ``all`` or ``none``, or names, separated by commas, of those that are allowed, whatever they
-            are.
+        rule: ``plain``, ``all``, ``none``, or a comma-separated list of names that are allowed with any value.
         restricted: Whether only some environments are allowed.
     """
 
@@ -90,14 +90,14 @@ class KwargPolicy:
         self._names = frozenset() if rule in (PLAIN, ALL, NONE) else frozenset(rule.split(","))
 
     def check(self, kwargs: Mapping[str, Any], registered: Mapping[str, Any]) -> None:
-        """Check what a client gives.
+        """Check the keyword arguments of a client.
 
         Args:
-            kwargs: The client's.
-            registered: What the environment was registered with.
+            kwargs: The keyword arguments of the client.
+            registered: The keyword arguments of the registration.
 
         Raises:
-            KwargRefused: One is not allowed; the message says how the operator can allow it.
+            KwargRefused: A keyword argument is not allowed; the message says how the operator can allow it.
         """
         if self._rule == ALL:
             return
@@ -117,7 +117,7 @@ class KwargPolicy:
 
 
 def _paths(value: Any) -> Iterator[Any]:
-    """Go through what could be the path of a file, in a value of JSON or MessagePack."""
+    """Yield the parts of a decoded value that could be the path of a file."""
     if isinstance(value, str):
         if len(value) > _MOST_PLAIN or value.startswith((".", "~")) or any(each in value for each in "/\\\0"):
             yield value

@@ -1,7 +1,7 @@
 """AMP over a blocking socket: a transport and the loop that feeds it, in place of a reactor.
 
-A child has one thing to do at a time, so it needs no reactor: that saves the memory and the start of one in every
-child, and environments are free to bring their own.
+A worker does one thing at a time, so it needs no reactor. That saves memory and startup time in every worker, and lets
+environments run a reactor of their own.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: How many bytes, and how many descriptors, are taken in one read: one box of AMP is a few hundred bytes.
+#: Bytes and descriptors to read at most in one call; an AMP box has a few hundred bytes.
 _READ_SIZE = 64 * 1024
 _MAX_DESCRIPTORS = 64
-# Descriptors must not leak into programs that an environment starts (where the platform can be asked for that).
+# Descriptors must not leak into programs that an environment starts; not every platform has this flag.
 _RECEIVE_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 @implementer(ITransport, IUNIXTransport)
 class BlockingTransport:
-    """What an AMP protocol writes to: a connected UNIX socket, written to at once.
+    """A transport for AMP that writes to a UNIX socket immediately.
 
     Args:
         connection: A UNIX stream socket in blocking mode.
@@ -63,7 +63,7 @@ class AMPConnection:
     """An AMP protocol on a blocking socket.
 
     Args:
-        protocol: The protocol; it is connected at once.
+        protocol: The protocol; the constructor connects it.
         connection: A UNIX stream socket in blocking mode.
     """
 
@@ -74,10 +74,10 @@ class AMPConnection:
         protocol.makeConnection(self._transport)
 
     def receive(self) -> bool:
-        """Wait for the next bytes and let the protocol act on them.
+        """Wait for the next bytes and pass them to the protocol.
 
         Returns:
-            Whether the connection lasts; if not, the protocol has been told.
+            False if the connection has ended; the protocol has been notified then.
         """
         try:
             data, descriptors = self._read()

@@ -70,7 +70,7 @@ class ClassicAdapter:
         }
 
     def open(self, handshake: bytes, trailing_data: bytes) -> None:
-        """Make the environment and answer the handshake with an error string, which is empty if all is well."""
+        """Make the environment and answer the handshake with an error string, which is empty on success."""
         reader = classic.CommandReader(trailing_data, self._status.recovery)
         receive = receiver(self._connection, self._settings.poll, self._status)
         self.transport = SocketTransport(self._connection, reader, reader.next_command, receive)
@@ -102,7 +102,7 @@ class ClassicAdapter:
             self.send(classic.error_string(message))
 
     def resume(self, recovery_reply: bytes, trailing_data: bytes) -> NoReturn:
-        """Refuse to take over a session, as clients of this protocol cannot be told that their environment is lost."""
+        """Refuse to resume a session: this protocol cannot report that the environment is lost."""
         raise ProtocolError("a session of the classic protocol cannot be resumed")
 
     def send(self, reply: bytes | Parts) -> None:
@@ -113,11 +113,11 @@ class ClassicAdapter:
             self.transport.send_parts(reply)
 
     def refuse(self, error: RequestError | EnvironmentFault) -> NoReturn:
-        """End the session: the replies have no place for an error."""
+        """End the session: replies cannot carry an error."""
         raise error
 
     def final_reply(self, error: GymtwistError) -> None:
-        """Send nothing: the replies have no place for an error."""
+        """Send nothing: replies cannot carry an error."""
 
     def close(self) -> None:
         """Close the environment."""
@@ -200,7 +200,7 @@ class ClassicAdapter:
 
 
 def _space_fault(operation: str, error: BaseException) -> EnvironmentFault:
-    """Log the error of a space's own code and make it a fault of the environment."""
+    """Log an error of a space's own code, and return it as a fault of the environment."""
     print_traceback(error)
     message = f"the environment's space raised {type(error).__name__} in {operation}{message_of(error)}"
     return EnvironmentFault(operation, message)

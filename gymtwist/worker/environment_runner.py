@@ -1,6 +1,6 @@
 """The session's environment while it runs; no other module calls its code.
 
-The session status shows every call. Whatever the environment raises is logged and becomes an
+The session status shows every call. Every exception of the environment is logged and becomes an
 :class:`~gymtwist.errors.EnvironmentFault`.
 """
 

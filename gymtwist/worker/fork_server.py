@@ -1,8 +1,8 @@
-"""The fork server: a process that has imported everything once and forks a child whenever it is asked.
+"""The fork server: a process that imports everything once and forks workers on request.
 
-It is told by AMP (:class:`~gymtwist.worker.amp_commands.Fork`), it alone reaps the children, and it kills what a child
-leaves behind: the rest of its process group, and descendants that left the group (they are reparented to the fork
-server when the child ends, as each child is a subreaper while it lives).
+It receives requests by AMP (:class:`~gymtwist.worker.amp_commands.Fork`), and it alone reaps the workers. When a worker
+ends, it kills the processes that the worker left behind: the rest of its process group, and descendants outside the
+group. The latter are reparented to the fork server, because each worker is a subreaper while it runs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gymtwist.worker import amp_commands, process_control
 from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
 
-#: Seconds in which all children die when the fork server ends.
+#: Seconds to wait for all child processes to end when the fork server ends.
 _LEAVE_TIMEOUT = 2.0
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """What a newly forked child is given.
+    """The descriptors for a newly forked worker.
 
     Attributes:
         amp: The descriptor of its AMP socket.
@@ -39,7 +39,7 @@ class Birth(msgspec.Struct, frozen=True):
 
 
 class ForkServerProtocol(Link):
-    """The fork server's end of AMP; it only notes what is to be done, see :meth:`ForkServer.run`."""
+    """The fork server's end of AMP; it records requests, which :meth:`ForkServer.run` carries out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,28 +48,28 @@ class ForkServerProtocol(Link):
 
     @amp_commands.Fork.responder
     def fork(self, amp: int, output: int) -> defer.Deferred[dict[str, Any]]:
-        """Note that a child is wanted."""
+        """Record a request to fork a worker."""
         answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
         self.births.append((Birth(amp, output), answer))
         return answer
 
     @amp_commands.Kill.responder
     def kill(self, pid: int) -> dict[str, Any]:
-        """Note that a child is to be killed."""
+        """Record a request to kill a worker."""
         self.condemned.append(pid)
         return {}
 
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
-        """End; the loop of the fork server returns."""
+        """End the loop of the fork server."""
         return {}
 
 
 class ForkServer:
-    """Forks children on request and reaps them.
+    """Forks workers on request and reaps them.
 
     Args:
-        connection: The socket to the server; its end is the fork server's end.
+        connection: The socket to the server; the fork server ends when it is closed.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -79,10 +79,10 @@ class ForkServer:
         self._own: frozenset[int] = frozenset()
 
     def run(self) -> Birth | None:
-        """Serve until the server is gone.
+        """Serve requests until the server closes the connection.
 
         Returns:
-            None in the fork server itself, at its end; in a new child, at once, what it was born with.
+            None in the fork server itself, when it ends; in each new worker, its descriptors.
         """
         process_control.become_subreaper()
         # What --preload or --setup started, such as a virtual display, stays until the end.
@@ -114,7 +114,7 @@ class ForkServer:
                     return birth
 
     def _fork_all(self) -> Birth | None:
-        """Fork the children that were asked for; in a child, return at once."""
+        """Fork the requested workers; return in each worker immediately."""
         while self._protocol.births:
             birth, answer = self._protocol.births.pop(0)
             try:
@@ -133,7 +133,7 @@ class ForkServer:
 
     def _become_worker(self, birth: Birth) -> None:
         self._socket.close()
-        # Descriptors of children that were to be forked after this one.
+        # The descriptors of workers that are forked after this one.
         for other, _ in self._protocol.births:
             self._close(other)
         self._protocol.births.clear()
@@ -147,10 +147,10 @@ class ForkServer:
         os.close(birth.output)
 
     def _reap(self) -> None:
-        """Reap the children that have ended, after killing all that they left behind."""
+        """Reap the workers that have ended, after killing the processes that they left behind."""
         while True:
             try:
-                # Not reaped yet, a child keeps its id, so that the group killed is its own.
+                # A process keeps its id until it is reaped, so this kills the right group.
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
@@ -163,11 +163,11 @@ class ForkServer:
             self._kill_orphans()
             if pid in self._children:
                 self._children.discard(pid)
-                with contextlib.suppress(ConnectionError):  # the server has gone; the loop learns of it next
+                with contextlib.suppress(ConnectionError):  # the server has ended; the loop notices next
                     self._protocol.callRemote(amp_commands.Exited, pid=pid, status=status)
 
     def _kill_condemned(self) -> None:
-        """Kill the children that the server wants to be killed; one that is reaped already is left alone."""
+        """Kill the workers that the server asked to kill, except those that were reaped already."""
         while self._protocol.condemned:
             pid = self._protocol.condemned.pop()
             if pid in self._children:
@@ -175,15 +175,15 @@ class ForkServer:
                 process_control.kill_group(pid)
 
     def _kill_orphans(self) -> None:
-        """Kill whoever is a child of this process but not of its making: it belonged to a child that has ended."""
+        """Kill reparented processes: a worker that has ended had started them."""
         for orphan in set(process_control.children()) - self._children - self._own:
-            with contextlib.suppress(PermissionError, ProcessLookupError):  # it became another user
+            with contextlib.suppress(PermissionError, ProcessLookupError):  # it changed its user
                 os.kill(orphan, signal.SIGKILL)
 
     def _leave_nothing(self) -> None:
-        """End all that runs below: the server has gone, or is about to.
+        """End all child processes: the server has ended, or is about to.
 
-        Children are killed with what they leave behind; what --preload or --setup started is asked first.
+        Workers and their processes are killed; those that --preload or --setup started get a SIGTERM first.
         """
         for pid in self._children:
             process_control.kill_group(pid)

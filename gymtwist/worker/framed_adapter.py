@@ -1,4 +1,4 @@
-"""The framed protocol for the session loop: environment requests and, beside them, shared memory and the end."""
+"""The framed protocol for the session loop: environment requests shared memory, and the end of the session."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FramedAdapter:
     """One session of the framed protocol; its attributes are those of :class:`~gymtwist.worker.session_loop.Adapter`.
 
     Args:
-        protocol: The protocol, which tells the framing.
+        protocol: The protocol, which determines the framing.
         connection: The client's socket, in blocking mode.
         settings: The operator's options.
         status: The session's status.
@@ -82,11 +82,11 @@ class FramedAdapter:
             self.transport.send_parts(reply)
 
     def resume(self, recovery_reply: bytes, trailing_data: bytes) -> None:
-        """Take over the session of a process that has died.
+        """Resume the session of a process that has died.
 
         Args:
-            recovery_reply: The frame of the reply to the request that the client waits for: an error.
-            trailing_data: The bytes received after the handshake, and before the dead process received others.
+            recovery_reply: The frame of an error, the reply to the pending request.
+            trailing_data: The bytes that the server received after the handshake.
         """
         # The reply must not be sent a second time if this process dies, too.
         self._status.words[ANSWERED] = 1.0
@@ -110,14 +110,14 @@ class FramedAdapter:
         self.transport = self._replies.transport = transport
 
     def refuse(self, error: RequestError | EnvironmentFault) -> None:
-        """Answer a request with an error; the session goes on."""
+        """Answer a request with an error; the session continues."""
         reset_needed = (
             self._handler.failed(error) if isinstance(error, EnvironmentFault) else isinstance(error, ResetNeeded)
         )
         self._send_error(error, reset_needed=reset_needed)
 
     def final_reply(self, error: GymtwistError) -> None:
-        """Answer with an error that ends the session; no reply is half sent, as sending raises only OSError."""
+        """Answer with an error that ends the session; only an OSError leaves a reply incomplete."""
         self._send_error(error)
         self._status.words[ANSWERED] = 1.0  # the server has nothing to add
 
@@ -160,7 +160,7 @@ class FramedAdapter:
         return reply
 
     def _share(self, request: messages.Share) -> None:
-        """Share memory with the client, which asks twice: first for an address to send it to, then to take it.
+        """Share memory with the client: the first request asks for an address, the second follows the descriptor.
 
         Raises:
             SharingRefused: Memory cannot be shared.
@@ -174,7 +174,7 @@ class FramedAdapter:
             raise SharingRefused("the operator of this server does not allow shared memory; go on without")
         if request.request_room is None or request.reply_room is None:
             self._offer = Offer()
-            self.send(self._offer.told())
+            self.send(self._offer.reply())
         else:
             if offer is None:
                 raise SharingRefused("no memory was offered to be taken; ask without rooms first")

@@ -16,11 +16,11 @@ def guarded_call(status: SessionStatus, operation: Operation) -> Iterator[None]:
     """Call into an environment within the context.
 
     Args:
-        status: Where to show it.
-        operation: What the environment is asked for.
+        status: The session status that records the call.
+        operation: The operation that the environment performs.
 
     Raises:
-        EnvironmentFault: The environment raised something; its traceback is in the log.
+        EnvironmentFault: The environment raised an exception; its traceback is in the log.
     """
     status.begin(operation)
     try:
@@ -29,35 +29,35 @@ def guarded_call(status: SessionStatus, operation: Operation) -> Iterator[None]:
         if error.__cause__ is not None:
             print_traceback(error.__cause__)
         raise
-    except BaseException as error:  # sys.exit() is no way to end a session either
+    except BaseException as error:  # sys.exit() must not end the session either
         raise fault(operation, error) from error
     finally:
         status.end()
 
 
 def fault(operation: Operation, error: BaseException) -> EnvironmentFault:
-    """Make the fault of an environment that raised something, and log the traceback."""
+    """Return the fault for an exception that the environment raised, and log the traceback."""
     print_traceback(error)
     name = operation.name.lower()
-    told = f"the environment raised {type(error).__name__} in {name}{message_of(error)}"
-    return EnvironmentFault(name, told.rstrip(": "))
+    text = f"the environment raised {type(error).__name__} in {name}{message_of(error)}"
+    return EnvironmentFault(name, text.rstrip(": "))
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an exception says, behind a colon; nothing if it cannot say it."""
+    """Return an exception's message after a colon; an empty string if the message cannot be read."""
     try:
         return f": {error}"
-    except Exception:  # an environment's exception may be of its own making
+    except Exception:  # the ``__str__`` of an environment's exception may fail
         return ""
 
 
 def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
-    """Make the fault of an environment that returned what its space does not have."""
+    """Return the fault for a value that is not in the environment's space."""
     what = str(error) if isinstance(error, ValueMismatch) else f"{type(error).__name__}{message_of(error)}"
     return EnvironmentFault(operation, f"the environment returned from {operation} what is not in its space: {what}")
 
 
 def print_traceback(error: BaseException) -> None:
-    """Print an exception into the log, unless the environment has closed the way there."""
+    """Print an exception to the log, unless the environment has closed standard error."""
     with contextlib.suppress(Exception):
         traceback.print_exception(error)

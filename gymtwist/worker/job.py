@@ -21,7 +21,7 @@ from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: The words of the state of the Mersenne Twister, which NumPy's global generator is.
+#: The size of the state of the Mersenne Twister, NumPy's global generator, in 32-bit words.
 _MT_WORDS = 624
 
 
@@ -30,7 +30,7 @@ class WorkerProtocol(Link):
 
     Args:
         settings: The operator's options.
-        connection: The socket that AMP goes over.
+        connection: The AMP socket.
     """
 
     def __init__(self, settings: WorkerSettings, connection: socket.socket) -> None:
@@ -65,13 +65,13 @@ class WorkerProtocol(Link):
 
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
-        """End; the loop that feeds this protocol returns."""
+        """End the loop that feeds this protocol."""
         return {}
 
 
 def _adopt(descriptor: int) -> socket.socket:
     connection = socket.socket(fileno=descriptor)
-    # The server's reactor made it non-blocking; the mode belongs to the socket, of which the server leaves off now.
+    # The server's reactor made it non-blocking. The mode belongs to the socket, which the server no longer uses.
     connection.setblocking(True)
     return connection
 
@@ -94,7 +94,7 @@ def run(connection: socket.socket, settings: WorkerSettings) -> None:
     amp_connection = AMPConnection(WorkerProtocol(settings, connection), connection)
     while amp_connection.receive():
         pass
-    # What an environment left to be done at exit may hang, too.
+    # Exit functions that an environment registered may hang, too.
     with parent_death.tied(connection):
         leave(0)
 
@@ -110,39 +110,39 @@ def _settle(settings: WorkerSettings) -> None:
         process_control.limit_memory(settings.memory_limit)
     faulthandler.enable(2)
     for stream in (sys.stdout, sys.stderr):
-        # Line by line, so that what an environment printed before it crashed is not lost. A setup file may have put
-        # anything in the place of these files.
+        # Line by line, so that no output is lost if the environment crashes. A setup file may have replaced these files
+        # with any object.
         with contextlib.suppress(Exception):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr] # real files
-    # Forked children would all draw the same numbers from NumPy's global generator.
+    # Forked workers would all draw the same numbers from NumPy's global generator.
     random.seed(settings.seed)
     if settings.seed is None:
-        # As to seed it with None does, which takes each child 150 KB more.
+        # The same as seeding it with None, which costs each worker 150 KB more.
         np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS, 0, 0.0))
     else:
         np.random.seed(settings.seed % 2**32)
 
 
 def leave(status: int) -> None:
-    """End this process without waiting for what an environment left running.
+    """End this process without waiting for threads or processes that an environment left running.
 
-    Functions that were registered to run at exit do run, as they remove temporary files; threads are not waited for,
-    and processes are killed: where there is no fork server, nobody else would.
+    Registered exit functions run, because they remove temporary files. Threads are not joined. Child processes are
+    killed, because without a fork server no other process would do so.
     """
     try:
         atexit._run_exitfuncs()
     finally:
         for pid in process_control.children():
-            with contextlib.suppress(OSError):  # it has ended, or became another user
+            with contextlib.suppress(OSError):  # it has ended, or changed its user
                 os.kill(pid, signal.SIGKILL)
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except Exception:  # an environment may have closed it, or put anything in its place
+            except Exception:  # an environment may have closed or replaced it
                 status = status or 1
         os._exit(status)
 
 
 def threads_running() -> list[str]:
-    """Name the threads besides the main one: none of them lives on in a forked child."""
+    """Return the names of all threads but the main one; they do not survive a fork."""
     return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

@@ -1,9 +1,9 @@
 """The parent-death signal: a worker must not outlive its server, whatever its environment is doing.
 
-While it serves, a child does not listen to the server. So it asks the kernel to kill its whole process group as soon
-as anything happens on its AMP socket, of which only the server holds the other end. The server's death closes it, and
-the server closes it to kill a child. The kernel obeys even if the environment hangs in native code; no thread and no
-polling is needed, and no process id that might be another's by now.
+While a worker serves a session, it does not read from the server. So it asks the kernel to kill its whole process group
+as soon as anything happens on its AMP socket, whose other end only the server holds. That end is closed when the server
+dies, and the server closes it to kill a worker. This works even if the environment hangs in native code. It needs no
+thread, no polling, and no process id, which could have been reused.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import sys
 import threading
 from collections.abc import Iterator
 
-# Linux's own, in <bits/fcntl-linux.h>; Python 3.10's fcntl has no name for it.
+# From <bits/fcntl-linux.h>; fcntl has no name for it in Python 3.10.
 _F_SETSIG = 10
 
 
 @contextlib.contextmanager
 def tied(to: socket.socket) -> Iterator[None]:
-    """Let this process group be killed if the socket's other end closes, or sends, within the context."""
+    """Have this process group killed if the socket's other end closes or sends anything within the context."""
     descriptor = to.fileno()
     if not sys.platform.startswith("linux"):
         threading.Thread(target=_watch, args=(descriptor,), daemon=True).start()
@@ -49,7 +49,7 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def _watch(descriptor: int) -> None:
-    """Stand in for the kernel where it sends no signal of choice: a thread that waits for the other end to close."""
+    """Wait in a thread for the other end to close, on platforms without ``F_SETSIG``."""
     poll = select.poll()
     poll.register(descriptor, select.POLLHUP)
     poll.poll()

@@ -1,4 +1,4 @@
-"""What is imported before any session: the environment libraries, the operator's modules and setup file."""
+"""Imports before the first session: environment libraries, the operator's modules, and the setup file."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 
 def prepare_environment_variables() -> None:
-    """Set, unless the operator did, how many threads numerical libraries use: one for each session.
+    """Limit numerical libraries to one thread per session, unless the operator has set the number.
 
-    Sessions share the machine's cores; and OpenBLAS starts its threads when NumPy is imported, before the fork.
+    Sessions share the machine's cores, and OpenBLAS starts its threads before the fork, when NumPy is imported.
     """
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 
 
 def preload(settings: WorkerSettings, *, warm_up: bool = False) -> None:
-    """Import all that sessions need, and run the operator's setup file.
+    """Import everything that sessions need, and run the operator's setup file.
 
     Args:
         settings: The operator's options.
-        warm_up: Whether to serve sessions to itself, for children that are forked from this process.
+        warm_up: Whether to run warm-up sessions, for workers that are forked from this process.
 
     Raises:
-        Exception: Whatever the operator's modules or file raised.
+        Exception: An exception of the operator's modules or setup file.
     """
-    # What is imported here stays: without the collector it is imported faster, and frozen it stays shared after a fork.
+    # Imported modules are never freed: imports are faster without the collector, and frozen objects stay shared after
+    # a fork.
     gc.disable()
     _import_amp()
     for name in ("fork_server", "job", "warmup"):
@@ -46,14 +47,14 @@ def preload(settings: WorkerSettings, *, warm_up: bool = False) -> None:
             importlib.import_module(module)
         if settings.setup is not None:
             _run_setup(settings.setup)
-    except SystemExit as error:  # it would look as if all were well
+    except SystemExit as error:  # the process would seem to have ended normally
         raise RuntimeError("it called sys.exit(), so no session could be served") from error
     gc.freeze()
     gc.enable()
 
 
 def _import_amp() -> None:
-    """Import AMP without TLS, which is 7 MB of OpenSSL that no child has a use for."""
+    """Import AMP without TLS: OpenSSL takes 7 MB, and no worker uses it."""
     if "OpenSSL" in sys.modules:
         return
     sys.modules["OpenSSL"] = None  # type: ignore[assignment] # as documented: importing it fails
@@ -64,20 +65,20 @@ def _import_amp() -> None:
 
 
 def _import_ale() -> None:
-    """Import the Atari games without the banner that each new one prints; they set that level too late."""
+    """Import ale-py and silence the banner that it prints for each new game; its environments do so too late."""
     ale_py = importlib.import_module("ale_py")
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
 def _import_gym() -> None:
-    """Import Gym without the paragraph on its successor that it prints each time."""
+    """Import Gym without its notice about Gymnasium."""
     with contextlib.suppress(ImportError):
         importlib.import_module("gym_notices.notices").notices.clear()
     importlib.import_module("gym")
 
 
 def _run_setup(path: str) -> None:
-    """Run a file as a module of its own, so that what it registers can be found and pickled later."""
+    """Run a file as a module, so that the classes it registers can be found and pickled later."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location("gymsock_setup", path)
     if spec is None or spec.loader is None:

@@ -13,36 +13,36 @@ from pathlib import Path
 #: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Loaded once, before any child is forked.
+# Loaded once, before any worker is forked.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
-#: Between that of any other process (0) and that of one which is always taken first (1000); see proc(5).
+#: Between the score of an ordinary process (0) and that of one which is always killed first (1000); see proc(5).
 _OOM_SCORE = 500
 
 
 def become_subreaper() -> None:
-    """Become the parent of orphaned descendants, so that none of them gets out of sight. Linux alone can."""
+    """Become the parent of orphaned descendants, so that none is lost. Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def rename(name: str) -> None:
-    """Give this process a name of up to 15 characters that ``ps -o comm`` shows. Linux alone can."""
+    """Give this process a name of up to 15 characters that ``ps -o comm`` shows. Linux only."""
     _tell("/proc/self/comm", name)
 
 
 def die_with_parent(yes: bool) -> None:
-    """Ask the kernel to kill this process when its parent has ended, or not to do so any more. Linux alone can."""
+    """Have the kernel kill this process when its parent ends, or no longer. Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0, 0, 0, 0)
 
 
 def volunteer_for_oom() -> None:
-    """Ask the kernel, should memory run out, to take this process rather than the server."""
+    """Have the kernel kill this process before the server if memory runs out. Linux only."""
     _tell("/proc/self/oom_score_adj", str(_OOM_SCORE))
 
 
 def _tell(path: str, text: str) -> None:
-    """Write to a file of the kernel's, if there is such; each child does, and files of Python's take it 500 KB."""
+    """Write to a kernel file if it exists; ``open`` would cost each worker 500 KB."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -52,20 +52,20 @@ def _tell(path: str, text: str) -> None:
 
 
 def limit_memory(size: int) -> None:
-    """Limit the memory that this process may allocate, in bytes; its allocations fail past that."""
+    """Limit the memory that this process may allocate, in bytes; allocations beyond that fail."""
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def children() -> list[int]:
-    """List this process's own children, where the kernel tells (Linux); an empty list elsewhere."""
+    """Return the ids of this process's children; an empty list on other systems than Linux."""
     found: list[int] = []
     for task in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has ended since
+        with contextlib.suppress(OSError):  # the thread has ended
             found += map(int, task.read_text().split())
     return found
 
 
 def kill_group(leader: int) -> None:
-    """Kill every process of a group; the caller knows that the leader is not reaped, or the group not empty."""
+    """Kill every process of a group, whose leader must not be reaped yet, or which must not be empty."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

@@ -20,8 +20,8 @@ _UINT32 = struct.Struct(">I")
 class ReplyWriter:
     """Encodes replies and sends them through a transport.
 
-    The fast path writes Int32 frames of steps into one reused buffer. It takes what needs no sanitizing: observations
-    that are bytes, with rewards and flags of Python's own types, and an info that is flat or shallow.
+    The fast path writes Int32 frames of steps into one reused buffer. It accepts values that need no sanitizing:
+    observations that are bytes, with rewards and flags of Python's own types, and an info that is flat or shallow.
 
     Args:
         codec: The session's codec.

@@ -229,13 +229,13 @@ class RequestHandler:
         return self._runner
 
     def _not_now(self, purpose: str) -> RequestError:
-        """Say what has to come before a request."""
+        """Return the error for a request that must wait for another one."""
         if self.state is State.UNMADE:
             return NoEnvironment(f"{self.state.value}: make one before {purpose}")
         return ResetNeeded(f"{self.state.value}: reset before {purpose}")
 
     def failed(self, fault: EnvironmentFault) -> bool:
-        """Note that the environment has failed.
+        """Record that the environment has failed.
 
         Returns:
             Whether the environment must be reset: a frame that cannot be rendered does not end the episode.
@@ -333,7 +333,7 @@ class RequestHandler:
         return (self._load(request.action) for _ in range(request.steps))
 
     def sample(self, request: messages.Sample) -> messages.Sampled:
-        """Draw an action."""
+        """Sample an action."""
         sampled = self._running().sample_action(request.seed)
         return messages.Sampled(self._codecs.sampled(sampled))
 

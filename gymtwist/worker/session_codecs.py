@@ -1,4 +1,4 @@
-"""Between what an environment takes and returns and what messages carry."""
+"""The session's codecs: convert between the environment's values and message fields."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from gymtwist.spaces.gymnasium_spaces import Space, describe, value_codec
 from gymtwist.spaces.layout import Layout
 from gymtwist.worker.guarded_call import fault_of_value
 
-#: The most bytes of observations that one reply to many steps carries.
+#: The most bytes of observations in one reply to ``step_many``.
 MAX_OBSERVATIONS = 64 * 1024 * 1024
-#: What a number in nested lists counts for: about what its text has, and it takes more than that before it is text.
+#: The bytes that a number in nested lists counts for: about the length of its text; as an object it takes more.
 BYTES_OF_NUMBER = 16
 _FLOAT64 = np.dtype("<f8")
 
 
 class SpaceCodec:
-    """Translates the elements of one space.
+    """Encodes and decodes the elements of one space.
 
     Args:
         space: The space.
-        name: What messages call its elements.
-        framing: What the client speaks.
-        form: How values travel in JSON.
+        name: The name of an element in error messages.
+        framing: The framing of the client's messages.
+        form: The form of values in JSON.
 
     Attributes:
-        description: The space's, as a message carries it.
-        layout: The elements'; None if the space fixes none.
-        load: Makes an element of what came in a message; raises :class:`~gymtwist.errors.InvalidAction`.
-        dump: Makes what a message carries of an element: it may lie where the element does. Raises
-            :class:`ValueError`.
+        description: The description of the space for messages.
+        layout: The layout of the elements; None if the space fixes none.
+        load: Decodes an element; raises :class:`~gymtwist.errors.InvalidAction`.
+        dump: Encodes an element; the result may share its memory. Raises :class:`ValueError`.
 
     Raises:
         EnvironmentFault: The space cannot be described.
@@ -63,17 +62,17 @@ class SpaceCodec:
 
 
 class SessionCodecs:
-    """Translates the values of one session.
+    """Encodes and decodes the values of one session.
 
     Args:
-        action_space: Of the environment.
-        observation_space: Of the environment.
-        framing: What the client speaks.
-        form: How values travel in JSON.
+        action_space: The action space of the environment.
+        observation_space: The observation space of the environment.
+        framing: The framing of the client's messages.
+        form: The form of values in JSON.
 
     Attributes:
-        actions: Translates actions.
-        observations: Translates observations.
+        actions: The codec of actions.
+        observations: The codec of observations.
     """
 
     def __init__(self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm) -> None:
@@ -81,10 +80,10 @@ class SessionCodecs:
         self.actions = SpaceCodec(action_space, "action", framing, form)
         self.observations = SpaceCodec(observation_space, "observation", framing, form)
         self._dump = self.observations.dump
-        #: Whether many observations are sent behind one another, and not in a list.
+        #: Whether several observations are concatenated instead of sent in a list.
         self.joins = not self._json and self.observations.layout is not None
         self.encode: Callable[[Any], bytes] = msgspec.json.encode if self._json else msgspec.msgpack.encode
-        #: How many bytes an observation counts for among many; None if the space does not fix that.
+        #: The bytes that an observation counts for in a reply to ``step_many``; None if the space does not fix them.
         self.observation_size = self._size_in_lists() if self._json and form == "nested" else self._size()
 
     def _size(self) -> int | None:
@@ -96,7 +95,7 @@ class SessionCodecs:
         return None if layout is None else BYTES_OF_NUMBER * sum(math.prod(leaf.shape) for leaf in layout.leaves)
 
     def observation(self, operation: str, value: Any) -> Any:
-        """Make what a message carries of an observation: it may lie where the observation does.
+        """Encode an observation; the result may share its memory.
 
         Raises:
             EnvironmentFault: The observation is not in its space.
@@ -107,10 +106,10 @@ class SessionCodecs:
             raise fault_of_value(operation, error) from error
 
     def sampled(self, action: Any) -> Any:
-        """Make what a message carries of an action that was drawn.
+        """Encode a sampled action.
 
         Raises:
-            EnvironmentFault: The action space draws what is not in it.
+            EnvironmentFault: The action space returned a value that it does not contain.
         """
         try:
             return self.actions.dump(action)
@@ -118,10 +117,10 @@ class SessionCodecs:
             raise fault_of_value("sample", error) from error
 
     def check_count(self, count: int) -> None:
-        """Check that so many observations can be sent in one reply.
+        """Check that this many observations fit into one reply.
 
         Raises:
-            InvalidField: They cannot.
+            InvalidField: They do not.
         """
         size = self.observation_size
         if size is not None and count * size > MAX_OBSERVATIONS:
@@ -130,56 +129,56 @@ class SessionCodecs:
                 'most, or for the "last" one'
             )
 
-    def actions_of(self, told: list[Any]) -> list[Any]:
-        """Make many actions of what came in a message.
+    def actions_of(self, encoded: list[Any]) -> list[Any]:
+        """Decode several actions.
 
         Raises:
-            InvalidAction: One is not in the action space; the message has its index.
+            InvalidAction: An action is not in the action space; the message contains its index.
         """
         load = self.actions.load
         made: list[Any] = []
         try:
-            for each in told:
-                made.append(load(each))  # no comprehension: the error must tell how far it got
+            for each in encoded:
+                made.append(load(each))  # a loop, because the error needs the index
         except InvalidAction as error:
             raise InvalidAction(f"actions[{len(made)}]: {error}") from error
         return made
 
     def rewards(self, rewards: Any) -> Any:
-        """Make what a message carries of rewards, float64 of any shape."""
+        """Encode rewards, float64 of any shape."""
         return rewards.tolist() if self._json else np.asarray(rewards, _FLOAT64).tobytes()
 
     def flags(self, flags: Any) -> Any:
-        """Make what a message carries of flags, an array of booleans."""
+        """Encode flags, an array of booleans."""
         return flags.tolist() if self._json else flags.tobytes()
 
 
 class ObservationCollector:
-    """The observations of many steps, kept as bytes of their message while the environment goes on.
+    """Collects the encoded observations of several steps.
 
     Args:
-        translation: Of the session.
+        codecs: The codecs of the session.
     """
 
-    def __init__(self, translation: SessionCodecs) -> None:
-        self._translation = translation
+    def __init__(self, codecs: SessionCodecs) -> None:
+        self._codecs = codecs
         self._parts: list[bytes] = []
-        # Where a space fixes the size, it was looked at before the first step.
-        self._left = MAX_OBSERVATIONS if translation.observation_size is None else None
+        # If the space fixes the size, check_count() has checked it before the first step.
+        self._bytes_left = MAX_OBSERVATIONS if codecs.observation_size is None else None
 
     def add(self, value: Any) -> None:
         """Keep an observation.
 
         Raises:
-            EnvironmentFault: It is not in its space, or one too many.
+            EnvironmentFault: It is not in its space, or exceeds the limit of one reply.
         """
-        translation = self._translation
-        dumped = translation.observation("step_many", value)
-        # Text and bytes take a fraction of what Python's own numbers and lists do.
-        part = bytes(dumped) if translation.joins else translation.encode(dumped)
-        if self._left is not None:
-            self._left -= len(part)
-            if self._left < 0:
+        codecs = self._codecs
+        dumped = codecs.observation("step_many", value)
+        # Text and bytes take a fraction of the memory of Python's numbers and lists.
+        part = bytes(dumped) if codecs.joins else codecs.encode(dumped)
+        if self._bytes_left is not None:
+            self._bytes_left -= len(part)
+            if self._bytes_left < 0:
                 raise EnvironmentFault(
                     "step_many",
                     f"the observations of {len(self._parts) + 1} steps are more than {MAX_OBSERVATIONS} bytes; ask for "
@@ -188,7 +187,7 @@ class ObservationCollector:
         self._parts.append(part)
 
     def joined(self) -> Any:
-        """Make what a message carries of them all."""
-        if self._translation.joins:
+        """Return the field that contains all observations."""
+        if self._codecs.joins:
             return memoryview(b"".join(self._parts))
         return [msgspec.Raw(part) for part in self._parts]

@@ -27,7 +27,7 @@ class Adapter(Protocol):
 
     @property
     def transport(self) -> Transport:
-        """The way of requests and replies; a handler may replace it."""
+        """The transport of requests and replies; a handler may replace it."""
 
     @property
     def decode(self) -> Callable[[Any], Any] | None:
@@ -45,13 +45,13 @@ class Adapter(Protocol):
         """Make the environment that the handshake names, and answer the handshake."""
 
     def resume(self, recovery_reply: bytes, trailing_data: bytes) -> None:
-        """Take over the session of a process that has died, and send the client the reply to its last request."""
+        """Resume the session of a process that has died, and send the reply to its last request."""
 
     def refuse(self, error: RequestError | EnvironmentFault) -> None:
         """Answer a request with an error; raise the error if the protocol cannot."""
 
     def final_reply(self, error: GymtwistError) -> None:
-        """Tell the client of the error that ends the session, if the protocol can."""
+        """Send the client the error that ends the session, if the protocol can."""
 
     def close(self) -> None:
         """Close the environment and release what the session holds."""
@@ -126,7 +126,7 @@ def _loop(adapter: Adapter) -> str:
 
 
 def _reason_of(error: Exception) -> str:
-    """Say why an error ended a session; an internal error goes to the log."""
+    """Return why an error ended a session, as a clause; log internal errors."""
     if isinstance(error, ConnectionError):
         return CLIENT_LEFT
     if isinstance(error, OSError):  # such as a failed TCP keepalive; an environment's own become environment faults

@@ -1,13 +1,13 @@
 """The session status: a few words of memory in which a worker shows the server the state of its session.
 
 Every word is a float64, written with one aligned 8-byte store, so a reader never sees half of one. Times are seconds
-of ``time.monotonic``, the same clock in every process of a machine. Nothing is sent and nobody is woken up.
+of ``time.monotonic``, the same clock in every process of a machine. No message is sent, and no process is woken up.
 
-An environment can write to this memory, too. It then spoils what is known of its own session and nothing else: the
-server finds no size but this one and takes no word that makes no sense.
+An environment can write to this memory, too, but that affects only its own session: the memory's size is sealed, and
+the server ignores words with impossible values.
 
-Behind the words is what a session leaves behind if its process dies, for the one that goes on with it; see
-:mod:`~gymtwist.worker.recovery_state`. The server does not look at it, but at the words that say how much there is.
+The words are followed by the recovery state, from which another process resumes the session if this one dies; see
+:mod:`~gymtwist.worker.recovery_state`. The server reads only the words that hold its size.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from time import monotonic  # by name: an environment may replace what the module has
+from time import monotonic  # by name: an environment may patch the module
 
-#: Where each word lies.
+#: The index of each word.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED = range(9)
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
 #: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
@@ -33,22 +33,22 @@ _LARGEST = 2.0**53
 
 
 class Operation(enum.IntEnum):
-    """What a child asks of its environment."""
+    """An operation of the environment."""
 
-    MAKE = 0  # the environment is being made; the opening is not answered yet
+    MAKE = 0  # the environment is being made; the handshake is not answered yet
     RESET = 1
     STEP = 2
     SAMPLE = 3  # an action is drawn, or a space described
     MONITOR = 4
     RENDER = 5
-    CLOSE = 6  # the client has gone, and the environment is being closed
+    CLOSE = 6  # the client has left, and the environment is being closed
 
 
 def create() -> int:
     """Create the memory for the status of one session.
 
     Returns:
-        A descriptor to map and to pass on.
+        Its descriptor.
     """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("gymtwist-status", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -57,7 +57,7 @@ def create() -> int:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, _SIZE)
     if hasattr(os, "memfd_create"):
-        # Were it shortened by an environment, the server would be killed by SIGBUS when it looks.
+        # If an environment could shorten the memory, reading it would kill the server with SIGBUS.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return descriptor
 
@@ -81,18 +81,18 @@ class SessionStatus:
         self.recovery = whole[_WORDS_SIZE:]
 
     def _number(self, word: int) -> float:
-        """Read a time or a count; 0.0 if it can be neither."""
+        """Return a time or a count; 0.0 if its value is impossible."""
         value = self.words[word]
         return value if math.isfinite(value) and 0.0 <= value < _LARGEST else 0.0
 
     @property
     def busy_since(self) -> float | None:
-        """When the environment was asked for what it has not done yet; None while it is the client's turn."""
+        """The time when the running operation began; None while the worker waits for the client."""
         return self._number(BUSY_SINCE) or None
 
     @property
     def operation(self) -> Operation:
-        """What the environment is doing, or did last."""
+        """The running operation, or the last one."""
         try:
             return Operation(int(self._number(OPERATION)))
         except ValueError:
@@ -100,52 +100,52 @@ class SessionStatus:
 
     @property
     def last_activity(self) -> float:
-        """When it last became the client's turn; 0.0 before the session began."""
+        """The time when the last operation ended; 0.0 before the session began."""
         return self._number(LAST_ACTIVITY)
 
     @property
     def answered(self) -> bool:
-        """Whether the client has got the reply to its opening."""
+        """True if the client has received the reply to its handshake."""
         return bool(self.words[ANSWERED])
 
     @property
     def made(self) -> bool:
-        """Whether the client has had an environment made, which can be made once more."""
+        """True if the client has made an environment, which another process can make again."""
         return bool(self.words[MADE])
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether another process can go on where this one has died: what the client sent is not lost."""
+        """True if another process could resume the session: no bytes from the client are lost."""
         return self.words[TAKEN] >= 0.0
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """The number of steps taken."""
         return int(self._number(STEPS))
 
     @property
     def episodes(self) -> int:
-        """How many episodes came to their end."""
+        """The number of completed episodes."""
         return int(self._number(EPISODES))
 
     def begin(self, operation: Operation) -> None:
-        """Note that the environment is asked for something."""
+        """Record that an operation of the environment begins."""
         self.words[OPERATION] = operation
         self.words[BUSY_SINCE] = monotonic()
 
     def end(self) -> None:
-        """Note that the environment has done it, and that it is the client's turn."""
+        """Record that the operation has ended, and that the worker waits for the client."""
         self.words[LAST_ACTIVITY] = monotonic()
         self.words[BUSY_SINCE] = 0.0
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
-        """Answer the opening within the context."""
-        # Before it is sent: should the environment crash just then, the server must not answer once more.
+        """Answer the handshake within the context."""
+        # Set before the reply is sent: if the environment crashes just then, the server must not send a second reply.
         self.words[ANSWERED] = 1.0
         try:
             yield
-        except OSError:  # the client has gone, or the environment has closed every descriptor: the server still can
+        except OSError:  # the client has left, or the environment has closed every descriptor
             self.words[ANSWERED] = 0.0
             raise
 
@@ -157,6 +157,6 @@ class SessionStatus:
         """Unmap the memory."""
         self.words.release()
         self.recovery.release()
-        # Where a session's buffer lies in it, it goes with that.
+        # If a session's buffer is in this memory, it is unmapped together with that buffer.
         with contextlib.suppress(BufferError):
             self._memory.close()

@@ -1,4 +1,4 @@
-"""Requests and replies by way of memory that the client, on this host, shares with the session's process."""
+"""A transport that exchanges requests and replies with a client on this host through shared memory."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from gymtwist.protocol.shared_memory import (
 )
 from gymtwist.worker.transports import FrameTransport
 
-#: Datagrams that are looked at: the kernel keeps no more for one socket, whoever sent them.
+#: Datagrams to check at most; the kernel queues no more for one socket.
 _MOST_DATAGRAMS = 64
-#: Requests that are taken from the memory before the socket is looked at.
+#: Requests to take from the memory between two checks of the socket.
 _LOOK_EVERY = 1024
 _LONGEST_INT32 = INT32_HEADER + MAX_FRAME
 
 
 class Offer:
-    """A socket at which memory can be handed over by whoever knows the token.
+    """A socket that receives the descriptor of shared memory from a client that knows the token.
 
     Raises:
-        SharingRefused: There is none to be had here.
+        SharingRefused: This host does not support it.
     """
 
     def __init__(self) -> None:
@@ -57,32 +57,32 @@ class Offer:
         except OSError as error:
             raise SharingRefused(f"no memory can be handed over here: {error}; go on without") from error
 
-    def told(self) -> messages.Shared:
-        """Say where memory can be handed over."""
+    def reply(self) -> messages.Shared:
+        """Return the reply that names the socket and the token."""
         return messages.Shared(self._address, self._token.hex())
 
     def accept(self, request_room: int, reply_room: int) -> SharedMemory:
-        """Take the memory that was handed over, and close the socket.
+        """Map the memory whose descriptor the client has sent, and close the socket.
 
         Raises:
-            SharingRefused: None was, or it is not as it must be.
+            SharingRefused: The client has sent no descriptor, or one of unsuitable memory.
         """
         descriptor = -1
         try:
-            descriptor = self._handed_over()
+            descriptor = self._receive_descriptor()
             return SharedMemory(descriptor, request_room, reply_room)
         finally:
             self.close()
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _handed_over(self) -> int:
+    def _receive_descriptor(self) -> int:
         for _ in range(_MOST_DATAGRAMS):
             try:
-                # Everybody on this host can find the name and send something: no descriptor of theirs is taken.
+                # Any process on this host can send to this socket, so no descriptor is accepted without the token.
                 token = self._socket.recv(shared_memory.TOKEN_SIZE + 1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
                 if secrets.compare_digest(token, self._token):
-                    return self._descriptor()
+                    return self._take_descriptor()
                 self._socket.recv(1, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
@@ -90,8 +90,8 @@ class Offer:
                 raise SharingRefused(f"no memory can be taken: {error}; go on without") from error
         raise SharingRefused("no memory has come; send the token and the descriptor to the address first")
 
-    def _descriptor(self) -> int:
-        """Take what comes with the token."""
+    def _take_descriptor(self) -> int:
+        """Receive the datagram with the token, and return its descriptor."""
         descriptors = array.array("i")
         space = socket.CMSG_SPACE(descriptors.itemsize)
         _, ancillary, _, _ = self._socket.recvmsg(
@@ -112,16 +112,16 @@ class Offer:
 
 
 class SharedMemoryTransport(FrameTransport):
-    """A client's socket, and memory that is shared with it.
+    """A client's socket, and memory shared with the client.
 
-    What comes through either is answered through the same. Whoever waits does so at the socket, and is woken up by an
-    empty frame if something has come through the memory.
+    A request is answered the way it came. Both sides wait at the socket; an empty frame wakes up a side for which there
+    is a message in the memory.
 
     Args:
-        channel: The socket's.
-        memory: The memory.
-        framing: How frames are told apart.
-        poll: Seconds to poll the memory at most before it is waited, where the client wishes it.
+        transport: The transport of the client's socket.
+        memory: The shared memory.
+        framing: How frames are delimited.
+        poll: Seconds to poll the memory at most before blocking, if the client wishes it.
     """
 
     def __init__(self, transport: FrameTransport, memory: SharedMemory, framing: Framing, poll: float) -> None:
@@ -135,30 +135,30 @@ class SharedMemoryTransport(FrameTransport):
         self._receive_at_once = partial(transport._connection.recv_into, nbytes=0, flags=socket.MSG_DONTWAIT)
         self._write_fence, self._read_fence = shared_memory.fence()
         self._next_number = 1
-        #: The number of the request to be answered; None if that came through the socket.
+        #: The number of the request to answer; None if it came through the socket.
         self._number: int | None = None
-        #: Where the reply to it is to lie, and how much room it has there.
-        self._start, self._room, self._has_place = memory.replies, memory.reply_room, False
-        #: Whether the last request came through the memory: only then it is polled for another.
+        #: The place of its reply in the memory, its capacity, and whether the client chose it.
+        self._start, self._room, self._has_slot = memory.replies, memory.reply_room, False
+        #: Whether the last request came through the memory; only then is the memory polled for the next one.
         self._is_in_memory = False
-        #: What the word of waiting says.
-        self._says_it_waits = False
+        #: Whether the memory tells the client that this process waits.
+        self._has_announced_wait = False
         self._seconds = poll
         self._backoff = Backoff()
         if not poll:
             self._backoff.paused = sys.maxsize
 
     def receive(self) -> bytes | memoryview | None:
-        """As :meth:`~gymtwist.worker.transports.SocketTransport.receive`, from the memory or the socket."""
+        """Wait for the next request; see :meth:`~gymtwist.worker.transports.SocketTransport.receive`."""
         words, number = self._words, self._next_number
-        if words[REQUEST] == number or (self._is_in_memory and words[SERVER_POLLS] and self._polled(number)):
-            if number % _LOOK_EVERY or self._goes_on():
-                return self._taken(number)
+        if words[REQUEST] == number or (self._is_in_memory and words[SERVER_POLLS] and self._poll(number)):
+            if number % _LOOK_EVERY or self._is_connected():
+                return self._take_request(number)
             return None
-        return self._awaited(number)
+        return self._wait(number)
 
-    def _goes_on(self) -> bool:
-        """Look whether the connection has ended: nobody waits at the socket while requests come in time."""
+    def _is_connected(self) -> bool:
+        """Check the socket, which is not read while requests come through memory; False if the client has left."""
         try:
             count = self._reader.fill(self._receive_at_once)
         except BlockingIOError:
@@ -166,8 +166,8 @@ class SharedMemoryTransport(FrameTransport):
         self._keep_pending(self._reader)
         return count > 0
 
-    def _polled(self, number: int) -> bool:
-        """Poll for a request in the memory, unless that was in vain lately."""
+    def _poll(self, number: int) -> bool:
+        """Poll for a request in the memory, unless recent polls have failed."""
         backoff = self._backoff
         if backoff.paused:
             backoff.paused -= 1
@@ -179,38 +179,38 @@ class SharedMemoryTransport(FrameTransport):
         backoff.failed()
         return False
 
-    def _awaited(self, number: int) -> bytes | memoryview | None:
-        """Wait for a request from anywhere."""
+    def _wait(self, number: int) -> bytes | memoryview | None:
+        """Wait for a request from the memory or the socket."""
         words = self._words
         self._number, self._is_in_memory = None, False
         while True:
             frame = self._take()
             if frame is None:
-                # It goes on saying so while what comes through the socket is answered: that costs nothing.
-                if not self._says_it_waits:
-                    words[SERVER_WAITS] = self._says_it_waits = True
+                # The announcement stays while requests from the socket are answered, because that costs nothing.
+                if not self._has_announced_wait:
+                    words[SERVER_WAITS] = self._has_announced_wait = True
                     self._write_fence(), self._read_fence()
                 if words[REQUEST] != number and not self._reader.fill(self._receive_into):
                     return None
-                # Before what was just received, as it was sent before that.
+                # It was sent before the bytes just received from the socket.
                 if words[REQUEST] == number:
                     self._keep_pending(self._reader)
-                    return self._taken(number)
+                    return self._take_request(number)
             elif len(frame):
                 self._keep_pending(self._reader)
                 return frame
 
-    def _taken(self, number: int) -> bytes | memoryview:
-        """Take the request that is in the memory: a copy, as the client could go on writing to it.
+    def _take_request(self, number: int) -> bytes | memoryview:
+        """Copy the request out of the memory, because the client could still write to it.
 
         Raises:
-            ProtocolError: There is none, or it is over the limit; or its reply is to lie where there is no room.
+            ProtocolError: The request is empty or too large, or its reply slot is outside the memory.
         """
         self._number, self._next_number, self._is_in_memory = number, number + 1 & NUMBERS, True
-        if self._says_it_waits:
-            self._words[SERVER_WAITS] = self._says_it_waits = False
-        if self._words[REPLY_MOST] or self._has_place:
-            self._go_to_place()
+        if self._has_announced_wait:
+            self._words[SERVER_WAITS] = self._has_announced_wait = False
+        if self._words[REPLY_MOST] or self._has_slot:
+            self._choose_slot()
         length = self._words[REQUEST_LENGTH]
         if not 0 < length <= self._shared.request_room:
             raise ProtocolError(
@@ -226,10 +226,10 @@ class SharedMemoryTransport(FrameTransport):
             raise ProtocolError("what is in shared memory is no whole frame")
         return frame[found[0] : found[1]]
 
-    def _go_to_place(self) -> None:
-        """Let the reply lie where the client wishes."""
+    def _choose_slot(self) -> None:
+        """Use the reply slot that the client has chosen."""
         at, most, shared = self._words[REPLY_AT], self._words[REPLY_MOST], self._shared
-        self._start, self._room, self._has_place = shared.replies, shared.reply_room, most > 0
+        self._start, self._room, self._has_slot = shared.replies, shared.reply_room, most > 0
         if not most:
             return
         if at + most > self._room:
@@ -240,7 +240,7 @@ class SharedMemoryTransport(FrameTransport):
         self._start, self._room = shared.replies + at, most
 
     def _send(self, frame: bytes | bytearray) -> None:
-        """Send a frame the way that its request came."""
+        """Send a frame the way its request came."""
         number, length, start = self._number, len(frame), self._start
         if number is None:
             self._connection.sendall(frame)
@@ -251,7 +251,7 @@ class SharedMemoryTransport(FrameTransport):
             self._publish(number, length)
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send the parts of a reply the way that its request came, if it has room there."""
+        """Send the parts of a reply the way its request came, or through the socket if the memory is too small."""
         number, start = self._number, self._start
         if number is None:
             super().send_parts(parts)
@@ -262,7 +262,7 @@ class SharedMemoryTransport(FrameTransport):
             super().send_parts(parts)
             return
         if length >= GATHERED and self._words[CLIENT_WAITS] == WAITS_TO_POLL:
-            # It wakes up while this is written.
+            # The client wakes up while this process writes the reply.
             self._connection.sendall(self._doorbell)
         for part in parts:
             end = start + len(part)
@@ -271,7 +271,7 @@ class SharedMemoryTransport(FrameTransport):
         self._publish(number, length)
 
     def _publish(self, number: int, length: int) -> None:
-        """Tell the client that its reply is there; a length of 0 says that it comes through the socket."""
+        """Announce the reply; a length of 0 means that it comes through the socket."""
         words = self._words
         words[REPLY_LENGTH] = length
         words[REPLY] = number

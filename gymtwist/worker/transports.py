@@ -12,7 +12,7 @@ from gymtwist.worker.recovery_state import RecoveryState
 
 
 class Transport(Protocol):
-    """The way of requests and replies: a new transport is a class with these methods."""
+    """A transport of requests and replies; a new one is a class with these methods."""
 
     @property
     def send(self) -> Callable[[bytes | bytearray], None]:
@@ -54,7 +54,7 @@ class SocketTransport:
         """Wait for the next request, which is valid until the next call; None if the client has left.
 
         Raises:
-            ProtocolError: The received bytes are no request.
+            ProtocolError: The received bytes are not a request.
             OSError: The connection has broken.
         """
         buffer = self._buffer

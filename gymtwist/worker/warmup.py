@@ -1,10 +1,10 @@
-"""Sessions that the fork server serves to itself, so that no child has to be the first.
+"""Warm-up: the fork server serves sessions to itself before it forks workers.
 
-What Python does when code runs for the first few times - importing, specialising bytecode, filling caches - it then has
-done before the fork: children share the memory of it, and their first step is as fast as any other.
+Python imports modules, specialises bytecode and fills caches when code runs for the first few times. A warm-up does
+this before the fork, so that workers share the memory, and their first step is as fast as any other.
 
-Whoever calls a function counts a reference to its code, and so writes to the page of memory that it lies in, of which
-every child then has a copy. The code that sessions run is therefore gathered in as few pages as it fits into.
+A call of a function changes the reference count of its code object, so every worker gets its own copy of the memory
+page. The code objects that sessions use are therefore gathered in as few pages as possible.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from gymtwist.worker.job import WorkerProtocol
 from gymtwist.worker.session_status import create
 from gymtwist.worker.worker_settings import WorkerSettings
 
-_OPENING = b"\0" + classic.string(b"CartPole-v1")
+_HANDSHAKE = b"\0" + classic.string(b"CartPole-v1")
 _RESET = bytes([classic.RESET])
 _STEP = bytes([classic.STEP]) + classic.action(b"1")
 _SAMPLE = bytes([classic.SAMPLE_ACTION])
 _SPACES = bytes([classic.GET_SPACE, 0, classic.GET_SPACE, 1])
-#: Short episodes, so that none comes to its end by itself; CartPole's last 8 steps at least.
+#: Episodes of few steps, so that none ends by itself: in CartPole each has at least 8 steps.
 _EPISODES = 4
-#: Sessions of each protocol before it is looked which code they run, as the first ones import; and after that: with
-#: more, children share no more.
+#: Sessions of each protocol before the code objects are recorded, since the first ones import modules, and after that;
+#: more sessions do not increase the shared memory.
 _BEFORE, _AFTER = 2, 8
-#: The code whose place was left: otherwise children would fill it, a little in each of many pages.
-_left: list[CodeType] = []
+#: The replaced code objects. If they were freed, workers would reuse their memory, and so copy many pages.
+_replaced: list[CodeType] = []
 
 
 def serve_some() -> None:
-    """Serve sessions of CartPole in each binary protocol, by the code that serves clients, told as a child is told."""
+    """Serve sessions of CartPole in each binary protocol, with the code that serves clients."""
     _serve_both(_BEFORE)
-    # From Python 3.13 on, calls of a function whose code was replaced are never specialised. A profiler is left alone.
+    # From Python 3.13 on, calls of a function whose code was replaced are never specialised. An active profiler stays.
     if sys.version_info < (3, 13) and sys.getprofile() is None:
         ran: dict[int, CodeType] = {}
 
@@ -59,10 +59,10 @@ def serve_some() -> None:
 
 
 def _gather(ran: dict[int, CodeType]) -> None:
-    """Give functions copies of their code that were made one after another, and so lie side by side.
+    """Replace code objects by copies that are adjacent in memory, since they are made one after another.
 
     Args:
-        ran: The code of which functions, by its id.
+        ran: The code objects to replace, by their ids.
     """
     copies: dict[int, CodeType] = {}
     for each in gc.get_objects():
@@ -70,7 +70,7 @@ def _gather(ran: dict[int, CodeType]) -> None:
             code = each.__code__
             if id(code) not in copies:
                 copies[id(code)] = code.replace()
-                _left.append(code)
+                _replaced.append(code)
             each.__code__ = copies[id(code)]
 
 
@@ -86,20 +86,20 @@ def _serve_both(times: int) -> None:
         )
     )
     for _ in range(times):
-        _serve(ProtocolName.CLASSIC, _OPENING, _SPACES + _SAMPLE + (_RESET + 6 * _STEP) * _EPISODES)
+        _serve(ProtocolName.CLASSIC, _HANDSHAKE, _SPACES + _SAMPLE + (_RESET + 6 * _STEP) * _EPISODES)
         _serve(ProtocolName.INT32, make, sample + (reset + 6 * step) * _EPISODES)
 
 
 def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
     client, connection = socket.socketpair()
-    ours, its = socket.socketpair()
+    server_end, worker_end = socket.socketpair()
     status = create()
-    with client, connection, ours, its:
+    with client, connection, server_end, worker_end:
         client.sendall(requests)
         client.shutdown(socket.SHUT_WR)
-        teller = Link()
-        told = AMPConnection(teller, ours)
-        teller.callRemote(
+        link = Link()
+        server = AMPConnection(link, server_end)
+        link.callRemote(
             amp_commands.Serve,
             session=0,
             protocol=protocol.value.encode(),
@@ -110,5 +110,6 @@ def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
             status=status,
         )
         os.close(status)
-        AMPConnection(WorkerProtocol(WorkerSettings(monitor_root=os.getcwd()), its), its).receive()
-        told.receive()
+        settings = WorkerSettings(monitor_root=os.getcwd())
+        AMPConnection(WorkerProtocol(settings, worker_end), worker_end).receive()
+        server.receive()

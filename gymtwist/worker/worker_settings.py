@@ -13,11 +13,11 @@ PLAIN, ALL, NONE = "plain", "all", "none"
 
 
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of a session that its client is told of; the server sees to them.
+    """The limits of a session that its client is informed of; the server enforces them.
 
     Attributes:
-        idle: Seconds that a client may be silent; 0 for ever.
-        step: Seconds that an environment may take for one command; 0 for ever.
+        idle: Seconds that a client may be silent; 0 for no limit.
+        step: Seconds that an environment may take for one command; 0 for no limit.
     """
 
     idle: float = 0.0
@@ -25,20 +25,20 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of ``twistd gymsock`` that children follow.
+    """The options of ``twistd gymsock`` that concern workers.
 
     Attributes:
         preload: Modules to import before any session.
         setup: A Python file to run before any session, or None.
         monitor_root: The absolute path of the directory under which clients may record.
         display: Whether environments may open windows on the server's screen.
-        seed: What every session is seeded with, or None.
+        seed: The seed of every session, or None.
         memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
-        limits: What clients are told of the limits of their sessions.
-        allow: Which environments may be had; see :class:`~gymtwist.worker.access_policy.AllowList`.
-        kwargs: Which keyword arguments may be given; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
-        shared_memory: Whether clients on this host may share memory with their session's process.
-        poll: Seconds that a socket, or such memory, is polled for a request before a session's process waits for it.
+        limits: The limits of sessions, as reported to clients.
+        allow: The environments that clients may use; see :class:`~gymtwist.worker.access_policy.AllowList`.
+        kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
+        shared_memory: Whether clients on this host may share memory with their worker.
+        poll: Seconds to poll a socket or shared memory for a request before blocking.
     """
 
     preload: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ BUDGETS = {
 #: What polls, and is called as often as it takes: the module, and the function, as Python 3.10 knows no more of it.
 POLLING = {
     ("shared_memory", "poll_word"),
-    ("shared_memory_transport", "_polled"),
+    ("shared_memory_transport", "_poll"),
     ("shared_memory_connection", "_is_soon"),
     ("adaptive_waiting", "hit"),
     ("perf_counter", "perf_counter"),

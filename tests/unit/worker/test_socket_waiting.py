@@ -36,7 +36,7 @@ class Ends:
         self.client.settimeout(PATIENCE)
         self.policy = WaitPolicy(seconds, lacks_cores=lacks_cores)
         self.status = SessionStatus(create())
-        self.waiting = socket_waiting._Waiting(self.server, self.policy, self.status)
+        self.waiting = socket_waiting._AdaptiveReceiver(self.server, self.policy, self.status)
         self.space = memoryview(bytearray(64))
 
     def unread(self) -> bool:
@@ -89,8 +89,8 @@ def test_a_broken_connection_is_an_error(ends: Ends) -> None:
 def test_what_comes_late_is_waited_for_without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """A learner that thinks: after a few waits it is not polled any more, for thousands of them."""
     ends = Ends(SHORT)
-    polled, times = ends.waiting._polled, itertools.count()
-    monkeypatch.setattr(ends.waiting, "_polled", lambda *args: (next(times), polled(*args))[1])
+    polled, times = ends.waiting._poll, itertools.count()
+    monkeypatch.setattr(ends.waiting, "_poll", lambda *args: (next(times), polled(*args))[1])
     server = threading.Thread(target=lambda: [ends.waiting.receive(ends.space) for _ in range(50)])
     server.start()
     for _ in range(50):
@@ -101,7 +101,7 @@ def test_what_comes_late_is_waited_for_without_polling(monkeypatch: pytest.Monke
     server.join(PATIENCE)
     assert not server.is_alive()
     assert next(times) == 4
-    assert ends.waiting._plain > 1000
+    assert ends.waiting._blocking_waits > 1000
 
 
 def wait_for_sleep(thread: threading.Thread) -> None:
@@ -124,7 +124,7 @@ def test_a_trial_counts_from_when_the_environment_was_done(
         return 1
 
     monkeypatch.setattr(socket_waiting, "monotonic", lambda: now)
-    monkeypatch.setattr(ends.waiting, "_polled", lambda *_: wait(polled))
+    monkeypatch.setattr(ends.waiting, "_poll", lambda *_: wait(polled))
     monkeypatch.setattr(ends.waiting, "_receive", lambda *_: wait(blocked))
     for _ in range(200):
         assert ends.policy.is_trial
@@ -142,7 +142,7 @@ def test_a_trial_ends_where_a_core_is_missing(crowds: str, polls: bool) -> None:
     ends = Ends(LONG, lambda: next(seen) == "1")
     ends.echo(10)
     assert ends.policy.is_trial is polls
-    assert (ends.waiting._plain > 1000) is not polls
+    assert (ends.waiting._blocking_waits > 1000) is not polls
 
 
 def test_a_crowd_is_more_than_there_are_cores() -> None:

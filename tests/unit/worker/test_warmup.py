@@ -23,14 +23,14 @@ def watched(ran):
     gather(ran)
     now = {each.__code__: each.__code__ for each in gc.get_objects() if type(each) is types.FunctionType}
     # Code is equal if it does the same at the same place.
-    gathered.extend(now[code] for code in warmup._left)
+    gathered.extend(now[code] for code in warmup._replaced)
 
 gather, warmup._gather, gathered = warmup._gather, watched, []
 preload(WorkerSettings(monitor_root="/"), warm_up=True)
-assert not {id(code) for code in gathered} & {id(code) for code in warmup._left}
+assert not {id(code) for code in gathered} & {id(code) for code in warmup._replaced}
 names = {code.co_name for code in gathered}
 assert {"step", "reset", "_loop", "receive", "sample"} <= names, names
-print(pages(warmup._left), pages(gathered))
+print(pages(warmup._replaced), pages(gathered))
 """
 
 
