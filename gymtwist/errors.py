@@ -15,13 +15,13 @@ class GymtwistError(Exception):
 
 
 class ProtocolError(GymtwistError):
-    """The client sent bytes that its protocol does not allow; the connection cannot go on."""
+    """The client sent bytes that its protocol does not allow; the connection cannot continue."""
 
     code = "protocol-error"
 
 
 class HandshakeError(ProtocolError):
-    """The first message of a connection is not an opening of any protocol served here."""
+    """The first message of a connection is not a handshake of any supported protocol."""
 
     code = "bad-opening"
 
@@ -33,13 +33,13 @@ class LimitExceeded(ProtocolError):
 
 
 class RequestError(GymtwistError):
-    """The client asked for something that cannot be had; the connection itself is in order."""
+    """The server cannot fulfil the request; the connection remains usable."""
 
     code = "bad-request"
 
 
 class MalformedMessage(RequestError):
-    """A frame is whole, but what is in it is no message: not JSON or MessagePack, no object, or too deep or large."""
+    """The payload of a frame is not a message: malformed JSON or MessagePack, not an object, too deep or too large."""
 
     code = "malformed-message"
 
@@ -69,7 +69,7 @@ class InvalidAction(RequestError):
 
 
 class ResetNeeded(RequestError):
-    """There is no episode to step: none was begun, the last one has ended, or the environment failed in it."""
+    """There is no episode to step: none has begun, the last one has ended, or the environment has failed."""
 
     code = "reset-needed"
 
@@ -99,13 +99,13 @@ class KwargRefused(RequestError):
 
 
 class EnvironmentMade(RequestError):
-    """The connection has its environment, and each connection has one."""
+    """The connection already has its environment; each connection can have only one."""
 
     code = "environment-made"
 
 
 class SharingRefused(RequestError):
-    """Memory cannot be shared with the server; everything goes on through the socket."""
+    """Memory cannot be shared with the server; requests and replies continue to use the socket."""
 
     code = "sharing-refused"
 
@@ -132,8 +132,8 @@ class EnvironmentFault(GymtwistError):
     """The environment's own code failed; the exception it raised is the cause.
 
     Args:
-        operation: What was asked of the environment: ``make``, ``reset``, ``step``, ...
-        message: What went wrong, in words for a log or a client.
+        operation: The operation that failed: ``make``, ``reset``, ``step``, ...
+        message: The problem, for a log or a client.
     """
 
     code = "environment-fault"

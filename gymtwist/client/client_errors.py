@@ -84,7 +84,7 @@ class TimedOut(RemoteError, TimeoutError):
 
 
 class Closed(RemoteError):
-    """The environment was closed by the user; connect again to go on."""
+    """The environment was closed by the user; connect again to continue."""
 
     code = "closed"
     fault = "request"

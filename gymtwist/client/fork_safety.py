@@ -1,6 +1,7 @@
 """Fork safety: a forked process leaves the connections, and the shared memory in use, to its parent.
 
-While one thread forks, others go on. They detect by the counts of forks that the child may share what they just took.
+While one thread forks, others continue. They detect by the counts of forks whether the child may share memory that
+they have just claimed.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def _free() -> None:
 
 
 def _lost() -> bool:
-    """Stand in for a reference to a borrower in a forked process, which nobody can follow."""
+    """Stand in for a reference to a borrower in a forked process, which this process cannot track."""
     return True
 
 
@@ -113,7 +113,7 @@ class ReplySlots:
         return array.data
 
     def before_fork(self) -> None:
-        """Never reuse borrowed slots: the child may use them for ever."""
+        """Never reuse borrowed slots: the child may use them indefinitely."""
         borrowers = self._borrowers
         # One by one, since another thread may borrow meanwhile; at worst this loses a slot that is free.
         for index in range(len(borrowers)):

@@ -15,12 +15,12 @@ from gymtwist.spaces.layout import DTYPES, Array, array_at, check_size
 
 
 def action_writer(space: spaces.Space[Any], dump: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make the function that turns an action into what a message carries.
+    """Return the function that encodes an action for a message.
 
     Args:
-        space: Of the actions.
-        dump: The codec's own function. It refuses what would not arrive as it is (0.5 for an integer, 300 for a byte);
-            everything else that can be wrong with an action is left to the server.
+        space: The action space.
+        dump: The codec's function. It refuses values that would change (0.5 for an integer, 300 for a byte); the server
+            checks everything else.
 
     Returns:
         A function that raises :class:`~gymtwist.client.client_errors.RequestRefused`.
@@ -36,14 +36,14 @@ def action_writer(space: spaces.Space[Any], dump: Callable[[Any], Any]) -> Calla
 
 
 def observation_reader(codec: Codec, *, is_json: bool) -> Callable[[Any], Any]:
-    """Make the function that turns what a message carries into an observation of the user's own.
+    """Return the function that decodes an observation, which the user may keep and change.
 
     Args:
-        codec: Of the observations, which makes views of the message.
+        codec: The codec of observations, which returns views of the message.
         is_json: Whether messages are JSON.
 
     Returns:
-        A function whose arrays nothing else writes to, and which can be written to.
+        A function whose arrays are writable and shared with no other object.
     """
     layout, unpack = codec.layout, codec.from_json if is_json else codec.unpack
     if layout is None or is_json:

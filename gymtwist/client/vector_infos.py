@@ -16,14 +16,14 @@ _FINAL = "final_obs"
 def restored(
     infos: dict[str, Any], count: int, element: Callable[[Any], Any], *, is_json: bool, depth: int = MAX_DEPTH
 ) -> dict[str, Any]:
-    """Make arrays of what travelled as lists: those of objects, and in JSON all of them.
+    """Restore arrays that messages carry as lists: arrays of objects, and in JSON all arrays.
 
     Args:
-        infos: As they came.
-        count: How many environments there are.
-        element: Makes an observation of one of them of what an info carries of it.
-        is_json: Whether all arrays came as lists; else those of objects alone.
-        depth: How many levels are looked at.
+        infos: The received infos.
+        count: The number of environments.
+        element: Restores an observation of one environment from an info.
+        is_json: True if all arrays were received as lists, not only those of objects.
+        depth: The number of levels to restore.
     """
     if not infos or not depth:
         return infos
@@ -58,11 +58,11 @@ def _array(values: list[Any], *, objects: bool) -> Any:
 
 
 def joined(parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
-    """Put the infos of groups of environments together, as if they were one group.
+    """Join the infos of groups of environments, as if they were one group.
 
     Args:
         parts: The infos of each group.
-        counts: How many environments there are in each.
+        counts: The number of environments in each group.
     """
     if len(parts) == 1:
         return parts[0]

@@ -32,7 +32,7 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
     """Go through the registries of Gymnasium and Gym; nothing is imported.
 
     Args:
-        allows: Tells whether clients may ask for an id.
+        allows: Returns whether clients may request an id.
     """
     ids: dict[str, list[str]] = {}
     missing: set[str] = set()

@@ -1,6 +1,6 @@
 """The monitor: episode statistics and videos written into a directory.
 
-It writes what Gym's Monitor wrote, under the same names, so that programs that read such directories go on working:
+It writes what Gym's Monitor wrote, under the same names, so that programs that read such directories keep working:
 ``openaigym.episode_batch.*.stats.json`` with the statistics and ``openaigym.manifest.*.manifest.json`` naming them.
 Videos are made by Gymnasium's ``RecordVideo``, of the episodes 0, 1, 8, 27, ... and every thousandth.
 """
@@ -33,7 +33,7 @@ def confine(directory: str, root: Path) -> Path:
         root: Where clients may write; resolved.
 
     Raises:
-        MonitorError: It does not lie under the root.
+        MonitorError: It is not under the root.
     """
     if not directory or "\0" in directory:
         raise MonitorError(f"{directory!r} is no directory; name one under {root}")
@@ -56,8 +56,8 @@ def start(
 
     Args:
         environment: The environment; with ``video`` it must render RGB arrays.
-        directory: Where to write; it is made if need be.
-        resume: Go on beside the files of an earlier monitor.
+        directory: Where to write; it is created if necessary.
+        resume: Keep the files of an earlier monitor, and write beside them.
         force: Remove the files of an earlier monitor first.
         video: Record videos too.
 
@@ -98,7 +98,7 @@ class EpisodeStatistics(msgspec.Struct):
 
 
 class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Records the episodes of an environment; what it wrote is whole after every episode.
+    """Records the episodes of an environment; its files are complete after every episode.
 
     Args:
         environment: The environment to record.

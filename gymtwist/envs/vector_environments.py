@@ -1,4 +1,4 @@
-"""What a vector environment supports: its autoreset mode, and which seeds and masks its ``reset`` takes."""
+"""Features of vector environments: the autoreset mode, and the seeds and masks that ``reset`` takes."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def cores() -> int:
 class WaitPolicy:
     """Decides before each wait for how long to poll.
 
-    A trial polls for some waits and then blocks for as many. :meth:`hit` and :meth:`miss` report each poll; whoever
-    waits decrements :attr:`waits_left` and calls :meth:`next` during a trial and when none is left.
+    A trial polls for some waits and then blocks for as many. Call :meth:`hit` or :meth:`miss` after each poll. The
+    caller decrements :attr:`waits_left` and calls :meth:`next` during a trial and when none is left.
 
     Args:
         budget: Seconds to poll per wait at most; 0 for never.

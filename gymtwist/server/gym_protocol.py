@@ -311,7 +311,7 @@ class GymProtocol(Protocol, TimeoutMixin):
             self._relay.write(data)
 
     def _watch(self) -> None:
-        """Look at the session, and set the timer for the next look."""
+        """Check the session, and set the timer for the next check."""
         assert self._session is not None
         decision = self.factory.watchdog.look(
             self._session.status, time.monotonic(), self._session.assigned_at, self._socket

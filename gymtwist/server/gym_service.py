@@ -71,7 +71,7 @@ class GymService(MultiService):
         super().privilegedStartService()
 
     def startService(self) -> None:
-        """Start the workers, and log what the server is and where it listens."""
+        """Start the workers, and log the startup banner."""
         super().startService()
         defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
 
@@ -169,7 +169,7 @@ class DrainService(Service):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
-        """Refuse new sessions, and end those that go on after the time for draining."""
+        """Refuse new sessions, and end those that continue after the time for draining."""
         super().stopService()
         self._factory.admission.stop()
         connections, drain = self._factory.connections, self._factory.options.drain

@@ -2,7 +2,7 @@
 
 While nothing is in flight, the kernel's TCP keepalive detects them. It sends no probes while sent data is
 unacknowledged; the kernel then retransmits for a quarter of an hour by default. ``TCP_USER_TIMEOUT`` would shorten
-that, but it also drops a client that is alive and just does not read. So the server looks at ``TCP_INFO`` instead.
+that, but it also drops a client that is alive and just does not read. So the server checks ``TCP_INFO`` instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def set_options(connection: socket.socket | None, keepalive: float) -> None:
 
 
 def has_vanished(connection: socket.socket | None, keepalive: float) -> bool:
-    """Tell whether a client has left data unacknowledged for too long.
+    """Return whether a client has left data unacknowledged for too long.
 
     Args:
         connection: The client's socket.

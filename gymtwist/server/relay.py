@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 
 def can_be_handed_over(transport: Any) -> bool:
-    """Tell whether the bytes on the wire are those of the protocol: TLS's are not."""
+    """Return whether a worker can use the socket itself: with TLS it cannot."""
     if ISSLTransport.providedBy(transport):
         return False
     return isinstance(transport, (tcp.Server, unix.Server))
@@ -39,7 +39,7 @@ class _Flow:
         self.resumeProducing = client.resumeProducing
 
     def stopProducing(self) -> None:
-        """Do nothing: the client's protocol is told of the relay's end, and closes."""
+        """Do nothing: the client's protocol is notified of the relay's end, and closes."""
 
 
 class Relay(Protocol):
@@ -69,16 +69,16 @@ class Relay(Protocol):
         self.transport.registerProducer(_Flow(self._client), True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on to the client what the worker sends."""
+        """Pass data from the worker to the client."""
         self._client.write(data)
 
     def write(self, data: bytes) -> None:
-        """Pass on to the worker what the client sends."""
+        """Pass data from the client to the worker."""
         if not self.closed and self.transport is not None:
             self.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Let the client's side flow on."""
+        """Resume reading from the client."""
         self.closed = True
         self._client.unregisterProducer()
         self._ended()

@@ -122,7 +122,7 @@ class Session:
         Args:
             owner: Called when the session is resumed or has ended.
             descriptor: The client's socket, or the worker's end of a relay; it must stay open until the session ends.
-            trailing_data: What the client sent behind its handshake.
+            trailing_data: The bytes that the client sent after its handshake.
         """
         self._owner = owner
         self._job.socket, self._job.trailing_data = descriptor, trailing_data

@@ -35,7 +35,7 @@ class Queued(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A client was told that it gets no session, or not with this handshake."""
+    """A client was refused a session, or its handshake was refused."""
 
     client: str
     error: GymtwistError

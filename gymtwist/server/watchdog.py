@@ -1,4 +1,4 @@
-"""The watchdog: decides from a session's status whether it exceeds a limit, and when to look again."""
+"""The watchdog: decides from a session's status whether it exceeds a limit, and when to check again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Action(enum.Enum):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The result of one look at a session.
+    """The result of one check of a session.
 
     Attributes:
         action: What to do.
-        look_again: Seconds until the next look; None for never.
+        look_again: Seconds until the next check; None for never.
         reason: Why the session ends, if it does.
     """
 
@@ -49,7 +49,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     def look(
         self, status: SessionStatus, now: float, assigned_at: float, connection: socket.socket | None = None
     ) -> Decision:
-        """Look at a session.
+        """Check a session.
 
         Args:
             status: The session's status.

@@ -24,7 +24,7 @@ class OutputReader:
     """Logs the output of a process line by line.
 
     Args:
-        reactor: Reads the pipe and tells the time.
+        reactor: Reads the pipe and provides the time.
         descriptor: The reading end of the pipe; it is closed here.
         source: The process, as the log names it; it may be changed at any time.
     """

@@ -36,7 +36,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
     """Keeps idle workers ready and assigns one session to each.
 
     Args:
-        reactor: Tells the time.
+        reactor: Provides the time.
         starter: Starts the workers.
         warm: How many idle workers to keep ready.
 
@@ -121,7 +121,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         return answer
 
     def _served(self, answer: dict[str, Any], chosen: list[WorkerProcess]) -> dict[str, Any]:
-        """Log what the worker has printed, and see to it that it exits."""
+        """Log what the worker has printed, and make sure that it exits."""
         self._backoff = _BACKOFF
         (worker,) = chosen
         worker.output.drain()

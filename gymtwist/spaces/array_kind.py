@@ -1,4 +1,4 @@
-"""What the kinds have in common whose elements are arrays or numbers, which Gymnasium stacks in an array."""
+"""The common base of the kinds whose elements are arrays or numbers, which Gymnasium stacks in one array."""
 
 from __future__ import annotations
 

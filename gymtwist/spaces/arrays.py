@@ -35,7 +35,7 @@ def array_codec(
         dtype: The arrays' dtype.
         shape: Of each array; a batch has one more dimension.
         context: Where the arrays are.
-        bounds: What every element must keep when it comes in; None if its dtype is enough.
+        bounds: The bounds of incoming elements; None if their dtype is enough.
         classic_box: See :class:`~gymtwist.spaces.nested_lists.ListReader`.
     """
     dtype = np.dtype(dtype).newbyteorder("<")
@@ -74,10 +74,10 @@ def _batched(shape: tuple[int, ...], context: CodecContext) -> tuple[int | None,
 
 
 def as_array(value: Any, dtype: np.dtype[Any], context: CodecContext) -> Array:
-    """Convert what an environment or a user has to an array of a dtype, as Gymnasium's shared memory does.
+    """Convert a value of an environment or a user to an array of a dtype, as Gymnasium's shared memory does.
 
     Raises:
-        ValueMismatch: It makes no such array, or the conversion is to be exact and is not.
+        ValueMismatch: The value cannot be converted, or not exactly although that is required.
     """
     try:
         if context.exact and dtype.kind != "f":

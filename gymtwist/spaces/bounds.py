@@ -1,4 +1,4 @@
-"""The least and the greatest that the elements of an array may be."""
+"""Lower and upper bounds of the elements of an array."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FEW = 32
 
 
 class Bounds:
-    """The least and the greatest that each element of an array may be.
+    """Lower and upper bounds of each element of an array.
 
     Args:
-        low: The least: for each element, flat, or of shape ``()`` if it is the same for all.
-        high: The greatest, likewise.
+        low: The lower bounds: flat, or of shape ``()`` if all are equal.
+        high: The upper bounds, likewise.
         shape: The array's shape.
     """
 

@@ -20,7 +20,7 @@ def classic_description(space: Space) -> dict[str, Any]:
     """Describe a space.
 
     Returns:
-        What JSON can carry; ``type`` is the name of the space's class.
+        A description for JSON; ``type`` is the name of the space's class.
     """
     return kind_of(space).classic_description(space)
 
@@ -51,7 +51,7 @@ def check_shape(array: Array, space: Space, operation: str) -> None:
     """Check that an observation has its space's shape.
 
     Raises:
-        EnvironmentFault: It has another.
+        EnvironmentFault: It has a different shape.
     """
     if space.shape is not None and array.shape != space.shape:
         raise EnvironmentFault(

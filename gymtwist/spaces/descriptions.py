@@ -1,4 +1,4 @@
-"""The kinds of spaces that messages describe, and what is done with the description of any of them.
+"""The kinds of spaces that messages describe, and the operations on any description.
 
 A description says everything that makes two spaces equal. The same structs are read by server and client.
 """

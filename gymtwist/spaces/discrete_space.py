@@ -1,4 +1,4 @@
-"""Discrete: one of some integers that follow one another."""
+"""Discrete: one of several consecutive integers."""
 
 from __future__ import annotations
 

@@ -190,10 +190,10 @@ def _laid_out(
 
 
 def info_restorer(space: Space) -> Callable[[Any], Any]:
-    """Compile the function that makes an element of what an info carries of it, which has lost its dtypes.
+    """Compile the function that restores an element from an info, where it has lost its dtypes.
 
     Returns:
-        A function that leaves what cannot be an element as it is.
+        A function that returns a value unchanged if it cannot be an element.
     """
     read = codec_of(space, codec_context(Form.INFO, "info")).from_tree
 

@@ -85,7 +85,7 @@ def array_at(buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...], offse
 
 
 def size_text(buffer: Any, size: int) -> str | None:
-    """Say what is wrong with a buffer that should have that many bytes; None if it has."""
+    """Return the problem of a buffer that should have this many bytes; None if it has them."""
     if not isinstance(buffer, (bytes, bytearray, memoryview)):
         return f"is a {type(buffer).__name__}: send {size} bytes, as the layout of its space says"
     length = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
@@ -124,7 +124,7 @@ def check_dtype(dtype: str, kinds: str) -> None:
     """Check that a description has a dtype of one of NumPy's kinds, such as ``"iu"``.
 
     Raises:
-        ValueError: It has not.
+        ValueError: It has a different one.
     """
     if dtype not in DTYPES or DTYPES[dtype].kind not in kinds:
         names = ", ".join(name for name, each in DTYPES.items() if each.kind in kinds)

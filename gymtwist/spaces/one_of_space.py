@@ -16,7 +16,7 @@ _INDEX = np.dtype(np.int64)
 
 
 class OneOf(SpaceKind, frozen=True):
-    """An element of one of the spaces, and which of them that is."""
+    """An element of one of the spaces, with the index of that space."""
 
     spaces: tuple[Inner, ...]
 

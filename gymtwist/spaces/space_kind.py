@@ -47,7 +47,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
             The bytes of its bounds, or of whatever else is as large as an element.
 
         Raises:
-            ValueError: It is beyond the limits, or no space can be so.
+            ValueError: It is beyond the limits, or no such space exists.
         """
         return 0
 
@@ -109,7 +109,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
         """Return the elements from ``start`` to ``stop`` of a batch.
 
         Raises:
-            ValueError: It has not the structure of a batch.
+            ValueError: It does not have the structure of a batch.
         """
         return batch[start:stop]
 

@@ -1,4 +1,4 @@
-"""Errors about one value: where in it something is wrong, what is there and what to send instead."""
+"""Errors about one value: the path to the wrong part, what it is, and what to send instead."""
 
 from __future__ import annotations
 
