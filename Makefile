@@ -25,16 +25,17 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .NOTPARALLEL:
 .PHONY: help serve test learning registry lint docs figures bench clean
 
-help: ## Say what there is to make.
+help: ## List the targets.
 	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
 	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest), figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
-serve: $(SERVE) ## Serve on port 5001 of this machine; ARGS="--port 5002" for another, EXTRAS=mujoco for more to play.
-	@# Ctrl-C stops the server in order, which leaves status 130 and is not an error.
-	@trap : INT; $(BIN)/twistd --nodaemon --pidfile= gymsock $(ARGS) || { status=$$?; [ $$status -eq 130 ] || exit $$status; }
+serve: $(SERVE) ## Serve on port 5001 of this machine; ARGS="--port 5002" for another, EXTRAS=mujoco for other environments.
+	@# Ctrl-C and kill stop the server in order, which leaves status 130 or 143 and is not an error.
+	@trap : INT; $(BIN)/twistd --nodaemon --pidfile= gymsock $(ARGS) || \
+	  { status=$$?; [ $$status -eq 130 ] || [ $$status -eq 143 ] || exit $$status; }
 
 test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UNDER=90 percent).
 	$(BIN)/coverage erase
