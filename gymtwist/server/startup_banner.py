@@ -35,8 +35,8 @@ def log_startup(endpoints: Sequence[tuple[str, Any]], readiness: Readiness) -> N
     log.info("Environments: {environments}", environments=printable(_environments(readiness)))
     if endpoints and readiness.libraries:
         log.info(
-            'To connect from Python: import gymtwist.client; env = gymtwist.client.connect("{address}", "{example}"); env.reset(seed=1); '
-            "env.step(env.action_space.sample())",
+            'To connect from Python: import gymtwist.client; env = gymtwist.client.connect("{address}", "{example}"); '
+            "env.reset(seed=1); env.step(env.action_space.sample())",
             address=printable(_client_address(*endpoints[0], from_here=True)),
             example=printable(readiness.libraries[0].example),
         )
