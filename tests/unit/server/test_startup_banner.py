@@ -30,8 +30,8 @@ def test_every_line() -> None:
     assert lines[1:4] == [
         "Listening on 127.0.0.1:5001, for this machine only",
         "Environments: 13 of gymnasium (such as CartPole-v1), 1 of own (such as Mine-v0); not installed: jax",
-        'To connect from Python: import gymtwist.client; env = gymtwist.client.connect("localhost:5001", "CartPole-v1"); '
-        "env.reset(seed=1); "
+        "To connect from Python: import gymtwist.client; "
+        'env = gymtwist.client.connect("localhost:5001", "CartPole-v1"); env.reset(seed=1); '
         "env.step(env.action_space.sample())",
     ]
     assert lines[4].startswith("To stop: ")
