@@ -10,7 +10,7 @@ import msgspec
 
 from gymtwist.client.client_errors import ProtocolBroken, RemoteError, RequestRefused, of_reply
 from gymtwist.client.connection import Connection
-from gymtwist.client.message_values import Steps, Translation
+from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.errors import GymtwistError, SharingRefused
 from gymtwist.protocol import dynamic_values, messages, shared_memory
@@ -44,7 +44,7 @@ class Session:
     Attributes:
         connection: The connection.
         made: The server's description of the environment; available after :meth:`finish`.
-        translation: Converts the environment's values; available likewise.
+        values: Converts the environment's values; available likewise.
         outstanding: How many replies the user has yet to receive after calls of ``send``.
 
     Raises:
@@ -52,7 +52,7 @@ class Session:
     """
 
     made: messages.Made
-    translation: Translation
+    values: MessageValues
 
     def __init__(self, connection: Connection, protocol: ProtocolName, make: messages.Make) -> None:
         self.connection = connection
@@ -86,10 +86,10 @@ class Session:
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self.made = made
-        self.translation = self.read(lambda: Translation(made, self._codec))
+        self.values = self.read(lambda: MessageValues(made, self._codec))
         # Bound methods save time in each step.
-        self._written, self._stepped = self.translation.written, self.translation.stepped
-        if self.translation.layout is not None:
+        self._written, self._stepped = self.values.written, self.values.stepped
+        if self.values.layout is not None:
             self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
 
     def _share(self) -> None:
@@ -98,7 +98,7 @@ class Session:
         if not isinstance(connection, SharedMemoryConnection) or not self.made.shared_memory:
             return
         layouts = (self.made.action_layout, self.made.observation_layout)
-        times = _TEXT if self.translation.is_json else 1
+        times = _TEXT if self.values.is_json else 1
         sizes = [None if layout is None else times * layout.size for layout in layouts]
         usual = sizes[1] or 0
         request_room, room_of_one = shared_memory.rooms(*sizes)
@@ -278,7 +278,7 @@ class Session:
             RemoteError: The steps failed.
         """
         reply = self.receive(messages.SteppedMany)
-        return self.read(lambda: self.translation.stepped_many(reply, observations))
+        return self.read(lambda: self.values.stepped_many(reply, observations))
 
     # Replies
 

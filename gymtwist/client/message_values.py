@@ -42,7 +42,7 @@ class Steps(NamedTuple):
     info: dict[str, Any]
 
 
-class Translation:
+class MessageValues:
     """Converts the values of one session.
 
     Args:

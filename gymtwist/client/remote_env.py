@@ -30,13 +30,13 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     def __init__(self, options: ConnectOptions) -> None:
         self._session = session = options.start_session().finish()
         made = session.made
-        translation = session.translation
-        self.action_space, self.observation_space = translation.action_space, translation.observation_space
+        values = session.values
+        self.action_space, self.observation_space = values.action_space, values.observation_space
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
         self.spec = spec_of(made, EntryPoint(RemoteEnv, options, kwargs_of(made), self.metadata))
         # Bound methods save time in each step.
-        self._step, self._own = session.step, translation.own
+        self._step, self._own = session.step, values.own
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
@@ -83,7 +83,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         Raises:
             RemoteError: The action is invalid, or the connection is closed.
         """
-        self._session.send_step(self._session.translation.written(action))
+        self._session.send_step(self._session.values.written(action))
         self._session.outstanding += 1
 
     def recv(self) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -111,7 +111,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         Raises:
             RemoteError: The steps failed.
         """
-        self._session.send(self._session.translation.many(actions, count, observations))
+        self._session.send(self._session.values.many(actions, count, observations))
         return self._session.receive_many(observations)
 
     def sample(self, seed: int | None = None) -> Any:
@@ -121,7 +121,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
             seed: The seed of the action space's random numbers; None to keep their state.
         """
         reply = self._session.ask(messages.Sample(seed_of(seed)), messages.Sampled)
-        return self._session.read(lambda: self._session.translation.action(reply.action))
+        return self._session.read(lambda: self._session.values.action(reply.action))
 
     def render(self) -> Any:
         """Render the environment.

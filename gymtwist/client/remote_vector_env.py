@@ -54,7 +54,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._one = self._sessions[0] if options.processes == 1 else None
 
     def _describe(self, options: ConnectOptions) -> None:
-        made, whole = self._sessions[0].made, self._sessions[0].translation
+        made, whole = self._sessions[0].made, self._sessions[0].values
         if made.single_action_space is None or made.single_observation_space is None:
             raise ProtocolBroken("the server does not describe the spaces of a single environment")
         self.single_action_space: spaces.Space[Any] = build(made.single_action_space)
@@ -91,7 +91,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         session.before_reset()
         request = messages.Reset(seeds, options, None if mask is None else mask.tolist())
         reply = session.ask(request, messages.ResetDone)
-        return session.read(lambda: session.translation.own(reply.observation)), self._group.infos([reply.info])
+        return session.read(lambda: session.values.own(reply.observation)), self._group.infos([reply.info])
 
     def step(self, actions: Any) -> Stepped:
         """Take a step in every environment.
@@ -142,13 +142,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if session is None:
             self._group.send(actions)
         else:
-            session.send_step(session.translation.written(actions))
+            session.send_step(session.values.written(actions))
 
     def _recv(self) -> Stepped:
         session = self._one
         if session is None:
             return self._group.receive()
-        stepped = session.receive_step(session.translation.own)
+        stepped = session.receive_step(session.values.own)
         return (*stepped[:4], self._group.infos([stepped[4]])) if stepped[4] else stepped
 
     def step_many(
@@ -167,7 +167,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         session = self._one
         if session is None:
             return self._group.step_many(actions, count, observations)
-        session.send(session.translation.many(actions, count, observations))
+        session.send(session.values.many(actions, count, observations))
         steps = session.receive_many(observations)
         return steps._replace(info=self._group.infos([steps.info]))
 

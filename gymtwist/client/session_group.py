@@ -85,7 +85,7 @@ class SessionGroup:
                 return {}
             session = self.sessions[index]
             reply = session.receive(messages.ResetDone)
-            self._views[index] = session.read(lambda: session.translation.view(reply.observation))
+            self._views[index] = session.read(lambda: session.values.view(reply.observation))
             return reply.info
 
         infos = self._together(ask, answer)
@@ -115,7 +115,7 @@ class SessionGroup:
         self._check_together()
         parts = zip(self.sessions, self._parts(actions), strict=True)
         # Check all actions before sending any.
-        frames = [session.translation.written(each) for session, each in parts]
+        frames = [session.values.written(each) for session, each in parts]
         self._ask(lambda index: self.sessions[index].send_step(frames[index]))
 
     def receive(self) -> Stepped:
@@ -123,7 +123,7 @@ class SessionGroup:
 
         def answer(index: int) -> Stepped:
             session = self.sessions[index]
-            stepped = session.receive_step(session.translation.view)
+            stepped = session.receive_step(session.values.view)
             self._views[index] = stepped[0]
             return stepped
 
@@ -150,7 +150,7 @@ class SessionGroup:
         else:
             shares = self._parts(actions)
         requests = [
-            session.translation.many(share, count, observations)
+            session.values.many(share, count, observations)
             for session, share in zip(self.sessions, shares, strict=True)
         ]
         done = self._together(
@@ -233,7 +233,7 @@ class SessionGroup:
 
     def infos(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Join the infos of all sessions."""
-        is_json = self.sessions[0].translation.is_json
+        is_json = self.sessions[0].values.is_json
         parts = [
             vector_infos.restored(each, count, self._restore, is_json=is_json)
             for each, count in zip(infos, self._counts, strict=True)
@@ -246,5 +246,5 @@ class SessionGroup:
         drawn = []
         for session, start in zip(self.sessions, self.starts, strict=True):
             reply = session.ask(messages.Sample(None if seed is None else seed + start), messages.Sampled)
-            drawn.append(session.read(lambda: session.translation.action(reply.action)))  # noqa: B023
+            drawn.append(session.read(lambda: session.values.action(reply.action)))  # noqa: B023
         return batching.whole(self._action, drawn)

@@ -56,7 +56,7 @@ class BlockingTransport:
         return "server"
 
     def getHost(self) -> str:  # noqa: D102 - see ITransport
-        return "child"
+        return "worker"
 
 
 class AMPConnection:

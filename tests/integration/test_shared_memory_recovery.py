@@ -125,7 +125,7 @@ def test_a_crash_while_no_reply_is_awaited(remote: Remote, protocol: str, way: s
     for in_memory in (True, False):
         # What an interrupt between a request and its reply leaves behind.
         connection._is_large, connection._policy.poll_seconds = in_memory, 0.0
-        theirs._session.send_step(theirs._session.translation.written(SEGFAULT))
+        theirs._session.send_step(theirs._session.values.written(SEGFAULT))
         hold(way, connection)
         theirs.reset()
         theirs.reset()

@@ -250,7 +250,7 @@ def _step_together(
     connected = kind(connection, "a session", Framing(protocol.value), 60.0, policy)
     session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
     session.ask(messages.Reset(None, None), messages.ResetDone)
-    step, own = session.step, session.translation.own
+    step, own = session.step, session.values.own
     for _ in range(steps):
         before()
         step(1, own)
