@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.support.connection_fixtures import Make, harnesses
 from tests.support.harness import Harness
 from tests.support.served_session import Serve, Served, named
 from tests.support.server_process import ServerProcess, connected
+
+# A shell lets what it starts in the background ignore SIGINT, and the servers under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("gymtwist", deadline=None, suppress_health_check=[HealthCheck.too_slow])
