@@ -91,10 +91,10 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _play_all(todo: Sequence[Series], places: Mapping[str, Place], effort: Effort) -> tuple[list[Run], bool]:
+def _play_all(planned: Sequence[Series], places: Mapping[str, Place], effort: Effort) -> tuple[list[Run], bool]:
     """Play all series; return the results, and whether they are complete (not interrupted by Ctrl-C)."""
     runs: list[Run] = []
-    total = effort.rounds * sum(len(series.contenders) for series in todo)
+    total = effort.rounds * sum(len(series.contenders) for series in planned)
     begun = time.monotonic()
 
     def note(run: Run) -> None:
@@ -103,12 +103,12 @@ def _play_all(todo: Sequence[Series], places: Mapping[str, Place], effort: Effor
         say(f"  round {run.round + 1} of {effort.rounds}: {run.contender}: {result}")
 
     try:
-        for number, series in enumerate(todo, 1):
+        for number, series in enumerate(planned, 1):
             clients = "1 client" if series.clients == 1 else f"{series.clients} clients"
             elapsed = time.monotonic() - begun
             left = f", {elapsed / len(runs) * (total - len(runs)) / 60:.0f} min left" if runs else ""
             say(
-                f"[{number}/{len(todo)}] {series.workload}, {clients} "
+                f"[{number}/{len(planned)}] {series.workload}, {clients} "
                 f"({len(runs)} of {total} runs{left}; load {machine.load():.1f})"
             )
             measure(series, places, effort, note)
@@ -134,13 +134,13 @@ def main() -> None:
             sides[side] = Place(build_tree(tree, f"side-by-side-{side}", options.venvs))
         pairs = side_by_side.pair_contenders(options.only or ())
         places = {each.name: sides[each.name.partition(":")[2]] for pair in pairs for each in pair}
-        todo = side_by_side.plan_pairs(pairs, options.workloads or side_by_side.USUAL, options.clients or (1,))
+        planned = side_by_side.plan_pairs(pairs, options.workloads or side_by_side.USUAL, options.clients or (1,))
     else:
         wanted = [each for each in CONTENDERS if not options.only or each.name in options.only]
         places = prepare(wanted, options.venvs, dict(options.checkout))
         able = [each for each in wanted if each.name in places]
-        todo = plan(able, options.workloads or [each.name for each in COMPARED], effort.clients)
-    runs, is_whole = _play_all(todo, places, effort)
+        planned = plan(able, options.workloads or [each.name for each in COMPARED], effort.clients)
+    runs, is_whole = _play_all(planned, places, effort)
     document = Document(
         # The versions that matter are those of the contenders' libraries.
         machine=f"{machine.describe().partition(', Python')[0]}, Python {platform.python_version()}.",
@@ -154,7 +154,7 @@ def main() -> None:
     if options.json is not None:
         options.json.write_text(data)
     if options.against is not None:
-        print(side_by_side.ratios_table(document, todo))
+        print(side_by_side.ratios_table(document, planned))
         return
     images = draw(data, options.plots, options.venvs) if options.plots is not None else []
     print(write(document, CONTENDERS))

@@ -46,7 +46,7 @@ _ROUNDS = 3
 
 def measurements(effort: Effort) -> list[Callable[[], list[Section]]]:
     """List the measurements in their order."""
-    todo: list[Callable[[], list[Section]]] = [
+    planned: list[Callable[[], list[Section]]] = [
         lambda: [connect_time.measure_warm(effort.connections)],
         lambda: [connect_time.measure_cold(effort.cold)],
         lambda: [session_memory.measure_processes(effort.sessions)],
@@ -55,12 +55,12 @@ def measurements(effort: Effort) -> list[Callable[[], list[Section]]]:
     ]
     has_atari = importlib.util.find_spec("ale_py") is not None
     if has_atari:
-        todo.append(lambda: [step_cost.measure_rate("ALE/Pong-v5", 6, effort.pong, _ROUNDS)])
+        planned.append(lambda: [step_cost.measure_rate("ALE/Pong-v5", 6, effort.pong, _ROUNDS)])
     else:
         say("ale-py is not installed: Pong is left out")
-    todo.append(lambda: client_rates.measure(_ROUNDS, effort.client_seconds, has_atari))
-    todo.append(lambda: [concurrency.measure(effort.clients, effort.seconds)])
-    return todo
+    planned.append(lambda: client_rates.measure(_ROUNDS, effort.client_seconds, has_atari))
+    planned.append(lambda: [concurrency.measure(effort.clients, effort.seconds)])
+    return planned
 
 
 def main() -> None:
@@ -73,10 +73,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     start, load = time.monotonic(), machine.load()
-    todo = measurements(QUICK if options.quick else FULL)
+    planned = measurements(QUICK if options.quick else FULL)
     sections: list[Section] = []
-    for number, measure in enumerate(todo, 1):
-        say(f"[{number}/{len(todo)}] {time.monotonic() - start:.0f} s, load {machine.load():.1f}")
+    for number, measure in enumerate(planned, 1):
+        say(f"[{number}/{len(planned)}] {time.monotonic() - start:.0f} s, load {machine.load():.1f}")
         found = measure()
         sections += found
         say("\n".join(f"  {row.name}: {row.measured}" for section in found for row in section.rows))
