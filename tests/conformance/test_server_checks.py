@@ -125,7 +125,8 @@ def test_a_server_without_reply_slots(start: Start, tmp_path: Path) -> None:
     setup = tmp_path / "setup.py"
     setup.write_text(
         "from gymtwist.worker.shared_memory_transport import SharedMemoryTransport\n"
-        "SharedMemoryTransport._go_to_place = lambda transport: None\n"
+        "assert SharedMemoryTransport._choose_slot\n"
+        "SharedMemoryTransport._choose_slot = lambda transport: None\n"
     )
     server = start(setup=setup)
     connected(("127.0.0.1", server.port)).close()

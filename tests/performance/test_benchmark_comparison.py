@@ -349,13 +349,16 @@ def test_gymtwist_plays_the_compared_workloads(workload: str) -> None:
 @pytest.mark.parametrize("each", REQUEST_WAYS, ids=lambda each: each.name)
 def test_each_way_of_requests_plays(each: Contender) -> None:
     """Also across the ends of episodes."""
-    (found,) = _measured([each], "mountain-car", 1)
-    assert not found.error
-    assert found.steps > 200
+    for seconds in (0.1, 1.0, 10.0):  # A busy machine needs longer for more than one episode, which has 200 steps.
+        (found,) = _measured([each], "mountain-car", 1, seconds)
+        assert not found.error
+        if found.steps > 200:
+            return
+    pytest.fail(f"only {found.steps} steps in {found.seconds:.1f} s")
 
 
-def _measured(contenders: list[Contender], workload: str, clients: int) -> list[Run]:
+def _measured(contenders: list[Contender], workload: str, clients: int, seconds: float = 0.1) -> list[Run]:
     """Let contenders play a short round with the libraries of the tests."""
     places = {each.name: Place(Path(sys.executable)) for each in contenders}
-    effort = Effort(1, 0.1, (clients,))
+    effort = Effort(1, seconds, (clients,))
     return measure(Series(workload, clients, tuple(contenders)), places, effort, lambda each: None)
