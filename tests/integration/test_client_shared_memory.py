@@ -170,7 +170,7 @@ def test_an_interrupt_at_any_moment_never_leaves_it_waiting(
     served: ServerProcess, which: str, environment: str
 ) -> None:
     """The client stays in step or reports at once that it is closed, and observations do not change."""
-    assert lost_by("shared_memory_interrupts", served.port, which, environment) < 150
+    assert lost_by("shared_memory_interrupts", served.port, which, environment) < 75
 
 
 # Processes that part

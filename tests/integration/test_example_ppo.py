@@ -101,7 +101,7 @@ def test_learning_from_a_server_equals_learning_locally(
     torch: Any, run: Run, example: str, address: str, tmp_path: Path
 ) -> None:
     """With the same seed all parameters are equal to the last bit; so few steps do not solve CartPole."""
-    words = ("--timesteps", "2048", "--save")
+    words = ("--timesteps", "512", "--save")
     status, output = run(example, address, *words, tmp_path / "remote.zip")
     local_status, local_output = run(example, "--local", *words, tmp_path / "local.zip")
     assert_same(torch, tmp_path / "remote.zip", tmp_path / "local.zip")

@@ -20,7 +20,7 @@ from tests.support.client_equivalence import differs, local
 from tests.support.patience import PATIENCE
 from tests.support.shared_memory_env import by
 
-_TIMES = 300
+_TIMES = 150
 
 
 def interrupt(number: int, frame: object) -> None:
