@@ -3,7 +3,8 @@
 In JSON, arrays are nested lists, and numbers that are not finite are "NaN", "Infinity" and "-Infinity", as in the JSON
 mapping of proto3. In the classic protocol, NaN is ``null`` and an infinity the largest float64 of its sign, since
 decoders such as Go's refuse the tokens that Python's encoder writes. MessagePack has all numbers, and there an array is
-a map of ``dtype`` (the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere.
+a map of ``dtype`` (the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere,
+and so are the integers of an info beyond 64 bits: most decoders have none, or make floats of them.
 
 Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
@@ -90,8 +92,7 @@ class Sanitizer:
         if isinstance(value, str):
             return _text(value)
         if isinstance(value, int):
-            # Neither msgspec nor most clients have integers beyond 64 bits; they can read the nearest float64.
-            return int(value) if -(2**63) <= value < 2**64 else _nearest(value)
+            return int(value) if -(2**63) <= value < 2**64 else self._digits(value)
         if isinstance(value, float):
             number = float(value)
             return number if math.isfinite(number) else self._number(number)
@@ -106,6 +107,12 @@ class Sanitizer:
         return self._copy(
             msgspec.to_builtins(value, str_keys=True, builtin_types=self._kept, enc_hook=self._unknown), path
         )
+
+    def _digits(self, value: int) -> str:
+        """Write an integer that MessagePack does not have, nor most decoders of JSON."""
+        if self._strict:
+            raise TypeError(f"no message can carry an integer of {value.bit_length()} bits; send it as text")
+        return str(int(value))
 
     def _unknown(self, value: Any) -> Any:
         if isinstance(value, (np.ndarray, np.generic)):
@@ -140,20 +147,15 @@ def _text(value: str) -> str:
     return str.encode(value, "utf-8", "replace").decode()
 
 
-def _nearest(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return _LARGEST if value > 0 else -_LARGEST
-
-
 # JSON text
 
 _OBJECT = ord("{")
-# An integer with fewer digits fits into a float64, which is what decoders such as Go's read numbers into.
-_TOO_MANY_DIGITS = sys.float_info.max_10_exp + 1
-_DIGITS = b"0" * _TOO_MANY_DIGITS
+# An integer with fewer digits has at most 64 bits, and one that is not negative even with so many.
+_MANY = 19
+_DIGITS = b"0" * _MANY
 _ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+# The digits of a fraction may be more.
+_long_integer = re.compile(rb"(?<![.\d])(?:-|\d)\d{%d}" % _MANY).search
 
 
 def to_builtins(value: object) -> object:
@@ -163,12 +165,14 @@ def to_builtins(value: object) -> object:
     raise TypeError(f"JSON cannot carry a {type(value).__name__}")
 
 
-def has_only_finite_numbers(text: bytes) -> bool:
-    """Return False if encoded numbers are missing in the text, or do not fit into a float64.
+def has_only_usual_numbers(text: bytes) -> bool:
+    """Return False if encoded numbers are missing in the text, or are integers that may have more than 64 bits.
 
-    msgspec writes null for numbers that are not finite. None and the text "null" in a string lead to False as well.
+    msgspec writes null for numbers that are not finite. None and such texts in a string lead to False as well.
     """
-    return b"null" not in text and (len(text) < _TOO_MANY_DIGITS or _DIGITS not in text.translate(_ZEROS))
+    return b"null" not in text and (
+        len(text) < _MANY or _DIGITS not in text.translate(_ZEROS) or _long_integer(text) is None
+    )
 
 
 #: The names of dtypes whose arrays need no conversion. To look a name up here is faster than ``dtype.name``.
@@ -234,7 +238,7 @@ def to_json(value: Any, *, strict: bool = False) -> bytes:
     except Exception:
         pass
     else:
-        if text[:1] == b"{" and has_only_finite_numbers(text):
+        if text[:1] == b"{" and has_only_usual_numbers(text):
             return text
     return _encode_json(_copied(value, _json[strict], strict))
 
@@ -443,7 +447,7 @@ def encode_info(info: Mapping[Any, Any]) -> bytes:
     except Exception:
         pass
     else:
-        if text[0] == _OBJECT and has_only_finite_numbers(text):
+        if text[0] == _OBJECT and has_only_usual_numbers(text):
             return text
     try:
         kept = _classic_lenient.copy(info)
