@@ -44,7 +44,7 @@ def measure_processes(counts: Sequence[int]) -> Section:
     section = Section("Proportional memory (PSS), with 4 more workers kept ready")
     clients: list[LeanClassicClient] = []
     totals = []
-    with gymtwist_server() as server:
+    with gymtwist_server("--debuggable") as server:  # its memory is read
         time.sleep(_REST)
         alone = family_memory(server.pid)
         for count in counts:

@@ -190,6 +190,18 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "MiB of memory that the process of one session may allocate; beyond that its environment gets a "
         "MemoryError. 0 means no limit.", _integer(0, _MOST),
     )] = 0
+    process_limit: Annotated[int, Option(
+        "A session may start a process or thread only while the server's user has fewer than this in all (root has "
+        "no limit). 0 means no limit.", _integer(0, _MOST),
+    )] = 0
+    file_size_limit: Annotated[int, Option(
+        "MiB of the largest file that a session may write, recordings among them. 0 means no limit.",
+        _integer(0, _MOST),
+    )] = 0
+    debuggable: Annotated[bool, Option(
+        "Let debuggers attach to sessions, and crashes leave core files; every process of the server's user, other "
+        "sessions among them, can then read a session's memory.",
+    )] = False
     preload: Annotated[tuple[str, ...], Option(
         "Import this Python module before any session; ale_py is always imported if installed (may be repeated).",
         _module,
@@ -243,6 +255,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
             | {
                 "monitor_root": self.monitor_root or _directory(os.getcwd()),
                 "memory_limit": self.memory_limit * 2**20,
+                "file_size_limit": self.file_size_limit * 2**20,
                 "poll": self.poll / 1e6,
                 "shared_memory": not self.no_shared_memory,
                 "limits": SessionLimits(idle=self.idle_timeout, step=self.step_timeout),

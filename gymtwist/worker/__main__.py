@@ -38,6 +38,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     connection = _adopt(amp_descriptor)
     if role == "forkserver":
         process_control.rename("gymsock fork")
+        process_control.isolate(debuggable=settings.debuggable)
         if threads := job.threads_running():
             print(
                 f"--preload or --setup left threads running, which no session will have: {threads}",

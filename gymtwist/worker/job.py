@@ -7,6 +7,7 @@ import contextlib
 import faulthandler
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -106,8 +107,14 @@ def _settle(settings: WorkerSettings) -> None:
     process_control.rename("gymsock idle")
     process_control.become_subreaper()
     process_control.volunteer_for_oom()
-    if settings.memory_limit:
-        process_control.limit_memory(settings.memory_limit)
+    for kind, most in (
+        (resource.RLIMIT_DATA, settings.memory_limit),
+        (resource.RLIMIT_NPROC, settings.process_limit),
+        (resource.RLIMIT_FSIZE, settings.file_size_limit),
+    ):
+        if most:
+            process_control.limit(kind, most)
+    process_control.isolate(debuggable=settings.debuggable)
     faulthandler.enable(2)
     for stream in (sys.stdout, sys.stderr):
         # Line by line, so that no output is lost if the environment crashes. A setup file may have replaced these files

@@ -12,48 +12,74 @@ from pathlib import Path
 
 #: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 # Loaded once, before any worker is forked.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 #: Between the score of an ordinary process (0) and that of one which is always killed first (1000); see proc(5).
 _OOM_SCORE = 500
 
 
+def _prctl(option: int, argument: int | bytes) -> None:
+    """Ask Linux for an attribute of this process; other systems have none of them."""
+    if _libc is not None:
+        _libc.prctl(option, argument, 0, 0, 0)
+
+
 def become_subreaper() -> None:
     """Become the parent of orphaned descendants, so that none is lost. Linux only."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def rename(name: str) -> None:
     """Give this process a name of up to 15 characters that ``ps -o comm`` shows. Linux only."""
-    _tell("/proc/self/comm", name)
+    _prctl(_PR_SET_NAME, name.encode())
 
 
 def die_with_parent(yes: bool) -> None:
     """Have the kernel kill this process when its parent ends, or no longer. Linux only."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0)
 
 
 def volunteer_for_oom() -> None:
-    """Have the kernel kill this process before the server if memory runs out. Linux only."""
-    _tell("/proc/self/oom_score_adj", str(_OOM_SCORE))
+    """Have the kernel kill this process before the server if memory runs out. Linux only.
 
-
-def _tell(path: str, text: str) -> None:
-    """Write to a kernel file if it exists; ``open`` would cost each worker 500 KB."""
+    Call this before :func:`isolate`, which this function undoes in part.
+    """
+    # The file belongs to root while the process is not dumpable.
+    _prctl(_PR_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)  # open() costs each worker 500 KB
         try:
-            os.write(descriptor, text.encode())
+            os.write(descriptor, str(_OOM_SCORE).encode())
         finally:
             os.close(descriptor)
 
 
-def limit_memory(size: int) -> None:
-    """Limit the memory that this process may allocate, in bytes; allocations beyond that fail."""
-    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+def isolate(*, debuggable: bool) -> None:
+    """Keep this process from gaining privileges, and others of the same user out of its memory. Linux only.
+
+    Args:
+        debuggable: Whether debuggers may attach, and a crash may leave a core file.
+    """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if not debuggable:
+        _prctl(_PR_SET_DUMPABLE, 0)
+        limit(resource.RLIMIT_CORE, 0)
+
+
+def limit(kind: int, most: int) -> None:
+    """Set a limit of this process and those that it starts, or keep a lower one.
+
+    Args:
+        kind: ``resource.RLIMIT_DATA`` or another one.
+        most: The limit, in the unit of its kind.
+    """
+    hard = resource.getrlimit(kind)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (most, most))
 
 
 def children() -> list[int]:

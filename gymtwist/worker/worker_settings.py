@@ -34,6 +34,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         display: Whether environments may open windows on the server's screen.
         seed: The seed of every session, or None.
         memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
+        process_limit: Processes and threads that the server's user may have for a session to start one more; 0 means
+            no limit.
+        file_size_limit: Bytes of the largest file that a session may write; 0 means no limit.
+        debuggable: Whether other processes of the server's user may read the memory of sessions.
         limits: The limits of sessions, as reported to clients.
         allow: The environments that clients may use; see :class:`~gymtwist.worker.access_policy.AllowList`.
         kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
@@ -47,6 +51,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     display: bool = False
     seed: int | None = None
     memory_limit: int = 0
+    process_limit: int = 0
+    file_size_limit: int = 0
+    debuggable: bool = False
     limits: SessionLimits = SessionLimits()
     allow: tuple[str, ...] = ()
     kwargs: str = PLAIN

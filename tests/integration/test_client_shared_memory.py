@@ -59,7 +59,7 @@ def mapped() -> int:
 
 def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str) -> None:
     """The session's process maps the memory once and unmaps it at the end of the session."""
-    server = start(setup=SETUP)
+    server = start("--debuggable", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     before = mapped()
     with connect(server.port, "CartPole-v1", protocol=protocol, timeout=PATIENCE) as theirs:  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str)
 
 def test_each_process_of_a_vector_environment_shares_its_own(start: Start) -> None:
     """Two connections share two blocks of memory."""
-    server = start(setup=SETUP)
+    server = start("--debuggable", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect_vec(server.port, "CartPole-v1", 4, processes=2, timeout=PATIENCE) as theirs:
         assert shares(theirs)
@@ -84,7 +84,7 @@ def test_each_process_of_a_vector_environment_shares_its_own(start: Start) -> No
 
 def test_a_client_need_not_share(start: Start) -> None:
     """With shared_memory=False the client uses the socket."""
-    server = start(setup=SETUP)
+    server = start("--debuggable", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", shared_memory=False, timeout=PATIENCE) as theirs:
         assert not shares(theirs)
@@ -105,7 +105,7 @@ def test_a_specification_keeps_whether_memory_is_shared(remote: Remote) -> None:
 
 def test_an_operator_can_forbid_it(start: Start) -> None:
     """With --no-shared-memory clients use their sockets and get the same results."""
-    server = start("--no-shared-memory", setup=SETUP)
+    server = start("--no-shared-memory", "--debuggable", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
         assert not shares(theirs)
@@ -127,7 +127,7 @@ def test_a_server_that_does_not_poll_is_woken_up(start: Start, way: str) -> None
 def test_a_unix_socket_leads_to_this_host(start: Start, tmp_path: Path) -> None:
     """A client of a UNIX socket shares memory."""
     path = tmp_path / "gym.sock"
-    server = start(port=f"unix:{path}", setup=SETUP)
+    server = start("--debuggable", port=f"unix:{path}", setup=SETUP)
     connected(str(path)).close()
     with connect(f"unix:{path}", "CartPole-v1", timeout=PATIENCE) as theirs:
         by("polling", theirs)
@@ -138,7 +138,9 @@ def test_a_unix_socket_leads_to_this_host(start: Start, tmp_path: Path) -> None:
 def test_over_tls_nothing_is_shared(start: Start, tmp_path: Path) -> None:
     """A client that asked for TLS does not share memory."""
     key, certificate = write_certificate(tmp_path)
-    server = start("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}", setup=SETUP)
+    server = start(
+        "--debuggable", "--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}", setup=SETUP
+    )
     port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
     connected(("127.0.0.1", port)).close()
     with connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=str(certificate), timeout=PATIENCE) as theirs:

@@ -100,3 +100,12 @@ def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:
         client.reset()
         client.step(0)
     assert server.mark() - since < 10_000
+
+
+def test_a_session_is_isolated(server: ServerProcess) -> None:
+    """Others cannot read its memory, it gains no privileges and leaves no core, and it is killed before the server."""
+    with server.open("Hostile/ReportIsolation-v0") as client:
+        client.reset()
+        info = client.step(0).info
+    wanted = {"CORE": 0, "dumpable": 0, "no_new_privs": True, "oom_score_adj": 500}
+    assert info.items() >= wanted.items()

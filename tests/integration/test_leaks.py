@@ -209,7 +209,9 @@ def test_connections_of_every_kind_leave_nothing() -> None:
         directory, temporary = Path(name, "root"), Path(name, "tmp")
         directory.mkdir()
         temporary.mkdir()
-        with ServerProcess(directory, "--step-timeout", "2", changes={"TMPDIR": str(temporary)}) as server:
+        with ServerProcess(
+            directory, "--debuggable", "--step-timeout", "2", changes={"TMPDIR": str(temporary)}
+        ) as server:
             parent = server.process.pid
             connect_many(server, WARM_UP)
             before, memory, mapped = settle(server), resident(parent), mappings(parent)
@@ -233,7 +235,7 @@ def test_connections_of_every_kind_leave_nothing() -> None:
 )
 def test_an_idle_session_is_cheap(tmp_path: Path) -> None:
     """An idle CartPole session costs less than 12 MB of proportional memory."""
-    with ServerProcess(tmp_path, setup=None) as server:
+    with ServerProcess(tmp_path, "--debuggable", setup=None) as server:
         clients = [server.open("CartPole-v1") for _ in range(5)]
         for client in clients:
             client.play()

@@ -260,3 +260,13 @@ def test_memory_within_the_limit(start: Start) -> None:
         client.wait_closed()
         assert "MemoryError in step" in server.end(session)
         other.play()
+
+
+def test_limits_of_processes_and_files_and_debuggers(start: Start) -> None:
+    """Each is an option; a session that can be debugged gains no privileges either."""
+    server = start("--process-limit", "9000", "--file-size-limit", "3", "--debuggable")
+    with server.open("Hostile/ReportIsolation-v0") as client:
+        client.reset()
+        info = client.step(0).info
+    wanted = {"NPROC": 9000, "FSIZE": 3 * 2**20, "dumpable": 1, "no_new_privs": True, "oom_score_adj": 500}
+    assert info.items() >= wanted.items()

@@ -167,8 +167,8 @@ def names() -> list[str]:
 
 @pytest.fixture
 def quiet(start: Start) -> Iterator[ServerProcess]:
-    """A server that has served a connection."""
-    server = start(setup=SETUP)
+    """A server that has served a connection, and whose processes show their descriptors."""
+    server = start("--debuggable", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     yield server
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gymnasium import spaces
@@ -100,6 +103,18 @@ def print_empty_lines() -> None:
         os.write(1, b"\n" * 65536)
 
 
+def report_isolation() -> dict[str, Any]:
+    """Tells what the kernel grants this process."""
+    libc = ctypes.CDLL(None)
+    status = Path("/proc/self/status").read_text()
+    limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[0] for name in ("CORE", "NPROC", "FSIZE")}
+    return limits | {
+        "dumpable": libc.prctl(3, 0, 0, 0, 0),  # PR_GET_DUMPABLE
+        "no_new_privs": "NoNewPrivs:\t1" in status,
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+    }
+
+
 class BadSpace(Plain):
     """Has an action space that nobody can describe."""
 
@@ -124,5 +139,6 @@ HOSTILE: dict[str, Callable[..., Plain]] = {
     "RaiseSilent": partial(Doing, partial(fail, Silent())),
     "RaiseSurrogate": partial(Doing, partial(fail, ValueError("\udc80"))),
     "PrintEmptyLines": partial(Doing, print_empty_lines),
+    "ReportIsolation": partial(Doing, report_isolation),
     "BadSpace": BadSpace,
 }

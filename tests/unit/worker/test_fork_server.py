@@ -91,7 +91,7 @@ class ForkServer:
         # A pipe, as the server's is: what the fork server prints to is known not to be a file.
         self.output, output = os.pipe()
         ready, ready_writer = os.pipe()
-        settings = WorkerSettings(monitor_root=str(directory), setup=str(setup))
+        settings = WorkerSettings(monitor_root=str(directory), setup=str(setup), debuggable=True)
         with its:
             self.process: subprocess.Popen[bytes] = popen(
                 "forkserver", settings, output, amp_descriptor=its.fileno(), ready_descriptor=ready_writer
