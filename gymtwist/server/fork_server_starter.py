@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
+from gymtwist.server.process_link import ANSWER_TIMEOUT, ProcessLink
 from gymtwist.server.server_log import log
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import READY_TIMEOUT, Ready, Starter, adopt, popen, wait_ready
 from gymtwist.worker import amp_commands, process_control
-from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait before a fork server that ended is replaced: it may end because of what it imports.
@@ -31,7 +31,7 @@ RESTART_DELAY = 1.0
 STOP_TIMEOUT = 5.0
 
 
-class ForkServer(Link):
+class ForkServer(ProcessLink):
     """The server's end of AMP with one fork server process.
 
     Args:
@@ -50,7 +50,6 @@ class ForkServer(Link):
         super().__init__()
         self._ended = ended
         self._workers: dict[int, WorkerProcess] = {}
-        self._ready = False
         self._launched = time.monotonic()
         self._output: OutputReader | None = None
         server_end, process_end = socket.socketpair()
@@ -90,7 +89,7 @@ class ForkServer(Link):
             self.reap()
             os.close(self.output_pipe)
             raise
-        self._ready = True
+        self.responsive = True
         return ready
 
     def log_output(self, reactor: Any, printed: bytes = b"") -> None:
@@ -105,9 +104,10 @@ class ForkServer(Link):
         """Fork a worker; both descriptors are closed here once it has them."""
 
         def forked(answer: dict[str, int]) -> None:
-            self._ready = True
+            self.responsive = True
             pid = answer["pid"]
             self._workers[pid] = worker
+            worker.link.responsive = True  # it has nothing to import
             worker.started(pid, partial(self._kill_worker, pid))
 
         def failed(failure: Failure) -> None:
@@ -128,12 +128,21 @@ class ForkServer(Link):
         if self.transport is not None and pid in self._workers:
             self.callRemote(amp_commands.Kill, pid=pid)
 
+    def check(self, now: float) -> None:
+        """Kill the fork server if it does not answer."""
+        if self.ping(now) > ANSWER_TIMEOUT:
+            self._kill_unresponsive()
+
     def _kill_unresponsive(self) -> None:
-        """Kill the fork server, which has not forked a worker in time, unless it may be importing."""
-        importing = not self._ready and time.monotonic() < self._launched + READY_TIMEOUT
+        """Kill the fork server, which does not answer, unless it may be importing."""
+        importing = not self.responsive and time.monotonic() < self._launched + READY_TIMEOUT
         if not importing and self.process.returncode is None:
             log.error("The fork server does not answer, and is killed")
-            self.process.kill()
+            self.kill_process()
+
+    def kill_process(self) -> None:
+        """Kill the fork server; its workers continue."""
+        self.process.kill()
 
     @amp_commands.Exited.responder
     def exited(self, pid: int, status: int) -> dict[str, Any]:
@@ -209,6 +218,11 @@ class ForkServerStarter(Starter):
             self._waiting.append((worker, amp_descriptor, output))
         else:
             self.fork_server.fork(worker, amp_descriptor, output)
+
+    def check(self) -> None:
+        """Kill a fork server that does not answer; another one replaces it."""
+        if self.fork_server is not None:
+            self.fork_server.check(self.reactor.seconds())
 
     def _lost(self, exit_code: int) -> None:
         """Replace the fork server, which has ended."""

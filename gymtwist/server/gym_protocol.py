@@ -24,6 +24,7 @@ from gymtwist.protocol.handshake import Handshake, error_reply
 from gymtwist.server import keepalive, relay
 from gymtwist.server.admission import Admission
 from gymtwist.server.handshake_reader import HandshakeReader
+from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import Session
 from gymtwist.server.session_events import Queued, Refused, SessionEvents, SessionInfo
@@ -314,10 +315,17 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Check the session, and set the timer for the next check."""
         assert self._session is not None
         decision = self.factory.watchdog.look(
-            self._session.status, time.monotonic(), self._session.assigned_at, self._socket
+            self._session.status,
+            time.monotonic(),
+            self._session.assigned_at,
+            self._socket,
+            responsive=self._session.worker_is_responsive,
         )
         if decision.action is Action.CONTINUE:
             self.setTimeout(decision.look_again)
+        elif decision.action is Action.REPLACE:
+            self._session.kill()
+            self.setTimeout(ANSWER_TIMEOUT)
         elif decision.action is Action.HANG_UP:
             self._handle(Event.HANG_UP, decision.reason)
         elif self._session.can_be_resumed:

@@ -141,6 +141,11 @@ class Session:
         worker.output.source = f"session {self._job.session}"
         worker.pid.addCallback(self._report.assigned)
 
+    @property
+    def worker_is_responsive(self) -> bool:
+        """Whether the worker is known to answer, so that it should begin at once."""
+        return self._worker is not None and self._worker.link.responsive
+
     def kill(self) -> None:
         """Kill the worker and every process in its group."""
         if self._worker is not None:

@@ -8,6 +8,7 @@ import socket
 import msgspec
 
 from gymtwist.server import keepalive
+from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.worker.session_status import Operation, SessionStatus
 
 
@@ -16,6 +17,7 @@ class Action(enum.Enum):
 
     CONTINUE = enum.auto()  # look again later
     HANG_UP = enum.auto()  # the client is idle or has vanished: close the connection, so that the worker finishes
+    REPLACE = enum.auto()  # the worker does not begin: assign the session to another one
     KILL = enum.auto()  # the environment does not return: kill the worker
 
 
@@ -47,7 +49,13 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     keepalive: float = 0.0
 
     def look(
-        self, status: SessionStatus, now: float, assigned_at: float, connection: socket.socket | None = None
+        self,
+        status: SessionStatus,
+        now: float,
+        assigned_at: float,
+        connection: socket.socket | None = None,
+        *,
+        responsive: bool = False,
     ) -> Decision:
         """Check a session.
 
@@ -56,7 +64,13 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             now: The time of ``time.monotonic``.
             assigned_at: When the session was assigned to its worker.
             connection: The client's socket; None if the client is not watched.
+            responsive: Whether the worker was idle, with everything imported, and so has to begin at once.
         """
+        if responsive and status.untouched:
+            elapsed = now - assigned_at
+            if elapsed >= ANSWER_TIMEOUT:
+                return Decision(Action.REPLACE)
+            return Decision(Action.CONTINUE, ANSWER_TIMEOUT - elapsed)
         # A worker that has not begun is importing modules; that may take as long as one command.
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ampoule.pool import ProcessPool
-from twisted.internet import defer
+from twisted.internet import defer, task
 
 from gymtwist.errors import WorkerStartError
+from gymtwist.server.process_link import ANSWER_TIMEOUT, PING_INTERVAL
 from gymtwist.server.server_log import log
 from gymtwist.server.worker_process import WorkerLink, WorkerProcess
-from gymtwist.server.worker_starter import Starter
+from gymtwist.server.worker_starter import READY_TIMEOUT, Starter
 from gymtwist.worker.amp_commands import Serve
 
 #: Seconds after which an idle worker beyond those to keep ready is stopped.
@@ -49,6 +50,8 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._reactor = reactor
         self._backoff = _BACKOFF
         self._refill: Any = None
+        self._checking = task.LoopingCall(self._check)
+        self._checking.clock = reactor
         # A worker serves one session and is never reused: recycleAfter=1. gymtwist.server.admission limits the
         # sessions, so the pool itself sets no limit and queues nothing.
         super().__init__(
@@ -67,6 +70,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         """Start the idle workers."""
         self.started = True
         self._keep_warm()
+        self._checking.start(PING_INTERVAL, now=False)
         return defer.succeed(None)
 
     def stop(self) -> defer.Deferred[Any]:
@@ -79,8 +83,9 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         if self._refill is not None:
             self._refill.cancel()
             self._refill = None
-        if self.looping.running:
-            self.looping.stop()
+        for loop in (self.looping, self._checking):
+            if loop.running:
+                loop.stop()
         return defer.DeferredList([self.stopAWorker(link) for link in list(self.processes)])
 
     def kill(self) -> None:
@@ -176,6 +181,16 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             log.error("An idle worker {how}; starting another in {delay:.0f} s", how=how, delay=self._backoff)
             self._back_off()
         return how
+
+    def _check(self) -> None:
+        """Kill what does not answer, so that it is replaced: a stopped process would cost a newcomer its patience."""
+        self.starter.check()
+        for link in list(self.ready):
+            if link.ping(self._reactor.seconds()) > (ANSWER_TIMEOUT if link.responsive else READY_TIMEOUT):
+                log.error("An idle worker does not answer, and is replaced")
+                self.ready.discard(link)
+                link.kill_process()
+                self.startAWorker()
 
     def _back_off(self) -> None:
         self._refill = self._reactor.callLater(self._backoff, self._refill_now)

@@ -9,16 +9,17 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.amp import ANSWER, ERROR
 from twisted.python.failure import Failure
 
+from gymtwist.server.process_link import ProcessLink
 from gymtwist.server.worker_output import OutputReader
-from gymtwist.worker.amp_commands import Link
 
 #: The source of output in the log until the process id is known.
 NEW_PROCESS = "new process"
 
 
-class WorkerLink(Link):
+class WorkerLink(ProcessLink):
     """The server's end of AMP with one worker; ampoule's ``ampParent``.
 
     The loss of the link is not the end of the worker: calls fail when the process has ended, with its exit status.
@@ -57,6 +58,16 @@ class WorkerLink(Link):
         """Note the loss of the link."""
         self.lost = True
         self.worker.link_lost()
+
+    def ampBoxReceived(self, box: Any) -> None:
+        """Handle a box, which must be an answer: a worker asks nothing of the server."""
+        if ANSWER not in box and ERROR not in box:
+            raise ValueError("a command")
+        super().ampBoxReceived(box)
+
+    def kill_process(self) -> None:
+        """Kill the worker."""
+        self.worker.kill()
 
     def abort(self) -> None:
         """Close the link, which ends the worker; see :mod:`gymtwist.worker.parent_death`."""

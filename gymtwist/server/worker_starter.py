@@ -149,6 +149,9 @@ class Starter:
         """Start the process of a worker; both descriptors are closed here once it has them."""
         raise NotImplementedError
 
+    def check(self) -> None:
+        """Replace whatever starts workers if it does not answer; called every few seconds."""
+
     def stop(self) -> defer.Deferred[None]:
         """End whatever starts workers; return what fires when that is done."""
         return defer.succeed(None)

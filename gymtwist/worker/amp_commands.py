@@ -40,6 +40,10 @@ class Serve(amp.Command):
     response = [(b"reason", amp.Unicode())]
 
 
+class Ping(amp.Command):
+    """Server to an idle worker, or to the fork server: show that you answer."""
+
+
 class Shutdown(amp.Command):
     """Server to worker, or to the fork server: exit.
 

@@ -59,6 +59,11 @@ class ForkServerProtocol(Link):
         self.condemned.append(pid)
         return {}
 
+    @amp_commands.Ping.responder
+    def ping(self) -> dict[str, Any]:
+        """Answer."""
+        return {}
+
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
         """End the loop of the fork server."""

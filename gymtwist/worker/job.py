@@ -64,6 +64,11 @@ class WorkerProtocol(Link):
             )
         return {"reason": reason}
 
+    @amp_commands.Ping.responder
+    def ping(self) -> dict[str, Any]:
+        """Answer."""
+        return {}
+
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
         """End the loop that feeds this protocol."""

@@ -104,6 +104,11 @@ class SessionStatus:
         return self._number(LAST_ACTIVITY)
 
     @property
+    def untouched(self) -> bool:
+        """True if the worker has not begun; impossible values of an environment count as a beginning."""
+        return self.words[BUSY_SINCE] == self.words[LAST_ACTIVITY] == 0.0
+
+    @property
     def answered(self) -> bool:
         """True if the client has received the reply to its handshake."""
         return bool(self.words[ANSWERED])

@@ -111,6 +111,7 @@ class FakeWorker(Link):
         self.jobs: list[dict[str, Any]] = []
         self.answers: list[defer.Deferred[dict[str, Any]]] = []
         self.shut = False
+        self.silent = False
 
     @amp_commands.Serve.responder
     def serve(self, **job: Any) -> defer.Deferred[dict[str, Any]]:
@@ -118,6 +119,11 @@ class FakeWorker(Link):
         self.jobs.append(job)
         self.answers.append(defer.Deferred())
         return self.answers[-1]
+
+    @amp_commands.Ping.responder
+    def ping(self) -> dict[str, Any] | defer.Deferred[dict[str, Any]]:
+        """Answers, unless it is silent."""
+        return defer.Deferred() if self.silent else {}
 
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.fork_server_starter import RESTART_DELAY, ForkServerStarter
+from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.worker_process import WorkerLink
 from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.worker import amp_commands, session_status
@@ -255,3 +256,32 @@ def test_a_spawned_worker_can_be_killed(parent: Parent) -> None:
     soon(lambda: end, parent.turn)
     assert end == ["was killed by SIGKILL"]
     assert not parent.processes()
+
+
+def test_a_fork_server_that_is_stopped_is_replaced(parent: Parent, starter: ForkServerStarter) -> None:
+    """Within seconds, though it was asked for nothing: it would cost the next client its patience."""
+    assert starter.fork_server is not None
+    os.kill(starter.fork_server.process.pid, signal.SIGSTOP)
+    starter.check()
+    parent.reactor.advance(ANSWER_TIMEOUT + 1)
+    starter.check()
+    soon(lambda: parent.log.having("The fork server ended (status -9)"), parent.turn)
+    assert parent.log.having("The fork server does not answer")
+    parent.reactor.advance(RESTART_DELAY)
+    link, _, _ = parent.worker(starter)
+    outcome = serve(link)
+    soon(lambda: outcome, parent.turn)
+    assert outcome[0]["reason"] == "the client left"
+    starter.check()
+    soon(lambda: starter.fork_server is not None and starter.fork_server.ping(0.0) == 0.0, parent.turn)
+
+
+def test_an_idle_worker_that_is_stopped_can_be_killed(parent: Parent, starter: ForkServerStarter) -> None:
+    """It reads nothing, but its fork server kills it."""
+    link, pid, end = parent.worker(starter)
+    handle = parent.process(link, pid)
+    assert link.responsive
+    os.kill(handle.process, signal.SIGSTOP)
+    link.kill_process()
+    soon(lambda: end, parent.turn)
+    assert end == ["was killed by SIGKILL"]

@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.testing import StringTransport
 
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, Event, GymProtocol, State
+from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.worker.session_status import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import Harness, descriptor_count, soon
@@ -71,6 +72,26 @@ def test_a_worker_that_dies_before_it_begins_is_replaced(harness: Harness) -> No
     again = harness.starter.serving[-1]
     assert again is not process
     assert again.job["handshake"] == CARTPOLE
+    client.close()
+
+
+def test_a_worker_that_does_not_begin_is_replaced(harness: Harness) -> None:
+    """Within seconds, and the client does not notice."""
+    client, process = serving(harness)
+    process.process.link.responsive = True
+    (connection,) = harness.factory.connections
+    for _ in range(2):  # the first look sets the timer
+        assert connection._session is not None
+        connection._session.assigned_at -= ANSWER_TIMEOUT
+        connection.timeoutConnection()
+        harness.turn()
+    again = harness.starter.serving[-1]
+    assert not process.alive
+    assert again is not process
+    again.begin()
+    again.answer()
+    harness.turn()
+    assert harness.log.having("ended: the client left")
     client.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.watchdog import Action, Decision, Watchdog
 from gymtwist.worker import session_status
 from gymtwist.worker.session_status import BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation, SessionStatus
@@ -116,3 +117,11 @@ def test_a_step_that_began_since_the_look_has_just_begun(session: SessionStatus)
     """The worker does not wait while the server looks at the clock and then at the status."""
     busy(session, Operation.STEP, START + 1000.001)
     assert WATCH.look(session, START + 1000, START) == Decision(Action.CONTINUE, 300.0)
+
+
+def test_a_worker_that_was_idle_begins_within_seconds(session: SessionStatus) -> None:
+    """Else another one is assigned; one that is importing has the time of a command."""
+    assert WATCH.look(session, START + 1, START, responsive=True) == Decision(Action.CONTINUE, ANSWER_TIMEOUT - 1)
+    assert WATCH.look(session, START + ANSWER_TIMEOUT, START, responsive=True) == Decision(Action.REPLACE)
+    busy(session, Operation.MAKE, START)
+    assert WATCH.look(session, START + ANSWER_TIMEOUT, START, responsive=True).action is Action.CONTINUE

@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.fork_server_starter import ForkServerStarter
+from gymtwist.server.process_link import ANSWER_TIMEOUT, PING_INTERVAL
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited
 from gymtwist.server.worker_starter import SpawnStarter
@@ -232,3 +233,30 @@ def test_a_job_after_the_stop_is_an_error(harness: Harness) -> None:
     harness.turn()
     with pytest.raises(WorkerStartError, match="the server is shutting down"):
         harness.pool.serve(lambda worker: None)
+
+
+def test_an_idle_worker_that_does_not_answer_is_replaced(harness: Harness) -> None:
+    """Those that answer stay; a session is not pinged, as its worker would take that for the server's end."""
+    serve(harness)
+    for _ in range(3):
+        harness.reactor.advance(PING_INTERVAL)
+        harness.turn()
+    stopped = next(process for process in harness.starter.alive if not process.worker.jobs)
+    stopped.worker.silent = True
+    for _ in range(int(ANSWER_TIMEOUT / PING_INTERVAL) + 2):
+        harness.reactor.advance(PING_INTERVAL)
+        harness.turn()
+    assert harness.log.having("An idle worker does not answer")
+    assert not stopped.alive
+    assert (idle(harness), len(harness.starter.serving), len(harness.starter.processes)) == (3, 1, 5)
+    assert not [line for line in harness.log.lines if "starting another" in line]
+
+
+def test_a_worker_that_still_imports_is_given_its_time(harness: Harness) -> None:
+    """As long as the imports before the first session may take."""
+    for process in harness.starter.alive:
+        process.worker.silent = True
+    for _ in range(10):
+        harness.reactor.advance(PING_INTERVAL)
+        harness.turn()
+    assert len(harness.starter.processes) == 3

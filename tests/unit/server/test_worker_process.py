@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +20,10 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import WorkerExited, WorkerLink, WorkerProcess
+from gymtwist.server.worker_starter import adopt
 from gymtwist.worker import amp_commands
 from gymtwist.worker.amp_commands import Link
-from tests.support.harness import Log, SteppedReactor
+from tests.support.harness import Log, SteppedReactor, descriptor_count
 
 
 def noting(notes: list[Any], note: object, result: Any) -> Any:
@@ -243,3 +246,54 @@ def test_a_link_logs_nothing(kind: type[amp.AMP], lines: int) -> None:
 def test_how_a_worker_ended_is_a_clause(exit_code: int | None, text: str) -> None:
     """It can follow "its process"."""
     assert str(WorkerExited(exit_code)) == text
+
+
+@pytest.fixture
+def linked(born: Born) -> Iterator[tuple[Born, socket.socket]]:
+    """A worker with a real link, and the worker's end of it."""
+    ours, its = socket.socketpair()
+    link = WorkerLink()
+    link.worker, born.worker.link = born.worker, link
+    adopt(born.reactor, ours, link)
+    with its:
+        yield born, its
+
+
+def test_descriptors_that_a_worker_sends_are_closed(linked: tuple[Born, socket.socket]) -> None:
+    """The server would run out of them."""
+    born, its = linked
+    before = descriptor_count()
+    for data in (b"\0\xff", b"k" * 10):  # the beginning of a box
+        socket.send_fds(its, [data], [0] * 20)
+        born.reactor.turn()
+    assert descriptor_count() == before
+    assert not born.worker.finished.called
+
+
+@pytest.mark.parametrize(
+    ("sent", "problem"),
+    [
+        (b"".join(b"\0\2%02d\xff\xff" % key + bytes(65535) for key in range(3)), "a box of more than 131072 bytes"),
+        (b"\0\10_command\0\4Fork\0\4_ask\0\0011\0\0", "a command"),
+        (b"\0\7_answer\0\00299\0\0", "KeyError"),
+        (b"\0\0", "a command"),
+    ],
+    ids=["a large box", "a command", "an answer to nothing", "an empty box"],
+)
+def test_a_worker_that_sends_what_it_may_not_is_killed(
+    linked: tuple[Born, socket.socket], sent: bytes, problem: str
+) -> None:
+    """Its session ends; the server keeps nothing of it, and has no error of its own."""
+    born, its = linked
+    killed: list[None] = []
+    born.worker.started(1, lambda: killed.append(None))
+    its.setblocking(False)
+    while sent:
+        with contextlib.suppress(BlockingIOError):
+            sent = sent[its.send(sent) :]
+        born.reactor.turn()
+        if killed:
+            break
+    assert killed
+    assert born.log.having(problem)
+    assert not [line for line in born.log.lines if "Unhandled" in line]
