@@ -8,11 +8,13 @@ import math
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
 import gymtwist_conformance
+from gymtwist.protocol import messages
 from gymtwist_conformance.reference_client import (
     INT32,
     NETSTRING,
@@ -24,7 +26,7 @@ from gymtwist_conformance.reference_client import (
     frame,
     strict_json,
 )
-from gymtwist_conformance.reference_client.framed_client import check_reply
+from gymtwist_conformance.reference_client.framed_client import REPLIES, check_reply
 from gymtwist_conformance.reference_client.frames import decode, find_payload
 
 VECTORS = Path(__file__).parents[2] / "docs" / "reference" / "protocol" / "vectors"
@@ -58,6 +60,14 @@ FORMS: dict[str, Any] = {
     "base64": {"text": True, "base64": True},
     "messagepack": {"text": False},
 }
+
+
+def test_the_replies_have_the_fields_of_the_messages() -> None:
+    """The reference client knows every field of every reply, and which of them may be missing."""
+    for each in get_args(messages.Reply):
+        fields = {field.encode_name + "?" * (not field.required) for field in msgspec.structs.fields(each)}
+        assert REPLIES[each.__struct_config__.tag].keys() == fields
+    assert len(REPLIES) == len(get_args(messages.Reply))
 
 
 def codec(space: str, form: str) -> ElementCodec:

@@ -99,6 +99,13 @@ def rows(page: str) -> Iterator[list[str]]:
         yield [cell.strip() for cell in row.split("|")]
 
 
+def test_the_overview_has_a_row_for_each_request() -> None:
+    """In the order of the messages."""
+    ops = [each.__struct_config__.tag for each in get_args(messages.Request)]
+    listed = [cells[0] for cells in rows("index.md")]
+    assert listed[listed.index("request") + 2 :][: len(ops)] == [f"`{op}`" for op in ops]
+
+
 # Examples
 
 

@@ -21,7 +21,8 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 _OBJECT = dict[str, Any] | None
 _TEXT, _INTEGER, _NUMBER = str | None, int | None, float | None
-_REPLIES: dict[str, dict[str, Any]] = {
+#: The fields of each reply and their types; those with a question mark may be missing.
+REPLIES: dict[str, dict[str, Any]] = {
     "make": {
         "action_space": dict[str, Any],
         "observation_space": dict[str, Any],
@@ -305,8 +306,8 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
         Violation: There is no such reply, or a field is missing or of another type.
     """
     op = told["op"]
-    require(op in _REPLIES, f"no reply has the operation {op!r:.80}")
-    found = {"op": op, **check_fields(told, _REPLIES[op], f"the reply {op!r}")}
+    require(op in REPLIES, f"no reply has the operation {op!r:.80}")
+    found = {"op": op, **check_fields(told, REPLIES[op], f"the reply {op!r}")}
     for name in ("info", "metadata", "frame"):
         require(not _is_deeper(found.get(name), _MAX_DEPTH), f"`{name}` of the reply {op!r} is nested too deep")
     if op == "make":
