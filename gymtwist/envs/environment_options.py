@@ -71,7 +71,7 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.constructor_kwargs():
             if names is not None and name not in names:
                 taken = ", ".join(sorted(set(names) - set(_NOT_KWARGS))) or "none"
-                raise UnknownKwarg(f'{environment} takes no kwarg "{name}"; it takes: {taken}')
+                raise UnknownKwarg(f'{environment} takes no kwarg "{name:.80}"; it takes: {taken}')
 
     def _check_render_mode(self, environment: str, creator: Any) -> None:
         mode, modes = self.render_mode, render_modes(creator)

@@ -1,28 +1,34 @@
 """The monitor: episode statistics and videos written into a directory.
 
-It writes what Gym's Monitor wrote, under the same names, so that programs that read such directories keep working:
-``openaigym.episode_batch.*.stats.json`` with the statistics and ``openaigym.manifest.*.manifest.json`` naming them.
-Videos are made by Gymnasium's ``RecordVideo``, of the episodes 0, 1, 8, 27, ... and every thousandth.
+It writes what Gym's Monitor wrote, under the same names, so that programs that read such directories keep working; see
+:mod:`gymtwist.envs.monitor_files`. Videos are made by Gymnasium's ``RecordVideo``, of the episodes 0, 1, 8, 27, ... and
+every thousandth.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
-import time
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import msgspec
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import RecordVideo
 
+from gymtwist.envs.monitor_files import MonitorFiles, complete, earlier_files
 from gymtwist.errors import MonitorError
 
-#: Every file of a monitor begins with this, and no other file is touched.
-PREFIX = "openaigym"
+#: The longest name of a directory in bytes, that of Linux, and the most directories in it. Resolving takes time that
+#: grows with the square of their number, and making them a call within a call for each.
+MAX_NAME = 4096
+MAX_DEPTH = 64
+#: The most of a client's text that an error repeats, in characters.
+_SHOWN = 300
+#: The key of the info by which a client is told that its episodes are not recorded any more.
+MONITOR_ERROR = "monitor_error"
 
 
 def confine(directory: str, root: Path) -> Path:
@@ -33,17 +39,24 @@ def confine(directory: str, root: Path) -> Path:
         root: Where clients may write; resolved.
 
     Raises:
-        MonitorError: It is not under the root.
+        MonitorError: It is not under the root, too long or too deep.
     """
+    name = _shown(directory)
     if not directory or "\0" in directory:
-        raise MonitorError(f"{directory!r} is no directory; name one under {root}")
+        raise MonitorError(f"{name} is no directory; name one under {root}")
+    if (size := len(directory.encode("utf-8", "replace"))) > MAX_NAME:
+        raise MonitorError(f"{name} cannot be resolved: it has {size} bytes; at most {MAX_NAME} are allowed")
+    if (depth := directory.count("/")) > MAX_DEPTH + len(root.parts):
+        raise MonitorError(
+            f"{name} cannot be resolved: it is {depth} directories deep; at most {MAX_DEPTH} below {root} are allowed"
+        )
     try:
         path = (root / directory).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise MonitorError(f"{directory!r} cannot be resolved: {error}") from error
+        raise MonitorError(f"{name} cannot be resolved: {_reason(error)}") from error
     if not path.is_relative_to(root):
         raise MonitorError(
-            f"{directory} is not under {root}, where this server writes; choose a directory there, or ask the "
+            f"{name} is not under {root}, where this server writes; choose a directory there, or ask the "
             "operator for another --monitor-root"
         )
     return path
@@ -51,13 +64,13 @@ def confine(directory: str, root: Path) -> Path:
 
 def start(
     environment: gymnasium.Env[Any, Any], directory: Path, *, resume: bool, force: bool, video: bool
-) -> gymnasium.Env[Any, Any]:
+) -> EpisodeRecorder:
     """Wrap an environment so that its episodes are recorded from the next reset on.
 
     Args:
         environment: The environment; with ``video`` it must render RGB arrays.
         directory: Where to write; it is created if necessary.
-        resume: Keep the files of an earlier monitor, and write beside them.
+        resume: Keep the files of an earlier monitor, complete those that a killed process left, and write beside them.
         force: Remove the files of an earlier monitor first.
         video: Record videos too.
 
@@ -71,76 +84,59 @@ def start(
         raise MonitorError("this environment renders no RGB frames, so no video can be recorded; ask without video")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        earlier = [path for path in directory.iterdir() if path.name.startswith(f"{PREFIX}.")]
+        earlier = earlier_files(directory)
         if force:
             for path in earlier:
                 path.unlink(missing_ok=True)  # another session may do the same
-        elif earlier and not resume:
+        elif resume:
+            complete(directory)
+        elif earlier:
             raise MonitorError(
-                f"{directory} holds an earlier monitor's files ({earlier[0].name}); resume to go on beside them, "
-                "or force to remove them"
+                f"{_shown(directory)} holds an earlier monitor's files ({earlier[0].name}); resume to go on beside "
+                "them, or force to remove them"
             )
         recorder = EpisodeRecorder(environment, directory, video=video)
-        recorder.write()
+        recorder.files.write()
     except OSError as error:
-        raise MonitorError(f"cannot record into {directory}: {error}") from error
+        raise MonitorError(f"cannot record into {_shown(directory)}: {_reason(error)}") from error
     return recorder
 
 
-class EpisodeStatistics(msgspec.Struct):
-    """The statistics file of Gym's Monitor; the lists have one element an episode."""
-
-    initial_reset_timestamp: float | None = None
-    timestamps: list[float] = []
-    episode_lengths: list[int] = []
-    episode_rewards: list[float] = []
-    episode_types: list[str] = []
-
-
 class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Records the episodes of an environment; its files are complete after every episode.
+    """Records the episodes of an environment.
+
+    If a file or a video cannot be written, as on a full disk, the recording stops and the episode goes on: the log has
+    the error, and the info of the next step has it as well.
 
     Args:
         environment: The environment to record.
         directory: An existing directory.
         video: Whether videos are recorded too.
+
+    Attributes:
+        files: The files that are written.
+        has_stopped: Whether the recording has stopped after an error.
     """
 
     def __init__(self, environment: gymnasium.Env[Any, Any], directory: Path, *, video: bool) -> None:
-        self._directory = directory
-        self._tag = self._free_tag(directory)
-        self._video_prefix = f"{PREFIX}.video.{self._tag}"
-        self._video = self._record_video(environment) if video else None
+        spec = environment.spec
+        self.files = MonitorFiles(directory, spec.id if spec is not None else None)
+        self.has_stopped = False
+        self._video = _record_video(environment, directory, self.files.video_prefix) if video else None
         super().__init__(self._video or environment)
-        self._statistics = EpisodeStatistics()
         self._length = 0
         self._reward = 0.0
         self._recording = False
-
-    @staticmethod
-    def _free_tag(directory: Path) -> str:
-        number = 0
-        while list(directory.glob(f"{PREFIX}.*.{number}.{os.getpid()}.*")):
-            number += 1
-        return f"{number}.{os.getpid()}"
-
-    def _record_video(self, environment: gymnasium.Env[Any, Any]) -> RecordVideo[Any, Any]:
-        try:
-            with warnings.catch_warnings():
-                # It warns of overwriting whenever the directory exists; the names given here are new.
-                warnings.simplefilter("ignore")
-                return RecordVideo(environment, str(self._directory), name_prefix=self._video_prefix)
-        except DependencyNotInstalled as error:
-            raise MonitorError(f'videos need more on the server: pip install "gymtwist[video]" ({error})') from error
+        self._error: str | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; one that was begun and not finished is written down with its length so far."""
-        if self._recording and self._length:
+        if self._recording:
             self._finish_episode()
         result = super().reset(seed=seed, options=options)
-        if self._statistics.initial_reset_timestamp is None:
-            self._statistics.initial_reset_timestamp = time.time()
-        self._length, self._reward, self._recording = 0, 0.0, True
+        if not self.has_stopped:
+            self.files.begin()
+            self._length, self._reward, self._recording = 0, 0.0, True
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -151,68 +147,102 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._reward += float(result[1])
             if result[2] or result[3]:
                 self._finish_episode()
-        return result
+        if self._error is None:
+            return result
+        message, self._error = self._error, None
+        observation, reward, terminated, truncated, info = result
+        return observation, reward, terminated, truncated, {**info, MONITOR_ERROR: message}
 
     def _finish_episode(self) -> None:
         self._recording = False
-        if self._video is not None and self._video.recording:
+        try:
+            has_video = self._finish_video()
+            if self._length:
+                self.files.add(self._length, self._reward, at_once=has_video)
+            elif has_video:
+                self.files.write()
+        except Exception as error:  # RecordVideo and MoviePy raise many kinds
+            self._stop(error)
+
+    def _finish_video(self) -> bool:
+        """Write the video of the episode; return whether there is one."""
+        if self._video is None or not self._video.recording:
+            return False
+        has_frames = bool(self._video.recorded_frames)
+        path = Path(self._video.video_folder, f"{self._video._video_name}.mp4")
+        try:
             # RecordVideo itself would write it at the next reset, which may never come.
             self._video.stop_recording()  # type: ignore[no-untyped-call] # Gymnasium's own
-        self._statistics.timestamps.append(time.time())
-        self._statistics.episode_lengths.append(self._length)
-        self._statistics.episode_rewards.append(self._reward)
-        # Gym's Monitor had "t" for training and "e" for evaluation; nothing over the wire ever said evaluation.
-        self._statistics.episode_types.append("t")
-        self.write()
+            # MoviePy does not look at ffmpeg's exit status.
+            if has_frames and not _is_complete(path):
+                raise OSError("the video is not complete")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
+        return has_frames
 
-    def write(self) -> None:
-        """Write the statistics, then the manifest that names them."""
-        statistics = f"{PREFIX}.episode_batch.{self._tag}.stats.json"
-        self._replace(statistics, self._statistics)
-        videos = sorted(path.name for path in self._directory.glob(f"{self._video_prefix}-*.mp4"))
-        spec = self.env.spec
-        self._replace(
-            f"{PREFIX}.manifest.{self._tag}.manifest.json",
-            {
-                "stats": statistics,
-                "videos": [[video, None] for video in videos],
-                "env_info": {
-                    "gym_version": f"gymnasium {gymnasium.__version__}",
-                    "env_id": spec.id if spec is not None else None,
-                },
-            },
-        )
-
-    def _replace(self, name: str, content: object) -> None:
-        """Write a file beside its place and move it there, so that a reader never sees half of it."""
-        try:
-            self._write_and_move(name, content)
-        except FileNotFoundError:  # a monitor with force has cleared the directory in between
-            self._write_and_move(name, content)
-
-    def _write_and_move(self, name: str, content: object) -> None:
-        with tempfile.NamedTemporaryFile(
-            dir=self._directory, prefix=f"{PREFIX}.", suffix=".part", delete=False
-        ) as file:
-            try:
-                file.write(msgspec.json.encode(content))
-                file.flush()
-                os.chmod(file.name, 0o666 & ~_umask())
-                os.replace(file.name, self._directory / name)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+    def _stop(self, error: Exception) -> None:
+        reason = _reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error!s:.{_SHOWN}}"
+        self._error = f"recording has stopped: {reason}"
+        self.has_stopped = True
+        if self._video is not None:
+            self.env = self._video.env
+            self._video = None
+        with contextlib.suppress(Exception):  # the environment may have closed it
+            print(self._error, file=sys.stderr)
 
     def close(self) -> None:
-        """Complete the files: the video of an unfinished episode, and the manifest that names it."""
+        """Complete the files: the video of an unfinished episode, the statistics, and the manifest that names them."""
+        try:
+            if not self.has_stopped:
+                self._finish_video()
+        except Exception as error:
+            self._stop(error)
         try:
             super().close()
         finally:
-            self.write()
+            try:
+                # Also after an error: there may be space again.
+                self.files.write()
+            except OSError as error:
+                if not self.has_stopped:
+                    self._stop(error)
 
 
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _record_video(environment: gymnasium.Env[Any, Any], directory: Path, prefix: str) -> RecordVideo[Any, Any]:
+    try:
+        with warnings.catch_warnings():
+            # It warns of overwriting whenever the directory exists; the names given here are new.
+            warnings.simplefilter("ignore")
+            return RecordVideo(environment, str(directory), name_prefix=prefix)
+    except DependencyNotInstalled as error:
+        raise MonitorError(f'videos need more on the server: pip install "gymtwist[video]" ({error})') from error
+
+
+def _is_complete(video: Path) -> bool:
+    """Return whether an MP4 file has the box ``moov``, which ffmpeg writes last (ISO/IEC 14496-12)."""
+    with contextlib.suppress(FileNotFoundError), video.open("rb") as file:
+        while len(header := file.read(16)) >= 8:
+            size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            if kind == b"moov":
+                return True
+            if size == 1:
+                size = int.from_bytes(header[8:], "big")
+            if size < 8:
+                return False
+            file.seek(size - len(header), os.SEEK_CUR)
+    return False
+
+
+def _shown(directory: str | Path) -> str:
+    """Return what an error repeats of a client's directory, control characters escaped."""
+    text = repr(str(directory)[:_SHOWN])
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of a failure without the whole path, which a client may have chosen."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return f"{error!s:.{_SHOWN}}"
+    return error.strerror if error.filename is None else f"{error.strerror}: {_shown(os.path.basename(error.filename))}"

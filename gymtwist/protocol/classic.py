@@ -22,6 +22,8 @@ from gymtwist.protocol.receive_buffer import ReceiveBuffer
 MAX_ID = 255
 #: The longest string or action of a command in bytes.
 MAX_FIELD = 16 * 1024 * 1024
+#: The longest error text in characters; what an environment raises may be longer.
+MAX_ERROR = 4000
 
 RESET, STEP, GET_SPACE, SAMPLE_ACTION, MONITOR, RENDER, UPLOAD, UNIVERSE_CONFIGURE, UNIVERSE_WRAP = range(9)
 
@@ -248,7 +250,12 @@ def string(data: bytes) -> bytes:
 
 def error_string(message: str = "") -> bytes:
     """Encode an error string; an empty one reports success."""
-    return string(message.encode("utf-8", "replace"))
+    return string(shortened(message).encode("utf-8", "replace"))
+
+
+def shortened(message: str) -> str:
+    """Cut an error text that is longer than :data:`MAX_ERROR`."""
+    return message if len(message) <= MAX_ERROR else f"{message[:MAX_ERROR]}..."
 
 
 def action(text: bytes) -> bytes:

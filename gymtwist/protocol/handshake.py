@@ -48,8 +48,6 @@ _FAULTS: list[tuple[type[GymtwistError], Fault]] = [
     (EnvironmentFault, "environment"),
 ]
 _SERVERS_OWN: Fault = "server"
-#: The most characters of an error's text, which may come from an environment's exception.
-_MAX_TEXT = 4000
 _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
 
@@ -165,8 +163,6 @@ def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
         reset_needed: Whether the next request must be a reset.
     """
     fault = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), _SERVERS_OWN)
-    text = str(error)
-    if len(text) > _MAX_TEXT:
-        text = f"{text[:_MAX_TEXT]}..."
+    text = classic.shortened(str(error))
     # File names, and so errors about files, may contain surrogates, which UTF-8 does not have.
     return Error(error.code, text.encode("utf-8", "replace").decode(), fault, reset_needed)

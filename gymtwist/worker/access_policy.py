@@ -104,16 +104,17 @@ class KwargPolicy:
         for name, value in kwargs.items():
             if name in self._names:
                 continue
+            shown = name[:_SHOWN]
             if self._rule != PLAIN:
                 allowed = ", ".join(sorted(self._names)) or "none"
-                raise KwargRefused(f'kwarg "{name}" is not allowed on this server; it allows: {allowed}')
-            remedy = f"the operator of the server can allow it with --kwargs {name}"
+                raise KwargRefused(f'kwarg "{shown}" is not allowed on this server; it allows: {allowed}')
+            remedy = f"the operator of the server can allow it with --kwargs {shown}"
             if self._restricted and isinstance(value, str) and isinstance(registered.get(name), str):
                 own = registered[name]
                 raise KwargRefused(f'kwarg "{name}" is {own!r} in this environment, and may make it another; {remedy}')
             path = next(_paths(value), None)
             if path is not None:
-                raise KwargRefused(f'kwarg "{name}" has {path!r:.{_SHOWN}}, which could be a path; {remedy}')
+                raise KwargRefused(f'kwarg "{shown}" has {path!r:.{_SHOWN}}, which could be a path; {remedy}')
 
 
 def _paths(value: Any) -> Iterator[Any]:

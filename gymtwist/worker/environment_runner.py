@@ -196,10 +196,13 @@ class EnvironmentRunner(BaseRunner):
             MonitorError: The directory is not allowed or not suitable, or the session is being recorded already.
         """
         with guarded_call(self._status, Operation.MONITOR):
-            if isinstance(self.environment, recording.EpisodeRecorder):
-                raise MonitorError("this session is being recorded already; open another connection to record anew")
             path = recording.confine(directory, Path(self._settings.monitor_root))
-            self.environment = recording.start(self.environment, path, resume=resume, force=force, video=video)
+            environment = self.environment
+            if isinstance(environment, recording.EpisodeRecorder):
+                if not environment.has_stopped:
+                    raise MonitorError("this session is being recorded already; open another connection to record anew")
+                environment = environment.env
+            self.environment = recording.start(environment, path, resume=resume, force=force, video=video)
             self._step = self.environment.step
 
     def show(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,25 @@ def test_a_gym_environment_is_recorded(server: ServerProcess, directory: Path) -
     """Old four-tuple environments have statistics like others."""
     record(server, directory, environment="OldGym-v0")
     assert statistics(directory)[0]["episode_lengths"] == [5]
+
+
+def test_a_full_disk_stops_the_recording_alone(server: ServerProcess, directory: Path) -> None:
+    """The log and the client have the error, the session goes on, and can be recorded anew once there is space."""
+    with server.open("Episodes-v0") as client:
+        session = server.session(client)
+        client.monitor(str(directory))
+        resource.prlimit(session.process, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        client.reset()
+        *_, last = [client.step(0) for _ in range(10)]
+        assert last.done
+        assert last.info["monitor_error"] == "recording has stopped: File too large"
+        server.wait_for(rf"\[session {session.number}\] \| recording has stopped: File too large")
+        play_episode(client)
+        resource.prlimit(session.process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        client.monitor(str(directory), resume=True)
+        play_episode(client)
+    server.end(session)
+    assert [each["episode_lengths"] for each in statistics(directory)] == [[], [10]]
 
 
 # Videos

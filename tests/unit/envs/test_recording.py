@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import resource
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,21 @@ def test_a_directory_that_cannot_be_made(root: Path, name: str) -> None:
         start(Plain(), recording.confine(name, root))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "/" * 5000, "\ud800" * 5000, "x/" * 2000, "/./" * 500, "/" + "../" * 999])
+def test_a_name_that_is_too_long_or_too_deep(root: Path, name: str) -> None:
+    """Is refused before anything looks at the file system; the message has little of it."""
+    with pytest.raises(MonitorError, match=r"^'.{1,400}cannot be resolved: .*; at most \d+ (below .* )?are allowed$"):
+        recording.confine(name, root)
+    assert len(list(root.iterdir())) == 0
+
+
+def test_the_deepest_name(root: Path) -> None:
+    """Is made, whatever the root's own depth."""
+    deepest = "/".join(["x"] * recording.MAX_DEPTH)
+    start(Plain(), recording.confine(f"{root}/{deepest}", root))
+    assert len(statistics(root / deepest)) == 1
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(st.sampled_from("./a~\0 *\n")) | st.text())
 def test_whatever_a_client_names(root: Path, name: str) -> None:
@@ -184,6 +202,89 @@ def test_rewards_that_are_no_numbers(root: Path) -> None:
     play(recorded, math.nan, 0)
     play(recorded, math.inf, 0)
     assert statistics(root)[0]["episode_rewards"] == [None, None]
+
+
+def written_bytes() -> int:
+    """Returns how many bytes this process has written."""
+    found = re.search(r"^wchar: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
+    assert found
+    return int(found.group(1))
+
+
+def test_a_long_recording(root: Path) -> None:
+    """Does not write its first episodes again and again."""
+    recorded = start(Paid(), root)
+    before = written_bytes()
+    for _ in range(3000):
+        play(recorded, 0)
+    recorded.close()
+    (path,) = root.glob("*.stats.json")
+    assert written_bytes() - before < 15 * path.stat().st_size
+    assert len(statistics(root)[0]["episode_lengths"]) == 3000
+    assert len(list(root.iterdir())) == 2
+
+
+def test_the_episodes_of_a_killed_process(root: Path) -> None:
+    """Are in the file beside the statistics, which it completes when the recording is resumed."""
+    recorded = start(Paid(), root)
+    for reward in range(1, 30):
+        play(recorded, reward, 0)
+    (recent,) = root.glob("*.recent.jsonl")
+    (written,) = statistics(root)
+    rewards = [json.loads(line)["reward"] for line in recent.read_text().splitlines()]
+    assert written["episode_rewards"] + rewards == list(range(1, 30))
+    with recent.open("a") as file:
+        file.write('{"number": 29, "ti')  # cut off by a full disk
+    start(Paid(), root, resume=True).close()
+    assert sorted(len(each["episode_rewards"]) for each in statistics(root)) == [0, 29]
+    assert not recent.exists()
+    # The recording may go on all the same.
+    recorded.close()
+    assert sorted(len(each["episode_rewards"]) for each in statistics(root)) == [0, 29]
+
+
+@contextmanager
+def little_space(size: int) -> Iterator[None]:
+    """Lets no file grow beyond a size in bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [0, 50, 700])
+def test_a_full_disk(root: Path, size: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stops the recording and not the episode: the info and the log say why, once."""
+    recorded = start(Paid(), root)
+    play(recorded, 1, 0)
+    infos = []
+    with little_space(size):
+        for reward in range(2, 40):
+            recorded.reset()
+            infos += [recorded.step(action)[4] for action in (reward, 0, 0)]
+    (told,) = [info["monitor_error"] for info in infos if info]
+    assert told.startswith("recording has stopped: File too large")
+    assert capsys.readouterr().err == f"{told}\n"
+    assert statistics(root)[0]["episode_rewards"][0] == 1.0
+    assert not list(root.glob("*.part"))
+    recorded.close()
+    # What could not be written then is written as soon as it can be.
+    count = len(statistics(root)[0]["episode_rewards"])
+    assert statistics(root)[0]["episode_rewards"] == list(range(1, count + 1))
+
+
+def test_a_disk_that_is_full_at_the_next_reset(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first step has the error, as a reset's reply of the classic protocol has no place for one."""
+    recorded = start(Paid(), root)
+    play(recorded, 1)
+    with little_space(0):
+        recorded.reset()
+        assert "File too large" in recorded.step(1)[4]["monitor_error"]
+        assert recorded.step(0)[4] == {}
+        recorded.close()
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 _watched: list[tuple[Path, list[bytes]]] = []
@@ -293,6 +394,20 @@ def test_a_video_of_an_episode(root: Path) -> None:
     assert manifest["videos"] == [[video.name, None]]
     assert manifest["stats"] == f"openaigym.episode_batch.0.{os.getpid()}.stats.json"
     recorded.close()
+
+
+@pytest.mark.usefixtures("capsys")
+@pytest.mark.parametrize("size", [0, 300])
+def test_a_video_that_cannot_be_written(root: Path, size: int) -> None:
+    """Stops the recording and not the episode, and leaves no half of it."""
+    pytest.importorskip("moviepy")
+    recorded = start(Episodes("rgb_array"), root, video=True)
+    with little_space(size):
+        play(recorded, *[0] * 9)
+        assert recorded.step(0)[4]["monitor_error"].startswith("recording has stopped: ")
+    play(recorded, *[0] * 10)
+    recorded.close()
+    assert not list(root.glob("*.mp4"))
 
 
 def test_the_manifest_names_the_environment(root: Path) -> None:

@@ -22,6 +22,7 @@ def test_an_error_string() -> None:
     assert classic.error_string() == b"\0\0\0\0"
     assert classic.error_string("größe") == b"\7\0\0\0gr\xc3\xb6\xc3\x9fe"
     assert classic.error_string("\ud800") == b"\1\0\0\0?"
+    assert classic.error_string("x" * 10**6) == b"\xa3\x0f\0\0" + b"x" * 4000 + b"..."
 
 
 @pytest.mark.parametrize("done", [False, True])

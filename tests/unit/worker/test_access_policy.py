@@ -54,6 +54,14 @@ def test_what_could_be_a_path_is_refused(value: Any) -> None:
     KwargPolicy(ALL).check({"xml_file": value}, {})
 
 
+@pytest.mark.parametrize("rule", [PLAIN, NONE])
+def test_a_long_name_is_cut(rule: str) -> None:
+    """So that the error is still read."""
+    with pytest.raises(KwargRefused) as caught:
+        KwargPolicy(rule).check({"x" * 60_000: "/"}, {})
+    assert len(str(caught.value)) < 400
+
+
 def test_another_environment_by_a_keyword_argument() -> None:
     """Is not to be had where only some are allowed."""
     with pytest.raises(KwargRefused, match=r"kwarg \"game\" is 'pong' in this environment, and may make it another"):
