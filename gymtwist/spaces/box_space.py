@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +14,7 @@ from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.layout import DTYPES, Array, check_dtype, check_shape, dtype_name, native_type
 from gymtwist.spaces.numbers import NOT_FINITE, integer_limits, jsonable, number_text, read_bound
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.space_kind import SpaceKind
+from gymtwist.spaces.space_kind import Describe
 
 #: The classic protocol clips a Box's bounds to this: JSON has no infinity.
 CLASSIC_BOUND = 1e30
@@ -74,7 +73,7 @@ class Box(ArrayKind, frozen=True):
         return array.astype(native).reshape(self.shape)
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Box:
+    def describe(cls, space: Any, describe: Describe) -> Box:
         """Describe a space."""
         low = _described(space.low, space.bounded_below, "-Infinity")
         high = _described(space.high, space.bounded_above, "Infinity")

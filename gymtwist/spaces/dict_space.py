@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.space_kind import Inner, SpaceKind, codec_of, kind_of
+from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of, kind_of
 from gymtwist.spaces.value_mismatch import shown
 
 
@@ -41,9 +41,9 @@ class Dict(SpaceKind, frozen=True):
         return spaces.Dict([(key_of(key), each.build(spaces)) for key, each in self.spaces])
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Dict:
+    def describe(cls, space: Any, describe: Describe) -> Dict:
         """Describe a space."""
-        return cls(tuple((_described_key(key), describe(each)) for key, each in space.spaces.items()))
+        return cls(tuple((_described_key(key), describe(each, _place(key))) for key, each in space.spaces.items()))
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
@@ -118,6 +118,10 @@ def _described_key(key: Any) -> Any:
     if key_of(plain) != key or hash(plain) != hash(key):
         raise ValueError(f"a Dict with a key that no message can carry: {key!r:.80}")
     return plain
+
+
+def _place(key: Any) -> str:
+    return f'["{key:.40}"]' if isinstance(key, str) else f"[{key!r:.40}]"
 
 
 def _dict_codec(fields: list[tuple[str, Any, SpaceCodec]], context: CodecContext) -> SpaceCodec:

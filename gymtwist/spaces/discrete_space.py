@@ -15,7 +15,7 @@ from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.layout import DTYPES, check_counts, check_dtype, dtype_name, native_type, size_text
 from gymtwist.spaces.numbers import integer_limits, read_integers
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.space_kind import SpaceKind
+from gymtwist.spaces.space_kind import Describe
 from gymtwist.spaces.value_mismatch import shown
 
 #: The codes of Python's module ``struct``, after ``<``.
@@ -47,7 +47,7 @@ class Discrete(ArrayKind, frozen=True):
         return spaces.Discrete(self.n, start=self.start, dtype=native_type(self.dtype))
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Discrete:
+    def describe(cls, space: Any, describe: Describe) -> Discrete:
         """Describe a space; Gym's had no start once."""
         return cls(int(space.n), int(getattr(space, "start", 0)), dtype_name(space.dtype))
 

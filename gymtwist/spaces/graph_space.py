@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import numpy as np
 
 from gymtwist.spaces.arrays import array_codec
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.space_kind import Inner, SpaceKind, batch_codec, foreign_codec, kind_of
+from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, batch_codec, foreign_codec, kind_of
 from gymtwist.spaces.value_mismatch import shown
 
 
@@ -34,9 +34,10 @@ class Graph(SpaceKind, frozen=True):
         return spaces.Graph(self.node_space.build(spaces), self.edge_space and self.edge_space.build(spaces))
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Graph:
+    def describe(cls, space: Any, describe: Describe) -> Graph:
         """Describe a space."""
-        return cls(describe(space.node_space), None if space.edge_space is None else describe(space.edge_space))
+        nodes, edges = space.node_space, space.edge_space
+        return cls(describe(nodes, ".node_space"), None if edges is None else describe(edges, ".edge_space"))
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:

@@ -6,7 +6,7 @@ This is the only module of the room that imports Gymnasium; the server never imp
 from __future__ import annotations
 
 import base64 as base64_
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from gymtwist.spaces.arrays import from_base64
 from gymtwist.spaces.descriptions import MAX_DEPTH, Description, check, kind_of, layout_of
 from gymtwist.spaces.layout import Layout, size_text
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.space_kind import codec_of
+from gymtwist.spaces.space_kind import codec_of, is_registered
 from gymtwist.spaces.value_mismatch import ActionMismatch, ValueMismatch
 
 #: A space of any kind.
@@ -27,32 +27,40 @@ Space: TypeAlias = spaces.Space[Any]
 # Descriptions
 
 
-def describe(space: Space) -> Description:
+def describe(space: Any, name: str = "space") -> Description:
     """Describe a space, so that :func:`build` makes an equal one.
 
     Args:
-        space: Of one of Gymnasium's kinds, or of a subclass that is equal to one of them.
+        space: Of one of the kinds of Gymnasium, of Gymnasium or Gym; or of a class that is served as one of them.
+        name: What errors call the space: ``action_space``, ``observation_space``.
 
     Raises:
         EnvironmentFault: It is of another kind, or beyond the limits of a description.
     """
     try:
-        description = _describe(space, MAX_DEPTH)
-        check(description)
-    except (ValueError, TypeError, OverflowError) as error:
+        description = _describe(space, name, MAX_DEPTH)
+        try:
+            check(description)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    except ValueError as error:
         raise EnvironmentFault("make", f"the environment has a space that cannot be described: {error}") from error
     return description
 
 
-def _describe(space: Any, depth: int) -> Description:
-    if depth == 0:  # a space may be in itself
-        raise ValueError(f"a space nested more than {MAX_DEPTH} deep")
-    kind = kind_of(space)
-    description = kind.describe(space, lambda each: _describe(each, depth - 1))
-    if type(space) is not getattr(spaces, kind.__name__, None) and not build(description) == space:
-        # A subclass may mean more than its kind does.
-        raise ValueError(f"a {type(space).__name__} that holds more than a {kind.__name__}")
-    return description
+class _Indescribable(ValueError):
+    """A space in another cannot be described; the message has its place."""
+
+
+def _describe(space: Any, place: str, depth: int) -> Description:
+    try:
+        if depth == 0:  # a space may be in itself
+            raise ValueError(f"a space nested more than {MAX_DEPTH} deep")
+        return kind_of(space).describe(space, lambda each, key: _describe(each, f"{place}{key}", depth - 1))
+    except _Indescribable:
+        raise
+    except Exception as error:  # a class derived from one of Gymnasium's may lack anything
+        raise _Indescribable(f"{place:.200}: {error}") from error
 
 
 def build(description: Description) -> Space:
@@ -69,22 +77,62 @@ def build(description: Description) -> Space:
     return built
 
 
-def convert(space: Any) -> Space:
-    """Convert one of Gym's spaces to Gymnasium's of the same kind.
+def convert(space: Any, name: str = "space") -> Any:
+    """Convert one of Gym's spaces to Gymnasium's of the same kind; one with a registered class in it stays as it is.
+
+    Args:
+        space: The space.
+        name: What errors call it.
 
     Raises:
         EnvironmentFault: Gymnasium has no such kind.
     """
     if isinstance(space, spaces.Space):
         return space
+    description = describe(space, name)
+    if _holds_registered(space):
+        return space
     try:
-        return build(_describe_gym(space))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise EnvironmentFault("make", f"Gym's space has no counterpart in Gymnasium: {error}") from error
+        return build(description)
+    except ValueError as error:
+        raise EnvironmentFault("make", f"Gym's {name} has no counterpart in Gymnasium: {error}") from error
 
 
-def _describe_gym(space: Any) -> Description:
-    return kind_of(space).describe(space, _describe_gym)
+def _holds_registered(space: Any) -> bool:
+    inner = getattr(space, "spaces", ())
+    return is_registered(space) or any(
+        _holds_registered(each) for each in (inner.values() if isinstance(inner, Mapping) else inner)
+    )
+
+
+def are_alike(one: Any, other: Any) -> bool:
+    """Return whether two spaces are the same for clients."""
+    try:
+        return bool(one == other) or describe(one) == describe(other)
+    except Exception:  # they cannot be described, or code of the environment compared them
+        return type(one) is type(other)
+
+
+def space_of(environment: Any, name: str) -> Any:
+    """Return a space of an environment.
+
+    Args:
+        environment: The environment.
+        name: ``action_space`` or ``observation_space``, or one of a vector environment's.
+
+    Raises:
+        EnvironmentFault: The environment has no such space.
+    """
+    missing = EnvironmentFault(
+        "make", f"the environment has no {name}; set it before the first reset, in the constructor or by a wrapper"
+    )
+    try:
+        space = getattr(environment, name)
+    except AttributeError as error:
+        raise missing from error
+    if space is None:
+        raise missing
+    return space
 
 
 # Codecs of values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from gymtwist.spaces.arrays import array_codec
 from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.layout import check_counts, check_shape
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec
-from gymtwist.spaces.space_kind import SpaceKind
+from gymtwist.spaces.space_kind import Describe
 
 _LOW, _HIGH = np.array(0, np.int8), np.array(1, np.int8)
 
@@ -43,7 +42,7 @@ class MultiBinary(ArrayKind, frozen=True):
         return spaces.MultiBinary(self.n)
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> MultiBinary:
+    def describe(cls, space: Any, describe: Describe) -> MultiBinary:
         """Describe a space."""
         return cls(space.n if isinstance(space.n, int) else tuple(int(size) for size in space.n))
 

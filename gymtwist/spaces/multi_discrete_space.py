@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.layout import DTYPES, Array, check_counts, check_dtype, check_shape, dtype_name, native_type
 from gymtwist.spaces.numbers import read_integers
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec
-from gymtwist.spaces.space_kind import SpaceKind
+from gymtwist.spaces.space_kind import Describe
 
 
 class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
@@ -58,9 +57,9 @@ class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
         return spaces.MultiDiscrete(nvec, dtype=nvec.dtype.type, start=start)
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> MultiDiscrete:
+    def describe(cls, space: Any, describe: Describe) -> MultiDiscrete:
         """Describe a space; Gym's have no start."""
-        nvec, start = space.nvec, getattr(space, "start", np.zeros_like(space.nvec))
+        nvec, start = space.nvec, _start(space)
         shape = None if np.shape(nvec.tolist()) == nvec.shape else nvec.shape
         return cls(nvec.tolist(), start.tolist(), dtype_name(space.dtype), shape)
 
@@ -69,16 +68,22 @@ class MultiDiscrete(ArrayKind, frozen=True, omit_defaults=True):
         """Compile the codec."""
         greatest = int(np.iinfo(space.dtype).max)
         # In Python's integers: the last of them may be beyond the dtype, and no message can then carry it.
-        pairs = zip(space.start.ravel().tolist(), space.nvec.ravel().tolist(), strict=True)
+        starts = _start(space).ravel()
+        pairs = zip(starts.tolist(), space.nvec.ravel().tolist(), strict=True)
         last = np.array([min(start + n - 1, greatest) for start, n in pairs], space.dtype)
-        return array_codec(space.dtype, space.shape, context, Bounds(space.start.ravel(), last, space.shape))
+        return array_codec(space.dtype, space.shape, context, Bounds(starts, last, space.shape))
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
         """Describe a space as the classic protocol does."""
-        low = space.start.astype(np.int64)
+        low = _start(space).astype(np.int64)
         high = low + space.nvec.astype(np.int64) - 1
         return {
             **{"type": "MultiDiscrete", "low": low.ravel().tolist(), "high": high.ravel().tolist()},
             "shape": list(space.shape),
         }
+
+
+def _start(space: Any) -> Array:
+    start: Array = getattr(space, "start", np.zeros_like(space.nvec))
+    return start

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from gymtwist.spaces.arrays import as_array
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec
-from gymtwist.spaces.space_kind import Inner, SpaceKind, codec_of
+from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of
 from gymtwist.spaces.value_mismatch import shown
 
 _INDEX = np.dtype(np.int64)
@@ -39,9 +39,9 @@ class OneOf(SpaceKind, frozen=True):
         return spaces.OneOf([each.build(spaces) for each in self.spaces])
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> OneOf:
+    def describe(cls, space: Any, describe: Describe) -> OneOf:
         """Describe a space."""
-        return cls(tuple(describe(each) for each in space.spaces))
+        return cls(tuple(describe(each, f"[{index}]") for index, each in enumerate(space.spaces)))
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:

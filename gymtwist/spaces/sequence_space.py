@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, items_codec
-from gymtwist.spaces.space_kind import Inner, SpaceKind, batch_codec, codec_of, kind_of
+from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, batch_codec, codec_of, kind_of
 
 
 class Sequence(SpaceKind, frozen=True):
@@ -28,9 +28,9 @@ class Sequence(SpaceKind, frozen=True):
         return spaces.Sequence(self.space.build(spaces), stack=self.stack)
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Sequence:
+    def describe(cls, space: Any, describe: Describe) -> Sequence:
         """Describe a space; Gym's are never stacked."""
-        return cls(describe(space.feature_space), bool(getattr(space, "stack", False)))
+        return cls(describe(space.feature_space, ".feature_space"), bool(getattr(space, "stack", False)))
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, ForwardRef, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, ForwardRef, TypeAlias, get_args, get_origin
 
 import msgspec
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 else:
     Inner = ForwardRef("Description", module="gymtwist.spaces.descriptions")
 
+#: Describes a space inside another; the second argument is its place there, as Python writes it: ``["mission"]``.
+Describe: TypeAlias = "Callable[[Any, str], SpaceKind]"
+
 
 class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
     """A kind of spaces. An instance describes one space of that kind, as messages carry it.
@@ -28,8 +31,9 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
     methods are about a *space*, an object of the Gymnasium class; the server, which uses descriptions alone, must not
     import Gymnasium, so no kind does: what needs the module ``gymnasium.spaces`` is given it.
 
-    This class itself is the kind of all spaces without a kind of their own. No message carries them; the classic
-    protocol leaves them to Gymnasium's own JSON form.
+    This class itself is the kind of all spaces without a kind of their own, unless the operator has registered their
+    class (:mod:`gymtwist.spaces.space_registry`). No message carries them; the classic protocol leaves them to
+    Gymnasium's own JSON form.
     """
 
     #: Whether the space fixes a layout of its elements, apart from the spaces inside it. Then Gymnasium also stacks
@@ -72,7 +76,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
         raise NotImplementedError
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> SpaceKind:
+    def describe(cls, space: Any, describe: Describe) -> SpaceKind:
         """Describe a space; a Gym space is described as well, where an attribute may be missing.
 
         Args:
@@ -82,7 +86,10 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
         Raises:
             ValueError: A message cannot carry the space.
         """
-        raise ValueError(f"a {type(space).__name__} is none of Gymnasium's kinds")
+        raise ValueError(
+            f"{_named(type(space))} is none of Gymnasium's kinds of spaces; its operator can have it served as "
+            "one, by register_space() in a --setup file"
+        )
 
     # Values
 
@@ -90,7 +97,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
         """Compile the codec of a space. If ``context.batch``, only kinds that are stacked are asked for one."""
         if context.form is not Form.CLASSIC:
-            raise ValueError(f"a {type(space).__name__} is none of Gymnasium's kinds")
+            raise ValueError(f"{_named(type(space))} is none of Gymnasium's kinds of spaces")
         return foreign_codec(space, context)
 
     @staticmethod
@@ -139,6 +146,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
 
 
 _KINDS: dict[str, type[SpaceKind]] = {}
+_classes: dict[type, type[SpaceKind]] = {}
 
 
 def register(*kinds: type[SpaceKind]) -> tuple[type[SpaceKind], ...]:
@@ -147,13 +155,44 @@ def register(*kinds: type[SpaceKind]) -> tuple[type[SpaceKind], ...]:
     return kinds
 
 
+def register_class(space_class: type, kind: type[SpaceKind]) -> None:
+    """Make a kind that of a class and its subclasses, whatever package the class is from."""
+    _classes[space_class] = kind
+
+
+def is_registered(space: Any) -> bool:
+    """Return whether an operator has registered the class of a space."""
+    return any(each in _classes for each in type(space).__mro__)
+
+
 def kind_of(space: Any) -> type[SpaceKind]:
-    """Return the kind of a space of Gymnasium or Gym; for a subclass the kind of the class it is derived from."""
+    """Return the kind of a space of Gymnasium or Gym, or of a registered class.
+
+    For a subclass it is the kind of the class it is derived from; for a space of another class whose elements are
+    strings it is Text.
+    """
     for each in type(space).__mro__:
+        if each in _classes:
+            return _classes[each]
         kind = _KINDS.get(each.__name__)
         if kind is not None and each.__module__.partition(".")[0] in kind.packages:
             return kind
-    return SpaceKind
+    return _KINDS["Text"] if _has_strings(space) else SpaceKind
+
+
+def _has_strings(space: Any) -> bool:
+    """Return whether a space says by its dtype, or by its class, that its elements are strings."""
+    bases = [each for each in type(space).__mro__ if each.__module__.partition(".")[0] in SpaceKind.packages]
+    if not any(each.__name__ == "Space" for each in bases) or getattr(space, "shape", None):
+        return False
+    declared = (base for each in type(space).__mro__ for base in getattr(each, "__orig_bases__", ()))
+    return getattr(getattr(space, "dtype", None), "kind", None) == "U" or any(
+        getattr(get_origin(base), "__name__", None) == "Space" and get_args(base) == (str,) for base in declared
+    )
+
+
+def _named(space_class: type) -> str:
+    return f"a {space_class.__qualname__} (of {space_class.__module__})"
 
 
 def codec_of(space: Any, context: CodecContext) -> SpaceCodec:
@@ -161,7 +200,40 @@ def codec_of(space: Any, context: CodecContext) -> SpaceCodec:
     kind = kind_of(space)
     if context.batch and not kind.is_fixed:
         return items_codec(kind.codec(space, context.within(batch=False)), context)
-    return kind.codec(space, context)
+    codec = kind.codec(space, context)
+    if context.batch or not context.checked or kind is SpaceKind or not _has_own_contains(space):
+        return codec
+    return _checked_by_space(space, codec, context)
+
+
+def _has_own_contains(space: Any) -> bool:
+    """Return whether the class of a space, and not a library, says which elements it contains."""
+    definer = next((each for each in type(space).__mro__ if "contains" in vars(each)), None)
+    return definer is not None and definer.__module__.partition(".")[0] not in SpaceKind.packages
+
+
+def _checked_by_space(space: Any, codec: SpaceCodec, context: CodecContext) -> SpaceCodec:
+    """Let a space check the values that come in as well: it may contain less than its kind says."""
+
+    def checked(read: Callable[[Any], Any] | None) -> Callable[[Any], Any] | None:
+        if read is None:
+            return None
+
+        def read_element(sent: Any) -> Any:
+            value = read(sent)
+            try:
+                inside = space.contains(value)
+            except Exception as error:
+                raise context.mismatch(f"is {shown(value)}, which is not in {shown(space)}: {error}") from error
+            if not inside:
+                raise context.mismatch(f"is {shown(value)}, which is not in {shown(space)}")
+            return value
+
+        return read_element
+
+    from_tree = checked(codec.from_tree)
+    assert from_tree is not None
+    return codec._replace(from_tree=from_tree, unpack_from=checked(codec.unpack_from), unpack=checked(codec.unpack))
 
 
 def batch_codec(space: Any, context: CodecContext) -> SpaceCodec:

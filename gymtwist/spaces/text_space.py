@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import string
 from typing import Any
 
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.space_kind import SpaceKind
+from gymtwist.spaces.space_kind import Describe, SpaceKind
 from gymtwist.spaces.value_mismatch import shown
+
+#: The lengths of the elements of a space of another class, which need not say it.
+_LENGTHS = (0, 4096)
 
 
 class Text(SpaceKind, frozen=True):
-    """Strings of certain characters, with a least and a greatest length in characters (code points)."""
+    """Strings of certain characters, with a least and a greatest length in characters (code points).
+
+    The space may be of another class whose elements are strings. Then this says what the space says in the attributes
+    that Gymnasium's Text has; if it says nothing, it is a guess, and the space itself checks the actions.
+    """
 
     min_length: int
     max_length: int
@@ -28,17 +35,19 @@ class Text(SpaceKind, frozen=True):
         return spaces.Text(self.max_length, min_length=self.min_length, charset=self.characters)
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Text:
+    def describe(cls, space: Any, describe: Describe) -> Text:
         """Describe a space."""
         # In their order, which samples depend on; Gymnasium's `characters` are sorted.
-        characters = "".join(space.character_list)
+        listed = getattr(space, "character_list", None)
+        characters = _characters(space) if listed is None else "".join(listed)
         characters.encode()  # raises a ValueError for a character that UTF-8 does not have
-        return cls(space.min_length, space.max_length, characters)
+        return cls(*_lengths(space), characters)
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
         """Compile the codec."""
-        characters, least, most = frozenset(space.character_set), space.min_length, space.max_length
+        characters, (least, most) = frozenset(_characters(space)), _lengths(space)
+        checked = context.checked and hasattr(space, "character_list")
 
         def to_tree(value: Any) -> str:
             if not isinstance(value, str):
@@ -52,10 +61,10 @@ class Text(SpaceKind, frozen=True):
         def from_tree(tree: Any) -> str:
             if not isinstance(tree, str):
                 raise context.mismatch(f"is {shown(tree)}: send a string")
-            if context.checked and not least <= len(tree) <= most:
+            if checked and not least <= len(tree) <= most:
                 raise context.mismatch(f"is {shown(tree)}, {len(tree)} characters long: send from {least} to {most}")
-            if context.checked and not characters.issuperset(tree):
-                raise context.mismatch(f"is {shown(tree)}: send characters of {shown(space.characters)}")
+            if checked and not characters.issuperset(tree):
+                raise context.mismatch(f"is {shown(tree)}: send characters of {shown(_characters(space))}")
             return tree
 
         return SpaceCodec(str if context.form is Form.CLASSIC else to_tree, from_tree)
@@ -63,7 +72,17 @@ class Text(SpaceKind, frozen=True):
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:
         """Describe a space as the classic protocol does."""
-        return {
-            **{"type": "Text", "min_length": int(space.min_length), "max_length": int(space.max_length)},
-            "characters": space.characters,
-        }
+        least, most = _lengths(space)
+        return {"type": "Text", "min_length": least, "max_length": most, "characters": _characters(space)}
+
+
+def _characters(space: Any) -> str:
+    characters = getattr(space, "characters", None)
+    return characters if isinstance(characters, str) else string.printable
+
+
+def _lengths(space: Any) -> tuple[int, int]:
+    try:
+        return int(space.min_length), int(space.max_length)
+    except (AttributeError, TypeError, ValueError):
+        return _LENGTHS

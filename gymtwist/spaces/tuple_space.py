@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec, is_listed
-from gymtwist.spaces.space_kind import Inner, SpaceKind, codec_of, kind_of
+from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of, kind_of
 from gymtwist.spaces.value_mismatch import shown
 
 
@@ -30,9 +30,9 @@ class Tuple(SpaceKind, frozen=True):
         return spaces.Tuple([each.build(spaces) for each in self.spaces])
 
     @classmethod
-    def describe(cls, space: Any, describe: Callable[[Any], SpaceKind]) -> Tuple:
+    def describe(cls, space: Any, describe: Describe) -> Tuple:
         """Describe a space."""
-        return cls(tuple(describe(each) for each in space.spaces))
+        return cls(tuple(describe(each, f"[{index}]") for index, each in enumerate(space.spaces)))
 
     @staticmethod
     def codec(space: Any, context: CodecContext) -> SpaceCodec:

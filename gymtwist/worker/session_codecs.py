@@ -47,7 +47,7 @@ class SpaceCodec:
     dump: Callable[[Any], Any]
 
     def __init__(self, space: Space, name: str, framing: Framing, form: ValueForm) -> None:
-        described = describe(space)
+        described = describe(space, f"{name}_space")
         try:
             made = value_codec(space, name=name, base64=form == "base64", description=described)
         except ValueError as error:

@@ -136,6 +136,13 @@ class Loaded(spaces.Discrete):
         return isinstance(other, Loaded) and super().__eq__(other)
 
 
+class Partial(spaces.Discrete):
+    """A Discrete that was never made one."""
+
+    def __init__(self) -> None:
+        """Leaves everything to be done."""
+
+
 class Unknown(spaces.Space[int]):
     """A kind of space that nobody has heard of."""
 
@@ -162,9 +169,10 @@ def keyed(fields: dict[Any, spaces.Space[Any]]) -> spaces.Dict[Any]:
 
 
 def test_a_subclass_is_described_as_its_kind() -> None:
-    """If that is equal to it."""
+    """Whether or not that is equal to it."""
     space = OwnBox(-1, 1, (2,), np.float32)
     assert build(describe(space)) == space
+    assert build(describe(spaces.Tuple([Loaded(2)]))) == spaces.Tuple([spaces.Discrete(2)])
 
 
 @pytest.mark.parametrize("key", ["a", 1, -(2**63), 2**64 - 1, True, None, 0.5, (1, ("a", None)), np.int8(3), Key.LEFT])
@@ -193,8 +201,10 @@ def in_itself() -> spaces.Space[Any]:
 @pytest.mark.parametrize(
     ("space", "says"),
     [
-        (Unknown(), "a Unknown is none of Gymnasium's kinds"),
-        (spaces.Tuple([Loaded(2)]), "holds more than"),
+        (Unknown(), r"space: a Unknown \(of tests.*\) is none of Gymnasium's kinds of spaces.* register_space\(\)"),
+        (keyed({"a": spaces.Sequence(spaces.Tuple([Unknown()]))}), r'space\["a"\]\.feature_space\[0\]: a Unknown '),
+        (spaces.Graph(Unknown(), None), r"space\.node_space: a Unknown "),
+        (spaces.OneOf([spaces.Tuple([Partial()])]), r"space\[0\]\[0\]: .*Partial"),
         (keyed({1: spaces.Discrete(2), "1": spaces.Discrete(2)}), "keys that are the same"),
         (keyed({frozenset(): spaces.Discrete(2)}), "a key that no message can carry"),
         (keyed({2**70: spaces.Discrete(2)}), "a key that no message can carry"),
