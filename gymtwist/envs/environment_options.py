@@ -21,6 +21,8 @@ _NOT_KWARGS = {
 }
 #: Gymnasium derives two kinds of modes from those that an environment has: a window, and lists of collected frames.
 _WINDOW, _COLLECTED = "human", "_list"
+#: The mode whose frames are arrays, the parameter for a mode, and the name of the list of modes before Gym 0.26.
+RGB, RENDER_MODE, _OLD_MODES = "rgb_array", "render_mode", "render.modes"
 
 
 class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,16 +45,24 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
     vectorization_mode: str | None = None
     autoreset_mode: str = "next_step"
 
-    def constructor_kwargs(self) -> dict[str, Any]:
-        """Return the keyword arguments that the constructor gets."""
-        return self.kwargs if self.render_mode is None else {**self.kwargs, "render_mode": self.render_mode}
+    def constructor_kwargs(self, creator: Any, *, of_gym: bool = False) -> dict[str, Any]:
+        """Return the keyword arguments that the constructor gets.
 
-    def check(self, environment: str, creator: Any) -> None:
+        Args:
+            creator: The class or function that makes the environment; None if it is unknown.
+            of_gym: Whether the environment is Gym's: an old one is told the render mode at each frame instead.
+        """
+        if self.render_mode is None or (of_gym and self.render_mode == RGB and renders_by_argument(creator)):
+            return self.kwargs
+        return {**self.kwargs, RENDER_MODE: self.render_mode}
+
+    def check(self, environment: str, creator: Any, *, of_gym: bool = False) -> None:
         """Check the options before the environment is made, so that an error can list the alternatives.
 
         Args:
             environment: The environment's name for messages.
             creator: The class or function that makes the environment; None if it is unknown.
+            of_gym: Whether the environment is Gym's.
 
         Raises:
             InvalidField: An option has an invalid value.
@@ -68,7 +78,7 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
             return
         self._check_render_mode(environment, creator)
         names = parameters(creator)
-        for name in self.constructor_kwargs():
+        for name in self.constructor_kwargs(creator, of_gym=of_gym):
             if names is not None and name not in names:
                 taken = ", ".join(sorted(set(names) - set(_NOT_KWARGS))) or "none"
                 raise UnknownKwarg(f'{environment} takes no kwarg "{name:.80}"; it takes: {taken}')
@@ -78,32 +88,46 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
         # An environment that declares no modes leaves the check to its constructor.
         if mode is None or not modes:
             return
-        known = {*modes, *(each + _COLLECTED for each in modes)} | ({_WINDOW} if "rgb_array" in modes else set())
+        known = {*modes, *(each + _COLLECTED for each in modes)} | ({_WINDOW} if RGB in modes else set())
         if mode not in known:
             raise InvalidField(f'{environment} has no render mode "{mode}"; it has: {", ".join(modes)}')
 
 
 def render_modes(creator: Any) -> tuple[str, ...]:
-    """List the render modes that an environment's class or factory declares."""
+    """List the render modes that an environment, its class or its factory declares, under the new name or the old."""
     metadata = getattr(creator, "metadata", None)
-    return tuple(metadata.get("render_modes", ())) if isinstance(metadata, dict) else ()
+    return tuple(metadata.get("render_modes") or metadata.get(_OLD_MODES) or ()) if isinstance(metadata, dict) else ()
+
+
+def renders_by_argument(creator: Any) -> bool:
+    """Return whether a class renders RGB frames by an argument of its method ``render``, as before Gym 0.26."""
+    if RGB not in render_modes(creator) or RENDER_MODE in _named(creator):
+        return False
+    render = getattr(creator, "render", None)
+    return "mode" in _named(render) or (_OLD_MODES in creator.metadata and accepts(render, "mode"))
 
 
 def parameters(function: Any) -> list[str] | None:
     """List the named parameters of a function or class; None if it takes any, or if they are unknown."""
-    try:
-        found = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
+    found = _signature(function)
+    if found is None or any(each.kind is each.VAR_KEYWORD for each in found):
         return None
-    if any(each.kind is each.VAR_KEYWORD for each in found):
-        return None
-    return [each.name for each in found if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    return _named(function)
 
 
 def accepts(function: Any, parameter: str) -> bool:
     """Return whether a function or class takes a parameter of that name."""
+    return any(each.name == parameter or each.kind is each.VAR_KEYWORD for each in _signature(function) or ())
+
+
+def _named(function: Any) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [each.name for each in _signature(function) or () if each.kind in kinds]
+
+
+def _signature(function: Any) -> list[inspect.Parameter] | None:
+    """Return the parameters of a function or class; None if they are unknown."""
     try:
-        found = inspect.signature(function).parameters.values()
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        return False
-    return any(each.name == parameter or each.kind is each.VAR_KEYWORD for each in found)
+        return None

@@ -10,7 +10,15 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from gymtwist.envs import gym_compatibility
-from gymtwist.envs.environment_options import EnvironmentOptions, accepts, parameters, render_modes
+from gymtwist.envs.environment_options import (
+    RENDER_MODE,
+    RGB,
+    EnvironmentOptions,
+    accepts,
+    parameters,
+    render_modes,
+    renders_by_argument,
+)
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode
 from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField
@@ -30,6 +38,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         options: The checked options.
         mode: The vectorization mode; None for a single environment.
         kwargs: The keyword arguments for the constructor, or for the vector entry point.
+        may_render: Whether the render mode among them is an offer, which the client has not asked for.
     """
 
     spec: Any
@@ -37,6 +46,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     options: EnvironmentOptions
     mode: str | None
     kwargs: dict[str, Any]
+    may_render: bool = False
 
     def make(self) -> Any:
         """Make the environment, without its library's passive checker, which costs time on every step.
@@ -55,6 +65,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         except GymtwistError:
             raise
         except BaseException as error:  # including SystemExit
+            if self.may_render and isinstance(error, TypeError) and RENDER_MODE in str(error):
+                return msgspec.structs.replace(self, kwargs={}, may_render=False).make()
             raise _constructor_fault(error) from error
 
     def _make_single(self) -> gymnasium.Env[Any, Any]:
@@ -108,10 +120,11 @@ def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None =
     creator = registered.creator()
     if options is None:
         options = EnvironmentOptions(render_mode=_default_render_mode(registered, creator))
-        return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs())
+        kwargs = options.constructor_kwargs(creator)
+        return EnvironmentPlan(spec, of_gym, options, None, kwargs, may_render=RENDER_MODE in kwargs)
     if options.num_envs is None:
-        options.check(spec.id, creator)
-        return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs())
+        options.check(spec.id, creator, of_gym=of_gym)
+        return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs(creator, of_gym=of_gym))
     entry_point = getattr(spec, _ENTRY_POINT, None)  # Gym's specifications have none
     mode = options.vectorization_mode or (_ENTRY_POINT if entry_point is not None else "sync")
     if mode == _ENTRY_POINT:
@@ -121,8 +134,8 @@ def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None =
             f"num_envs {options.num_envs}: async has a process for each, send {MAX_PROCESSES} at most, or ask "
             'for the vectorization_mode "sync"'
         )
-    options.check(spec.id, creator)
-    return EnvironmentPlan(spec, of_gym, options, mode, options.constructor_kwargs())
+    options.check(spec.id, creator, of_gym=of_gym)
+    return EnvironmentPlan(spec, of_gym, options, mode, options.constructor_kwargs(creator, of_gym=of_gym))
 
 
 def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def _entry_point_kwargs(environment: str, entry_point: Any, options: Environment
     except BaseException as error:
         raise _constructor_fault(error) from error
     options.check(f"the vector environment of {environment}", creator)
-    kwargs, names, limit = options.constructor_kwargs(), parameters(creator), options.max_episode_steps
+    kwargs, names, limit = options.constructor_kwargs(creator), parameters(creator), options.max_episode_steps
     if limit is not None:
         # Only Gymnasium's own wrapper understands that -1 means no limit.
         if limit == -1 or (names is not None and "max_episode_steps" not in names):
@@ -149,10 +162,11 @@ def _entry_point_kwargs(environment: str, entry_point: Any, options: Environment
 
 
 def _default_render_mode(registered: RegisteredEnvironment, creator: Any) -> str | None:
-    """Return ``rgb_array`` if the environment has that mode and its registration chose no other."""
-    if "render_mode" in registered.spec.kwargs or "rgb_array" not in render_modes(creator):
+    """Return ``rgb_array`` if the constructor takes that mode and the registration chose no other."""
+    if RENDER_MODE in registered.spec.kwargs or RGB not in render_modes(creator):
         return None
-    return "rgb_array" if not registered.of_gym or accepts(creator, "render_mode") else None
+    takes_none = registered.of_gym and renders_by_argument(creator)
+    return RGB if accepts(creator, RENDER_MODE) and not takes_none else None
 
 
 def _constructor_fault(error: BaseException) -> EnvironmentFault:

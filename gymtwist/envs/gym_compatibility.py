@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.envs.environment_options import accepts
+from gymtwist.envs.environment_options import RGB, accepts, renders_by_argument
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.gymnasium_spaces import convert
 
@@ -106,9 +106,9 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         self.observation_space = convert(environment.observation_space)
         self.metadata = dict(getattr(environment, "metadata", None) or {})
         self.render_mode = getattr(environment, "render_mode", None)
-        self._old_render = self.render_mode is None and "rgb_array" in self.metadata.get("render.modes", ())
+        self._old_render = self.render_mode is None and renders_by_argument(type(environment.unwrapped))
         if self._old_render:
-            self.render_mode = "rgb_array"
+            self.render_mode = RGB
 
     @property
     def unwrapped(self) -> gymnasium.Env[Any, Any]:
@@ -152,7 +152,7 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
 
     def render(self) -> Any:
         """Return what the environment renders; a frame is uint8 of shape (height, width, 3)."""
-        return self._environment.render(mode="rgb_array") if self._old_render else self._environment.render()
+        return self._environment.render(mode=RGB) if self._old_render else self._environment.render()
 
     def close(self) -> None:
         """Release the environment's resources."""

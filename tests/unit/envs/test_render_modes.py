@@ -1,0 +1,96 @@
+"""The render mode reaches the constructors that take it, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gym
+import gymnasium
+import numpy as np
+import pytest
+
+from gymtwist.errors import UnknownKwarg
+from tests.support.environment_making import make
+from tests.support.plain_environment import Plain
+from tests.support.sample_environments import OldGym
+
+FRAME = (2, 3, 3)
+
+
+class Unaware(Plain):
+    """Declares frames, and has a constructor that takes no mode."""
+
+    def __init__(self) -> None:
+        """Takes nothing."""
+        super().__init__()
+
+
+class Forwarding(Unaware):
+    """Takes any keyword argument, and forwards it to a constructor that does not."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Forwards everything."""
+        super().__init__(**kwargs)
+
+
+class Frames(OldGym):
+    """Renders as environments did before Gym 0.26."""
+
+    metadata = {"render.modes": ["human", "rgb_array"]}
+
+    def render(self, mode: str = "human") -> Any:
+        """Returns a frame, if that is what is asked for."""
+        return np.zeros(FRAME, np.uint8) if mode == "rgb_array" else None
+
+
+class Renamed(Frames):
+    """Has the new name for the list of modes."""
+
+    metadata = {"render_modes": ["human", "rgb_array"]}
+
+
+class Passing(Frames):
+    """Takes any arguments in render."""
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        """Passes them on."""
+        return super().render(*args, **kwargs)
+
+
+for _kind in (Unaware, Forwarding):
+    gymnasium.register(f"RenderModes/{_kind.__name__}-v0", entry_point=_kind)
+for _old in (Frames, Renamed, Passing):
+    gym.register(f"RenderModes/{_old.__name__}-v0", entry_point=_old)
+
+
+@pytest.mark.parametrize("name", ["Unaware", "Forwarding"])
+def test_a_constructor_without_render_mode_is_not_offered_one(name: str) -> None:
+    """A client of the classic protocol cannot choose, so it gets the environment without frames."""
+    made = make(f"RenderModes/{name}-v0")
+    assert made.render_mode is None
+    made.reset()
+
+
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_a_render_mode_that_was_asked_for_is_refused_by_name(num_envs: int | None) -> None:
+    """In every way to make, before anything is made."""
+    with pytest.raises(UnknownKwarg, match='RenderModes/Unaware-v0 takes no kwarg "render_mode"; it takes: none'):
+        make("RenderModes/Unaware-v0", render_mode="rgb_array", num_envs=num_envs)
+
+
+@pytest.mark.parametrize("name", ["Frames", "Renamed", "Passing"])
+@pytest.mark.parametrize("options", [{}, {"render_mode": "rgb_array"}], ids=["classic", "asked for"])
+def test_an_old_environment_of_gym_renders(name: str, options: dict[str, Any]) -> None:
+    """It is told the mode with each frame, and its constructor is told nothing."""
+    made = make(f"gym:RenderModes/{name}-v0", **options)
+    assert made.render_mode == "rgb_array"
+    made.reset()
+    assert made.render().shape == FRAME
+
+
+def test_old_environments_of_gym_render_together() -> None:
+    """Each returns its frame."""
+    made = make("gym:RenderModes/Frames-v0", render_mode="rgb_array", num_envs=2)
+    made.reset()
+    assert [each.shape for each in made.render()] == [FRAME] * 2
+    made.close()
