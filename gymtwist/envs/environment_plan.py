@@ -6,10 +6,11 @@ from typing import Any
 
 import gymnasium
 import msgspec
+import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from gymtwist.envs import gym_compatibility
+from gymtwist.envs import environment_results, gym_compatibility
 from gymtwist.envs.environment_options import (
     RENDER_MODE,
     RGB,
@@ -21,7 +22,7 @@ from gymtwist.envs.environment_options import (
 )
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode
-from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidField
+from gymtwist.errors import GymtwistError, InvalidField
 
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
@@ -67,7 +68,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         except BaseException as error:  # including SystemExit
             if self.may_render and isinstance(error, TypeError) and RENDER_MODE in str(error):
                 return msgspec.structs.replace(self, kwargs={}, may_render=False).make()
-            raise _constructor_fault(error) from error
+            raise environment_results.fault("make", error) from error
 
     def _make_single(self) -> gymnasium.Env[Any, Any]:
         limit = self.options.max_episode_steps
@@ -81,16 +82,21 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         # Every observation is sent before the next step, so it need not be copied.
         vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[options.autoreset_mode], "copy": False}
         if self.of_gym:
-            return _VECTOR_CLASSES[mode]([self._make_single] * options.num_envs, **vector_kwargs)
-        return gymnasium.make_vec(
-            self.spec,
-            options.num_envs,
-            mode,
-            vector_kwargs,
-            max_episode_steps=options.max_episode_steps,
-            disable_env_checker=True,
-            **self.kwargs,
-        )
+            made: Any = _VECTOR_CLASSES[mode]([self._make_single] * options.num_envs, **vector_kwargs)
+        else:
+            made = gymnasium.make_vec(
+                self.spec,
+                options.num_envs,
+                mode,
+                vector_kwargs,
+                max_episode_steps=options.max_episode_steps,
+                disable_env_checker=True,
+                **self.kwargs,
+            )
+        if mode == "sync":
+            # Gymnasium's array takes numbers alone; what else there is in this one is looked at after the step.
+            made._rewards = np.zeros(options.num_envs, object)
+        return made
 
     def _make_from_entry_point(self) -> Any:
         made = gymnasium.make_vec(self.spec, self.options.num_envs or 1, _ENTRY_POINT, **self.kwargs)
@@ -145,7 +151,7 @@ def _entry_point_kwargs(environment: str, entry_point: Any, options: Environment
     try:
         creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     except BaseException as error:
-        raise _constructor_fault(error) from error
+        raise environment_results.fault("make", error) from error
     options.check(f"the vector environment of {environment}", creator)
     kwargs, names, limit = options.constructor_kwargs(creator), parameters(creator), options.max_episode_steps
     if limit is not None:
@@ -167,7 +173,3 @@ def _default_render_mode(registered: RegisteredEnvironment, creator: Any) -> str
         return None
     takes_none = registered.of_gym and renders_by_argument(creator)
     return RGB if accepts(creator, RENDER_MODE) and not takes_none else None
-
-
-def _constructor_fault(error: BaseException) -> EnvironmentFault:
-    return EnvironmentFault("make", f"the environment raised {type(error).__name__} in make: {error}")

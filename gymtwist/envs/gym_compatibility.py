@@ -136,9 +136,11 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         result = self._environment.step(action)
         self._steps += 1
         out_of_time = self._steps == self._limit
-        if len(result) == 5:
+        if isinstance(result, tuple) and len(result) == 5:
             observation, reward, terminated, truncated, info = result
             return observation, reward, terminated, truncated or out_of_time, info
+        if not isinstance(result, tuple) or len(result) != 4:
+            return result  # whoever unpacks it says what it is
         observation, reward, done, info = result
         # Gym 0.21's TimeLimit sets this key when the limit ends the episode.
         truncated = bool(done and info.get("TimeLimit.truncated", False))

@@ -18,6 +18,7 @@ import gymnasium
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import RecordVideo
 
+from gymtwist.envs.environment_results import number
 from gymtwist.envs.monitor_files import MonitorFiles, complete, earlier_files
 from gymtwist.errors import MonitorError
 
@@ -144,7 +145,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         result = super().step(action)
         if self._recording:
             self._length += 1
-            self._reward += float(result[1])
+            self._reward += number(result[1])
             if result[2] or result[3]:
                 self._finish_episode()
         if self._error is None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gymtwist.envs import environment_plan, registry
+from gymtwist.envs.environment_results import message_of
 from gymtwist.errors import (
     EnvironmentFault,
     GymtwistError,
@@ -21,7 +22,7 @@ from gymtwist.protocol import classic, dynamic_values
 from gymtwist.protocol.framing import Parts
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
 from gymtwist.worker.environment_runner import EnvironmentRunner
-from gymtwist.worker.guarded_call import fault_of_value, guarded_call, message_of, print_traceback
+from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_traceback
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import SocketTransport

@@ -13,11 +13,11 @@ from pathlib import Path
 from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any
 
-from gymtwist.envs import recording
+from gymtwist.envs import environment_results, recording
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
-from gymtwist.worker.guarded_call import fault, guarded_call
+from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -42,6 +42,7 @@ class BaseRunner:
         environment: The environment.
         action_space: Its action space.
         observation_space: Its observation space.
+        reward_space: The space of rewards that are arrays, if the client takes such; otherwise None.
 
     Raises:
         GymtwistError: The environment cannot be made.
@@ -54,6 +55,7 @@ class BaseRunner:
         # In the same session it may replace an environment that has failed.
         self._steps = status.steps
         self._seed = settings.seed
+        self.reward_space: environment_results.RewardSpace | None = None
         with guarded_call(status, Operation.MAKE):
             self.environment: Any = plan.make()
             self.action_space = self.environment.action_space
@@ -65,9 +67,10 @@ class BaseRunner:
     def _reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; at the first reset without a seed, the operator's seed is used."""
         with guarded_call(self._status, Operation.RESET):
-            observation, info = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
+            returned = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
             self._seed = None
-        return observation, info
+        with not_wanted():
+            return environment_results.reset_result(returned)
 
     def sample_action(self, seed: int | None = None) -> Any:
         """Draw an action from the action space, which is seeded first if a seed is given.
@@ -129,18 +132,18 @@ class EnvironmentRunner(BaseRunner):
             Observation, reward, terminated, truncated and info.
 
         Raises:
-            EnvironmentFault: The environment raised, or did not return five results of which the second is a number.
+            EnvironmentFault: The environment raised, or did not return what Gymnasium wants.
         """
-        words = self._words
+        words, returned = self._words, NOTHING
         # The same as guarded_call(), inlined: a context manager would cost more than all the rest of this method.
         words[OPERATION] = Operation.STEP
         words[BUSY_SINCE] = monotonic()
         try:
-            observation, reward, terminated, truncated, info = self._step(action)
+            returned = observation, reward, terminated, truncated, info = self._step(action)
             reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
         except BaseException as error:
             self._status.end()
-            raise fault(Operation.STEP, error) from error
+            observation, reward, terminated, truncated, info = self._unusual(returned, error)
         words[LAST_ACTIVITY] = monotonic()
         words[BUSY_SINCE] = 0.0
         self._steps += 1
@@ -148,6 +151,21 @@ class EnvironmentRunner(BaseRunner):
         if terminated or truncated:
             words[EPISODES] += 1
         return observation, reward, terminated, truncated, info
+
+    def _unusual(self, returned: Any, error: BaseException) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Return the values of a step that the fast way could not take.
+
+        Args:
+            returned: What the environment returned; :data:`~gymtwist.worker.guarded_call.NOTHING` if it raised.
+            error: What was raised.
+
+        Raises:
+            EnvironmentFault: As for :meth:`step`.
+        """
+        if returned is NOTHING:
+            raise fault(Operation.STEP, error) from error
+        with not_wanted():
+            return environment_results.step_result(returned, self.reward_space)
 
     def step_many(
         self, actions: Iterable[Any], keep: Callable[[Any], None] | None
@@ -170,17 +188,17 @@ class EnvironmentRunner(BaseRunner):
         try:
             for action in actions:
                 words[BUSY_SINCE] = monotonic()  # the time limit is that of one step
-                observation, reward, terminated, truncated, info = step(action)
-                rewards.append(float(reward))
+                returned = NOTHING
+                try:
+                    returned = observation, reward, terminated, truncated, info = step(action)
+                    reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+                except BaseException as error:
+                    observation, reward, terminated, truncated, info = self._unusual(returned, error)
+                rewards.append(reward)
                 if keep is not None:
                     keep(observation)
                 if terminated or truncated:
                     break
-            terminated, truncated = bool(terminated), bool(truncated)
-        except EnvironmentFault:
-            raise
-        except BaseException as error:
-            raise fault(Operation.STEP, error) from error
         finally:
             self._status.end()
             self._steps += len(rewards)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from collections.abc import Iterator
 
+from gymtwist.envs import environment_results
+from gymtwist.envs.environment_results import message_of
 from gymtwist.errors import EnvironmentFault, GymtwistError
 from gymtwist.spaces.value_mismatch import ValueMismatch
 from gymtwist.worker.session_status import Operation, SessionStatus
+
+#: Stands for the result of a call that has raised.
+NOTHING = object()
 
 
 @contextlib.contextmanager
@@ -36,19 +42,22 @@ def guarded_call(status: SessionStatus, operation: Operation) -> Iterator[None]:
 
 
 def fault(operation: Operation, error: BaseException) -> EnvironmentFault:
-    """Return the fault for an exception that the environment raised, and log the traceback."""
+    """Return the fault for an exception that a call of the environment raised, and log the traceback."""
+    if isinstance(error, EnvironmentFault):
+        return error
     print_traceback(error)
-    name = operation.name.lower()
-    text = f"the environment raised {type(error).__name__} in {name}{message_of(error)}"
-    return EnvironmentFault(name, text.rstrip(": "))
+    return environment_results.fault(operation.name.lower(), error)
 
 
-def message_of(error: BaseException) -> str:
-    """Return an exception's message after a colon; an empty string if the message cannot be read."""
+@contextlib.contextmanager
+def not_wanted() -> Iterator[None]:
+    """Take apart what an environment returned; the log gets the fault if Gymnasium wants something else."""
     try:
-        return f": {error}"
-    except Exception:  # the ``__str__`` of an environment's exception may fail
-        return ""
+        yield
+    except EnvironmentFault as error:
+        with contextlib.suppress(Exception):
+            print(error, file=sys.stderr)
+        raise
 
 
 def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gymtwist.envs import vector_environments
+from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
-from gymtwist.errors import InvalidField, ResetNeeded
+from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
 from gymtwist.worker.environment_runner import BaseRunner
-from gymtwist.worker.guarded_call import fault, guarded_call
+from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -46,9 +46,14 @@ class VectorEnvironmentRunner(BaseRunner):
         with guarded_call(status, Operation.MAKE):
             self.num_envs: int = self.environment.num_envs
             if self.num_envs != plan.options.num_envs:
-                raise ValueError(f"it has {self.num_envs} environments where {plan.options.num_envs} were asked for")
+                wanted = plan.options.num_envs
+                raise EnvironmentFault(
+                    "make",
+                    f"the vector environment has {self.num_envs} environments where {wanted} were asked for",
+                )
             self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
         self._failed = False
+        self._has_array_rewards = False
         # Environments without an episode: before the first reset, and after each episode if autoreset is disabled.
         self._ended: Flags = np.ones(self.num_envs, np.bool_)
         self._any_ended = True
@@ -115,31 +120,37 @@ class VectorEnvironmentRunner(BaseRunner):
         """Take one step in every environment.
 
         Returns:
-            Observations; rewards, float64 of shape (num_envs,); terminated and truncated, bool of that shape; info.
+            Observations; rewards, float64 of shape (num_envs,), or with one more array of the reward space for each
+            environment; terminated and truncated, bool of shape (num_envs,); info.
 
         Raises:
             ResetNeeded: The episode of an environment has ended, and autoreset is disabled.
-            EnvironmentFault: The environment raised, or returned rewards or flags of another shape.
+            EnvironmentFault: The environment raised, or did not return what Gymnasium wants.
         """
         if self._any_ended:
             ended = ", ".join(map(str, np.flatnonzero(self._ended)[:20]))
             raise ResetNeeded(f"environments {ended} have no episode; reset them before the next step")
-        words = self._words
+        words, returned = self._words, NOTHING
         words[OPERATION] = Operation.STEP
         words[BUSY_SINCE] = monotonic()
         try:
-            observations, rewards, terminated, truncated, info = self._step(actions)
+            returned = observations, rewards, terminated, truncated, info = self._step(actions)
             rewards = np.asarray(rewards, np.float64)
             terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
             if not rewards.shape == terminated.shape == truncated.shape == self._ended.shape:
-                raise ValueError(
-                    f"rewards of shape {rewards.shape} and flags of {terminated.shape} and {truncated.shape} for "
-                    f"{self.num_envs} environments"
-                )
+                raise ValueError("shapes")  # whatever fails here is looked at below
         except BaseException as error:
             self._failed = True
             self._status.end()
-            raise fault(Operation.STEP, error) from error
+            if returned is NOTHING:
+                raise fault(Operation.STEP, error) from error
+            with not_wanted():
+                observations, rewards, terminated, truncated, info = environment_results.vector_step_result(
+                    returned, self.num_envs, self.reward_space
+                )
+            self._failed, self._has_array_rewards = False, rewards.ndim > 1
+        if self._has_array_rewards and rewards.ndim == 1:  # every environment was reset, and each reward is 0
+            rewards = environment_results.array_rewards(rewards, self.reward_space)
         words[LAST_ACTIVITY] = monotonic()
         words[BUSY_SINCE] = 0.0
         self._steps += self.num_envs

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import gym
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvCreator
 
 from gymtwist.errors import UnknownKwarg
 from tests.support.environment_making import make
@@ -58,7 +59,7 @@ class Passing(Frames):
 
 
 for _kind in (Unaware, Forwarding):
-    gymnasium.register(f"RenderModes/{_kind.__name__}-v0", entry_point=_kind)
+    gymnasium.register(f"RenderModes/{_kind.__name__}-v0", entry_point=cast(EnvCreator, _kind))
 for _old in (Frames, Renamed, Passing):
     gym.register(f"RenderModes/{_old.__name__}-v0", entry_point=_old)
 

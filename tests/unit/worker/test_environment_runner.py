@@ -20,7 +20,7 @@ from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.session_status import Operation, SessionStatus, create
 from gymtwist.worker.worker_settings import WorkerSettings
-from tests.support.faulty_environments import Constructing, Doing, Resetting, TwoResults
+from tests.support.faulty_environments import Constructing, Doing, Resetting
 from tests.support.plain_environment import Plain
 from tests.support.recordings import statistics
 
@@ -164,12 +164,65 @@ def test_what_an_environment_raises_is_its_fault(
 
 
 @pytest.mark.parametrize(
-    "make", [TwoResults, *(partial(Returning, (0, reward, False, False, {})) for reward in (None, "much", [1, 2]))]
+    ("result", "what"),
+    [
+        (None, "null from step; Gymnasium wants 5 values: observation, reward, terminated, truncated and info"),
+        ((0, 1.0), "2 values from step; Gymnasium wants 5 values"),
+        ((0, 1.0, False, {}), "4 values from step; .* register such an environment with Gym"),
+        ((0, None, False, False, {}), "from step null as the reward; Gymnasium wants a number"),
+        ((0, "much", False, False, {}), "from step a string as the reward"),
+        ((0, [1, 2], False, False, {}), "from step a list of 2 as the reward"),
+        ((0, np.zeros(2), False, False, {}), r"from step an array of shape \(2,\) as the reward"),
+        ((0, (1.0,), (False, True), False, {}), "from step a list of 2 as terminated; Gymnasium wants true or false"),
+        ((0, (1.0,), False, np.array([True, False]), {}), r"from step an array of shape \(2,\) as truncated"),
+    ],
 )
-def test_what_a_step_must_return(run: Run, make: Any) -> None:
-    """Five results, of which the second is a number."""
-    with pytest.raises(EnvironmentFault, match=r"raised (Type|Value)Error in step"):
-        run(make).step(0)
+@pytest.mark.parametrize("many", [False, True], ids=["step", "step_many"])
+def test_what_a_step_must_return(
+    run: Run, capsys: pytest.CaptureFixture[str], result: Any, what: str, many: bool
+) -> None:
+    """The fault says what it was, not what Python made of it; so does the log."""
+    runner = run(partial(Returning, result))
+    with pytest.raises(EnvironmentFault, match=f"^the environment returned {what}") as caught:
+        runner.step_many([0], None) if many else runner.step(0)
+    assert capsys.readouterr().err == f"{caught.value}\n"
+
+
+@pytest.mark.parametrize("result", [(0, 1.0), None])
+def test_what_a_step_must_return_to_a_wrapper(run: Run, result: Any) -> None:
+    """Gymnasium's wrappers unpack it before the session can: that is no exception of the environment."""
+    gymnasium.register("Limited-v0", entry_point=partial(Returning, result), order_enforce=False, max_episode_steps=9)
+    with pytest.raises(
+        EnvironmentFault, match=r"^the environment returned (2|other) values from step; Gymnasium wants 5"
+    ):
+        run("Limited-v0").step(0)
+
+
+@pytest.mark.parametrize(
+    ("result", "what"), [(np.zeros(2), r"an array of shape \(2,\)"), (None, "null"), ((0, {}, {}), "3 values")]
+)
+def test_what_a_reset_must_return(run: Run, result: Any, what: str) -> None:
+    """Two values: an array of two is none of them."""
+    made = Plain()
+    made.reset = lambda **arguments: result  # type: ignore[method-assign]
+    with pytest.raises(
+        EnvironmentFault, match=f"returned {what} from reset; Gymnasium wants 2 values: observation and"
+    ):
+        run(lambda: made).reset()
+
+
+def test_what_gymnasium_raises(run: Run) -> None:
+    """Is not said to be the environment's."""
+    with pytest.raises(EnvironmentFault, match=r"^Gymnasium raised TypeError in make: .* inherit from"):
+        run(lambda: object())
+
+
+@pytest.mark.parametrize("reward", [np.array([1.0]), [1.0], np.ones((1, 1), np.float32)])
+def test_a_reward_of_one_element(run: Run, reward: Any) -> None:
+    """Is taken as the number that it has."""
+    runner = run(partial(Returning, (0, reward, False, np.array([False]), {})))
+    assert runner.step(0)[1:4] == (1.0, False, False)
+    assert runner.step_many([0, 0], None)[1] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("reward", [1, True, np.float32(1), np.array(1.0), np.int8(1)])
