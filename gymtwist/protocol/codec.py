@@ -78,10 +78,10 @@ class MessageCodec:
         self._encode: Callable[[Any], bytes]
         if self._json:
             self._encode = msgspec.json.Encoder(enc_hook=dynamic_values.to_builtins).encode
-            self._encode_dynamic, self._has_more = dynamic_values.to_json, json_has_more
+            self._encode_dynamic, self.has_more = dynamic_values.to_json, json_has_more
         else:
             self._encode = msgspec.msgpack.Encoder(enc_hook=dynamic_values.to_bytes).encode
-            self._encode_dynamic, self._has_more = dynamic_values.to_messagepack, messagepack_has_more
+            self._encode_dynamic, self.has_more = dynamic_values.to_messagepack, messagepack_has_more
         self._request: Callable[[bytes | memoryview], Request] = self._decoder(Request)
         self._reply: Callable[[bytes | memoryview], Reply] = self._decoder(Reply)
         self._operation: Callable[[bytes | memoryview], _Operation] = self._decoder(_Operation)
@@ -102,7 +102,7 @@ class MessageCodec:
             UnknownOperation: The message has an unknown operation.
             InvalidField: A field is missing, has the wrong type or is out of range.
         """
-        if len(payload) > MAX_PARTS and self._has_more(payload, MAX_PARTS):
+        if len(payload) > MAX_PARTS and self.has_more(payload, MAX_PARTS):
             raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
         try:
             request = self._request(payload)

@@ -128,6 +128,7 @@ class FrameReader(ReceiveBuffer):
 
     Attributes:
         least: The shortest payload in bytes.
+        limit: The longest payload in bytes.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class FrameReader(ReceiveBuffer):
         super().__init__(data, limit + MAX_OVERHEAD, borrowed)
         self._framing = framing
         self._int32 = framing is Framing.INT32
-        self._limit = limit
+        self.limit = limit
         self.least = 1
 
     def next_frame(self) -> memoryview | None:
@@ -162,10 +163,10 @@ class FrameReader(ReceiveBuffer):
             # The same as locate(), without the call.
             (length,) = _UINT32.unpack_from(self._buffer, start)
             stop = start + 4 + length
-            if stop <= end and 0 < length <= self._limit:
+            if stop <= end and 0 < length <= self.limit:
                 self.start = stop
                 return self._view[start + 4 : stop]
-        found = locate(self._framing, self._buffer, start, end, self._limit, self.least)
+        found = locate(self._framing, self._buffer, start, end, self.limit, self.least)
         if found is None:
             return None
         begin, stop, self.start = found

@@ -48,8 +48,11 @@ else:
 MAX_LEAVES = 10_000
 
 
-def check(description: Description) -> None:
+def check(description: Description) -> int:
     """Check that a description is within the limits and can be of a space, before anything is made of it.
+
+    Returns:
+        The bytes of the arrays of an element, roughly: a size of zero counts as one.
 
     Raises:
         ValueError: It is not, or cannot be.
@@ -69,6 +72,7 @@ def check(description: Description) -> None:
         size += each.check()
         if size > MAX_SIZE:
             raise ValueError(f"a space whose arrays have more than {MAX_SIZE} bytes in all")
+    return size
 
 
 def layout_of(description: Description) -> Layout | None:
