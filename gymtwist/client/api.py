@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import HumanRendering
 
 from gymtwist.client.address import AddressLike, TlsLike, parse
+from gymtwist.client.client_session import MAX_SPACE_BYTES
 from gymtwist.client.connect_options import (
     CONNECT_TIMEOUT,
     TIMEOUT,
@@ -17,6 +20,7 @@ from gymtwist.client.connect_options import (
     make_request,
     protocol_named,
 )
+from gymtwist.client.entry_points import VECTOR_ONLY, WINDOW, restored
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.protocol import messages
@@ -35,6 +39,8 @@ def connect(
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
     shared_memory: bool = True,
+    check_observations: bool = False,
+    max_space_bytes: int = MAX_SPACE_BYTES,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteEnv:
@@ -54,6 +60,11 @@ def connect(
         tls: True to use TLS with the system's certificates, the path of a file of trusted certificates, or an
             ``ssl.SSLContext``.
         shared_memory: Whether to share memory with a server on this host that permits it.
+        check_observations: Whether to check that every observation is in its space, bounds included; one that is not
+            raises :class:`~gymtwist.client.client_errors.EnvironmentFailed`, and the episode continues. Servers check
+            dtype and shape alone.
+        max_space_bytes: The most bytes of one element of each of the environment's spaces together. A server decides
+            how much memory the spaces take here: about six times as much.
         kwargs: Keyword arguments of the environment, of any name.
         env_kwargs: Keyword arguments of the environment whose names are none of the above.
 
@@ -70,8 +81,19 @@ def connect(
         info=info,
         token=token,
     )
-    protocol_name = protocol_named(protocol)
-    return RemoteEnv(ConnectOptions(parse(address), protocol_name, timeout, connect_timeout, tls, shared_memory, make))
+    return RemoteEnv(
+        ConnectOptions(
+            parse(address),
+            protocol_named(protocol),
+            timeout,
+            connect_timeout,
+            tls,
+            shared_memory,
+            make,
+            check_observations,
+            max_space_bytes,
+        )
+    )
 
 
 def connect_vec(
@@ -91,6 +113,8 @@ def connect_vec(
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
     shared_memory: bool = True,
+    check_observations: bool = False,
+    max_space_bytes: int = MAX_SPACE_BYTES,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteVectorEnv:
@@ -115,6 +139,8 @@ def connect_vec(
         connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
         shared_memory: See :func:`connect`.
+        check_observations: See :func:`connect`.
+        max_space_bytes: See :func:`connect`.
         kwargs: Keyword arguments of the environments, of any name.
         env_kwargs: Keyword arguments of the environments whose names are none of the above.
 
@@ -134,7 +160,64 @@ def connect_vec(
         info=info,
         token=token,
     )
-    protocol_name = protocol_named(protocol)
     return RemoteVectorEnv(
-        ConnectOptions(parse(address), protocol_name, timeout, connect_timeout, tls, shared_memory, make, processes)
+        ConnectOptions(
+            parse(address),
+            protocol_named(protocol),
+            timeout,
+            connect_timeout,
+            tls,
+            shared_memory,
+            make,
+            check_observations,
+            max_space_bytes,
+            processes,
+        )
     )
+
+
+def reconnect(
+    connect_options: Mapping[str, Any], render_mode: str | None = None, **kwargs: Any
+) -> gymnasium.Env[Any, Any]:
+    """Make a remote environment from its specification; the entry point in that.
+
+    Args:
+        connect_options: Arguments of :func:`connect`. Specifications that were stored have no token in them: add it.
+        render_mode: See ``gymnasium.make``.
+        kwargs: Keyword arguments of the environment.
+
+    Raises:
+        RemoteError: See :func:`connect`.
+    """
+    arguments, own = restored(connect_options, kwargs)
+    arguments = {name: value for name, value in arguments.items() if name not in VECTOR_ONLY}
+    before = arguments.pop("render_mode", None)
+    if render_mode == WINDOW != before:
+        # As gymnasium.make does where an environment has no windows.
+        return HumanRendering(connect(**arguments, render_mode="rgb_array", kwargs=own))
+    return connect(**arguments, render_mode=render_mode, kwargs=own)
+
+
+def reconnect_vec(
+    connect_options: Mapping[str, Any],
+    num_envs: int = 1,
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
+    **kwargs: Any,
+) -> RemoteVectorEnv:
+    """Make remote environments from their specification; the vector entry point in that.
+
+    Args:
+        connect_options: Arguments of :func:`connect_vec`.
+        num_envs: The number of environments.
+        render_mode: See ``gymnasium.make``.
+        max_episode_steps: That of the specification, which is among the options if it is not the registered one.
+        kwargs: Keyword arguments of the environments.
+
+    Raises:
+        RemoteError: See :func:`connect_vec`.
+    """
+    arguments, own = restored(connect_options, kwargs)
+    arguments["processes"] = min(arguments.get("processes", 1), num_envs)
+    arguments["render_mode"] = render_mode
+    return connect_vec(**arguments, num_envs=num_envs, kwargs=own)

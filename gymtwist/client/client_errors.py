@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from gymnasium.error import ResetNeeded as GymnasiumResetNeeded
 
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol import messages
 from gymtwist.protocol.messages import Fault
+
+#: Characters that act on a terminal or a log instead of being shown: controls, line separators, and what changes the
+#: direction of writing.
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class RemoteError(GymtwistError):
@@ -102,4 +109,21 @@ _BY_FAULT: dict[Fault, type[RemoteError]] = {
 def of_reply(reply: messages.Error) -> RemoteError:
     """Convert an error reply."""
     kind = _BY_CODE.get(reply.code) or _BY_FAULT[reply.fault]
-    return kind(reply.message, code=reply.code, reset_needed=reply.reset_needed)
+    return kind(escaped(reply.message), code=escaped(reply.code), reset_needed=reply.reset_needed)
+
+
+def escaped(text: str) -> str:
+    """Escape the control characters of a server's text, which would act on the terminal that shows it."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def unknown_kwarg(error: UnknownKwarg, sent: Iterable[str]) -> UnknownKwarg:
+    """Add Python's own words to the error for an unknown keyword argument: libraries look for them, and retry.
+
+    Args:
+        error: The server's error.
+        sent: The names of the keyword arguments that were sent. The error quotes the unknown one.
+    """
+    names = list(sent)
+    name = next((each for each in names if f'"{each}"' in error.message), names[0] if names else "?")
+    return UnknownKwarg(f"got an unexpected keyword argument {name!r}: {error.message}", code=error.code)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from gymtwist.client.client_errors import ProtocolBroken, RemoteError, RequestRefused, of_reply
-from gymtwist.client.connection import Connection
+from gymtwist.client.client_errors import (
+    ProtocolBroken,
+    RemoteError,
+    RequestRefused,
+    UnknownKwarg,
+    escaped,
+    of_reply,
+    unknown_kwarg,
+)
+from gymtwist.client.connection import MAX_REPLY, Connection, unasked_reply
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.errors import GymtwistError, SharingRefused
@@ -18,9 +27,16 @@ from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
 from gymtwist.protocol.shared_memory import SharedMemory
+from gymtwist.spaces import descriptions
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
+#: Default for the most bytes of one element of each of the environment's spaces together. For their bounds, the spaces
+#: take about six times as much memory.
+MAX_SPACE_BYTES = 64 << 20
+#: The most items of a make reply: values at any depth, and map keys. As Python objects they take a hundred times the
+#: memory that they take in MessagePack.
+_MAX_MADE_PARTS = 2_000_000
 #: How many bytes of text a byte of an array takes at most: 255 and a comma.
 _TEXT = 4
 #: The result of a step: observation, reward, terminated, truncated, info; arrays for vector environments.
@@ -40,6 +56,8 @@ class Session:
         connection: A new connection.
         protocol: The framed protocol to speak.
         make: The make request, which is sent at once. :meth:`finish` waits for its reply.
+        check_observations: Whether to check that observations are in their space.
+        max_space_bytes: The most bytes of one element of each of the environment's spaces together.
 
     Attributes:
         connection: The connection.
@@ -54,11 +72,21 @@ class Session:
     made: messages.Made
     values: MessageValues
 
-    def __init__(self, connection: Connection, protocol: ProtocolName, make: messages.Make) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        protocol: ProtocolName,
+        make: messages.Make,
+        *,
+        check_observations: bool = False,
+        max_space_bytes: int = MAX_SPACE_BYTES,
+    ) -> None:
         self.connection = connection
         self._codec = MessageCodec(protocol)
+        connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
-        self._num_envs = make.num_envs
+        self._num_envs, self._kwargs = make.num_envs, make.kwargs
+        self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
         self._decode: Callable[[bytes | memoryview], Any] | None = None
         self._or_close(lambda: self.send(make))
@@ -69,9 +97,23 @@ class Session:
         Raises:
             RemoteError: The server refused the request; the connection is closed.
         """
-        self._or_close(lambda: self._understand(self.receive(messages.Made)))
+        self._or_close(lambda: self._understand(self._made()))
         self._or_close(self._share)
         return self
+
+    def _made(self) -> messages.Made:
+        """Wait for the make reply, which may take no more memory than its spaces do."""
+        connection = self.connection
+        # A bound is as large as an element, and each space has two.
+        connection.limit_replies(2 * self._max_space_bytes + MAX_FRAME)
+        payload = self._payload()
+        if len(payload) > _MAX_MADE_PARTS and self._codec.has_more(payload, _MAX_MADE_PARTS):
+            raise self._broken(f"a reply to make has more than {_MAX_MADE_PARTS} parts")
+        connection.limit_replies(MAX_REPLY)
+        try:
+            return self._expected(self._decoded(payload), messages.Made)
+        except UnknownKwarg as error:
+            raise unknown_kwarg(error, self._kwargs) from None
 
     def _or_close(self, act: Callable[[], None]) -> None:
         try:
@@ -85,12 +127,33 @@ class Session:
             raise self._broken(f"num_envs is {made.num_envs} where {self._num_envs} was asked for")
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
+        self._check_size(made)
         self.made = made
-        self.values = self.read(lambda: MessageValues(made, self._codec))
+        self.values = self.read(lambda: MessageValues(made, self._codec, check_observations=self._check_observations))
         # Bound methods save time in each step.
         self._written, self._stepped = self.values.written, self.values.stepped
         if self.values.layout is not None:
             self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
+
+    def _check_size(self, made: messages.Made) -> None:
+        """Check the size of the spaces before any memory is allocated for them.
+
+        Raises:
+            RequestRefused: They are too large.
+        """
+        described = (
+            made.action_space,
+            made.observation_space,
+            made.single_action_space,
+            made.single_observation_space,
+        )
+        size = self.read(lambda: sum(descriptions.check(each) for each in described if each is not None))
+        if size > self._max_space_bytes:
+            raise RequestRefused(
+                f"the environment's spaces have elements of {size} bytes in all, and {self._max_space_bytes} are "
+                f"allowed; if you trust the server, connect with max_space_bytes={size}",
+                code="limit-exceeded",
+            )
 
     def _share(self) -> None:
         """Share memory with the server if it is on this host and permits it."""
@@ -161,7 +224,9 @@ class Session:
         Raises:
             RemoteError: The server replied with an error, or did not reply.
         """
-        reply = self._decoded(self._payload())
+        return self._expected(self._decoded(self._payload()), kind)
+
+    def _expected(self, reply: messages.Message, kind: type[_Reply]) -> _Reply:
         if not isinstance(reply, kind):
             raise self._unexpected(reply, kind)
         return reply
@@ -308,6 +373,16 @@ class Session:
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:
-        error = ProtocolBroken(f"the server does not keep to the protocol: {message}", code="malformed-message")
+        text = f"the server does not keep to the protocol: {escaped(message)}"
+        error = ProtocolBroken(text, code="malformed-message")
         self.connection.close(error)
         return error
+
+
+def _unasked_error(codec: MessageCodec, frame: memoryview | None) -> RemoteError:
+    """Return the error for a frame that nobody asked for: it may say why the server closes the connection."""
+    with contextlib.suppress(GymtwistError):
+        reply = None if frame is None else codec.decode_reply(frame)
+        if isinstance(reply, messages.Error):
+            return of_reply(reply)
+    return unasked_reply(frame)

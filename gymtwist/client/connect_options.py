@@ -11,7 +11,7 @@ import msgspec
 from gymnasium.vector import AutoresetMode
 
 from gymtwist.client.address import Address, TlsLike, connected
-from gymtwist.client.client_session import Session
+from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.protocol import messages
@@ -25,6 +25,17 @@ CONNECT_TIMEOUT = 10.0
 #: Default seconds to wait for a reply: longer than the server's own limit of a step (--step-timeout), which explains
 #: what is wrong.
 TIMEOUT = 600.0
+#: The options of a connection, with their defaults.
+DEFAULTS: dict[str, Any] = {
+    "protocol": "int32",
+    "timeout": TIMEOUT,
+    "connect_timeout": CONNECT_TIMEOUT,
+    "tls": None,
+    "shared_memory": True,
+    "check_observations": False,
+    "max_space_bytes": MAX_SPACE_BYTES,
+    "processes": 1,
+}
 #: The most seconds that every system call can wait.
 _MAX_TIMEOUT = 1e6
 #: Gymnasium's autoreset modes, by the names that messages use.
@@ -47,6 +58,8 @@ class ConnectOptions:
         tls: Whether and how to use TLS.
         shared_memory: Whether to share memory with a server on this host.
         make: The make request; see :func:`make_request`. Its ``num_envs`` is that of all sessions together.
+        check_observations: Whether to check that observations are in their space.
+        max_space_bytes: The most bytes of one element of each of the spaces together.
         processes: How many sessions share the environments.
 
     Raises:
@@ -60,6 +73,8 @@ class ConnectOptions:
     tls: TlsLike
     shared_memory: bool
     make: messages.Make
+    check_observations: bool = False
+    max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1
 
     def __post_init__(self) -> None:
@@ -67,30 +82,11 @@ class ConnectOptions:
         for name, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
             if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _MAX_TIMEOUT):
                 raise ValueError(f"{name} is {seconds!r}: expected seconds, {_MAX_TIMEOUT:g} at most, or None")
-        if not isinstance(self.shared_memory, bool):
-            raise ValueError(f"shared_memory is {self.shared_memory!r:.80}: expected True or False")
+        for name in ("shared_memory", "check_observations"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r:.80}: expected True or False")
+        object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))
         object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
-
-    def changed(
-        self, render_mode: str | None, kwargs: Mapping[str, Any], num_envs: int | None = None
-    ) -> ConnectOptions:
-        """Return options for an environment like this one, or for vector environments like these.
-
-        Args:
-            render_mode: The render mode.
-            kwargs: Keyword arguments that replace or extend those of this environment.
-            num_envs: The number of environments; None for a single one that is no vector environment.
-
-        Raises:
-            ValueError: The number of environments is no such number.
-        """
-        make = msgspec.structs.replace(self.make, render_mode=render_mode, kwargs={**self.make.kwargs, **kwargs})
-        if num_envs is None:
-            make = msgspec.structs.replace(make, num_envs=None, vectorization_mode=None, autoreset_mode="next_step")
-            return dataclasses.replace(self, make=make, processes=1)
-        num_envs = count_of("num_envs", num_envs)
-        make = msgspec.structs.replace(make, num_envs=num_envs)
-        return dataclasses.replace(self, make=make, processes=min(self.processes, num_envs))
 
     def start_session(self, num_envs: int | None = None) -> Session:
         """Connect and ask for the environment.
@@ -109,7 +105,13 @@ class ConnectOptions:
         policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
         kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
         connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
-        return Session(connection, self.protocol, msgspec.structs.replace(self.make, num_envs=num_envs))
+        return Session(
+            connection,
+            self.protocol,
+            msgspec.structs.replace(self.make, num_envs=num_envs),
+            check_observations=self.check_observations,
+            max_space_bytes=self.max_space_bytes,
+        )
 
 
 def protocol_named(name: str) -> ProtocolName:

@@ -12,13 +12,14 @@ import contextlib
 import select
 import socket
 import struct
+from collections.abc import Callable
 from time import monotonic, perf_counter
 
 from gymtwist.client import fork_safety
 from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
-from gymtwist.protocol.framing import FrameReader, Framing
+from gymtwist.protocol.framing import INT32_HEADER, FrameReader, Framing
 
 #: The longest payload that a client accepts, and the most bytes that it buffers: more than any server sends.
 MAX_REPLY = 1 << 30
@@ -38,6 +39,7 @@ class Connection:
         name: The server's name, for messages.
         timeout: Seconds to wait for a reply; None for no limit.
         due: How many replies are due. Those to interrupted requests count, and come first.
+        explain_unasked: Returns the error for a frame that nobody asked for; None stands for one that is incomplete.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Connection:
         #: Why nothing more can be sent. The server may have sent a better reason before, which is still to be read.
         self._send_error: OSError | None = None
         self._reason: RemoteError | None = None
+        self.explain_unasked: Callable[[memoryview | None], RemoteError] = unasked_reply
         fork_safety.register(self)
 
     def close(self, reason: RemoteError | None = None) -> None:
@@ -95,6 +98,31 @@ class Connection:
             raise Closed("the environment is closed; connect again to go on")
         raise type(self._reason)(f"{self._reason.message}; connect again to go on", code=self._reason.code)
 
+    def limit_replies(self, most: int) -> None:
+        """Limit the bytes of the replies from now on; the default is :data:`MAX_REPLY`."""
+        self._reader.limit = most
+
+    def _check_unasked(self) -> None:
+        """Check that the connection is open and that nothing came unasked, which would be taken for the next reply.
+
+        Raises:
+            RemoteError: The connection is closed, now if not before.
+        """
+        self.check_open()
+        reader = self._reader
+        frame = reader.next_frame()
+        # Doorbells are empty frames.
+        while frame is not None and not len(frame):
+            frame = reader.next_frame()
+        if frame is None:
+            start, end = reader.pending
+            # Line ends, or a part of a doorbell.
+            if start == end or (not reader.least and end - start < INT32_HEADER):
+                return
+        error = self.explain_unasked(frame)
+        self.close(error)
+        raise error
+
     def invalidate(self) -> None:
         """Discard what depends on the server's process, since the environment has failed or may have."""
 
@@ -112,8 +140,8 @@ class Connection:
             RemoteError: The connection is closed.
             TimedOut: The server does not read.
         """
-        if self._socket is None:
-            self.check_open()
+        if self._socket is None or (not self.due and self._reader.start != self._reader.end):
+            self._check_unasked()
         self.due += 1
         try:
             if self._policy.is_trial:
@@ -314,6 +342,13 @@ class Connection:
         )
         self.close(error)
         return error
+
+
+def unasked_reply(frame: memoryview | None) -> ProtocolBroken:
+    """Return the error for a frame that nobody asked for."""
+    return ProtocolBroken(
+        "the server does not keep to the protocol: it has sent a reply that nobody asked for", code="protocol-error"
+    )
 
 
 def _block_in_kernel(connected: socket.socket, timeout: float | None) -> None:

@@ -3,91 +3,140 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.connect_options import DEFAULTS, ConnectOptions
 from gymtwist.protocol import messages
 
+#: The entry points, by name: so specifications can be written as JSON.
+CONNECT, CONNECT_VEC = "gymtwist.client.api:connect", "gymtwist.client.api:connect_vec"
+RECONNECT, RECONNECT_VEC = "gymtwist.client.api:reconnect", "gymtwist.client.api:reconnect_vec"
+#: The keyword argument of ``reconnect`` with the arguments of ``connect``. Those of the environment are beside it.
+OPTIONS = "connect_options"
+#: Arguments of ``connect_vec`` that ``connect`` does not have.
+VECTOR_ONLY = ("processes", "vectorization_mode", "autoreset_mode")
 #: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
 WINDOW = "human"
 
+_REGISTERED = "registered_kwargs"
+_ABSENT = object()
+#: What ``gymnasium.make_vec`` adds to keyword arguments, and takes out of them again.
+_OF_MAKE_VEC = ("num_envs", "vectorization_mode")
 
-@dataclass(frozen=True, repr=False)
-class EntryPoint:
-    """Makes an environment like one that exists; the entry point in its specification.
 
-    It can be pickled, because vector environments send specifications to their workers.
+class SavedOptions(dict[str, Any]):
+    """Arguments of ``connect`` or ``connect_vec`` in a specification.
 
-    Attributes:
-        kind: The class to make, from connect options.
-        options: The options of the existing environment.
-        server_kwargs: The keyword arguments that the environment has at the server.
-        metadata: The environment's metadata; ``gymnasium.make`` reads the render modes here.
+    The items can be written as JSON. What must not be stored, or cannot be, are not items but an attribute, which
+    copies and pickles keep.
+
+    Args:
+        items: The arguments.
+        secrets: The token and the TLS context.
     """
 
-    kind: Callable[[ConnectOptions], Any]
-    options: ConnectOptions
-    server_kwargs: dict[str, Any]
-    metadata: dict[str, Any]
+    def __init__(
+        self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), secrets: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(items)
+        self.secrets = dict(secrets or {})
 
-    def __call__(self, render_mode: str | None = None, **kwargs: Any) -> Any:
-        """Make an environment."""
-        return self.kind(self.options.changed(render_mode, self._changes(kwargs)))
-
-    def _changes(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return those keyword arguments that differ from the server's, which may not accept its own from a client."""
-        return {name: value for name, value in kwargs.items() if not self._is_registered(name, value)}
-
-    def _is_registered(self, name: str, value: Any) -> bool:
-        try:
-            return name in self.server_kwargs and bool(self.server_kwargs[name] == value)
-        except ValueError:  # the comparison of arrays has no truth value
-            return False
-
-    def __deepcopy__(self, memo: Any) -> EntryPoint:
-        # Gymnasium's wrappers copy specifications deeply, but a TLS context cannot be copied.
-        return self
-
-    def __repr__(self) -> str:
-        return "gymtwist.client.connect"
+    def __deepcopy__(self, memo: dict[int, Any]) -> SavedOptions:
+        # A TLS context cannot be copied.
+        return SavedOptions(copy.deepcopy(dict(self), memo), self.secrets)
 
 
-class VectorEntryPoint(EntryPoint):
-    """Makes vector environments like some that exist; the vector entry point in their specification."""
+def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOptions:
+    """Return the arguments from which an environment was made.
 
-    def __call__(  # type: ignore[override]  # Gymnasium passes other arguments to a vector entry point
-        self, num_envs: int = 1, render_mode: str | None = None, max_episode_steps: int | None = None, **kwargs: Any
-    ) -> Any:
-        """Make vector environments; ``max_episode_steps`` is among the options already."""
-        return self.kind(self.options.changed(render_mode, self._changes(kwargs), num_envs))
+    Args:
+        options: The options of the environment.
+        registered: The keyword arguments that the environment has without the client's.
+    """
+    make, defaults = options.make, messages.Make("")
+    has_context = options.tls is not None and not isinstance(options.tls, (bool, str))
+    given = {name: getattr(options, name) for name in DEFAULTS}
+    given |= {"protocol": options.protocol.value, "tls": True if has_context else options.tls}
+    items = {name: value for name, value in given.items() if value != DEFAULTS[name]}
+    for name in ("max_episode_steps", "info", "vectorization_mode", "autoreset_mode", "render_mode"):
+        if (value := getattr(make, name)) != getattr(defaults, name):
+            items[name] = value
+    if registered:
+        items[_REGISTERED] = dict(registered)
+    secrets: dict[str, Any] = {} if make.token is None else {"token": make.token}
+    if has_context:
+        secrets["tls"] = options.tls
+    return SavedOptions({"address": str(options.address), "env_id": make.id, **items}, secrets)
 
 
-def spec_of(made: messages.Made, entry_point: EntryPoint, vector: VectorEntryPoint | None = None) -> EnvSpec | None:
+def restored(options: Mapping[str, Any], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments for ``connect_vec``, and the keyword arguments of the environment.
+
+    Args:
+        options: What :func:`saved` has returned, perhaps by way of JSON.
+        kwargs: The keyword arguments of the environment in its specification, or changed ones.
+    """
+    arguments = {**options, **getattr(options, "secrets", {})}
+    registered = arguments.pop(_REGISTERED, {})
+    # The server need not accept from a client what it has registered itself.
+    own = {name: value for name, value in kwargs.items() if _differs(value, registered.get(name, _ABSENT))}
+    return arguments, own
+
+
+def _differs(one: Any, other: Any) -> bool:
+    try:
+        return bool(one != other)
+    except ValueError:  # the comparison of arrays has no truth value
+        return True
+
+
+def spec_of(made: messages.Made, options: ConnectOptions) -> EnvSpec | None:
     """Make the specification of a remote environment; None if the server sent none that Gymnasium accepts."""
     spec = made.spec
     if spec is None:
         return None
+    own = options.make.kwargs
+    registered = {name: value for name, value in spec.kwargs.items() if name not in own}
+    mode = {} if made.render_mode is None else {"render_mode": made.render_mode}
     with contextlib.suppress(gymnasium.error.Error):  # an id that Gymnasium does not accept
         return EnvSpec(
             id=spec.id,
-            entry_point=entry_point,
+            entry_point=RECONNECT,
             reward_threshold=spec.reward_threshold,
             nondeterministic=spec.nondeterministic,
             max_episode_steps=spec.max_episode_steps,
-            kwargs={**spec.kwargs, **({} if made.render_mode is None else {"render_mode": made.render_mode})},
-            vector_entry_point=vector,
+            kwargs={**registered, **own, **mode, OPTIONS: saved(options, registered)},
+            vector_entry_point=RECONNECT_VEC,
         )
     return None
 
 
-def kwargs_of(made: messages.Made) -> dict[str, Any]:
-    """Return the keyword arguments that an environment has at the server."""
-    return {} if made.spec is None else made.spec.kwargs
+def completed(assigned: EnvSpec | None, own: EnvSpec | None) -> EnvSpec | None:
+    """Return the specification for an environment whose ``spec`` attribute is set.
+
+    ``gymnasium.make`` sets it to one that has the token, and not what the server says of the environment.
+
+    Args:
+        assigned: The value that it is set to.
+        own: The environment's own specification.
+    """
+    if assigned is None or own is None or assigned.entry_point not in (CONNECT, RECONNECT):
+        return assigned
+    kept = {name: assigned.kwargs[name] for name in _OF_MAKE_VEC if name in assigned.kwargs}
+    return dataclasses.replace(
+        own,
+        id=assigned.id,
+        order_enforce=assigned.order_enforce,
+        disable_env_checker=assigned.disable_env_checker,
+        kwargs={**own.kwargs, **kept},
+        additional_wrappers=assigned.additional_wrappers,
+    )
 
 
 def metadata_of(made: messages.Made) -> dict[str, Any]:

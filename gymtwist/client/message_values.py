@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.user_values import action_writer, observation_reader, own
+from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing
@@ -48,6 +48,8 @@ class MessageValues:
     Args:
         made: The server's description of the environment.
         codec: The session's codec.
+        check_observations: Whether to check that observations are in their space. :attr:`own` and :attr:`view` then
+            also raise :class:`~gymtwist.client.client_errors.EnvironmentFailed`.
 
     Attributes:
         action_space: A space equal to the server's; for vector environments the batched one.
@@ -65,7 +67,7 @@ class MessageValues:
     own: Callable[[Any], Any]
     view: Callable[[Any], Any]
 
-    def __init__(self, made: messages.Made, codec: MessageCodec) -> None:
+    def __init__(self, made: messages.Made, codec: MessageCodec, *, check_observations: bool = False) -> None:
         self._codec = codec
         self._num_envs = made.num_envs
         self.action_space, self.observation_space = build(made.action_space), build(made.observation_space)
@@ -79,6 +81,10 @@ class MessageValues:
         self.layout: Layout | None = None if json else observations.layout
         self.view = observations.from_json if json else observations.unpack
         self.own = observation_reader(observations, is_json=json)
+        if check_observations:
+            within = value_codec(self.observation_space, name="observation", description=made.observation_space)
+            check = within.from_json if json else within.unpack
+            self.own, self.view = checked_reader(self.own, check), checked_reader(self.view, check)
         # Observations that are a single array or number are stacked in an array.
         self._stacks = observations.layout is not None and [leaf.path for leaf in observations.layout.leaves] == [()]
         self._read_action = actions.from_json if json else actions.unpack

@@ -6,9 +6,10 @@ from typing import Any, NoReturn, SupportsFloat
 
 import gymnasium
 from gymnasium import logger
+from gymnasium.envs.registration import EnvSpec
 
 from gymtwist.client.connect_options import ConnectOptions
-from gymtwist.client.entry_points import EntryPoint, kwargs_of, metadata_of, spec_of
+from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
 from gymtwist.client.reset_arguments import seed_of
 from gymtwist.protocol import messages
@@ -34,9 +35,18 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self.action_space, self.observation_space = values.action_space, values.observation_space
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
-        self.spec = spec_of(made, EntryPoint(RemoteEnv, options, kwargs_of(made), self.metadata))
+        self._spec = self._own_spec = spec_of(made, options)
         # Bound methods save time in each step.
         self._step, self._own = session.step, values.own
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The specification: as the server has it, with what connects to another environment like this one."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = completed(spec, self._own_spec)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.

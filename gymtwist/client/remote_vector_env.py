@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from gymnasium import logger, spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -13,9 +14,8 @@ from gymtwist.client import batching
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.connect_options import AUTORESET_MODES, ConnectOptions
-from gymtwist.client.entry_points import EntryPoint, VectorEntryPoint, kwargs_of, metadata_of, spec_of
+from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
-from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of
 from gymtwist.client.session_group import SessionGroup
 from gymtwist.protocol import messages
@@ -64,9 +64,19 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self.action_space = batch_space(self.single_action_space, self.num_envs)
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.render_mode = made.render_mode
-        self.metadata = {**metadata_of(made), "autoreset_mode": AUTORESET_MODES[made.autoreset_mode or "next_step"]}
-        known = options, kwargs_of(made), metadata_of(made)
-        self.spec = spec_of(made, EntryPoint(RemoteEnv, *known), VectorEntryPoint(RemoteVectorEnv, *known))
+        #: When an environment is reset after the end of its episode.
+        self.autoreset_mode = AUTORESET_MODES[made.autoreset_mode or "next_step"]
+        self.metadata = {**metadata_of(made), "autoreset_mode": self.autoreset_mode}
+        self._spec = self._own_spec = spec_of(made, options)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The specification: as the server has it, with what connects to other environments like these."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = completed(spec, self._own_spec)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -85,6 +95,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         mask, options = mask_of(options, self.num_envs)
         seeds = seeds_of(seed, self.num_envs)
+        if isinstance(seeds, int):
+            super().reset(seed=seeds)
         session = self._one
         if session is None:
             return self._group.reset(seeds, options, mask)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.client.client_errors import RequestRefused
+from gymtwist.client.client_errors import EnvironmentFailed, RequestRefused
 from gymtwist.client.reply_slots import LARGE, is_borrowed
 from gymtwist.spaces.gymnasium_spaces import Codec
 from gymtwist.spaces.layout import DTYPES, Array, array_at, check_size
+from gymtwist.spaces.value_mismatch import ValueMismatch
 
 
 def action_writer(space: spaces.Space[Any], dump: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -72,6 +73,32 @@ def observation_reader(codec: Codec, *, is_json: bool) -> Callable[[Any], Any]:
     if all(leaf.offset % DTYPES[leaf.dtype].itemsize == 0 for leaf in layout.leaves):
         return lambda buffer: unpack(bytearray(buffer))
     return lambda buffer: own(unpack(buffer))
+
+
+def checked_reader(read: Callable[[Any], Any], check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that decodes an observation and checks that it is in its space.
+
+    Args:
+        read: Decodes an observation.
+        check: Decodes it as well, and raises :class:`~gymtwist.spaces.value_mismatch.ValueMismatch`.
+
+    Returns:
+        A function that raises :class:`~gymtwist.client.client_errors.EnvironmentFailed`.
+    """
+
+    def read_checked(value: Any) -> Any:
+        observation = read(value)
+        try:
+            check(value)
+        except ValueMismatch as error:
+            # The error is worded for who sends a value.
+            text = str(error).replace(": send ", ": its space has ", 1)
+            raise EnvironmentFailed(
+                f"the environment returned what is not in its space: {text}", code="invalid-observation"
+            ) from error
+        return observation
+
+    return read_checked
 
 
 def own(value: Any) -> Any:

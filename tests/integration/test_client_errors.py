@@ -80,6 +80,15 @@ def test_an_environment_that_cannot_be_made_is_refused(
     assert words in caught.value.message == str(caught.value)
 
 
+def test_an_unknown_kwarg_has_the_words_of_python(served: ServerProcess, protocol: Any) -> None:
+    """Libraries look for them to try again without it."""
+    arguments: Any = {"address": served.port, "env_id": "CartPole-v1", "sutton_barto_reward": True, "frameskip": 4}
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip': CartPole-v1 takes no kwarg"):
+        connect(protocol=protocol, **arguments)
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'"):
+        gymnasium.make("gymtwist/Remote-v0", **arguments)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -89,6 +98,8 @@ def test_an_environment_that_cannot_be_made_is_refused(
         {"connect_timeout": 0},
         {"address": "nowhere"},
         {"shared_memory": "x"},
+        {"check_observations": 1},
+        {"max_space_bytes": 0},
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_before_anything_is_sent(arguments: Any) -> None:

@@ -59,6 +59,23 @@ def test_gymnasium_makes_it(served: ServerProcess) -> None:
         assert theirs.step(0)[3]
 
 
+def test_what_gymnasium_made_knows_itself(served: ServerProcess) -> None:
+    """Its specification has what the server says, and can be stored without the token."""
+    arguments: Any = {"address": ("127.0.0.1", served.port), "env_id": "CartPole-v1", "token": "a secret"}
+    with gymnasium.make("gymtwist/Remote-v0", **arguments) as theirs:
+        assert theirs.spec is not None
+        assert (theirs.spec.id, theirs.spec.max_episode_steps) == ("gymtwist/Remote-v0", 500)
+        stored = theirs.spec.to_json()
+        assert "a secret" not in stored
+        with gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(stored)) as again:
+            assert_same(again.reset(seed=SEED), theirs.reset(seed=SEED))
+    with gymnasium.make_vec("gymtwist/Remote-v0", 3, **arguments) as several:  # type: ignore[attr-defined]
+        assert several.spec is not None and several.spec.max_episode_steps == 500
+        assert "a secret" not in several.spec.to_json()
+        with gymnasium.make_vec(several.spec) as again:  # type: ignore[attr-defined]
+            assert again.num_envs == 3
+
+
 def test_gymnasium_makes_a_vector_of_them(served: ServerProcess) -> None:
     """In one process of the server, or with a connection each."""
     arguments: Any = {"address": ("127.0.0.1", served.port), "env_id": "CartPole-v1"}

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from gymtwist.client import RemoteEnv, RequestRefused
 from tests.support.client_environments import SPACES, shown
@@ -135,7 +136,7 @@ def test_an_invalid_seed_is_refused(remote: Remote, seed: Any) -> None:
 def test_keyword_arguments_of_any_name_reach_the_environment(remote: Remote) -> None:
     """`kwargs` passes names that connect uses itself."""
     assert remote("Kwargs-v0", kwargs={"timeout": 7.5}).reset()[0] == [7.5]
-    assert remote("Pendulum-v1", g=1.0).spec.kwargs == {"g": 1.0}  # type: ignore[union-attr]
+    assert remote("Pendulum-v1", g=1.0).spec.kwargs["g"] == 1.0  # type: ignore[union-attr]
     with pytest.raises(TypeError, match=r"given twice.* g"):
         remote("Pendulum-v1", g=1.0, kwargs={"g": 2.0})
 
@@ -165,6 +166,27 @@ def test_its_specification_makes_another(remote: Remote) -> None:
         assert other.render_mode == "rgb_array"
         other.reset(seed=SEED)
         assert (other.step([1.0])[0] != theirs.step([1.0])[0]).any()
+
+
+def test_a_stored_specification_makes_another(remote: Remote) -> None:
+    """JSON has all that it takes but the token."""
+    theirs = remote("Pendulum-v1", g=3.0, token="a secret", max_episode_steps=300)
+    assert theirs.spec is not None
+    stored = theirs.spec.to_json()
+    assert "a secret" not in stored
+    with gymnasium.make(EnvSpec.from_json(stored)) as again:
+        assert_same(again.reset(seed=SEED), theirs.reset(seed=SEED))
+        assert_same(again.step(np.ones(1, np.float32)), theirs.step(np.ones(1, np.float32)))
+        assert again.spec is not None and again.spec.max_episode_steps == 300
+
+
+def test_windows_of_a_specification_are_on_this_side(remote: Remote) -> None:
+    """As where gymnasium.make knows that an environment has none."""
+    theirs = remote("CartPole-v1")
+    assert theirs.spec is not None
+    with theirs.spec.make(render_mode="human") as shown_here:
+        assert "HumanRendering" in str(shown_here)
+        assert shown_here.unwrapped.render_mode == "rgb_array"
 
 
 def test_it_renders(remote: Remote, protocol: str) -> None:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 from time import monotonic
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gymtwist.client import ConnectionLost, ProtocolBroken, RequestRefused, TimedOut, connect, connect_vec
+from gymtwist.client import (
+    ConnectionLost,
+    EnvironmentFailed,
+    ProtocolBroken,
+    RemoteError,
+    RequestRefused,
+    ServerFailed,
+    TimedOut,
+    connect,
+    connect_vec,
+)
 from gymtwist.client.connection import Connection
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist_conformance.reference_client import INT32, frame, message
 from tests.support.client_equivalence import Remote, RemoteVec
 from tests.support.patience import PATIENCE
-from tests.support.scripted_server import Script, begun, made
+from tests.support.scripted_server import Script, begun, error, made, stepped
 
 pytest_plugins = ("tests.support.client_fixtures",)
 
@@ -136,6 +147,82 @@ def test_the_arrays_of_a_space_have_a_limit_together(scripted: Script) -> None:
     """Each is within it; the bounds alone would take gigabytes."""
     with pytest.raises(ProtocolBroken, match="in all"):
         connect(scripted(made(observation_space={"kind": "Tuple", "spaces": [_BOX] * 5})).port, "Scripted-v0")
+
+
+def test_spaces_take_no_more_memory_than_is_allowed(scripted: Script) -> None:
+    """A description of a few bytes can ask for gigabytes."""
+    large = {**_BOX, "dtype": "uint8", "shape": [1 << 30]}
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestRefused, match="max_space_bytes=1073741824") as caught:
+            connect(scripted(made(observation_space=large)).port, "Scripted-v0")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "limit-exceeded"
+    with connect(scripted(made()).port, "Scripted-v0", max_space_bytes=1) as theirs:
+        assert theirs.observation_space.n == 5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        # The length alone is refused: the bytes never come.
+        ((200 << 20).to_bytes(4, "big") + b"\x81", "at most"),
+        (frame(INT32, b"\x82\xa2op\xa4make\xa8metadata\x81\xa1a\xdd\x00\x20\x00\x00" + b"\x80" * (1 << 21)), "parts"),
+    ],
+)
+def test_a_reply_to_make_takes_no_more_memory_than_its_spaces(scripted: Script, reply: bytes, words: str) -> None:
+    """Nor as bytes, nor as the objects that are made of them."""
+    with pytest.raises(ProtocolBroken, match=words):
+        connect(scripted(reply).port, "Scripted-v0")
+
+
+def test_the_text_of_an_error_does_not_act_on_the_terminal(scripted: Script) -> None:
+    """What is a control character is escaped."""
+    told = message(INT32, "error", code="a\x1b[2Jcode", message="what\r\x1b[2K\u202e to do\x07", fault="request")
+    with pytest.raises(RequestRefused) as caught:
+        connect(scripted(told).port, "Scripted-v0")
+    assert caught.value.message == "what\\r\\x1b[2K\\u202e to do\\x07"
+    assert caught.value.code == "a\\x1b[2Jcode"
+    with pytest.raises(ProtocolBroken) as broken:
+        connect(scripted(made(autoreset_mode="\x1b[2J")).port, "Scripted-v0")
+    assert str(broken.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("unasked", "kind", "words"),
+    [
+        (stepped(4), ProtocolBroken, "nobody asked for"),
+        (stepped(4)[:9], ProtocolBroken, "nobody asked for"),
+        (error("server"), ServerFailed, "what to do"),
+    ],
+)
+def test_a_reply_that_nobody_asked_for_is_not_taken_for_another(
+    scripted: Script, unasked: bytes, kind: type[RemoteError], words: str
+) -> None:
+    """It would be the reply to the next request; an error says why the server closes."""
+    theirs = connect(scripted(made(), begun() + unasked, stepped(1)).port, "Scripted-v0")
+    theirs.reset()
+    with pytest.raises(kind, match=words):
+        theirs.step(0)
+    with pytest.raises(kind, match="connect again"):
+        theirs.step(0)
+
+
+def test_observations_can_be_checked(scripted: Script) -> None:
+    """One that is not in its space is an error; the episode continues."""
+    script = (made(), begun(5), begun(4), stepped(7), stepped(2))
+    with connect(scripted(*script).port, "Scripted-v0") as trusting:
+        assert trusting.reset()[0] == 5
+    with connect(scripted(*script).port, "Scripted-v0", check_observations=True) as theirs:
+        with pytest.raises(EnvironmentFailed, match="observation is 5: its space has an integer from 0 to 4"):
+            theirs.reset()
+        assert theirs.reset()[0] == 4
+        with pytest.raises(EnvironmentFailed, match="observation is 7") as caught:
+            theirs.step(0)
+        assert (caught.value.code, caught.value.reset_needed) == ("invalid-observation", False)
+        assert theirs.step(0)[0] == 2
 
 
 def test_a_server_that_sends_without_end_and_does_not_read_is_not_waited_for() -> None:
