@@ -37,6 +37,8 @@ from gymtwist.worker.access_policy import AllowList
 _READ_SIZE = 16 * 1024
 #: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
 CLOSE_TIMEOUT = 30.0
+#: Seconds between two measurements of a session's memory, if that is limited.
+_MEMORY_INTERVAL = 0.5
 #: Seconds a client has to read the final reply and to close; then the connection is aborted.
 _LINGER = 5.0
 
@@ -103,7 +105,12 @@ class GymFactory(Factory):
         self.pool = pool
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
-        self.watchdog = Watchdog(idle=options.idle_timeout, step=options.step_timeout, keepalive=options.keepalive)
+        self.watchdog = Watchdog(
+            idle=options.idle_timeout,
+            step=options.step_timeout,
+            keepalive=options.keepalive,
+            memory=_MEMORY_INTERVAL if options.memory_limit else 0.0,
+        )
         self.events = SessionEvents()
         self.connections: set[GymProtocol] = set()
         self._session_numbers = itertools.count(1)
@@ -314,6 +321,8 @@ class GymProtocol(Protocol, TimeoutMixin):
     def _watch(self) -> None:
         """Check the session, and set the timer for the next check."""
         assert self._session is not None
+        if self.factory.options.memory_limit:
+            self._session.check_memory()
         decision = self.factory.watchdog.look(
             self._session.status,
             time.monotonic(),

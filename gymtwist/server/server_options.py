@@ -187,8 +187,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "machine or its network went down); 0 means never.", _seconds,
     )] = 60.0
     memory_limit: Annotated[int, Option(
-        "MiB of memory that the process of one session may allocate; beyond that its environment gets a "
-        "MemoryError. 0 means no limit.", _integer(0, _MOST),
+        "MiB of memory that the processes of one session may hold together. An environment that allocates more gets a "
+        "MemoryError; if several processes hold more, those that it started are killed. 0 means no limit.",
+        _integer(0, _MOST),
     )] = 0
     process_limit: Annotated[int, Option(
         "A session may start a process or thread only while the server's user has fewer than this in all (root has "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from typing import Any, Protocol
 
@@ -14,10 +16,13 @@ from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server.server_log import log
 from gymtwist.server.session_events import Crashed, Ended, Resumed, SessionEvents, SessionInfo, Started
+from gymtwist.server.session_memory import SessionMemory
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status
-from gymtwist.worker.session_status import SessionStatus
+from gymtwist.worker.process_control import children
+from gymtwist.worker.session_status import OUT_OF_MEMORY, SessionStatus
+from gymtwist.worker.worker_settings import WorkerSettings
 
 #: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
 #: is killed, every worker that was being forked is lost.
@@ -111,9 +116,12 @@ class Session:
         protocol = handshake.protocol.value.encode()
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", -1, descriptor)
         self._pool = pool
+        self._settings: WorkerSettings = pool.starter.settings
         self._report = _Reporter(info, events)
         self._owner: SessionOwner
         self._worker: WorkerProcess | None = None
+        self._process: int | None = None
+        self._memory = SessionMemory()
         self._attempts = 0
 
     def start(self, owner: SessionOwner, descriptor: int, trailing_data: bytes) -> None:
@@ -130,6 +138,7 @@ class Session:
 
     def _assign(self) -> None:
         self._attempts += 1
+        self._process = None
         self.assigned_at = time.monotonic()
         # An error that the pool raises ends the session as a failure of the worker does.
         answer = defer.maybeDeferred(self._pool.serve, self._assigned, **msgspec.structs.asdict(self._job))
@@ -139,12 +148,38 @@ class Session:
     def _assigned(self, worker: WorkerProcess) -> None:
         self._worker = worker
         worker.output.source = f"session {self._job.session}"
-        worker.pid.addCallback(self._report.assigned)
+        worker.pid.addCallback(self._known)
+
+    def _known(self, process: int | None) -> None:
+        self._process = process
+        self._report.assigned(process)
 
     @property
     def worker_is_responsive(self) -> bool:
         """Whether the worker is known to answer, so that it should begin at once."""
         return self._worker is not None and self._worker.link.responsive
+
+    def check_memory(self) -> None:
+        """Kill the processes that the environment started if, with the worker, they hold more than their limit.
+
+        The worker itself cannot: the kernel refuses it more. It finds out, and leaves the session to a fresh one.
+        """
+        limit = self._settings.memory_limit
+        if self._process is None or not children(self._process):
+            return
+        usage = self._memory.measure(self._process)
+        if usage.held <= limit:
+            return
+        log.error(
+            "[session {number}] its processes hold {held} MiB and may hold {limit}; those that it started are killed",
+            number=self._job.session,
+            held=usage.held >> 20,
+            limit=limit >> 20,
+        )
+        self.status.words[OUT_OF_MEMORY] = 1.0
+        for process in usage.started:
+            with contextlib.suppress(OSError):  # it has ended, or changed its user
+                os.kill(process, signal.SIGKILL)
 
     def kill(self) -> None:
         """Kill the worker and every process in its group."""
@@ -156,6 +191,8 @@ class Session:
     def _answered(self, answer: dict[str, Any]) -> None:
         """The worker has finished the session, and replied to its client if it could."""
         reason = answer["reason"]
+        if self.status.out_of_memory:
+            reason = f"{reason} ({self._settings.memory_problem(self.status.operation.name.lower())})"
         self._end(reason, b"" if self.status.answered else self._final_reply(reason))
 
     def _failed(self, failure: Failure) -> None:
@@ -177,6 +214,8 @@ class Session:
             self._end(reason, self._job.recovery_reply or self._final_reply(reason, crashed=True))
 
     def _crashed(self, how: str) -> None:
+        if self.status.out_of_memory and not self.timeout_reason:
+            self.timeout_reason = self._settings.memory_problem(self.status.operation.name.lower())
         if self.reason is None:
             self._report.crashed(how, self.status, self.timeout_reason)
         if self.can_be_resumed:

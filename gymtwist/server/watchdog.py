@@ -42,11 +42,13 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         idle: How long a client may be silent.
         step: How long an environment may take for one command.
         keepalive: How long a client may leave data unacknowledged.
+        memory: How often to measure the session's memory.
     """
 
     idle: float
     step: float
     keepalive: float = 0.0
+    memory: float = 0.0
 
     def look(
         self,
@@ -70,7 +72,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             elapsed = now - assigned_at
             if elapsed >= ANSWER_TIMEOUT:
                 return Decision(Action.REPLACE)
-            return Decision(Action.CONTINUE, ANSWER_TIMEOUT - elapsed)
+            return Decision(Action.CONTINUE, min(ANSWER_TIMEOUT - elapsed, self.memory or ANSWER_TIMEOUT))
         # A worker that has not begun is importing modules; that may take as long as one command.
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at
@@ -95,7 +97,12 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
 
     def _continue(self, step_left: float, idle_left: float) -> Decision:
         """Look again when the first limit can be reached: whose turn it is may change at any moment."""
-        limits = ((self.step, step_left), (self.idle, idle_left), (self.keepalive, self.keepalive / 4))
+        limits = (
+            (self.step, step_left),
+            (self.idle, idle_left),
+            (self.keepalive, self.keepalive / 4),
+            (self.memory, self.memory),
+        )
         return Decision(Action.CONTINUE, min((left for limit, left in limits if limit), default=None))
 
 

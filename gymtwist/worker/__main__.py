@@ -46,7 +46,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
             )
         birth = fork_server.ForkServer(connection).run()
         if birth is None:
-            job.leave(0)
+            process_control.leave(0)
             return
         connection = _adopt(birth.amp)
     job.run(connection, settings)

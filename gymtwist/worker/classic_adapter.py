@@ -22,7 +22,7 @@ from gymtwist.protocol import classic, dynamic_values
 from gymtwist.protocol.framing import Parts
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
 from gymtwist.worker.environment_runner import EnvironmentRunner
-from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_traceback
+from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_traceback, ran_out_of_memory
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import SocketTransport
@@ -82,7 +82,8 @@ class ClassicAdapter:
             if opening.environment:
                 self._make(opening.environment)
         except GymtwistError as error:
-            self._answer(str(error))
+            lacks_memory = ran_out_of_memory(error, self._status)
+            self._answer(self._settings.memory_problem("make") if lacks_memory else str(error))
             raise
         self._status.end()
         self._answer()
@@ -115,6 +116,7 @@ class ClassicAdapter:
 
     def refuse(self, error: RequestError | EnvironmentFault) -> NoReturn:
         """End the session: replies cannot carry an error."""
+        ran_out_of_memory(error, self._status)  # the server logs it
         raise error
 
     def final_reply(self, error: GymtwistError) -> None:

@@ -19,9 +19,11 @@ from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
+from gymtwist.worker import process_control
+from gymtwist.worker.guarded_call import ran_out_of_memory
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import ReplyWriter
-from gymtwist.worker.request_handler import RequestHandler
+from gymtwist.worker.request_handler import RequestHandler, State
 from gymtwist.worker.session_status import ANSWERED, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
 from gymtwist.worker.socket_waiting import receiver
@@ -76,6 +78,7 @@ class FramedAdapter:
         try:
             reply = self._reply_to_make(request)
         except (RequestError, EnvironmentFault) as error:
+            self._leave_if_out_of_memory(error)
             reply = self._codec.encode_reply(error_message(error))
         self._status.end()
         with self._status.answering():
@@ -111,10 +114,19 @@ class FramedAdapter:
 
     def refuse(self, error: RequestError | EnvironmentFault) -> None:
         """Answer a request with an error; the session continues."""
-        reset_needed = (
-            self._handler.failed(error) if isinstance(error, EnvironmentFault) else isinstance(error, ResetNeeded)
-        )
+        if isinstance(error, EnvironmentFault):
+            reset_needed = self._handler.failed(error)
+            if reset_needed or self._handler.state is State.UNMADE:
+                self._leave_if_out_of_memory(error)
+        else:
+            reset_needed = isinstance(error, ResetNeeded)
         self._send_error(error, reset_needed=reset_needed)
+
+    def _leave_if_out_of_memory(self, error: RequestError | EnvironmentFault) -> None:
+        """End a process whose memory is full; the server has another one resume, which answers the request."""
+        if ran_out_of_memory(error, self._status):
+            self._status.begin(self._status.operation)  # the client is owed a reply
+            process_control.leave(1)
 
     def final_reply(self, error: GymtwistError) -> None:
         """Answer with an error that ends the session; only an OSError leaves a reply incomplete."""

@@ -11,7 +11,7 @@ from gymtwist.envs import environment_results
 from gymtwist.envs.environment_results import message_of
 from gymtwist.errors import EnvironmentFault, GymtwistError
 from gymtwist.spaces.value_mismatch import ValueMismatch
-from gymtwist.worker.session_status import Operation, SessionStatus
+from gymtwist.worker.session_status import OUT_OF_MEMORY, Operation, SessionStatus
 
 #: Stands for the result of a call that has raised.
 NOTHING = object()
@@ -64,6 +64,13 @@ def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
     """Return the fault for a value that is not in the environment's space."""
     what = str(error) if isinstance(error, ValueMismatch) else f"{type(error).__name__}{message_of(error)}"
     return EnvironmentFault(operation, f"the environment returned from {operation} what is not in its space: {what}")
+
+
+def ran_out_of_memory(error: BaseException, status: SessionStatus) -> bool:
+    """Return whether a fault comes of a limit of memory, and show that in the session status."""
+    if isinstance(error.__cause__, MemoryError):
+        status.words[OUT_OF_MEMORY] = 1.0
+    return status.out_of_memory
 
 
 def print_traceback(error: BaseException) -> None:

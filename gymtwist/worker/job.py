@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import faulthandler
 import os
 import random
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -102,7 +100,7 @@ def run(connection: socket.socket, settings: WorkerSettings) -> None:
         pass
     # Exit functions that an environment registered may hang, too.
     with parent_death.tied(connection):
-        leave(0)
+        process_control.leave(0)
 
 
 def _settle(settings: WorkerSettings) -> None:
@@ -133,26 +131,6 @@ def _settle(settings: WorkerSettings) -> None:
         np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS, 0, 0.0))
     else:
         np.random.seed(settings.seed % 2**32)
-
-
-def leave(status: int) -> None:
-    """End this process without waiting for threads or processes that an environment left running.
-
-    Registered exit functions run, because they remove temporary files. Threads are not joined. Child processes are
-    killed, because without a fork server no other process would do so.
-    """
-    try:
-        atexit._run_exitfuncs()
-    finally:
-        for pid in process_control.children():
-            with contextlib.suppress(OSError):  # it has ended, or changed its user
-                os.kill(pid, signal.SIGKILL)
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:  # an environment may have closed or replaced it
-                status = status or 1
-        os._exit(status)
 
 
 def threads_running() -> list[str]:

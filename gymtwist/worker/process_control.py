@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -82,10 +83,10 @@ def limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most, most))
 
 
-def children() -> list[int]:
-    """Return the ids of this process's children; an empty list on other systems than Linux."""
+def children(of: int | str = "self") -> list[int]:
+    """Return the ids of a process's children, by default of this one's; an empty list on other systems than Linux."""
     found: list[int] = []
-    for task in Path("/proc/self/task").glob("*/children"):
+    for task in Path(f"/proc/{of}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # the thread has ended
             found += map(int, task.read_text().split())
     return found
@@ -95,3 +96,23 @@ def kill_group(leader: int) -> None:
     """Kill every process of a group, whose leader must not be reaped yet, or which must not be empty."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def leave(status: int) -> None:
+    """End this process without waiting for threads or processes that an environment left running.
+
+    Registered exit functions run, because they remove temporary files. Threads are not joined. Child processes are
+    killed, because without a fork server no other process would do so.
+    """
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for pid in children():
+            with contextlib.suppress(OSError):  # it has ended, or changed its user
+                os.kill(pid, signal.SIGKILL)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:  # an environment may have closed or replaced it
+                status = status or 1
+        os._exit(status)

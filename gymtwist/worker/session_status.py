@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from time import monotonic  # by name: an environment may patch the module
 
 #: The index of each word.
-BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED = range(9)
+BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED, OUT_OF_MEMORY = range(10)
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
 #: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
 RECOVERY_SIZE = 17 * 1024 * 1024
@@ -124,6 +124,11 @@ class SessionStatus:
         return self.words[TAKEN] >= 0.0
 
     @property
+    def out_of_memory(self) -> bool:
+        """True if the environment was refused memory, or the session's processes held too much together."""
+        return self._number(OUT_OF_MEMORY) > 0.0
+
+    @property
     def steps(self) -> int:
         """The number of steps taken."""
         return int(self._number(STEPS))
@@ -156,7 +161,7 @@ class SessionStatus:
 
     def prepare_resume(self) -> None:
         """Clear the times, until another process resumes the session."""
-        self.words[BUSY_SINCE] = self.words[LAST_ACTIVITY] = 0.0
+        self.words[BUSY_SINCE] = self.words[LAST_ACTIVITY] = self.words[OUT_OF_MEMORY] = 0.0
 
     def close(self) -> None:
         """Unmap the memory."""

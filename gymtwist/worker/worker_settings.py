@@ -33,7 +33,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         monitor_root: The absolute path of the directory under which clients may record.
         display: Whether environments may open windows on the server's screen.
         seed: The seed of every session, or None.
-        memory_limit: Bytes of memory that a session's process may hold; 0 means no limit.
+        memory_limit: Bytes of memory that a session's processes may hold together; 0 means no limit.
         process_limit: Processes and threads that the server's user may have for a session to start one more; 0 means
             no limit.
         file_size_limit: Bytes of the largest file that a session may write; 0 means no limit.
@@ -59,6 +59,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     kwargs: str = PLAIN
     shared_memory: bool = True
     poll: float = 50e-6
+
+    def memory_problem(self, operation: str) -> str:
+        """Say that an environment ran out of memory, and of how much of it.
+
+        Args:
+            operation: What it was doing.
+        """
+        problem = f"the environment ran out of memory in {operation}"
+        if not self.memory_limit:
+            return problem
+        return f"{problem}; a session's processes may hold {self.memory_limit >> 20} MiB together (--memory-limit)"
 
     def to_argument(self) -> str:
         """Write the settings as one command-line argument."""

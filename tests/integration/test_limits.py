@@ -7,14 +7,15 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gymtwist_conformance.reference_client import ClassicClient, Refused
+from gymtwist_conformance.reference_client import INT32, ClassicClient, Failed, FramedClient, Refused
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import Handle, eventually, left_after
-from tests.support.server_process import ServerProcess, readable
+from tests.support.process_inspection import Handle, descendants, eventually, hold, left_after
+from tests.support.server_process import ServerProcess, connected, readable
 
 FULL = "server is full"
 
@@ -259,6 +260,46 @@ def test_memory_within_the_limit(start: Start) -> None:
         client.send(step(0))
         client.wait_closed()
         assert "MemoryError in step" in server.end(session)
+        other.play()
+
+
+def test_after_a_memory_error_a_reset_gets_a_fresh_process(start: Start) -> None:
+    """The old one has too little left. The client and the log are told of the limit; make may fail of it, too."""
+    server = start("--memory-limit", "512")
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        client.make("Fault/Hoard-v0", kwargs={"mebibytes": 200})
+        client.reset()
+        first = client.step(0).info["process"]
+        with pytest.raises(Failed, match=r"reset; .* hold 512 MiB together \(--memory-limit\): reset to") as caught:
+            for _ in range(3):
+                client.reset()
+        assert (caught.value.code, caught.value.reset_needed) == ("environment-fault", True)
+        client.reset()
+        assert client.step(0).info["process"] != first
+    server.wait_for(r"crashed: .* in reset \(the environment ran out of memory in reset; .*512 MiB")
+    with server.open("Fault/EatSome-v0") as classic:
+        session = server.session(classic)
+        classic.reset()
+        classic.send(step(0))
+        classic.wait_closed()
+        assert "512 MiB together" in server.end(session)
+
+
+def test_the_memory_limit_is_that_of_all_processes_of_a_session(start: Start) -> None:
+    """Each is below it, and all together are not; the session goes on with fresh ones, and others do not notice."""
+    server = start("--memory-limit", "512")
+    with server.open("CartPole-v1") as other, FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        client.make("Fault/Hoard-v0", num_envs=6, vectorization_mode="async")
+        session, actions = server.session(client), np.zeros(6, np.int64)
+        processes = hold(descendants(session.process))
+        for _ in range(2):
+            with pytest.raises(Failed, match=r"512 MiB together \(--memory-limit\): reset") as caught:
+                client.reset()  # it may fail already
+                processes = hold(descendants(session.process))
+                while True:
+                    client.step(actions)
+            assert caught.value.reset_needed
+            assert not left_after(processes, PATIENCE)
         other.play()
 
 

@@ -98,6 +98,25 @@ def eat(mebibytes: int) -> dict[str, Any]:
     return {"eaten": 64 * len(chunks)}
 
 
+class Hoard(Plain):
+    """Takes memory in each reset, and keeps it."""
+
+    def __init__(self, mebibytes: int = 96, render_mode: str | None = None) -> None:
+        """Takes the amount."""
+        super().__init__(render_mode)
+        self.mebibytes = mebibytes
+        self.hoard: list[bytes] = []
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """Takes more."""
+        self.hoard.append(b"\1" * (self.mebibytes * MEBIBYTE))
+        return super().reset(**arguments)
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Tells the process."""
+        return {"process": os.getpid()}
+
+
 def print_lines() -> None:
     """Prints 5 MB in lines."""
     for index in range(50_000):
@@ -236,6 +255,7 @@ FAULTS: dict[str, Callable[..., Plain]] = {
     "SpinInStep": partial(Doing, spin),
     "EatInStep": partial(Doing, partial(eat, 4096)),
     "EatSome": partial(Doing, partial(eat, 1024)),
+    "Hoard": Hoard,
     "SlowStep": partial(Doing, partial(time.sleep, 1.5)),
     "PrintLines": partial(Doing, print_lines),
     "PrintOneLine": partial(Doing, print_one_line),
