@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import importlib
 import re
+import sys
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -16,6 +18,24 @@ from gymtwist.errors import UnknownEnvironment
 
 _VERSION = re.compile(r"-v(\d+)$")
 _LIBRARIES = ("gymnasium", "gym")
+#: Ids that were given up for others of the same rules and spaces, and the kwargs that keep them the same. Others were
+#: given up because rules or spaces changed. Blackjack got the rule of Sutton and Barto that a natural beats a 21.
+_SUCCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Pendulum-v0": ("Pendulum-v1", {}),
+    "FrozenLake-v0": ("FrozenLake-v1", {}),
+    "FrozenLake8x8-v0": ("FrozenLake8x8-v1", {}),
+    "Blackjack-v0": ("Blackjack-v1", {"sab": False}),
+    "CliffWalking-v0": ("CliffWalking-v1", {}),
+    "Taxi-v3": ("Taxi-v4", {}),
+    "CartPoleJax-v0": ("phys2d/CartPole-v0", {}),
+    "CartPoleJax-v1": ("phys2d/CartPole-v1", {}),
+    "PendulumJax-v0": ("phys2d/Pendulum-v0", {}),
+    "Jax-Blackjack-v0": ("tabular/Blackjack-v0", {}),
+}
+#: The ids of Atari games that ale-py has given up: those with RAM as observation, and those with a fixed frame skip.
+_ATARI = re.compile(r"(?P<game>\w+?)(?P<ram>-ram)?(?P<skip>Deterministic|NoFrameskip)?-(?P<version>v[04])")
+#: The game whose lasers blink with every fourth frame, and would be missed.
+_THREE_FRAMES = "SpaceInvaders"
 
 
 class RegisteredEnvironment(NamedTuple):
@@ -43,21 +63,53 @@ def find(environment: str) -> RegisteredEnvironment:
     Args:
         environment: An id such as ``CartPole-v1``. Gymnasium's environments take precedence over Gym's; ``gym:ID``
             and ``gymnasium:ID`` choose a library, ``module:ID`` imports a module first. An id without a version means
-            the latest one.
+            the latest one. An id that was given up means its successor, if rules and spaces are the same; the log says
+            so.
 
     Raises:
         UnknownEnvironment: The id is not registered; the message names the nearest ids.
     """
     library, bare = _split(environment)
-    known: set[str] = set()
-    # Gym is not imported for an environment of Gymnasium.
-    for name, registry in (("gymnasium", lambda: gymnasium.registry), ("gym", gym_compatibility.registry)):
-        if library in (None, name):
-            specs: dict[str, Any] = registry()
-            if found := _latest(bare, specs):
-                return RegisteredEnvironment(specs[found], of_gym=name == "gym")
-            known.update(specs)
+    if found := _find(library, bare):
+        return found
+    successor, kwargs = _successor(bare)
+    # An environment other than an Atari game may have such a name.
+    if successor and (found := _find(library, successor)) and (bare in _SUCCESSORS or "game" in found.spec.kwargs):
+        spec = copy.copy(found.spec)
+        spec.kwargs = {**spec.kwargs, **kwargs}
+        chosen = "".join(f", {name}={value!r}" for name, value in kwargs.items())
+        print(
+            f'"{environment}" is not registered any more; made "{spec.id}"{chosen}: its rules and spaces are the same',
+            file=sys.stderr,
+        )
+        return found._replace(spec=spec)
+    known = {id_ for name in _LIBRARIES if library in (None, name) for id_ in _registry(name)}
     raise UnknownEnvironment(_unknown(environment, bare, known))
+
+
+def _registry(library: str) -> dict[str, Any]:
+    return gymnasium.registry if library == "gymnasium" else gym_compatibility.registry()
+
+
+def _find(library: str | None, bare: str) -> RegisteredEnvironment | None:
+    # Gym is not imported for an environment of Gymnasium.
+    for name in _LIBRARIES:
+        if library in (None, name) and (found := _latest(bare, _registry(name))):
+            return RegisteredEnvironment(_registry(name)[found], of_gym=name == "gym")
+    return None
+
+
+def _successor(environment: str) -> tuple[str | None, dict[str, Any]]:
+    """Return the id that an id was given up for, and the kwargs that make it the same; None if there is none."""
+    if environment in _SUCCESSORS:
+        return _SUCCESSORS[environment]
+    atari = _ATARI.fullmatch(environment)
+    if atari is None or not (atari["ram"] or atari["skip"] == "Deterministic"):
+        return None, {}
+    kwargs: dict[str, Any] = {"obs_type": "ram"} if atari["ram"] else {}
+    if atari["skip"] == "Deterministic":
+        kwargs["frameskip"] = 3 if atari["game"] == _THREE_FRAMES else 4
+    return f"{atari['game']}{'NoFrameskip' if atari['skip'] == 'NoFrameskip' else ''}-{atari['version']}", kwargs
 
 
 def _split(environment: str) -> tuple[str | None, str]:

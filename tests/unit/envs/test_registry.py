@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from gymtwist.envs import registry
 from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault, RequestError, UnknownEnvironment
 from tests.support.environment_making import make
@@ -71,6 +72,57 @@ def test_a_prefix_chooses_the_library(environment: str, of_gym: bool) -> None:
 def test_a_chosen_library_that_has_it_not(environment: str) -> None:
     """Is not made up for by the other; the message has the id as it was asked for."""
     assert f'"{environment}"' in refusal(environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "meant", "kwargs"),
+    [
+        ("Pendulum-v0", "Pendulum-v1", {}),
+        ("gym:Pendulum-v0", "Pendulum-v1", {}),
+        ("FrozenLake-v0", "FrozenLake-v1", {"map_name": "4x4"}),
+        ("json:FrozenLake8x8-v0", "FrozenLake8x8-v1", {"map_name": "8x8"}),
+        ("Blackjack-v0", "Blackjack-v1", {"sab": False, "natural": False}),
+        ("gymnasium:CliffWalking-v0", "CliffWalking-v1", {}),
+        ("gymnasium:Taxi-v3", "Taxi-v4", {}),
+        ("CartPoleJax-v1", "phys2d/CartPole-v1", {}),
+    ],
+)
+def test_an_id_that_was_given_up(
+    environment: str, meant: str, kwargs: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Is that of the same rules and spaces, and the log says so; what is registered is not changed."""
+    before = {id_: dict(spec.kwargs) for id_, spec in gymnasium.registry.items()}
+    found = registry.find(environment)
+    assert (found.spec.id, found.spec.kwargs) == (meant, kwargs)
+    assert found.of_gym is environment.startswith("gym:")
+    assert f'"{environment}" is not registered any more; made "{meant}"' in capfd.readouterr().err
+    assert {id_: dict(spec.kwargs) for id_, spec in gymnasium.registry.items()} == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "meant", "kwargs"),
+    [
+        ("PongDeterministic-v4", "Pong-v4", {"frameskip": 4}),
+        ("SpaceInvaders-ramDeterministic-v0", "SpaceInvaders-v0", {"frameskip": 3, "obs_type": "ram"}),
+        ("Breakout-ramNoFrameskip-v4", "BreakoutNoFrameskip-v4", {"frameskip": 1, "obs_type": "ram"}),
+        ("Pong-ram-v0", "Pong-v0", {"obs_type": "ram"}),
+    ],
+)
+def test_an_id_that_ale_py_has_given_up(environment: str, meant: str, kwargs: dict[str, Any]) -> None:
+    """Is the same game, with the frame skip and the observation that the id says."""
+    gymnasium.register_envs(pytest.importorskip("ale_py"))
+    found = registry.find(environment)
+    assert found.spec.id == meant
+    assert kwargs.items() <= found.spec.kwargs.items()
+    assert found.spec.kwargs["game"] == gymnasium.spec(meant).kwargs["game"]
+
+
+def test_an_id_that_only_looks_like_one_given_up(name: str) -> None:
+    """Is unknown; and one that an operator has registered is that."""
+    gymnasium.register(f"{name}-v4", entry_point=partial(Plain))
+    assert "did you mean" in refusal(f"{name}Deterministic-v4")
+    gymnasium.register(f"{name}-ram-v4", entry_point=partial(Plain))
+    assert registry.find(f"{name}-ram-v4").spec.id == f"{name}-ram-v4"
 
 
 @pytest.mark.parametrize("register", [gymnasium.register, gym.register])
