@@ -98,6 +98,7 @@ def echo(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
                 # A field that has its default may be present or not.
                 if index % 2:
                     reply["info"] = {"index": index, "text": "Größe 🎲", "nothing": None, "nested": {"op": ["error"]}}
+                    reply["omitted"] = ["info.model"]
             request = yield Answer([reply], *next(deliveries))
     yield from _close(assertions, request)
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+from gymnasium import logger
 
 from gymtwist.client.client_errors import (
     ProtocolBroken,
@@ -24,7 +25,7 @@ from gymtwist.client.shared_memory_connection import SharedMemoryConnection, cre
 from gymtwist.errors import GymtwistError, SharingRefused
 from gymtwist.protocol import dynamic_values, messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
-from gymtwist.protocol.dynamic_values import MAX_DEPTH
+from gymtwist.protocol.dynamic_values import MAX_DEPTH, MAX_OMITTED, MAX_PLACE
 from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
 from gymtwist.protocol.shared_memory import SharedMemory
 from gymtwist.spaces import descriptions
@@ -88,6 +89,7 @@ class Session:
         self._num_envs, self._kwargs = make.num_envs, make.kwargs
         self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
+        self._has_warned = False
         self._decode: Callable[[bytes | memoryview], Any] | None = None
         self._or_close(lambda: self.send(make))
 
@@ -229,7 +231,19 @@ class Session:
     def _expected(self, reply: messages.Message, kind: type[_Reply]) -> _Reply:
         if not isinstance(reply, kind):
             raise self._unexpected(reply, kind)
+        if omitted := getattr(reply, "omitted", ()):
+            self._warn_of(omitted)
         return reply
+
+    def _warn_of(self, omitted: messages.Omitted) -> None:
+        """Warn once of what the server leaves out of its replies."""
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warn(
+                "the server leaves out %s, which no message can carry; let the environment convert it to numbers, "
+                "text, arrays, lists or dictionaries",
+                ", ".join(repr(place[:MAX_PLACE]) for place in omitted[:MAX_OMITTED]),
+            )
 
     def check_idle(self) -> None:
         """Check that no reply is outstanding.
@@ -312,6 +326,8 @@ class Session:
             reply: Any = self._decoded(payload)
             if not isinstance(reply, messages.Stepped):
                 raise self._unexpected(reply, messages.Stepped)
+            if reply.omitted:
+                self._warn_of(reply.omitted)
             info = reply.info
         else:
             try:
@@ -322,7 +338,9 @@ class Session:
             if type(reply) is not _PackedStep:
                 raise self._unexpected(reply, messages.Stepped)
             info = reply.info
-            if info and not dynamic_values.is_flat(info):
+            if (info and not dynamic_values.is_flat(info)) or reply.omitted:
+                if reply.omitted:
+                    self._warn_of(reply.omitted)
                 shallow = dynamic_values.restored_shallow(info)
                 if shallow is None and dynamic_values.too_deep(info):
                     raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")

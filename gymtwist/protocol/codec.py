@@ -70,9 +70,13 @@ class MessageCodec:
 
     Args:
         protocol: A framed protocol.
+        tell_omitted: Called with the places of what is left out of a reply, if anything is.
     """
 
-    def __init__(self, protocol: ProtocolName) -> None:
+    def __init__(
+        self, protocol: ProtocolName, tell_omitted: Callable[[messages.Omitted], None] = lambda places: None
+    ) -> None:
+        self._tell_omitted = tell_omitted
         self.framing = Framing(protocol.value)
         self._json = self.framing is Framing.NETSTRING
         self._encode: Callable[[Any], bytes]
@@ -213,7 +217,7 @@ class MessageCodec:
             value = getattr(message, name)
             # Fields with their default are left out, which is the usual case.
             if not (type(value) is dict and not value) and not (value is None and strict):
-                changes[name] = self._encoded_dynamic(message, value, strict=strict)
+                changes[name] = self._encoded_dynamic(message, name, value, changes, strict=strict)
         if self._json and kind in _REWARDS:
             name = _REWARDS[kind]
             reward = getattr(message, name)
@@ -222,16 +226,24 @@ class MessageCodec:
         if isinstance(message, messages.Rendered):
             changes["frame"] = dynamic_values.array_values(message.frame)
         if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
-            kwargs = self._encoded_dynamic(message, message.spec.kwargs, strict=False)
+            kwargs = self._encoded_dynamic(message, "spec.kwargs", message.spec.kwargs, changes, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
         return self._encode(msgspec.structs.replace(message, **changes) if changes else message)
 
-    def _encoded_dynamic(self, message: Message, value: Any, *, strict: bool) -> msgspec.Raw:
+    def _encoded_dynamic(
+        self, message: Message, name: str, value: Any, changes: dict[str, Any], *, strict: bool
+    ) -> msgspec.Raw:
+        """Encode a field with dynamic values, and note among the changes to the message what is left out of it."""
+        omitted: list[str] = []
         try:
-            return msgspec.Raw(self._encode_dynamic(value, strict=strict))
+            encoded = msgspec.Raw(self._encode_dynamic(value, strict=strict, omitted=omitted))
         except Exception as error:
-            name = _DYNAMIC[type(message)]
             raise InvalidField(f"the {name} of {tag_of(message)} cannot be sent: {error}") from error
+        if omitted:
+            places = tuple(name + place for place in omitted)
+            changes["omitted"] = changes.get("omitted", ()) + places
+            self._tell_omitted(places)
+        return encoded
 
     def _restore(self, message: _Message) -> _Message:
         """Restore arrays from their maps in MessagePack; in JSON they are lists and stay lists."""

@@ -13,20 +13,24 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import enum
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 
+from gymtwist.spaces.array_likes import array_of, is_array_like, standard
 from gymtwist.spaces.layout import DTYPES
 from gymtwist.spaces.numbers import number_text
 
 #: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
 MAX_DEPTH = 64
+#: The most places of omitted parts that are reported, and the most characters of each.
+MAX_OMITTED, MAX_PLACE = 16, 200
 _LARGEST = sys.float_info.max
 
 
@@ -35,8 +39,14 @@ class Omitted(Exception):
 
 
 def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
-    """Convert a NumPy scalar to a Python number, an array to lists."""
-    plain = value.tolist()
+    """Convert a NumPy scalar to a Python number, an array to lists.
+
+    Raises:
+        TypeError: They are complex numbers.
+    """
+    if value.dtype.kind == "c":
+        raise TypeError(f"no message can carry numbers of {value.dtype.name}")
+    plain = standard(np.asarray(value)).tolist() if value.dtype.isbuiltin == 2 else value.tolist()
     # Python has no type for a longdouble.
     return float(plain) if isinstance(plain, np.longdouble) else plain
 
@@ -64,11 +74,13 @@ class Sanitizer:
         self._strict = strict
         self._kept = kept
 
-    def copy(self, value: Any, path: tuple[int, ...] = ()) -> Any:
+    def copy(self, value: Any, omitted: list[str], place: str = "", path: tuple[int, ...] = ()) -> Any:
         """Copy a value.
 
         Args:
             value: Anything.
+            omitted: Where to note the places of parts that are left out, such as ``.stats.model`` or ``.moves[2]``.
+            place: The place of the value.
             path: The ids of the containers around the value, to detect cycles.
 
         Raises:
@@ -76,17 +88,26 @@ class Sanitizer:
             TypeError: Likewise, and the sanitizer is strict.
         """
         try:
-            return self._copy(value, path)
+            return self._copy(value, omitted, place, path)
         except Omitted:
             raise
         except Exception as error:
-            if self._strict:
-                raise
-            raise Omitted from error
+            self._leave_out(error, omitted, place)
 
-    def _copy(self, value: Any, path: tuple[int, ...]) -> Any:
+    def _leave_out(self, error: Exception, omitted: list[str], place: str) -> NoReturn:
+        if self._strict:
+            raise error
+        if len(omitted) < MAX_OMITTED:
+            omitted.append(place if len(place) <= MAX_PLACE else f"{place[:MAX_PLACE]}...")
+        raise Omitted from error
+
+    def _copy(self, value: Any, omitted: list[str], place: str, path: tuple[int, ...]) -> Any:
+        if isinstance(value, enum.Enum):
+            value = value.value
         if isinstance(value, (np.ndarray, np.generic)):
             value = self._array(value)
+        if isinstance(value, (bytearray, memoryview)):
+            value = bytes(value)
         if value is None or isinstance(value, (bool, *self._kept)):
             return value
         if isinstance(value, str):
@@ -100,13 +121,12 @@ class Sanitizer:
             raise TypeError("no message can carry what lies in itself, or too deep")
         path = (*path, id(value))
         if isinstance(value, Mapping):
-            return self._copy_mapping(value, path)
-        if isinstance(value, (list, tuple, Set)):
-            return self._copy_list(value, path)
-        # msgspec converts some other types (dates, dataclasses, ...), and refuses the rest.
-        return self._copy(
-            msgspec.to_builtins(value, str_keys=True, builtin_types=self._kept, enc_hook=self._unknown), path
-        )
+            return self._copy_mapping(value, omitted, place, path)
+        if isinstance(value, (Sequence, Set)) and not isinstance(value, bytes):
+            return self._copy_list(value, omitted, place, path)
+        # msgspec converts some other types (dates, dataclasses, ...).
+        plain = msgspec.to_builtins(value, str_keys=True, builtin_types=self._kept, enc_hook=self._unknown)
+        return self._copy(plain, omitted, place, path)
 
     def _digits(self, value: int) -> str:
         """Write an integer that MessagePack does not have, nor most decoders of JSON."""
@@ -115,31 +135,35 @@ class Sanitizer:
         return str(int(value))
 
     def _unknown(self, value: Any) -> Any:
-        if isinstance(value, (np.ndarray, np.generic)):
-            return self._array(value)
-        raise TypeError(f"no message can carry a {type(value).__name__}")
+        return self._array(value if isinstance(value, (np.ndarray, np.generic)) else array_of(value))
 
-    def _copy_list(self, value: Iterable[Any], path: tuple[int, ...]) -> list[Any]:
-        kept = []
-        for item in value:
-            with contextlib.suppress(Omitted):
-                kept.append(self.copy(item, path))
-        return kept
+    def _copy_list(self, value: Iterable[Any], omitted: list[str], place: str, path: tuple[int, ...]) -> list[Any]:
+        copied: list[Any] = []
+        for index, item in enumerate(value):
+            try:
+                copied.append(self.copy(item, omitted, f"{place}[{index}]", path))
+            except Omitted:
+                # Those behind it keep their index.
+                copied.append(None)
+        return copied
 
-    def _copy_mapping(self, value: Mapping[Any, Any], path: tuple[int, ...]) -> dict[str, Any]:
-        kept = {}
+    def _copy_mapping(
+        self, value: Mapping[Any, Any], omitted: list[str], place: str, path: tuple[int, ...]
+    ) -> dict[str, Any]:
+        copied = {}
         for key, item in value.items():
             with contextlib.suppress(Omitted):
-                kept[self._key(key)] = self.copy(item, path)
-        return kept
+                name = self._key(key, omitted, place)
+                copied[name] = self.copy(item, omitted, f"{place}.{name}", path)
+        return copied
 
-    def _key(self, key: Any) -> str:
+    def _key(self, key: Any, omitted: list[str], place: str) -> str:
         try:
+            if isinstance(key, enum.Enum):
+                key = key.value
             return _text(key if isinstance(key, str) else str(key))
         except Exception as error:
-            if self._strict:
-                raise
-            raise Omitted from error
+            self._leave_out(error, omitted, f"{place}.?")
 
 
 def _text(value: str) -> str:
@@ -159,10 +183,8 @@ _long_integer = re.compile(rb"(?<![.\d])(?:-|\d)\d{%d}" % _MANY).search
 
 
 def to_builtins(value: object) -> object:
-    """Convert NumPy values for JSON; an ``enc_hook`` of msgspec."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return plain_numbers(value)
-    raise TypeError(f"JSON cannot carry a {type(value).__name__}")
+    """Convert NumPy values and array-likes for JSON; an ``enc_hook`` of msgspec."""
+    return plain_numbers(value if isinstance(value, (np.ndarray, np.generic)) else array_of(value))
 
 
 def has_only_usual_numbers(text: bytes) -> bool:
@@ -193,6 +215,8 @@ def array_values(value: Any) -> Any:
     """Convert the arrays of a rendered frame, or of a list of frames; leave text as it is."""
     if isinstance(value, (list, tuple)):
         return [array_values(each) for each in value]
+    if is_array_like(value) and not isinstance(value, np.ndarray):
+        value = array_of(value)
     return array_value(value) if isinstance(value, np.ndarray) and value.dtype.name in DTYPES else value
 
 
@@ -206,10 +230,8 @@ def _binary(value: Any) -> Any:
 
 
 def to_bytes(value: object) -> object:
-    """Convert NumPy values for MessagePack; an ``enc_hook`` of msgspec."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _binary(value)
-    raise TypeError(f"MessagePack cannot carry a {type(value).__name__}")
+    """Convert NumPy values and array-likes for MessagePack; an ``enc_hook`` of msgspec."""
+    return _binary(value if isinstance(value, (np.ndarray, np.generic)) else array_of(value))
 
 
 def _same(number: float) -> float:
@@ -222,12 +244,14 @@ _json = {strict: Sanitizer(number_text, strict=strict) for strict in (False, Tru
 _messagepack = {strict: Sanitizer(_same, _binary, strict=strict, kept=(bytes,)) for strict in (False, True)}
 
 
-def to_json(value: Any, *, strict: bool = False) -> bytes:
+def to_json(value: Any, *, strict: bool = False, omitted: list[str] | None = None) -> bytes:
     """Encode a mapping as JSON.
 
     Args:
         value: The mapping of an environment or a user. Anything else is encoded like an empty mapping.
         strict: Whether to raise an error if an entry cannot be encoded. Otherwise it is left out, and this never fails.
+        omitted: Where to note the places of what is left out, the first :data:`MAX_OMITTED`: ``.stats.model``,
+            ``.moves[2]``; an empty string for a value that is no mapping. An item of a list becomes None.
 
     Raises:
         Exception: The entry raised it; only if ``strict`` is true.
@@ -240,29 +264,32 @@ def to_json(value: Any, *, strict: bool = False) -> bytes:
     else:
         if text[:1] == b"{" and has_only_usual_numbers(text):
             return text
-    return _encode_json(_copied(value, _json[strict], strict))
+    return _encode_json(_copied(value, _json[strict], strict, omitted))
 
 
-def to_messagepack(value: Any, *, strict: bool = False) -> bytes:
+def to_messagepack(value: Any, *, strict: bool = False, omitted: list[str] | None = None) -> bytes:
     """Encode a mapping as MessagePack; see :func:`to_json`."""
     try:
         if _has_plain_keys(value):
             return _encode_binary(value)
     except Exception:
         pass
-    return _encode_binary(_copied(value, _messagepack[strict], strict))
+    return _encode_binary(_copied(value, _messagepack[strict], strict, omitted))
 
 
-def _copied(value: Any, sanitizer: Sanitizer, strict: bool) -> dict[str, Any]:
+def _copied(value: Any, sanitizer: Sanitizer, strict: bool, omitted: list[str] | None) -> dict[str, Any]:
+    omitted = [] if omitted is None else omitted
     try:
         # Not a dictionary alone: the sanitizer would make one of an array.
         if isinstance(value, Mapping):
-            copied: dict[str, Any] = sanitizer.copy(value)
+            copied: dict[str, Any] = sanitizer.copy(value, omitted)
             return copied
     except Omitted:
         return {}
     if strict:
         raise TypeError(f"it is a {type(value).__name__}; expected a dictionary")
+    if value is not None:
+        omitted.append("")
     return {}
 
 
@@ -426,15 +453,16 @@ def encode_value(value: object) -> bytes:
     """
     text = _encode_json(value)
     # msgspec writes null for numbers that are not finite, so usually nothing has to be replaced.
-    return text if b"null" not in text else _encode_json(_classic_strict.copy(value))
+    return text if b"null" not in text else _encode_json(_classic_strict.copy(value, []))
 
 
-def encode_info(info: Mapping[Any, Any]) -> bytes:
+def encode_info(info: Mapping[Any, Any], tell: Callable[[list[str]], None] = lambda omitted: None) -> bytes:
     """Encode an info as JSON of the classic protocol; entries that cannot be encoded are left out, and it never fails.
 
     Args:
         info: The environment's info. Keys are converted to strings. Anything but a mapping is encoded like an empty
             mapping.
+        tell: Called with the places of what is left out, if anything is; see :func:`to_json`.
 
     Returns:
         A JSON object as UTF-8, without spaces.
@@ -449,8 +477,8 @@ def encode_info(info: Mapping[Any, Any]) -> bytes:
     else:
         if text[0] == _OBJECT and has_only_usual_numbers(text):
             return text
-    try:
-        kept = _classic_lenient.copy(info)
-    except Omitted:
-        return b"{}"
-    return _encode_json(kept) if isinstance(kept, dict) else b"{}"
+    omitted: list[str] = []
+    kept = _copied(info, _classic_lenient, False, omitted)
+    if omitted:
+        tell(omitted)
+    return _encode_json(kept)

@@ -49,6 +49,8 @@ _Short: TypeAlias = Annotated[str, Meta(max_length=64)]
 Rewards: TypeAlias = Any
 #: A flag, or one for each environment: in JSON a list, in MessagePack a ``bin`` of bytes 0 and 1.
 Flags: TypeAlias = "bool | list[bool] | bytes"
+#: The places in a reply of data that no message can carry, such as "info.stats.model"; the encoder fills the field in.
+Omitted: TypeAlias = tuple[str, ...]
 
 
 class Message(
@@ -210,6 +212,7 @@ class Made(Message, frozen=True, tag="make"):
         limits: The server's limits.
         shared_memory: Whether a client on the server's host may share memory with it; see :class:`Share`.
         version: The server's version of the protocol.
+        omitted: The places of what is left out of the metadata and the spec; see :data:`Omitted`.
     """
 
     action_space: Description
@@ -229,6 +232,7 @@ class Made(Message, frozen=True, tag="make"):
     limits: Limits | None = None
     shared_memory: bool = False
     version: int = VERSION
+    omitted: Omitted = ()
 
 
 class ResetDone(Message, frozen=True, tag="reset"):
@@ -236,6 +240,7 @@ class ResetDone(Message, frozen=True, tag="reset"):
 
     observation: Any
     info: dict[str, Any] = {}
+    omitted: Omitted = ()
 
 
 class Stepped(Message, frozen=True, tag="step"):
@@ -246,6 +251,7 @@ class Stepped(Message, frozen=True, tag="step"):
     terminated: Flags
     truncated: Flags
     info: dict[str, Any] = {}
+    omitted: Omitted = ()
 
 
 class SteppedMany(Message, frozen=True, tag="step_many"):
@@ -258,6 +264,7 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
         truncated: The flag of the last step.
         count: The number of steps taken; fewer than requested if the episode ended.
         info: The info of the last step.
+        omitted: The places of what is left out of the info.
     """
 
     observations: Any
@@ -266,6 +273,7 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
     truncated: Flags
     count: int
     info: dict[str, Any] = {}
+    omitted: Omitted = ()
 
 
 class Sampled(Message, frozen=True, tag="sample"):

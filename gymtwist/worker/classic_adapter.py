@@ -23,6 +23,7 @@ from gymtwist.protocol.framing import Parts
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_traceback, ran_out_of_memory
+from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import SocketTransport
@@ -57,6 +58,8 @@ class ClassicAdapter:
         self._settings = settings
         self._status = status
         self._runner: EnvironmentRunner | None = None
+        warn = OmissionWarning()
+        self._warn: Callable[[list[str]], None] = lambda places: warn([f"info{place}" for place in places])
         self.transport: SocketTransport
         self.handlers: dict[type, Callable[[Any], Any]] = {
             classic.Reset: self._reset,
@@ -138,7 +141,7 @@ class ClassicAdapter:
         except BaseException as error:
             raise _space_fault("step", error) from error
         observation, reward, terminated, truncated, info = runner.step(action)
-        tail = classic.step_tail(reward, terminated or truncated, dynamic_values.encode_info(info))
+        tail = classic.step_tail(reward, terminated or truncated, dynamic_values.encode_info(info, self._warn))
         if type(observation) is np.ndarray and observation.dtype == _UINT8:
             return [*self._frame(runner, "step", observation), tail]
         return self._observation("step", observation) + tail

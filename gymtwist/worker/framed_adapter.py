@@ -21,6 +21,7 @@ from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
 from gymtwist.worker import process_control
 from gymtwist.worker.guarded_call import ran_out_of_memory
+from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import ReplyWriter
 from gymtwist.worker.request_handler import RequestHandler, State
@@ -49,7 +50,7 @@ class FramedAdapter:
         self._connection = connection
         self._settings = settings
         self._status = status
-        self._codec = MessageCodec(protocol)
+        self._codec = MessageCodec(protocol, OmissionWarning())
         self._recovery = RecoveryState(status)
         self._handler = RequestHandler(self._codec.framing, settings, status)
         self._replies = ReplyWriter(self._codec)

@@ -231,3 +231,17 @@ def test_a_context_closes_it(remote: Remote, served: ServerProcess) -> None:
     theirs.close()
     theirs.close()
     served.wait_for("ended: the client left; CartPole-v1", since=since)
+
+
+def test_what_no_message_can_carry_is_told(remote: Remote, protocol: str, served: ServerProcess) -> None:
+    """Once by a warning here, and once in the log of the server; arrays of other libraries are no such thing."""
+    mark = served.mark()
+    theirs = remote("Odd-v0", protocol=protocol)
+    with pytest.warns(UserWarning, match=r"the server leaves out 'info\.model'") as warned:
+        info = theirs.reset(seed=1)[1]
+        assert (list(info), info["value"], list(info["mask"])) == (["value", "mask"], 2.7, [1, 0])
+        for _ in range(2):
+            assert theirs.step(0)[4]["list"] == [1, None]
+    assert len(warned) == 1
+    served.wait_for("the client does not get info.model", since=mark)
+    assert sum("the client does not get" in line for line in served.lines[mark:]) == 1

@@ -124,6 +124,27 @@ class Varied(Plain):
         return self.observe(), float(self.steps), self.steps == self.most, False, info
 
 
+class Lazy:
+    """An array that is made when it is asked for."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """Makes it."""
+        return np.array([1, 0], np.int8)
+
+
+class Odd(Plain):
+    """Has infos whose types depend on its seed, an action mask of another library, and what no message can carry."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Takes the type from the seed."""
+        value = (2, 2.7, None)[(seed or 0) % 3]
+        return super().reset(seed=seed)[0], {"value": value, "mask": Lazy(), "model": object()}
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Has another object."""
+        return {"mask": Lazy(), "list": [1, object()]}
+
+
 class Kwargs(Plain):
     """Has a keyword argument with the name of one of connect's own."""
 
@@ -146,6 +167,7 @@ def register() -> None:
     for name, space in SIGHTS.items():
         gymnasium.register(f"Sight/{name}-v0", entry_point=partial(Sight, space))
     gymnasium.register("Varied-v0", entry_point=partial(Varied), max_episode_steps=100)
+    gymnasium.register("Odd-v0", entry_point=partial(Odd))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
 
 

@@ -80,6 +80,11 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
         **{"spec": {"id": "Example-v0"}, "limits": {"idle_timeout": None, "step_timeout": None, "max_frame": 1024}},
     },
+    "make, omitted": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        **{"spec": {"id": "Example-v0"}, "metadata": {"render_fps": 30}},
+        "omitted": ["metadata.model", "spec.kwargs.model"],
+    },
     "make, another version": {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": "another 2"},
         "version": 2,
@@ -139,6 +144,10 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
             },
         },
     ),
+    "reset, omitted": (
+        {"op": "reset", "observation": [0.0, 0.0], "omitted": ["info"]},
+        {"op": "reset", "observation": _floats(0, 0), "omitted": ["info"]},
+    ),
     "step": (
         {"op": "step", "observation": [1.0, 2.0], "reward": 1.0, "terminated": False, "truncated": False},
         {"op": "step", "observation": _floats(1, 2), "reward": 1.0, "terminated": False, "truncated": False},
@@ -158,6 +167,16 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {
             **{"op": "step", "observation": _floats(1, 2), "reward": -_INFINITY, "terminated": True, "truncated": True},
             "info": {"episode": {"r": 12.5, "l": 3}, "why": None, "won": False, "path": [[0, 1], "x"]},
+        },
+    ),
+    "step, omitted": (
+        {
+            **{"op": "step", "observation": [1.0, 2.0], "reward": 0.0, "terminated": False, "truncated": False},
+            **{"info": {"moves": [3, None]}, "omitted": ["info.moves[1]", "info.model"]},
+        },
+        {
+            **{"op": "step", "observation": _floats(1, 2), "reward": 0.0, "terminated": False, "truncated": False},
+            **{"info": {"moves": [3, None]}, "omitted": ["info.moves[1]", "info.model"]},
         },
     ),
     "step, Dict": (
@@ -245,6 +264,16 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     ),
     "sample": ({"op": "sample", "action": 1}, {"op": "sample", "action": bytes.fromhex("0100000000000000")}),
     "sample, base64": ({"op": "sample", "action": "AQAAAAAAAAA="}, None),
+    "step_many, omitted": (
+        {
+            **{"op": "step_many", "observations": [3.0, 4.0], "rewards": [1.0], "terminated": False},
+            **{"truncated": False, "count": 1, "info": {"lives": 1}, "omitted": ["info.model"]},
+        },
+        {
+            **{"op": "step_many", "observations": _floats(3, 4), "rewards": _doubles(1), "terminated": False},
+            **{"truncated": False, "count": 1, "info": {"lives": 1}, "omitted": ["info.model"]},
+        },
+    ),
     "render, an image": (
         {"op": "render", "frame": {"dtype": "uint8", "shape": [1, 2, 3], "data": "AAEC/f7/"}},
         {"op": "render", "frame": {"dtype": "uint8", "shape": [1, 2, 3], "data": bytes([0, 1, 2, 253, 254, 255])}},

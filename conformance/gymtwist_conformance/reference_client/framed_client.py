@@ -37,13 +37,19 @@ REPLIES: dict[str, dict[str, Any]] = {
         "limits?": _OBJECT,
         "shared_memory?": bool,
         "version?": int,
+        "omitted?": list[str],
     },
-    "reset": {"observation": Any, "info?": dict[str, Any]},
-    "step": {"observation": Any, "reward": Any, "terminated": Any, "truncated": Any, "info?": dict[str, Any]},
+    "reset": {"observation": Any, "info?": dict[str, Any], "omitted?": list[str]},
+    "step": {
+        **dict.fromkeys(("observation", "reward", "terminated", "truncated"), Any),
+        "info?": dict[str, Any],
+        "omitted?": list[str],
+    },
     "step_many": {
         **dict.fromkeys(("observations", "rewards", "terminated", "truncated"), Any),
         "count": int,
         "info?": dict[str, Any],
+        "omitted?": list[str],
     },
     "sample": {"action": Any},
     "render": {"frame?": Any},
@@ -110,6 +116,7 @@ class FramedClient(ByteStream):
         made: The reply to make, without its operation; empty before.
         actions: The codec of the action space, once an environment is made.
         observations: The codec of the observation space, likewise.
+        omitted: The places of what the server left out of its last reply.
     """
 
     def __init__(self, connection: socket.socket, encoding: str, patience: float = PATIENCE) -> None:
@@ -117,6 +124,7 @@ class FramedClient(ByteStream):
         self.encoding = encoding
         self.accepts_doorbells = False
         self.made: dict[str, Any] = {}
+        self.omitted: list[str] = []
         self.actions: ElementCodec
         self.observations: ElementCodec
 
@@ -162,6 +170,7 @@ class FramedClient(ByteStream):
             raise Failed(**told)
         if name != op:
             raise Violation(f"{op} was answered with a reply to {name}")
+        self.omitted = told.get("omitted", [])
         return told
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
@@ -310,6 +319,9 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
     found = {"op": op, **check_fields(told, REPLIES[op], f"the reply {op!r}")}
     for name in ("info", "metadata", "frame"):
         require(not _is_deeper(found.get(name), _MAX_DEPTH), f"`{name}` of the reply {op!r} is nested too deep")
+    for place in found.get("omitted", []):
+        right = place.startswith(("metadata", "spec.kwargs") if op == "make" else "info")
+        require(right, f"`omitted` of the reply {op!r} has {place!r:.80}; expected a place in its data")
     if op == "make":
         for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
             if found.get(name) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import math
 import sys
 from collections import Counter, UserDict
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from gymtwist.errors import InvalidField
-from gymtwist.protocol import dynamic_values
+from gymtwist.protocol import dynamic_values, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
+from gymtwist.protocol.framing import ProtocolName
 from gymtwist.protocol.messages import Made, Make, Reset, ResetDone, Spec, Stepped
 from gymtwist.spaces.descriptions import Discrete
 from tests.support.codec_samples import CODECS, EACH_CODEC, INT32, NETSTRING, decoded, payload_of
@@ -98,16 +100,75 @@ def test_a_value_has_its_form_whatever_is_beside_it(
 @EACH_CODEC
 @pytest.mark.parametrize("value", [object(), 1j, lambda: None, Unspeakable(), iter([1]), Broken(a=1), np.void])
 def test_an_info_leaves_out_only_what_cannot_be_carried(codec: MessageCodec, value: object) -> None:
-    """An entry at any depth is left out alone."""
+    """An entry at any depth is left out alone, or is None in a list, and the reply says where."""
     info = {"left out": value, "kept": 1, "list": [1, value, 2], "deep": {"left out": value, "kept": 3}}
-    assert sent(codec, info) == {"kept": 1, "list": [1, 2], "deep": {"kept": 3}}
+    places: list[messages.Omitted] = []
+    telling = MessageCodec(ProtocolName(codec.framing.value), places.append)
+    reply = decoded(codec, payload_of(telling.encode_reply(ResetDone(0, info))))
+    assert reply["info"] == {"kept": 1, "list": [1, None, 2], "deep": {"kept": 3}}
+    assert reply["omitted"] == ["info.left out", "info.list[1]", "info.deep.left out"]
+    assert places == [tuple(reply["omitted"])]
+
+
+@EACH_CODEC
+def test_only_some_of_what_is_left_out_is_named(codec: MessageCodec) -> None:
+    """The field is no longer than a person wants to read."""
+    info = {"x" * 1000: object(), **{str(index): [object()] for index in range(100)}}
+    reply = decoded(codec, payload_of(codec.encode_reply(Stepped(0, 1.0, False, False, info))))
+    assert len(reply["omitted"]) == dynamic_values.MAX_OMITTED
+    assert len(reply["omitted"][0]) < 1000
+
+
+class Position(enum.Enum):
+    """Values of several kinds, as trading environments have them."""
+
+    SHORT = 0
+    LONG = "long"
+    BOTH = (0, "long")
+
+
+class Step(enum.IntEnum):
+    """Numbers."""
+
+    LAST = 2
+
+
+@EACH_CODEC
+@pytest.mark.parametrize("beside", [{}, {"beside": math.nan}, {"beside": object()}])
+def test_an_enumeration_is_its_value(codec: MessageCodec, beside: dict[str, Any]) -> None:
+    """Also as a key, and in an array of objects."""
+    info = {"short": Position.SHORT, "step": Step.LAST, "both": Position.BOTH, "keys": {Position.LONG: 1, Step.LAST: 2}}
+    read = sent(codec, {**info, "all": np.array([Position.LONG, Step.LAST, None], object), **beside})
+    assert (read["short"], read["step"], read["both"]) == (0, 2, [0, "long"])
+    assert (read["keys"], read["all"]) == ({"long": 1, "2": 2}, ["long", 2, None])
+
+
+class Lazy:
+    """An array that is made when it is asked for, and no more, as those of JAX and of frame stacks."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        """Makes it."""
+        return np.array([1, 0, 1], np.int8)
+
+
+@EACH_CODEC
+@pytest.mark.parametrize("beside", [{}, {"beside": math.nan}, {"beside": object()}])
+def test_an_array_of_another_library_is_an_array(codec: MessageCodec, beside: dict[str, Any]) -> None:
+    """Wherever it is, and in the arguments of a client as well."""
+    mask = sent(codec, {"mask": np.array([1, 0, 1], np.int8)})["mask"]
+    read = sent(codec, {"mask": Lazy(), "list": [Lazy(), 1], "object": np.array([Lazy(), None], object), **beside})
+    assert (read["mask"], read["list"], read["object"]) == (mask, [mask, 1], [mask, None])
+    request = codec.decode_request(payload_of(codec.encode_request(Make("x", {"a": Lazy()}))))
+    assert np.array_equal(request.kwargs["a"], [1, 0, 1])  # type: ignore[union-attr]
 
 
 @EACH_CODEC
 @pytest.mark.parametrize("info", [None, 7, "text", [1], object(), Unspeakable(), Broken(a=1), np.zeros(3)])
 def test_a_value_other_than_a_mapping_has_no_entries(codec: MessageCodec, info: Any) -> None:
-    """An environment may return anything."""
-    assert sent(codec, info) == {}
+    """An environment may return anything; all of it is left out, and the reply says so."""
+    reply = decoded(codec, payload_of(codec.encode_reply(ResetDone(0, info))))
+    assert reply.get("info", {}) == {}
+    assert reply.get("omitted") == (None if info is None else ["info"])
 
 
 @EACH_CODEC
@@ -231,5 +292,6 @@ def test_metadata_and_the_spec_are_cleaned_as_infos_are(codec: MessageCodec) -> 
     back = codec.decode_reply(payload_of(codec.encode_reply(made)))
     assert isinstance(back, Made)
     assert back.metadata == {"render_fps": 30.0}
+    assert back.omitted == ("metadata.left out", "spec.kwargs.left out")
     assert back.spec is not None
     assert back.spec.kwargs == {"kept": 1}

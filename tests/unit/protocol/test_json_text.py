@@ -190,10 +190,13 @@ def test_a_value_that_json_cannot_carry(value: object) -> None:
     "value", [object(), 1j, lambda: None, Unspeakable(), iter([1]), Broken(a=1), {"a": math.nan}.items, np.void]
 )
 def test_an_info_leaves_out_only_what_json_cannot_carry(value: object, beside: object) -> None:
-    """An entry at any depth is left out alone."""
+    """An entry at any depth is left out alone, or is null in a list, and the caller is told where."""
     kept = None if beside != beside else beside
     info = {"left out": value, "kept": beside, "list": [1, value, beside], "deep": {"left out": value, "kept": beside}}
-    assert decoded_info(info) == {"kept": kept, "list": [1, kept], "deep": {"kept": kept}}
+    assert decoded_info(info) == {"kept": kept, "list": [1, None, kept], "deep": {"kept": kept}}
+    told: list[list[str]] = []
+    encode_info(info, told.append)
+    assert told == [[".left out", ".list[1]", ".deep.left out"]]
 
 
 @pytest.mark.parametrize("beside", [1, None, object()])
@@ -261,7 +264,7 @@ def test_an_info_may_contain_itself() -> None:
     """It is left out where it does, however often."""
     info: dict[str, Any] = {"kept": 1}
     info |= {"self": info, "again": info, "list": [info, {"deep": info}]}
-    assert decoded_info(info) == {"kept": 1, "list": [{}]}
+    assert decoded_info(info) == {"kept": 1, "list": [None, {}]}
 
 
 def test_a_value_that_occurs_twice_is_kept() -> None:
@@ -279,7 +282,7 @@ def test_an_info_of_any_depth(wrap: Any) -> None:
     read = decoded_info({"deep": value, "kept": 1})
     assert read["kept"] == 1
     depth, inner = 0, read["deep"]
-    while inner:
+    while inner and inner != [None]:
         depth, inner = depth + 1, inner[0] if isinstance(inner, list) else inner["deeper"]
     assert depth == MAX_DEPTH - 2
 

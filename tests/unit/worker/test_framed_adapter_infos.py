@@ -39,8 +39,10 @@ def odd_array() -> Any:
 
 
 @pytest.mark.parametrize("make", [Odd, strings, odd_array])
-def test_what_cannot_be_carried_is_left_out(serve: Serve, make: Callable[[], Any]) -> None:
-    """And nothing else, whether or not there are arrays beside it."""
+def test_what_cannot_be_carried_is_left_out(
+    serve: Serve, make: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing else, whether or not there are arrays beside it; the reply names it, and the log does so once."""
     value = make()
 
     class Environment(Plain):
@@ -53,6 +55,9 @@ def test_what_cannot_be_carried_is_left_out(serve: Serve, make: Callable[[], Any
         info = client.step(1).info
         assert info["count"] == 2
         assert "lives" in info
+        assert all(place.startswith("info.odd") for place in client.omitted)
+        assert client.omitted or info["odd"] == ["a"]  # JSON has strings of any kind
+    assert capsys.readouterr().err.count("the client does not get info.odd") == bool(client.omitted)
 
 
 @pytest.fixture
