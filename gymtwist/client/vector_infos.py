@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
-
-#: The last observation of an episode, where an environment was reset in the same step.
-_FINAL = "final_obs"
+from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
 
 
 def restored(
@@ -34,10 +32,10 @@ def restored(
                 if all(isinstance(each, bool) for each in value):
                     value = np.array(value, np.bool_)
             elif f"_{key}" in infos:
-                value = _array(value, objects=not is_json or key == _FINAL)
+                value = _array(value, objects=not is_json or key == FINAL_OBSERVATION)
         elif isinstance(value, dict):
             value = restored(value, count, element, is_json=is_json, depth=depth - 1)
-        if key == _FINAL and isinstance(value, np.ndarray) and value.dtype == object:
+        if key == FINAL_OBSERVATION and isinstance(value, np.ndarray) and value.dtype == object:
             for index, each in enumerate(value):
                 if each is not None:
                     value[index] = element(each)
@@ -46,7 +44,9 @@ def restored(
 
 
 def _array(values: list[Any], *, objects: bool) -> Any:
-    if not objects and all(isinstance(each, (bool, int, float, list)) for each in values):
+    # A boolean beside numbers would become one.
+    kinds = {bool if isinstance(each, bool) else list if isinstance(each, list) else float for each in values}
+    if not objects and len(kinds) == 1 and all(isinstance(each, (int, float, list)) for each in values):
         try:
             return np.array(values)
         except ValueError:  # lists of different lengths
@@ -66,42 +66,40 @@ def joined(parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, 
     """
     if len(parts) == 1:
         return parts[0]
-    total = sum(counts)
-    keys = {key: None for part in parts for key in part}
     whole: dict[str, Any] = {}
-    for key in keys:
-        first = next(part[key] for part in parts if key in part)
-        if isinstance(first, dict):
-            whole[key] = joined([_mapping(part.get(key)) for part in parts], counts)
-        elif isinstance(first, np.ndarray) and first.ndim:
-            whole[key] = _joined_arrays([part.get(key) for part in parts], counts, total, first)
+    for key in {key: None for part in parts for key in part}:
+        values = [part.get(key) for part in parts]
+        known = [each for each in values if each is not None]
+        if all(isinstance(each, dict) for each in known):
+            whole[key] = joined([each or {} for each in values], counts)
+        elif not all(isinstance(each, dict) or (isinstance(each, np.ndarray) and each.ndim) for each in known):
+            whole[key] = known[0]
+        elif len({(each.dtype, each.shape[1:]) if isinstance(each, np.ndarray) else None for each in known}) == 1:
+            whole[key] = _concatenated(values, counts)
         else:
-            whole[key] = first
+            whole[key] = _merged(key, parts, counts)
     return whole
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _concatenated(values: list[Any], counts: Sequence[int]) -> Any:
+    """Join arrays of one kind; groups without a value have zeros, or None in an array of objects."""
+    first = next(each for each in values if each is not None)
+    fill = None if first.dtype == object else 0
+    return np.concatenate(
+        [
+            np.full((count, *first.shape[1:]), fill, first.dtype) if each is None else each
+            for each, count in zip(values, counts, strict=True)
+        ]
+    )
 
 
-def _joined_arrays(values: list[Any], counts: Sequence[int], total: int, first: Any) -> Any:
-    # As Gymnasium has it: the first environment that has a value says of what kind they are.
-    if first.dtype == object:
-        return _filled(np.full(total, None, dtype=object), values, counts)
-    try:
-        return _filled(np.zeros((total, *first.shape[1:]), dtype=first.dtype), values, counts)
-    except (ValueError, TypeError):  # what the others have is of another kind
-        listed = [None if each is None else list(each) for each in values]
-        return _filled(np.full(total, None, dtype=object), listed, counts)
-
-
-def _filled(whole: Any, values: list[Any], counts: Sequence[int]) -> Any:
+def _merged(key: str, parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> Any:
+    """Join values of different kinds, one environment after the other."""
+    merged: dict[str, Any] = {}
     start = 0
-    for value, count in zip(values, counts, strict=True):
-        if whole.dtype == object and value is not None:
-            for index, each in enumerate(value):
-                whole[start + index] = each
-        elif value is not None:
-            whole[start : start + count] = value
+    for part, count in zip(parts, counts, strict=True):
+        mask = part.get(f"_{key}", np.full(count, key in part))
+        for index in np.flatnonzero(mask).tolist():
+            add_info(sum(counts), merged, {key: row(part[key], index)}, start + index)
         start += count
-    return whole
+    return merged[key]

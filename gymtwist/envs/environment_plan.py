@@ -21,7 +21,7 @@ from gymtwist.envs.environment_options import (
     renders_by_argument,
 )
 from gymtwist.envs.registry import RegisteredEnvironment
-from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode
+from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode, keep_infos
 from gymtwist.errors import GymtwistError, InvalidField
 
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
@@ -62,7 +62,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         try:
             if self.mode is None:
                 return self._make_single()
-            return self._make_from_entry_point() if self.mode == _ENTRY_POINT else self._make_vector(self.mode)
+            made = self._make_from_entry_point() if self.mode == _ENTRY_POINT else self._make_vector(self.mode)
+            keep_infos(made)
+            return made
         except GymtwistError:
             raise
         except BaseException as error:  # including SystemExit

@@ -1,10 +1,13 @@
-"""Features of vector environments: the autoreset mode, and the seeds and masks that ``reset`` takes."""
+"""Features of vector environments: the autoreset mode, the seeds and masks that ``reset`` takes, and infos."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+
+from gymtwist.spaces.info_merging import add_info
 
 #: Names of Gymnasium's autoreset modes in messages. Gymnasium's own values ("NextStep") are meant for display.
 AUTORESET_MODES = {
@@ -42,3 +45,10 @@ def takes_mask(environment: VectorEnv[Any, Any, Any]) -> bool:
 def has_processes(environment: Any) -> bool:
     """Return whether an environment runs in processes of its own, any of which may die."""
     return isinstance(environment.unwrapped, AsyncVectorEnv)
+
+
+def keep_infos(environment: VectorEnv[Any, Any, Any]) -> None:
+    """Have a vector environment merge infos without a loss, unless it has a way of its own to merge them."""
+    base = environment.unwrapped
+    if type(base)._add_info is VectorEnv._add_info:
+        base._add_info = partial(add_info, base.num_envs)  # type: ignore[method-assign]

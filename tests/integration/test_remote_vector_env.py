@@ -316,3 +316,16 @@ def test_final_observations_are_elements_of_their_space(remote_vec: RemoteVec, k
     assert_same(infos["_final_obs"], expected["_final_obs"])
     assert infos["final_obs"].dtype == object
     assert [shown(each) for each in infos["final_obs"]] == [shown(each) for each in expected["final_obs"]]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@PROCESSES
+def test_nothing_is_cut_of_infos_of_different_types(remote_vec: RemoteVec, processes: int, mode: str) -> None:
+    """In one process or several; Gymnasium makes 2 of 2.7 and raises for None."""
+    theirs = remote_vec("Odd-v0", 3, processes=processes, vectorization_mode=mode)
+    with pytest.warns(UserWarning, match="info.model"):
+        assert theirs.reset(seed=[3, 4, 3])[1]["value"].tolist() == [2.0, 2.7, 2.0]
+        infos = theirs.reset(seed=[0, 1, 2])[1]
+    assert infos["value"].tolist() == [2, 2.7, None]
+    assert infos["_value"].all()
+    assert_same(infos["mask"], np.array([[1, 0]] * 3, np.int8))

@@ -47,3 +47,20 @@ def test_entries_of_different_kinds_are_joined_as_objects() -> None:
     assert joined["x"].tolist() == [1, 2, "a", None]
     joined = vector_infos.joined([{"x": np.zeros((1, 2))}, {"x": np.zeros((1, 3))}], [1, 1])
     assert [each.shape for each in joined["x"]] == [(2,), (3,)]
+
+
+def test_nothing_is_cut_where_groups_have_different_types() -> None:
+    """An integer of one process beside a float of another, or None, or a mapping."""
+    mask = np.array([True, False])
+    parts = [{"x": np.array([2, 0]), "_x": mask}, {"x": np.array([0.0, 2.7]), "_x": ~mask}]
+    assert_same(vector_infos.joined(parts, [2, 2])["x"], np.array([2.0, 0.0, 0.0, 2.7]))
+    parts = [{"x": np.array([2, 0]), "_x": mask}, {}, {"x": np.array([None, "a"], object), "_x": ~mask}]
+    assert vector_infos.joined(parts, [2, 1, 2])["x"].tolist() == [2, None, None, None, "a"]
+    deep = {"x": {"y": np.array([1, 2]), "_y": ~mask}, "_x": ~mask}
+    assert vector_infos.joined([parts[0], deep], [2, 2])["x"].tolist() == [2, None, None, {"y": 2}]
+
+
+def test_a_flag_beside_numbers_stays_a_flag() -> None:
+    """In a list of JSON, which NumPy would make an array of numbers of."""
+    assert restored({"x": [True, 2], "_x": [True, True]}, is_json=True)["x"].tolist() == [True, 2]
+    assert restored({"x": [1, 2.5], "_x": [True, True]}, is_json=True)["x"].dtype == np.float64
