@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import iterate
 
-from gymtwist.spaces.info_merging import add_info
+from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
 
 #: Names of Gymnasium's autoreset modes in messages. Gymnasium's own values ("NextStep") are meant for display.
 AUTORESET_MODES = {
@@ -52,3 +55,29 @@ def keep_infos(environment: VectorEnv[Any, Any, Any]) -> None:
     base = environment.unwrapped
     if type(base)._add_info is VectorEnv._add_info:
         base._add_info = partial(add_info, base.num_envs)  # type: ignore[method-assign]
+
+
+def mask_final_observations(environment: VectorEnv[Any, Any, Any]) -> Callable[[Any], Any]:
+    """Return the ``step`` of a vector environment in ``same_step`` mode, with final observations as Gymnasium has them.
+
+    ale-py's returns a row for every environment and no mask, also while their episodes go on. Here ``final_obs`` is an
+    array of objects, None for those environments, and ``_final_obs`` marks the others.
+    """
+    step, space = environment.step, environment.observation_space
+    if takes_seed_list(environment):  # Gymnasium's own
+        return step
+
+    def masked_step(actions: Any) -> Any:
+        observations, rewards, terminated, truncated, info = step(actions)
+        last = info.get(FINAL_OBSERVATION) if isinstance(info, dict) else None
+        if last is not None and not (isinstance(last, np.ndarray) and last.dtype.kind == "O"):
+            ended = np.asarray(info.get(f"_{FINAL_OBSERVATION}", np.asarray(terminated) | np.asarray(truncated)), bool)
+            info = {key: each for key, each in info.items() if key.removeprefix("_") != FINAL_OBSERVATION}
+            if ended.any():
+                rows = np.full(len(ended), None, dtype=object)
+                for index, each in enumerate(iterate(space, last)):
+                    rows[index] = each if ended[index] else None
+                info |= {FINAL_OBSERVATION: rows, f"_{FINAL_OBSERVATION}": ended}
+        return observations, rewards, terminated, truncated, info
+
+    return masked_step

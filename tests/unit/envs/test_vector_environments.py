@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
@@ -158,6 +159,28 @@ def test_ale_py_takes_an_array_of_seeds() -> None:
     gymnasium.register_envs(pytest.importorskip("ale_py"))
     assert vector_environments.takes_seed_array(make_vec("ALE/Pong-v5"))
     assert not vector_environments.takes_seed_array(make_vec("CartPole-v1"))
+
+
+def test_final_observations_of_ale_py_have_a_mask() -> None:
+    """It returns a row for every game whenever one is over; here a running game has None, as in Gymnasium."""
+    gymnasium.register_envs(pytest.importorskip("ale_py"))
+    made = make_vec("ALE/Pong-v5", autoreset_mode="same_step", kwargs={"max_num_frames_per_episode": 40})
+    step, actions = vector_environments.mask_final_observations(made), np.zeros(2, np.int64)
+    made.reset(seed=1)
+    for _ in range(3):
+        assert not [key for key in step(actions)[4] if "final" in key]
+    made.reset(options={"reset_mask": np.array([False, True])})
+    seen, over = [], np.zeros(2, np.bool_)
+    while not over.any():
+        observations, _, terminated, truncated, info = step(actions)
+        seen.append(observations.copy())
+        over = terminated | truncated
+    assert over.tolist() == info["_final_obs"].tolist() == [True, False]
+    first, other = info["final_obs"]
+    assert (first.shape, first.dtype, other) == (observations[0].shape, np.uint8, None)
+    # The newest of the four frames moves up by one.
+    assert np.array_equal(first[:3], seen[-2][0][1:])
+    made.close()
 
 
 @pytest.mark.parametrize("mode", [None, "sync"])
