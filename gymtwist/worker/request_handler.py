@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 
@@ -31,6 +32,14 @@ from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
 from gymtwist.worker.worker_settings import WorkerSettings
 
+#: The fields of make that an environment's own code may refuse, each with the value to do without it.
+_MAY_BE_REFUSED = {
+    "autoreset_mode": "next_step",
+    "render_mode": None,
+    "max_episode_steps": None,
+    "vectorization_mode": "sync",
+    "num_envs": 1,
+}
 _NO_INFO: dict[str, Any] = {}
 #: Operations whose failure does not end the episode.
 _HARMLESS = ("sample", "render")
@@ -94,11 +103,35 @@ class RequestHandler:
             self._start()
             with guarded_call(self._status, Operation.MAKE):
                 made = self._made()
+        except EnvironmentFault as error:
+            self._close_runner()
+            name = self._refused_field(request)
+            if name is None:
+                raise
+            value = msgspec.json.encode(getattr(request, name)).decode()
+            raise InvalidField(
+                f"{name} {value}: the environment can be made without it, but not with it: {error}"
+            ) from (error)
         except BaseException:
             self._close_runner()
             raise
         self.state = State.MADE
         return made
+
+    def _refused_field(self, request: messages.Make) -> str | None:
+        """Return the field for which an environment cannot be made, found by making it without each in turn."""
+        for name, default in _MAY_BE_REFUSED.items():
+            if getattr(request, name) in (None, default):
+                continue
+            self._accept(msgspec.structs.replace(request, **{name: default}))
+            try:
+                self._start()
+            except (EnvironmentFault, RequestError):
+                continue
+            finally:
+                self._close_runner()
+            return name
+        return None
 
     def unmake(self) -> None:
         """Close the environment as if it had never been made."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -12,6 +13,7 @@ from gymnasium import spaces
 from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, decode_arrays, message
 from tests.support.echo_environments import ACTIONS, Acting, Observing
 from tests.support.faulty_environments import Constructing, Doing, Resetting
+from tests.support.plain_environment import Plain
 from tests.support.served_session import Counting, Serve, Served, fail, named
 
 
@@ -175,3 +177,54 @@ def test_a_system_exit_is_no_end(serve: Serve) -> None:
     client = serve(partial(Resetting, leave))
     with pytest.raises(Failed, match="raised SystemExit in reset"):
         client.reset()
+
+
+class Refusing(Plain):
+    """Knows one render mode, which it does not declare, and of each three at a time."""
+
+    metadata: dict[str, Any] = {}
+
+    def __init__(self, alive: list[Refusing], render_mode: str | None = None) -> None:
+        """Refuses."""
+        super().__init__(render_mode)
+        assert render_mode in (None, "ansi"), "only ansi"
+        assert len(alive) < 3, "one too many"
+        alive.append(self)
+        self.alive = alive
+
+    def close(self) -> None:
+        """Makes room."""
+        self.alive.remove(self)
+
+
+@pytest.mark.parametrize(
+    ("environment", "fields", "words"),
+    [
+        ("Refusing", {"render_mode": "odd"}, 'render_mode "odd": .* AssertionError in make: only ansi'),
+        ("Refusing", {"num_envs": 5, "vectorization_mode": "sync"}, "num_envs 5: .* one too many"),
+        ("ALE/Pong-v5", {"num_envs": 2, "autoreset_mode": "disabled"}, 'autoreset_mode "disabled": .* ValueError'),
+    ],
+)
+def test_what_an_environment_refuses_of_make_is_the_clients_error(
+    encoding: str, started: list[Served], environment: str, fields: dict[str, Any], words: str
+) -> None:
+    """It is named, and the client may ask for the environment without it."""
+    gymnasium.register_envs(pytest.importorskip("ale_py"))
+    if environment == "Refusing":
+        environment = named(partial(Refusing, []))
+    started.append(Served(encoding, message(encoding, "make", id=environment, **fields)))
+    client = started[-1].client
+    with pytest.raises(Failed, match=words) as caught:
+        client.read_made()
+    assert (caught.value.code, caught.value.fault) == ("invalid-field", "request")
+    client.make(environment)
+
+
+def test_an_environment_that_cannot_be_made_at_all_blames_no_field(encoding: str, started: list[Served]) -> None:
+    """It is its own fault, whatever was asked for."""
+    environment = named(partial(Constructing, fail))
+    fields = {"num_envs": 2, "render_mode": "rgb_array", "max_episode_steps": 5}
+    started.append(Served(encoding, message(encoding, "make", id=environment, **fields)))
+    with pytest.raises(Failed, match="ValueError in make") as caught:
+        started[-1].client.read_made()
+    assert caught.value.code == "environment-fault"
