@@ -156,6 +156,7 @@ def make_request(
         {**(kwargs or {}), **env_kwargs},
         num_envs=num_envs,
         autoreset_mode=_autoreset_mode(autoreset_mode),
+        vector_rewards=True,
         **fields,
     )
 

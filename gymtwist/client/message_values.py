@@ -14,6 +14,7 @@ from gymtwist.client.client_errors import RequestRefused
 from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.dynamic_values import restored
 from gymtwist.protocol.framing import Framing
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
 from gymtwist.spaces.layout import Layout, check_size
@@ -54,6 +55,7 @@ class MessageValues:
     Attributes:
         action_space: A space equal to the server's; for vector environments the batched one.
         observation_space: Likewise.
+        reward_space: The space of one environment's rewards that are arrays; None if there is none.
         layout: The layout of observations; None if they are sent as structured values.
         is_json: Whether messages are JSON, so that infos have no dtypes.
         own: Converts an observation from a message; the user may keep and change its arrays. Raises
@@ -77,6 +79,9 @@ class MessageValues:
         observations = value_codec(
             self.observation_space, name="observation", checked=False, description=made.observation_space
         )
+        self.reward_space = None if made.reward_space is None else build(made.reward_space)
+        #: Whether a reward and the flags are nearly always a number and booleans.
+        self._is_plain = made.num_envs is None and self.reward_space is None
         self.is_json = json = codec.framing is Framing.NETSTRING
         self.layout: Layout | None = None if json else observations.layout
         self.view = observations.from_json if json else observations.unpack
@@ -159,12 +164,14 @@ class MessageValues:
         """Read observation, reward, terminated and truncated of a reply to a step."""
         observation = read(reply.observation)
         reward, terminated, truncated = reply.reward, reply.terminated, reply.truncated
-        if self._num_envs is None:
+        if self._is_plain:
             if type(reward) is float and type(terminated) is bool and type(truncated) is bool:  # as nearly always
                 return observation, reward, terminated, truncated
             return observation, _reward(reward), _flag(terminated), _flag(truncated)
+        if self._num_envs is None:
+            return observation, self._rewards(reward, ()), _flag(terminated), _flag(truncated)
         shape = (self._num_envs,)
-        return observation, _rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
+        return observation, self._rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
 
     def stepped_many(self, reply: messages.SteppedMany, observations: messages.ObservationsWanted) -> Steps:
         """Read a reply to several steps."""
@@ -173,11 +180,33 @@ class MessageValues:
             raise ValueError(f"count is {reply.count}: expected 1 to {messages.MAX_STEPS}")
         return Steps(
             self._all(reply.observations, reply.count) if observations == "all" else self.own(reply.observations),
-            _rewards(reply.rewards, (reply.count, *shape)),
+            self._rewards(reply.rewards, (reply.count, *shape)),
             _flags(reply.terminated, shape) if shape else _flag(reply.terminated),
             _flags(reply.truncated, shape) if shape else _flag(reply.truncated),
             reply.info,
         )
+
+    def _rewards(self, value: Any, shape: tuple[int, ...]) -> Any:
+        """Read rewards, each of which may be an array.
+
+        Args:
+            value: The rewards in a message.
+            shape: Their shape if each is a number; ``()`` for one reward.
+        """
+        space = self.reward_space
+        if space is None or isinstance(value, (bytes, memoryview, float, int)):
+            return _rewards(value, shape) if shape else _reward(value)
+        if isinstance(value, dict):
+            if value.keys() != {"dtype", "shape", "data"}:
+                raise ValueError(f"rewards are {value!r:.80}: expected an array")
+            array = np.array(restored(value))  # a copy, which the user may change
+        else:
+            array = np.asarray(value, np.float64)
+            if array.ndim > len(shape):
+                array = array.astype(space.dtype)
+        if array.dtype.kind not in "biuf" or array.shape not in (shape, (*shape, *(space.shape or ()))):
+            raise ValueError(f"rewards of shape {array.shape} and {array.dtype}: the reward space is {space}")
+        return array
 
     def _all(self, value: Any, count: int) -> Any:
         """Read the observations of all steps."""

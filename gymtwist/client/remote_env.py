@@ -24,9 +24,14 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     Args:
         options: How to reach the server and what to make there.
 
+    Attributes:
+        reward_space: The space of rewards that are arrays, as MO-Gymnasium has it; only if the environment has one.
+
     Raises:
         RemoteError: The server cannot be reached, or has no such environment.
     """
+
+    reward_space: gymnasium.Space[Any]
 
     def __init__(self, options: ConnectOptions) -> None:
         self._session = session = options.start_session().finish()
@@ -35,6 +40,8 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self.action_space, self.observation_space = values.action_space, values.observation_space
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
+        if values.reward_space is not None:
+            self.reward_space = values.reward_space
         self._spec = self._own_spec = spec_of(made, options)
         # Bound methods save time in each step.
         self._step, self._own = session.step, values.own
@@ -74,7 +81,8 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
             action: An action of the action space.
 
         Returns:
-            The observation, the reward, whether the episode has terminated, whether it is truncated, and the info.
+            The observation, the reward (with a ``reward_space`` an array of it), whether the episode has terminated,
+            whether it is truncated, and the info.
 
         Raises:
             RemoteError: The step failed.

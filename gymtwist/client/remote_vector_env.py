@@ -31,9 +31,15 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     Args:
         options: How to reach the server and what to make there.
 
+    Attributes:
+        reward_space: The space of each environment's rewards that are arrays, as MO-Gymnasium has it; only if they have
+            one.
+
     Raises:
         RemoteError: The server cannot be reached, or has no such environments.
     """
+
+    reward_space: spaces.Space[Any]
 
     def __init__(self, options: ConnectOptions) -> None:
         self.num_envs = options.make.num_envs or 1
@@ -63,6 +69,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if options.processes > 1:
             self.action_space = batch_space(self.single_action_space, self.num_envs)
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        if whole.reward_space is not None:
+            self.reward_space = whole.reward_space
         self.render_mode = made.render_mode
         #: When an environment is reset after the end of its episode.
         self.autoreset_mode = AUTORESET_MODES[made.autoreset_mode or "next_step"]
@@ -112,7 +120,8 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             actions: A batch of actions.
 
         Returns:
-            Observations; rewards, float64 of shape (num_envs,); terminated and truncated, bool of that shape; infos.
+            Observations; rewards, float64 of shape (num_envs,), or with a ``reward_space`` an array of it for each
+            environment; terminated and truncated, bool of shape (num_envs,); infos.
 
         Raises:
             RemoteError: The step failed.

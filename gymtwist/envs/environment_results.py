@@ -22,6 +22,10 @@ _WANTED = {
     "step": "5 values: observation, reward, terminated, truncated and info",
 }
 _OLD_STEP = " (4 are those of Gym before 0.26: register such an environment with Gym, then it is served, too)"
+_ARRAYS = (
+    " (an array is sent if the environment has a reward_space and the client has sent vector_rewards, which neither "
+    'the classic protocol nor the vectorization_mode "async" has; a wrapper can make a number of it)'
+)
 #: The modules of Gymnasium and Gym that make environments and handle what they return; others contain environments.
 _HANDLING = (
     *("gymnasium.core", "gymnasium.wrappers", "gymnasium.vector", "gymnasium.envs.registration"),
@@ -179,7 +183,7 @@ def number(reward: Any) -> float:
         if array.dtype.kind in "biuf":
             return float(array.item())
     raise EnvironmentFault(
-        "step", f"the environment returned from step {shown(reward)} as the reward; Gymnasium wants a number"
+        "step", f"the environment returned from step {shown(reward)} as the reward; Gymnasium wants a number{_ARRAYS}"
     )
 
 

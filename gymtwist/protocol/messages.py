@@ -45,6 +45,7 @@ _Seed: TypeAlias = Annotated[int, Meta(ge=0)]
 _Short: TypeAlias = Annotated[str, Meta(max_length=64)]
 
 #: A reward, or one for each environment: in JSON a list of numbers, in MessagePack a ``bin`` of float64, little-endian.
+#: Rewards that are arrays are nested lists in JSON, in MessagePack an array like those of infos.
 #: A number that is not finite is "NaN", "Infinity" or "-Infinity" in JSON.
 Rewards: TypeAlias = Any
 #: A flag, or one for each environment: in JSON a list, in MessagePack a ``bin`` of bytes 0 and 1.
@@ -79,6 +80,7 @@ class Make(Message, frozen=True, tag="make"):
         values: The form of values in JSON.
         token: The token that the operator of the server asks for, if any.
         version: The client's version of the protocol.
+        vector_rewards: Whether the client takes rewards that are arrays.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -92,6 +94,7 @@ class Make(Message, frozen=True, tag="make"):
     values: ValueForm = "nested"
     token: Annotated[str, Meta(max_length=1024)] | None = None
     version: Annotated[int, Meta(ge=1)] = VERSION
+    vector_rewards: bool = False
 
 
 class Reset(Message, frozen=True, tag="reset"):
@@ -213,6 +216,7 @@ class Made(Message, frozen=True, tag="make"):
         shared_memory: Whether a client on the server's host may share memory with it; see :class:`Share`.
         version: The server's version of the protocol.
         omitted: The places of what is left out of the metadata and the spec; see :data:`Omitted`.
+        reward_space: The space of rewards that are arrays, also for vector environments that of one environment.
     """
 
     action_space: Description
@@ -233,6 +237,7 @@ class Made(Message, frozen=True, tag="make"):
     shared_memory: bool = False
     version: int = VERSION
     omitted: Omitted = ()
+    reward_space: Description | None = None
 
 
 class ResetDone(Message, frozen=True, tag="reset"):

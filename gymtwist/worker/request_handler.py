@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET
 
 import gymtwist
-from gymtwist.envs import environment_plan, registry, vector_environments
+from gymtwist.envs import environment_plan, environment_results, registry, vector_environments
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import (
@@ -162,6 +162,10 @@ class RequestHandler:
             codecs = SessionCodecs(runner.action_space, runner.observation_space, self._framing, self._request.values)
         self._codecs = codecs
         self._step, self._load, self._dump = runner.step, codecs.actions.load, codecs.observations.dump
+        if self._request.vector_rewards:
+            runner.reward_space = environment_results.reward_space_of(runner.environment)
+            if runner.reward_space is not None and not self._several:
+                self._step = self._step_for_array
 
     def _check(self) -> EnvironmentPlan:
         """Check the make message and plan the environment.
@@ -207,6 +211,8 @@ class RequestHandler:
                 "num_envs": runner.num_envs,
                 "autoreset_mode": runner.autoreset_mode,
             }
+        space = environment_results.reward_space_of(environment)
+        rewards = None if space is None else SpaceCodec(space, "reward", self._framing, request.values).description
         return messages.Made(
             actions.description,
             observations.description,
@@ -225,6 +231,7 @@ class RequestHandler:
             render_mode=environment.render_mode,
             limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, MAX_FRAME),
             shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE,
+            reward_space=rewards,
             **single,
         )
 
@@ -321,6 +328,11 @@ class RequestHandler:
             raise fault_of_value("step", error) from error
         return messages.Stepped(dumped, reward, terminated, truncated, info)
 
+    def _step_for_array(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take a step of an environment whose reward may be an array."""
+        observation, reward, terminated, truncated, info = self._running().step(action)
+        return observation, self._codecs.rewards(reward, 0), terminated, truncated, info
+
     def _wanted(self, info: dict[str, Any], terminated: Any, truncated: Any) -> dict[str, Any]:
         """Return the info if the client wants it of this step."""
         if self._request.info == "episode":
@@ -350,7 +362,7 @@ class RequestHandler:
             terminated, truncated = codecs.flags(terminated), codecs.flags(truncated)
         return messages.SteppedMany(
             codecs.observation("step_many", observation) if collected is None else collected.joined(),
-            codecs.rewards(np.array(rewards, np.float64)),
+            codecs.rewards(np.array(rewards), 2 if self._several else 1),
             terminated,
             truncated,
             len(rewards),

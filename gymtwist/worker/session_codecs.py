@@ -144,9 +144,21 @@ class SessionCodecs:
             raise InvalidAction(f"actions[{len(made)}]: {error}") from error
         return made
 
-    def rewards(self, rewards: Any) -> Any:
-        """Encode rewards, float64 of any shape."""
-        return rewards.tolist() if self._json else np.asarray(rewards, _FLOAT64).tobytes()
+    def rewards(self, rewards: Any, ndim: int = 1) -> Any:
+        """Encode rewards.
+
+        Args:
+            rewards: An array of numbers, or one number.
+            ndim: How many dimensions they have if each is a number.
+
+        Returns:
+            Lists, a number or bytes; in MessagePack an array if rewards are arrays themselves.
+        """
+        if type(rewards) is float:
+            return rewards
+        if self._json:
+            return rewards.tolist()
+        return rewards if rewards.ndim > ndim else np.asarray(rewards, _FLOAT64).tobytes()
 
     def flags(self, flags: Any) -> Any:
         """Encode flags, an array of booleans."""

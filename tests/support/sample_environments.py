@@ -17,6 +17,7 @@ from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Infor
 from tests.support.faulty_environments import FAULTS
 from tests.support.hostile_environments import HOSTILE
 from tests.support.plain_environment import Plain, Result
+from tests.support.unusual_environments import register as register_unusual
 
 
 class Episodes(Plain):
@@ -95,6 +96,7 @@ def register() -> None:
     gymnasium.register("Truncated-v0", entry_point=partial(Plain), max_episode_steps=3)
     gym.register("OldGym-v0", entry_point=OldGym, max_episode_steps=5)
     gym.register("NewGym-v0", entry_point=NewGym)
+    register_unusual()
 
 
 register()

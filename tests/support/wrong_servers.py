@@ -118,6 +118,7 @@ WRONG: dict[str, Bending] = {
     "values.within-spaces": Short,
     "values.base64": Zeros,
     "values.both-framings": Rounding,
+    "values.vector-rewards": without("vector_rewards"),
     "pipelining.steps-in-order": Swapping,
     "pipelining.mixed-requests": Swapping,
     "pipelining.unread-replies": Tired,

@@ -124,6 +124,10 @@ PLAIN: dict[str, dict[str, Any]] = {
 #: Replies with values, in JSON and in MessagePack.
 VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     "make": (_made(([-1.0, "-Infinity"], "Infinity")), _made((_floats(-1, -_INFINITY), "Infinity"))),
+    "make, rewards that are arrays": (
+        {**_made((-1.0, 1.0)), "reward_space": _box([2], [0.0, -1.0], [4.0, "Infinity"])},
+        {**_made((-1.0, 1.0)), "reward_space": _box([2], _floats(0, -1), _floats(4, _INFINITY))},
+    ),
     "make, three environments": (
         _vector((-1.0, [0.0, 0.5]), (-1.0, [0.0, 0.5] * 3)),
         _vector((-1.0, _floats(0, 0.5)), (-1.0, _floats(*[0, 0.5] * 3))),
@@ -157,6 +161,13 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {
             **{"op": "step", "observation": bytes.fromhex("0000c07f0000807f"), "reward": _NAN},
             **{"terminated": False, "truncated": False},
+        },
+    ),
+    "step, a reward that is an array": (
+        {"op": "step", "observation": [1.0, 2.0], "reward": [0.5, "NaN"], "terminated": False, "truncated": False},
+        {
+            **{"op": "step", "observation": _floats(1, 2), "terminated": False, "truncated": False},
+            "reward": {"dtype": "float32", "shape": [2], "data": bytes.fromhex("0000003f0000c07f")},
         },
     ),
     "step, info": (
@@ -223,6 +234,16 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {
             **{"op": "step_many", "observations": _floats(3, 4), "rewards": _doubles(1, 0.5)},
             **{"terminated": True, "truncated": False, "count": 2},
+        },
+    ),
+    "step_many, rewards that are arrays": (
+        {
+            **{"op": "step_many", "observations": [3.0, 4.0], "rewards": [[1.0, 0.5], [2.0, "-Infinity"]]},
+            **{"terminated": True, "truncated": False, "count": 2},
+        },
+        {
+            **{"op": "step_many", "observations": _floats(3, 4), "terminated": True, "truncated": False, "count": 2},
+            "rewards": {"dtype": "float32", "shape": [2, 2], "data": _floats(1, 0.5, 2, -_INFINITY)},
         },
     ),
     "step_many, all observations": (

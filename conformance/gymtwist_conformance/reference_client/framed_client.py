@@ -36,6 +36,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "render_mode?": _TEXT,
         "limits?": _OBJECT,
         "shared_memory?": bool,
+        "reward_space?": _OBJECT,
         "version?": int,
         "omitted?": list[str],
     },
@@ -265,6 +266,8 @@ class FramedClient(ByteStream):
             steps: The number of steps of ``step_many``; None for a single step.
         """
         shape = tuple(each for each in (steps, self.num_envs) if each is not None)
+        if isinstance(told, list if self.encoding == NETSTRING else dict) and self.made.get("reward_space"):
+            return self._reward_arrays(told, shape)
         if not shape:
             return _number(told, text=self.encoding == NETSTRING)
         if self.encoding == INT32:
@@ -277,6 +280,16 @@ class FramedClient(ByteStream):
             raise Violation(f"the rewards are ragged lists: {told!r:.200}") from None
         if array.shape != shape:
             raise Violation(f"the rewards have the shape {array.shape}; expected {shape}")
+        return array
+
+    def _reward_arrays(self, told: Any, shape: tuple[int, ...]) -> Any:
+        """Read rewards that are arrays of the reward space, or numbers in its stead."""
+        try:
+            array = np.array(_numbers(told)) if self.encoding == NETSTRING else decode_array(told)
+        except ValueError:
+            raise Violation(f"the rewards are ragged lists: {told!r:.200}") from None
+        if array.shape not in (shape, (*shape, *self.made["reward_space"]["shape"])):
+            raise Violation(f"the rewards have the shape {array.shape}; expected {shape} and that of the reward space")
         return array
 
     def flags(self, told: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from gymtwist_conformance.reference_client import INT32, NETSTRING
+from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.server_checks.subject import SEED, Subject, actions_of, expect_same, play, reference
 
 
@@ -38,3 +40,22 @@ def test_both_framings(subject: Subject) -> None:
         actions = actions_of(first, 8)
         expect_same(play(first, actions), play(second, actions), f"{environment} in {subject.encoding}")
         expect_same(first.made.get("spec"), second.made.get("spec"), f"`spec` of {environment}")
+
+
+def test_vector_rewards(subject: Subject) -> None:
+    """Rewards that are arrays have the shape of the reward space, and come only to clients that take them."""
+    environment = subject.options.vector_rewards
+    if not environment:
+        pytest.skip("no environment whose rewards are arrays is known: --vector-rewards ID")
+    first, second = (subject.session(environment, vector_rewards=True) for _ in range(2))
+    actions = actions_of(first, 2)
+    rewards = np.array([step.reward for step in play(first, actions)[1:]])
+    shape = (len(rewards), *first.made["reward_space"]["shape"])
+    require(rewards.shape == shape, f"the rewards of two steps have the shape {rewards.shape}; expected {shape}")
+    second.reset(seed=SEED)
+    many = second.step_many(actions=[second.actions.dump(each) for each in actions])[1]
+    expect_same(many, rewards, "the rewards of many steps")
+    other = subject.session(environment)
+    other.reset(seed=SEED)
+    other.say("step", action=other.actions.dump(actions[0]))
+    other.expect_error("a step with a reward that the client does not take", fault="environment", reset_needed=True)

@@ -36,6 +36,7 @@ class Options:
         also: Environments whose values are checked as well.
         raising: An environment whose step raises; empty if there is none.
         dying: An environment whose step ends its process; empty if there is none.
+        vector_rewards: An environment whose rewards are arrays; empty if there is none.
         render_mode: A render mode of the first environment; empty if it has none.
         num_envs: The number of environments in a vector; 0 if the server has no vectors.
         token: What the server asks for.
@@ -49,6 +50,7 @@ class Options:
     also: tuple[str, ...] = ()
     raising: str = ""
     dying: str = ""
+    vector_rewards: str = ""
     render_mode: str = "rgb_array"
     num_envs: int = 3
     token: str | None = None
