@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.spaces.bounds import Bounds
+from gymtwist.spaces.equivalent_forms import listed, named, raw, text, whole
 from gymtwist.spaces.layout import Array, array_at
 from gymtwist.spaces.nested_lists import ListReader, fits, shape_text
 from gymtwist.spaces.numbers import jsonable
@@ -42,7 +43,9 @@ def array_codec(
     check = bounds.check if bounds is not None and context.checked else None
     offset, mismatch, owned = context.offset, context.mismatch, context.owned
     cast = _caster(dtype, shape, context)
-    read = _reader(dtype, shape, context, classic_box)
+    read = _reader(
+        dtype, shape, context, ListReader(dtype, _batched(shape, context), context, bounds, classic_box=classic_box)
+    )
     is_new = context.form in (Form.LISTS, Form.CLASSIC)
 
     def from_tree(tree: Any) -> Array:
@@ -140,12 +143,12 @@ def _writer(
 
 
 def _reader(
-    dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext, classic_box: bool
+    dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext, lists: ListReader
 ) -> Callable[[Any], Array]:
     """Make the function that reads an array from a tree: a new one from lists, else a view of its bytes."""
     wanted, mismatch = _batched(shape, context), context.mismatch
     if context.form in (Form.LISTS, Form.CLASSIC):
-        return ListReader(dtype, wanted, context, classic_box=classic_box).read
+        return lists.read
 
     if context.form is Form.INFO:
         native = dtype.newbyteorder("=")
@@ -154,17 +157,20 @@ def _reader(
         return lambda tree: np.asarray(tree, native)
 
     def read_data(tree: Any) -> Array:
+        tree = named(tree) if isinstance(tree, dict) else tree
         if not isinstance(tree, dict) or not {"dtype", "shape", "data"} <= tree.keys():
-            raise mismatch(f'is {shown(tree)}: send an array as {{"dtype", "shape", "data"}}')
-        if tree["dtype"] != dtype.name:
+            if context.checked and isinstance(listed(tree), (list, int, float)):
+                return lists.read(tree)
+            raise mismatch(f'is {shown(tree)}: send an array as {{"dtype", "shape", "data"}}, or as lists of numbers')
+        if text(tree["dtype"]) != dtype.name:
             raise mismatch(f"has dtype {shown(tree['dtype'])}: send {dtype.name}")
         sizes = tree["shape"]
-        if not isinstance(sizes, (list, tuple)) or not all(type(each) is int and each >= 0 for each in sizes):
+        if not isinstance(sizes, (list, tuple)) or not all(type(whole(each)) is int and each >= 0 for each in sizes):
             raise mismatch(f"has shape {shown(sizes)}: send a list of sizes")
-        sizes = tuple(sizes)
+        sizes = tuple(map(int, sizes))
         if not fits(sizes, wanted):
             raise mismatch(f"has shape {shown(sizes)}: send one of shape {shape_text(wanted)}")
-        data = from_base64(tree["data"], context) if context.form is Form.BASE64 else tree["data"]
+        data = from_base64(tree["data"], context) if context.form is Form.BASE64 else raw(tree["data"])
         length = math.prod(sizes) * dtype.itemsize
         if not isinstance(data, (bytes, bytearray, memoryview)) or memoryview(data).nbytes != length:
             raise mismatch(f"has {shown(data)} as its data: send {length} bytes")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from gymtwist.spaces.layout import Array
+from gymtwist.spaces.value_mismatch import shown
 
 # Python compares so few numbers faster than NumPy begins to.
 _FEW = 32
@@ -57,4 +59,15 @@ class Bounds:
         first = int(np.argmin((lows <= flat) & (flat <= highs)))
         sort = "a number" if flat.dtype.kind == "f" else "an integer"
         index = (int(each) for each in np.unravel_index(first, shape))
-        return mismatch(f"is {flat[first]}: send {sort} from {lows[first]} to {highs[first]}", *index)
+        given, low, high = (shown(each[first].item()) for each in (flat, lows, highs))
+        return mismatch(f"is {given}: send {sort} from {low} to {high}", *index)
+
+    def at(self, index: int) -> tuple[Any, Any]:
+        """Return the bounds of an element of an array, or of a batch, by its index in C order."""
+        low, high = (bound.flat[index % bound.size].item() for bound in (self._low, self._high))
+        return low, high
+
+    @property
+    def are_of_booleans(self) -> bool:
+        """Whether the elements are 0 and 1 alone."""
+        return bool(self._low.size and (self._low >= 0).all() and (self._high <= 1).all())

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gymtwist.spaces.equivalent_forms import named
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of, kind_of
 from gymtwist.spaces.value_mismatch import shown
@@ -134,7 +135,9 @@ def _dict_codec(fields: list[tuple[str, Any, SpaceCodec]], context: CodecContext
 
     def from_tree(tree: Any) -> dict[Any, Any]:
         if not isinstance(tree, dict) or (tree.keys() != names and not (may_have_more and names <= tree.keys())):
-            raise context.mismatch(f"is {shown(tree)}: send an object with {sorted(names)}")
+            given, tree = tree, named(tree)
+            if not isinstance(tree, dict) or tree.keys() != names:
+                raise context.mismatch(f"is {shown(given)}: send an object with {shown(sorted(names))}")
         return {key: read(tree[name]) for name, key, read in readers}
 
     def unpack_from(buffer: Any) -> dict[Any, Any]:

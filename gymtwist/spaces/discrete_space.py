@@ -12,9 +12,10 @@ import numpy as np
 from gymtwist.spaces.array_kind import ArrayKind
 from gymtwist.spaces.arrays import array_codec, as_array
 from gymtwist.spaces.bounds import Bounds
-from gymtwist.spaces.layout import DTYPES, check_counts, check_dtype, dtype_name, native_type, size_text
+from gymtwist.spaces.equivalent_forms import whole
+from gymtwist.spaces.layout import DTYPES, check_counts, check_dtype, dtype_name, native_type
 from gymtwist.spaces.numbers import integer_limits, read_integers
-from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
+from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, other_reader
 from gymtwist.spaces.space_kind import Describe
 from gymtwist.spaces.value_mismatch import shown
 
@@ -84,6 +85,9 @@ def _reader(scalar: Any, first: int, last: int, context: CodecContext) -> Callab
         # bool is a subclass of int, but no client means true for 1.
         if type(tree) is int and first <= tree <= last:
             return scalar(tree)
+        number = whole(tree)
+        if type(number) is int and first <= number <= last:
+            return scalar(number)
         raise _refuse(tree, first, last, context)
 
     return from_tree
@@ -96,6 +100,7 @@ def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: Codec
     structure = struct.Struct(f"<{_CODES[dtype.name]}")
     packed, unpacked, unpacked_from = structure.pack, structure.unpack, structure.unpack_from
     little_endian = dtype.newbyteorder("<")
+    from_tree = _reader(scalar, first, last, context)
 
     def cast(value: Any) -> np.ndarray[Any, Any]:
         array = as_array(value, little_endian, context)
@@ -126,9 +131,10 @@ def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: Codec
         try:
             (number,) = unpacked(buffer)
         except (struct.error, TypeError):
-            raise context.mismatch(size_text(buffer, structure.size) or "") from None
+            return read_other(buffer)
         if first <= number <= last:
             return scalar(number)
         raise _refuse(number, first, last, context)
 
-    return SpaceCodec(to_tree, _reader(scalar, first, last, context), pack, None, unpack_from, unpack)
+    read_other = other_reader(structure.size, unpack_from, lambda: from_tree, context)
+    return SpaceCodec(to_tree, from_tree, pack, None, unpack_from, unpack)

@@ -8,6 +8,7 @@ from typing import Any, Optional
 import numpy as np
 
 from gymtwist.spaces.arrays import array_codec
+from gymtwist.spaces.equivalent_forms import named
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, batch_codec, foreign_codec, kind_of
 from gymtwist.spaces.value_mismatch import shown
@@ -87,6 +88,7 @@ class _GraphCodec:
     def from_tree(self, tree: Any) -> Any:
         """Read a graph from a tree."""
         mismatch = self._context.mismatch
+        tree = named(tree) if isinstance(tree, dict) else tree
         if not isinstance(tree, dict) or "nodes" not in tree or not tree.keys() <= {"nodes", "edges", "edge_links"}:
             raise mismatch(f'is {shown(tree)}: send an object with "nodes", and perhaps "edges" and "edge_links"')
         nodes = self._nodes.from_tree(tree["nodes"])

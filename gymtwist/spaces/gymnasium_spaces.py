@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64 as base64_
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, TypeAlias
 
 from gymnasium import spaces
@@ -15,8 +16,8 @@ from gymnasium import spaces
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.arrays import from_base64
 from gymtwist.spaces.descriptions import MAX_DEPTH, Description, check, kind_of, layout_of
-from gymtwist.spaces.layout import Layout, size_text
-from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
+from gymtwist.spaces.layout import Layout
+from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, other_reader
 from gymtwist.spaces.space_kind import codec_of, is_registered
 from gymtwist.spaces.value_mismatch import ActionMismatch, ValueMismatch
 
@@ -202,7 +203,7 @@ def value_codec(
         offsets={} if layout is None else {leaf.path: leaf.offset for leaf in layout.leaves},
     )
     binary = codec_of(space, context)
-    pack, unpack = (binary.to_tree, binary.from_tree) if layout is None else _laid_out(binary, layout, context)
+    pack, unpack = (binary.to_tree, binary.from_tree) if layout is None else _laid_out(space, binary, layout, context)
     if base64 and layout is not None:
         return Codec(
             layout,
@@ -217,7 +218,7 @@ def value_codec(
 
 
 def _laid_out(
-    codec: SpaceCodec, layout: Layout, context: CodecContext
+    space: Space, codec: SpaceCodec, layout: Layout, context: CodecContext
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     size, append, unpack_from = layout.size, codec.append, codec.unpack_from
 
@@ -228,10 +229,11 @@ def _laid_out(
 
     def unpack(buffer: Any) -> Any:
         if type(buffer) is not bytes or len(buffer) != size:
-            problem = size_text(buffer, size)
-            if problem is not None:
-                raise context.mismatch(problem)
+            return read_other(buffer)
         return unpack_from(buffer)  # type: ignore[misc]
+
+    lists = cache(lambda: codec_of(space, replace(context, form=Form.LISTS)).from_tree)
+    read_other = other_reader(size, unpack_from, lists, context)  # type: ignore[arg-type]
 
     # A single array or number is its own bytes.
     return codec.pack or pack, codec.unpack or unpack

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
-from gymtwist.spaces.value_mismatch import Path, path_text
+from gymtwist.spaces.value_mismatch import Path, path_text, shown
 
 #: An array of any dtype.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -87,7 +87,7 @@ def array_at(buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...], offse
 def size_text(buffer: Any, size: int) -> str | None:
     """Return the problem of a buffer that should have this many bytes; None if it has them."""
     if not isinstance(buffer, (bytes, bytearray, memoryview)):
-        return f"is a {type(buffer).__name__}: send {size} bytes, as the layout of its space says"
+        return f"is {shown(buffer)}: send {size} bytes, as the layout of its space says"
     length = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
     return None if length == size else f"is {length} bytes long: send {size} bytes, as the layout of its space says"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
+from gymtwist.spaces.bounds import Bounds
+from gymtwist.spaces.equivalent_forms import listed, whole
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, integer_limits
 from gymtwist.spaces.space_codecs import CodecContext
@@ -20,17 +23,25 @@ class ListReader:
         dtype: The arrays' dtype.
         shape: The arrays' shape; None stands for any size of the first dimension.
         context: Where the arrays are.
+        bounds: The bounds of the numbers, for errors; None if their dtype is all there is.
         classic_box: Whether the lists are those of a Box in the classic protocol: there infinities have no names, a
             float that is too large becomes infinite, and integers may be booleans.
     """
 
     def __init__(
-        self, dtype: np.dtype[Any], shape: tuple[int | None, ...], context: CodecContext, *, classic_box: bool
+        self,
+        dtype: np.dtype[Any],
+        shape: tuple[int | None, ...],
+        context: CodecContext,
+        bounds: Bounds | None = None,
+        *,
+        classic_box: bool = False,
     ) -> None:
         self._dtype = dtype
         self._shape = shape
         self._mismatch = context.mismatch
         self._classic = classic_box
+        self._bounds = bounds
         # A dtype that every number in the lists fits, so that nothing is lost unnoticed.
         wide = np.dtype(np.float64) if dtype.kind == "f" else np.dtype(np.uint8) if dtype.kind == "b" else dtype
         self._wide = np.dtype(np.int64) if classic_box and dtype.kind == "b" else wide
@@ -39,6 +50,8 @@ class ListReader:
         if dtype.kind == "b" and not classic_box:
             self._greatest = 1
         self._type = self._list_type()
+        # Sent as true and false by many, and read one by one.
+        self._booleans = self._booleans or (dtype.kind != "f" and bounds is not None and bounds.are_of_booleans)
         self._lists = f"lists of shape {shape_text(shape)}"
 
     def _list_type(self) -> Any:
@@ -72,22 +85,36 @@ class ListReader:
 
     def _read_each(self, tree: Any) -> Array:
         """Read the lists number by number, and find the first thing that is wrong."""
-        level: list[Any] = [tree]
+        level: list[Any] = [self._written_out(tree)]
         shape: tuple[int, ...] = ()
         for size in self._shape:
             deeper: list[Any] = []
             for index, each in enumerate(level):
-                if not isinstance(each, (list, tuple)):
-                    raise self._mismatch(f"is {shown(each)}: send numbers in {self._lists}", *place(index, shape))
-                if size is not None and len(each) != size:
-                    text = f"has {len(each)} elements: send {size} ({self._lists})"
+                items = listed(each)
+                if not isinstance(items, (list, tuple)) or (items is not each and size not in (None, len(items))):
+                    remedy = ', or make the environment with the `values` "base64"' if isinstance(each, str) else ""
+                    text = f"is {shown(each)}: send numbers in {self._lists}{remedy}"
                     raise self._mismatch(text, *place(index, shape))
-                deeper += each
+                if size is not None and len(items) != size:
+                    text = f"has {len(items)} elements: send {size} ({self._lists})"
+                    raise self._mismatch(text, *place(index, shape))
+                deeper += items
             # Only the first dimension can be of any size, and that is of one list.
             shape = (*shape, len(level[0]) if size is None else size)
             level = deeper
         number = self._float if self._dtype.kind == "f" else self._integer
         return np.array([number(each, index, shape) for index, each in enumerate(level)], self._wide).reshape(shape)
+
+    def _written_out(self, tree: Any) -> Any:
+        """Write out the dimensions of one element that a client left out: in some languages a number is such a list."""
+        found: list[int] = []
+        inner = listed(tree)
+        while isinstance(inner, (list, tuple)) and len(found) < len(self._shape):
+            found.append(len(inner))
+            inner = listed(inner[0]) if inner else None
+        others = [size for size in self._shape if size != 1]
+        is_whole = len(found) == len(self._shape) or [size for size in found if size != 1] != others
+        return tree if is_whole else _with_dimensions(tree, found, self._shape)
 
     def _float(self, each: Any, index: int, shape: tuple[int, ...]) -> float:
         if isinstance(each, str) and each in NOT_FINITE and not self._classic:
@@ -98,10 +125,12 @@ class ListReader:
         raise self._mismatch(f"is {shown(each)}: send {expected}", *place(index, shape))
 
     def _integer(self, each: Any, index: int, shape: tuple[int, ...]) -> int:
-        if (type(each) is int and self._least <= each <= self._greatest) or (self._booleans and type(each) is bool):
-            return int(each)
+        number = whole(each)
+        if (type(number) is int and self._least <= number <= self._greatest) or (self._booleans and type(each) is bool):
+            return int(number)
         also = " or a boolean" if self._booleans else ""
-        text = f"is {shown(each)}: send an integer from {self._least} to {self._greatest}{also}"
+        least, greatest = (self._least, self._greatest) if self._bounds is None else self._bounds.at(index)
+        text = f"is {shown(each)}: send an integer from {least} to {greatest}{also}"
         raise self._mismatch(text, *place(index, shape))
 
     def _narrowed(self, array: Array) -> Array:
@@ -113,6 +142,17 @@ class ListReader:
                 index = place(int(np.argmax(lost)), array.shape)
                 raise self._mismatch(f"is {array[index]}: send a number that fits {self._dtype.name}", *index)
         return narrow
+
+
+def _with_dimensions(tree: Any, found: Sequence[int], wanted: Sequence[int | None]) -> Any:
+    if len(found) == len(wanted):
+        return tree
+    items = listed(tree)
+    if not found or found[0] != wanted[0]:
+        return [_with_dimensions(tree, found, wanted[1:])]
+    if not isinstance(items, (list, tuple)):  # the lists are ragged
+        return tree
+    return [_with_dimensions(each, found[1:], wanted[1:]) for each in items]
 
 
 def place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:

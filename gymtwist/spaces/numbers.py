@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
+from gymtwist.spaces.value_mismatch import number_text as number_text
 
 #: The names of the numbers that JSON has no token for, as in the JSON mapping of Protocol Buffers.
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 #: What errors ask for where a number is expected.
 EXPECTED_NUMBER = 'a number, "NaN", "Infinity" or "-Infinity"'
-
-
-def number_text(number: float) -> str:
-    """Return the name of a number that is not finite."""
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def named_numbers(plain: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.spaces.arrays import as_array
+from gymtwist.spaces.equivalent_forms import listed, whole
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of
 from gymtwist.spaces.value_mismatch import shown
@@ -58,11 +59,12 @@ class OneOf(SpaceKind, frozen=True):
             return [int(index), codecs[int(index)].to_tree(value[1])]
 
         def from_tree(tree: Any) -> tuple[Any, Any]:
-            if not isinstance(tree, (list, tuple)) or len(tree) != 2:
+            pair = listed(tree)
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
                 raise context.mismatch(f"is {shown(tree)}: send a list of a choice and its value")
-            index = tree[0]
+            index = whole(pair[0])
             if type(index) is not int or not 0 <= index <= last:
                 raise context.mismatch(f"is {shown(index)}: send an integer from 0 to {last}", 0)
-            return np.int64(index), codecs[index].from_tree(tree[1])
+            return np.int64(index), codecs[index].from_tree(pair[1])
 
         return SpaceCodec(to_tree, from_tree)

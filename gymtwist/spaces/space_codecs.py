@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gymtwist.spaces.equivalent_forms import listed, raw
+from gymtwist.spaces.layout import size_text
 from gymtwist.spaces.value_mismatch import Path, ValueMismatch, shown
 
 
@@ -102,6 +104,33 @@ def is_listed(value: Any) -> bool:
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
+def other_reader(
+    size: int, unpack_from: Callable[[Any], Any], reader: Callable[[], Callable[[Any], Any]], context: CodecContext
+) -> Callable[[Any], Any]:
+    """Make the function that reads a value with a layout that is not ``bytes`` of its size.
+
+    A server takes other forms that can mean only one thing: bytes that a library wrote as text, and the tree that JSON
+    has.
+
+    Args:
+        size: The size of the layout.
+        unpack_from: Reads the value from its bytes.
+        reader: Makes the function that reads it from a tree, as few clients need it.
+        context: The value's.
+    """
+
+    def read_other(value: Any) -> Any:
+        value = raw(value) if context.checked else value
+        if context.checked and isinstance(value, (list, dict, int, float)):
+            return reader()(value)
+        problem = size_text(value, size)
+        if problem is not None:
+            raise context.mismatch(problem)
+        return unpack_from(value)
+
+    return read_other
+
+
 def items_codec(element: SpaceCodec, context: CodecContext) -> SpaceCodec:
     """Compile the codec of tuples of any length, which travel as lists.
 
@@ -126,8 +155,9 @@ def items_codec(element: SpaceCodec, context: CodecContext) -> SpaceCodec:
         return each_of(element.to_tree, value)
 
     def from_tree(tree: Any) -> tuple[Any, ...]:
-        if not isinstance(tree, (list, tuple)):
+        items = listed(tree)
+        if not isinstance(items, (list, tuple)):
             raise context.mismatch(f"is {shown(tree)}: send a list")
-        return tuple(each_of(element.from_tree, tree))
+        return tuple(each_of(element.from_tree, items))
 
     return SpaceCodec(to_tree, from_tree)

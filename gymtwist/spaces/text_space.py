@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from typing import Any
 
+from gymtwist.spaces.equivalent_forms import text
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, SpaceKind
 from gymtwist.spaces.value_mismatch import shown
@@ -59,6 +60,8 @@ class Text(SpaceKind, frozen=True):
                 raise context.mismatch(f"is {shown(value)}, which UTF-8 cannot carry") from error
 
         def from_tree(tree: Any) -> str:
+            if not isinstance(tree, str):
+                tree = text(tree)
             if not isinstance(tree, str):
                 raise context.mismatch(f"is {shown(tree)}: send a string")
             if checked and not least <= len(tree) <= most:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+from gymtwist.spaces.equivalent_forms import listed
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec, is_listed
 from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of, kind_of
 from gymtwist.spaces.value_mismatch import shown
@@ -80,6 +81,15 @@ class Tuple(SpaceKind, frozen=True):
             yield from kind_of(each).lengths(each, part)
 
 
+def _other_parts(tree: Any, count: int, context: CodecContext) -> list[Any]:
+    parts = listed(tree)
+    if isinstance(parts, (list, tuple)) and len(parts) == count:
+        return list(parts)
+    if count == 1 and context.checked:
+        return [tree]  # in some languages a value is a list of one
+    raise context.mismatch(f"is {shown(tree)}: send a list of {count} parts")
+
+
 def _tuple_codec(codecs: list[SpaceCodec], context: CodecContext) -> SpaceCodec:
     count = len(codecs)
     writers = [each.to_tree for each in codecs]
@@ -99,7 +109,7 @@ def _tuple_codec(codecs: list[SpaceCodec], context: CodecContext) -> SpaceCodec:
 
     def from_tree(tree: Any) -> tuple[Any, ...]:
         if not isinstance(tree, (list, tuple)) or len(tree) != count:
-            raise context.mismatch(f"is {shown(tree)}: send a list of {count} parts")
+            tree = _other_parts(tree, count, context)
         return tuple([read(part) for read, part in zip(readers, tree, strict=True)])
 
     def append(parts: list[bytes | memoryview], value: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import reprlib
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gymtwist.errors import InvalidAction
 
@@ -38,17 +40,41 @@ class ActionMismatch(ValueMismatch, InvalidAction):
 
 
 def path_text(path: Path) -> str:
-    """Write a path as Python code would: ``.left[2]``, with keys that are not identifiers in brackets."""
+    """Write a path as code would: ``.left[2]``, with keys that are not identifiers in brackets."""
     return "".join(_key_text(key) for key in path)
 
 
 def _key_text(key: str | int) -> str:
     if isinstance(key, int):
         return f"[{key}]"
-    return f".{key}" if key.isidentifier() else f"[{key[:40]!r}]"
+    return f".{key}" if key.isidentifier() else f"[{_quoted(key[:40])}]"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 class _Shortened(reprlib.Repr):
+    """Writes values as JSON does, in which people of every language read them."""
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802 - the name of the type
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+    def repr_float(self, value: float, level: int) -> str:
+        return repr(value) if math.isfinite(value) else number_text(value)
+
+    def repr_str(self, value: str, level: int) -> str:
+        return _quoted(value if len(value) <= self.maxstring else f"{value[: self.maxstring]}...")
+
+    def repr_tuple(self, value: tuple[Any, ...], level: int) -> str:
+        return self.repr_list(list(value), level)
+
+    def repr_datetime(self, value: object, level: int) -> str:
+        return "a timestamp (extension type -1)"
+
     # These would be written out before they are cut; Python refuses to write very long integers at all.
     def repr_bytes(self, value: bytes, level: int) -> str:
         return f"{len(value)} bytes"
@@ -63,6 +89,11 @@ _shortened.maxstring = _shortened.maxlong = _shortened.maxother = 80
 
 
 def shown(value: object) -> str:
-    """Return at most 80 characters of a value's ``repr``, however large and deep the value is."""
+    """Return at most 80 characters of a value as JSON would have it, however large and deep the value is."""
     text = _shortened.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def number_text(number: float) -> str:
+    """Return the name of a number that is not finite, as JSON carries it."""
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

@@ -65,7 +65,7 @@ LIMITS = {
     "elements of zero bytes in a stacked value": MAX_EMPTY,
 }
 #: Limits of the code that follow from others, or are the classic protocol's.
-_OTHER = {("framing", "MAX_OVERHEAD"), ("classic", "MAX_ID"), ("classic", "MAX_FIELD")}
+_OTHER = {("framing", "MAX_OVERHEAD"), ("classic", "MAX_ID"), ("classic", "MAX_FIELD"), ("classic", "MAX_ERROR")}
 
 
 class Block(NamedTuple):

@@ -99,6 +99,14 @@ def test_a_value_travels_in_both_directions(entry: Entry, form: str) -> None:
     assert encode(bytes(out) if isinstance(out, memoryview) else out) == raw
 
 
+@pytest.mark.parametrize("entry", entries("values.json", "taken"))
+def test_an_action_in_another_form_is_taken(entry: Entry) -> None:
+    """As the element that is meant."""
+    codec = value_codec(said(SPACES[entry["space"]]), name="action")
+    load_action = codec.unpack if entry["form"] == "messagepack" else codec.from_json
+    assert alike(load_action(read(entry["value"])), said(entry["gymnasium"]))
+
+
 @pytest.mark.parametrize("entry", entries("values.json", "refused"))
 def test_an_action_outside_its_space_is_refused_with_the_code(entry: Entry) -> None:
     """In each form."""

@@ -133,14 +133,15 @@ VALUES: list[tuple[str, str, str]] = [
 REFUSED: list[tuple[str, str, str, Any]] = [
     ("an integer beyond the last", "Discrete", "nested", 2),
     ("an integer before the first", "Discrete, start", "nested", -3),
-    ("a float for an integer", "Discrete", "nested", 1.0),
+    ("a fraction for an integer", "Discrete", "nested", 0.5),
     ("a boolean for an integer", "Discrete", "nested", True),
     ("a string for an integer", "Discrete", "nested", "1"),
     ("null for an integer", "Discrete", "nested", None),
     ("a list for an integer", "Discrete", "nested", [1]),
     ("too few bytes", "Discrete", "messagepack", bytes(4)),
     ("too many bytes", "Discrete", "messagepack", bytes(16)),
-    ("an integer where bytes are due", "Discrete", "messagepack", 1),
+    ("an integer beyond the last where bytes are due", "Discrete", "messagepack", 2),
+    ("null where bytes are due", "Discrete", "messagepack", None),
     ("bytes of an integer beyond the last", "Discrete", "messagepack", bytes([2, *[0] * 7])),
     ("a number above its bound", "Box", "nested", [0.0, 1.5, 0.0]),
     ("NaN in a Box", "Box", "nested", ["NaN", 0.0, 0.0]),
@@ -150,7 +151,11 @@ REFUSED: list[tuple[str, str, str, Any]] = [
     ("lists nested too deep", "Box", "nested", [[0.0, 0.0, 0.0]]),
     ("a number beyond float32", "Box", "nested", [1e39, 0.0, 0.0]),
     ("an unknown name of a number", "Box, unbounded", "nested", ["inf", 0.5]),
-    ("a float for an integer in an array", "Box, int16", "nested", [1.0, 2]),
+    ("a fraction for an integer in an array", "Box, int16", "nested", [1.5, 2]),
+    ("a boolean for an integer that can be 2", "Box, int16", "nested", [True, 2]),
+    ("a string for a list", "Box, uint8", "nested", "AAE="),
+    ("an empty object for a list of two", "Box, uint8", "nested", {}),
+    ("an empty list for an object with keys", "Dict", "nested", []),
     ("an integer beyond its dtype", "Box, uint8", "nested", [256, 0]),
     ("a bit that is 2", "MultiBinary", "nested", [0, 1, 2, 0]),
     ("bytes of a bit that is 2", "MultiBinary", "messagepack", bytes([0, 1, 2, 0])),
@@ -174,6 +179,39 @@ REFUSED: list[tuple[str, str, str, Any]] = [
     ("text that is no base64", "Box", "base64", "AAAA*AAA"),
     ("base64 of too few bytes", "Box", "base64", "AAAAAA=="),
     ("base64 without its padding", "Discrete", "base64", "AQAAAAAAAAA"),
+]
+
+#: Actions in other forms that can mean only one thing: which space, the form, what is sent, and what it means.
+TAKEN: list[tuple[str, str, str, Any, str]] = [
+    ("a whole number as a float", "Discrete", "nested", 1.0, "np.int64(1)"),
+    ("whole numbers as floats", "MultiDiscrete", "nested", [1.0, 2.0], "np.array([1, 2])"),
+    ("whole numbers as floats", "Box, int16", "nested", [1.0, 2], "np.array([1, 2], np.int16)"),
+    ("a choice as a float", "OneOf", "nested", [0.0, 1], "(np.int64(0), np.int64(1))"),
+    ("booleans for zeros and ones", "MultiBinary", "nested", [True, False, 0, 1], "np.array([1, 0, 0, 1], np.int8)"),
+    (
+        "a lone number for a list of one",
+        "Box, a bound that float32 rounds",
+        "nested",
+        0.0625,
+        "np.array([0.0625], np.float32)",
+    ),
+    (
+        "an object with indices for a list",
+        "Box",
+        "nested",
+        {"0": 0.5, "1": 0, "2": 1},
+        "np.array([0.5, 0, 1], np.float32)",
+    ),
+    ("an empty object for an empty list", "Sequence", "nested", {}, "()"),
+    ("text where bytes are due", "Discrete", "messagepack", "\1" + "\0" * 7, "np.int64(1)"),
+    ("a number where bytes are due", "Discrete", "messagepack", 1, "np.int64(1)"),
+    ("a list where bytes are due", "Box", "messagepack", [0.5, 0, 1], "np.array([0.5, 0, 1], np.float32)"),
+    (
+        *("an object where bytes are due", "Dict", "messagepack", {"position": [0.5, -0.5], "alive": 1}),
+        "{'position': np.array([0.5, -0.5], np.float32), 'alive': np.int64(1)}",
+    ),
+    ("bytes for text", "Text", "messagepack", b"abca", "'abca'"),
+    ("lists for arrays", "Sequence", "messagepack", [[0.5, 1.0]], "(np.array([0.5, 1.0], np.float32),)"),
 ]
 
 _NAMES = {**vars(spaces), "np": np, "inf": np.inf}
@@ -234,4 +272,8 @@ def value_file() -> Entry:
         {"name": name, "space": space, "form": form, "value": write(value), "code": "invalid-action"}
         for name, space, form, value in REFUSED
     ]
-    return {"values": entries, "refused": refused}
+    taken = [
+        {"name": f"{name}, {space}", "space": space, "form": form, "value": write(value), "gymnasium": text}
+        for name, space, form, value, text in TAKEN
+    ]
+    return {"values": entries, "refused": refused, "taken": taken}

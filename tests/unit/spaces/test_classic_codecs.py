@@ -160,6 +160,9 @@ def test_an_array_of_another_shape_is_a_fault() -> None:
         ("[18446744073709551615, 0]", spaces.Box(0, 9, (2,), np.uint64), np.array([2**64 - 1, 0], np.uint64)),
         ('{"1": 2}', keyed({1: spaces.Discrete(3)}), {1: 2}),
         ('{"(1, 2)": 2}', keyed({(1, 2): spaces.Discrete(3)}), {(1, 2): 2}),
+        ("5.0", spaces.Discrete(3, start=5), 5),
+        ("[0.0, true]", spaces.MultiBinary(2), np.array([0, 1], np.int8)),
+        ("{}", spaces.Sequence(PAIR), ()),
         ('{"b": 1, "a": 0}', spaces.Dict(a=spaces.Discrete(2), b=spaces.Discrete(2)), {"a": 0, "b": 1}),
     ],
 )
@@ -171,7 +174,7 @@ def test_an_action_at_the_edge(text: str, space: spaces.Space[Any], expected: An
 WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
     (
         spaces.Discrete(3, start=5),
-        [4, 8, 5.0, "5", None, True, [5], {}, 2**70, 10**400, -(10**400), DEEP],
+        [4, 8, 5.5, "5", None, True, [5], {}, 2**70, 10**400, -(10**400), DEEP],
         "send an integer from 5 to 7",
     ),
     (
@@ -185,7 +188,7 @@ WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
     (spaces.Box(-1, 1, ()), [[1], "1", None, {}, []], "send a number"),
     (
         spaces.Box(0, 9, (2,), np.uint8),
-        [[0.5, 1], [1.0, 2.0], 1, [1], ["1", "2"], [None, 1], [10**30, 1.5], DEEP],
+        [[0.5, 1], [1.0, 2.5], 1, [1], ["1", "2"], [None, 1], [10**30, 1.5], DEEP],
         "send ",
     ),
     (
@@ -200,7 +203,7 @@ WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
     ),
     (
         spaces.MultiBinary(2),
-        [1, [1], [1, 0, 1], [[1, 0]], [0.0, 1.0], [True, False], ["1", "0"], [None, 1], {}, DEEP],
+        [1, [1], [1, 0, 1], [[1, 0]], [0.0, 0.5], ["1", "0"], [None, 1], {}, DEEP],
         "send ",
     ),
     (
@@ -217,10 +220,10 @@ WRONG: list[tuple[spaces.Space[Any], list[Any], str]] = [
     (
         spaces.Dict({"b": PAIR, "a": PAIR}),
         [1, [], {}, {"a": [0, 0]}, {"a": [0, 0], "b": [0, 0], "c": 1}, None],
-        ": send an object with ['a', 'b']",
+        ': send an object with ["a", "b"]',
     ),
-    (keyed({1: PAIR, "a": PAIR}), [{}], ": send an object with ['1', 'a']"),
-    (spaces.Sequence(PAIR), [1, "", {}, None], ": send a list"),
+    (keyed({1: PAIR, "a": PAIR}), [{}], ': send an object with ["1", "a"]'),
+    (spaces.Sequence(PAIR), [1, "", {"a": 1}, None], ": send a list"),
     (
         spaces.OneOf([PAIR, PAIR]),
         [0, [], [0], [0, [0, 0], 0], {}, "ab"],
@@ -256,7 +259,7 @@ def test_a_wrong_action_is_invalid(space: spaces.Space[Any], action: Any, hint: 
         (
             spaces.Sequence(spaces.Tuple([spaces.Discrete(2), PAIR]), stack=True),
             [[0, [0, 0]], [0, [0, "x"]]],
-            "action[1][1][1] is 'x'",
+            'action[1][1][1] is "x"',
         ),
         (spaces.OneOf([PAIR, PAIR]), [2, [0, 0]], "action[0] is 2: send an integer from 0 to 1"),
     ],

@@ -143,6 +143,6 @@ def test_all_dtypes_are_little_endian() -> None:
         assert math.log2(dtype.itemsize) in range(4)
 
 
-def test_a_path_is_written_as_in_python() -> None:
+def test_a_path_is_written_as_in_code() -> None:
     """So that a message can name a part of an action."""
-    assert path_text(("left", 2, "two words", "")) == ".left[2]['two words']['']"
+    assert path_text(("left", 2, "two words", "")) == '.left[2]["two words"][""]'

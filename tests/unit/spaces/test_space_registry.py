@@ -122,7 +122,7 @@ def test_a_string_of_a_space_of_strings_comes_back(binary: bool) -> None:
     observed = Mission().sample()
     assert carried(keyed({"mission": Mission()}), {"mission": observed}, binary) == {"mission": observed}
     for space, wrong in ((Mission(), "stay"), (Word(), "abab")):
-        with pytest.raises(InvalidAction, match=f"action is '{wrong}', which is not in"):
+        with pytest.raises(InvalidAction, match=f'action is "{wrong}", which is not in'):
             carried(space, wrong, binary)
         assert carried(space, wrong, binary, checked=False) == wrong
         with pytest.raises(InvalidAction, match="which is not in"):
