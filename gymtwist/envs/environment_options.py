@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import msgspec
 
 from gymtwist.errors import InvalidField, UnknownKwarg
+from gymtwist.spaces.equivalent_forms import whole
 
 _BESIDE = "send it beside kwargs"
 #: Parameters of Gymnasium's ``make`` and ``make_vec`` that are not keyword arguments of an environment, with a remedy.
@@ -91,6 +93,32 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
         known = {*modes, *(each + _COLLECTED for each in modes)} | ({_WINDOW} if RGB in modes else set())
         if mode not in known:
             raise InvalidField(f'{environment} has no render mode "{mode}"; it has: {", ".join(modes)}')
+
+
+def with_integers(options: EnvironmentOptions, creator: Any) -> EnvironmentOptions:
+    """Return options with the integers that whole numbers stand for: some clients can only send floats.
+
+    Args:
+        options: The client's options.
+        creator: The class or function that makes the environment; None if it is unknown.
+    """
+    try:
+        parameters = inspect.signature(creator).parameters
+    except (TypeError, ValueError):
+        return options
+    kwargs = {
+        name: whole(value) if name in parameters and _is_integer(parameters[name]) else value
+        for name, value in options.kwargs.items()
+    }
+    return msgspec.structs.replace(options, kwargs=kwargs)
+
+
+def _is_integer(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter takes an integer, and no float, by its annotation or else by its default."""
+    if parameter.annotation is parameter.empty:
+        return type(parameter.default) is int
+    names = re.findall(r"\w+", inspect.formatannotation(parameter.annotation))
+    return "int" in names and not {"float", "Any"} & set(names)
 
 
 def render_modes(creator: Any) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from gymtwist.envs.environment_options import (
     parameters,
     render_modes,
     renders_by_argument,
+    with_integers,
 )
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode, keep_infos
@@ -130,6 +131,7 @@ def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None =
         options = EnvironmentOptions(render_mode=_default_render_mode(registered, creator))
         kwargs = options.constructor_kwargs(creator)
         return EnvironmentPlan(spec, of_gym, options, None, kwargs, may_render=RENDER_MODE in kwargs)
+    options = with_integers(options, creator)
     if options.num_envs is None:
         options.check(spec.id, creator, of_gym=of_gym)
         return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs(creator, of_gym=of_gym))
@@ -154,6 +156,7 @@ def _entry_point_kwargs(environment: str, entry_point: Any, options: Environment
         creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     except BaseException as error:
         raise environment_results.fault("make", error) from error
+    options = with_integers(options, creator)
     options.check(f"the vector environment of {environment}", creator)
     kwargs, names, limit = options.constructor_kwargs(creator), parameters(creator), options.max_episode_steps
     if limit is not None:
