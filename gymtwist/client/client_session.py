@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -375,9 +376,12 @@ class Session:
 
     def _decoded(self, payload: bytes | memoryview) -> messages.Message:
         try:
-            return self._codec.decode_reply(payload)
+            reply = self._codec.decode_reply(payload)
         except GymtwistError as error:
             raise self._broken(str(error)) from error
+        for text in reply.warnings:
+            warnings.warn(f"{self.connection.name}: {escaped(text)}", stacklevel=2)
+        return reply
 
     def _unexpected(self, reply: messages.Message, kind: type[messages.Message]) -> RemoteError:
         """Convert an unexpected message to an error."""

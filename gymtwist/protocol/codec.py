@@ -7,25 +7,23 @@ to one of gymtwist's own errors. Observations and actions have the form of :mod:
 from __future__ import annotations
 
 import math
-import re
 import struct
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 
-from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
+from gymtwist.errors import InvalidField, MalformedMessage
 from gymtwist.protocol import dynamic_values, messages
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import Framing, Parts, ProtocolName, frame, header
+from gymtwist.protocol.lenient_requests import HEADS, MOST_SHOWN, has_signed_zero, read_request, signed_zeros
 from gymtwist.protocol.messages import Message, Reply, Request
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 
 #: The most items of a request: values at any depth, and map keys. Bytes and strings are one item, however long. An
 #: empty map has one byte in MessagePack and 64 in Python, so the limit of frames alone would permit a gigabyte.
 MAX_PARTS = 500_000
-#: The most characters of msgspec's messages that are passed on: they may contain a value of any length.
-MOST_SHOWN = 300
 #: Bytes from which on a part of a message is sent from its own memory. To copy fewer costs less.
 GATHERED = 32 * 1024
 
@@ -71,12 +69,17 @@ class MessageCodec:
     Args:
         protocol: A framed protocol.
         tell_omitted: Called with the places of what is left out of a reply, if anything is.
+        note: Called with what the sender of a request should know of it, if there is anything.
     """
 
     def __init__(
-        self, protocol: ProtocolName, tell_omitted: Callable[[messages.Omitted], None] = lambda places: None
+        self,
+        protocol: ProtocolName,
+        tell_omitted: Callable[[messages.Omitted], None] = lambda places: None,
+        note: Callable[[list[str]], None] = lambda notes: None,
     ) -> None:
         self._tell_omitted = tell_omitted
+        self._note = note
         self.framing = Framing(protocol.value)
         self._json = self.framing is Framing.NETSTRING
         self._encode: Callable[[Any], bytes]
@@ -88,7 +91,6 @@ class MessageCodec:
             self._encode_dynamic, self.has_more = dynamic_values.to_messagepack, messagepack_has_more
         self._request: Callable[[bytes | memoryview], Request] = self._decoder(Request)
         self._reply: Callable[[bytes | memoryview], Reply] = self._decoder(Reply)
-        self._operation: Callable[[bytes | memoryview], _Operation] = self._decoder(_Operation)
 
     def _decoder(self, kind: Any) -> Callable[[bytes | memoryview], Any]:
         if self._json:
@@ -106,32 +108,44 @@ class MessageCodec:
             UnknownOperation: The message has an unknown operation.
             InvalidField: A field is missing, has the wrong type or is out of range.
         """
-        if len(payload) > MAX_PARTS and self.has_more(payload, MAX_PARTS):
-            raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
+        if len(payload) > MAX_PARTS or (self._json and b"-0" in bytes(payload) and has_signed_zero(payload)):
+            payload = self._prepared(payload)
         try:
             request = self._request(payload)
-        except msgspec.ValidationError as error:
-            raise explain(error, self._operation_of(payload)) from None
-        except (ValueError, RecursionError, OverflowError) as error:
-            raise self._malformed(error) from None
+        except (ValueError, RecursionError, OverflowError):
+            request = self._read_request(payload)
         # Every level takes a byte at least.
         if len(payload) > MAX_DEPTH:
             for name in _NESTED.get(type(request), ()):
                 _check_depth(request, name)
-        return self._restore(request) if type(request) in _DYNAMIC else request
+        return self._received(request) if type(request) in _DYNAMIC else request
 
-    def _operation_of(self, payload: bytes | memoryview) -> str | None:
+    def _prepared(self, payload: bytes | memoryview) -> bytes | memoryview:
+        """Check the number of items, and keep the sign of each zero that JSON has as ``-0``."""
+        if len(payload) > MAX_PARTS and self.has_more(payload, MAX_PARTS):
+            raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
+        return signed_zeros(bytes(payload)) if self._json and has_signed_zero(payload) else payload
+
+    def _received(self, request: Request) -> Request:
+        """Read the data of a request, which means the same in both encodings."""
+        name = _DYNAMIC[type(request)]
+        fields = getattr(request, name)
+        if not fields:
+            return request
+        read = dynamic_values.from_json if self._json else dynamic_values.from_messagepack
         try:
-            return self._operation(payload).op
-        except msgspec.ValidationError:
-            return None
-        except (ValueError, RecursionError, OverflowError) as error:
-            # What is wrong with a field was found first, but there is no message.
-            raise self._malformed(error) from None
+            # The field itself is never an array, whatever keys it has.
+            fields = {key: read(each) for key, each in fields.items()}
+        except ValueError as error:
+            raise MalformedMessage(f"{tag_of(request)}: field `{name}` {error}") from None
+        return msgspec.structs.replace(request, **{name: fields})
 
-    def _malformed(self, error: Exception) -> MalformedMessage:
-        language = "JSON" if self._json else "MessagePack"
-        return MalformedMessage(f"the message is not valid {language}: {error!s:.{MOST_SHOWN}}")
+    def _read_request(self, payload: bytes | memoryview) -> Request:
+        """Decode a request that is not written as the specification has it, or has fields that are unknown."""
+        request, notes = read_request(bytes(payload), is_json=self._json)
+        if notes:
+            self._note(notes)
+        return request
 
     def encode_request(self, request: Request) -> Parts:
         """Encode a request as a frame.
@@ -164,7 +178,7 @@ class MessageCodec:
             if not self._json or name != _DYNAMIC.get(kind):  # JSON is not searched for arrays
                 _check_depth(reply, name)
         if isinstance(reply, messages.Rendered):
-            return messages.Rendered(dynamic_values.restored(reply.frame))
+            return msgspec.structs.replace(reply, frame=dynamic_values.restored(reply.frame))
         if self._json and kind in _REWARDS:
             name = _REWARDS[kind]
             if type(getattr(reply, name)) is not float:
@@ -291,65 +305,7 @@ def _numbers(value: Any) -> Any:
     raise MalformedMessage(f"a reward is {str(value)[:80]!r}: expected {EXPECTED_NUMBER}")
 
 
-# Errors of requests
-
-_OPERATIONS = ", ".join(str(each.__struct_config__.tag) for each in get_args(Request))
-# How msgspec reports the place of an error.
-_PLACE = re.compile(r"^(?P<what>.*?)\s+- at `(?P<place>.*)`$", re.DOTALL)
-
-
-class _Operation(msgspec.Struct):
-    """The part of a malformed request that an error message needs."""
-
-    op: str
-
-
-def explain(error: msgspec.ValidationError, operation: str | None) -> GymtwistError:
-    """Convert an error of msgspec to one that names the operation and the field.
-
-    Args:
-        error: The error about a request.
-        operation: The request's operation; None if it has none.
-    """
-    found = _PLACE.match(str(error))
-    what, place = found.group("what", "place") if found else (str(error), "$")
-    what = what if len(what) <= MOST_SHOWN else f"{what[:MOST_SHOWN]}..."
-    field = place.removeprefix("$").removeprefix(".")
-    if operation is None:
-        if what.startswith("Object missing required field `op`"):
-            return InvalidField("the message has no field `op`: it says which operation is asked for")
-        if field == "op":
-            return InvalidField(f"field `op`: {_lower(what)}")
-        return MalformedMessage(f"the message is no object with strings for keys: {what}")
-    if field == "op":
-        return UnknownOperation(f'unknown operation "{operation[:80]}"; the operations are {_OPERATIONS}')
-    if what.startswith("Object missing"):
-        what = what.removeprefix("Object ")
-    return InvalidField(f"{operation}: field `{field}`: {_lower(what)}" if field else f"{operation}: {what}")
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
 # The number of items of a request
-
-# For each first byte of MessagePack: the bytes of the item without its content, and how many of them are the length of
-# the content. See https://github.com/msgpack/msgpack/blob/master/spec.md
-_HEADS = [(1, 0)] * 256
-for _count in range(32):
-    _HEADS[0xA0 + _count] = (1 + _count, 0)
-for _first, _sizes in {
-    0xCA: (5, 9),
-    0xCC: (2, 3, 5, 9, 2, 3, 5, 9),
-    0xD4: (3, 4, 6, 10, 18),
-    0xDC: (3, 5, 3, 5),
-}.items():
-    for _code, _size in enumerate(_sizes, _first):
-        _HEADS[_code] = (_size, 0)
-for _first, _type in {0xC4: 0, 0xC7: 1, 0xD9: 0}.items():
-    for _code, _width in enumerate((1, 2, 4), _first):
-        _HEADS[_code] = (1 + _width + _type, _width)
 
 
 def messagepack_has_more(payload: bytes | memoryview, most: int) -> bool:
@@ -360,7 +316,7 @@ def messagepack_has_more(payload: bytes | memoryview, most: int) -> bool:
         count += 1
         if count > most:
             return True
-        size, width = _HEADS[payload[position]]
+        size, width = HEADS[payload[position]]
         if width:
             size += int.from_bytes(payload[position + 1 : position + 1 + width], "big")
         position += size

@@ -1,10 +1,11 @@
 """Dynamic values, which no space describes: infos, keyword arguments, options, metadata.
 
 In JSON, arrays are nested lists, and numbers that are not finite are "NaN", "Infinity" and "-Infinity", as in the JSON
-mapping of proto3. In the classic protocol, NaN is ``null`` and an infinity the largest float64 of its sign, since
-decoders such as Go's refuse the tokens that Python's encoder writes. MessagePack has all numbers, and there an array is
-a map of ``dtype`` (the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere,
-and so are the integers of an info beyond 64 bits: most decoders have none, or make floats of them.
+mapping of proto3; in a request, text that is one of these, perhaps behind backslashes, has a backslash more in front.
+In the classic protocol, NaN is ``null`` and an infinity the largest float64 of its sign, since decoders such as Go's
+refuse the tokens that Python's encoder writes. MessagePack has all numbers, and there an array is a map of ``dtype``
+(the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere, and so are the
+integers of an info beyond 64 bits: most decoders have none, or make floats of them.
 
 Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime
 import enum
 import math
 import re
@@ -24,8 +26,9 @@ import msgspec
 import numpy as np
 
 from gymtwist.spaces.array_likes import array_of, is_array_like, standard
+from gymtwist.spaces.equivalent_forms import named, raw, text
 from gymtwist.spaces.layout import DTYPES
-from gymtwist.spaces.numbers import number_text
+from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
 #: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
 MAX_DEPTH = 64
@@ -59,6 +62,7 @@ class Sanitizer:
         array: Converts a NumPy array or scalar.
         strict: Whether to raise an error for other such parts, instead of leaving them out.
         kept: Types that the encoding has in addition to those of JSON.
+        escape: Marks text that would be read as a number.
     """
 
     def __init__(
@@ -68,11 +72,13 @@ class Sanitizer:
         *,
         strict: bool,
         kept: tuple[type, ...] = (),
+        escape: Callable[[str], str] = str,
     ) -> None:
         self._number = number
         self._array = array
         self._strict = strict
         self._kept = kept
+        self._escape = escape
 
     def copy(self, value: Any, omitted: list[str], place: str = "", path: tuple[int, ...] = ()) -> Any:
         """Copy a value.
@@ -111,7 +117,7 @@ class Sanitizer:
         if value is None or isinstance(value, (bool, *self._kept)):
             return value
         if isinstance(value, str):
-            return _text(value)
+            return self._escape(_text(value))
         if isinstance(value, int):
             return int(value) if -(2**63) <= value < 2**64 else self._digits(value)
         if isinstance(value, float):
@@ -238,9 +244,22 @@ def _same(number: float) -> float:
     return number
 
 
+def _is_name(text: str) -> bool:
+    """Return whether text would be read as a number, or as other text than it is."""
+    return text.lstrip("\\") in NOT_FINITE
+
+
+def _escaped(text: str) -> str:
+    return f"\\{text}" if _is_name(text) else text
+
+
+def _may_have_names(text: bytes) -> bool:
+    return b'NaN"' in text or b'Infinity"' in text
+
+
 _encode_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=to_builtins).encode
 _encode_binary: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=to_bytes).encode
-_json = {strict: Sanitizer(number_text, strict=strict) for strict in (False, True)}
+_json = {False: Sanitizer(number_text, strict=False), True: Sanitizer(number_text, strict=True, escape=_escaped)}
 _messagepack = {strict: Sanitizer(_same, _binary, strict=strict, kept=(bytes,)) for strict in (False, True)}
 
 
@@ -249,7 +268,8 @@ def to_json(value: Any, *, strict: bool = False, omitted: list[str] | None = Non
 
     Args:
         value: The mapping of an environment or a user. Anything else is encoded like an empty mapping.
-        strict: Whether to raise an error if an entry cannot be encoded. Otherwise it is left out, and this never fails.
+        strict: Whether it is a user's: then an entry that cannot be encoded is an error, and text is told from numbers.
+            Otherwise such an entry is left out, and this never fails.
         omitted: Where to note the places of what is left out, the first :data:`MAX_OMITTED`: ``.stats.model``,
             ``.moves[2]``; an empty string for a value that is no mapping. An item of a list becomes None.
 
@@ -262,7 +282,7 @@ def to_json(value: Any, *, strict: bool = False, omitted: list[str] | None = Non
     except Exception:
         pass
     else:
-        if text[:1] == b"{" and has_only_usual_numbers(text):
+        if text[:1] == b"{" and has_only_usual_numbers(text) and not (strict and _may_have_names(text)):
             return text
     return _encode_json(_copied(value, _json[strict], strict, omitted))
 
@@ -339,6 +359,50 @@ _STRINGS = frozenset({str})
 _INTEGERS = frozenset({int})
 _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 _LISTS = frozenset({list, tuple})
+
+
+def from_json(value: Any) -> Any:
+    """Read a value of a request: what its sender gave, as if it had come in MessagePack.
+
+    Args:
+        value: Decoded JSON, not deeper than :data:`MAX_DEPTH`.
+
+    Raises:
+        ValueError: It has an integer beyond 64 bits, which MessagePack does not have.
+    """
+    kind = type(value)
+    if kind is list:
+        return [from_json(each) for each in value]
+    if kind is dict:
+        return {key: from_json(each) for key, each in value.items()}
+    if kind is str and _is_name(value):
+        return NOT_FINITE[value] if value in NOT_FINITE else value[1:]
+    if kind is int and not -(2**63) <= value < 2**64:
+        raise ValueError(f"has an integer of {value.bit_length()} bits: send it as a string or as a float")
+    return value
+
+
+def from_messagepack(value: Any) -> Any:
+    """Read a value of a request: like :func:`restored`, also from libraries that do not tell bytes from text.
+
+    Raises:
+        ValueError: It has a timestamp, which msgspec reads without being asked.
+    """
+    if type(value) is list:
+        return [from_messagepack(each) for each in value]
+    if isinstance(value, datetime.datetime):
+        raise ValueError(
+            "has a timestamp, which is an extension type; the protocol has none: send a number or a string"
+        )
+    if type(value) is not dict:
+        return value
+    value = named(value)
+    if value.keys() == _ARRAY_FIELDS:
+        try:
+            return _array(text(value["dtype"]), value["shape"], raw(value["data"]))
+        except _NO_ARRAY:
+            pass
+    return {key: from_messagepack(each) for key, each in value.items()}
 
 
 def restored(value: Any) -> Any:

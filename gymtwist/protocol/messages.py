@@ -52,6 +52,8 @@ Rewards: TypeAlias = Any
 Flags: TypeAlias = "bool | list[bool] | bytes"
 #: The places in a reply of data that no message can carry, such as "info.stats.model"; the encoder fills the field in.
 Omitted: TypeAlias = tuple[str, ...]
+#: The last field of every reply: what the client should know of its request, such as a field that nobody knows.
+Warnings: TypeAlias = tuple[str, ...]
 
 
 class Message(
@@ -65,7 +67,7 @@ class Message(
     """The base of all messages. A message cannot contain itself, so none needs Python's cycle collector."""
 
 
-class Make(Message, frozen=True, tag="make"):
+class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     """Make an environment; the first request of every connection.
 
     Attributes:
@@ -97,7 +99,7 @@ class Make(Message, frozen=True, tag="make"):
     vector_rewards: bool = False
 
 
-class Reset(Message, frozen=True, tag="reset"):
+class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
     """Begin an episode.
 
     Attributes:
@@ -111,13 +113,13 @@ class Reset(Message, frozen=True, tag="reset"):
     mask: Annotated[list[bool], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
 
 
-class Step(Message, frozen=True, tag="step"):
+class Step(Message, frozen=True, tag="step", forbid_unknown_fields=True):
     """Take one step with an action."""
 
     action: Any
 
 
-class StepMany(Message, frozen=True, tag="step_many"):
+class StepMany(Message, frozen=True, tag="step_many", forbid_unknown_fields=True):
     """Take several steps; they stop at the end of an episode.
 
     Attributes:
@@ -145,17 +147,17 @@ class StepMany(Message, frozen=True, tag="step_many"):
         return len(self.actions) if isinstance(self.actions, list) else int(self.count or 0)
 
 
-class Sample(Message, frozen=True, tag="sample"):
+class Sample(Message, frozen=True, tag="sample", forbid_unknown_fields=True):
     """Sample the action space, after seeding it if a seed is given."""
 
     seed: _Seed | None = None
 
 
-class Render(Message, frozen=True, tag="render"):
+class Render(Message, frozen=True, tag="render", forbid_unknown_fields=True):
     """Render the environment in its render mode."""
 
 
-class Share(Message, frozen=True, tag="share"):
+class Share(Message, frozen=True, tag="share", forbid_unknown_fields=True):
     """Share memory with the server, on the same host: sent once before and once after passing the descriptor.
 
     Attributes:
@@ -172,7 +174,7 @@ class Share(Message, frozen=True, tag="share"):
             raise ValueError("share takes both `request_room` and `reply_room`, or neither")
 
 
-class Close(Message, frozen=True, tag="close"):
+class Close(Message, frozen=True, tag="close", forbid_unknown_fields=True):
     """Close the environment; the last request of a connection."""
 
 
@@ -217,6 +219,7 @@ class Made(Message, frozen=True, tag="make"):
         version: The server's version of the protocol.
         omitted: The places of what is left out of the metadata and the spec; see :data:`Omitted`.
         reward_space: The space of rewards that are arrays, also for vector environments that of one environment.
+        warnings: What the client should know of its request.
     """
 
     action_space: Description
@@ -238,6 +241,7 @@ class Made(Message, frozen=True, tag="make"):
     version: int = VERSION
     omitted: Omitted = ()
     reward_space: Description | None = None
+    warnings: Warnings = ()
 
 
 class ResetDone(Message, frozen=True, tag="reset"):
@@ -246,6 +250,7 @@ class ResetDone(Message, frozen=True, tag="reset"):
     observation: Any
     info: dict[str, Any] = {}
     omitted: Omitted = ()
+    warnings: Warnings = ()
 
 
 class Stepped(Message, frozen=True, tag="step"):
@@ -257,6 +262,7 @@ class Stepped(Message, frozen=True, tag="step"):
     truncated: Flags
     info: dict[str, Any] = {}
     omitted: Omitted = ()
+    warnings: Warnings = ()
 
 
 class SteppedMany(Message, frozen=True, tag="step_many"):
@@ -270,6 +276,7 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
         count: The number of steps taken; fewer than requested if the episode ended.
         info: The info of the last step.
         omitted: The places of what is left out of the info.
+        warnings: What the client should know of its request.
     """
 
     observations: Any
@@ -279,18 +286,21 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
     count: int
     info: dict[str, Any] = {}
     omitted: Omitted = ()
+    warnings: Warnings = ()
 
 
 class Sampled(Message, frozen=True, tag="sample"):
     """The reply to :class:`Sample`."""
 
     action: Any
+    warnings: Warnings = ()
 
 
 class Rendered(Message, frozen=True, tag="render"):
     """The reply to :class:`Render`: an array (``dtype``, ``shape``, ``data``), text, a list of them, or nothing."""
 
     frame: Any = None
+    warnings: Warnings = ()
 
 
 class Shared(Message, frozen=True, tag="share"):
@@ -299,14 +309,18 @@ class Shared(Message, frozen=True, tag="share"):
     Attributes:
         address: The address of the socket that receives the descriptor, in Linux's abstract namespace; None after that.
         token: The token to send with the descriptor; None likewise.
+        warnings: What the client should know of its request.
     """
 
     address: str | None = None
     token: str | None = None
+    warnings: Warnings = ()
 
 
 class Closed(Message, frozen=True, tag="close"):
     """The reply to :class:`Close`; the server closes the connection."""
+
+    warnings: Warnings = ()
 
 
 class Error(Message, frozen=True, tag="error"):
@@ -317,12 +331,14 @@ class Error(Message, frozen=True, tag="error"):
         message: What was wrong, what was expected and what to do, for people.
         fault: Whose fault the error is, which determines whether the connection stays open.
         reset_needed: Whether the next request must be a reset.
+        warnings: What the client should know of its request besides.
     """
 
     code: str
     message: str
     fault: Fault
     reset_needed: bool = False
+    warnings: Warnings = ()
 
 
 Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Share | Close

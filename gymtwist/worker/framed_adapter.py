@@ -50,7 +50,7 @@ class FramedAdapter:
         self._connection = connection
         self._settings = settings
         self._status = status
-        self._codec = MessageCodec(protocol, OmissionWarning())
+        self._codec = MessageCodec(protocol, OmissionWarning(), self._note)
         self._recovery = RecoveryState(status)
         self._handler = RequestHandler(self._codec.framing, settings, status)
         self._replies = ReplyWriter(self._codec)
@@ -80,7 +80,7 @@ class FramedAdapter:
             reply = self._reply_to_make(request)
         except (RequestError, EnvironmentFault) as error:
             self._leave_if_out_of_memory(error)
-            reply = self._codec.encode_reply(error_message(error))
+            reply = self._replies.encode(error_message(error))
         self._status.end()
         with self._status.answering():
             self.transport.send_parts(reply)
@@ -104,6 +104,9 @@ class FramedAdapter:
             self._handler.resume(request)
             self.decode = self._codec.decode_request
         self.transport.send(recovery_reply)
+
+    def _note(self, notes: list[str]) -> None:
+        self._replies.warn(notes)
 
     def _receive_frames(self, received: bytes) -> None:
         reader = FrameReader(self._codec.framing, received, borrowed=self._recovery.buffer)
@@ -137,7 +140,7 @@ class FramedAdapter:
     def _send_error(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
         # A request that cannot be served counts as activity, too.
         self._status.end()
-        self.transport.send_parts(self._codec.encode_reply(error_message(error, reset_needed=reset_needed)))
+        self.transport.send_parts(self._replies.encode(error_message(error, reset_needed=reset_needed)))
 
     def close(self) -> None:
         """Close the environment; no process resumes this session."""

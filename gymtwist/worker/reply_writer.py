@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,6 +16,8 @@ from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.transports import Transport
 
 _UINT32 = struct.Struct(">I")
+#: The most different warnings of a session: a client that invents fields without end has been told.
+_MAX_WARNINGS = 100
 
 
 class ReplyWriter:
@@ -38,9 +41,28 @@ class ReplyWriter:
         encoder = msgspec.msgpack.Encoder(enc_hook=dynamic_values.to_bytes)
         self._encode_step, self._encode_into = encoder.encode, encoder.encode_into
         #: The types of observations that take the fast path.
-        self._fast = (bytes, memoryview) if codec.framing is Framing.INT32 else ()
+        self._fast: tuple[type, ...] = (bytes, memoryview) if codec.framing is Framing.INT32 else ()
+        self._usually_fast = self._fast
+        self._encode = codec.encode_reply
+        self._warnings: list[str] = []
+        self._warned: set[str] = set()
         # The observation is the first field after the operation, so its position is known.
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Send the client warnings with the next reply, each once in a session."""
+        new = [each for each in dict.fromkeys(warnings) if each not in self._warned]
+        new = new[: _MAX_WARNINGS - len(self._warned)]
+        self._warned.update(new)
+        self._warnings += new
+        if new:
+            # So a step without warnings costs nothing.
+            self._fast, self._encode = (), self._encode_with_warnings
+
+    def _encode_with_warnings(self, reply: Reply) -> Parts:
+        parts = self._codec.encode_reply(msgspec.structs.replace(reply, warnings=tuple(self._warnings)))
+        self._warnings, self._fast, self._encode = [], self._usually_fast, self._codec.encode_reply
+        return parts
 
     def send(self, reply: Reply) -> None:
         """Send a reply at once: replies are sent in the order of their requests.
@@ -85,7 +107,7 @@ class ReplyWriter:
             EnvironmentFault: The reply holds an environment's value that cannot be encoded.
         """
         try:
-            return self._codec.encode_reply(reply)
+            return self._encode(reply)
         except Exception as error:
             # No space constrains every value, and the objects of an environment raise anything.
             raise fault_of_value(tag_of(reply), error) from error

@@ -18,7 +18,8 @@ import gymtwist.protocol
 from gymtwist import errors
 from gymtwist.envs.environment_plan import MAX_PROCESSES
 from gymtwist.protocol import codec, dynamic_values, framing, handshake, messages
-from gymtwist.protocol.framing import FrameReader, Framing
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import error_message
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.arrays import MAX_EMPTY
@@ -114,7 +115,7 @@ def test_every_block_is_checked() -> None:
     for page in PAGES:
         marked_here = len([each for each in BLOCKS if each.page == page.name])
         assert len(_FENCE.findall(page.read_text())) - marked_here == (page.name == "session.md"), page.name
-    kinds = {"session", "typed", "request", "reply", "space", "hexdump", "example", "memory"}
+    kinds = {"session", "typed", "request", "reply", "space", "hexdump", "example", "memory", "other"}
     assert {each.marker.split()[0] for each in BLOCKS} == kinds
 
 
@@ -125,6 +126,16 @@ def test_a_request_on_a_page_is_read_by_the_server(block: Block) -> None:
     for line in block.text.splitlines():
         request = codec.decode_request(line.encode())
         assert payload_of(codec.encode_request(request)) == line.encode()
+
+
+@pytest.mark.parametrize("block", marked("other"))
+def test_a_request_in_another_form_is_read_by_the_server(block: Block) -> None:
+    """Without a note."""
+    noted: list[str] = []
+    codec = MessageCodec(ProtocolName.NETSTRING, note=noted.extend)
+    for line in block.text.splitlines():
+        codec.decode_request(line.encode())
+    assert not noted
 
 
 @pytest.mark.parametrize("block", marked("reply"))

@@ -73,6 +73,7 @@ def _vector(bounds: tuple[Any, Any], bounds_of_all: tuple[Any, Any]) -> dict[str
     }
 
 
+_WARNING = "reset: unknown field `sed` is ignored; did you mean `seed`?"
 _TEXT_SPACE = {"kind": "Text", "min_length": 1, "max_length": 5, "characters": "adehinorstuvw"}
 #: Replies that are the same in both encodings.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -100,6 +101,23 @@ PLAIN: dict[str, dict[str, Any]] = {
     "share": {"op": "share"},
     "share, an offer": {"op": "share", "address": "gymtwist-0123456789abcdef", "token": bytes(range(16)).hex()},
     "close": {"op": "close"},
+    "reset, warnings": {"op": "reset", "observation": "north", "warnings": [_WARNING]},
+    "step, warnings": {
+        **{"op": "step", "observation": "north", "reward": -0.5, "terminated": True, "truncated": False},
+        "warnings": [_WARNING],
+    },
+    "sample, warnings": {"op": "sample", "action": "east", "warnings": [_WARNING]},
+    "render, warnings": {"op": "render", "frame": "north", "warnings": [_WARNING]},
+    "share, warnings": {"op": "share", "warnings": [_WARNING]},
+    "close, warnings": {"op": "close", "warnings": [_WARNING]},
+    "error, warnings": {
+        **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
+        **{"message": "the episode has ended: reset before the next step", "warnings": [_WARNING]},
+    },
+    "make, warnings": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        "warnings": [_WARNING, _WARNING],
+    },
     "error, the request's": {
         **{"op": "error", "code": "invalid-action", "fault": "request"},
         "message": "action.left[2] is 7: send an integer from 0 to 3",
@@ -281,6 +299,16 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {
             **{"op": "step_many", "observations": _floats(3, 4), "rewards": _doubles(1, 2, 3, 4, 5, 6)},
             **{"terminated": bytes([1, 0]), "truncated": bytes([0, 0]), "count": 3},
+        },
+    ),
+    "step_many, warnings": (
+        {
+            **{"op": "step_many", "observations": "north", "rewards": [1.0], "terminated": True, "truncated": False},
+            **{"count": 1, "warnings": [_WARNING]},
+        },
+        {
+            **{"op": "step_many", "observations": "north", "rewards": _doubles(1), "terminated": True},
+            **{"truncated": False, "count": 1, "warnings": [_WARNING]},
         },
     ),
     "sample": ({"op": "sample", "action": 1}, {"op": "sample", "action": bytes.fromhex("0100000000000000")}),

@@ -16,6 +16,7 @@ from .notation import Entry, write
 CODECS = {name.value: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 NETSTRING, INT32 = "netstring", "int32"
 _CARTPOLE = "CartPole-v1"
+_NAN, _INFINITY = float("nan"), float("inf")
 
 #: Requests that are the same in both encodings.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -92,6 +93,14 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {"op": "step", "action": [0, 1, 0]},
         {"op": "step", "action": bytes.fromhex("000000000000000001000000000000000000000000000000")},
     ),
+    "reset, options that are not finite": (
+        {"op": "reset", "options": {"low": "-Infinity", "high": ["Infinity", "NaN"]}},
+        {"op": "reset", "options": {"low": -_INFINITY, "high": [_INFINITY, _NAN]}},
+    ),
+    "reset, options with text like a number": (
+        {"op": "reset", "options": {"name": "\\NaN", "other": "\\\\NaN"}},
+        {"op": "reset", "options": {"name": "NaN", "other": "\\NaN"}},
+    ),
     "step_many, actions": (
         {"op": "step_many", "actions": [0, 1]},
         {"op": "step_many", "actions": [bytes.fromhex("0000000000000000"), bytes.fromhex("0100000000000000")]},
@@ -107,8 +116,12 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
 }
 
 
+def _mp_bytes(value: Any) -> bytes:
+    return msgspec.msgpack.encode(value)
+
+
 def _mp(value: Any) -> str:
-    return msgspec.msgpack.encode(value).hex()
+    return _mp_bytes(value).hex()
 
 
 _MAKE = _mp("op") + _mp("make"), _mp("id") + _mp(_CARTPOLE)
@@ -127,6 +140,25 @@ WAYS: list[tuple[str, str, str, bytes]] = [
         *("a string escaped", "make, token", NETSTRING),
         b'{"op":"make","id":"CartPole-v1","token":"a secret, perhaps in '
         b'\\u0395\\u03bb\\u03bb\\u03b7\\u03bd\\u03b9\\u03ba\\u03ac"}',
+    ),
+    (
+        *("null for each field that may be left out", "make", NETSTRING),
+        b'{"op":"make","id":"CartPole-v1","kwargs":null,"autoreset_mode":null,"info":null,"values":null,"version":null}',
+    ),
+    ("an empty list for an object", "make", NETSTRING, b'{"op":"make","id":"CartPole-v1","kwargs":[]}'),
+    ("a whole number as a float", "make, num_envs", NETSTRING, b'{"op":"make","id":"CartPole-v1","num_envs":64.0}'),
+    ("a whole number as a float", "reset, seed", NETSTRING, b'{"op":"reset","seed":1.0}'),
+    ("a whole number as a float", "reset, seeds", NETSTRING, b'{"op":"reset","seed":[1e0,null,3.0]}'),
+    ("numbers for flags", "reset, mask", NETSTRING, b'{"op":"reset","mask":[1,0,1.0]}'),
+    ("a byte order mark", "reset", NETSTRING, b'\xef\xbb\xbf{"op":"reset"}'),
+    ("a NUL behind it", "reset", NETSTRING, b'{"op":"reset"}\0'),
+    (
+        *("null for each field that may be left out", "step_many, actions", NETSTRING),
+        b'{"op":"step_many","actions":[0,1],"action":null,"count":null,"observations":null}',
+    ),
+    (
+        *("a whole number as a float", "step_many, one action", NETSTRING),
+        b'{"op":"step_many","action":1,"count":16.0,"actions":null}',
     ),
     ("numbers with exponents", "step, Box", NETSTRING, b'{"op":"step","action":[5e-1,-1]}'),
     ("defaults written out", "share", NETSTRING, b'{"op":"share","request_room":null,"reply_room":null}'),
@@ -154,6 +186,18 @@ WAYS: list[tuple[str, str, str, bytes]] = [
         bytes.fromhex("82" + _mp("op") + _mp("reset") + _mp("seed") + "cf0000000000000001"),
     ),
     (
+        *("null, and undefined as JavaScript has it", "make", INT32),
+        bytes.fromhex("84" + "".join(_MAKE) + _mp("kwargs") + "c0" + _mp("info") + "d40000"),
+    ),
+    ("bytes for the keys and names", "make", INT32, _mp_bytes({b"op": b"make", b"id": _CARTPOLE.encode()})),
+    ("an empty list for an object", "make", INT32, bytes.fromhex("83" + "".join(_MAKE) + _mp("kwargs") + "90")),
+    ("a whole number as a float", "reset, seed", INT32, _mp_bytes({"op": "reset", "seed": 1.0})),
+    ("bytes for flags", "reset, mask", INT32, _mp_bytes({"op": "reset", "mask": b"\1\0\1"})),
+    (
+        *("a string for a bin", "step, Box with infinity", INT32),
+        bytes.fromhex("82" + _mp("op") + _mp("step") + _mp("action") + "a80000807f000080ff"),
+    ),
+    (
         *("a signed integer", "reset, seed", INT32),
         bytes.fromhex("82" + _mp("op") + _mp("reset") + _mp("seed") + "d200000001"),
     ),
@@ -175,7 +219,11 @@ def framed(framing: str, payload: bytes) -> str:
 
 def encoded(framing: str, meaning: dict[str, Any]) -> str:
     """Encode a request as gymtwist's own client does, in its frame, in hexadecimal."""
-    request: Any = msgspec.convert(meaning, Request)
+    request: Any
+    if framing == NETSTRING:
+        request = CODECS[framing].decode_request(json.dumps(meaning).encode())
+    else:
+        request = msgspec.convert(meaning, Request)
     return b"".join(CODECS[framing].encode_request(request)).hex()
 
 

@@ -119,11 +119,13 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     *_both("an unknown operation", {"op": "jump"}, "unknown-operation"),
     *_both("no operation", {"action": 1}, "invalid-field"),
     *_both("an operation that is no string", {"op": 1}, "invalid-field"),
+    *_both("an operation in a list", {"op": ["reset"]}, "invalid-field"),
+    *_both("null for a field that is needed", {"op": "make", "id": None}, "invalid-field"),
     *_both("a missing field", {"op": "step"}, "invalid-field"),
     *_both("a make without id", {"op": "make"}, "invalid-field"),
     *_both("an empty id", {"op": "make", "id": ""}, "invalid-field"),
     *_both("an id that is too long", {"op": "make", "id": "x" * 256}, "invalid-field"),
-    *_both("kwargs that are a list", {"op": "make", "id": "x", "kwargs": []}, "invalid-field"),
+    *_both("kwargs that are a list of one", {"op": "make", "id": "x", "kwargs": [1]}, "invalid-field"),
     *_both("a render_mode that is too long", {"op": "make", "id": "x", "render_mode": "x" * 65}, "invalid-field"),
     *_both("no environments", {"op": "make", "id": "x", "num_envs": 0}, "invalid-field"),
     *_both("too many environments", {"op": "make", "id": "x", "num_envs": 10_001}, "invalid-field"),
@@ -140,7 +142,7 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     *_both("a seed that is a boolean", {"op": "reset", "seed": True}, "invalid-field"),
     *_both("a negative seed among others", {"op": "reset", "seed": [1, -1]}, "invalid-field"),
     *_both("options that are a number", {"op": "reset", "options": 1}, "invalid-field"),
-    *_both("a mask of numbers", {"op": "reset", "mask": [1, 0]}, "invalid-field"),
+    *_both("a mask with a 2", {"op": "reset", "mask": [1, 2]}, "invalid-field"),
     *_both("step_many without actions", {"op": "step_many"}, "invalid-field"),
     *_both("step_many without a count", {"op": "step_many", "action": "x"}, "invalid-field"),
     *_both("step_many with both", {"op": "step_many", "action": "x", "actions": ["x"], "count": 1}, "invalid-field"),
@@ -160,6 +162,7 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("JSON that breaks off", NETSTRING, b'{"op":"reset"', "malformed-message"),
     ("something behind the message", NETSTRING, b'{"op":"reset"}{}', "malformed-message"),
     ("NaN, which is no JSON", NETSTRING, b'{"op":"step","action":NaN}', "malformed-message"),
+    ("Infinity, which is no JSON", NETSTRING, b'{"op":"reset","options":{"x":-Infinity}}', "malformed-message"),
     ("a comma too many", NETSTRING, b'{"op":"reset",}', "malformed-message"),
     ("text that is not UTF-8", NETSTRING, b'{"op":"step","action":"\xff"}', "malformed-message"),
     ("a list", NETSTRING, b'["reset"]', "malformed-message"),
@@ -170,6 +173,10 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("a key that is no string", INT32, bytes.fromhex("8201a57265736574a26f70c0"), "malformed-message"),
     ("a list", INT32, bytes.fromhex("91a57265736574"), "malformed-message"),
     ("an extension", INT32, bytes.fromhex("82a26f70a473746570a6616374696f6ed40100"), "malformed-message"),
+    (
+        *("a timestamp", INT32),
+        *(bytes.fromhex("82a26f70a57265736574a76f7074696f6e7381a178d6ff00000000"), "malformed-message"),
+    ),
 ]
 
 

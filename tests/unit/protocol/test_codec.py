@@ -206,7 +206,7 @@ def test_messagepack_that_the_protocol_has_not(payload: bytes) -> None:
     [
         (b"", "truncated"),
         (b'{"op":"step","action":1', "truncated"),
-        (b'{"op":"step","action":NaN}', "invalid character"),
+        (b'{"op":"step","action":NaN}', 'no NaN in it; send the string "NaN"'),
         (b'{"op":"step","action":"\xff"}', "utf-8"),
         (b'{"op":"step","action":1}x', "trailing characters"),
     ],

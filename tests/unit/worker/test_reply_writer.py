@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from gymtwist.protocol import dynamic_values
-from gymtwist.protocol.codec import GATHERED
+from gymtwist.protocol.codec import GATHERED, MessageCodec
 from gymtwist.protocol.messages import Stepped
 from gymtwist.worker.reply_writer import ReplyWriter
-from tests.support.codec_samples import INT32
+from tests.support.codec_samples import EACH_CODEC, INT32, payload_of
 from tests.unit.protocol.test_json_text import ANYTHING, DTYPES
 
 OBSERVATIONS = pytest.mark.parametrize("observation", [b"few", bytes(GATHERED)], ids=["small", "large"])
@@ -99,3 +99,28 @@ def test_what_needs_care_does_not(info: dict[Any, Any]) -> None:
     """It would arrive as something else."""
     assert not dynamic_values.is_flat(info)
     assert not dynamic_values.is_shallow(info)
+
+
+@OBSERVATIONS
+@EACH_CODEC
+def test_a_warning_is_sent_once(codec: MessageCodec, observation: bytes) -> None:
+    """With the next reply, also one of a step; then a step takes the short way again."""
+    carried = observation if codec is INT32 else "text"
+    reply = Stepped(carried, 1.5, False, True)
+    frames = []
+    replies = ReplyWriter(codec)
+    for warnings in ([], ["a", "b", "a"], ["a"], ["c"], []):
+        replies.transport = sent = Sent()
+        replies.warn(warnings)
+        replies.send(reply)
+        frames.append(codec.decode_reply(payload_of([*sent.parts])))
+    assert [each.warnings for each in frames] == [(), ("a", "b"), (), ("c",), ()]
+
+
+def test_warnings_have_an_end() -> None:
+    """However many fields a client invents."""
+    replies = ReplyWriter(INT32)
+    replies.warn(map(str, range(1000)))
+    replies.transport = sent = Sent()
+    replies.send(Stepped(b"", 1.5, False, True))
+    assert len(INT32.decode_reply(payload_of([*sent.parts])).warnings) == 100

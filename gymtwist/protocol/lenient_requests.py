@@ -1,0 +1,305 @@
+"""Requests that are written differently from the specification but can mean only one thing, and errors about the rest.
+
+Libraries of many languages cannot write what the specification has: one of them writes 1 as 1.0, another an empty
+object as ``[]``. The codec decodes a request here only after its typed decoder has refused it, so an ordinary request
+takes no longer. The types of :mod:`~gymtwist.protocol.messages` say what each field may mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+from msgspec import inspect
+
+from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
+from gymtwist.protocol.messages import Request
+from gymtwist.spaces.equivalent_forms import listed, named, text, whole
+from gymtwist.spaces.value_mismatch import shown
+
+#: The most characters of a text that is passed on: it may contain a value of any length.
+MOST_SHOWN = 300
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+#: A zero with a minus sign, which is no exponent and does not begin another number.
+_SIGNED_ZERO = rb"(?<![\w.+])-0(?![\d.eE])"
+has_signed_zero = re.compile(_SIGNED_ZERO).search
+# What is looked for in JSON, and what begins and ends the strings in it.
+_SIGNED_ZERO_OR_QUOTE = re.compile(rb'\\.|"|' + _SIGNED_ZERO, re.DOTALL)
+_NOT_FINITE_OR_QUOTE = re.compile(rb'\\.|"|[-+]?\b(?:nan|inf(?:inity)?)\b', re.DOTALL | re.IGNORECASE)
+# How msgspec reports the place of an error.
+_PLACE = re.compile(r"^(?P<what>.*?)\s+- at `\$(?P<place>.*)`$", re.DOTALL)
+_STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
+
+_KINDS: dict[str, type[msgspec.Struct]] = {str(each.__struct_config__.tag): each for each in get_args(Request)}
+_FIELDS: dict[str, dict[str, inspect.Field]] = {
+    op: {each.name: each for each in inspect.type_info(kind).fields}  # type: ignore[attr-defined]
+    for op, kind in _KINDS.items()
+}
+_OPERATIONS = ", ".join(_KINDS)
+
+
+class Extension(NamedTuple):
+    """A value of one of MessagePack's extension types."""
+
+    code: int
+    data: bytes
+
+
+#: What JavaScript libraries write for a field that has no value.
+_UNDEFINED = Extension(0, b"\0")
+
+
+def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
+    """Decode a request, whatever form its fields have.
+
+    Args:
+        payload: The payload of a frame.
+        is_json: Whether it is JSON; otherwise it is MessagePack.
+
+    Returns:
+        The request, and what its sender should know of it: a text for each unknown field.
+
+    Raises:
+        MalformedMessage: The bytes are not a message.
+        UnknownOperation: The message has an unknown operation.
+        InvalidField: A field is missing, has the wrong type or is out of range.
+    """
+    tree = _json_tree(payload) if is_json else _messagepack_tree(payload)
+    tree = named(tree) if isinstance(tree, dict) else tree
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise MalformedMessage(f"the message is no object with strings for keys: {_given(tree)}")
+    op = _operation(tree)
+    fields = _FIELDS[op]
+    notes = [_unknown(op, name, fields) for name in tree if name not in fields and name != "op"]
+    given: dict[str, Any] = {}
+    for name, field in fields.items():
+        value = _settled(tree[name], field.type) if name in tree else None
+        # A field that may be left out may also be null.
+        if name in tree and (field.required or not (value is None or value == _UNDEFINED)):
+            _check_extensions(op, name, value)
+            given[name] = value
+    try:
+        return msgspec.convert({"op": op, **given}, _KINDS[op]), notes  # type: ignore[return-value]
+    except msgspec.ValidationError as error:
+        raise _refusal(op, str(error), given, notes) from None
+
+
+# The payload
+
+
+def signed_zeros(payload: bytes) -> bytes:
+    """Write each ``-0`` in JSON as ``-0.0``: as an integer it would lose its sign."""
+    ends = [found.end() for found in _outside_strings(_SIGNED_ZERO_OR_QUOTE, payload)]
+    return b".0".join(payload[start:end] for start, end in zip([0, *ends], [*ends, len(payload)], strict=True))
+
+
+def _outside_strings(pattern: re.Pattern[bytes], payload: bytes) -> Iterator[re.Match[bytes]]:
+    # A pattern for whole strings would take time or memory without bound for some of them.
+    is_inside = False
+    for found in pattern.finditer(payload):
+        if found[0] == b'"':
+            is_inside = not is_inside
+        elif not is_inside and found[0][:1] != b"\\":
+            yield found
+
+
+def malformed(error: Exception, *, is_json: bool) -> MalformedMessage:
+    """Return the error for bytes that are no message."""
+    language = "JSON" if is_json else "MessagePack"
+    return MalformedMessage(f"the message is not valid {language}: {error!s:.{MOST_SHOWN}}")
+
+
+def _json_tree(payload: bytes) -> Any:
+    # What Windows' tools write before a text, and C programs behind it.
+    payload = payload.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\0")
+    try:
+        return msgspec.json.decode(payload)
+    except msgspec.ValidationError as error:
+        raise InvalidField(f"the message has a number that fits no float64: {error!s:.{MOST_SHOWN}}") from None
+    except (ValueError, RecursionError) as error:
+        bare = next((found[0].decode() for found in _outside_strings(_NOT_FINITE_OR_QUOTE, payload)), None)
+        if bare is None:
+            raise malformed(error, is_json=True) from None
+        raise MalformedMessage(
+            f'the message is not valid JSON: there is no {bare} in it; send the string "NaN", "Infinity" or "-Infinity"'
+        ) from None
+
+
+def _messagepack_tree(payload: bytes) -> Any:
+    try:
+        return msgspec.msgpack.decode(payload, ext_hook=_extension)
+    except UnicodeDecodeError:
+        payload = b"".join(_without_raw_strings(payload))
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise malformed(error, is_json=False) from None
+    try:
+        return msgspec.msgpack.decode(payload, ext_hook=_extension)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise malformed(error, is_json=False) from None
+
+
+def _extension(code: int, data: memoryview) -> Extension:
+    return Extension(code, bytes(data))
+
+
+# For each first byte of MessagePack: the bytes of the item without its content, and how many of them are the length of
+# the content. See https://github.com/msgpack/msgpack/blob/master/spec.md
+HEADS = [(1, 0)] * 256
+for _count in range(32):
+    HEADS[0xA0 + _count] = (1 + _count, 0)
+for _first, _sizes in {
+    0xCA: (5, 9),
+    0xCC: (2, 3, 5, 9, 2, 3, 5, 9),
+    0xD4: (3, 4, 6, 10, 18),
+    0xDC: (3, 5, 3, 5),
+}.items():
+    for _code, _size in enumerate(_sizes, _first):
+        HEADS[_code] = (_size, 0)
+for _first, _type in {0xC4: 0, 0xC7: 1, 0xD9: 0}.items():
+    for _code, _width in enumerate((1, 2, 4), _first):
+        HEADS[_code] = (1 + _width + _type, _width)
+_BIN32 = struct.Struct(">BI")
+
+
+def _without_raw_strings(payload: bytes) -> Iterator[bytes]:
+    """Yield MessagePack with a ``bin`` for each string that is not UTF-8."""
+    position = 0
+    while position < len(payload):
+        first = payload[position]
+        size, width = HEADS[first]
+        start = position + 1 + width
+        if width:
+            size += int.from_bytes(payload[position + 1 : start], "big")
+        item = payload[position : position + size]
+        position += size
+        is_string = 0xA0 <= first <= 0xBF or 0xD9 <= first <= 0xDB
+        content = item[1 + width :]
+        yield _BIN32.pack(0xC6, len(content)) + content if is_string and text(content) is content else item
+
+
+# Fields
+
+
+def _operation(tree: dict[str, Any]) -> str:
+    if "op" not in tree:
+        raise InvalidField("the message has no field `op`: it says which operation is asked for")
+    op = text(tree["op"])
+    if not isinstance(op, str):
+        raise InvalidField(f'field `op` is {_given(op)}: send a string, such as "reset"')
+    if op not in _KINDS:
+        raise UnknownOperation(f'unknown operation "{op[:80]}"; the operations are {_OPERATIONS}')
+    return op
+
+
+def _unknown(op: str, name: str, fields: Iterable[str]) -> str:
+    """Return what to tell the sender of a field that the request does not have."""
+    close = difflib.get_close_matches(name[:80], fields, 1)
+    known = ", ".join(fields)
+    remedy = f"did you mean `{close[0]}`?" if close else f"there are {known}" if known else "there are none"
+    return f"{op}: unknown field `{name[:80]}` is ignored; {remedy}"
+
+
+def _settled(value: Any, kind: inspect.Type) -> Any:
+    """Return a value in the form that its field has, or unchanged if it cannot be meant."""
+    if isinstance(kind, inspect.UnionType):
+        for each in kind.types:
+            value = _settled(value, each)
+        return value
+    if isinstance(kind, inspect.NoneType):
+        return None if value == _UNDEFINED else value
+    if isinstance(kind, inspect.IntType):
+        return whole(value)
+    if isinstance(kind, inspect.BoolType):
+        return bool(value) if type(value) in (int, float) and value in (0, 1) else value
+    if isinstance(kind, (inspect.StrType, inspect.LiteralType)):
+        return text(value)
+    if isinstance(kind, inspect.DictType):
+        return named(value)
+    return _settled_list(value, kind.item_type) if isinstance(kind, inspect.ListType) else value
+
+
+def _settled_list(value: Any, kind: inspect.Type) -> Any:
+    is_flags = isinstance(kind, inspect.BoolType)
+    if is_flags and isinstance(value, bool):
+        return [value]
+    items = list(value) if is_flags and isinstance(value, bytes) else listed(value)
+    return [_settled(each, kind) for each in items] if isinstance(items, list) else items
+
+
+def _check_extensions(op: str, name: str, value: Any) -> None:
+    ahead = [value]
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, Extension):
+            raise MalformedMessage(
+                f"{op}: field `{name}` has a value of the extension type {each.code}; the protocol has none: send "
+                "bytes as a bin, numbers as integers or floats, and null for no value"
+            )
+        if isinstance(each, dict):
+            ahead += each.values()
+        elif isinstance(each, list):
+            ahead += each
+
+
+# Errors
+
+
+def _refusal(op: str, problem: str, given: dict[str, Any], notes: list[str]) -> GymtwistError:
+    """Convert an error of msgspec to one that names the field, the value and what to send."""
+    found = _PLACE.match(problem)
+    what, place = found.group("what", "place") if found else (problem, "")
+    also = "".join(f"; {each}" for each in notes[:1])
+    if not place:
+        return InvalidField(f"{op}: {what.removeprefix('Object '):.{MOST_SHOWN}}{also}")
+    value: Any = given
+    path = [int(index) if index else name for index, name in _STEP.findall(place)]
+    kind: Any = _FIELDS[op][str(path[0])].type
+    for key in path:
+        value = value[key]
+        if isinstance(key, int):
+            kind = next((each.item_type for each in _alternatives(kind) if isinstance(each, inspect.ListType)), kind)
+    return InvalidField(f"{op}: field `{place.lstrip('.')}` is {_given(value)}: send {_expected(kind)}{also}")
+
+
+def _given(value: Any) -> str:
+    """Write a value; of a list or an object it is said that it is one."""
+    sort = "a list, " if isinstance(value, list) else "an object, " if isinstance(value, dict) else ""
+    return sort + shown(value)
+
+
+def _alternatives(kind: inspect.Type) -> tuple[inspect.Type, ...]:
+    return kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+
+
+def _expected(kind: inspect.Type) -> str:
+    """Write what a field may have, in words of no language."""
+    alternatives = sorted(_alternatives(kind), key=lambda each: isinstance(each, inspect.ListType))
+    words = [word for each in alternatives for word in _words(each)]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _words(kind: inspect.Type) -> list[str]:
+    if isinstance(kind, inspect.LiteralType):
+        return [f'"{each}"' for each in kind.values]
+    if isinstance(kind, inspect.IntType):
+        return [f"an integer{_span(kind.ge, kind.le, 'from', 'to', 'up to')}"]
+    if isinstance(kind, inspect.StrType):
+        return [f"a string{_span(kind.min_length, kind.max_length, 'of', 'to', 'of at most', ' characters')}"]
+    if isinstance(kind, inspect.ListType):
+        most = _span(None, kind.max_length, "", "", "of at most", " elements")
+        items = "" if isinstance(kind.item_type, inspect.AnyType) else f", each of them {_expected(kind.item_type)}"
+        return [f"a list{most}{items}"]
+    names = {inspect.BoolType: "true or false", inspect.DictType: "an object", inspect.NoneType: "null"}
+    return [names.get(type(kind), "a value")]
+
+
+def _span(least: int | None, most: int | None, *words: str) -> str:
+    """Write limits: ``from 1 to 5``, ``from 1`` or ``up to 5``."""
+    begin, between, alone, unit = (*words, "")[:4]
+    if most is None:
+        return "" if least is None else f" {begin} {least}{unit}"
+    return f" {alone} {most}{unit}" if least is None else f" {begin} {least} {between} {most}{unit}"
