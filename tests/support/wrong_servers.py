@@ -71,6 +71,19 @@ def _another_token(told: Told) -> None:
         told["token"] = told["token"][::-1]
 
 
+def _no_null(told: Told) -> None:
+    told.update({name: "null" for name, each in told.items() if each is None})
+
+
+def _flags_only(told: Told) -> None:
+    if 1 in (told.get("mask") or ()) and not any(each is True for each in told["mask"]):
+        told.pop("mask")
+
+
+def _no_floats(told: Told) -> None:
+    told.update({name: each + 0.5 for name, each in told.items() if isinstance(each, float)})
+
+
 #: For each check a server that it must find, and how it is to be asked: in which framings.
 WRONG: dict[str, Bending] = {
     "framing.whole-frames": without("seed", op="reset"),
@@ -135,6 +148,12 @@ WRONG: dict[str, Bending] = {
     "refusal.one-invalid-action-of-many": Early,
     "refusal.invalid-base64": answers(lambda told: told.update(reset_needed=True), "error"),
     "refusal.invalid-continuous-action": ClippingFloats,
+    "forms.null-fields": requests(_no_null),
+    "forms.whole-floats": requests(_no_floats),
+    "forms.empty-lists": requests(lambda told: told.update({name: [0] for name in told if told[name] == []})),
+    "forms.numbers-for-flags": requests(_flags_only),
+    "forms.text-for-bytes": requests(lambda told: isinstance(told.get("action"), str) and told.update(action="")),
+    "forms.unknown-fields": answers(lambda told: told.pop("warnings", None), "reset"),
     "vector.reply-fields": answers(lambda told: told.pop("single_action_space", None), "make"),
     "vector.seed-list": requests(_first_seed),
     "vector.single-seed": without("seed"),
@@ -172,3 +191,5 @@ TEXT_ONLY = {
     "values.base64",
     "refusal.invalid-base64",
 }
+#: Checks that are about MessagePack alone.
+BINARY_ONLY = {"forms.text-for-bytes"}

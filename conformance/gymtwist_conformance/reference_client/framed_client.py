@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 
 _OBJECT = dict[str, Any] | None
 _TEXT, _INTEGER, _NUMBER = str | None, int | None, float | None
+_WARNINGS = {"warnings?": list[str]}
 #: The fields of each reply and their types; those with a question mark may be missing.
 REPLIES: dict[str, dict[str, Any]] = {
     "make": {
@@ -39,28 +41,32 @@ REPLIES: dict[str, dict[str, Any]] = {
         "reward_space?": _OBJECT,
         "version?": int,
         "omitted?": list[str],
+        **_WARNINGS,
     },
-    "reset": {"observation": Any, "info?": dict[str, Any], "omitted?": list[str]},
+    "reset": {"observation": Any, "info?": dict[str, Any], "omitted?": list[str], **_WARNINGS},
     "step": {
         **dict.fromkeys(("observation", "reward", "terminated", "truncated"), Any),
         "info?": dict[str, Any],
         "omitted?": list[str],
+        **_WARNINGS,
     },
     "step_many": {
         **dict.fromkeys(("observations", "rewards", "terminated", "truncated"), Any),
         "count": int,
         "info?": dict[str, Any],
         "omitted?": list[str],
+        **_WARNINGS,
     },
-    "sample": {"action": Any},
-    "render": {"frame?": Any},
-    "share": {"address?": _TEXT, "token?": _TEXT},
-    "close": {},
+    "sample": {"action": Any, **_WARNINGS},
+    "render": {"frame?": Any, **_WARNINGS},
+    "share": {"address?": _TEXT, "token?": _TEXT, **_WARNINGS},
+    "close": _WARNINGS,
     "error": {
         "code": str,
         "message": str,
         "fault": Literal["request", "environment", "protocol", "server"],
         "reset_needed?": bool,
+        **_WARNINGS,
     },
 }
 _SPEC = {
@@ -81,11 +87,15 @@ class Failed(Exception):
         message: What went wrong, for people.
         fault: Whose fault it is.
         reset_needed: Whether the next request must be a reset.
+        warnings: What else the server says about the request.
     """
 
-    def __init__(self, code: str, message: str, fault: str, reset_needed: bool = False) -> None:
+    def __init__(
+        self, code: str, message: str, fault: str, reset_needed: bool = False, warnings: Sequence[str] = ()
+    ) -> None:
         super().__init__(f"{code} ({fault}): {message}")
         self.code, self.message, self.fault, self.reset_needed = code, message, fault, reset_needed
+        self.warnings = list(warnings)
 
 
 class Stepped(NamedTuple):

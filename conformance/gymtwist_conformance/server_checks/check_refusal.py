@@ -87,7 +87,7 @@ def _invalid_actions(subject: Subject, probe: Probe) -> list[Any]:
     (first, last), dtype = (int(bound) for bound in bounds_of(space)), array_type(space)[0]
     wrong = [_carried(subject, np.array(number, dtype)) for number in (last + 1, first - 1, last + 1000)]
     if subject.is_json:
-        return [*wrong, "left", None, [first], {"action": first}, first + 0.5, float(first), True, "0"]
+        return [*wrong, "left", None, [first], {"action": first}, first + 0.5, True, "0"]
     good = probe.actions.dump(first)
     return [*wrong, good[:-1], good + b"\0", b"", "left", None, [first], {"action": first}]
 
