@@ -83,14 +83,41 @@ def as_array(value: Any, dtype: np.dtype[Any], context: CodecContext) -> Array:
         ValueMismatch: The value cannot be converted, or not exactly although that is required.
     """
     try:
-        if context.exact and dtype.kind != "f":
-            _check_exact(value, np.asarray(value), dtype, context)
+        if dtype.kind != "f" and (context.exact or context.on_cut is not None):
+            given = np.asarray(value)
+            if context.exact:
+                _check_exact(value, given, dtype, context)
+            elif given.dtype.kind in "biuf":
+                return cast_integers(given, dtype, context)[0]
         array: Array = np.asarray(value, dtype)
     except ValueMismatch:
         raise
     except (TypeError, ValueError, OverflowError) as error:
         raise context.mismatch(f"is a {type(value).__name__} that makes no array of {dtype.name}: {error}") from error
     return array
+
+
+def cast_integers(given: Array, dtype: np.dtype[Any], context: CodecContext) -> tuple[Array, bool]:
+    """Cast numbers to a dtype of integers, as NumPy does, and report the first that it changes.
+
+    Returns:
+        The array; whether a number was changed, which is not looked for once one was reported, except for the classic
+        protocol, which sends what fits as it is.
+    """
+    if given.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            array = given.astype(dtype)
+    else:
+        array = given.astype(dtype, copy=False)
+    report = context.on_cut
+    if report is None or (report.is_done and context.form is not Form.CLASSIC):
+        return array, False
+    if np.can_cast(given.dtype, dtype) or (array == given).all():
+        return array, False
+    first = np.unravel_index(int(np.argmax(array != given)), given.shape)
+    text = f"is {given[first]}, which does not fit {dtype.name}, the dtype of its space, and is sent as {array[first]}"
+    report(context.mismatch(text, *map(int, first)))
+    return array, True
 
 
 def _check_exact(value: Any, given: Array, dtype: np.dtype[Any], context: CodecContext) -> None:
@@ -127,6 +154,13 @@ def _writer(
             raise context.mismatch(f"is an array of shape {array.shape} where its space has {shape_text(shape)}")
         return array.tolist()
 
+    def write_integers(value: Any) -> Any:
+        array = value if type(value) is np.ndarray else np.asarray(value)
+        if array.dtype != dtype and array.dtype.kind in "biuf":
+            cast_array, is_cut = cast_integers(array, dtype, context)
+            array = cast_array if is_cut else array
+        return write_as_it_is(array)
+
     def write_lists(value: Any) -> Any:
         if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
             value = cast(value)
@@ -139,7 +173,8 @@ def _writer(
             data = base64.b64encode(data).decode()  # type: ignore[arg-type]
         return {"dtype": dtype.name, "shape": list(array.shape), "data": data}
 
-    return {Form.CLASSIC: write_as_it_is, Form.LISTS: write_lists}.get(context.form, write_data)
+    write_classic = write_as_it_is if context.on_cut is None or dtype.kind == "f" else write_integers
+    return {Form.CLASSIC: write_classic, Form.LISTS: write_lists}.get(context.form, write_data)
 
 
 def _reader(

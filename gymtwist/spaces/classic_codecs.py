@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.gymnasium_spaces import Space, codec_context
 from gymtwist.spaces.layout import Array
-from gymtwist.spaces.space_codecs import Form
+from gymtwist.spaces.space_codecs import CutReport, Form
 from gymtwist.spaces.space_kind import codec_of, kind_of
 from gymtwist.spaces.value_mismatch import ActionMismatch
 
@@ -25,14 +25,19 @@ def classic_description(space: Space) -> dict[str, Any]:
     return kind_of(space).classic_description(space)
 
 
-def encoder(space: Space) -> Encoder:
+def encoder(space: Space, on_cut: CutReport | None = None) -> Encoder:
     """Compile the function that turns an element of a space into lists, numbers, strings and dictionaries.
+
+    Args:
+        space: The space.
+        on_cut: Reports the first number that does not fit the integers of the space; it and all others are then cut, as
+            in the framed protocol. None to send what there is.
 
     Returns:
         A function that raises :class:`ValueError`, :class:`TypeError` or another of Python's own errors if the value
         does not have the structure of the space.
     """
-    return codec_of(space, codec_context(Form.CLASSIC, "observation")).to_tree
+    return codec_of(space, codec_context(Form.CLASSIC, "observation", on_cut=on_cut)).to_tree
 
 
 def decoder(space: Space) -> Decoder:

@@ -25,6 +25,8 @@ _CODES = {
     **{"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q"},
 }
 
+_INT64 = integer_limits(np.dtype(np.int64))
+
 
 class Discrete(ArrayKind, frozen=True):
     """The integers from ``start`` on, ``n`` of them."""
@@ -63,7 +65,8 @@ class Discrete(ArrayKind, frozen=True):
             bounds = Bounds(np.array(first, dtype), np.array(last, dtype), ())
             return array_codec(dtype, (), context, bounds)
         if context.form is Form.CLASSIC:
-            return SpaceCodec(int, _reader(int, first, last, context))
+            write = int if context.on_cut is None or (least, greatest) == _INT64 else _fitting(dtype, context)
+            return SpaceCodec(write, _reader(int, first, last, context))
         if context.form is Form.INFO:
             return SpaceCodec(int, dtype.type)
         return _integer_codec(dtype, (first, last) if context.checked else (least, greatest), context)
@@ -72,6 +75,17 @@ class Discrete(ArrayKind, frozen=True):
     def classic_description(space: Any) -> dict[str, Any]:
         """Describe a space as the classic protocol does."""
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+
+
+def _fitting(dtype: np.dtype[Any], context: CodecContext) -> Callable[[Any], int]:
+    """Make the function that turns a number into an integer that the dtype has."""
+    least, greatest = integer_limits(dtype)
+
+    def to_tree(value: Any) -> int:
+        number = int(value)
+        return number if least <= number <= greatest else int(as_array(number, dtype, context))
+
+    return to_tree
 
 
 def _refuse(value: Any, first: int, last: int, context: CodecContext) -> Exception:

@@ -17,7 +17,7 @@ from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.arrays import from_base64
 from gymtwist.spaces.descriptions import MAX_DEPTH, Description, check, kind_of, layout_of
 from gymtwist.spaces.layout import Layout
-from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, other_reader
+from gymtwist.spaces.space_codecs import CodecContext, CutReport, Form, SpaceCodec, other_reader
 from gymtwist.spaces.space_kind import codec_of, is_registered
 from gymtwist.spaces.value_mismatch import ActionMismatch, ValueMismatch
 
@@ -172,6 +172,7 @@ def value_codec(
     base64: bool = False,
     owned: bool | None = None,
     exact: bool = False,
+    on_cut: CutReport | None = None,
     description: Description | None = None,
 ) -> Codec:
     """Compile the codec of a space.
@@ -186,6 +187,7 @@ def value_codec(
         owned: Whether an incoming value is the caller's own, to be kept and written to, or may have views of the
             message; None is as ``checked``.
         exact: Whether an outgoing value is refused if its numbers would change: 0.5 for an integer, 300 for a byte.
+        on_cut: Reports the first such number, if they are not refused.
         description: Of the space, if it is at hand.
 
     Raises:
@@ -199,6 +201,7 @@ def value_codec(
         checked=checked,
         owned=checked if owned is None else owned,
         exact=exact,
+        on_cut=on_cut,
         error=ActionMismatch if checked else ValueMismatch,
         offsets={} if layout is None else {leaf.path: leaf.offset for leaf in layout.leaves},
     )

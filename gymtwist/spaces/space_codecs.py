@@ -59,6 +59,25 @@ class SpaceCodec(NamedTuple):
     is_array: bool = False
 
 
+@dataclass
+class CutReport:
+    """Reports the first number of a session's observations that the integers of its space cannot hold.
+
+    Attributes:
+        write: Called with a sentence, once.
+        is_done: Whether it was.
+    """
+
+    write: Callable[[str], None]
+    is_done: bool = False
+
+    def __call__(self, mismatch: ValueMismatch) -> None:
+        """Report the number, if it is the first."""
+        if not self.is_done:
+            self.is_done = True
+            self.write(str(mismatch))
+
+
 @dataclass(frozen=True)
 class CodecContext:
     """How to compile the codec of a space that is somewhere in another.
@@ -70,6 +89,7 @@ class CodecContext:
         checked: Whether values that come in must be in the space. Otherwise they must only have its form.
         owned: Whether the arrays of values that come in are the caller's own, and not views of the message.
         exact: Whether values that go out are refused if their numbers would change on the way: 0.5 for an integer.
+        on_cut: Called if a number of a value that goes out is changed on the way; None if nobody is to know.
         error: The class of errors.
         offsets: The place of each array in the layout, in bytes.
         batch: Whether values are any number of elements, stacked as Gymnasium stacks them.
@@ -81,6 +101,7 @@ class CodecContext:
     checked: bool = False
     owned: bool = False
     exact: bool = False
+    on_cut: CutReport | None = None
     error: type[ValueMismatch] = ValueMismatch
     offsets: Mapping[Path, int] = field(default_factory=dict)
     batch: bool = False

@@ -21,8 +21,9 @@ from gymtwist.errors import (
 from gymtwist.protocol import classic, dynamic_values
 from gymtwist.protocol.framing import Parts
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
+from gymtwist.spaces.space_codecs import CutReport
 from gymtwist.worker.environment_runner import EnvironmentRunner
-from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_traceback, ran_out_of_memory
+from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_cut, print_traceback, ran_out_of_memory
 from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.socket_waiting import receiver
@@ -96,7 +97,7 @@ class ClassicAdapter:
             plan = environment_plan.plan(registry.find(environment))
         runner = self._runner = EnvironmentRunner(plan, self._settings, self._status)
         try:
-            self._encode_observation = encoder(runner.observation_space)
+            self._encode_observation = encoder(runner.observation_space, CutReport(print_cut))
             self._encode_action = encoder(runner.action_space)
             self._decode_action = decoder(runner.action_space)
         except BaseException as error:

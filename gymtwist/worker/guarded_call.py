@@ -73,6 +73,12 @@ def ran_out_of_memory(error: BaseException, status: SessionStatus) -> bool:
     return status.out_of_memory
 
 
+def print_cut(text: str) -> None:
+    """Print a sentence about the first number of an observation that its space cannot hold."""
+    with contextlib.suppress(Exception):
+        print(f"warning: {text}; the session's other numbers that do not fit are cut as well", file=sys.stderr)
+
+
 def print_traceback(error: BaseException) -> None:
     """Print an exception to the log, unless the environment has closed standard error."""
     with contextlib.suppress(Exception):

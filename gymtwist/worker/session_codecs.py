@@ -15,7 +15,8 @@ from gymtwist.protocol.messages import ValueForm
 from gymtwist.spaces.descriptions import Description, for_json
 from gymtwist.spaces.gymnasium_spaces import Space, describe, value_codec
 from gymtwist.spaces.layout import Layout
-from gymtwist.worker.guarded_call import fault_of_value
+from gymtwist.spaces.space_codecs import CutReport
+from gymtwist.worker.guarded_call import fault_of_value, print_cut
 
 #: The most bytes of observations in one reply to ``step_many``.
 MAX_OBSERVATIONS = 64 * 1024 * 1024
@@ -32,6 +33,7 @@ class SpaceCodec:
         name: The name of an element in error messages.
         framing: The framing of the client's messages.
         form: The form of values in JSON.
+        on_cut: Reports the first number of an element that the space cannot hold.
 
     Attributes:
         description: The description of the space for messages.
@@ -46,10 +48,12 @@ class SpaceCodec:
     load: Callable[[Any], Any]
     dump: Callable[[Any], Any]
 
-    def __init__(self, space: Space, name: str, framing: Framing, form: ValueForm) -> None:
+    def __init__(
+        self, space: Space, name: str, framing: Framing, form: ValueForm, on_cut: CutReport | None = None
+    ) -> None:
         described = describe(space, f"{name}_space")
         try:
-            made = value_codec(space, name=name, base64=form == "base64", description=described)
+            made = value_codec(space, name=name, base64=form == "base64", on_cut=on_cut, description=described)
         except ValueError as error:
             raise EnvironmentFault("make", f"the environment has a space that is beyond the limits: {error}") from error
         self.layout: Layout | None = made.layout
@@ -78,7 +82,7 @@ class SessionCodecs:
     def __init__(self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm) -> None:
         self._json = framing is Framing.NETSTRING
         self.actions = SpaceCodec(action_space, "action", framing, form)
-        self.observations = SpaceCodec(observation_space, "observation", framing, form)
+        self.observations = SpaceCodec(observation_space, "observation", framing, form, CutReport(print_cut))
         self._dump = self.observations.dump
         #: Whether several observations are concatenated instead of sent in a list.
         self.joins = not self._json and self.observations.layout is not None
