@@ -8,6 +8,7 @@ import gymnasium
 import msgspec
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
+from gymnasium.error import CustomSpaceError
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from gymtwist.envs import environment_results, gym_compatibility
@@ -24,6 +25,7 @@ from gymtwist.envs.environment_options import (
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode, keep_infos
 from gymtwist.errors import GymtwistError, InvalidField
+from gymtwist.spaces.gymnasium_spaces import space_of
 
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
@@ -80,10 +82,29 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         return gymnasium.make(self.spec, max_episode_steps=limit, disable_env_checker=True, **self.kwargs)
 
     def _make_vector(self, mode: str) -> Any:
+        # Every observation is sent before the next step, so it need not be copied.
+        vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[self.options.autoreset_mode], "copy": False}
+        try:
+            return self._make_vector_with(mode, vector_kwargs)
+        except Exception as error:
+            self._check_spaces()
+            if mode == "async" and isinstance(error.__cause__, CustomSpaceError):
+                # Gymnasium's shared memory does not know each class of spaces.
+                return self._make_vector_with(mode, {**vector_kwargs, "shared_memory": False})
+            raise
+
+    def _check_spaces(self) -> None:
+        """Check that one of the environments has spaces: what Gymnasium says of a vector names none of them."""
+        single = self._make_single()
+        try:
+            for name in ("action_space", "observation_space"):
+                space_of(single, name)
+        finally:
+            single.close()
+
+    def _make_vector_with(self, mode: str, vector_kwargs: Any) -> Any:
         options = self.options
         assert options.num_envs is not None
-        # Every observation is sent before the next step, so it need not be copied.
-        vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[options.autoreset_mode], "copy": False}
         if self.of_gym:
             made: Any = _VECTOR_CLASSES[mode]([self._make_single] * options.num_envs, **vector_kwargs)
         else:

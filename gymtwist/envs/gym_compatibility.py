@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from gymtwist.envs.environment_options import RGB, accepts, renders_by_argument
 from gymtwist.errors import EnvironmentFault
-from gymtwist.spaces.gymnasium_spaces import convert
+from gymtwist.spaces.gymnasium_spaces import convert, space_of
 
 #: Gym's own wrappers by class name, since Gym is imported only on demand.
 _GYM_WRAPPERS = ("OrderEnforcing", "TimeLimit", "PassiveEnvChecker", "StepAPICompatibility")
@@ -102,8 +102,8 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         self._limit = max_episode_steps or 0
         self._steps = 0
         self._takes_seed = _takes_seed(environment)
-        self.action_space = convert(environment.action_space)
-        self.observation_space = convert(environment.observation_space)
+        self.action_space = convert(space_of(environment, "action_space"), "action_space")
+        self.observation_space = convert(space_of(environment, "observation_space"), "observation_space")
         self.metadata = dict(getattr(environment, "metadata", None) or {})
         self.render_mode = getattr(environment, "render_mode", None)
         self._old_render = self.render_mode is None and renders_by_argument(type(environment.unwrapped))

@@ -17,6 +17,8 @@ from gymtwist.envs import environment_results, recording
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
+from gymtwist.spaces.gymnasium_spaces import are_alike, space_of
+from gymtwist.spaces.value_mismatch import shown
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
@@ -58,8 +60,8 @@ class BaseRunner:
         self.reward_space: environment_results.RewardSpace | None = None
         with guarded_call(status, Operation.MAKE):
             self.environment: Any = plan.make()
-            self.action_space = self.environment.action_space
-            self.observation_space = self.environment.observation_space
+            self.action_space = space_of(self.environment, "action_space")
+            self.observation_space = space_of(self.environment, "observation_space")
             if self._seed is not None:
                 self.action_space.seed(self._seed)
         self._step = self.environment.step
@@ -69,8 +71,20 @@ class BaseRunner:
         with guarded_call(self._status, Operation.RESET):
             returned = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
             self._seed = None
+            for name in ("action_space", "observation_space"):
+                self._check_same_space(name)
         with not_wanted():
             return environment_results.reset_result(returned)
+
+    def _check_same_space(self, name: str) -> None:
+        """Check that a space is the one that the environment was made with, which the client knows."""
+        made, found = getattr(self, name), getattr(self.environment, name, None)
+        if found is not made and not are_alike(found, made):
+            raise EnvironmentFault(
+                "reset",
+                f"the environment has another {name} since reset: {shown(found)} instead of {shown(made)}; clients are "
+                "told its spaces once, so have it made with a space for every episode",
+            )
 
     def sample_action(self, seed: int | None = None) -> Any:
         """Draw an action from the action space, which is seeded first if a seed is given.

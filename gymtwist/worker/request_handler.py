@@ -24,6 +24,7 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.framing import MAX_FRAME, Framing
+from gymtwist.spaces.gymnasium_spaces import space_of
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
@@ -199,9 +200,9 @@ class RequestHandler:
         actions, observations = self._codecs.actions, self._codecs.observations
         single: dict[str, Any] = {}
         if isinstance(runner, VectorEnvironmentRunner):
-            one_action = SpaceCodec(environment.single_action_space, "action", self._framing, request.values)
-            one_observation = SpaceCodec(
-                environment.single_observation_space, "observation", self._framing, request.values
+            one_action, one_observation = (
+                SpaceCodec(space_of(environment, f"single_{name}_space"), name, self._framing, request.values)
+                for name in ("action", "observation")
             )
             single = {
                 "single_action_space": one_action.description,
