@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import CustomSpaceError
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
 
 from gymtwist.envs import environment_results, gym_compatibility
 from gymtwist.envs.environment_options import (
@@ -30,6 +31,8 @@ from gymtwist.spaces.gymnasium_spaces import space_of
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
 _ENTRY_POINT = "vector_entry_point"
+#: The attribute of Gymnasium's wrapper that has the limit.
+_LIMIT = "_max_episode_steps"
 _VECTOR_CLASSES = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
 
 
@@ -131,6 +134,28 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 'vectorization_mode "sync" or "async"'
             )
         return made
+
+
+def step_limit(environment: Any) -> int | None:
+    """Return after how many steps an environment, or each one of a vector environment, truncates an episode.
+
+    Returns:
+        The lowest limit among its wrappers, wherever they were put around it; None if there is none. Of environments in
+        processes of their own only the outermost wrapper can be asked.
+    """
+    made = environment.unwrapped
+    if isinstance(made, AsyncVectorEnv):
+        limit = made.get_attr(_LIMIT)[0] if made.call("has_wrapper_attr", _LIMIT)[0] else None
+        return limit if type(limit) is int else None
+    each = made.envs[0] if isinstance(made, SyncVectorEnv) else environment
+    limits = []
+    while each is not None:
+        if isinstance(each, TimeLimit):
+            limits.append(getattr(each, _LIMIT))
+        elif isinstance(each, gym_compatibility.GymEnvironment):
+            limits.append(each.max_episode_steps)
+        each = getattr(each, "env", None) if isinstance(each, gymnasium.Wrapper) else None
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None = None) -> EnvironmentPlan:

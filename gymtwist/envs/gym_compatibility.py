@@ -48,9 +48,15 @@ def make(spec: Any, max_episode_steps: int | None, kwargs: dict[str, Any]) -> Gy
         # Gym's passive checker fails on every step under NumPy 2 (np.bool8); its limit and order wrappers are
         # unwrapped. Made from the specification instead of the id, Gym does not advertise newer versions.
         made: Any = gym.make(spec, disable_env_checker=True, **kwargs)
+        limits = [] if limit in (None, -1) else [limit]
+        of_registration = spec.max_episode_steps is not None
         while type(made).__name__ in _GYM_WRAPPERS and type(made).__module__.startswith("gym."):
+            if type(made).__name__ == "TimeLimit":
+                # The outermost is that of the registration, which the client's replaces; others are the constructor's.
+                limits += [] if of_registration else [made._max_episode_steps]
+                of_registration = False
             made = made.env
-        return GymEnvironment(made, None if limit == -1 else limit)
+        return GymEnvironment(made, min(limits, default=None))
 
     if str(spec.entry_point).startswith("gym.envs.") and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
         # The trial uses an environment of its own: it leaves traces, for example in Box2D's world, that no seed resets.
@@ -95,10 +101,14 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
     Args:
         environment: An environment of Gym, of either API, without Gym's own wrappers.
         max_episode_steps: Steps after which an episode is truncated; None means never.
+
+    Attributes:
+        max_episode_steps: The same.
     """
 
     def __init__(self, environment: Any, max_episode_steps: int | None = None) -> None:
         self._environment = environment
+        self.max_episode_steps = max_episode_steps
         self._limit = max_episode_steps or 0
         self._steps = 0
         self._takes_seed = _takes_seed(environment)

@@ -197,6 +197,7 @@ class RequestHandler:
         assert plan is not None
         environment, spec = runner.environment, plan.spec
         limit = spec.max_episode_steps if request.max_episode_steps is None else request.max_episode_steps
+        limits = [each for each in (limit, environment_plan.step_limit(environment)) if each not in (None, -1)]
         actions, observations = self._codecs.actions, self._codecs.observations
         single: dict[str, Any] = {}
         if isinstance(runner, VectorEnvironmentRunner):
@@ -222,7 +223,7 @@ class RequestHandler:
             observation_layout=observations.layout,
             spec=messages.Spec(
                 spec.id,
-                None if limit == -1 else limit,
+                min(limits, default=None),
                 spec.reward_threshold,
                 bool(spec.nondeterministic),
                 {**spec.kwargs, **request.kwargs},
