@@ -127,7 +127,7 @@ def test_a_finding_has_its_form(path: Path) -> None:
     for part in ("Package:     ", "Expected:    ", "Observed:    ", "Consequence: ", "Output:\n#   "):
         assert f"\n# {part}" in text
     assert "folder=$(mktemp -d)\n" in text
-    assert re.search(r"install .*\w==\d", text)
+    assert re.search(r"install .*\w(==|@)\d", text)
     assert "gymtwist" not in text.partition("set -euo pipefail")[2]
     subprocess.run(["bash", "-n", str(path)], check=True, timeout=PATIENCE)
 
