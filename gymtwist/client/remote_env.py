@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
-from gymtwist.client.reset_arguments import seed_of
+from gymtwist.client.reset_arguments import seed_of, warn_unseeded
 from gymtwist.protocol import messages
 
 
@@ -72,7 +72,20 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self._session.before_reset()
         reply = self._session.ask(messages.Reset(seed, options), messages.ResetDone)
+        warn_unseeded(reply)
         return self._session.read(lambda: self._own(reply.observation)), reply.info
+
+    def verify_seed(self, seed: int) -> bool:
+        """Reset the environment twice with a seed, and return whether both episodes began with the same observation.
+
+        Args:
+            seed: The seed of the environment's random numbers.
+
+        Raises:
+            RemoteError: A reset failed.
+        """
+        self._session.before_reset()
+        return bool(self._session.ask(messages.Reset(seed_of(seed), verify_seed=True), messages.ResetDone).seeded)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step.

@@ -16,7 +16,7 @@ from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.connect_options import AUTORESET_MODES, ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
-from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of
+from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import build
@@ -111,6 +111,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         session.before_reset()
         request = messages.Reset(seeds, options, None if mask is None else mask.tolist())
         reply = session.ask(request, messages.ResetDone)
+        warn_unseeded(reply)
         return session.read(lambda: session.values.own(reply.observation)), self._group.infos([reply.info])
 
     def step(self, actions: Any) -> Stepped:

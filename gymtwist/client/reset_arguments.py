@@ -6,8 +6,10 @@ import operator
 from typing import Any
 
 import numpy as np
+from gymnasium import logger
 
 from gymtwist.client.client_errors import RequestRefused
+from gymtwist.protocol.messages import ResetDone
 
 
 def seed_of(seed: Any) -> int | None:
@@ -44,6 +46,12 @@ def seeds_of(seed: Any, count: int) -> int | list[int | None] | None:
             code="invalid-field",
         )
     return seeds
+
+
+def warn_unseeded(reply: ResetDone) -> None:
+    """Warn if a reset had a seed that the environment did not take."""
+    if reply.seeded is False:
+        logger.warn("the environment at the server takes no seed: episodes with the same seed may differ")
 
 
 def mask_of(options: dict[str, Any] | None, count: int) -> tuple[Any, dict[str, Any] | None]:

@@ -12,6 +12,7 @@ from gymtwist.client import batching, vector_infos
 from gymtwist.client.client_errors import RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
+from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import own
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
@@ -85,6 +86,7 @@ class SessionGroup:
                 return {}
             session = self.sessions[index]
             reply = session.receive(messages.ResetDone)
+            warn_unseeded(reply)
             self._views[index] = session.read(lambda: session.values.view(reply.observation))
             return reply.info
 

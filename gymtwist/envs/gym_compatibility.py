@@ -6,11 +6,15 @@ adapter takes both. It removes Gym's own wrappers, which accept only five, and e
 
 from __future__ import annotations
 
+import inspect
+import random
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 
 from gymtwist.envs.environment_options import RGB, accepts, renders_by_argument
 from gymtwist.errors import EnvironmentFault
@@ -64,7 +68,31 @@ def make(spec: Any, max_episode_steps: int | None, kwargs: dict[str, Any]) -> Gy
     return make_adapted()
 
 
-def _takes_seed(environment: Any) -> bool:
+def takes_seed(environment: Any) -> bool:
+    """Return whether an environment of Gym, or a vector environment of such, takes the seeds that ``reset`` is given.
+
+    Args:
+        environment: A :class:`GymEnvironment`, or a vector environment of several.
+    """
+    vector: Any = environment if isinstance(environment, VectorEnv) else None  # only some have the method
+    return all([environment.takes_seed] if vector is None else vector.get_attr("takes_seed"))
+
+
+def _seed_method(environment: Any) -> Callable[[int], object] | None:
+    """Return the method by which environments before Gym 0.26 are seeded; None if there is none that takes a seed."""
+    method = getattr(environment, "seed", None)
+    if not callable(method):  # it may be a number
+        return None
+    try:
+        inspect.signature(method).bind(0)
+    except TypeError:
+        return None
+    except ValueError:  # a method written in C, whose parameters are unknown
+        pass
+    return method  # type: ignore[no-any-return]
+
+
+def _reset_takes_seed(environment: Any) -> bool:
     """Return whether ``reset`` takes a seed; a wrapper takes any argument and passes it on, so look below wrappers."""
     import gym
 
@@ -104,6 +132,7 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
 
     Attributes:
         max_episode_steps: The same.
+        takes_seed: Whether the environment takes the seeds of resets; otherwise only the global generators get them.
     """
 
     def __init__(self, environment: Any, max_episode_steps: int | None = None) -> None:
@@ -111,7 +140,9 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         self.max_episode_steps = max_episode_steps
         self._limit = max_episode_steps or 0
         self._steps = 0
-        self._takes_seed = _takes_seed(environment)
+        self._reset_takes_seed = _reset_takes_seed(environment)
+        self._seed_method = _seed_method(environment)
+        self.takes_seed = self._reset_takes_seed or self._seed_method is not None
         self.action_space = convert(space_of(environment, "action_space"), "action_space")
         self.observation_space = convert(space_of(environment, "observation_space"), "observation_space")
         self.metadata = dict(getattr(environment, "metadata", None) or {})
@@ -128,15 +159,19 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see ``gymnasium.Env.reset``."""
         self._steps = 0
-        if self._takes_seed:
+        if seed is not None:
+            # Many old environments draw from the global generators.
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+        if self._reset_takes_seed:
             result = self._environment.reset(seed=seed)
         else:
-            if seed is not None and hasattr(self._environment, "seed"):
-                self._environment.seed(seed)
+            if seed is not None and self._seed_method is not None:
+                self._seed_method(seed)
             result = self._environment.reset()
         # Old environments return only the observation, which may itself be a pair (of a Tuple space).
         is_pair: bool = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-        if is_pair and (self._takes_seed or not isinstance(self.observation_space, spaces.Tuple)):
+        if is_pair and (self._reset_takes_seed or not isinstance(self.observation_space, spaces.Tuple)):
             observation, info = result
             return observation, info
         return result, {}

@@ -106,11 +106,18 @@ class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
         seed: One seed for all environments, or one for each.
         options: Options of the environment.
         mask: Which of several environments to reset; None for all.
+        verify_seed: Whether to reset twice with the seed, and to compare the first observations.
     """
 
     seed: _Seed | Annotated[list[_Seed | None], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
     options: dict[str, Any] | None = None
     mask: Annotated[list[bool], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
+    verify_seed: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that a seed to verify is given, and all environments begin with it."""
+        if self.verify_seed and (self.seed is None or self.mask is not None):
+            raise ValueError("`verify_seed` needs a `seed`, and no `mask`")
 
 
 class Step(Message, frozen=True, tag="step", forbid_unknown_fields=True):
@@ -245,12 +252,18 @@ class Made(Message, frozen=True, tag="make"):
 
 
 class ResetDone(Message, frozen=True, tag="reset"):
-    """The reply to :class:`Reset`."""
+    """The reply to :class:`Reset`.
+
+    Attributes:
+        seeded: False if the environment took no seed, or a verified one had no effect; True if a verified one had;
+            otherwise None.
+    """
 
     observation: Any
     info: dict[str, Any] = {}
     omitted: Omitted = ()
     warnings: Warnings = ()
+    seeded: bool | None = None
 
 
 class Stepped(Message, frozen=True, tag="step"):

@@ -52,6 +52,8 @@ def popen(
         stderr=output,
         pass_fds=passed,
         start_new_session=True,
+        # The order of sets of strings, which some environments draw from, is then the same in every process.
+        env={"PYTHONHASHSEED": "0", **os.environ},
     )
 
 

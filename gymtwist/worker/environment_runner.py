@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any
 
-from gymtwist.envs import environment_results, recording
+from gymtwist.envs import environment_results, gym_compatibility, recording
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
@@ -31,6 +31,11 @@ from gymtwist.worker.session_status import (
 )
 from gymtwist.worker.worker_settings import WorkerSettings
 
+_NO_SEED = (
+    "the environment takes no seed: only the global generators of Python and NumPy got it (some environments take a "
+    '"seed" among their kwargs)'
+)
+
 
 class BaseRunner:
     """An environment or vector environment.
@@ -45,6 +50,7 @@ class BaseRunner:
         action_space: Its action space.
         observation_space: Its observation space.
         reward_space: The space of rewards that are arrays, if the client takes such; otherwise None.
+        takes_seed: Whether the environment takes seeds, as far as its methods tell.
 
     Raises:
         GymtwistError: The environment cannot be made.
@@ -62,17 +68,23 @@ class BaseRunner:
             self.environment: Any = plan.make()
             self.action_space = space_of(self.environment, "action_space")
             self.observation_space = space_of(self.environment, "observation_space")
+            self.takes_seed = not plan.of_gym or gym_compatibility.takes_seed(self.environment)
             if self._seed is not None:
                 self.action_space.seed(self._seed)
+        self._has_warned = False
         self._step = self.environment.step
 
     def _reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; at the first reset without a seed, the operator's seed is used."""
         with guarded_call(self._status, Operation.RESET):
-            returned = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
+            seed = self._seed if seed is None else seed
+            returned = self.environment.reset(seed=seed, options=options)
             self._seed = None
             for name in ("action_space", "observation_space"):
                 self._check_same_space(name)
+        if seed is not None and not self.takes_seed and not self._has_warned:
+            self._has_warned = True
+            print(_NO_SEED, file=sys.stderr)
         with not_wanted():
             return environment_results.reset_result(returned)
 

@@ -298,19 +298,29 @@ class RequestHandler:
             self._close_runner()
             self._start()
             self.state = State.MADE
+        seeded = None if request.seed is None or self._running().takes_seed else False
+        if request.verify_seed:
+            earlier = self._codecs.encode(self._reset(request)[0])
+            dumped, info = self._reset(request)
+            seeded = seeded is None and self._codecs.encode(dumped) == earlier
+        else:
+            dumped, info = self._reset(request)
+        self.state = State.PLAYING
+        return messages.ResetDone(dumped, _NO_INFO if self._request.info == "none" else info, seeded=seeded)
+
+    def _reset(self, request: messages.Reset) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment; return the encoded observation, without which no episode has begun, and the info."""
         runner, seed = self._running(), request.seed
+        options = None if request.options is None else {**request.options}  # the environment may change them
         if isinstance(runner, VectorEnvironmentRunner):
             if request.mask is not None and self.state is not State.PLAYING:
                 raise ResetNeeded(f"{self.state.value}: reset all environments before some of them")
-            observation, info = runner.reset(seed, request.options, request.mask)
+            observation, info = runner.reset(seed, options, request.mask)
         elif request.mask is not None or isinstance(seed, list):
             raise InvalidField("a mask, or a list of seeds, is for several environments; this is one")
         else:
-            observation, info = runner.reset(seed, request.options)
-        # The episode has begun only if its first observation can be sent.
-        dumped = self._codecs.observation("reset", observation)
-        self.state = State.PLAYING
-        return messages.ResetDone(dumped, _NO_INFO if self._request.info == "none" else info)
+            observation, info = runner.reset(seed, options)
+        return self._codecs.observation("reset", observation), info
 
     def step(self, request: messages.Step) -> messages.Stepped:
         """Take one step."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
+import gym
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -48,6 +50,57 @@ class Objectives(Plain):
         return self.observe(), reward, self.steps == 4, False, {}
 
 
+class Unseeded(gym.Env):  # type: ignore[type-arg]
+    """An old environment without a method that seeds it, which observes a number of NumPy's global generator."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float64)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self) -> Any:  # type: ignore[override]
+        """Draws a number."""
+        return np.random.random(1)
+
+    def step(self, action: Any) -> Any:
+        """Draws a number."""
+        return np.random.random(1), 0.0, False, {}
+
+
+class NumberForSeed(Unseeded):
+    """Has a number where others have a method."""
+
+    seed = 0
+
+
+class SeedWithoutArgument(Unseeded):
+    """Has a method that takes no seed."""
+
+    def seed(self) -> None:
+        """Does nothing."""
+
+
+class Ignoring(Plain):
+    """Takes a seed, and observes what no seed can change."""
+
+    def observe(self) -> Any:
+        """Returns other numbers each time."""
+        return np.frombuffer(os.urandom(2), np.uint8).astype(np.float32) / 255
+
+
+class Hashing(Plain):
+    """Tells the hash of a string, which decides on the order of sets."""
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Returns it."""
+        return {"hash": hash("gymtwist")}
+
+
+OLD = {each.__name__: each for each in (Unseeded, NumberForSeed, SeedWithoutArgument)}
+
+
 def register() -> None:
     """Registers all of them."""
     gymnasium.register("Objectives-v0", entry_point=partial(Objectives), max_episode_steps=100)
+    gymnasium.register("Ignoring-v0", entry_point=partial(Ignoring))
+    gymnasium.register("Hashing-v0", entry_point=partial(Hashing))
+    for name, kind in OLD.items():
+        gym.register(f"{name}-v0", entry_point=kind)

@@ -116,6 +116,7 @@ WRONG: dict[str, Bending] = {
     "episode.step-after-end": answers(lambda told: told.pop("reset_needed", None), "error"),
     "episode.reset-during-episode": Playing,
     "episode.same-seed": without("seed"),
+    "episode.verified-seed": answers(lambda told: told.update(seeded=False) if "seeded" in told else None, "reset"),
     "episode.different-seeds": requests(lambda told: _seeded(told, 7) if "seed" in told else None),
     "episode.reset-without-seed": requests(
         lambda told: None if "seed" in told else _seeded(told, random.randrange(1 << 30))

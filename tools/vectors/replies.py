@@ -90,6 +90,8 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": "another 2"},
         "version": 2,
     },
+    "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
+    "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, text": {"op": "reset", "observation": "north"},
     "step, text": {"op": "step", "observation": "north", "reward": -0.5, "terminated": True, "truncated": False},
     "step, truncated": {"op": "step", "observation": "north", "reward": 1e300, "terminated": False, "truncated": True},

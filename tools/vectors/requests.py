@@ -58,6 +58,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "reset, seeds": {"op": "reset", "seed": [1, None, 3]},
     "reset, options": {"op": "reset", "options": {"low": -0.5, "high": 0.5}},
     "reset, mask": {"op": "reset", "mask": [True, False, True]},
+    "reset, verify_seed": {"op": "reset", "seed": 1, "verify_seed": True},
     "reset, everything": {"op": "reset", "seed": [7, None], "options": {"level": "hard"}, "mask": [True, False]},
     "step, text": {"op": "step", "action": "north"},
     "step, one of several spaces": {"op": "step", "action": [1, "north"]},

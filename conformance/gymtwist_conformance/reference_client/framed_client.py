@@ -43,7 +43,10 @@ REPLIES: dict[str, dict[str, Any]] = {
         "omitted?": list[str],
         **_WARNINGS,
     },
-    "reset": {"observation": Any, "info?": dict[str, Any], "omitted?": list[str], **_WARNINGS},
+    "reset": {
+        **{"observation": Any, "seeded?": bool | None, "info?": dict[str, Any], "omitted?": list[str]},
+        **_WARNINGS,
+    },
     "step": {
         **dict.fromkeys(("observation", "reward", "terminated", "truncated"), Any),
         "info?": dict[str, Any],

@@ -63,6 +63,21 @@ def test_same_seed(subject: Subject) -> None:
             expect_same(play(probe, actions), expected, f"{environment} with seed {SEED}, {what}")
 
 
+def test_verified_seed(subject: Subject) -> None:
+    """A server that verifies a seed says that two resets with it began alike, and the second begins the episode."""
+    actions, expected = reference(subject, 4)
+    probe = subject.session()
+    told = probe.ask("reset", seed=SEED, verify_seed=True)
+    if told.get("seeded") is None:
+        pytest.skip("the server verifies no seeds")
+    require(told["seeded"] is True, "`seeded` is false where the same seed leads to the same observation")
+    expect_same(probe.observations.load(told["observation"]), expected[0], "the first observation")
+    expect_same(probe.steps(actions), expected[1:], "the steps after a verified seed")
+    for fields in ({}, {"seed": SEED, "mask": [True]}):
+        probe.say("reset", verify_seed=True, **fields)
+        probe.expect_error("a reset that verifies no seed, or has a mask", "invalid-field")
+
+
 def test_different_seeds(subject: Subject) -> None:
     """Different seeds lead to different episodes."""
     probe = subject.session()
