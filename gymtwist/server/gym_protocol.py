@@ -25,6 +25,7 @@ from gymtwist.server import keepalive, relay
 from gymtwist.server.admission import Admission
 from gymtwist.server.handshake_reader import HandshakeReader
 from gymtwist.server.process_link import ANSWER_TIMEOUT
+from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import Session
 from gymtwist.server.session_events import Queued, Refused, SessionEvents, SessionInfo
@@ -95,6 +96,7 @@ class GymFactory(Factory):
         watchdog: Limits their time.
         events: Where to subscribe to what happens to sessions.
         connections: Every connection that is not closed yet.
+        scratch: The directories that sessions work in; None if they work where the workers started.
     """
 
     noisy = False
@@ -113,6 +115,7 @@ class GymFactory(Factory):
         )
         self.events = SessionEvents()
         self.connections: set[GymProtocol] = set()
+        self.scratch: ScratchDirectories | None = None
         self._session_numbers = itertools.count(1)
         self._all_closed: defer.Deferred[None] | None = None
 
@@ -127,7 +130,7 @@ class GymFactory(Factory):
             OSError: There are no descriptors left, or there is no memory.
         """
         info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
-        return Session(info, handshake, self.pool, self.events)
+        return Session(info, handshake, self.pool, self.events, self.scratch)
 
     def connection_closed(self, connection: GymProtocol) -> None:
         """Forget a connection."""

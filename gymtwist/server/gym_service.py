@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.gym_protocol import GymFactory
+from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log, log_event
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.startup_banner import log_startup
@@ -57,6 +58,7 @@ class GymService(MultiService):
         self._starter = starter
         pool = WorkerPool(reactor, starter, options.warm)
         self.factory = GymFactory(reactor, options, pool)
+        self._scratch = self.factory.scratch = ScratchDirectories(reactor)
         self.factory.events.subscribe(log_event)
         self.addService(WorkerService(reactor, starter, pool))
         self.addService(DrainService(reactor, self.factory))
@@ -85,6 +87,7 @@ class GymService(MultiService):
         Service.stopService(self)
         for part in reversed(self.services):
             yield part.stopService()
+        self._scratch.close()
 
 
 @implementer(IStreamServerEndpoint)

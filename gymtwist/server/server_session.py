@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
+from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
 from gymtwist.server.session_events import Crashed, Ended, Resumed, SessionEvents, SessionInfo, Started
 from gymtwist.server.session_memory import SessionMemory
@@ -47,6 +48,7 @@ class _Job(msgspec.Struct):
     handshake: bytes
     trailing_data: bytes
     recovery_reply: bytes
+    directory: str
     socket: int
     status: int
 
@@ -92,6 +94,7 @@ class Session:
         handshake: The client's first message.
         pool: The workers.
         events: Where to publish what happens.
+        scratch: Makes the directory that the session works in; None to work where the workers started.
 
     Attributes:
         status: What the worker shows of the session's progress.
@@ -100,21 +103,30 @@ class Session:
         assigned_at: When the session was assigned to a worker, by ``time.monotonic``.
 
     Raises:
-        OSError: There are no descriptors left, or there is no memory.
+        OSError: There are no descriptors left, or there is no memory or space on the disk.
     """
 
-    def __init__(self, info: SessionInfo, handshake: Handshake, pool: WorkerPool, events: SessionEvents) -> None:
+    def __init__(
+        self,
+        info: SessionInfo,
+        handshake: Handshake,
+        pool: WorkerPool,
+        events: SessionEvents,
+        scratch: ScratchDirectories | None = None,
+    ) -> None:
         self.reason: str | None = None
         self.timeout_reason = ""
         self.assigned_at = time.monotonic()
         descriptor = session_status.create()
         try:
+            directory = "" if scratch is None else scratch.make(info.number)
             self.status = SessionStatus(descriptor)
         except OSError:
             os.close(descriptor)
             raise
+        self._scratch = scratch
         protocol = handshake.protocol.value.encode()
-        self._job = _Job(info.number, protocol, handshake.message, b"", b"", -1, descriptor)
+        self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, -1, descriptor)
         self._pool = pool
         self._settings: WorkerSettings = pool.starter.settings
         self._report = _Reporter(info, events)
@@ -288,6 +300,15 @@ class Session:
         self._owner.session_ended(final_reply)
 
     def discard(self) -> None:
-        """Release the status."""
+        """Release the status and, once the worker has ended, remove the directory."""
         self.status.close()
         os.close(self._job.status)
+        if self._worker is None:
+            self._remove_directory("")
+        else:
+            self._worker.finished.addCallback(self._remove_directory)
+
+    def _remove_directory(self, how: str) -> str:
+        if self._scratch is not None:
+            self._scratch.remove(self._job.directory)
+        return how

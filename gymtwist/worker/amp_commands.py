@@ -34,6 +34,7 @@ class Serve(amp.Command):
         (b"handshake", amp.String()),
         (b"trailing_data", amp.String()),
         (b"recovery_reply", amp.String()),
+        (b"directory", amp.Unicode()),
         (b"socket", amp.Descriptor()),
         (b"status", amp.Descriptor()),
     ]

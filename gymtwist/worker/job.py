@@ -45,12 +45,15 @@ class WorkerProtocol(Link):
         handshake: bytes,
         trailing_data: bytes,
         recovery_reply: bytes,
+        directory: str,
         socket: int,
         status: int,
     ) -> dict[str, Any]:
-        """Serve one connection to its end; ``session`` is its number in the server's log."""
+        """Serve one connection to its end, in a directory; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
         with parent_death.tied(self._connection):
+            if directory:
+                os.chdir(directory)
             reason = session_loop.serve(
                 protocol.decode(),
                 _adopt(socket),

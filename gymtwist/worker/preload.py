@@ -49,6 +49,8 @@ def preload(settings: WorkerSettings, *, warm_up: bool = False) -> None:
             _run_setup(settings.setup)
     except SystemExit as error:  # the process would seem to have ended normally
         raise RuntimeError("it called sys.exit(), so no session could be served") from error
+    # Sessions work in directories of their own, and import what they need from where they could before.
+    sys.path[:] = [os.path.abspath(each) for each in sys.path]
     gc.freeze()
     gc.enable()
 

@@ -106,6 +106,7 @@ def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
             handshake=handshake,
             trailing_data=b"",
             recovery_reply=b"",
+            directory="",
             socket=connection.fileno(),
             status=status,
         )

@@ -117,6 +117,7 @@ def serve(link: WorkerLink) -> list[Any]:
         handshake=handshake(""),
         trailing_data=b"",
         recovery_reply=b"",
+        directory="",
         socket=its.fileno(),
         status=descriptor,
     )

@@ -187,6 +187,7 @@ def test_a_job_whose_worker_dies_fails(harness: Harness) -> None:
         handshake=b"",
         trailing_data=b"",
         recovery_reply=b"",
+        directory="",
         socket=0,
         status=0,
     )

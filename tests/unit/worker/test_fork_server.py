@@ -67,6 +67,7 @@ class WorkerProcess:
                 handshake=handshake(environment),
                 trailing_data=b"",
                 recovery_reply=b"",
+                directory="",
                 socket=its.fileno(),
                 status=descriptor,
             )

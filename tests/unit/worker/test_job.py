@@ -58,6 +58,7 @@ class WorkerProtocol:
             handshake=message,
             trailing_data=trailing_data,
             recovery_reply=b"",
+            directory="",
             socket=given.fileno(),
             status=descriptor,
         )
@@ -226,6 +227,7 @@ def test_a_protocol_that_is_not_known_ends_the_worker(
         handshake=b"",
         trailing_data=b"",
         recovery_reply=b"",
+        directory="",
         socket=given.fileno(),
         status=given.fileno(),
     )

@@ -1,0 +1,97 @@
+"""Scratch directories: each session works in one of its own, since environments write to the working directory.
+
+They are below one directory of the server, in the system's directory for temporary files. A server holds a lock on its
+own, so that the next one can tell which were left behind by a server that was killed, and removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IReactorThreads
+
+PREFIX = "gymsock-"
+
+
+class ScratchDirectories:
+    """The scratch directories of a server's sessions.
+
+    Args:
+        reactor: The reactor, which may remove what a session left in a thread.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor: IReactorThreads = reactor
+        self._root: Path | None = None
+        self._lock = -1
+
+    def make(self, session: int) -> str:
+        """Make the directory of a session; return its path.
+
+        Raises:
+            OSError: It cannot be made: the file system is full.
+        """
+        if self._root is None or not self._root.is_dir():
+            self.close()
+            _remove_stale()
+            self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._lock = _locked(self._root)
+        path = self._root / str(session)
+        path.mkdir(mode=0o700)
+        return str(path)
+
+    def remove(self, path: str) -> None:
+        """Remove the directory of a session that has ended, without waiting for it."""
+        try:
+            os.rmdir(path)  # most environments leave nothing
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._reactor.callInThread(_remove, path)
+
+    def close(self) -> None:
+        """Remove everything."""
+        if self._root is not None:
+            _remove(str(self._root))
+            os.close(self._lock)
+            self._root = None
+
+
+def _remove(path: str) -> None:
+    """Remove a directory, or whatever an environment has put in its place."""
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _locked(directory: Path) -> int:
+    """Lock a directory until the descriptor that is returned is closed.
+
+    Raises:
+        OSError: Another process has locked it, or it is gone.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_stale() -> None:
+    """Remove what servers of this user that were killed have left behind."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            descriptor = _locked(path)
+            try:
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    _remove(str(path))
+            finally:
+                os.close(descriptor)
