@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gymnasium.error import ResetNeeded as GymnasiumResetNeeded
 
-from gymtwist.errors import GymtwistError
+from gymtwist.errors import GymtwistError, indices_text
 from gymtwist.protocol import messages
 from gymtwist.protocol.messages import Fault
 
@@ -23,6 +23,7 @@ class RemoteError(GymtwistError):
         message: What was wrong, what was expected and what to do.
         code: The stable code of the error, in kebab-case, for programs; None for that of the class.
         reset_needed: Whether the environment must be reset before it can be stepped again.
+        environments: The indices of the environments that it is about, in a vector environment.
 
     Attributes:
         fault: Whose fault the error is: ``request`` (the caller's), ``environment``, ``protocol`` or ``server``.
@@ -30,12 +31,40 @@ class RemoteError(GymtwistError):
 
     fault: Fault = "server"
 
-    def __init__(self, message: str, *, code: str | None = None, reset_needed: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        reset_needed: bool = False,
+        environments: Sequence[int] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         if code is not None:
             self.code = code  # type: ignore[misc]  # what the server says is more precise than the class
         self.reset_needed = reset_needed
+        self.environments = tuple(environments)
+
+    def renumber(self, first: int, count: int) -> None:
+        """Let an error about the environments of one session name those of all.
+
+        Args:
+            first: The index of the session's first environment among those of all sessions.
+            count: How many environments the session has.
+        """
+        local, self.environments = self.environments, tuple(first + index for index in self.environments)
+        # The message of an error that names environments begins with them.
+        found = re.match(rf"environments? {re.escape(indices_text(local))}(?=[ :])", self.message) if local else None
+        if found is None:
+            text = f"environments {first} to {first + count - 1}" if count > 1 else f"environment {first}"
+            # An error that is repeated has been renumbered before.
+            if not self.message.startswith(f"{text}: "):
+                self.message = f"{text}: {self.message}"
+        else:
+            text = found[0].partition(" ")[0]
+            self.message = f"{text} {indices_text(self.environments)}{self.message[found.end() :]}"
+        self.args = (self.message,)
 
 
 class RequestRefused(RemoteError):
@@ -109,7 +138,12 @@ _BY_FAULT: dict[Fault, type[RemoteError]] = {
 def of_reply(reply: messages.Error) -> RemoteError:
     """Convert an error reply."""
     kind = _BY_CODE.get(reply.code) or _BY_FAULT[reply.fault]
-    return kind(escaped(reply.message), code=escaped(reply.code), reset_needed=reply.reset_needed)
+    return kind(
+        escaped(reply.message),
+        code=escaped(reply.code),
+        reset_needed=reply.reset_needed,
+        environments=reply.environments,
+    )
 
 
 def escaped(text: str) -> str:

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own
+from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own, refused_action
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import restored
 from gymtwist.protocol.framing import Framing
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
 from gymtwist.spaces.layout import Layout, check_size
+from gymtwist.spaces.value_mismatch import ValueMismatch
 
 #: For up to so many discrete actions, requests are encoded in advance.
 _FEW = 1024
@@ -89,11 +90,14 @@ class MessageValues:
         if check_observations:
             within = value_codec(self.observation_space, name="observation", description=made.observation_space)
             check = within.from_json if json else within.unpack
-            self.own, self.view = checked_reader(self.own, check), checked_reader(self.view, check)
+            single = None if made.single_observation_space is None else build(made.single_observation_space)
+            self.own, self.view = (checked_reader(each, check, single) for each in (self.own, self.view))
         # Observations that are a single array or number are stacked in an array.
         self._stacks = observations.layout is not None and [leaf.path for leaf in observations.layout.leaves] == [()]
         self._read_action = actions.from_json if json else actions.unpack
-        self._write = action_writer(self.action_space, actions.to_json if json else actions.pack)
+        self._single = None if made.single_action_space is None else build(made.single_action_space)
+        self._write = action_writer(self.action_space, self._single, actions.to_json if json else actions.pack)
+        self._check_action: Callable[[Any], Any] | None = None
         self._head = None if json or actions.layout is None else self._step_head(actions.layout.size)
         #: What messages carry of the actions, and the whole requests for a step, where there are few.
         self._values: dict[Any, Any] = {}
@@ -123,9 +127,32 @@ class MessageValues:
         if (kind is int or kind is np.int64) and action in self._frames:
             return self._frames[action]
         value = self._write(action)
+        # As framed(), without the call.
         if self._head is not None:
             return self._head + value  # type: ignore[no-any-return]
         return b"".join(self._codec.encode_request(messages.Step(value)))
+
+    def framed(self, value: Any) -> bytes:
+        """Encode the request for a step with an encoded action."""
+        if self._head is not None:
+            return self._head + value  # type: ignore[no-any-return]
+        return b"".join(self._codec.encode_request(messages.Step(value)))
+
+    def checked(self, action: Any) -> Any:
+        """Encode an action after checking it as a server does, bounds included.
+
+        Raises:
+            RequestRefused: The action is not in the action space.
+        """
+        if self._check_action is None:
+            actions = value_codec(self.action_space, name="action")
+            self._check_action = actions.from_json if self.is_json else actions.unpack
+        value = self._write(action)
+        try:
+            self._check_action(value)
+        except ValueMismatch as error:
+            raise refused_action(error, self.action_space, self._single) from error
+        return value
 
     def many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> messages.StepMany:
         """Make the request for several steps; see :class:`~gymtwist.protocol.messages.StepMany`.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NoReturn
 
 from gymnasium import logger, spaces
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from gymtwist.client import batching
@@ -55,7 +54,13 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         except BaseException:
             self.close()
             raise
-        self._group = SessionGroup(self._sessions, counts, self.single_action_space, self.single_observation_space)
+        self._group = SessionGroup(
+            self._sessions,
+            counts,
+            self.single_action_space,
+            self.single_observation_space,
+            autoreset=self.autoreset_mode is not AutoresetMode.DISABLED,
+        )
         #: The session if there is only one, which needs no splitting and joining.
         self._one = self._sessions[0] if options.processes == 1 else None
 
@@ -214,12 +219,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
-        self._group.keep()
-        frames = [
-            session.read(partial(_frames, session.ask(messages.Render(), messages.Rendered)))
-            for session in self._sessions
-        ]
-        return tuple(frame for group in frames for frame in group)
+        return self._group.render()
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""
@@ -242,9 +242,3 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def __del__(self) -> None:
         self.close()
-
-
-def _frames(reply: messages.Rendered) -> list[Any]:
-    if reply.frame is not None and not isinstance(reply.frame, list):
-        raise ValueError("several environments render a list of frames")
-    return reply.frame or []

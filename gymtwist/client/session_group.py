@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import own
+from gymtwist.errors import indices_text
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
 
@@ -28,6 +29,7 @@ class SessionGroup:
         counts: How many environments each has.
         single_action_space: The action space of one environment.
         single_observation_space: The observation space of one environment.
+        autoreset: Whether environments are reset after the end of an episode.
     """
 
     def __init__(
@@ -36,16 +38,21 @@ class SessionGroup:
         counts: list[int],
         single_action_space: spaces.Space[Any],
         single_observation_space: spaces.Space[Any],
+        *,
+        autoreset: bool,
     ) -> None:
         self.sessions = sessions
         self._counts = counts
         self.starts = [sum(counts[:index]) for index in range(len(counts))]
         self._action, self._observation = single_action_space, single_observation_space
         self._restore = info_restorer(single_observation_space)
-        #: True after one session has failed while others went on, so that the environments are out of step.
-        self._apart = False
-        # The last observations of each session. They may be views of its last message, which is valid until the next
-        # request; see keep().
+        self._autoreset = autoreset
+        #: Which environments must be reset before the next step; bool, of shape (total,).
+        self._waiting = np.ones(self.total, np.bool_)
+        #: The sessions of which all environments must be reset at once: none was reset yet, or one has failed.
+        self._failed = set(range(len(sessions)))
+        # The last observations of each session; None before its first reset. They may be views of its last message,
+        # which is valid until the next request; see keep().
         self._views: list[Any] = [None] * len(sessions)
 
     def keep(self) -> None:
@@ -69,39 +76,43 @@ class SessionGroup:
         """
         for session in self.sessions:
             session.check_idle()
-        if mask is not None and self._apart:
-            raise ResetNeeded("a process has failed: reset all environments before some of them", reset_needed=True)
         requests = self._resets(seeds, options, mask)
         self.keep()
-        for session in self.sessions:
-            session.before_reset()
+        asked = [index for index, request in enumerate(requests) if request is not None]
 
         def ask(index: int) -> None:
-            request = requests[index]
-            if request is not None:
-                self.sessions[index].send(request)
+            session = self.sessions[index]
+            session.before_reset()
+            session.send(requests[index])  # type: ignore[arg-type]  # not None for those that are asked
 
         def answer(index: int) -> dict[str, Any]:
-            if requests[index] is None:
-                return {}
             session = self.sessions[index]
             reply = session.receive(messages.ResetDone)
             warn_unseeded(reply)
             self._views[index] = session.read(lambda: session.values.view(reply.observation))
+            self._failed.discard(index)
+            self._waiting[self._part(index)] &= False if mask is None else ~mask[self._part(index)]
             return reply.info
 
-        infos = self._together(ask, answer)
-        self._apart = False
-        return self._whole(self._views), self.infos(infos)
+        answers = dict(zip(asked, self._together(ask, answer, asked), strict=True))
+        return self._whole(self._views), self.infos([answers.get(index, {}) for index in range(len(self.sessions))])
+
+    def _part(self, index: int) -> slice:
+        """Return the environments of a session."""
+        return slice(self.starts[index], self.starts[index] + self._counts[index])
 
     def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> list[messages.Reset | None]:
         """Make the request for each session; None for a session without environments to reset."""
         requests: list[messages.Reset | None] = []
-        for start, count in zip(self.starts, self._counts, strict=True):
+        for index, (start, count) in enumerate(zip(self.starts, self._counts, strict=True)):
             chosen = None if mask is None else mask[start : start + count].tolist()
-            if chosen is not None and not any(chosen):
-                requests.append(None)
-                continue
+            if chosen is not None:
+                self._check_mask(index, chosen)
+                if not any(chosen):
+                    requests.append(None)
+                    continue
+                if all(chosen):
+                    chosen = None
             seed = seeds
             if isinstance(seeds, list):
                 seed = seeds[start : start + count]
@@ -110,15 +121,32 @@ class SessionGroup:
             requests.append(messages.Reset(seed, options, chosen))
         return requests
 
+    def _check_mask(self, index: int, chosen: list[bool]) -> None:
+        """Check that the environments of a session that are not reset have an episode, and a last observation."""
+        if index in self._failed and not all(chosen):
+            text = "reset all environments before some of them"
+            if any(view is not None for view in self._views):
+                text = "they share a process that has failed: reset all of them"
+        elif self._views[index] is None and not any(chosen):
+            text = "their last observations are lost: reset some of them, too"
+        else:
+            return
+        error = ResetNeeded(text, reset_needed=True)
+        error.renumber(self.starts[index], self._counts[index])
+        raise error
+
     # Steps
 
     def send(self, actions: Any) -> None:
-        """Request a step."""
-        self._check_together()
-        parts = zip(self.sessions, self._parts(actions), strict=True)
-        # Check all actions before sending any.
-        frames = [session.values.written(each) for session, each in parts]
+        """Request a step; all actions are checked before any is sent."""
+        self._check_playing()
+        parts = self._parts(actions)
+        frames = self._each(lambda index: self._frame(index, parts[index]))
         self._ask(lambda index: self.sessions[index].send_step(frames[index]))
+
+    def _frame(self, index: int, action: Any) -> bytes:
+        values = self.sessions[index].values
+        return values.framed(values.checked(action))
 
     def receive(self) -> Stepped:
         """Wait for the replies to a step."""
@@ -130,19 +158,16 @@ class SessionGroup:
             return stepped
 
         stepped = self._together(None, answer)
-        return (
-            self._whole(self._views),
-            np.concatenate([each[1] for each in stepped]),
-            np.concatenate([each[2] for each in stepped]),
-            np.concatenate([each[3] for each in stepped]),
-            self.infos([each[4] for each in stepped]),
-        )
+        rewards, terminated, truncated = (np.concatenate([each[part] for each in stepped]) for part in (1, 2, 3))
+        if not self._autoreset:
+            self._waiting |= terminated | truncated
+        return self._whole(self._views), rewards, terminated, truncated, self.infos([each[4] for each in stepped])
 
     def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
-        """Take several steps."""
-        self._check_together()
+        """Take several steps; all actions are checked before any is sent."""
         for session in self.sessions:
             session.check_idle()
+        self._check_playing()
         if count is None:
             try:
                 listed = [self._parts(each) for each in actions]
@@ -151,10 +176,14 @@ class SessionGroup:
             shares: list[Any] = [[each[index] for each in listed] for index in range(len(self.sessions))]
         else:
             shares = self._parts(actions)
-        requests = [
-            session.values.many(share, count, observations)
-            for session, share in zip(self.sessions, shares, strict=True)
-        ]
+
+        def request(index: int) -> messages.StepMany:
+            values = self.sessions[index].values
+            for action in [shares[index]] if count is not None else shares[index]:
+                values.checked(action)
+            return values.many(shares[index], count, observations)
+
+        requests = self._each(request)
         done = self._together(
             lambda index: self.sessions[index].send(requests[index]),
             lambda index: self.sessions[index].receive_many(observations),
@@ -162,13 +191,16 @@ class SessionGroup:
         taken = {len(each.rewards) for each in done}
         if len(taken) > 1:
             # An episode has ended without autoreset, while the other sessions went on.
-            self._apart = True
+            self._lose()
             raise ResetNeeded(
                 "the processes took different numbers of steps, as an episode has ended in one of them; reset all "
                 "environments, and take single steps where autoreset is disabled",
                 reset_needed=True,
             )
-        return self._joined(done, taken.pop() if observations == "all" else None)
+        steps = self._joined(done, taken.pop() if observations == "all" else None)
+        if not self._autoreset:
+            self._waiting |= steps.terminated | steps.truncated
+        return steps
 
     def _joined(self, done: list[Steps], each_of: int | None) -> Steps:
         if each_of is None:
@@ -188,35 +220,78 @@ class SessionGroup:
 
     # All sessions
 
-    def _together(self, ask: Callable[[int], None] | None, answer: Callable[[int], T]) -> list[T]:
-        """Send all requests, then receive all replies; raise the first error once no reply is due."""
+    def _each(self, act: Callable[[int], T]) -> list[T]:
+        """Do something for each session; an error names environments by their index among those of all sessions."""
+        return [self._numbered(act, index) for index in range(len(self.sessions))]
+
+    def _numbered(self, act: Callable[[int], T], index: int) -> T:
+        try:
+            return act(index)
+        except RemoteError as error:
+            if len(self.sessions) > 1:
+                error.renumber(self.starts[index], self._counts[index])
+            raise
+
+    def _together(
+        self, ask: Callable[[int], None] | None, answer: Callable[[int], T], indices: Iterable[int] | None = None
+    ) -> list[T]:
+        """Send requests, then receive all replies; raise the first error once no reply is due.
+
+        The environments of the other sessions go on.
+        """
+        indices = range(len(self.sessions)) if indices is None else indices
         failure: RemoteError | None = None
         answers: list[T] = []
         if ask is not None:
-            self._ask(ask)
-        for index in range(len(self.sessions)):
-            try:
-                answers.append(answer(index))
-            except RemoteError as error:
-                failure = failure or error
+            self._ask(ask, indices)
+        try:
+            for index in indices:
+                try:
+                    answers.append(self._numbered(answer, index))
+                except RemoteError as error:
+                    self._note(error, index)
+                    failure = failure or error
+        except BaseException:
+            self._lose()
+            raise
         if failure is not None:
-            self._apart = failure.reset_needed = True
             raise failure
         return answers
 
-    def _ask(self, ask: Callable[[int], None]) -> None:
+    def _ask(self, ask: Callable[[int], None], indices: Iterable[int] | None = None) -> None:
         try:
-            for index in range(len(self.sessions)):
-                ask(index)
+            for index in range(len(self.sessions)) if indices is None else indices:
+                self._numbered(ask, index)
         except BaseException:
-            self._apart = True
+            self._lose()
             raise
 
-    def _check_together(self) -> None:
-        if self._apart:
-            for session in self.sessions:
-                session.connection.check_open()
-            raise ResetNeeded("a process has failed: reset all environments", reset_needed=True)
+    def _note(self, error: RemoteError, index: int) -> None:
+        """Note which environments must be reset after an error, whose message has replaced their observations."""
+        self._views[index] = None
+        if isinstance(error, ResetNeeded) and error.environments:
+            self._waiting[list(error.environments)] = True
+        elif error.reset_needed:
+            self._waiting[self._part(index)] = True
+            self._failed.add(index)
+
+    def _lose(self) -> None:
+        """Note that the environments are out of step, so that all must be reset."""
+        self._waiting[:] = True
+        self._failed.update(range(len(self.sessions)))
+        self._views = [None] * len(self.sessions)
+
+    def _check_playing(self) -> None:
+        if not self._waiting.any():
+            return
+        for session in self.sessions:
+            session.connection.check_open()
+        indices = tuple(np.flatnonzero(self._waiting).tolist())
+        raise ResetNeeded(
+            f"environments {indices_text(indices)} have no episode; reset them before the next step",
+            reset_needed=True,
+            environments=indices,
+        )
 
     def _parts(self, actions: Any) -> list[Any]:
         try:
@@ -245,8 +320,28 @@ class SessionGroup:
     def sample(self, seed: int | None) -> Any:
         """Let each session sample actions."""
         self.keep()
-        drawn = []
-        for session, start in zip(self.sessions, self.starts, strict=True):
-            reply = session.ask(messages.Sample(None if seed is None else seed + start), messages.Sampled)
-            drawn.append(session.read(lambda: session.values.action(reply.action)))  # noqa: B023
-        return batching.whole(self._action, drawn)
+
+        def draw(index: int) -> Any:
+            session = self.sessions[index]
+            own_seed = None if seed is None else seed + self.starts[index]
+            reply = session.ask(messages.Sample(own_seed), messages.Sampled)
+            return session.read(lambda: session.values.action(reply.action))
+
+        return batching.whole(self._action, self._each(draw))
+
+    def render(self) -> tuple[Any, ...]:
+        """Let each session render."""
+        self.keep()
+
+        def frames(index: int) -> list[Any]:
+            session = self.sessions[index]
+            reply = session.ask(messages.Render(), messages.Rendered)
+            return session.read(lambda: _frames(reply))
+
+        return tuple(frame for group in self._each(frames) for frame in group)
+
+
+def _frames(reply: messages.Rendered) -> list[Any]:
+    if reply.frame is not None and not isinstance(reply.frame, list):
+        raise ValueError("several environments render a list of frames")
+    return reply.frame or []

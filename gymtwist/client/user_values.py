@@ -10,16 +10,19 @@ from gymnasium import spaces
 
 from gymtwist.client.client_errors import EnvironmentFailed, RequestRefused
 from gymtwist.client.reply_slots import LARGE, is_borrowed
-from gymtwist.spaces.gymnasium_spaces import Codec
+from gymtwist.spaces.gymnasium_spaces import Codec, environment_of
 from gymtwist.spaces.layout import DTYPES, Array, array_at, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
 
-def action_writer(space: spaces.Space[Any], dump: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def action_writer(
+    space: spaces.Space[Any], single: spaces.Space[Any] | None, dump: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
     """Return the function that encodes an action for a message.
 
     Args:
         space: The action space.
+        single: The action space of one environment, if there are several.
         dump: The codec's function. It refuses values that would change (0.5 for an integer, 300 for a byte); the server
             checks everything else.
 
@@ -31,9 +34,33 @@ def action_writer(space: spaces.Space[Any], dump: Callable[[Any], Any]) -> Calla
         try:
             return dump(action)
         except ValueError as error:
-            raise RequestRefused(f"{error}; the action space is {space}"[:500], code="invalid-action") from error
+            raise refused_action(error, space, single) from error
 
     return write
+
+
+def refused_action(error: ValueError, space: spaces.Space[Any], single: spaces.Space[Any] | None) -> RequestRefused:
+    """Return the error for an action that is not in its space.
+
+    Args:
+        error: The codec's error.
+        space: The action space.
+        single: The action space of one environment, if there are several: the error then names the environment.
+    """
+    text, environments = _located(error, single)
+    return RequestRefused(
+        f"{text}; the action space is {space}"[:500], code="invalid-action", environments=environments
+    )
+
+
+def _located(error: ValueError, single: spaces.Space[Any] | None) -> tuple[str, tuple[int, ...]]:
+    """Return an error's text and the environments that it is about; the text begins with them."""
+    if single is not None and isinstance(error, ValueMismatch):
+        found = environment_of(error.path, single)
+        if found is not None:
+            index, path = found
+            return f"environment {index}: {ValueMismatch(error.text, path)}", (index,)
+    return str(error), ()
 
 
 def observation_reader(codec: Codec, *, is_json: bool) -> Callable[[Any], Any]:
@@ -75,12 +102,15 @@ def observation_reader(codec: Codec, *, is_json: bool) -> Callable[[Any], Any]:
     return lambda buffer: own(unpack(buffer))
 
 
-def checked_reader(read: Callable[[Any], Any], check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def checked_reader(
+    read: Callable[[Any], Any], check: Callable[[Any], Any], single: spaces.Space[Any] | None
+) -> Callable[[Any], Any]:
     """Return a function that decodes an observation and checks that it is in its space.
 
     Args:
         read: Decodes an observation.
         check: Decodes it as well, and raises :class:`~gymtwist.spaces.value_mismatch.ValueMismatch`.
+        single: The observation space of one environment, if there are several: errors then name the environment.
 
     Returns:
         A function that raises :class:`~gymtwist.client.client_errors.EnvironmentFailed`.
@@ -91,11 +121,10 @@ def checked_reader(read: Callable[[Any], Any], check: Callable[[Any], Any]) -> C
         try:
             check(value)
         except ValueMismatch as error:
+            text, environments = _located(error, single)
             # The error is worded for who sends a value.
-            text = str(error).replace(": send ", ": its space has ", 1)
-            raise EnvironmentFailed(
-                f"the environment returned what is not in its space: {text}", code="invalid-observation"
-            ) from error
+            text = f"{text.replace(': send ', ': its space has ', 1)}; the environment does not keep to its space"
+            raise EnvironmentFailed(text, code="invalid-observation", environments=environments) from error
         return observation
 
     return read_checked

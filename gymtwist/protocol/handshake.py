@@ -165,4 +165,5 @@ def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
     fault = next((fault for kind, fault in _FAULTS if isinstance(error, kind)), _SERVERS_OWN)
     text = classic.shortened(str(error))
     # File names, and so errors about files, may contain surrogates, which UTF-8 does not have.
-    return Error(error.code, text.encode("utf-8", "replace").decode(), fault, reset_needed)
+    text = text.encode("utf-8", "replace").decode()
+    return Error(error.code, text, fault, reset_needed, tuple(error.environments))

@@ -344,6 +344,7 @@ class Error(Message, frozen=True, tag="error"):
         message: What was wrong, what was expected and what to do, for people.
         fault: Whose fault the error is, which determines whether the connection stays open.
         reset_needed: Whether the next request must be a reset.
+        environments: The indices of the environments that it is about, if there are several that step together.
         warnings: What the client should know of its request besides.
     """
 
@@ -351,6 +352,7 @@ class Error(Message, frozen=True, tag="error"):
     message: str
     fault: Fault
     reset_needed: bool = False
+    environments: tuple[int, ...] = ()
     warnings: Warnings = ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import ANSWER, ERROR
 from twisted.python.failure import Failure
 
+from gymtwist.errors import how_ended
 from gymtwist.server.process_link import ProcessLink
 from gymtwist.server.worker_output import OutputReader
 
@@ -193,9 +193,5 @@ class WorkerExited(ProcessTerminated):
         super().__init__(None if killed else exit_code, -exit_code if killed and exit_code is not None else None)
 
     def __str__(self) -> str:
-        if self.signal is not None:
-            try:
-                return f"was killed by {signal.Signals(self.signal).name}"
-            except ValueError:  # a real-time signal
-                return f"was killed by signal {self.signal}"
-        return "ended" if self.exitCode is None else f"exited with status {self.exitCode}"
+        code: int | None = self.exitCode if self.signal is None else -self.signal
+        return how_ended(code)

@@ -19,7 +19,7 @@ from gymtwist.spaces.descriptions import MAX_DEPTH, Description, check, kind_of,
 from gymtwist.spaces.layout import Layout
 from gymtwist.spaces.space_codecs import CodecContext, CutReport, Form, SpaceCodec, other_reader
 from gymtwist.spaces.space_kind import codec_of, is_registered
-from gymtwist.spaces.value_mismatch import ActionMismatch, ValueMismatch
+from gymtwist.spaces.value_mismatch import ActionMismatch, Path, ValueMismatch
 
 #: A space of any kind.
 Space: TypeAlias = spaces.Space[Any]
@@ -262,3 +262,24 @@ def info_restorer(space: Space) -> Callable[[Any], Any]:
 def codec_context(form: Form, name: str, **options: Any) -> CodecContext:
     """Return the context of a whole value; the options are fields of the context."""
     return CodecContext(path=(name,), form=form, spaces=spaces, **options)
+
+
+def environment_of(path: Path, single: Space) -> tuple[int, Path] | None:
+    """Find the environment that a place in a batch belongs to.
+
+    Args:
+        path: The name of the batch, then the place in it.
+        single: The space of one environment's element.
+
+    Returns:
+        The environment's index, and the place in its element; None for a place in no single element.
+    """
+    depth, space = 1, single
+    while depth < len(path) and isinstance(space, (spaces.Dict, spaces.Tuple)):
+        inner = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        found = [each for key, each in inner if key == path[depth] or str(key) == path[depth]]
+        if not found:
+            return None
+        depth, space = depth + 1, found[0]
+    index = path[depth] if depth < len(path) else None
+    return (index, (*path[:depth], *path[depth + 1 :])) if isinstance(index, int) else None

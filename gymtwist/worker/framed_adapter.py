@@ -118,6 +118,7 @@ class FramedAdapter:
 
     def refuse(self, error: RequestError | EnvironmentFault) -> None:
         """Answer a request with an error; the session continues."""
+        self._handler.locate(error)
         if isinstance(error, EnvironmentFault):
             reset_needed = self._handler.failed(error)
             if reset_needed or self._handler.state is State.UNMADE:

@@ -11,12 +11,13 @@ import numpy as np
 from msgspec import UNSET
 
 import gymtwist
-from gymtwist.envs import environment_plan, environment_results, registry, vector_environments
+from gymtwist.envs import environment_plan, environment_results, error_locations, registry, vector_environments
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import (
     EnvironmentFault,
     EnvironmentMade,
+    GymtwistError,
     InvalidField,
     NoEnvironment,
     RequestError,
@@ -275,6 +276,11 @@ class RequestHandler:
         if self.state is State.UNMADE:
             return NoEnvironment(f"{self.state.value}: make one before {purpose}")
         return ResetNeeded(f"{self.state.value}: reset before {purpose}")
+
+    def locate(self, error: GymtwistError) -> None:
+        """Let an error name the environments of a vector environment that it is about."""
+        if isinstance(self._runner, VectorEnvironmentRunner):
+            error_locations.locate(error, self._runner.environment)
 
     def failed(self, fault: EnvironmentFault) -> bool:
         """Record that the environment has failed.

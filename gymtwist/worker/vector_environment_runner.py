@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
-from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
+from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded, indices_text
 from gymtwist.worker.environment_runner import BaseRunner
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
 from gymtwist.worker.session_status import (
@@ -130,8 +130,10 @@ class VectorEnvironmentRunner(BaseRunner):
             EnvironmentFault: The environment raised, or did not return what Gymnasium wants.
         """
         if self._any_ended:
-            ended = ", ".join(map(str, np.flatnonzero(self._ended)[:20]))
-            raise ResetNeeded(f"environments {ended} have no episode; reset them before the next step")
+            ended = tuple(np.flatnonzero(self._ended).tolist())
+            error = ResetNeeded(f"environments {indices_text(ended)} have no episode; reset them before the next step")
+            error.environments = ended
+            raise error
         words, returned = self._words, NOTHING
         words[OPERATION] = Operation.STEP
         words[BUSY_SINCE] = monotonic()

@@ -177,6 +177,114 @@ def test_a_batch_of_actions_has_one_for_each(remote_vec: RemoteVec, processes: i
     assert_same(theirs.step(np.zeros(4, np.int32)), beside.step([0] * 4))
 
 
+@PROCESSES
+def test_an_invalid_action_names_its_environment_and_costs_no_episode(
+    remote_vec: RemoteVec, protocol: str, processes: int
+) -> None:
+    """Nothing is sent if an action is out of bounds, has a wrong type, or is in a list of several."""
+    theirs, beside = (remote_vec("Pendulum-v1", 5, processes=processes, protocol=protocol) for _ in range(2))
+    theirs.reset(seed=SEED)
+    beside.reset(seed=SEED)
+    actions, wrong = np.ones((5, 1), np.float32), np.ones((5, 1), np.float32)
+    wrong[4] = 9
+    uses: list[Any] = [
+        lambda: theirs.step(wrong),
+        lambda: theirs.step_many(wrong, 3),
+        lambda: theirs.step_many([actions, wrong]),
+    ]
+    for use in uses:
+        with pytest.raises(
+            RequestRefused, match=r"^environment 4: .*action\[0\] is 9.0: send a number from -2"
+        ) as caught:
+            use()
+        assert (caught.value.code, caught.value.environments) == ("invalid-action", (4,))
+    assert_same(theirs.step(actions), beside.step(actions))
+
+
+@pytest.mark.parametrize(("kind", "spoiled"), [("Dict", "a"), ("Tuple", 0), ("MultiDiscrete", None), ("Text", None)])
+@PROCESSES
+def test_the_environment_of_an_invalid_action_is_found_in_every_space(
+    remote_vec: RemoteVec, kind: str, spoiled: Any, processes: int
+) -> None:
+    """Its index is not the first in the batches of all spaces."""
+    theirs = remote_vec(f"Sampling/{kind}-v0", 3, processes=processes, vectorization_mode="sync")
+    theirs.reset(seed=SEED)
+    actions: Any = theirs.action_space.sample()
+    if isinstance(actions, tuple) and spoiled is None:
+        actions = (*actions[:2], 7)
+    else:
+        part = actions if spoiled is None else actions[spoiled]
+        part[2, ...] = 100
+    with pytest.raises(RequestRefused, match=r"^environment 2: action") as caught:
+        theirs.step(actions)
+    assert caught.value.environments == (2,)
+
+
+# Faults of one of several
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@PROCESSES
+def test_a_fault_names_its_environment(remote_vec: RemoteVec, mode: Any, processes: int) -> None:
+    """Whatever steps it."""
+    theirs = remote_vec("Fragile-v0", 3, processes=processes, vectorization_mode=mode)
+    theirs.reset()
+    with pytest.raises(EnvironmentFailed, match=r"^environment 2: .*raised ValueError in step: the glass") as caught:
+        theirs.step([0, 0, 1])
+    assert (caught.value.environments, caught.value.reset_needed) == ((2,), True)
+    assert_same(theirs.reset()[0], np.zeros((3, 1), np.int64))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_environment_that_was_killed_is_said_to_be(remote_vec: RemoteVec, processes: int) -> None:
+    """It has a process of its own, whose end alone shows nothing but a broken pipe."""
+    theirs = remote_vec("Fragile-v0", 4, processes=processes, vectorization_mode="async")
+    for _ in range(2):
+        theirs.reset()
+        with pytest.raises(EnvironmentFailed, match=r"^environment 3: .* was killed by SIGKILL in step") as caught:
+            theirs.step([0, 0, 0, 2])
+        assert caught.value.environments == (3,)
+
+
+def test_the_others_go_on_after_a_fault(remote_vec: RemoteVec) -> None:
+    """Only those that share its process must be reset."""
+    theirs = remote_vec("Fragile-v0", 5, processes=3)
+    with pytest.raises(ResetNeeded, match="environments 0 to 1: reset all"):
+        theirs.reset(options={"reset_mask": np.array([True, False, False, False, False])})
+    theirs.reset()
+    theirs.step([0] * 5)
+    with pytest.raises(EnvironmentFailed, match=r"^environment 3: "):
+        theirs.step([0, 0, 0, 1, 0])
+    with pytest.raises(ResetNeeded, match=r"^environments 2, 3 have no episode") as caught:
+        theirs.step([0] * 5)
+    assert caught.value.environments == (2, 3)
+    with pytest.raises(ResetNeeded, match=r"^environments 2 to 3: .* reset all of them"):
+        theirs.reset(options={"reset_mask": np.array([False, False, True, False, True])})
+    observations, _ = theirs.reset(options={"reset_mask": np.array([False, False, True, True, False])})
+    assert observations.ravel().tolist() == [2, 2, 0, 0, 2]
+    assert theirs.step([0] * 5)[0].ravel().tolist() == [3, 3, 1, 1, 3]
+
+
+def test_a_step_after_the_end_of_one_episode_costs_no_other(remote_vec: RemoteVec) -> None:
+    """Where autoreset is disabled: nothing is sent before it is reset."""
+    theirs = remote_vec("Varied-v0", 4, processes=2, autoreset_mode="disabled", vectorization_mode="sync")
+    beside = remote_vec("Varied-v0", 4, autoreset_mode="disabled", vectorization_mode="sync")
+    theirs.reset(seed=[0, 4, 2, 9])
+    beside.reset(seed=[0, 4, 2, 9])
+    ended = np.zeros(4, np.bool_)
+    while not ended.any():
+        *_, terminated, truncated, _ = theirs.step([0] * 4)
+        beside.step([0] * 4)
+        ended = terminated | truncated
+    for envs in (theirs, beside):
+        with pytest.raises(ResetNeeded, match="have no episode") as caught:
+            envs.step([0] * 4)
+        assert caught.value.environments == tuple(np.flatnonzero(ended).tolist())
+    options = {"reset_mask": ended}
+    assert_same(theirs.reset(seed=1, options=options), beside.reset(seed=1, options=options))
+    assert_same(theirs.step([0] * 4), beside.step([0] * 4))
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -160,6 +162,27 @@ class Kwargs(Plain):
         return np.array([self.timeout])
 
 
+class Fragile(Plain):
+    """Fails on some actions: 1 raises, 2 kills the process. Its observation is the number of steps."""
+
+    action_space = spaces.Discrete(3)
+    observation_space = spaces.Box(0, 100, (1,), np.int64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begins to count."""
+        self._count = 0
+        return np.array([0]), {}
+
+    def step(self, action: Any) -> Result:
+        """Counts, or fails."""
+        if action == 1:
+            raise ValueError("the glass is broken")
+        if action == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._count += 1
+        return np.array([self._count]), 1.0, self._count == 5, False, {}
+
+
 def register() -> None:
     """Registers all of them with Gymnasium."""
     for name, space in SPACES.items():
@@ -168,6 +191,7 @@ def register() -> None:
         gymnasium.register(f"Sight/{name}-v0", entry_point=partial(Sight, space))
     gymnasium.register("Varied-v0", entry_point=partial(Varied), max_episode_steps=100)
     gymnasium.register("Odd-v0", entry_point=partial(Odd))
+    gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
 
 

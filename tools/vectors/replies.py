@@ -124,6 +124,11 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "error", "code": "invalid-action", "fault": "request"},
         "message": "action.left[2] is 7: send an integer from 0 to 3",
     },
+    "error, one of several environments": {
+        **{"op": "error", "code": "environment-fault", "fault": "environment", "reset_needed": True},
+        "message": "environment 2: the environment raised ValueError in step: no such door",
+        "environments": [2],
+    },
     "error, a reset is needed": {
         **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
         "message": "the episode has ended: reset before the next step",
