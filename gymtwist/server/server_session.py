@@ -28,6 +28,8 @@ from gymtwist.worker.worker_settings import WorkerSettings
 #: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
 #: is killed, every worker that was being forked is lost.
 MAX_ATTEMPTS = 3
+#: The reason of a session whose process got a SIGTERM.
+ENDED_BY_OPERATOR = "an operator ended it (SIGTERM)"
 
 
 class SessionOwner(Protocol):
@@ -209,13 +211,17 @@ class Session:
 
     def _failed(self, failure: Failure) -> None:
         """The worker has ended without an answer, or there is none."""
-        if failure.check(WorkerExited) is None:
+        exited = failure.value
+        if not isinstance(exited, WorkerExited):
             reason = f"no process could serve it: {failure.getErrorMessage()}"
             self._end(reason, self._final_reply(reason))
+        elif exited.signal == signal.SIGTERM and not self.timeout_reason:
+            # It is how an operator ends one session, so no other worker resumes it.
+            self._end(ENDED_BY_OPERATOR, self._final_reply(ENDED_BY_OPERATOR))
         elif self.status.busy_since is None and not self.status.last_activity:
-            self._failed_to_begin(str(failure.value))
+            self._failed_to_begin(str(exited))
         else:
-            self._crashed(str(failure.value))
+            self._crashed(str(exited))
 
     def _failed_to_begin(self, how: str) -> None:
         """The worker has read nothing from the client, who does not notice if another one begins."""

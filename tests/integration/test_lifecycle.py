@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gymtwist import __version__
-from gymtwist_conformance.reference_client import ClassicClient, Refused
+from gymtwist_conformance.reference_client import INT32, ClassicClient, Failed, FramedClient, Refused
 from gymtwist_conformance.reference_client.classic_client import handshake, step
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
-from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd
+from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, connected, run_twistd
 
 # Starting
 
@@ -199,6 +199,30 @@ def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
         client.wait_closed()
         assert server.end(session).startswith("its process was killed by SIGKILL")
         other.play()
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_an_operator_ends_one_session_by_sigterm(start: Start, method: str) -> None:
+    """Even during a step, where a process that dies otherwise is replaced; the client is told, the others play on."""
+    server = start("--start-method", method, "--warm", "1")
+    with server.open("CartPole-v1") as other, FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        other.play()
+        mark = server.mark()
+        client.make("Fault/SpinInStep-v0")
+        session = server.session(client)
+        client.reset()
+        client.say("step", action=client.actions.dump(0))
+        os.kill(session.process, signal.SIGTERM)
+        assert server.end(session).startswith("an operator ended it (SIGTERM); ")
+        try:
+            client.reply("step")
+        except Failed as error:
+            assert (error.fault, error.message) == ("server", "the session ended: an operator ended it (SIGTERM)")
+        except EOFError:  # the step had not begun
+            pass
+        assert client.read_to_end() == b""
+        other.play()
+    assert server.search("resumed", 0, since=mark) is None
 
 
 def test_killed_warm_workers_are_replaced(start: Start) -> None:
