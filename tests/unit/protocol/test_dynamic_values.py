@@ -273,7 +273,7 @@ def test_keyword_arguments_and_options_come_back(codec: MessageCodec) -> None:
 
 
 @EACH_CODEC
-@pytest.mark.parametrize("value", [object(), [1, {"x": 1j}], lambda: None])
+@pytest.mark.parametrize("value", [object(), [1, {"x": 1j}], lambda: None, 2**64])
 def test_a_keyword_argument_that_cannot_be_carried_is_an_error(codec: MessageCodec, value: object) -> None:
     """Of the client's own: nothing is left out of what is asked."""
     with pytest.raises(InvalidField, match="the kwargs of make cannot be sent"):
