@@ -13,11 +13,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from gymtwist.envs.environment_options import RGB, accepts, renders_by_argument
 from gymtwist.errors import EnvironmentFault
+from gymtwist.spaces.descriptions import Tuple, kind_of
 from gymtwist.spaces.gymnasium_spaces import convert, space_of
 
 #: Gym's own wrappers by class name, since Gym is imported only on demand.
@@ -171,7 +171,7 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
             result = self._environment.reset()
         # Old environments return only the observation, which may itself be a pair (of a Tuple space).
         is_pair: bool = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-        if is_pair and (self._reset_takes_seed or not isinstance(self.observation_space, spaces.Tuple)):
+        if is_pair and (self._reset_takes_seed or kind_of(self.observation_space) is not Tuple):
             observation, info = result
             return observation, info
         return result, {}

@@ -37,6 +37,24 @@ _NO_SEED = (
 )
 
 
+SPACES = ("action_space", "observation_space")
+
+
+def check_same_space(name: str, environment: Any, made: Any) -> None:
+    """Check that a space of an environment is the one that it was made with.
+
+    Raises:
+        EnvironmentFault: It is another one since the last reset.
+    """
+    found = getattr(environment, name, None)
+    if found is not made and not are_alike(found, made):
+        raise EnvironmentFault(
+            "reset",
+            f"the environment has another {name} since reset: {shown(found)} instead of {shown(made)}; clients are "
+            "told its spaces once, so have it made with a space for every episode",
+        )
+
+
 class BaseRunner:
     """An environment or vector environment.
 
@@ -78,25 +96,27 @@ class BaseRunner:
         """Reset the environment; at the first reset without a seed, the operator's seed is used."""
         with guarded_call(self._status, Operation.RESET):
             seed = self._seed if seed is None else seed
-            returned = self.environment.reset(seed=seed, options=options)
+            try:
+                returned = self.environment.reset(seed=seed, options=options)
+            except Exception:
+                self._check_spaces(has_failed=True)
+                raise
             self._seed = None
-            for name in ("action_space", "observation_space"):
-                self._check_same_space(name)
+            self._check_spaces()
         if seed is not None and not self.takes_seed and not self._has_warned:
             self._has_warned = True
             print(_NO_SEED, file=sys.stderr)
         with not_wanted():
             return environment_results.reset_result(returned)
 
-    def _check_same_space(self, name: str) -> None:
-        """Check that a space is the one that the environment was made with, which the client knows."""
-        made, found = getattr(self, name), getattr(self.environment, name, None)
-        if found is not made and not are_alike(found, made):
-            raise EnvironmentFault(
-                "reset",
-                f"the environment has another {name} since reset: {shown(found)} instead of {shown(made)}; clients are "
-                "told its spaces once, so have it made with a space for every episode",
-            )
+    def _check_spaces(self, *, has_failed: bool = False) -> None:
+        """Check that the spaces are those that the environment was made with, which the client knows.
+
+        Args:
+            has_failed: Whether a reset has failed, and other spaces may be the reason.
+        """
+        for name in SPACES:
+            check_same_space(name, self.environment, getattr(self, name))
 
     def sample_action(self, seed: int | None = None) -> Any:
         """Draw an action from the action space, which is seeded first if a seed is given.

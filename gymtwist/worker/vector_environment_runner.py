@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded, indices_text
-from gymtwist.worker.environment_runner import BaseRunner
+from gymtwist.worker.environment_runner import SPACES, BaseRunner, check_same_space
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
@@ -93,6 +93,12 @@ class VectorEnvironmentRunner(BaseRunner):
         self._ended[... if chosen is None else chosen] = False
         self._any_ended = bool(self._ended.any())
         return observations, info
+
+    def _check_spaces(self, *, has_failed: bool = False) -> None:
+        super()._check_spaces()
+        for each in getattr(self.environment.unwrapped, "envs", ()) if has_failed else ():
+            for name in SPACES:
+                check_same_space(name, each, getattr(self.environment, f"single_{name}"))
 
     def _mask(self, mask: list[bool]) -> Flags:
         if len(mask) != self.num_envs or not any(mask):

@@ -40,7 +40,7 @@ def test_strings_of_another_class(served: ServerProcess, protocol: str) -> None:
         assert isinstance(mission, spaces.Text)
         assert environment.reset()[0]["mission"] == TEXT
         assert environment.step("go é")[4] == {"told": "go é"}
-        with pytest.raises(RequestRefused, match="action is .stay., which is not in"):
+        with pytest.raises(RequestRefused, match='action is "stay", which is not in'):
             environment.step("stay")
     with connect_vec(served.port, "Speaking-v0", 2, protocol=protocol, vectorization_mode="async") as several:  # type: ignore[arg-type]
         assert several.reset()[0]["mission"] == (TEXT, TEXT)
@@ -55,7 +55,7 @@ def test_a_class_that_the_operator_has_registered(served: ServerProcess, protoco
         assert environment.action_space == spaces.Discrete(4)
         assert environment.reset()[0]["suit"] == 2
         assert environment.step(1)[4] == {"told": "diamonds"}
-        with pytest.raises(RequestRefused, match="action is .clubs., which is not in"):
+        with pytest.raises(RequestRefused, match='action is "clubs", which is not in'):
             environment.step(0)
 
 
@@ -103,6 +103,11 @@ def test_a_space_that_changes(served: ServerProcess) -> None:
         with pytest.raises(EnvironmentFailed, match=r"another observation_space since reset: Box\(.*\(3,\).*\(2,\)"):
             environment.reset()
         assert environment.reset()[0].shape == (2,)
+    with connect_vec(served.port, "Changing-v0", 2) as several:
+        for _ in range(2):
+            several.reset()
+        with pytest.raises(EnvironmentFailed, match="another observation_space since reset"):
+            several.reset()
 
 
 @pytest.mark.parametrize("protocol", ["classic", "int32", "netstring"])

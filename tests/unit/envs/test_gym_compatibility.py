@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from gymtwist.envs.environment_plan import step_limit
 from gymtwist.envs.gym_compatibility import GymEnvironment
 from gymtwist.errors import EnvironmentFault
 from gymtwist.protocol.dynamic_values import encode_value
@@ -258,3 +259,18 @@ def test_a_kind_that_gymnasium_has_not() -> None:
 def test_the_adapter_is_an_environment_of_gymnasium() -> None:
     """So that whatever takes one takes it."""
     assert isinstance(GymEnvironment(OldGym()), gymnasium.Env)
+
+
+@pytest.mark.parametrize(
+    ("registered", "asked", "limit"),
+    [(None, None, 2), (None, -1, 2), (5, None, 2), (1, None, 1), (5, 1, 1), (5, -1, 2)],
+)
+def test_a_time_limit_of_a_constructor(registered: int | None, asked: int | None, limit: int) -> None:
+    """Stays, and the lower limit truncates; a client replaces that of the registration alone."""
+    name = f"Limit{registered}{asked}-v0"
+    limited: Any = gym.wrappers.TimeLimit  # type: ignore[attr-defined] # Gym exports it without declaring it
+    gym.register(name, entry_point=lambda: limited(NewGym(), 2), max_episode_steps=registered)
+    options = {} if asked is None else {"max_episode_steps": asked}
+    environment = make(f"gym:{name}", **options)
+    assert step_limit(environment) == limit
+    assert [end[1] for end in ends(environment, limit)] == [False] * (limit - 1) + [True]
