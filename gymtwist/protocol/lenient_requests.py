@@ -49,6 +49,8 @@ class Extension(NamedTuple):
     data: bytes
 
 
+#: The first byte of an extension of one byte; its code follows.
+_EXTENSION_OF_ONE = b"\xd4"
 #: What JavaScript libraries write for a field that has no value.
 _UNDEFINED = Extension(0, b"\0")
 
@@ -70,6 +72,8 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
     """
     tree = _json_tree(payload) if is_json else _messagepack_tree(payload)
     tree = named(tree) if isinstance(tree, dict) else tree
+    if isinstance(tree, Extension):
+        raise MalformedMessage(f"the message is of the extension type {tree.code}; the protocol has none: send a map")
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise MalformedMessage(f"the message is no object with strings for keys: {_given(tree)}")
     op = _operation(tree)
@@ -135,6 +139,10 @@ def _messagepack_tree(payload: bytes) -> Any:
     except UnicodeDecodeError:
         payload = b"".join(_without_raw_strings(payload))
     except (ValueError, RecursionError, OverflowError) as error:
+        if (
+            payload[:1] == _EXTENSION_OF_ONE
+        ):  # an extension that goes on behind its end, as msgpackr has for its records
+            return Extension(payload[1] if len(payload) > 1 else 0, b"")
         raise malformed(error, is_json=False) from None
     try:
         return msgspec.msgpack.decode(payload, ext_hook=_extension)
@@ -198,8 +206,8 @@ def _operation(tree: dict[str, Any]) -> str:
 def _unknown(op: str, name: str, fields: Iterable[str]) -> str:
     """Return what to tell the sender of a field that the request does not have."""
     close = difflib.get_close_matches(name[:80], fields, 1)
-    known = ", ".join(fields)
-    remedy = f"did you mean `{close[0]}`?" if close else f"there are {known}" if known else "there are none"
+    known = ", ".join(f"`{each}`" for each in fields)
+    remedy = f"did you mean `{close[0]}`?" if close else f"there is {known}" if known else "there is none"
     return f"{op}: unknown field `{name[:80]}` is ignored; {remedy}"
 
 

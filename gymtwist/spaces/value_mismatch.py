@@ -72,6 +72,9 @@ class _Shortened(reprlib.Repr):
     def repr_tuple(self, value: tuple[Any, ...], level: int) -> str:
         return self.repr_list(list(value), level)
 
+    def repr_Extension(self, value: Any, level: int) -> str:  # noqa: N802 - the name of the type
+        return f"a value of the extension type {value.code}"
+
     def repr_datetime(self, value: object, level: int) -> str:
         return "a timestamp (extension type -1)"
 

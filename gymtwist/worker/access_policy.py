@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.errors import EnvironmentRefused, KwargRefused
+from gymtwist.spaces import value_mismatch
 from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 
 #: Prefixes that choose a library; an id without any other colon imports nothing.
@@ -110,11 +111,11 @@ class KwargPolicy:
                 raise KwargRefused(f'kwarg "{shown}" is not allowed on this server; it allows: {allowed}')
             remedy = f"the operator of the server can allow it with --kwargs {shown}"
             if self._restricted and isinstance(value, str) and isinstance(registered.get(name), str):
-                own = registered[name]
-                raise KwargRefused(f'kwarg "{name}" is {own!r} in this environment, and may make it another; {remedy}')
+                own = value_mismatch.shown(registered[name])
+                raise KwargRefused(f'kwarg "{name}" is {own} in this environment, and may make it another; {remedy}')
             path = next(_paths(value), None)
             if path is not None:
-                raise KwargRefused(f'kwarg "{shown}" has {path!r:.{_SHOWN}}, which could be a path; {remedy}')
+                raise KwargRefused(f'kwarg "{shown}" has {value_mismatch.shown(path)}, which could be a path; {remedy}')
 
 
 def _paths(value: Any) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymtwist.worker.worker_settings import SessionLimits
 from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, flatten, message
 from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Informing, Observing
-from tests.support.plain_environment import Plain
+from tests.support.plain_environment import PAIR, Plain
 from tests.support.served_session import Counting, Serve, Served
 
 
@@ -79,6 +79,34 @@ def test_a_seed_and_options_reach_the_environment(serve: Serve) -> None:
     assert client.reset()[1]["seed"] == 11
     assert client.reset()[1]["seed"] is None
     assert client.reset(seed=5, options={"low": [1, 2.5]})[1] == {"seed": 5, "options": {"low": [1, 2.5]}}
+
+
+_TRUE = {"dtype": "bool", "shape": [1], "data": b"\1"}
+
+
+class Typing(Plain):
+    """Shows in its info of which types its options are."""
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        """Returns them as text."""
+        return super().reset()[0], {"options": repr(arguments["options"])}
+
+
+def test_options_mean_the_same_in_both_encodings(serve: Serve, encoding: str) -> None:
+    """Numbers that are not finite, integers and text that looks like a number."""
+    given = {"a": float("inf"), "b": [float("nan"), 1, 2.0], "c": "NaN", "d": "nan"}
+    text = {"a": "Infinity", "b": ["NaN", 1, 2.0], "c": "\\NaN", "d": "nan"}
+    info = serve(Typing).reset(options=text if encoding == NETSTRING else given)[1]
+    assert info == {"options": repr(given)}
+
+
+def test_a_vector_of_one(serve: Serve) -> None:
+    """Its action and its mask may be what they would be a list of."""
+    client = serve(partial(Acting, PAIR), num_envs=1, vectorization_mode="sync")
+    client.reset()
+    for action in ([0.5, -1], [[0.5, -1]], {"0": 0.5, "1": -1}):
+        assert client.ask("step", action=action)["info"]["contained"] in ([True], _TRUE)
+        assert client.reset(mask=True)[0].shape == (1, 2)
 
 
 def test_a_client_can_choose_its_seed_itself(serve: Serve) -> None:
