@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 #: ``("localhost", 5001)``, or a port of this machine.
 AddressLike: TypeAlias = "str | int | tuple[str, int] | Address"
 #: How to use TLS: True to trust the system's certificates, the path of a file of certificates, or a context.
-TlsLike: TypeAlias = "bool | str | SSLContext | None"
+TlsLike: TypeAlias = "bool | str | os.PathLike[str] | SSLContext | None"
 
 _EXPECTED = 'expected "host:port", "[::1]:port", "unix:path", "tls:host:port", (host, port) or a port'
+_EXPECTED_TLS = "expected True, the path of a file of certificates in PEM format, or an ssl.SSLContext"
+#: OpenSSL's reasons for bytes that are not TLS.
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 #: Keepalive: seconds until the first probe of a silent connection, seconds between probes, and how many may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 
@@ -94,9 +98,11 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> s
         A connected socket without Nagle's algorithm.
 
     Raises:
-        ConnectionLost: No server listens there, or its certificate is not trusted.
+        ConnectionLost: No server listens there, it does not speak TLS, or its certificate is not trusted.
         TimedOut: The server did not respond in time.
+        ValueError: The certificates to trust cannot be read.
     """
+    context = _context(tls) if address.tls or (tls is not None and tls is not False) else None
     try:
         connection = _open(address, timeout)
     except TimeoutError as error:
@@ -104,14 +110,15 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> s
     except (OSError, UnicodeError) as error:  # a name that no host can have
         raise ConnectionLost(f"no connection to {address}: {error}; is the server running?") from error
     try:
-        if address.tls or (tls is not None and tls is not False):
-            connection = _secured(connection, address, tls)
+        if context is not None:
+            connection = context.wrap_socket(connection, server_hostname=address.host or None)
     except TimeoutError as error:
         connection.close()
         raise TimedOut(f"no TLS with {address} in time: {error}; does the server speak TLS?") from error
     except OSError as error:
         connection.close()
-        raise ConnectionLost(f"no TLS with {address}: {error}") from error
+        hint = "; it does not speak TLS: connect without tls" if getattr(error, "reason", "") in _NOT_TLS else ""
+        raise ConnectionLost(f"no TLS with {address}: {error}{hint}") from error
     except BaseException:
         connection.close()
         raise
@@ -139,11 +146,22 @@ def _open(address: Address, timeout: float | None) -> socket.socket:
     return connection
 
 
-def _secured(connection: socket.socket, address: Address, tls: TlsLike) -> socket.socket:
+def _context(tls: TlsLike) -> SSLContext:
+    """Return the context of a TLS connection.
+
+    Raises:
+        ValueError: The certificates to trust cannot be read.
+    """
     import ssl  # takes megabytes that few clients need
 
     if isinstance(tls, ssl.SSLContext):
-        context = tls
-    else:
-        context = ssl.create_default_context(cafile=tls if isinstance(tls, str) else None)
-    return context.wrap_socket(connection, server_hostname=address.host or None)
+        return tls
+    if tls is None or isinstance(tls, bool):
+        return ssl.create_default_context()
+    if not isinstance(tls, (str, os.PathLike)):
+        raise ValueError(f"tls is {tls!r:.80}: {_EXPECTED_TLS}")
+    try:
+        return ssl.create_default_context(cafile=tls)
+    except OSError as error:
+        problem = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"tls is {os.fspath(tls)!r}, which cannot be read ({problem}): {_EXPECTED_TLS}") from error

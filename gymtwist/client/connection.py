@@ -23,6 +23,8 @@ from gymtwist.protocol.framing import INT32_HEADER, FrameReader, Framing
 
 #: The longest payload that a client accepts, and the most bytes that it buffers: more than any server sends.
 MAX_REPLY = 1 << 30
+#: What a TLS server sends to a client that does not begin TLS: a record of the type alert, of any version of TLS 1.
+_TLS_ALERT = b"\x15\x03"
 
 
 class Connection:
@@ -212,13 +214,16 @@ class Connection:
             self.due -= 1
             return frame
         except ProtocolError as error:
-            broken = ProtocolBroken(f"{self.name} does not speak the protocol: {error}", code=error.code)
+            broken = ProtocolBroken(
+                f"{self.name} does not speak the protocol: {self._tls_hint() or error}", code=error.code
+            )
             self.close(broken)
             raise broken from error
         except RemoteError:
             raise
         except OSError as error:
-            lost = ConnectionLost(f"the connection to {self.name} has ended: {self._send_error or error}")
+            problem = self._tls_hint() or self._send_error or error
+            lost = ConnectionLost(f"the connection to {self.name} has ended: {problem}")
             self.close(lost)
             raise lost from error
         except BaseException:
@@ -227,6 +232,12 @@ class Connection:
             elif self._counts:
                 self._count_received()
             raise
+
+    def _tls_hint(self) -> str:
+        """Return the remedy if the server has sent a TLS alert; otherwise an empty string."""
+        if not self._is_plain or not self._reader.begins_with(_TLS_ALERT):
+            return ""
+        return "it expects TLS; connect with tls=True, or with the path of its certificate"
 
     def _close_after_interrupt(self) -> None:
         self.close(ConnectionLost("a message was interrupted on its way, and so the connection is closed"))

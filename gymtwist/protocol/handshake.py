@@ -42,6 +42,10 @@ _NO_PROTOCOL = (
     "(JSON) or behind a uint32 (big-endian; MessagePack), the classic protocol opens with a zero byte, the length of "
     "the environment id as uint32 (little-endian), and the id"
 )
+_TLS = (
+    "these bytes open no protocol served here: they begin TLS, which this port does not speak; connect without TLS (in "
+    "Python without tls), or to a port that speaks it"
+)
 _FAULTS: list[tuple[type[GymtwistError], Fault]] = [
     (ProtocolError, "protocol"),
     (RequestError, "request"),
@@ -65,6 +69,11 @@ class Handshake(msgspec.Struct, frozen=True):
     message: bytes
 
 
+def is_tls(data: bytes | bytearray) -> bool:
+    """Return whether the first bytes of a connection begin TLS: its first record is of the type handshake, 22."""
+    return data[:1] == b"\x16"
+
+
 def recognise(data: bytes | bytearray) -> ProtocolName | None:
     """Recognise the protocol by the first bytes of a connection.
 
@@ -79,6 +88,8 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
     """
     if b"0" <= data[:1] <= b"9":
         return ProtocolName.NETSTRING
+    if is_tls(data):
+        raise HandshakeError(_TLS)
     recognised = classic.is_handshake(data)
     if recognised is None:
         return None

@@ -43,6 +43,10 @@ class ReceiveBuffer:
         """Start and end of the pending bytes; offsets into the borrowed memory if :attr:`is_borrowed`."""
         return self.start, self.end
 
+    def begins_with(self, data: bytes) -> bool:
+        """Return whether the pending bytes begin with some bytes."""
+        return self._view[self.start : min(self.end, self.start + len(data))] == data
+
     def space(self) -> memoryview:
         """Return the free part of the buffer, never empty.
 

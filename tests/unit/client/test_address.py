@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gymtwist.client import Address
-from gymtwist.client.address import parse
+from gymtwist.client.address import connected, parse
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,14 @@ def test_an_invalid_address_is_refused(given: Any) -> None:
         parse(given)
     assert repr(given) in str(caught.value)
     assert "expected" in str(caught.value) or "port is an integer" in str(caught.value)
+
+
+@pytest.mark.parametrize("problem", ["No such file", "no certificate", "expected True"])
+def test_certificates_that_cannot_be_read_are_the_callers_error(tmp_path: Path, problem: str) -> None:
+    """No connection is lost: nothing is connected, and the argument and the file are named."""
+    (tmp_path / "empty.pem").touch()
+    tls: Any = {"No such file": str(tmp_path / "none.pem"), "no certificate": tmp_path / "empty.pem"}.get(problem, 5)
+    with pytest.raises(ValueError, match=problem) as caught:
+        connected(Address("127.0.0.1", 1), 1.0, tls)
+    assert str(caught.value).startswith(f"tls is {str(tls) if isinstance(tls, Path) else tls!r}"[:12])
+    assert "expected True, the path of a file of certificates" in str(caught.value)

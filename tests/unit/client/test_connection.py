@@ -155,3 +155,14 @@ def test_a_connection_that_is_closed_stays_so(pair: Pair) -> None:
     for use in (pair.connection.receive, lambda: pair.connection.send(b"x"), pair.connection.check_open):
         with pytest.raises(Closed, match="connect again"):
             use()
+
+
+@pytest.mark.parametrize("framing", list(Framing))
+def test_a_tls_alert_is_explained(framing: Framing) -> None:
+    """It is what a server that expects TLS answers plain text with; ours says so in words."""
+    ours, peer = socket.socketpair()
+    connection = Connection(ours, "the server", framing, 20.0, WaitPolicy(0.0))
+    peer.sendall(b"\x15\x03\x03\x00\x02\x02\x46")
+    peer.close()
+    with pytest.raises((ConnectionLost, ProtocolBroken), match="it expects TLS; connect with tls=True"):
+        connection.receive()

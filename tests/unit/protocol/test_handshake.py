@@ -99,7 +99,7 @@ def test_flags_other_than_zero_are_refused(flags: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b":7", b"/", b"\0\0\0\0\1", b"\xff" * 20]
+    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x15\x03\x01\x00\x02", b":7", b"/", b"\0\0\0\0\1", b"\xff" * 20]
 )
 def test_garbage_is_refused(garbage: bytes) -> None:
     """The message shows the first bytes and says what a handshake is."""
