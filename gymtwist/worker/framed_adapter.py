@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +33,9 @@ from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import FrameTransport
 from gymtwist.worker.worker_settings import WorkerSettings
 
+#: How many refusals of a make message a session prints to the log, and the longest one in characters.
+_MOST_REFUSALS_PRINTED, _REFUSAL_LENGTH = 16, 1000
+
 
 class FramedAdapter:
     """One session of the framed protocol; its attributes are those of :class:`~gymtwist.worker.session_loop.Adapter`.
@@ -55,6 +60,7 @@ class FramedAdapter:
         self._handler = RequestHandler(self._codec.framing, settings, status)
         self._replies = ReplyWriter(self._codec)
         self._offer: Offer | None = None
+        self._refusals = 0
         self._payload: bytes | memoryview = b""
         self.decode: Callable[[bytes | memoryview], messages.Request] = self._decode_make
         self.send = self._replies.send
@@ -163,6 +169,20 @@ class FramedAdapter:
     def _reply_to_make(self, request: messages.Make) -> Parts:
         """Make the environment and keep the message, from which another process can make it again."""
         self._handler.check_unmade()
+        try:
+            return self._reply_to_first_make(request)
+        except RequestError as error:
+            self._print_refusal(error)
+            raise
+
+    def _print_refusal(self, error: RequestError) -> None:
+        """Print why there is no environment to the log; a client may try again without end."""
+        self._refusals += 1
+        if self._refusals <= _MOST_REFUSALS_PRINTED:
+            with contextlib.suppress(Exception):  # an environment may have closed standard error
+                print(f"not made: {error}"[:_REFUSAL_LENGTH], file=sys.stderr, flush=True)
+
+    def _reply_to_first_make(self, request: messages.Make) -> Parts:
         if len(self._payload) > MAX_MAKE:
             raise InvalidField(f"a make message of {len(self._payload)} bytes; it may have {MAX_MAKE}")
         made = self._handler.make(request)

@@ -111,6 +111,6 @@ def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
             status=status,
         )
         os.close(status)
-        settings = WorkerSettings(monitor_root=os.getcwd())
+        settings = WorkerSettings(monitor_root="/")
         AMPConnection(WorkerProtocol(settings, worker_end), worker_end).receive()
         server.receive()
