@@ -1,4 +1,4 @@
-"""Admission: limits the number of sessions, and queues connections beyond that."""
+"""Admission: limits the sessions, queues connections beyond that, and limits the connections without a session."""
 
 from __future__ import annotations
 
@@ -51,10 +51,12 @@ class Admission:
             self._waiting.append(waiter)
             waiter.queued()
         else:
+            taken = f"{self._sessions} of {self._max_sessions} sessions run"
+            if self._queue:
+                taken += f" and {len(self._waiting)} of {self._queue} places in the queue are taken"
             waiter.refused(
                 ServerFull(
-                    f"the server is full: {self._sessions} sessions run and {len(self._waiting)} connections wait; "
-                    "try again later, or ask its operator for a larger --max-sessions"
+                    f"the server is full: {taken}; try again later, or ask its operator for a larger --max-sessions"
                 )
             )
 
@@ -82,3 +84,67 @@ class Admission:
         waiting, self._waiting = self._waiting, collections.deque()
         for waiter in waiting:
             waiter.refused(ServerStopping(_STOPPING))
+
+
+class Droppable(Protocol):
+    """A connection without a session, as a :class:`ConnectionLimit` holds it."""
+
+    def drop(self) -> None:
+        """Close the connection as soon as possible, unless it can have its session now."""
+
+
+class ConnectionLimit:
+    """Limits the connections that have no session, in total and per address; beyond that the oldest is dropped.
+
+    Args:
+        total: How many there may be.
+        per_address: How many of them may have the same address.
+
+    Attributes:
+        total: How many there may be.
+    """
+
+    def __init__(self, total: int, per_address: int) -> None:
+        self.total = total
+        self._per_address = per_address
+        # Each in the order in which they came: the oldest first.
+        self._addresses: dict[Droppable, str] = {}
+        self._by_address: dict[str, dict[Droppable, None]] = {}
+        self._crowded: dict[str, None] = {}
+        self._dropping = False
+
+    def add(self, connection: Droppable, address: str) -> None:
+        """Count a connection, and drop the oldest if there are too many; one that is counted keeps its age."""
+        if connection in self._addresses:
+            return
+        self._addresses[connection] = address
+        of_address = self._by_address.setdefault(address, {})
+        of_address[connection] = None
+        if len(of_address) > self._per_address:
+            self._crowded[address] = None
+        if self._dropping:
+            return  # what is dropped may add itself again; the loop below continues
+        self._dropping = True
+        try:
+            while (oldest := self._oldest_excess()) is not None:
+                self.remove(oldest)
+                oldest.drop()
+        finally:
+            self._dropping = False
+
+    def _oldest_excess(self) -> Droppable | None:
+        for address in self._crowded:
+            return next(iter(self._by_address[address]))
+        return next(iter(self._addresses)) if len(self._addresses) > self.total else None
+
+    def remove(self, connection: Droppable) -> None:
+        """Stop counting a connection if it is counted: it has a session, waits for one, or is closed."""
+        address = self._addresses.pop(connection, None)
+        if address is None:
+            return
+        of_address = self._by_address[address]
+        del of_address[connection]
+        if len(of_address) <= self._per_address:
+            self._crowded.pop(address, None)
+        if not of_address:
+            del self._by_address[address]

@@ -16,7 +16,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gymtwist.errors import WorkerStartError
 from gymtwist.server.process_link import ANSWER_TIMEOUT, ProcessLink
 from gymtwist.server.server_log import log
 from gymtwist.server.worker_output import OutputReader
@@ -85,7 +84,8 @@ class ForkServer(ProcessLink):
         """
         try:
             ready = wait_ready(ready_pipe, self.output_pipe)
-        except WorkerStartError:
+        except BaseException:  # a signal may have ended the wait
+            self._ended = lambda _: None  # nobody counts on it yet
             self.reap()
             os.close(self.output_pipe)
             raise

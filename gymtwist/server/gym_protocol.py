@@ -15,20 +15,23 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from gymtwist.errors import GymtwistError, HandshakeError, WorkerStartError
+from gymtwist.errors import GymtwistError, HandshakeError, ServerFull, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, error_reply
 from gymtwist.server import keepalive, relay
-from gymtwist.server.admission import Admission
+from gymtwist.server.admission import Admission, ConnectionLimit
+from gymtwist.server.client_address import name_of, network_of
 from gymtwist.server.handshake_reader import HandshakeReader
 from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.scratch_directories import ScratchDirectories
+from gymtwist.server.server_log import counted
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import Session
-from gymtwist.server.session_events import Queued, Refused, SessionEvents, SessionInfo
+from gymtwist.server.session_events import Incomplete, Queued, Refused, SessionEvents, SessionInfo
 from gymtwist.server.watchdog import Action, Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.worker.access_policy import AllowList
@@ -36,12 +39,18 @@ from gymtwist.worker.access_policy import AllowList
 #: Bytes read at a time before a worker has the connection; trailing data behind a handshake must fit one value of AMP
 #: (65,535 bytes).
 _READ_SIZE = 16 * 1024
+#: How many bytes of an incomplete handshake the log shows.
+_SHOWN = 40
 #: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
 CLOSE_TIMEOUT = 30.0
 #: Seconds between two measurements of a session's memory, if that is limited.
 _MEMORY_INTERVAL = 0.5
 #: Seconds a client has to read the final reply and to close; then the connection is aborted.
 _LINGER = 5.0
+_TOO_MANY = (
+    "the server is full: too many connections have sent no handshake; send it as soon as you connect, or try again "
+    "later"
+)
 
 
 class State(enum.Enum):
@@ -61,9 +70,10 @@ class Event(enum.Enum):
     """An event in the life of a connection, with its argument if it has one."""
 
     DATA = enum.auto()  # bytes came from the client (bytes)
-    LOST = enum.auto()  # the connection is closed, by either side
+    LOST = enum.auto()  # the connection is closed, by either side (reason)
     TIMEOUT = enum.auto()  # the timer has fired
     STOP = enum.auto()  # the server is shutting down (reason)
+    DROP = enum.auto()  # it has no session, and there are too many such connections
     # Admission
     QUEUE = enum.auto()  # too many sessions run
     ADMIT = enum.auto()  # its session can begin
@@ -93,6 +103,7 @@ class GymFactory(Factory):
         pool: The workers.
         allowed: The environments that clients may use.
         admission: Limits the number of sessions.
+        limit: Limits the connections that have no session.
         watchdog: Limits their time.
         events: Where to subscribe to what happens to sessions.
         connections: Every connection that is not closed yet.
@@ -107,6 +118,7 @@ class GymFactory(Factory):
         self.pool = pool
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
+        self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
         self.watchdog = Watchdog(
             idle=options.idle_timeout,
             step=options.step_timeout,
@@ -119,9 +131,13 @@ class GymFactory(Factory):
         self._session_numbers = itertools.count(1)
         self._all_closed: defer.Deferred[None] | None = None
 
-    def buildProtocol(self, addr: Any) -> GymProtocol:  # type: ignore[override] # Twisted wants `factory` optional
-        """Return the protocol of a new connection."""
-        return GymProtocol(self)
+    def buildProtocol(self, addr: Any) -> GymProtocol | None:  # type: ignore[override] # Twisted wants `factory` optional
+        """Return the protocol of a new connection; None, to close it at once, if too many wait to be closed."""
+        # Twisted accepts many connections before it closes those that were dropped for them.
+        if len(self.connections) < self.options.max_sessions + self.options.queue + 2 * self.limit.total:
+            return GymProtocol(self)
+        self.events.publish(Refused(name_of(addr), ServerFull(_TOO_MANY)))
+        return None
 
     def new_session(self, handshake: Handshake, client: str) -> Session:
         """Return a session that is not assigned to a worker yet.
@@ -186,7 +202,7 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the end of the connection; called by Twisted."""
-        self._handle(Event.LOST)
+        self._handle(Event.LOST, reason)
 
     def timeoutConnection(self) -> None:
         """Handle the timer; called by ``TimeoutMixin``."""
@@ -203,6 +219,14 @@ class GymProtocol(Protocol, TimeoutMixin):
             reason: The reason, for the log.
         """
         self._handle(Event.STOP, reason)
+
+    def drop(self) -> None:
+        """Close the connection unless it can have its session now; called by the limit."""
+        if self._state is State.HANDSHAKE and relay.can_be_handed_over(self.transport):
+            # If many connect at once, its handshake may have come and not be read yet. The reactor notices any end.
+            self.transport.doRead()
+        if self._state not in (State.QUEUED, State.SERVING):
+            self._handle(Event.DROP)
 
     def queued(self) -> None:
         """Wait for a session to end; called by the admission."""
@@ -235,11 +259,16 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def connectionMade(self) -> None:
         """Begin to read the handshake; called by Twisted."""
-        self.client = _name_of(self.transport.getPeer())
+        self.client = name_of(self.transport.getPeer())
         self.transport.bufferSize = _READ_SIZE
         keepalive.set_options(self._socket, self.factory.options.keepalive)
         self.factory.connections.add(self)
         self.setTimeout(self.factory.options.opening_timeout)
+        self._count()
+
+    def _count(self) -> None:
+        """Count the connection among those without a session."""
+        self.factory.limit.add(self, network_of(self.client))
 
     @property
     def _socket(self) -> socket.socket | None:
@@ -265,6 +294,7 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def _wait(self) -> None:
         assert self._handshake is not None
+        self.factory.limit.remove(self)
         self.factory.events.publish(Queued(self.client, self._handshake.environment))
 
     def _keep(self, data: bytes) -> None:
@@ -280,6 +310,15 @@ class GymProtocol(Protocol, TimeoutMixin):
         protocol = self._reader.protocol() if self._handshake is None else self._handshake.protocol
         self._close(error_reply(protocol, error))
 
+    def _refuse_dropped(self) -> None:
+        """Refuse the client without waiting until it has read the reason: its descriptor is needed."""
+        self._refuse(ServerFull(_TOO_MANY))
+        self.factory.limit.remove(self)
+        if relay.can_be_handed_over(self.transport):
+            self.transport.loseConnection()
+        else:
+            self._abort()
+
     def _refuse_slow(self) -> None:
         timeout = self.factory.options.opening_timeout
         self._refuse(HandshakeError(f"no handshake came within {timeout:g} s; send it as soon as you connect"))
@@ -289,6 +328,7 @@ class GymProtocol(Protocol, TimeoutMixin):
     def _serve(self) -> None:
         """Hand the connection to a worker, through a relay if the socket itself cannot be handed over."""
         assert self._handshake is not None
+        self.factory.limit.remove(self)
         trailing_data = bytes(self._reader.received)
         self._reader.received.clear()
         try:
@@ -374,7 +414,7 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     # The end
 
-    def _abandon(self) -> None:
+    def _abandon(self, reason: Failure) -> None:
         """Let the worker of a relayed connection read the end of the stream at once, as any other worker does."""
         if self._relay is not None:
             self._relay.abort()
@@ -383,6 +423,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Wait until the client has what the worker sent; the final reply comes behind it."""
         self._final_reply = final_reply
         self.setTimeout(CLOSE_TIMEOUT)
+        self._count()
 
     def _stop_flushing(self) -> None:
         """Give up on a client that does not read."""
@@ -403,6 +444,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Send the final reply and close, without a reset that would take the reply away from the client."""
         self._relay = None
         self.setTimeout(_LINGER)
+        self._count()
         if self._socket is not None:
             # A worker may have had the connection, and made it blocking.
             self._socket.setblocking(False)
@@ -425,15 +467,27 @@ class GymProtocol(Protocol, TimeoutMixin):
     def _abort(self) -> None:
         self.transport.abortConnection()
 
-    def _forget(self, final_reply: bytes = b"") -> None:
+    def _forget(self, _: Failure | bytes = b"") -> None:
         self.setTimeout(None)
+        self.factory.limit.remove(self)
         self.factory.connection_closed(self)
 
-    def _forget_queued(self) -> None:
+    def _forget_incomplete(self, reason: Failure) -> None:
+        self._forget()
+        received = bytes(self._reader.received.strip(b"\r\n"))
+        if not reason.check(ConnectionClosed):  # an error of OpenSSL
+            problem = f"the TLS handshake failed ({_tls_problem(reason.value)})"
+        elif received:
+            problem = f"it left after {counted(len(received), 'byte')}, {received[:_SHOWN]!r}"
+        else:
+            return  # as a load balancer does that checks the port
+        self.factory.events.publish(Incomplete(self.client, problem))
+
+    def _forget_queued(self, reason: Failure) -> None:
         self.factory.admission.leave_queue(self)
         self._forget()
 
-    def _forget_relayed(self) -> None:
+    def _forget_relayed(self, reason: Failure) -> None:
         self._forget()
         self._stop_flushing()
 
@@ -446,7 +500,8 @@ class GymProtocol(Protocol, TimeoutMixin):
             Event.REFUSE: (State.CLOSING, _refuse),
             Event.TIMEOUT: (State.CLOSING, _refuse_slow),
             Event.STOP: (State.CLOSING, _close_silently),
-            Event.LOST: (State.CLOSED, _forget),
+            Event.DROP: (State.CLOSING, _refuse_dropped),
+            Event.LOST: (State.CLOSED, _forget_incomplete),
         },
         State.QUEUED: {
             Event.DATA: (State.QUEUED, _keep),
@@ -493,6 +548,7 @@ class GymProtocol(Protocol, TimeoutMixin):
             Event.DATA: (State.FLUSHING, _pass_on),
             Event.TIMEOUT: (State.FLUSHING, _stop_flushing),
             Event.STOP: (State.FLUSHING, None),
+            Event.DROP: (State.FLUSHING, _abort),
             Event.RESUMED: (State.FLUSHING, None),
             Event.RELAY_CLOSED: (State.CLOSING, _close_flushed),
             Event.LOST: (State.CLOSED, _forget_relayed),
@@ -501,17 +557,20 @@ class GymProtocol(Protocol, TimeoutMixin):
             Event.DATA: (State.CLOSING, None),
             Event.TIMEOUT: (State.CLOSING, _abort),
             Event.STOP: (State.CLOSING, None),
+            Event.DROP: (State.CLOSING, _abort),
             Event.RESUMED: (State.CLOSING, None),
             Event.LOST: (State.CLOSED, _forget),
         },
         State.CLOSED: {
             Event.STOP: (State.CLOSED, None),
+            Event.DROP: (State.CLOSED, None),
             Event.RESUMED: (State.CLOSED, None),
             Event.RELAY_CLOSED: (State.CLOSED, None),
         },
     }
 
 
-def _name_of(address: Any) -> str:
-    host = getattr(address, "host", None)
-    return "a UNIX socket" if host is None else f"{host}:{address.port}"
+def _tls_problem(error: Any) -> str:
+    """Return OpenSSL's reasons for an error, which come as triples of library, function and reason."""
+    reasons = [each[-1] for arguments in error.args for each in arguments if each]
+    return ", ".join(map(str, reasons)) or type(error).__name__

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
 import signal
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
 
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.internet import defer, endpoints, task
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.gym_protocol import GymFactory
+from gymtwist.server.plain_text import answer_plain_text
 from gymtwist.server.scratch_directories import ScratchDirectories
-from gymtwist.server.server_log import log, log_event
+from gymtwist.server.server_log import SessionLog, counted, log
 from gymtwist.server.server_options import ServerOptions
+from gymtwist.server.session_events import SessionEvents
 from gymtwist.server.startup_banner import log_startup
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import Starter
@@ -28,6 +35,10 @@ _END_TIMEOUT = 5.0
 #: Descriptors of the server per session: its socket, the link and the output of its worker, its status; two of a relay.
 _DESCRIPTORS_EACH = 6
 _DESCRIPTORS_OTHER = 64
+#: The fewest connections without a session to keep, however few descriptors there are.
+_LEAST_HANDSHAKES = 64
+#: How often to accept what waits at a port that is to be closed, each time up to about a hundred connections.
+_LAST_ACCEPTS = 100
 
 
 class CannotStart(SystemExit, Exception):
@@ -45,6 +56,7 @@ class GymService(MultiService):
         reactor: The reactor.
         options: The options of the server.
         starter: Starts the workers.
+        log_observer: Writes the log; None to leave that to ``twistd``.
 
     Attributes:
         factory: The factory of the connections.
@@ -52,29 +64,46 @@ class GymService(MultiService):
 
     name = "gymsock"
 
-    def __init__(self, reactor: Any, options: ServerOptions, starter: Starter) -> None:
+    def __init__(
+        self, reactor: Any, options: ServerOptions, starter: Starter, log_observer: ILogObserver | None = None
+    ) -> None:
         super().__init__()
+        self._log_observer = log_observer
         self._options = options
         self._starter = starter
         pool = WorkerPool(reactor, starter, options.warm)
         self.factory = GymFactory(reactor, options, pool)
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
-        self.factory.events.subscribe(log_event)
-        self.addService(WorkerService(reactor, starter, pool))
+        self._session_log = SessionLog(reactor)
+        self.factory.events.subscribe(self._session_log)
+        self._workers = WorkerService(reactor, starter, pool, self.factory.admission.stop)
+        self.addService(self._workers)
         self.addService(DrainService(reactor, self.factory))
-        self._endpoints = [Endpoint(reactor, description) for description in options.endpoints]
+        self._endpoints = [Endpoint(reactor, each, self.factory.events) for each in options.endpoints]
         for endpoint in self._endpoints:
             self.addService(StreamServerEndpointService(endpoint, self.factory))
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become the service of an application, and write its log; called by ``twistd``."""
+        if self._log_observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log_observer)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         """Open the ports, while the process may still open those below 1024."""
         workers = self._options.max_sessions + self._options.warm
-        _allow_descriptors(_DESCRIPTORS_EACH * workers + self._options.queue + _DESCRIPTORS_OTHER)
+        limit = self.factory.limit
+        # Connections without a session must not take the descriptors of those with one.
+        reserved = _DESCRIPTORS_EACH * workers + self._options.queue + _DESCRIPTORS_OTHER
+        left = _allow_descriptors(reserved, 2 * limit.total) - reserved
+        limit.total = min(limit.total, max(_LEAST_HANDSHAKES, left // 2))
         super().privilegedStartService()
 
     def startService(self) -> None:
         """Start the workers, and log the startup banner."""
         super().startService()
+        if self._workers.interrupted:
+            return
         defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
 
     def _log_startup(self, ports: list[Any]) -> None:
@@ -85,9 +114,12 @@ class GymService(MultiService):
     def stopService(self) -> Any:
         """Close the ports, let sessions end, and end the workers: ``MultiService`` would do it all at once."""
         Service.stopService(self)
+        for endpoint in self._endpoints:
+            endpoint.accept_waiting()
         for part in reversed(self.services):
             yield part.stopService()
         self._scratch.close()
+        self._session_log.flush()
 
 
 @implementer(IStreamServerEndpoint)
@@ -97,6 +129,7 @@ class Endpoint:
     Args:
         reactor: The reactor.
         description: The description of the endpoint.
+        events: Where to publish refusals of connections that are not accepted.
 
     Attributes:
         listening: Fires with the port, once :meth:`listen` was called.
@@ -104,9 +137,11 @@ class Endpoint:
 
     listening: defer.Deferred[IListeningPort]
 
-    def __init__(self, reactor: Any, description: str) -> None:
+    def __init__(self, reactor: Any, description: str, events: SessionEvents) -> None:
         self._description = description
         self._endpoint = endpoints.serverFromString(reactor, description)
+        self._events = events
+        self._port: Any = None
 
     def listen(self, protocolFactory: Any) -> defer.Deferred[IListeningPort]:
         """Open the port.
@@ -114,13 +149,27 @@ class Endpoint:
         Raises:
             CannotStart: It cannot be opened.
         """
-        self.listening = self._endpoint.listen(protocolFactory)
+        self.listening = defer.maybeDeferred(self._endpoint.listen, protocolFactory).addCallback(self._opened)
         failures: list[Failure] = []
         self.listening.addErrback(failures.append)
         if failures:
-            failures[0].trap(CannotListenError)
             raise CannotStart(f"gymsock cannot listen on {self._description}: {failures[0].getErrorMessage()}")
         return self.listening
+
+    def _opened(self, port: Any) -> Any:
+        answer_plain_text(port, self._events)
+        self._port = port
+        return port
+
+    def accept_waiting(self) -> None:
+        """Accept the connections that wait at the port: the kernel resets them when it is closed."""
+        if self._port is None or not self._port.connected:
+            return
+        for _ in range(_LAST_ACCEPTS):
+            accepted = self._port.sessionno
+            self._port.doRead()
+            if self._port.sessionno == accepted:
+                return
 
 
 class WorkerService(Service):
@@ -130,22 +179,34 @@ class WorkerService(Service):
         reactor: The reactor.
         starter: Starts the workers.
         pool: Holds the workers.
+        refuse: Called if the start is interrupted, to refuse the clients that wait for it.
+
+    Attributes:
+        interrupted: Whether a signal has interrupted the start.
     """
 
-    def __init__(self, reactor: Any, starter: Starter, pool: WorkerPool) -> None:
+    def __init__(self, reactor: Any, starter: Starter, pool: WorkerPool, refuse: Callable[[], None]) -> None:
+        self.interrupted = False
+        self._refuse = refuse
         self._reactor = reactor
         self._starter = starter
         self._pool = pool
 
     def startService(self) -> None:
-        """Start the idle workers."""
+        """Start the idle workers, unless a signal ends the server before it can serve."""
         super().startService()
         try:
-            self._starter.start()
+            with _interruptible():
+                self._starter.start()
         except WorkerStartError as error:
             raise CannotStart(f"gymsock cannot start: {error}") from error
-        except KeyboardInterrupt:  # the reactor, which ends by Ctrl-C in order, does not run yet
-            raise SystemExit(128 + signal.SIGINT) from None
+        except _Interrupted as interruption:
+            log.info("{signal}: stopping before everything is imported", signal=interruption.signal.name)
+            self.interrupted = True
+            self._refuse()
+            # The reactor, which ends the server in order, does not run yet.
+            self._reactor.callWhenRunning(os.kill, os.getpid(), interruption.signal)
+            return
         self._starter.on_lost = self._pool.renew
         self._pool.start()
 
@@ -177,7 +238,8 @@ class DrainService(Service):
         self._factory.admission.stop()
         connections, drain = self._factory.connections, self._factory.options.drain
         if connections:
-            log.info("Stopping: {count} connections may go on for {drain:g} s", count=len(connections), drain=drain)
+            may_go_on = counted(len(connections), "connection")
+            log.info("Stopping: {connections} may go on for {drain:g} s", connections=may_go_on, drain=drain)
             yield _within(self._reactor, drain, self._factory.when_all_closed())
         for connection in list(connections):
             connection.stop("the server is shutting down")
@@ -193,16 +255,55 @@ def _within(reactor: Any, seconds: float, awaited: defer.Deferred[Any]) -> Any:
         timeout.cancel()
 
 
-def _allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit of open files as far as wanted and permitted; log a warning if that is too little."""
+class _Interrupted(Exception):
+    """A signal has interrupted the start.
+
+    Args:
+        signal: The signal.
+    """
+
+    def __init__(self, signal: signal.Signals) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into :class:`_Interrupted` within the context."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Interrupted(signal.Signals(number))
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _allow_descriptors(needed: int, useful: int) -> int:
+    """Raise the soft limit of open files as far as that is of use and permitted; log a warning if that is too little.
+
+    Args:
+        needed: How many files the server must be able to open.
+        useful: How many more it can use.
+
+    Returns:
+        The limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed + useful
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
+    if soft == resource.RLIM_INFINITY or soft >= limit:
+        limit = wanted if soft == resource.RLIM_INFINITY else soft
+    else:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    if limit < wanted:
+    if limit < needed:
         log.warn(
             "This process may have {limit} files open, and needs up to {wanted} with as many sessions as are allowed; "
             "raise the limit (ulimit -n, LimitNOFILE), or lower --max-sessions",
             limit=limit,
-            wanted=wanted,
+            wanted=needed,
         )
+    return limit

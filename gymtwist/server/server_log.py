@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
 from twisted.logger import Logger
 
-from gymtwist.server.session_events import Crashed, Ended, Queued, Refused, Resumed, SessionEvent, Started
+from gymtwist.errors import ServerFull
+from gymtwist.server.client_address import network_of
+from gymtwist.server.line_limit import LineLimit, listed
+from gymtwist.server.session_events import (
+    Crashed,
+    Ended,
+    Incomplete,
+    Queued,
+    Refused,
+    Resumed,
+    SessionEvent,
+    Started,
+)
 
 log = Logger(namespace="gymsock")
+
+#: How many lines the sessions of one address can cause at once, and later per second.
+_SESSIONS = (500, 5.0)
+#: The same for what has no session.
+_OTHERS = (20, 1.0)
+#: The same for refusals because the server is full, of all addresses together.
+_FULL = (1, 1.0)
+#: Limits of addresses that there are at most; further addresses share one.
+_MOST_LIMITS = 1000
 
 # What a terminal would obey: the control characters, except the tab.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"}
@@ -21,6 +46,11 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, such as ``1 step`` and ``2 steps``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def log_event(event: SessionEvent) -> None:
     """Log an event of a session in one line; subscribe this to :class:`~.session_events.SessionEvents`."""
     match event:
@@ -30,6 +60,8 @@ def log_event(event: SessionEvent) -> None:
             )
         case Refused(client, error):
             log.info("[session -] refused {client}: {reason}", client=client, reason=printable(str(error)))
+        case Incomplete(client, problem):
+            log.info("[session -] no handshake of {client}: {problem}", client=client, problem=printable(problem))
         case Started(session, process):
             log.info(
                 "[session {session.number}] started: {environment} for {session.client} "
@@ -50,13 +82,13 @@ def log_event(event: SessionEvent) -> None:
             log.info("[session {session.number}] resumed ({process})", session=session, process=_process(process))
         case Ended(session, reason, steps, episodes, seconds):
             log.info(
-                "[session {session.number}] ended: {reason}; {environment} for {session.client}, {steps} steps, "
-                "{episodes} episodes, {rate:.0f} steps/s, {seconds:.1f} s",
+                "[session {session.number}] ended: {reason}; {environment} for {session.client}, {steps}, "
+                "{episodes}, {rate:.0f} steps/s, {seconds:.1f} s",
                 session=session,
                 reason=printable(reason),
                 environment=_environment(session.environment),
-                steps=steps,
-                episodes=episodes,
+                steps=counted(steps, "step"),
+                episodes=counted(episodes, "episode"),
                 rate=steps / seconds if seconds else 0.0,
                 seconds=seconds,
             )
@@ -68,3 +100,69 @@ def _environment(environment: str) -> str:
 
 def _process(process: int | None) -> str:
     return "process not known" if process is None else f"process {process}"
+
+
+class SessionLog:
+    """Logs the events of sessions; subscribe it to :class:`~.session_events.SessionEvents`.
+
+    The lines that clients of one address cause are limited. A session is logged from its start to its end or not at
+    all, and what is left out is counted.
+
+    Args:
+        clock: Provides the time: an ``IReactorTime``.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._limits: dict[tuple[str, int], LineLimit] = {}
+        self._full = LineLimit(clock, *_FULL, _log_refused)
+        self._unlogged: set[int] = set()
+
+    def __call__(self, event: SessionEvent) -> None:
+        """Log an event, or count it."""
+        if self._is_logged(event):
+            log_event(event)
+
+    def _is_logged(self, event: SessionEvent) -> bool:
+        match event:
+            case Refused(_, ServerFull()):
+                return self._full.allows("connections")
+            case Refused(client):
+                return self._limit(client, *_OTHERS).allows("refusals")
+            case Incomplete(client):
+                return self._limit(client, *_OTHERS).allows("incomplete handshakes")
+            case Queued(client):
+                return self._limit(client, *_SESSIONS).allows("queued connections")
+            case Started(session):
+                if not self._limit(session.client, *_SESSIONS).allows("sessions", lines=2):  # one is for its end
+                    self._unlogged.add(session.number)
+            case Ended(session) if session.number in self._unlogged:
+                self._unlogged.remove(session.number)
+                return False
+            case Crashed(session) | Resumed(session):
+                kind = "crashes" if isinstance(event, Crashed) else "resumptions"
+                return session.number not in self._unlogged and self._limit(session.client, *_SESSIONS).allows(kind)
+        return event.session.number not in self._unlogged
+
+    def _limit(self, client: str, burst: int, rate: float) -> LineLimit:
+        address = network_of(client)
+        if (address, burst) not in self._limits and len(self._limits) >= _MOST_LIMITS:
+            self._limits = {key: limit for key, limit in self._limits.items() if not limit.is_idle}
+            if len(self._limits) >= _MOST_LIMITS:
+                address = "other addresses"
+        if (address, burst) not in self._limits:
+            self._limits[address, burst] = LineLimit(self._clock, burst, rate, partial(_log_left_out, address))
+        return self._limits[address, burst]
+
+    def flush(self) -> None:
+        """Log the numbers of what was left out now."""
+        for limit in (self._full, *self._limits.values()):
+            limit.flush()
+
+
+def _log_left_out(address: str, left_out: Mapping[str, int]) -> None:
+    log.info("[session -] more of {address}, not logged: {what}", address=address, what=listed(left_out))
+
+
+def _log_refused(left_out: Mapping[str, int]) -> None:
+    log.info("[session -] more refused because the server is full, not logged: {what}", what=listed(left_out))

@@ -168,6 +168,14 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Let this many more connections wait for a session to end; further clients get an error: the server is full.",
         _integer(0, _MOST), "q",
     )] = 64
+    max_handshakes: Annotated[int, Option(
+        "Keep at most this many connections that have no session: they have not sent their handshake, or they have "
+        "been answered and not closed. Beyond that the oldest is dropped.", _integer(1, _MOST),
+    )] = 512
+    max_handshakes_per_address: Annotated[int, Option(
+        "The same for each IP address (of IPv6, for each network of 64 bits), so that one client cannot use them all.",
+        _integer(1, _MOST),
+    )] = 256
     opening_timeout: Annotated[float, Option(
         "Seconds a new connection has to say which environment it wants.", _positive_seconds,
     )] = 10.0
@@ -237,6 +245,13 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     no_shared_memory: Annotated[bool, Option(
         "Exchange everything with clients on this machine through their sockets, as with others.",
     )] = False
+    log_size: Annotated[int, Option(
+        "Megabytes at which the file of twistd's --logfile is rotated; 0 means never, for logrotate.",
+        _integer(0, _MOST),
+    )] = 1
+    log_keep: Annotated[int, Option(
+        "Keep this many rotated files of the log, and remove older ones; 0 means all.", _integer(0, _MOST),
+    )] = 100
     start_method: Annotated[str, Option(
         "How the process of a session starts: 'forkserver' takes milliseconds, 'spawn' starts a new Python for each, "
         "for code that does not survive a fork.", _start_method,
@@ -313,6 +328,18 @@ class Options(usage.Options):
         """Print the versions of gymtwist, Twisted and Python, and exit."""
         print(versions())
         raise SystemExit(0)
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Parse the command line; called by ``twistd``.
+
+        Raises:
+            usage.UsageError: A value is wrong, or the working directory does not exist.
+        """
+        try:
+            os.getcwd()
+        except OSError as error:
+            raise usage.UsageError("the working directory was removed; start in one that exists") from error
+        super().parseOptions(options)
 
     def server_options(self) -> ServerOptions:
         """Return the values that were parsed."""

@@ -41,6 +41,18 @@ class Refused(msgspec.Struct, frozen=True):
     error: GymtwistError
 
 
+class Incomplete(msgspec.Struct, frozen=True):
+    """A connection has ended before its handshake was complete.
+
+    Attributes:
+        client: The client's address.
+        problem: What was wrong, or how much had come.
+    """
+
+    client: str
+    problem: str
+
+
 class Started(msgspec.Struct, frozen=True):
     """A worker serves a session; its process id is None if there is no process, or none that is known."""
 
@@ -89,7 +101,7 @@ class Ended(msgspec.Struct, frozen=True):
     seconds: float
 
 
-SessionEvent = Queued | Refused | Started | Crashed | Resumed | Ended
+SessionEvent = Queued | Refused | Incomplete | Started | Crashed | Resumed | Ended
 Subscriber = Callable[[SessionEvent], None]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.application.service import IService
 
 from gymtwist.server.server_options import Options
@@ -17,13 +19,20 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    from gymtwist.server import log_output
+
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
     from gymtwist.server.fork_server_starter import ForkServerStarter
-    from gymtwist.server.gym_service import GymService
+    from gymtwist.server.gym_service import CannotStart, GymService
     from gymtwist.server.worker_starter import SpawnStarter
 
     values = options.server_options()
     starter = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
+    twistd: Any = options.parent
+    try:
+        observer = log_output.observer(reactor, twistd, values.log_size, values.log_keep) if twistd else None
+    except OSError as error:
+        raise CannotStart(f"gymsock cannot open its log: {error}") from error
     # mypy does not read the interfaces that Twisted's classes declare.
-    service: IService = GymService(reactor, values, starter(reactor, values.worker_settings()))  # type: ignore[assignment]
+    service: IService = GymService(reactor, values, starter(reactor, values.worker_settings()), observer)  # type: ignore[assignment]
     return service

@@ -13,6 +13,8 @@ import gymnasium
 import numpy as np
 import pytest
 
+import gymtwist.client
+from gymtwist.client import ConnectionLost, ProtocolBroken
 from gymtwist_conformance.reference_client import ClassicClient
 from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, step
 from tests.conftest import Start
@@ -198,6 +200,44 @@ def test_garbage_instead_of_tls(secure_server: ServerProcess) -> None:
         client.send(handshake("CartPole-v1") + bytes(1000))
         client.wait_closed()
     eventually(lambda: len(descriptors(secure_server.process.pid)) <= before, PATIENCE, "the end of the connection")
+
+
+@pytest.mark.parametrize("protocol", ["int32", "netstring"])
+def test_a_plain_client_of_a_tls_port_is_told_so(secure_server: ServerProcess, protocol: Any) -> None:
+    """In its own protocol, and in the log."""
+    port = int(secure_server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    mark = secure_server.mark()
+    with pytest.raises(ProtocolBroken, match=r"this port expects TLS.*tls=True"):
+        gymtwist.client.connect(port, "CartPole-v1", protocol=protocol)
+    secure_server.wait_for(r"refused 127.0.0.1:\d+: this port expects TLS", since=mark)
+    with ClassicClient(connected(("127.0.0.1", port))) as client:
+        client.send(handshake("CartPole-v1"))
+        assert "this port expects TLS" in error_text(client.read_to_end())
+
+
+def test_a_tls_client_of_a_plain_port_is_told_so(secure_server: ServerProcess) -> None:
+    """In its error, and in the log."""
+    mark = secure_server.mark()
+    with pytest.raises(ConnectionLost, match="it does not speak TLS: connect without tls"):
+        gymtwist.client.connect(secure_server.port, "CartPole-v1", tls=True)
+    secure_server.wait_for(r"refused 127.0.0.1:\d+: .*they begin TLS, which this port does not speak", since=mark)
+
+
+def test_a_client_that_does_not_trust_the_certificate_leaves_a_line(secure_server: ServerProcess) -> None:
+    """With the reason that its TLS gives."""
+    port = int(secure_server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    mark = secure_server.mark()
+    with pytest.raises(ConnectionLost, match="certificate verify failed"):
+        gymtwist.client.connect(f"127.0.0.1:{port}", "CartPole-v1", tls=True)
+    secure_server.wait_for(r"no handshake of 127.0.0.1:\d+: the TLS handshake failed \(.*unknown ca", since=mark)
+
+
+def test_a_certificate_may_be_a_path_of_any_kind(secure_server: ServerProcess) -> None:
+    """One that is no text was ignored, and the system's certificates were trusted instead."""
+    port = int(secure_server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    certificate = secure_server.directory / "certificate.pem"
+    with gymtwist.client.connect(f"127.0.0.1:{port}", "CartPole-v1", tls=certificate) as env:
+        env.reset(seed=1)
 
 
 def test_a_connection_that_was_never_tls_is_forgotten(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gymtwist import __version__
-from gymtwist_conformance.reference_client import INT32, ClassicClient, Failed, FramedClient, Refused
-from gymtwist_conformance.reference_client.classic_client import handshake, step
+from gymtwist_conformance.reference_client import INT32, ClassicClient, Failed, FramedClient, Refused, message
+from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
@@ -39,6 +39,22 @@ def test_ctrl_c_while_it_imports_ends_it_without_a_traceback(start: Start, tmp_p
         server.process.send_signal(signal.SIGINT)
         assert server.wait() in (130, -signal.SIGINT)  # a shell reports 130 for both
         assert "Traceback" not in server.tail()
+
+
+def test_sigterm_while_it_imports_answers_who_waits(tmp_path: Path) -> None:
+    """Its port is open by then; clients hear that it stops, and do not hang or find the connection reset."""
+    (tmp_path / "hanging.py").write_text("import time\nprint('imports', flush=True)\ntime.sleep(600)\n")
+    with ServerProcess(tmp_path, setup=tmp_path / "hanging.py") as server:
+        classic = ClassicClient(connected(("127.0.0.1", server.port)))
+        framed = FramedClient(connected(("127.0.0.1", server.port)), INT32)
+        with classic, framed:
+            classic.send(handshake("CartPole-v1"))
+            framed.send(message(INT32, "make", id="CartPole-v1"))
+            server.terminate()
+            assert "the server is shutting down" in error_text(classic.read_to_end())
+            assert framed.hear()["code"] == "server-stopping"
+        server.wait_shut_down()
+        assert not server.search("The fork server ended", 0)
 
 
 # Stopping
@@ -238,6 +254,21 @@ def test_killed_warm_workers_are_replaced(start: Start) -> None:
             with server.open("CartPole-v1") as newcomer:
                 newcomer.play()
         client.play()
+
+
+def test_a_fork_server_is_replaced_although_the_working_directory_is_gone(start: Start, tmp_path: Path) -> None:
+    """What was needed from there was read at the start."""
+    (tmp_path / "gone").mkdir()
+    server = start("--warm", "1", directory=tmp_path / "gone")
+    with server.open("CartPole-v1") as client:
+        client.play()
+        (tmp_path / "gone").rmdir()
+        old = server.fork_server()
+        os.kill(old, signal.SIGKILL)
+        eventually(lambda: old not in descendants(server.process.pid), PATIENCE, "the end of the fork server")
+        client.play()
+    with server.open("CartPole-v1") as newcomer:
+        newcomer.play()
 
 
 # Ways to start

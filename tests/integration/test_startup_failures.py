@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import eventually
-from tests.support.server_process import ANY_PORT, run_twistd
+from tests.support.server_process import ANY_PORT, run_twistd, twistd, variables
 
 
 @pytest.fixture
@@ -41,6 +42,31 @@ def test_a_daemon_whose_port_is_taken_ends(tmp_path: Path, taken_port: int) -> N
     assert ended.returncode == 1
     assert f"gymsock cannot listen on tcp:{taken_port}" in ended.stdout
     assert not (tmp_path / "g.pid").exists()
+
+
+def test_a_port_that_cannot_be_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """Whatever the endpoint raises."""
+    printed = start_in_vain(tmp_path, port="tcp:99999")
+    assert "gymsock cannot listen on tcp:99999" in printed
+    assert "port must be 0-65535" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_working_directory_that_is_gone_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """Before anything looks for files there."""
+    (tmp_path / "gone").mkdir()
+    ended = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *twistd(), "-n", "gymsock", "--setup", "setup.py"],
+        cwd=tmp_path / "gone",
+        env=variables(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    printed = ended.stdout + ended.stderr
+    assert printed.strip().endswith("the working directory was removed; start in one that exists")
+    assert "Traceback" not in printed
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Admission: which environments may be had, and who has to wait for room."""
+"""Admission: which environments may be had, who has to wait for room, and how many may say nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gymtwist.errors import EnvironmentRefused, ServerFull, ServerStopping
-from gymtwist.server.admission import Admission, Waiter
+from gymtwist.server.admission import Admission, ConnectionLimit, Droppable, Waiter
 from gymtwist.worker.access_policy import AllowList
 
 # Which environments
@@ -157,7 +157,7 @@ def test_a_full_queue_is_an_error() -> None:
     admission.enter(three)
     (error,) = three.told
     assert isinstance(error, ServerFull)
-    assert re.search(r"is full: 1 sessions run and 1 connections wait; .*--max-sessions", str(error))
+    assert re.search(r"is full: 1 of 1 sessions run and 1 of 1 places in .*; .*--max-sessions", str(error))
 
 
 def test_who_leaves_the_queue_is_not_admitted() -> None:
@@ -183,3 +183,62 @@ def test_a_stop_refuses_who_waits_and_who_comes() -> None:
     assert isinstance(three.told[0], ServerStopping)
     admission.session_ended()
     assert one.told == ["admitted"]
+
+
+# Who has no session
+
+
+class Silent:
+    """A connection that notes when it is dropped."""
+
+    def __init__(self) -> None:
+        """Is not dropped."""
+        self.dropped = False
+
+    def drop(self) -> None:
+        """Notes it."""
+        self.dropped = True
+
+
+def test_the_oldest_connection_is_dropped() -> None:
+    """Of all, if there are too many in total, and of an address if it has too many."""
+    limit = ConnectionLimit(4, 2)
+    of_one, of_others = [Silent() for _ in range(4)], [Silent() for _ in range(3)]
+    for each in of_one:
+        limit.add(each, "one")
+    assert [each.dropped for each in of_one] == [True, True, False, False]
+    for number, each in enumerate(of_others):
+        limit.add(each, str(number))
+    assert [each.dropped for each in of_one] == [True, True, True, False]
+    assert not any(each.dropped for each in of_others)
+
+
+def test_a_connection_that_is_removed_makes_room() -> None:
+    """It may be removed twice, and one that is added twice keeps its age."""
+    limit = ConnectionLimit(2, 2)
+    first, second, third, fourth = (Silent() for _ in range(4))
+    limit.add(first, "a")
+    limit.add(second, "a")
+    limit.add(first, "a")
+    limit.remove(second)
+    limit.remove(second)
+    limit.add(third, "a")
+    assert not first.dropped
+    limit.add(fourth, "a")
+    assert (first.dropped, third.dropped) == (True, False)
+
+
+def test_many_that_are_counted_again_when_they_are_dropped() -> None:
+    """They follow one another, not one within the other: Python's stack is not that deep."""
+    limit = ConnectionLimit(2000, 2000)
+
+    class Lingering(Silent):
+        def drop(self) -> None:
+            if not self.dropped:
+                self.dropped = True
+                limit.add(self, "a")
+
+    connections: list[Droppable] = [Lingering() for _ in range(4000)]
+    for each in connections:
+        limit.add(each, "a")
+    assert sum(isinstance(each, Lingering) and each.dropped for each in connections) >= 2000

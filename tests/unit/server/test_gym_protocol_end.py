@@ -182,7 +182,7 @@ def test_a_connection_can_be_ended_in_every_state(make: Make, state: str) -> Non
 
 def test_an_event_that_cannot_happen_is_an_error(harness: Harness) -> None:
     """A closed connection stays closed."""
-    connection = harness.factory.buildProtocol(None)
+    connection = GymProtocol(harness.factory)
     connection.makeConnection(StringTransport())
     connection.connectionLost()
     with pytest.raises(AssertionError, match="ADMIT cannot happen to a connection in the state CLOSED"):

@@ -76,7 +76,7 @@ def test_a_stop_closes_the_port_then_drains_then_ends_the_workers(server: Server
         server.service.stopService().addCallback(stopped.append)
         server.turn()
         assert not Path(server.path).exists()
-        assert server.log.having("Stopping: 1 connections may go on for 10 s")
+        assert server.log.having("Stopping: 1 connection may go on for 10 s")
         assert len(server.starter.alive) == 2
         server.reactor.advance(9.0)
         assert server.service.factory.connections
@@ -105,4 +105,4 @@ def test_workers_that_cannot_start_are_an_error(server: Server) -> None:
 
 def test_an_endpoint_is_one_of_twisteds(server: Server) -> None:
     """So that Twisted's own service starts and stops it."""
-    assert verifyObject(IStreamServerEndpoint, Endpoint(server.reactor, "tcp:0"))
+    assert verifyObject(IStreamServerEndpoint, Endpoint(server.reactor, "tcp:0", server.service.factory.events))

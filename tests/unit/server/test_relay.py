@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface.verify import verifyObject
 
 from gymtwist.server import relay
-from gymtwist.server.gym_protocol import CLOSE_TIMEOUT
+from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import FakeProcess, Harness, descriptor_count, soon
 from tests.support.patience import PATIENCE
@@ -130,7 +130,7 @@ class Relayed:
         """Opens it."""
         self.harness = harness
         self.transport = StringTransport()
-        self.protocol = harness.factory.buildProtocol(None)
+        self.protocol = GymProtocol(harness.factory)
         self.protocol.makeConnection(self.transport)
         self.protocol.dataReceived(CARTPOLE + b"\0")
         harness.turn()

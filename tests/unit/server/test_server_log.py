@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from twisted.internet.task import Clock
 
-from gymtwist.errors import ServerFull
+from gymtwist.errors import HandshakeError, ServerFull
 from gymtwist.protocol.framing import ProtocolName
-from gymtwist.server.server_log import log_event, printable
+from gymtwist.server.server_log import SessionLog, log_event, printable
 from gymtwist.server.session_events import (
     Crashed,
     Ended,
+    Incomplete,
     Queued,
     Refused,
     Resumed,
@@ -40,6 +42,7 @@ def log() -> Iterator[Log]:
     [
         (Queued("127.0.0.1:5", "Pong-v4"), "[session -] queued 127.0.0.1:5 for Pong-v4"),
         (Refused("127.0.0.1:5", ServerFull("full\n")), "[session -] refused 127.0.0.1:5: full\\x0a"),
+        (Incomplete("127.0.0.1:5", "it left\n"), "[session -] no handshake of 127.0.0.1:5: it left\\x0a"),
         (Started(SESSION, 42), "[session 7] started: CartPole-v1 for 127.0.0.1:5 (classic, process 42)"),
         (Started(EMPTY, None), "[session 8] started: no environment for a UNIX socket (int32, process not known)"),
         (
@@ -54,6 +57,10 @@ def log() -> Iterator[Log]:
         (
             Ended(SESSION, "the client left", 100, 3, 2.0),
             "[session 7] ended: the client left; CartPole-v1 for 127.0.0.1:5, 100 steps, 3 episodes, 50 steps/s, 2.0 s",
+        ),
+        (
+            Ended(SESSION, "the client left", 1, 1, 1.0),
+            "[session 7] ended: the client left; CartPole-v1 for 127.0.0.1:5, 1 step, 1 episode, 1 steps/s, 1.0 s",
         ),
     ],
 )
@@ -70,3 +77,73 @@ def test_control_characters_are_escaped(text: str) -> None:
     """A client cannot clear the operator's screen, or forge a line."""
     assert printable(text).isascii()
     assert printable(text).isprintable()
+
+
+# Limits
+
+
+def numbered(number: int, host: str = "127.0.0.1") -> SessionInfo:
+    """Returns the session of a number."""
+    return SessionInfo(number, f"{host}:{number}", "CartPole-v1", ProtocolName.INT32)
+
+
+def test_refusals_of_an_address_are_limited(log: Log) -> None:
+    """Some at once and one a second later, the others are counted; another address has a limit of its own."""
+    clock = Clock()
+    events = SessionLog(clock)
+    for port in range(100):
+        events(Refused(f"127.0.0.1:{port}", HandshakeError("garbage")))
+        events(Incomplete(f"127.0.0.1:{port}", "it left"))
+    events(Refused("[::1]:1", HandshakeError("garbage")))
+    assert len(log.having("127.0.0.1")) == 20
+    assert log.having("[::1]:1")
+    clock.advance(1.0)
+    assert log.lines[-1] == "[session -] more of 127.0.0.1, not logged: 90 incomplete handshakes, 90 refusals"
+    events(Refused("127.0.0.1:5", HandshakeError("garbage")))
+    assert len(log.lines) == 22
+    clock.advance(1.0)
+    assert log.lines[-1] == "[session -] more of 127.0.0.1, not logged: 1 refusals"
+
+
+def test_a_full_server_writes_a_line_a_second(log: Log) -> None:
+    """However many addresses are refused."""
+    clock = Clock()
+    events = SessionLog(clock)
+    for second in range(3):
+        for host in range(100):
+            events(Refused(f"10.0.{second}.{host}:1", ServerFull("full")))
+        clock.advance(1.0)
+    assert len(log.lines) <= 4
+    events.flush()
+    left_out = [int(each.rpartition(": ")[2].split()[0]) for each in log.having("more refused because")]
+    assert sum(left_out) + len(log.having(": full")) == 300
+
+
+def test_a_session_is_in_the_log_from_start_to_end_or_not_at_all(log: Log) -> None:
+    """So that each line about the end of a session has its start; what is left out is counted."""
+    clock = Clock()
+    events = SessionLog(clock)
+    for number in range(1, 301):
+        events(Started(numbered(number), 42))
+        if number == 300:
+            events(Crashed(numbered(number), "was killed by SIGSEGV", Operation.STEP, ""))
+    for number in range(1, 301):
+        events(Ended(numbered(number), "the client left", 0, 0, 1.0))
+    assert len(log.having("started:")) == len(log.having("ended:")) == 250
+    assert not log.having("[session 300]")
+    events.flush()
+    assert log.lines[-1] == "[session -] more of 127.0.0.1, not logged: 50 sessions"
+
+
+def test_many_addresses_share_a_limit(log: Log) -> None:
+    """Nobody can fill the server's memory with limits; those that nothing depends on make room."""
+    clock = Clock()
+    events = SessionLog(clock)
+    for number in range(1100):
+        events(Refused(f"10.0.{number // 250}.{number % 250}:1", HandshakeError("garbage")))
+    assert len(log.lines) == 1020
+    clock.advance(1.0)
+    assert log.lines[-1] == "[session -] more of other addresses, not logged: 80 refusals"
+    clock.advance(100.0)
+    events(Refused("10.1.0.0:1", HandshakeError("garbage")))
+    assert "10.1.0.0" in log.lines[-1]

@@ -1,0 +1,165 @@
+"""Where the log goes: a file that is rotated and reopened, standard output, or syslog.
+
+``twistd`` would choose the same from the same options, but its file keeps every rotated one, cannot be reopened, and
+its standard output stops the server when nobody reads it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogFilterPredicate,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    PredicateResult,
+    textFileLogObserver,
+)
+from twisted.python.logfile import LogFile
+from zope.interface import implementer
+
+from gymtwist.server.line_limit import LineLimit, listed
+from gymtwist.server.server_log import log
+
+#: Lines that wait to be written to standard output; further ones are dropped.
+_MOST_WAITING = 10_000
+#: Lines that are written before the stream is flushed.
+_BATCH = 100
+#: Seconds to wait for them while the reactor does not run, as when the process is about to end.
+_FLUSH_TIMEOUT = 1.0
+_MEGABYTE = 1_000_000
+
+
+def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> Any:
+    """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
+
+    Args:
+        reactor: The reactor of the server.
+        twistd: The options of ``twistd``: ``logger``, ``syslog``, ``prefix``, ``nodaemon`` and ``logfile``.
+        size: Megabytes at which the file is rotated; 0 for never.
+        keep: How many rotated files to keep; 0 for all.
+
+    Returns:
+        The observer; None to leave the log, or the error, to ``twistd``.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    path = twistd["logfile"]
+    if twistd["logger"] or (path == "-" and not twistd["nodaemon"]):
+        return None
+    written: Any  # mypy does not read the interfaces that Twisted's classes declare
+    reopen: Callable[[], object] = lambda: None  # noqa: E731
+    if twistd["syslog"]:
+        from twisted.python import syslog
+
+        emit: Any = syslog.SyslogObserver(twistd["prefix"]).emit
+        written = LegacyLogObserverWrapper(emit)
+    elif twistd["nodaemon"] and path in (None, "", "-"):
+        stream: Any = UnblockedStream(reactor, sys.stdout)
+        written = textFileLogObserver(stream)
+    else:
+        file = LogFile.fromFullPath(
+            path or "twistd.log", rotateLength=size * _MEGABYTE or None, maxRotatedFiles=keep or None
+        )
+        reopen = file.reopen
+        _on_signal(reactor, signal.SIGUSR1, file.rotate)
+        written = textFileLogObserver(file)
+
+    def hung_up() -> None:
+        reopen()
+        log.info("SIGHUP: the log goes on, in a new file if it was moved; sessions are not affected")
+
+    _on_signal(reactor, signal.SIGHUP, hung_up)
+    limit: Any = AcceptErrorLimit(reactor)
+    return FilteringLogObserver(written, [limit])
+
+
+def _on_signal(reactor: Any, number: signal.Signals, act: Callable[[], None]) -> None:
+    """Have a function called in the reactor's thread at each signal."""
+    signal.signal(number, lambda *_: reactor.callFromThread(act))
+
+
+class UnblockedStream:
+    """Writes to a stream in a thread, so that a reader that stops reading stops only that.
+
+    Args:
+        reactor: The reactor of the server.
+        stream: The stream.
+    """
+
+    def __init__(self, reactor: Any, stream: TextIO) -> None:
+        self._reactor = reactor
+        self._stream = stream
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[str] = collections.deque()
+        self._dropped = 0
+        self._thread: threading.Thread | None = None
+
+    def write(self, text: str) -> None:
+        """Have a text written, or drop it if too many wait."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self._thread.start()
+        with self._changed:
+            if len(self._waiting) < _MOST_WAITING:
+                self._waiting.append(text)
+                self._changed.notify_all()
+            else:
+                self._dropped += 1
+
+    def flush(self) -> None:
+        """Wait until everything is written, but not while the reactor runs, and not for long."""
+        if not self._reactor.running:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._waiting, _FLUSH_TIMEOUT)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                texts = list(itertools.islice(self._waiting, _BATCH))
+            for text in texts:
+                with contextlib.suppress(OSError, ValueError):  # nobody reads any more, or a surrogate
+                    self._stream.write(text)
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+            with self._changed:
+                for _ in texts:
+                    self._waiting.popleft()
+                dropped, self._dropped = self._dropped, 0
+                self._changed.notify_all()
+            if dropped:
+                self._reactor.callFromThread(
+                    log.warn, "{count} lines are missing here: nobody read the log", count=dropped
+                )
+
+
+@implementer(ILogFilterPredicate)
+class AcceptErrorLimit:
+    """Limits the lines that Twisted logs when it cannot accept connections: one a second.
+
+    Args:
+        clock: Provides the time: an ``IReactorTime``.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self._limit = LineLimit(clock, 1, 1.0, _log_accept_errors)
+
+    def __call__(self, event: LogEvent) -> Any:
+        """Return whether to log an event."""
+        if not event.get("log_namespace", "").startswith("twisted.internet.tcp") or self._limit.allows("lines"):
+            return PredicateResult.maybe
+        return PredicateResult.no
+
+
+def _log_accept_errors(left_out: Mapping[str, int]) -> None:
+    log.warn("More about connections that cannot be accepted, not logged: {what}", what=listed(left_out))

@@ -1,0 +1,127 @@
+"""The log of a real server: what leaves a line, who may stop reading it, and how it is rotated."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gymtwist_conformance.reference_client import ClassicClient, Failed
+from gymtwist_conformance.reference_client.classic_client import handshake
+from tests.conftest import Connect
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import Handle, eventually
+from tests.support.server_process import ANY_PORT, ServerProcess, connected, run_twistd, twistd, variables
+
+
+def test_an_unknown_id_leaves_its_reason(server: ServerProcess, connect: Connect) -> None:
+    """In the framed protocol, whose session goes on."""
+    mark = server.mark()
+    with pytest.raises(Failed, match="unknown-environment"):
+        connect("CartPole-v9")
+    server.wait_for(r'\[session \d+\] \| not made: unknown environment "CartPole-v9"; did you mean', since=mark)
+
+
+def test_half_a_handshake_leaves_a_line(server: ServerProcess) -> None:
+    """With its size and its bytes; a connection that says nothing, such as that of a load balancer, leaves none."""
+    mark = server.mark()
+    with server.connect() as client:
+        client.send(handshake("CartPole-v1")[:-1])
+        port = client.port
+    server.wait_for(
+        rf"no handshake of 127\.0\.0\.1:{port}: it left after 15 bytes, b'\\x00\\x0b.*CartPole-v'",
+        since=mark,
+    )
+
+
+def test_a_reader_that_stops_reading_does_not_stop_the_server(tmp_path: Path) -> None:
+    """Sessions begin and end as before, and so does the server."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [*twistd(), "-n", "--pidfile=", "gymsock", "--port", ANY_PORT, "--warm", "1"],
+        cwd=tmp_path,
+        env=variables(),
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.STDOUT,
+    )
+    os.close(writer)
+    with os.fdopen(reader) as log:
+        try:
+            found = None
+            for line in log:
+                found = found or re.search(r"starting on (\d+)", line)
+                if "To stop" in line:
+                    break
+            assert found
+            for _ in range(40):  # about six times what the pipe has room for
+                with ClassicClient(connected(("127.0.0.1", int(found.group(1))))) as client:
+                    client.open("CartPole-v1").play(1)
+            process.terminate()
+            process.wait(PATIENCE)
+            assert log.read().count("started: CartPole-v1") > 10
+        finally:
+            process.kill()
+            process.wait()
+
+
+def read(path: Path) -> str:
+    """Returns what a file has, if it exists."""
+    return path.read_text() if path.exists() else ""
+
+
+def test_sighup_reopens_the_log_and_keeps_sessions(tmp_path: Path) -> None:
+    """Logrotate moves the file and sends it; of those that SIGUSR1 rotates as many are kept as the option says."""
+    pidfile, logfile, moved = tmp_path / "twistd.pid", tmp_path / "g.log", tmp_path / "moved.log"
+    started = run_twistd(
+        *(f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, "--warm", "1"),
+        *("--log-size", "0", "--log-keep", "2"),
+        directory=tmp_path,
+    )
+    assert started.returncode == 0, started.stdout
+    found = re.search(r" starting on (\d+)", logfile.read_text())
+    assert found
+    daemon = Handle(int(pidfile.read_text()))
+    try:
+        with ClassicClient.connect(int(found.group(1))) as client:
+            client.open("CartPole-v1").play()
+            logfile.rename(moved)
+            os.kill(daemon.process, signal.SIGHUP)
+            eventually(lambda: "SIGHUP: the log goes on" in read(logfile), PATIENCE, "a new log")
+            client.play()
+        eventually(lambda: "ended: the client left" in read(logfile), PATIENCE, "the end of the session")
+        assert "ended" not in moved.read_text()
+        for _ in range(4):
+            os.kill(daemon.process, signal.SIGHUP)
+            eventually(lambda: "SIGHUP" in read(logfile), PATIENCE, "a line")
+            os.kill(daemon.process, signal.SIGUSR1)
+            eventually(lambda: not read(logfile), PATIENCE, "a rotation")
+        assert {each.name for each in tmp_path.glob("g.log*")} == {"g.log", "g.log.1", "g.log.2"}
+        os.kill(daemon.process, signal.SIGTERM)
+        assert daemon.wait(PATIENCE)
+    finally:
+        daemon.kill()
+
+
+def test_sighup_in_the_foreground_keeps_sessions(server: ServerProcess) -> None:
+    """There is nothing to reopen; before, the signal killed the server and every session."""
+    with server.open("CartPole-v1") as client:
+        mark = server.mark()
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("SIGHUP: the log goes on", since=mark)
+        client.play()
+
+
+def test_a_log_that_cannot_be_opened_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """The file is named, without a traceback."""
+    ended = run_twistd("-n", "--pidfile=", "--logfile=none/g.log", "gymsock", "--port", ANY_PORT, directory=tmp_path)
+    assert ended.returncode == 1
+    assert "gymsock cannot open its log" in ended.stdout
+    assert "none/g.log" in ended.stdout
+    assert len(ended.stdout.splitlines()) == 1
