@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +17,7 @@ from gymtwist.errors import WorkerStartError
 from gymtwist.server.gym_service import CannotStart, Endpoint, GymService
 from gymtwist.server.server_options import ServerOptions
 from tests.support.harness import FakeStarter, Log, SteppedReactor, soon
+from tests.support.patience import PATIENCE
 
 
 class Server:
@@ -106,3 +109,35 @@ def test_workers_that_cannot_start_are_an_error(server: Server) -> None:
 def test_an_endpoint_is_one_of_twisteds(server: Server) -> None:
     """So that Twisted's own service starts and stops it."""
     assert verifyObject(IStreamServerEndpoint, Endpoint(server.reactor, "tcp:0", server.service.factory.events))
+
+
+FEW_DESCRIPTORS = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, int(sys.argv[1])))
+from gymtwist.server.gym_service import GymService
+from gymtwist.server.server_options import ServerOptions
+from tests.support.harness import FakeStarter, SteppedReactor
+reactor = SteppedReactor()
+options = ServerOptions(port=f"unix:{sys.argv[2]}", max_sessions=8, warm=2, queue=4)
+service = GymService(reactor, options, FakeStarter(reactor))
+service.privilegedStartService()
+print(service.factory.limit.total, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(4000, 512), (428, 150), (300, 86), (150, 64)])
+def test_connections_without_a_session_leave_descriptors_to_those_with_one(
+    tmp_path: Path, descriptors: int, connections: int
+) -> None:
+    """What is kept back is for sessions, idle workers and the queue; with fewer than 64 nobody could enter."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS, str(descriptors), str(tmp_path / "gymsock")],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    total, limit = map(int, ended.stdout.split())
+    reserved = 6 * 10 + 4 + 64
+    assert total == max(64, min(512, (descriptors - reserved) // 2)) == connections
+    assert limit == min(descriptors, reserved + 1024)
