@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,12 +16,13 @@ from gymtwist.client.client_errors import (
     ProtocolBroken,
     RemoteError,
     RequestRefused,
+    TimedOut,
     UnknownKwarg,
     escaped,
     of_reply,
     unknown_kwarg,
 )
-from gymtwist.client.connection import MAX_REPLY, Connection, unasked_reply
+from gymtwist.client.connection import MAX_REPLY, Connection, unasked_reply, wait_for_any
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.errors import GymtwistError, SharingRefused
@@ -31,6 +33,7 @@ from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
 from gymtwist.protocol.shared_memory import SharedMemory
 from gymtwist.spaces import descriptions
 
+_log = logging.getLogger("gymtwist.client")
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
 #: Default for the most bytes of one element of each of the environment's spaces together. For their bounds, the spaces
@@ -66,6 +69,7 @@ class Session:
         made: The server's description of the environment; available after :meth:`finish`.
         values: Converts the environment's values; available likewise.
         outstanding: How many replies the user has yet to receive after calls of ``send``.
+        place: The place in the server's queue while there is no session.
 
     Raises:
         RemoteError: The request cannot be sent; the connection is closed.
@@ -87,6 +91,7 @@ class Session:
         self._codec = MessageCodec(protocol)
         connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
+        self.place: int | None = None
         self._num_envs, self._kwargs = make.num_envs, make.kwargs
         self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
@@ -100,23 +105,42 @@ class Session:
         Raises:
             RemoteError: The server refused the request; the connection is closed.
         """
-        self._or_close(lambda: self._understand(self._made()))
-        self._or_close(self._share)
+        finish_all([self])
         return self
 
-    def _made(self) -> messages.Made:
-        """Wait for the make reply, which may take no more memory than its spaces do."""
+    def advance(self) -> bool:
+        """Receive the make reply, or the place in the server's queue; return whether the session can be used.
+
+        Raises:
+            RemoteError: As :meth:`finish`.
+        """
+        self._or_close(self._receive_made)
+        if self.place is not None:
+            return False
+        self._or_close(self._share)
+        return True
+
+    def _receive_made(self) -> None:
+        """Receive the make reply, which may take no more memory than its spaces do, or what comes before."""
         connection = self.connection
         # A bound is as large as an element, and each space has two.
         connection.limit_replies(2 * self._max_space_bytes + MAX_FRAME)
         payload = self._payload()
         if len(payload) > _MAX_MADE_PARTS and self._codec.has_more(payload, _MAX_MADE_PARTS):
             raise self._broken(f"a reply to make has more than {_MAX_MADE_PARTS} parts")
+        reply = self._decoded(payload)
+        if isinstance(reply, messages.Queued):
+            connection.due += 1  # the reply itself
+            self.place = reply.place
+            _log.warning("%s is full: place %d in its queue", connection.name, reply.place)
+            return
+        self.place = None
         connection.limit_replies(MAX_REPLY)
         try:
-            return self._expected(self._decoded(payload), messages.Made)
+            made = self._expected(reply, messages.Made)
         except UnknownKwarg as error:
             raise unknown_kwarg(error, self._kwargs) from None
+        self._understand(made)
 
     def _or_close(self, act: Callable[[], None]) -> None:
         try:
@@ -399,6 +423,34 @@ class Session:
         error = ProtocolBroken(text, code="malformed-message")
         self.connection.close(error)
         return error
+
+
+def finish_all(sessions: Sequence[Session]) -> None:
+    """Wait for the make replies of several sessions, in whatever order they come.
+
+    Raises:
+        RemoteError: The first refusal, however long the others would wait.
+    """
+    waiting = list(sessions)
+    while waiting:
+        try:
+            index = wait_for_any([session.connection for session in waiting])
+        except TimedOut as error:
+            raise _explained(error, waiting, len(sessions)) from None
+        if waiting[index].advance():
+            del waiting[index]
+
+
+def _explained(error: TimedOut, waiting: Sequence[Session], total: int) -> TimedOut:
+    """Return the error for a timeout; it says so if the server is full."""
+    places = [session.place for session in waiting if session.place is not None]
+    if not places:
+        return error
+    which = "" if total == 1 else f" for {len(places)} of {total} processes"
+    return TimedOut(
+        f"{waiting[0].connection.name} is full: no session was free{which} within {waiting[0].connection.timeout:g} s, "
+        f"at place {min(places)} in its queue; try again later, or ask its operator for a larger --max-sessions"
+    )
 
 
 def _unasked_error(codec: MessageCodec, frame: memoryview | None) -> RemoteError:

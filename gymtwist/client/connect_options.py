@@ -157,6 +157,7 @@ def make_request(
         num_envs=num_envs,
         autoreset_mode=_autoreset_mode(autoreset_mode),
         vector_rewards=True,
+        report_queue=True,
         **fields,
     )
 

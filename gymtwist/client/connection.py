@@ -12,7 +12,7 @@ import contextlib
 import select
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 
 from gymtwist.client import fork_safety
@@ -40,6 +40,7 @@ class Connection:
     Attributes:
         name: The server's name, for messages.
         timeout: Seconds to wait for a reply; None for no limit.
+        descriptor: The socket's descriptor.
         due: How many replies are due. Those to interrupted requests count, and come first.
         explain_unasked: Returns the error for a frame that nobody asked for; None stands for one that is incomplete.
     """
@@ -55,7 +56,7 @@ class Connection:
         self._reader = FrameReader(framing, limit=MAX_REPLY)
         self._next_frame = self._reader.next_frame
         self._send, self._receive = connected.send, connected.recv_into
-        self._descriptor = connected.fileno()
+        self.descriptor = connected.fileno()
         self._events = select.poll()
         #: False with TLS, whose layer buffers and waits in ways that the kernel does not see.
         self._is_plain = type(connected) is socket.socket
@@ -181,7 +182,7 @@ class Connection:
                 rest = rest[self._send(rest, self._flags) :]
             # A server that never stops sending would always make progress.
             if deadline is not None and monotonic() > deadline:
-                raise self._timed_out()
+                raise self.timed_out()
 
     def _receive_while_sending(self) -> None:
         start, end = self._reader.pending
@@ -299,7 +300,7 @@ class Connection:
             ConnectionResetError: The server has closed the connection.
         """
         if deadline is not None and monotonic() > deadline:
-            raise self._timed_out()
+            raise self.timed_out()
         space = (self._reader.space(),)
         while True:
             self._is_interruptible = self._is_plain
@@ -308,7 +309,7 @@ class Connection:
                 break
             except self._would_block:
                 if self._is_plain:
-                    raise self._timed_out() from None
+                    raise self.timed_out() from None
                 deadline = deadline or self._deadline()
                 self._wait_for_events(select.POLLIN, deadline)
         self._count_received()
@@ -334,6 +335,13 @@ class Connection:
             if frame is not None:
                 return frame
 
+    @property
+    def has_received(self) -> bool:
+        """True if bytes were received that nobody has taken."""
+        start, end = self._reader.pending
+        layer = getattr(self._socket, "pending", None)  # that of TLS
+        return end > start or (layer is not None and layer() > 0)
+
     # Timeouts
 
     def _deadline(self) -> float | None:
@@ -341,18 +349,41 @@ class Connection:
 
     def _wait_for_events(self, events: int, deadline: float | None) -> None:
         left = None if deadline is None else max(0.0, deadline - monotonic())
-        self._events.register(self._descriptor, events)
+        self._events.register(self.descriptor, events)
         self._is_interruptible = events == select.POLLIN
         if not self._events.poll(None if left is None else 1e3 * left) and left is not None:
-            raise self._timed_out()
+            raise self.timed_out()
 
-    def _timed_out(self) -> TimedOut:
+    def timed_out(self) -> TimedOut:
+        """Close the connection since the server has not replied in time; return the error."""
         error = TimedOut(
             f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
             "still come"
         )
         self.close(error)
         return error
+
+
+def wait_for_any(connections: Sequence[Connection]) -> int:
+    """Wait until something comes from one of several servers, or a connection ends.
+
+    Returns:
+        The index of the connection.
+
+    Raises:
+        TimedOut: Nothing came within the timeout of the first, which is closed.
+    """
+    events = select.poll()
+    for index, connection in enumerate(connections):
+        connection.check_open()
+        if connection.has_received:
+            return index
+        events.register(connection.descriptor, select.POLLIN)
+    seconds = connections[0].timeout
+    found = events.poll(None if seconds is None else 1e3 * seconds)
+    if not found:
+        raise connections[0].timed_out()
+    return [connection.descriptor for connection in connections].index(found[0][0])
 
 
 def unasked_reply(frame: memoryview | None) -> ProtocolBroken:

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from gymtwist.client import batching
 from gymtwist.client.client_errors import ProtocolBroken
-from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.client_session import Session, Stepped, finish_all
 from gymtwist.client.connect_options import AUTORESET_MODES, ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
@@ -48,8 +48,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             # The server makes all of them in parallel.
             for count in counts:
                 self._sessions.append(options.start_session(count))
-            for session in self._sessions:
-                session.finish()
+            finish_all(self._sessions)
             self._sessions[0].read(lambda: self._describe(options))
         except BaseException:
             self.close()

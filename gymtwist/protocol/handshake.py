@@ -29,7 +29,7 @@ from gymtwist.protocol import classic
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
-from gymtwist.protocol.messages import Error, Fault, Make
+from gymtwist.protocol.messages import Error, Fault, Make, Queued
 
 #: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
@@ -62,11 +62,13 @@ class Handshake(msgspec.Struct, frozen=True):
         protocol: The protocol of the connection.
         environment: The requested environment id; empty for none.
         message: The bytes of the handshake, with its framing.
+        report_queue: Whether to tell the client its place in the queue.
     """
 
     protocol: ProtocolName
     environment: str
     message: bytes
+    report_queue: bool = False
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -130,7 +132,8 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
         if found is None:
             return None
         begin, stop, size = found
-        environment = _read_make(protocol, bytes(data[begin:stop])).id
+        make = _read_make(protocol, bytes(data[begin:stop]))
+        return Handshake(protocol, make.id, bytes(data[:size]), make.report_queue)
     return Handshake(protocol, environment, bytes(data[:size]))
 
 
@@ -164,6 +167,11 @@ def error_reply(protocol: ProtocolName | None, error: GymtwistError, *, reset_ne
     if protocol is None or protocol is ProtocolName.CLASSIC:
         return classic.error_string(str(error))
     return b"".join(_CODECS[protocol].encode_reply(error_message(error, reset_needed=reset_needed)))
+
+
+def queue_reply(protocol: ProtocolName, place: int) -> bytes:
+    """Encode the place of a client in the queue, for a framed protocol."""
+    return b"".join(_CODECS[protocol].encode_reply(Queued(place)))
 
 
 def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:

@@ -83,6 +83,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         token: The token that the operator of the server asks for, if any.
         version: The client's version of the protocol.
         vector_rewards: Whether the client takes rewards that are arrays.
+        report_queue: Whether to send :class:`Queued` while the client waits for a session.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -97,6 +98,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     token: Annotated[str, Meta(max_length=1024)] | None = None
     version: Annotated[int, Meta(ge=1)] = VERSION
     vector_rewards: bool = False
+    report_queue: bool = False
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -251,6 +253,18 @@ class Made(Message, frozen=True, tag="make"):
     warnings: Warnings = ()
 
 
+class Queued(Message, frozen=True, tag="queued"):
+    """The server is full: sent before the reply to :class:`Make` if the client asked for it, and whenever it moves up.
+
+    Attributes:
+        place: The client's place in the queue; 1 is the first.
+        warnings: What the client should know of its request.
+    """
+
+    place: int
+    warnings: Warnings = ()
+
+
 class ResetDone(Message, frozen=True, tag="reset"):
     """The reply to :class:`Reset`.
 
@@ -357,4 +371,4 @@ class Error(Message, frozen=True, tag="error"):
 
 
 Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Share | Close
-Reply: TypeAlias = Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Shared | Closed | Error
+Reply: TypeAlias = Queued | Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Shared | Closed | Error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from gymtwist.errors import ServerFull, ServerStopping
 
@@ -24,12 +25,19 @@ class Waiter(Protocol):
         """Close the connection: no session will begin."""
 
 
+def _ignore(waiter: Waiter, place: int) -> None:
+    """Tell nobody."""
+
+
 class Admission:
     """Counts the sessions and queues connections until one ends, first come, first served.
 
     Args:
         max_sessions: How many sessions there may be at once.
         queue: How many connections may wait.
+
+    Attributes:
+        when_moved: Called with a waiting connection and its place in the queue, whenever that changes; 1 is the first.
     """
 
     def __init__(self, max_sessions: int, queue: int) -> None:
@@ -39,6 +47,7 @@ class Admission:
         self._waiting: collections.deque[Waiter] = collections.deque()
         self._stopping = False
         self._admitting = False
+        self.when_moved: Callable[[Any, int], None] = _ignore
 
     def enter(self, waiter: Waiter) -> None:
         """Admit, queue or refuse a connection, by calling its method of that name."""
@@ -50,6 +59,7 @@ class Admission:
         elif len(self._waiting) < self._queue:
             self._waiting.append(waiter)
             waiter.queued()
+            self.when_moved(waiter, len(self._waiting))
         else:
             taken = f"{self._sessions} of {self._max_sessions} sessions run"
             if self._queue:
@@ -64,6 +74,11 @@ class Admission:
         """Remove a connection from the queue if it is there."""
         with contextlib.suppress(ValueError):
             self._waiting.remove(waiter)
+            self._tell_places()
+
+    def _tell_places(self) -> None:
+        for place, waiter in enumerate(tuple(self._waiting), 1):
+            self.when_moved(waiter, place)
 
     def session_ended(self) -> None:
         """Admit the connection that has waited longest."""
@@ -77,6 +92,7 @@ class Admission:
                 self._waiting.popleft().admitted()
         finally:
             self._admitting = False
+        self._tell_places()
 
     def stop(self) -> None:
         """Refuse the connections that wait, and all later ones."""

@@ -21,7 +21,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from gymtwist.errors import GymtwistError, HandshakeError, ServerFull, WorkerStartError
-from gymtwist.protocol.handshake import Handshake, error_reply
+from gymtwist.protocol.handshake import Handshake, error_reply, queue_reply
 from gymtwist.server import keepalive, relay
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of, network_of
@@ -119,6 +119,7 @@ class GymFactory(Factory):
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
+        self.admission.when_moved = GymProtocol.moved
         self.watchdog = Watchdog(
             idle=options.idle_timeout,
             step=options.step_timeout,
@@ -296,6 +297,19 @@ class GymProtocol(Protocol, TimeoutMixin):
         assert self._handshake is not None
         self.factory.limit.remove(self)
         self.factory.events.publish(Queued(self.client, self._handshake.environment))
+
+    def moved(self, place: int) -> None:
+        """Tell the client its place in the queue if it asked for that; called by the admission."""
+        if self._state is not State.QUEUED or self._handshake is None or not self._handshake.report_queue:
+            return
+        message = queue_reply(self._handshake.protocol, place)
+        if relay.can_be_handed_over(self.transport):
+            # At once or not at all: a worker may write next. A client that does not read misses nothing else.
+            with contextlib.suppress(OSError):
+                message = message[self.transport.socket.send(message) :]
+                self.transport.write(message)
+        else:
+            self.transport.write(message)
 
     def _keep(self, data: bytes) -> None:
         """Keep trailing data for the worker."""

@@ -116,6 +116,8 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
         **{"message": "the episode has ended: reset before the next step", "warnings": [_WARNING]},
     },
+    "queued": {"op": "queued", "place": 3},
+    "queued, warnings": {"op": "queued", "place": 3, "warnings": [_WARNING]},
     "make, warnings": {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
         "warnings": [_WARNING, _WARNING],

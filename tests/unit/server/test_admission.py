@@ -112,6 +112,20 @@ def test_first_come_first_served() -> None:
     assert everybody[2].told == ["queued", "admitted"]
 
 
+def test_places_are_told_whenever_they_change() -> None:
+    """To those who wait: when they come, and when one before them is admitted or leaves."""
+    admission, everybody = Admission(1, 3), clients(4)
+    told: list[tuple[int, int]] = []
+    admission.when_moved = lambda client, place: told.append((everybody.index(client), place))
+    for client in everybody:
+        admission.enter(client)
+    assert told == [(1, 1), (2, 2), (3, 3)]
+    admission.session_ended()
+    assert told[3:] == [(2, 1), (3, 2)]
+    admission.leave_queue(everybody[2])
+    assert told[5:] == [(3, 1)]
+
+
 class Brief(Client):
     """A connection whose session ends as soon as it begins."""
 

@@ -1,0 +1,76 @@
+"""A server that is full: clients are told so, and their places in its queue."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gymtwist.client import RemoteEnv, RequestRefused, TimedOut, connect, connect_vec
+from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess, connected
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with one session and two places in its queue."""
+    with ServerProcess(tmp_path_factory.mktemp("server"), "--max-sessions", "1", "--queue", "2") as running:
+        connected(("127.0.0.1", running.port)).close()
+        yield running
+
+
+class Waiting(threading.Thread):
+    """Connects, which takes until a session is free."""
+
+    def __init__(self, server: ServerProcess, protocol: str) -> None:
+        super().__init__()
+        self.env: RemoteEnv | None = None
+        self._server, self._protocol = server, protocol
+        self.start()
+
+    def run(self) -> None:
+        """Connects."""
+        self.env = connect(self._server.port, "CartPole-v1", protocol=self._protocol, timeout=PATIENCE)  # type: ignore[arg-type]
+
+    def finished(self) -> RemoteEnv:
+        """Returns the environment."""
+        self.join(PATIENCE)
+        assert self.env is not None
+        return self.env
+
+
+@pytest.mark.parametrize("protocol", ["int32", "netstring"])
+def test_places_in_the_queue_are_logged(full: ServerProcess, caplog: pytest.LogCaptureFixture, protocol: str) -> None:
+    """At first, and whenever one moves up."""
+    caplog.set_level(logging.WARNING, "gymtwist.client")
+    waiting: list[Waiting] = []
+    with connect(full.port, "CartPole-v1", timeout=PATIENCE) as first:
+        for _ in range(2):
+            mark = full.mark()
+            waiting.append(Waiting(full, protocol))
+            full.wait_for("waits|queue", since=mark)
+        first.reset()
+    waiting[0].finished().close()
+    env = waiting[1].finished()
+    env.reset()
+    env.close()
+    places = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert sorted(places) == ["place 1 in its queue", "place 1 in its queue", "place 2 in its queue"]
+
+
+def test_a_timeout_in_the_queue_says_that_the_server_is_full(full: ServerProcess) -> None:
+    """And not that it does not answer."""
+    words = r"is full: no session was free within 0\.5 s, at place 1 in its queue"
+    with connect(full.port, "CartPole-v1", timeout=PATIENCE), pytest.raises(TimedOut, match=words):
+        connect(full.port, "CartPole-v1", timeout=0.5)
+
+
+def test_several_processes_do_not_wait_for_one_if_another_is_refused(full: ServerProcess) -> None:
+    """The first has the session, two wait behind it, and there is no room for the fourth."""
+    with pytest.raises(RequestRefused, match="the server is full") as caught:
+        connect_vec(full.port, "CartPole-v1", 4, processes=4, timeout=PATIENCE)
+    assert caught.value.code == "server-full"
+    with connect(full.port, "CartPole-v1", timeout=PATIENCE) as env:
+        env.reset()
