@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
     missing: set[str] = set()
     for prefix, registry in (("", gymnasium.registry), ("gym:", gym_compatibility.registry())):
         for name, spec in registry.items():
-            module = _module(spec.entry_point)
+            module = module_of(spec.entry_point)
             library, *parts = module.split(".")
             of_gym = library in ("gymnasium", "gym")
             if not allows(prefix + name) or not module or (of_gym and len(parts) < 2):
@@ -51,7 +52,22 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
     return Installed(ids, sorted(missing))
 
 
-def _module(entry_point: Any) -> str:
+def registered() -> frozenset[str]:
+    """Return every id of Gymnasium and Gym; those of Gym begin with ``gym:``."""
+    return frozenset([*gymnasium.registry, *(f"gym:{name}" for name in gym_compatibility.registry())])
+
+
+def with_loaded_package() -> frozenset[str]:
+    """Return the ids of Gymnasium whose environments need a package of others that has been imported."""
+    return frozenset(
+        name
+        for name, spec in gymnasium.registry.items()
+        if (parts := module_of(spec.entry_point).split("."))[:2] == ["gymnasium", "envs"]
+        and _PACKAGES.get("".join(parts[2:3])) in sys.modules
+    )
+
+
+def module_of(entry_point: Any) -> str:
     """Return the name of the module that an entry point is in; an empty one if there is no entry point."""
     if isinstance(entry_point, str):
         return entry_point.partition(":")[0]

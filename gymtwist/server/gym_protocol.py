@@ -34,7 +34,7 @@ from gymtwist.server.server_session import Session
 from gymtwist.server.session_events import Incomplete, Queued, Refused, SessionEvents, SessionInfo
 from gymtwist.server.watchdog import Action, Watchdog
 from gymtwist.server.worker_pool import WorkerPool
-from gymtwist.worker.access_policy import AllowList
+from gymtwist.worker.access_policy import AllowList, is_among
 
 #: Bytes read at a time before a worker has the connection; trailing data behind a handshake must fit one value of AMP
 #: (65,535 bytes).
@@ -96,6 +96,7 @@ class GymFactory(Factory):
         reactor: The reactor.
         options: The options of the server.
         pool: The workers.
+        fresh_pool: The workers of environments that a forked process does not serve.
 
     Attributes:
         reactor: The reactor.
@@ -112,10 +113,13 @@ class GymFactory(Factory):
 
     noisy = False
 
-    def __init__(self, reactor: Any, options: ServerOptions, pool: WorkerPool) -> None:
+    def __init__(
+        self, reactor: Any, options: ServerOptions, pool: WorkerPool, fresh_pool: WorkerPool | None = None
+    ) -> None:
         self.reactor = reactor
         self.options = options
         self.pool = pool
+        self._fresh_pool = fresh_pool or pool
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
@@ -147,7 +151,8 @@ class GymFactory(Factory):
             OSError: There are no descriptors left, or there is no memory.
         """
         info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
-        return Session(info, handshake, self.pool, self.events, self.scratch)
+        pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
+        return Session(info, handshake, pool, self.events, self.scratch)
 
     def connection_closed(self, connection: GymProtocol) -> None:
         """Forget a connection."""
@@ -395,9 +400,9 @@ class GymProtocol(Protocol, TimeoutMixin):
         elif decision.action is Action.HANG_UP:
             self._handle(Event.HANG_UP, decision.reason)
         elif self._session.can_be_resumed:
-            self._handle(Event.KILL_AND_RESUME, decision.reason)
+            self._handle(Event.KILL_AND_RESUME, self._session.explained(decision.reason))
         else:
-            self._handle(Event.KILL, decision.reason)
+            self._handle(Event.KILL, self._session.explained(decision.reason))
 
     def _hang_up(self, reason: str) -> None:
         """Let the worker read the end of the stream, so that it closes the environment."""

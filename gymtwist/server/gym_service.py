@@ -28,7 +28,7 @@ from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.session_events import SessionEvents
 from gymtwist.server.startup_banner import log_startup
 from gymtwist.server.worker_pool import WorkerPool
-from gymtwist.server.worker_starter import Starter
+from gymtwist.server.worker_starter import SpawnStarter, Starter
 
 #: Seconds that sessions have to end, and then workers, when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0
@@ -72,12 +72,15 @@ class GymService(MultiService):
         self._options = options
         self._starter = starter
         pool = WorkerPool(reactor, starter, options.warm)
-        self.factory = GymFactory(reactor, options, pool)
+        fresh = SpawnStarter(reactor, starter.settings, beside_others=True)
+        fresh_pool = WorkerPool(reactor, fresh, 0)
+        self.factory = GymFactory(reactor, options, pool, fresh_pool)
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
         self._workers = WorkerService(reactor, starter, pool, self.factory.admission.stop)
         self.addService(self._workers)
+        self.addService(WorkerService(reactor, fresh, fresh_pool, self.factory.admission.stop))
         self.addService(DrainService(reactor, self.factory))
         self._endpoints = [Endpoint(reactor, each, self.factory.events) for each in options.endpoints]
         for endpoint in self._endpoints:

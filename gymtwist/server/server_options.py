@@ -256,6 +256,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "How the process of a session starts: 'forkserver' takes milliseconds, 'spawn' starts a new Python for each, "
         "for code that does not survive a fork.", _start_method,
     )] = "forkserver"
+    spawn: Annotated[tuple[str, ...], Option(
+        "Start a new Python for each session of environment ids like 'jumanji/*' that do not survive a fork (may be "
+        "repeated).",
+    )] = ()
     # fmt: on
 
     @property

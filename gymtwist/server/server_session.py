@@ -173,6 +173,13 @@ class Session:
         """Whether the worker is known to answer, so that it should begin at once."""
         return self._worker is not None and self._worker.link.responsive
 
+    def explained(self, timeout: str) -> str:
+        """Return the reason for which an overdue worker is killed, with what else may lie behind it."""
+        threads = self._pool.starter.readiness.threads
+        if not threads or self.status.steps:
+            return timeout
+        return f"{timeout} (perhaps because {threads} started threads before the fork; see --spawn)"
+
     def check_memory(self) -> None:
         """Kill the processes that the environment started if, with the worker, they hold more than their limit.
 

@@ -9,6 +9,7 @@ import msgspec
 
 from gymtwist.server import keepalive
 from gymtwist.server.process_link import ANSWER_TIMEOUT
+from gymtwist.server.worker_starter import READY_TIMEOUT
 from gymtwist.worker.session_status import Operation, SessionStatus
 
 
@@ -68,21 +69,27 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             connection: The client's socket; None if the client is not watched.
             responsive: Whether the worker was idle, with everything imported, and so has to begin at once.
         """
-        if responsive and status.untouched:
-            elapsed = now - assigned_at
-            if elapsed >= ANSWER_TIMEOUT:
-                return Decision(Action.REPLACE)
-            return Decision(Action.CONTINUE, min(ANSWER_TIMEOUT - elapsed, self.memory or ANSWER_TIMEOUT))
-        # A worker that has not begun is importing modules; that may take as long as one command.
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at
-        if busy_since is not None:
+        if status.untouched:
+            decision = self._look_at_start(now - assigned_at, responsive)
+        elif busy_since is not None:
             decision = self._look_at_environment(status.operation, now - _past(busy_since, now, assigned_at))
         else:
             decision = self._look_at_client(now - _past(status.last_activity, now, assigned_at))
         if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
             return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
         return decision
+
+    def _look_at_start(self, elapsed: float, responsive: bool) -> Decision:
+        if responsive and elapsed >= ANSWER_TIMEOUT:
+            return Decision(Action.REPLACE)
+        # Until it has begun, a worker that was not idle is importing modules.
+        if self.step and not responsive and elapsed >= max(self.step, READY_TIMEOUT):
+            return self._look_at_environment(Operation.MAKE, elapsed)
+        left = (ANSWER_TIMEOUT if responsive else max(self.step, READY_TIMEOUT)) - elapsed
+        again = self._continue(self.step, self.idle).look_again
+        return Decision(Action.CONTINUE, again if left <= 0 else min(left, again or left))
 
     def _look_at_environment(self, operation: Operation, elapsed: float) -> Decision:
         if self.step and elapsed >= self.step:

@@ -188,14 +188,26 @@ class Starter:
 
 @implementer(IStarter)
 class SpawnStarter(Starter):
-    """Starts a fresh interpreter for each worker: slow, but it works where fork does not."""
+    """Starts a fresh interpreter for each worker: slow, but it works where fork does not.
+
+    Args:
+        reactor: The reactor of the server.
+        settings: The settings of the workers.
+        beside_others: Whether a fork server imports everything as well.
+    """
+
+    def __init__(self, reactor: Any, settings: WorkerSettings, *, beside_others: bool = False) -> None:
+        super().__init__(reactor, settings)
+        self._beside_others = beside_others
 
     def start(self) -> None:
-        """Check that everything can be imported.
+        """Check that everything can be imported, unless a fork server shows it.
 
         Raises:
             WorkerStartError: It cannot; the message has the reason.
         """
+        if self._beside_others:
+            return
         output, writer = os.pipe()
         ready, ready_writer = os.pipe()
         try:

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-from gymtwist.worker import preload, process_control
+from gymtwist.worker import preload, process_control, started_threads
 from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
@@ -25,25 +25,22 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     preload.prepare_environment_variables()
     # An import or the setup file may hang; later the link tells of the server's end.
     process_control.die_with_parent(True)
-    preload.preload(settings, warm_up=role == "forkserver")
+    registered = preload.preload(settings, warm_up=role == "forkserver")
     process_control.die_with_parent(False)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
-    from gymtwist.worker import fork_server, job
+    from gymtwist.worker import fork_server, fork_trial, job
 
+    if role == "forkserver":
+        process_control.rename("gymsock fork")
+        process_control.isolate(debuggable=settings.debuggable)
+        fork_trial.prepare(registered, settings)
     if ready_descriptor >= 0:
-        os.write(ready_descriptor, _readiness(settings).to_line())
+        os.write(ready_descriptor, _readiness(settings, forks=role == "forkserver").to_line())
         os.close(ready_descriptor)
     if role == "check":
         return
     connection = _adopt(amp_descriptor)
     if role == "forkserver":
-        process_control.rename("gymsock fork")
-        process_control.isolate(debuggable=settings.debuggable)
-        if threads := job.threads_running():
-            print(
-                f"--preload or --setup left threads running, which no session will have: {threads}",
-                file=sys.stderr,
-            )
         birth = fork_server.ForkServer(connection).run()
         if birth is None:
             process_control.leave(0)
@@ -52,12 +49,14 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     job.run(connection, settings)
 
 
-def _readiness(settings: WorkerSettings) -> Readiness:
+def _readiness(settings: WorkerSettings, *, forks: bool) -> Readiness:
     """Summarize the environments that clients may ask for."""
     from gymtwist.envs.installed import find_installed
     from gymtwist.worker.access_policy import AllowList
 
-    return Readiness.summarize(*find_installed(AllowList(settings.allow).allows))
+    return Readiness.summarize(
+        *find_installed(AllowList(settings.allow).allows), started_threads.describe() if forks else ""
+    )
 
 
 def _adopt(descriptor: int) -> socket.socket:

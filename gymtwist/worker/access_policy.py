@@ -68,6 +68,11 @@ class AllowList:
         return fnmatch.fnmatchcase(environment, pattern) or fnmatch.fnmatchcase(bare, pattern)
 
 
+def is_among(patterns: Sequence[str], environment: str) -> bool:
+    """Return whether an id matches one of some patterns, as :class:`AllowList` does it."""
+    return bool(environment and patterns) and AllowList(patterns).allows(environment)
+
+
 def _bare(environment: str) -> str:
     """Remove the prefix that chooses a library from an id or a pattern."""
     return next((environment[len(each) :] for each in _LIBRARIES if environment.startswith(each)), environment)

@@ -9,7 +9,6 @@ import random
 import resource
 import socket
 import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -134,8 +133,3 @@ def _settle(settings: WorkerSettings) -> None:
         np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS, 0, 0.0))
     else:
         np.random.seed(settings.seed % 2**32)
-
-
-def threads_running() -> list[str]:
-    """Return the names of all threads but the main one; they do not survive a fork."""
-    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

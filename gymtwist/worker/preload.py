@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 
+from gymtwist.worker import started_threads
 from gymtwist.worker.worker_settings import WorkerSettings
 
 
@@ -21,12 +22,15 @@ def prepare_environment_variables() -> None:
         os.environ.setdefault(variable, "1")
 
 
-def preload(settings: WorkerSettings, *, warm_up: bool = False) -> None:
+def preload(settings: WorkerSettings, *, warm_up: bool = False) -> frozenset[str]:
     """Import everything that sessions need, and run the operator's setup file.
 
     Args:
         settings: The operator's options.
         warm_up: Whether to run warm-up sessions, for workers that are forked from this process.
+
+    Returns:
+        The ids of the environments that the operator's modules or setup file have registered.
 
     Raises:
         Exception: An exception of the operator's modules or setup file.
@@ -35,24 +39,29 @@ def preload(settings: WorkerSettings, *, warm_up: bool = False) -> None:
     # a fork.
     gc.disable()
     _import_amp()
-    for name in ("fork_server", "job", "warmup"):
-        importlib.import_module(f"gymtwist.worker.{name}")
+    for name in ("worker.fork_server", "worker.fork_trial", "worker.job", "worker.warmup", "envs.installed"):
+        importlib.import_module(f"gymtwist.{name}")
     _import_gym()
     if importlib.util.find_spec("ale_py") is not None:
         _import_ale()
     if warm_up:  # before the operator's modules, which may register another CartPole
         sys.modules["gymtwist.worker.warmup"].serve_some()
+    installed = sys.modules["gymtwist.envs.installed"]
+    known = installed.registered()
     try:
         for module in settings.preload:
-            importlib.import_module(module)
+            with started_threads.watched(module):
+                importlib.import_module(module)
         if settings.setup is not None:
-            _run_setup(settings.setup)
+            with started_threads.watched("the setup file"):
+                _run_setup(settings.setup)
     except SystemExit as error:  # the process would seem to have ended normally
         raise RuntimeError("it called sys.exit(), so no session could be served") from error
     # Sessions work in directories of their own, and import what they need from where they could before.
     sys.path[:] = [os.path.abspath(each) for each in sys.path]
     gc.freeze()
     gc.enable()
+    return frozenset(installed.registered() - known)
 
 
 def _import_amp() -> None:

@@ -30,19 +30,21 @@ class Readiness(msgspec.Struct, frozen=True):
     Attributes:
         libraries: A summary of each library.
         missing: The extras that would add environments.
+        threads: The packages that started threads, as a clause; empty if none did.
     """
 
     libraries: tuple[LibrarySummary, ...] = ()
     missing: tuple[str, ...] = ()
+    threads: str = ""
 
     @classmethod
-    def summarize(cls, ids: Mapping[str, Sequence[str]], missing: Sequence[str]) -> Readiness:
+    def summarize(cls, ids: Mapping[str, Sequence[str]], missing: Sequence[str], threads: str = "") -> Readiness:
         """Summarize the ids of each library."""
         summaries = (
             LibrarySummary(library, len(names), next((each for each in _WELL_KNOWN if each in names), names[0]))
             for library, names in ids.items()
         )
-        return cls(tuple(summaries), tuple(missing))
+        return cls(tuple(summaries), tuple(missing), threads)
 
     def to_line(self) -> bytes:
         """Encode the message as one line."""

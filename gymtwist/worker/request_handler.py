@@ -26,6 +26,7 @@ from gymtwist.errors import (
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.framing import MAX_FRAME, Framing
 from gymtwist.spaces.gymnasium_spaces import space_of
+from gymtwist.worker import fork_trial
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
@@ -188,6 +189,7 @@ class RequestHandler:
             )
         AllowList(settings.allow).check(request.id)
         registered = registry.find(request.id)
+        fork_trial.check(registered, settings)
         KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(request.kwargs, registered.spec.kwargs)
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
         return environment_plan.plan(registered, EnvironmentOptions(**options))

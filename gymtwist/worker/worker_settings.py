@@ -40,6 +40,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         debuggable: Whether other processes of the server's user may read the memory of sessions.
         limits: The limits of sessions, as reported to clients.
         allow: The environments that clients may use; see :class:`~gymtwist.worker.access_policy.AllowList`.
+        spawn: The environments that only processes serve that were not forked.
         kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
         shared_memory: Whether clients on this host may share memory with their worker.
         poll: Seconds to poll a socket or shared memory for a request before blocking.
@@ -56,6 +57,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     debuggable: bool = False
     limits: SessionLimits = SessionLimits()
     allow: tuple[str, ...] = ()
+    spawn: tuple[str, ...] = ()
     kwargs: str = PLAIN
     shared_memory: bool = True
     poll: float = 50e-6

@@ -190,19 +190,14 @@ def test_idle_workers_of_a_killed_fork_server_are_replaced(start: Start) -> None
 
 
 def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
-    """A client that comes meanwhile gets an error after the time of a step, the next one is served.
-
-    In that time the next fork server has to start, on a busy machine as well.
-    """
-    server = start("--warm", "0", "--step-timeout", "10")
+    """A client that comes meanwhile is served by the next one; until then there is no step that could be late."""
+    server = start("--warm", "0", "--step-timeout", "2")
     with server.open("CartPole-v1") as client:
         client.play()
     os.kill(server.fork_server(), signal.SIGSTOP)
-    with ClassicClient.connect(server.port) as client, pytest.raises(Refused, match="took more than 10 s"):
-        client.open("CartPole-v1")
-    server.wait_for("The fork server does not answer")
     with server.open("CartPole-v1") as client:
         client.play()
+    server.wait_for("The fork server does not answer")
 
 
 def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
