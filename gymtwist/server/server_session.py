@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 
 from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
+from gymtwist.server.process_memory import SessionMemory
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
 from gymtwist.server.session_events import Crashed, Ended, Resumed, SessionEvents, SessionInfo, Started
-from gymtwist.server.session_memory import SessionMemory
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gymtwist import __version__
-from gymtwist_conformance.reference_client import INT32, ClassicClient, Failed, FramedClient, Refused, message
+from gymtwist_conformance.reference_client import INT32, ClassicClient, Failed, FramedClient, message
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.conftest import Start
 from tests.support.patience import PATIENCE

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gymtwist.server.session_memory import SessionMemory
+from gymtwist.server.process_memory import SessionMemory
 
 MEBIBYTE = 2**20
 #: What an interpreter, or the pages that a process writes to, may add.
