@@ -36,7 +36,7 @@ ENVIRONMENTS = [
 ]
 
 
-Connect = Callable[[Registered], tuple[Side, list[Side]]]
+Connect = Callable[[Registered], tuple[Side, list[Framed]]]
 
 
 class Tally:
@@ -135,7 +135,7 @@ def stack(tmp_path: Path) -> Iterator[ExitStack]:
 def connect(module_server: ServerProcess, unseeded_server: ServerProcess, stack: ExitStack) -> Connect:
     """Asks for an environment over the classic protocol, and over the framed one in both encodings."""
 
-    def connect(environment: Registered) -> tuple[Side, list[Side]]:
+    def connect(environment: Registered) -> tuple[Side, list[Framed]]:
         form = "base64" if environment.library == ALE and environment.spec.kwargs["game"] != NESTED_GAME else "nested"
         address = ("127.0.0.1", unseeded_server.port)
         clients = [stack.enter_context(FramedClient(connected(address), encoding)) for encoding in ENCODINGS]
@@ -184,5 +184,7 @@ def test_the_same_steps(environment: Registered, connect: Connect, tally: Tally,
         side.start()
         side.check_spaces(local.action_space, local.observation_space)
     compare(sides, moments)
-    compare(framed, another)
+    compare([*framed], another)
+    for each in framed if another else []:
+        each.verify_seed(SEED)
     tally.played[environment.library] += 1

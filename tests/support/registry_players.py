@@ -99,6 +99,10 @@ class Framed:
         _check_reward(served.reward, moment)
         _check_end((served.terminated, served.truncated), (moment.terminated, moment.truncated))
 
+    def verify_seed(self, seed: int) -> None:
+        """Fails if two resets with a seed begin differently."""
+        assert self._client.ask("reset", seed=seed, verify_seed=True).get("seeded") is True
+
     def check_spaces(self, actions: Any, observations: Any) -> None:
         """Fails if the spaces that are told, made anew, are not those of this process."""
         made = self._client.made
