@@ -34,7 +34,13 @@ def main(arguments: list[str]) -> int:
     check.add_argument("--seed", metavar="N", type=int, default=1, help="the seed of the episodes; %(default)s")
     check.add_argument("--steps", metavar="N", type=int, default=200, help="most steps of an episode; %(default)s")
     given = parser.parse_args(arguments)
-    settings = WorkerSettings(monitor_root=os.getcwd(), preload=tuple(given.preload), setup=given.setup, kwargs="all")
+    settings = WorkerSettings(
+        monitor_root=os.getcwd(),
+        preload=tuple(given.preload),
+        setup=given.setup,
+        kwargs="all",
+        check_observations=True,
+    )
     preload.prepare_environment_variables()
     preload.preload(settings)
     # It imports NumPy, which reads environment variables.

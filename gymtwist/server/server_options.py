@@ -238,6 +238,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Seed every session with this number, so that the same actions give the same episodes.",
         _integer(0, 2**63 - 1),
     )] = None
+    check_observations: Annotated[bool, Option(
+        "Check the dtype and the bounds of every observation, which costs time, and log the first one of a session "
+        "that is not in its space. Shapes are always checked.",
+    )] = False
     poll: Annotated[float, Option(
         "Microseconds that the process of a session polls for the next request before it sleeps and has to be "
         "woken up, where that is measured to be faster and a core is free; 0 means never.", _microseconds,

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any
 
-from gymtwist.envs import environment_results, gym_compatibility, recording
+from gymtwist.envs import environment_results, gym_compatibility, observation_checks, recording
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
@@ -89,8 +89,26 @@ class BaseRunner:
             self.takes_seed = not plan.of_gym or gym_compatibility.takes_seed(self.environment)
             if self._seed is not None:
                 self.action_space.seed(self._seed)
-        self._has_warned = False
-        self._step = self.environment.step
+        self._has_warned = self._has_odd_observations = False
+        self._step = self._usual_step()
+
+    def _usual_step(self) -> Callable[[Any], Any]:
+        """Return the function that takes a step: the environment's own, unless observations are to be checked."""
+        return self._checked_step if self._settings.check_observations else self.environment.step
+
+    def _checked_step(self, action: Any) -> Any:
+        returned = self.environment.step(action)
+        if isinstance(returned, (tuple, list)) and returned:
+            self._check_observation("step", returned[0])
+        return returned
+
+    def _check_observation(self, operation: str, observation: Any) -> None:
+        """Log the first observation of another dtype than its space, or outside its bounds."""
+        if self._has_odd_observations or not self._settings.check_observations:
+            return
+        if found := observation_checks.mismatch(self.observation_space, observation):
+            self._has_odd_observations = True
+            print(f"the environment returned from {operation} what is not in its space: {found}", file=sys.stderr)
 
     def _reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; at the first reset without a seed, the operator's seed is used."""
@@ -107,7 +125,9 @@ class BaseRunner:
             self._has_warned = True
             print(_NO_SEED, file=sys.stderr)
         with not_wanted():
-            return environment_results.reset_result(returned)
+            observation, info = environment_results.reset_result(returned)
+        self._check_observation("reset", observation)
+        return observation, info
 
     def _check_spaces(self, *, has_failed: bool = False) -> None:
         """Check that the spaces are those that the environment was made with, which the client knows.
@@ -155,6 +175,7 @@ class EnvironmentRunner(BaseRunner):
         self._viewer: Viewer | None = None
         self._cannot_show = False
         self._title = plan.spec.id
+        self._step = self._first_step
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
@@ -170,6 +191,14 @@ class EnvironmentRunner(BaseRunner):
             EnvironmentFault: The environment raised.
         """
         return self._reset(seed, options)
+
+    def _first_step(self, action: Any) -> Any:
+        """Take the first step, and log a flag that is none: it costs nothing later."""
+        self._step = self._usual_step()
+        returned = self._step(action)
+        if found := observation_checks.odd_flag(returned):
+            print(found, file=sys.stderr)
+        return returned
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one step.
@@ -267,7 +296,7 @@ class EnvironmentRunner(BaseRunner):
                     raise MonitorError("this session is being recorded already; open another connection to record anew")
                 environment = environment.env
             self.environment = recording.start(environment, path, resume=resume, force=force, video=video)
-            self._step = self.environment.step
+            self._step = self._usual_step()
 
     def show(self) -> None:
         """Show the environment on the server's screen, if the operator permits it.

@@ -42,6 +42,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         allow: The environments that clients may use; see :class:`~gymtwist.worker.access_policy.AllowList`.
         spawn: The environments that only processes serve that were not forked.
         kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
+        check_observations: Whether to warn of observations with another dtype than their space, or outside its bounds.
         shared_memory: Whether clients on this host may share memory with their worker.
         poll: Seconds to poll a socket or shared memory for a request before blocking.
     """
@@ -59,6 +60,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     spawn: tuple[str, ...] = ()
     kwargs: str = PLAIN
+    check_observations: bool = False
     shared_memory: bool = True
     poll: float = 50e-6
 

@@ -240,7 +240,7 @@ def defaults() -> dict[str, str]:
             written[name] = f"`{value:g}`"
         else:
             written[name] = f"`{value}`"
-    written["display"] = written["no-shared-memory"] = written["debuggable"] = "off"
+    written.update(dict.fromkeys((flag[0] for flag in Options.optFlags), "off"))
     written["monitor-root"] = "the working directory"
     return written
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from gymtwist.envs import environment_plan, registry
+from gymtwist.envs.observation_checks import mismatch
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.value_mismatch import ValueMismatch
 from gymtwist.worker.environment_runner import EnvironmentRunner
@@ -185,7 +188,7 @@ def test_what_a_step_must_return(
     runner = run(partial(Returning, result))
     with pytest.raises(EnvironmentFault, match=f"^the environment returned {what}") as caught:
         runner.step_many([0], None) if many else runner.step(0)
-    assert capsys.readouterr().err == f"{caught.value}\n"
+    assert set(capsys.readouterr().err.splitlines()) == {str(caught.value)}
 
 
 @pytest.mark.parametrize("result", [(0, 1.0), None])
@@ -231,6 +234,57 @@ def test_a_reward_becomes_a_float(run: Run, reward: Any) -> None:
     result = run(partial(Returning, (0, reward, False, False, {}))).step(0)
     assert type(result[1]) is float
     assert result[1] == 1.0
+
+
+@pytest.mark.parametrize("flag", ["False", (False,), None])
+def test_a_flag_that_is_none(run: Run, capsys: pytest.CaptureFixture[str], flag: Any) -> None:
+    """It is logged at the first step: it counts as true or false, whatever was meant."""
+    runner = run(partial(Returning, (0, 1.0, flag, False, {})))
+    for _ in range(2):
+        with contextlib.suppress(EnvironmentFault):
+            runner.step(0)
+    logged = capsys.readouterr().err
+    assert logged.count("as terminated; Gymnasium wants true or false") == 1
+
+
+@pytest.mark.parametrize("flag", [True, np.True_, np.array(True), np.array([True]), 1])
+def test_flags_that_are_taken(run: Run, capsys: pytest.CaptureFixture[str], flag: Any) -> None:
+    """Nothing is logged of them."""
+    assert run(partial(Returning, (0, 1.0, flag, False, {}))).step(0)[2] is True
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("observation", "found"),
+    [
+        (np.zeros(2), "observation has the dtype float64 where its space has float32"),
+        (np.array([0, 3], np.float32), "observation[1] is 3.0 where its space has -1.0 to 1.0"),
+        (np.array([np.nan, 0], np.float32), "observation[0] is nan where its space has -1.0 to 1.0"),
+        (np.zeros(2, np.float32), ""),
+    ],
+)
+@pytest.mark.parametrize("wanted", [False, True])
+def test_observations_that_are_checked(
+    run: Run, capsys: pytest.CaptureFixture[str], wanted: bool, observation: Any, found: str
+) -> None:
+    """The first one that is not in its space is logged, if the operator wants it."""
+    runner = run(partial(Returning, (observation, 1.0, False, False, {})), check_observations=wanted)
+    runner.reset()
+    for _ in range(3):
+        assert runner.step(0)[0] is observation
+    logged = f"the environment returned from step what is not in its space: {found}\n"
+    assert capsys.readouterr().err == (logged if wanted and found else "")
+
+
+def test_parts_of_observations_that_are_checked() -> None:
+    """The place is named."""
+    space = spaces.Dict({"a": spaces.Tuple([spaces.Discrete(3), spaces.Box(0, 9, (2, 2), np.int64)])})
+    assert mismatch(space, {"a": (2, np.array([[0, 1], [2, 30]]))}) == (
+        "observation.a[1][1][1] is 30 where its space has 0 to 9"
+    )
+    assert mismatch(space, {"a": (5, np.zeros((2, 2), np.int64))}).startswith("observation.a[0] is the number 5, which")
+    assert mismatch(space, {"a": (0, np.zeros((2, 2), np.int64))}) == ""
+    assert mismatch(space, None) == ""
 
 
 def test_recording(run: Run, tmp_path: Path) -> None:
