@@ -87,11 +87,13 @@ class MessageValues:
         self.layout: Layout | None = None if json else observations.layout
         self.view = observations.from_json if json else observations.unpack
         self.own = observation_reader(observations, is_json=json)
+        self._check: Callable[[Any], Any] | None = None
+        self._is_plain = False
+        self._made = made
         if check_observations:
             within = value_codec(self.observation_space, name="observation", description=made.observation_space)
-            check = within.from_json if json else within.unpack
-            single = None if made.single_observation_space is None else build(made.single_observation_space)
-            self.own, self.view = (checked_reader(each, check, single) for each in (self.own, self.view))
+            self._check = within.from_json if json else within.unpack
+            self._add_check()
         # Observations that are a single array or number are stacked in an array.
         self._stacks = observations.layout is not None and [leaf.path for leaf in observations.layout.leaves] == [()]
         self._read_action = actions.from_json if json else actions.unpack
@@ -107,6 +109,29 @@ class MessageValues:
             every = range(int(space.start), int(space.start) + int(space.n))
             self._values = {action: self._write(action) for action in every}
             self._frames = {action: self.written(action) for action in every}
+
+    def _add_check(self) -> None:
+        """Let observations be checked, if the user wants it."""
+        if self._check is not None:
+            described = self._made.single_observation_space
+            single = None if described is None else build(described)
+            self.own, self.view = (checked_reader(each, self._check, single) for each in (self.own, self.view))
+
+    def use_plain_numbers(self, plain: bool) -> None:
+        """Read the elements of Discrete spaces in observations as integers of Python, or again as those of NumPy.
+
+        It changes :attr:`own` and :attr:`view`.
+        """
+        if plain == self._is_plain:
+            return
+        self._is_plain = plain
+        description = self._made.observation_space
+        observations = value_codec(
+            self.observation_space, name="observation", checked=False, plain=plain, description=description
+        )
+        self.view = observations.from_json if self.is_json else observations.unpack
+        self.own = observation_reader(observations, is_json=self.is_json)
+        self._add_check()
 
     def _step_head(self, size: int) -> bytes | None:
         """Encode the start of a step's request, before the action: it is always the same."""

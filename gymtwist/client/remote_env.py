@@ -45,6 +45,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self._spec = self._own_spec = spec_of(made, options)
         # Bound methods save time in each step.
         self._step, self._own = session.step, values.own
+        self._was_reset = False
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -73,6 +74,9 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self._session.before_reset()
         reply = self._session.ask(messages.Reset(seed, options), messages.ResetDone)
         warn_unseeded(reply)
+        self._was_reset = True
+        self._session.values.use_plain_numbers(reply.plain_numbers)
+        self._own = self._session.values.own
         return self._session.read(lambda: self._own(reply.observation)), reply.info
 
     def verify_seed(self, seed: int) -> bool:
@@ -166,7 +170,8 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect(..., render_mode="rgb_array")')
             return None
-        return self._session.ask(messages.Render(), messages.Rendered).frame
+        # Before the first reset an environment without wrappers may render, or not: that is its own matter.
+        return self._session.ask(messages.Render(before_reset=not self._was_reset), messages.Rendered).frame
 
     def close(self) -> None:
         """Close the environment and the connection; closing again does nothing."""

@@ -163,7 +163,13 @@ class Sample(Message, frozen=True, tag="sample", forbid_unknown_fields=True):
 
 
 class Render(Message, frozen=True, tag="render", forbid_unknown_fields=True):
-    """Render the environment in its render mode."""
+    """Render the environment in its render mode.
+
+    Attributes:
+        before_reset: Whether to render even if no episode has begun; what then happens is up to the environment.
+    """
+
+    before_reset: bool = False
 
 
 class Share(Message, frozen=True, tag="share", forbid_unknown_fields=True):
@@ -271,6 +277,8 @@ class ResetDone(Message, frozen=True, tag="reset"):
     Attributes:
         seeded: False if the environment took no seed, or a verified one had no effect; True if a verified one had;
             otherwise None.
+        plain_numbers: Whether the elements of Discrete spaces are integers of Python, and not of NumPy, in the
+            environment's observations.
     """
 
     observation: Any
@@ -278,6 +286,7 @@ class ResetDone(Message, frozen=True, tag="reset"):
     omitted: Omitted = ()
     warnings: Warnings = ()
     seeded: bool | None = None
+    plain_numbers: bool = False
 
 
 class Stepped(Message, frozen=True, tag="step"):

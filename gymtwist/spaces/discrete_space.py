@@ -110,7 +110,7 @@ def _reader(scalar: Any, first: int, last: int, context: CodecContext) -> Callab
 def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: CodecContext) -> SpaceCodec:
     first, last = limits
     least, greatest = integer_limits(dtype)
-    scalar, offset = dtype.type, context.offset
+    scalar, offset = int if context.plain else dtype.type, context.offset
     structure = struct.Struct(f"<{_CODES[dtype.name]}")
     packed, unpacked, unpacked_from = structure.pack, structure.unpack, structure.unpack_from
     little_endian = dtype.newbyteorder("<")

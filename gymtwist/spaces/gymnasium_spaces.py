@@ -6,7 +6,7 @@ This is the only module of the room that imports Gymnasium; the server never imp
 from __future__ import annotations
 
 import base64 as base64_
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeAlias
@@ -170,8 +170,8 @@ def value_codec(
     name: str,
     checked: bool = True,
     base64: bool = False,
-    owned: bool | None = None,
     exact: bool = False,
+    plain: bool = False,
     on_cut: CutReport | None = None,
     description: Description | None = None,
 ) -> Codec:
@@ -182,11 +182,10 @@ def value_codec(
         name: What errors call its elements: ``action``, ``observation``.
         checked: Whether an incoming value must be in the space: so it is for the actions that a server reads. Else it
             must only have the form of such elements: so it is for the observations that a client reads, which
-            environments do not always keep within their space.
+            environments do not always keep within their space, and which may have views of the message.
         base64: Whether JSON carries arrays (with a layout: the whole) as base64 instead of lists.
-        owned: Whether an incoming value is the caller's own, to be kept and written to, or may have views of the
-            message; None is as ``checked``.
         exact: Whether an outgoing value is refused if its numbers would change: 0.5 for an integer, 300 for a byte.
+        plain: Whether incoming elements of Discrete spaces are Python's integers, and not NumPy's.
         on_cut: Reports the first such number, if they are not refused.
         description: Of the space, if it is at hand.
 
@@ -199,8 +198,9 @@ def value_codec(
         Form.BINARY,
         name,
         checked=checked,
-        owned=checked if owned is None else owned,
+        owned=checked,
         exact=exact,
+        plain=plain,
         on_cut=on_cut,
         error=ActionMismatch if checked else ValueMismatch,
         offsets={} if layout is None else {leaf.path: leaf.offset for leaf in layout.leaves},
@@ -283,3 +283,20 @@ def environment_of(path: Path, single: Space) -> tuple[int, Path] | None:
         depth, space = depth + 1, found[0]
     index = path[depth] if depth < len(path) else None
     return (index, (*path[:depth], *path[depth + 1 :])) if isinstance(index, int) else None
+
+
+def has_plain_numbers(space: Space, value: Any) -> bool:
+    """Return whether the elements of Discrete spaces in a value are Python's integers, all of them."""
+    numbers = list(_numbers(space, value))
+    return bool(numbers) and all(type(number) is int for number in numbers)
+
+
+def _numbers(space: Space, value: Any) -> Iterator[Any]:
+    if isinstance(space, spaces.Discrete):
+        yield value
+    elif isinstance(space, spaces.Tuple):
+        for inner, each in zip(space.spaces, value, strict=False):
+            yield from _numbers(inner, each)
+    elif isinstance(space, spaces.Dict):
+        for key, inner in space.spaces.items():
+            yield from _numbers(inner, value[key])

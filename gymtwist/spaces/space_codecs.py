@@ -93,6 +93,7 @@ class CodecContext:
         error: The class of errors.
         offsets: The place of each array in the layout, in bytes.
         batch: Whether values are any number of elements, stacked as Gymnasium stacks them.
+        plain: Whether the elements of Discrete spaces that come in are Python's integers, and not NumPy's.
     """
 
     path: Path
@@ -105,6 +106,7 @@ class CodecContext:
     error: type[ValueMismatch] = ValueMismatch
     offsets: Mapping[Path, int] = field(default_factory=dict)
     batch: bool = False
+    plain: bool = False
 
     def within(self, *keys: str | int, batch: bool | None = None) -> CodecContext:
         """Return the context of a space inside this one."""

@@ -158,6 +158,11 @@ class BaseRunner:
         with guarded_call(self._status, Operation.RENDER):
             return self.environment.render()
 
+    def render_early(self) -> Any:
+        """Return what the environment renders before its first reset; Gymnasium's wrappers would not let it."""
+        with guarded_call(self._status, Operation.RENDER):
+            return self.environment.unwrapped.render()
+
     def close(self) -> None:
         """Close the environment; its errors are logged."""
         with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):

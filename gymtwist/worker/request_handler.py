@@ -25,7 +25,7 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.framing import MAX_FRAME, Framing
-from gymtwist.spaces.gymnasium_spaces import space_of
+from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
 from gymtwist.worker import fork_trial
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
 from gymtwist.worker.environment_runner import EnvironmentRunner
@@ -84,6 +84,7 @@ class RequestHandler:
         self._status = status
         self._runner: EnvironmentRunner | VectorEnvironmentRunner | None = None
         self.state = State.UNMADE
+        self._has_plain_numbers = False
         self.handlers: dict[type, Callable[[Any], messages.Reply]] = {
             messages.Step: self.step,
             messages.StepMany: self.step_many,
@@ -314,7 +315,8 @@ class RequestHandler:
         else:
             dumped, info = self._reset(request)
         self.state = State.PLAYING
-        return messages.ResetDone(dumped, _NO_INFO if self._request.info == "none" else info, seeded=seeded)
+        info = _NO_INFO if self._request.info == "none" else info
+        return messages.ResetDone(dumped, info, seeded=seeded, plain_numbers=self._has_plain_numbers)
 
     def _reset(self, request: messages.Reset) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; return the encoded observation, without which no episode has begun, and the info."""
@@ -328,7 +330,9 @@ class RequestHandler:
             raise InvalidField("a mask, or a list of seeds, is for several environments; this is one")
         else:
             observation, info = runner.reset(seed, options)
-        return self._codecs.observation("reset", observation), info
+        dumped = self._codecs.observation("reset", observation)
+        self._has_plain_numbers = not self._several and has_plain_numbers(runner.observation_space, observation)
+        return dumped, info
 
     def step(self, request: messages.Step) -> messages.Stepped:
         """Take one step."""
@@ -407,6 +411,8 @@ class RequestHandler:
         runner = self._running()
         if runner.environment.render_mode is None:
             raise RequestError('the environment was made without a render mode: make it with one, such as "rgb_array"')
+        if self.state is State.MADE and request.before_reset and not self._several:
+            return messages.Rendered(runner.render_early())
         if self.state in (State.MADE, State.BROKEN):
             raise self._not_now("you render")
         return messages.Rendered(runner.render())

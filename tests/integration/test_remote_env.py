@@ -7,10 +7,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from gymtwist.client import RemoteEnv, RequestRefused
+from gymtwist.client import EnvironmentFailed, RequestRefused
 from tests.support.client_environments import SPACES, shown
 from tests.support.client_equivalence import Remote, assert_same, local
 from tests.support.server_process import ServerProcess
@@ -29,13 +28,14 @@ def test_a_trajectory_is_the_local_one(remote: Remote, protocol: str, environmen
         local(environment, max_episode_steps=30),
         remote(environment, max_episode_steps=30, protocol=protocol),
     )
-    assert_same(_typed(theirs.reset(seed=SEED), theirs), _typed(ours.reset(seed=SEED), ours))
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
     ours.action_space.seed(SEED)
     for _ in range(100):
         action = ours.action_space.sample()
         stepped = ours.step(action)
         given = theirs.step(action)
-        assert_same(_typed(given[:1], theirs)[0], _typed(stepped[:1], ours)[0])
+        assert_same(given[0], stepped[0])
+        assert type(given[0]) is type(stepped[0])
         assert given[1:4] == (float(stepped[1]), bool(stepped[2]), bool(stepped[3]))
         assert [type(each) for each in given[1:]] == [float, bool, bool, dict]
         assert given[4] == pytest.approx(stepped[4])
@@ -44,13 +44,21 @@ def test_a_trajectory_is_the_local_one(remote: Remote, protocol: str, environmen
             theirs.reset()
 
 
-def _typed(result: tuple[Any, ...], environment: gymnasium.Env[Any, Any]) -> tuple[Any, ...]:
-    """Returns a result whose observation, if it is a number, has the type of its space, as a remote one has."""
-    if not isinstance(environment.observation_space, spaces.Discrete):
-        return result
-    if isinstance(environment, RemoteEnv):
-        assert type(result[0]) is np.int64
-    return (int(result[0]), *result[1:])
+def _types(value: Any) -> Any:
+    """Returns the types of the parts of an observation."""
+    return tuple(map(_types, value)) if isinstance(value, tuple) else type(value)
+
+
+@pytest.mark.parametrize("environment", ["FrozenLake-v1", "Blackjack-v1", "Sampling/Discrete-v0", "Sampling/Packed-v0"])
+def test_numbers_have_the_types_that_the_environment_gave(remote: Remote, protocol: str, environment: str) -> None:
+    """Python's integers or NumPy's, in every part of an observation."""
+    theirs = remote(environment, protocol=protocol, check_observations=True)
+    theirs.reset(seed=SEED)
+    ours = local(environment) if environment.endswith("v1") else None
+    first, _ = theirs.reset(seed=SEED)
+    second = theirs.step(theirs.action_space.sample())[0]
+    expected = _types(theirs.observation_space.sample() if ours is None else ours.reset(seed=SEED)[0])
+    assert _types(first) == _types(second) == expected
 
 
 @pytest.mark.parametrize("kind", SPACES)
@@ -202,6 +210,22 @@ def test_it_renders(remote: Remote, protocol: str) -> None:
     frames.reset()
     frames.step(0)
     assert [frame.shape for frame in frames.render()] == [(64, 64, 3)] * 2
+
+
+def test_before_the_first_reset_it_renders_as_a_local_one(remote: Remote, protocol: str) -> None:
+    """Gymnasium's wrapper refuses; without that it is up to the environment."""
+    text = remote("FrozenLake-v1", render_mode="ansi", protocol=protocol)
+    with pytest.raises(EnvironmentFailed, match="AttributeError in render") as caught:
+        text.render()
+    assert not caught.value.reset_needed
+    picture = remote("CartPole-v1", render_mode="rgb_array", protocol=protocol)
+    assert picture.render() is None
+    wrapped = gymnasium.wrappers.OrderEnforcing(picture)
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        wrapped.render()
+    wrapped.reset()
+    frame: Any = wrapped.render()
+    assert frame.shape == (400, 600, 3)
 
 
 def test_without_a_render_mode_it_warns_as_a_local_one(remote: Remote) -> None:

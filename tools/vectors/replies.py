@@ -92,6 +92,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
+    "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},
     "reset, text": {"op": "reset", "observation": "north"},
     "step, text": {"op": "step", "observation": "north", "reward": -0.5, "terminated": True, "truncated": False},
     "step, truncated": {"op": "step", "observation": "north", "reward": 1e300, "terminated": False, "truncated": True},

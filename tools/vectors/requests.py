@@ -67,6 +67,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "sample": {"op": "sample"},
     "sample, seed": {"op": "sample", "seed": 3},
     "render": {"op": "render"},
+    "render, before_reset": {"op": "render", "before_reset": True},
     "share": {"op": "share"},
     "share, rooms": {"op": "share", "request_room": 4096, "reply_room": 134_217_728},
     "close": {"op": "close"},
