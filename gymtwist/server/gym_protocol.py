@@ -127,6 +127,8 @@ class GymFactory(Factory):
         self.watchdog = Watchdog(
             idle=options.idle_timeout,
             step=options.step_timeout,
+            request=options.request_timeout,
+            leave=options.leave_timeout,
             keepalive=options.keepalive,
             memory=_MEMORY_INTERVAL if options.memory_limit else 0.0,
         )
@@ -385,12 +387,15 @@ class GymProtocol(Protocol, TimeoutMixin):
         assert self._session is not None
         if self.factory.options.memory_limit:
             self._session.check_memory()
+        if self._session.left_at is None and keepalive.has_left(self._socket):
+            self._session.left_at = time.monotonic()
         decision = self.factory.watchdog.look(
             self._session.status,
             time.monotonic(),
             self._session.assigned_at,
             self._socket,
             responsive=self._session.worker_is_responsive,
+            left_at=self._session.left_at,
         )
         if decision.action is Action.CONTINUE:
             self.setTimeout(decision.look_again)
@@ -437,6 +442,10 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Let the worker of a relayed connection read the end of the stream at once, as any other worker does."""
         if self._relay is not None:
             self._relay.abort()
+        if self._session is not None and self._session.left_at is None:
+            self._session.left_at = time.monotonic()
+            if self._session.reason is None:
+                self._watch()
 
     def _flush(self, final_reply: bytes) -> None:
         """Wait until the client has what the worker sent; the final reply comes behind it."""

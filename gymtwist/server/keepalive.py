@@ -1,4 +1,4 @@
-"""Detection of clients that vanish without closing their connection: their machine or network went down.
+"""Detection of clients that have closed their connection, and of those that vanish: their machine or network went down.
 
 While nothing is in flight, the kernel's TCP keepalive detects them. It sends no probes while sent data is
 unacknowledged; the kernel then retransmits for a quarter of an hour by default. ``TCP_USER_TIMEOUT`` would shorten
@@ -7,6 +7,7 @@ that, but it also drops a client that is alive and just does not read. So the se
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from typing import TypeGuard
@@ -63,6 +64,15 @@ def has_vanished(connection: socket.socket | None, keepalive: float) -> bool:
     if unacknowledged and timeout / 1e6 >= min(keepalive / 2, _LONGEST_RTO):
         return True
     return probes >= _WINDOW_PROBES
+
+
+def has_left(connection: socket.socket | None) -> bool:
+    """Return whether a client has closed its connection, or its sending side, which cannot be told apart."""
+    if connection is None or not hasattr(select, "POLLRDHUP"):
+        return False
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _is_tcp(connection: socket.socket | None) -> TypeGuard[socket.socket]:

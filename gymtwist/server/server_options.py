@@ -187,6 +187,17 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Seconds an environment may take for one step or reset, or to be made, before its process is killed; 0 means "
         "no limit, and an environment that hangs then occupies its session forever.", _seconds,
     )] = 300.0
+    request_timeout: Annotated[float, Option(
+        "Seconds that all steps of one request may take together, before its process is killed; 0 means no limit.",
+        _seconds,
+    )] = 3600.0
+    leave_timeout: Annotated[float, Option(
+        "Seconds that a request may go on after its client has closed the connection or its sending side, before the "
+        "session is ended; 0 means until the environment returns.", _seconds,
+    )] = 30.0
+    max_envs: Annotated[int, Option(
+        "Make at most this many environments in one session.", _integer(1, 10_000),
+    )] = 1024
     drain: Annotated[float, Option(
         "Seconds that sessions may go on when the server is told to stop.", _seconds,
     )] = 10.0

@@ -103,6 +103,7 @@ class Session:
         reason: Why the server ended the session; None if it did not.
         timeout_reason: The timeout for which the worker is killed and the session resumed; empty if there is none.
         assigned_at: When the session was assigned to a worker, by ``time.monotonic``.
+        left_at: When the client was found to have left, likewise; None if it was not.
 
     Raises:
         OSError: There are no descriptors left, or there is no memory or space on the disk.
@@ -119,6 +120,7 @@ class Session:
         self.reason: str | None = None
         self.timeout_reason = ""
         self.assigned_at = time.monotonic()
+        self.left_at: float | None = None
         descriptor = session_status.create()
         try:
             directory = "" if scratch is None else scratch.make(info.number)

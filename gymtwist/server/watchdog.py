@@ -42,12 +42,16 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         idle: How long a client may be silent.
         step: How long an environment may take for one command.
+        request: How long all steps of one request may take.
+        leave: How long a request may go on after its client has left.
         keepalive: How long a client may leave data unacknowledged.
         memory: How often to measure the session's memory.
     """
 
     idle: float
     step: float
+    request: float = 0.0
+    leave: float = 0.0
     keepalive: float = 0.0
     memory: float = 0.0
 
@@ -59,6 +63,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         connection: socket.socket | None = None,
         *,
         responsive: bool = False,
+        left_at: float | None = None,
     ) -> Decision:
         """Check a session.
 
@@ -68,13 +73,19 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             assigned_at: When the session was assigned to its worker.
             connection: The client's socket; None if the client is not watched.
             responsive: Whether the worker was idle, with everything imported, and so has to begin at once.
+            left_at: When the client was found to have left; None if it was not.
         """
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at
         if status.untouched:
             decision = self._look_at_start(now - assigned_at, responsive)
         elif busy_since is not None:
-            decision = self._look_at_environment(status.operation, now - _past(busy_since, now, assigned_at))
+            operation, elapsed = status.operation, now - _past(busy_since, now, assigned_at)
+            decision = self._look_at_environment(operation, elapsed)
+            if decision.action is Action.CONTINUE and operation is not Operation.CLOSE:
+                in_request = now - _past(status.request_since or busy_since, now, assigned_at)
+                alone = None if left_at is None else min(now - left_at, in_request)
+                decision = self._look_at_request(in_request, alone, decision)
         else:
             decision = self._look_at_client(now - _past(status.last_activity, now, assigned_at))
         if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
@@ -97,6 +108,22 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             return Decision(Action.KILL, reason=f"{name} took more than {self.step:g} s")
         return self._continue(self.step - elapsed, self.idle)
 
+    def _look_at_request(self, elapsed: float, alone: float | None, otherwise: Decision) -> Decision:
+        """Check a request for which the environment is busy.
+
+        Args:
+            elapsed: How long it has taken.
+            alone: For how much of that its client has been gone; None if the client is there.
+            otherwise: The decision if nothing is wrong.
+        """
+        if self.request and elapsed >= self.request:
+            return Decision(Action.KILL, reason=f"a request took more than {self.request:g} s")
+        if self.leave and alone is not None and alone >= self.leave:
+            return Decision(Action.HANG_UP, reason=f"the client left, and its request went on for {self.leave:g} s")
+        left = [self.request - elapsed] if self.request else []
+        left += [self.leave - alone] if self.leave and alone is not None else []
+        return Decision(Action.CONTINUE, min((each for each in (otherwise.look_again, *left) if each), default=None))
+
     def _look_at_client(self, elapsed: float) -> Decision:
         if self.idle and elapsed >= self.idle:
             return Decision(Action.HANG_UP, reason=f"idle for more than {self.idle:g} s")
@@ -109,6 +136,8 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             (self.idle, idle_left),
             (self.keepalive, self.keepalive / 4),
             (self.memory, self.memory),
+            (self.request, self.request),
+            (self.leave, self.leave / 2),
         )
         return Decision(Action.CONTINUE, min((left for limit, left in limits if limit), default=None))
 

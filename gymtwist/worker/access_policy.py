@@ -21,6 +21,9 @@ _LIBRARIES = ("gym:", "gymnasium:")
 #: Longer strings are no names of anything that an environment has.
 _MOST_PLAIN = 255
 _SHOWN = 80
+#: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.
+_REPEATS = frozenset({"frameskip", "frame_skip", "action_repeat", "skip"})
+_MOST_REPEATS = 1000
 
 
 class AllowList:
@@ -118,9 +121,17 @@ class KwargPolicy:
             if self._restricted and isinstance(value, str) and isinstance(registered.get(name), str):
                 own = value_mismatch.shown(registered[name])
                 raise KwargRefused(f'kwarg "{name}" is {own} in this environment, and may make it another; {remedy}')
+            if name in _REPEATS and any(each > _MOST_REPEATS for each in _numbers(value)):
+                raise KwargRefused(
+                    f'kwarg "{name}" multiplies the time of a step; send {_MOST_REPEATS} at most; {remedy}'
+                )
             path = next(_paths(value), None)
             if path is not None:
                 raise KwargRefused(f'kwarg "{shown}" has {value_mismatch.shown(path)}, which could be a path; {remedy}')
+
+
+def _numbers(value: Any) -> list[Any]:
+    return [each for each in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(each, (int, float))]
 
 
 def _paths(value: Any) -> Iterator[Any]:

@@ -25,6 +25,7 @@ from gymtwist.worker.session_status import (
     EPISODES,
     LAST_ACTIVITY,
     OPERATION,
+    REQUEST_SINCE,
     STEPS,
     Operation,
     SessionStatus,
@@ -35,6 +36,9 @@ _NO_SEED = (
     "the environment takes no seed: only the global generators of Python and NumPy got it (some environments take a "
     '"seed" among their kwargs)'
 )
+
+#: Seconds between two looks at the client while a request takes several steps.
+LOOK_INTERVAL = 1.0
 
 
 SPACES = ("action_space", "observation_space")
@@ -91,6 +95,8 @@ class BaseRunner:
                 self.action_space.seed(self._seed)
         self._has_warned = self._has_odd_observations = False
         self._step = self._usual_step()
+        #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
+        self.check_client: Callable[[], None] = lambda: None
 
     def _usual_step(self) -> Callable[[Any], Any]:
         """Return the function that takes a step: the environment's own, unless observations are to be checked."""
@@ -265,9 +271,13 @@ class EnvironmentRunner(BaseRunner):
         words, step = self._words, self._step
         rewards: list[float] = []
         words[OPERATION] = Operation.STEP
+        words[REQUEST_SINCE] = looked = monotonic()
         try:
             for action in actions:
-                words[BUSY_SINCE] = monotonic()  # the time limit is that of one step
+                words[BUSY_SINCE] = now = monotonic()  # the time limit is that of one step
+                if now > looked + LOOK_INTERVAL:
+                    looked = now
+                    self.check_client()
                 returned = NOTHING
                 try:
                     returned = observation, reward, terminated, truncated, info = step(action)
@@ -281,6 +291,7 @@ class EnvironmentRunner(BaseRunner):
                     break
         finally:
             self._status.end()
+            words[REQUEST_SINCE] = 0.0
             self._steps += len(rewards)
             words[STEPS] = self._steps
         if terminated or truncated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -57,7 +58,7 @@ class FramedAdapter:
         self._status = status
         self._codec = MessageCodec(protocol, OmissionWarning(), self._note)
         self._recovery = RecoveryState(status)
-        self._handler = RequestHandler(self._codec.framing, settings, status)
+        self._handler = RequestHandler(self._codec.framing, settings, status, self._check_client)
         self._replies = ReplyWriter(self._codec)
         self._offer: Offer | None = None
         self._refusals = 0
@@ -121,6 +122,13 @@ class FramedAdapter:
 
     def _use(self, transport: FrameTransport) -> None:
         self.transport = self._replies.transport = transport
+
+    def _check_client(self) -> None:
+        """Raise a ConnectionError if the connection is closed, as the server does when the client has left."""
+        poll = select.poll()
+        poll.register(self._connection, 0)
+        if poll.poll(0):
+            raise ConnectionError("the connection is closed")
 
     def refuse(self, error: RequestError | EnvironmentFault) -> None:
         """Answer a request with an error; the session continues."""

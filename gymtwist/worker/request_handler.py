@@ -67,6 +67,7 @@ class RequestHandler:
         framing: The framing of the client's messages.
         settings: The operator's options.
         status: The session's status.
+        check_client: Called now and then while a request takes several steps; raises an OSError if the client left.
 
     Attributes:
         state: The state of the environment.
@@ -78,7 +79,14 @@ class RequestHandler:
     _step: Callable[[Any], tuple[Any, Any, Any, Any, Any]]
     _codecs: SessionCodecs
 
-    def __init__(self, framing: Framing, settings: WorkerSettings, status: SessionStatus) -> None:
+    def __init__(
+        self,
+        framing: Framing,
+        settings: WorkerSettings,
+        status: SessionStatus,
+        check_client: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._check_client = check_client
         self._framing = framing
         self._settings = settings
         self._status = status
@@ -162,6 +170,7 @@ class RequestHandler:
             plan = self._plan = self._plan or self._check()
         kind = EnvironmentRunner if plan.mode is None else VectorEnvironmentRunner
         runner = self._runner = kind(plan, self._settings, self._status)
+        runner.check_client = self._check_client
         with guarded_call(self._status, Operation.MAKE):
             codecs = SessionCodecs(runner.action_space, runner.observation_space, self._framing, self._request.values)
         self._codecs = codecs
@@ -180,6 +189,8 @@ class RequestHandler:
         request, settings = self._request, self._settings
         if request.version > messages.VERSION:
             raise InvalidField(f"version {request.version}: this server speaks version {messages.VERSION}")
+        if request.num_envs is not None and request.num_envs > settings.max_envs:
+            raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
         if request.num_envs is None and request.vectorization_mode is not None:
             raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
         # For "human_list", too, Gymnasium makes an environment with the mode "human" and collects its frames.

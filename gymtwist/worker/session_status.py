@@ -24,6 +24,7 @@ from time import monotonic  # by name: an environment may patch the module
 
 #: The index of each word.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED, OUT_OF_MEMORY = range(10)
+REQUEST_SINCE = 10
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
 #: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
 RECOVERY_SIZE = 17 * 1024 * 1024
@@ -89,6 +90,11 @@ class SessionStatus:
     def busy_since(self) -> float | None:
         """The time when the running operation began; None while the worker waits for the client."""
         return self._number(BUSY_SINCE) or None
+
+    @property
+    def request_since(self) -> float | None:
+        """The time when a request of several steps began, of which each is an operation; None if there is none."""
+        return self._number(REQUEST_SINCE) or None
 
     @property
     def operation(self) -> Operation:
@@ -161,7 +167,8 @@ class SessionStatus:
 
     def prepare_resume(self) -> None:
         """Clear the times, until another process resumes the session."""
-        self.words[BUSY_SINCE] = self.words[LAST_ACTIVITY] = self.words[OUT_OF_MEMORY] = 0.0
+        for word in (BUSY_SINCE, LAST_ACTIVITY, OUT_OF_MEMORY, REQUEST_SINCE):
+            self.words[word] = 0.0
 
     def close(self) -> None:
         """Unmap the memory."""

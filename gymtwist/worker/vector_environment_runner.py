@@ -12,13 +12,14 @@ import numpy.typing as npt
 from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded, indices_text
-from gymtwist.worker.environment_runner import SPACES, BaseRunner, check_same_space
+from gymtwist.worker.environment_runner import LOOK_INTERVAL, SPACES, BaseRunner, check_same_space
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
     LAST_ACTIVITY,
     OPERATION,
+    REQUEST_SINCE,
     STEPS,
     Operation,
     SessionStatus,
@@ -189,14 +190,22 @@ class VectorEnvironmentRunner(BaseRunner):
             ResetNeeded: As for :meth:`step`.
             EnvironmentFault: Likewise.
         """
+        words = self._words
         rewards: list[Floats] = []
-        for action in actions:
-            observations, reward, terminated, truncated, info = self.step(action)
-            rewards.append(reward)
-            if keep is not None:
-                keep(observations)
-            if self._any_ended:
-                break
+        words[REQUEST_SINCE] = looked = monotonic()
+        try:
+            for action in actions:
+                observations, reward, terminated, truncated, info = self.step(action)
+                rewards.append(reward)
+                if keep is not None:
+                    keep(observations)
+                if self._any_ended:
+                    break
+                if words[LAST_ACTIVITY] > looked + LOOK_INTERVAL:
+                    looked = words[LAST_ACTIVITY]
+                    self.check_client()
+        finally:
+            words[REQUEST_SINCE] = 0.0
         return observations, rewards, terminated, truncated, info
 
     def _close(self) -> None:

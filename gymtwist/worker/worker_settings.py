@@ -44,6 +44,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
         check_observations: Whether to warn of observations with another dtype than their space, or outside its bounds.
         shared_memory: Whether clients on this host may share memory with their worker.
+        max_envs: The most environments of one session.
         poll: Seconds to poll a socket or shared memory for a request before blocking.
     """
 
@@ -62,6 +63,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     kwargs: str = PLAIN
     check_observations: bool = False
     shared_memory: bool = True
+    max_envs: int = 1024
     poll: float = 50e-6
 
     def memory_problem(self, operation: str) -> str:

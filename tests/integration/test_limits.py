@@ -6,6 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,9 +231,49 @@ def test_a_step_within_its_time_limit_succeeds(start: Start) -> None:
             assert client.read_step().reward == 1.0
 
 
+@pytest.mark.parametrize("fields", [{}, {"num_envs": 2, "vectorization_mode": "sync"}])
+def test_a_client_that_leaves_during_many_steps_frees_its_place(start: Start, fields: dict[str, Any]) -> None:
+    """The next one is served, and the environment is closed in order."""
+    server = start("--leave-timeout", "1", "--max-sessions", "1")
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        client.make("Fault/ShortSteps-v0", **fields)
+        client.reset()
+        actions = client.actions.dump([0, 0] if fields else 0)
+        client.say("step_many", action=actions, count=10_000)
+        server.wait_for(r"\[session 1\] \| a short step")
+        client.close()
+        with server.open("CartPole-v1") as next_one:
+            next_one.play()
+    server.wait_for(r"\[session 1\] ended: the client left, and its request went on for 1 s")
+    server.wait_for(r"\[session 1\] \| closed in order")
+
+
+def test_the_steps_of_a_request_have_a_limit_together(start: Start) -> None:
+    """Its client gets an error, and can go on."""
+    server = start("--request-timeout", "1")
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        client.make("Fault/ShortSteps-v0")
+        client.reset()
+        with pytest.raises(Failed, match="a request took more than 1 s: reset to continue") as caught:
+            client.step_many(action=client.actions.dump(0), count=10_000)
+        assert (caught.value.fault, caught.value.reset_needed) == ("environment", True)
+        client.reset()
+
+
+def test_the_environments_of_a_session_are_limited(start: Start) -> None:
+    """The error names the option."""
+    server = start("--max-envs", "3")
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        with pytest.raises(Failed, match=r"num_envs 4: the operator allows 3 \(--max-envs\)") as caught:
+            client.make("CartPole-v1", num_envs=4)
+        assert caught.value.code == "invalid-field"
+        client.make("CartPole-v1", num_envs=3)
+
+
 def test_zero_is_never(start: Start) -> None:
     """A limit of zero disables the timeout."""
-    server = start("--idle-timeout", "0", "--step-timeout", "0", "--keepalive", "0")
+    timeouts = ("idle", "step", "request", "leave")
+    server = start(*(word for name in timeouts for word in (f"--{name}-timeout", "0")), "--keepalive", "0")
     with server.open("Fault/SlowStep-v0") as client:
         client.reset()
         assert client.step(0).reward == 1.0

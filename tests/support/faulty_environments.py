@@ -178,6 +178,20 @@ class Files(Plain):
         print("the environment was closed", flush=True)
 
 
+class ShortSteps(Plain):
+    """Takes a moment for each step, and says what it does."""
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Takes a moment."""
+        print("a short step", flush=True)
+        time.sleep(0.05)
+        return {}
+
+    def close(self) -> None:
+        """Says so."""
+        print("closed in order", flush=True)
+
+
 class WrongShape(Plain):
     """Returns observations that are not in its space."""
 
@@ -262,6 +276,7 @@ FAULTS: dict[str, Callable[..., Plain]] = {
     "LeaveThread": partial(Doing, leave_thread),
     "LeaveChildren": partial(Doing, leave_children),
     "Files": Files,
+    "ShortSteps": ShortSteps,
     "WrongShapeInReset": partial(WrongShape, True),
     "WrongShapeInStep": partial(WrongShape, False),
     "TwoResults": TwoResults,

@@ -144,6 +144,32 @@ def test_a_worker_that_does_not_close_is_killed(harness: Harness) -> None:
     client.close()
 
 
+@pytest.mark.parametrize("closing", ["close", "shutdown"])
+def test_a_client_that_leaves_a_busy_environment_is_noticed(make: Make, closing: str) -> None:
+    """Its place is free in a while, though nothing can be read from it: the worker is killed if it does not return."""
+    harness = make("--leave-timeout", "10", "--max-sessions", "1")
+    client, process = serving(harness)
+    words = process.begin().words
+    words[OPERATION], words[BUSY_SINCE] = Operation.STEP, time.monotonic() - 20
+    if closing == "close":
+        client.close()
+    else:
+        client.shutdown(socket.SHUT_WR)
+    harness.reactor.advance(5)
+    (connection,) = harness.factory.connections
+    assert connection._session is not None
+    assert connection._session.left_at is not None
+    assert process.alive
+    connection._session.left_at -= 10
+    harness.reactor.advance(10)
+    assert process.alive
+    harness.reactor.advance(CLOSE_TIMEOUT)
+    harness.turn()
+    assert process not in harness.starter.alive
+    assert harness.log.having("ended: the client left, and its request went on for 10 s")
+    client.close()
+
+
 def test_an_overdue_step_ends_the_worker(harness: Harness) -> None:
     """At the next look at its status."""
     client, process = serving(harness)

@@ -10,7 +10,7 @@ import pytest
 from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.watchdog import Action, Decision, Watchdog
 from gymtwist.worker import session_status
-from gymtwist.worker.session_status import BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation, SessionStatus
+from gymtwist.worker.session_status import BUSY_SINCE, LAST_ACTIVITY, OPERATION, REQUEST_SINCE, Operation, SessionStatus
 
 #: Any time of `time.monotonic`; a session is handed over then.
 START = 1000.0
@@ -70,6 +70,34 @@ def test_a_client_past_its_time_is_idle(session: SessionStatus) -> None:
     silent(session, START + 50)
     assert WATCH.look(session, START + 649, START).action is Action.CONTINUE
     assert WATCH.look(session, START + 650, START) == Decision(Action.HANG_UP, reason="idle for more than 600 s")
+
+
+def test_the_steps_of_a_request_have_a_time_together(session: SessionStatus) -> None:
+    """However short each of them is; a single one counts, too."""
+    watch = Watchdog(idle=600.0, step=300.0, request=1000.0)
+    session.words[REQUEST_SINCE] = START
+    busy(session, Operation.STEP, START + 999)
+    assert watch.look(session, START + 999, START) == Decision(Action.CONTINUE, 1.0)
+    late = watch.look(session, START + 1000, START)
+    assert late == Decision(Action.KILL, reason="a request took more than 1000 s")
+    session.words[REQUEST_SINCE] = 0.0
+    assert watch.look(session, START + 1000, START).action is Action.CONTINUE
+
+
+def test_a_request_without_a_client_has_a_little_time(session: SessionStatus) -> None:
+    """From when the client left, or from when it began: a client that only sends no more gets its replies."""
+    watch = Watchdog(idle=600.0, step=300.0, leave=30.0)
+    busy(session, Operation.RESET, START)
+    assert watch.look(session, START + 100, START).action is Action.CONTINUE
+    assert watch.look(session, START + 129, START, left_at=START + 100) == Decision(Action.CONTINUE, 1.0)
+    late = watch.look(session, START + 130, START, left_at=START + 100)
+    assert late == Decision(Action.HANG_UP, reason="the client left, and its request went on for 30 s")
+    busy(session, Operation.STEP, START + 120)
+    assert watch.look(session, START + 140, START, left_at=START).action is Action.CONTINUE
+    session.words[REQUEST_SINCE] = START + 100
+    assert watch.look(session, START + 140, START, left_at=START).action is Action.HANG_UP
+    busy(session, Operation.CLOSE, START + 100)
+    assert watch.look(session, START + 140, START, left_at=START).action is Action.CONTINUE
 
 
 def test_it_looks_again_before_a_step_can_be_overdue(session: SessionStatus) -> None:

@@ -54,6 +54,15 @@ def test_what_could_be_a_path_is_refused(value: Any) -> None:
     KwargPolicy(ALL).check({"xml_file": value}, {})
 
 
+@pytest.mark.parametrize("value", [1001, 10**9, [2, 5000], 1e6])
+def test_what_multiplies_the_time_of_a_step_is_limited(value: Any) -> None:
+    """Unless the operator allows it by name."""
+    with pytest.raises(KwargRefused, match='kwarg "frameskip" multiplies the time of a step; send 1000 at most'):
+        KwargPolicy().check({"frameskip": value}, {})
+    KwargPolicy("frameskip").check({"frameskip": value}, {})
+    KwargPolicy().check({"frameskip": [2, 1000]}, {})
+
+
 @pytest.mark.parametrize("rule", [PLAIN, NONE])
 def test_a_long_name_is_cut(rule: str) -> None:
     """So that the error is still read."""
