@@ -57,13 +57,13 @@ def keep_infos(environment: VectorEnv[Any, Any, Any]) -> None:
         base._add_info = partial(add_info, base.num_envs)  # type: ignore[method-assign]
 
 
-def mask_final_observations(environment: VectorEnv[Any, Any, Any]) -> Callable[[Any], Any]:
-    """Return the ``step`` of a vector environment in ``same_step`` mode, with final observations as Gymnasium has them.
+def mask_final_observations(environment: VectorEnv[Any, Any, Any], step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that takes a step in ``same_step`` mode, with final observations as Gymnasium has them.
 
     ale-py's returns a row for every environment and no mask, also while their episodes go on. Here ``final_obs`` is an
     array of objects, None for those environments, and ``_final_obs`` marks the others.
     """
-    step, space = environment.step, environment.observation_space
+    space = environment.observation_space
     if takes_seed_list(environment):  # Gymnasium's own
         return step
 

@@ -54,7 +54,7 @@ class VectorEnvironmentRunner(BaseRunner):
                 )
             self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
             if self.autoreset_mode == "same_step":
-                self._step = vector_environments.mask_final_observations(self.environment)
+                self._step = vector_environments.mask_final_observations(self.environment, self._step)
         self._failed = False
         self._has_array_rewards = False
         # Environments without an episode: before the first reset, and after each episode if autoreset is disabled.

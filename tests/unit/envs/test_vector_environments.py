@@ -165,7 +165,7 @@ def test_final_observations_of_ale_py_have_a_mask() -> None:
     """It returns a row for every game whenever one is over; here a running game has None, as in Gymnasium."""
     gymnasium.register_envs(pytest.importorskip("ale_py"))
     made = make_vec("ALE/Pong-v5", autoreset_mode="same_step", kwargs={"max_num_frames_per_episode": 40})
-    step, actions = vector_environments.mask_final_observations(made), np.zeros(2, np.int64)
+    step, actions = vector_environments.mask_final_observations(made, made.step), np.zeros(2, np.int64)
     made.reset(seed=1)
     for _ in range(3):
         assert not [key for key in step(actions)[4] if "final" in key]
