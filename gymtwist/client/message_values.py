@@ -88,7 +88,7 @@ class MessageValues:
         self.view = observations.from_json if json else observations.unpack
         self.own = observation_reader(observations, is_json=json)
         self._check: Callable[[Any], Any] | None = None
-        self._is_plain = False
+        self._has_plain_numbers = False
         self._made = made
         if check_observations:
             within = value_codec(self.observation_space, name="observation", description=made.observation_space)
@@ -122,9 +122,9 @@ class MessageValues:
 
         It changes :attr:`own` and :attr:`view`.
         """
-        if plain == self._is_plain:
+        if plain == self._has_plain_numbers:
             return
-        self._is_plain = plain
+        self._has_plain_numbers = plain
         description = self._made.observation_space
         observations = value_codec(
             self.observation_space, name="observation", checked=False, plain=plain, description=description
