@@ -9,6 +9,7 @@ import pytest
 
 from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.watchdog import Action, Decision, Watchdog
+from gymtwist.server.worker_starter import READY_TIMEOUT
 from gymtwist.worker import session_status
 from gymtwist.worker.session_status import BUSY_SINCE, LAST_ACTIVITY, OPERATION, REQUEST_SINCE, Operation, SessionStatus
 
@@ -153,3 +154,12 @@ def test_a_worker_that_was_idle_begins_within_seconds(session: SessionStatus) ->
     assert WATCH.look(session, START + ANSWER_TIMEOUT, START, responsive=True) == Decision(Action.REPLACE)
     busy(session, Operation.MAKE, START)
     assert WATCH.look(session, START + ANSWER_TIMEOUT, START, responsive=True).action is Action.CONTINUE
+
+
+def test_a_worker_that_imports_has_the_time_of_imports(session: SessionStatus) -> None:
+    """A fresh Python needs seconds, however short a step may be; then its step is late."""
+    short = Watchdog(idle=600.0, step=2.0)
+    assert short.look(session, START + 3, START) == Decision(Action.CONTINUE, 2.0)
+    assert short.look(session, START + READY_TIMEOUT, START).action is Action.KILL
+    busy(session, Operation.MAKE, START)
+    assert short.look(session, START + 3, START) == Decision(Action.KILL, reason="make took more than 2 s")
