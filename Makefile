@@ -23,10 +23,10 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test learning registry lint docs figures bench clean
+.PHONY: help serve test learning registry packages gymnasium-tests lint docs figures bench clean
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
 	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest), figures and bench.'
@@ -53,6 +53,13 @@ learning: $(VENV)/.test ## Install what the examples that learn need, so that te
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
 	$(BIN)/python -m pytest tests/integration/test_registered_environments.py -m "sweep or not sweep" $(ARGS)
 
+packages: $(VENV)/.test ## Play third-party packages, each in an environment of its own, and write their page; ARGS=minigrid for one.
+	$(BIN)/python -m tools.packages $(ARGS)
+
+gymnasium-tests: $(VENV)/.test ## Run Gymnasium's own tests with remote environments; ARGS="--suite CHECKOUT" for a checkout that is there.
+	$(PIP) install array-api-compat dill matplotlib opencv-python-headless seaborn
+	PYTHONPATH=conformance $(BIN)/python -m tools.gymnasium_suite $(ARGS)
+
 lint: $(VENV)/.lint ## Check style, types and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,7 +76,7 @@ bench: ## Compare with the alternatives, in about half an hour; ARGS=--quick for
 	$(PYTHON) benchmarks compare $(ARGS)
 
 clean: ## Remove everything that was made, the virtual environment included.
-	rm -rf build dist *.egg-info conformance/build conformance/*.egg-info .bench/venvs docs/_build htmlcov .coverage .coverage.* .hypothesis
+	rm -rf build dist *.egg-info conformance/build conformance/*.egg-info .bench/venvs .packages .gymnasium-tests docs/_build htmlcov .coverage .coverage.* .hypothesis
 	rm -rf MUJOCO_LOG.TXT .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
 	find gymtwist twisted conformance tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi

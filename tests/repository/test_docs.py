@@ -176,9 +176,9 @@ def test_every_block_is_run_or_marked_as_shown(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_make_has_every_target_that_a_page_names(page: Path) -> None:
     """Every target is one of the Makefile's."""
-    targets = set(re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
     shown = {words[1] for words in commands(page) if words[:1] == ["make"]}
-    named = set(re.findall(r"`make (\w+)[^`]*`", page.read_text()))
+    named = set(re.findall(r"`make ([\w-]+)[^`]*`", page.read_text()))
     assert shown | named <= targets
 
 

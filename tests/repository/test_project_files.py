@@ -16,7 +16,7 @@ from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY
 
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
-TARGETS = set(re.findall(r"^(\w+):", MAKEFILE, re.MULTILINE))
+TARGETS = set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
 SESSIONS = set(
     re.findall(r"^def (\w+)\(session: nox.Session\) -> None:", (REPOSITORY / "noxfile.py").read_text(), re.M)
 )

@@ -1,0 +1,95 @@
+"""The page ``docs/reference/environments.md``: its table is made of the results."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.packages.listed import PACKAGES, Package
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "environments.md"
+BEGIN, END = "<!-- written by make packages -->\n", "<!-- end of what make packages writes -->\n"
+#: The most differences that a row names.
+MOST_NAMED = 3
+
+
+def write_page(cache: Path) -> None:
+    """Replace the table of the page by one of what is known; a package without a result keeps its row."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    old, _, after = rest.partition(END)
+    rows = {line.split("`")[1]: line for line in old.splitlines() if line.startswith("| `")}
+    packages = sorted(PACKAGES, key=lambda each: each.name.lower())
+    for package in packages:
+        path = cache / package.name / "result.json"
+        if path.exists():
+            rows[package.name] = row(package, json.loads(path.read_text()))
+    lines = ["| package | the server needs | framed | classic | notes |", "|---|---|---|---|---|"]
+    lines += [rows[package.name] for package in packages if package.name in rows]
+    for package in packages:
+        if package.setup:
+            lines += ["", f"## {package.name}", "", "```text", package.setup.strip(), "```"]
+    PAGE.write_text("".join([before, BEGIN, "\n", "\n".join(lines), "\n\n", END, after]))
+
+
+def row(package: Package, told: dict[str, Any]) -> str:
+    """Return the row of a package: what the server needs, how many ids are as in-process, and the rest in words."""
+    name = f"`{package.name}` {package.version}"
+    if told.get("refused"):
+        return f"| {name} | | none | none | cannot be installed beside gymtwist: {_cell(told['refused'])} |"
+    needs = [f"`{' '.join(package.server_options)}`"] if package.server_options else []
+    needs += [f"`--setup` with [these lines](#{package.name.lower()})"] if package.setup else []
+    needs += [f"`{each}`" for each in package.also if "<" in each]
+    ids = told["ids"]
+    framed, classic = _count(ids, ("netstring", "int32")), _count(ids, ("classic",))
+    notes = ". ".join(f"{each[:1].upper()}{each[1:]}" for each in _notes(package, told))
+    return f"| {name} | {', '.join(needs) or 'nothing'} | {framed} | {classic} | {notes} |"
+
+
+def _count(ids: list[dict[str, Any]], protocols: tuple[str, ...]) -> str:
+    """Count the ids that are as in-process over all of these protocols."""
+    having = [each for each in ids if not (each["vector"] and "classic" in protocols)]
+    good = [
+        each
+        for each in having
+        if each["here"] is None
+        and not any(each["sides"][name]["error"] or each["sides"][name]["differences"] for name in protocols)
+    ]
+    return f"{len(good)} of {len(having)}"
+
+
+def _notes(package: Package, told: dict[str, Any]) -> Iterator[str]:
+    ids = told["ids"]
+    if package.alone:
+        yield "installed without the versions it asks for"
+    if package.remark:
+        yield package.remark
+    if told.get("error"):
+        yield f"not played to the end: {_cell(told['error'])}"
+    named: dict[str, str] = {}
+    for each in ids:
+        if each["here"] is not None:
+            named.setdefault(f"in-process, too: {_cell(each['here'])}", each["id"])
+            continue
+        for fault in _faults(each):
+            named.setdefault(_cell(fault), each["id"])
+    for text, name in list(named.items())[:MOST_NAMED]:
+        yield f"`{name}`: {text}"
+    if count := sum(not each["steady"] for each in ids):
+        yield f"with one seed, {count} of {len(ids)} play differently each time, in-process, too"
+
+
+def _faults(told: dict[str, Any]) -> Iterator[str]:
+    """Yield what is not as in-process, with the protocols that have it."""
+    found: dict[str, list[str]] = {}
+    for side, each in told["sides"].items():
+        for text in [each["error"]] if each["error"] else each["differences"]:
+            found.setdefault(text, []).append(side)
+    for text, sides in found.items():
+        yield text if len(sides) == len(told["sides"]) else f"{text} ({', '.join(sides)})"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"[|<>`*_\[\]]", lambda found: f"\\{found[0]}", text.replace("\n", " "))
