@@ -73,7 +73,7 @@ def build(description: Description) -> Space:
     check(description)
     try:
         built: Space = description.build(spaces)
-    except (AssertionError, TypeError, OverflowError) as error:
+    except (AssertionError, AttributeError, TypeError, OverflowError) as error:  # an older Gymnasium lacks some kinds
         raise ValueError(f"a description of no space: {error}") from error
     return built
 

@@ -36,8 +36,8 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
     Gymnasium's own JSON form.
     """
 
-    #: Whether the space fixes a layout of its elements, apart from the spaces inside it. Then Gymnasium also stacks
-    #: them in arrays; a batch of others is a tuple.
+    #: Whether the space fixes a layout of its elements, apart from the spaces inside it. Then Gymnasium must also stack
+    #: them in arrays; a kind whose batches are tuples leaves this False.
     is_fixed: ClassVar[bool] = False
     #: The packages whose class of this name is meant.
     packages: ClassVar[tuple[str, ...]] = ("gymnasium", "gym")

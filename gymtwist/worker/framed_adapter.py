@@ -31,7 +31,7 @@ from gymtwist.worker.request_handler import RequestHandler, State
 from gymtwist.worker.session_status import ANSWERED, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
 from gymtwist.worker.socket_waiting import receiver
-from gymtwist.worker.transports import FrameTransport
+from gymtwist.worker.transports import FrameTransport, Transport
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: How many refusals of a make message a session prints to the log, and the longest one in characters.
@@ -48,7 +48,9 @@ class FramedAdapter:
         status: The session's status.
     """
 
-    transport: FrameTransport
+    transport: Transport
+    #: The client's socket, on which every session begins.
+    _socket: FrameTransport
 
     def __init__(
         self, protocol: ProtocolName, connection: socket.socket, settings: WorkerSettings, status: SessionStatus
@@ -104,7 +106,7 @@ class FramedAdapter:
         self._status.end()
         self._receive_frames(trailing_data + self._recovery.pending())
         # The dead process may have left doorbells unread.
-        self.transport.skips_doorbells()
+        self._socket.skips_doorbells()
         payload = self._recovery.make()
         request = None if payload is None else self._codec.decode_request(payload)
         if isinstance(request, messages.Make):
@@ -118,9 +120,10 @@ class FramedAdapter:
     def _receive_frames(self, received: bytes) -> None:
         reader = FrameReader(self._codec.framing, received, borrowed=self._recovery.buffer)
         receive = receiver(self._connection, self._settings.poll, self._status)
-        self._use(FrameTransport(self._connection, reader, self._recovery, receive))
+        self._socket = FrameTransport(self._connection, reader, self._recovery, receive)
+        self._use(self._socket)
 
-    def _use(self, transport: FrameTransport) -> None:
+    def _use(self, transport: Transport) -> None:
         self.transport = self._replies.transport = transport
 
     def _check_client(self) -> None:
@@ -225,7 +228,7 @@ class FramedAdapter:
                 raise SharingRefused("no memory was offered to be taken; ask without rooms first")
             memory = offer.accept(request.request_room, request.reply_room)
             self.send(messages.Shared())
-            self._use(SharedMemoryTransport(self.transport, memory, self._codec.framing, self._settings.poll))
+            self._use(SharedMemoryTransport(self._socket, memory, self._codec.framing, self._settings.poll))
         # The request counts as activity.
         self._status.end()
 

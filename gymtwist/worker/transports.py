@@ -12,14 +12,23 @@ from gymtwist.worker.recovery_state import RecoveryState
 
 
 class Transport(Protocol):
-    """A transport of requests and replies; a new one is a class with these methods."""
+    """A transport of requests and replies; a new one is a class with these methods.
+
+    A framed request is received without its frame, and a framed reply is sent with it.
+    """
 
     @property
     def send(self) -> Callable[[bytes | bytearray], None]:
         """Sends the frame of a reply, which its owner may overwrite afterwards."""
 
     def receive(self) -> Any:
-        """Wait for the next request, which is valid until the next call; None if the client has left."""
+        """Wait for the next request, which is valid until the next call; None if the client has left.
+
+        Another process resumes a framed session on its socket, with the bytes given to
+        :meth:`~gymtwist.worker.recovery_state.RecoveryState.keep_pending`. A transport that does not receive from the
+        socket calls :meth:`~gymtwist.worker.recovery_state.RecoveryState.end` before its first request instead: the
+        session then ends with its process.
+        """
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send a reply that is the concatenation of some parts."""

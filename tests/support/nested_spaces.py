@@ -1,4 +1,4 @@
-"""Strategies for spaces of all ten kinds, with everything in which two of a kind can differ."""
+"""Strategies for spaces of all kinds, with everything in which two of a kind can differ."""
 
 from __future__ import annotations
 

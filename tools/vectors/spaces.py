@@ -1,4 +1,4 @@
-"""Spaces of all ten kinds and elements of them, as the server describes and writes them."""
+"""Spaces of all kinds and elements of them, as the server describes and writes them."""
 
 from __future__ import annotations
 
