@@ -26,7 +26,7 @@ from gymtwist.worker.blocking_amp import AMPConnection
 _LEAVE_TIMEOUT = 2.0
 
 
-class Birth(msgspec.Struct, frozen=True):
+class ForkRequest(msgspec.Struct, frozen=True):
     """The descriptors for a newly forked worker.
 
     Attributes:
@@ -43,20 +43,20 @@ class ForkServerProtocol(Link):
 
     def __init__(self) -> None:
         super().__init__()
-        self.births: list[tuple[Birth, defer.Deferred[dict[str, Any]]]] = []
-        self.condemned: list[int] = []
+        self.fork_requests: list[tuple[ForkRequest, defer.Deferred[dict[str, Any]]]] = []
+        self.to_kill: list[int] = []
 
     @amp_commands.Fork.responder
     def fork(self, amp: int, output: int) -> defer.Deferred[dict[str, Any]]:
         """Record a request to fork a worker."""
         answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
-        self.births.append((Birth(amp, output), answer))
+        self.fork_requests.append((ForkRequest(amp, output), answer))
         return answer
 
     @amp_commands.Kill.responder
     def kill(self, pid: int) -> dict[str, Any]:
         """Record a request to kill a worker."""
-        self.condemned.append(pid)
+        self.to_kill.append(pid)
         return {}
 
     @amp_commands.Ping.responder
@@ -83,7 +83,7 @@ class ForkServer:
         self._children: set[int] = set()
         self._own: frozenset[int] = frozenset()
 
-    def run(self) -> Birth | None:
+    def run(self) -> ForkRequest | None:
         """Serve requests until the server closes the connection.
 
         Returns:
@@ -109,47 +109,47 @@ class ForkServer:
                     elif not connection.receive():
                         self._leave_nothing()
                         return None
-                self._kill_condemned()
-                birth = self._fork_all()
-                if birth is not None:
+                self._kill_requested()
+                request = self._fork_all()
+                if request is not None:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     os.close(wake_reader)
                     os.close(wake_writer)
-                    return birth
+                    return request
 
-    def _fork_all(self) -> Birth | None:
+    def _fork_all(self) -> ForkRequest | None:
         """Fork the requested workers; return in each worker immediately."""
-        while self._protocol.births:
-            birth, answer = self._protocol.births.pop(0)
+        while self._protocol.fork_requests:
+            request, answer = self._protocol.fork_requests.pop(0)
             try:
                 pid = os.fork()
             except OSError as error:
-                self._close(birth)
+                self._close(request)
                 answer.errback(error)
                 continue
             if pid == 0:
-                self._become_worker(birth)
-                return birth
-            self._close(birth)
+                self._become_worker(request)
+                return request
+            self._close(request)
             self._children.add(pid)
             answer.callback({"pid": pid})
         return None
 
-    def _become_worker(self, birth: Birth) -> None:
+    def _become_worker(self, request: ForkRequest) -> None:
         self._socket.close()
         # The descriptors of workers that are forked after this one.
-        for other, _ in self._protocol.births:
+        for other, _ in self._protocol.fork_requests:
             self._close(other)
-        self._protocol.births.clear()
+        self._protocol.fork_requests.clear()
         for descriptor in (1, 2):
-            os.dup2(birth.output, descriptor)
-        os.close(birth.output)
+            os.dup2(request.output, descriptor)
+        os.close(request.output)
 
     @staticmethod
-    def _close(birth: Birth) -> None:
-        os.close(birth.amp)
-        os.close(birth.output)
+    def _close(request: ForkRequest) -> None:
+        os.close(request.amp)
+        os.close(request.output)
 
     def _reap(self) -> None:
         """Reap the workers that have ended, after killing the processes that they left behind."""
@@ -171,10 +171,10 @@ class ForkServer:
                 with contextlib.suppress(ConnectionError):  # the server has ended; the loop notices next
                     self._protocol.callRemote(amp_commands.Exited, pid=pid, status=status)
 
-    def _kill_condemned(self) -> None:
+    def _kill_requested(self) -> None:
         """Kill the workers that the server asked to kill, except those that were reaped already."""
-        while self._protocol.condemned:
-            pid = self._protocol.condemned.pop()
+        while self._protocol.to_kill:
+            pid = self._protocol.to_kill.pop()
             if pid in self._children:
                 os.kill(pid, signal.SIGKILL)  # it may not lead its group yet
                 process_control.kill_group(pid)

@@ -15,9 +15,9 @@ from gymtwist_conformance.reference_client.shared_region import IS_POSSIBLE
 from gymtwist_conformance.server_checks import load_checks
 from gymtwist_conformance.server_checks.subject import Options, Subject
 from tests.conftest import Start
-from tests.support.mutating_proxy import Bend, Proxy
+from tests.support.mutating_proxy import Mutation, Proxy
 from tests.support.patience import PATIENCE
-from tests.support.reply_mutations import Bending, answers, writes
+from tests.support.reply_mutations import MutationFactory, answers, writes
 from tests.support.server_process import ServerProcess, connected
 from tests.support.wrong_servers import BINARY_ONLY, TEXT_ONLY, WRONG
 
@@ -74,27 +74,27 @@ def test_a_wrong_server_is_found(module_server: ServerProcess, encoding: str, na
 def test_the_proxy_itself_is_right(module_server: ServerProcess, name: str) -> None:
     """What a wrong server fails by is what was changed; the tests of wrong servers show both framings of the proxy."""
     encoding = NETSTRING if name in TEXT_ONLY else INT32
-    with Proxy(module_server.port, Bend) as proxy:
+    with Proxy(module_server.port, Mutation) as proxy:
         assert run_check(proxy.port, encoding, name)[0] != "failed"
 
 
 @pytest.mark.parametrize(
-    ("encoding", "bend", "words"),
+    ("encoding", "mutation", "words"),
     [
         (NETSTRING, writes(lambda data: data[:-1] + b";"), "comma"),
         (NETSTRING, writes(lambda data: b"0" + data), "leading zeros"),
         (NETSTRING, writes(lambda data: data.replace(b'"reward":1.0', b'"reward":NaN')), "NaN is not"),
         (INT32, writes(lambda data: data[3::-1] + data[4:]), ""),
-        (NETSTRING, answers(lambda told: told.update(terminated=0), "step"), "terminated"),
-        (NETSTRING, answers(lambda told: told.update(reward="one"), "step"), "reward"),
+        (NETSTRING, answers(lambda message: message.update(terminated=0), "step"), "terminated"),
+        (NETSTRING, answers(lambda message: message.update(reward="one"), "step"), "reward"),
     ],
     ids=["no comma", "leading zero", "NaN in JSON", "little-endian", "flag as number", "reward as text"],
 )
 def test_a_server_that_no_client_could_read(
-    module_server: ServerProcess, encoding: str, bend: Bending, words: str
+    module_server: ServerProcess, encoding: str, mutation: MutationFactory, words: str
 ) -> None:
     """The first check fails, and says what is wrong with the bytes."""
-    with Proxy(module_server.port, bend) as proxy:
+    with Proxy(module_server.port, mutation) as proxy:
         outcome, why = run_check(proxy.port, encoding, "framing.whole-frames", patience=5.0)
     assert outcome == "failed"
     assert words in why
@@ -109,7 +109,7 @@ def test_one_framing(module_server: ServerProcess) -> None:
 @pytest.mark.parametrize("name", [name for name in CHECKS if name.startswith("sharing.")])
 def test_a_server_that_shares_no_memory(module_server: ServerProcess, name: str) -> None:
     """The checks of shared memory are skipped, with the reason."""
-    with Proxy(module_server.port, answers(lambda told: told.pop("shared_memory", None), "make")) as proxy:
+    with Proxy(module_server.port, answers(lambda message: message.pop("shared_memory", None), "make")) as proxy:
         outcome, why = run_check(proxy.port, INT32, name)
     assert outcome == "skipped"
     assert "shares no memory" in why
@@ -117,7 +117,7 @@ def test_a_server_that_shares_no_memory(module_server: ServerProcess, name: str)
 
 def test_memory_out_of_reach(module_server: ServerProcess) -> None:
     """A server whose address is in another network namespace is not at fault."""
-    away = answers(lambda told: told.update(address="gymtwist-away") if "address" in told else None, "share")
+    away = answers(lambda message: message.update(address="gymtwist-away") if "address" in message else None, "share")
     with Proxy(module_server.port, away) as proxy:
         assert run_check(proxy.port, INT32, "sharing.doorbell")[0] == "skipped"
 

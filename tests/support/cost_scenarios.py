@@ -81,13 +81,13 @@ class Costless(gymnasium.Env[Any, Any]):
         return self._observation, 1.0, False, False, self._info
 
 
-class Asked(msgspec.Struct, tag_field="op", tag="step"):
+class StepRequest(msgspec.Struct, tag_field="op", tag="step"):
     """The request of the reference."""
 
     action: bytes
 
 
-class Told(msgspec.Struct, tag_field="op", tag="step"):
+class StepReply(msgspec.Struct, tag_field="op", tag="step"):
     """The reply of the reference."""
 
     observation: memoryview
@@ -161,7 +161,7 @@ def reference(steps: int) -> float | None:
     environment = Costless(lambda: None)
     received, reply = bytearray(4096), bytearray()
     view = memoryview(received)
-    decode, encode_into = msgspec.msgpack.Decoder(Asked).decode, msgspec.msgpack.Encoder().encode_into
+    decode, encode_into = msgspec.msgpack.Decoder(StepRequest).decode, msgspec.msgpack.Encoder().encode_into
     parts = [Part() for _ in range(_PARTS)]
     meter = Instructions()
     for number in range(WARM + steps):
@@ -173,7 +173,7 @@ def reference(steps: int) -> float | None:
         for each in parts:
             each.act(number)
         observation, reward, terminated, truncated, info = environment.step(action)
-        told = Told(memoryview(observation).cast("B"), float(reward), bool(terminated), bool(truncated), info)
+        told = StepReply(memoryview(observation).cast("B"), float(reward), bool(terminated), bool(truncated), info)
         encode_into(told, reply, 4)
         _UINT32.pack_into(reply, 0, len(reply) - 4)
         connection.sendall(reply)

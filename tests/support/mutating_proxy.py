@@ -1,4 +1,4 @@
-"""Servers that are wrong in one way each: a real one behind a proxy that bends what goes through it."""
+"""Servers that are wrong in one way each: a real one behind a proxy that changes what goes through it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist_conformance.reference_client import INT32, NETSTRING, frame
 from tests.support.server_process import connected
 
-Told = dict[str, Any]
+Message = dict[str, Any]
 
 
-class Bend:
-    """Bends nothing; subclasses are what a server can have wrong.
+class Mutation:
+    """Changes nothing; subclasses are what a server can have wrong.
 
     Attributes:
         chunk: How many bytes are read of the client at once.
@@ -30,12 +30,12 @@ class Bend:
         over: Set it to close the connection.
         shares: Whether memory is shared, so that an empty frame is a doorbell.
         deaf: Set it to leave the connection open where the server closes it.
-        others: The bends of all connections of the proxy.
+        others: The changes to all connections of the proxy.
     """
 
     chunk = 1 << 16
 
-    def __init__(self, others: list[Bend]) -> None:
+    def __init__(self, others: list[Mutation]) -> None:
         """Takes part."""
         self.others = others
         self.is_json = True
@@ -43,30 +43,30 @@ class Bend:
         others.append(self)
 
     def read(self, data: bytes) -> bytes:
-        """Bends what was read of the client."""
+        """Changes what was read of the client."""
         return data
 
     def garbage(self, data: bytes) -> bytes:
-        """Bends what is no request."""
+        """Changes what is no request."""
         return data
 
     def doorbell(self, data: bytes) -> bytes:
-        """Bends a doorbell of the client."""
+        """Changes a doorbell of the client."""
         return data
 
-    def request(self, told: Told) -> None:
-        """Bends a request."""
+    def request(self, message: Message) -> None:
+        """Changes a request."""
 
-    def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
-        """Bends a reply; `behind` is how many requests wait for theirs."""
-        self.answer(told, asked)
-        return [told]
+    def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
+        """Changes a reply; `pending` is how many requests wait for theirs."""
+        self.answer(message, request)
+        return [message]
 
-    def answer(self, told: Told, asked: Told) -> None:
-        """Bends a reply that remains one."""
+    def answer(self, message: Message, request: Message) -> None:
+        """Changes a reply that remains one."""
 
     def write(self, data: bytes) -> bytes:
-        """Bends the frame of a reply."""
+        """Changes the frame of a reply."""
         return data
 
     def left(self, unread: bool) -> None:
@@ -98,13 +98,13 @@ class _Side:
 
 
 class Proxy:
-    """A server that is wrong in the way of a bend."""
+    """A server that is wrong in the way of a mutation."""
 
-    def __init__(self, port: int, bend: Callable[[list[Bend]], Bend]) -> None:
+    def __init__(self, port: int, mutation: Callable[[list[Mutation]], Mutation]) -> None:
         """Listens, in front of the server at a port."""
         self._upstream = port
-        self._bend = bend
-        self._bends: list[Bend] = []
+        self._mutation = mutation
+        self._mutations: list[Mutation] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -119,8 +119,8 @@ class Proxy:
         """Stops listening, and closes every connection."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for bend in self._bends:
-            bend.over = True
+        for mutation in self._mutations:
+            mutation.over = True
 
     def _accept(self) -> None:
         while True:
@@ -134,19 +134,19 @@ class Proxy:
 
     def _serve(self, client: socket.socket, upstream: socket.socket) -> None:
         with client, upstream, contextlib.suppress(OSError):
-            _Bent(_Side(client), _Side(upstream), self._bend(self._bends)).run()
+            _ProxiedConnection(_Side(client), _Side(upstream), self._mutation(self._mutations)).run()
 
 
-class _Bent:
+class _ProxiedConnection:
     """One connection through the proxy."""
 
-    def __init__(self, client: _Side, server: _Side, bend: Bend) -> None:
-        self.client, self.server, self.bend = client, server, bend
-        self.asked: deque[Told] = deque()
+    def __init__(self, client: _Side, server: _Side, mutation: Mutation) -> None:
+        self.client, self.server, self.mutation = client, server, mutation
+        self.requests: deque[Message] = deque()
         self.begun, self.is_open = False, True
 
     def run(self) -> None:
-        while not self.bend.over:
+        while not self.mutation.over:
             sides = [self.client.socket] + [self.server.socket] * self.is_open
             for ready in select.select(sides, [], [], 0.05)[0]:
                 if ready is self.client.socket:
@@ -155,59 +155,59 @@ class _Bent:
                     self.hear_server()
 
     def hear_client(self) -> None:
-        data = self.client.socket.recv(self.bend.chunk)
+        data = self.client.socket.recv(self.mutation.chunk)
         if not data:
-            self.bend.left(bool(self.client.buffer))
-            self.bend.over = True
+            self.mutation.left(bool(self.client.buffer))
+            self.mutation.over = True
             return
         if not self.begun:
-            self.begun, self.bend.is_json = True, data[:1] != b"\0"
-        self.client.buffer += self.bend.read(data)
-        frames, readable = self.client.frames(self.bend.is_json)
+            self.begun, self.mutation.is_json = True, data[:1] != b"\0"
+        self.client.buffer += self.mutation.read(data)
+        frames, readable = self.client.frames(self.mutation.is_json)
         for payload in frames:
-            if not payload and self.bend.shares:
-                self.server.socket.sendall(self.bend.doorbell(self.framed(payload)))
+            if not payload and self.mutation.shares:
+                self.server.socket.sendall(self.mutation.doorbell(self.framed(payload)))
                 continue
-            told = self.decoded(payload)
-            if not isinstance(told, dict):
-                self.server.socket.sendall(self.bend.garbage(self.framed(payload)))
-                self.asked.append({})
+            message = self.decoded(payload)
+            if not isinstance(message, dict):
+                self.server.socket.sendall(self.mutation.garbage(self.framed(payload)))
+                self.requests.append({})
                 continue
-            self.asked.append(dict(told))
-            self.bend.shares = self.bend.shares or "request_room" in told
-            self.bend.request(told)
-            self.server.socket.sendall(self.framed(self.encoded(told)))
+            self.requests.append(dict(message))
+            self.mutation.shares = self.mutation.shares or "request_room" in message
+            self.mutation.request(message)
+            self.server.socket.sendall(self.framed(self.encoded(message)))
         if not readable:
-            self.server.socket.sendall(self.bend.garbage(self.client.buffer))
+            self.server.socket.sendall(self.mutation.garbage(self.client.buffer))
             self.client.buffer = b""
-            self.asked.append({})
+            self.requests.append({})
 
     def hear_server(self) -> None:
         data = self.server.socket.recv(1 << 16)
         if not data:
             self.is_open = False
-            self.bend.over = not self.bend.deaf
+            self.mutation.over = not self.mutation.deaf
             return
         self.server.buffer += data
-        for payload in self.server.frames(self.bend.is_json)[0]:
-            if self.bend.over:
+        for payload in self.server.frames(self.mutation.is_json)[0]:
+            if self.mutation.over:
                 return
             if not payload:
                 self.client.socket.sendall(self.framed(payload))
                 continue
-            told = self.decoded(payload)
-            asked = self.asked.popleft() if self.asked else {}
-            for each in self.bend.reply(told, asked, len(self.asked)):
-                self.client.socket.sendall(self.bend.write(self.framed(self.encoded(each))))
+            message = self.decoded(payload)
+            request = self.requests.popleft() if self.requests else {}
+            for each in self.mutation.reply(message, request, len(self.requests)):
+                self.client.socket.sendall(self.mutation.write(self.framed(self.encoded(each))))
 
     def decoded(self, frame: bytes) -> Any:
         try:
-            return (msgspec.json if self.bend.is_json else msgspec.msgpack).decode(frame)
+            return (msgspec.json if self.mutation.is_json else msgspec.msgpack).decode(frame)
         except (ValueError, RecursionError):
             return None
 
-    def encoded(self, told: Told) -> bytes:
-        return msgspec.json.encode(told) if self.bend.is_json else msgspec.msgpack.encode(told)
+    def encoded(self, message: Message) -> bytes:
+        return msgspec.json.encode(message) if self.mutation.is_json else msgspec.msgpack.encode(message)
 
     def framed(self, payload: bytes) -> bytes:
-        return frame(NETSTRING if self.bend.is_json else INT32, payload)
+        return frame(NETSTRING if self.mutation.is_json else INT32, payload)

@@ -1,59 +1,59 @@
-"""What a server can have wrong: bends of what goes through a proxy."""
+"""What a server can have wrong: changes to what goes through a proxy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.support.mutating_proxy import Bend, Told
+from tests.support.mutating_proxy import Message, Mutation
 
-Bending = Callable[[list[Bend]], Bend]
+MutationFactory = Callable[[list[Mutation]], Mutation]
 
 #: Actions of CartPole that are in its space.
 _LEFT = {True: 0, False: bytes(8)}
 
 
-def requests(function: Callable[[Told], object]) -> Bending:
+def requests(function: Callable[[Message], object]) -> MutationFactory:
     """Makes a server that takes requests for others."""
 
-    class Requests(Bend):
-        def request(self, told: Told) -> None:
-            function(told)
+    class Requests(Mutation):
+        def request(self, message: Message) -> None:
+            function(message)
 
     return Requests
 
 
-def answers(function: Callable[[Told], object], op: str = "") -> Bending:
+def answers(function: Callable[[Message], object], op: str = "") -> MutationFactory:
     """Makes a server that answers wrongly, to one operation or with errors or to all."""
 
-    class Answers(Bend):
-        def answer(self, told: Told, asked: Told) -> None:
-            if op in ("", told["op"]):
-                function(told)
+    class Answers(Mutation):
+        def answer(self, message: Message, request: Message) -> None:
+            if op in ("", message["op"]):
+                function(message)
 
     return Answers
 
 
-def writes(function: Callable[[bytes], bytes]) -> Bending:
+def writes(function: Callable[[bytes], bytes]) -> MutationFactory:
     """Makes a server that writes wrong frames."""
 
-    class Writes(Bend):
+    class Writes(Mutation):
         def write(self, data: bytes) -> bytes:
             return function(data)
 
     return Writes
 
 
-def without(*fields: str, op: str = "") -> Bending:
+def without(*fields: str, op: str = "") -> MutationFactory:
     """Makes a server that does not know some fields of requests."""
-    return requests(lambda told: [told.pop(name, None) for name in fields if op in ("", told.get("op"))])
+    return requests(lambda message: [message.pop(name, None) for name in fields if op in ("", message.get("op"))])
 
 
-def coded(code: str) -> Bending:
+def coded(code: str) -> MutationFactory:
     """Makes a server whose errors of one code have another."""
-    return answers(lambda told: told.update(code="something-else") if told["code"] == code else None, "error")
+    return answers(lambda message: message.update(code="something-else") if message["code"] == code else None, "error")
 
 
-class ReadsAreFrames(Bend):
+class ReadsAreFrames(Mutation):
     """Takes what it reads for whole frames."""
 
     chunk = 5
@@ -64,7 +64,7 @@ class ReadsAreFrames(Bend):
         return b""
 
 
-class FirstOfRead(Bend):
+class FirstOfRead(Mutation):
     """Takes the first frame of what it reads, and forgets the rest."""
 
     def read(self, data: bytes) -> bytes:
@@ -75,7 +75,7 @@ class FirstOfRead(Bend):
         return data[: len(length) + int(length) + 2] if length.isdigit() else data
 
 
-class Deaf(Bend):
+class Deaf(Mutation):
     """Does not answer what is no frame."""
 
     def garbage(self, data: bytes) -> bytes:
@@ -83,25 +83,25 @@ class Deaf(Bend):
         return b""
 
 
-class Open(Bend):
+class Open(Mutation):
     """Never closes a connection."""
 
-    def __init__(self, others: list[Bend]) -> None:
+    def __init__(self, others: list[Mutation]) -> None:
         """Takes part."""
         super().__init__(others)
         self.deaf = True
 
 
-class Silent(Bend):
+class Silent(Mutation):
     """Closes the connection instead of saying what is wrong."""
 
-    def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
+    def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
         """Leaves errors out."""
-        self.over = told["op"] == "error"
-        return [] if self.over else [told]
+        self.over = message["op"] == "error"
+        return [] if self.over else [message]
 
 
-class Fragile(Bend):
+class Fragile(Mutation):
     """Breaks everybody's connection when a client leaves in the middle of a frame."""
 
     def left(self, unread: bool) -> None:
@@ -110,101 +110,101 @@ class Fragile(Bend):
             each.over = each.over or unread
 
 
-class Lonely(Bend):
+class Lonely(Mutation):
     """Serves one connection at a time."""
 
-    def __init__(self, others: list[Bend]) -> None:
+    def __init__(self, others: list[Mutation]) -> None:
         """Closes the connection if there is another."""
         busy = any(not each.over for each in others)
         super().__init__(others)
         self.over = busy
 
 
-class Swapping(Bend):
+class Swapping(Mutation):
     """Answers two requests that came together in the wrong order."""
 
-    def __init__(self, others: list[Bend]) -> None:
+    def __init__(self, others: list[Mutation]) -> None:
         """Takes part."""
         super().__init__(others)
-        self.held: list[Told] = []
+        self.held: list[Message] = []
 
-    def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
+    def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
         """Holds a reply back where another one is to come."""
-        if behind and not self.held and asked.get("op") != "make":
-            self.held = [told]
+        if pending and not self.held and request.get("op") != "make":
+            self.held = [message]
             return []
         held, self.held = self.held, []
-        return [told, *held]
+        return [message, *held]
 
 
-class Tired(Bend):
+class Tired(Mutation):
     """Closes the connection after five hundred replies."""
 
     count = 0
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Counts."""
         self.count += 1
         self.over = self.count == 500
 
 
-class Playing(Bend):
+class Playing(Mutation):
     """Gets the seed of the first reset, and not that of those in an episode."""
 
     begun = False
 
-    def request(self, told: Told) -> None:
+    def request(self, message: Message) -> None:
         """Leaves it out."""
-        if told.get("op") == "reset" and self.begun:
-            told.pop("seed", None)
-        self.begun = self.begun or told.get("op") == "reset"
+        if message.get("op") == "reset" and self.begun:
+            message.pop("seed", None)
+        self.begun = self.begun or message.get("op") == "reset"
 
 
-class Anew(Bend):
+class Anew(Mutation):
     """Makes the environment anew where there is one."""
 
     made = False
 
-    def request(self, told: Told) -> None:
+    def request(self, message: Message) -> None:
         """Takes the second make for a reset."""
-        if told.get("op") == "make" and self.made:
-            told["op"] = "reset"
+        if message.get("op") == "make" and self.made:
+            message["op"] = "reset"
         self.made = True
 
 
-class Rounding(Bend):
+class Rounding(Mutation):
     """Writes few digits of floats in JSON."""
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Rounds observations."""
-        if self.is_json and isinstance(told.get("observation"), list):
-            told["observation"] = [round(each, 3) for each in told["observation"]]
+        if self.is_json and isinstance(message.get("observation"), list):
+            message["observation"] = [round(each, 3) for each in message["observation"]]
 
 
-class Early(Bend):
+class Early(Mutation):
     """Takes actions before it has checked all of them."""
 
-    def request(self, told: Told) -> None:
+    def request(self, message: Message) -> None:
         """Takes those before the last, which is wrong."""
-        if isinstance(told.get("actions"), list):
-            told["actions"].pop()
+        if isinstance(message.get("actions"), list):
+            message["actions"].pop()
 
-    def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
+    def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
         """Says that the last is wrong, which is so."""
-        if told["op"] != "step_many":
-            return [told]
+        if message["op"] != "step_many":
+            return [message]
         return [{"op": "error", "code": "invalid-action", "message": "action", "fault": "request"}]
 
 
-class Clipping(Bend):
+class Clipping(Mutation):
     """Takes the nearest action for one that is not in the space, or any."""
 
     size = 8
 
-    def request(self, told: Told) -> None:
+    def request(self, message: Message) -> None:
         """Sends a right one instead."""
-        if "action" in told:
-            told["action"] = _LEFT[self.is_json] if self.size == 8 else [0.0] if self.is_json else bytes(4)
+        if "action" in message:
+            message["action"] = _LEFT[self.is_json] if self.size == 8 else [0.0] if self.is_json else bytes(4)
 
 
 class ClippingFloats(Clipping):
@@ -213,49 +213,49 @@ class ClippingFloats(Clipping):
     size = 4
 
 
-class Guessing(Bend):
+class Guessing(Mutation):
     """Takes the first action where none is given."""
 
-    def request(self, told: Told) -> None:
+    def request(self, message: Message) -> None:
         """Sends it."""
-        if told.get("op") == "step":
-            told.setdefault("action", _LEFT[self.is_json])
+        if message.get("op") == "step":
+            message.setdefault("action", _LEFT[self.is_json])
 
 
-class Short(Bend):
+class Short(Mutation):
     """Sends observations that do not fit the space."""
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Makes them too short."""
-        if isinstance(told.get("observation"), (list, bytes)):
-            told["observation"] = told["observation"][:-1]
+        if isinstance(message.get("observation"), (list, bytes)):
+            message["observation"] = message["observation"][:-1]
 
 
-class Zeros(Bend):
+class Zeros(Mutation):
     """Sends base64 of nothing."""
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Replaces it by zeros."""
-        if isinstance(told.get("observation"), str):
-            told["observation"] = "A" * (len(told["observation"]) - 2) + "=="
+        if isinstance(message.get("observation"), str):
+            message["observation"] = "A" * (len(message["observation"]) - 2) + "=="
 
 
-class Unrewarding(Bend):
+class Unrewarding(Mutation):
     """Gives no environment of several a reward."""
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Sets them to 0."""
-        reward = told.get("reward")
+        reward = message.get("reward")
         if isinstance(reward, list):
-            told["reward"] = [0.0] * len(reward)
+            message["reward"] = [0.0] * len(reward)
         elif isinstance(reward, bytes):
-            told["reward"] = bytes(len(reward))
+            message["reward"] = bytes(len(reward))
 
 
-class Forbidding(Bend):
+class Forbidding(Mutation):
     """Knows every field, and refuses others."""
 
-    def request(self, told: Told) -> None:
+    def request(self, message: Message) -> None:
         """Asks for what there is not."""
-        if "x_unknown" in told:
-            told["op"] = "fly"
+        if "x_unknown" in message:
+            message["op"] = "fly"

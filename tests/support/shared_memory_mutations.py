@@ -1,21 +1,21 @@
-"""What a server can have wrong that shares memory: bends of what goes through the socket beside it."""
+"""What a server can have wrong that shares memory: changes to what goes through the socket beside it."""
 
 from __future__ import annotations
 
-from tests.support.mutating_proxy import Bend, Told
+from tests.support.mutating_proxy import Message, Mutation
 
 
-class Trusting(Bend):
+class Trusting(Mutation):
     """Takes whatever is handed over, or not, for memory."""
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Says that it has it."""
-        if told.get("code") == "sharing-refused":
-            told.clear()
-            told["op"] = "share"
+        if message.get("code") == "sharing-refused":
+            message.clear()
+            message["op"] = "share"
 
 
-class Unbelled(Bend):
+class Unbelled(Mutation):
     """Does not hear doorbells."""
 
     def doorbell(self, data: bytes) -> bytes:
@@ -23,7 +23,7 @@ class Unbelled(Bend):
         return b""
 
 
-class Startled(Bend):
+class Startled(Mutation):
     """Takes a doorbell for a request."""
 
     def doorbell(self, data: bytes) -> bytes:
@@ -31,19 +31,19 @@ class Startled(Bend):
         return b"1:?," if self.is_json else b"\0\0\0\1?"
 
 
-class Withholding(Bend):
+class Withholding(Mutation):
     """Does not send a frame for which there is no room in the memory."""
 
-    def reply(self, told: Told, asked: Told, behind: int) -> list[Told]:
+    def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
         """Leaves it out."""
-        return [] if told["op"] != "share" and self.shares else [told]
+        return [] if message["op"] != "share" and self.shares else [message]
 
 
-class Settled(Bend):
+class Settled(Mutation):
     """Shares memory once."""
 
-    def answer(self, told: Told, asked: Told) -> None:
+    def answer(self, message: Message, request: Message) -> None:
         """Refuses what is asked again."""
-        if self.shares and told.get("address"):
-            told.clear()
-            told.update(op="error", code="sharing-refused", message="it is shared already", fault="request")
+        if self.shares and message.get("address"):
+            message.clear()
+            message.update(op="error", code="sharing-refused", message="it is shared already", fault="request")

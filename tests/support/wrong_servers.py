@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from tests.support.mutating_proxy import Told
+from tests.support.mutating_proxy import Message
 from tests.support.reply_mutations import (
     Anew,
-    Bending,
     Clipping,
     ClippingFloats,
     Deaf,
@@ -18,6 +17,7 @@ from tests.support.reply_mutations import (
     Fragile,
     Guessing,
     Lonely,
+    MutationFactory,
     Open,
     Playing,
     ReadsAreFrames,
@@ -36,56 +36,56 @@ from tests.support.reply_mutations import (
 from tests.support.shared_memory_mutations import Settled, Startled, Trusting, Unbelled, Withholding
 
 
-def _seeded(told: Told, value: Any, op: str = "reset") -> None:
-    if told.get("op") == op:
-        told["seed"] = value
+def _seeded(message: Message, value: Any, op: str = "reset") -> None:
+    if message.get("op") == op:
+        message["seed"] = value
 
 
-def _fewer(told: Told) -> None:
-    if isinstance(told.get("count"), int) and told["count"] > 1:
-        told["count"] -= 1
+def _fewer(message: Message) -> None:
+    if isinstance(message.get("count"), int) and message["count"] > 1:
+        message["count"] -= 1
 
 
-def _first_seed(told: Told) -> None:
-    if isinstance(told.get("seed"), list) and told["seed"]:
-        told["seed"] = told["seed"][0]
+def _first_seed(message: Message) -> None:
+    if isinstance(message.get("seed"), list) and message["seed"]:
+        message["seed"] = message["seed"][0]
 
 
-def _single(told: Told) -> None:
-    _first_seed(told)
-    told.pop("mask", None)
+def _single(message: Message) -> None:
+    _first_seed(message)
+    message.pop("mask", None)
 
 
-def _typed(told: Told) -> None:
-    if type(told.get("seed")) is not int or told["seed"] < 0:
-        told.pop("seed", None)
+def _typed(message: Message) -> None:
+    if type(message.get("seed")) is not int or message["seed"] < 0:
+        message.pop("seed", None)
 
 
-def _unwilling(told: Told) -> None:
-    told.clear()
-    told.update(op="error", code="sharing-refused", message="not today", fault="request")
+def _unwilling(message: Message) -> None:
+    message.clear()
+    message.update(op="error", code="sharing-refused", message="not today", fault="request")
 
 
-def _another_token(told: Told) -> None:
-    if "token" in told:
-        told["token"] = told["token"][::-1]
+def _another_token(message: Message) -> None:
+    if "token" in message:
+        message["token"] = message["token"][::-1]
 
 
-def _no_null(told: Told) -> None:
-    told.update({name: "null" for name, each in told.items() if each is None})
+def _no_null(message: Message) -> None:
+    message.update({name: "null" for name, each in message.items() if each is None})
 
 
-def _flags_only(told: Told) -> None:
-    if 1 in (told.get("mask") or ()) and not any(each is True for each in told["mask"]):
-        told.pop("mask")
+def _flags_only(message: Message) -> None:
+    if 1 in (message.get("mask") or ()) and not any(each is True for each in message["mask"]):
+        message.pop("mask")
 
 
-def _no_floats(told: Told) -> None:
-    told.update({name: each + 0.5 for name, each in told.items() if isinstance(each, float)})
+def _no_floats(message: Message) -> None:
+    message.update({name: each + 0.5 for name, each in message.items() if isinstance(each, float)})
 
 
 #: For each check a server that it must find, and how it is to be asked: in which framings.
-WRONG: dict[str, Bending] = {
+WRONG: dict[str, MutationFactory] = {
     "framing.whole-frames": without("seed", op="reset"),
     "framing.byte-by-byte": ReadsAreFrames,
     "framing.coalesced-frames": FirstOfRead,
@@ -99,35 +99,37 @@ WRONG: dict[str, Bending] = {
     "framing.deep-nesting": Silent,
     "framing.too-many-items": Silent,
     "framing.truncated-frame": Fragile,
-    "make.reply-fields": answers(lambda told: told.update(server=""), "make"),
-    "make.layouts": answers(lambda told: told.pop("observation_layout"), "make"),
+    "make.reply-fields": answers(lambda message: message.update(server=""), "make"),
+    "make.layouts": answers(lambda message: message.pop("observation_layout"), "make"),
     "make.unknown-fields": Forbidding,
     "make.unknown-environment": coded("unknown-environment"),
     "make.unknown-kwargs": without("kwargs"),
-    "make.invalid-fields": answers(lambda told: told.update(message="wrong"), "error"),
-    "make.missing-id": requests(lambda told: told.setdefault("id", "CartPole-v1")),
+    "make.invalid-fields": answers(lambda message: message.update(message="wrong"), "error"),
+    "make.missing-id": requests(lambda message: message.setdefault("id", "CartPole-v1")),
     "make.newer-version": without("version"),
     "make.request-before-make": Silent,
     "make.second-make": Anew,
     "make.max-episode-steps": without("max_episode_steps"),
     "make.info-selection": without("info"),
-    "make.positive-limits": answers(lambda told: told["limits"].update(max_frame=0), "make"),
+    "make.positive-limits": answers(lambda message: message["limits"].update(max_frame=0), "make"),
     "episode.step-before-reset": coded("reset-needed"),
-    "episode.step-after-end": answers(lambda told: told.pop("reset_needed", None), "error"),
+    "episode.step-after-end": answers(lambda message: message.pop("reset_needed", None), "error"),
     "episode.reset-during-episode": Playing,
     "episode.same-seed": without("seed"),
-    "episode.verified-seed": answers(lambda told: told.update(seeded=False) if "seeded" in told else None, "reset"),
-    "episode.different-seeds": requests(lambda told: _seeded(told, 7) if "seed" in told else None),
+    "episode.verified-seed": answers(
+        lambda message: message.update(seeded=False) if "seeded" in message else None, "reset"
+    ),
+    "episode.different-seeds": requests(lambda message: _seeded(message, 7) if "seed" in message else None),
     "episode.reset-without-seed": requests(
-        lambda told: None if "seed" in told else _seeded(told, random.randrange(1 << 30))
+        lambda message: None if "seed" in message else _seeded(message, random.randrange(1 << 30))
     ),
     "episode.sample": without("seed", op="sample"),
-    "episode.random-samples": requests(lambda told: _seeded(told, 0, "sample")),
-    "episode.step-many": answers(lambda told: told.update(count=told["count"] + 1), "step_many"),
+    "episode.random-samples": requests(lambda message: _seeded(message, 0, "sample")),
+    "episode.step-many": answers(lambda message: message.update(count=message["count"] + 1), "step_many"),
     "episode.step-many-repeated-action": requests(_fewer),
     "episode.step-many-stops-at-end": without("max_episode_steps"),
-    "episode.render": answers(lambda told: told.update(frame=7), "render"),
-    "episode.render-without-mode": answers(lambda told: told.update(fault="environment"), "error"),
+    "episode.render": answers(lambda message: message.update(frame=7), "render"),
+    "episode.render-without-mode": answers(lambda message: message.update(fault="environment"), "error"),
     "episode.close": Open,
     "values.within-spaces": Short,
     "values.base64": Zeros,
@@ -139,7 +141,7 @@ WRONG: dict[str, Bending] = {
     "pipelining.requests-behind-make": FirstOfRead,
     "pipelining.two-connections": Lonely,
     "refusal.unknown-operation": Silent,
-    "refusal.missing-operation": answers(lambda told: told.update(fault="protocol"), "error"),
+    "refusal.missing-operation": answers(lambda message: message.update(fault="protocol"), "error"),
     "refusal.missing-action": Guessing,
     "refusal.invalid-seed": requests(_typed),
     "refusal.vector-fields": requests(_single),
@@ -147,20 +149,24 @@ WRONG: dict[str, Bending] = {
     "refusal.invalid-step-many": coded("invalid-field"),
     "refusal.invalid-discrete-action": Clipping,
     "refusal.one-invalid-action-of-many": Early,
-    "refusal.invalid-base64": answers(lambda told: told.update(reset_needed=True), "error"),
+    "refusal.invalid-base64": answers(lambda message: message.update(reset_needed=True), "error"),
     "refusal.invalid-continuous-action": ClippingFloats,
     "forms.null-fields": requests(_no_null),
     "forms.whole-floats": requests(_no_floats),
-    "forms.empty-lists": requests(lambda told: told.update({name: [0] for name in told if told[name] == []})),
+    "forms.empty-lists": requests(
+        lambda message: message.update({name: [0] for name in message if message[name] == []})
+    ),
     "forms.numbers-for-flags": requests(_flags_only),
-    "forms.text-for-bytes": requests(lambda told: isinstance(told.get("action"), str) and told.update(action="")),
-    "forms.unknown-fields": answers(lambda told: told.pop("warnings", None), "reset"),
-    "vector.reply-fields": answers(lambda told: told.pop("single_action_space", None), "make"),
+    "forms.text-for-bytes": requests(
+        lambda message: isinstance(message.get("action"), str) and message.update(action="")
+    ),
+    "forms.unknown-fields": answers(lambda message: message.pop("warnings", None), "reset"),
+    "vector.reply-fields": answers(lambda message: message.pop("single_action_space", None), "make"),
     "vector.seed-list": requests(_first_seed),
     "vector.single-seed": without("seed"),
     "vector.matches-single-environments": Unrewarding,
     "vector.autoreset-next-step": requests(
-        lambda told: told.update(autoreset_mode="same_step") if "autoreset_mode" in told else None
+        lambda message: message.update(autoreset_mode="same_step") if "autoreset_mode" in message else None
     ),
     "vector.masked-reset": without("mask"),
     "vector.step-many": requests(_fewer),
@@ -181,9 +187,9 @@ WRONG: dict[str, Bending] = {
     "sharing.rooms-without-memory": Trusting,
     "sharing.wrong-token": answers(_another_token, "share"),
     "sharing.worker-death": Silent,
-    "fault.environment-raises": answers(lambda told: told.update(fault="request"), "error"),
+    "fault.environment-raises": answers(lambda message: message.update(fault="request"), "error"),
     "fault.environment-dies": Silent,
-    "fault.requests-behind-fault": answers(lambda told: told.pop("reset_needed", None), "error"),
+    "fault.requests-behind-fault": answers(lambda message: message.pop("reset_needed", None), "error"),
 }
 #: Checks that are about netstrings and JSON alone.
 TEXT_ONLY = {

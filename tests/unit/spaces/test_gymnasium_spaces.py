@@ -17,6 +17,7 @@ from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces import descriptions as wire
 from gymtwist.spaces.descriptions import Description, for_json
 from gymtwist.spaces.gymnasium_spaces import build, describe, value_codec
+from gymtwist.spaces.multi_binary_space import MultiBinary
 from tests.support.nested_spaces import NESTED
 from tests.support.registry_cases import GYMNASIUM, registered
 from tests.support.space_strategies import equal
@@ -238,3 +239,10 @@ def test_a_description_of_no_space(description: Description) -> None:
     """Builds none."""
     with pytest.raises(ValueError):
         build(description)
+
+
+def test_a_kind_that_an_older_gymnasium_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The description of another's space is refused as any other that is of no space."""
+    monkeypatch.delattr(spaces, "MultiBinary")
+    with pytest.raises(ValueError, match="MultiBinary"):
+        build(MultiBinary(2))
