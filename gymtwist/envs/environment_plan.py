@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import CustomSpaceError
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gymtwist.envs import environment_results, gym_compatibility
@@ -126,7 +126,13 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         return made
 
     def _make_from_entry_point(self) -> Any:
+        inherited = dict(VectorEnv.metadata)
         made = gymnasium.make_vec(self.spec, self.options.num_envs or 1, _ENTRY_POINT, **self.kwargs)
+        if made.metadata is VectorEnv.metadata:
+            # ale-py writes its autoreset mode into the dictionary that every class inherits.
+            made.metadata = dict(made.metadata)
+            VectorEnv.metadata.clear()
+            VectorEnv.metadata.update(inherited)
         if (has := autoreset_mode(made)) != self.options.autoreset_mode:
             made.close()
             raise InvalidField(

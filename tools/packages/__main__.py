@@ -61,12 +61,12 @@ def play(package: Package, folder: Path, most: int) -> None:
     result = folder / "result.json"
     result.unlink(missing_ok=True)
     text = json.dumps({"package": package, "most": most})
-    words = [str(folder / "venv" / "bin" / "python"), "-m", "tools.packages.player", str(result)]
+    words = [str(folder / "venv" / "bin" / "python"), "-m", "tools.packages.equivalence_check", str(result)]
     error = None
     with (folder / "play.log").open("w") as log:
         try:
             status = run(words, PLAY_SECONDS, log, text=text, directory=REPOSITORY)
-            error = f"the player ended with status {status}" if status else None
+            error = f"the check ended with status {status}" if status else None
         except TimedOut:
             error = f"it took more than {PLAY_SECONDS} s"
     if error is not None:

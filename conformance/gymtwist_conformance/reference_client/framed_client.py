@@ -43,8 +43,13 @@ REPLIES: dict[str, dict[str, Any]] = {
         "omitted?": list[str],
         **_WARNINGS,
     },
+    "queued": {"place": int, **_WARNINGS},
     "reset": {
-        **{"observation": Any, "seeded?": bool | None, "info?": dict[str, Any], "omitted?": list[str]},
+        "observation": Any,
+        "info?": dict[str, Any],
+        "omitted?": list[str],
+        "seeded?": bool | None,
+        "plain_numbers?": bool,
         **_WARNINGS,
     },
     "step": {
@@ -69,6 +74,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "message": str,
         "fault": Literal["request", "environment", "protocol", "server"],
         "reset_needed?": bool,
+        "environments?": list[int],
         **_WARNINGS,
     },
 }

@@ -161,6 +161,15 @@ def test_ale_py_takes_an_array_of_seeds() -> None:
     assert not vector_environments.takes_seed_array(make_vec("CartPole-v1"))
 
 
+def test_the_autoreset_mode_of_ale_py_is_its_own() -> None:
+    """It writes the mode into the metadata that all vector environments inherit, so the next one would have it, too."""
+    gymnasium.register_envs(pytest.importorskip("ale_py"))
+    made = make_vec("ALE/Pong-v5", autoreset_mode="same_step")
+    made.close()
+    assert vector_environments.autoreset_mode(made) == "same_step"
+    assert "autoreset_mode" not in VectorEnv.metadata
+
+
 def test_final_observations_of_ale_py_have_a_mask() -> None:
     """It returns a row for every game whenever one is over; here a running game has None, as in Gymnasium."""
     gymnasium.register_envs(pytest.importorskip("ale_py"))

@@ -1,6 +1,6 @@
 """Plays the environments of one package, in this process and through a server over every protocol.
 
-It runs in the package's virtual environment: ``python -m tools.packages.player RESULT < PACKAGE``, both JSON.
+It runs in the package's virtual environment: ``python -m tools.packages.equivalence_check RESULT < PACKAGE``, both JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 from gymtwist.client import connect, connect_vec
 from tests.support.server_process import ServerProcess
-from tools.packages.comparison import Difference, compare_info, compare_observation, compare_reward, copied
+from tools.packages.differences import Difference, compare_info, compare_observation, compare_reward, copied
 from tools.packages.listed import Package
 from tools.packages.local import is_vector, make_local, registered
 
