@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Package:     mo-gymnasium 1.3.2, with gymnasium 1.4.0
 # Expected:    The same seed and actions give the same episode: reset(seed=...) seeds what an environment draws from.
-# Observed:    In minecart-v0 the ore that a mine yields comes from NumPy's global generator. Both episodes begin alike,
+# Observed:    In minecart-v0 what a mine yields comes from NumPy's global generator. Both episodes begin alike,
 #              and differ as soon as the cart mines. minecart-deterministic-v0 does not draw.
 # Consequence: `verify_seed` compares first observations only, so `python -m gymtwist check` compares whole episodes.
 # Output:

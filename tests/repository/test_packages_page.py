@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.server_process import REPOSITORY
-from tools.packages.listed import PACKAGES, Package
 from tools.packages.equivalence_check import run
+from tools.packages.listed import PACKAGES, Package
 from tools.packages.results_page import row
 
 PAGE = (REPOSITORY / "docs" / "reference" / "environments.md").read_text()

@@ -1,6 +1,7 @@
 """Plays the environments of one package, in this process and through a server over every protocol.
 
-It runs in the package's virtual environment: ``python -m tools.packages.equivalence_check RESULT < PACKAGE``, both JSON.
+It runs in the virtual environment of the package, with JSON in and out:
+``python -m tools.packages.equivalence_check RESULT < PACKAGE``.
 """
 
 from __future__ import annotations
