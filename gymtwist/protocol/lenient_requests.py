@@ -11,6 +11,7 @@ import difflib
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -23,6 +24,8 @@ from gymtwist.spaces.value_mismatch import shown
 
 #: The most characters of a text that is passed on: it may contain a value of any length.
 MOST_SHOWN = 300
+#: The most unknown fields that the sender of a request is told of: to look for similar names takes time.
+MAX_NOTES = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 #: A zero with a minus sign, which is no exponent and does not begin another number.
 _SIGNED_ZERO = rb"(?<![\w.+])-0(?![\d.eE])"
@@ -30,8 +33,8 @@ has_signed_zero = re.compile(_SIGNED_ZERO).search
 # What is looked for in JSON, and what begins and ends the strings in it.
 _SIGNED_ZERO_OR_QUOTE = re.compile(rb'\\.|"|' + _SIGNED_ZERO, re.DOTALL)
 _NOT_FINITE_OR_QUOTE = re.compile(rb'\\.|"|[-+]?\b(?:nan|inf(?:inity)?)\b', re.DOTALL | re.IGNORECASE)
-# How msgspec reports the place of an error.
-_PLACE = re.compile(r"^(?P<what>.*?)\s+- at `\$(?P<place>.*)`$", re.DOTALL)
+# How msgspec begins the place at the end of an error.
+_AT = " - at `$"
 _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 
 _KINDS: dict[str, type[msgspec.Struct]] = {str(each.__struct_config__.tag): each for each in get_args(Request)}
@@ -63,7 +66,8 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
         is_json: Whether it is JSON; otherwise it is MessagePack.
 
     Returns:
-        The request, and what its sender should know of it: a text for each unknown field.
+        The request, and what its sender should know of it: a text for each unknown field, of the first
+        :data:`MAX_NOTES`.
 
     Raises:
         MalformedMessage: The bytes are not a message.
@@ -78,7 +82,8 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
         raise MalformedMessage(f"the message is no object with strings for keys: {_given(tree)}")
     op = _operation(tree)
     fields = _FIELDS[op]
-    notes = [_unknown(op, name, fields) for name in tree if name not in fields and name != "op"]
+    unknown = (name for name in tree if name not in fields and name != "op")
+    notes = [_unknown(op, name, fields) for name in islice(unknown, MAX_NOTES)]
     given: dict[str, Any] = {}
     for name, field in fields.items():
         value = _settled(tree[name], field.type) if name in tree else None
@@ -123,6 +128,10 @@ def _json_tree(payload: bytes) -> Any:
     try:
         return msgspec.json.decode(payload)
     except msgspec.ValidationError as error:
+        if str(error).startswith("Integer"):  # of more digits than Python reads
+            raise MalformedMessage(
+                "the message has an integer of thousands of digits: send it as a string or as a float"
+            ) from None
         raise InvalidField(f"the message has a number that fits no float64: {error!s:.{MOST_SHOWN}}") from None
     except (ValueError, RecursionError) as error:
         bare = next((found[0].decode() for found in _outside_strings(_NOT_FINITE_OR_QUOTE, payload)), None)
@@ -258,8 +267,11 @@ def _check_extensions(op: str, name: str, value: Any) -> None:
 
 def _refusal(op: str, problem: str, given: dict[str, Any], notes: list[str]) -> GymtwistError:
     """Convert an error of msgspec to one that names the field, the value and what to send."""
-    found = _PLACE.match(problem)
-    what, place = found.group("what", "place") if found else (problem, "")
+    # From the right: the sender's text may look like a place, or be long.
+    what, place = problem, ""
+    if _AT in problem:
+        what, _, place = problem.rpartition(_AT)
+        place = place.removesuffix("`")
     also = "".join(f"; {each}" for each in notes[:1])
     if not place:
         return InvalidField(f"{op}: {what.removeprefix('Object '):.{MOST_SHOWN}}{also}")

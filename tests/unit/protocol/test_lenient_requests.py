@@ -296,3 +296,38 @@ def test_an_unknown_field_in_place_of_one_that_is_needed(codec: MessageCodec) ->
     """The error tells of both."""
     with pytest.raises(InvalidField, match=r"missing required field `action`; .*did you mean `action`"):
         codec.decode_request(encoded(codec, {"op": "step", "actoin": 1}))
+
+
+# Texts that cost the reader time, or look like msgspec's own
+
+
+@EACH_CODEC
+def test_a_text_that_looks_like_the_place_of_an_error_is_text(codec: MessageCodec) -> None:
+    """The place is that of msgspec, at the end."""
+    text = refusal(codec, encoded(codec, {"op": "make", "id": "x", "info": "a - at `$.foo`"}))
+    assert text.startswith('make: field `info` is "a - at `$.foo`": send "all"')
+
+
+@EACH_CODEC
+def test_a_long_run_of_spaces_is_refused_at_once(codec: MessageCodec) -> None:
+    """The server reads handshakes while every other client waits."""
+    begun = time.process_time()
+    text = refusal(codec, encoded(codec, {"op": "make", "id": "x", "info": " " * 60_000}))
+    assert text.startswith("make: field `info` is ")
+    assert time.process_time() - begun < 1.0
+
+
+@EACH_CODEC
+def test_not_every_unknown_field_is_looked_at(codec: MessageCodec) -> None:
+    """To look for similar names takes time, and nobody reads thousands of warnings."""
+    notes: list[str] = []
+    telling = MessageCodec(ProtocolName(codec.framing.value), note=notes.extend)
+    telling.decode_request(encoded(codec, {"op": "make", "id": "x", **{f"a{each}": 1 for each in range(6000)}}))
+    assert len(notes) == 100
+
+
+@pytest.mark.parametrize("digits", [20, 300, 5000])
+def test_an_integer_beyond_64_bits_is_refused_alike_however_long_it_is(digits: int) -> None:
+    """Python itself reads none of more than 4300 digits."""
+    with pytest.raises(MalformedMessage, match="send it as a string or as a float"):
+        NETSTRING.decode_request(b'{"op":"reset","options":{"a":' + b"9" * digits + b"}}")
