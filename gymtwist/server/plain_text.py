@@ -43,8 +43,9 @@ class _PlainTextFactory(WrappingFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return the protocol of a new connection; called by Twisted."""
-        tls = self.wrappedFactory.buildProtocol(addr)
-        return None if tls is None else _FirstBytes(tls, self._events)
+        tls: Any = self.wrappedFactory.buildProtocol(addr)
+        # Twisted wraps also the None of a factory that takes no more connections.
+        return None if tls.wrappedProtocol is None else _FirstBytes(tls, self._events)
 
 
 class _FirstBytes(Protocol):
