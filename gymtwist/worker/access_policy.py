@@ -131,6 +131,7 @@ class KwargPolicy:
 
 
 def _numbers(value: Any) -> list[Any]:
+    value = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
     return [each for each in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(each, (int, float))]
 
 

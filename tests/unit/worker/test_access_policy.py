@@ -54,7 +54,7 @@ def test_what_could_be_a_path_is_refused(value: Any) -> None:
     KwargPolicy(ALL).check({"xml_file": value}, {})
 
 
-@pytest.mark.parametrize("value", [1001, 10**9, [2, 5000], 1e6])
+@pytest.mark.parametrize("value", [1001, 10**9, [2, 5000], 1e6, np.array(10**9), np.array([[2, 5000]])])
 def test_what_multiplies_the_time_of_a_step_is_limited(value: Any) -> None:
     """Unless the operator allows it by name."""
     with pytest.raises(KwargRefused, match='kwarg "frameskip" multiplies the time of a step; send 1000 at most'):
