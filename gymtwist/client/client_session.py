@@ -173,6 +173,7 @@ class Session:
             made.observation_space,
             made.single_action_space,
             made.single_observation_space,
+            made.reward_space,
         )
         size = self.read(lambda: sum(descriptions.check(each) for each in described if each is not None))
         if size > self._max_space_bytes:

@@ -149,13 +149,14 @@ def test_the_arrays_of_a_space_have_a_limit_together(scripted: Script) -> None:
         connect(scripted(made(observation_space={"kind": "Tuple", "spaces": [_BOX] * 5})).port, "Scripted-v0")
 
 
-def test_spaces_take_no_more_memory_than_is_allowed(scripted: Script) -> None:
+@pytest.mark.parametrize("name", ["observation_space", "reward_space"])
+def test_spaces_take_no_more_memory_than_is_allowed(scripted: Script, name: str) -> None:
     """A description of a few bytes can ask for gigabytes."""
     large = {**_BOX, "dtype": "uint8", "shape": [1 << 30]}
     tracemalloc.start()
     try:
         with pytest.raises(RequestRefused, match="max_space_bytes=1073741824") as caught:
-            connect(scripted(made(observation_space=large)).port, "Scripted-v0")
+            connect(scripted(made(**{name: large})).port, "Scripted-v0")
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
