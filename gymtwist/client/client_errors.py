@@ -13,7 +13,7 @@ from gymtwist.protocol.messages import Fault
 
 #: Characters that act on a terminal or a log instead of being shown: controls, line separators, and what changes the
 #: direction of writing.
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class RemoteError(GymtwistError):
