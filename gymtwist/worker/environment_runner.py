@@ -88,15 +88,25 @@ class BaseRunner:
         self.reward_space: environment_results.RewardSpace | None = None
         with guarded_call(status, Operation.MAKE):
             self.environment: Any = plan.make()
-            self.action_space = space_of(self.environment, "action_space")
-            self.observation_space = space_of(self.environment, "observation_space")
-            self.takes_seed = not plan.of_gym or gym_compatibility.takes_seed(self.environment)
-            if self._seed is not None:
-                self.action_space.seed(self._seed)
+            try:
+                self._examine(plan)
+            except BaseException:
+                # The client may ask for it again and again.
+                with contextlib.suppress(Exception):
+                    self.environment.close()
+                raise
         self._has_warned = self._has_odd_observations = False
         self._step = self._usual_step()
         #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
         self.check_client: Callable[[], None] = lambda: None
+
+    def _examine(self, plan: EnvironmentPlan) -> None:
+        """Find out what the environment is like; it is closed if that cannot be served."""
+        self.action_space = space_of(self.environment, "action_space")
+        self.observation_space = space_of(self.environment, "observation_space")
+        self.takes_seed = not plan.of_gym or gym_compatibility.takes_seed(self.environment)
+        if self._seed is not None:
+            self.action_space.seed(self._seed)
 
     def _usual_step(self) -> Callable[[Any], Any]:
         """Return the function that takes a step: the environment's own, unless observations are to be checked."""
@@ -205,10 +215,13 @@ class EnvironmentRunner(BaseRunner):
 
     def _first_step(self, action: Any) -> Any:
         """Take the first step, and log a flag that is none: it costs nothing later."""
-        self._step = self._usual_step()
-        returned = self._step(action)
-        if found := observation_checks.odd_flag(returned):
-            print(found, file=sys.stderr)
+        usual = self._usual_step()
+        returned = usual(action)
+        # A request for several steps takes all of them here if the first is among them.
+        if self._step == self._first_step:
+            self._step = usual
+            if found := observation_checks.odd_flag(returned):
+                print(found, file=sys.stderr)
         return returned
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:

@@ -13,7 +13,7 @@ from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded, indices_text
 from gymtwist.worker.environment_runner import LOOK_INTERVAL, SPACES, BaseRunner, check_same_space
-from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
+from gymtwist.worker.guarded_call import NOTHING, fault, not_wanted
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -44,22 +44,23 @@ class VectorEnvironmentRunner(BaseRunner):
 
     def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
         super().__init__(plan, settings, status)
-        with guarded_call(status, Operation.MAKE):
-            self.num_envs: int = self.environment.num_envs
-            if self.num_envs != plan.options.num_envs:
-                wanted = plan.options.num_envs
-                raise EnvironmentFault(
-                    "make",
-                    f"the vector environment has {self.num_envs} environments where {wanted} were asked for",
-                )
-            self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
-            if self.autoreset_mode == "same_step":
-                self._step = vector_environments.mask_final_observations(self.environment, self._step)
+        if self.autoreset_mode == "same_step":
+            self._step = vector_environments.mask_final_observations(self.environment, self._step)
         self._failed = False
         self._has_array_rewards = False
         # Environments without an episode: before the first reset, and after each episode if autoreset is disabled.
         self._ended: Flags = np.ones(self.num_envs, np.bool_)
         self._any_ended = True
+
+    def _examine(self, plan: EnvironmentPlan) -> None:
+        super()._examine(plan)
+        self.num_envs: int = self.environment.num_envs
+        if self.num_envs != plan.options.num_envs:
+            wanted = plan.options.num_envs
+            raise EnvironmentFault(
+                "make", f"the vector environment has {self.num_envs} environments where {wanted} were asked for"
+            )
+        self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
 
     def reset(
         self,

@@ -113,6 +113,21 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def test_an_environment_that_cannot_be_served_is_closed(run: Run) -> None:
+    """A client may ask for it any number of times."""
+    closed: list[str] = []
+
+    class Spaceless(gymnasium.Env[Any, Any]):
+        action_space = spaces.Discrete(2)
+
+        def close(self) -> None:
+            closed.append("closed")
+
+    with pytest.raises(EnvironmentFault, match="no observation_space"):
+        run(Spaceless)
+    assert closed == ["closed"]
+
+
 def test_without_a_seed_no_two_sessions_are_alike(run: Run) -> None:
     """Nor with one the two episodes of a session."""
     assert not np.array_equal(run("CartPole-v1").reset()[0], run("CartPole-v1").reset()[0])
@@ -245,6 +260,14 @@ def test_a_flag_that_is_none(run: Run, capsys: pytest.CaptureFixture[str], flag:
             runner.step(0)
     logged = capsys.readouterr().err
     assert logged.count("as terminated; Gymnasium wants true or false") == 1
+
+
+def test_a_flag_that_is_none_is_logged_once_for_a_request(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if the first step is one of several."""
+    runner = run(partial(Returning, (0, 1.0, None, False, {})))
+    assert len(runner.step_many([0] * 5, None)[1]) == 5
+    runner.step_many([0] * 5, None)
+    assert capsys.readouterr().err.count("as terminated; Gymnasium wants true or false") == 1
 
 
 @pytest.mark.parametrize("flag", [True, np.True_, np.array(True), np.array([True]), 1])
