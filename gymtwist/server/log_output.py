@@ -67,7 +67,7 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
         stream: Any = UnblockedStream(reactor, sys.stdout)
         written = textFileLogObserver(stream)
     else:
-        file = LogFile.fromFullPath(
+        file = ReopenedFile.fromFullPath(
             path or "twistd.log", rotateLength=size * _MEGABYTE or None, maxRotatedFiles=keep or None
         )
         reopen = file.reopen
@@ -75,7 +75,11 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
         written = textFileLogObserver(file)
 
     def hung_up() -> None:
-        reopen()
+        try:
+            reopen()
+        except OSError as error:
+            log.error("SIGHUP: the log cannot be opened again, and goes on in the old file: {error}", error=error)
+            return
         log.info("SIGHUP: the log goes on, in a new file if it was moved; sessions are not affected")
 
     _on_signal(reactor, signal.SIGHUP, hung_up)
@@ -86,6 +90,23 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
 def _on_signal(reactor: Any, number: signal.Signals, act: Callable[[], None]) -> None:
     """Have a function called in the reactor's thread at each signal."""
     signal.signal(number, lambda *_: reactor.callFromThread(act))
+
+
+class ReopenedFile(LogFile):
+    """A log file that goes on as it was if it cannot be opened again; Twisted's would have been closed by then."""
+
+    def reopen(self) -> None:
+        """Open the file again, since another program may have moved it.
+
+        Raises:
+            OSError: It cannot be opened: its directory is gone, or the server's user may not write there.
+        """
+        before = self._file
+        try:
+            self._openFile()
+        finally:
+            if self._file is not before:
+                before.close()
 
 
 class UnblockedStream:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import Logger, PredicateResult
 
-from gymtwist.server.log_output import AcceptErrorLimit, UnblockedStream
+from gymtwist.server.log_output import AcceptErrorLimit, ReopenedFile, UnblockedStream
 from tests.support.harness import Log
 
 
@@ -60,3 +62,21 @@ def test_the_errors_of_accept_have_the_namespace_that_is_limited() -> None:
     logger = Port._logger
     assert isinstance(logger, Logger)
     assert logger.namespace.startswith("twisted.internet.tcp")
+
+
+def test_a_file_that_cannot_be_opened_again_goes_on(tmp_path: Path) -> None:
+    """Also with a later attempt that succeeds: a log must not end because its directory was moved for a while."""
+    directory, moved = tmp_path / "logs", tmp_path / "moved"
+    directory.mkdir()
+    file = ReopenedFile.fromFullPath(str(directory / "server.log"))
+    file.write("before\n")
+    directory.rename(moved)
+    with pytest.raises(FileNotFoundError):
+        file.reopen()
+    file.write("meanwhile\n")
+    directory.mkdir()
+    file.reopen()
+    file.write("after\n")
+    file.close()
+    assert (moved / "server.log").read_text() == "before\nmeanwhile\n"
+    assert (directory / "server.log").read_text() == "after\n"
