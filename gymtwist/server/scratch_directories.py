@@ -40,8 +40,9 @@ class ScratchDirectories:
         if self._root is None or not self._root.is_dir():
             self.close()
             _remove_stale()
-            self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
-            self._lock = _locked(self._root)
+            root = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._lock = _locked(root)  # fails if another server has just taken it for one that was left behind
+            self._root = root
         path = self._root / str(session)
         path.mkdir(mode=0o700)
         return str(path)
@@ -59,8 +60,10 @@ class ScratchDirectories:
         """Remove everything."""
         if self._root is not None:
             _remove(str(self._root))
-            os.close(self._lock)
             self._root = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def _remove(path: str) -> None:

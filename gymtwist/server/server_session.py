@@ -122,11 +122,15 @@ class Session:
         self.assigned_at = time.monotonic()
         self.left_at: float | None = None
         descriptor = session_status.create()
+        directory = ""
         try:
-            directory = "" if scratch is None else scratch.make(info.number)
+            if scratch is not None:
+                directory = scratch.make(info.number)
             self.status = SessionStatus(descriptor)
         except OSError:
             os.close(descriptor)
+            if scratch is not None and directory:
+                scratch.remove(directory)
             raise
         self._scratch = scratch
         protocol = handshake.protocol.value.encode()
