@@ -50,7 +50,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._reactor = reactor
         self._backoff = _BACKOFF
         self._refill: Any = None
-        self._checking = task.LoopingCall(self._check)
+        self._checking = task.LoopingCall.withCount(self._check)
         self._checking.clock = reactor
         # A worker serves one session and is never reused: recycleAfter=1. gymtwist.server.admission limits the
         # sessions, so the pool itself sets no limit and queues nothing.
@@ -182,8 +182,14 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             self._back_off()
         return how
 
-    def _check(self) -> None:
-        """Kill what does not answer, so that it is replaced: a stopped process would cost a newcomer its patience."""
+    def _check(self, intervals: int) -> None:
+        """Kill what does not answer, so that it is replaced: a stopped process would cost a newcomer its patience.
+
+        Args:
+            intervals: How many intervals have passed; more than one if this process itself was stopped or busy.
+        """
+        if intervals > 1:
+            return  # the answers may have come, and not be read yet
         self.starter.check()
         for link in list(self.ready):
             if link.ping(self._reactor.seconds()) > (ANSWER_TIMEOUT if link.responsive else READY_TIMEOUT):

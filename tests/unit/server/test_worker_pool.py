@@ -253,6 +253,20 @@ def test_an_idle_worker_that_does_not_answer_is_replaced(harness: Harness) -> No
     assert not [line for line in harness.log.lines if "starting another" in line]
 
 
+def test_workers_are_not_blamed_for_a_stop_of_the_server(harness: Harness) -> None:
+    """What they have answered in the meantime is read only after the timers."""
+    for _ in range(3):
+        harness.reactor.advance(PING_INTERVAL)
+        harness.turn()
+    harness.reactor.advance(PING_INTERVAL)  # they are pinged, and not heard
+    harness.reactor.advance(10 * ANSWER_TIMEOUT)
+    for _ in range(3):
+        harness.turn()
+        harness.reactor.advance(PING_INTERVAL)
+    assert not harness.log.having("does not answer")
+    assert len(harness.starter.processes) == 3
+
+
 def test_a_worker_that_still_imports_is_given_its_time(harness: Harness) -> None:
     """As long as the imports before the first session may take."""
     for process in harness.starter.alive:
