@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import itertools
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IFileDescriptorReceiver
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from gymtwist.errors import GymtwistError, HandshakeError, ServerFull, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, error_reply, queue_reply
@@ -171,6 +174,7 @@ class GymFactory(Factory):
         return self._all_closed
 
 
+@implementer(IFileDescriptorReceiver)
 class GymProtocol(Protocol, TimeoutMixin):
     """One connection: it reads the handshake, is admitted, is handed to a worker, and is watched until it ends.
 
@@ -207,6 +211,10 @@ class GymProtocol(Protocol, TimeoutMixin):
     def dataReceived(self, data: bytes) -> None:
         """Handle data from the client; called by Twisted."""
         self._handle(Event.DATA, data)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """Close a descriptor that came by a UNIX socket; Twisted would also log a line for each."""
+        os.close(descriptor)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the end of the connection; called by Twisted."""
@@ -409,6 +417,14 @@ class GymProtocol(Protocol, TimeoutMixin):
         else:
             self._handle(Event.KILL, self._session.explained(decision.reason))
 
+    def _watch_abandoned(self) -> None:
+        """Check the session, unless it was to end before its client left: then its time is up."""
+        assert self._session is not None
+        if self._session.reason is None:
+            self._watch()
+        else:
+            self._kill()
+
     def _hang_up(self, reason: str) -> None:
         """Let the worker read the end of the stream, so that it closes the environment."""
         assert self._session is not None
@@ -562,7 +578,7 @@ class GymProtocol(Protocol, TimeoutMixin):
             Event.LOST: (State.ABANDONED, _abandon),
         },
         State.ABANDONED: {
-            Event.TIMEOUT: (State.ABANDONED, _watch),
+            Event.TIMEOUT: (State.ABANDONED, _watch_abandoned),
             Event.RESUMED: (State.ABANDONED, _watch),
             Event.HANG_UP: (State.ABANDONED, _kill_for),
             Event.KILL: (State.ABANDONED, _kill_for),

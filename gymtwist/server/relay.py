@@ -6,12 +6,13 @@ end and the client. Each side is paused while the other's buffer is full.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.interfaces import IPushProducer, ISSLTransport
+from twisted.internet.interfaces import IFileDescriptorReceiver, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -42,6 +43,7 @@ class _Flow:
         """Do nothing: the client's protocol is notified of the relay's end, and closes."""
 
 
+@implementer(IFileDescriptorReceiver)
 class Relay(Protocol):
     """The server's end of the socket pair.
 
@@ -71,6 +73,10 @@ class Relay(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Pass data from the worker to the client."""
         self._client.write(data)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """Close a descriptor that an environment has sent; Twisted would also log a line for each."""
+        os.close(descriptor)
 
     def write(self, data: bytes) -> None:
         """Pass data from the client to the worker."""

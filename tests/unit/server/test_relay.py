@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.server import relay
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
+from gymtwist.worker.session_status import Operation
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.harness import FakeProcess, Harness, descriptor_count, soon
 from tests.support.patience import PATIENCE
@@ -67,6 +68,16 @@ def test_what_the_worker_sends_reaches_the_client(pair: Pair) -> None:
     pair.its.sendall(b"reply")
     pair.harness.turn()
     assert pair.client.value() == b"reply"
+
+
+def test_descriptors_of_the_worker_are_closed_without_a_word(pair: Pair) -> None:
+    """An environment may send any number of them."""
+    before = descriptor_count()
+    socket.send_fds(pair.its, [b"reply"], [0, 0])
+    pair.harness.turn()
+    assert pair.client.value() == b"reply"
+    assert descriptor_count() == before
+    assert pair.harness.log.lines == []
 
 
 def test_a_worker_that_does_not_read_stops_the_client(pair: Pair) -> None:
@@ -223,6 +234,18 @@ def test_a_relayed_session_can_be_ended(relayed: Relayed) -> None:
     assert relayed.transport.disconnecting
     assert relayed.harness.log.having("ended: the server is shutting down")
     relayed.leave()
+
+
+def test_a_relayed_worker_that_does_not_close_is_killed(relayed: Relayed) -> None:
+    """Some time after its client was hung up on, also if the client has closed since."""
+    process = relayed.process
+    relayed.protocol.stop("the server is shutting down")
+    assert process.status is not None
+    process.status.begin(Operation.CLOSE)
+    relayed.leave()
+    relayed.harness.reactor.advance(CLOSE_TIMEOUT)
+    relayed.harness.turn()
+    assert not process.alive
 
 
 def test_a_relayed_worker_that_dies_frees_the_place(relayed: Relayed) -> None:
