@@ -519,10 +519,10 @@ class GymProtocol(Protocol, TimeoutMixin):
     def _forget_incomplete(self, reason: Failure) -> None:
         self._forget()
         received = bytes(self._reader.received.strip(b"\r\n"))
-        if reason.type.__module__.partition(".")[0] == "OpenSSL":
+        if type(reason.value).__module__.partition(".")[0] == "OpenSSL":
             problem = f"the TLS handshake failed ({_tls_problem(reason.value)})"
         elif not reason.check(ConnectionClosed):
-            problem = f"an error in gymtwist itself: {reason.type.__name__}"
+            problem = f"an error in gymtwist itself: {type(reason.value).__name__}"
         elif received:
             problem = f"it left after {counted(len(received), 'byte')}, {received[:_SHOWN]!r}"
         else:

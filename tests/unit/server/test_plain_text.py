@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet import ssl
 from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import Factory, Protocol
@@ -14,9 +16,9 @@ from gymtwist.server.session_events import SessionEvents
 class Port:
     """A port as far as its factory goes."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Any) -> None:
         """Takes the factory."""
-        self.factory: Factory = factory
+        self.factory = factory
 
 
 class Full(Factory):
@@ -29,6 +31,9 @@ class Full(Factory):
 
 def test_a_server_that_takes_no_more_connections_closes_those_with_tls_as_well() -> None:
     """Twisted wraps whatever the factory returns; a connection with nothing inside would stay open for ever."""
-    port = Port(TLSMemoryBIOFactory(ssl.CertificateOptions(), False, Full()))
+    full: Any = Full()
+    options: Any = ssl.CertificateOptions()
+    address: Any = IPv4Address("TCP", "127.0.0.1", 5001)
+    port = Port(TLSMemoryBIOFactory(options, False, full))
     answer_plain_text(port, SessionEvents())
-    assert port.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5001)) is None
+    assert port.factory.buildProtocol(address) is None
