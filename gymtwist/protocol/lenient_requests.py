@@ -25,7 +25,7 @@ from gymtwist.spaces.value_mismatch import shown
 #: The most characters of a text that is passed on: it may contain a value of any length.
 MOST_SHOWN = 300
 #: The most unknown fields that the sender of a request is told of: to look for similar names takes time.
-MAX_NOTES = 100
+MOST_NOTES = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 #: A zero with a minus sign, which is no exponent and does not begin another number.
 _SIGNED_ZERO = rb"(?<![\w.+])-0(?![\d.eE])"
@@ -67,7 +67,7 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
 
     Returns:
         The request, and what its sender should know of it: a text for each unknown field, of the first
-        :data:`MAX_NOTES`.
+        :data:`MOST_NOTES`.
 
     Raises:
         MalformedMessage: The bytes are not a message.
@@ -83,7 +83,7 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
     op = _operation(tree)
     fields = _FIELDS[op]
     unknown = (name for name in tree if name not in fields and name != "op")
-    notes = [_unknown(op, name, fields) for name in islice(unknown, MAX_NOTES)]
+    notes = [_unknown(op, name, fields) for name in islice(unknown, MOST_NOTES)]
     given: dict[str, Any] = {}
     for name, field in fields.items():
         value = _settled(tree[name], field.type) if name in tree else None

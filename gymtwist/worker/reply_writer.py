@@ -11,14 +11,14 @@ from gymtwist.protocol import dynamic_values
 from gymtwist.protocol.codec import BIN32, BIN32_CODE, EMPTY_BIN, GATHERED, MessageCodec, tag_of
 from gymtwist.protocol.dynamic_values import is_flat, is_shallow
 from gymtwist.protocol.framing import Framing, Parts
-from gymtwist.protocol.lenient_requests import MAX_NOTES
+from gymtwist.protocol.lenient_requests import MOST_NOTES
 from gymtwist.protocol.messages import Reply, Stepped
 from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.transports import Transport
 
 _UINT32 = struct.Struct(">I")
 #: The most different warnings of a session: a client that invents fields without end has been told.
-_MAX_WARNINGS = MAX_NOTES
+_MAX_WARNINGS = MOST_NOTES
 
 
 class ReplyWriter:
