@@ -96,15 +96,22 @@ class Failed(Exception):
         message: What went wrong, for people.
         fault: Whose fault it is.
         reset_needed: Whether the next request must be a reset.
+        environments: The indices of the environments that it is about, if several step together.
         warnings: What else the server says about the request.
     """
 
     def __init__(
-        self, code: str, message: str, fault: str, reset_needed: bool = False, warnings: Sequence[str] = ()
+        self,
+        code: str,
+        message: str,
+        fault: str,
+        reset_needed: bool = False,
+        environments: Sequence[int] = (),
+        warnings: Sequence[str] = (),
     ) -> None:
         super().__init__(f"{code} ({fault}): {message}")
         self.code, self.message, self.fault, self.reset_needed = code, message, fault, reset_needed
-        self.warnings = list(warnings)
+        self.environments, self.warnings = list(environments), list(warnings)
 
 
 class Stepped(NamedTuple):
