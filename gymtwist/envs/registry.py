@@ -79,7 +79,7 @@ def find(environment: str) -> RegisteredEnvironment:
         spec.kwargs = {**spec.kwargs, **kwargs}
         chosen = "".join(f", {name}={value!r}" for name, value in kwargs.items())
         print(
-            f'"{environment}" is not registered any more; made "{spec.id}"{chosen}: its rules and spaces are the same',
+            f'"{environment}" is no longer registered and means "{spec.id}"{chosen}: its rules and spaces are the same',
             file=sys.stderr,
         )
         return found._replace(spec=spec)

@@ -58,6 +58,23 @@ class AllowList:
                 f'environment "{environment}" is not allowed on this server; it allows {", ".join(self._patterns)}'
             )
 
+    def check_meant(self, environment: str, meant: str) -> None:
+        """Check the id that an id stands for: that of its latest version, or of its successor.
+
+        Args:
+            environment: The id that the client sent, which :meth:`check` accepts.
+            meant: The id of the environment that would be made.
+
+        Raises:
+            EnvironmentRefused: The server does not allow it.
+        """
+        module, colon, _ = environment.rpartition(":")
+        if not self.allows(f"{module}{colon}{meant}"):
+            raise EnvironmentRefused(
+                f'environment "{environment}" means "{meant}", which is not allowed on this server; it allows '
+                f"{', '.join(self._patterns)}"
+            )
+
     def allows(self, environment: str) -> bool:
         """Return whether :meth:`check` accepts an id."""
         try:

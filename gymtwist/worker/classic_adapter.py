@@ -23,6 +23,7 @@ from gymtwist.protocol.framing import Parts
 from gymtwist.spaces.classic_codecs import Decoder, Encoder, check_shape, classic_description, decoder, encoder
 from gymtwist.spaces.space_codecs import CutReport
 from gymtwist.worker import fork_trial
+from gymtwist.worker.access_policy import AllowList
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call, print_cut, print_traceback, ran_out_of_memory
 from gymtwist.worker.omission_warning import OmissionWarning
@@ -96,6 +97,7 @@ class ClassicAdapter:
     def _make(self, environment: str) -> None:
         with guarded_call(self._status, Operation.MAKE):
             registered = registry.find(environment)
+            AllowList(self._settings.allow).check_meant(environment, registered.spec.id)
             fork_trial.check(registered, self._settings)
             plan = environment_plan.plan(registered)
         runner = self._runner = EnvironmentRunner(plan, self._settings, self._status)

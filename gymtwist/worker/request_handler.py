@@ -199,8 +199,10 @@ class RequestHandler:
                 f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
                 'without --display; ask for "rgb_array", and show the frames on your own'
             )
-        AllowList(settings.allow).check(request.id)
+        allowed = AllowList(settings.allow)
+        allowed.check(request.id)
         registered = registry.find(request.id)
+        allowed.check_meant(request.id, registered.spec.id)
         fork_trial.check(registered, settings)
         KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(request.kwargs, registered.spec.kwargs)
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}

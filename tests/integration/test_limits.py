@@ -132,14 +132,16 @@ def test_the_handshake_timeout_excludes_the_queue(start: Start) -> None:
 
 
 def test_only_allowed_environments_are_served(start: Start) -> None:
-    """Patterns are globs, and there may be several."""
-    server = start("--allow", "CartPole-*", "--allow", "Act/*")
+    """Patterns are globs, and there may be several; an id that was given up must match, and its successor as well."""
+    server = start("--allow", "CartPole-*", "--allow", "Act/*", "--allow", "Pendulum-v0")
     for allowed in ("CartPole-v1", "CartPole-v0", "Act/Box-v0"):
         server.open(allowed).close()
     for refused in ("Acrobot-v1", "Fault/RaiseInStep-v0", "XCartPole-v1"):
         with pytest.raises(Refused, match=re.escape(refused)):
             server.open(refused)
     server.wait_for(r"refused \S+: .*Acrobot-v1")
+    with pytest.raises(Refused, match='"Pendulum-v0" means "Pendulum-v1", which is not allowed'):
+        server.open("Pendulum-v0")
 
 
 @pytest.fixture

@@ -164,4 +164,4 @@ def test_an_id_that_was_given_up(served: ServerProcess) -> None:
     with served.open("Pendulum-v0") as client:
         session = served.session(client)
         assert client.space(1)["shape"] == [3]
-    served.wait_for(rf'\[session {session.number}\] \| "Pendulum-v0" is not registered any more; made "Pendulum-v1"')
+    served.wait_for(rf'\[session {session.number}\] \| "Pendulum-v0" is no longer registered and means "Pendulum-v1"')

@@ -95,7 +95,7 @@ def test_an_id_that_was_given_up(
     found = registry.find(environment)
     assert (found.spec.id, found.spec.kwargs) == (meant, kwargs)
     assert found.of_gym is environment.startswith("gym:")
-    assert f'"{environment}" is not registered any more; made "{meant}"' in capfd.readouterr().err
+    assert f'"{environment}" is no longer registered and means "{meant}"' in capfd.readouterr().err
     assert {id_: dict(spec.kwargs) for id_, spec in gymnasium.registry.items()} == before
 
 

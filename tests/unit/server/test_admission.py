@@ -59,6 +59,24 @@ def test_a_refusal_names_the_allowed_environments() -> None:
         AllowList(["ALE/*", "CartPole-v1"]).check("Pong-v4")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "environment", "meant"),
+    [
+        ("CartPole*", "CartPole", "CartPole-v1"),
+        ("phys2d/*", "CartPoleJax-v0", "phys2d/CartPole-v0"),
+        ("mine:*", "mine:Old-v0", "New-v0"),
+        ("gym:mine:*", "gym:mine:Old-v0", "New-v0"),
+        ("New-v0", "gym:Old-v0", "New-v0"),
+    ],
+)
+def test_what_an_id_stands_for_is_allowed_by_a_pattern(pattern: str, environment: str, meant: str) -> None:
+    """An id without a version, or one that was given up, is a way to ask for another."""
+    AllowList([pattern]).check_meant(environment, meant)
+    with pytest.raises(EnvironmentRefused, match=rf'"{environment}" means "Other-v3", .* it allows Else\*'):
+        AllowList(["Else*"]).check_meant(environment, "Other-v3")
+    AllowList([]).check_meant(environment.rpartition(":")[2], meant)
+
+
 def test_a_connection_without_an_environment_is_always_allowed() -> None:
     """There is nothing to allow."""
     AllowList(["CartPole-v1"]).check("")

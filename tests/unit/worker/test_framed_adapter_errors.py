@@ -31,6 +31,13 @@ def test_a_wrong_action_is_named(serve: Serve, encoding: str) -> None:
     assert (caught.value.code, caught.value.reset_needed) == ("invalid-action", False)
 
 
+def test_an_id_whose_successor_is_not_allowed(serve: Serve) -> None:
+    """Is refused, whatever the pattern is that it matches itself."""
+    with pytest.raises(Failed, match='"CartPoleJax-v0" means "phys2d/CartPole-v0", which is not allowed') as caught:
+        serve("CartPoleJax-v0", options={"allow": ("CartPole*",)})
+    assert caught.value.code == "environment-refused"
+
+
 def test_one_of_many_actions_is_named(serve: Serve) -> None:
     """Before any of them is taken."""
     client = serve(partial(Counting, []))
