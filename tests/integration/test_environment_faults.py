@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -142,17 +143,23 @@ def test_an_observation_of_a_wrong_shape_ends_the_session(server: ServerProcess,
 # Greed and noise
 
 
-def test_memory_has_a_limit(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server without a step timeout, for steps that take a busy machine seconds."""
+    with ServerProcess(tmp_path_factory.mktemp("patient"), "--memory-limit", "1024", "--step-timeout", "0") as running:
+        yield running
+
+
+def test_memory_has_a_limit(patient_server: ServerProcess) -> None:
     """An environment that eats memory meets the limit of its process, long before the machine's."""
-    # No step timeout: it takes a busy machine seconds to touch the memory.
-    with ServerProcess(tmp_path, "--memory-limit", "1024", "--step-timeout", "0") as server:
-        reason, _ = provoke(server, "EatInStep")
+    reason, _ = provoke(patient_server, "EatInStep")
     assert "MemoryError in step" in reason
 
 
 @pytest.mark.parametrize("name", ["PrintLines", "PrintOneLine"])
-def test_printing_megabytes_delays_no_other_session(server: ServerProcess, name: str) -> None:
+def test_printing_megabytes_delays_no_other_session(patient_server: ServerProcess, name: str) -> None:
     """The step ends, the log has it under the session's number, the parent does not keep it."""
+    server = patient_server
     before = peak(server.process.pid)
     with server.open(f"Fault/{name}-v0") as client, server.open("CartPole-v1") as other:
         session = server.session(client)
