@@ -17,6 +17,8 @@ from typing import Any
 from twisted.internet.interfaces import IReactorThreads
 
 PREFIX = "gymsock-"
+#: The name of a directory whose lock is not held yet: no other server may take it for one that was left behind.
+_UNLOCKED_PREFIX = f".{PREFIX}"
 
 
 class ScratchDirectories:
@@ -40,9 +42,9 @@ class ScratchDirectories:
         if self._root is None or not self._root.is_dir():
             self.close()
             _remove_stale()
-            root = Path(tempfile.mkdtemp(prefix=PREFIX))
-            self._lock = _locked(root)  # fails if another server has just taken it for one that was left behind
-            self._root = root
+            root = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
+            self._lock = _locked(root)
+            self._root = root.rename(root.with_name(root.name.removeprefix(".")))
         path = self._root / str(session)
         path.mkdir(mode=0o700)
         return str(path)

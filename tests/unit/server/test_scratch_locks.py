@@ -43,3 +43,22 @@ def test_a_lock_is_closed_once(scratch: ScratchDirectories, monkeypatch: pytest.
     assert os.read(other, 1) == b"x"
     os.close(other)
     os.close(end)
+
+
+def test_another_server_that_starts_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does not take a directory that is about to be locked for one that was left behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ours, other = ScratchDirectories(Clock()), ScratchDirectories(Clock())
+    mkdtemp = tempfile.mkdtemp
+
+    def interrupted(prefix: str) -> str:
+        """Makes the directory; another server removes what it finds unlocked."""
+        monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+        made = mkdtemp(prefix=prefix)
+        other.make(1)
+        return made
+
+    monkeypatch.setattr(tempfile, "mkdtemp", interrupted)
+    assert Path(ours.make(1)).is_dir()
+    ours.close()
+    other.close()
