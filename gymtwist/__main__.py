@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 def _object(text: str) -> dict[str, Any]:
     value = json.loads(text)
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is no object; expected one such as '{{\"frameskip\": 4}}'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an object; expected one such as '{{\"frameskip\": 4}}'")
     return value
 
 

@@ -66,7 +66,7 @@ def connect(
         max_space_bytes: The most bytes of one element of each of the environment's spaces together. A server decides
             how much memory the spaces take here: about six times as much.
         kwargs: Keyword arguments of the environment, of any name.
-        env_kwargs: Keyword arguments of the environment whose names are none of the above.
+        env_kwargs: Keyword arguments of the environment with other names than the above.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -142,7 +142,7 @@ def connect_vec(
         check_observations: See :func:`connect`.
         max_space_bytes: See :func:`connect`.
         kwargs: Keyword arguments of the environments, of any name.
-        env_kwargs: Keyword arguments of the environments whose names are none of the above.
+        env_kwargs: Keyword arguments of the environments with other names than the above.
 
     Raises:
         ValueError: An argument has a wrong value.

@@ -420,7 +420,7 @@ class Session:
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:
-        text = f"the server does not keep to the protocol: {escaped(message)}"
+        text = f"the server violates the protocol: {escaped(message)}"
         error = ProtocolBroken(text, code="malformed-message")
         self.connection.close(error)
         return error

@@ -140,7 +140,7 @@ def make_request(
         env_id: The environment's id.
         kwargs: Keyword arguments of the environment, of any name.
         env_kwargs: Further keyword arguments of the environment.
-        num_envs: The number of environments; None for a single one that is no vector environment.
+        num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: When an environment is reset after the end of its episode.
         fields: Further fields of the request, which the server validates.
 

@@ -389,7 +389,7 @@ def wait_for_any(connections: Sequence[Connection]) -> int:
 def unasked_reply(frame: memoryview | None) -> ProtocolBroken:
     """Return the error for a frame that nobody asked for."""
     return ProtocolBroken(
-        "the server does not keep to the protocol: it has sent a reply that nobody asked for", code="protocol-error"
+        "the server violates the protocol: it has sent a reply without a request", code="protocol-error"
     )
 
 

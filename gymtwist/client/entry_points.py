@@ -140,7 +140,7 @@ def completed(assigned: EnvSpec | None, own: EnvSpec | None) -> EnvSpec | None:
 
 
 def metadata_of(made: messages.Made) -> dict[str, Any]:
-    """Return an environment's metadata, without render modes that are no use on this side of the connection."""
+    """Return an environment's metadata, without the render modes that do not work on this side of the connection."""
     metadata = {"render_modes": [], **made.metadata}
     modes = metadata["render_modes"]
     if made.render_mode != WINDOW and isinstance(modes, (list, tuple)):

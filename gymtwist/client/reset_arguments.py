@@ -35,14 +35,14 @@ def seeds_of(seed: Any, count: int) -> int | list[int | None] | None:
     """Convert one seed for all environments, or a sequence of one for each.
 
     Raises:
-        RequestRefused: One is no seed, or there is a wrong number of them.
+        RequestRefused: One of them is not a seed, or their number is wrong.
     """
     if not isinstance(seed, (list, tuple, np.ndarray)) or (isinstance(seed, np.ndarray) and not seed.ndim):
         return seed_of(seed)
     seeds = [seed_of(each) for each in seed]
     if len(seeds) != count:
         raise RequestRefused(
-            f"seed has {len(seeds)} elements: expected one for each of {count} environments, or one alone",
+            f"seed has {len(seeds)} elements: expected one for each of {count} environments, or a single one",
             code="invalid-field",
         )
     return seeds

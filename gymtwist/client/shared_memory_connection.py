@@ -327,5 +327,5 @@ class SharedMemoryConnection(Connection):
         whole = shared.memory[start : start + length]
         found = locate(self._framing, whole, 0, length, MAX_REPLY)
         if found is None:
-            raise ProtocolError("what is in shared memory is no whole frame")
+            raise ProtocolError("the message in shared memory is not a complete frame")
         return whole[found[0] : found[1]]

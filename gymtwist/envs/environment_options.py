@@ -72,7 +72,7 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         for name in self.kwargs:
             if name in _NOT_KWARGS:
-                raise InvalidField(f'"{name}" is no kwarg of an environment; {_NOT_KWARGS[name]}')
+                raise InvalidField(f'"{name}" is not a kwarg of an environment; {_NOT_KWARGS[name]}')
         limit = self.max_episode_steps
         if limit is not None and limit < 1 and limit != -1:
             raise InvalidField(f"max_episode_steps {limit}: send an integer from 1, or -1 for never")

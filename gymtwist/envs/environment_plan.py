@@ -136,8 +136,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         if (has := autoreset_mode(made)) != self.options.autoreset_mode:
             made.close()
             raise InvalidField(
-                f'the vector environment of {self.spec.id} has the autoreset_mode "{has}" alone; ask for that, or for '
-                'vectorization_mode "sync" or "async"'
+                f'the vector environment of {self.spec.id} supports only the autoreset_mode "{has}"; ask for that, or '
+                'for vectorization_mode "sync" or "async"'
             )
         return made
 
@@ -203,7 +203,7 @@ def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None =
 def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:
     """Check options against a vector entry point, whose environment may differ from the single one in all but name."""
     if entry_point is None:
-        raise InvalidField(f'{environment} brings no vector environment; ask for the vectorization_mode "sync"')
+        raise InvalidField(f'{environment} has no vector entry point; ask for the vectorization_mode "sync"')
     try:
         creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""What environments return and raise, where that is unlike what Gymnasium wants: taken if possible, else explained."""
+"""Results and exceptions of environments: unusual results are converted if possible; others become faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gymtwist.spaces.nested_lists import shape_text
 #: A space of rewards that are arrays.
 RewardSpace: TypeAlias = spaces.Box
 
-_WANTED = {
+_EXPECTED = {
     "reset": "2 values: observation and info",
     "step": "5 values: observation, reward, terminated, truncated and info",
 }
@@ -66,7 +66,7 @@ def reset_result(returned: Any) -> tuple[Any, Any]:
     """
     # An array of two numbers could be unpacked, too.
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise _not_wanted("reset", returned)
+        raise _unexpected_result("reset", returned)
     observation, info = returned
     return observation, info
 
@@ -85,7 +85,7 @@ def step_result(returned: Any, reward_space: RewardSpace | None = None) -> tuple
         EnvironmentFault: The environment returned something else.
     """
     if not isinstance(returned, (tuple, list)) or len(returned) != 5:
-        raise _not_wanted("step", returned)
+        raise _unexpected_result("step", returned)
     observation, reward, terminated, truncated, info = returned
     return (
         observation,
@@ -112,7 +112,7 @@ def vector_step_result(returned: Any, num_envs: int, reward_space: RewardSpace |
         EnvironmentFault: The environment returned something else.
     """
     if not isinstance(returned, (tuple, list)) or len(returned) != 5:
-        raise _not_wanted("step", returned)
+        raise _unexpected_result("step", returned)
     observations, rewards, terminated, truncated, info = returned
     each = _listed("rewards", rewards, num_envs)
     flags = [
@@ -128,7 +128,8 @@ def _listed(name: str, values: Any, num_envs: int) -> list[Any]:
         listed = list(values)
     if listed is None or len(listed) != num_envs:
         raise EnvironmentFault(
-            "step", f"the environment returned from step {shown(values)} as {name}; Gymnasium wants {num_envs} of them"
+            "step",
+            f"the environment returned {shown(values)} for `{name}` from step; Gymnasium expects {num_envs} of them",
         )
     return listed
 
@@ -183,7 +184,7 @@ def number(reward: Any) -> float:
         if array.dtype.kind in "biuf":
             return float(array.item())
     raise EnvironmentFault(
-        "step", f"the environment returned from step {shown(reward)} as the reward; Gymnasium wants a number{_ARRAYS}"
+        "step", f"the environment returned {shown(reward)} as the reward from step; Gymnasium expects a number{_ARRAYS}"
     )
 
 
@@ -202,7 +203,7 @@ def reward_of_space(reward: Any, space: RewardSpace) -> Any:
         return number(reward)
     raise EnvironmentFault(
         "step",
-        f"the environment returned from step {shown(reward)} as the reward; its reward_space has the shape "
+        f"the environment returned {shown(reward)} as the reward from step; its reward_space has the shape "
         f"{shape_text(space.shape)}",
     )
 
@@ -212,20 +213,20 @@ def _flag(name: str, flag: Any) -> bool:
         if not isinstance(flag, (str, bytes, list, tuple, dict)):
             return bool(flag)
     raise EnvironmentFault(
-        "step", f"the environment returned from step {shown(flag)} as {name}; Gymnasium wants true or false"
+        "step", f"the environment returned {shown(flag)} for `{name}` from step; Gymnasium expects true or false"
     )
 
 
-def _not_wanted(operation: str, returned: Any) -> EnvironmentFault:
+def _unexpected_result(operation: str, returned: Any) -> EnvironmentFault:
     what = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else shown(returned)
-    return _unwanted(operation, what)
+    return _unexpected(operation, what)
 
 
-def _unwanted(operation: str, what: str) -> EnvironmentFault:
+def _unexpected(operation: str, what: str) -> EnvironmentFault:
     remedy = _OLD_STEP if (operation, what) == ("step", "4 values") else ""
     return EnvironmentFault(
         operation,
-        f"the environment returned {what} from {operation}; Gymnasium wants {_WANTED[operation]}{remedy}",
+        f"the environment returned {what} from {operation}; Gymnasium expects {_EXPECTED[operation]}{remedy}",
     )
 
 
@@ -243,11 +244,11 @@ def fault(operation: str, error: BaseException) -> EnvironmentFault:
     """
     by_gymnasium = _is_raised_by_gymnasium(error)
     message = message_of(error)
-    if by_gymnasium and operation in _WANTED and "unpack" in message:
+    if by_gymnasium and operation in _EXPECTED and "unpack" in message:
         count = _COUNT.search(message)  # Python says how many there were if they were too few
-        return _unwanted(operation, f"{count[1]} values" if count else "other values")
+        return _unexpected(operation, f"{count[1]} values" if count else "other values")
     if by_gymnasium and operation == "step" and "array element with a sequence" in message:
-        return EnvironmentFault(operation, "an environment returned an array from step as the reward or a flag")
+        return EnvironmentFault(operation, "an environment returned an array as the reward or as a flag from step")
     who = "Gymnasium" if by_gymnasium else "the environment"
     return EnvironmentFault(operation, f"{who} raised {type(error).__name__} in {operation}{message}".rstrip(": "))
 

@@ -52,7 +52,7 @@ def _box_mismatches(space: spaces.Box, value: Any, path: tuple[str | int, ...]) 
         yield f"{name}{path_text(at)} is {value[at]} where its space has {low} to {high}"
 
 
-def odd_flag(returned: Any) -> str:
+def non_boolean_flag(returned: Any) -> str:
     """Describe a flag of a step that is neither true nor false, such as a string, which would count as true.
 
     Args:
@@ -65,5 +65,5 @@ def odd_flag(returned: Any) -> str:
         return ""
     for name, flag in zip(("terminated", "truncated"), returned[2:4], strict=True):
         if not isinstance(flag, (bool, int)) and not hasattr(flag, "dtype"):
-            return f"the environment returned from step {shown(flag)} as {name}; Gymnasium wants true or false"
+            return f"the environment returned {shown(flag)} for `{name}` from step; Gymnasium expects true or false"
     return ""

@@ -44,7 +44,7 @@ def confine(directory: str, root: Path) -> Path:
     """
     name = _shown(directory)
     if not directory or "\0" in directory:
-        raise MonitorError(f"{name} is no directory; name one under {root}")
+        raise MonitorError(f"{name} is not a directory; name one under {root}")
     if (size := len(directory.encode("utf-8", "replace"))) > MAX_NAME:
         raise MonitorError(f"{name} cannot be resolved: it has {size} bytes; at most {MAX_NAME} are allowed")
     if (depth := directory.count("/")) > MAX_DEPTH + len(root.parts):

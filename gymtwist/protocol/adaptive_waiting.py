@@ -9,7 +9,7 @@ policies, which neither wait nor do I/O themselves:
 
 Polling notices a message at once, while a blocked process must be woken up. But polling keeps a core busy that others
 may need, and on many virtual machines a process wakes up sooner on the core that its peer has just left. Only a
-measurement can tell. Polling is no use where waits outlast it: a slow environment, a remote server, a learner that
+measurement can tell. Polling is useless where waits outlast it: a slow environment, a remote server, a learner that
 computes.
 """
 

@@ -271,7 +271,7 @@ def to_json(value: Any, *, strict: bool = False, omitted: list[str] | None = Non
         strict: Whether it is a user's: then an entry that cannot be encoded is an error, and text is told from numbers.
             Otherwise such an entry is left out, and this never fails.
         omitted: Where to note the places of what is left out, the first :data:`MAX_OMITTED`: ``.stats.model``,
-            ``.moves[2]``; an empty string for a value that is no mapping. An item of a list becomes None.
+            ``.moves[2]``; an empty string for a value that is not a mapping. An item of a list becomes None.
 
     Raises:
         Exception: The entry raised it; only if ``strict`` is true.

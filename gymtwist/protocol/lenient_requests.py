@@ -27,7 +27,7 @@ MOST_SHOWN = 300
 #: The most unknown fields that the sender of a request is told of: to look for similar names takes time.
 MOST_NOTES = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-#: A zero with a minus sign, which is no exponent and does not begin another number.
+#: A zero with a minus sign, which is not an exponent and does not begin another number.
 _SIGNED_ZERO = rb"(?<![\w.+])-0(?![\d.eE])"
 has_signed_zero = re.compile(_SIGNED_ZERO).search
 # What is looked for in JSON, and what begins and ends the strings in it.
@@ -79,7 +79,7 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
     if isinstance(tree, Extension):
         raise MalformedMessage(f"the message is of the extension type {tree.code}; the protocol has none: send a map")
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise MalformedMessage(f"the message is no object with strings for keys: {_given(tree)}")
+        raise MalformedMessage(f"the message is not an object with string keys: {_given(tree)}")
     op = _operation(tree)
     fields = _FIELDS[op]
     unknown = (name for name in tree if name not in fields and name != "op")
@@ -117,7 +117,7 @@ def _outside_strings(pattern: re.Pattern[bytes], payload: bytes) -> Iterator[re.
 
 
 def malformed(error: Exception, *, is_json: bool) -> MalformedMessage:
-    """Return the error for bytes that are no message."""
+    """Return the error for bytes that are not a message."""
     language = "JSON" if is_json else "MessagePack"
     return MalformedMessage(f"the message is not valid {language}: {error!s:.{MOST_SHOWN}}")
 

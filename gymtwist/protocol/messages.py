@@ -74,7 +74,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         id: The environment's id, as Gymnasium or Gym registered it.
         kwargs: The keyword arguments of the environment.
         render_mode: See ``gymnasium.make``.
-        num_envs: The number of environments; None for a single one that is no vector environment.
+        num_envs: The number of environments; None for a single one that is not a vector environment.
         vectorization_mode: How they are stepped; None leaves it to ``gymnasium.make_vec``.
         autoreset_mode: When an environment of several is reset after the end of its episode.
         max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
@@ -226,7 +226,7 @@ class Made(Message, frozen=True, tag="make"):
         single_observation_layout: For vector environments, the layout of one environment's observation.
         spec: The environment's entry in the registry.
         metadata: The environment's metadata.
-        num_envs: The number of environments; None for a single one that is no vector environment.
+        num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: For vector environments, when an environment is reset.
         render_mode: The environment's render mode.
         limits: The server's limits.

@@ -1,4 +1,4 @@
-"""Addresses of clients: their names for the log, and what limits per address count them by."""
+"""Addresses of clients: their names in the log, and the networks that limits per address count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def name_of(address: Any) -> str:
 
 
 def network_of(client: str) -> str:
-    """Return what limits per address count a client by: its IP address, or its network if it can choose among many.
+    """Return what a limit per address counts: the client's IPv4 address, or the /64 network of its IPv6 address.
 
     Args:
         client: The name of the client's address.

@@ -52,7 +52,7 @@ class ProcessLink(Link):
         os.close(descriptor)
 
     def _break_off(self, problem: str) -> None:
-        log.error("A process sent the server what it may not ({problem}), and is killed", problem=problem)
+        log.error("A process violated the AMP protocol ({problem}), and is killed", problem=problem)
         self.kill_process()
 
     def kill_process(self) -> None:

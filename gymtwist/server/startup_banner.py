@@ -50,7 +50,7 @@ def _client_address(description: str, address: Any, *, from_here: bool = False) 
     Args:
         description: The description of the endpoint.
         address: The address of its port.
-        from_here: Whether the client is on this machine, for which the address that means every network is no target.
+        from_here: Whether the client is on this machine, which cannot connect to the address that means every network.
     """
     if isinstance(address, UNIXAddress):
         return f"unix:{os.fsdecode(address.name or b'')}"

@@ -84,8 +84,8 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             decision = self._look_at_environment(operation, elapsed)
             if decision.action is Action.CONTINUE and operation is not Operation.CLOSE:
                 in_request = now - _past(status.request_since or busy_since, now, assigned_at)
-                alone = None if left_at is None else min(now - left_at, in_request)
-                decision = self._look_at_request(in_request, alone, decision)
+                unattended = None if left_at is None else min(now - left_at, in_request)
+                decision = self._look_at_request(in_request, unattended, decision)
         else:
             decision = self._look_at_client(now - _past(status.last_activity, now, assigned_at))
         if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
@@ -108,20 +108,20 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             return Decision(Action.KILL, reason=f"{name} took more than {self.step:g} s")
         return self._continue(self.step - elapsed, self.idle)
 
-    def _look_at_request(self, elapsed: float, alone: float | None, otherwise: Decision) -> Decision:
+    def _look_at_request(self, elapsed: float, unattended: float | None, otherwise: Decision) -> Decision:
         """Check a request for which the environment is busy.
 
         Args:
             elapsed: How long it has taken.
-            alone: For how much of that its client has been gone; None if the client is there.
+            unattended: For how much of that its client has been gone; None if the client is there.
             otherwise: The decision if nothing is wrong.
         """
         if self.request and elapsed >= self.request:
             return Decision(Action.KILL, reason=f"a request took more than {self.request:g} s")
-        if self.leave and alone is not None and alone >= self.leave:
+        if self.leave and unattended is not None and unattended >= self.leave:
             return Decision(Action.HANG_UP, reason=f"the client left, and its request went on for {self.leave:g} s")
         left = [self.request - elapsed] if self.request else []
-        left += [self.leave - alone] if self.leave and alone is not None else []
+        left += [self.leave - unattended] if self.leave and unattended is not None else []
         return Decision(Action.CONTINUE, min((each for each in (otherwise.look_again, *left) if each), default=None))
 
     def _look_at_client(self, elapsed: float) -> Decision:

@@ -31,7 +31,7 @@ def array_of(value: Any) -> Array:
     """Convert an array-like to an array, of shape ``()`` if it is a number.
 
     Raises:
-        TypeError: It is no array-like, or cannot be converted.
+        TypeError: It is not an array-like, or cannot be converted.
     """
     if is_array_like(value):
         for convert in _CONVERSIONS:

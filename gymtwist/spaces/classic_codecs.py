@@ -61,6 +61,6 @@ def check_shape(array: Array, space: Space, operation: str) -> None:
     if space.shape is not None and array.shape != space.shape:
         raise EnvironmentFault(
             operation,
-            f"the environment returned from {operation} an array of shape {array.shape} "
+            f"the environment returned an array of shape {array.shape} from {operation} "
             f"where its space has {space.shape}",
         )

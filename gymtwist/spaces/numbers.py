@@ -68,14 +68,14 @@ def integer_limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 def _number(bound: Any, dtype: np.dtype[Any]) -> int | float:
     number = NOT_FINITE.get(bound, bound) if isinstance(bound, str) else bound
     if not isinstance(number, (int, float)):
-        raise ValueError(f"a bound that is no number: {bound!r:.80}")
+        raise ValueError(f"a bound that is not a number: {bound!r:.80}")
     if dtype.kind == "f":
         return number
     least, greatest = integer_limits(dtype)
     if isinstance(number, float) and math.isinf(number):
         return least if number < 0 else greatest
     if not least <= number <= greatest or number != int(number):
-        raise ValueError(f"a bound that is no {dtype.name}: {bound!r:.80}")
+        raise ValueError(f"a bound that is not of type {dtype.name}: {bound!r:.80}")
     return int(number)
 
 
@@ -103,5 +103,5 @@ def read_integers(nested: Any, dtype: np.dtype[Any]) -> Array:
         if isinstance(each, (list, tuple)) and depth < MAX_DIMENSIONS:
             ahead += [(part, depth + 1) for part in each]
         elif type(each) is not int or not least <= each <= greatest:
-            raise ValueError(f"a count or a start that is no {dtype.name}: {each!r:.80}")
+            raise ValueError(f"a count or a start that is not of type {dtype.name}: {each!r:.80}")
     return _array(nested, dtype)

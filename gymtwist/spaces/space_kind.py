@@ -87,7 +87,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
             ValueError: A message cannot carry the space.
         """
         raise ValueError(
-            f"{_named(type(space))} is none of Gymnasium's kinds of spaces; its operator can have it served as "
+            f"{_named(type(space))} is not one of Gymnasium's kinds of spaces; its operator can have it served as "
             "one, by register_space() in a --setup file"
         )
 
@@ -97,7 +97,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
     def codec(space: Any, context: CodecContext) -> SpaceCodec:
         """Compile the codec of a space. If ``context.batch``, only kinds that are stacked are asked for one."""
         if context.form is not Form.CLASSIC:
-            raise ValueError(f"{_named(type(space))} is none of Gymnasium's kinds of spaces")
+            raise ValueError(f"{_named(type(space))} is not one of Gymnasium's kinds of spaces")
         return foreign_codec(space, context)
 
     @staticmethod

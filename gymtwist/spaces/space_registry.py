@@ -1,4 +1,4 @@
-"""The registry of space classes that are none of Gymnasium's: how an operator's ``--setup`` file has them served."""
+"""Registration of space classes that are not Gymnasium's own; an operator's ``--setup`` file calls it."""
 
 from __future__ import annotations
 

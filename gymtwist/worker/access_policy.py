@@ -18,7 +18,7 @@ from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 
 #: Prefixes that choose a library; an id without any other colon imports nothing.
 _LIBRARIES = ("gym:", "gymnasium:")
-#: Longer strings are no names of anything that an environment has.
+#: Longer strings do not name anything that an environment has.
 _MOST_PLAIN = 255
 _SHOWN = 80
 #: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.

@@ -1,4 +1,4 @@
-"""Checks what of an environment a session would serve, by playing it through the handlers of a session."""
+"""The check of an environment: plays it through the handlers of a session, and reports what would be served."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.gymnasium_spaces import are_alike, space_of
 from gymtwist.spaces.value_mismatch import shown
-from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, not_wanted
+from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -95,7 +95,7 @@ class BaseRunner:
                 with contextlib.suppress(Exception):
                     self.environment.close()
                 raise
-        self._has_warned = self._has_odd_observations = False
+        self._has_warned = self._has_logged_mismatch = False
         self._step = self._usual_step()
         #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
         self.check_client: Callable[[], None] = lambda: None
@@ -120,11 +120,11 @@ class BaseRunner:
 
     def _check_observation(self, operation: str, observation: Any) -> None:
         """Log the first observation of another dtype than its space, or outside its bounds."""
-        if self._has_odd_observations or not self._settings.check_observations:
+        if self._has_logged_mismatch or not self._settings.check_observations:
             return
         if found := observation_checks.mismatch(self.observation_space, observation):
-            self._has_odd_observations = True
-            print(f"the environment returned from {operation} what is not in its space: {found}", file=sys.stderr)
+            self._has_logged_mismatch = True
+            print(f"the environment returned a value outside its space from {operation}: {found}", file=sys.stderr)
 
     def _reset(self, seed: Any, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment; at the first reset without a seed, the operator's seed is used."""
@@ -140,7 +140,7 @@ class BaseRunner:
         if seed is not None and not self.takes_seed and not self._has_warned:
             self._has_warned = True
             print(_NO_SEED, file=sys.stderr)
-        with not_wanted():
+        with logging_faults():
             observation, info = environment_results.reset_result(returned)
         self._check_observation("reset", observation)
         return observation, info
@@ -214,13 +214,13 @@ class EnvironmentRunner(BaseRunner):
         return self._reset(seed, options)
 
     def _first_step(self, action: Any) -> Any:
-        """Take the first step, and log a flag that is none: it costs nothing later."""
+        """Take the first step, and log a flag that is not true or false: it costs nothing later."""
         usual = self._usual_step()
         returned = usual(action)
         # A request for several steps takes all of them here if the first is among them.
         if self._step == self._first_step:
             self._step = usual
-            if found := observation_checks.odd_flag(returned):
+            if found := observation_checks.non_boolean_flag(returned):
                 print(found, file=sys.stderr)
         return returned
 
@@ -231,7 +231,7 @@ class EnvironmentRunner(BaseRunner):
             Observation, reward, terminated, truncated and info.
 
         Raises:
-            EnvironmentFault: The environment raised, or did not return what Gymnasium wants.
+            EnvironmentFault: The environment raised, or did not return what Gymnasium expects.
         """
         words, returned = self._words, NOTHING
         # The same as guarded_call(), inlined: a context manager would cost more than all the rest of this method.
@@ -263,7 +263,7 @@ class EnvironmentRunner(BaseRunner):
         """
         if returned is NOTHING:
             raise fault(Operation.STEP, error) from error
-        with not_wanted():
+        with logging_faults():
             return environment_results.step_result(returned, self.reward_space)
 
     def step_many(

@@ -33,7 +33,7 @@ _INTERVAL = 0.02
 _RAISED = 3
 #: Whether this is a fork server, or a process that it forked.
 _is_forked = False
-#: The ids of environments that give no answer; those of Gym begin with ``gym:``.
+#: The ids of environments that do not respond; those of Gym begin with ``gym:``.
 _refused: set[str] = set()
 
 
@@ -119,14 +119,14 @@ def prepare(registered: Iterable[str], settings: WorkerSettings) -> None:
     ]
     if refused := try_all(tried, min(IDLE_LIMIT, settings.limits.step or IDLE_LIMIT)):
         print(
-            f"these environments give no answer in a forked process, and are refused: {', '.join(refused)}; serve them "
+            f"these environments do not respond in a forked process, and are refused: {', '.join(refused)}; serve them "
             "with --spawn ID, or all with --start-method spawn",
             flush=True,
         )
 
 
 def try_all(environments: Iterable[str], idle_limit: float = IDLE_LIMIT) -> list[str]:
-    """Try an environment of each module, or more while they raise; :func:`check` refuses those that give no answer.
+    """Try an environment of each module, or more while they raise; :func:`check` refuses those that do not respond.
 
     Args:
         environments: The ids to try.
@@ -179,7 +179,7 @@ def check(registered: RegisteredEnvironment, settings: WorkerSettings) -> None:
         return
     if is_among(settings.spawn, whole):
         raise EnvironmentRefused(
-            f'environment "{name}" is served by fresh processes alone: open another connection, and ask for it there '
+            f'environment "{name}" is served only by fresh processes: open another connection, and ask for it there '
             "first, by this id"
         )
     if whole in _refused:

@@ -84,7 +84,7 @@ class FramedAdapter:
         payload = FrameReader(self._codec.framing, handshake).next_frame()
         request = None if payload is None else self.decode(payload)
         if not isinstance(request, messages.Make):
-            raise ProtocolError("the opening is no make message")
+            raise ProtocolError("the handshake is not a make message")
         try:
             reply = self._reply_to_make(request)
         except (RequestError, EnvironmentFault) as error:

@@ -50,8 +50,8 @@ def fault(operation: Operation, error: BaseException) -> EnvironmentFault:
 
 
 @contextlib.contextmanager
-def not_wanted() -> Iterator[None]:
-    """Take apart what an environment returned; the log gets the fault if Gymnasium wants something else."""
+def logging_faults() -> Iterator[None]:
+    """Log an EnvironmentFault that is raised within the context: the environment returned an unexpected result."""
     try:
         yield
     except EnvironmentFault as error:
@@ -63,7 +63,7 @@ def not_wanted() -> Iterator[None]:
 def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
     """Return the fault for a value that is not in the environment's space."""
     what = str(error) if isinstance(error, ValueMismatch) else f"{type(error).__name__}{message_of(error)}"
-    return EnvironmentFault(operation, f"the environment returned from {operation} what is not in its space: {what}")
+    return EnvironmentFault(operation, f"the environment returned a value outside its space from {operation}: {what}")
 
 
 def ran_out_of_memory(error: BaseException, status: SessionStatus) -> bool:

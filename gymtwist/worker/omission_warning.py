@@ -24,6 +24,7 @@ class OmissionWarning:
             with contextlib.suppress(Exception):  # the environment may have closed or replaced the stream
                 print(
                     f"the client does not get {', '.join(places)}: a message carries numbers, text, arrays, and lists "
-                    "and mappings of these; convert it in the environment. This is not said again in this session.",
+                    "and mappings of these; convert it in the environment. Further omissions are not logged in this "
+                    "session.",
                     file=sys.stderr,
                 )

@@ -93,7 +93,7 @@ def _run_setup(path: str) -> None:
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location("gymsock_setup", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules["gymsock_setup"] = module
     spec.loader.exec_module(module)

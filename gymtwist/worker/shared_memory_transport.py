@@ -223,7 +223,7 @@ class SharedMemoryTransport(FrameTransport):
         frame = self._memory[REQUESTS : REQUESTS + length]
         found = locate(self._framing, frame, 0, length, MAX_FRAME)
         if found is None:
-            raise ProtocolError("what is in shared memory is no whole frame")
+            raise ProtocolError("the message in shared memory is not a complete frame")
         return frame[found[0] : found[1]]
 
     def _choose_slot(self) -> None:

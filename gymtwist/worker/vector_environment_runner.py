@@ -13,7 +13,7 @@ from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded, indices_text
 from gymtwist.worker.environment_runner import LOOK_INTERVAL, SPACES, BaseRunner, check_same_space
-from gymtwist.worker.guarded_call import NOTHING, fault, not_wanted
+from gymtwist.worker.guarded_call import NOTHING, fault, logging_faults
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
     EPISODES,
@@ -115,7 +115,9 @@ class VectorEnvironmentRunner(BaseRunner):
         if isinstance(seed, int):
             return seed
         if len(seed) != self.num_envs:
-            raise InvalidField(f"{len(seed)} seeds for {self.num_envs} environments; send one for each, or one alone")
+            raise InvalidField(
+                f"{len(seed)} seeds for {self.num_envs} environments; send one for each, or a single one"
+            )
         if vector_environments.takes_seed_list(self.environment):
             return seed
         too_large = any(each is not None and each > _LAST_INT64 for each in seed)
@@ -135,7 +137,7 @@ class VectorEnvironmentRunner(BaseRunner):
 
         Raises:
             ResetNeeded: The episode of an environment has ended, and autoreset is disabled.
-            EnvironmentFault: The environment raised, or did not return what Gymnasium wants.
+            EnvironmentFault: The environment raised, or did not return what Gymnasium expects.
         """
         if self._any_ended:
             ended = tuple(np.flatnonzero(self._ended).tolist())
@@ -156,7 +158,7 @@ class VectorEnvironmentRunner(BaseRunner):
             self._status.end()
             if returned is NOTHING:
                 raise fault(Operation.STEP, error) from error
-            with not_wanted():
+            with logging_faults():
                 observations, rewards, terminated, truncated, info = environment_results.vector_step_result(
                     returned, self.num_envs, self.reward_space
                 )

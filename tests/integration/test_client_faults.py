@@ -59,7 +59,7 @@ def test_an_incomplete_handshake_times_out(server: ServerProcess, half: bytes) -
 
 
 def test_a_slow_handshake_does_not_extend_its_time_limit(start: Start) -> None:
-    """A byte now and then is no reason to wait: the limit is for the whole handshake."""
+    """A byte now and then is not a reason to wait: the limit is for the whole handshake."""
     server = start("--opening-timeout", "1.5")
     with server.connect() as client:
         for byte in b"\x00" + struct.pack("<I", 5000) + b"x" * 100:

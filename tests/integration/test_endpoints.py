@@ -233,7 +233,7 @@ def test_a_client_that_does_not_trust_the_certificate_leaves_a_line(secure_serve
 
 
 def test_a_certificate_may_be_a_path_of_any_kind(secure_server: ServerProcess) -> None:
-    """One that is no text was ignored, and the system's certificates were trusted instead."""
+    """One that is not text was ignored, and the system's certificates were trusted instead."""
     port = int(secure_server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
     certificate = secure_server.directory / "certificate.pem"
     with gymtwist.client.connect(f"127.0.0.1:{port}", "CartPole-v1", tls=certificate) as env:

@@ -82,7 +82,7 @@ def test_an_exception_in_reset_is_logged(server: ServerProcess) -> None:
 def test_too_few_results(server: ServerProcess) -> None:
     """A step must return what a step returns; the reason says what it was."""
     reason, _ = provoke(server, "TwoResults")
-    assert reason.startswith("the environment returned 2 values from step; Gymnasium wants 5 values: ")
+    assert reason.startswith("the environment returned 2 values from step; Gymnasium expects 5 values: ")
 
 
 def test_a_step_before_the_first_reset_is_the_environments_to_judge(server: ServerProcess) -> None:
@@ -136,7 +136,7 @@ def test_a_reset_that_never_ends_is_ended(server: ServerProcess) -> None:
 def test_an_observation_of_a_wrong_shape_ends_the_session(server: ServerProcess, place: str) -> None:
     """The log has both shapes, and where it came from."""
     reason, _ = provoke(server, f"WrongShapeIn{place.title()}", in_reset=place == "reset")
-    assert reason.startswith(f"the environment returned from {place} what is not in its space: ")
+    assert reason.startswith(f"the environment returned a value outside its space from {place}: ")
     assert "an array of shape (4,) where its space has (2,)" in reason
 
 
@@ -176,7 +176,7 @@ def test_printing_megabytes_delays_no_other_session(patient_server: ServerProces
 
 
 def test_a_thread_left_behind_does_not_keep_the_process(server: ServerProcess) -> None:
-    """A thread that is no daemon would hold up the interpreter's exit for ever."""
+    """A thread that is not a daemon would hold up the interpreter's exit for ever."""
     with server.open("Fault/LeaveThread-v0") as client:
         handle = Handle(server.session(client).process)
         client.reset()

@@ -73,7 +73,7 @@ def test_replacing_the_clock_does_not_affect_the_worker(server: ServerProcess) -
     ],
 )
 def test_whatever_is_raised_is_the_environments_fault(server: ServerProcess, name: str, reason: str) -> None:
-    """Also what is no Exception, has no message, or one that UTF-8 has not."""
+    """Also one that is not an Exception, has no message, or one that UTF-8 cannot encode."""
     assert provoke(server, name).startswith(reason)
 
 

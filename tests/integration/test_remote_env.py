@@ -258,7 +258,7 @@ def test_a_context_closes_it(remote: Remote, served: ServerProcess) -> None:
 
 
 def test_what_no_message_can_carry_is_told(remote: Remote, protocol: str, served: ServerProcess) -> None:
-    """Once by a warning here, and once in the log of the server; arrays of other libraries are no such thing."""
+    """Once by a warning here, and once in the log of the server; arrays of other libraries need no warning."""
     mark = served.mark()
     theirs = remote("Odd-v0", protocol=protocol)
     with pytest.warns(UserWarning, match=r"the server leaves out 'info\.model'") as warned:

@@ -65,7 +65,7 @@ def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
 def test_the_log_names_what_started_threads_and_what_is_refused(threaded: ServerProcess) -> None:
     """At the start, each module with the number of its threads."""
     threaded.wait_for(r"\[fork server\] \| modules started threads.*: engine \(1\), the setup file \(1\)$")
-    told = threaded.wait_for(r"give no answer in a forked process, and are refused: (.*); serve them with --spawn")
+    told = threaded.wait_for(r"do not respond in a forked process, and are refused: (.*); serve them with --spawn")
     assert told.group(1) == f"Thread/Old-v0, {WORKING}"
 
 

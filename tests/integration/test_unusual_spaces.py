@@ -74,9 +74,7 @@ def test_other_classes_in_the_classic_protocol(served: ServerProcess) -> None:
 
 def test_a_class_that_nobody_has_registered(served: ServerProcess) -> None:
     """Is named, with its place and the remedy."""
-    says = (
-        r'observation_space\["a"\]\[0\]: a Unheard \(of .*\) is none of Gymnasium\'s kinds .* register_space\(\) in a '
-    )
+    says = r'observation_space\["a"\]\[0\]: a Unheard \(of .*\) is not one of Gymnasium\'s .* register_space\(\) in a '
     with pytest.raises(EnvironmentFailed, match=says):
         remote(served, "Unheard-v0")
 

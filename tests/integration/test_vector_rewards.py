@@ -70,16 +70,20 @@ def test_a_reward_of_another_shape(remote: Remote) -> None:
     """It is the environment's fault, with both shapes."""
     env = remote(NAME, kwargs={"form": "longer"})
     env.reset()
-    with pytest.raises(EnvironmentFailed, match=r"an array of shape \(3,\) as the reward; its reward_space .* \(2,\)"):
+    with pytest.raises(
+        EnvironmentFailed, match=r"an array of shape \(3,\) as the reward from step; its reward_space .* \(2,\)"
+    ):
         env.step(0)
 
 
 def test_without_a_reward_space(remote: Remote) -> None:
-    """Such an environment is none of Gymnasium's, whatever the client takes."""
+    """Such an environment does not follow Gymnasium's interface, whatever the client takes."""
     env = remote(NAME, kwargs={"declared": False})
     assert not hasattr(env, "reward_space")
     env.reset()
-    with pytest.raises(EnvironmentFailed, match=r"an array of shape \(2,\) as the reward; Gymnasium wants a number"):
+    with pytest.raises(
+        EnvironmentFailed, match=r"an array of shape \(2,\) as the reward from step; Gymnasium expects a number"
+    ):
         env.step(0)
 
 

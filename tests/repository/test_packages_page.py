@@ -60,7 +60,7 @@ def test_the_lines_of_a_setup_are_on_the_page(package: Package) -> None:
 
 
 def test_the_player_tells_what_is_not_as_in_process(tmp_path: Path) -> None:
-    """And what is different each time in-process, too, which is no fault of the server."""
+    """And what is different each time in-process, too, which is not the server's fault."""
     package = Package("counted", "1", ("Same-*", "Unsteady-*", "Elsewhere-*", "Nowhere-*"), setup=SETUP)
     same, unsteady, elsewhere = run(package, tmp_path, 5)
     assert {each["error"] for told in (same, unsteady, elsewhere) for each in told["sides"].values()} == {None}

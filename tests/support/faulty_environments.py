@@ -132,7 +132,7 @@ def print_one_line() -> None:
 
 
 def leave_thread() -> None:
-    """Leaves a thread that never ends and is no daemon."""
+    """Leaves a thread that never ends and is not a daemon."""
     threading.Thread(target=threading.Event().wait, daemon=False).start()
 
 

@@ -21,7 +21,7 @@ from tests.support.plain_environment import Plain
 
 
 class Odd(BaseException):
-    """An exception that is no ``Exception``."""
+    """An exception that is not an ``Exception``."""
 
 
 class Silent(Exception):

@@ -47,7 +47,7 @@ class Mutation:
         return data
 
     def garbage(self, data: bytes) -> bytes:
-        """Changes what is no request."""
+        """Changes bytes that are not a request."""
         return data
 
     def doorbell(self, data: bytes) -> bytes:

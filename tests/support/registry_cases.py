@@ -20,7 +20,7 @@ GYMNASIUM, GYM, ALE = "gymnasium", "gym", "ale_py"
 #: Why an environment may not be had: what its library says of it, and what that means. What is not here is a fault.
 _REASONS = {
     r"moved to the gymnasium-robotics": "is a name only, which refers to gymnasium-robotics",
-    r"gym compatibility environments": "is none by itself: wraps one that is named in its kwargs, by shimmy",
+    r"gym compatibility environments": "is not one by itself: wraps one that is named in its kwargs, by shimmy",
     r"No module named 'mujoco_py'": "needs mujoco-py, and a MuJoCo 2.1 that no package brings along",
     r"MuJoCo is not installed|No module named 'mujoco'": "needs MuJoCo: gymnasium[mujoco]",
     r"(?i)box2d is not installed": "needs Box2D: gymnasium[box2d]",
@@ -71,7 +71,7 @@ def registered() -> list[Registered]:
 
 
 def reason(error: Exception) -> str | None:
-    """Tells why an environment cannot be had here, by what its library raised; None if that is no reason."""
+    """Tells why an environment cannot be had here, by what its library raised; None if that is not a reason."""
     return next((means for says, means in _REASONS.items() if re.search(says, str(error))), None)
 
 

@@ -76,7 +76,7 @@ class FirstOfRead(Mutation):
 
 
 class Deaf(Mutation):
-    """Does not answer what is no frame."""
+    """Does not answer bytes that are not a frame."""
 
     def garbage(self, data: bytes) -> bytes:
         """Forgets it."""

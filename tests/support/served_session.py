@@ -94,7 +94,7 @@ class Counting(Plain):
         return self.number, float("nan"), action == 2, False, {"action": int(action)}
 
     def render(self) -> Any:
-        """Fails if it is to, or returns what is no frame."""
+        """Fails if it is to, or returns something that is not a frame."""
         if "render" in self.failing:
             fail()
         return object() if "object" in self.failing else [np.ones((2, 3), np.float32), "text", None]

@@ -27,7 +27,7 @@ class Startled(Mutation):
     """Takes a doorbell for a request."""
 
     def doorbell(self, data: bytes) -> bytes:
-        """Makes one of it, which is none."""
+        """Makes a request of it, which is not valid."""
         return b"1:?," if self.is_json else b"\0\0\0\1?"
 
 

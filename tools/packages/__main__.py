@@ -25,7 +25,7 @@ def install(package: Package, folder: Path) -> str | None:
     python, stamp = folder / "venv" / "bin" / "python", folder / "installed"
     ours = ["--editable", str(REPOSITORY), *NEEDED]
     own = f"{package.name}=={package.version}"
-    wanted = json.dumps([own, package.also, package.alone])
+    wanted = json.dumps([own, package.also, package.no_deps])
     if stamp.exists() and stamp.read_text() == wanted:
         return None
     stamp.unlink(missing_ok=True)
@@ -34,8 +34,8 @@ def install(package: Package, folder: Path) -> str | None:
     pip += ["install", "--quiet", *(["--python", str(python)] if pip[0] == "uv" else ["--no-compile"])]
     steps = [
         [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder / "venv")],
-        [*pip, *ours, *package.also, *([] if package.alone else [own])],
-        *([[*pip, "--no-deps", own]] if package.alone else []),
+        [*pip, *ours, *package.also, *([] if package.no_deps else [own])],
+        *([[*pip, "--no-deps", own]] if package.no_deps else []),
     ]
     with (folder / "install.log").open("w") as log:
         for words in steps:

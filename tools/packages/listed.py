@@ -16,7 +16,7 @@ class Package(NamedTuple):
         setup: The lines of the file that the server runs with ``--setup``.
         options: More options of the server.
         also: More requirements, such as a version of NumPy, with the reason in ``remark``.
-        alone: Whether the package is installed without the requirements that it declares.
+        no_deps: Whether the package is installed without the requirements that it declares.
         vector_ids: Patterns of ids whose own vector environment is played, too.
         remark: What a reader of the table should know.
     """
@@ -28,7 +28,7 @@ class Package(NamedTuple):
     setup: str = ""
     options: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    alone: bool = False
+    no_deps: bool = False
     vector_ids: tuple[str, ...] = ()
     remark: str = ""
 
@@ -105,7 +105,7 @@ import jumanji.wrappers
 
 
 class Jumanji(gymnasium.Env):
-    # Jumanji's own wrapper is none that gymnasium.make takes: its `unwrapped` is no environment of Gymnasium.
+    # Jumanji's own wrapper is not one that gymnasium.make takes: its `unwrapped` is not an environment of Gymnasium.
     def __init__(self, name):
         self._wrapped = jumanji.wrappers.JumanjiToGymWrapper(jumanji.make(name))
         self.action_space = self._wrapped.action_space
@@ -133,14 +133,14 @@ PACKAGES = (
     ),
     Package("crafter", "1.8.3", ("gym:Crafter*",), preload=("crafter",)),
     Package("flappy-bird-gymnasium", "0.4.0", ("FlappyBird-*",), preload=("flappy_bird_gymnasium",)),
-    Package("gym-2048", "0.2.6", ("gym:*2048*",), preload=("gym_2048",), alone=True, also=("pillow", "cairocffi")),
+    Package("gym-2048", "0.2.6", ("gym:*2048*",), preload=("gym_2048",), no_deps=True, also=("pillow", "cairocffi")),
     Package("gym-anytrading", "2.0.0", ("forex-*", "stocks-*"), preload=("gym_anytrading",)),
     Package(
         "gym-chess",
         "0.1.1",
         ("gym:Chess*",),
         preload=("gym_chess",),
-        alone=True,
+        no_deps=True,
         also=("chess==1.11.2", "cairosvg", "pillow"),
         remark="Chess-v0 has no spaces, and ChessAlphaZero-v0 needs NumPy below 1.24",
     ),
@@ -159,7 +159,7 @@ PACKAGES = (
         "4.1.1",
         ("gymnasium_search_race/*",),
         preload=("gymnasium_search_race",),
-        alone=True,
+        no_deps=True,
         also=("pygame-ce",),
         remark="it needs Stable-Baselines3, which brings PyTorch, and was tried without",
     ),
@@ -192,7 +192,7 @@ PACKAGES = (
         "1.0.2",
         ("*Mortar*", "*Myster*", "*Searing*"),
         preload=("memory_gym",),
-        alone=True,
+        no_deps=True,
         also=("pygame-ce",),
     ),
     Package("metaworld", "3.1.1", ("Meta-World/reach-v3", "Meta-World/pick-*", "Meta-World/door-*"), setup=_METAWORLD),
@@ -220,13 +220,13 @@ PACKAGES = (
         ),
         preload=("mo_gymnasium",),
     ),
-    Package("nle", "1.3.0", ("NetHack*",), preload=("nle",), alone=True),
+    Package("nle", "1.3.0", ("NetHack*",), preload=("nle",), no_deps=True),
     Package(
         "or-gym",
         "0.5.0",
         ("gym:Knapsack-*", "gym:TSP-*", "gym:VMPacking-*", "gym:InvManagement-*", "gym:Newsvendor-*"),
         preload=("or_gym",),
-        alone=True,
+        no_deps=True,
         also=("numpy<2", "scipy", "matplotlib", "networkx", "pandas"),
         remark="it needs NumPy below 2",
     ),
@@ -240,7 +240,7 @@ PACKAGES = (
         "rubiks-cube-gym",
         "0.5.2",
         ("rubiks-*", "pyraminx-*", "skewb-*"),
-        alone=True,
+        no_deps=True,
         also=("opencv-python-headless", "wget"),
         remark="its environments download tables when they are made",
         preload=("rubiks_cube_gym",),

@@ -62,7 +62,7 @@ def _count(ids: list[dict[str, Any]], protocols: tuple[str, ...]) -> str:
 
 def _notes(package: Package, told: dict[str, Any]) -> Iterator[str]:
     ids = told["ids"]
-    if package.alone:
+    if package.no_deps:
         yield "installed without the versions it asks for"
     if package.remark:
         yield package.remark

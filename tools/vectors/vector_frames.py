@@ -10,7 +10,7 @@ from gymtwist.protocol.handshake import MAX_MAKE
 from .notation import Entry
 from .requests import INT32, NETSTRING, framed
 
-#: Received bytes, the payloads that are in them, and how many bytes at the end are no whole frame yet.
+#: Received bytes, the payloads that are in them, and how many bytes at the end are not a complete frame yet.
 WHOLE: list[tuple[str, str, bytes, list[bytes], int]] = [
     ("nothing", NETSTRING, b"", [], 0),
     ("one frame", NETSTRING, b"5:hello,", [b"hello"], 0),
@@ -42,7 +42,7 @@ LINES: list[tuple[str, str, bytes, list[bytes], int]] = [
     ("a line and half a frame", NETSTRING, b"1:a,\n5:hell", [b"a"], 6),
     ("an end of a line as the payload", NETSTRING, b"1:\n,\n", [b"\n"], 0),
 ]
-#: Bytes that are no frame, and the code of the error; a first frame has a lower limit.
+#: Bytes that are not a frame, and the code of the error; a first frame has a lower limit.
 BROKEN: list[tuple[str, str, bytes, str]] = [
     ("a leading zero", NETSTRING, b"05:hello,", "protocol-error"),
     ("another end", NETSTRING, b"5:hello;", "protocol-error"),
@@ -118,7 +118,7 @@ def _both(name: str, message: dict[str, object], code: str) -> list[tuple[str, s
 REFUSED: list[tuple[str, str, bytes, str]] = [
     *_both("an unknown operation", {"op": "jump"}, "unknown-operation"),
     *_both("no operation", {"action": 1}, "invalid-field"),
-    *_both("an operation that is no string", {"op": 1}, "invalid-field"),
+    *_both("an operation that is not a string", {"op": 1}, "invalid-field"),
     *_both("an operation in a list", {"op": ["reset"]}, "invalid-field"),
     *_both("null for a field that is needed", {"op": "make", "id": None}, "invalid-field"),
     *_both("a missing field", {"op": "step"}, "invalid-field"),
@@ -161,8 +161,8 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("no JSON", NETSTRING, b"op=reset", "malformed-message"),
     ("JSON that breaks off", NETSTRING, b'{"op":"reset"', "malformed-message"),
     ("something behind the message", NETSTRING, b'{"op":"reset"}{}', "malformed-message"),
-    ("NaN, which is no JSON", NETSTRING, b'{"op":"step","action":NaN}', "malformed-message"),
-    ("Infinity, which is no JSON", NETSTRING, b'{"op":"reset","options":{"x":-Infinity}}', "malformed-message"),
+    ("NaN, which is not JSON", NETSTRING, b'{"op":"step","action":NaN}', "malformed-message"),
+    ("Infinity, which is not JSON", NETSTRING, b'{"op":"reset","options":{"x":-Infinity}}', "malformed-message"),
     ("a comma too many", NETSTRING, b'{"op":"reset",}', "malformed-message"),
     ("text that is not UTF-8", NETSTRING, b'{"op":"step","action":"\xff"}', "malformed-message"),
     ("a list", NETSTRING, b'["reset"]', "malformed-message"),
@@ -170,7 +170,7 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     ("MessagePack that breaks off", INT32, bytes.fromhex("82a26f70a57265736574"), "malformed-message"),
     ("something behind the message", INT32, bytes.fromhex("81a26f70a57265736574c0"), "malformed-message"),
     ("a byte that MessagePack does not have", INT32, bytes.fromhex("c1"), "malformed-message"),
-    ("a key that is no string", INT32, bytes.fromhex("8201a57265736574a26f70c0"), "malformed-message"),
+    ("a key that is not a string", INT32, bytes.fromhex("8201a57265736574a26f70c0"), "malformed-message"),
     ("a list", INT32, bytes.fromhex("91a57265736574"), "malformed-message"),
     ("an extension", INT32, bytes.fromhex("82a26f70a473746570a6616374696f6ed40100"), "malformed-message"),
     (

@@ -70,7 +70,7 @@ class Flooded(socket.socket):
 @pytest.mark.parametrize("told", [{"kind": "Discrete", "n": 0}, {"kind": "OneOf", "spaces": []}])
 def test_the_space_of_one_of_several_is_one(scripted: Script, told: Any) -> None:
     """Else the server has broken the protocol."""
-    with pytest.raises(ProtocolBroken, match="keep to the protocol"):
+    with pytest.raises(ProtocolBroken, match="violates the protocol"):
         connect_vec(scripted(made(**{**_THREE, "single_action_space": told})).port, "Scripted-v0", 3)
 
 
@@ -110,7 +110,7 @@ def test_there_is_a_reward_and_a_flag_for_each(scripted: Script, fields: Any) ->
 
 @pytest.mark.parametrize("fields", [{"reward": "1.5"}, {"terminated": [True]}, {"truncated": b"\x00"}])
 def test_one_reward_is_a_number_and_one_flag_a_boolean(scripted: Script, fields: Any) -> None:
-    """What could be taken for one is none."""
+    """Similar values are refused."""
     given = {"observation": bytes(8), "reward": 1.0, "terminated": False, "truncated": False, **fields}
     theirs = connect(scripted(made(), begun(), message(INT32, "step", **given)).port, "Scripted-v0")
     theirs.reset()
@@ -194,8 +194,8 @@ def test_the_text_of_an_error_does_not_act_on_the_terminal(scripted: Script) -> 
 @pytest.mark.parametrize(
     ("unasked", "kind", "words"),
     [
-        (stepped(4), ProtocolBroken, "nobody asked for"),
-        (stepped(4)[:9], ProtocolBroken, "nobody asked for"),
+        (stepped(4), ProtocolBroken, "a reply without a request"),
+        (stepped(4)[:9], ProtocolBroken, "a reply without a request"),
         (error("server"), ServerFailed, "what to do"),
     ],
 )
@@ -251,7 +251,7 @@ def test_several_environments_render_a_list(scripted: Script) -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 300])
 def test_a_name_that_no_host_can_have_is_that_of_no_server(host: str) -> None:
-    """It is no error of the codec of names."""
+    """It is not an error of the codec of names."""
     with pytest.raises(ConnectionLost, match="no connection"):
         connect(f"{host}:5001", "CartPole-v1")
 

@@ -20,7 +20,7 @@ def restored(told: dict[str, Any], *, is_json: bool = False) -> dict[str, Any]:
 
 
 def test_lists_of_environments_stay_lists() -> None:
-    """In an array of objects, as Gymnasium has it; in JSON nobody knows that they were no arrays."""
+    """In an array of objects, as Gymnasium has it; JSON does not say that they were not arrays."""
     told = {"legal": [[0, 1], [1, 2]], "_legal": [True, True]}
     legal = restored(told)["legal"]
     assert (legal.dtype, legal.shape, legal.tolist()) == (np.dtype(object), (2,), [[0, 1], [1, 2]])

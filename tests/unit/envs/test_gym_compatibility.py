@@ -252,7 +252,9 @@ def test_a_kind_of_a_known_kind_is_converted() -> None:
 
 def test_a_kind_that_gymnasium_has_not() -> None:
     """Is the environment's fault, at the handshake."""
-    with pytest.raises(EnvironmentFault, match=r"space: a Space \(of gym.spaces.space\) is none of Gymnasium's kinds"):
+    with pytest.raises(
+        EnvironmentFault, match=r"space: a Space \(of gym.spaces.space\) is not one of Gymnasium's kinds"
+    ):
         convert(SPACES.Space())
 
 

@@ -77,7 +77,7 @@ def test_a_directory_outside_the_root(root: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a\0b", "\0"])
 def test_an_invalid_name(root: Path, name: str) -> None:
     """Is refused."""
-    with pytest.raises(MonitorError, match="is no directory; name one under"):
+    with pytest.raises(MonitorError, match="is not a directory; name one under"):
         recording.confine(name, root)
 
 

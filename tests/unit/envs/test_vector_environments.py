@@ -141,8 +141,8 @@ def test_autoreset_modes(mode: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "fields", "words"),
     [
-        ("Pendulum-v1", {"mode": "vector_entry_point"}, "Pendulum-v1 brings no vector environment"),
-        ("CartPole-v1", {"autoreset_mode": "disabled"}, 'has the autoreset_mode "next_step" alone'),
+        ("Pendulum-v1", {"mode": "vector_entry_point"}, "Pendulum-v1 has no vector entry point"),
+        ("CartPole-v1", {"autoreset_mode": "disabled"}, 'supports only the autoreset_mode "next_step"'),
         ("CartPole-v1", {"max_episode_steps": -1}, "takes no such max_episode_steps"),
         ("CartPole-v1", {"kwargs": {"gravity": 1}}, "the vector environment of CartPole-v1 takes no kwarg"),
     ],

@@ -240,7 +240,7 @@ def test_random_bytes_are_read_or_refused(data: bytes) -> None:
 def test_a_truncated_stream_has_the_commands_that_are_whole(
     stream: list[tuple[bytes, Command]], data: st.DataObject
 ) -> None:
-    """And is no error."""
+    """And is not an error."""
     whole = b"".join(each for each, _ in stream)
     read = list(commands(CommandReader(whole[: data.draw(st.integers(0, len(whole)))])))
     assert read == [command for _, command in stream][: len(read)]

@@ -289,7 +289,7 @@ def test_an_info_of_any_depth(wrap: Any) -> None:
 
 @pytest.mark.parametrize("info", [{}, None, [], [1], 5, "text", np.zeros(2), (1, 2), object(), Broken(a=1)])
 def test_an_info_without_entries(info: Any) -> None:
-    """What is no mapping has none."""
+    """A value that is not a mapping has none."""
     assert encode_info(info) == b"{}"
 
 

@@ -106,7 +106,7 @@ def test_bytes_for_keys_and_names() -> None:
 
 
 def test_a_string_for_the_bytes_of_an_action() -> None:
-    """Also where it is no UTF-8; strings that are, and bytes, stay as they are."""
+    """Also where it is not UTF-8; strings that are, and bytes, stay as they are."""
     wrong = b"\xff\xfe\x00\x80" * 10
     payload = (
         b"\x83\xa2op\xa9step_many\xa7actions\x92\xd9\x28" + wrong + b"\xa4\xff\0\0\0\xac" + b"observations\xa4last"

@@ -254,9 +254,9 @@ def test_messages_cannot_be_changed() -> None:
         ({"op": "step_many", "action": 1, "count": MAX_STEPS + 1}, InvalidField, ["1 to 10000 steps, not 10001"]),
         ({"op": "step_many", "actions": 1}, InvalidField, ["field `actions` is 1: send a list"]),
         ({"op": "step_many", "actions": [1], "observations": "some"}, InvalidField, ["field `observations`"]),
-        ([], MalformedMessage, ["no object"]),
-        ("make", MalformedMessage, ["no object"]),
-        (None, MalformedMessage, ["no object"]),
+        ([], MalformedMessage, ["not an object"]),
+        ("make", MalformedMessage, ["not an object"]),
+        (None, MalformedMessage, ["not an object"]),
     ],
 )
 def test_a_request_that_is_wrong(codec: MessageCodec, fields: Any, kind: type[GymtwistError], words: list[str]) -> None:

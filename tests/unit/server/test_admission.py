@@ -22,7 +22,7 @@ def test_without_patterns_every_registered_environment_is_allowed(environment: s
 @pytest.mark.parametrize("environment", ["os:system-v0", "gym:os:system-v0", "gymnasium:a.b:C-v0", "gym:gym:X-v0"])
 @pytest.mark.parametrize("patterns", [[], ["*"], ["gym:*"], ["gymnasium:*"], ["*system*", "CartPole-v1"]])
 def test_an_id_that_imports_a_module_is_refused(environment: str, patterns: list[str]) -> None:
-    """Unless a pattern names a module: a library's prefix in a pattern is none."""
+    """Unless a pattern names a module: a library's prefix is not one."""
     with pytest.raises(EnvironmentRefused, match="imports a module"):
         AllowList(patterns).check(environment)
 

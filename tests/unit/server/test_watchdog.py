@@ -135,7 +135,7 @@ def test_without_limits_it_never_looks_again(session: SessionStatus) -> None:
 
 
 def test_times_in_the_future_are_none(session: SessionStatus) -> None:
-    """An environment can write to the status; that is no way to evade the limits."""
+    """An environment can write to the status; that does not evade the limits."""
     busy(session, Operation.STEP, START + 1e9)
     assert WATCH.look(session, START + 300, START).action is Action.KILL
     silent(session, START + 1e9)

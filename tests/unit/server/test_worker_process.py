@@ -168,7 +168,7 @@ def test_kill_of_a_worker_that_is_not_forked_yet_ends_it(born: Born) -> None:
 
 
 def test_the_reason_is_the_end_whatever_came_over_the_link(born: Born) -> None:
-    """Bytes that are no AMP are no reason of their own; ampoule knows only that of a process that ended."""
+    """Bytes that are not AMP have no reason of their own; ampoule knows only that of a process that ended."""
     born.call()
     born.link.dataReceived(b"\xff" * 64)
     born.worker.ended(-9)

@@ -43,7 +43,7 @@ def sent(space: spaces.Space[Any], element: Any) -> Any:
 
 
 def refused(space: spaces.Space[Any], action: Any) -> str:
-    """Sends what is no action; returns the message."""
+    """Sends a value that is not an action; returns the message."""
     with pytest.raises(InvalidAction) as caught:
         decoder(space)(action)
     return str(caught.value)
@@ -136,7 +136,7 @@ def test_an_observation_of_another_structure(space: spaces.Space[Any], element: 
 def test_an_array_of_another_shape_is_a_fault() -> None:
     """The message says both shapes and where it came from."""
     with pytest.raises(
-        EnvironmentFault, match=r"from step an array of shape \(3,\) where its space has \(2,\)"
+        EnvironmentFault, match=r"an array of shape \(3,\) from step where its space has \(2,\)"
     ) as caught:
         check_shape(np.zeros(3), PAIR, "step")
     assert caught.value.operation == "step"

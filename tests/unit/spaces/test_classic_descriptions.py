@@ -25,7 +25,7 @@ class OwnBox(spaces.Box):
 
 
 def box(low: float, high: float, shape: tuple[int, ...], dtype: Any) -> spaces.Box:
-    """A Box; Gymnasium's types know none of a dtype that is no float or integer."""
+    """A Box; Gymnasium's types know none of a dtype that is neither float nor integer."""
     return spaces.Box(low, high, shape, dtype)
 
 

@@ -202,7 +202,7 @@ def in_itself() -> spaces.Space[Any]:
 @pytest.mark.parametrize(
     ("space", "says"),
     [
-        (Unknown(), r"space: a Unknown \(of tests.*\) is none of Gymnasium's kinds of spaces.* register_space\(\)"),
+        (Unknown(), r"space: a Unknown \(of tests.*\) is not one of Gymnasium's kinds of spaces.* register_space\(\)"),
         (keyed({"a": spaces.Sequence(spaces.Tuple([Unknown()]))}), r'space\["a"\]\.feature_space\[0\]: a Unknown '),
         (spaces.Graph(Unknown(), None), r"space\.node_space: a Unknown "),
         (spaces.OneOf([spaces.Tuple([Partial()])]), r"space\[0\]\[0\]: .*Partial"),

@@ -74,7 +74,7 @@ def test_nothing_is_cut_of_values_of_different_types(values: list[Any], expected
     infos = merged(*({"x": value} for value in values))
     assert (infos["x"].dtype, infos["x"].tolist()) == (expected.dtype, expected.tolist())
     assert infos["_x"].all()
-    # A number that was one of an array may be NumPy's, but a flag is no number.
+    # A number that was one of an array may be NumPy's, but a flag is not a number.
     assert [isinstance(each, (bool, np.bool_)) for each in infos["x"]] == [isinstance(each, bool) for each in expected]
 
 

@@ -1,4 +1,4 @@
-"""Actions that are no elements of their space: each is refused with what was sent and what to send."""
+"""Actions that are not elements of their space: each is refused with what was sent and what to send."""
 
 from __future__ import annotations
 

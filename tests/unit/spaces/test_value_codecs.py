@@ -115,7 +115,7 @@ def test_an_action_of_another_space(space: spaces.Space[Any], other: spaces.Spac
 @relaxed
 @given(NESTED, ANYTHING)
 def test_anything_from_an_environment(space: spaces.Space[Any], anything: Any) -> None:
-    """Is packed, or is no value of the space."""
+    """Is packed, or is not a value of the space."""
     values = value_codec(space, name="observation", checked=False)
     for write in (values.pack, values.to_json):
         try:

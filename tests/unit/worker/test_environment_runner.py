@@ -184,15 +184,18 @@ def test_what_an_environment_raises_is_its_fault(
 @pytest.mark.parametrize(
     ("result", "what"),
     [
-        (None, "null from step; Gymnasium wants 5 values: observation, reward, terminated, truncated and info"),
-        ((0, 1.0), "2 values from step; Gymnasium wants 5 values"),
+        (None, "null from step; Gymnasium expects 5 values: observation, reward, terminated, truncated and info"),
+        ((0, 1.0), "2 values from step; Gymnasium expects 5 values"),
         ((0, 1.0, False, {}), "4 values from step; .* register such an environment with Gym"),
-        ((0, None, False, False, {}), "from step null as the reward; Gymnasium wants a number"),
-        ((0, "much", False, False, {}), "from step a string as the reward"),
-        ((0, [1, 2], False, False, {}), "from step a list of 2 as the reward"),
-        ((0, np.zeros(2), False, False, {}), r"from step an array of shape \(2,\) as the reward"),
-        ((0, (1.0,), (False, True), False, {}), "from step a list of 2 as terminated; Gymnasium wants true or false"),
-        ((0, (1.0,), False, np.array([True, False]), {}), r"from step an array of shape \(2,\) as truncated"),
+        ((0, None, False, False, {}), "null as the reward from step; Gymnasium expects a number"),
+        ((0, "much", False, False, {}), "a string as the reward from step"),
+        ((0, [1, 2], False, False, {}), "a list of 2 as the reward from step"),
+        ((0, np.zeros(2), False, False, {}), r"an array of shape \(2,\) as the reward from step"),
+        (
+            (0, (1.0,), (False, True), False, {}),
+            "a list of 2 for `terminated` from step; Gymnasium expects true or false",
+        ),
+        ((0, (1.0,), False, np.array([True, False]), {}), r"an array of shape \(2,\) for `truncated` from step"),
     ],
 )
 @pytest.mark.parametrize("many", [False, True], ids=["step", "step_many"])
@@ -208,10 +211,10 @@ def test_what_a_step_must_return(
 
 @pytest.mark.parametrize("result", [(0, 1.0), None])
 def test_what_a_step_must_return_to_a_wrapper(run: Run, result: Any) -> None:
-    """Gymnasium's wrappers unpack it before the session can: that is no exception of the environment."""
+    """Gymnasium's wrappers unpack it before the session can: that is not an exception of the environment."""
     gymnasium.register("Limited-v0", entry_point=partial(Returning, result), order_enforce=False, max_episode_steps=9)
     with pytest.raises(
-        EnvironmentFault, match=r"^the environment returned (2|other) values from step; Gymnasium wants 5"
+        EnvironmentFault, match=r"^the environment returned (2|other) values from step; Gymnasium expects 5"
     ):
         run("Limited-v0").step(0)
 
@@ -220,11 +223,11 @@ def test_what_a_step_must_return_to_a_wrapper(run: Run, result: Any) -> None:
     ("result", "what"), [(np.zeros(2), r"an array of shape \(2,\)"), (None, "null"), ((0, {}, {}), "3 values")]
 )
 def test_what_a_reset_must_return(run: Run, result: Any, what: str) -> None:
-    """Two values: an array of two is none of them."""
+    """Two values; an array of two does not count as two values."""
     made = Plain()
     made.reset = lambda **arguments: result  # type: ignore[method-assign]
     with pytest.raises(
-        EnvironmentFault, match=f"returned {what} from reset; Gymnasium wants 2 values: observation and"
+        EnvironmentFault, match=f"returned {what} from reset; Gymnasium expects 2 values: observation and"
     ):
         run(lambda: made).reset()
 
@@ -259,7 +262,7 @@ def test_a_flag_that_is_none(run: Run, capsys: pytest.CaptureFixture[str], flag:
         with contextlib.suppress(EnvironmentFault):
             runner.step(0)
     logged = capsys.readouterr().err
-    assert logged.count("as terminated; Gymnasium wants true or false") == 1
+    assert logged.count("for `terminated` from step; Gymnasium expects true or false") == 1
 
 
 def test_a_flag_that_is_none_is_logged_once_for_a_request(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -267,7 +270,7 @@ def test_a_flag_that_is_none_is_logged_once_for_a_request(run: Run, capsys: pyte
     runner = run(partial(Returning, (0, 1.0, None, False, {})))
     assert len(runner.step_many([0] * 5, None)[1]) == 5
     runner.step_many([0] * 5, None)
-    assert capsys.readouterr().err.count("as terminated; Gymnasium wants true or false") == 1
+    assert capsys.readouterr().err.count("for `terminated` from step; Gymnasium expects true or false") == 1
 
 
 @pytest.mark.parametrize("flag", [True, np.True_, np.array(True), np.array([True]), 1])
@@ -295,7 +298,7 @@ def test_observations_that_are_checked(
     runner.reset()
     for _ in range(3):
         assert runner.step(0)[0] is observation
-    logged = f"the environment returned from step what is not in its space: {found}\n"
+    logged = f"the environment returned a value outside its space from step: {found}\n"
     assert capsys.readouterr().err == (logged if wanted and found else "")
 
 
@@ -378,6 +381,6 @@ def test_a_value_that_is_not_in_its_space() -> None:
     """The fault says where it came from and what was wrong with it."""
     fault = fault_of_value("step", ValueError("too deep"))
     assert fault.operation == "step"
-    assert str(fault) == "the environment returned from step what is not in its space: ValueError: too deep"
+    assert str(fault) == "the environment returned a value outside its space from step: ValueError: too deep"
     fault = fault_of_value("step", ValueMismatch("is too deep", ("observation", 1)))
-    assert str(fault) == "the environment returned from step what is not in its space: observation[1] is too deep"
+    assert str(fault) == "the environment returned a value outside its space from step: observation[1] is too deep"

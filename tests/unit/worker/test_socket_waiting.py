@@ -115,7 +115,7 @@ def wait_for_sleep(thread: threading.Thread) -> None:
 def test_a_trial_counts_from_when_the_environment_was_done(
     monkeypatch: pytest.MonkeyPatch, polled: float, blocked: float, pays: bool
 ) -> None:
-    """The faster way is kept; what the environment took is no part of it."""
+    """The faster way is kept; what the environment took does not count."""
     ends, now = Ends(LONG), 0.0
 
     def wait(seconds: float) -> int:
