@@ -38,18 +38,24 @@ SETTINGS = WorkerSettings(monitor_root="/")
 
 @implementer(ILogObserver)
 class Log:
-    """The lines that are logged while it is open."""
+    """The lines that are logged while it is open.
+
+    Attributes:
+        lines: What is ours, and every failure.
+        others: What is Twisted's.
+    """
 
     def __init__(self) -> None:
         """Starts to collect lines."""
         self.lines: list[str] = []
+        self.others: list[str] = []
         self._publisher = cast(Any, globalLogPublisher)
         self._publisher.addObserver(self)
 
     def __call__(self, event: LogEvent) -> None:
-        """Notes what is ours, and every failure."""
-        if event.get("log_namespace") == "gymsock" or "log_failure" in event:
-            self.lines.append(formatEvent(event))
+        """Notes a line."""
+        is_ours = event.get("log_namespace") == "gymsock" or "log_failure" in event
+        (self.lines if is_ours else self.others).append(formatEvent(event))
 
     def close(self) -> None:
         """Stops to collect lines."""

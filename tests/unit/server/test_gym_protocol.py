@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import Any, cast
 
 import pytest
 
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
-from tests.support.harness import Harness, soon
+from tests.support.harness import Harness, descriptor_count, soon
 from tests.support.patience import PATIENCE
 
 # The handshake
@@ -107,6 +108,21 @@ def test_an_environment_that_is_not_allowed_is_refused(make: Make) -> None:
     client = connect(harness, CARTPOLE)
     assert 'environment "CartPole-v1" is not allowed' in error_of(read(client, harness))
     assert not harness.starter.serving
+    client.close()
+
+
+def test_descriptors_of_a_client_are_closed_without_a_word(harness: Harness) -> None:
+    """A client of a UNIX socket may send any number of them."""
+    client, accepted = socket.socketpair()
+    harness.reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, cast(Any, harness.factory))
+    accepted.close()
+    before = descriptor_count()
+    socket.send_fds(client, [CARTPOLE[:1]], [0] * 20)
+    harness.turn()
+    assert harness.factory.connections
+    assert descriptor_count() == before
+    assert not harness.log.lines
+    assert not harness.log.others
     client.close()
 
 
