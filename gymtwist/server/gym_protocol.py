@@ -48,6 +48,8 @@ _SHOWN = 40
 CLOSE_TIMEOUT = 30.0
 #: Seconds between two measurements of a session's memory, if that is limited.
 _MEMORY_INTERVAL = 0.5
+#: Seconds between two checks whether a client is still there that is not read from while it waits.
+_QUEUE_INTERVAL = 2.0
 #: Seconds a client has to read the final reply and to close; then the connection is aborted.
 _LINGER = 5.0
 _TOO_MANY = (
@@ -330,9 +332,16 @@ class GymProtocol(Protocol, TimeoutMixin):
         """Keep trailing data for the worker."""
         self._reader.received += data
         if len(self._reader.received) >= 2 * _READ_SIZE:
-            # The rest stays in the kernel's buffers. These few reads suffice to notice the end of a client that sent
-            # its first requests and left.
+            # The rest stays in the kernel's buffers, and with it the end of the stream.
             self.transport.pauseProducing()
+            self.setTimeout(_QUEUE_INTERVAL)
+
+    def _watch_paused(self) -> None:
+        """Close the connection if its client has left the queue without a read that would show it."""
+        if keepalive.has_left(self._socket):
+            self._abort()
+        else:
+            self.setTimeout(_QUEUE_INTERVAL)
 
     def _refuse(self, error: GymtwistError) -> None:
         self.factory.events.publish(Refused(self.client, error))
@@ -551,6 +560,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         },
         State.QUEUED: {
             Event.DATA: (State.QUEUED, _keep),
+            Event.TIMEOUT: (State.QUEUED, _watch_paused),
             Event.ADMIT: (State.SERVING, _serve),
             Event.REFUSE: (State.CLOSING, _refuse),
             Event.STOP: (State.CLOSING, _close_queued),

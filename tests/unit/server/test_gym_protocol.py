@@ -183,6 +183,24 @@ def test_a_connection_that_sent_more_and_left_the_queue_takes_no_place(make: Mak
     third.close()
 
 
+def test_a_connection_that_sent_much_and_left_the_queue_takes_no_place(make: Make) -> None:
+    """Also if not all of it is read before the session begins; while it waits it stays."""
+    harness = make("--max-sessions", "1", "--queue", "1")
+    first, _ = serving(harness)
+    second = connect(harness, CARTPOLE + bytes(60_000))
+    harness.turn(20)
+    harness.reactor.advance(10.0)
+    assert len(harness.factory.connections) == 2
+    second.close()
+    harness.reactor.advance(10.0)
+    harness.turn()
+    assert len(harness.factory.connections) == 1
+    third = connect(harness, CARTPOLE)
+    assert len(harness.log.having("queued 127.0.0.1:")) == 2
+    first.close()
+    third.close()
+
+
 def test_a_full_queue_refuses(make: Make) -> None:
     """The error says so."""
     harness = make("--max-sessions", "1", "--queue", "0")
