@@ -103,10 +103,11 @@ class GymService(MultiService):
         super().privilegedStartService()
 
     def startService(self) -> None:
-        """Start the workers, and log the startup banner."""
+        """Start the workers, clear what earlier servers left, and log the startup banner."""
         super().startService()
         if self._workers.interrupted:
             return
+        self._scratch.start()
         defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
 
     def _log_startup(self, ports: list[Any]) -> None:

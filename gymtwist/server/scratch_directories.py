@@ -11,10 +11,12 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.interfaces import IReactorThreads
+from gymtwist.server.line_limit import LineLimit, listed
+from gymtwist.server.server_log import log
 
 PREFIX = "gymsock-"
 #: The name of a directory whose lock is not held yet: no other server may take it for one that was left behind.
@@ -25,32 +27,54 @@ class ScratchDirectories:
     """The scratch directories of a server's sessions.
 
     Args:
-        reactor: The reactor, which may remove what a session left in a thread.
+        reactor: The reactor, which provides threads to remove what is left.
     """
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor: IReactorThreads = reactor
+        self._reactor = reactor
         self._root: Path | None = None
         self._lock = -1
+        self._limit = LineLimit(reactor, 1, 1.0, _log_left_out)
+
+    def start(self) -> None:
+        """Remove what killed servers have left behind, without waiting for it."""
+        self._reactor.callInThread(_remove_stale)
 
     def make(self, session: int) -> str:
-        """Make the directory of a session; return its path.
+        """Make the directory of a session.
 
-        Raises:
-            OSError: It cannot be made: the file system is full.
+        Returns:
+            Its path; empty if it cannot be made, so that the session works where the workers started.
         """
-        if self._root is None or not self._root.is_dir():
-            self.close()
-            _remove_stale()
-            root = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
+        try:
+            if self._root is None or not self._root.is_dir():
+                self.close()
+                self._make_root()
+            path = f"{self._root}/{session}"
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            if self._limit.allows("sessions"):
+                log.error(
+                    "No scratch directory can be made ({error}); session {session} works in the server's directory",
+                    error=error,
+                    session=session,
+                )
+            return ""
+        return path
+
+    def _make_root(self) -> None:
+        root = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
+        try:
             self._lock = _locked(root)
             self._root = root.rename(root.with_name(root.name.removeprefix(".")))
-        path = self._root / str(session)
-        path.mkdir(mode=0o700)
-        return str(path)
+        except OSError:
+            root.rmdir()
+            raise
 
     def remove(self, path: str) -> None:
         """Remove the directory of a session that has ended, without waiting for it."""
+        if not path:
+            return
         try:
             os.rmdir(path)  # most environments leave nothing
         except FileNotFoundError:
@@ -92,7 +116,10 @@ def _locked(directory: Path) -> int:
 
 def _remove_stale() -> None:
     """Remove what servers of this user that were killed have left behind."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # there is no directory for temporary files
+        found += Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    for path in found:
         with contextlib.suppress(OSError):
             descriptor = _locked(path)
             try:
@@ -100,3 +127,7 @@ def _remove_stale() -> None:
                     _remove(str(path))
             finally:
                 os.close(descriptor)
+
+
+def _log_left_out(left_out: Mapping[str, int]) -> None:
+    log.error("More without a scratch directory, not logged: {what}", what=listed(left_out))

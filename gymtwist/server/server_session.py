@@ -106,7 +106,7 @@ class Session:
         left_at: When the client was found to have left, likewise; None if it was not.
 
     Raises:
-        OSError: There are no descriptors left, or there is no memory or space on the disk.
+        OSError: There are no descriptors left, or there is no memory.
     """
 
     def __init__(
@@ -122,16 +122,12 @@ class Session:
         self.assigned_at = time.monotonic()
         self.left_at: float | None = None
         descriptor = session_status.create()
-        directory = ""
         try:
-            if scratch is not None:
-                directory = scratch.make(info.number)
             self.status = SessionStatus(descriptor)
         except OSError:
             os.close(descriptor)
-            if scratch is not None and directory:
-                scratch.remove(directory)
             raise
+        directory = "" if scratch is None else scratch.make(info.number)
         self._scratch = scratch
         protocol = handshake.protocol.value.encode()
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, -1, descriptor)

@@ -6,6 +6,7 @@ does, while NumPy and SDL do without. So whether an environment works is found o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -138,7 +139,10 @@ def try_all(environments: Iterable[str], idle_limit: float = IDLE_LIMIT) -> list
     groups: dict[str, list[str]] = defaultdict(list)
     for each in sorted(environments):
         groups[module_of(registry.find(each).spec.entry_point)].append(each)
-    with tempfile.TemporaryDirectory(prefix="gymtwist-trial-") as directory:
+    with contextlib.ExitStack() as stack:
+        directory = "."
+        with contextlib.suppress(OSError):  # no space, or no directory to write to
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="gymtwist-trial-"))
         _try_groups(groups, idle_limit, directory)
     return sorted(_refused)
 

@@ -113,5 +113,5 @@ def test_nothing_is_left_of_a_killed_server(run: Callable[..., ServerProcess], s
         with run().open("Writing-v0") as newcomer:
             newcomer.reset()
             newcomer.step(0)
-            assert not left.parent.exists()
+            eventually(lambda: not left.parent.exists(), PATIENCE, "the end of what was left")
             assert Path(other.step(0).info["directory"]).exists()

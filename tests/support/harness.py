@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import functools
 import os
 import select
 import socket
@@ -72,6 +74,7 @@ class SteppedReactor(SelectReactor):
     def __init__(self) -> None:
         """Creates the reactor with its own clock."""
         self.clock = Clock()
+        self.in_threads: collections.deque[Callable[[], object]] = collections.deque()
         super().__init__()
         for interface in (IReactorTime, IReactorFDSet, IReactorSocket):
             verifyObject(interface, self)
@@ -88,15 +91,21 @@ class SteppedReactor(SelectReactor):
         """Returns the scheduled calls."""
         return self.clock.getDelayedCalls()
 
+    def callInThread(self, _callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        """Schedules a call for the next turn, as if by a thread."""
+        self.in_threads.append(functools.partial(_callable, *args, **kwargs))
+
     def advance(self, seconds: float) -> None:
         """Advances the clock and iterates."""
         self.clock.advance(seconds)
         self.turn()
 
     def turn(self, times: int = 3) -> None:
-        """Runs due calls and ready descriptors without waiting."""
+        """Runs due calls, those in threads, and ready descriptors without waiting."""
         for _ in range(times):
             self.clock.advance(0)
+            while self.in_threads:
+                self.in_threads.popleft()()
             self.iterate(0)
 
     def close(self) -> None:
