@@ -102,6 +102,7 @@ class GymFactory(Factory):
         options: The options of the server.
         pool: The workers.
         fresh_pool: The workers of environments that a forked process does not serve.
+        in_thread: Calls a function in a thread that measures memory, and fires with the result.
 
     Attributes:
         reactor: The reactor.
@@ -119,12 +120,18 @@ class GymFactory(Factory):
     noisy = False
 
     def __init__(
-        self, reactor: Any, options: ServerOptions, pool: WorkerPool, fresh_pool: WorkerPool | None = None
+        self,
+        reactor: Any,
+        options: ServerOptions,
+        pool: WorkerPool,
+        fresh_pool: WorkerPool | None = None,
+        in_thread: Callable[..., defer.Deferred[Any]] = defer.maybeDeferred,
     ) -> None:
         self.reactor = reactor
         self.options = options
         self.pool = pool
         self._fresh_pool = fresh_pool or pool
+        self._in_thread = in_thread
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
@@ -159,7 +166,7 @@ class GymFactory(Factory):
         """
         info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
-        return Session(info, handshake, pool, self.events, self.scratch)
+        return Session(info, handshake, pool, self.events, self.scratch, self._in_thread)
 
     def connection_closed(self, connection: GymProtocol) -> None:
         """Forget a connection."""

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -14,9 +15,11 @@ from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.internet import defer, endpoints, task
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
@@ -74,7 +77,9 @@ class GymService(MultiService):
         pool = WorkerPool(reactor, starter, options.warm)
         fresh = SpawnStarter(reactor, starter.settings, beside_others=True)
         fresh_pool = WorkerPool(reactor, fresh, 0)
-        self.factory = GymFactory(reactor, options, pool, fresh_pool)
+        threads = ThreadPool(0, 1, "memory")
+        self.addService(ThreadService(threads))
+        self.factory = GymFactory(reactor, options, pool, fresh_pool, partial(deferToThreadPool, reactor, threads))
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
@@ -174,6 +179,29 @@ class Endpoint:
             self._port.doRead()
             if self._port.sessionno == accepted:
                 return
+
+
+class ThreadService(Service):
+    """Starts and stops the thread that measures the memory of sessions.
+
+    A thread of its own: those that remove directories may be busy with what hostile environments left.
+
+    Args:
+        threads: The pool of the thread, which it has once it is needed.
+    """
+
+    def __init__(self, threads: ThreadPool) -> None:
+        self._threads = threads
+
+    def startService(self) -> None:
+        """Let the thread start."""
+        super().startService()
+        self._threads.start()
+
+    def stopService(self) -> None:
+        """End the thread."""
+        super().stopService()
+        self._threads.stop()
 
 
 class WorkerService(Service):

@@ -5,21 +5,30 @@ It is read from files of ``/proc`` that the owner of a process need not be permi
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from gymtwist.worker.process_control import children
+
+_find_sizes = re.compile(rb"^Rss(?:Anon|Shmem):\s*(\d+) kB", re.MULTILINE).findall
 
 
 class Usage(NamedTuple):
     """The memory of a session.
 
     Attributes:
-        held: Bytes of anonymous memory that all its processes hold.
+        held: Bytes that all its processes hold together.
+        own: Bytes that the worker holds.
         started: The ids of the processes below the worker.
     """
 
     held: int
+    own: int
     started: list[int]
 
 
@@ -27,11 +36,12 @@ class SessionMemory:
     """Measures the processes of one worker, repeatedly.
 
     A process that was forked shares pages with its parent until either writes to them. So what its parent held when the
-    process was first seen is not counted a second time, unless it runs another program.
+    process was first seen is not counted a second time, unless it runs another program. Shared memory is counted in
+    each process that has used it.
     """
 
     def __init__(self) -> None:
-        self._shared: dict[int, int] = {}
+        self._inherited: dict[int, int] = {}
 
     def measure(self, worker: int) -> Usage:
         """Measure all processes of the session.
@@ -39,27 +49,50 @@ class SessionMemory:
         Args:
             worker: The process id of the worker.
         """
-        shared, self._shared = self._shared, {}
-        total = own = _anonymous(worker)
-        parents = [(worker, own)]
+        inherited, self._inherited = self._inherited, {}
+        anonymous, shared = _resident(worker)
+        total = own = anonymous + shared
+        parents = [(worker, anonymous)]
         while parents:
             parent, held = parents.pop()
             for child in children(parent):
-                own = _anonymous(child)
-                common = shared.get(child, held if _program(child) == _program(parent) else 0)
-                self._shared[child] = min(common, own)
-                total += own - self._shared[child]
-                parents.append((child, own))
-        return Usage(total, list(self._shared))
+                anonymous, shared = _resident(child)
+                if child in inherited:
+                    held_before = inherited[child]
+                else:
+                    held_before = held if _program(child) == _program(parent) else 0
+                self._inherited[child] = min(held_before, anonymous)
+                total += anonymous - self._inherited[child] + shared
+                parents.append((child, anonymous))
+        return Usage(total, own, list(self._inherited))
+
+    def enforce(self, worker: int, limit: int, exceeded: Callable[[], None]) -> Usage:
+        """Measure, and if that is over the limit kill what the environment started; the worker, too, if it alone is.
+
+        Without shared memory a worker meets the kernel's own limit first.
+
+        Args:
+            worker: The process id of the worker.
+            limit: Bytes that all processes may hold together.
+            exceeded: Called before any is killed.
+        """
+        usage = self.measure(worker)
+        if usage.held > limit:
+            exceeded()
+            for process in [*usage.started, worker] if usage.own > limit else usage.started:
+                with contextlib.suppress(OSError):  # it has ended, or changed its user
+                    os.kill(process, signal.SIGKILL)
+        return usage
 
 
-def _anonymous(pid: int) -> int:
-    """Return the bytes of a process's memory that no file backs; 0 if it has ended."""
+def _resident(pid: int) -> tuple[int, int]:
+    """Return the bytes of a process's memory that no file backs: private ones and shared ones; 0 if it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        sizes = _find_sizes(Path(f"/proc/{pid}/status").read_bytes())
     except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+        return 0, 0
+    anonymous, shared = (int(each) * 1024 for each in sizes or (0, 0))
+    return anonymous, shared
 
 
 def _program(pid: int) -> bytes:

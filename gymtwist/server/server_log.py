@@ -15,6 +15,7 @@ from gymtwist.server.session_events import (
     Crashed,
     Ended,
     Incomplete,
+    MemoryExceeded,
     Queued,
     Refused,
     Resumed,
@@ -32,6 +33,13 @@ _OTHERS = (20, 1.0)
 _FULL = (1, 1.0)
 #: Limits of addresses that there are at most; further addresses share one.
 _MOST_LIMITS = 1000
+
+#: What the lines in the middle of a session are about, if they are not logged.
+_KINDS: dict[type[SessionEvent], str] = {
+    Crashed: "crashes",
+    Resumed: "resumptions",
+    MemoryExceeded: "sessions with too much memory",
+}
 
 # What a terminal would obey: the control characters, except the tab.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"}
@@ -77,6 +85,14 @@ def log_event(event: SessionEvent) -> None:
                 how=how,
                 operation=operation.name.lower(),
                 because=f" ({timeout_reason})" if timeout_reason else "",
+            )
+        case MemoryExceeded(session, held, limit, of_worker):
+            log.error(
+                "[session {session.number}] its processes hold {held} MiB and may hold {limit}; {killed} killed",
+                session=session,
+                held=held >> 20,
+                limit=limit >> 20,
+                killed="all are" if of_worker else "those that the environment started are",
             )
         case Resumed(session, process):
             log.info("[session {session.number}] resumed ({process})", session=session, process=_process(process))
@@ -139,8 +155,8 @@ class SessionLog:
             case Ended(session) if session.number in self._unlogged:
                 self._unlogged.remove(session.number)
                 return False
-            case Crashed(session) | Resumed(session):
-                kind = "crashes" if isinstance(event, Crashed) else "resumptions"
+            case Crashed(session) | Resumed(session) | MemoryExceeded(session):
+                kind = _KINDS[type(event)]
                 return session.number not in self._unlogged and self._limit(session.client, *_SESSIONS).allows(kind)
         return event.session.number not in self._unlogged
 

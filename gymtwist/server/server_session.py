@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -14,14 +15,21 @@ from twisted.python.failure import Failure
 
 from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
-from gymtwist.server.process_memory import SessionMemory
+from gymtwist.server.process_memory import SessionMemory, Usage
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
-from gymtwist.server.session_events import Crashed, Ended, Resumed, SessionEvents, SessionInfo, Started
+from gymtwist.server.session_events import (
+    Crashed,
+    Ended,
+    MemoryExceeded,
+    Resumed,
+    SessionEvents,
+    SessionInfo,
+    Started,
+)
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status
-from gymtwist.worker.process_control import children
 from gymtwist.worker.session_status import OUT_OF_MEMORY, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 
@@ -76,6 +84,10 @@ class _Reporter:
         self.assigned(None)
         self._events.publish(Crashed(self.info, how, status.operation, timeout_reason))
 
+    def memory_exceeded(self, usage: Usage, limit: int) -> None:
+        """Processes of the session were killed because all together held too much."""
+        self._events.publish(MemoryExceeded(self.info, usage.held, limit, of_worker=usage.own > limit))
+
     def resuming(self) -> None:
         """Another worker is to serve the session."""
         self._assignment = Resumed
@@ -97,6 +109,7 @@ class Session:
         pool: The workers.
         events: Where to publish what happens.
         scratch: Makes the directory that the session works in; None to work where the workers started.
+        in_thread: Calls a function in a thread, and fires with the result.
 
     Attributes:
         status: What the worker shows of the session's progress.
@@ -116,6 +129,7 @@ class Session:
         pool: WorkerPool,
         events: SessionEvents,
         scratch: ScratchDirectories | None = None,
+        in_thread: Callable[..., defer.Deferred[Any]] = defer.maybeDeferred,
     ) -> None:
         self.reason: str | None = None
         self.timeout_reason = ""
@@ -138,6 +152,10 @@ class Session:
         self._worker: WorkerProcess | None = None
         self._process: int | None = None
         self._memory = SessionMemory()
+        self._in_thread = in_thread
+        self._is_measured = False
+        #: How many steps there were when processes of the environment were killed, if it has not gone on since.
+        self._steps_at_kill: int | None = None
         self._attempts = 0
 
     def start(self, owner: SessionOwner, descriptor: int, trailing_data: bytes) -> None:
@@ -183,26 +201,39 @@ class Session:
         return f"{timeout} (perhaps because {threads} started threads before the fork; see --spawn)"
 
     def check_memory(self) -> None:
-        """Kill the processes that the environment started if, with the worker, they hold more than their limit.
-
-        The worker itself cannot: the kernel refuses it more. It finds out, and leaves the session to a fresh one.
-        """
+        """Kill the processes that the environment started if, with the worker, they hold more than their limit."""
+        self._forget_lack_of_memory()
+        if self._process is None or self._is_measured:
+            return
+        self._is_measured = True
         limit = self._settings.memory_limit
-        if self._process is None or not children(self._process):
-            return
-        usage = self._memory.measure(self._process)
-        if usage.held <= limit:
-            return
-        log.error(
-            "[session {number}] its processes hold {held} MiB and may hold {limit}; those that it started are killed",
-            number=self._job.session,
-            held=usage.held >> 20,
-            limit=limit >> 20,
-        )
-        self.status.words[OUT_OF_MEMORY] = 1.0
-        for process in usage.started:
-            with contextlib.suppress(OSError):  # it has ended, or changed its user
-                os.kill(process, signal.SIGKILL)
+        measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory)
+        measured.addCallback(self._measured, self._process).addErrback(self._not_measured)
+
+    def _note_out_of_memory(self) -> None:
+        """Let the worker know why the environment fails; called in a thread, before it does."""
+        with contextlib.suppress(ValueError):  # the session has ended
+            self.status.words[OUT_OF_MEMORY] = 1.0
+
+    def _measured(self, usage: Usage, process: int) -> None:
+        self._is_measured = False
+        limit = self._settings.memory_limit
+        if usage.held > limit and not self._report.ended:
+            self._report.memory_exceeded(usage, limit)
+            if self._process == process:
+                self._steps_at_kill = self.status.steps
+            else:
+                self.status.words[OUT_OF_MEMORY] = 0.0
+
+    def _not_measured(self, failure: Failure) -> None:
+        self._is_measured = False
+        log.failure("[session {number}] its memory cannot be measured", failure, number=self._job.session)
+
+    def _forget_lack_of_memory(self) -> None:
+        """Forget that processes were killed if the environment has gone on without them."""
+        if self._steps_at_kill is not None and self.status.steps > self._steps_at_kill + 1:
+            self._steps_at_kill = None
+            self.status.words[OUT_OF_MEMORY] = 0.0
 
     def kill(self) -> None:
         """Kill the worker and every process in its group."""
@@ -214,6 +245,7 @@ class Session:
     def _answered(self, answer: dict[str, Any]) -> None:
         """The worker has finished the session, and replied to its client if it could."""
         reason = answer["reason"]
+        self._forget_lack_of_memory()
         if self.status.out_of_memory:
             reason = f"{reason} ({self._settings.memory_problem(self.status.operation.name.lower())})"
         self._end(reason, b"" if self.status.answered else self._final_reply(reason))
@@ -241,6 +273,7 @@ class Session:
             self._end(reason, self._job.recovery_reply or self._final_reply(reason, crashed=True))
 
     def _crashed(self, how: str) -> None:
+        self._forget_lack_of_memory()
         if self.status.out_of_memory and not self.timeout_reason:
             self.timeout_reason = self._settings.memory_problem(self.status.operation.name.lower())
         if self.reason is None:
@@ -248,7 +281,7 @@ class Session:
         if self.can_be_resumed:
             self._resume(how)
         else:
-            reason = f"its process {how}"
+            reason = f"its process {how} ({self.timeout_reason})" if self.timeout_reason else f"its process {how}"
             self._end(reason, self._final_reply(reason, crashed=True))
 
     @property
@@ -286,7 +319,7 @@ class Session:
         self.timeout_reason = ""
         if self.status.answered:
             self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
-        self._worker = None
+        self._worker = self._steps_at_kill = None
         self._attempts = 0
         self.status.prepare_resume()
         self._report.resuming()

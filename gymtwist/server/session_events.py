@@ -76,6 +76,22 @@ class Crashed(msgspec.Struct, frozen=True):
     timeout_reason: str
 
 
+class MemoryExceeded(msgspec.Struct, frozen=True):
+    """The processes of a session held more memory than they may; some were killed.
+
+    Attributes:
+        session: The session.
+        held: Bytes that they held together.
+        limit: Bytes that they may hold.
+        of_worker: Whether the worker alone held more, and was killed as well.
+    """
+
+    session: SessionInfo
+    held: int
+    limit: int
+    of_worker: bool
+
+
 class Resumed(msgspec.Struct, frozen=True):
     """Another worker serves a session whose worker has crashed."""
 
@@ -101,7 +117,7 @@ class Ended(msgspec.Struct, frozen=True):
     seconds: float
 
 
-SessionEvent = Queued | Refused | Incomplete | Started | Crashed | Resumed | Ended
+SessionEvent = Queued | Refused | Incomplete | Started | MemoryExceeded | Crashed | Resumed | Ended
 Subscriber = Callable[[SessionEvent], None]
 
 

@@ -329,7 +329,10 @@ def test_after_a_memory_error_a_reset_gets_a_fresh_process(start: Start) -> None
 
 
 def test_the_memory_limit_is_that_of_all_processes_of_a_session(start: Start) -> None:
-    """Each is below it, and all together are not; the session goes on with fresh ones, and others do not notice."""
+    """Each is below it, and all together are not; the session goes on with fresh ones, and others do not notice.
+
+    Shared memory counts, which the kernel does not limit.
+    """
     server = start("--memory-limit", "512")
     with server.open("CartPole-v1") as other, FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
         client.make("Fault/Hoard-v0", num_envs=6, vectorization_mode="async")
@@ -343,6 +346,12 @@ def test_the_memory_limit_is_that_of_all_processes_of_a_session(start: Start) ->
                     client.step(actions)
             assert caught.value.reset_needed
             assert not left_after(processes, PATIENCE)
+        with FramedClient(connected(("127.0.0.1", server.port)), INT32) as sharing:
+            sharing.make("Fault/Share-v0")
+            sharing.reset()
+            with pytest.raises(Failed, match=r"out of memory in step; .* 512 MiB together .*: reset"):
+                sharing.step(0)
+            sharing.reset()
         other.play()
 
 

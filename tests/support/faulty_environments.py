@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -96,6 +97,14 @@ def eat(mebibytes: int) -> dict[str, Any]:
         chunk[::4096] = b"\1" * (len(chunk) // 4096)
         chunks.append(chunk)
     return {"eaten": 64 * len(chunks)}
+
+
+def share(mebibytes: int) -> dict[str, Any]:
+    """Fills memory that processes could share, and stays."""
+    memory = mmap.mmap(-1, mebibytes * MEBIBYTE)
+    memory.write(b"\1" * len(memory))
+    hang()
+    return {}
 
 
 class Hoard(Plain):
@@ -270,6 +279,7 @@ FAULTS: dict[str, Callable[..., Plain]] = {
     "EatInStep": partial(Doing, partial(eat, 4096)),
     "EatSome": partial(Doing, partial(eat, 1024)),
     "Hoard": Hoard,
+    "Share": partial(Doing, partial(share, 600)),
     "SlowStep": partial(Doing, partial(time.sleep, 1.5)),
     "PrintLines": partial(Doing, print_lines),
     "PrintOneLine": partial(Doing, print_one_line),

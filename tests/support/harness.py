@@ -10,7 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorTime
@@ -23,6 +23,7 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.gym_protocol import GymFactory
+from gymtwist.server.process_memory import Usage
 from gymtwist.server.server_log import log_event
 from gymtwist.server.server_options import Options
 from gymtwist.server.worker_pool import WorkerPool
@@ -232,6 +233,15 @@ class FakeStarter(Starter):
         return [process for process in self.alive if process.worker.jobs]
 
 
+class Measurement(NamedTuple):
+    """A request to measure the processes of a session; the test supplies the result."""
+
+    result: defer.Deferred[Usage]
+    process: int
+    limit: int
+    exceeded: Callable[[], None]
+
+
 class Harness:
     """The factory of connections with its pool and fake workers; only `turn` makes anything happen."""
 
@@ -243,11 +253,18 @@ class Harness:
         parsed.parseOptions(["--warm", "1", *options])
         values = parsed.server_options()
         self.starter = FakeStarter(self.reactor)
+        self.starter.settings = values.worker_settings()
         self.pool = WorkerPool(self.reactor, self.starter, values.warm)
-        self.factory = GymFactory(self.reactor, values, self.pool)
+        self.measurements: list[Measurement] = []
+        self.factory = GymFactory(self.reactor, values, self.pool, in_thread=self._measure)
         self.factory.events.subscribe(log_event)
         if pool:
             self.pool.start()
+
+    def _measure(self, function: Callable[..., Usage], *args: Any) -> defer.Deferred[Usage]:
+        """Measures nothing: the processes are none, and their ids are those of others."""
+        self.measurements.append(Measurement(defer.Deferred(), *args))
+        return self.measurements[-1].result
 
     def turn(self, times: int = 5) -> None:
         """Lets the reactor and all workers act."""

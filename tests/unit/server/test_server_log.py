@@ -14,6 +14,7 @@ from gymtwist.server.session_events import (
     Crashed,
     Ended,
     Incomplete,
+    MemoryExceeded,
     Queued,
     Refused,
     Resumed,
@@ -52,6 +53,14 @@ def log() -> Iterator[Log]:
         (
             Crashed(SESSION, "was killed by SIGKILL", Operation.MAKE, "make took more than 3 s"),
             "[session 7] crashed: its process was killed by SIGKILL in make (make took more than 3 s)",
+        ),
+        (
+            MemoryExceeded(SESSION, 300 << 20, 200 << 20, of_worker=False),
+            "[session 7] its processes hold 300 MiB and may hold 200; those that the environment started are killed",
+        ),
+        (
+            MemoryExceeded(SESSION, 300 << 20, 200 << 20, of_worker=True),
+            "[session 7] its processes hold 300 MiB and may hold 200; all are killed",
         ),
         (Resumed(SESSION, 43), "[session 7] resumed (process 43)"),
         (
@@ -133,6 +142,24 @@ def test_a_session_is_in_the_log_from_start_to_end_or_not_at_all(log: Log) -> No
     assert not log.having("[session 300]")
     events.flush()
     assert log.lines[-1] == "[session -] more of 127.0.0.1, not logged: 50 sessions"
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (Crashed(SESSION, "was killed by SIGSEGV", Operation.STEP, ""), "crashes"),
+        (MemoryExceeded(SESSION, 300, 200, of_worker=False), "sessions with too much memory"),
+    ],
+)
+def test_what_a_session_repeats_is_limited(log: Log, event: SessionEvent, kind: str) -> None:
+    """It may go on for ever."""
+    clock = Clock()
+    events = SessionLog(clock)
+    for _ in range(1000):
+        events(event)
+    assert len(log.lines) == 500
+    events.flush()
+    assert log.lines[-1] == f"[session -] more of 127.0.0.1, not logged: 500 {kind}"
 
 
 def test_many_addresses_share_a_limit(log: Log) -> None:
