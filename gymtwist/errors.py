@@ -5,8 +5,6 @@ The code (kebab-case) is for programs, the message for people: what was wrong, w
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -155,29 +153,3 @@ class WorkerStartError(GymtwistError):
     """No process could be started for a session."""
 
     code = "no-process"
-
-
-#: The most indices in an error message.
-_MAX_INDICES = 20
-
-
-def indices_text(indices: Sequence[int]) -> str:
-    """Write the indices of environments, as error messages have them."""
-    more = len(indices) - _MAX_INDICES
-    return ", ".join(map(str, indices[:_MAX_INDICES])) + (f" and {more} more" if more > 0 else "")
-
-
-def how_ended(exit_code: int | None) -> str:
-    """Say how a process has ended, as a clause: ``was killed by SIGSEGV``.
-
-    Args:
-        exit_code: Its exit status, the negative number of the signal that killed it, or None if neither is known.
-    """
-    if exit_code is None:
-        return "ended"
-    if exit_code >= 0:
-        return f"exited with status {exit_code}"
-    try:
-        return f"was killed by {signal.Signals(-exit_code).name}"
-    except ValueError:  # a real-time signal
-        return f"was killed by signal {-exit_code}"

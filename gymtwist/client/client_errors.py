@@ -7,13 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from gymnasium.error import ResetNeeded as GymnasiumResetNeeded
 
-from gymtwist.errors import GymtwistError, indices_text
+from gymtwist.error_texts import indices_text, printable
+from gymtwist.errors import GymtwistError
 from gymtwist.protocol import messages
 from gymtwist.protocol.messages import Fault
-
-#: Characters that act on a terminal or a log instead of being shown: controls, line separators, and what changes the
-#: direction of writing.
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class RemoteError(GymtwistError):
@@ -139,16 +136,11 @@ def of_reply(reply: messages.Error) -> RemoteError:
     """Convert an error reply."""
     kind = _BY_CODE.get(reply.code) or _BY_FAULT[reply.fault]
     return kind(
-        escaped(reply.message),
-        code=escaped(reply.code),
+        printable(reply.message),
+        code=printable(reply.code),
         reset_needed=reply.reset_needed,
         environments=reply.environments,
     )
-
-
-def escaped(text: str) -> str:
-    """Escape the control characters of a server's text, which would act on the terminal that shows it."""
-    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def unknown_kwarg(error: UnknownKwarg, sent: Iterable[str]) -> UnknownKwarg:

@@ -18,13 +18,13 @@ from gymtwist.client.client_errors import (
     RequestRefused,
     TimedOut,
     UnknownKwarg,
-    escaped,
     of_reply,
     unknown_kwarg,
 )
 from gymtwist.client.connection import MAX_REPLY, Connection, unasked_reply, wait_for_any
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
+from gymtwist.error_texts import printable
 from gymtwist.errors import GymtwistError, SharingRefused
 from gymtwist.protocol import dynamic_values, messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
@@ -405,7 +405,7 @@ class Session:
         except GymtwistError as error:
             raise self._broken(str(error)) from error
         for text in reply.warnings:
-            warnings.warn(f"{self.connection.name}: {escaped(text)}", stacklevel=2)
+            warnings.warn(f"{self.connection.name}: {printable(text)}", stacklevel=2)
         return reply
 
     def _unexpected(self, reply: messages.Message, kind: type[messages.Message]) -> RemoteError:
@@ -420,7 +420,7 @@ class Session:
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:
-        text = f"the server violates the protocol: {escaped(message)}"
+        text = f"the server violates the protocol: {printable(message)}"
         error = ProtocolBroken(text, code="malformed-message")
         self.connection.close(error)
         return error

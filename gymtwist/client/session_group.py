@@ -14,7 +14,7 @@ from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import own
-from gymtwist.errors import indices_text
+from gymtwist.error_texts import RESET_ALL, without_episode
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
 
@@ -124,7 +124,7 @@ class SessionGroup:
     def _check_mask(self, index: int, chosen: list[bool]) -> None:
         """Check that the environments of a session that are not reset have an episode, and a last observation."""
         if index in self._failed and not all(chosen):
-            text = "reset all environments before some of them"
+            text = RESET_ALL
             if any(view is not None for view in self._views):
                 text = "they share a process that has failed: reset all of them"
         elif self._views[index] is None and not any(chosen):
@@ -287,11 +287,7 @@ class SessionGroup:
         for session in self.sessions:
             session.connection.check_open()
         indices = tuple(np.flatnonzero(self._waiting).tolist())
-        raise ResetNeeded(
-            f"environments {indices_text(indices)} have no episode; reset them before the next step",
-            reset_needed=True,
-            environments=indices,
-        )
+        raise ResetNeeded(without_episode(indices), reset_needed=True, environments=indices)
 
     def _parts(self, actions: Any) -> list[Any]:
         try:

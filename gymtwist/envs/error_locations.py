@@ -8,7 +8,8 @@ from typing import Any
 
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from gymtwist.errors import EnvironmentFault, GymtwistError, how_ended, indices_text
+from gymtwist.error_texts import RESET_TO_CONTINUE, how_ended, indices_text, process_ended
+from gymtwist.errors import EnvironmentFault, GymtwistError
 from gymtwist.spaces.gymnasium_spaces import environment_of
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
@@ -80,8 +81,7 @@ def _locate_ended_process(error: EnvironmentFault, processes: Any) -> None:
             ended[index] = process.exitcode
     if ended:
         how = how_ended(next(iter(ended.values())))
-        text = f"the environment's process {how} in {error.operation}: reset to continue with a fresh environment"
-        _name(error, tuple(ended), text)
+        _name(error, tuple(ended), f"{process_ended(how, error.operation)}: {RESET_TO_CONTINUE}")
 
 
 def _name(error: GymtwistError, indices: tuple[int, ...], text: str) -> None:

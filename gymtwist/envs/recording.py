@@ -20,14 +20,13 @@ from gymnasium.wrappers import RecordVideo
 
 from gymtwist.envs.environment_results import number
 from gymtwist.envs.monitor_files import MonitorFiles, complete, earlier_files
+from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import MonitorError
 
 #: The longest name of a directory in bytes, that of Linux, and the most directories in it. Resolving takes time that
 #: grows with the square of their number, and making them a call within a call for each.
 MAX_NAME = 4096
 MAX_DEPTH = 64
-#: The most of a client's text that an error repeats, in characters.
-_SHOWN = 300
 #: The key of the info by which a client is told that its episodes are not recorded any more.
 MONITOR_ERROR = "monitor_error"
 
@@ -184,7 +183,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return has_frames
 
     def _stop(self, error: Exception) -> None:
-        reason = _reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error!s:.{_SHOWN}}"
+        reason = _reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error!s:.{MOST_SHOWN}}"
         self._error = f"recording has stopped: {reason}"
         self.has_stopped = True
         if self._video is not None:
@@ -238,12 +237,12 @@ def _is_complete(video: Path) -> bool:
 
 def _shown(directory: str | Path) -> str:
     """Return what an error repeats of a client's directory, control characters escaped."""
-    text = repr(str(directory)[:_SHOWN])
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    text = repr(str(directory)[:MOST_SHOWN])
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _reason(error: Exception) -> str:
     """Return the reason of a failure without the whole path, which a client may have chosen."""
     if not isinstance(error, OSError) or error.strerror is None:
-        return f"{error!s:.{_SHOWN}}"
+        return f"{error!s:.{MOST_SHOWN}}"
     return error.strerror if error.filename is None else f"{error.strerror}: {_shown(os.path.basename(error.filename))}"

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import InvalidField, MalformedMessage
 from gymtwist.protocol import dynamic_values, messages
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import Framing, Parts, ProtocolName, frame, header
-from gymtwist.protocol.lenient_requests import HEADS, MOST_SHOWN, has_signed_zero, read_request, signed_zeros
+from gymtwist.protocol.lenient_requests import HEADS, has_signed_zero, read_request, signed_zeros
 from gymtwist.protocol.messages import Message, Reply, Request
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 

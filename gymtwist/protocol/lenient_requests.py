@@ -17,13 +17,12 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 from msgspec import inspect
 
+from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
 from gymtwist.protocol.messages import Request
 from gymtwist.spaces.equivalent_forms import listed, named, text, whole
 from gymtwist.spaces.value_mismatch import shown
 
-#: The most characters of a text that is passed on: it may contain a value of any length.
-MOST_SHOWN = 300
 #: The most unknown fields that the sender of a request is told of: to look for similar names takes time.
 MOST_NOTES = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -42,8 +42,6 @@ from gymtwist.worker.access_policy import AllowList, is_among
 #: Bytes read at a time before a worker has the connection; trailing data behind a handshake must fit one value of AMP
 #: (65,535 bytes).
 _READ_SIZE = 16 * 1024
-#: How many bytes of an incomplete handshake the log shows.
-_SHOWN = 40
 #: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
 CLOSE_TIMEOUT = 30.0
 #: Seconds between two measurements of a session's memory, if that is limited.
@@ -540,7 +538,7 @@ class GymProtocol(Protocol, TimeoutMixin):
         elif not reason.check(ConnectionClosed):
             problem = f"an error in gymtwist itself: {type(reason.value).__name__}"
         elif received:
-            problem = f"it left after {counted(len(received), 'byte')}, {received[:_SHOWN]!r}"
+            problem = f"it left after {counted(len(received), 'byte')}, {received[:40]!r}"
         else:
             return  # as a load balancer does that checks the port
         self.factory.events.publish(Incomplete(self.client, problem))

@@ -1,4 +1,4 @@
-"""The server's log: its lines about sessions, and the escaping of text from clients and environments."""
+"""The server's log: its lines about sessions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from gymtwist.error_texts import printable
 from gymtwist.errors import ServerFull
 from gymtwist.server.client_address import network_of
 from gymtwist.server.line_limit import LineLimit, listed
@@ -40,18 +41,6 @@ _KINDS: dict[type[SessionEvent], str] = {
     Resumed: "resumptions",
     MemoryExceeded: "sessions with too much memory",
 }
-
-# What a terminal would obey: the control characters, except the tab.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\t"}
-# What would show one line as two, or reordered: Unicode's separators and its direction controls.
-_CONTROLS |= {
-    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-}
-
-
-def printable(text: str) -> str:
-    """Escape the control characters of a text that a client or an environment chose."""
-    return text.translate(_CONTROLS)
 
 
 def counted(count: int, noun: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
+from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
 from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server.process_memory import SessionMemory, Usage
@@ -308,12 +309,8 @@ class Session:
         """Assign the session to another worker, which first sends the client an error."""
         operation = self.status.operation.name.lower()
         made = self.status.made
-        problem = self.timeout_reason or f"the environment's process {how} in {operation}"
-        remedy = (
-            "reset to continue with a fresh environment"
-            if made
-            else "make it with other arguments, or make another environment"
-        )
+        problem = self.timeout_reason or process_ended(how, operation)
+        remedy = RESET_TO_CONTINUE if made else "make it with other arguments, or make another environment"
         error = EnvironmentFault(operation, f"{problem}: {remedy}")
         self._job.recovery_reply = error_reply(self._protocol, error, reset_needed=made)
         self.timeout_reason = ""

@@ -12,7 +12,8 @@ import twisted
 from twisted.internet.address import UNIXAddress
 
 from gymtwist import __version__
-from gymtwist.server.server_log import log, printable
+from gymtwist.error_texts import printable
+from gymtwist.server.server_log import log
 from gymtwist.worker.readiness import Readiness
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet import process
 from twisted.python.failure import Failure
 
-from gymtwist.server.server_log import log, printable
+from gymtwist.error_texts import printable
+from gymtwist.server.server_log import log
 
 #: Bytes per second that are read from one process; its full pipe slows down one that prints more.
 READ_RATE = 4 * 1024 * 1024

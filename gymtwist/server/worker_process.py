@@ -11,7 +11,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import ANSWER, ERROR
 from twisted.python.failure import Failure
 
-from gymtwist.errors import how_ended
+from gymtwist.error_texts import how_ended
 from gymtwist.server.process_link import ProcessLink
 from gymtwist.server.worker_output import OutputReader
 

@@ -20,7 +20,6 @@ from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 _LIBRARIES = ("gym:", "gymnasium:")
 #: Longer strings do not name anything that an environment has.
 _MOST_PLAIN = 255
-_SHOWN = 80
 #: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.
 _REPEATS = frozenset({"frameskip", "frame_skip", "action_repeat", "skip"})
 _MOST_REPEATS = 1000
@@ -130,7 +129,7 @@ class KwargPolicy:
         for name, value in kwargs.items():
             if name in self._names:
                 continue
-            shown = name[:_SHOWN]
+            shown = name[:80]
             if self._rule != PLAIN:
                 allowed = ", ".join(sorted(self._names)) or "none"
                 raise KwargRefused(f'kwarg "{shown}" is not allowed on this server; it allows: {allowed}')

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gymtwist.envs import environment_plan, registry
+from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol import dynamic_values, messages
 from gymtwist.protocol.codec import MessageCodec
@@ -23,8 +24,6 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 #: The exit statuses of the command: everything is served, some of it, nothing.
 SERVED, PARTLY_SERVED, NOT_SERVED = 0, 1, 2
-#: The most characters of a space that are shown.
-_MOST_SHOWN = 200
 
 
 class Report(msgspec.Struct):
@@ -154,7 +153,7 @@ def check(
 
 def _describe(report: Report, made: messages.Made) -> None:
     spec = registry.find(report.environment).spec
-    report.facts.append(("made by", str(spec.entry_point)[:_MOST_SHOWN]))
+    report.facts.append(("made by", str(spec.entry_point)[:MOST_SHOWN]))
     for name, space in (("actions", made.action_space), ("observations", made.observation_space)):
         report.facts.append((name, _text(space)))
     rewards = "numbers" if made.reward_space is None else f"arrays of {_text(made.reward_space)}"
@@ -164,7 +163,7 @@ def _describe(report: Report, made: messages.Made) -> None:
 
 def _text(description: Any) -> str:
     text = " ".join(str(build(description)).split())
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _summarize(report: Report, played: list[Any]) -> None:

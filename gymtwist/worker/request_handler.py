@@ -14,6 +14,7 @@ import gymtwist
 from gymtwist.envs import environment_plan, environment_results, error_locations, registry, vector_environments
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.environment_plan import EnvironmentPlan
+from gymtwist.error_texts import RESET_ALL
 from gymtwist.errors import (
     EnvironmentFault,
     EnvironmentMade,
@@ -337,7 +338,7 @@ class RequestHandler:
         options = None if request.options is None else {**request.options}  # the environment may change them
         if isinstance(runner, VectorEnvironmentRunner):
             if request.mask is not None and self.state is not State.PLAYING:
-                raise ResetNeeded(f"{self.state.value}: reset all environments before some of them")
+                raise ResetNeeded(f"{self.state.value}: {RESET_ALL}")
             observation, info = runner.reset(seed, options, request.mask)
         elif request.mask is not None or isinstance(seed, list):
             raise InvalidField("a mask, or a list of seeds, is for several environments; this is one")

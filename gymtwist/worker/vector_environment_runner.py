@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
-from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded, indices_text
+from gymtwist.error_texts import without_episode
+from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
 from gymtwist.worker.environment_runner import LOOK_INTERVAL, SPACES, BaseRunner, check_same_space
 from gymtwist.worker.guarded_call import NOTHING, fault, logging_faults
 from gymtwist.worker.session_status import (
@@ -141,7 +142,7 @@ class VectorEnvironmentRunner(BaseRunner):
         """
         if self._any_ended:
             ended = tuple(np.flatnonzero(self._ended).tolist())
-            error = ResetNeeded(f"environments {indices_text(ended)} have no episode; reset them before the next step")
+            error = ResetNeeded(without_episode(ended))
             error.environments = ended
             raise error
         words, returned = self._words, NOTHING

@@ -31,15 +31,18 @@ OUTSIDE = {
     "server": {"msgspec", "ampoule"} | TWISTED,
     "client": LIBRARIES | {"gymnasium"},
 }
+#: What every room may import from the house itself.
+ERRORS = {"gymtwist.error_texts", "gymtwist.errors"}
 #: What each room may import from the others.
 INSIDE = {
     "": {"gymtwist"},
-    "spaces": {"gymtwist.errors", "gymtwist.spaces"},
-    "protocol": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol"},
-    "envs": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.envs"},
-    "worker": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
-    "server": {
-        *("gymtwist.errors", "gymtwist.protocol", "gymtwist.server"),
+    "spaces": ERRORS | {"gymtwist.spaces"},
+    "protocol": ERRORS | {"gymtwist.spaces", "gymtwist.protocol"},
+    "envs": ERRORS | {"gymtwist.spaces", "gymtwist.envs"},
+    "worker": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
+    "server": ERRORS
+    | {
+        *("gymtwist.protocol", "gymtwist.server"),
         *(
             f"gymtwist.worker.{name}"
             for name in (
@@ -48,7 +51,7 @@ INSIDE = {
             )
         ),
     },
-    "client": {"gymtwist.errors", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
+    "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
 }
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from gymtwist.client import connect
-from gymtwist.client.client_errors import escaped
-from gymtwist.server.server_log import printable
 from gymtwist_conformance.reference_client import INT32, message
 from tests.support.scripted_server import Script, made
 
@@ -22,10 +20,3 @@ def test_a_warning_of_the_server(scripted: Script) -> None:
     with pytest.warns(UserWarning, match=r"reset: unknown field `sed`\\x1b\[2J"):
         environment.reset()
     environment.close()
-
-
-@pytest.mark.parametrize("code", [*range(9), *range(10, 32), *range(127, 160), 0x61C, 0x200E, 0x2028, 0x202E, 0x2066])
-def test_both_sides_escape_the_same_characters(code: int) -> None:
-    """What acts on a server's log acts on a client's terminal, too."""
-    assert printable(chr(code)) != chr(code)
-    assert escaped(chr(code)) != chr(code)
