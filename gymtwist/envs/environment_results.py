@@ -13,6 +13,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.nested_lists import shape_text
+from gymtwist.spaces.value_mismatch import shown
 
 #: A space of rewards that are arrays.
 RewardSpace: TypeAlias = spaces.Box
@@ -34,25 +35,6 @@ _HANDLING = (
 #: The function of Gymnasium that raises again what an environment raised in another process.
 _RAISING_AGAIN = "_raise_if_errors"
 _COUNT = re.compile(r"got (\d+)")
-
-
-def shown(value: object) -> str:
-    """Describe a value in words that programmers of any language know."""
-    if value is None:
-        return "null"
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value)).lower()
-    if isinstance(value, (int, float, np.number)):
-        return f"the number {value!s:.40}"
-    if isinstance(value, str):
-        return "a string"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {shape_text(value.shape)}"
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}"
-    return f"an object of class {type(value).__name__}"
 
 
 # Results as the environment returned them

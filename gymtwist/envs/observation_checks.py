@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.envs.environment_results import shown
-from gymtwist.spaces.value_mismatch import path_text
+from gymtwist.spaces.value_mismatch import path_text, shown
 
 
 def mismatch(space: spaces.Space[Any], observation: Any) -> str:

@@ -22,6 +22,7 @@ from gymtwist.envs.environment_results import number
 from gymtwist.envs.monitor_files import MonitorFiles, complete, earlier_files
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import MonitorError
+from gymtwist.spaces.value_mismatch import quoted
 
 #: The longest name of a directory in bytes, that of Linux, and the most directories in it. Resolving takes time that
 #: grows with the square of their number, and making them a call within a call for each.
@@ -41,7 +42,7 @@ def confine(directory: str, root: Path) -> Path:
     Raises:
         MonitorError: It is not under the root, too long or too deep.
     """
-    name = _shown(directory)
+    name = quoted(directory, MOST_SHOWN)
     if not directory or "\0" in directory:
         raise MonitorError(f"{name} is not a directory; name one under {root}")
     if (size := len(directory.encode("utf-8", "replace"))) > MAX_NAME:
@@ -92,13 +93,13 @@ def start(
             complete(directory)
         elif earlier:
             raise MonitorError(
-                f"{_shown(directory)} holds an earlier monitor's files ({earlier[0].name}); resume to go on beside "
-                "them, or force to remove them"
+                f"{quoted(str(directory), MOST_SHOWN)} holds an earlier monitor's files ({earlier[0].name}); resume to "
+                "go on beside them, or force to remove them"
             )
         recorder = EpisodeRecorder(environment, directory, video=video)
         recorder.files.write()
     except OSError as error:
-        raise MonitorError(f"cannot record into {_shown(directory)}: {_reason(error)}") from error
+        raise MonitorError(f"cannot record into {quoted(str(directory), MOST_SHOWN)}: {_reason(error)}") from error
     return recorder
 
 
@@ -235,14 +236,8 @@ def _is_complete(video: Path) -> bool:
     return False
 
 
-def _shown(directory: str | Path) -> str:
-    """Return what an error repeats of a client's directory, control characters escaped."""
-    text = repr(str(directory)[:MOST_SHOWN])
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-
-
 def _reason(error: Exception) -> str:
     """Return the reason of a failure without the whole path, which a client may have chosen."""
     if not isinstance(error, OSError) or error.strerror is None:
         return f"{error!s:.{MOST_SHOWN}}"
-    return error.strerror if error.filename is None else f"{error.strerror}: {_shown(os.path.basename(error.filename))}"
+    return error.strerror if error.filename is None else f"{error.strerror}: {quoted(os.path.basename(error.filename))}"

@@ -7,10 +7,16 @@ import math
 import reprlib
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from gymtwist.errors import InvalidAction
 
 #: A place in a value: the keys of Dicts and the indices of Tuples and arrays, from the outside in.
 Path: TypeAlias = "tuple[str | int, ...]"
+
+
+#: The most characters of a value that an error shows.
+_MOST = 80
 
 
 class ValueMismatch(ValueError):
@@ -47,11 +53,12 @@ def path_text(path: Path) -> str:
 def _key_text(key: str | int) -> str:
     if isinstance(key, int):
         return f"[{key}]"
-    return f".{key}" if key.isidentifier() else f"[{_quoted(key[:40])}]"
+    return f".{key}" if key.isidentifier() else f"[{quoted(key, 40)}]"
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def quoted(text: str, most: int = _MOST) -> str:
+    """Return text as JSON has it, with at most so many of its characters."""
+    return json.dumps(text if len(text) <= most else f"{text[:most]}...", ensure_ascii=False)
 
 
 class _Shortened(reprlib.Repr):
@@ -67,7 +74,7 @@ class _Shortened(reprlib.Repr):
         return repr(value) if math.isfinite(value) else number_text(value)
 
     def repr_str(self, value: str, level: int) -> str:
-        return _quoted(value if len(value) <= self.maxstring else f"{value[: self.maxstring]}...")
+        return quoted(value)
 
     def repr_tuple(self, value: tuple[Any, ...], level: int) -> str:
         return self.repr_list(list(value), level)
@@ -77,6 +84,16 @@ class _Shortened(reprlib.Repr):
 
     def repr_datetime(self, value: object, level: int) -> str:
         return "a timestamp (extension type -1)"
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        if isinstance(value, np.ndarray):
+            return f"an array of shape {value.shape}"
+        if isinstance(value, np.generic) and not isinstance(number := value.item(), np.generic):
+            return self.repr1(number, level)
+        try:
+            return super().repr_instance(value, level)
+        except BaseException:  # the ``__repr__`` of an environment's class may exit
+            return f"an object of class {type(value).__name__}"
 
     # These would be written out before they are cut; Python refuses to write very long integers at all.
     def repr_bytes(self, value: bytes, level: int) -> str:
@@ -88,13 +105,13 @@ class _Shortened(reprlib.Repr):
 
 _shortened = _Shortened()
 _shortened.maxlist = _shortened.maxdict = _shortened.maxtuple = 20
-_shortened.maxstring = _shortened.maxlong = _shortened.maxother = 80
+_shortened.maxother = _MOST
 
 
 def shown(value: object) -> str:
-    """Return at most 80 characters of a value as JSON would have it, however large and deep the value is."""
+    """Return at most 80 characters of a value, as JSON would have it, however large and deep the value is."""
     text = _shortened.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= _MOST else f"{text[: _MOST - 3]}..."
 
 
 def number_text(number: float) -> str:

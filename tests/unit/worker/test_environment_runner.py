@@ -188,12 +188,12 @@ def test_what_an_environment_raises_is_its_fault(
         ((0, 1.0), "2 values from step; Gymnasium expects 5 values"),
         ((0, 1.0, False, {}), "4 values from step; .* register such an environment with Gym"),
         ((0, None, False, False, {}), "null as the reward from step; Gymnasium expects a number"),
-        ((0, "much", False, False, {}), "a string as the reward from step"),
-        ((0, [1, 2], False, False, {}), "a list of 2 as the reward from step"),
+        ((0, "much", False, False, {}), '"much" as the reward from step'),
+        ((0, [1, 2], False, False, {}), r"\[1, 2\] as the reward from step"),
         ((0, np.zeros(2), False, False, {}), r"an array of shape \(2,\) as the reward from step"),
         (
             (0, (1.0,), (False, True), False, {}),
-            "a list of 2 for `terminated` from step; Gymnasium expects true or false",
+            r"\[false, true\] for `terminated` from step; Gymnasium expects true or false",
         ),
         ((0, (1.0,), False, np.array([True, False]), {}), r"an array of shape \(2,\) for `truncated` from step"),
     ],
@@ -308,7 +308,7 @@ def test_parts_of_observations_that_are_checked() -> None:
     assert mismatch(space, {"a": (2, np.array([[0, 1], [2, 30]]))}) == (
         "observation.a[1][1][1] is 30 where its space has 0 to 9"
     )
-    assert mismatch(space, {"a": (5, np.zeros((2, 2), np.int64))}).startswith("observation.a[0] is the number 5, which")
+    assert mismatch(space, {"a": (5, np.zeros((2, 2), np.int64))}).startswith("observation.a[0] is 5, which")
     assert mismatch(space, {"a": (0, np.zeros((2, 2), np.int64))}) == ""
     assert mismatch(space, None) == ""
 
