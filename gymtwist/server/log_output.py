@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -40,6 +41,8 @@ _MEGABYTE = 1_000_000
 
 def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> Any:
     """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
+
+    In the foreground SIGHUP also comes when the terminal is closed; that ends the server, unless ``nohup`` started it.
 
     Args:
         reactor: The reactor of the server.
@@ -74,7 +77,14 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
         _on_signal(reactor, signal.SIGUSR1, file.rotate)
         written = textFileLogObserver(file)
 
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    needs_terminal = twistd["nodaemon"] and not nohup and _has_terminal()
+
     def hung_up() -> None:
+        if needs_terminal and not _has_terminal():
+            log.info("SIGHUP: the terminal was closed, and the server with it")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         try:
             reopen()
         except OSError as error:
@@ -85,6 +95,15 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
     _on_signal(reactor, signal.SIGHUP, hung_up)
     limit: Any = AcceptErrorLimit(reactor)
     return FilteringLogObserver(written, [limit])
+
+
+def _has_terminal() -> bool:
+    """Return whether this process has a controlling terminal, which it loses when that is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def _on_signal(reactor: Any, number: signal.Signals, act: Callable[[], None]) -> None:

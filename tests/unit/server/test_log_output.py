@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +16,8 @@ from twisted.logger import Logger, PredicateResult
 
 from gymtwist.server.log_output import AcceptErrorLimit, ReopenedFile, UnblockedStream
 from tests.support.harness import Log
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import eventually
 
 
 def test_a_reader_that_stops_does_not_stop_the_writer() -> None:
@@ -80,3 +86,48 @@ def test_a_file_that_cannot_be_opened_again_goes_on(tmp_path: Path) -> None:
     file.close()
     assert (moved / "server.log").read_text() == "before\nmeanwhile\n"
     assert (directory / "server.log").read_text() == "after\n"
+
+
+IN_A_TERMINAL = """
+import fcntl, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]))
+from twisted.internet import reactor
+from twisted.logger import globalLogBeginner
+from gymtwist.server import log_output
+twistd = {"logger": None, "syslog": False, "nodaemon": sys.argv[2] == "foreground", "logfile": sys.argv[3]}
+globalLogBeginner.beginLoggingTo([log_output.observer(reactor, twistd, 0, 0)], redirectStandardIO=False)
+reactor.callWhenRunning(print, "it runs", flush=True)
+reactor.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "mode", "stops"),
+    [("SIG_DFL", "foreground", True), ("SIG_IGN", "foreground", False), ("SIG_DFL", "daemon", False)],
+)
+def test_a_server_in_the_foreground_ends_with_its_terminal(
+    tmp_path: Path, handler: str, mode: str, *, stops: bool
+) -> None:
+    """Unless it was started with nohup; while there is a terminal, SIGHUP is about the log."""
+    ours, its = pty.openpty()
+    path = tmp_path / "log"
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, handler, mode, str(path)],
+        stdin=its,
+        stdout=its,
+        start_new_session=True,
+    ) as process:
+        os.close(its)
+        try:
+            assert os.read(ours, 100) == b"it runs\r\n"
+            process.send_signal(signal.SIGHUP)
+            eventually(lambda: "SIGHUP: the log goes on" in path.read_text(), PATIENCE)
+            os.close(ours)
+            if stops:
+                process.wait(PATIENCE)
+                assert "SIGHUP: the terminal was closed" in path.read_text()
+            else:
+                eventually(lambda: path.read_text().count("SIGHUP: the log goes on") == 2, PATIENCE)
+        finally:
+            process.kill()
