@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import resource
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
 from twisted.internet import defer, endpoints, task
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
@@ -87,7 +89,9 @@ class GymService(MultiService):
         self.addService(self._workers)
         self.addService(WorkerService(reactor, fresh, fresh_pool, self.factory.admission.stop))
         self.addService(DrainService(reactor, self.factory))
-        self._endpoints = [Endpoint(reactor, each, self.factory.events) for each in options.endpoints]
+        self._reactor = reactor
+        self._has_failed = False
+        self._endpoints = [Endpoint(reactor, each, self.factory.events, self._fail) for each in options.endpoints]
         for endpoint in self._endpoints:
             self.addService(StreamServerEndpointService(endpoint, self.factory))
 
@@ -115,7 +119,22 @@ class GymService(MultiService):
         self._scratch.start()
         defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
 
+    def _fail(self, problem: str) -> None:
+        """Stop the server, which cannot go on, with the exit status 1."""
+        log.error("{problem}; stopping", problem=problem)
+        if not self._has_failed:
+            self._has_failed = True
+            # Twistd has no exit status of its own for a service; this runs when everything has stopped.
+            atexit.register(os._exit, 1)
+            self._reactor.callWhenRunning(self._stop)
+
+    def _stop(self) -> None:
+        with contextlib.suppress(ReactorNotRunning):  # it is stopping
+            self._reactor.stop()
+
     def _log_startup(self, ports: list[Any]) -> None:
+        if self._has_failed:
+            return
         addresses = [port.getHost() for port in ports]
         log_startup(list(zip(self._options.endpoints, addresses, strict=True)), self._starter.readiness)
 
@@ -139,15 +158,17 @@ class Endpoint:
         reactor: The reactor.
         description: The description of the endpoint.
         events: Where to publish refusals of connections that are not accepted.
+        fail: Called with the reason if the port cannot be opened although :meth:`listen` has returned.
 
     Attributes:
-        listening: Fires with the port, once :meth:`listen` was called.
+        listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened.
     """
 
     listening: defer.Deferred[IListeningPort]
 
-    def __init__(self, reactor: Any, description: str, events: SessionEvents) -> None:
+    def __init__(self, reactor: Any, description: str, events: SessionEvents, fail: Callable[[str], None]) -> None:
         self._description = description
+        self._fail = fail
         self._endpoint = endpoints.serverFromString(reactor, description)
         self._events = events
         self._port: Any = None
@@ -158,11 +179,18 @@ class Endpoint:
         Raises:
             CannotStart: It cannot be opened.
         """
+        problems: list[str] = []
+        report = problems.append
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(defer.CancelledError):  # the server stops
+                report(f"gymsock cannot listen on {self._description}: {failure.getErrorMessage()}")
+
         self.listening = defer.maybeDeferred(self._endpoint.listen, protocolFactory).addCallback(self._opened)
-        failures: list[Failure] = []
-        self.listening.addErrback(failures.append)
-        if failures:
-            raise CannotStart(f"gymsock cannot listen on {self._description}: {failures[0].getErrorMessage()}")
+        self.listening.addErrback(failed)
+        if problems:
+            raise CannotStart(problems[0])
+        report = self._fail
         return self.listening
 
     def _opened(self, port: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -50,6 +51,47 @@ def test_a_port_that_cannot_be_is_an_error_of_one_line(tmp_path: Path) -> None:
     assert "gymsock cannot listen on tcp:99999" in printed
     assert "port must be 0-65535" in printed
     assert "Traceback" not in printed
+
+
+LATE = """
+from twisted.internet import defer, task
+from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndpointStringParser
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+@implementer(IPlugin, IStreamServerEndpointStringParser, IStreamServerEndpoint)
+class Late:
+    prefix = "late"
+
+    def parseStreamServer(self, reactor, *arguments):
+        self.reactor = reactor
+        return self
+
+    def listen(self, factory):
+        return task.deferLater(self.reactor, 0, defer.fail, OSError("the network is gone"))
+
+parser = Late()
+"""
+
+
+def test_a_port_that_cannot_be_opened_later_ends_the_server(tmp_path: Path) -> None:
+    """As some endpoints find out when the server runs already: it stops in order, and its status shows a failure."""
+    plugins = tmp_path / "twisted" / "plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "late_endpoint.py").write_text(LATE)
+    path = os.pathsep.join((str(tmp_path), variables()["PYTHONPATH"]))
+    ended = run_twistd(
+        *("-n", "--pidfile=g.pid", "gymsock", "--port", "late:x", "--listen", ANY_PORT),
+        directory=tmp_path,
+        changes={"PYTHONPATH": path},
+    )
+    assert ended.returncode == 1
+    (line,) = (line for line in ended.stdout.splitlines() if "the network is gone" in line)
+    assert "gymsock cannot listen on late:x: the network is gone; stopping" in line
+    assert "Server Shut Down" in ended.stdout
+    assert "Traceback" not in ended.stdout
+    assert "Listening on" not in ended.stdout
+    assert not (tmp_path / "g.pid").exists()
 
 
 def test_a_working_directory_that_is_gone_is_an_error_of_one_line(tmp_path: Path) -> None:

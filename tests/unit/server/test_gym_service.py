@@ -108,7 +108,7 @@ def test_workers_that_cannot_start_are_an_error(server: Server) -> None:
 
 def test_an_endpoint_is_one_of_twisteds(server: Server) -> None:
     """So that Twisted's own service starts and stops it."""
-    assert verifyObject(IStreamServerEndpoint, Endpoint(server.reactor, "tcp:0", server.service.factory.events))
+    assert verifyObject(IStreamServerEndpoint, Endpoint(server.reactor, "tcp:0", server.service.factory.events, print))
 
 
 FEW_DESCRIPTORS = """
