@@ -71,25 +71,32 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         """
         seed = seed_of(seed)
         super().reset(seed=seed)
-        self._session.before_reset()
-        reply = self._session.ask(messages.Reset(seed, options), messages.ResetDone)
+        reply = self._reset(messages.Reset(seed, options))
         warn_unseeded(reply)
-        self._was_reset = True
-        self._session.values.use_plain_numbers(reply.plain_numbers)
-        self._own = self._session.values.own
         return self._session.read(lambda: self._own(reply.observation)), reply.info
 
+    def _reset(self, request: messages.Reset) -> messages.ResetDone:
+        session = self._session
+        session.before_reset()
+        reply = session.ask(request, messages.ResetDone)
+        self._was_reset = True
+        session.values.use_plain_numbers(reply.plain_numbers)
+        self._own = session.values.own
+        return reply
+
     def verify_seed(self, seed: int) -> bool:
-        """Reset the environment twice with a seed, and return whether both episodes began with the same observation.
+        """Let the server play the beginning of an episode twice with a seed, then reset with it once more.
 
         Args:
-            seed: The seed of the environment's random numbers.
+            seed: The seed of the environment's random numbers, and of the actions.
+
+        Returns:
+            Whether both had the same infos of the reset, observations, rewards and ends, for up to fifty steps.
 
         Raises:
             RemoteError: A reset failed.
         """
-        self._session.before_reset()
-        return bool(self._session.ask(messages.Reset(seed_of(seed), verify_seed=True), messages.ResetDone).seeded)
+        return bool(self._reset(messages.Reset(seed_of(seed), verify_seed=True)).seeded)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Take a step.

@@ -118,6 +118,24 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         warn_unseeded(reply)
         return session.read(lambda: session.values.own(reply.observation)), self._group.infos([reply.info])
 
+    def verify_seed(self, seed: int | list[int | None]) -> bool:
+        """Let the server play the beginning of episodes twice with a seed, then reset with it once more.
+
+        Args:
+            seed: One seed, or one for each environment, as for :meth:`reset`; the first seeds the actions as well.
+
+        Returns:
+            Whether both had the same infos of the reset, observations, rewards and ends, for up to fifty steps.
+
+        Raises:
+            RemoteError: A reset failed.
+        """
+        seeds, session = seeds_of(seed, self.num_envs), self._one
+        if session is None:
+            return self._group.verify_seed(seeds)
+        session.before_reset()
+        return bool(session.ask(messages.Reset(seeds, verify_seed=True), messages.ResetDone).seeded)
+
     def step(self, actions: Any) -> Stepped:
         """Take a step in every environment.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from gymnasium import spaces
 
@@ -74,9 +75,20 @@ class SessionGroup:
             options: Options of the environments.
             mask: Which environments to reset: bool, of shape (total,); None for all.
         """
-        for session in self.sessions:
-            session.check_idle()
         requests = self._resets(seeds, options, mask)
+        replies = self._reset(requests, mask)
+        for reply in replies.values():
+            warn_unseeded(reply)
+        infos = [replies[index].info if index in replies else {} for index in range(len(self.sessions))]
+        return self._whole(self._views), self.infos(infos)
+
+    def verify_seed(self, seeds: Any) -> bool:
+        """Verify seeds in each session; see :meth:`~gymtwist.client.remote_vector_env.RemoteVectorEnv.verify_seed`."""
+        requests = [msgspec.structs.replace(each, verify_seed=True) for each in self._resets(seeds, None, None) if each]
+        return all(reply.seeded for reply in self._reset(requests, None).values())
+
+    def _reset(self, requests: Sequence[messages.Reset | None], mask: Any) -> dict[int, messages.ResetDone]:
+        """Send a request to each session that has one; return the replies of these sessions."""
         self.keep()
         asked = [index for index, request in enumerate(requests) if request is not None]
 
@@ -85,17 +97,15 @@ class SessionGroup:
             session.before_reset()
             session.send(requests[index])  # type: ignore[arg-type]  # not None for those that are asked
 
-        def answer(index: int) -> dict[str, Any]:
+        def answer(index: int) -> messages.ResetDone:
             session = self.sessions[index]
             reply = session.receive(messages.ResetDone)
-            warn_unseeded(reply)
             self._views[index] = session.read(lambda: session.values.view(reply.observation))
             self._failed.discard(index)
             self._waiting[self._part(index)] &= False if mask is None else ~mask[self._part(index)]
-            return reply.info
+            return reply
 
-        answers = dict(zip(asked, self._together(ask, answer, asked), strict=True))
-        return self._whole(self._views), self.infos([answers.get(index, {}) for index in range(len(self.sessions))])
+        return dict(zip(asked, self._together(ask, answer, asked), strict=True))
 
     def _part(self, index: int) -> slice:
         """Return the environments of a session."""
@@ -103,6 +113,8 @@ class SessionGroup:
 
     def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> list[messages.Reset | None]:
         """Make the request for each session; None for a session without environments to reset."""
+        for session in self.sessions:
+            session.check_idle()
         requests: list[messages.Reset | None] = []
         for index, (start, count) in enumerate(zip(self.starts, self._counts, strict=True)):
             chosen = None if mask is None else mask[start : start + count].tolist()

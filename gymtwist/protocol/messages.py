@@ -108,7 +108,7 @@ class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
         seed: One seed for all environments, or one for each.
         options: Options of the environment.
         mask: Which of several environments to reset; None for all.
-        verify_seed: Whether to reset twice with the seed, and to compare the first observations.
+        verify_seed: Whether to play the beginning of two episodes with the seed, and to compare them, before the reset.
     """
 
     seed: _Seed | Annotated[list[_Seed | None], Meta(max_length=MAX_ENVIRONMENTS)] | None = None

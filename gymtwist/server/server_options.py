@@ -188,7 +188,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "no limit, and an environment that hangs then occupies its session forever.", _seconds,
     )] = 300.0
     request_timeout: Annotated[float, Option(
-        "Seconds that all steps of one request may take together, before its process is killed; 0 means no limit.",
+        "Seconds that one request may take with all its steps, resets and attempts to make, before its process is "
+        "killed; 0 means no limit.",
         _seconds,
     )] = 3600.0
     leave_timeout: Annotated[float, Option(

@@ -42,7 +42,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         idle: How long a client may be silent.
         step: How long an environment may take for one command.
-        request: How long all steps of one request may take.
+        request: How long one request may take, with all its operations.
         leave: How long a request may go on after its client has left.
         keepalive: How long a client may leave data unacknowledged.
         memory: How often to measure the session's memory.

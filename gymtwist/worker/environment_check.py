@@ -91,20 +91,16 @@ class _Session:
         return received
 
     def play(self, seed: int, steps: int) -> list[Any]:
-        """Play an episode with sampled actions; return the replies to the reset and the steps, without infos."""
+        """Play an episode with sampled actions; return the replies to the reset and the steps, these without infos."""
         action = self.ask(messages.Sample(seed)).action
-        played = [self._without_info(self.ask(messages.Reset(seed)))]
+        played = [msgspec.structs.replace(self.ask(messages.Reset(seed)), omitted=(), warnings=())]
         for _ in range(steps):
             step = self.ask(messages.Step(action))
-            played.append(self._without_info(step))
+            played.append(msgspec.structs.replace(step, info={}, omitted=(), warnings=()))
             if step.terminated or step.truncated:
                 break
             action = self.ask(messages.Sample()).action
         return played
-
-    @staticmethod
-    def _without_info(reply: Any) -> Any:
-        return msgspec.structs.replace(reply, info={}, omitted=(), warnings=())
 
     def __enter__(self) -> _Session:
         return self
@@ -183,7 +179,7 @@ def _judge_seed(report: Report, played: list[Any], others: dict[str, list[Any]],
             (index for index, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]), None
         )
         if index is not None:
-            place = f"step {index}" if index else "the first observation"
+            place = f"step {index}" if index else "the reset"
             differ.append(f"an episode with the same seed in {where} differs, from {place} on")
     report.problems += differ
     if not differ:

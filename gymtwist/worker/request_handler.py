@@ -31,6 +31,7 @@ from gymtwist.worker import fork_trial
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
+from gymtwist.worker.seed_verification import plays_alike
 from gymtwist.worker.session_codecs import ObservationCollector, SessionCodecs, SpaceCodec
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
@@ -111,23 +112,24 @@ class RequestHandler:
             RequestError: The environment is not available with these options.
             EnvironmentFault: The environment cannot be made.
         """
-        self._accept(request)
-        try:
-            self._start()
-            with guarded_call(self._status, Operation.MAKE):
-                made = self._made()
-        except EnvironmentFault as error:
-            self._close_runner()
-            name = self._refused_field(request)
-            if name is None:
+        with self._status.request():
+            self._accept(request)
+            try:
+                self._start()
+                with guarded_call(self._status, Operation.MAKE):
+                    made = self._made()
+            except EnvironmentFault as error:
+                self._close_runner()
+                name = self._refused_field(request)
+                if name is None:
+                    raise
+                value = msgspec.json.encode(getattr(request, name)).decode()
+                raise InvalidField(
+                    f"{name} {value}: the environment can be made without it, but not with it: {error}"
+                ) from error
+            except BaseException:
+                self._close_runner()
                 raise
-            value = msgspec.json.encode(getattr(request, name)).decode()
-            raise InvalidField(
-                f"{name} {value}: the environment can be made without it, but not with it: {error}"
-            ) from (error)
-        except BaseException:
-            self._close_runner()
-            raise
         self.state = State.MADE
         return made
 
@@ -317,16 +319,15 @@ class RequestHandler:
 
     def reset(self, request: messages.Reset) -> messages.ResetDone:
         """Begin an episode; a broken environment is made again first."""
-        if self.state is State.BROKEN:
-            self._close_runner()
-            self._start()
-            self.state = State.MADE
-        seeded = None if request.seed is None or self._running().takes_seed else False
-        if request.verify_seed:
-            earlier = self._codecs.encode(self._reset(request)[0])
-            dumped, info = self._reset(request)
-            seeded = seeded is None and self._codecs.encode(dumped) == earlier
-        else:
+        with self._status.request():
+            if self.state is State.BROKEN:
+                self._close_runner()
+                self._start()
+                self.state = State.MADE
+            seeded = None if request.seed is None or self._running().takes_seed else False
+            if request.verify_seed:
+                alike = plays_alike(request.seed, lambda: self._reset(request), self._sampled_step)
+                seeded = alike and seeded is None
             dumped, info = self._reset(request)
         self.state = State.PLAYING
         info = _NO_INFO if self._request.info == "none" else info
@@ -347,6 +348,18 @@ class RequestHandler:
         dumped = self._codecs.observation("reset", observation)
         self._has_plain_numbers = not self._several and has_plain_numbers(runner.observation_space, observation)
         return dumped, info
+
+    def _sampled_step(self, seed: int | None) -> tuple[Any, Any, Any, Any] | None:
+        """Take a step with a sampled action; return what a client gets of it but for the info, or None if it failed."""
+        runner = self._running()
+        try:
+            observation, reward, terminated, truncated, _ = self._step(runner.sample_action(seed))
+            return self._codecs.observation("step", observation), reward, terminated, truncated
+        except EnvironmentFault:
+            # It may not take every action of its space; but a process that was lost is needed for the next reset.
+            if vector_environments.has_processes(runner.environment):
+                raise
+            return None
 
     def step(self, request: messages.Step) -> messages.Stepped:
         """Take one step."""

@@ -93,7 +93,7 @@ class SessionStatus:
 
     @property
     def request_since(self) -> float | None:
-        """The time when a request of several steps began, of which each is an operation; None if there is none."""
+        """The time when a request of several operations began, such as steps; None if there is none."""
         return self._number(REQUEST_SINCE) or None
 
     @property
@@ -153,6 +153,15 @@ class SessionStatus:
         """Record that the operation has ended, and that the worker waits for the client."""
         self.words[LAST_ACTIVITY] = monotonic()
         self.words[BUSY_SINCE] = 0.0
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """Time a request of several operations within the context."""
+        self.words[REQUEST_SINCE] = monotonic()
+        try:
+            yield
+        finally:
+            self.words[REQUEST_SINCE] = 0.0
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:

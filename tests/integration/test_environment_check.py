@@ -46,7 +46,7 @@ def test_environments_that_are_served_in_part(tmp_path: Path) -> None:
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "rewards: arrays of Box([ 0. -1.], [ 4. inf], (2,), float32)" in ended.stdout
     assert "problem: the classic protocol cannot serve it: the environment returned an array of" in ended.stdout
-    assert "problem: an episode with the same seed in the same environment differs, from the first obs" in ended.stdout
+    assert "problem: an episode with the same seed in the same environment differs, from the reset on" in ended.stdout
     assert "problem: the environment takes no seed, or ignores it" in ended.stdout
     assert "seed: none is taken, but the episodes are the same" in ended.stdout
 

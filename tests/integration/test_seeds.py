@@ -50,6 +50,29 @@ def test_a_seed_that_is_taken(remote: Remote, name: str) -> None:
     assert env.verify_seed(5)
 
 
+@pytest.mark.parametrize("what", ["info", "observation", "reward", "end", "nothing"])
+def test_a_seed_that_decides_on_a_part(remote: Remote, what: str) -> None:
+    """It is found whatever the seed does not decide; infos of steps may differ, and a move may be illegal."""
+    env = remote("IgnoringLater-v0", what=what)
+    assert env.verify_seed(5) is (what == "nothing")
+    first = env.reset(seed=6)[0]
+    assert env.verify_seed(6) is (what == "nothing")
+    assert np.array_equal(env.reset(seed=6)[0], first)
+
+
+@pytest.mark.parametrize(("processes", "mode"), [(1, "sync"), (2, "sync"), (1, "async")])
+def test_seeds_of_environments_that_step_together(remote_vec: RemoteVec, processes: int, mode: str) -> None:
+    """They can be verified as well, and the episodes begin anew."""
+    envs = remote_vec("CartPole-v1", 3, processes=processes, vectorization_mode=mode)
+    expected = envs.reset(seed=[4, 5, 6])[0]
+    assert envs.verify_seed(4)
+    assert envs.verify_seed([4, 5, 6])
+    assert np.array_equal(envs.reset(seed=4)[0], expected)
+    odd = remote_vec("IgnoringLater-v0", 3, processes=processes, vectorization_mode=mode, what="reward")
+    assert not odd.verify_seed(4)
+    odd.step(np.zeros(3, np.int64))
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_reply_to_a_reset(served: ServerProcess, encoding: str) -> None:
     """It says that the seed was not taken, or had no effect if that was to be verified; otherwise it says nothing."""

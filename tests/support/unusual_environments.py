@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from typing import Any
 
@@ -86,6 +87,35 @@ class Ignoring(Plain):
         return np.frombuffer(os.urandom(2), np.uint8).astype(np.float32) / 255
 
 
+class IgnoringLater(Plain):
+    """Takes a seed for its observations; something else differs in each episode."""
+
+    def __init__(self, what: str = "reward", **arguments: Any) -> None:
+        """Takes what differs."""
+        super().__init__(**arguments)
+        self.what = what
+        self.episodes = self.steps = 0
+
+    def reset(self, **arguments: Any) -> Any:
+        """Returns what the seed decides; the info may be what differs."""
+        self.episodes, self.steps = self.episodes + 1, 0
+        return super().reset(**arguments)[0], {"drawn": self.episodes if self.what == "info" else 0}
+
+    def observe(self) -> Any:
+        """Returns what the seed decides; the third observation may be what differs."""
+        drawn = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return drawn / self.episodes if self.what == "observation" and self.steps == 2 else drawn
+
+    def step(self, action: Any) -> Any:
+        """Returns a reward or an end that may be what differs; if nothing does, not every action is legal."""
+        self.steps += 1
+        if self.what == "nothing" and action:
+            raise ValueError("an illegal move")
+        reward = float(self.episodes) if self.what == "reward" and self.steps == 3 else 1.0
+        ended = self.what == "end" and self.steps == self.episodes % 30 + 4
+        return self.observe(), reward, ended, self.steps > 40, {"time": time.monotonic()}
+
+
 class Hashing(Plain):
     """Tells the hash of a string, which decides on the order of sets."""
 
@@ -101,6 +131,7 @@ def register() -> None:
     """Registers all of them."""
     gymnasium.register("Objectives-v0", entry_point=partial(Objectives), max_episode_steps=100)
     gymnasium.register("Ignoring-v0", entry_point=partial(Ignoring))
+    gymnasium.register("IgnoringLater-v0", entry_point=partial(IgnoringLater))
     gymnasium.register("Hashing-v0", entry_point=partial(Hashing))
     for name, kind in OLD.items():
         gym.register(f"{name}-v0", entry_point=kind)

@@ -64,13 +64,13 @@ def test_same_seed(subject: Subject) -> None:
 
 
 def test_verified_seed(subject: Subject) -> None:
-    """A server that verifies a seed says that two resets with it began alike, and the second begins the episode."""
+    """A server that verifies a seed says that episodes with it were alike, and begins one more."""
     actions, expected = reference(subject, 4)
     probe = subject.session()
     told = probe.ask("reset", seed=SEED, verify_seed=True)
     if told.get("seeded") is None:
         pytest.skip("the server verifies no seeds")
-    require(told["seeded"] is True, "`seeded` is false where the same seed leads to the same observation")
+    require(told["seeded"] is True, "`seeded` is false where the same seed leads to the same episode")
     expect_same(probe.observations.load(told["observation"]), expected[0], "the first observation")
     expect_same(probe.steps(actions), expected[1:], "the steps after a verified seed")
     for fields in ({}, {"seed": SEED, "mask": [True]}):

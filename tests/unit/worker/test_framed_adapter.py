@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from gymtwist.worker.worker_settings import SessionLimits
 from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, flatten, message
 from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Informing, Observing
 from tests.support.plain_environment import PAIR, Plain
-from tests.support.served_session import Counting, Serve, Served
+from tests.support.served_session import Counting, Serve, Served, named
 
 
 @pytest.mark.parametrize("name", OBSERVATIONS)
@@ -248,3 +249,55 @@ def test_gym_together(serve: Serve) -> None:
     for _ in range(3):
         stepped = client.step([0, 1])
     assert stepped.truncated.tolist() == [True, True]
+
+
+class Timed(Plain):
+    """Notes since when the request has gone on for which its code is called; it renders nothing."""
+
+    def __init__(self, times: list[Any], started: list[Served], render_mode: str | None = None) -> None:
+        """Notes it, and refuses a render mode."""
+        super().__init__(render_mode)
+        self.times, self.started = times, started
+        self._note()
+        if render_mode is not None:
+            raise ValueError("no screen")
+
+    def _note(self) -> None:
+        # The status is not known to the test before the first request is over.
+        self.times.append(self.started[0].status.request_since if self.started else None)
+
+    def observe(self) -> Any:
+        """Notes it for each reset and step."""
+        self._note()
+        return super().observe()
+
+
+@pytest.fixture
+def timed(serve: Serve, started: list[Served]) -> Iterator[tuple[list[Any], str, Served]]:
+    """Times that its code has noted, the id of an environment that notes them, and a session without one."""
+    times: list[Any] = []
+    environment = named(partial(Timed, times, started))
+    with pytest.raises(Failed, match="render_mode"):
+        serve(environment, render_mode="rgb_array")
+    del times[:]
+    yield times, environment, started[0]
+    assert times[0] is not None
+    assert set(times) == {times[0]}
+    assert started[0].status.request_since is None
+
+
+def test_the_attempts_to_make_are_timed_together(timed: tuple[list[Any], str, Served]) -> None:
+    """They are of one request, which has one limit of time."""
+    times, environment, session = timed
+    with pytest.raises(Failed, match="render_mode"):
+        session.client.ask("make", id=environment, render_mode="rgb_array")
+    assert len(times) == 2
+
+
+def test_what_verifies_a_seed_is_timed_together(timed: tuple[list[Any], str, Served]) -> None:
+    """Three resets and the steps between are of one request, too."""
+    times, environment, session = timed
+    session.client.make(environment)
+    del times[:]
+    session.client.ask("reset", seed=1, verify_seed=True)
+    assert len(times) > 100
