@@ -57,6 +57,8 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.SteppedMany: ("rewards", "info"),
     messages.Rendered: ("frame",),
 }
+#: The requests with actions, in which ``-0`` of JSON can be a float; in data it is an integer.
+_STEPS = (messages.Step, messages.StepMany)
 #: An empty ``bin`` of MessagePack, and the header of a long one (``bin 32``): the code and the length.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
@@ -122,10 +124,16 @@ class MessageCodec:
         return self._received(request) if type(request) in _DYNAMIC else request
 
     def _prepared(self, payload: bytes | memoryview) -> bytes | memoryview:
-        """Check the number of items, and keep the sign of each zero that JSON has as ``-0``."""
+        """Check the number of items, and keep the sign of each zero that JSON has as ``-0`` in actions."""
         if len(payload) > MAX_PARTS and self.has_more(payload, MAX_PARTS):
             raise MalformedMessage(f"the message has more than {MAX_PARTS} parts; send arrays as bytes")
-        return signed_zeros(bytes(payload)) if self._json and has_signed_zero(payload) else payload
+        if not (self._json and has_signed_zero(payload)):
+            return payload
+        try:
+            request = self._request(payload)
+        except (ValueError, RecursionError, OverflowError):
+            request, _ = read_request(bytes(payload), is_json=True)
+        return signed_zeros(bytes(payload)) if isinstance(request, _STEPS) else payload
 
     def _received(self, request: Request) -> Request:
         """Read the data of a request, which means the same in both encodings."""

@@ -97,7 +97,9 @@ def test_a_request_may_be_written_in_other_ways(entry: Entry) -> None:
     codec = CODECS[entry["framing"]]
     (canonical,) = (each for each in load("requests.json")["canonical"] if is_like(each, entry))
     assert entry["bytes"] != canonical["bytes"]
-    assert codec.decode_request(payload(entry)) == codec.decode_request(payload(canonical))
+    given, meant = codec.decode_request(payload(entry)), codec.decode_request(payload(canonical))
+    # The space of an action tells what its numbers are; in data the sign of a zero counts.
+    assert given == meant if entry["same_as"].startswith("step") else same(given, meant)
 
 
 @pytest.mark.parametrize("entry", entries("replies.json", "ways"))

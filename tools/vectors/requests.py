@@ -58,6 +58,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "reset, the largest seed of 63 bits": {"op": "reset", "seed": 9_223_372_036_854_775_807},
     "reset, seeds": {"op": "reset", "seed": [1, None, 3]},
     "reset, options": {"op": "reset", "options": {"low": -0.5, "high": 0.5}},
+    "reset, options of zero": {"op": "reset", "options": {"integer": 0, "float": -0.0}},
     "reset, mask": {"op": "reset", "mask": [True, False, True]},
     "reset, verify_seed": {"op": "reset", "seed": 1, "verify_seed": True},
     "reset, everything": {"op": "reset", "seed": [7, None], "options": {"level": "hard"}, "mask": [True, False]},
@@ -152,6 +153,10 @@ WAYS: list[tuple[str, str, str, bytes]] = [
     ("a whole number as a float", "make, num_envs", NETSTRING, b'{"op":"make","id":"CartPole-v1","num_envs":64.0}'),
     ("a whole number as a float", "reset, seed", NETSTRING, b'{"op":"reset","seed":1.0}'),
     ("a whole number as a float", "reset, seeds", NETSTRING, b'{"op":"reset","seed":[1e0,null,3.0]}'),
+    (
+        *("an integer zero with a sign", "reset, options of zero", NETSTRING),
+        b'{"op":"reset","options":{"integer":-0,"float":-0.0}}',
+    ),
     ("numbers for flags", "reset, mask", NETSTRING, b'{"op":"reset","mask":[1,0,1.0]}'),
     ("a byte order mark", "reset", NETSTRING, b'\xef\xbb\xbf{"op":"reset"}'),
     ("a NUL behind it", "reset", NETSTRING, b'{"op":"reset"}\0'),

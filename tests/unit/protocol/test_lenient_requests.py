@@ -189,6 +189,16 @@ def test_the_sign_of_zero() -> None:
     assert isinstance(request, Step)
     assert repr(request.action) == "[-0.0, -0.0, 0, -0.5, -0.0, 1.0, '\",-0,']"
     assert NETSTRING.decode_request(b'{"op":"reset","seed":-0}') == Reset(0)
+    many = NETSTRING.decode_request(b'{"op":"step_many","acton":1,"actions":[-0,[-0]]}')
+    assert isinstance(many, StepMany)
+    assert repr(many.actions) == "[-0.0, [-0.0]]"
+
+
+@pytest.mark.parametrize(("op", "field"), [('"make","id":"x"', "kwargs"), ('"reset"', "options")])
+def test_the_sign_of_zero_in_data(op: str, field: str) -> None:
+    """An integer has none in MessagePack, and so none in JSON; a float has."""
+    request = NETSTRING.decode_request(b'{"op":%s,"%s":{"a":[-0,-0.0]}}' % (op.encode(), field.encode()))
+    assert repr(getattr(request, field)) == "{'a': [0, -0.0]}"
 
 
 @pytest.mark.parametrize("text", [b'"' * 60_000, b'\\"' * 30_000, b'"\\' + b'\\"' * 30_000])
