@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import pkgutil
@@ -229,6 +230,35 @@ def test_an_invalid_input_does_not_end_the_program(module_server: ServerProcess)
         told = payloads(client.socket.makefile("rb").read())
     assert [each["op"] for each in told[: len(wrong) + 1]] == [*["error"] * len(wrong), "make"]
     assert len(wrong) == 2
+
+
+#: Parts of texts on the pages that are those of an example: an operation or place, an environment's own words.
+_OF_EXAMPLES = {"reset", "environment 1", "environment 2", "no such door", "action is 2"}
+_BETWEEN_PARTS = re.compile("[:;] ")
+
+
+def written() -> set[str]:
+    """Returns the parts of the texts in the code that say something, as regular expressions."""
+    texts = set()
+    for path in (REPOSITORY / "gymtwist").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            values = node.values if isinstance(node, ast.JoinedStr) else [node]
+            literal = [each.value if isinstance(each, ast.Constant) else "\0" for each in values]
+            if all(isinstance(each, str) for each in literal):
+                texts.add("".join(map(str, literal)))
+    parts = {part for text in texts for part in _BETWEEN_PARTS.split(text)}
+    return {re.escape(part).replace("\0", ".+") for part in parts if len(part.replace("\0", "")) > 8}
+
+
+def test_texts_on_the_pages_are_those_of_the_code() -> None:
+    """A reader may look for what a server has written."""
+    patterns = written()
+    for block in (each for each in BLOCKS if each.marker == "reply"):
+        for line in block.text.splitlines():
+            reply = json.loads(line)
+            for text in [reply.get("message", ""), *reply.get("warnings", ())]:
+                for part in set(_BETWEEN_PARTS.split(text)) - _OF_EXAMPLES - {""}:
+                    assert any(re.fullmatch(each, part) for each in patterns), f"{block.page}: no code says {part!r}"
 
 
 # Tables
