@@ -25,8 +25,6 @@ _CODES = {
     **{"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q"},
 }
 
-_INT64 = integer_limits(np.dtype(np.int64))
-
 
 class Discrete(ArrayKind, frozen=True):
     """The integers from ``start`` on, ``n`` of them."""
@@ -65,7 +63,7 @@ class Discrete(ArrayKind, frozen=True):
             bounds = Bounds(np.array(first, dtype), np.array(last, dtype), ())
             return array_codec(dtype, (), context, bounds)
         if context.form is Form.CLASSIC:
-            write = int if context.on_cut is None or (least, greatest) == _INT64 else _fitting(dtype, context)
+            write = int if context.on_cut is None else _integer_writer(dtype, context)
             return SpaceCodec(write, _reader(int, first, last, context))
         if context.form is Form.INFO:
             return SpaceCodec(int, dtype.type)
@@ -75,17 +73,6 @@ class Discrete(ArrayKind, frozen=True):
     def classic_description(space: Any) -> dict[str, Any]:
         """Describe a space as the classic protocol does."""
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
-
-
-def _fitting(dtype: np.dtype[Any], context: CodecContext) -> Callable[[Any], int]:
-    """Make the function that turns a number into an integer that the dtype has."""
-    least, greatest = integer_limits(dtype)
-
-    def to_tree(value: Any) -> int:
-        number = int(value)
-        return number if least <= number <= greatest else int(as_array(number, dtype, context))
-
-    return to_tree
 
 
 def _refuse(value: Any, first: int, last: int, context: CodecContext) -> Exception:
@@ -107,33 +94,39 @@ def _reader(scalar: Any, first: int, last: int, context: CodecContext) -> Callab
     return from_tree
 
 
-def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: CodecContext) -> SpaceCodec:
-    first, last = limits
-    least, greatest = integer_limits(dtype)
-    scalar, offset = int if context.plain else dtype.type, context.offset
-    structure = struct.Struct(f"<{_CODES[dtype.name]}")
-    packed, unpacked, unpacked_from = structure.pack, structure.unpack, structure.unpack_from
-    little_endian = dtype.newbyteorder("<")
-    from_tree = _reader(scalar, first, last, context)
+def _cast(value: Any, dtype: np.dtype[Any], context: CodecContext) -> np.ndarray[Any, Any]:
+    array = as_array(value, dtype.newbyteorder("<"), context)
+    if array.shape and (context.form is not Form.CLASSIC or array.size != 1):
+        raise context.mismatch(f"is an array of shape {array.shape} where its space has ()")
+    return array
 
-    def cast(value: Any) -> np.ndarray[Any, Any]:
-        array = as_array(value, little_endian, context)
-        if array.shape:
-            raise context.mismatch(f"is an array of shape {array.shape} where its space has ()")
-        return array
+
+def _integer_writer(dtype: np.dtype[Any], context: CodecContext) -> Callable[[Any], int]:
+    """Make the function that turns a number into an integer that the dtype has."""
+    least, greatest = integer_limits(dtype)
 
     def to_tree(value: Any) -> int:
         try:
             number = operator.index(value)
         except TypeError:
-            return int(cast(value))
-        return number if least <= number <= greatest else int(cast(value))
+            return int(_cast(value, dtype, context).item())
+        return number if least <= number <= greatest else int(_cast(value, dtype, context))
+
+    return to_tree
+
+
+def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: CodecContext) -> SpaceCodec:
+    first, last = limits
+    scalar, offset = int if context.plain else dtype.type, context.offset
+    structure = struct.Struct(f"<{_CODES[dtype.name]}")
+    packed, unpacked, unpacked_from = structure.pack, structure.unpack, structure.unpack_from
+    from_tree = _reader(scalar, first, last, context)
 
     def pack(value: Any) -> bytes:
         try:
             return packed(value)
         except (struct.error, TypeError):  # it is not an integer, or does not fit
-            return cast(value).tobytes()
+            return _cast(value, dtype, context).tobytes()
 
     def unpack_from(buffer: Any) -> Any:
         (number,) = unpacked_from(buffer, offset)
@@ -151,4 +144,4 @@ def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: Codec
         raise _refuse(number, first, last, context)
 
     read_other = other_reader(structure.size, unpack_from, lambda: from_tree, context)
-    return SpaceCodec(to_tree, from_tree, pack, None, unpack_from, unpack)
+    return SpaceCodec(_integer_writer(dtype, context), from_tree, pack, None, unpack_from, unpack)

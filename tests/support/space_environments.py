@@ -132,6 +132,8 @@ CUT: dict[str, tuple[spaces.Space[Any], Any, Any]] = {
     "List": (spaces.Box(0, 255, (2,), np.uint8), [3, -1], [3, 255]),
     "Part": (spaces.MultiDiscrete([3, 4]), np.array([0.5, 3.0]), [0, 3]),
     "Number": (spaces.Discrete(5, dtype=np.int8), 300, 44),
+    "Fraction": (spaces.Discrete(500), 300.5, 300),
+    "SmallFraction": (spaces.Discrete(5, dtype=np.int8), np.float32(3.5), 3),
     "Inside": (spaces.Tuple([PAIR, spaces.MultiBinary(2)]), ((0, 0), np.array([257, 1])), [[0, 0], [1, 1]]),
 }
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gymtwist.errors import EnvironmentFault, InvalidAction
 from gymtwist.protocol.dynamic_values import encode_value
 from gymtwist.spaces.classic_codecs import check_shape, decoder, encoder
+from gymtwist.spaces.space_codecs import CutReport
 from gymtwist_conformance.reference_client import strict_json
 from tests.support.space_strategies import SPACES, equal
 
@@ -131,6 +132,13 @@ def test_an_observation_of_another_structure(space: spaces.Space[Any], element: 
     """Is an error of Python's own kind, which the session makes a fault of."""
     with pytest.raises((ValueError, TypeError, LookupError)):
         encoder(space)(element)
+
+
+def test_an_array_of_one_number_for_a_number() -> None:
+    """Is that number; framed clients get an error."""
+    told: list[str] = []
+    assert encoder(spaces.Discrete(3), CutReport(told.append))(np.array([2])) == 2
+    assert not told
 
 
 def test_an_array_of_another_shape_is_a_fault() -> None:
