@@ -64,7 +64,7 @@ def connect(
             raises :class:`~gymtwist.client.client_errors.EnvironmentFailed`, and the episode continues. Servers check
             dtype and shape alone.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together. A server decides
-            how much memory the spaces take here: about six times as much.
+            how much memory the spaces take here: up to six times as much.
         kwargs: Keyword arguments of the environment, of any name.
         env_kwargs: Keyword arguments of the environment with other names than the above.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -36,8 +38,8 @@ from gymtwist.spaces import descriptions
 _log = logging.getLogger("gymtwist.client")
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
-#: Default for the most bytes of one element of each of the environment's spaces together. For their bounds, the spaces
-#: take about six times as much memory.
+#: Default for the most bytes of one element of each of the environment's spaces together. Spaces whose
+#: bounds are not the same everywhere take about six times as much memory.
 MAX_SPACE_BYTES = 64 << 20
 #: The most items of a make reply: values at any depth, and map keys. As Python objects they take a hundred times the
 #: memory that they take in MessagePack.
@@ -156,7 +158,10 @@ class Session:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self._check_size(made)
         self.made = made
-        self.values = self.read(lambda: MessageValues(made, self._codec, check_observations=self._check_observations))
+        deadline = math.inf if self.connection.timeout is None else monotonic() + self.connection.timeout
+        self.values = self.read(
+            lambda: MessageValues(made, self._codec, check_observations=self._check_observations, deadline=deadline)
+        )
         # Bound methods save time in each step.
         self._written, self._stepped = self.values.written, self.values.stepped
         if self.values.layout is not None:
@@ -289,11 +294,14 @@ class Session:
 
         Raises:
             ProtocolBroken: The content is malformed.
+            TimedOut: It has spaces that take too long.
         """
         try:
             return read()
         except (ValueError, TypeError) as error:
             raise self._broken(str(error)) from error
+        except TimeoutError as error:
+            raise self.connection.timed_out(str(error)) from error
 
     # Steps
 

@@ -354,10 +354,16 @@ class Connection:
         if not self._events.poll(None if left is None else 1e3 * left) and left is not None:
             raise self.timed_out()
 
-    def timed_out(self) -> TimedOut:
-        """Close the connection since the server has not replied in time; return the error."""
+    def timed_out(self, problem: str = "") -> TimedOut:
+        """Close the connection since the server has not replied in time; return the error.
+
+        Args:
+            problem: Why a reply cannot be read in time; empty if none has come.
+        """
         error = TimedOut(
-            f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
+            f"an answer from {self.name} cannot be read within {self.timeout:g} s: {problem}"
+            if problem
+            else f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
             "still come"
         )
         self.close(error)

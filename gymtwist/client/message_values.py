@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ class MessageValues:
         codec: The session's codec.
         check_observations: Whether to check that observations are in their space. :attr:`own` and :attr:`view` then
             also raise :class:`~gymtwist.client.client_errors.EnvironmentFailed`.
+        deadline: The time by ``time.monotonic`` at which to give up.
 
     Attributes:
         action_space: A space equal to the server's; for vector environments the batched one.
@@ -65,22 +67,44 @@ class MessageValues:
 
     Raises:
         ValueError: The description contains an invalid space.
+        TimeoutError: It is later than the deadline.
     """
 
     own: Callable[[Any], Any]
     view: Callable[[Any], Any]
 
-    def __init__(self, made: messages.Made, codec: MessageCodec, *, check_observations: bool = False) -> None:
+    def __init__(
+        self,
+        made: messages.Made,
+        codec: MessageCodec,
+        *,
+        check_observations: bool = False,
+        deadline: float = math.inf,
+    ) -> None:
         self._codec = codec
         self._num_envs = made.num_envs
-        self.action_space, self.observation_space = build(made.action_space), build(made.observation_space)
+        self.action_space, self.observation_space = (
+            build(each, deadline=deadline) for each in (made.action_space, made.observation_space)
+        )
+        self.reward_space, self._single = (
+            None if each is None else build(each, deadline=deadline)
+            for each in (made.reward_space, made.single_action_space)
+        )
         actions = value_codec(
-            self.action_space, name="action", checked=False, exact=True, description=made.action_space
+            self.action_space,
+            name="action",
+            checked=False,
+            exact=True,
+            description=made.action_space,
+            deadline=deadline,
         )
         observations = value_codec(
-            self.observation_space, name="observation", checked=False, description=made.observation_space
+            self.observation_space,
+            name="observation",
+            checked=False,
+            description=made.observation_space,
+            deadline=deadline,
         )
-        self.reward_space = None if made.reward_space is None else build(made.reward_space)
         #: Whether a reward and the flags are nearly always a number and booleans.
         self._is_plain = made.num_envs is None and self.reward_space is None
         self.is_json = json = codec.framing is Framing.NETSTRING
@@ -91,13 +115,14 @@ class MessageValues:
         self._has_plain_numbers = False
         self._made = made
         if check_observations:
-            within = value_codec(self.observation_space, name="observation", description=made.observation_space)
+            within = value_codec(
+                self.observation_space, name="observation", description=made.observation_space, deadline=deadline
+            )
             self._check = within.from_json if json else within.unpack
             self._add_check()
         # Observations that are a single array or number are stacked in an array.
         self._stacks = observations.layout is not None and [leaf.path for leaf in observations.layout.leaves] == [()]
         self._read_action = actions.from_json if json else actions.unpack
-        self._single = None if made.single_action_space is None else build(made.single_action_space)
         self._write = action_writer(self.action_space, self._single, actions.to_json if json else actions.pack)
         self._check_action: Callable[[Any], Any] | None = None
         self._head = None if json or actions.layout is None else self._step_head(actions.layout.size)

@@ -16,6 +16,8 @@ from gymtwist.spaces.numbers import NOT_FINITE, integer_limits, jsonable, number
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe
 
+#: Bytes from which on bounds that are the same everywhere are no arrays of their own, but views of one number.
+_LARGE = 1 << 20
 #: The classic protocol clips a Box's bounds to this: JSON has no infinity.
 CLASSIC_BOUND = 1e30
 
@@ -58,9 +60,16 @@ class Box(ArrayKind, frozen=True):
 
     def build(self, spaces: Any) -> Any:
         """Build the space."""
-        return spaces.Box(
-            self._built(self.low), self._built(self.high), shape=self.shape, dtype=native_type(self.dtype)
-        )
+        low, high, dtype = self._built(self.low), self._built(self.high), native_type(self.dtype)
+        is_uniform = not (isinstance(low, np.ndarray) or isinstance(high, np.ndarray))
+        if not is_uniform or math.prod(self.shape) * np.dtype(dtype).itemsize < _LARGE:
+            return spaces.Box(low, high, shape=self.shape, dtype=dtype)
+        # Gymnasium takes a second and six times the memory of an element to fill and compare these arrays.
+        box = spaces.Box(low, high, shape=(1,) * len(self.shape), dtype=dtype)
+        for name in ("low", "high", "bounded_below", "bounded_above"):
+            setattr(box, name, np.broadcast_to(getattr(box, name), self.shape))
+        box._shape = self.shape
+        return box
 
     def _built(self, bound: Any) -> Any:
         if isinstance(bound, str) and self.dtype.startswith("int"):

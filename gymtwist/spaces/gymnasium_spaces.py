@@ -6,6 +6,7 @@ This is the only module of the room that imports Gymnasium; the server never imp
 from __future__ import annotations
 
 import base64 as base64_
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +18,7 @@ from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.arrays import from_base64
 from gymtwist.spaces.descriptions import MAX_DEPTH, Description, check, kind_of, layout_of
 from gymtwist.spaces.layout import Layout
-from gymtwist.spaces.space_codecs import CodecContext, CutReport, Form, SpaceCodec, other_reader
+from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, check_deadline, other_reader
 from gymtwist.spaces.space_kind import codec_of, is_registered
 from gymtwist.spaces.value_mismatch import ActionMismatch, Path, ValueMismatch
 
@@ -64,15 +65,31 @@ def _describe(space: Any, place: str, depth: int) -> Description:
         raise _Indescribable(f"{place:.200}: {error}") from error
 
 
-def build(description: Description) -> Space:
+class _Until:
+    """The module ``gymnasium.spaces`` until a deadline, after which none of its classes can be had."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def __getattr__(self, name: str) -> Any:
+        check_deadline(self._deadline)
+        return getattr(spaces, name)
+
+
+def build(description: Description, *, deadline: float = math.inf) -> Space:
     """Build the space that a description is of.
+
+    Args:
+        description: The description.
+        deadline: The time by ``time.monotonic`` at which to give up.
 
     Raises:
         ValueError: The description is beyond the limits, or of no space.
+        TimeoutError: It is later than the deadline.
     """
     check(description)
     try:
-        built: Space = description.build(spaces)
+        built: Space = description.build(_Until(deadline))
     except (AssertionError, AttributeError, TypeError, OverflowError) as error:  # an older Gymnasium lacks some kinds
         raise ValueError(f"a description of no space: {error}") from error
     return built
@@ -170,10 +187,8 @@ def value_codec(
     name: str,
     checked: bool = True,
     base64: bool = False,
-    exact: bool = False,
-    plain: bool = False,
-    on_cut: CutReport | None = None,
     description: Description | None = None,
+    **options: Any,
 ) -> Codec:
     """Compile the codec of a space.
 
@@ -184,14 +199,14 @@ def value_codec(
             must only have the form of such elements: so it is for the observations that a client reads, which
             environments do not always keep within their space, and which may have views of the message.
         base64: Whether JSON carries arrays (with a layout: the whole) as base64 instead of lists.
-        exact: Whether an outgoing value is refused if its numbers would change: 0.5 for an integer, 300 for a byte.
-        plain: Whether incoming elements of Discrete spaces are Python's integers, and not NumPy's.
-        on_cut: Reports the first such number, if they are not refused.
         description: Of the space, if it is at hand.
+        options: Fields of :class:`~gymtwist.spaces.space_codecs.CodecContext`: ``exact``, ``plain``, ``on_cut``,
+            ``deadline``.
 
     Raises:
         EnvironmentFault: As :func:`describe` does.
         ValueError: The elements are beyond the limits.
+        TimeoutError: It is later than the deadline.
     """
     layout = layout_of(describe(space) if description is None else description)
     context = codec_context(
@@ -199,11 +214,9 @@ def value_codec(
         name,
         checked=checked,
         owned=checked,
-        exact=exact,
-        plain=plain,
-        on_cut=on_cut,
         error=ActionMismatch if checked else ValueMismatch,
         offsets={} if layout is None else {leaf.path: leaf.offset for leaf in layout.leaves},
+        **options,
     )
     binary = codec_of(space, context)
     pack, unpack = (binary.to_tree, binary.from_tree) if layout is None else _laid_out(space, binary, layout, context)

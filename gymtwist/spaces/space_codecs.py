@@ -6,9 +6,11 @@ where the space fixes none, and in JSON, as a *tree*: lists, objects, numbers, s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +96,7 @@ class CodecContext:
         offsets: The place of each array in the layout, in bytes.
         batch: Whether values are any number of elements, stacked as Gymnasium stacks them.
         plain: Whether the elements of Discrete spaces that come in are Python's integers, and not NumPy's.
+        deadline: The time by ``time.monotonic`` at which to give up compiling, with a :class:`TimeoutError`.
     """
 
     path: Path
@@ -107,9 +110,11 @@ class CodecContext:
     offsets: Mapping[Path, int] = field(default_factory=dict)
     batch: bool = False
     plain: bool = False
+    deadline: float = math.inf
 
     def within(self, *keys: str | int, batch: bool | None = None) -> CodecContext:
         """Return the context of a space inside this one."""
+        check_deadline(self.deadline)
         return replace(self, path=(*self.path, *keys), batch=self.batch if batch is None else batch)
 
     def mismatch(self, text: str, *index: str | int) -> ValueMismatch:
@@ -120,6 +125,16 @@ class CodecContext:
     def offset(self) -> int:
         """The place in the layout of the array that is at this place in the value."""
         return self.offsets.get(self.path[1:], 0)
+
+
+def check_deadline(deadline: float) -> None:
+    """Check that it is not too late to go on with spaces, of which a description can have thousands.
+
+    Raises:
+        TimeoutError: It is later than the deadline.
+    """
+    if monotonic() > deadline:
+        raise TimeoutError("its spaces take too long")
 
 
 def is_listed(value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import tracemalloc
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,15 @@ def test_spaces_take_no_more_memory_than_is_allowed(scripted: Script, name: str)
     assert caught.value.code == "limit-exceeded"
     with connect(scripted(made()).port, "Scripted-v0", max_space_bytes=1) as theirs:
         assert theirs.observation_space.n == 5  # type: ignore[attr-defined]
+
+
+def test_spaces_take_no_more_time_than_is_allowed(scripted: Script) -> None:
+    """A description may have thousands of parts; no part of them is read after the timeout."""
+    many = {"kind": "Tuple", "spaces": [{"kind": "Discrete", "n": 2}] * 10_000}
+    before = process_time()
+    with pytest.raises(TimedOut, match=r"within 0\.3 s"):
+        connect(scripted(made(observation_space=many)).port, "Scripted-v0", timeout=0.3)
+    assert process_time() - before < 1.0
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+import tracemalloc
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.descriptions import Description, check, for_json, layout_of
-from gymtwist.spaces.gymnasium_spaces import build
+from gymtwist.spaces.gymnasium_spaces import build, describe, value_codec
 from gymtwist.spaces.layout import Leaf
 from tests.support.nested_spaces import ANYTHING
 
@@ -201,3 +205,41 @@ def test_a_bound_of_floats_is_exact_in_json() -> None:
     received = msgspec.json.decode(msgspec.json.encode(for_json(description)), type=Description)
     assert isinstance(received, descriptions.Box)
     assert received.bound(received.high).tobytes() == bound.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("uint8", 0, 255), ("float32", "-Infinity", 0.5), ("int64", "-Infinity", 7), ("bool", 0, 1), ("float64", 0.0, 1)],
+)
+def test_a_large_box_takes_no_memory(dtype: str, low: Any, high: Any) -> None:
+    """If its bounds are the same everywhere; it is equal to Gymnasium's own, and can be used like that."""
+    large, small = (descriptions.Box((2, size), dtype, low, high) for size in (1 << 25, 1 << 19))
+    tracemalloc.start()
+    try:
+        assert build(large).shape == (2, 1 << 25)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    built = build(small)
+    bounds = {"-Infinity": -np.inf}
+    expected = spaces.Box(bounds.get(low, low), bounds.get(high, high), (2, 1 << 19), np.dtype(dtype).type)
+    assert built == expected
+    assert repr(built) == repr(expected)
+    assert describe(built) == small
+    assert copy.deepcopy(built) == pickle.loads(pickle.dumps(built)) == expected
+    built.seed(1)
+    expected.seed(1)
+    element = built.sample()
+    assert (element == expected.sample()).all()
+    assert built.contains(element)
+
+
+@pytest.mark.parametrize("kind", ["build", "codec"])
+def test_it_is_too_late_for_a_space(kind: str) -> None:
+    """Nothing more is made of a description."""
+    description = descriptions.Tuple((descriptions.Discrete(2),))
+    with pytest.raises(TimeoutError):
+        if kind == "build":
+            build(description, deadline=0.0)
+        else:
+            value_codec(build(description), name="observation", description=description, deadline=0.0)
