@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from gymnasium.vector import AutoresetMode
@@ -38,12 +38,8 @@ DEFAULTS: dict[str, Any] = {
 }
 #: The most seconds that every system call can wait.
 _MAX_TIMEOUT = 1e6
-#: Gymnasium's autoreset modes, by the names that messages use.
-AUTORESET_MODES: dict[messages.AutoresetMode, AutoresetMode] = {
-    "next_step": AutoresetMode.NEXT_STEP,
-    "same_step": AutoresetMode.SAME_STEP,
-    "disabled": AutoresetMode.DISABLED,
-}
+#: The names of Gymnasium's autoreset modes in messages: those of the members, in lower case.
+_AUTORESET_MODES: tuple[messages.AutoresetMode, ...] = get_args(messages.AutoresetMode)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,8 +183,9 @@ def _autoreset_mode(mode: AutoresetMode | str) -> messages.AutoresetMode:
     Raises:
         ValueError: There is no such mode.
     """
-    for name, known in AUTORESET_MODES.items():
+    for name in _AUTORESET_MODES:
+        known = AutoresetMode[name.upper()]
         if mode in (name, known, known.value):
             return name
-    expected = ", ".join(AUTORESET_MODES)
+    expected = ", ".join(_AUTORESET_MODES)
     raise ValueError(f"no autoreset mode: {mode!r}; expected one of {expected}, or a gymnasium.vector.AutoresetMode")

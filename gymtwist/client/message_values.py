@@ -18,7 +18,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import restored
 from gymtwist.protocol.framing import Framing
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
-from gymtwist.spaces.layout import Layout, check_size
+from gymtwist.spaces.layout import ARRAY_FIELDS, Layout, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
 #: For up to so many discrete actions, requests are encoded in advance.
@@ -274,7 +274,7 @@ class MessageValues:
         if space is None or isinstance(value, (bytes, memoryview, float, int)):
             return _rewards(value, shape) if shape else _reward(value)
         if isinstance(value, dict):
-            if value.keys() != {"dtype", "shape", "data"}:
+            if value.keys() != ARRAY_FIELDS:
                 raise ValueError(f"rewards are {value!r:.80}: expected an array")
             array = np.array(restored(value))  # a copy, which the user may change
         else:

@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from gymtwist.client import batching
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session, Stepped, finish_all
-from gymtwist.client.connect_options import AUTORESET_MODES, ConnectOptions
+from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, warn_unseeded
@@ -77,7 +77,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
             self.reward_space = whole.reward_space
         self.render_mode = made.render_mode
         #: When an environment is reset after the end of its episode.
-        self.autoreset_mode = AUTORESET_MODES[made.autoreset_mode or "next_step"]
+        self.autoreset_mode = AutoresetMode[(made.autoreset_mode or "next_step").upper()]
         self.metadata = {**metadata_of(made), "autoreset_mode": self.autoreset_mode}
         self._spec = self._own_spec = spec_of(made, options)
 

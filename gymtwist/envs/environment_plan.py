@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import CustomSpaceError
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
 from gymtwist.envs import environment_results, gym_compatibility
@@ -24,9 +24,9 @@ from gymtwist.envs.environment_options import (
     with_integers,
 )
 from gymtwist.envs.registry import RegisteredEnvironment
-from gymtwist.envs.vector_environments import AUTORESET_MODES, autoreset_mode, keep_infos
+from gymtwist.envs.vector_environments import autoreset_mode, keep_infos
 from gymtwist.errors import GymtwistError, InvalidField
-from gymtwist.spaces.gymnasium_spaces import space_of
+from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, space_of
 
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
@@ -86,7 +86,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
 
     def _make_vector(self, mode: str) -> Any:
         # Every observation is sent before the next step, so it need not be copied.
-        vector_kwargs: Any = {"autoreset_mode": AUTORESET_MODES[self.options.autoreset_mode], "copy": False}
+        vector_kwargs: Any = {"autoreset_mode": AutoresetMode[self.options.autoreset_mode.upper()], "copy": False}
         try:
             return self._make_vector_with(mode, vector_kwargs)
         except Exception as error:
@@ -100,7 +100,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         """Check that one of the environments has spaces: what Gymnasium says of a vector names none of them."""
         single = self._make_single()
         try:
-            for name in ("action_space", "observation_space"):
+            for name in SPACE_NAMES:
                 space_of(single, name)
         finally:
             single.close()
@@ -220,7 +220,7 @@ def _entry_point_kwargs(environment: str, entry_point: Any, options: Environment
             )
         kwargs = {**kwargs, "max_episode_steps": limit}
     if names is None or "autoreset_mode" in names:
-        kwargs = {**kwargs, "autoreset_mode": AUTORESET_MODES[options.autoreset_mode]}
+        kwargs = {**kwargs, "autoreset_mode": AutoresetMode[options.autoreset_mode.upper()]}
     return kwargs
 
 

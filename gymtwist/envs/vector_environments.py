@@ -12,19 +12,14 @@ from gymnasium.vector.utils import iterate
 
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
 
-#: Names of Gymnasium's autoreset modes in messages. Gymnasium's own values ("NextStep") are meant for display.
-AUTORESET_MODES = {
-    "next_step": AutoresetMode.NEXT_STEP,
-    "same_step": AutoresetMode.SAME_STEP,
-    "disabled": AutoresetMode.DISABLED,
-}
-_NAMES = {mode: name for name, mode in AUTORESET_MODES.items()}
-
 
 def autoreset_mode(environment: VectorEnv[Any, Any, Any]) -> str:
-    """Return the name of a vector environment's autoreset mode; Gymnasium's default if it declares none."""
+    """Return the name that messages have for a vector environment's autoreset mode: that of the member, in lower case.
+
+    It is Gymnasium's default if the environment declares none.
+    """
     mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    return _NAMES[AutoresetMode(mode)]
+    return AutoresetMode(mode).name.lower()
 
 
 def takes_seed_list(environment: VectorEnv[Any, Any, Any]) -> bool:

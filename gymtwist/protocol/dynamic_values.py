@@ -27,7 +27,7 @@ import numpy as np
 
 from gymtwist.spaces.array_likes import array_of, is_array_like, standard
 from gymtwist.spaces.equivalent_forms import named, raw, text
-from gymtwist.spaces.layout import DTYPES
+from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPE_NAMES, DTYPES, array_map
 from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
 #: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
@@ -203,36 +203,22 @@ def has_only_usual_numbers(text: bytes) -> bool:
     )
 
 
-#: The names of dtypes whose arrays need no conversion. To look a name up here is faster than ``dtype.name``.
-_NAMES = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()} if sys.byteorder == "little" else {}
-_ARRAY_FIELDS = {"dtype", "shape", "data"}
-
-
-def array_value(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Convert an array of numbers to the map of MessagePack: ``dtype``, ``shape`` and ``data``."""
-    name = _NAMES.get(array.dtype)
-    if name is not None:
-        return {"dtype": name, "shape": array.shape, "data": array.tobytes()}
-    dtype = array.dtype.newbyteorder("<")
-    return {"dtype": dtype.name, "shape": array.shape, "data": array.astype(dtype, copy=False).tobytes()}
-
-
 def array_values(value: Any) -> Any:
     """Convert the arrays of a rendered frame, or of a list of frames; leave text as it is."""
     if isinstance(value, (list, tuple)):
         return [array_values(each) for each in value]
     if is_array_like(value) and not isinstance(value, np.ndarray):
         value = array_of(value)
-    return array_value(value) if isinstance(value, np.ndarray) and value.dtype.name in DTYPES else value
+    return array_map(value) if isinstance(value, np.ndarray) and value.dtype.name in DTYPES else value
 
 
 def _binary(value: Any) -> Any:
     """Convert an array to its map, a NumPy scalar to a Python number."""
-    if type(value) is np.ndarray and value.ndim and value.dtype in _NAMES:  # the usual case
-        return array_value(value)
+    if type(value) is np.ndarray and value.ndim and value.dtype in DTYPE_NAMES:  # the usual case
+        return array_map(value)
     if not isinstance(value, np.ndarray) or not value.ndim or isinstance(value, np.ma.MaskedArray):
         return plain_numbers(value)
-    return array_value(value) if value.dtype.name in DTYPES else plain_numbers(value)
+    return array_map(value) if value.dtype.name in DTYPES else plain_numbers(value)
 
 
 def to_bytes(value: object) -> object:
@@ -349,7 +335,7 @@ def is_shallow(value: dict[Any, Any]) -> bool:
     """Return True if keys are strings and values scalars or arrays of numbers, as in infos of vector environments."""
     for key, each in value.items():
         kind = type(each)
-        is_array = kind is np.ndarray and each.ndim and each.dtype in _NAMES
+        is_array = kind is np.ndarray and each.ndim and each.dtype in DTYPE_NAMES
         if type(key) is not str or not (is_array or kind in _SCALARS):
             return False
     return True
@@ -397,7 +383,7 @@ def from_messagepack(value: Any) -> Any:
     if type(value) is not dict:
         return value
     value = named(value)
-    if value.keys() == _ARRAY_FIELDS:
+    if value.keys() == ARRAY_FIELDS:
         try:
             return _array(text(value["dtype"]), value["shape"], raw(value["data"]))
         except _NO_ARRAY:
@@ -415,7 +401,7 @@ def restored(value: Any) -> Any:
         return [restored(each) for each in value]
     if type(value) is not dict:
         return value
-    if value.keys() == _ARRAY_FIELDS:
+    if value.keys() == ARRAY_FIELDS:
         try:
             return _array(**value)
         except _NO_ARRAY:
@@ -435,7 +421,7 @@ def restored_shallow(fields: dict[str, Any]) -> dict[str, Any] | None:
     made = {}
     for key, each in fields.items():
         if type(each) is dict:
-            if each.keys() != _ARRAY_FIELDS:
+            if each.keys() != ARRAY_FIELDS:
                 return None
             try:
                 each = _array(**each)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.equivalent_forms import listed, named, raw, text, whole
-from gymtwist.spaces.layout import Array, array_at
+from gymtwist.spaces.layout import ARRAY_FIELDS, Array, array_at, array_map
 from gymtwist.spaces.nested_lists import ListReader, fits, shape_text
 from gymtwist.spaces.numbers import jsonable
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
@@ -167,11 +167,10 @@ def _writer(
         return jsonable(value)
 
     def write_data(value: Any) -> Any:
-        array = cast(value)
-        data: bytes | str = array.tobytes()
+        written = array_map(cast(value))
         if context.form is Form.BASE64:
-            data = base64.b64encode(data).decode()  # type: ignore[arg-type]
-        return {"dtype": dtype.name, "shape": list(array.shape), "data": data}
+            written["data"] = base64.b64encode(written["data"]).decode()
+        return written
 
     write_classic = write_as_it_is if context.on_cut is None or dtype.kind == "f" else write_integers
     return {Form.CLASSIC: write_classic, Form.LISTS: write_lists}.get(context.form, write_data)
@@ -193,7 +192,7 @@ def _reader(
 
     def read_data(tree: Any) -> Array:
         tree = named(tree) if isinstance(tree, dict) else tree
-        if not isinstance(tree, dict) or not {"dtype", "shape", "data"} <= tree.keys():
+        if not isinstance(tree, dict) or not tree.keys() >= ARRAY_FIELDS:
             if context.checked and isinstance(listed(tree), (list, int, float)):
                 return lists.read(tree)
             raise mismatch(f'is {shown(tree)}: send an array as {{"dtype", "shape", "data"}}, or as lists of numbers')

@@ -131,6 +131,10 @@ def are_alike(one: Any, other: Any) -> bool:
         return type(one) is type(other)
 
 
+#: The attributes of an environment that are its spaces.
+SPACE_NAMES = ("action_space", "observation_space")
+
+
 def space_of(environment: Any, name: str) -> Any:
     """Return a space of an environment.
 

@@ -26,6 +26,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
     np.dtype(name).name: np.dtype(name).newbyteorder("<")
     for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
+#: The names of dtypes whose arrays need no conversion. To look a name up here is faster than ``dtype.name``.
+DTYPE_NAMES = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()} if sys.byteorder == "little" else {}
+#: The fields of a map that is an array: the name of its dtype, its shape, and its bytes.
+ARRAY_FIELDS = frozenset(("dtype", "shape", "data"))
 #: The most bytes of one value: a description of a few bytes can ask for any amount of memory.
 MAX_SIZE = 1 << 30
 #: The most dimensions of an array: every supported NumPy has so many.
@@ -82,6 +86,15 @@ def array_at(buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...], offse
     # Not np.frombuffer, which refuses an empty buffer.
     array: Array = np.ndarray(shape, dtype, buffer, offset) if 0 not in shape else np.empty(shape, dtype)
     return array if _NATIVE else array.astype(dtype.newbyteorder("="))
+
+
+def array_map(array: Array) -> dict[str, Any]:
+    """Convert an array of numbers to the map that it is in MessagePack: ``dtype``, ``shape`` and ``data``."""
+    name = DTYPE_NAMES.get(array.dtype)
+    if name is not None:
+        return {"dtype": name, "shape": array.shape, "data": array.tobytes()}
+    dtype = array.dtype.newbyteorder("<")
+    return {"dtype": dtype.name, "shape": array.shape, "data": array.astype(dtype, copy=False).tobytes()}
 
 
 def size_text(buffer: Any, size: int) -> str | None:

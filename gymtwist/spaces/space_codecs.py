@@ -121,6 +121,11 @@ class CodecContext:
         """Make the error about a value at this place."""
         return self.error(text, (*self.path, *index))
 
+    def outside(self, value: Any, space: Any, error: Exception | None = None) -> ValueMismatch:
+        """Make the error about a value that is not in its space, or for which the space has raised an error."""
+        reason = "" if error is None else f": {error}"
+        return self.mismatch(f"is {shown(value)}, which is not in {shown(space)}{reason}")
+
     @property
     def offset(self) -> int:
         """The place in the layout of the array that is at this place in the value."""

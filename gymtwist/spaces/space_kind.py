@@ -224,9 +224,9 @@ def _checked_by_space(space: Any, codec: SpaceCodec, context: CodecContext) -> S
             try:
                 inside = space.contains(value)
             except Exception as error:
-                raise context.mismatch(f"is {shown(value)}, which is not in {shown(space)}: {error}") from error
+                raise context.outside(value, space, error) from error
             if not inside:
-                raise context.mismatch(f"is {shown(value)}, which is not in {shown(space)}")
+                raise context.outside(value, space)
             return value
 
         return read_element
@@ -262,9 +262,9 @@ def foreign_codec(space: Any, context: CodecContext) -> SpaceCodec:
             element = space.from_jsonable([tree])[0]
             inside = space.contains(element)
         except Exception as error:
-            raise context.mismatch(f"is {shown(tree)}, which is not in {space}: {error}") from error
+            raise context.outside(tree, space, error) from error
         if not inside:
-            raise context.mismatch(f"is {shown(tree)}, which is not in {space}")
+            raise context.outside(tree, space)
         return element
 
     return SpaceCodec(to_tree, from_tree)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, SpaceKind, codec_of, kind_of, register_class
-from gymtwist.spaces.value_mismatch import ValueMismatch, shown
+from gymtwist.spaces.value_mismatch import ValueMismatch
 
 
 def register_space(
@@ -75,7 +75,7 @@ def _converted(
             except ValueMismatch:
                 raise
             except Exception as error:
-                raise context.mismatch(f"is {shown(element)}, which is not in {shown(space)}: {error}") from error
+                raise context.outside(element, space, error) from error
 
         return read_element
 

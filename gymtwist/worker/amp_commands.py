@@ -55,6 +55,20 @@ class Shutdown(amp.Command):
     responseType = amp.QuitBox
 
 
+class ResponderLink(Link):
+    """The end of a worker or the fork server: it answers pings, and ends its loop when it is told to exit."""
+
+    @Ping.responder
+    def ping(self) -> dict[str, Any]:
+        """Answer."""
+        return {}
+
+    @Shutdown.responder
+    def shut_down(self) -> dict[str, Any]:
+        """End the loop that feeds this protocol."""
+        return {}
+
+
 class Fork(amp.Command):
     """Server to fork server: fork a worker that speaks AMP over one descriptor and prints to the other."""
 

@@ -17,7 +17,7 @@ from gymtwist.envs import environment_results, gym_compatibility, observation_ch
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
-from gymtwist.spaces.gymnasium_spaces import are_alike, space_of
+from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, are_alike, space_of
 from gymtwist.spaces.value_mismatch import shown
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
 from gymtwist.worker.session_status import (
@@ -39,9 +39,6 @@ _NO_SEED = (
 
 #: Seconds between two looks at the client while a request takes several steps.
 LOOK_INTERVAL = 1.0
-
-
-SPACES = ("action_space", "observation_space")
 
 
 def check_same_space(name: str, environment: Any, made: Any) -> None:
@@ -151,7 +148,7 @@ class BaseRunner:
         Args:
             has_failed: Whether a reset has failed, and other spaces may be the reason.
         """
-        for name in SPACES:
+        for name in SPACE_NAMES:
             check_same_space(name, self.environment, getattr(self, name))
 
     def sample_action(self, seed: int | None = None) -> Any:

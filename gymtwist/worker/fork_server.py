@@ -19,7 +19,7 @@ import msgspec
 from twisted.internet import defer
 
 from gymtwist.worker import amp_commands, process_control
-from gymtwist.worker.amp_commands import Link
+from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
 
 #: Seconds to wait for all child processes to end when the fork server ends.
@@ -38,7 +38,7 @@ class ForkRequest(msgspec.Struct, frozen=True):
     output: int
 
 
-class ForkServerProtocol(Link):
+class ForkServerProtocol(ResponderLink):
     """The fork server's end of AMP; it records requests, which :meth:`ForkServer.run` carries out."""
 
     def __init__(self) -> None:
@@ -57,16 +57,6 @@ class ForkServerProtocol(Link):
     def kill(self, pid: int) -> dict[str, Any]:
         """Record a request to kill a worker."""
         self.to_kill.append(pid)
-        return {}
-
-    @amp_commands.Ping.responder
-    def ping(self) -> dict[str, Any]:
-        """Answer."""
-        return {}
-
-    @amp_commands.Shutdown.responder
-    def shut_down(self) -> dict[str, Any]:
-        """End the loop of the fork server."""
         return {}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.worker import amp_commands, parent_death, process_control, session_loop
-from gymtwist.worker.amp_commands import Link
+from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
@@ -23,7 +23,7 @@ from gymtwist.worker.worker_settings import WorkerSettings
 _MT_WORDS = 624
 
 
-class WorkerProtocol(Link):
+class WorkerProtocol(ResponderLink):
     """The worker's AMP protocol: ampoule's ``ampChild``.
 
     Args:
@@ -63,16 +63,6 @@ class WorkerProtocol(Link):
                 recovery_reply,
             )
         return {"reason": reason}
-
-    @amp_commands.Ping.responder
-    def ping(self) -> dict[str, Any]:
-        """Answer."""
-        return {}
-
-    @amp_commands.Shutdown.responder
-    def shut_down(self) -> dict[str, Any]:
-        """End the loop that feeds this protocol."""
-        return {}
 
 
 def _adopt(descriptor: int) -> socket.socket:

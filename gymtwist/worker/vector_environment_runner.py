@@ -13,7 +13,8 @@ from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.error_texts import without_episode
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
-from gymtwist.worker.environment_runner import LOOK_INTERVAL, SPACES, BaseRunner, check_same_space
+from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES
+from gymtwist.worker.environment_runner import LOOK_INTERVAL, BaseRunner, check_same_space
 from gymtwist.worker.guarded_call import NOTHING, fault, logging_faults
 from gymtwist.worker.session_status import (
     BUSY_SINCE,
@@ -100,7 +101,7 @@ class VectorEnvironmentRunner(BaseRunner):
     def _check_spaces(self, *, has_failed: bool = False) -> None:
         super()._check_spaces()
         for each in getattr(self.environment.unwrapped, "envs", ()) if has_failed else ():
-            for name in SPACES:
+            for name in SPACE_NAMES:
                 check_same_space(name, each, getattr(self.environment, f"single_{name}"))
 
     def _mask(self, mask: list[bool]) -> Flags:

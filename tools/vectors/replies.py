@@ -9,8 +9,8 @@ import msgspec
 
 from gymtwist.protocol.messages import Reply
 
-from .notation import Entry, write
-from .requests import CODECS, INT32, NETSTRING, framed
+from .notation import Entry
+from .requests import CODECS, INT32, NETSTRING, message_file
 
 _NAN, _INFINITY = float("nan"), float("inf")
 
@@ -374,15 +374,4 @@ def encoded(framing: str, meaning: dict[str, Any]) -> str:
 
 def replies() -> Entry:
     """Make the file of replies."""
-    canonical: list[Entry] = []
-    for name, (text, binary) in {**{key: (each, each) for key, each in PLAIN.items()}, **VALUED}.items():
-        for framing, meaning in ((NETSTRING, text), (INT32, binary)):
-            if meaning is not None:
-                canonical.append(
-                    {"name": name, "framing": framing, "meaning": write(meaning), "bytes": encoded(framing, meaning)}
-                )
-    ways = [
-        {"name": f"{name}: {way}", "same_as": name, "framing": framing, "bytes": framed(framing, payload)}
-        for way, name, framing, payload in WAYS
-    ]
-    return {"canonical": canonical, "ways": ways}
+    return message_file(encoded, PLAIN, VALUED, WAYS)

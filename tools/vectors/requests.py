@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -237,18 +238,35 @@ def encoded(framing: str, meaning: dict[str, Any]) -> str:
 
 def requests() -> Entry:
     """Make the file of requests."""
+    return message_file(encoded, PLAIN, VALUED, WAYS)
+
+
+def message_file(
+    encode: Callable[[str, Any], str],
+    plain: Mapping[str, Any],
+    valued: Mapping[str, tuple[Any, Any]],
+    ways: Iterable[tuple[str, str, str, bytes]],
+) -> Entry:
+    """Make a file of messages.
+
+    Args:
+        encode: Encodes a message for a framing, in hexadecimal.
+        plain: Messages that are the same in both encodings, by name.
+        valued: The messages in JSON and in MessagePack, by name; None if there is none.
+        ways: How else messages may be written: the way, the name, the framing and the payload.
+    """
     canonical: list[Entry] = []
-    for name, (text, binary) in {**{key: (each, each) for key, each in PLAIN.items()}, **VALUED}.items():
+    for name, (text, binary) in {**{key: (each, each) for key, each in plain.items()}, **valued}.items():
         for framing, meaning in ((NETSTRING, text), (INT32, binary)):
             if meaning is not None:
                 canonical.append(
-                    {"name": name, "framing": framing, "meaning": write(meaning), "bytes": encoded(framing, meaning)}
+                    {"name": name, "framing": framing, "meaning": write(meaning), "bytes": encode(framing, meaning)}
                 )
-    ways = [
+    others = [
         {"name": f"{name}: {way}", "same_as": name, "framing": framing, "bytes": framed(framing, payload)}
-        for way, name, framing, payload in WAYS
+        for way, name, framing, payload in ways
     ]
-    return {"canonical": canonical, "ways": ways}
+    return {"canonical": canonical, "ways": others}
 
 
 def decoded(framing: str, data: str) -> Any:

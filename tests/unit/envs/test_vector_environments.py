@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from gymtwist.envs import vector_environments
 from gymtwist.errors import EnvironmentFault, InvalidField, UnknownEnvironment, UnknownKwarg
+from gymtwist.protocol import messages
 from tests.support.environment_making import make
 from tests.support.faulty_environments import Constructing
 from tests.support.plain_environment import Plain
@@ -130,11 +131,11 @@ def test_how_environments_are_vectorized(environment: str, mode: str | None, kin
         made.close()
 
 
-@pytest.mark.parametrize("mode", vector_environments.AUTORESET_MODES)
+@pytest.mark.parametrize("mode", get_args(messages.AutoresetMode))
 def test_autoreset_modes(mode: str) -> None:
     """Are Gymnasium's, under names for messages."""
     made = make_vec("Pendulum-v1", autoreset_mode=mode)
-    assert made.metadata["autoreset_mode"] is vector_environments.AUTORESET_MODES[mode]
+    assert made.metadata["autoreset_mode"] is AutoresetMode[mode.upper()]
     assert vector_environments.autoreset_mode(made) == mode
 
 

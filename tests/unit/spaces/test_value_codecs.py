@@ -250,7 +250,7 @@ def test_base64_is_of_the_same_bytes() -> None:
     text = base64.b64encode(value.tobytes()).decode()
     assert value_codec(PAIR, name="action", base64=True).to_json(value) == text
     assert value_codec(spaces.Sequence(PAIR), name="action", base64=True).to_json((value,)) == [
-        {"dtype": "float32", "shape": [2], "data": text}
+        {"dtype": "float32", "shape": (2,), "data": text}
     ]
 
 
