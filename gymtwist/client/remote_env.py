@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, SupportsFloat
+from typing import Any, SupportsFloat
 
 import gymnasium
 from gymnasium import logger
-from gymnasium.envs.registration import EnvSpec
 
 from gymtwist.client.connect_options import ConnectOptions
-from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
+from gymtwist.client.remote_attributes import RemoteAttributes
 from gymtwist.client.reset_arguments import seed_of, warn_unseeded
 from gymtwist.protocol import messages
 
 
-class RemoteEnv(gymnasium.Env[Any, Any]):
+class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
     """An environment at a server; :func:`~gymtwist.client.api.connect` makes it.
 
     Use it in one thread at a time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed`, ``reset`` makes it
@@ -31,30 +30,12 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         RemoteError: The server cannot be reached, or has no such environment.
     """
 
-    reward_space: gymnasium.Space[Any]
-
     def __init__(self, options: ConnectOptions) -> None:
         self._session = session = options.start_session().finish()
-        made = session.made
-        values = session.values
-        self.action_space, self.observation_space = values.action_space, values.observation_space
-        self.metadata = metadata_of(made)
-        self.render_mode = made.render_mode
-        if values.reward_space is not None:
-            self.reward_space = values.reward_space
-        self._spec = self._own_spec = spec_of(made, options)
+        self._set_attributes(session, options)
         # Bound methods save time in each step.
-        self._step, self._own = session.step, values.own
+        self._step, self._own = session.step, session.values.own
         self._was_reset = False
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """The specification: as the server has it, with what connects to another environment like this one."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = completed(spec, self._own_spec)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
@@ -186,16 +167,6 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         session = self.__dict__.get("_session")
         if session is not None:
             session.connection.close()
-
-    def __reduce__(self) -> NoReturn:
-        # A copy would share the connection, and close it in the end.
-        raise TypeError(
-            "a remote environment cannot be copied or pickled, as its connection cannot be; "
-            "its spec can, and makes another"
-        )
-
-    def __del__(self) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         name = "?" if self.spec is None else self.spec.id

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from gymnasium import logger, spaces
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -13,15 +12,15 @@ from gymtwist.client import batching
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session, Stepped, finish_all
 from gymtwist.client.connect_options import ConnectOptions
-from gymtwist.client.entry_points import completed, metadata_of, spec_of
 from gymtwist.client.message_values import Steps
+from gymtwist.client.remote_attributes import RemoteAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import build
 
 
-class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
+class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
     """Environments at a server; :func:`~gymtwist.client.api.connect_vec` makes them.
 
     One process of the server holds them, or several step their shares in parallel. Use the object in one thread at a
@@ -37,8 +36,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     Raises:
         RemoteError: The server cannot be reached, or has no such environments.
     """
-
-    reward_space: spaces.Space[Any]
 
     def __init__(self, options: ConnectOptions) -> None:
         self.num_envs = options.make.num_envs or 1
@@ -64,31 +61,18 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self._one = self._sessions[0] if options.processes == 1 else None
 
     def _describe(self, options: ConnectOptions) -> None:
-        made, whole = self._sessions[0].made, self._sessions[0].values
+        made = self._sessions[0].made
         if made.single_action_space is None or made.single_observation_space is None:
             raise ProtocolBroken("the server does not describe the spaces of a single environment")
         self.single_action_space: spaces.Space[Any] = build(made.single_action_space)
         self.single_observation_space: spaces.Space[Any] = build(made.single_observation_space)
-        self.action_space, self.observation_space = whole.action_space, whole.observation_space
+        self._set_attributes(self._sessions[0], options)
         if options.processes > 1:
             self.action_space = batch_space(self.single_action_space, self.num_envs)
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        if whole.reward_space is not None:
-            self.reward_space = whole.reward_space
-        self.render_mode = made.render_mode
         #: When an environment is reset after the end of its episode.
         self.autoreset_mode = AutoresetMode[(made.autoreset_mode or "next_step").upper()]
-        self.metadata = {**metadata_of(made), "autoreset_mode": self.autoreset_mode}
-        self._spec = self._own_spec = spec_of(made, options)
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """The specification: as the server has it, with what connects to other environments like these."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = completed(spec, self._own_spec)
+        self.metadata["autoreset_mode"] = self.autoreset_mode
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -248,14 +232,4 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> NoReturn:
-        # A copy would share the connections, and close them in the end.
-        raise TypeError(
-            "a remote vector environment cannot be copied or pickled, as its connection cannot be; "
-            "its spec can, and makes another"
-        )
-
-    def __del__(self) -> None:
         self.close()

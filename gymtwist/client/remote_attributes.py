@@ -1,0 +1,52 @@
+"""What a remote environment and a remote vector environment have in common: attributes, and no copies."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+
+from gymtwist.client.client_session import Session
+from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.entry_points import completed, metadata_of, spec_of
+
+
+class RemoteAttributes:
+    """The attributes that a server describes; for a class with a method ``close``."""
+
+    action_space: spaces.Space[Any]
+    observation_space: spaces.Space[Any]
+    reward_space: spaces.Space[Any]
+    metadata: dict[str, Any]
+    render_mode: str | None
+    close: Any  # Gymnasium's two classes have different ones
+
+    def _set_attributes(self, session: Session, options: ConnectOptions) -> None:
+        """Set the attributes to what the server has replied to ``make``."""
+        made, values = session.made, session.values
+        self.action_space, self.observation_space = values.action_space, values.observation_space
+        if values.reward_space is not None:
+            self.reward_space = values.reward_space
+        self.metadata = metadata_of(made)
+        self.render_mode = made.render_mode
+        self._spec = self._own_spec = spec_of(made, options)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The specification: as the server has it, with what connects to another environment like this one."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = completed(spec, self._own_spec)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would share the connection, and close it in the end.
+        raise TypeError(
+            "a remote environment cannot be copied or pickled, as its connection cannot be; "
+            "its spec can, and makes another"
+        )
+
+    def __del__(self) -> None:
+        self.close()
