@@ -23,6 +23,7 @@ from gymtwist.envs.environment_options import (
     renders_by_argument,
     with_integers,
 )
+from gymtwist.envs.error_origins import ErrorQueue
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import autoreset_mode, keep_infos
 from gymtwist.errors import GymtwistError, InvalidField
@@ -31,9 +32,6 @@ from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, space_of
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
 _ENTRY_POINT = "vector_entry_point"
-#: The attribute of Gymnasium's wrapper that has the limit.
-_LIMIT = "_max_episode_steps"
-_VECTOR_CLASSES = {"sync": SyncVectorEnv, "async": AsyncVectorEnv}
 
 
 class EnvironmentPlan(msgspec.Struct, frozen=True):
@@ -108,8 +106,10 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     def _make_vector_with(self, mode: str, vector_kwargs: Any) -> Any:
         options = self.options
         assert options.num_envs is not None
+        if mode == "async":
+            return self._make_async(options.num_envs, vector_kwargs)
         if self.of_gym:
-            made: Any = _VECTOR_CLASSES[mode]([self._make_single] * options.num_envs, **vector_kwargs)
+            made: Any = SyncVectorEnv([self._make_single] * options.num_envs, **vector_kwargs)
         else:
             made = gymnasium.make_vec(
                 self.spec,
@@ -120,9 +120,25 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 disable_env_checker=True,
                 **self.kwargs,
             )
-        if mode == "sync":
-            # Gymnasium's array takes numbers alone; what else there is in this one is looked at after the step.
-            made._rewards = np.zeros(options.num_envs, object)
+        # Gymnasium's array takes numbers alone; what else there is in this one is looked at after the step.
+        made._rewards = np.zeros(options.num_envs, object)
+        return made
+
+    def _make_async(self, num_envs: int, vector_kwargs: Any) -> Any:
+        """Make environments in processes.
+
+        Gymnasium makes one in this process first, to find its spaces. Only that one can be looked into.
+        """
+        found: list[tuple[int | None, environment_results.RewardSpace | None]] = []
+
+        def make_single() -> Any:
+            single = self._make_single()
+            found.append((step_limit(single), environment_results.reward_space_of(single)))
+            return single
+
+        made: Any = AsyncVectorEnv([make_single] * num_envs, **vector_kwargs)
+        made.error_queue = ErrorQueue(made.error_queue)
+        made.step_limit, made.reward_space = found[0]
         return made
 
     def _make_from_entry_point(self) -> Any:
@@ -146,18 +162,17 @@ def step_limit(environment: Any) -> int | None:
     """Return after how many steps an environment, or each one of a vector environment, truncates an episode.
 
     Returns:
-        The lowest limit among its wrappers, wherever they were put around it; None if there is none. Of environments in
-        processes of their own only the outermost wrapper can be asked.
+        The lowest limit among its wrappers, wherever they were put around it; None if there is none.
     """
     made = environment.unwrapped
     if isinstance(made, AsyncVectorEnv):
-        limit = made.get_attr(_LIMIT)[0] if made.call("has_wrapper_attr", _LIMIT)[0] else None
-        return limit if type(limit) is int else None
+        limit: int | None = made.step_limit  # type: ignore[attr-defined]  # see EnvironmentPlan
+        return limit
     each = made.envs[0] if isinstance(made, SyncVectorEnv) else environment
-    limits = []
+    limits: list[int | None] = []
     while each is not None:
         if isinstance(each, TimeLimit):
-            limits.append(getattr(each, _LIMIT))
+            limits.append(each._max_episode_steps)
         elif isinstance(each, gym_compatibility.GymEnvironment):
             limits.append(each.max_episode_steps)
         each = getattr(each, "env", None) if isinstance(each, gymnasium.Wrapper) else None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
+from gymtwist.envs.error_locations import name_environments
+from gymtwist.envs.error_origins import RaisedInProcess, origin_in_gymnasium
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.nested_lists import shape_text
 from gymtwist.spaces.value_mismatch import shown
@@ -24,16 +27,11 @@ _EXPECTED = {
 }
 _OLD_STEP = " (4 are those of Gym before 0.26: register such an environment with Gym, then it is served, too)"
 _ARRAYS = (
-    " (an array is sent if the environment has a reward_space and the client has sent vector_rewards, which neither "
-    'the classic protocol nor the vectorization_mode "async" has; a wrapper can make a number of it)'
+    " (an array is sent if the environment has a reward_space and the client has sent vector_rewards, which the "
+    "classic protocol does not have; a wrapper can make a number of it)"
 )
-#: The modules of Gymnasium and Gym that make environments and handle what they return; others contain environments.
-_HANDLING = (
-    *("gymnasium.core", "gymnasium.wrappers", "gymnasium.vector", "gymnasium.envs.registration"),
-    *("gym.core", "gym.wrappers", "gym.envs.registration"),
-)
-#: The function of Gymnasium that raises again what an environment raised in another process.
-_RAISING_AGAIN = "_raise_if_errors"
+#: The functions that merge the infos of several environments.
+_OF_INFOS = ("_add_info", "add_info")
 _COUNT = re.compile(r"got (\d+)")
 
 
@@ -98,7 +96,7 @@ def vector_step_result(returned: Any, num_envs: int, reward_space: RewardSpace |
     observations, rewards, terminated, truncated, info = returned
     each = _listed("rewards", rewards, num_envs)
     flags = [
-        np.array([_flag(name, flag) for flag in _listed(name, told, num_envs)])
+        np.array(_each(partial(_flag, name), _listed(name, told, num_envs)))
         for name, told in (("terminated", terminated), ("truncated", truncated))
     ]
     return observations, _stacked(each, reward_space), *flags, info
@@ -116,10 +114,22 @@ def _listed(name: str, values: Any, num_envs: int) -> list[Any]:
     return listed
 
 
+def _each(convert: Callable[[Any], Any], rewards: Iterable[Any]) -> list[Any]:
+    """Convert the rewards of several environments; an error names the environment that it is about."""
+    converted: list[Any] = []
+    try:
+        for reward in rewards:
+            converted.append(convert(reward))  # a loop, because the error needs the index
+    except EnvironmentFault as error:
+        name_environments(error, (len(converted),), str(error))
+        raise
+    return converted
+
+
 def _stacked(rewards: list[Any], space: RewardSpace | None) -> Any:
     if space is None:
-        return np.array([number(reward) for reward in rewards], np.float64)
-    arrays = [reward_of_space(reward, space) for reward in rewards]
+        return np.array(_each(number, rewards), np.float64)
+    arrays = _each(partial(reward_of_space, space=space), rewards)
     if not any(isinstance(each, np.ndarray) for each in arrays):
         return np.array(arrays, np.float64)
     return array_rewards(arrays, space)
@@ -224,15 +234,34 @@ def fault(operation: str, error: BaseException) -> EnvironmentFault:
         operation: The operation: ``make``, ``reset``, ``step``, ...
         error: The exception.
     """
-    by_gymnasium = _is_raised_by_gymnasium(error)
-    message = message_of(error)
-    if by_gymnasium and operation in _EXPECTED and "unpack" in message:
+    origin, message = origin_in_gymnasium(error), message_of(error)
+    kind = error.kind if isinstance(error, RaisedInProcess) else type(error)
+    who = "the environment" if origin is None else "Gymnasium"
+    made = EnvironmentFault(operation, f"{who} raised {kind.__name__} in {operation}{message}".rstrip(": "))
+    if origin is None or operation not in _EXPECTED:
+        return made
+    try:
+        # A vector environment takes whatever its processes send.
+        _each(number, origin.variables.get("rewards", ()))
+    except EnvironmentFault as found:
+        return found
+    if "unpack" in message:
         count = _COUNT.search(message)  # Python says how many there were if they were too few
-        return _unexpected(operation, f"{count[1]} values" if count else "other values")
-    if by_gymnasium and operation == "step" and "array element with a sequence" in message:
-        return EnvironmentFault(operation, "an environment returned an array as the reward or as a flag from step")
-    who = "Gymnasium" if by_gymnasium else "the environment"
-    return EnvironmentFault(operation, f"{who} raised {type(error).__name__} in {operation}{message}".rstrip(": "))
+        made = _unexpected(operation, f"{count[1]} values" if count else "other values")
+    elif origin.function in _OF_INFOS:
+        made = EnvironmentFault(operation, f"the environment returned no info from {operation}, but something else")
+    elif origin.module.startswith("gymnasium.vector.utils."):
+        which = "the" if isinstance(error, RaisedInProcess) else "an"
+        text = f"{which} environment returned a value outside its space from {operation}{message}"
+        return EnvironmentFault(operation, text)
+    elif "element with a sequence" in message or "truth value of an array" in message:
+        text = f"the environment returned an array as the reward or as a flag from {operation}"
+        made = EnvironmentFault(operation, text)
+    # A vector environment loops over its environments by `i`, and merges their infos by the other names.
+    if origin.module.startswith("gymnasium.vector.") or origin.function in _OF_INFOS:
+        indices = [origin.variables[name] for name in ("i", "index", "env_num") if name in origin.variables]
+        name_environments(made, tuple(indices[:1]), str(made))
+    return made
 
 
 def message_of(error: BaseException) -> str:
@@ -241,14 +270,3 @@ def message_of(error: BaseException) -> str:
         return f": {error}"
     except Exception:  # the ``__str__`` of an environment's exception may fail
         return ""
-
-
-def _is_raised_by_gymnasium(error: BaseException) -> bool:
-    # Gymnasium adds the arguments to a constructor's TypeError.
-    place = (error.__cause__ or error).__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if place is None or place.tb_frame.f_code.co_name == _RAISING_AGAIN:
-        return False
-    module = str(place.tb_frame.f_globals.get("__name__"))
-    return any(module == each or module.startswith(f"{each}.") for each in _HANDLING)

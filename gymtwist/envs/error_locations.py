@@ -28,7 +28,7 @@ def locate(error: GymtwistError, vector: Any) -> None:
     with contextlib.suppress(Exception):  # what an environment has raised may be of any kind
         if isinstance(cause, ValueMismatch):
             _locate_mismatch(error, cause, vector)
-        elif isinstance(error, EnvironmentFault) and isinstance(cause, BaseException):
+        elif isinstance(error, EnvironmentFault) and isinstance(cause, BaseException) and not error.environments:
             _locate_fault(error, cause, vector.unwrapped)
 
 
@@ -43,7 +43,7 @@ def _locate_mismatch(error: Any, mismatch: ValueMismatch, vector: Any) -> None:
         mismatch.path = (f"environment {index}: {path[0]}", *path[1:])
     else:
         mismatch.path = path
-        _name(error, (index,), str(error).replace(before, str(mismatch)))
+        name_environments(error, (index,), str(error).replace(before, str(mismatch)))
     error.environments = (index,)
 
 
@@ -51,12 +51,13 @@ def _locate_fault(error: EnvironmentFault, cause: BaseException, vector: Any) ->
     if isinstance(vector, SyncVectorEnv):
         index = _index_in_traceback(cause, vector.envs)
         if index is not None:
-            _name(error, (index,), str(error))
+            name_environments(error, (index,), str(error))
     elif isinstance(vector, AsyncVectorEnv):
         if isinstance(cause, (EOFError, OSError)):
             _locate_ended_process(error, vector.processes)
         else:
-            _name(error, tuple(index for index, pipe in enumerate(vector.parent_pipes) if pipe is None), str(error))
+            failed = tuple(index for index, pipe in enumerate(vector.parent_pipes) if pipe is None)
+            name_environments(error, failed, str(error))
 
 
 def _index_in_traceback(cause: BaseException, environments: Any) -> int | None:
@@ -81,10 +82,11 @@ def _locate_ended_process(error: EnvironmentFault, processes: Any) -> None:
             ended[index] = process.exitcode
     if ended:
         how = how_ended(next(iter(ended.values())))
-        _name(error, tuple(ended), f"{process_ended(how, error.operation)}: {RESET_TO_CONTINUE}")
+        name_environments(error, tuple(ended), f"{process_ended(how, error.operation)}: {RESET_TO_CONTINUE}")
 
 
-def _name(error: GymtwistError, indices: tuple[int, ...], text: str) -> None:
+def name_environments(error: GymtwistError, indices: tuple[int, ...], text: str) -> None:
+    """Let an error with a text be about these environments, if there are any."""
     if indices:
         error.environments = indices
         error.args = (f"environment{'s' * (len(indices) > 1)} {indices_text(indices)}: {text}",)

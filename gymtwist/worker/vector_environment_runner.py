@@ -63,6 +63,11 @@ class VectorEnvironmentRunner(BaseRunner):
                 "make", f"the vector environment has {self.num_envs} environments where {wanted} were asked for"
             )
         self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
+        if plan.mode == "async" and environment_results.reward_space_of(self.environment) is not None:
+            raise InvalidField(
+                'vectorization_mode "async": rewards of the environment are arrays (it has a reward_space), and '
+                'Gymnasium\'s processes exchange numbers alone; ask for the vectorization_mode "sync"'
+            )
 
     def reset(
         self,

@@ -437,3 +437,28 @@ def test_nothing_is_cut_of_infos_of_different_types(remote_vec: RemoteVec, proce
     assert infos["value"].tolist() == [2, 2.7, None]
     assert infos["_value"].all()
     assert_same(infos["mask"], np.array([[1, 0]] * 3, np.int8))
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("four values", "returned 4 values from step; Gymnasium expects 5 values"),
+        ("shape", "returned a value outside its space from step: "),
+        ("array reward", "returned an array of shape .*; Gymnasium expects a number|returned an array as the reward"),
+        ("text reward", 'returned "x" as the reward from step; Gymnasium expects a number'),
+        ("array flag", "returned an array as the reward or as a flag from step"),
+        ("info", "returned no info from step"),
+    ],
+)
+def test_a_wrong_result_of_one_environment(remote_vec: RemoteVec, what: str, words: str, mode: str) -> None:
+    """It is described as such and not as an exception, and the environment is named."""
+    envs = remote_vec("WrongResults-v0", 3, vectorization_mode=mode, what=what)
+    envs.reset()
+    envs.step(np.array([0, 0, 0]))
+    with pytest.raises(EnvironmentFailed, match=words) as caught:
+        envs.step(np.array([0, 1, 0]))
+    if (what, mode) != ("shape", "sync"):  # Gymnasium joins the observations of all environments at once
+        assert str(caught.value).startswith("environment 1: ")
+        assert caught.value.environments == (1,)
+    envs.reset()

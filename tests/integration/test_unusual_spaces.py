@@ -153,8 +153,7 @@ def test_the_limit_of_a_constructor(served: ServerProcess, environment: str, opt
     for mode in ("sync", "async") if not options else ():
         with connect_vec(served.port, environment, 2, vectorization_mode=mode) as several:
             assert several.spec is not None
-            # Of processes only the outermost wrapper is asked.
-            assert several.spec.max_episode_steps == (20 if (mode, environment) == ("async", "LimitedTwice-v0") else 7)
+            assert several.spec.max_episode_steps == 7
 
 
 def test_an_id_that_was_given_up(served: ServerProcess) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from gymtwist.client import EnvironmentFailed
+from gymtwist.client import EnvironmentFailed, RequestRefused
 from gymtwist_conformance.reference_client import Failed, FramedClient
 from gymtwist_conformance.reference_client.classic_client import RESET, ClassicClient, handshake, step
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same
@@ -88,11 +88,16 @@ def test_without_a_reward_space(remote: Remote) -> None:
 
 
 def test_asynchronous_environments(remote_vec: RemoteVec) -> None:
-    """Gymnasium's processes exchange numbers alone; the error says so."""
-    envs = remote_vec(NAME, 2, vectorization_mode="async")
+    """Gymnasium's processes exchange numbers alone: they are not made, and the error has the remedy."""
+    with pytest.raises(RequestRefused, match='"async": rewards of the environment are arrays') as caught:
+        remote_vec(NAME, 2, vectorization_mode="async")
+    assert caught.value.code == "invalid-field"
+    assert str(caught.value).endswith('ask for the vectorization_mode "sync"')
+    envs = remote_vec(NAME, 2, vectorization_mode="async", kwargs={"declared": False})
     envs.reset()
-    with pytest.raises(EnvironmentFailed, match='nor the vectorization_mode "async" has'):
+    with pytest.raises(EnvironmentFailed, match="environment 0: the environment returned an array of shape") as failed:
         envs.step(np.zeros(2, int))
+    assert failed.value.environments == (0,)
 
 
 def test_a_client_that_takes_numbers(served: ServerProcess) -> None:

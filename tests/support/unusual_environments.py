@@ -116,6 +116,28 @@ class IgnoringLater(Plain):
         return self.observe(), reward, ended, self.steps > 40, {"time": time.monotonic()}
 
 
+class WrongResults(Plain):
+    """Returns from a step with the action 1 what Gymnasium does not expect."""
+
+    RESULTS: dict[str, Any] = {
+        "four values": (np.zeros(2, np.float32), 1.0, False, {}),
+        "shape": (np.zeros(3, np.float32), 1.0, False, False, {}),
+        "array reward": (np.zeros(2, np.float32), np.ones(2), False, False, {}),
+        "text reward": (np.zeros(2, np.float32), "x", False, False, {}),
+        "array flag": (np.zeros(2, np.float32), 1.0, np.zeros(2, np.bool_), False, {}),
+        "info": (np.zeros(2, np.float32), 1.0, False, False, None),
+    }
+
+    def __init__(self, what: str, **arguments: Any) -> None:
+        """Takes what is wrong."""
+        super().__init__(**arguments)
+        self.what = what
+
+    def step(self, action: Any) -> Any:
+        """Returns it."""
+        return self.RESULTS[self.what] if action == 1 else super().step(action)
+
+
 class Hashing(Plain):
     """Tells the hash of a string, which decides on the order of sets."""
 
@@ -132,6 +154,7 @@ def register() -> None:
     gymnasium.register("Objectives-v0", entry_point=partial(Objectives), max_episode_steps=100)
     gymnasium.register("Ignoring-v0", entry_point=partial(Ignoring))
     gymnasium.register("IgnoringLater-v0", entry_point=partial(IgnoringLater))
+    gymnasium.register("WrongResults-v0", entry_point=partial(WrongResults))
     gymnasium.register("Hashing-v0", entry_point=partial(Hashing))
     for name, kind in OLD.items():
         gym.register(f"{name}-v0", entry_point=kind)
