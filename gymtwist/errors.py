@@ -14,10 +14,12 @@ class GymtwistError(Exception):
     Attributes:
         environments: The indices of the environments that it is about, if there are several that step together. The
             message begins with them.
+        warnings: What its receiver should know of the request besides.
     """
 
     code: ClassVar[str] = "error"
     environments: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ProtocolError(GymtwistError):

@@ -380,7 +380,7 @@ def from_messagepack(value: Any) -> Any:
         raise ValueError(
             "has a timestamp, which is an extension type; the protocol has none: send a number or a string"
         )
-    if type(value) is not dict:
+    if type(value) is not dict or not value:
         return value
     value = named(value)
     if value.keys() == ARRAY_FIELDS:

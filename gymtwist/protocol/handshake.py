@@ -21,6 +21,7 @@ from gymtwist.errors import (
     GymtwistError,
     HandshakeError,
     LimitExceeded,
+    MalformedMessage,
     NoEnvironment,
     ProtocolError,
     RequestError,
@@ -36,6 +37,9 @@ MAX_HANDSHAKE = 64 * 1024
 #: The longest payload of the first frame in bytes. With its framing it fits into one value of AMP (65,535 bytes), which
 #: passes it to a worker, and the length of an Int32 frame begins with two zero bytes.
 MAX_MAKE = 64_000
+#: The most items of the first message, counted as :data:`~gymtwist.protocol.codec.MAX_PARTS` counts them: the server
+#: reads it between two other things. JSON of that length cannot have more.
+MAX_MAKE_PARTS = 32_000
 
 _NO_PROTOCOL = (
     "these bytes open no protocol served here: {!r}; the framed protocol opens with a make message in a netstring "
@@ -63,12 +67,14 @@ class Handshake(msgspec.Struct, frozen=True):
         environment: The requested environment id; empty for none.
         message: The bytes of the handshake, with its framing.
         report_queue: Whether to tell the client its place in the queue.
+        warnings: What the client should know of its message; the worker tells it, unless the server answers.
     """
 
     protocol: ProtocolName
     environment: str
     message: bytes
     report_queue: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -132,8 +138,8 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
         if found is None:
             return None
         begin, stop, size = found
-        make = _read_make(protocol, bytes(data[begin:stop]))
-        return Handshake(protocol, make.id, bytes(data[:size]), make.report_queue)
+        make, warnings = _read_make(protocol, bytes(data[begin:stop]))
+        return Handshake(protocol, make.id, bytes(data[:size]), make.report_queue, warnings)
     return Handshake(protocol, environment, bytes(data[:size]))
 
 
@@ -148,12 +154,18 @@ def after_refusal(data: bytes | bytearray) -> int:
     return len(data) if found is None else found[2]
 
 
-def _read_make(protocol: ProtocolName, payload: bytes) -> Make:
-    request = _CODECS[protocol].decode_request(payload)
+def _read_make(protocol: ProtocolName, payload: bytes) -> tuple[Make, tuple[str, ...]]:
+    notes: list[str] = []
+    codec = MessageCodec(protocol, note=notes.extend)
+    if codec.framing is Framing.INT32 and len(payload) > MAX_MAKE_PARTS and codec.has_more(payload, MAX_MAKE_PARTS):
+        raise MalformedMessage(f"the first message has more than {MAX_MAKE_PARTS} parts; send arrays as bytes")
+    request = codec.decode_request(payload)
     if not isinstance(request, Make):
         operation = type(request).__struct_config__.tag
-        raise NoEnvironment(f'the first message is "{operation}"; make an environment first, with a "make" message')
-    return request
+        error = NoEnvironment(f'the first message is "{operation}"; make an environment first, with a "make" message')
+        error.warnings = tuple(notes)
+        raise error
+    return request, tuple(notes)
 
 
 def error_reply(protocol: ProtocolName | None, error: GymtwistError, *, reset_needed: bool = False) -> bytes:
@@ -185,4 +197,4 @@ def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
     text = classic.shortened(str(error))
     # File names, and so errors about files, may contain surrogates, which UTF-8 does not have.
     text = text.encode("utf-8", "replace").decode()
-    return Error(error.code, text, fault, reset_needed, tuple(error.environments))
+    return Error(error.code, text, fault, reset_needed, tuple(error.environments), error.warnings)

@@ -350,7 +350,10 @@ class GymProtocol(Protocol, TimeoutMixin):
 
     def _refuse(self, error: GymtwistError) -> None:
         self.factory.events.publish(Refused(self.client, error))
-        protocol = self._reader.protocol() if self._handshake is None else self._handshake.protocol
+        if self._handshake is None:
+            protocol = self._reader.protocol()
+        else:
+            protocol, error.warnings = self._handshake.protocol, self._handshake.warnings
         self._close(error_reply(protocol, error))
 
     def _refuse_dropped(self) -> None:

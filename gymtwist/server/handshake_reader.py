@@ -50,6 +50,7 @@ class HandshakeReader:
         self.received = bytearray()
         self._allowed = allowed
         self._refusals = 0
+        self._told: set[str] = set()
         self._protocol: ProtocolName | None = None
 
     def next(self) -> Handshake | Refusal | None:
@@ -62,7 +63,11 @@ class HandshakeReader:
                 if len(self.received) > MAX_HANDSHAKE:
                     raise HandshakeError(f"the handshake has more than {MAX_HANDSHAKE} bytes")
                 return None
-            self._allowed.check(handshake.environment)
+            try:
+                self._allowed.check(handshake.environment)
+            except GymtwistError as error:
+                error.warnings = handshake.warnings
+                raise
         except GymtwistError as error:
             return self._refuse(error)
         del self.received[: len(handshake.message)]
@@ -76,6 +81,8 @@ class HandshakeReader:
         is_final = not in_sync or self._refusals > MOST_REFUSALS
         if not is_final:
             del self.received[: after_refusal(self.received)]
+        error.warnings = tuple(each for each in error.warnings if each not in self._told)
+        self._told.update(error.warnings)
         return Refusal(error, error_reply(protocol, error), is_final)
 
     def protocol(self) -> ProtocolName | None:

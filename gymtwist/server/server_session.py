@@ -14,7 +14,7 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
-from gymtwist.errors import EnvironmentFault, WorkerStartError
+from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server.process_memory import SessionMemory, Usage
 from gymtwist.server.scratch_directories import ScratchDirectories
@@ -145,6 +145,7 @@ class Session:
         directory = "" if scratch is None else scratch.make(info.number)
         self._scratch = scratch
         protocol = handshake.protocol.value.encode()
+        self._warnings = handshake.warnings
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, -1, descriptor)
         self._pool = pool
         self._settings: WorkerSettings = pool.starter.settings
@@ -312,7 +313,7 @@ class Session:
         problem = self.timeout_reason or process_ended(how, operation)
         remedy = RESET_TO_CONTINUE if made else "make it with other arguments, or make another environment"
         error = EnvironmentFault(operation, f"{problem}: {remedy}")
-        self._job.recovery_reply = error_reply(self._protocol, error, reset_needed=made)
+        self._job.recovery_reply = self._error_reply(error, reset_needed=made)
         self.timeout_reason = ""
         if self.status.answered:
             self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
@@ -331,7 +332,13 @@ class Session:
             return b""
         text = f"the session ended: {self.reason or reason}"
         error = EnvironmentFault(self.status.operation.name.lower(), text) if crashed else WorkerStartError(text)
-        return error_reply(self._protocol, error)
+        return self._error_reply(error)
+
+    def _error_reply(self, error: GymtwistError, *, reset_needed: bool = False) -> bytes:
+        """Encode an error, with the warnings about the handshake if that is what it answers."""
+        if not self.status.answered:
+            error.warnings = self._warnings
+        return error_reply(self._protocol, error, reset_needed=reset_needed)
 
     def _broken(self, failure: Failure) -> None:
         """Close the client's connection after an error of the server itself."""

@@ -49,6 +49,7 @@ LIMITS = {
     "payload of any later `make`, bytes": handshake.MAX_MAKE,
     "digits of a netstring's length": framing.MAX_DIGITS,
     "bytes buffered for a connection before its session begins": handshake.MAX_HANDSHAKE,
+    "items of the first frame, likewise": handshake.MAX_MAKE_PARTS,
     "items of a request: values at any depth, and map keys": codec.MAX_PARTS,
     "depth of kwargs, options, infos and structured values": dynamic_values.MAX_DEPTH,
     "characters of an id": messages.MAX_ID,

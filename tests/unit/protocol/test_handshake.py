@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import struct
+import sys
 import tracemalloc
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gymtwist.errors import HandshakeError, ProtocolError, RequestError
+from gymtwist.errors import HandshakeError, MalformedMessage, ProtocolError, RequestError
 from gymtwist.protocol import classic
-from gymtwist.protocol.handshake import MAX_HANDSHAKE, ProtocolName, error_reply, read_handshake, recognise
+from gymtwist.protocol.handshake import (
+    MAX_HANDSHAKE,
+    MAX_MAKE_PARTS,
+    ProtocolName,
+    error_reply,
+    read_handshake,
+    recognise,
+)
 from gymtwist.protocol.messages import Make
 from gymtwist_conformance.reference_client.classic_client import handshake, string
 from tests.support.codec_samples import FRAMED, asked, framed
@@ -87,6 +96,42 @@ def test_a_handshake_of_four_gibibytes_allocates_nothing() -> None:
         assert tracemalloc.get_traced_memory()[1] < 64 * 1024
     finally:
         tracemalloc.stop()
+
+
+#: What costs the most to read for a byte of MessagePack.
+UNITS = [b"\x80", b"\x91\x90", b"\x81\xa0\x80", b"\1"]
+
+
+def first_message(unit: bytes, count: int, *, unknown: bool) -> bytes:
+    """Returns a make message with a keyword argument of many parts, and perhaps a field that there is not."""
+    fields = {"op": "make", "id": "x"} | ({"unknown": 1} if unknown else {})
+    head = msgspec.msgpack.encode(fields | {"kwargs": {"a": None}})[:-1]
+    return framed(ProtocolName.INT32, head + b"\xdd" + count.to_bytes(4, "big") + unit * count)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unknown", [False, True], ids=["as specified", "with an unknown field"])
+def test_a_handshake_of_many_parts_is_refused_before_it_is_read(unit: bytes, *, unknown: bool) -> None:
+    """The server serves nobody while it reads one; the client is told what to do."""
+    parts = {b"\x91\x90": 2, b"\x81\xa0\x80": 3}.get(unit, 1)
+    most = (MAX_MAKE_PARTS - 20) // parts
+    assert read_handshake(first_message(unit, most, unknown=unknown)) is not None
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        """Counts the calls of functions."""
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    too_many = first_message(unit, min(63_000 // len(unit), 2 * most), unknown=unknown)
+    previous = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        with pytest.raises(MalformedMessage, match=f"more than {MAX_MAKE_PARTS} parts; send arrays as bytes"):
+            read_handshake(too_many)
+    finally:
+        sys.setprofile(previous)
+    assert calls < 1000
 
 
 @pytest.mark.parametrize("flags", [1, 2, 128, 255])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from gymtwist.protocol.framing import MAX_FRAME, Framing, ProtocolName, header
 from gymtwist.protocol.messages import Error, Make, Step
 from gymtwist.server.server_session import MAX_ATTEMPTS
 from gymtwist.worker.session_status import ANSWERED, MADE, Operation
-from tests.support.codec_samples import EACH_FRAMED, answered, asked
+from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 from tests.support.connection_fixtures import Make as MakeHarness
 from tests.support.connection_fixtures import connect, harnesses, read, serving
 from tests.support.harness import Harness, soon
@@ -58,6 +59,56 @@ def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeHarness, protoco
     client = connect(harness, asked(protocol, Make("CartPole-v1")))
     error = answered(protocol, client.recv(65536))
     assert (error.code, error.fault) == ("environment-refused", "request")
+    client.close()
+
+
+def misspelt(protocol: ProtocolName, op: str, **fields: object) -> bytes:
+    """Returns a request with a field that it does not have."""
+    encode = msgspec.json.encode if protocol is ProtocolName.NETSTRING else msgspec.msgpack.encode
+    return framed(protocol, encode({"op": op, **fields, "render": 1}))
+
+
+WARNING = "make: unknown field `render` is ignored; did you mean `render_mode`?"
+
+
+@EACH_FRAMED
+def test_errors_of_the_server_itself_warn_of_unknown_fields(make: MakeHarness, protocol: ProtocolName) -> None:
+    """As those of a worker do, and each once."""
+    harness = make("--allow", "CartPole*", "--max-sessions", "1", "--queue", "0")
+    first, _ = serving(harness, asked(protocol, Make("CartPole-v1")))
+    client = connect(harness, misspelt(protocol, "reset"))
+    error = answered(protocol, client.recv(65536))
+    assert (error.code, len(error.warnings)) == ("no-environment", 1)
+    assert error.warnings[0].startswith("reset: unknown field `render` is ignored")
+    for told in ((WARNING,), ()):
+        client.sendall(misspelt(protocol, "make", id="Pong-v4"))
+        harness.turn()
+        error = answered(protocol, client.recv(65536))
+        assert (error.code, error.warnings) == ("environment-refused", told)
+    client.close()
+    client = connect(harness, misspelt(protocol, "make", id="CartPole-v1"))
+    error = answered(protocol, read(client, harness))
+    assert (error.code, error.warnings) == ("server-full", (WARNING,))
+    client.close()
+    first.close()
+
+
+@EACH_FRAMED
+def test_a_crash_in_make_warns_of_unknown_fields(make: MakeHarness, protocol: ProtocolName) -> None:
+    """The worker could not; after the reply to make it is too late."""
+    harness = make()
+    client, process = serving(harness, misspelt(protocol, "make", id="CartPole-v1"))
+    process.begin().begin(Operation.MAKE)
+    process.die(-11)
+    soon(lambda: bool(harness.starter.serving), harness.turn)
+    successor = harness.starter.serving[-1]
+    assert answered(protocol, bytes(successor.job["recovery_reply"])).warnings == (WARNING,)
+    status = successor.begin()
+    status.words[ANSWERED] = 1.0
+    status.begin(Operation.STEP)
+    successor.die(-11)
+    soon(lambda: bool(harness.starter.serving), harness.turn)
+    assert answered(protocol, bytes(harness.starter.serving[-1].job["recovery_reply"])).warnings == ()
     client.close()
 
 
