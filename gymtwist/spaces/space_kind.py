@@ -221,12 +221,7 @@ def _checked_by_space(space: Any, codec: SpaceCodec, context: CodecContext) -> S
 
         def read_element(sent: Any) -> Any:
             value = read(sent)
-            try:
-                inside = space.contains(value)
-            except Exception as error:
-                raise context.outside(value, space, error) from error
-            if not inside:
-                raise context.outside(value, space)
+            _check_contained(space, value, value, context)
             return value
 
         return read_element
@@ -234,6 +229,16 @@ def _checked_by_space(space: Any, codec: SpaceCodec, context: CodecContext) -> S
     from_tree = checked(codec.from_tree)
     assert from_tree is not None
     return codec._replace(from_tree=from_tree, unpack_from=checked(codec.unpack_from), unpack=checked(codec.unpack))
+
+
+def _check_contained(space: Any, value: Any, sent: Any, context: CodecContext) -> None:
+    """Check that a space contains a value; an error shows what was sent for it."""
+    try:
+        inside = space.contains(value)
+    except Exception as error:
+        raise context.outside(sent, space, error) from error
+    if not inside:
+        raise context.outside(sent, space)
 
 
 def batch_codec(space: Any, context: CodecContext) -> SpaceCodec:
@@ -260,11 +265,9 @@ def foreign_codec(space: Any, context: CodecContext) -> SpaceCodec:
     def from_tree(tree: Any) -> Any:
         try:
             element = space.from_jsonable([tree])[0]
-            inside = space.contains(element)
         except Exception as error:
             raise context.outside(tree, space, error) from error
-        if not inside:
-            raise context.outside(tree, space)
+        _check_contained(space, element, tree, context)
         return element
 
     return SpaceCodec(to_tree, from_tree)
