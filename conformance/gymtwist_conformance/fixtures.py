@@ -22,6 +22,8 @@ NUMBERS: Space = {"kind": "Box", "shape": [4], "dtype": "float32", "low": "-Infi
 MANY_ACTIONS: Space = {"kind": "MultiDiscrete", "nvec": [6] * 3, "start": [-1] * 3, "dtype": "int64"}
 MANY_NUMBERS: Space = {**NUMBERS, "shape": [NUM_ENVS, 4]}
 TARGET: Space = {"kind": "Box", "shape": [3], "dtype": "float32", "low": -1, "high": 1}
+#: The rewards of one scenario.
+REWARDS: Space = {"kind": "Box", "shape": [2], "dtype": "float32", "low": "-Infinity", "high": "Infinity"}
 #: Fields that no reply has, with text that has more bytes than characters.
 UNKNOWN = {"x_unknown": {"text": "Größe 🎲", "list": [1, None, {"op": "error"}], "number": -1.5e300}, "x_none": None}
 
@@ -92,6 +94,13 @@ class Environment:
     def reward(self, value: float) -> Any:
         """Carry the reward of a single environment."""
         return to_lists(np.float64(value)) if self.is_json else value
+
+    def reward_array(self, values: Any) -> Any:
+        """Carry a reward that is an array of the reward space."""
+        array = np.asarray(values, "<f4")
+        if self.is_json:
+            return to_lists(array)
+        return {"dtype": "float32", "shape": list(array.shape), "data": array.tobytes()}
 
     def rewards(self, values: Any) -> Any:
         """Carry the rewards of several environments, or of several steps."""

@@ -34,9 +34,9 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Read a number of environments."""
+    """Read a number of environments or sessions."""
     if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of environments; expected an integer from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of them; expected an integer from 0")
     return int(text)
 
 
@@ -50,6 +50,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--vector-rewards": {"metavar": "ID", "help": "an environment whose rewards are arrays, if there is one"},
     "--render-mode": {"metavar": "MODE", "help": "'' for none; %(default)s"},
     "--num-envs": {"metavar": "N", "type": count, "help": "environments of a vector; 0 for no vectors; %(default)s"},
+    "--max-sessions": {
+        "metavar": "N",
+        "type": count,
+        "help": "sessions of the server, none of them in use, with a queue for three more clients; 0 if not known",
+    },
     "--token": {"metavar": "TEXT", "help": "what the server asks for"},
     "--framing": {"choices": ENCODINGS, "action": "append", "help": "only this one; repeatable"},
     "--only": {"metavar": "NAME", "action": "append", "help": "a check, a theme, or a pattern with *; repeatable"},

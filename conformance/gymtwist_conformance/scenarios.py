@@ -161,6 +161,74 @@ def vector(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scrip
     yield from _close(assertions, request)
 
 
+def rewards(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
+    """Play an episode whose rewards are arrays, but for one that is a number."""
+    asked = make.get("vector_rewards")
+    assertions.check("vector-rewards", asked is True, f"vector_rewards of make is {asked}; expected true")
+    environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
+    deliveries = _deliveries()
+    request = yield Answer([environment.made(reward_space=fixtures.REWARDS)], *next(deliveries))
+    _check_reset(assertions, request, _SEED)
+    observation = environment.observation(_numbers(_ECHOES[0]))
+    request = yield Answer([{"op": "reset", "observation": observation}], *next(deliveries))
+    for index in range(8):
+        _check_step(assertions, environment, request, _ECHOES[index])
+        after = _ECHOES[index + 1]
+        reward = environment.reward(float(after)) if index == 3 else environment.reward_array([np.nan, after])
+        flags = _TERMINATED if index == 7 else _GOES_ON
+        reply = {"op": "step", "observation": observation, "reward": reward, **flags}
+        request = yield Answer([reply], *next(deliveries))
+    yield from _close(assertions, request)
+
+
+def mask(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
+    """Play several environments that are not reset by themselves: an error names those that the client must reset."""
+    for name, expected in (("num_envs", NUM_ENVS), ("autoreset_mode", "disabled")):
+        right = make.get(name) == expected
+        assertions.check(name.replace("_", "-"), right, f"{name} of make is {make.get(name)}; expected {expected}")
+    single = (fixtures.ACTIONS, fixtures.NUMBERS)
+    environment = Environment(make, encoding, fixtures.MANY_ACTIONS, fixtures.MANY_NUMBERS, single)
+    deliveries = _deliveries()
+    request = yield Answer([environment.made(num_envs=NUM_ENVS, autoreset_mode="disabled")], *next(deliveries))
+    _check_reset(assertions, request, _SEED)
+    going, over = [False] * NUM_ENVS, [True, False, True]
+    before: list[int] = []
+    for index, flags in enumerate((None, going, over, going, [True] * NUM_ENVS)):
+        echoes = [_ECHOES[index + place] for place in range(NUM_ENVS)]
+        observation = environment.observation(np.array([_numbers(each) for each in echoes]))
+        reply: dict[str, Any] = {"op": "reset", "observation": observation}
+        if flags is not None:
+            _check_step(assertions, environment, request, before)
+            told, none = environment.flags(flags), environment.flags(going)
+            reply = {"op": "step", "observation": observation, "terminated": told, "truncated": none}
+            reply["reward"] = environment.rewards([1.0] * NUM_ENVS)
+        before = echoes
+        request = yield Answer([reply], *next(deliveries))
+        if flags is over:
+            _check_step(assertions, environment, request, echoes)
+            ended = [place for place, each in enumerate(over) if each]
+            text = "environments 0 and 2 have no episode: reset them"
+            needed = _error("reset-needed", text, "request", reset_needed=True, environments=ended)
+            request = yield Answer([needed], *next(deliveries))
+            found = assertions.take("resets", request, "reset").get("mask")
+            assertions.check("mask", found == over, f"the mask of the reset is {found}; expected {over}")
+            request = yield Answer([{"op": "reset", "observation": observation}], *next(deliveries))
+    yield from _close(assertions, request)
+
+
+def queue(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
+    """Let a client wait for its environment, and tell it its place."""
+    asked = make.get("report_queue")
+    assertions.check("report-queue", asked is True, f"report_queue of make is {asked}; expected true")
+    environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
+    places = [{"op": "queued", "place": place} for place in (2, 1)]
+    request = yield Answer([*places, environment.made()], Delivery.HALVES, dressed=True)
+    _check_reset(assertions, request, _SEED)
+    observation = environment.observation(_numbers(_ECHOES[0]))
+    request = yield Answer([{"op": "reset", "observation": observation}])
+    yield from _close(assertions, request)
+
+
 def many(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
     """Take several steps in one request, of which the episode has fewer."""
     environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
@@ -250,6 +318,29 @@ SCENARIOS = (
         "Make {id} with num_envs 3. Reset with seed 42. Step, always with the first numbers of the three observations "
         "before as the actions, until each environment has been terminated or truncated once. " + _CLOSE,
         vector,
+    ),
+    Scenario(
+        "rewards",
+        "Conformance/Rewards-v0",
+        "Make {id} with vector_rewards true. Reset with seed 42. Step with the first number of the observation, then "
+        "always with the last number of the reward before, which is an array or a number alone, to the end of the "
+        "episode. " + _CLOSE,
+        rewards,
+    ),
+    Scenario(
+        "mask",
+        "Conformance/Mask-v0",
+        "Make {id} with num_envs 3 and the autoreset_mode disabled. Reset with seed 42. Step, always with the first "
+        "numbers of the three observations before as the actions, until all are terminated in one step. An error whose "
+        "code is reset-needed: reset, without a seed and with a mask of the environments that the error names. "
+        + _CLOSE,
+        mask,
+    ),
+    Scenario(
+        "queue",
+        "Conformance/Queue-v0",
+        "Make {id} with report_queue true: before the reply the places in a queue come. Reset with seed 42. " + _CLOSE,
+        queue,
     ),
     Scenario(
         "many",

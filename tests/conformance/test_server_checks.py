@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ CHECKS = load_checks()
 ALSO = ("FrozenLake-v1", "Taxi-v4", "Blackjack-v1")
 RAISING, DYING = "Fault/RaiseInStep-v0", "Fault/SegfaultInStep-v0"
 OBJECTIVES = "Objectives-v0"
+QUEUE = "make.report-queue"
 
 
 def run_check(port: int, encoding: str, name: str, **options: Any) -> tuple[str, str]:
@@ -46,10 +48,26 @@ def is_missing(encoding: str, name: str) -> bool:
     return name in only or (name.startswith("sharing.") and not IS_POSSIBLE)
 
 
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that is soon full."""
+    with ServerProcess(tmp_path_factory.mktemp("small"), "--max-sessions", "2", "--queue", "3") as running:
+        yield running
+
+
+@pytest.fixture
+def checked(request: pytest.FixtureRequest, name: str) -> tuple[int, dict[str, int]]:
+    """The port of the server that a check is for, and what is known of it."""
+    if name == QUEUE:
+        return request.getfixturevalue("small_server").port, {"max_sessions": 2}
+    return request.getfixturevalue("module_server").port, {}
+
+
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_server_passes(module_server: ServerProcess, encoding: str, name: str) -> None:
+def test_the_server_passes(checked: tuple[int, dict[str, int]], encoding: str, name: str) -> None:
     """Every check passes in both framings, and none is skipped but for what the framing does not have."""
-    outcome, why = run_check(module_server.port, encoding, name)
+    port, known = checked
+    outcome, why = run_check(port, encoding, name, **known)
     assert outcome == ("skipped" if is_missing(encoding, name) else "passed"), why
 
 
@@ -59,12 +77,13 @@ def test_each_check_has_a_server_that_it_finds() -> None:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_server_is_found(module_server: ServerProcess, encoding: str, name: str) -> None:
+def test_a_wrong_server_is_found(checked: tuple[int, dict[str, int]], encoding: str, name: str) -> None:
     """The check that is for what is wrong with a server fails, with a reason."""
     if is_missing(encoding, name):
         pytest.skip("only netstrings and JSON have it, or memory that can be shared")
-    with Proxy(module_server.port, WRONG[name]) as proxy:
-        outcome, why = run_check(proxy.port, encoding, name, patience=1.0)
+    port, known = checked
+    with Proxy(port, WRONG[name]) as proxy:
+        outcome, why = run_check(proxy.port, encoding, name, patience=1.0, **known)
     assert (outcome, bool(why)) == ("failed", True)
 
 
@@ -149,7 +168,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "status", "summary"),
     [
-        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 160 deselected"),
+        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 2 skipped, 166 deselected"),
         (["--only", "values.base64", "--framing", "int32"], 2, "1 skipped"),
         (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "2 passed, 1 skipped"),
         (["--only", "values.within-*", "--environment", "NoSuch-v0", "-q"], 1, "2 failed"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gymtwist_conformance.reference_client import Failed, FramedClient, message
 from tests.support.scenario_client import PARTS, ScenarioClient
 
@@ -194,3 +196,34 @@ class Lost(ScenarioClient):
         self.client.socket.settimeout(2)
         self.client.send(message(self.client.encoding, "make", id=PARTS[part])[:-2])
         self.client.read_to_end()
+
+
+class Scalar(ScenarioClient):
+    """Takes every reward for a number."""
+
+    def of_reward(self, reward: Any) -> int:
+        """Takes the first number of it."""
+        return int(np.nan_to_num(np.atleast_1d(reward)[0]))
+
+
+class Numberless(ScenarioClient):
+    """Does not ask for rewards that are arrays."""
+
+    def make(self, part: str, **fields: Any) -> None:
+        """Leaves the field out."""
+        super().make(part, **{name: each for name, each in fields.items() if name != "vector_rewards"})
+
+
+class Sweeping(ScenarioClient):
+    """Resets all environments whichever an error names."""
+
+    def to_reset(self, error: Failed) -> dict[str, Any]:
+        """Chooses all."""
+        return {}
+
+
+class Impatient(ScenarioClient):
+    """Takes the first message for the reply to make."""
+
+    def wait(self) -> None:
+        """Does not."""

@@ -14,6 +14,9 @@ PARTS = {
     "echo": "Conformance/Echo-v0",
     "nested": "Conformance/Nested-v0",
     "vector": "Conformance/Vector-v0",
+    "rewards": "Conformance/Rewards-v0",
+    "mask": "Conformance/Mask-v0",
+    "queue": "Conformance/Queue-v0",
     "many": "Conformance/Many-v0",
     "pipeline": "Conformance/Pipeline-v0",
     "refused": "Conformance/Refused-v0",
@@ -112,6 +115,49 @@ class ScenarioClient:
             stepped = self.client.step([self.echoed(each) for each in observation])
             observation, over = stepped.observation, over | stepped.terminated | stepped.truncated
         self.leave()
+
+    def of_reward(self, reward: Any) -> int:
+        """Chooses the action that a reward asks for."""
+        return int(np.atleast_1d(reward)[-1])
+
+    def rewards(self) -> None:
+        """Plays an episode with rewards that are arrays."""
+        self.make("rewards", vector_rewards=True)
+        action, over = self.echoed(self.first(42)), False
+        while not over:
+            stepped = self.client.step(action)
+            action, over = self.of_reward(stepped.reward), self.is_over(stepped)
+        self.leave()
+
+    def to_reset(self, error: Failed) -> dict[str, Any]:
+        """Chooses the environments to reset after an error."""
+        return {"mask": [index in error.environments for index in range(3)]}
+
+    def mask(self) -> None:
+        """Plays three environments, and resets those whose episode has ended."""
+        self.make("mask", num_envs=3, autoreset_mode="disabled")
+        observation, over = self.first(42), np.zeros(3, np.bool_)
+        while not over.all():
+            try:
+                stepped = self.client.step([self.echoed(each) for each in observation])
+            except Failed as error:
+                assert error.code == "reset-needed"
+                observation = self.client.reset(**self.to_reset(error))[0]
+                continue
+            observation, over = stepped.observation, stepped.terminated
+        self.leave()
+
+    def queue(self) -> None:
+        """Waits in a queue."""
+        self.client.say("make", id=PARTS["queue"], report_queue=True, **self.form)
+        self.wait()
+        self.client.read_made(self.form.get("values", "nested"))
+        self.first(42)
+        self.leave()
+
+    def wait(self) -> None:
+        """Reads the places in the queue."""
+        assert [self.client.reply("queued")["place"] for _ in range(2)] == [2, 1]
 
     def many(self) -> None:
         """Takes several steps in one request."""

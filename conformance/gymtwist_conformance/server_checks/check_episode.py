@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from gymtwist_conformance.reference_client import decode_arrays
+from gymtwist_conformance.reference_client import Failed, decode_arrays
 from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.server_checks.subject import (
     SEED,
@@ -168,6 +170,36 @@ def test_render(subject: Subject) -> None:
     right = isinstance(frame, (np.ndarray, str, list))
     require(right, f"the frame is a {type(frame).__name__}; expected an array or text")
     probe.step(actions_of(probe, 1)[0])
+
+
+def test_render_before_reset(subject: Subject) -> None:
+    """With `before_reset` a frame can be asked for before the first reset: the environment answers, whatever it is."""
+    mode = subject.options.render_mode
+    if not mode:
+        pytest.skip("no render mode to check: --render-mode ''")
+    probe = subject.optional(f"render mode {mode!r}", render_mode=mode)
+    try:
+        probe.ask("render", before_reset=True)
+    except Failed as error:
+        require(error.fault == "environment", f"render with `before_reset` was answered with the error {error}")
+    probe.say("render", before_reset=False)
+    probe.expect_error("render without `before_reset`, before the first reset", "reset-needed", reset_needed=True)
+    probe.reset(seed=SEED)
+    probe.ask("render", before_reset=True)
+    probe.step(actions_of(probe, 1)[0])
+
+
+def test_plain_numbers(subject: Subject) -> None:
+    """Observations have plain numbers at most where their space has a Discrete, and in both framings alike."""
+    for environment in subject.options.environments:
+        told = []
+        for encoding in subject.options.framing:
+            probe = subject.session(environment, encoding=encoding)
+            told.append(probe.ask("reset", seed=SEED).get("plain_numbers", False))
+        what = f"`plain_numbers` of {environment}"
+        require(len(set(told)) == 1, f"{what} depends on the framing: {told}")
+        discrete = '"Discrete"' in json.dumps(probe.made["observation_space"], default=repr)
+        require(discrete or not told[0], f"{what} is true, and there is no Discrete in its observation space")
 
 
 def test_render_without_mode(subject: Subject) -> None:

@@ -157,3 +157,28 @@ def test_positive_limits(subject: Subject) -> None:
         pytest.skip("the server tells no limits")
     wrong = [name for name, value in limits.items() if value is not None and not value > 0]
     require(not wrong, f"limits that are not positive: {', '.join(wrong)}; expected null where there is no limit")
+
+
+def _expect_place(probe: Probe, place: int) -> None:
+    told = probe.reply("queued").get("place")
+    require(told == place, f"`place` is {told}; expected {place}")
+
+
+def test_report_queue(subject: Subject) -> None:
+    """A client that waits for a session is told its place if it asks, and again when it moves up; others are not."""
+    count = subject.options.max_sessions
+    if not count:
+        pytest.skip("the number of sessions is not known: --max-sessions N")
+    playing = [subject.session() for _ in range(count)]
+    first, second, quiet = (subject.connect() for _ in range(3))
+    for place, probe in ((1, first), (2, second)):
+        probe.say("make", **subject.fields(report_queue=True))
+        _expect_place(probe, place)
+    quiet.say("make", **subject.fields())
+    playing[0].ask("close")
+    first.read_made()
+    _expect_place(second, 1)
+    first.ask("close")
+    second.read_made()
+    second.ask("close")
+    quiet.read_made()

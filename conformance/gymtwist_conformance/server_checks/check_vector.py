@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
+from gymtwist_conformance.reference_client import Failed
 from gymtwist_conformance.reference_client.byte_stream import require
-from gymtwist_conformance.reference_client.element_codecs import layout_of
+from gymtwist_conformance.reference_client.element_codecs import array_type, layout_of
 from gymtwist_conformance.server_checks.subject import (
     SEED,
     Subject,
@@ -145,3 +147,26 @@ def test_action_for_one(subject: Subject) -> None:
     probe.say("step", action=single.actions.dump(actions_of(single, 1)[0]))
     if subject.options.num_envs > 1:  # for a vector of one it is the action of that one
         probe.expect_error("an action for one of several environments", "invalid-action")
+
+
+def test_environments_of_errors(subject: Subject) -> None:
+    """An error about some of the environments has their indices: of an invalid action, and of those to reset."""
+    probe = subject.vector(vectorization_mode="sync", autoreset_mode="disabled")
+    space, count = probe.made["single_action_space"], subject.options.num_envs
+    if space["kind"] != "Discrete" or count < 2:
+        pytest.skip("there are no several environments with Discrete actions")
+    probe.reset(seed=SEED)
+    actions = batch(probe, 0)
+    wrong = np.where(np.arange(count) == count - 1, space.get("start", 0) + space["n"], actions)
+    probe.say("step", action=wrong.tolist() if subject.is_json else wrong.astype(array_type(space)[0]).tobytes())
+    error = probe.expect_error("an invalid action of the last environment", "invalid-action")
+    _expect_environments(error, [count - 1])
+    last = play_to_end(probe)
+    probe.say("step", action=probe.actions.dump(actions))
+    error = probe.expect_error("a step after the end of an episode", "reset-needed", reset_needed=True)
+    _expect_environments(error, np.flatnonzero(last.terminated | last.truncated).tolist())
+
+
+def _expect_environments(error: Failed, expected: list[int]) -> None:
+    found = error.environments
+    require(found == expected, f"`environments` of the error {error} are {found}; expected {expected}")

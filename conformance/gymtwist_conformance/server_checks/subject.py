@@ -39,6 +39,8 @@ class Options:
         vector_rewards: An environment whose rewards are arrays; empty if there is none.
         render_mode: A render mode of the first environment; empty if it has none.
         num_envs: The number of environments in a vector; 0 if the server has no vectors.
+        max_sessions: How many sessions the server has, if three more clients can wait in its queue; 0 if that is not
+            known.
         token: What the server asks for.
         framing: The framings to check; empty for both.
         patience: Seconds to wait for a reply.
@@ -53,6 +55,7 @@ class Options:
     vector_rewards: str = ""
     render_mode: str = "rgb_array"
     num_envs: int = 3
+    max_sessions: int = 0
     token: str | None = None
     framing: tuple[str, ...] = (NETSTRING, INT32)
     patience: float = 10.0
