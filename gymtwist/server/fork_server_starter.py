@@ -38,18 +38,24 @@ class ForkServer(ProcessLink):
         settings: The settings of the workers.
         ended: Called with the exit code when the process has ended.
         ready_descriptor: Where the process reports that it has imported everything; -1 for nowhere.
+        ready_timeout: Seconds that it may take for that.
 
     Raises:
         OSError: There are no descriptors left, or no process can be started.
     """
 
     def __init__(
-        self, reactor: Any, settings: WorkerSettings, ended: Callable[[int], None], ready_descriptor: int = -1
+        self,
+        reactor: Any,
+        settings: WorkerSettings,
+        ended: Callable[[int], None],
+        ready_descriptor: int = -1,
+        ready_timeout: float = READY_TIMEOUT,
     ) -> None:
         super().__init__()
         self._ended = ended
         self._workers: dict[int, WorkerProcess] = {}
-        self._launched = time.monotonic()
+        self._ready_by = time.monotonic() + ready_timeout
         self._output: OutputReader | None = None
         server_end, process_end = socket.socketpair()
         self.output_pipe, writer = os.pipe()
@@ -135,7 +141,7 @@ class ForkServer(ProcessLink):
 
     def _kill_unresponsive(self) -> None:
         """Kill the fork server, which does not answer, unless it may be importing."""
-        importing = not self.responsive and time.monotonic() < self._launched + READY_TIMEOUT
+        importing = not self.responsive and time.monotonic() < self._ready_by
         if not importing and self.process.returncode is None:
             log.error("The fork server does not answer, and is killed")
             self.kill_process()
@@ -206,8 +212,9 @@ class ForkServerStarter(Starter):
                 fork_server = ForkServer(self.reactor, self.settings, self._lost, ready_writer)
             finally:
                 os.close(ready_writer)
-            printed, self.readiness = fork_server.wait_ready(ready_pipe)
-            fork_server.log_output(self.reactor, printed)
+            ready = fork_server.wait_ready(ready_pipe)
+            self.started(ready)
+            fork_server.log_output(self.reactor, ready.printed)
         finally:
             os.close(ready_pipe)
         self.fork_server = fork_server
@@ -237,7 +244,7 @@ class ForkServerStarter(Starter):
     def _start_again(self) -> None:
         self._restart = None
         try:
-            fork_server = ForkServer(self.reactor, self.settings, self._lost)
+            fork_server = ForkServer(self.reactor, self.settings, self._lost, ready_timeout=self.ready_timeout)
         except OSError as error:
             log.error("Cannot start a fork server ({error}); trying again", error=error)
             self._restart = self.reactor.callLater(RESTART_DELAY, self._start_again)

@@ -420,6 +420,7 @@ class GymProtocol(Protocol, TimeoutMixin):
             self._session.assigned_at,
             self._socket,
             responsive=self._session.worker_is_responsive,
+            ready_timeout=self._session.ready_timeout,
             left_at=self._session.left_at,
         )
         if decision.action is Action.CONTINUE:

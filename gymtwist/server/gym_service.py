@@ -77,7 +77,7 @@ class GymService(MultiService):
         self._options = options
         self._starter = starter
         pool = WorkerPool(reactor, starter, options.warm)
-        fresh = SpawnStarter(reactor, starter.settings, beside_others=True)
+        self._fresh = fresh = SpawnStarter(reactor, starter.settings, beside_others=True)
         fresh_pool = WorkerPool(reactor, fresh, 0)
         threads = ThreadPool(0, 1, "memory")
         self.addService(ThreadService(threads))
@@ -116,6 +116,7 @@ class GymService(MultiService):
         super().startService()
         if self._workers.interrupted:
             return
+        self._fresh.ready_timeout = self._starter.ready_timeout
         self._scratch.start()
         defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
 

@@ -195,6 +195,11 @@ class Session:
         """Whether the worker is known to answer, so that it should begin at once."""
         return self._worker is not None and self._worker.link.responsive
 
+    @property
+    def ready_timeout(self) -> float:
+        """Seconds that a worker may take to import everything."""
+        return self._pool.starter.ready_timeout  # type: ignore[no-any-return] # ampoule has no types
+
     def explained(self, timeout: str) -> str:
         """Return the reason for which an overdue worker is killed, with what else may lie behind it."""
         threads = self._pool.starter.readiness.threads

@@ -63,6 +63,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         connection: socket.socket | None = None,
         *,
         responsive: bool = False,
+        ready_timeout: float = READY_TIMEOUT,
         left_at: float | None = None,
     ) -> Decision:
         """Check a session.
@@ -73,12 +74,13 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             assigned_at: When the session was assigned to its worker.
             connection: The client's socket; None if the client is not watched.
             responsive: Whether the worker was idle, with everything imported, and so has to begin at once.
+            ready_timeout: Seconds that another worker may take to import everything.
             left_at: When the client was found to have left; None if it was not.
         """
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at
         if status.untouched:
-            decision = self._look_at_start(now - assigned_at, responsive)
+            decision = self._look_at_start(now - assigned_at, responsive, ready_timeout)
         elif busy_since is not None:
             operation, elapsed = status.operation, now - _past(busy_since, now, assigned_at)
             decision = self._look_at_environment(operation, elapsed)
@@ -92,13 +94,14 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
         return decision
 
-    def _look_at_start(self, elapsed: float, responsive: bool) -> Decision:
+    def _look_at_start(self, elapsed: float, responsive: bool, ready_timeout: float) -> Decision:
         if responsive and elapsed >= ANSWER_TIMEOUT:
             return Decision(Action.REPLACE)
         # Until it has begun, a worker that was not idle is importing modules.
-        if self.step and not responsive and elapsed >= max(self.step, READY_TIMEOUT):
+        importing = max(self.step, ready_timeout)
+        if self.step and not responsive and elapsed >= importing:
             return self._look_at_environment(Operation.MAKE, elapsed)
-        left = (ANSWER_TIMEOUT if responsive else max(self.step, READY_TIMEOUT)) - elapsed
+        left = (ANSWER_TIMEOUT if responsive else importing) - elapsed
         again = self._continue(self.step, self.idle).look_again
         return Decision(Action.CONTINUE, again if left <= 0 else min(left, again or left))
 

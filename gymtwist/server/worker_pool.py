@@ -22,7 +22,7 @@ from gymtwist.errors import WorkerStartError
 from gymtwist.server.process_link import ANSWER_TIMEOUT, PING_INTERVAL
 from gymtwist.server.server_log import log
 from gymtwist.server.worker_process import WorkerLink, WorkerProcess
-from gymtwist.server.worker_starter import READY_TIMEOUT, Starter
+from gymtwist.server.worker_starter import Starter
 from gymtwist.worker.amp_commands import Serve
 
 #: Seconds after which an idle worker beyond those to keep ready is stopped.
@@ -192,7 +192,8 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             return  # the answers may have come, and not be read yet
         self.starter.check()
         for link in list(self.ready):
-            if link.ping(self._reactor.seconds()) > (ANSWER_TIMEOUT if link.responsive else READY_TIMEOUT):
+            patience = ANSWER_TIMEOUT if link.responsive else self.starter.ready_timeout
+            if link.ping(self._reactor.seconds()) > patience:
                 log.error("An idle worker does not answer, and is replaced")
                 self.ready.discard(link)
                 link.kill_process()

@@ -24,7 +24,7 @@ from gymtwist.worker import process_control
 from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds that the imports before the first session may take.
+#: Seconds that a process may take without a report of progress while it imports, or tries environments.
 READY_TIMEOUT = 120.0
 
 
@@ -73,29 +73,33 @@ class Ready(NamedTuple):
     Attributes:
         printed: The end of its output.
         readiness: The environments that it can make.
+        seconds: How long it took.
     """
 
     printed: bytes
     readiness: Readiness
+    seconds: float
 
 
-def wait_ready(ready: int, output: int) -> Ready:
+def wait_ready(ready: int, output: int, now: Callable[[], float] = time.monotonic) -> Ready:
     """Wait until a process reports that it has imported everything; the reactor does not run yet.
 
     Args:
-        ready: The pipe of its report.
+        ready: The pipe of its reports: an empty line for each progress, and in the end its readiness.
         output: The pipe that it prints to.
+        now: Provides the time in seconds.
 
     Raises:
         WorkerStartError: It has ended, or it timed out; the message has the reason.
     """
-    printed = b""
-    deadline = time.monotonic() + READY_TIMEOUT
+    printed = reported = b""
+    began = now()
+    deadline = began + READY_TIMEOUT
     watched = [ready, output]
     while True:
-        readable, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
+        readable, _, _ = select.select(watched, [], [], max(0.0, deadline - now()))
         if output in readable:
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 raise WorkerStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
             data = os.read(output, 65536)
             if not data:
@@ -103,13 +107,13 @@ def wait_ready(ready: int, output: int) -> Ready:
             # The end is kept: a traceback ends with the exception.
             printed = (printed + data)[-65536:]
         elif ready in readable:
-            line = b""
-            while not line.endswith(b"\n"):
-                data = os.read(ready, 65536)
-                if not data:
-                    raise import_failed(printed)
-                line += data
-            return Ready(printed, Readiness.from_line(line))
+            data = os.read(ready, 65536)
+            if not data:
+                raise import_failed(printed)
+            deadline = now() + READY_TIMEOUT
+            reported = (reported + data).lstrip(b"\n")
+            if reported.endswith(b"\n"):
+                return Ready(printed, Readiness.from_line(reported), now() - began)
         else:
             raise WorkerStartError(f"--preload or --setup took more than {READY_TIMEOUT:.0f} s")
 
@@ -130,6 +134,7 @@ class Starter:
 
     Attributes:
         readiness: The environments that there are; known once it has started.
+        ready_timeout: Seconds that a process started later may take until it answers: it reports no progress.
         on_lost: Called when no process is left that cleans up after idle workers.
     """
 
@@ -137,6 +142,7 @@ class Starter:
         self.reactor = reactor
         self.settings = settings
         self.readiness = Readiness()
+        self.ready_timeout = READY_TIMEOUT
         self.on_lost: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -146,6 +152,11 @@ class Starter:
             WorkerStartError: It cannot; the message has the reason.
         """
         raise NotImplementedError
+
+    def started(self, ready: Ready) -> None:
+        """Note the outcome of the start."""
+        self.readiness = ready.readiness
+        self.ready_timeout = READY_TIMEOUT + ready.seconds
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Start the process of a worker; both descriptors are closed here once it has them."""
@@ -220,7 +231,7 @@ class SpawnStarter(Starter):
             os.close(writer)
             os.close(ready_writer)
         try:
-            self.readiness = wait_ready(ready, output).readiness
+            self.started(wait_ready(ready, output))
         finally:
             # With every process that the setup file started: each worker starts its own.
             process_control.kill_group(check.pid)

@@ -1,8 +1,8 @@
 """The entry of every process below the server: ``python -m gymtwist.worker ROLE SETTINGS AMP READY``.
 
 Roles: ``forkserver`` and ``worker`` speak AMP over the descriptor AMP; ``check`` only imports what the others do. Once
-everything is imported, a :class:`~gymtwist.worker.readiness.Readiness` is written to the descriptor READY. Either may
-be -1 if it is not needed.
+everything is imported, a :class:`~gymtwist.worker.readiness.Readiness` is written to the descriptor READY, and before
+that an empty line for each sign of progress. Either may be -1 if it is not needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     preload.prepare_environment_variables()
     # An import or the setup file may hang; later the link tells of the server's end.
     process_control.die_with_parent(True)
-    registered = preload.preload(settings, warm_up=role == "forkserver")
+
+    def progress() -> None:
+        if ready_descriptor >= 0:
+            os.write(ready_descriptor, b"\n")
+
+    registered = preload.preload(settings, warm_up=role == "forkserver", progress=progress)
     process_control.die_with_parent(False)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
     from gymtwist.worker import fork_server, fork_trial, job
@@ -33,6 +38,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     if role == "forkserver":
         process_control.rename("gymsock fork")
         process_control.isolate(debuggable=settings.debuggable)
+        progress()
         fork_trial.prepare(registered, settings)
     if ready_descriptor >= 0:
         os.write(ready_descriptor, _readiness(settings, forks=role == "forkserver").to_line())

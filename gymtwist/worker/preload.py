@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 
 from gymtwist.worker import started_threads
 from gymtwist.worker.worker_settings import WorkerSettings
@@ -22,12 +23,15 @@ def prepare_environment_variables() -> None:
         os.environ.setdefault(variable, "1")
 
 
-def preload(settings: WorkerSettings, *, warm_up: bool = False) -> frozenset[str]:
+def preload(
+    settings: WorkerSettings, *, warm_up: bool = False, progress: Callable[[], None] = lambda: None
+) -> frozenset[str]:
     """Import everything that sessions need, and run the operator's setup file.
 
     Args:
         settings: The operator's options.
         warm_up: Whether to run warm-up sessions, for workers that are forked from this process.
+        progress: Called before each import that may take long.
 
     Returns:
         The ids of the environments that the operator's modules or setup file have registered.
@@ -50,9 +54,11 @@ def preload(settings: WorkerSettings, *, warm_up: bool = False) -> frozenset[str
     known = installed.registered()
     try:
         for module in settings.preload:
+            progress()
             with started_threads.watched(module):
                 importlib.import_module(module)
         if settings.setup is not None:
+            progress()
             with started_threads.watched("the setup file"):
                 _run_setup(settings.setup)
     except SystemExit as error:  # the process would seem to have ended normally

@@ -161,5 +161,8 @@ def test_a_worker_that_imports_has_the_time_of_imports(session: SessionStatus) -
     short = Watchdog(idle=600.0, step=2.0)
     assert short.look(session, START + 3, START) == Decision(Action.CONTINUE, 2.0)
     assert short.look(session, START + READY_TIMEOUT, START).action is Action.KILL
+    longer = READY_TIMEOUT + 100
+    assert short.look(session, START + longer - 1, START, ready_timeout=longer) == Decision(Action.CONTINUE, 1.0)
+    assert short.look(session, START + longer, START, ready_timeout=longer).action is Action.KILL
     busy(session, Operation.MAKE, START)
     assert short.look(session, START + 3, START) == Decision(Action.KILL, reason="make took more than 2 s")
