@@ -117,7 +117,7 @@ def protocol_named(name: str) -> ProtocolName:
         ValueError: There is no such protocol.
     """
     if name not in ("int32", "netstring"):
-        raise ValueError(f'no protocol: {name!r}; expected "int32" or "netstring"')
+        raise ValueError(f'unknown protocol {name!r}; expected "int32" or "netstring"')
     return ProtocolName(name)
 
 
@@ -188,4 +188,6 @@ def _autoreset_mode(mode: AutoresetMode | str) -> messages.AutoresetMode:
         if mode in (name, known, known.value):
             return name
     expected = ", ".join(_AUTORESET_MODES)
-    raise ValueError(f"no autoreset mode: {mode!r}; expected one of {expected}, or a gymnasium.vector.AutoresetMode")
+    raise ValueError(
+        f"unknown autoreset mode {mode!r}; expected one of {expected}, or a gymnasium.vector.AutoresetMode"
+    )

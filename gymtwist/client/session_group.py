@@ -304,7 +304,7 @@ class SessionGroup:
     def _parts(self, actions: Any) -> list[Any]:
         try:
             if batching.length(self._action, actions) != self.total:
-                raise ValueError(f"no batch of {self.total} actions: {actions!r:.200}")
+                raise ValueError(f"not a batch of {self.total} actions: {actions!r:.200}")
             return [
                 batching.part(self._action, actions, start, start + count)
                 for start, count in zip(self.starts, self._counts, strict=True)

@@ -259,7 +259,7 @@ class SharedMemoryConnection(Connection):
             frame = Connection._take(self)
             if len(frame):
                 return frame
-        raise ProtocolError("there are empty frames without end")
+        raise ProtocolError("empty frames without end")
 
     def _block_for_reply(self, shared: SharedMemory) -> memoryview | None:
         """Block until the reply is in the memory, and return None; or return a reply that came through the socket."""

@@ -120,7 +120,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 disable_env_checker=True,
                 **self.kwargs,
             )
-        # Gymnasium's array takes numbers alone; what else there is in this one is looked at after the step.
+        # Gymnasium's array takes only numbers; other rewards in this one are checked after the step.
         made._rewards = np.zeros(options.num_envs, object)
         return made
 

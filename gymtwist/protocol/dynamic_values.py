@@ -124,7 +124,7 @@ class Sanitizer:
             number = float(value)
             return number if math.isfinite(number) else self._number(number)
         if len(path) >= MAX_DEPTH or id(value) in path:
-            raise TypeError("no message can carry what lies in itself, or too deep")
+            raise TypeError("no message can carry a value that contains itself or is nested too deep")
         path = (*path, id(value))
         if isinstance(value, Mapping):
             return self._copy_mapping(value, omitted, place, path)

@@ -131,7 +131,7 @@ def _json_tree(payload: bytes) -> Any:
             raise MalformedMessage(
                 "the message has an integer of thousands of digits: send it as a string or as a float"
             ) from None
-        raise InvalidField(f"the message has a number that fits no float64: {error!s:.{MOST_SHOWN}}") from None
+        raise InvalidField(f"the message has a number that does not fit float64: {error!s:.{MOST_SHOWN}}") from None
     except (ValueError, RecursionError) as error:
         bare = next((found[0].decode() for found in _outside_strings(_NOT_FINITE_OR_QUOTE, payload)), None)
         if bare is None:

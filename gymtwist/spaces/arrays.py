@@ -93,7 +93,9 @@ def as_array(value: Any, dtype: np.dtype[Any], context: CodecContext) -> Array:
     except ValueMismatch:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise context.mismatch(f"is a {type(value).__name__} that makes no array of {dtype.name}: {error}") from error
+        raise context.mismatch(
+            f"is a {type(value).__name__} that does not fit an array of {dtype.name}: {error}"
+        ) from error
     return array
 
 

@@ -16,7 +16,7 @@ from gymtwist.spaces.numbers import NOT_FINITE, integer_limits, jsonable, number
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe
 
-#: Bytes from which on bounds that are the same everywhere are no arrays of their own, but views of one number.
+#: From so many bytes on, bounds that are the same everywhere are views of one number instead of arrays.
 _LARGE = 1 << 20
 #: The classic protocol clips a Box's bounds to this: JSON has no infinity.
 CLASSIC_BOUND = 1e30

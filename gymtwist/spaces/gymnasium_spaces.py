@@ -91,7 +91,7 @@ def build(description: Description, *, deadline: float = math.inf) -> Space:
     try:
         built: Space = description.build(_Until(deadline))
     except (AssertionError, AttributeError, TypeError, OverflowError) as error:  # an older Gymnasium lacks some kinds
-        raise ValueError(f"a description of no space: {error}") from error
+        raise ValueError(f"not the description of a space: {error}") from error
     return built
 
 

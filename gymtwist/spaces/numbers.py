@@ -87,7 +87,7 @@ def _array(numbers: Any, dtype: np.dtype[Any]) -> Array:
             raise OverflowError("a number is too large")
         return array
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"numbers that make no array of {dtype.name}: {error}") from error
+        raise ValueError(f"numbers that do not fit an array of {dtype.name}: {error}") from error
 
 
 def read_integers(nested: Any, dtype: np.dtype[Any]) -> Array:

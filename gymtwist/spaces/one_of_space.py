@@ -24,7 +24,7 @@ class OneOf(SpaceKind, frozen=True):
     def check(self) -> int:
         """Check that there is a space."""
         if not self.spaces:
-            raise ValueError("a OneOf of no spaces")
+            raise ValueError("a OneOf without spaces")
         return 0
 
     def inner(self) -> Iterator[tuple[str | int, SpaceKind]]:

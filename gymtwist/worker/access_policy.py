@@ -136,7 +136,9 @@ class KwargPolicy:
             remedy = f"the operator of the server can allow it with --kwargs {shown}"
             if self._restricted and isinstance(value, str) and isinstance(registered.get(name), str):
                 own = value_mismatch.shown(registered[name])
-                raise KwargRefused(f'kwarg "{name}" is {own} in this environment, and may make it another; {remedy}')
+                raise KwargRefused(
+                    f'kwarg "{name}" is {own} in this environment; another value could make a different one; {remedy}'
+                )
             if name in _REPEATS and any(each > _MOST_REPEATS for each in _numbers(value)):
                 raise KwargRefused(
                     f'kwarg "{name}" multiplies the time of a step; send {_MOST_REPEATS} at most; {remedy}'

@@ -83,7 +83,7 @@ class ClassicAdapter:
         self.transport = SocketTransport(self._connection, reader, reader.next_command, receive)
         opening = classic.read_handshake(handshake)
         if opening is None:
-            raise ProtocolError("the opening is incomplete")
+            raise ProtocolError("the handshake is incomplete")
         try:
             if opening.environment:
                 self._make(opening.environment)

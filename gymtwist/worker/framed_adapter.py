@@ -225,7 +225,7 @@ class FramedAdapter:
             self.send(self._offer.reply())
         else:
             if offer is None:
-                raise SharingRefused("no memory was offered to be taken; ask without rooms first")
+                raise SharingRefused("no memory was offered; send a share message without rooms first")
             memory = offer.accept(request.request_room, request.reply_room)
             self.send(messages.Shared())
             self._use(SharedMemoryTransport(self._socket, memory, self._codec.framing, self._settings.poll))

@@ -200,7 +200,7 @@ class RequestHandler:
         if (request.render_mode or "").removesuffix("_list") == "human" and not settings.display:
             raise RequestError(
                 f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
-                'without --display; ask for "rgb_array", and show the frames on your own'
+                'without --display; ask for "rgb_array", and show the frames yourself'
             )
         allowed = AllowList(settings.allow)
         allowed.check(request.id)

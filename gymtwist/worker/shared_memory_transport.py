@@ -88,7 +88,7 @@ class Offer:
                 break
             except OSError as error:
                 raise SharingRefused(f"no memory can be taken: {error}; go on without") from error
-        raise SharingRefused("no memory has come; send the token and the descriptor to the address first")
+        raise SharingRefused("no memory was received; send the token and the descriptor to the address first")
 
     def _take_descriptor(self) -> int:
         """Receive the datagram with the token, and return its descriptor."""
@@ -103,7 +103,7 @@ class Offer:
         if len(descriptors) != 1:
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise SharingRefused(f"{len(descriptors)} descriptors have come with the token: send that of the memory")
+            raise SharingRefused(f"{len(descriptors)} descriptors came with the token: send only that of the memory")
         return descriptors[0]
 
     def close(self) -> None:
@@ -234,7 +234,7 @@ class SharedMemoryTransport(FrameTransport):
             return
         if at + most > self._room:
             raise ProtocolError(
-                f"a reply is to lie at byte {at} of its room and to have {most} bytes at most: expected a place within "
+                f"a reply at byte {at} of its room with at most {most} bytes: expected a place within "
                 f"the {self._room} bytes of the room"
             )
         self._start, self._room = shared.replies + at, most

@@ -66,7 +66,7 @@ class VectorEnvironmentRunner(BaseRunner):
         if plan.mode == "async" and environment_results.reward_space_of(self.environment) is not None:
             raise InvalidField(
                 'vectorization_mode "async": rewards of the environment are arrays (it has a reward_space), and '
-                'Gymnasium\'s processes exchange numbers alone; ask for the vectorization_mode "sync"'
+                'Gymnasium\'s processes exchange only numbers; ask for the vectorization_mode "sync"'
             )
 
     def reset(
@@ -111,7 +111,7 @@ class VectorEnvironmentRunner(BaseRunner):
 
     def _mask(self, mask: list[bool]) -> Flags:
         if len(mask) != self.num_envs or not any(mask):
-            raise InvalidField(f"mask has {len(mask)} elements; send {self.num_envs} of them, one true at the least")
+            raise InvalidField(f"mask has {len(mask)} elements; send {self.num_envs} of them, at least one true")
         if not vector_environments.takes_mask(self.environment):
             raise InvalidField(
                 'this vector environment resets all of its environments or none; ask for vectorization_mode "sync"'

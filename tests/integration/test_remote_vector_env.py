@@ -385,7 +385,7 @@ def test_autoreset_modes_have_names(remote_vec: RemoteVec) -> None:
     for mode in ("same_step", "SameStep", AutoresetMode.SAME_STEP):
         theirs = remote_vec("Varied-v0", 2, autoreset_mode=mode)
         assert theirs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    with pytest.raises(ValueError, match="no autoreset mode: 'sometimes'; expected one of next_step"):
+    with pytest.raises(ValueError, match="unknown autoreset mode 'sometimes'; expected one of next_step"):
         remote_vec("Varied-v0", 2, autoreset_mode="sometimes")
 
 

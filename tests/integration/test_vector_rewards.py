@@ -88,7 +88,7 @@ def test_without_a_reward_space(remote: Remote) -> None:
 
 
 def test_asynchronous_environments(remote_vec: RemoteVec) -> None:
-    """Gymnasium's processes exchange numbers alone: they are not made, and the error has the remedy."""
+    """Gymnasium's processes exchange only numbers: they are not made, and the error has the remedy."""
     with pytest.raises(RequestRefused, match='"async": rewards of the environment are arrays') as caught:
         remote_vec(NAME, 2, vectorization_mode="async")
     assert caught.value.code == "invalid-field"

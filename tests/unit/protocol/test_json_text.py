@@ -268,7 +268,7 @@ def test_an_info_may_contain_itself() -> None:
 
 
 def test_a_value_that_occurs_twice_is_kept() -> None:
-    """Only what lies in itself is left out."""
+    """Only a value that contains itself is left out."""
     shared = [1, math.nan]
     assert decoded_info({"a": shared, "b": [shared, shared]}) == {"a": [1, None], "b": [[1, None], [1, None]]}
 

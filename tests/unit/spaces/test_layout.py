@@ -107,11 +107,11 @@ def test_another_array_is_cast(value: Any) -> None:
     [
         (np.zeros((2, 1), np.float32), r"shape \(2, 1\) where its space has \(2,\)"),
         (np.float32(0), r"shape \(\) where its space has \(2,\)"),
-        ([1, [2]], "is a list that makes no array of float32"),
-        ({"a": 1}, "is a dict that makes no array of float32"),
+        ([1, [2]], "is a list that does not fit an array of float32"),
+        ({"a": 1}, "is a dict that does not fit an array of float32"),
         (None, r"shape \(\)"),
-        ("ab", "is a str that makes no array of float32"),
-        ([10**400, 1], "is a list that makes no array of float32"),
+        ("ab", "is a str that does not fit an array of float32"),
+        ([10**400, 1], "is a list that does not fit an array of float32"),
     ],
 )
 def test_what_cannot_be_packed(value: Any, says: str) -> None:

@@ -210,8 +210,8 @@ def test_what_an_environment_returns_is_cast(space: spaces.Space[Any], value: An
     [
         (PAIR, np.zeros(3), r"observation is an array of shape \(3,\) where its space has \(2,\)"),
         (spaces.Discrete(3), np.array([1]), r"observation is an array of shape \(1,\)"),
-        (spaces.Discrete(3), "two", "observation is a str that makes no array of int64"),
-        (spaces.Discrete(3), 2**70, "observation is a int that makes no array of int64"),
+        (spaces.Discrete(3), "two", "observation is a str that does not fit an array of int64"),
+        (spaces.Discrete(3), 2**70, "observation is a int that does not fit an array of int64"),
         (spaces.Tuple([PAIR]), PAIR, "observation is a Box: its space is of tuples with 1 parts"),
         (spaces.Tuple([PAIR]), np.array(1), "observation is a ndarray"),
         (spaces.Tuple([PAIR]), (), "observation has 0 parts"),
