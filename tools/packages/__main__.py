@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.packages", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="the packages to play; all without any")
     parser.add_argument("--cache", type=Path, default=REPOSITORY / ".packages", help="where the packages are installed")
-    parser.add_argument("--most", type=int, default=5, help="the most ids of a package")
+    parser.add_argument("--most", type=int, default=5, help="the most ids of most packages")
     parser.add_argument("--install-only", action="store_true", help="install the packages, and play none")
     parser.add_argument("--page-only", action="store_true", help="play nothing; write the page from earlier results")
     options = parser.parse_args()

@@ -252,10 +252,10 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"[:400]
 
 
-def _chosen(patterns: tuple[str, ...], ids: list[str], most: int) -> list[str]:
+def _chosen(patterns: tuple[str, ...], ids: list[str], most: int | None) -> list[str]:
     """Return the ids that match, or as many of them as are played, from the first to the last."""
     found = [each for each in ids if any(fnmatch.fnmatchcase(each, pattern) for pattern in patterns)]
-    if len(found) <= most:
+    if most is None or len(found) <= most:
         return found
     return [found[index * (len(found) - 1) // max(1, most - 1)] for index in range(most)]
 
@@ -275,8 +275,9 @@ def run(package: Package, directory: Path, most: int) -> Iterator[dict[str, Any]
     if setup is not None:
         runpy.run_path(str(setup))
     ids = registered()
-    work = [(each, False) for each in _chosen(package.ids, ids, most)]
-    work += [(each, True) for each in _chosen(package.vector_ids, ids, most)]
+    limit = None if package.every else most
+    work = [(each, False) for each in _chosen(package.ids, ids, limit)]
+    work += [(each, True) for each in _chosen(package.vector_ids, ids, limit)]
     options = ("--seed", str(SEED), *package.server_options)
     with ServerProcess(directory, *options, setup=setup, changes={"PYTHONHASHSEED": "0"}) as server:
         player = Player(server)

@@ -18,6 +18,7 @@ class Package(NamedTuple):
         also: More requirements, such as a version of NumPy, with the reason in ``remark``.
         no_deps: Whether the package is installed without the requirements that it declares.
         vector_ids: Patterns of ids whose own vector environment is played, too.
+        every: Whether all ids that match are played, not a few of them.
         remark: What a reader of the table should know.
     """
 
@@ -30,6 +31,7 @@ class Package(NamedTuple):
     also: tuple[str, ...] = ()
     no_deps: bool = False
     vector_ids: tuple[str, ...] = ()
+    every: bool = False
     remark: str = ""
 
     @property
@@ -196,7 +198,7 @@ PACKAGES = (
         also=("pygame-ce",),
     ),
     Package("metaworld", "3.1.1", ("Meta-World/reach-v3", "Meta-World/pick-*", "Meta-World/door-*"), setup=_METAWORLD),
-    Package("minigrid", "3.2.0", ("MiniGrid-*", "BabyAI-*"), preload=("minigrid",)),
+    Package("minigrid", "3.2.0", ("MiniGrid-*", "BabyAI-*"), preload=("minigrid",), every=True),
     Package(
         "miniworld",
         "2.1.0",
