@@ -42,13 +42,16 @@ class Omitted(Exception):
 
 
 def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
-    """Convert a NumPy scalar to a Python number, an array to lists.
+    """Convert a NumPy scalar to a Python number or text, an array to lists of them.
 
     Raises:
         TypeError: They are complex numbers.
     """
-    if value.dtype.kind == "c":
+    kind = value.dtype.kind
+    if kind == "c":
         raise TypeError(f"no message can carry numbers of {value.dtype.name}")
+    if kind == "M":
+        value = value.astype(str)  # Python has no type for nanoseconds
     plain = standard(np.asarray(value)).tolist() if value.dtype.isbuiltin == 2 else value.tolist()
     # Python has no type for a longdouble.
     return float(plain) if isinstance(plain, np.longdouble) else plain

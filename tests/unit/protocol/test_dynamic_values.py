@@ -143,6 +143,17 @@ def test_an_enumeration_is_its_value(codec: MessageCodec, beside: dict[str, Any]
     assert (read["keys"], read["all"]) == ({"long": 1, "2": 2}, ["long", 2, None])
 
 
+@EACH_CODEC
+@pytest.mark.parametrize("beside", [{}, {"beside": math.nan}, {"beside": object()}])
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_a_date_and_time_of_numpy_is_text(codec: MessageCodec, unit: Any, beside: dict[str, Any]) -> None:
+    """Whatever its unit is."""
+    time = np.datetime64("2024-01-31T12:30:00", unit)
+    read = sent(codec, {"scalar": time, "array": np.array([time]), "empty": np.array(time), **beside})
+    assert [np.datetime64(each) for each in (read["scalar"], *read["array"], read["empty"])] == [time] * 3
+    assert read["scalar"].startswith("2024-01-31T12:30:00")
+
+
 class Lazy:
     """An array that is made when it is asked for, and no more, as those of JAX and of frame stacks."""
 
