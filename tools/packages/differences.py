@@ -137,12 +137,10 @@ def _differences(place: str, found: Any, due: Any, is_json: bool) -> Iterator[st
 def _same(found: Any, due: Any, is_json: bool) -> bool:
     if isinstance(due, (np.ndarray, np.generic, float, int)) and not isinstance(due, (str, bytes)):
         wanted = np.asarray(due)
+        # A date and time comes as text.
+        has_other_form = is_json or isinstance(found, (list, float, int)) or wanted.dtype.kind == "M"
         try:
-            given = (
-                np.asarray(found, wanted.dtype)
-                if is_json or isinstance(found, (list, float, int))
-                else np.asarray(found)
-            )
+            given = np.asarray(found, wanted.dtype) if has_other_form else np.asarray(found)
         except (TypeError, ValueError):
             return is_json and not np.all(np.isfinite(wanted))
         if given.shape != wanted.shape:

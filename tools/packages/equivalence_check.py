@@ -12,6 +12,7 @@ import fnmatch
 import importlib
 import json
 import os
+import random
 import runpy
 import signal
 import sys
@@ -62,28 +63,45 @@ class Moment:
         return bool(np.any(self.terminated) or np.any(self.truncated))
 
 
-def play_here(environment: Any, count: int | None = None) -> list[Moment]:
-    """Play an environment over the ends of episodes; only the first reset is seeded.
+def play_here(environment: Any) -> list[Moment]:
+    """Play an environment over the ends of episodes, for as long as there is time; only the first reset is seeded.
 
     Args:
         environment: The environment.
-        count: How many resets and steps; None for what there is time for.
     """
     environment.action_space.seed(SEED)
-    end = time.monotonic() + STEP_SECONDS if count is None else float("inf")
+    end = time.monotonic() + STEP_SECONDS
     moments = [_reset(environment, SEED)]
     vector = is_vector(environment)
-    while len(moments) < (count or STEPS) and (time.monotonic() < end or len(moments) <= FEWEST_STEPS):
+    while len(moments) < STEPS and (time.monotonic() < end or len(moments) <= FEWEST_STEPS):
         if moments[-1].has_ended and not vector:
             moments.append(_reset(environment, None))
-        action = environment.action_space.sample()
-        moments.append(Moment(action, None, *map(copied, environment.step(action))))
+        moments.append(_step(environment, environment.action_space.sample()))
     return moments
+
+
+def play_again(environment: Any, moments: list[Moment]) -> Iterator[Moment]:
+    """Play an environment with the seeds and actions of moments."""
+    for each in moments:
+        yield _reset(environment, each.seed) if each.action is None else _step(environment, each.action)
 
 
 def _reset(environment: Any, seed: int | None) -> Moment:
     observation, info = environment.reset(seed=seed)
     return Moment(None, seed, copied(observation), 0.0, False, False, copied(info))
+
+
+def _step(environment: Any, action: Any) -> Moment:
+    return Moment(action, None, *map(copied, environment.step(action)))
+
+
+@contextlib.contextmanager
+def seeded(environment: str, num_envs: int | None) -> Iterator[Any]:
+    """Make an environment of this process; the global generators are seeded as by the server's ``--seed``."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    with contextlib.closing(make_local(environment, num_envs)) as local:
+        yield local
 
 
 class Expired(BaseException):
@@ -171,16 +189,16 @@ class Steadiness(NamedTuple):
     infos: frozenset[str]
 
 
-def steadiness(moments: list[Moment], twins: list[Moment], space: Any) -> Steadiness:
+def steadiness(moments: list[Moment], twins: Iterator[Moment], space: Any) -> Steadiness:
     """Compare two episodes of this process."""
     infos = set()
-    for index, (moment, twin) in enumerate(zip(moments, twins, strict=False)):
+    for index, (moment, twin) in enumerate(zip(moments, twins, strict=True)):
         results = (twin.observation, twin.reward, twin.terminated, twin.truncated, twin.info)
         places = {each.place for each in differences(moment, results, space)}
         infos |= {each for each in places if each.startswith("info.")}
         if places & {"observation", "reward", "end"}:
             return Steadiness(index, frozenset(infos))
-    return Steadiness(min(len(moments), len(twins)), frozenset(infos))
+    return Steadiness(len(moments), frozenset(infos))
 
 
 def compare(side: Any, moments: list[Moment], steady: Steadiness, space: Any) -> list[str]:
@@ -211,18 +229,17 @@ class Player:
         told["sides"] = {}
         num_envs = NUM_ENVS if vector else None
         try:
-            with contextlib.closing(make_local(environment, num_envs)) as local:
+            with seeded(environment, num_envs) as local:
                 space = local.observation_space
                 moments = play_here(local)
-            with contextlib.closing(make_local(environment, num_envs)) as local:
-                twins = play_here(local, len(moments))
+            with seeded(environment, num_envs) as local:
+                steady = steadiness(moments, play_again(local, moments), space)
         except Exception as error:
             told["here"] = _text(error)
-            moments = twins = []
-            space = None
+            moments, space, steady = [], None, Steadiness(0, frozenset())
         told["steps"] = max(0, len(moments) - 1)
-        steady = steadiness(moments, twins, space)
         told["steady"] = steady.moments == len(moments)
+        told["steady_moments"] = steady.moments
         told["unsteady_infos"] = sorted(steady.infos)
         sides: list[tuple[str, Callable[[], Any]]] = (
             [] if vector else [(CLASSIC, lambda: ClassicSide(self._server, environment))]
