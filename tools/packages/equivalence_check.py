@@ -11,6 +11,7 @@ import dataclasses
 import fnmatch
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import runpy
@@ -20,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -93,15 +95,6 @@ def _reset(environment: Any, seed: int | None) -> Moment:
 
 def _step(environment: Any, action: Any) -> Moment:
     return Moment(action, None, *map(copied, environment.step(action)))
-
-
-@contextlib.contextmanager
-def seeded(environment: str, num_envs: int | None) -> Iterator[Any]:
-    """Make an environment of this process; the global generators are seeded as by the server's ``--seed``."""
-    random.seed(SEED)
-    np.random.seed(SEED)
-    with contextlib.closing(make_local(environment, num_envs)) as local:
-        yield local
 
 
 class Expired(BaseException):
@@ -201,6 +194,69 @@ def steadiness(moments: list[Moment], twins: Iterator[Moment], space: Any) -> St
     return Steadiness(len(moments), frozenset(infos))
 
 
+@contextlib.contextmanager
+def seeded(environment: str, num_envs: int | None) -> Iterator[Any]:
+    """Make an environment of this process; the global generators are seeded as by the server's ``--seed``."""
+    random.seed(SEED)
+    np.random.seed(SEED)
+    with contextlib.closing(make_local(environment, num_envs)) as local:
+        yield local
+
+
+class Local(NamedTuple):
+    """What came of an environment without a server.
+
+    Attributes:
+        moments: The resets and steps; none if they failed.
+        steady: What is the same when they are played again.
+        space: The observation space; None if they failed.
+        error: Why they failed.
+    """
+
+    moments: list[Moment]
+    steady: Steadiness
+    space: Any
+    error: str | None
+
+
+def play_twice(environment: str, num_envs: int | None) -> Local:
+    """Play an environment in this process, and again."""
+    try:
+        with seeded(environment, num_envs) as local:
+            space = local.observation_space
+            moments = play_here(local)
+        with seeded(environment, num_envs) as local:
+            return Local(moments, steadiness(moments, play_again(local, moments), space), space, None)
+    except Exception as error:
+        return _failed(_text(error))
+
+
+def _failed(text: str) -> Local:
+    return Local([], Steadiness(0, frozenset()), None, text)
+
+
+def play_alone(environment: str, num_envs: int | None) -> Local:
+    """Do the same in a process of its own, as the server does: some environments change what others have, too."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, environment, num_envs))
+    process.start()
+    sender.close()
+    try:
+        received: Local = receiver.recv()
+        return received
+    except EOFError:
+        process.join()
+        return _failed(f"the process ended with status {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
+
+
+def _send(sender: Connection, environment: str, num_envs: int | None) -> None:
+    sender.send(play_twice(environment, num_envs))
+
+
 def compare(side: Any, moments: list[Moment], steady: Steadiness, space: Any) -> list[str]:
     """Play moments over a side; return at most five differences of different places."""
     found: dict[str, str] = {}
@@ -218,25 +274,23 @@ def compare(side: Any, moments: list[Moment], steady: Steadiness, space: Any) ->
 
 
 class Player:
-    """Plays ids against a server."""
+    """Plays ids against a server.
 
-    def __init__(self, server: ServerProcess) -> None:
+    Args:
+        server: The server.
+        forks: Whether the environments of this process are played in a fork of it.
+    """
+
+    def __init__(self, server: ServerProcess, forks: bool) -> None:
         self._server = server
+        self._forks = forks
 
     def play(self, environment: str, *, vector: bool = False) -> dict[str, Any]:
         """Play an id over all protocols; return what is told of it."""
         told: dict[str, Any] = {"id": environment, "vector": vector, "steps": 0, "here": None, "steady": True}
         told["sides"] = {}
-        num_envs = NUM_ENVS if vector else None
-        try:
-            with seeded(environment, num_envs) as local:
-                space = local.observation_space
-                moments = play_here(local)
-            with seeded(environment, num_envs) as local:
-                steady = steadiness(moments, play_again(local, moments), space)
-        except Exception as error:
-            told["here"] = _text(error)
-            moments, space, steady = [], None, Steadiness(0, frozenset())
+        play = play_alone if self._forks else play_twice
+        moments, steady, space, told["here"] = play(environment, NUM_ENVS if vector else None)
         told["steps"] = max(0, len(moments) - 1)
         told["steady"] = steady.moments == len(moments)
         told["steady_moments"] = steady.moments
@@ -297,7 +351,7 @@ def run(package: Package, directory: Path, most: int) -> Iterator[dict[str, Any]
     work += [(each, True) for each in _chosen(package.vector_ids, ids, limit)]
     options = ("--seed", str(SEED), *package.server_options)
     with ServerProcess(directory, *options, setup=setup, changes={"PYTHONHASHSEED": "0"}) as server:
-        player = Player(server)
+        player = Player(server, "spawn" not in package.options)
         for environment, vector in work:
             signal.alarm(ID_SECONDS)
             try:

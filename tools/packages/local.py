@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import random
 from typing import Any
 
 import gym
 import gymnasium
+import numpy as np
 from gymnasium.vector import VectorEnv
 
 
@@ -42,6 +44,8 @@ def make_local(environment: str, num_envs: int | None = None) -> Any:
 class OldGym:
     """An environment of Gym with Gymnasium's interface, of either of Gym's own.
 
+    As at the server, a seed is also that of the global generators, from which many of them draw.
+
     Args:
         spec: Its specification.
     """
@@ -58,6 +62,9 @@ class OldGym:
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         self._steps = 0
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed)
         takes = inspect.signature(self._environment.reset).parameters
         if "seed" in takes:
             result = self._environment.reset(seed=seed)
