@@ -99,8 +99,11 @@ class ForkServer:
             )
         os.close(output)
         os.close(ready_writer)
-        assert select.select([ready], [], [], PATIENCE)[0]
-        assert os.read(ready, 16), os.read(self.output, 65536).decode()
+        told = b""
+        while not told.strip():  # empty lines are signs of progress
+            assert select.select([ready], [], [], PATIENCE)[0]
+            told = os.read(ready, 65536)
+            assert told, os.read(self.output, 65536).decode()
         os.close(ready)
         self.server = Server()
         self.connection = AMPConnection(self.server, self.socket)
