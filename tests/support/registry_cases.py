@@ -31,6 +31,8 @@ _REASONS = {
 
 #: Environments that take more than ten seconds to play over three protocols.
 _EXPENSIVE = {"CarRacing"}
+#: Environments that do not repeat an episode in one process, whatever the seed: their Box2D world is never a new one.
+_UNREPEATABLE = {"BipedalWalker", "BipedalWalkerHardcore"}
 
 
 class Registered(NamedTuple):
@@ -50,6 +52,11 @@ class Registered(NamedTuple):
     def name(self) -> str:
         """What a client asks for."""
         return f"gym:{self.spec.id}" if self.library == GYM else str(self.spec.id)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it plays the same episode again if it gets the same seed and the same actions."""
+        return self.spec.name not in _UNREPEATABLE
 
     def make(self) -> Any:
         """Makes it as its library does: with Gym's own wrappers, if it is Gym's."""

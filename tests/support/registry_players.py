@@ -100,7 +100,7 @@ class Framed:
         _check_end((served.terminated, served.truncated), (moment.terminated, moment.truncated))
 
     def verify_seed(self, seed: int) -> None:
-        """Fails if two resets with a seed begin differently."""
+        """Fails if two episodes with a seed begin differently."""
         assert self._client.ask("reset", seed=seed, verify_seed=True).get("seeded") is True
 
     def check_spaces(self, actions: Any, observations: Any) -> None:
