@@ -25,7 +25,8 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
-from gymtwist.server.gym_protocol import GymFactory
+from gymtwist.server.gym_factory import GymFactory
+from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.plain_text import answer_plain_text
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import SessionLog, counted, log
@@ -81,7 +82,9 @@ class GymService(MultiService):
         fresh_pool = WorkerPool(reactor, fresh, 0)
         threads = ThreadPool(0, 1, "memory")
         self.addService(ThreadService(threads))
-        self.factory = GymFactory(reactor, options, pool, fresh_pool, partial(deferToThreadPool, reactor, threads))
+        self.factory = GymFactory(
+            GymProtocol, reactor, options, pool, fresh_pool, partial(deferToThreadPool, reactor, threads)
+        )
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)

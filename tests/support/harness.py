@@ -22,7 +22,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
-from gymtwist.server.gym_protocol import GymFactory
+from gymtwist.server.gym_factory import GymFactory
+from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.process_memory import Usage
 from gymtwist.server.server_log import log_event
 from gymtwist.server.server_options import Options
@@ -256,7 +257,7 @@ class Harness:
         self.starter.settings = values.worker_settings()
         self.pool = WorkerPool(self.reactor, self.starter, values.warm)
         self.measurements: list[Measurement] = []
-        self.factory = GymFactory(self.reactor, values, self.pool, in_thread=self._measure)
+        self.factory = GymFactory(GymProtocol, self.reactor, values, self.pool, in_thread=self._measure)
         self.factory.events.subscribe(log_event)
         if pool:
             self.pool.start()

@@ -10,7 +10,8 @@ from contextlib import closing
 import pytest
 from twisted.internet.testing import StringTransport
 
-from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, Event, GymProtocol, State
+from gymtwist.server.connection_states import Event, State
+from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
 from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.worker.session_status import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving

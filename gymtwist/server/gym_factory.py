@@ -1,0 +1,122 @@
+"""The factory of client connections, with what they share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.protocol import Factory
+
+from gymtwist.errors import ServerFull
+from gymtwist.protocol.handshake import Handshake
+from gymtwist.server.admission import Admission, ConnectionLimit
+from gymtwist.server.client_address import name_of
+from gymtwist.server.scratch_directories import ScratchDirectories
+from gymtwist.server.server_options import ServerOptions
+from gymtwist.server.server_session import Session
+from gymtwist.server.session_events import Refused, SessionEvents, SessionInfo
+from gymtwist.server.watchdog import Watchdog
+from gymtwist.server.worker_pool import WorkerPool
+from gymtwist.worker.access_policy import AllowList, is_among
+
+#: Seconds between two measurements of a session's memory, if that is limited.
+_MEMORY_INTERVAL = 0.5
+#: The reason for which a connection without a session is dropped.
+TOO_MANY_CONNECTIONS = (
+    "the server is full: too many connections have sent no handshake; send it as soon as you connect, or try again "
+    "later"
+)
+
+
+class GymFactory(Factory):
+    """Builds the protocol of each connection, and holds what connections share.
+
+    Args:
+        build: Builds the protocol of a connection.
+        reactor: The reactor.
+        options: The options of the server.
+        pool: The workers.
+        fresh_pool: The workers of environments that a forked process does not serve.
+        in_thread: Calls a function in a thread that measures memory, and fires with the result.
+
+    Attributes:
+        reactor: The reactor.
+        options: The options of the server.
+        pool: The workers.
+        allowed: The environments that clients may use.
+        admission: Limits the number of sessions.
+        limit: Limits the connections that have no session.
+        watchdog: Limits their time.
+        events: Where to subscribe to what happens to sessions.
+        connections: Every connection that is not closed yet.
+        scratch: The directories that sessions work in; None if they work where the workers started.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        build: Callable[[GymFactory], Any],
+        reactor: Any,
+        options: ServerOptions,
+        pool: WorkerPool,
+        fresh_pool: WorkerPool | None = None,
+        in_thread: Callable[..., defer.Deferred[Any]] = defer.maybeDeferred,
+    ) -> None:
+        self._build = build
+        self.reactor = reactor
+        self.options = options
+        self.pool = pool
+        self._fresh_pool = fresh_pool or pool
+        self._in_thread = in_thread
+        self.allowed = AllowList(options.allow)
+        self.admission = Admission(options.max_sessions, options.queue)
+        self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
+        self.admission.when_moved = lambda connection, place: connection.moved(place)
+        self.watchdog = Watchdog(
+            idle=options.idle_timeout,
+            step=options.step_timeout,
+            request=options.request_timeout,
+            leave=options.leave_timeout,
+            keepalive=options.keepalive,
+            memory=_MEMORY_INTERVAL if options.memory_limit else 0.0,
+        )
+        self.events = SessionEvents()
+        self.connections: set[Any] = set()
+        self.scratch: ScratchDirectories | None = None
+        self._session_numbers = itertools.count(1)
+        self._all_closed: defer.Deferred[None] | None = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Return the protocol of a new connection; None, to close it at once, if too many wait to be closed."""
+        # Twisted accepts many connections before it closes those that were dropped for them.
+        if len(self.connections) < self.options.max_sessions + self.options.queue + 2 * self.limit.total:
+            return self._build(self)
+        self.events.publish(Refused(name_of(addr), ServerFull(TOO_MANY_CONNECTIONS)))
+        return None
+
+    def new_session(self, handshake: Handshake, client: str) -> Session:
+        """Return a session that is not assigned to a worker yet.
+
+        Raises:
+            OSError: There are no descriptors left, or there is no memory.
+        """
+        info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
+        pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
+        return Session(info, handshake, pool, self.events, self.scratch, self._in_thread)
+
+    def connection_closed(self, connection: Any) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if not self.connections and self._all_closed is not None:
+            all_closed, self._all_closed = self._all_closed, None
+            all_closed.callback(None)
+
+    def when_all_closed(self) -> defer.Deferred[None]:
+        """Return what fires when no connection is left."""
+        if not self.connections:
+            return defer.succeed(None)
+        self._all_closed = defer.Deferred()
+        return self._all_closed

@@ -1,0 +1,284 @@
+"""A connection without a session: its handshake is read, and it waits in the queue, is refused, or is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IFileDescriptorReceiver
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gymtwist.errors import GymtwistError, HandshakeError, ServerFull
+from gymtwist.protocol.handshake import Handshake, error_reply, queue_reply
+from gymtwist.server import keepalive, relay
+from gymtwist.server.client_address import name_of, network_of
+from gymtwist.server.connection_states import Event, State
+from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
+from gymtwist.server.handshake_reader import HandshakeReader
+from gymtwist.server.server_log import counted
+from gymtwist.server.session_events import Incomplete, Queued, Refused
+
+#: Bytes read at a time before a worker has the connection; trailing data behind a handshake must fit one value of AMP
+#: (65,535 bytes).
+_READ_SIZE = 16 * 1024
+#: Seconds between two checks whether a client is still there that is not read from while it waits.
+_QUEUE_INTERVAL = 2.0
+#: Seconds a client has to read the final reply and to close; then the connection is aborted.
+_LINGER = 5.0
+
+#: For each state and event: the next state, and what is done then. An event that is missing cannot happen.
+Transitions: TypeAlias = Mapping[State, Mapping[Event, tuple[State, Callable[..., None] | None]]]
+
+
+@implementer(IFileDescriptorReceiver)
+class UnservedConnection(Protocol, TimeoutMixin):
+    """The part of a connection that needs no session; ``GymProtocol`` adds the other one.
+
+    Args:
+        factory: What connections share.
+
+    Attributes:
+        client: The client's address, for the log.
+        state: The state of the connection.
+        reader: Reads the handshake, and holds the data behind it.
+        handshake: The handshake, if it has come.
+    """
+
+    #: What events do; in ``GymProtocol``.
+    TRANSITIONS: ClassVar[Transitions]
+    transport: Any  # TCP, UNIX and TLS transports have more in common than Twisted's interface says
+
+    def __init__(self, factory: GymFactory) -> None:
+        self.factory: GymFactory = factory
+        self.client = "?"
+        self.state = State.HANDSHAKE
+        self.reader = HandshakeReader(factory.allowed)
+        self.handshake: Handshake | None = None
+
+    def handle(self, event: Event, *argument: Any) -> None:
+        """Make the transition that an event causes, then do what belongs to it."""
+        transition = self.TRANSITIONS[self.state].get(event)
+        if transition is None:
+            raise AssertionError(f"{event.name} cannot happen to a connection in the state {self.state.name}")
+        self.state, action = transition
+        if action is not None:
+            action(self, *argument)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Handle data from the client; called by Twisted."""
+        self.handle(Event.DATA, data)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """Close a descriptor that came by a UNIX socket; Twisted would also log a line for each."""
+        os.close(descriptor)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle the end of the connection; called by Twisted."""
+        self.handle(Event.LOST, reason)
+
+    def timeoutConnection(self) -> None:
+        """Handle the timer; called by ``TimeoutMixin``."""
+        self.handle(Event.TIMEOUT)
+
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        """Use the server's reactor for ``TimeoutMixin``, not the global one."""
+        return self.factory.reactor.callLater(period, func)
+
+    def stop(self, reason: str) -> None:
+        """End the connection.
+
+        Args:
+            reason: The reason, for the log.
+        """
+        self.handle(Event.STOP, reason)
+
+    def drop(self) -> None:
+        """Close the connection unless it can have its session now; called by the limit."""
+        if self.state is State.HANDSHAKE and relay.can_be_handed_over(self.transport):
+            # If many connect at once, its handshake may have come and not be read yet. The reactor notices any end.
+            self.transport.doRead()
+        if self.state not in (State.QUEUED, State.SERVING):
+            self.handle(Event.DROP)
+
+    def queued(self) -> None:
+        """Wait for a session to end; called by the admission."""
+        self.handle(Event.QUEUE)
+
+    def admitted(self) -> None:
+        """Begin the session; called by the admission."""
+        self.handle(Event.ADMIT)
+
+    def refused(self, error: GymtwistError) -> None:
+        """Close the connection without a session; called by the admission."""
+        self.handle(Event.REFUSE, error)
+
+    # The handshake and the queue
+
+    def connectionMade(self) -> None:
+        """Begin to read the handshake; called by Twisted."""
+        self.client = name_of(self.transport.getPeer())
+        self.transport.bufferSize = _READ_SIZE
+        keepalive.set_options(self.client_socket, self.factory.options.keepalive)
+        self.factory.connections.add(self)
+        self.setTimeout(self.factory.options.opening_timeout)
+        self.count()
+
+    def count(self) -> None:
+        """Count the connection among those without a session."""
+        self.factory.limit.add(self, network_of(self.client))
+
+    @property
+    def client_socket(self) -> socket.socket | None:
+        """The client's socket; None if the transport has none."""
+        return getattr(self.transport, "socket", None)
+
+    def read(self, data: bytes) -> None:
+        """Read the handshake; in the framed protocol a client may try again after a refusal."""
+        self.reader.received += data
+        while self.state is State.HANDSHAKE and not self.transport.disconnecting:
+            found = self.reader.next()
+            if found is None:
+                return
+            if isinstance(found, Handshake):
+                self.handshake = found
+                self.setTimeout(None)
+                self.factory.admission.enter(self)
+                return
+            if found.is_final:
+                self.handle(Event.REFUSE, found.error)
+            else:
+                self.factory.events.publish(Refused(self.client, found.error))
+                self.write_now(found.reply)
+
+    def wait(self) -> None:
+        """Wait in the queue."""
+        assert self.handshake is not None
+        self.factory.limit.remove(self)
+        self.factory.events.publish(Queued(self.client, self.handshake.environment))
+
+    def moved(self, place: int) -> None:
+        """Tell the client its place in the queue if it asked for that; called by the admission."""
+        if self.state is not State.QUEUED or self.handshake is None or not self.handshake.report_queue:
+            return
+        message = queue_reply(self.handshake.protocol, place)
+        if relay.can_be_handed_over(self.transport):
+            # At once or not at all: a worker may write next. A client that does not read misses nothing else.
+            with contextlib.suppress(OSError):
+                message = message[self.transport.socket.send(message) :]
+                self.transport.write(message)
+        else:
+            self.transport.write(message)
+
+    def keep(self, data: bytes) -> None:
+        """Keep trailing data for the worker."""
+        self.reader.received += data
+        if len(self.reader.received) >= 2 * _READ_SIZE:
+            # The rest stays in the kernel's buffers, and with it the end of the stream.
+            self.transport.pauseProducing()
+            self.setTimeout(_QUEUE_INTERVAL)
+
+    def watch_paused(self) -> None:
+        """Close the connection if its client has left the queue without a read that would show it."""
+        if keepalive.has_left(self.client_socket):
+            self.abort()
+        else:
+            self.setTimeout(_QUEUE_INTERVAL)
+
+    def refuse(self, error: GymtwistError) -> None:
+        """Send an error, and close the connection."""
+        self.factory.events.publish(Refused(self.client, error))
+        if self.handshake is None:
+            protocol = self.reader.protocol()
+        else:
+            protocol, error.warnings = self.handshake.protocol, self.handshake.warnings
+        self.close(error_reply(protocol, error))
+
+    def refuse_dropped(self) -> None:
+        """Refuse the client without waiting until it has read the reason: its descriptor is needed."""
+        self.refuse(ServerFull(TOO_MANY_CONNECTIONS))
+        self.factory.limit.remove(self)
+        if relay.can_be_handed_over(self.transport):
+            self.transport.loseConnection()
+        else:
+            self.abort()
+
+    def refuse_slow(self) -> None:
+        """Refuse a client whose handshake did not come in time."""
+        timeout = self.factory.options.opening_timeout
+        self.refuse(HandshakeError(f"no handshake came within {timeout:g} s; send it as soon as you connect"))
+
+    # The end
+
+    def close_silently(self, reason: str) -> None:
+        """Close the connection without a word: the server stops."""
+        self.close(b"")
+
+    def close_queued(self, reason: str) -> None:
+        """Leave the queue, and close the connection."""
+        self.factory.admission.leave_queue(self)
+        self.close(b"")
+
+    def close(self, final_reply: bytes) -> None:
+        """Send the final reply and close, without a reset that would take the reply away from the client."""
+        self.setTimeout(_LINGER)
+        self.count()
+        if self.client_socket is not None:
+            # A worker may have had the connection, and made it blocking.
+            self.client_socket.setblocking(False)
+        if final_reply:
+            self.write_now(final_reply)
+        self.transport.resumeProducing()
+        if relay.can_be_handed_over(self.transport):
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
+
+    def write_now(self, data: bytes) -> None:
+        """Write at once: a worker may write next, and Twisted may drop a client that has closed its sending side."""
+        written = 0
+        if relay.can_be_handed_over(self.transport):
+            with contextlib.suppress(OSError):  # the client has left, or does not read
+                written = self.transport.socket.send(data)
+        self.transport.write(data[written:])
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abortConnection()
+
+    def forget(self, _: Failure | bytes = b"") -> None:
+        """Forget the connection, which is closed."""
+        self.setTimeout(None)
+        self.factory.limit.remove(self)
+        self.factory.connection_closed(self)
+
+    def forget_incomplete(self, reason: Failure) -> None:
+        """Forget a connection that ended before its handshake was complete."""
+        self.forget()
+        received = bytes(self.reader.received.strip(b"\r\n"))
+        if type(reason.value).__module__.partition(".")[0] == "OpenSSL":
+            problem = f"the TLS handshake failed ({_tls_problem(reason.value)})"
+        elif not reason.check(ConnectionClosed):
+            problem = f"an error in gymtwist itself: {type(reason.value).__name__}"
+        elif received:
+            problem = f"it left after {counted(len(received), 'byte')}, {received[:40]!r}"
+        else:
+            return  # as a load balancer does that checks the port
+        self.factory.events.publish(Incomplete(self.client, problem))
+
+    def forget_queued(self, reason: Failure) -> None:
+        """Forget a connection that has left the queue."""
+        self.factory.admission.leave_queue(self)
+        self.forget()
+
+
+def _tls_problem(error: Any) -> str:
+    """Return OpenSSL's reasons for an error, which come as triples of library, function and reason."""
+    reasons = [each[-1] for arguments in error.args for each in arguments if each]
+    return ", ".join(map(str, reasons)) or type(error).__name__
