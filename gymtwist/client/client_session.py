@@ -79,6 +79,7 @@ class Session:
 
     made: messages.Made
     values: MessageValues
+    _stepped: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any, Any, Any]]
 
     def __init__(
         self,
@@ -165,7 +166,8 @@ class Session:
         # Bound methods save time in each step.
         self._written, self._stepped = self.values.written, self.values.stepped
         if self.values.layout is not None:
-            self._decode = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
+            self._decode_step = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
+            self._decode = self._decode_first
 
     def _check_size(self, made: messages.Made) -> None:
         """Check the size of the spaces before any memory is allocated for them.
@@ -352,6 +354,14 @@ class Session:
             raise RequestRefused("nothing was sent that could be received", code="nothing-sent")
         self.outstanding -= 1
 
+    def _decode_first(self, payload: bytes | memoryview) -> Any:
+        """Decode the reply to the first step, which may have the type of rewards; later ones are not looked at."""
+        reply = self._decode_step(payload)
+        if type(reply) is _PackedStep:
+            self._decode = self._decode_step
+            self._stepped = self.values.stepped_with(reply.reward_type)
+        return reply
+
     def receive_step(self, read: Callable[[Any], Any]) -> Stepped:
         """Wait for the reply to a step; see :meth:`step`."""
         connection = self.connection
@@ -362,6 +372,8 @@ class Session:
                 raise self._unexpected(reply, messages.Stepped)
             if reply.omitted:
                 self._warn_of(reply.omitted)
+            if reply.reward_type is not None:
+                self._stepped = self.values.stepped_with(reply.reward_type)
             info = reply.info
         else:
             try:

@@ -18,7 +18,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import restored
 from gymtwist.protocol.framing import Framing
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
-from gymtwist.spaces.layout import ARRAY_FIELDS, Layout, check_size
+from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPES, Layout, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
 #: For up to so many discrete actions, requests are encoded in advance.
@@ -250,6 +250,18 @@ class MessageValues:
         shape = (self._num_envs,)
         return observation, self._rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
 
+    def stepped_with(self, reward_type: str | None) -> Callable[[Any, Callable[[Any], Any]], tuple[Any, Any, Any, Any]]:
+        """Return the function that does the same, with rewards of a type as far as it has them."""
+        convert = reward_converter(reward_type) if self._is_plain and reward_type is not None else None
+        if convert is None:
+            return self.stepped
+
+        def stepped(reply: Any, read: Callable[[Any], Any]) -> tuple[Any, Any, Any, Any]:
+            observation, reward, terminated, truncated = self.stepped(reply, read)
+            return observation, convert(reward), terminated, truncated
+
+        return stepped
+
     def stepped_many(self, reply: messages.SteppedMany, observations: messages.ObservationsWanted) -> Steps:
         """Read a reply to several steps."""
         shape = () if self._num_envs is None else (self._num_envs,)
@@ -307,6 +319,28 @@ class MessageValues:
 
 def _kept(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
+
+
+def reward_converter(name: str) -> Callable[[float], Any] | None:
+    """Return the function that converts rewards to a type; one that the type does not have stays a float.
+
+    Args:
+        name: ``int``, or the name of a dtype; None is returned for any other.
+    """
+    scalar: Any = int if name == "int" else DTYPES[name].type if name in DTYPES else None
+    if scalar is None:
+        return None
+
+    def convert(reward: float) -> Any:
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                converted = scalar(reward)
+        except (ValueError, OverflowError):  # it is not finite, or too large
+            return reward
+        # NumPy would compare a float in the precision of its own number.
+        return converted if float(converted) == reward or reward != reward else reward
+
+    return convert
 
 
 def _reward(value: Any) -> float:

@@ -15,6 +15,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 from gymtwist.envs.error_locations import name_environments
 from gymtwist.envs.error_origins import RaisedInProcess, origin_in_gymnasium
 from gymtwist.errors import EnvironmentFault
+from gymtwist.spaces.layout import DTYPES
 from gymtwist.spaces.nested_lists import shape_text
 from gymtwist.spaces.value_mismatch import shown
 
@@ -161,6 +162,18 @@ def reward_space_of(environment: Any) -> RewardSpace | None:
         else:
             found = environment.get_wrapper_attr("reward_space")
     return found if isinstance(found, spaces.Box) and found.shape and found.dtype.kind in "biuf" else None
+
+
+def reward_type(returned: Any) -> str | None:
+    """Return the type of the reward that a step has returned.
+
+    Returns:
+        ``int``, or the name of a dtype of NumPy's; None for a float of Python, and for anything else.
+    """
+    reward = returned[1] if isinstance(returned, (tuple, list)) and len(returned) == 5 else None
+    if isinstance(reward, np.generic):
+        return reward.dtype.name if reward.dtype.name in DTYPES else None
+    return "int" if type(reward) is int else None
 
 
 def number(reward: Any) -> float:

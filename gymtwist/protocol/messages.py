@@ -290,7 +290,12 @@ class ResetDone(Message, frozen=True, tag="reset"):
 
 
 class Stepped(Message, frozen=True, tag="step"):
-    """The reply to :class:`Step`."""
+    """The reply to :class:`Step`.
+
+    Attributes:
+        reward_type: In the reply to the first step, the type of the reward in the environment if it is not a float of
+            Python: ``int``, or the name of a dtype of NumPy.
+    """
 
     observation: Any
     reward: Rewards
@@ -299,6 +304,7 @@ class Stepped(Message, frozen=True, tag="step"):
     info: dict[str, Any] = {}
     omitted: Omitted = ()
     warnings: Warnings = ()
+    reward_type: str | None = None
 
 
 class SteppedMany(Message, frozen=True, tag="step_many"):

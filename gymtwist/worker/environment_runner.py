@@ -70,6 +70,7 @@ class BaseRunner:
         observation_space: Its observation space.
         reward_space: The space of rewards that are arrays, if the client takes such; otherwise None.
         takes_seed: Whether the environment takes seeds, as far as its methods tell.
+        reward_type: The type of the first reward of a single environment; None before it, and for a float of Python.
 
     Raises:
         GymtwistError: The environment cannot be made.
@@ -83,6 +84,7 @@ class BaseRunner:
         self._steps = status.steps
         self._seed = settings.seed
         self.reward_space: environment_results.RewardSpace | None = None
+        self.reward_type: str | None = None
         with guarded_call(status, Operation.MAKE):
             self.environment: Any = plan.make()
             try:
@@ -217,6 +219,7 @@ class EnvironmentRunner(BaseRunner):
         # A request for several steps takes all of them here if the first is among them.
         if self._step == self._first_step:
             self._step = usual
+            self.reward_type = environment_results.reward_type(returned)
             if found := observation_checks.non_boolean_flag(returned):
                 print(found, file=sys.stderr)
         return returned

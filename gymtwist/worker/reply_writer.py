@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -46,6 +47,7 @@ class ReplyWriter:
         self._usually_fast = self._fast
         self._encode = codec.encode_reply
         self._warnings: list[str] = []
+        self._reward_type: str | None = None
         self._warned: set[str] = set()
         # The observation is the first field after the operation, so its position is known.
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
@@ -57,12 +59,24 @@ class ReplyWriter:
         self._warned.update(new)
         self._warnings += new
         if new:
-            # So a step without warnings costs nothing.
-            self._fast, self._encode = (), self._encode_with_warnings
+            self._add_to_next()
 
-    def _encode_with_warnings(self, reply: Reply) -> Parts:
-        parts = self._codec.encode_reply(msgspec.structs.replace(reply, warnings=tuple(self._warnings)))
-        self._warnings, self._fast, self._encode = [], self._usually_fast, self._codec.encode_reply
+    def tell_reward_type(self, name: str) -> None:
+        """Send the client the type of rewards with the next reply, which is to a step unless that fails."""
+        self._reward_type = name
+        self._add_to_next()
+
+    def _add_to_next(self) -> None:
+        # So a step without additions costs nothing.
+        self._fast, self._encode = (), self._encode_with_additions
+
+    def _encode_with_additions(self, reply: Reply) -> Parts:
+        additions: dict[str, Any] = {"warnings": tuple(self._warnings)}
+        if isinstance(reply, Stepped):
+            additions["reward_type"] = self._reward_type
+        parts = self._codec.encode_reply(msgspec.structs.replace(reply, **additions))
+        self._warnings, self._reward_type = [], None
+        self._fast, self._encode = self._usually_fast, self._codec.encode_reply
         return parts
 
     def send(self, reply: Reply) -> None:

@@ -70,6 +70,7 @@ class RequestHandler:
         settings: The operator's options.
         status: The session's status.
         check_client: Called now and then while a request takes several steps; raises an OSError if the client left.
+        tell_reward_type: Called in the first step with the type of its reward, if that is none of Python's floats.
 
     Attributes:
         state: The state of the environment.
@@ -87,8 +88,9 @@ class RequestHandler:
         settings: WorkerSettings,
         status: SessionStatus,
         check_client: Callable[[], None] = lambda: None,
+        tell_reward_type: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self._check_client = check_client
+        self._check_client, self._tell_reward_type = check_client, tell_reward_type
         self._framing = framing
         self._settings = settings
         self._status = status
@@ -178,6 +180,8 @@ class RequestHandler:
             codecs = SessionCodecs(runner.action_space, runner.observation_space, self._framing, self._request.values)
         self._codecs = codecs
         self._step, self._load, self._dump = runner.step, codecs.actions.load, codecs.observations.dump
+        if not self._several:
+            self._step = self._first_step
         if self._request.vector_rewards:
             runner.reward_space = environment_results.reward_space_of(runner.environment)
             if runner.reward_space is not None and not self._several:
@@ -378,6 +382,15 @@ class RequestHandler:
         except BaseException as error:
             raise fault_of_value("step", error) from error
         return messages.Stepped(dumped, reward, terminated, truncated, info)
+
+    def _first_step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take the first step, and tell the type of its reward."""
+        runner = self._running()
+        self._step = runner.step
+        stepped: tuple[Any, Any, Any, Any, dict[str, Any]] = runner.step(action)
+        if runner.reward_type is not None:
+            self._tell_reward_type(runner.reward_type)
+        return stepped
 
     def _step_for_array(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step of an environment whose reward may be an array."""

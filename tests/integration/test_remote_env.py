@@ -37,7 +37,7 @@ def test_a_trajectory_is_the_local_one(remote: Remote, protocol: str, environmen
         assert_same(given[0], stepped[0])
         assert type(given[0]) is type(stepped[0])
         assert given[1:4] == (float(stepped[1]), bool(stepped[2]), bool(stepped[3]))
-        assert [type(each) for each in given[1:]] == [float, bool, bool, dict]
+        assert [type(each) for each in given[1:]] == [type(stepped[1]), bool, bool, dict]
         assert given[4] == pytest.approx(stepped[4])
         if stepped[2] or stepped[3]:
             ours.reset()
@@ -59,6 +59,19 @@ def test_numbers_have_the_types_that_the_environment_gave(remote: Remote, protoc
     second = theirs.step(theirs.action_space.sample())[0]
     expected = _types(theirs.observation_space.sample() if ours is None else ours.reset(seed=SEED)[0])
     assert _types(first) == _types(second) == expected
+
+
+@pytest.mark.parametrize(("kind", "scalar"), [("int", int), ("float32", np.float32), ("float64", np.float64)])
+def test_rewards_have_the_type_of_the_first(remote: Remote, protocol: str, kind: str, scalar: Any) -> None:
+    """If it can hold them: none is changed for its type; and also after a reset."""
+    theirs = remote("RewardTypes-v0", protocol=protocol, kind=kind)
+    fits = {"int": [True, False, False, True], "float32": [True, False, True, False], "float64": [True] * 4}[kind]
+    for _ in range(2):
+        theirs.reset()
+        rewards = [theirs.step(0)[1] for _ in range(4)]
+        assert [float(each) for each in rewards] == pytest.approx([2.0, 0.1, np.inf, 1e300], rel=0)
+        assert [type(each) for each in rewards] == [scalar if each else float for each in fits]
+    assert theirs.step_many([0]).rewards.dtype == np.float64
 
 
 @pytest.mark.parametrize("kind", SPACES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from functools import partial
@@ -138,6 +139,20 @@ class WrongResults(Plain):
         return self.RESULTS[self.what] if action == 1 else super().step(action)
 
 
+class RewardTypes(Plain):
+    """Returns a first reward of a type, and others that it may not hold."""
+
+    def __init__(self, kind: str, **arguments: Any) -> None:
+        """Takes the name of the type."""
+        super().__init__(**arguments)
+        scalar: Any = int if kind == "int" else np.dtype(kind).type
+        self.rewards = itertools.cycle([scalar(2), 0.1, np.inf, 1e300])
+
+    def step(self, action: Any) -> Any:
+        """Returns the next one."""
+        return self.observe(), next(self.rewards), False, False, {}
+
+
 class Hashing(Plain):
     """Tells the hash of a string, which decides on the order of sets."""
 
@@ -155,6 +170,7 @@ def register() -> None:
     gymnasium.register("Ignoring-v0", entry_point=partial(Ignoring))
     gymnasium.register("IgnoringLater-v0", entry_point=partial(IgnoringLater))
     gymnasium.register("WrongResults-v0", entry_point=partial(WrongResults))
+    gymnasium.register("RewardTypes-v0", entry_point=partial(RewardTypes))
     gymnasium.register("Hashing-v0", entry_point=partial(Hashing))
     for name, kind in OLD.items():
         gym.register(f"{name}-v0", entry_point=kind)

@@ -132,6 +132,7 @@ WRONG: dict[str, MutationFactory] = {
     "episode.render": answers(lambda message: message.update(frame=7), "render"),
     "episode.render-before-reset": without("before_reset"),
     "episode.plain-numbers": answers(lambda message: message.update(plain_numbers=True), "reset"),
+    "episode.reward-type": answers(lambda message: message.update(reward_type="int"), "step"),
     "episode.render-without-mode": answers(lambda message: message.update(fault="environment"), "error"),
     "episode.close": Open,
     "values.within-spaces": Short,

@@ -56,6 +56,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("observation", "reward", "terminated", "truncated"), Any),
         "info?": dict[str, Any],
         "omitted?": list[str],
+        "reward_type?": _TEXT,
         **_WARNINGS,
     },
     "step_many": {

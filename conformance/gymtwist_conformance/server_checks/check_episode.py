@@ -9,6 +9,7 @@ import pytest
 
 from gymtwist_conformance.reference_client import Failed, decode_arrays
 from gymtwist_conformance.reference_client.byte_stream import require
+from gymtwist_conformance.reference_client.element_codecs import DTYPES
 from gymtwist_conformance.server_checks.subject import (
     SEED,
     Probe,
@@ -200,6 +201,20 @@ def test_plain_numbers(subject: Subject) -> None:
         require(len(set(told)) == 1, f"{what} depends on the framing: {told}")
         discrete = '"Discrete"' in json.dumps(probe.made["observation_space"], default=repr)
         require(discrete or not told[0], f"{what} is true, and there is no Discrete in its observation space")
+
+
+def test_reward_type(subject: Subject) -> None:
+    """The type of rewards is the name of one, and comes with the first step alone."""
+    for environment in subject.options.environments:
+        probe = subject.session(environment)
+        probe.reset(seed=SEED)
+        for index, action in enumerate(actions_of(probe, 3)):
+            told = probe.ask("step", action=probe.actions.dump(action))
+            found = told.get("reward_type")
+            expected = (None,) if index else (None, "int", *DTYPES)
+            require(found in expected, f"`reward_type` in step {index + 1} of {environment} is {found!r}")
+            if told["terminated"] or told["truncated"]:
+                break
 
 
 def test_render_without_mode(subject: Subject) -> None:
