@@ -8,7 +8,7 @@ import gymnasium
 import msgspec
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.error import CustomSpaceError
+from gymnasium.error import CustomSpaceError, DependencyNotInstalled
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
@@ -72,7 +72,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         except GymtwistError:
             raise
         except BaseException as error:  # including SystemExit
-            if self.may_render and isinstance(error, TypeError) and RENDER_MODE in str(error):
+            is_of_mode = isinstance(error, TypeError) and RENDER_MODE in str(error)
+            if self.may_render and (is_of_mode or isinstance(error, DependencyNotInstalled)):
                 return msgspec.structs.replace(self, kwargs={}, may_render=False).make()
             raise environment_results.fault("make", error) from error
 

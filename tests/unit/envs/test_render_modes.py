@@ -9,8 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvCreator
+from gymnasium.error import DependencyNotInstalled
 
-from gymtwist.errors import UnknownKwarg
+from gymtwist.errors import EnvironmentFault, UnknownKwarg
 from tests.support.environment_making import make
 from tests.support.plain_environment import Plain
 from tests.support.sample_environments import OldGym
@@ -70,6 +71,24 @@ def test_a_constructor_without_render_mode_is_not_offered_one(name: str) -> None
     made = make(f"RenderModes/{name}-v0")
     assert made.render_mode is None
     made.reset()
+
+
+def test_a_mode_that_needs_what_is_not_installed_is_not_offered() -> None:
+    """An environment that is not rendered does without."""
+
+    class Needing(Plain):
+        """Has a constructor that needs more for a mode."""
+
+        def __init__(self, render_mode: str | None = None) -> None:
+            """Fails with a mode."""
+            super().__init__(render_mode)
+            if render_mode is not None:
+                raise DependencyNotInstalled("pygame is not installed")
+
+    gymnasium.register("RenderModes/Needing-v0", entry_point=cast(EnvCreator, Needing))
+    assert make("RenderModes/Needing-v0").render_mode is None
+    with pytest.raises(EnvironmentFault, match="pygame is not installed"):
+        make("RenderModes/Needing-v0", render_mode="rgb_array")
 
 
 @pytest.mark.parametrize("num_envs", [None, 2])
