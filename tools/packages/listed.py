@@ -123,6 +123,25 @@ class Jumanji(gymnasium.Env):
 for name in ("Game2048-v1",):
     gymnasium.register(f"jumanji/{name}", Jumanji, kwargs={"name": name})
 """
+_JAX = """
+import gymnasium
+import jax.numpy as jnp
+
+
+class WithMask(gymnasium.Wrapper):
+    # Gymnasium's environments in JAX have infos without arrays; many others have an action mask there.
+    def reset(self, *, seed=None, options=None):
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {**info, "action_mask": jnp.ones(2, bool)}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        mask = jnp.arange(2) != action
+        return observation, reward, terminated, truncated, {**info, "action_mask": mask, "angle": observation[2]}
+
+
+gymnasium.register("WithMask-v0", lambda **kwargs: WithMask(gymnasium.make("phys2d/CartPole-v1", **kwargs)))
+"""
 
 PACKAGES = (
     Package("ale-py", "0.12.1", ("ALE/Pong-*", "ALE/Breakout-*"), vector_ids=("ALE/Pong-v5", "ALE/Breakout-v5")),
@@ -180,6 +199,15 @@ PACKAGES = (
             "u-turn-*",
         ),
         preload=("highway_env",),
+    ),
+    Package(
+        "jax",
+        "0.10.2",
+        ("phys2d/CartPole-v1", "phys2d/Pendulum-v0", "tabular/Blackjack-v0", "WithMask-v0"),
+        setup=_JAX,
+        options=("--start-method", "spawn"),
+        also=("flax", "array-api-compat"),
+        remark="Gymnasium's environments in JAX, and one with JAX arrays in its infos",
     ),
     Package(
         "jumanji",

@@ -105,6 +105,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     "share, an offer": {"op": "share", "address": "gymtwist-0123456789abcdef", "token": bytes(range(16)).hex()},
     "close": {"op": "close"},
     "reset, warnings": {"op": "reset", "observation": "north", "warnings": [_WARNING]},
+    "step, reward type": {
+        **{"op": "step", "observation": "north", "reward": 1.0, "terminated": False, "truncated": False},
+        "reward_type": "float32",
+    },
     "step, warnings": {
         **{"op": "step", "observation": "north", "reward": -0.5, "terminated": True, "truncated": False},
         "warnings": [_WARNING],
