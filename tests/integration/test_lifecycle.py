@@ -34,7 +34,7 @@ def test_ctrl_c_while_it_imports_ends_it_without_a_traceback(start: Start, tmp_p
     """The reactor, which ends by Ctrl-C in order, does not run yet."""
     (tmp_path / "hanging.py").write_text("import time\nprint('imports', flush=True)\ntime.sleep(60)\n")
     with ServerProcess(tmp_path, setup=tmp_path / "hanging.py") as server:
-        server.wait_for("starting on")
+        eventually(server.descendants, PATIENCE, "the process that imports")
         server.track()
         server.process.send_signal(signal.SIGINT)
         assert server.wait() in (130, -signal.SIGINT)  # a shell reports 130 for both
@@ -50,6 +50,7 @@ def test_sigterm_while_it_imports_answers_who_waits(tmp_path: Path) -> None:
         with classic, framed:
             classic.send(handshake("CartPole-v1"))
             framed.send(message(INT32, "make", id="CartPole-v1"))
+            eventually(server.descendants, PATIENCE, "the process that imports")
             server.terminate()
             assert "the server is shutting down" in error_text(classic.read_to_end())
             assert framed.hear()["code"] == "server-stopping"
