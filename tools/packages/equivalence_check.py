@@ -351,7 +351,7 @@ def run(package: Package, directory: Path, most: int) -> Iterator[dict[str, Any]
     work += [(each, True) for each in _chosen(package.vector_ids, ids, limit)]
     options = ("--seed", str(SEED), *package.server_options)
     with ServerProcess(directory, *options, setup=setup, changes={"PYTHONHASHSEED": "0"}) as server:
-        player = Player(server, "spawn" not in package.options)
+        player = Player(server, forks=not package.spawns)
         for environment, vector in work:
             signal.alarm(ID_SECONDS)
             try:

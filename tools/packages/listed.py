@@ -39,6 +39,11 @@ class Package(NamedTuple):
         """The options that the server needs beside ``--setup``."""
         return [*(word for module in self.preload for word in ("--preload", module)), *self.options]
 
+    @property
+    def spawns(self) -> bool:
+        """Whether its environments do not work in a forked process."""
+        return any("spawn" in each for each in self.options)
+
 
 _BSUITE = """
 import bsuite
@@ -143,6 +148,14 @@ class WithMask(gymnasium.Wrapper):
 gymnasium.register("WithMask-v0", lambda **kwargs: WithMask(gymnasium.make("phys2d/CartPole-v1", **kwargs)))
 """
 
+_MINIWORLD = """
+import pyglet
+
+# Without a display it draws by EGL.
+pyglet.options["headless"] = True
+import miniworld
+"""
+
 PACKAGES = (
     Package("ale-py", "0.12.1", ("ALE/Pong-*", "ALE/Breakout-*"), vector_ids=("ALE/Pong-v5", "ALE/Breakout-v5")),
     Package(
@@ -163,10 +176,10 @@ PACKAGES = (
         preload=("gym_chess",),
         no_deps=True,
         also=("chess==1.11.2", "cairosvg", "pillow"),
-        remark="Chess-v0 has no spaces, and ChessAlphaZero-v0 needs NumPy below 1.24",
+        remark="`Chess-v0` has no spaces, and `ChessAlphaZero-v0` needs Gym below 0.26 and NumPy below 1.24",
     ),
     Package("gym-electric-motor", "3.0.3", ("*-CC-*", "*-SC-*", "*-TC-*"), preload=("gym_electric_motor",)),
-    Package("gym-sokoban", "0.0.6", ("gym:Sokoban-small-v0",), preload=("gym_sokoban",)),
+    Package("gym-sokoban", "0.0.6", ("gym:Sokoban-small-v0",), preload=("gym_sokoban",), also=("setuptools<82",)),
     Package("gym-trading-env", "0.3.5", ("Trading-v0",), setup=_TRADING),
     Package("gymnasium-2048", "0.1.2", ("gymnasium_2048/*",), preload=("gymnasium_2048",)),
     Package(
@@ -174,6 +187,7 @@ PACKAGES = (
         "1.4.2",
         ("PointMaze_UMaze-v3", "AntMaze_UMaze-v5", "AdroitHandPen-v1", "FetchReach-v4", "HandReach-v3"),
         preload=("gymnasium_robotics",),
+        also=("mujoco<3.9",),
     ),
     Package(
         "gymnasium-search-race",
@@ -181,8 +195,7 @@ PACKAGES = (
         ("gymnasium_search_race/*",),
         preload=("gymnasium_search_race",),
         no_deps=True,
-        also=("pygame-ce",),
-        remark="it needs Stable-Baselines3, which brings PyTorch, and was tried without",
+        also=("pygame-ce", "stable-baselines3"),
     ),
     Package(
         "highway-env",
@@ -226,13 +239,23 @@ PACKAGES = (
         also=("pygame-ce",),
     ),
     Package("metaworld", "3.1.1", ("Meta-World/reach-v3", "Meta-World/pick-*", "Meta-World/door-*"), setup=_METAWORLD),
-    Package("minigrid", "3.2.0", ("MiniGrid-*", "BabyAI-*"), preload=("minigrid",), every=True),
+    Package(
+        "minigrid",
+        "3.2.0",
+        ("MiniGrid-*", "BabyAI-*"),
+        preload=("minigrid",),
+        also=("minigrid[wfc]",),
+        every=True,
+        remark="the six ids with WFC need `minigrid[wfc]`, and images that this release lacks; with those of its "
+        "repository they are as in-process, too",
+    ),
     Package(
         "miniworld",
         "2.1.0",
         ("MiniWorld-*",),
-        preload=("miniworld",),
-        remark="it needs a display for OpenGL",
+        setup=_MINIWORLD,
+        options=("--spawn", "MiniWorld-*"),
+        remark="Mesa starts threads, which a forked worker does not have",
     ),
     Package(
         "mo-gymnasium",
@@ -249,6 +272,7 @@ PACKAGES = (
             "water-*",
         ),
         preload=("mo_gymnasium",),
+        also=("gymnasium[mujoco]", "highway-env"),
     ),
     Package("nle", "1.3.0", ("NetHack*",), preload=("nle",), no_deps=True),
     Package(

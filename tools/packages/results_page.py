@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def row(package: Package, told: dict[str, Any]) -> str:
     name = f"`{package.name}` {package.version}"
     if told.get("refused"):
         return f"| {name} | | none | none | cannot be installed beside gymtwist: {_cell(told['refused'])} |"
-    needs = [f"`{' '.join(package.server_options)}`"] if package.server_options else []
+    needs = [f"`{shlex.join(package.server_options)}`"] if package.server_options else []
     needs += [f"`--setup` with [these lines](#{package.name.lower()})"] if package.setup else []
     needs += [f"`{each}`" for each in package.also if "<" in each]
     ids = told["ids"]
@@ -78,7 +79,9 @@ def _notes(package: Package, told: dict[str, Any]) -> Iterator[str]:
     for text, name in list(named.items())[:MOST_NAMED]:
         yield f"`{name}`: {text}"
     if count := sum(not each["steady"] for each in ids):
-        yield f"with one seed, {count} of {len(ids)} play differently each time, in-process, too"
+        apart = sum(each.get("steady_moments") == 0 for each in ids if not each["steady"])
+        text = f"with one seed, {count} of {len(ids)} play differently each time, in-process, too"
+        yield f"{text}; {apart} of them from the first reset on, so that no results were compared" if apart else text
 
 
 def _faults(told: dict[str, Any]) -> Iterator[str]:
@@ -92,4 +95,6 @@ def _faults(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
+    # Where the package was installed does not matter.
+    text = re.sub(r"/\S+/site-packages/", "", text)
     return re.sub(r"[|<>`*_\[\]]", lambda found: f"\\{found[0]}", text.replace("\n", " "))
