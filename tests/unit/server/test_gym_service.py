@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -87,6 +88,19 @@ def test_a_stop_closes_the_port_then_drains_then_ends_the_workers(server: Server
     soon(lambda: stopped, server.turn)
     assert not server.starter.alive
     assert not server.service.running
+
+
+def test_memory_is_measured_in_a_thread_of_its_own(server: Server) -> None:
+    """Neither in the reactor's, which serves clients, nor in one that removes directories; it ends with the server."""
+    server.start()
+    measured: list[str] = []
+    server.service.factory._in_thread(lambda: threading.current_thread().name).addCallback(measured.append)
+    soon(lambda: measured, server.turn)
+    assert "memory" in measured[0]
+    stopped: list[object] = []
+    server.service.stopService().addCallback(stopped.append)
+    soon(lambda: stopped, server.turn)
+    assert measured[0] not in {each.name for each in threading.enumerate()}
 
 
 def test_a_port_that_is_taken_is_an_error_at_once(server: Server, tmp_path: Path) -> None:
