@@ -7,9 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import Any
 
+import numpy as np
 import pytest
 
+from gymtwist.client import connect
 from gymtwist_conformance.assertions import Result
 from gymtwist_conformance.referee import Referee, Report, listen, referee_clients
 from gymtwist_conformance.reference_client import INT32, NETSTRING, PATIENCE, ByteStream, Failed, message
@@ -115,6 +118,23 @@ def test_a_bad_habit_is_found(
     found = failed(judge(scenario, player, encoding, patience=player.patience))
     assert assertion in found
     assert words in found[assertion]
+
+
+@pytest.mark.parametrize("encoding", [NETSTRING, INT32])
+def test_the_python_client(encoding: Any) -> None:
+    """It passes, but that it closes the connection instead of sending `close`."""
+    found: list[Result] = []
+    with listen("127.0.0.1", 0) as listener:
+        results = referee_clients(listener, {PARTS["rewards"]: BY_ID[PARTS["rewards"]]}, PATIENCE, 0.0)
+        judging = threading.Thread(target=found.extend, args=(results,), daemon=True)
+        judging.start()
+        with connect(listener.getsockname()[1], PARTS["rewards"], protocol=encoding, timeout=PATIENCE) as env:
+            action, over = env.reset(seed=42)[0][0], False
+            while not over:
+                _, reward, over, _, _ = env.step(int(action))
+                action = np.asarray(reward).reshape(-1)[-1]
+        judging.join(PATIENCE)
+    assert failed(found).keys() == {"rewards.end"}
 
 
 def test_a_scenario_that_was_not_played() -> None:
