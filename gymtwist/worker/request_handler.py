@@ -386,8 +386,8 @@ class RequestHandler:
     def _first_step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take the first step, and tell the type of its reward."""
         runner = self._running()
-        self._step = runner.step
         stepped: tuple[Any, Any, Any, Any, dict[str, Any]] = runner.step(action)
+        self._step = runner.step
         if runner.reward_type is not None:
             self._tell_reward_type(runner.reward_type)
         return stepped

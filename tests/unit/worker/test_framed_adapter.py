@@ -301,3 +301,27 @@ def test_what_verifies_a_seed_is_timed_together(timed: tuple[list[Any], str, Ser
     del times[:]
     session.client.ask("reset", seed=1, verify_seed=True)
     assert len(times) > 4
+
+
+class Whole(Plain):
+    """Has whole numbers as rewards, after a step that fails if it is to."""
+
+    failing = True
+
+    def step(self, action: Any) -> Any:
+        """Fails once."""
+        if self.failing:
+            self.failing = False
+            raise ValueError("not yet")
+        return self.observe(), 1, False, False, {}
+
+
+def test_the_type_of_rewards(serve: Serve) -> None:
+    """Comes with the first step that does not fail, and with no other."""
+    client = serve(partial(Whole))
+    action = client.actions.dump(0)
+    client.reset()
+    with pytest.raises(Failed, match="not yet"):
+        client.ask("step", action=action)
+    client.reset()
+    assert [client.ask("step", action=action).get("reward_type") for _ in range(3)] == ["int", None, None]
