@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gymtwist.worker import socket_waiting
-from gymtwist_conformance.reference_client import ENCODINGS, FramedClient, message
+from gymtwist_conformance.reference_client import ENCODINGS, ClassicClient, FramedClient, message
 from tests.support.connection_fixtures import Make, harnesses
 from tests.support.harness import Harness
 from tests.support.served_session import Serve, Served, named
@@ -31,26 +31,37 @@ Connect = Callable[..., FramedClient]
 
 @pytest.fixture(scope="module")
 def module_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server for all tests of a module, with the module's OPTIONS.
+    """A server for all tests of a module, with the module's OPTIONS, and measured if the module is MEASURED.
 
     A connection that it did not forget would hold up its end beyond patience.
     """
     options: tuple[str, ...] = getattr(request.module, "OPTIONS", ())
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", *options) as running:
+    measured = getattr(request.module, "MEASURED", False)
+    with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", *options, measured=measured) as running:
         yield running
 
 
+@pytest.fixture(scope="module")
+def bystanders(module_server: ServerProcess) -> Iterator[list[ClassicClient]]:
+    """The newcomer after one test, who is the bystander of the next."""
+    bystanders: list[ClassicClient] = []
+    yield bystanders
+    for bystander in bystanders:
+        bystander.close()
+
+
 @pytest.fixture
-def server(module_server: ServerProcess) -> Iterator[ServerProcess]:
+def server(module_server: ServerProcess, bystanders: list[ClassicClient]) -> Iterator[ServerProcess]:
     """The module's server; whatever the test does to it, other clients must not notice."""
-    with module_server.open("CartPole-v1") as bystander:
+    with bystanders.pop() if bystanders else module_server.open("CartPole-v1") as bystander:
         bystander.play()
         since = module_server.mark()
         yield module_server
         print("\n".join(module_server.lines[since:][-80:]))  # pytest shows it for a test that failed
         bystander.play()
-    with module_server.open("CartPole-v1") as newcomer:
-        newcomer.play()
+    newcomer = module_server.open("CartPole-v1")
+    bystanders.append(newcomer)
+    newcomer.play()
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ from gymtwist_conformance.reference_client.classic_client import (
 from tests.conftest import Start
 from tests.support.server_process import ServerProcess
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
 
 

@@ -18,6 +18,9 @@ from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY, ServerProcess, readable
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 OPTIONS = ("--opening-timeout", "1")
 
 FOUR_GIBIBYTES = b"\xff\xff\xff\xff"

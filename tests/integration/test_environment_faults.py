@@ -13,6 +13,9 @@ from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, hold, left_after, peak
 from tests.support.server_process import ServerProcess
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 #: A step that takes longer than this has hung.
 DEADLINE = 2
 OPTIONS = ("--step-timeout", str(DEADLINE), "--memory-limit", "1024")

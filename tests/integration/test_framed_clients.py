@@ -24,6 +24,9 @@ from tests.support.echo_environments import PICTURE
 from tests.support.equivalence import make_local, same, same_info, same_step
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 SEED = 77
 
 

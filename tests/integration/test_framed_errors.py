@@ -10,6 +10,9 @@ from gymtwist_conformance.reference_client import NETSTRING, Failed, frame
 from tests.conftest import Connect
 from tests.support.equivalence import make_local, same_step
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 SEED = 77
 
 

@@ -15,6 +15,9 @@ from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 OPTIONS = ("--step-timeout", "2")
 CHOSEN = "Fault/Chosen-v0"
 #: What Chosen can be told to do.

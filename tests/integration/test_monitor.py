@@ -14,6 +14,9 @@ from tests.support.process_inspection import Handle, left_after
 from tests.support.recordings import manifests, play_episode, record, statistics
 from tests.support.server_process import ServerProcess
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 KEYS = {"initial_reset_timestamp", "timestamps", "episode_lengths", "episode_rewards", "episode_types"}
 
 

@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.server_process import ServerProcess
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
+
 HIGHEST = 1.7976931348623157e308
 
 

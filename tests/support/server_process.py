@@ -25,6 +25,8 @@ from tests.support.process_inspection import Handle, children, command_line, des
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = Path(__file__).with_name("sample_environments.py")
 ANY_PORT = "tcp:0:interface=127.0.0.1"
+#: Whether to measure the coverage of every server; otherwise it is that of the servers of some modules.
+MEASURES_ALL = os.environ.get("GYMTWIST_MEASURE") == "all"
 
 #: An error in the parent itself; what children print stands behind a bar.
 COMPLAINT = re.compile(r"^\s*Traceback|#critical\]|Unhandled error|error in gymtwist itself")
@@ -45,10 +47,18 @@ def twistd() -> list[str]:
     return [sys.executable, str(Path(sys.executable).with_name("twistd"))]
 
 
-def variables(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the server's environment variables: ours, and where it finds the plugin."""
+def variables(changes: Mapping[str, str] | None = None, *, measured: bool = False) -> dict[str, str]:
+    """Returns the server's environment variables: ours, and where it finds the plugin.
+
+    Args:
+        changes: Variables to set beside ours.
+        measured: Whether to measure the coverage of the server and its children, which doubles what they cost.
+    """
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(changes or {})}
+    found = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(changes or {})}
+    if not (measured or MEASURES_ALL):
+        found.pop("COVERAGE_PROCESS_CONFIG", None)
+    return found
 
 
 def run_twistd(
@@ -86,6 +96,7 @@ class ServerProcess:
         port: str = ANY_PORT,
         setup: Path | None = ENVIRONMENTS,
         changes: Mapping[str, str] | None = None,
+        measured: bool = False,
     ) -> None:
         """Starts the server.
 
@@ -95,6 +106,7 @@ class ServerProcess:
             port: The description of its first endpoint.
             setup: The file that registers environments; None for none.
             changes: Environment variables to set beside ours.
+            measured: Whether to measure the coverage of the server and its children.
         """
         words = ["-n", "--pidfile=", "gymsock", "--port", port]
         if setup is not None:
@@ -108,7 +120,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             [*twistd(), *words, *options],
             cwd=directory,
-            env=variables(changes),
+            env=variables(changes, measured=measured),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
