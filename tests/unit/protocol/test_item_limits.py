@@ -72,7 +72,7 @@ UNITS = [b"\x80", b"\x90", b"\xa0", b"\xc4\0", b"\x81\xa0\x80", b"\x91\x90", b"[
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("count", [10_000, 150_000, 600_000])
+@pytest.mark.parametrize("count", [150_000, 600_000])
 def test_small_parts_in_great_number_take_bounded_memory(unit: bytes, count: int) -> None:
     """What costs the most in Python for a byte on the wire; a frame could hold 16 Mi of them."""
     if unit in UNITS[-4:]:
