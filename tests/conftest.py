@@ -66,7 +66,7 @@ def server(module_server: ServerProcess, bystanders: list[ClassicClient]) -> Ite
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers with options of their own."""
+    """Start servers with options of their own."""
     with ExitStack() as stack:
 
         def run(*options: str, directory: Path = tmp_path, **arguments: object) -> ServerProcess:
@@ -87,7 +87,7 @@ def directory(server: ServerProcess, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Makes harnesses, and ends them."""
+    """Make harnesses, and ends them."""
     with harnesses() as run:
         yield run
 
@@ -109,7 +109,7 @@ def encoding(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def connect(server: ServerProcess, encoding: str) -> Iterator[Connect]:
-    """Connects, and makes an environment if one is named."""
+    """Connect, and make an environment if one is named."""
     with ExitStack() as stack:
 
         def connect(environment: str = "", **fields: Any) -> FramedClient:
@@ -135,7 +135,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Served]]:
 
 @pytest.fixture
 def serve(encoding: str, started: list[Served]) -> Serve:
-    """Serves an environment, given by its id or as what makes it; returns a client that has read what make tells."""
+    """Serve an environment, given by its id or as what makes it; return a client that has read what make tells."""
 
     def serve(environment: Any, *, options: dict[str, Any] | None = None, **fields: Any) -> FramedClient:
         handshake = message(encoding, "make", id=named(environment), **fields)

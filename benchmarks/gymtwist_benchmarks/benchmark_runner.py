@@ -56,7 +56,7 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Steps per second."""
+        """Step per second."""
         return self.steps / self.seconds if self.seconds else 0.0
 
 

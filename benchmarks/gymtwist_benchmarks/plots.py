@@ -123,7 +123,7 @@ def _lines(
 
 
 def draw(document: Document, directory: Path) -> list[Path]:
-    """Draw everything; returns the files."""
+    """Draw everything; return the files."""
     series = document.series()
     files = []
     for workload, clients in series:

@@ -31,11 +31,11 @@ class Waiting(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Connects."""
+        """Connect."""
         self.env = connect(self._server.port, "CartPole-v1", protocol=self._protocol, timeout=PATIENCE)  # type: ignore[arg-type]
 
     def finished(self) -> RemoteEnv:
-        """Returns the environment."""
+        """Return the environment."""
         self.join(PATIENCE)
         assert self.env is not None
         return self.env

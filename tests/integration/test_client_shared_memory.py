@@ -40,7 +40,7 @@ MAPPED = "memfd:gymtwist-shared"
 
 
 def sharers(server: ServerProcess) -> list[int]:
-    """Returns the processes of a server that have shared memory mapped."""
+    """Return the processes of a server that have shared memory mapped."""
     found: list[int] = []
     for process in descendants(server.process.pid):
         try:
@@ -52,7 +52,7 @@ def sharers(server: ServerProcess) -> list[int]:
 
 
 def mapped() -> int:
-    """Returns the size of the shared memory that this process has mapped for open connections."""
+    """Return the size of the shared memory that this process has mapped for open connections."""
     gc.collect()
     return Path("/proc/self/maps").read_text().count(MAPPED)
 

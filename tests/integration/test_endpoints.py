@@ -28,7 +28,7 @@ Connect = Callable[[], ClassicClient]
 
 
 def unused_port() -> int:
-    """Returns the number of a port that was free a moment ago."""
+    """Return the number of a port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -103,7 +103,7 @@ def secure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
 
 @pytest.fixture
 def connect(secure_server: ServerProcess) -> Connect:
-    """Connects over TLS; the certificate is verified."""
+    """Connect over TLS; the certificate is verified."""
     port = int(secure_server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
     context = ssl.create_default_context(cafile=str(secure_server.directory / "certificate.pem"))
 

@@ -15,7 +15,7 @@ SETUP = Path(sample_environments.__file__)
 
 
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs the command."""
+    """Run the command."""
     line = [sys.executable, "-m", "gymtwist", *words]
     return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
 

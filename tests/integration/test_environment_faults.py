@@ -24,7 +24,7 @@ MEBIBYTE = 1 << 20
 
 
 def provoke(server: ServerProcess, name: str, in_reset: bool = False) -> tuple[str, int]:
-    """Lets an environment fail in step (or reset); returns why its session ended, and its number."""
+    """Let an environment fail in step (or reset); return why its session ended, and its number."""
     with server.open(f"Fault/{name}-v0") as client:
         session = server.session(client)
         if in_reset:

@@ -27,7 +27,7 @@ PATIENCE = 600.0
 
 
 def run(words: Sequence[str | Path], directory: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end; what it makes besides is put into a directory."""
+    """Run a program to its end; what it makes besides is put into a directory."""
     changes = {"GOCACHE": str(directory / "go"), "GO111MODULE": "off", "GOFLAGS": "-p=1"}
     return subprocess.run(
         [str(word) for word in words],

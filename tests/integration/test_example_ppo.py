@@ -63,7 +63,7 @@ def address(module_server: ServerProcess) -> str:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs an example in this process, which has PyTorch already; returns its exit status and its output."""
+    """Run an example in this process, which has PyTorch already; return its exit status and its output."""
 
     def run(example: str, *words: str | Path) -> tuple[Any, str]:
         monkeypatch.setattr(sys, "argv", [example, *map(str, words)])
@@ -75,13 +75,13 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def mean_return(output: str) -> float:
-    """Returns the mean return that an example prints at its end."""
+    """Return the mean return that an example prints at its end."""
     (found,) = re.findall(r"^mean return ([\d.]+) (?:\+- [\d.]+ )?over 20 episodes$", output, re.MULTILINE)
     return float(found)
 
 
 def learned(torch: Any, file: Path) -> dict[str, Any]:
-    """Returns the parameters that an example saved."""
+    """Return the parameters that an example saved."""
     content: Any = file
     if zipfile.is_zipfile(file) and "policy.pth" in (names := zipfile.ZipFile(file)).namelist():
         content = io.BytesIO(names.read("policy.pth"))
@@ -91,7 +91,7 @@ def learned(torch: Any, file: Path) -> dict[str, Any]:
 
 
 def assert_same(torch: Any, remote: Path, local: Path) -> None:
-    """Fails unless the parameters in two files are equal to the last bit."""
+    """Fail unless the parameters in two files are equal to the last bit."""
     one, other = learned(torch, remote), learned(torch, local)
     assert list(one) == list(other)
     assert [name for name in one if not torch.equal(one[name], other[name])] == []

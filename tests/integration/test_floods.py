@@ -22,7 +22,7 @@ FLOOD = 1500
 
 @pytest.fixture
 def room() -> Iterator[None]:
-    """Lets this process open the connections of a flood."""
+    """Let this process open the connections of a flood."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FLOOD + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -33,7 +33,7 @@ def room() -> Iterator[None]:
 
 
 def flood(stack: ExitStack, server: ServerProcess, count: int = FLOOD) -> list[socket.socket]:
-    """Connects, and sends the first byte of a handshake."""
+    """Connect, and send the first byte of a handshake."""
     connections = []
     for _ in range(count):
         connections.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE)))
@@ -42,7 +42,7 @@ def flood(stack: ExitStack, server: ServerProcess, count: int = FLOOD) -> list[s
 
 
 def whole(connection: socket.socket) -> bytes:
-    """Reads to the end of the stream."""
+    """Read to the end of the stream."""
     received = b""
     while data := connection.recv(4096):
         received += data

@@ -33,7 +33,7 @@ CRASHES = pytest.mark.parametrize(
 
 
 def chosen(connect: Connect, **fields: Any) -> FramedClient:
-    """Makes the environment that goes wrong as it is told, and takes two steps."""
+    """Make the environment that goes wrong as it is told, and take two steps."""
     client = connect(CHOSEN, **fields)
     client.reset()
     client.step(NOTHING)
@@ -42,14 +42,14 @@ def chosen(connect: Connect, **fields: Any) -> FramedClient:
 
 
 def failure(client: FramedClient, op: str = "step", **fields: Any) -> Failed:
-    """Asks for what fails; returns the error."""
+    """Ask for what fails; return the error."""
     with pytest.raises(Failed) as caught:
         client.ask(op, **fields)
     return caught.value
 
 
 def goes_on(client: FramedClient) -> None:
-    """Checks that the session has a fresh environment, after a reset and not before."""
+    """Check that the session has a fresh environment, after a reset and not before."""
     assert failure(client, action=client.actions.dump(NOTHING)).code == "reset-needed"
     client.reset()
     assert client.step(NOTHING).info["steps"] == 1

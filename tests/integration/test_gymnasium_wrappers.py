@@ -32,7 +32,7 @@ SEED = 77
 
 
 def warned(check: Callable[[], object]) -> set[str]:
-    """Returns the warnings that something gives."""
+    """Return the warnings that something gives."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check()

@@ -15,7 +15,7 @@ OPTIONS = ("--step-timeout", str(DEADLINE), "--idle-timeout", "60")
 
 
 def provoke(server: ServerProcess, name: str) -> str:
-    """Lets an environment do it in a step; returns why its session ended, when its process has."""
+    """Let an environment do it in a step; return why its session ended, when its process has."""
     with server.open(f"Hostile/{name}-v0") as client:
         session = server.session(client)
         client.reset()

@@ -39,18 +39,18 @@ SLACK = 4 * MEBIBYTE
 
 
 def well_behaved(client: ClassicClient, index: int) -> None:
-    """Plays and disconnects."""
+    """Play and disconnects."""
     client.open("CartPole-v1").play(20)
 
 
 def refused(client: ClassicClient, index: int) -> None:
-    """Asks for an unknown environment."""
+    """Ask for an unknown environment."""
     client.send(handshake(f"Nowhere-v{index}"))
     assert client.read_to_end()
 
 
 def failing(environment: str) -> Callable[[ClassicClient, int], None]:
-    """Returns a client that steps an environment whose worker then fails."""
+    """Return a client that steps an environment whose worker then fails."""
 
     def play(client: ClassicClient, index: int) -> None:
         client.open(environment).reset()
@@ -61,7 +61,7 @@ def failing(environment: str) -> Callable[[ClassicClient, int], None]:
 
 
 def failing_make(environment: str) -> Callable[[ClassicClient, int], None]:
-    """Returns a client that opens an environment that cannot be made."""
+    """Return a client that opens an environment that cannot be made."""
 
     def play(client: ClassicClient, index: int) -> None:
         try:
@@ -74,7 +74,7 @@ def failing_make(environment: str) -> Callable[[ClassicClient, int], None]:
 
 
 def saying(data: bytes, environment: str | None = "CartPole-v1") -> Callable[[ClassicClient, int], None]:
-    """Returns a client that sends bytes for which the server closes the connection."""
+    """Return a client that sends bytes for which the server closes the connection."""
 
     def play(client: ClassicClient, index: int) -> None:
         if environment is not None:
@@ -86,7 +86,7 @@ def saying(data: bytes, environment: str | None = "CartPole-v1") -> Callable[[Cl
 
 
 def leaving(data: bytes) -> Callable[[ClassicClient, int], None]:
-    """Returns a client that sends bytes and disconnects at once, by FIN or RST."""
+    """Return a client that sends bytes and disconnects at once, by FIN or RST."""
 
     def play(client: ClassicClient, index: int) -> None:
         client.send(data)
@@ -97,13 +97,13 @@ def leaving(data: bytes) -> Callable[[ClassicClient, int], None]:
 
 
 def recording(client: ClassicClient, index: int) -> None:
-    """Records an episode into a directory that all clients share."""
+    """Record an episode into a directory that all clients share."""
     client.open("Episodes-v0").monitor("recorded", resume=True)
     client.play(12)
 
 
 def uploading(client: ClassicClient, index: int) -> None:
-    """Asks for an upload, which the server refuses."""
+    """Ask for an upload, which the server refuses."""
     client.open("")
     try:
         client.upload("results")
@@ -119,7 +119,7 @@ def unread(client: ClassicClient, index: int) -> None:
 
 
 def littering(client: ClassicClient, index: int) -> None:
-    """Starts processes in the worker; they end with the session."""
+    """Start processes in the worker; they end with the session."""
     client.open("Fault/LeaveChildren-v0").reset()
     handles = [Handle(process) for process in client.step(0).info.values()]
     client.close()
@@ -160,7 +160,7 @@ class Holdings(NamedTuple):
 
     @classmethod
     def of(cls, server: ServerProcess) -> Holdings:
-        """Counts what a server holds now."""
+        """Count what a server holds now."""
         return cls(
             len(descriptors(server.process.pid)),
             len(descendants(server.process.pid)),
@@ -169,7 +169,7 @@ class Holdings(NamedTuple):
 
 
 def settle(server: ServerProcess) -> Holdings:
-    """Returns what the server holds once that has not changed for a second."""
+    """Return what the server holds once that has not changed for a second."""
     seen = [(time.monotonic(), Holdings.of(server))]
 
     def unchanged() -> bool:
@@ -183,7 +183,7 @@ def settle(server: ServerProcess) -> Holdings:
 
 
 def connect_many(server: ServerProcess, count: int) -> None:
-    """Makes connections of every kind from several threads at once."""
+    """Make connections of every kind from several threads at once."""
     port = server.port
 
     def one(index: int) -> None:

@@ -321,7 +321,7 @@ def test_a_preloaded_module_is_imported_before_the_fork(tmp_path: Path) -> None:
 
 
 def wait_for_file(path: Path, pattern: str) -> re.Match[str]:
-    """Waits until a file has a line; returns the match."""
+    """Wait until a file has a line; return the match."""
     found: list[re.Match[str]] = []
 
     def look() -> bool:

@@ -35,7 +35,7 @@ gymnasium.register("FromModule-v0", entry_point=Empty)
 
 
 def ask(server: ServerProcess, environment: str = "CartPole-v1") -> ClassicClient:
-    """Connects and asks for an environment, without waiting for the answer."""
+    """Connect and ask for an environment, without waiting for the answer."""
     client = server.connect()
     client.send(handshake(environment))
     return client

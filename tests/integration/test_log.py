@@ -72,7 +72,7 @@ def test_a_reader_that_stops_reading_does_not_stop_the_server(tmp_path: Path) ->
 
 
 def read(path: Path) -> str:
-    """Returns what a file has, if it exists."""
+    """Return what a file has, if it exists."""
     return path.read_text() if path.exists() else ""
 
 

@@ -137,7 +137,7 @@ def test_a_full_disk_stops_the_recording_alone(server: ServerProcess, directory:
 
 
 def videos(directory: Path) -> list[Path]:
-    """Returns the videos, which must be what players call an MP4."""
+    """Return the videos, which must be what players call an MP4."""
     found = sorted(directory.glob("openaigym.video.*.mp4"))
     for path in found:
         data = path.read_bytes()

@@ -41,7 +41,7 @@ _TYPED = [
 
 
 def like(told: Any, recorded: Any) -> bool:
-    """Tells whether a reply has the structure of a recorded one, and about its numbers."""
+    """Tell whether a reply has the structure of a recorded one, and about its numbers."""
     if isinstance(recorded, dict):
         return (
             type(told) is dict
@@ -56,7 +56,7 @@ def like(told: Any, recorded: Any) -> bool:
 
 
 def numbers(message: dict[str, Any]) -> dict[str, Any]:
-    """Returns a message with the bytes of CartPole's observations and rewards as numbers."""
+    """Return a message with the bytes of CartPole's observations and rewards as numbers."""
     dtypes = {"observation": "<f4", "observations": "<f4", "rewards": "<f8"}
     return {
         key: np.frombuffer(each, dtypes[key]).tolist() if key in dtypes and isinstance(each, bytes) else each
@@ -110,18 +110,18 @@ def test_both_sessions_ask_the_same() -> None:
 
 
 def ask(exchange: Exchange, framing: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Asks for something; returns the reply, or the error."""
+    """Ask for something; return the reply, or the error."""
     told: dict[str, Any] = decoded(framing, exchange.ask(bytes.fromhex(encoded(framing, request))).hex())
     return told
 
 
 def make(exchange: Exchange, framing: str) -> None:
-    """Makes an environment."""
+    """Make an environment."""
     assert ask(exchange, framing, {"op": "make", "id": "CartPole-v1"})["op"] == "make"
 
 
 def refused(exchange: Exchange, entry: Entry) -> None:
-    """Sends what is refused, and checks how."""
+    """Send what is refused, and check how."""
     told = decoded(entry["framing"], exchange.ask(bytes.fromhex(entry["bytes"])).hex())
     assert (told["op"], told["code"], told["fault"]) == ("error", entry["code"], entry["fault"])
 

@@ -65,7 +65,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
 
 
 def play(local: Any) -> list[Moment]:
-    """Plays an environment in this process, over the ends of episodes; only the first reset is seeded."""
+    """Play an environment in this process, over the ends of episodes; only the first reset is seeded."""
     local.action_space.seed(SEED)
     moments = [_reset(local, SEED)]
     for _ in range(STEPS):
@@ -76,7 +76,7 @@ def play(local: Any) -> list[Moment]:
 
 
 def play_another(local: Any) -> list[Moment]:
-    """Plays on, from a reset with another seed to the end of that episode at most."""
+    """Play on, from a reset with another seed to the end of that episode at most."""
     moments = [_reset(local, OTHER_SEED)]
     while len(moments) <= STEPS_OF_OTHER_SEED and not moments[-1].has_ended:
         moments.append(_step(local))
@@ -101,7 +101,7 @@ def _step(local: Any) -> Moment:
 
 
 def compare(sides: list[Side], moments: list[Moment]) -> None:
-    """Plays the same over all sides, in step with one another, and some requests ahead of the replies."""
+    """Play the same over all sides, in step with one another, and some requests ahead of the replies."""
     for index in range(-AHEAD, len(moments)):
         for side in sides:
             if index + AHEAD < len(moments):
@@ -133,7 +133,7 @@ def stack(tmp_path: Path) -> Iterator[ExitStack]:
 
 @pytest.fixture
 def connect(module_server: ServerProcess, unseeded_server: ServerProcess, stack: ExitStack) -> Connect:
-    """Asks for an environment over the classic protocol, and over the framed one in both encodings."""
+    """Ask for an environment over the classic protocol, and over the framed one in both encodings."""
 
     def connect(environment: Registered) -> tuple[Side, list[Framed]]:
         form = "base64" if environment.library == ALE and environment.spec.kwargs["game"] != NESTED_GAME else "nested"

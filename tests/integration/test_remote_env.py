@@ -45,7 +45,7 @@ def test_a_trajectory_is_the_local_one(remote: Remote, protocol: str, environmen
 
 
 def _types(value: Any) -> Any:
-    """Returns the types of the parts of an observation."""
+    """Return the types of the parts of an observation."""
     return tuple(map(_types, value)) if isinstance(value, tuple) else type(value)
 
 

@@ -28,7 +28,7 @@ PROCESSES = pytest.mark.parametrize("processes", [1, 3])
 
 
 def local_vec(environment: str, count: int, mode: Any = AutoresetMode.NEXT_STEP, **arguments: Any) -> Any:
-    """Returns a local vector environment."""
+    """Return a local vector environment."""
     return gymnasium.make_vec(
         environment, count, "sync", {"autoreset_mode": mode}, disable_env_checker=True, **arguments
     )

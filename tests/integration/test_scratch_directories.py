@@ -48,7 +48,7 @@ def scratch(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(start: Start, tmp_path: Path, scratch: Path) -> Callable[..., ServerProcess]:
-    """Starts servers, in a directory with a module that is imported in sessions."""
+    """Start servers, in a directory with a module that is imported in sessions."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "found_beside.py").touch()
@@ -58,7 +58,7 @@ def run(start: Start, tmp_path: Path, scratch: Path) -> Callable[..., ServerProc
 
 
 def told(client: FramedClient) -> tuple[Path, int]:
-    """Returns the directory of a session, and how often the environment was made there."""
+    """Return the directory of a session, and how often the environment was made there."""
     client.reset()
     info = client.step(0).info
     return Path(info["directory"]), info["made"]

@@ -139,7 +139,7 @@ class Holdings:
     """What a server and this process hold."""
 
     def __init__(self, server: ServerProcess) -> None:
-        """Counts."""
+        """Count."""
         gc.collect()
         process = server.process.pid
         self.counts = (
@@ -152,16 +152,16 @@ class Holdings:
         )
 
     def __eq__(self, other: object) -> bool:
-        """Tells whether it is the same."""
+        """Tell whether it is the same."""
         return isinstance(other, Holdings) and self.counts == other.counts
 
     def __repr__(self) -> str:
-        """Shows it."""
+        """Show it."""
         return f"{self.counts}"
 
 
 def names() -> list[str]:
-    """Returns the abstract sockets of this host at which servers receive memory."""
+    """Return the abstract sockets of this host at which servers receive memory."""
     return [line for line in Path("/proc/net/unix").read_text().splitlines() if f"@{wire_sharing.NAMES}" in line]
 
 
@@ -200,7 +200,7 @@ def test_sessions_that_shared_memory_leave_nothing(quiet: ServerProcess) -> None
 
 
 def settled(server: ServerProcess) -> Holdings:
-    """Returns the holdings once they no longer change."""
+    """Return the holdings once they no longer change."""
     seen = [Holdings(server)]
 
     def same() -> bool:

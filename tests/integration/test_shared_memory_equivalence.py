@@ -101,7 +101,7 @@ def test_steps_that_are_sent_ahead(remote: Remote, protocol: str, way: str, ahea
 
 
 def received(take: Callable[[], Any]) -> Any:
-    """Returns a step, or that the episode has ended."""
+    """Return a step, or that the episode has ended."""
     try:
         return take()
     except ResetNeeded:

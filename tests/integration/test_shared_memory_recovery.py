@@ -32,7 +32,7 @@ def overdue(start: Start) -> ServerProcess:
 
 
 def again(theirs: Any, way: str) -> None:
-    """Resets an environment whose process died and checks that memory is shared again."""
+    """Reset an environment whose process died and check that memory is shared again."""
     before = connections(theirs)[0]
     with pytest.raises(ResetNeeded):
         theirs.step(NOTHING)
@@ -154,7 +154,7 @@ def test_a_process_of_a_vector_environment_dies(remote_vec: RemoteVec, protocol:
 
 
 def hold_all(theirs: Any, *, large: bool) -> None:
-    """Makes all connections of an environment wait, with memory in use or not."""
+    """Make all connections of an environment wait, with memory in use or not."""
     for connection in connections(theirs):
         hold("waiting", connection)
         connection._is_large = large

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can
 
 @pytest.fixture
 def kept() -> Iterator[list[tuple[Any, bytes]]]:
-    """Collects views of observations with their bytes at arrival; at the end they must be unchanged."""
+    """Collect views of observations with their bytes at arrival; at the end they must be unchanged."""
     kept: list[tuple[Any, bytes]] = []
     yield kept
     assert kept
@@ -101,7 +101,7 @@ def test_other_replies_leave_it_alone(remote: Remote, way: str, kept: list[tuple
 
 
 def forked(does: Callable[[], bool]) -> Callable[[], bool]:
-    """Forks a process that waits for a signal, evaluates a predicate and exits; returns a function for the signal."""
+    """Forks a process that waits for a signal, evaluates a predicate and exits; return a function for the signal."""
     (to_child, parent), (to_parent, worker) = os.pipe(), os.pipe()
     process = os.fork()
     if not process:

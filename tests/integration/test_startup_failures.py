@@ -23,7 +23,7 @@ def taken_port() -> Iterator[int]:
 
 
 def start_in_vain(directory: Path, *options: str, port: str = ANY_PORT) -> str:
-    """Starts a server in the foreground that fails, and returns its output."""
+    """Start a server in the foreground that fails, and return its output."""
     ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", port, *options, directory=directory)
     assert ended.returncode == 1
     return ended.stdout

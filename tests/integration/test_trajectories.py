@@ -20,14 +20,14 @@ OPTIONS = ("--seed", str(SEED))
 
 
 def same(served: Any, local: Any) -> bool:
-    """Returns whether an observation is the same to the last bit (JSON keeps a float32 as it is)."""
+    """Return whether an observation is the same to the last bit (JSON keeps a float32 as it is)."""
     if local.dtype == np.uint8:
         return isinstance(served, np.ndarray) and served.shape == local.shape and np.array_equal(served, local)
     return np.array_equal(np.array(served, local.dtype), local)
 
 
 def pong() -> gymnasium.Env[Any, Any]:
-    """Returns Pong, where it is installed."""
+    """Return Pong, where it is installed."""
     ale_py = pytest.importorskip("ale_py")
     gymnasium.register_envs(ale_py)
     return gymnasium.make("ALE/Pong-v5")

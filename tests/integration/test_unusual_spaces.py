@@ -28,7 +28,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 def remote(served: ServerProcess, environment: str, protocol: Any = "int32", **options: Any) -> RemoteEnv:
-    """Connects and makes an environment."""
+    """Connect and make an environment."""
     return connect(served.port, environment, protocol=protocol, **options)
 
 
@@ -132,7 +132,7 @@ def test_numbers_that_an_integer_space_cannot_hold(served: ServerProcess, name: 
 
 
 def listed(value: Any) -> Any:
-    """Returns a value as JSON has it."""
+    """Return a value as JSON has it."""
     return [listed(each) for each in value] if isinstance(value, tuple) else value.tolist()
 
 

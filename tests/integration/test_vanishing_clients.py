@@ -73,7 +73,7 @@ class Network(NamedTuple):
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    """Makes a namespace with a cable to this one, where that may be done."""
+    """Make a namespace with a cable to this one, where that may be done."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("a network namespace takes root and the command ip")
     number = os.getpid() % 16384

@@ -76,7 +76,7 @@ subjects = pytest.mark.parametrize("subject", BUDGETS)
 
 
 def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Counts, in an interpreter that no coverage is measured of: that would be counted, too."""
+    """Count, in an interpreter that no coverage is measured of: that would be counted, too."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))}
     return subprocess.run(
         [*under, sys.executable, "-m", "tests.support.cost_scenarios", *arguments],
@@ -92,7 +92,7 @@ def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedPro
 
 @cache
 def counted(*arguments: str) -> dict[str, Any]:
-    """Returns what was counted."""
+    """Return what was counted."""
     ended = run(*arguments)
     assert ended.returncode == 0, ended.stderr
     found: dict[str, Any] = json.loads(ended.stdout)
@@ -100,14 +100,14 @@ def counted(*arguments: str) -> dict[str, Any]:
 
 
 def ratio_of(found: dict[str, Any]) -> float:
-    """Returns the instructions as a share of the reference's; skips the test where they cannot be counted."""
+    """Return the instructions as a share of the reference's; skip the test where they cannot be counted."""
     if found["instructions"] is None or found["reference"] is None:
         pytest.skip("there is no counting of instructions here: perf_event_open(2) is not permitted, or has no counter")
     return float(found["instructions"] / found["reference"])
 
 
 def system_calls(tmp_path: Path, *arguments: str) -> dict[str, float]:
-    """Returns how many system calls a step makes, by name; skips the test where they cannot be counted."""
+    """Return how many system calls a step makes, by name; skip the test where they cannot be counted."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("there is no strace, which counts system calls")

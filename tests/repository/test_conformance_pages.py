@@ -26,12 +26,12 @@ _LAYOUT = re.compile(r"^(?P<bytes>(?:[0-9a-f]{2} )+) *(?P<meaning>\S.*)$", re.MU
 
 
 def blocks(page: Path) -> list[str]:
-    """Returns the blocks of commands of a page, but for those with netcat, which not every machine has."""
+    """Return the blocks of commands of a page, but for those with netcat, which not every machine has."""
     return [block for block in _CONSOLE.findall(page.read_text()) if "| nc " not in block]
 
 
 def free_port() -> int:
-    """Returns a port at which nobody listens."""
+    """Return a port at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -55,24 +55,24 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    """Returns the fenced blocks of a page in these languages."""
+    """Return the fenced blocks of a page in these languages."""
     found = [Block(*each) for each in _BLOCK.findall(page.read_text())]
     return [block.text for block in found if block.language in languages]
 
 
 def name_of(page: Path) -> str:
-    """Returns the path of a page within the repository."""
+    """Return the path of a page within the repository."""
     return str(page.relative_to(REPOSITORY))
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Returns the commands that a page tells the reader to type, as words."""
+    """Return the commands that a page tells the reader to type, as words."""
     lines = "".join(blocks(page, "console", "sh")).replace("\\\n", "").splitlines()
     return [shlex.split(line, comments=True) for line in lines]
 
 
 def program_name(number: int, text: str) -> str:
-    """Returns the name that the first line of a program gives to its file, or one of its number."""
+    """Return the name that the first line of a program gives to its file, or one of its number."""
     named = _FILE_NAME.match(text)
     return named.group(1) if named else f"program_{number}.py"
 
@@ -231,7 +231,7 @@ def test_every_extra_for_users_is_on_the_page_of_installation() -> None:
 
 
 def defaults() -> dict[str, str]:
-    """Returns every option's default, as the pages write it."""
+    """Return every option's default, as the pages write it."""
     written = {}
     for name, value in Options().items():
         if value is None or value == []:
@@ -311,7 +311,7 @@ def test_a_module_that_a_page_names_exists(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Returns the anchors that a page's headings make."""
+    """Return the anchors that a page's headings make."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -68,7 +68,7 @@ NAMES_TO_AVOID = {
 
 
 def room(module: Path) -> str:
-    """Returns the room that a module is in; "" is the house's own."""
+    """Return the room that a module is in; "" is the house's own."""
     return "" if len(module.parts) == 1 else module.parts[0]
 
 
@@ -87,13 +87,13 @@ def imported(module: Path) -> Iterator[str]:
 
 
 def is_module(name: str) -> bool:
-    """Tells whether a name is that of a module of ours."""
+    """Tell whether a name is that of a module of ours."""
     path = ROOT.parent.joinpath(*name.split("."))
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
 def within(name: str, packages: set[str]) -> bool:
-    """Tells whether a module is one of some packages, or in one."""
+    """Tell whether a module is one of some packages, or in one."""
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
@@ -150,7 +150,7 @@ def test_no_module_name_is_used_twice() -> None:
 
 
 def modules_after(code: str) -> set[str]:
-    """Runs code in a fresh interpreter; returns the modules that are imported afterwards."""
+    """Run code in a fresh interpreter; return the modules that are imported afterwards."""
     ended = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n'.join(sys.modules), end='')"],
         stdout=subprocess.PIPE,

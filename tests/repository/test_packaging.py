@@ -22,7 +22,7 @@ SOURCES = ("gymtwist", "twisted", "setup.py", "pyproject.toml", "README.md", "LI
 
 
 def run(*words: str | Path, directory: Path) -> str:
-    """Runs a program that must succeed and does not see this repository; returns its output."""
+    """Run a program that must succeed and do not see this repository; return its output."""
     ended = subprocess.run(
         list(map(str, words)),
         cwd=directory,
@@ -66,7 +66,7 @@ class Environment:
     """A fresh virtual environment with the libraries of the current one, except gymtwist."""
 
     def __init__(self, directory: Path) -> None:
-        """Creates the environment."""
+        """Create the environment."""
         self.directory = directory
         venv.create(directory / "venv", with_pip=False, symlinks=True)
         self.python = directory / "venv" / "bin" / "python"
@@ -81,7 +81,7 @@ class Environment:
         return Path(run(self.python, "-c", code, directory=self.directory).strip())
 
     def install(self, *words: str | Path) -> None:
-        """Installs a distribution without its dependencies and without downloads."""
+        """Install a distribution without its dependencies and without downloads."""
         options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed")
         run(self.python, "-m", "pip", "install", *options, *words, directory=self.directory)
 
@@ -93,11 +93,11 @@ class Environment:
         return made
 
     def twistd(self, *words: str) -> str:
-        """Runs twistd by its code; the installed script belongs to another interpreter."""
+        """Run twistd by its code; the installed script belongs to another interpreter."""
         return run(self.python, "-c", TWISTD, *words, directory=self.elsewhere)
 
     def origin(self) -> Path:
-        """Returns the path of its gymtwist."""
+        """Return the path of its gymtwist."""
         return Path(
             run(self.python, "-c", "import gymtwist; print(gymtwist.__file__)", directory=self.directory).strip()
         )

@@ -30,14 +30,14 @@ YAML_FILES = [
 
 
 def workflow_commands() -> list[str]:
-    """Returns the commands of the workflow."""
+    """Return the commands of the workflow."""
     workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())
     jobs: dict[str, Any] = workflow["jobs"]
     return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
-    """Runs make; its own variables, if it runs these tests, are not inherited."""
+    """Run make; its own variables, if it runs these tests, are not inherited."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", "--silent", *words],

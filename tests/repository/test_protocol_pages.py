@@ -83,21 +83,21 @@ BLOCKS = [Block(page.name, marker, text) for page in PAGES for marker, _, text i
 
 
 def marked(marker: str) -> list[Any]:
-    """Returns the blocks with a marker, as parameters of a test."""
+    """Return the blocks with a marker, as parameters of a test."""
     found = [each for each in BLOCKS if each.marker.startswith(marker)]
     assert found, marker
     return [pytest.param(each, id=f"{each.page}-{number}") for number, each in enumerate(found)]
 
 
 def hexdump(text: str) -> bytes:
-    """Returns the bytes of a hexdump, whose comments stand behind two spaces."""
+    """Return the bytes of a hexdump, whose comments stand behind two spaces."""
     found = [_HEXDUMP.match(line) for line in text.splitlines()]
     assert all(found), text
     return bytes.fromhex("".join(each.group(1) for each in found if each))
 
 
 def rows(page: str) -> Iterator[list[str]]:
-    """Goes through the cells of the rows of a page's tables."""
+    """Go through the cells of the rows of a page's tables."""
     for row in _ROW.findall((DIRECTORY / page).read_text()):
         yield [cell.strip() for cell in row.split("|")]
 
@@ -186,7 +186,7 @@ def test_the_example_of_a_layout_is_right() -> None:
 
 
 def typed_session() -> tuple[bytes, list[Any]]:
-    """Returns the lines that are typed in the session by hand, and what is in the replies."""
+    """Return the lines that are typed in the session by hand, and what is in the replies."""
     (block,) = (each for each in BLOCKS if each.marker == "typed")
     lines = [line.encode() for line in block.text.splitlines()]
     typed, shown = lines[::2], lines[1::2]
@@ -194,7 +194,7 @@ def typed_session() -> tuple[bytes, list[Any]]:
 
 
 def payloads(data: bytes) -> list[Any]:
-    """Returns what is in netstrings that lie behind one another, and are whole."""
+    """Return what is in netstrings that lie behind one another, and are whole."""
     reader, found = FrameReader(Framing.NETSTRING, data), []
     while (payload := reader.next_frame()) is not None:
         found.append(json.loads(bytes(payload)))
@@ -239,7 +239,7 @@ _BETWEEN_PARTS = re.compile("[:;] ")
 
 
 def written() -> set[str]:
-    """Returns the parts of the texts in the code that say something, as regular expressions."""
+    """Return the parts of the texts in the code that say something, as regular expressions."""
     texts = set()
     for path in (REPOSITORY / "gymtwist").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -266,7 +266,7 @@ def test_texts_on_the_pages_are_those_of_the_code() -> None:
 
 
 def every(kind: type[errors.GymtwistError]) -> Iterator[type[errors.GymtwistError]]:
-    """Goes through a class of errors and those below it, of gymtwist.errors alone."""
+    """Go through a class of errors and those below it, of gymtwist.errors alone."""
     yield kind
     for each in kind.__subclasses__():
         if each.__module__ == errors.__name__:

@@ -40,14 +40,14 @@ def test_a_description_builds_the_space_it_is_of(entry: Entry) -> None:
 
 
 def leaves(value: Any, path: list[Any]) -> Any:
-    """Returns what is at a path in nested lists and objects."""
+    """Return what is at a path in nested lists and objects."""
     for key in path:
         value = value[key]
     return value
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """Goes through the numbers of nested lists, the last index first."""
+    """Go through the numbers of nested lists, the last index first."""
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, list):
             yield from flat(each)
@@ -56,7 +56,7 @@ def flat(value: Any) -> Iterator[Any]:
 
 
 def layout(entry: Entry) -> Any:
-    """Returns the layout of a value's space; None if it fixes none."""
+    """Return the layout of a value's space; None if it fixes none."""
     return next(each["layout"] for each in load("spaces.json")["spaces"] if each["name"] == entry["space"])
 
 
@@ -73,7 +73,7 @@ def test_the_layout_packs_a_value_without_a_line_of_gymtwist(entry: Entry) -> No
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Tells whether two values are the same, to the last bit and with their types."""
+    """Tell whether two values are the same, to the last bit and with their types."""
     if isinstance(other, dict):
         return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in other)
     if isinstance(other, tuple):

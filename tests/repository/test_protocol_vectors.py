@@ -112,7 +112,7 @@ def test_a_reply_may_be_written_in_other_ways(entry: Entry) -> None:
 
 
 def is_like(canonical: Entry, entry: Entry) -> bool:
-    """Tells whether a vector is another way to write a canonical one."""
+    """Tell whether a vector is another way to write a canonical one."""
     return bool(canonical["name"] == entry["same_as"] and canonical["framing"] == entry["framing"])
 
 
@@ -129,7 +129,7 @@ def test_a_request_that_is_wrong_is_refused_with_the_code(entry: Entry) -> None:
 
 
 def frames(reader: FrameReader) -> Iterator[bytes]:
-    """Goes through the frames that are whole."""
+    """Go through the frames that are whole."""
     while (found := reader.next_frame()) is not None:
         yield bytes(found)
 

@@ -6,7 +6,7 @@ from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
 
 def feed(reader: ReceiveBuffer, data: bytes) -> None:
-    """Hands bytes to a reader as a socket does."""
+    """Hand bytes to a reader as a socket does."""
     while data:
         space = reader.space()
         count = min(len(space), len(data))

@@ -48,7 +48,7 @@ SIGHTS: dict[str, spaces.Space[Any]] = {
 
 
 def shown(value: Any) -> str:
-    """Returns a text that is equal for equal elements of a space only."""
+    """Return a text that is equal for equal elements of a space only."""
     if isinstance(value, GraphInstance):
         return f"graph{[shown(each) for each in value]}"
     if isinstance(value, dict):
@@ -64,7 +64,7 @@ class Sampling(Plain):
     """Observes random elements of a space, reports its actions, and ends after eight steps."""
 
     def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
-        """Takes the space of both observations and actions."""
+        """Take the space of both observations and actions."""
         super().__init__(render_mode)
         # Of its own, as it is drawn from.
         self.observation_space = deepcopy(space)
@@ -79,11 +79,11 @@ class Sampling(Plain):
         return super().reset(seed=seed, options=options)[0], {"options": options}
 
     def observe(self) -> Any:
-        """Returns the next element."""
+        """Return the next element."""
         return self.observation_space.sample()
 
     def step(self, action: Any) -> Result:
-        """Reports the action."""
+        """Report the action."""
         self.steps += 1
         info = {"action": shown(action), "contained": bool(self.action_space.contains(action))}
         return self.observe(), 0.5 * self.steps, self.steps == 8, False, info
@@ -93,7 +93,7 @@ class Sight(Sampling):
     """Returns large observations; the actions are 0 and 1."""
 
     def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
-        """Takes the space of observations."""
+        """Take the space of observations."""
         super().__init__(space, render_mode)
         self.action_space = spaces.Discrete(2)
 
@@ -105,7 +105,7 @@ class Varied(Plain):
     steps, most = 0, 3
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Takes the number of steps, 3 to 7, from the seed."""
+        """Take the number of steps, 3 to 7, from the seed."""
         if seed is not None:
             self.most = 3 + seed % 5
         self.steps = 0
@@ -113,11 +113,11 @@ class Varied(Plain):
         return self.observe(), {"begun": True, "most": self.most}
 
     def observe(self) -> Any:
-        """Returns the number of steps."""
+        """Return the number of steps."""
         return {"n": self.steps, "pair": np.full(2, self.steps / 10, np.float32)}
 
     def step(self, action: Any) -> Result:
-        """Counts the steps."""
+        """Count the steps."""
         self.steps += 1
         info: dict[str, Any] = {"steps": self.steps, "half": self.steps / 2, "nested": {"odd": self.steps % 2 == 1}}
         if self.steps % 2:
@@ -130,7 +130,7 @@ class Lazy:
     """An array that is made when it is asked for."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        """Makes it."""
+        """Make it."""
         return np.array([1, 0], np.int8)
 
 
@@ -138,12 +138,12 @@ class Odd(Plain):
     """Has infos whose types depend on its seed, an action mask of another library, and what no message can carry."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Takes the type from the seed."""
+        """Take the type from the seed."""
         value = (2, 2.7, None)[(seed or 0) % 3]
         return super().reset(seed=seed)[0], {"value": value, "mask": Lazy(), "model": object()}
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Has another object."""
+        """Have another object."""
         return {"mask": Lazy(), "list": [1, object()]}
 
 
@@ -158,7 +158,7 @@ class Kwargs(Plain):
         self.timeout = timeout
 
     def observe(self) -> Any:
-        """Returns the argument."""
+        """Return the argument."""
         return np.array([self.timeout])
 
 
@@ -169,12 +169,12 @@ class Fragile(Plain):
     observation_space = spaces.Box(0, 100, (1,), np.int64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begins to count."""
+        """Begin to count."""
         self._count = 0
         return np.array([0]), {}
 
     def step(self, action: Any) -> Result:
-        """Counts, or fails."""
+        """Count, or fail."""
         if action == 1:
             raise ValueError("the glass is broken")
         if action == 2:
@@ -184,7 +184,7 @@ class Fragile(Plain):
 
 
 def register() -> None:
-    """Registers all of them with Gymnasium."""
+    """Register all of them with Gymnasium."""
     for name, space in SPACES.items():
         gymnasium.register(f"Sampling/{name}-v0", entry_point=partial(Sampling, space))
     for name, space in SIGHTS.items():

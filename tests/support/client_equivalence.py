@@ -20,12 +20,12 @@ SETUP = Path(client_environments.__file__)
 
 
 def local(environment: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
-    """Returns a local environment."""
+    """Return a local environment."""
     return gymnasium.make(environment, disable_env_checker=True, **arguments)
 
 
 def differs(remote: Any, local: Any, path: str = "") -> str:
-    """Returns the path and values of the first difference between two results, or an empty string."""
+    """Return the path and values of the first difference between two results, or an empty string."""
     if isinstance(local, dict):
         if not isinstance(remote, dict) or list(remote) != list(local):
             return f"{path}: {remote!r} is not {local!r}"
@@ -47,5 +47,5 @@ def differs(remote: Any, local: Any, path: str = "") -> str:
 
 
 def assert_same(remote: Any, local: Any) -> None:
-    """Fails if two results differ."""
+    """Fail if two results differ."""
     assert differs(remote, local) == ""

@@ -31,7 +31,7 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def remote(served: ServerProcess) -> Iterator[Remote]:
-    """Connects to an environment."""
+    """Connect to an environment."""
     with ExitStack() as stack:
 
         def run(environment: str, **arguments: Any) -> RemoteEnv:
@@ -43,7 +43,7 @@ def remote(served: ServerProcess) -> Iterator[Remote]:
 
 @pytest.fixture
 def remote_vec(served: ServerProcess) -> Iterator[RemoteVec]:
-    """Connects to environments."""
+    """Connect to environments."""
     with ExitStack() as stack:
 
         def run(environment: str, num_envs: int, **arguments: Any) -> RemoteVectorEnv:
@@ -55,7 +55,7 @@ def remote_vec(served: ServerProcess) -> Iterator[RemoteVec]:
 
 @pytest.fixture
 def scripted() -> Iterator[Script]:
-    """Starts servers that keep to a script."""
+    """Start servers that keep to a script."""
     started: list[Scripted] = []
 
     def run(*script: bytes) -> Scripted:

@@ -25,7 +25,7 @@ _TIMES = 300
 
 
 def lost_by(program: str, *words: object) -> int:
-    """Runs a program of this kind, and returns how often the connection was lost."""
+    """Run a program of this kind, and return how often the connection was lost."""
     ended = subprocess.run(
         [sys.executable, "-m", f"tests.support.{program}", *map(str, words)],
         cwd=REPOSITORY,
@@ -39,12 +39,12 @@ def lost_by(program: str, *words: object) -> int:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Does what Ctrl-C does."""
+    """Do what Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 def play(theirs: RemoteEnv, seconds: float) -> None:
-    """Steps until it is interrupted."""
+    """Step until it is interrupted."""
     with contextlib.suppress(KeyboardInterrupt, ResetNeeded):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         while True:

@@ -21,7 +21,7 @@ EACH_CODEC = pytest.mark.parametrize("codec", CODECS, ids=lambda each: each.fram
 
 
 def payload_of(parts: Parts) -> bytes:
-    """Takes the payload out of a frame."""
+    """Take the payload out of a frame."""
     data = b"".join(parts)
     framing = Framing.NETSTRING if data[:1].isdigit() else Framing.INT32
     found = locate(framing, data, 0, len(data), len(data))
@@ -31,24 +31,24 @@ def payload_of(parts: Parts) -> bytes:
 
 
 def decoded(codec: MessageCodec, payload: bytes) -> Any:
-    """Decodes a payload as another decoder does; its JSON is strict."""
+    """Decode a payload as another decoder does; its JSON is strict."""
     if codec.framing is Framing.INT32:
         return msgspec.msgpack.decode(payload)
     return json.loads(payload, parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
 
 
 def asked(protocol: ProtocolName, request: Request) -> bytes:
-    """Returns a request in its frame."""
+    """Return a request in its frame."""
     return b"".join(MessageCodec(protocol).encode_request(request))
 
 
 def framed(protocol: ProtocolName, payload: bytes) -> bytes:
-    """Returns a payload in its frame."""
+    """Return a payload in its frame."""
     return b"".join(frame(Framing(protocol.value), payload))
 
 
 def answered(protocol: ProtocolName, reply: bytes) -> Error:
-    """Reads an error out of its frame."""
+    """Read an error out of its frame."""
     begin, stop, end = locate(Framing(protocol.value), reply, 0, len(reply), len(reply)) or (0, 0, 0)
     assert end == len(reply)
     error = MessageCodec(protocol).decode_reply(reply[begin:stop])

@@ -17,7 +17,7 @@ Make = Callable[..., Harness]
 
 @contextlib.contextmanager
 def harnesses() -> Iterator[Make]:
-    """Makes harnesses, and ends them."""
+    """Make harnesses, and ends them."""
     made: list[Harness] = []
 
     def run(*options: str, pool: bool = True) -> Harness:
@@ -32,7 +32,7 @@ def harnesses() -> Iterator[Make]:
 
 
 def connect(harness: Harness, data: bytes = b"") -> socket.socket:
-    """Connects, and sends something."""
+    """Connect, and send something."""
     client = harness.connect()
     client.sendall(data)
     harness.turn()
@@ -40,13 +40,13 @@ def connect(harness: Harness, data: bytes = b"") -> socket.socket:
 
 
 def serving(harness: Harness, client_data: bytes = CARTPOLE) -> tuple[socket.socket, FakeProcess]:
-    """Connects a client that a worker serves; the handshake is not answered yet."""
+    """Connect a client that a worker serves; the handshake is not answered yet."""
     client = connect(harness, client_data)
     return client, harness.starter.serving[-1]
 
 
 def read(client: socket.socket, harness: Harness) -> bytes:
-    """Reads to the end of the stream."""
+    """Read to the end of the stream."""
     client.setblocking(False)
     received = bytearray()
 
@@ -63,7 +63,7 @@ def read(client: socket.socket, harness: Harness) -> bytes:
 
 
 def error_of(reply: bytes) -> str:
-    """Takes the text out of an error string, which is all there is."""
+    """Take the text out of an error string, which is all there is."""
     (length,) = struct.unpack_from("<I", reply)
     assert length == len(reply) - 4
     return reply[4:].decode()

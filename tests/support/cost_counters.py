@@ -32,10 +32,10 @@ class Meter(Protocol):
     """Counts something while it is on."""
 
     def start(self) -> None:
-        """Begins to count."""
+        """Begin to count."""
 
     def stop(self, steps: int) -> None:
-        """Ends; so many steps were taken."""
+        """End; so many steps were taken."""
 
 
 class Instructions:
@@ -46,22 +46,22 @@ class Instructions:
     """
 
     def __init__(self) -> None:
-        """Opens the counter."""
+        """Open the counter."""
         self.each: list[float] = []
         self._descriptor = _counter()
 
     def read(self) -> int | None:
-        """Returns how many there were so far; None where they cannot be counted."""
+        """Return how many there were so far; None where they cannot be counted."""
         if self._descriptor is None:
             return None
         return int.from_bytes(os.read(self._descriptor, 8), sys.byteorder)
 
     def start(self) -> None:
-        """Begins to count."""
+        """Begin to count."""
         self._before = self.read()
 
     def stop(self, steps: int) -> None:
-        """Ends."""
+        """End."""
         after = self.read()
         if self._before is not None and after is not None:
             self.each.append((after - self._before) / steps)
@@ -73,7 +73,7 @@ class Instructions:
 
 
 def _counter() -> int | None:
-    """Opens a counter of instructions; returns None where that is not permitted, or there is none."""
+    """Open a counter of instructions; return None where that is not permitted, or there is none."""
     number = _PERF_EVENT_OPEN.get(platform.machine())
     if number is None:
         return None
@@ -86,15 +86,15 @@ class Blocks:
     """Blocks of memory that Python has allocated and not freed."""
 
     def __init__(self) -> None:
-        """Has not counted yet."""
+        """Have not counted yet."""
         self.grown = 0
 
     def start(self) -> None:
-        """Begins to count."""
+        """Begin to count."""
         self._before = sys.getallocatedblocks()
 
     def stop(self, steps: int) -> None:
-        """Ends."""
+        """End."""
         self.grown = sys.getallocatedblocks() - self._before
 
 
@@ -102,16 +102,16 @@ class Peak:
     """The most memory that is allocated within a step, beyond what is kept."""
 
     def __init__(self) -> None:
-        """Has not counted yet."""
+        """Have not counted yet."""
         self.bytes = 0
 
     def start(self) -> None:
-        """Begins to count."""
+        """Begin to count."""
         tracemalloc.start()
         self._before = tracemalloc.get_traced_memory()[0]
 
     def stop(self, steps: int) -> None:
-        """Ends."""
+        """End."""
         self.bytes = tracemalloc.get_traced_memory()[1] - self._before
         tracemalloc.stop()
 
@@ -120,11 +120,11 @@ class Marks:
     """What shows from outside."""
 
     def start(self) -> None:
-        """Shows the begin."""
+        """Show the begin."""
         os.access(BEGIN, os.F_OK)
 
     def stop(self, steps: int) -> None:
-        """Shows the end."""
+        """Show the end."""
         os.access(END, os.F_OK)
 
 
@@ -137,12 +137,12 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        """Has not counted yet."""
+        """Have not counted yet."""
         self.python: dict[str, float] = {}
         self.builtin: dict[str, float] = {}
 
     def start(self) -> None:
-        """Begins to count."""
+        """Begin to count."""
         self._functions: collections.Counter[CodeType] = collections.Counter()
         self._builtins: collections.Counter[str] = collections.Counter()
         functions, builtins = self._functions, self._builtins
@@ -156,7 +156,7 @@ class Calls:
         sys.setprofile(count)
 
     def stop(self, steps: int) -> None:
-        """Ends."""
+        """End."""
         sys.setprofile(None)
         self.python = _shares({_name(code): count for code, count in self._functions.items()}, steps)
         self.builtin = _shares(self._builtins, steps)
@@ -170,11 +170,11 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        """Has not counted yet."""
+        """Have not counted yet."""
         self.each: dict[str, float] = {}
 
     def start(self) -> None:
-        """Begins to count, also in the functions that are under way."""
+        """Begin to count, also in the functions that are under way."""
         self._lines: collections.Counter[CodeType] = collections.Counter()
         lines = self._lines
 
@@ -192,7 +192,7 @@ class Lines:
         sys.settrace(trace)
 
     def stop(self, steps: int) -> None:
-        """Ends."""
+        """End."""
         sys.settrace(None)
         for frame in self._outer:
             frame.f_trace = None
@@ -211,7 +211,7 @@ def _name(code: CodeType) -> str:
 
 
 def _shares(counts: dict[str, int], steps: int) -> dict[str, float]:
-    """Returns how many there are in a step, without what is there once because a count begins and ends."""
+    """Return how many there are in a step, without what is there once because a count begins and ends."""
     shares = {name: round(count / steps, 1) for name, count in sorted(counts.items())}
     return {name: share for name, share in shares.items() if share}
 
@@ -225,7 +225,7 @@ class Plan:
     """
 
     def __init__(self, warm: int, windows: list[tuple[Meter, int]]) -> None:
-        """Begins with nothing."""
+        """Begin with nothing."""
         self._number = 0
         self._next = warm
         self._windows = windows
@@ -233,7 +233,7 @@ class Plan:
         self.total = warm + sum(steps for _, steps in windows) + 1
 
     def step(self) -> None:
-        """Notes that there is another step."""
+        """Note that there is another step."""
         self._number += 1
         if self._number == self._next:
             self._switch()

@@ -62,7 +62,7 @@ class Costless(gymnasium.Env[Any, Any]):
         burden: Callable[[], object] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        """Takes what to call in each step."""
+        """Take what to call in each step."""
         self.observation_space = space
         self._told = step
         self._burden = burden
@@ -70,11 +70,11 @@ class Costless(gymnasium.Env[Any, Any]):
         self._info: dict[str, Any] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Observes."""
+        """Observe."""
         return self._observation, self._info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Observes."""
+        """Observe."""
         self._told()
         if self._burden is not None:
             self._burden()
@@ -101,12 +101,12 @@ class Part:
     """Does what a method of a few lines does; the reference has as many of them as a session has about."""
 
     def __init__(self) -> None:
-        """Has one number."""
+        """Have one number."""
         self._number = 0
         self._odd = False
 
     def act(self, number: int) -> int:
-        """Counts."""
+        """Count."""
         own = self._number
         if number > own or self._odd:
             self._number = own = number
@@ -132,7 +132,7 @@ BURDENS: dict[str, Callable[[], object]] = {"something": _something, "instructio
 
 
 def in_another_process(act: Callable[[socket.socket], None]) -> socket.socket:
-    """Returns a connection to a process that does something with the other end, and then ends."""
+    """Return a connection to a process that does something with the other end, and then ends."""
     ours, its = socket.socketpair()
     if os.fork() == 0:
         try:
@@ -145,7 +145,7 @@ def in_another_process(act: Callable[[socket.socket], None]) -> socket.socket:
 
 
 def reference(steps: int) -> float | None:
-    """Counts the instructions of a loop that answers steps and has nothing of gymtwist's.
+    """Count the instructions of a loop that answers steps and have nothing of gymtwist's.
 
     It reads, decodes a message, takes a step, encodes the reply and writes, and between that it calls some methods. So
     it goes along with the version of Python, of msgspec and of NumPy, as a session does.
@@ -208,12 +208,12 @@ class Never(WaitPolicy):
         super().__init__(0.0, worth, lacks_cores=lacks_cores)
 
     def start_trial(self) -> None:
-        """Goes on as before."""
+        """Go on as before."""
         self.is_trial, self.poll_seconds, self.waits_left = False, 0.0, sys.maxsize
 
 
 def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
-    """Serves a connection; raises if its client did not leave of its own accord."""
+    """Serve a connection; raise if its client did not leave of its own accord."""
     vars(socket_waiting).update(cores=lambda: 2, WaitPolicy=Never)
     status = SessionStatus(create(), with_recovery=True)
     settings = WorkerSettings(monitor_root="/", poll=_LONG)
@@ -222,17 +222,17 @@ def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
 
 
 def opening_of(protocol: str) -> bytes:
-    """Returns how a client begins."""
+    """Return how a client begins."""
     return classic.handshake(ENVIRONMENT) if protocol == "classic" else message(protocol, "make", id=ENVIRONMENT)
 
 
 def read_and_serve(protocol: str, connection: socket.socket) -> None:
-    """Serves a connection whose handshake, which was sent at once, is still to come."""
+    """Serve a connection whose handshake, which was sent at once, is still to come."""
     serve(protocol, connection, connection.recv(1 << 16))
 
 
 def use(plan: Plan, shared: bool, connection: socket.socket) -> None:
-    """Takes steps with the Python client; without polling where that asks the kernel as often as it pleases."""
+    """Take steps with the Python client; without polling where that asks the kernel as often as it pleases."""
     _step_together(connection, ProtocolName.INT32, plan.total, plan.step, shared=shared)
 
 
@@ -260,7 +260,7 @@ def _step_together(
 
 
 def main(subject: str, burden: Callable[[], object] | None = None) -> None:
-    """Counts everything, and writes it."""
+    """Count everything, and write it."""
     instructions, blocks, peak, calls, lines = Instructions(), Blocks(), Peak(), Calls(), Lines()
     windows: list[tuple[Any, int]] = [(instructions, SHORT) for _ in range(4)]
     windows += [(Marks(), SHORT), (blocks, LONG), (peak, SHORT), (calls, SHORT), (lines, SHORT)]

@@ -14,13 +14,13 @@ class Observing(Plain):
     """Always observes the same value."""
 
     def __init__(self, space: spaces.Space[Any], value: Any, render_mode: str | None = None) -> None:
-        """Takes the value and the space that it is in."""
+        """Take the value and the space that it is in."""
         super().__init__(render_mode)
         self.observation_space = space
         self.value = value
 
     def observe(self) -> Any:
-        """Returns the value."""
+        """Return the value."""
         return self.value
 
 
@@ -28,12 +28,12 @@ class Acting(Plain):
     """Shows in its info which action it was given."""
 
     def __init__(self, space: spaces.Space[Any], render_mode: str | None = None) -> None:
-        """Takes the action space."""
+        """Take the action space."""
         super().__init__(render_mode)
         self.action_space = space
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Returns the action and whether its type and shape are those of the space."""
+        """Return the action and whether its type and shape are those of the space."""
         return {"action": action, "contained": bool(self.action_space.contains(action))}
 
 
@@ -41,7 +41,7 @@ class Informing(Plain):
     """Has an info of all sorts."""
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Returns it."""
+        """Return it."""
         return {
             "integer": np.int64(7),
             "single": np.float32(1.5),

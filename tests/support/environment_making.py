@@ -9,5 +9,5 @@ from gymtwist.envs.environment_options import EnvironmentOptions
 
 
 def make(environment: str, **options: Any) -> Any:
-    """Makes an environment: without options as for a client of the classic protocol, which has none."""
+    """Make an environment: without options as for a client of the classic protocol, which has none."""
     return environment_plan.plan(registry.find(environment), EnvironmentOptions(**options) if options else None).make()

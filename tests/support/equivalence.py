@@ -12,21 +12,21 @@ from gymtwist_conformance.reference_client import Stepped
 
 
 def make_local(environment: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
-    """Returns an environment of this process."""
+    """Return an environment of this process."""
     if environment.startswith("ALE/"):
         gymnasium.register_envs(pytest.importorskip("ale_py"))
     return gymnasium.make(environment, disable_env_checker=True, **arguments)
 
 
 def same(served: Any, local: Any) -> bool:
-    """Returns whether an array is the same to the last bit, and of the same type."""
+    """Return whether an array is the same to the last bit, and of the same type."""
     local = np.asarray(local)
     alike: bool = served.dtype == local.dtype and served.shape == local.shape
     return alike and served.tobytes() == local.tobytes()
 
 
 def same_info(served: Any, local: Any) -> bool:
-    """Returns whether an info is the same, but for Python's and NumPy's kinds of numbers."""
+    """Return whether an info is the same, but for Python's and NumPy's kinds of numbers."""
     if isinstance(local, dict):
         return served.keys() == local.keys() and all(same_info(served[key], local[key]) for key in local)
     if isinstance(local, np.ndarray) and local.dtype == object:
@@ -37,7 +37,7 @@ def same_info(served: Any, local: Any) -> bool:
 
 
 def same_step(served: Stepped, local: Any) -> bool:
-    """Returns whether the five results are the same."""
+    """Return whether the five results are the same."""
     observation, reward, terminated, truncated, info = local
     return (
         same(served.observation, observation)

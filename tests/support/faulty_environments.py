@@ -26,15 +26,15 @@ MEBIBYTE = 1 << 20
 
 
 class Doing(Plain):
-    """Does something in a step, and returns what that returns as the info."""
+    """Does something in a step, and return what that returns as the info."""
 
     def __init__(self, deed: Callable[[], dict[str, Any] | None], render_mode: str | None = None) -> None:
-        """Takes what to do."""
+        """Take what to do."""
         super().__init__(render_mode)
         self.deed = deed
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Does it."""
+        """Do it."""
         return self.deed() or {}
 
 
@@ -42,7 +42,7 @@ class Constructing(Plain):
     """Does something in its constructor."""
 
     def __init__(self, deed: Callable[[], object], render_mode: str | None = None) -> None:
-        """Does it."""
+        """Do it."""
         super().__init__(render_mode)
         deed()
 
@@ -51,28 +51,28 @@ class Resetting(Plain):
     """Does something in reset."""
 
     def __init__(self, deed: Callable[[], object], render_mode: str | None = None) -> None:
-        """Takes what to do."""
+        """Take what to do."""
         super().__init__(render_mode)
         self.deed = deed
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Does it."""
+        """Do it."""
         self.deed()
         return super().reset(**arguments)
 
 
 def segfault() -> None:
-    """Reads address 0."""
+    """Read address 0."""
     ctypes.string_at(0)
 
 
 def fail() -> None:
-    """Raises."""
+    """Raise."""
     raise ValueError("the pole is not there")
 
 
 def hang() -> None:
-    """Sleeps for ever, deaf to every signal that can be blocked."""
+    """Sleep for ever, deaf to every signal that can be blocked."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     while True:
         time.sleep(3600)
@@ -85,12 +85,12 @@ def hang_aloud() -> None:
 
 
 def spin() -> None:
-    """Holds the interpreter's lock for ever."""
+    """Hold the interpreter's lock for ever."""
     ctypes.PyDLL(None).sleep(1_000_000)
 
 
 def eat(mebibytes: int) -> dict[str, Any]:
-    """Takes memory and touches it, up to a bound that a machine survives without a limit."""
+    """Take memory and touches it, up to a bound that a machine survives without a limit."""
     chunks = []
     for _ in range(0, mebibytes, 64):
         chunk = bytearray(64 * MEBIBYTE)
@@ -111,42 +111,42 @@ class Hoard(Plain):
     """Takes memory in each reset, and keeps it."""
 
     def __init__(self, mebibytes: int = 96, render_mode: str | None = None) -> None:
-        """Takes the amount."""
+        """Take the amount."""
         super().__init__(render_mode)
         self.mebibytes = mebibytes
         self.hoard: list[bytes] = []
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Takes more."""
+        """Take more."""
         self.hoard.append(b"\1" * (self.mebibytes * MEBIBYTE))
         return super().reset(**arguments)
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Tells the process."""
+        """Tell the process."""
         return {"process": os.getpid()}
 
 
 def print_lines() -> None:
-    """Prints 5 MB in lines."""
+    """Print 5 MB in lines."""
     for index in range(50_000):
         print(f"line {index:06d} " + "x" * 88)
     sys.stdout.flush()
 
 
 def print_one_line() -> None:
-    """Prints 5 MB without an end of line."""
+    """Print 5 MB without an end of line."""
     rest = memoryview(b"y" * 5_000_000)
     while rest:
         rest = rest[os.write(2, rest) :]
 
 
 def leave_thread() -> None:
-    """Leaves a thread that never ends and is not a daemon."""
+    """Leave a thread that never ends and is not a daemon."""
     threading.Thread(target=threading.Event().wait, daemon=False).start()
 
 
 def _daemon() -> int:
-    """Starts a process as daemons start: forked twice, in a session of its own; returns its number."""
+    """Start a process as daemons start: forked twice, in a session of its own; return its number."""
     reading, writing = os.pipe()
     first = os.fork()
     if first == 0:
@@ -162,7 +162,7 @@ def _daemon() -> int:
 
 
 def leave_children() -> dict[str, Any]:
-    """Leaves processes behind, each harder to find than the last."""
+    """Leave processes behind, each harder to find than the last."""
     plain = subprocess.Popen(["sleep", "1000"])
     apart = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     return {"plain": plain.pid, "apart": apart.pid, "daemon": _daemon()}
@@ -172,7 +172,7 @@ class Files(Plain):
     """Keeps two files: close() removes one, the end of the interpreter the other."""
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Makes the files."""
+        """Make the files."""
         self.closing, self.exiting = (tempfile.mkstemp(prefix="gymtwist-test-")[1] for _ in range(2))
         atexit.register(os.unlink, self.exiting)
         return super().reset(**arguments)
@@ -182,7 +182,7 @@ class Files(Plain):
         return {"closing": self.closing, "exiting": self.exiting}
 
     def close(self) -> None:
-        """Removes the first and says so."""
+        """Remove the first and says so."""
         Path(self.closing).unlink()
         print("the environment was closed", flush=True)
 
@@ -191,7 +191,7 @@ class ShortSteps(Plain):
     """Takes a moment for each step, and says what it does."""
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Takes a moment."""
+        """Take a moment."""
         print("a short step", flush=True)
         time.sleep(0.05)
         return {}
@@ -205,12 +205,12 @@ class WrongShape(Plain):
     """Returns observations that are not in its space."""
 
     def __init__(self, at_reset: bool, render_mode: str | None = None) -> None:
-        """Takes the place where to go wrong."""
+        """Take the place where to go wrong."""
         super().__init__(render_mode)
         self.wrong = at_reset
 
     def observe(self) -> Any:
-        """Returns four zeros where two belong, from some time on."""
+        """Return four zeros where two belong, from some time on."""
         wrong, self.wrong = self.wrong, True
         return np.zeros(4 if wrong else 2, np.float32)
 
@@ -219,7 +219,7 @@ class TwoResults(Plain):
     """Returns two results from step."""
 
     def step(self, action: Any) -> Any:
-        """Returns too little."""
+        """Return too little."""
         return self.observe(), 1.0
 
 
@@ -230,18 +230,18 @@ class Chosen(Plain):
     deeds: tuple[Callable[[], object], ...] = (lambda: None, segfault, hang, fail)
 
     def __init__(self, make: int = 0, render_mode: str | None = None) -> None:
-        """Does what is chosen."""
+        """Do what is chosen."""
         super().__init__(render_mode)
         self.deeds[make]()
         self.steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Does what is chosen."""
+        """Do what is chosen."""
         self.deeds[(options or {}).get("reset", 0)]()
         return super().reset(seed=seed)
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Does what is chosen; returns how often that was nothing, and in which process."""
+        """Do what is chosen; return how often that was nothing, and in which process."""
         self.deeds[action]()
         self.steps += 1
         return {"steps": self.steps, "process": os.getpid()}
@@ -251,13 +251,13 @@ class Once(Plain):
     """Can be made once in a directory, and then crashes in a step."""
 
     def __init__(self, render_mode: str | None = None) -> None:
-        """Leaves a file that is in the way of another."""
+        """Leave a file that is in the way of another."""
         super().__init__(render_mode)
         with open("once", "x"):
             pass
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Crashes."""
+        """Crash."""
         segfault()
         return {}
 

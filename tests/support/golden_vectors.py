@@ -13,13 +13,13 @@ from tools.vectors.notation import Entry
 
 
 def load(name: str) -> Entry:
-    """Returns a file of vectors."""
+    """Return a file of vectors."""
     file: Entry = json.loads((DIRECTORY / name).read_text())
     return file
 
 
 def entries(name: str, key: str) -> list[Any]:
-    """Returns the vectors of a list in a file, as parameters of a test."""
+    """Return the vectors of a list in a file, as parameters of a test."""
     return [pytest.param(each, id=name_of(each)) for each in load(name)[key]]
 
 
@@ -30,17 +30,17 @@ def name_of(entry: Entry) -> str:
 
 
 def payload(entry: Entry) -> bytes:
-    """Returns what is in the frame of a vector."""
+    """Return what is in the frame of a vector."""
     return payload_of([bytes.fromhex(entry["bytes"])])
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tells whether two messages mean the same; a NaN is like any other."""
+    """Tell whether two messages mean the same; a NaN is like any other."""
     return repr(one) == repr(other)
 
 
 def in_order(value: Any) -> Any:
-    """Returns a value with the fields of its objects in alphabetical order: their order means nothing."""
+    """Return a value with the fields of its objects in alphabetical order: their order means nothing."""
     if isinstance(value, dict):
         return {key: in_order(value[key]) for key in sorted(value)}
     return [in_order(each) for each in value] if isinstance(value, list) else value

@@ -50,23 +50,23 @@ class Log:
     """
 
     def __init__(self) -> None:
-        """Starts to collect lines."""
+        """Start to collect lines."""
         self.lines: list[str] = []
         self.others: list[str] = []
         self._publisher = cast(Any, globalLogPublisher)
         self._publisher.addObserver(self)
 
     def __call__(self, event: LogEvent) -> None:
-        """Notes a line."""
+        """Note a line."""
         is_ours = event.get("log_namespace") == "gymsock" or "log_failure" in event
         (self.lines if is_ours else self.others).append(formatEvent(event))
 
     def close(self) -> None:
-        """Stops to collect lines."""
+        """Stop to collect lines."""
         self._publisher.removeObserver(self)
 
     def having(self, words: str) -> list[str]:
-        """Returns the lines with these words."""
+        """Return the lines with these words."""
         return [line for line in self.lines if words in line]
 
 
@@ -74,7 +74,7 @@ class SteppedReactor(SelectReactor):
     """A real reactor with real descriptors, whose iterations and clock the test controls."""
 
     def __init__(self) -> None:
-        """Creates the reactor with its own clock."""
+        """Create the reactor with its own clock."""
         self.clock = Clock()
         self.in_threads: collections.deque[Callable[[], object]] = collections.deque()
         super().__init__()
@@ -82,7 +82,7 @@ class SteppedReactor(SelectReactor):
             verifyObject(interface, self)
 
     def seconds(self) -> float:
-        """Returns the clock's time."""
+        """Return the clock's time."""
         return float(self.clock.seconds())
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
@@ -90,7 +90,7 @@ class SteppedReactor(SelectReactor):
         return self.clock.callLater(delay, callable, *args, **kw)
 
     def getDelayedCalls(self) -> Any:
-        """Returns the scheduled calls."""
+        """Return the scheduled calls."""
         return self.clock.getDelayedCalls()
 
     def callInThread(self, _callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
@@ -103,7 +103,7 @@ class SteppedReactor(SelectReactor):
         self.turn()
 
     def turn(self, times: int = 3) -> None:
-        """Runs due calls, those in threads, and ready descriptors without waiting."""
+        """Run due calls, those in threads, and ready descriptors without waiting."""
         for _ in range(times):
             self.clock.advance(0)
             while self.in_threads:
@@ -111,7 +111,7 @@ class SteppedReactor(SelectReactor):
             self.iterate(0)
 
     def close(self) -> None:
-        """Closes all descriptors."""
+        """Close all descriptors."""
         for each in self.removeAll():
             with contextlib.suppress(AttributeError):
                 each.connectionLost(Failure(ConnectionAbortedError()))
@@ -123,7 +123,7 @@ class FakeWorker(Link):
     """The worker's end of AMP: it records its jobs and answers when the test says so."""
 
     def __init__(self) -> None:
-        """Creates a worker without a job."""
+        """Create a worker without a job."""
         super().__init__()
         self.jobs: list[dict[str, Any]] = []
         self.answers: list[defer.Deferred[dict[str, Any]]] = []
@@ -132,19 +132,19 @@ class FakeWorker(Link):
 
     @amp_commands.Serve.responder
     def serve(self, **job: Any) -> defer.Deferred[dict[str, Any]]:
-        """Records a job."""
+        """Record a job."""
         self.jobs.append(job)
         self.answers.append(defer.Deferred())
         return self.answers[-1]
 
     @amp_commands.Ping.responder
     def ping(self) -> dict[str, Any] | defer.Deferred[dict[str, Any]]:
-        """Answers, unless it is silent."""
+        """Answer, unless it is silent."""
         return defer.Deferred() if self.silent else {}
 
     @amp_commands.Shutdown.responder
     def shut_down(self) -> dict[str, Any]:
-        """Records the request to shut down."""
+        """Record the request to shut down."""
         self.shut = True
         return {}
 
@@ -153,7 +153,7 @@ class FakeProcess:
     """A stand-in for a worker process."""
 
     def __init__(self, worker: WorkerProcess, amp_descriptor: int, output: int, pid: int) -> None:
-        """Uses one descriptor for AMP and the other for output."""
+        """Use one descriptor for AMP and the other for output."""
         self.process, self.output, self.pid = worker, output, pid
         self.socket = socket.socket(fileno=amp_descriptor)
         self.worker = FakeWorker()
@@ -173,20 +173,20 @@ class FakeProcess:
                 self.die(0 if self.worker.shut else -9)
 
     def begin(self) -> SessionStatus:
-        """Starts the session and returns its status."""
+        """Start the session and return its status."""
         self.status = SessionStatus(self.job["status"])
         self.status.end()
         return self.status
 
     def answer(self, reason: str = "the client left", handshake: bool = True) -> None:
-        """Ends the session; unless `handshake` is false, the handshake has been answered before."""
+        """End the session; unless `handshake` is false, the handshake has been answered before."""
         if handshake:
             (self.status or self.begin()).words[ANSWERED] = 1.0
         os.close(self.job.pop("socket"))
         self.worker.answers[0].callback({"reason": reason})
 
     def die(self, exit_code: int) -> None:
-        """Exits and closes its descriptors."""
+        """Exit and close its descriptors."""
         self.alive = False
         self.socket.close()
         os.close(self.output)
@@ -202,7 +202,7 @@ class FakeStarter(Starter):
     """Starts fake processes, or fails to."""
 
     def __init__(self, reactor: Any) -> None:
-        """Creates a starter without processes."""
+        """Create a starter without processes."""
         super().__init__(reactor, SETTINGS)
         self.processes: list[FakeProcess] = []
         self.error: OSError | None = None
@@ -214,7 +214,7 @@ class FakeStarter(Starter):
             raise self.import_error
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Starts a fake process at once."""
+        """Start a fake process at once."""
         if self.error is not None:
             os.close(amp_descriptor)
             os.close(output)
@@ -247,7 +247,7 @@ class Harness:
     """The factory of connections with its pool and fake workers; only `turn` makes anything happen."""
 
     def __init__(self, *options: str, pool: bool = True) -> None:
-        """Takes options as of the command line."""
+        """Take options as of the command line."""
         self.log = Log()
         self.reactor = SteppedReactor()
         parsed = Options()
@@ -263,19 +263,19 @@ class Harness:
             self.pool.start()
 
     def _measure(self, function: Callable[..., Usage], *args: Any) -> defer.Deferred[Usage]:
-        """Measures nothing: the processes are none, and their ids are those of others."""
+        """Measure nothing: the processes are none, and their ids are those of others."""
         self.measurements.append(Measurement(defer.Deferred(), *args))
         return self.measurements[-1].result
 
     def turn(self, times: int = 5) -> None:
-        """Lets the reactor and all workers act."""
+        """Let the reactor and all workers act."""
         for _ in range(times):
             self.reactor.turn()
             for process in self.starter.alive:
                 process.listen()
 
     def connect(self) -> socket.socket:
-        """Connects a client by TCP; returns its end."""
+        """Connect a client by TCP; return its end."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
             accepted, _ = listening.accept()
@@ -286,7 +286,7 @@ class Harness:
         return client
 
     def close(self) -> None:
-        """Stops all workers and closes everything."""
+        """Stop all workers and close everything."""
         for process in self.starter.alive:
             process.die(0)
         self.pool.stop()
@@ -298,7 +298,7 @@ class Harness:
 
 
 def descriptor_count() -> int:
-    """Returns how many descriptors this process has open."""
+    """Return how many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 

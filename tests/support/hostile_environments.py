@@ -28,7 +28,7 @@ class Silent(Exception):
     """An exception that cannot be told."""
 
     def __str__(self) -> str:
-        """Raises."""
+        """Raise."""
         raise RuntimeError("no words")
 
 
@@ -36,7 +36,7 @@ class Unusable(spaces.Box):
     """A space whose bounds cannot be had once it is made."""
 
     def __getattribute__(self, name: str) -> Any:
-        """Raises, for the bounds."""
+        """Raise, for the bounds."""
         if name == "low" and "ready" in vars(self):
             raise RuntimeError("no bounds")
         return super().__getattribute__(name)
@@ -54,7 +54,7 @@ def _status() -> list[int]:
 
 
 def shorten_vitals() -> None:
-    """Takes the memory away that the server looks at."""
+    """Take the memory away that the server looks at."""
     for descriptor in _status():
         os.ftruncate(descriptor, 0)
 
@@ -70,41 +70,41 @@ def _scrawl(value: float) -> None:
 
 
 def scrawl_and_hang(value: float) -> None:
-    """Writes the same into every word of the session status, and does not return."""
+    """Write the same into every word of the session status, and do not return."""
     _scrawl(value)
     time.sleep(1000)
 
 
 def close_all(then: Callable[[], object]) -> None:
-    """Closes every descriptor, as a daemon does, and goes on."""
+    """Close every descriptor, as a daemon does, and go on."""
     os.closerange(0, 4096)
     then()
 
 
 def close_streams() -> None:
-    """Closes what Python prints to, and leaves a thread."""
+    """Close what Python prints to, and leave a thread."""
     sys.stdout.close()
     threading.Thread(target=threading.Event().wait, daemon=False).start()
 
 
 def stop_the_clock() -> None:
-    """Replaces the time, as libraries for tests do."""
+    """Replace the time, as libraries for tests do."""
     time.monotonic = lambda: "soon"  # type: ignore[assignment,return-value]
 
 
 def fail(error: BaseException) -> None:
-    """Raises that."""
+    """Raise that."""
     raise error
 
 
 def print_empty_lines() -> None:
-    """Prints two million lines, of a byte each."""
+    """Print two million lines, of a byte each."""
     for _ in range(32):
         os.write(1, b"\n" * 65536)
 
 
 def report_isolation() -> dict[str, Any]:
-    """Tells what the kernel grants this process."""
+    """Tell what the kernel grants this process."""
     libc = ctypes.CDLL(None)
     status = Path("/proc/self/status").read_text()
     limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[0] for name in ("CORE", "NPROC", "FSIZE")}
@@ -119,7 +119,7 @@ class BadSpace(Plain):
     """Has an action space that nobody can describe."""
 
     def __init__(self, render_mode: str | None = None) -> None:
-        """Makes it."""
+        """Make it."""
         super().__init__(render_mode)
         self.action_space = Unusable(-1.0, 1.0, (2,))
         vars(self.action_space)["ready"] = True

@@ -14,7 +14,7 @@ class Forgetful(ScenarioClient):
     """Sends no seed."""
 
     def first(self, seed: int | None) -> Any:
-        """Forgets it."""
+        """Forget it."""
         return super().first(None)
 
 
@@ -22,7 +22,7 @@ class Blind(ScenarioClient):
     """Does not look at the observation."""
 
     def echoed(self, observation: Any) -> Any:
-        """Returns the same action each time."""
+        """Return the same action each time."""
         return 1
 
 
@@ -30,7 +30,7 @@ class OffByOne(ScenarioClient):
     """Takes the greatest action for the first that there is not."""
 
     def echoed(self, observation: Any) -> Any:
-        """Returns one that is not in the space."""
+        """Return one that is not in the space."""
         return 5
 
 
@@ -38,7 +38,7 @@ class Endless(ScenarioClient):
     """Knows no truncation."""
 
     def is_over(self, stepped: Any) -> bool:
-        """Looks at one flag."""
+        """Look at one flag."""
         return bool(stepped.terminated)
 
 
@@ -46,7 +46,7 @@ class Hasty(ScenarioClient):
     """Goes on with the next step after every error."""
 
     def repeats(self, error: Failed) -> bool:
-        """Does not look at what the error says."""
+        """Do not look at what the error says."""
         return True
 
 
@@ -54,7 +54,7 @@ class Timid(ScenarioClient):
     """Resets after every error."""
 
     def repeats(self, error: Failed) -> bool:
-        """Does not look at what the error says."""
+        """Do not look at what the error says."""
         return False
 
 
@@ -69,7 +69,7 @@ class Clinging(ScenarioClient):
     """Has more to ask when all is said."""
 
     def leave(self) -> None:
-        """Asks for a sample."""
+        """Ask for a sample."""
         self.client.say("close")
         self.client.say("sample")
         self.client.read_to_end()
@@ -79,7 +79,7 @@ class Misspelt(ScenarioClient):
     """Makes with a field that there is not."""
 
     def make(self, part: str, **fields: Any) -> None:
-        """Asks for a render mode of its own spelling."""
+        """Ask for a render mode of its own spelling."""
         super().make(part, rendermode="rgb_array", **fields)
 
 
@@ -89,7 +89,7 @@ class Stranger(ScenarioClient):
     patience = 1.0
 
     def make(self, part: str, **fields: Any) -> None:
-        """Asks for another environment."""
+        """Ask for another environment."""
         self.client.make("CartPole-v1")
 
 
@@ -99,7 +99,7 @@ class Resetting(ScenarioClient):
     patience = 1.0
 
     def make(self, part: str, **fields: Any) -> None:
-        """Begins with a reset."""
+        """Begin with a reset."""
         self.client.ask("reset")
 
 
@@ -107,7 +107,7 @@ class Single(ScenarioClient):
     """Knows no vector environments."""
 
     def make(self, part: str, **fields: Any) -> None:
-        """Leaves the number of environments out."""
+        """Leave the number of environments out."""
         super().make(part)
 
 
@@ -115,7 +115,7 @@ class Wordy(FramedClient):
     """Sends what is not in any frame."""
 
     def send(self, data: bytes) -> None:
-        """Puts a greeting before it."""
+        """Put a greeting before it."""
         super().send(b"HELLO" + data)
 
 
@@ -125,7 +125,7 @@ class Greeting(ScenarioClient):
     patience = 1.0
 
     def connect(self, port: int, encoding: str) -> FramedClient:
-        """Connects with a client that does."""
+        """Connect with a client that does."""
         client = super().connect(port, encoding)
         return Wordy(client.socket, encoding)
 
@@ -134,7 +134,7 @@ class Trailing(FramedClient):
     """Sends a byte too many behind each request."""
 
     def send(self, data: bytes) -> None:
-        """Ends each request with a zero byte, as strings of C end."""
+        """End each request with a zero byte, as strings of C end."""
         super().send(data + b"\0")
 
 
@@ -142,7 +142,7 @@ class Ending(ScenarioClient):
     """Ends its frames as strings."""
 
     def connect(self, port: int, encoding: str) -> FramedClient:
-        """Connects with a client that does."""
+        """Connect with a client that does."""
         client = super().connect(port, encoding)
         return Trailing(client.socket, encoding)
 
@@ -151,7 +151,7 @@ class Sharing(ScenarioClient):
     """Asks for shared memory without looking whether the server offers it."""
 
     def first(self, seed: int | None) -> Any:
-        """Asks before it resets."""
+        """Ask before it resets."""
         self.client.say("share")
         return super().first(seed)
 
@@ -162,7 +162,7 @@ class Waiting(ScenarioClient):
     patience = 1.0
 
     def pipeline(self) -> None:
-        """Reads too early."""
+        """Read too early."""
         self.make("pipeline")
         self.client.socket.settimeout(1.5)
         self.client.reset(seed=42)
@@ -172,7 +172,7 @@ class Shuffling(ScenarioClient):
     """Takes a reply for another's."""
 
     def echoed(self, observation: Any) -> Any:
-        """Takes the first of two for the second."""
+        """Take the first of two for the second."""
         return {3: 0, 0: 3}.get(super().echoed(observation), super().echoed(observation))
 
 
@@ -180,7 +180,7 @@ class Reversed(ScenarioClient):
     """Reads a list of rewards from its end."""
 
     def many(self) -> None:
-        """Reads it so."""
+        """Read it so."""
         tell = self.client.rewards
         self.client.rewards = lambda told, steps=None: tell(told, steps)[::-1] if steps else tell(told)  # type: ignore[method-assign]
         super().many()
@@ -192,7 +192,7 @@ class Lost(ScenarioClient):
     patience = 1.0
 
     def make(self, part: str, **fields: Any) -> None:
-        """Connects, and sends half a message."""
+        """Connect, and send half a message."""
         self.client.socket.settimeout(2)
         self.client.send(message(self.client.encoding, "make", id=PARTS[part])[:-2])
         self.client.read_to_end()
@@ -202,7 +202,7 @@ class Scalar(ScenarioClient):
     """Takes every reward for a number."""
 
     def of_reward(self, reward: Any) -> int:
-        """Takes the first number of it."""
+        """Take the first number of it."""
         return int(np.nan_to_num(np.atleast_1d(reward)[0]))
 
 
@@ -210,7 +210,7 @@ class Numberless(ScenarioClient):
     """Does not ask for rewards that are arrays."""
 
     def make(self, part: str, **fields: Any) -> None:
-        """Leaves the field out."""
+        """Leave the field out."""
         super().make(part, **{name: each for name, each in fields.items() if name != "vector_rewards"})
 
 
@@ -226,4 +226,4 @@ class Impatient(ScenarioClient):
     """Takes the first message for the reply to make."""
 
     def wait(self) -> None:
-        """Does not."""
+        """Do not."""

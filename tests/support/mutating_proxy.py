@@ -36,41 +36,41 @@ class Mutation:
     chunk = 1 << 16
 
     def __init__(self, others: list[Mutation]) -> None:
-        """Takes part."""
+        """Take part."""
         self.others = others
         self.is_json = True
         self.over = self.deaf = self.shares = False
         others.append(self)
 
     def read(self, data: bytes) -> bytes:
-        """Changes what was read of the client."""
+        """Change what was read of the client."""
         return data
 
     def garbage(self, data: bytes) -> bytes:
-        """Changes bytes that are not a request."""
+        """Change bytes that are not a request."""
         return data
 
     def doorbell(self, data: bytes) -> bytes:
-        """Changes a doorbell of the client."""
+        """Change a doorbell of the client."""
         return data
 
     def request(self, message: Message) -> None:
-        """Changes a request."""
+        """Change a request."""
 
     def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
-        """Changes a reply; `pending` is how many requests wait for theirs."""
+        """Change a reply; `pending` is how many requests wait for theirs."""
         self.answer(message, request)
         return [message]
 
     def answer(self, message: Message, request: Message) -> None:
-        """Changes a reply that remains one."""
+        """Change a reply that remains one."""
 
     def write(self, data: bytes) -> bytes:
-        """Changes the frame of a reply."""
+        """Change the frame of a reply."""
         return data
 
     def left(self, unread: bool) -> None:
-        """Notes that the client has left, perhaps in the middle of a frame."""
+        """Note that the client has left, perhaps in the middle of a frame."""
 
 
 class _Side:
@@ -81,7 +81,7 @@ class _Side:
         self.buffer = b""
 
     def frames(self, is_json: bool) -> tuple[list[bytes], bool]:
-        """Takes the payloads that have come; tells whether what follows can be read."""
+        """Take the payloads that have come; tells whether what follows can be read."""
         taken: list[bytes] = []
         while self.buffer:
             reader = FrameReader(Framing.NETSTRING if is_json else Framing.INT32, self.buffer)
@@ -101,7 +101,7 @@ class Proxy:
     """A server that is wrong in the way of a mutation."""
 
     def __init__(self, port: int, mutation: Callable[[list[Mutation]], Mutation]) -> None:
-        """Listens, in front of the server at a port."""
+        """Listen, in front of the server at a port."""
         self._upstream = port
         self._mutation = mutation
         self._mutations: list[Mutation] = []
@@ -110,13 +110,13 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Proxy:
-        """Returns the proxy itself."""
+        """Return the proxy itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops listening, and closes every connection."""
+        """Stop listening, and close every connection."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for mutation in self._mutations:

@@ -89,7 +89,7 @@ FIXED: st.SearchStrategy[spaces.Space[Any]] = st.recursive(
 
 
 def _is_stackable(space: spaces.Space[Any]) -> bool:
-    """Tells whether Gymnasium can take a stack apart again: not of nothing, nor of arrays without a dimension."""
+    """Tell whether Gymnasium can take a stack apart again: not of nothing, nor of arrays without a dimension."""
     if isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)):
         return space.shape != ()
     if isinstance(space, spaces.Dict):

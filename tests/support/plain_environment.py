@@ -21,27 +21,27 @@ class Plain(gymnasium.Env[Any, Any]):
     action_space: spaces.Space[Any] = spaces.Discrete(2)
 
     def __init__(self, render_mode: str | None = None) -> None:
-        """Takes the render mode that Gymnasium passes on."""
+        """Take the render mode that Gymnasium passes on."""
         self.render_mode = render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Returns zeros."""
+        """Return zeros."""
         super().reset(seed=seed)
         return self.observe(), {}
 
     def step(self, action: Any) -> Result:
-        """Returns zeros, and what `act` makes known."""
+        """Return zeros, and what `act` makes known."""
         info = self.act(action)
         return self.observe(), 1.0, False, False, info
 
     def observe(self) -> Any:
-        """Returns the observation."""
+        """Return the observation."""
         return np.zeros(2, np.float32)
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Does what the environment is about; returns the info."""
+        """Do what the environment is about; return the info."""
         return {}
 
     def render(self) -> Any:
-        """Returns a grey picture."""
+        """Return a grey picture."""
         return np.full((64, 64, 3), 127, np.uint8)

@@ -23,7 +23,7 @@ def eventually(predicate: Callable[[], object], timeout: float, what: str = "the
 
 
 def _parents() -> dict[int, int]:
-    """Returns the parent of every process, zombies included."""
+    """Return the parent of every process, zombies included."""
     parents = {}
     for entry in PROC.iterdir():
         if not entry.name.isdigit():
@@ -37,12 +37,12 @@ def _parents() -> dict[int, int]:
 
 
 def children(process: int) -> set[int]:
-    """Returns the children of a process, zombies included."""
+    """Return the children of a process, zombies included."""
     return {child for child, parent in _parents().items() if parent == process}
 
 
 def descendants(process: int) -> set[int]:
-    """Returns everything below a process, zombies included."""
+    """Return everything below a process, zombies included."""
     parents = _parents()
     found: set[int] = set()
     while True:
@@ -53,7 +53,7 @@ def descendants(process: int) -> set[int]:
 
 
 def command_line(process: int) -> str:
-    """Returns the words a process was started with, or "" if it is gone."""
+    """Return the words a process was started with, or "" if it is gone."""
     try:
         return (PROC / str(process) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except OSError:
@@ -61,7 +61,7 @@ def command_line(process: int) -> str:
 
 
 def descriptors(process: int) -> list[str]:
-    """Returns what each open descriptor of a process refers to."""
+    """Return what each open descriptor of a process refers to."""
     found = []
     for entry in (PROC / str(process) / "fd").iterdir():
         try:
@@ -72,7 +72,7 @@ def descriptors(process: int) -> list[str]:
 
 
 def mappings(process: int) -> int:
-    """Returns the number of a process's memory mappings."""
+    """Return the number of a process's memory mappings."""
     return len((PROC / str(process) / "maps").read_text().splitlines())
 
 
@@ -84,17 +84,17 @@ def _kibibytes(process: int, file: str, field: str) -> int:
 
 
 def resident(process: int) -> int:
-    """Returns a process's resident memory in bytes."""
+    """Return a process's resident memory in bytes."""
     return _kibibytes(process, "status", "VmRSS")
 
 
 def peak(process: int) -> int:
-    """Returns the most memory that a process ever had resident, in bytes."""
+    """Return the most memory that a process ever had resident, in bytes."""
     return _kibibytes(process, "status", "VmHWM")
 
 
 def proportional(process: int) -> int:
-    """Returns a process's memory in bytes, where it shares a page counted as its share."""
+    """Return a process's memory in bytes, where it shares a page counted as its share."""
     return _kibibytes(process, "smaps_rollup", "Pss")
 
 
@@ -102,7 +102,7 @@ class Handle:
     """A hold on one process by its pidfd, which no later process of the same number can take over."""
 
     def __init__(self, process: int) -> None:
-        """Takes hold of a living process; raises ProcessLookupError if there is none."""
+        """Take hold of a living process; raise ProcessLookupError if there is none."""
         self.process = process
         self.name = command_line(process)
         self._descriptor = os.pidfd_open(process)
@@ -112,24 +112,24 @@ class Handle:
         return f"<{self.process}: {self.name}>"
 
     def __del__(self) -> None:
-        """Lets go."""
+        """Let go."""
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
     def wait(self, timeout: float) -> bool:
-        """Waits for the end of the process; returns whether it came."""
+        """Wait for the end of the process; return whether it came."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         return bool(poll.poll(max(0.0, timeout) * 1000))
 
     def kill(self) -> None:
-        """Kills the process, if it still is."""
+        """Kill the process, if it still is."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
 
 
 def hold(processes: Iterable[int]) -> list[Handle]:
-    """Takes hold of those of the processes that live."""
+    """Take hold of those of the processes that live."""
     handles = []
     for process in processes:
         try:
@@ -140,6 +140,6 @@ def hold(processes: Iterable[int]) -> list[Handle]:
 
 
 def left_after(handles: Iterable[Handle], timeout: float) -> list[Handle]:
-    """Waits for the end of all of the processes; returns those that have not ended in time."""
+    """Wait for the end of all of the processes; return those that have not ended in time."""
     deadline = time.monotonic() + timeout
     return [handle for handle in handles if not handle.wait(deadline - time.monotonic())]

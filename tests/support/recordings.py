@@ -13,12 +13,12 @@ from tests.support.server_process import ServerProcess
 
 
 def statistics(directory: Path) -> list[dict[str, Any]]:
-    """Returns what every statistics file of a directory says; it must be JSON at any time."""
+    """Return what every statistics file of a directory says; it must be JSON at any time."""
     return [json.loads(path.read_text()) for path in sorted(directory.glob("openaigym.episode_batch.*.stats.json"))]
 
 
 def manifests(directory: Path) -> list[Path]:
-    """Returns the manifests of a directory."""
+    """Return the manifests of a directory."""
     return sorted(directory.glob("openaigym.manifest.*.manifest.json"))
 
 
@@ -29,7 +29,7 @@ def record(
     environment: str = "Episodes-v0",
     **options: bool,
 ) -> None:
-    """Records whole episodes in a session, and waits until it is over."""
+    """Record whole episodes in a session, and wait until it is over."""
     with server.open(environment) as client:
         session = server.session(client)
         handle = Handle(session.process)
@@ -41,7 +41,7 @@ def record(
 
 
 def play_episode(client: ClassicClient) -> int:
-    """Plays until it is done; returns the number of steps."""
+    """Play until it is done; return the number of steps."""
     client.reset()
     steps = 1
     while not client.step(0).done:

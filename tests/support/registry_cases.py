@@ -59,7 +59,7 @@ class Registered(NamedTuple):
         return self.spec.name not in _UNREPEATABLE
 
     def make(self) -> Any:
-        """Makes it as its library does: with Gym's own wrappers, if it is Gym's."""
+        """Make it as its library does: with Gym's own wrappers, if it is Gym's."""
         make: Any = gym.make if self.library == GYM else gymnasium.make
         return make(self.spec, disable_env_checker=True)
 
@@ -78,19 +78,19 @@ def registered() -> list[Registered]:
 
 
 def reason(error: Exception) -> str | None:
-    """Tells why an environment cannot be had here, by what its library raised; None if that is not a reason."""
+    """Tell why an environment cannot be had here, by what its library raised; None if that is not a reason."""
     return next((means for says, means in _REASONS.items() if re.search(says, str(error))), None)
 
 
 def _library(spec: Any) -> tuple[str, Any]:
-    """Returns the library whose code makes an environment, and its specification."""
+    """Return the library whose code makes an environment, and its specification."""
     entry_point = spec.entry_point
     module = entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
     return str(module).split(".")[0].split(":")[0], spec
 
 
 def _newest(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Returns the newest version of each environment of Gymnasium and Gym, except those that take long to play."""
+    """Return the newest version of each environment of Gymnasium and Gym, except those that take long to play."""
     newest: dict[tuple[str, str], Any] = {}
     for library, spec in entries:
         key = library, str(spec.name)
@@ -104,7 +104,7 @@ def _newest(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def _one_id_per_game(specs: list[Any]) -> set[str]:
-    """Returns one id of every twelfth Atari game; the ways to name a game take turns.
+    """Return one id of every twelfth Atari game; the ways to name a game take turns.
 
     Apart from the time it takes to load a game, the games differ little.
     """

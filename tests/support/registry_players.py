@@ -48,16 +48,16 @@ class Side(Protocol):
     name: str
 
     def start(self) -> None:
-        """Reads what came of that; raises `Refused` or `Failed` if the environment cannot be had."""
+        """Read what came of that; raise `Refused` or `Failed` if the environment cannot be had."""
 
     def ask(self, moment: Moment) -> None:
-        """Asks for what was done in this process."""
+        """Ask for what was done in this process."""
 
     def check(self, moment: Moment) -> None:
-        """Reads the reply; fails if it is not what came of it in this process."""
+        """Read the reply; fails if it is not what came of it in this process."""
 
     def check_spaces(self, actions: Any, observations: Any) -> None:
-        """Fails if the spaces that are told are not those of this process."""
+        """Fail if the spaces that are told are not those of this process."""
 
 
 class Framed:
@@ -70,18 +70,18 @@ class Framed:
     """
 
     def __init__(self, client: FramedClient, environment: str, form: str) -> None:
-        """Asks for the environment."""
+        """Ask for the environment."""
         self.name = f"{client.encoding} ({form})" if client.encoding == NETSTRING else client.encoding
         self._client = client
         self._form = form
         self._client.say("make", id=environment, values=form)
 
     def start(self) -> None:
-        """Reads what came of that; raises `Failed` if the environment cannot be had."""
+        """Read what came of that; raise `Failed` if the environment cannot be had."""
         self._client.read_made(self._form)
 
     def ask(self, moment: Moment) -> None:
-        """Asks for what was done in this process."""
+        """Ask for what was done in this process."""
         encoding = self._client.encoding
         if moment.action is None:
             seed = {} if moment.seed is None else {"seed": moment.seed}
@@ -90,7 +90,7 @@ class Framed:
             self._client.send(message(encoding, "step", action=self._client.actions.dump(moment.action)))
 
     def check(self, moment: Moment) -> None:
-        """Reads the reply; fails if it is not what came of it in this process."""
+        """Read the reply; fails if it is not what came of it in this process."""
         if moment.action is None:
             _check_observation(flatten(self._client.read_reset()[0]), moment)
             return
@@ -100,11 +100,11 @@ class Framed:
         _check_end((served.terminated, served.truncated), (moment.terminated, moment.truncated))
 
     def verify_seed(self, seed: int) -> None:
-        """Fails if two episodes with a seed begin differently."""
+        """Fail if two episodes with a seed begin differently."""
         assert self._client.ask("reset", seed=seed, verify_seed=True).get("seeded") is True
 
     def check_spaces(self, actions: Any, observations: Any) -> None:
-        """Fails if the spaces that are told, made anew, are not those of this process."""
+        """Fail if the spaces that are told, made anew, are not those of this process."""
         made = self._client.made
         for told, local in ((made["action_space"], actions), (made["observation_space"], observations)):
             rebuilt = build(msgspec.convert(told, Description))
@@ -124,20 +124,20 @@ class Classic:
     name = "classic"
 
     def __init__(self, client: ClassicClient, environment: str) -> None:
-        """Asks for the environment."""
+        """Ask for the environment."""
         self._client = client
         self._client.send(handshake(environment))
 
     def start(self) -> None:
-        """Reads what came of that; raises `Refused` if the environment cannot be had."""
+        """Read what came of that; raise `Refused` if the environment cannot be had."""
         self._client.read_error()
 
     def ask(self, moment: Moment) -> None:
-        """Asks for what was done in this process; the seed is the server's own."""
+        """Ask for what was done in this process; the seed is the server's own."""
         self._client.send(RESET if moment.action is None else step(np.asarray(moment.action).tolist()))
 
     def check(self, moment: Moment) -> None:
-        """Reads the reply; fails if it is not what came of it in this process."""
+        """Read the reply; fails if it is not what came of it in this process."""
         if moment.action is None:
             self._check_observation(self._client.read_observation(), moment)
             return
@@ -157,14 +157,14 @@ class Classic:
         _check_observation(read, moment)
 
     def check_spaces(self, actions: Any, observations: Any) -> None:
-        """Fails unless the reported spaces are those of this process, in the form of the protocol's page."""
+        """Fail unless the reported spaces are those of this process, in the form of the protocol's page."""
         for which, local in enumerate((actions, observations)):
             told, due = self._client.space(which), classic_space(local)
             assert told == due, f"{json.dumps(told)[:500]} is not {json.dumps(due)[:500]}"
 
 
 def leaves(space: Any, value: Any) -> Leaves:
-    """Returns copies of the arrays and numbers of which a value of a space is made."""
+    """Return copies of the arrays and numbers of which a value of a space is made."""
     if type(space).__name__ == "Tuple":
         parts = [(index, leaves(*pair)) for index, pair in enumerate(zip(space.spaces, value, strict=True))]
         return {(index, *path): leaf for index, part in parts for path, leaf in part.items()}
@@ -177,7 +177,7 @@ def leaves(space: Any, value: Any) -> Leaves:
 
 
 def same_space(one: Any, other: Any) -> bool:
-    """Compares one of Gymnasium's spaces to one of Gymnasium's or Gym's, and the bounds to their last bit."""
+    """Compare one of Gymnasium's spaces to one of Gymnasium's or Gym's, and the bounds to their last bit."""
     kind = type(one).__name__
     if kind != type(other).__name__ or one.shape != other.shape or one.dtype != other.dtype:
         return False
@@ -192,7 +192,7 @@ def same_space(one: Any, other: Any) -> bool:
 
 
 def classic_space(space: Any) -> dict[str, Any]:
-    """Returns what the page of the classic protocol has a server tell of a space."""
+    """Return what the page of the classic protocol has a server tell of a space."""
     kind = type(space).__name__
     if kind == "Box":
         low, high = (

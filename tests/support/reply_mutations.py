@@ -13,7 +13,7 @@ _LEFT = {True: 0, False: bytes(8)}
 
 
 def requests(function: Callable[[Message], object]) -> MutationFactory:
-    """Makes a server that takes requests for others."""
+    """Make a server that takes requests for others."""
 
     class Requests(Mutation):
         def request(self, message: Message) -> None:
@@ -23,7 +23,7 @@ def requests(function: Callable[[Message], object]) -> MutationFactory:
 
 
 def answers(function: Callable[[Message], object], op: str = "") -> MutationFactory:
-    """Makes a server that answers wrongly, to one operation or with errors or to all."""
+    """Make a server that answers wrongly, to one operation or with errors or to all."""
 
     class Answers(Mutation):
         def answer(self, message: Message, request: Message) -> None:
@@ -34,7 +34,7 @@ def answers(function: Callable[[Message], object], op: str = "") -> MutationFact
 
 
 def writes(function: Callable[[bytes], bytes]) -> MutationFactory:
-    """Makes a server that writes wrong frames."""
+    """Make a server that writes wrong frames."""
 
     class Writes(Mutation):
         def write(self, data: bytes) -> bytes:
@@ -44,12 +44,12 @@ def writes(function: Callable[[bytes], bytes]) -> MutationFactory:
 
 
 def without(*fields: str, op: str = "") -> MutationFactory:
-    """Makes a server that does not know some fields of requests."""
+    """Make a server that does not know some fields of requests."""
     return requests(lambda message: [message.pop(name, None) for name in fields if op in ("", message.get("op"))])
 
 
 def coded(code: str) -> MutationFactory:
-    """Makes a server whose errors of one code have another."""
+    """Make a server whose errors of one code have another."""
     return answers(lambda message: message.update(code="something-else") if message["code"] == code else None, "error")
 
 
@@ -59,7 +59,7 @@ class ReadsAreFrames(Mutation):
     chunk = 5
 
     def read(self, data: bytes) -> bytes:
-        """Gives up, as a read is never that much."""
+        """Give up, as a read is never that much."""
         self.over = True
         return b""
 
@@ -68,7 +68,7 @@ class FirstOfRead(Mutation):
     """Takes the first frame of what it reads, and forgets the rest."""
 
     def read(self, data: bytes) -> bytes:
-        """Finds the end of the first frame."""
+        """Find the end of the first frame."""
         if not self.is_json:
             return data[: 4 + int.from_bytes(data[:4], "big")]
         length, _, _ = data.partition(b":")
@@ -79,7 +79,7 @@ class Deaf(Mutation):
     """Does not answer bytes that are not a frame."""
 
     def garbage(self, data: bytes) -> bytes:
-        """Forgets it."""
+        """Forget it."""
         return b""
 
 
@@ -87,7 +87,7 @@ class Open(Mutation):
     """Never closes a connection."""
 
     def __init__(self, others: list[Mutation]) -> None:
-        """Takes part."""
+        """Take part."""
         super().__init__(others)
         self.deaf = True
 
@@ -96,7 +96,7 @@ class Silent(Mutation):
     """Closes the connection instead of saying what is wrong."""
 
     def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
-        """Leaves errors out."""
+        """Leave errors out."""
         self.over = message["op"] == "error"
         return [] if self.over else [message]
 
@@ -105,7 +105,7 @@ class Fragile(Mutation):
     """Breaks everybody's connection when a client leaves in the middle of a frame."""
 
     def left(self, unread: bool) -> None:
-        """Closes all."""
+        """Close all."""
         for each in self.others:
             each.over = each.over or unread
 
@@ -114,7 +114,7 @@ class Lonely(Mutation):
     """Serves one connection at a time."""
 
     def __init__(self, others: list[Mutation]) -> None:
-        """Closes the connection if there is another."""
+        """Close the connection if there is another."""
         busy = any(not each.over for each in others)
         super().__init__(others)
         self.over = busy
@@ -124,12 +124,12 @@ class Swapping(Mutation):
     """Answers two requests that came together in the wrong order."""
 
     def __init__(self, others: list[Mutation]) -> None:
-        """Takes part."""
+        """Take part."""
         super().__init__(others)
         self.held: list[Message] = []
 
     def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
-        """Holds a reply back where another one is to come."""
+        """Hold a reply back where another one is to come."""
         if pending and not self.held and request.get("op") != "make":
             self.held = [message]
             return []
@@ -143,7 +143,7 @@ class Tired(Mutation):
     count = 0
 
     def answer(self, message: Message, request: Message) -> None:
-        """Counts."""
+        """Count."""
         self.count += 1
         self.over = self.count == 500
 
@@ -154,7 +154,7 @@ class Playing(Mutation):
     begun = False
 
     def request(self, message: Message) -> None:
-        """Leaves it out."""
+        """Leave it out."""
         if message.get("op") == "reset" and self.begun:
             message.pop("seed", None)
         self.begun = self.begun or message.get("op") == "reset"
@@ -166,7 +166,7 @@ class Anew(Mutation):
     made = False
 
     def request(self, message: Message) -> None:
-        """Takes the second make for a reset."""
+        """Take the second make for a reset."""
         if message.get("op") == "make" and self.made:
             message["op"] = "reset"
         self.made = True
@@ -185,7 +185,7 @@ class Early(Mutation):
     """Takes actions before it has checked all of them."""
 
     def request(self, message: Message) -> None:
-        """Takes those before the last, which is wrong."""
+        """Take those before the last, which is wrong."""
         if isinstance(message.get("actions"), list):
             message["actions"].pop()
 
@@ -202,7 +202,7 @@ class Clipping(Mutation):
     size = 8
 
     def request(self, message: Message) -> None:
-        """Sends a right one instead."""
+        """Send a right one instead."""
         if "action" in message:
             message["action"] = _LEFT[self.is_json] if self.size == 8 else [0.0] if self.is_json else bytes(4)
 
@@ -217,7 +217,7 @@ class Guessing(Mutation):
     """Takes the first action where none is given."""
 
     def request(self, message: Message) -> None:
-        """Sends it."""
+        """Send it."""
         if message.get("op") == "step":
             message.setdefault("action", _LEFT[self.is_json])
 
@@ -226,7 +226,7 @@ class Short(Mutation):
     """Sends observations that do not fit the space."""
 
     def answer(self, message: Message, request: Message) -> None:
-        """Makes them too short."""
+        """Make them too short."""
         if isinstance(message.get("observation"), (list, bytes)):
             message["observation"] = message["observation"][:-1]
 
@@ -235,7 +235,7 @@ class Zeros(Mutation):
     """Sends base64 of nothing."""
 
     def answer(self, message: Message, request: Message) -> None:
-        """Replaces it by zeros."""
+        """Replace it by zeros."""
         if isinstance(message.get("observation"), str):
             message["observation"] = "A" * (len(message["observation"]) - 2) + "=="
 
@@ -244,7 +244,7 @@ class Unrewarding(Mutation):
     """Gives no environment of several a reward."""
 
     def answer(self, message: Message, request: Message) -> None:
-        """Sets them to 0."""
+        """Set them to 0."""
         reward = message.get("reward")
         if isinstance(reward, list):
             message["reward"] = [0.0] * len(reward)
@@ -256,6 +256,6 @@ class Forbidding(Mutation):
     """Knows every field, and refuses others."""
 
     def request(self, message: Message) -> None:
-        """Asks for what there is not."""
+        """Ask for what there is not."""
         if "x_unknown" in message:
             message["op"] = "fly"

@@ -24,17 +24,17 @@ class Episodes(Plain):
     """Ends by itself after ten steps; the reward of the n-th step is n, and so is the picture's grey."""
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Starts to count."""
+        """Start to count."""
         self.steps = 0
         return super().reset(**arguments)
 
     def step(self, action: Any) -> Result:
-        """Counts."""
+        """Count."""
         self.steps += 1
         return self.observe(), float(self.steps), self.steps == 10, False, {}
 
     def render(self) -> Any:
-        """Returns a picture that gets lighter."""
+        """Return a picture that gets lighter."""
         return np.full((64, 64, 3), 20 * self.steps, np.uint8)
 
 
@@ -45,21 +45,21 @@ class OldGym(gym.Env):  # type: ignore[type-arg]
     action_space = gym.spaces.Discrete(3)
 
     def __init__(self) -> None:
-        """Starts without a seed."""
+        """Start without a seed."""
         self.given = -1.0
 
     def seed(self, seed: int | None = None) -> list[int | None]:
-        """Remembers the seed."""
+        """Remember the seed."""
         self.given = -1.0 if seed is None else float(seed)
         return [seed]
 
     def reset(self) -> Any:  # type: ignore[override]
-        """Returns the seed and the number of steps: 0."""
+        """Return the seed and the number of steps: 0."""
         self.steps = 0
         return np.array([self.given, 0.0])
 
     def step(self, action: Any) -> Any:
-        """Returns the seed and the number of steps, the action as the reward, and never ends."""
+        """Return the seed and the number of steps, the action as the reward, and never ends."""
         self.steps += 1
         return np.array([self.given, float(self.steps)]), float(action), False, {"old": True}
 
@@ -71,18 +71,18 @@ class NewGym(gym.Env):  # type: ignore[type-arg]
     action_space = gym.spaces.Discrete(3)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Returns the seed."""
+        """Return the seed."""
         super().reset(seed=seed)
         self.given = np.array([-1.0 if seed is None else float(seed)])
         return self.given, {}
 
     def step(self, action: Any) -> Any:
-        """Returns the action as the reward, and is truncated by it when it is 2."""
+        """Return the action as the reward, and is truncated by it when it is 2."""
         return self.given, float(action), False, int(action) == 2, {"new": True}
 
 
 def register() -> None:
-    """Makes all of them known to Gymnasium and Gym."""
+    """Make all of them known to Gymnasium and Gym."""
     for name, make in FAULTS.items():
         gymnasium.register(f"Fault/{name}-v0", entry_point=make)
     for name, make in HOSTILE.items():

@@ -38,27 +38,27 @@ class ScenarioClient:
     patience = 5.0
 
     def __init__(self, port: int, encoding: str, form: str = "nested") -> None:
-        """Connects for a part."""
+        """Connect for a part."""
         self.client = self.connect(port, encoding)
         self.form = {"values": form} if encoding == NETSTRING and form != "nested" else {}
 
     def connect(self, port: int, encoding: str) -> FramedClient:
-        """Connects."""
+        """Connect."""
         return FramedClient(connected(("127.0.0.1", port)), encoding)
 
     def play(self, part: str) -> None:
-        """Plays a part, and closes the connection."""
+        """Play a part, and close the connection."""
         with self.client:
             getattr(self, part)()
 
     # Habits
 
     def make(self, part: str, **fields: Any) -> None:
-        """Makes the environment of a part."""
+        """Make the environment of a part."""
         self.client.make(PARTS[part], **fields, **self.form)
 
     def first(self, seed: int | None) -> Any:
-        """Begins an episode; returns its first observation."""
+        """Begin an episode; return its first observation."""
         return self.client.reset(**({} if seed is None else {"seed": seed}))[0]
 
     def echoed(self, observation: Any) -> Any:
@@ -66,22 +66,22 @@ class ScenarioClient:
         return int(observation[0])
 
     def is_over(self, stepped: Any) -> bool:
-        """Tells the end of an episode."""
+        """Tell the end of an episode."""
         return bool(stepped.terminated or stepped.truncated)
 
     def repeats(self, error: Failed) -> bool:
-        """Tells whether to send a step again."""
+        """Tell whether to send a step again."""
         return not error.reset_needed
 
     def leave(self) -> None:
-        """Closes the environment."""
+        """Close the environment."""
         assert self.client.ask("close") == {}
         assert self.client.read_to_end() == b""
 
     # Parts
 
     def echo(self) -> None:
-        """Plays two episodes, with errors in between."""
+        """Play two episodes, with errors in between."""
         self.make("echo")
         observation = self.first(42)
         for seed in (None, ...):
@@ -99,7 +99,7 @@ class ScenarioClient:
         self.leave()
 
     def nested(self) -> None:
-        """Plays an episode with a Dict."""
+        """Play an episode with a Dict."""
         self.make("nested")
         observation, over = self.first(42), False
         while not over:
@@ -108,7 +108,7 @@ class ScenarioClient:
         self.leave()
 
     def vector(self) -> None:
-        """Plays three environments until each has ended."""
+        """Play three environments until each has ended."""
         self.make("vector", num_envs=3)
         observation, over = self.first(42), np.zeros(3, np.bool_)
         while not over.all():
@@ -121,7 +121,7 @@ class ScenarioClient:
         return int(np.atleast_1d(reward)[-1])
 
     def rewards(self) -> None:
-        """Plays an episode with rewards that are arrays."""
+        """Play an episode with rewards that are arrays."""
         self.make("rewards", vector_rewards=True)
         action, over = self.echoed(self.first(42)), False
         while not over:
@@ -134,7 +134,7 @@ class ScenarioClient:
         return {"mask": [index in error.environments for index in range(3)]}
 
     def mask(self) -> None:
-        """Plays three environments, and resets those whose episode has ended."""
+        """Play three environments, and resets those whose episode has ended."""
         self.make("mask", num_envs=3, autoreset_mode="disabled")
         observation, over = self.first(42), np.zeros(3, np.bool_)
         while not over.all():
@@ -148,7 +148,7 @@ class ScenarioClient:
         self.leave()
 
     def queue(self) -> None:
-        """Waits in a queue."""
+        """Wait in a queue."""
         self.client.say("make", id=PARTS["queue"], report_queue=True, **self.form)
         self.wait()
         self.client.read_made(self.form.get("values", "nested"))
@@ -156,11 +156,11 @@ class ScenarioClient:
         self.leave()
 
     def wait(self) -> None:
-        """Reads the places in the queue."""
+        """Read the places in the queue."""
         assert [self.client.reply("queued")["place"] for _ in range(2)] == [2, 1]
 
     def many(self) -> None:
-        """Takes several steps in one request."""
+        """Take several steps in one request."""
         self.make("many")
         self.first(42)
         actions = [self.client.actions.dump(each) for each in (0, 1, 2, 3, 4, 0)]
@@ -173,7 +173,7 @@ class ScenarioClient:
         self.leave()
 
     def pipeline(self) -> None:
-        """Sends before it reads."""
+        """Send before it reads."""
         self.make("pipeline")
         actions = [0, 1, 2, 3]
         for _ in range(2):

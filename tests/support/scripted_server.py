@@ -18,7 +18,7 @@ class Scripted:
     """
 
     def __init__(self, *script: bytes) -> None:
-        """Takes the script, and listens."""
+        """Take the script, and listen."""
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -39,7 +39,7 @@ class Scripted:
                 connection.sendall(answer)
 
     def end(self) -> None:
-        """Stops."""
+        """Stop."""
         self._listener.close()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
@@ -49,7 +49,7 @@ Script = Callable[..., Scripted]
 
 
 def made(**fields: Any) -> bytes:
-    """Returns the reply to a make for an environment of two actions and one observation of five."""
+    """Return the reply to a make for an environment of two actions and one observation of five."""
     spaces = {"action_space": {"kind": "Discrete", "n": 2}, "observation_space": {"kind": "Discrete", "n": 5}}
     leaf = {"path": [], "dtype": "int64", "shape": [], "offset": 0}
     layout = {"leaves": [leaf], "size": 8}
@@ -58,16 +58,16 @@ def made(**fields: Any) -> bytes:
 
 
 def begun(observation: int = 0) -> bytes:
-    """Returns the reply to a reset."""
+    """Return the reply to a reset."""
     return message(INT32, "reset", observation=observation.to_bytes(8, "little"))
 
 
 def stepped(observation: int = 1, reward: float = 1.0) -> bytes:
-    """Returns the reply to a step."""
+    """Return the reply to a step."""
     fields = {"reward": reward, "terminated": False, "truncated": False}
     return message(INT32, "step", observation=observation.to_bytes(8, "little"), **fields)
 
 
 def error(fault: str, code: str = "a-code", *, reset_needed: bool = False) -> bytes:
-    """Returns an error."""
+    """Return an error."""
     return message(INT32, "error", code=code, message="what to do", fault=fault, reset_needed=reset_needed)

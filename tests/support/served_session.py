@@ -26,7 +26,7 @@ class Served:
     """A client, and the session that serves it."""
 
     def __init__(self, encoding: str, handshake: bytes, trailing_data: bytes = b"", **options: Any) -> None:
-        """Starts the session."""
+        """Start the session."""
         ours, its = socket.socketpair()
         descriptor = create()
         self.status = SessionStatus(descriptor, with_recovery=True)
@@ -42,7 +42,7 @@ class Served:
         self._thread.start()
 
     def end(self) -> str:
-        """Leaves; returns why the session ended."""
+        """Leave; return why the session ended."""
         self.client.close()
         self._thread.join(20)
         assert not self._thread.is_alive()
@@ -53,7 +53,7 @@ Serve = Callable[..., FramedClient]
 
 
 def named(environment: Any) -> str:
-    """Returns the id of an environment, which may be given as what makes it."""
+    """Return the id of an environment, which may be given as what makes it."""
     if isinstance(environment, str):
         return environment
     name = f"Framed{next(_numbers)}-v0"
@@ -62,7 +62,7 @@ def named(environment: Any) -> str:
 
 
 def fail() -> None:
-    """Raises."""
+    """Raise."""
     raise ValueError("the pole is not there")
 
 
@@ -74,7 +74,7 @@ class Counting(Plain):
     made = 0
 
     def __init__(self, failing: list[str], render_mode: str | None = None) -> None:
-        """Counts."""
+        """Count."""
         super().__init__(render_mode)
         self.failing = failing
         Counting.made += 1
@@ -82,19 +82,19 @@ class Counting(Plain):
         self.closed = False
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Fails if it is to."""
+        """Fail if it is to."""
         if "reset" in self.failing:
             fail()
         return self.number, {"seed": arguments.get("seed"), "options": arguments.get("options")}
 
     def step(self, action: Any) -> Any:
-        """Fails if it is to; the action 2 ends the episode."""
+        """Fail if it is to; the action 2 ends the episode."""
         if "step" in self.failing:
             fail()
         return self.number, float("nan"), action == 2, False, {"action": int(action)}
 
     def render(self) -> Any:
-        """Fails if it is to, or returns something that is not a frame."""
+        """Fail if it is to, or return something that is not a frame."""
         if "render" in self.failing:
             fail()
         return object() if "object" in self.failing else [np.ones((2, 3), np.float32), "text", None]

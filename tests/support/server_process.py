@@ -43,12 +43,12 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
 
 
 def twistd() -> list[str]:
-    """Returns the words that start the twistd of this interpreter."""
+    """Return the words that start the twistd of this interpreter."""
     return [sys.executable, str(Path(sys.executable).with_name("twistd"))]
 
 
 def variables(changes: Mapping[str, str] | None = None, *, measured: bool = False) -> dict[str, str]:
-    """Returns the server's environment variables: ours, and where it finds the plugin.
+    """Return the server's environment variables: ours, and where it finds the plugin.
 
     Args:
         changes: Variables to set beside ours.
@@ -64,7 +64,7 @@ def variables(changes: Mapping[str, str] | None = None, *, measured: bool = Fals
 def run_twistd(
     *words: str, directory: Path, changes: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a twistd that is expected to end by itself (or to leave a daemon); returns its output."""
+    """Run a twistd that is expected to end by itself (or to leave a daemon); return its output."""
     return subprocess.run(
         [*twistd(), *words],
         cwd=directory,
@@ -98,7 +98,7 @@ class ServerProcess:
         changes: Mapping[str, str] | None = None,
         measured: bool = False,
     ) -> None:
-        """Starts the server.
+        """Start the server.
 
         Args:
             directory: Where it runs, which also is the root of what it may record.
@@ -129,13 +129,13 @@ class ServerProcess:
         threading.Thread(target=self._read, daemon=True).start()
 
     def __enter__(self) -> ServerProcess:
-        """Returns the server itself."""
+        """Return the server itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops the server; where nothing else failed, fails for processes left behind and errors of its own."""
+        """Stop the server; where nothing else failed, fails for processes left behind and errors of its own."""
         left = self.stop()
         print(self.tail(400))  # pytest shows it for a test that failed
         if error is None:
@@ -157,22 +157,22 @@ class ServerProcess:
             self._changed.notify_all()
 
     def mark(self) -> int:
-        """Returns the place in the log from which to look for what happens next."""
+        """Return the place in the log from which to look for what happens next."""
         with self._changed:
             return len(self.lines)
 
     def tail(self, count: int = 12) -> str:
-        """Returns the last lines of the log."""
+        """Return the last lines of the log."""
         with self._changed:
             return "\n".join(line[:500] for line in self.lines[-count:])
 
     def complaints(self) -> list[str]:
-        """Returns the lines by which Twisted reports an error in the server's own code."""
+        """Return the lines by which Twisted reports an error in the server's own code."""
         with self._changed:
             return [line for line in self.lines if COMPLAINT.search(line)]
 
     def search(self, pattern: str, timeout: float, since: int = 0) -> re.Match[str] | None:
-        """Waits for a line of the log; returns None if it has not come in time, or can not come any more."""
+        """Wait for a line of the log; return None if it has not come in time, or can not come any more."""
         expression = re.compile(pattern)
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -188,7 +188,7 @@ class ServerProcess:
                 self._changed.wait(remaining)
 
     def wait_for(self, pattern: str, timeout: float = PATIENCE, since: int = 0) -> re.Match[str]:
-        """Waits for a line of the log, and fails if it does not come."""
+        """Wait for a line of the log, and fail if it does not come."""
         found = self.search(pattern, timeout, since)
         if found is None:
             raise AssertionError(f"no line of the log matches {pattern!r}:\n{self.tail()}")
@@ -202,22 +202,22 @@ class ServerProcess:
         return int(self.wait_for(r"(?<!\(TLS\)) starting on (\d+)").group(1))
 
     def connect(self) -> ClassicClient:
-        """Connects, and says nothing yet."""
+        """Connect, and says nothing yet."""
         mark = self.mark()
         client = ClassicClient(connected(("127.0.0.1", self.port)))
         self.note(client, mark)
         return client
 
     def note(self, client: ByteStream, mark: int) -> None:
-        """Notes the place in the log behind which a client is named: another may have had the same port earlier."""
+        """Note the place in the log behind which a client is named: another may have had the same port earlier."""
         self._marks[client.port] = mark
 
     def since(self, client: ByteStream) -> int:
-        """Returns the place in the log from which to look for a client."""
+        """Return the place in the log from which to look for a client."""
         return self._marks.get(client.port, 0)
 
     def open(self, environment: str) -> ClassicClient:
-        """Connects and opens an environment."""
+        """Connect and open an environment."""
         client = self.connect()
         try:
             return client.open(environment)
@@ -226,7 +226,7 @@ class ServerProcess:
             raise
 
     def session(self, client: ByteStream) -> Session:
-        """Returns the session of a client, by the line that says that it started."""
+        """Return the session of a client, by the line that says that it started."""
         found = self.wait_for(
             rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \(\w+, process (\d+)\)",
             since=self.since(client),
@@ -234,27 +234,27 @@ class ServerProcess:
         return Session(int(found.group(1)), found.group(2), int(found.group(3)))
 
     def end(self, session: Session, timeout: float = PATIENCE) -> str:
-        """Waits for the end of a session; returns the line that says why, from the reason on."""
+        """Wait for the end of a session; return the line that says why, from the reason on."""
         return self.wait_for(rf"\[session {session.number}\] ended: (.*)", timeout).group(1)
 
     # Processes
 
     def descendants(self) -> set[int]:
-        """Returns every process below the server's."""
+        """Return every process below the server's."""
         return descendants(self.process.pid)
 
     def fork_server(self) -> int:
-        """Returns the process that forks the children."""
+        """Return the process that forks the children."""
         return next(worker for worker in children(self.process.pid) if "gymtwist.worker" in command_line(worker))
 
     def track(self) -> list[Handle]:
-        """Takes hold of every process that the server has now; they too must end with it."""
+        """Take hold of every process that the server has now; they too must end with it."""
         handles = hold(self.descendants())
         self._tracked += handles
         return handles
 
     def wait_shut_down(self, timeout: float = PATIENCE) -> None:
-        """Waits for the end of a server that was asked to stop; fails if it left a process, or did not end in order.
+        """Wait for the end of a server that was asked to stop; fails if it left a process, or did not end in order.
 
         Twistd ends by the very signal that stopped it, once it has shut down: its exit status says nothing more.
         """
@@ -264,18 +264,18 @@ class ServerProcess:
         assert not left, f"outlived the server: {left}"
 
     def terminate(self) -> None:
-        """Asks the server to stop, as `kill` does."""
+        """Ask the server to stop, as `kill` does."""
         self.track()
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """Waits for the server's end; returns its exit status."""
+        """Wait for the server's end; return its exit status."""
         if not self._handle.wait(timeout):
             raise AssertionError(f"the server still runs after {timeout:g} s:\n{self.tail()}")
         return self.process.wait(timeout)
 
     def stop(self) -> list[Handle]:
-        """Stops the server, if it still runs; returns the processes that outlived it by five seconds.
+        """Stop the server, if it still runs; return the processes that outlived it by five seconds.
 
         The server's own process is among them if it did not end in time.
         """
@@ -293,7 +293,7 @@ class ServerProcess:
 
 
 def connected(address: tuple[str, int] | str) -> socket.socket:
-    """Returns a connection to where a server listens, or is about to: its log says so a moment too early."""
+    """Return a connection to where a server listens, or is about to: its log says so a moment too early."""
     deadline = time.monotonic() + PATIENCE
     while True:
         connection = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
@@ -311,5 +311,5 @@ def connected(address: tuple[str, int] | str) -> socket.socket:
 
 
 def readable(client: ClassicClient, timeout: float) -> bool:
-    """Waits for something to read; returns whether it came."""
+    """Wait for something to read; return whether it came."""
     return bool(select.select([client.socket], [], [], timeout)[0])

@@ -27,25 +27,25 @@ class Steady(WaitPolicy):
     """Polls for so long each time, whether it pays or not."""
 
     def __init__(self, seconds: float) -> None:
-        """Takes how long."""
+        """Take how long."""
         super().__init__(seconds)
         self.is_trial, self.waits_left = False, sys.maxsize
 
     def miss(self) -> None:
-        """Goes on."""
+        """Go on."""
 
     def start_trial(self) -> None:
-        """Tries nothing else."""
+        """Try nothing else."""
 
 
 def connections(env: RemoteEnv | RemoteVectorEnv) -> list[Any]:
-    """Returns the connections of an environment."""
+    """Return the connections of an environment."""
     sessions: list[Any] = [env._session] if isinstance(env, RemoteEnv) else env._sessions
     return [session.connection for session in sessions]
 
 
 def by(way: str, env: Any) -> Any:
-    """Makes an environment that was just connected use one way alone; returns it."""
+    """Make an environment that was just connected use one way alone; return it."""
     for connection in connections(env):
         if way == "socket":
             assert getattr(connection, "_shared", None) is None
@@ -56,7 +56,7 @@ def by(way: str, env: Any) -> Any:
 
 
 def hold(way: str, connection: Any) -> None:
-    """Makes a connection that shares memory use it in one way."""
+    """Make a connection that shares memory use it in one way."""
     steady = Steady(_SECONDS if way == "polling" else 0.0)
     # Also if memory is shared anew, whatever replies have places there.
     connection._policy, connection._policies = steady, (steady, steady)
@@ -65,22 +65,22 @@ def hold(way: str, connection: Any) -> None:
 
 
 def passed(env: Any) -> int:
-    """Returns how many requests have passed through the memory that is shared now."""
+    """Return how many requests have passed through the memory that is shared now."""
     return sum(connection._number for connection in connections(env) if connection._shared is not None)
 
 
 def shares(env: Any) -> bool:
-    """Returns whether all of an environment's connections share memory."""
+    """Return whether all of an environment's connections share memory."""
     return all(getattr(connection, "_shared", None) is not None for connection in connections(env))
 
 
 def on(way: str, remote: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Connects, and uses one way alone."""
+    """Connect, and use one way alone."""
     return by(way, remote(*arguments, shared_memory=way != "socket", **options))
 
 
 def play(env: Any, actions: list[Any]) -> list[Any]:
-    """Plays; returns all that was told."""
+    """Play; return all that was told."""
     told: list[Any] = [env.reset(seed=SEED)]
     for action in actions:
         told.append(env.step(action))
@@ -90,5 +90,5 @@ def play(env: Any, actions: list[Any]) -> list[Any]:
 
 
 def borrowed(observation: Any) -> bool:
-    """Tells whether an observation lies in a place: what NumPy says of an array that was copied is other."""
+    """Tell whether an observation lies in a place: what NumPy says of an array that was copied is other."""
     return isinstance(observation.base, np.ndarray) and isinstance(observation.base.base, (mmap.mmap, memoryview))

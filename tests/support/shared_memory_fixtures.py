@@ -15,14 +15,14 @@ Of = Callable[..., SharedRegion]
 
 
 def answer(client: FramedClient, op: str, **fields: Any) -> dict[str, Any]:
-    """Sends a request through the socket; returns the message that comes, whatever it is."""
+    """Send a request through the socket; return the message that comes, whatever it is."""
     client.say(op, **fields)
     return client.hear()
 
 
 @pytest.fixture
 def of() -> Iterator[Of]:
-    """Makes memory to share with a client's session."""
+    """Make memory to share with a client's session."""
     with ExitStack() as stack:
 
         def of(client: FramedClient, *rooms: int) -> SharedRegion:

@@ -24,17 +24,17 @@ _TIMES = 150
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Does what Ctrl-C does."""
+    """Do what Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 def connected(port: int, way: str, environment: str) -> Any:
-    """Connects."""
+    """Connect."""
     return by(way, connect(port, environment, timeout=PATIENCE, shared_memory=way != "socket"))
 
 
 def play(theirs: Any, action: Any, seconds: float, drawn: random.Random, kept: list[Any]) -> None:
-    """Steps until it is interrupted, now and then some at once."""
+    """Step until it is interrupted, now and then some at once."""
     with contextlib.suppress(KeyboardInterrupt, ResetNeeded):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         while True:

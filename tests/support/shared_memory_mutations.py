@@ -19,7 +19,7 @@ class Unbelled(Mutation):
     """Does not hear doorbells."""
 
     def doorbell(self, data: bytes) -> bytes:
-        """Forgets it."""
+        """Forget it."""
         return b""
 
 
@@ -27,7 +27,7 @@ class Startled(Mutation):
     """Takes a doorbell for a request."""
 
     def doorbell(self, data: bytes) -> bytes:
-        """Makes a request of it, which is not valid."""
+        """Make a request of it, which is not valid."""
         return b"1:?," if self.is_json else b"\0\0\0\1?"
 
 
@@ -35,7 +35,7 @@ class Withholding(Mutation):
     """Does not send a frame for which there is no room in the memory."""
 
     def reply(self, message: Message, request: Message, pending: int) -> list[Message]:
-        """Leaves it out."""
+        """Leave it out."""
         return [] if message["op"] != "share" and self.shares else [message]
 
 
@@ -43,7 +43,7 @@ class Settled(Mutation):
     """Shares memory once."""
 
     def answer(self, message: Message, request: Message) -> None:
-        """Refuses what is asked again."""
+        """Refuse what is asked again."""
         if self.shares and message.get("address"):
             message.clear()
             message.update(op="error", code="sharing-refused", message="it is shared already", fault="request")

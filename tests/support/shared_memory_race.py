@@ -40,21 +40,21 @@ class Side:
     """One of two that pass numbers."""
 
     def __init__(self, shared: SharedMemory, connected: socket.socket, polls: bool, *words: int) -> None:
-        """Takes the words: that it writes to, that it reads, and those that say who waits."""
+        """Take the words: that it writes to, that it reads, and those that say who waits."""
         self.words, self.connected, self.polls = shared.words, connected, polls
         self.written, self.read, self.waits, self.other_waits = words
         self.drawn = random.Random(1)
         self.before, self.after = shared_memory.fence()
 
     def put(self, number: int) -> None:
-        """Writes a number, and wakes up whoever waits for it."""
+        """Write a number, and wakes up whoever waits for it."""
         self.words[self.written] = number
         self.before(), self.after()
         if self.words[self.other_waits]:
             self.connected.sendall(bytes(4))
 
     def take(self, number: int) -> None:
-        """Waits for a number."""
+        """Wait for a number."""
         if self.polls and shared_memory.poll_word(self.words, self.read, number, self.drawn.uniform(0, 2 * _MOMENT)):
             return
         self.words[self.waits] = 1
@@ -65,7 +65,7 @@ class Side:
 
 
 def numbers(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket.socket, polls: list[bool]) -> int:
-    """Passes numbers."""
+    """Pass numbers."""
     if not os.fork():
         ours.close()
         other = Side(shared, theirs, polls[1], REPLY, REQUEST, SERVER_WAITS, CLIENT_WAITS)
@@ -85,21 +85,21 @@ class Steady(WaitPolicy):
     """Polls whether it pays or not; or never, although memory is used."""
 
     def miss(self) -> None:
-        """Goes on."""
+        """Go on."""
 
     def start_trial(self) -> None:
-        """Tries nothing else."""
+        """Try nothing else."""
 
 
 def steady(seconds: float) -> Steady:
-    """Returns what always polls for so long."""
+    """Return what always polls for so long."""
     policy = Steady(seconds)
     policy.is_trial, policy.poll_seconds, policy.waits_left = False, seconds, sys.maxsize
     return policy
 
 
 def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket.socket, polls: list[bool]) -> int:
-    """Passes frames, some of them pipelined behind another, and so through the socket."""
+    """Pass frames, some of them pipelined behind another, and so through the socket."""
     if not os.fork():
         ours.close()
         reader = FrameReader(Framing.INT32)

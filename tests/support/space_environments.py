@@ -26,15 +26,15 @@ class Mission(spaces.Space[str]):
         super().__init__(dtype=str)
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Returns the one that there is."""
+        """Return the one that there is."""
         return TEXT
 
     def contains(self, x: Any) -> bool:
-        """Tells whether it is one of them."""
+        """Tell whether it is one of them."""
         return isinstance(x, str) and x.startswith("go ")
 
     def __eq__(self, other: object) -> bool:
-        """Tells whether the other is of the same class."""
+        """Tell whether the other is of the same class."""
         return isinstance(other, Mission)
 
     __hash__ = None  # type: ignore[assignment]
@@ -46,11 +46,11 @@ class Suits(spaces.Space[Any]):
     names = ("clubs", "diamonds", "hearts", "spades")
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Returns the last."""
+        """Return the last."""
         return self.names[-1]
 
     def contains(self, x: Any) -> bool:
-        """Tells whether it is one of them, and not the first."""
+        """Tell whether it is one of them, and not the first."""
         return x in self.names[1:]
 
 
@@ -65,11 +65,11 @@ class Speaking(Plain):
     action_space = Mission()
 
     def observe(self) -> Any:
-        """Returns the mission."""
+        """Return the mission."""
         return {"mission": TEXT, "pair": np.zeros(2, np.float32)}
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Returns what it was told."""
+        """Return what it was told."""
         return {"told": action}
 
 
@@ -80,11 +80,11 @@ class Betting(Plain):
     action_space = Suits()
 
     def observe(self) -> Any:
-        """Returns a suit."""
+        """Return a suit."""
         return {"suit": "hearts", "pair": np.ones(2, np.float32)}
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Returns what it was told."""
+        """Return what it was told."""
         return {"told": action}
 
 
@@ -94,7 +94,7 @@ class Lacking(gymnasium.Env[Any, Any]):
     action_space = spaces.Discrete(2)
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Has one from now on."""
+        """Have one from now on."""
         self.observation_space = PAIR
         return np.zeros(2, np.float32), {}
 
@@ -119,7 +119,7 @@ class Changing(Plain):
     resets = 0
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Makes its spaces anew, and then others."""
+        """Make its spaces anew, and then others."""
         self.resets += 1
         self.observation_space = spaces.Box(-1.0, 1.0, (2 if self.resets < 3 else 3,), np.float32)
         return np.zeros(self.observation_space.shape, np.float32), {}
@@ -142,12 +142,12 @@ class Cutting(Observing):
     """Observes, after something that fits, what does not; twice."""
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Returns what fits, of whatever dtype."""
+        """Return what fits, of whatever dtype."""
         return self.observation_space.sample(), {}
 
 
 def register() -> None:
-    """Makes all of them known."""
+    """Make all of them known."""
     makers: dict[str, Any] = {
         "Speaking": Speaking,
         "Betting": Betting,

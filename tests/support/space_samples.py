@@ -23,12 +23,12 @@ relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def sent(value: Any) -> Any:
-    """Sends a value in a MessagePack message."""
+    """Send a value in a MessagePack message."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 
 def sent_in_json(value: Any) -> Any:
-    """Sends a value in a JSON message; that it is JSON is checked by a strict decoder."""
+    """Send a value in a JSON message; that it is JSON is checked by a strict decoder."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -39,7 +39,7 @@ def sent_in_json(value: Any) -> Any:
 
 
 def sample(space: spaces.Space[Any]) -> Any:
-    """Draws an element; some draws of Gymnasium's warn of overflows."""
+    """Draw an element; some draws of Gymnasium's warn of overflows."""
     space.seed(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -62,7 +62,7 @@ SPACES: st.SearchStrategy[spaces.Space[Any]] = st.recursive(
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Compares elements of a space: in structure, in type and to the last bit."""
+    """Compare elements of a space: in structure, in type and to the last bit."""
     if isinstance(one, GraphInstance):
         return all(equal(*parts) for parts in zip(one, other, strict=True))
     if isinstance(one, dict):

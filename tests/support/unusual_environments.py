@@ -41,12 +41,12 @@ class Objectives(Plain):
             self.reward_space = spaces.Box(np.array([0, -1], np.float32), np.array([4, np.inf], np.float32))
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Counts from 0."""
+        """Count from 0."""
         self.steps = 0
         return super().reset(**arguments)
 
     def step(self, action: Any) -> Any:
-        """Counts."""
+        """Count."""
         self.steps += 1
         reward = self.form(np.array([self.steps, -1.0], np.float32))
         return self.observe(), reward, self.steps == 4, False, {}
@@ -59,11 +59,11 @@ class Unseeded(gym.Env):  # type: ignore[type-arg]
     action_space = gym.spaces.Discrete(2)
 
     def reset(self) -> Any:  # type: ignore[override]
-        """Draws a number."""
+        """Draw a number."""
         return np.random.random(1)
 
     def step(self, action: Any) -> Any:
-        """Draws a number."""
+        """Draw a number."""
         return np.random.random(1), 0.0, False, {}
 
 
@@ -77,14 +77,14 @@ class SeedWithoutArgument(Unseeded):
     """Has a method that takes no seed."""
 
     def seed(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Ignoring(Plain):
     """Takes a seed, and observes what no seed can change."""
 
     def observe(self) -> Any:
-        """Returns other numbers each time."""
+        """Return other numbers each time."""
         return np.frombuffer(os.urandom(2), np.uint8).astype(np.float32) / 255
 
 
@@ -92,23 +92,23 @@ class IgnoringLater(Plain):
     """Takes a seed for its observations; something else differs in each episode."""
 
     def __init__(self, what: str = "reward", **arguments: Any) -> None:
-        """Takes what differs."""
+        """Take what differs."""
         super().__init__(**arguments)
         self.what = what
         self.episodes = self.steps = 0
 
     def reset(self, **arguments: Any) -> Any:
-        """Returns what the seed decides; the info may be what differs."""
+        """Return what the seed decides; the info may be what differs."""
         self.episodes, self.steps = self.episodes + 1, 0
         return super().reset(**arguments)[0], {"drawn": self.episodes if self.what == "info" else 0}
 
     def observe(self) -> Any:
-        """Returns what the seed decides; the third observation may be what differs."""
+        """Return what the seed decides; the third observation may be what differs."""
         drawn = self.np_random.uniform(-1, 1, 2).astype(np.float32)
         return drawn / self.episodes if self.what == "observation" and self.steps == 2 else drawn
 
     def step(self, action: Any) -> Any:
-        """Returns a reward or an end that may be what differs; if nothing does, not every action is legal."""
+        """Return a reward or an end that may be what differs; if nothing does, not every action is legal."""
         self.steps += 1
         if self.what == "nothing" and action:
             raise ValueError("an illegal move")
@@ -130,12 +130,12 @@ class WrongResults(Plain):
     }
 
     def __init__(self, what: str, **arguments: Any) -> None:
-        """Takes what is wrong."""
+        """Take what is wrong."""
         super().__init__(**arguments)
         self.what = what
 
     def step(self, action: Any) -> Any:
-        """Returns it."""
+        """Return it."""
         return self.RESULTS[self.what] if action == 1 else super().step(action)
 
 
@@ -143,13 +143,13 @@ class RewardTypes(Plain):
     """Returns a first reward of a type, and others that it may not hold."""
 
     def __init__(self, kind: str, **arguments: Any) -> None:
-        """Takes the name of the type."""
+        """Take the name of the type."""
         super().__init__(**arguments)
         scalar: Any = int if kind == "int" else np.dtype(kind).type
         self.rewards = itertools.cycle([scalar(2), 0.1, np.inf, 1e300])
 
     def step(self, action: Any) -> Any:
-        """Returns the next one."""
+        """Return the next one."""
         return self.observe(), next(self.rewards), False, False, {}
 
 
@@ -157,7 +157,7 @@ class Hashing(Plain):
     """Tells the hash of a string, which decides on the order of sets."""
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Returns it."""
+        """Return it."""
         return {"hash": hash("gymtwist")}
 
 
@@ -165,7 +165,7 @@ OLD = {each.__name__: each for each in (Unseeded, NumberForSeed, SeedWithoutArgu
 
 
 def register() -> None:
-    """Registers all of them."""
+    """Register all of them."""
     gymnasium.register("Objectives-v0", entry_point=partial(Objectives), max_episode_steps=100)
     gymnasium.register("Ignoring-v0", entry_point=partial(Ignoring))
     gymnasium.register("IgnoringLater-v0", entry_point=partial(IgnoringLater))

@@ -19,12 +19,12 @@ class Pair:
     """A connection, and the socket at its other end."""
 
     def __init__(self, budget: float, timeout: float | None = 20.0) -> None:
-        """Connects them."""
+        """Connect them."""
         ours, self.peer = socket.socketpair()
         self.connection = Connection(ours, "the server", Framing.INT32, timeout, WaitPolicy(budget))
 
     def close(self) -> None:
-        """Closes both."""
+        """Close both."""
         self.connection.close()
         self.peer.close()
 

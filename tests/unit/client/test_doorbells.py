@@ -44,11 +44,11 @@ class Server:
         self.memory, self.words, self.connected = memory, memory.words, connected
 
     def see(self, word: int, value: int) -> None:
-        """Waits for a word, but not forever: the client may have failed."""
+        """Wait for a word, but not forever: the client may have failed."""
         self.wait(lambda: self.words[word] == value)
 
     def wait(self, until: Callable[[], bool]) -> None:
-        """Waits for something."""
+        """Wait for something."""
         deadline = time.monotonic() + PATIENCE
         while not until():
             if time.monotonic() > deadline:
@@ -60,12 +60,12 @@ class Server:
         self.connected.sendall(BELL)
 
     def is_heard(self) -> bool:
-        """Tells whether the client has read all that was sent: what it has not takes memory, see unix(7), SIOCOUTQ."""
+        """Tell whether the client has read all that was sent: what it has not takes memory, see unix(7), SIOCOUTQ."""
         (unread,) = struct.unpack("i", fcntl.ioctl(self.connected, termios.TIOCOUTQ, bytes(4)))
         return not unread
 
     def publish(self, number: int) -> None:
-        """Writes a reply, and its number; it does not ring."""
+        """Write a reply, and its number; it does not ring."""
         start = self.memory.replies + self.words[REPLY_AT]
         self.memory.memory[start : start + len(REPLY_FRAME)] = REPLY_FRAME
         self.words[REPLY_LENGTH] = len(REPLY_FRAME)
@@ -166,7 +166,7 @@ class CountingTimer(ReplyTimer):
     count = 0
 
     def end(self) -> None:
-        """Counts one."""
+        """Count one."""
         self.count += 1
 
 

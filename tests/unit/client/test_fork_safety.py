@@ -27,7 +27,7 @@ SEED = 77
 
 
 def forked(act: Callable[[], str]) -> str:
-    """Returns what a forked process says."""
+    """Return what a forked process says."""
     ours, theirs = os.pipe()
     process = os.fork()
     if not process:

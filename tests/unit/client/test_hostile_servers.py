@@ -53,16 +53,16 @@ class Flooded(socket.socket):
     """Has always something to read, and never room to write."""
 
     def __init__(self, **arguments: Any) -> None:
-        """Takes what a socket takes."""
+        """Take what a socket takes."""
         super().__init__(**arguments)
         self._until = monotonic() + PATIENCE
 
     def send(self, *arguments: Any) -> int:
-        """Takes nothing."""
+        """Take nothing."""
         raise BlockingIOError
 
     def recv_into(self, *arguments: Any) -> int:
-        """Receives a byte."""
+        """Receive a byte."""
         assert monotonic() < self._until
         return 1
 

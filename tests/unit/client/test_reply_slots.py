@@ -54,13 +54,13 @@ class Sharing:
     """A client and a server that fills as much of each place as it may."""
 
     def __init__(self, shared: SharedMemory) -> None:
-        """Takes their memory."""
+        """Take their memory."""
         self.shared = shared
         self.places = ReplySlots(shared, COUNT, 2000)
         self.content = random.Random(4)
 
     def reply(self) -> bytes | memoryview:
-        """Passes a reply."""
+        """Pass a reply."""
         self.places.choose()
         at, most = (self.shared.words[word] for word in (REPLY_AT, REPLY_MOST))
         start = self.shared.replies + at
@@ -68,7 +68,7 @@ class Sharing:
         return self.places.reply(most)
 
     def observation(self) -> Any:
-        """Passes an observation; returns it."""
+        """Pass an observation; return it."""
         buffer = self.reply()[:2000]
         return np.ndarray(2000, np.uint8, buffer if is_borrowed(buffer) else bytearray(buffer))
 

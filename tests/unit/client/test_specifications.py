@@ -24,13 +24,13 @@ SPACE = descriptions.Discrete(2)
 
 
 def options(tls: Any = None, **arguments: Any) -> ConnectOptions:
-    """Returns the options of a connection."""
+    """Return the options of a connection."""
     make = make_request("Pendulum-v1", {"g": 3.0}, {}, token="a secret", **arguments)
     return ConnectOptions(parse("localhost:5001"), ProtocolName.INT32, 600.0, 10.0, tls, True, make)
 
 
 def made() -> messages.Made:
-    """Returns what a server says of the environment."""
+    """Return what a server says of the environment."""
     spec = messages.Spec("Pendulum-v1", 200, kwargs={"g": 3.0, "game": "pong"})
     return messages.Made(SPACE, SPACE, "a server", spec=spec)
 

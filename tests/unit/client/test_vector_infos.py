@@ -15,7 +15,7 @@ RESTORE = info_restorer(spaces.Discrete(5))
 
 
 def restored(told: dict[str, Any], *, is_json: bool = False) -> dict[str, Any]:
-    """Returns the infos of two environments."""
+    """Return the infos of two environments."""
     return vector_infos.restored(told, 2, RESTORE, is_json=is_json)
 
 

@@ -32,12 +32,12 @@ class Ending(OldGym):
     """Says in its info, as Gym 0.21 did, that it was a time limit that ended the episode."""
 
     def __init__(self, info: dict[str, Any]) -> None:
-        """Takes the info."""
+        """Take the info."""
         super().__init__()
         self.info = info
 
     def step(self, action: Any) -> Any:
-        """Ends with each step."""
+        """End with each step."""
         return np.zeros(2), 1.0, True, self.info
 
 
@@ -47,7 +47,7 @@ class Drawing(OldGym):
     metadata = {"render.modes": ["human", "rgb_array"]}
 
     def render(self, mode: str = "human") -> Any:
-        """Returns a picture, if that is what was asked for."""
+        """Return a picture, if that is what was asked for."""
         return np.zeros((2, 3, 3), np.uint8) if mode == "rgb_array" else None
 
 
@@ -59,12 +59,12 @@ class Pairs(OldGym):
     )
 
     def reset(self) -> Any:  # type: ignore[override]
-        """Returns the observation alone."""
+        """Return the observation alone."""
         return 1, {"a": 0}
 
 
 def ends(environment: GymEnvironment, steps: int) -> list[tuple[bool, bool]]:
-    """Takes steps; returns what each said of the end."""
+    """Take steps; return what each said of the end."""
     environment.reset()
     return [environment.step(0)[2:4] for _ in range(steps)]
 

@@ -32,19 +32,19 @@ class Paid(Plain):
     """Pays what the action says."""
 
     def step(self, action: Any) -> Result:
-        """Ends when the action is zero."""
+        """End when the action is zero."""
         return self.observe(), action, not action, False, {}
 
 
 def start(
     environment: Recorded, directory: Path, *, resume: bool = False, force: bool = False, video: bool = False
 ) -> Recorded:
-    """Starts a monitor, with nothing asked for but what is given."""
+    """Start a monitor, with nothing asked for but what is given."""
     return recording.start(environment, directory, resume=resume, force=force, video=video)
 
 
 def play(recorded: Recorded, *actions: Any) -> None:
-    """Plays an episode."""
+    """Play an episode."""
     recorded.reset()
     for action in actions:
         recorded.step(action)
@@ -205,7 +205,7 @@ def test_rewards_that_are_no_numbers(root: Path) -> None:
 
 
 def written_bytes() -> int:
-    """Returns how many bytes this process has written."""
+    """Return how many bytes this process has written."""
     found = re.search(r"^wchar: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)
     assert found
     return int(found.group(1))
@@ -245,7 +245,7 @@ def test_the_episodes_of_a_killed_process(root: Path) -> None:
 
 @contextmanager
 def little_space(size: int) -> Iterator[None]:
-    """Lets no file grow beyond a size in bytes, as on a disk that is full."""
+    """Let no file grow beyond a size in bytes, as on a disk that is full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

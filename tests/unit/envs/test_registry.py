@@ -32,7 +32,7 @@ def name() -> str:
 
 
 def refusal(environment: str) -> str:
-    """Asks for what there is not; returns the message."""
+    """Ask for what there is not; return the message."""
     with pytest.raises(UnknownEnvironment) as caught:
         make(environment)
     return str(caught.value)
@@ -216,7 +216,7 @@ def test_a_module_that_cannot_be_imported(
 
 
 def fail() -> None:
-    """Raises."""
+    """Raise."""
     raise ValueError("no pole")
 
 

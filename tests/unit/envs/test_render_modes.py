@@ -23,7 +23,7 @@ class Unaware(Plain):
     """Declares frames, and has a constructor that takes no mode."""
 
     def __init__(self) -> None:
-        """Takes nothing."""
+        """Take nothing."""
         super().__init__()
 
 
@@ -31,7 +31,7 @@ class Forwarding(Unaware):
     """Takes any keyword argument, and forwards it to a constructor that does not."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Forwards everything."""
+        """Forward everything."""
         super().__init__(**kwargs)
 
 
@@ -41,7 +41,7 @@ class Frames(OldGym):
     metadata = {"render.modes": ["human", "rgb_array"]}
 
     def render(self, mode: str = "human") -> Any:
-        """Returns a frame, if that is what is asked for."""
+        """Return a frame, if that is what is asked for."""
         return np.zeros(FRAME, np.uint8) if mode == "rgb_array" else None
 
 
@@ -55,7 +55,7 @@ class Passing(Frames):
     """Takes any arguments in render."""
 
     def render(self, *args: Any, **kwargs: Any) -> Any:
-        """Passes them on."""
+        """Pass them on."""
         return super().render(*args, **kwargs)
 
 
@@ -80,7 +80,7 @@ def test_a_mode_that_needs_what_is_not_installed_is_not_offered() -> None:
         """Has a constructor that needs more for a mode."""
 
         def __init__(self, render_mode: str | None = None) -> None:
-            """Fails with a mode."""
+            """Fail with a mode."""
             super().__init__(render_mode)
             if render_mode is not None:
                 raise DependencyNotInstalled("pygame is not installed")

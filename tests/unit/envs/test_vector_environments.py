@@ -20,13 +20,13 @@ from tests.support.plain_environment import Plain
 
 
 def make_vec(environment: str, mode: str | None = None, **fields: Any) -> VectorEnv[Any, Any, Any]:
-    """Makes two environments."""
+    """Make two environments."""
     made: VectorEnv[Any, Any, Any] = make(environment, num_envs=2, vectorization_mode=mode, **fields)
     return made
 
 
 def fail() -> None:
-    """Raises."""
+    """Raise."""
     raise ValueError("no")
 
 
@@ -36,14 +36,14 @@ class Untold(Plain):
     metadata: dict[str, Any] = {}
 
     def __init__(self, **kwargs: Any) -> None:
-        """Keeps them."""
+        """Keep them."""
         super().__init__()
         self.kwargs = kwargs
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """Registers environments for this module."""
+    """Register environments for this module."""
     made: dict[str, Any] = {"Vectors/Fails-v0": partial(Constructing, fail), "Vectors/Untold-v0": Untold}
     for name, entry_point in made.items():
         gymnasium.register(name, entry_point=entry_point)

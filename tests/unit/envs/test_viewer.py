@@ -24,12 +24,12 @@ def viewer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Viewer]:
 
 
 def shown() -> np.ndarray[Any, Any]:
-    """Returns what the window shows, with the height first."""
+    """Return what the window shows, with the height first."""
     return np.asarray(pygame.surfarray.array3d(pygame.display.get_surface())).transpose(1, 0, 2)
 
 
 def frame(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Returns a frame of which no two pixels are alike."""
+    """Return a frame of which no two pixels are alike."""
     return (np.arange(height * width * 3) % 251).astype(np.uint8).reshape(height, width, 3)
 
 

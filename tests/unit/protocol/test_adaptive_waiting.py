@@ -10,7 +10,7 @@ BUDGET = 100e-6
 
 
 def play(policy: WaitPolicy, waits: int, polled: float, blocked: float) -> None:
-    """Waits for replies that take so long, in seconds, by polling and by blocking."""
+    """Wait for replies that take so long, in seconds, by polling and by blocking."""
     for _ in range(waits):
         taken = blocked
         if policy.poll_seconds:
@@ -88,7 +88,7 @@ def test_without_a_budget_it_is_never_polled() -> None:
 
 
 def attempts(backoff: Backoff, waits: int) -> list[int]:
-    """Lets every attempt fail; returns in which of the waits there was one."""
+    """Let every attempt fail; return in which of the waits there was one."""
     made = []
     for wait in range(waits):
         if backoff.paused:
@@ -133,18 +133,18 @@ class Clock:
     """A clock that goes on while somebody sleeps, and else stands still."""
 
     def __init__(self) -> None:
-        """Sleeps overrun as they do in Linux."""
+        """Sleep overrun as they do in Linux."""
         self.now, self.slept, self.late = 1000.0, [0.0], 50e-6
         self.timer = ReplyTimer(lambda: self.now, self.sleep)
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps, and wakes up late."""
+        """Sleep, and wakes up late."""
         assert seconds > 0
         self.slept.append(seconds)
         self.now += seconds + self.late
 
     def wait(self, takes: float) -> float | None:
-        """Waits for a reply that takes so long; returns for how long it was polled, and None if it was not."""
+        """Wait for a reply that takes so long; return for how long it was polled, and None if it was not."""
         since, timer, polled = self.now, self.timer, None
         timer.begin()
         if timer.sleep_until_due():

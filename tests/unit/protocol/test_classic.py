@@ -40,7 +40,7 @@ STREAMS = st.lists(st.sampled_from(list(COMMANDS.values())), max_size=8)
 
 
 def commands(reader: CommandReader) -> Iterable[Command]:
-    """Takes every command there is."""
+    """Take every command there is."""
     while (command := reader.next_command()) is not None:
         yield command
 

@@ -60,14 +60,14 @@ EITHER = st.sampled_from(CODECS)
 
 
 def nested(depth: int, *, framing: Framing) -> bytes:
-    """Returns a step whose action is nested, in the encoding of a framing."""
+    """Return a step whose action is nested, in the encoding of a framing."""
     if framing is Framing.NETSTRING:
         return b'{"op":"step","action":' + b"[" * depth + b"]" * depth + b"}"
     return b"\x82\xa2op\xa4step\xa6action" + b"\x91" * (depth - 1) + b"\x90"
 
 
 def attempt(codec: MessageCodec, payload: bytes) -> Request | None:
-    """Decodes a request; nothing but what a client may be told is raised, and memory is bounded by the payload."""
+    """Decode a request; nothing but what a client may be told is raised, and memory is bounded by the payload."""
     tracemalloc.start()
     try:
         return codec.decode_request(memoryview(payload))
@@ -87,7 +87,7 @@ def test_a_request_comes_back_as_it_was(codec: MessageCodec, request: Request) -
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tells whether rewards are the same to the bit, NaN as well."""
+    """Tell whether rewards are the same to the bit, NaN as well."""
     return np.array_equal(np.array(one, float), np.array(other, float), equal_nan=True) and type(one) is type(other)
 
 

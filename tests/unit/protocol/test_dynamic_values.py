@@ -29,12 +29,12 @@ LARGEST = sys.float_info.max
 
 
 def sent(codec: MessageCodec, info: Any) -> Any:
-    """Returns an info as another decoder reads it."""
+    """Return an info as another decoder reads it."""
     return decoded(codec, payload_of(codec.encode_reply(ResetDone(0, info)))).get("info", {})
 
 
 def received(codec: MessageCodec, info: Any) -> Any:
-    """Returns an info as the client of gymtwist reads it."""
+    """Return an info as the client of gymtwist reads it."""
     reply = codec.decode_reply(payload_of(codec.encode_reply(Stepped(0, 1.0, False, False, info))))
     assert isinstance(reply, Stepped)
     return reply.info
@@ -158,7 +158,7 @@ class Lazy:
     """An array that is made when it is asked for, and no more, as those of JAX and of frame stacks."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
-        """Makes it."""
+        """Make it."""
         return np.array([1, 0, 1], np.int8)
 
 

@@ -24,12 +24,12 @@ FRAMINGS = st.sampled_from(Framing)
 
 
 def framed(framing: Framing, *payloads: bytes) -> bytes:
-    """Returns the frames of payloads, joined."""
+    """Return the frames of payloads, joined."""
     return b"".join(b"".join(frame(framing, payload)) for payload in payloads)
 
 
 def payloads(reader: FrameReader) -> Iterator[bytes]:
-    """Takes every payload there is."""
+    """Take every payload there is."""
     while (payload := reader.next_frame()) is not None:
         yield bytes(payload)
 

@@ -103,7 +103,7 @@ UNITS = [b"\x80", b"\x91\x90", b"\x81\xa0\x80", b"\1"]
 
 
 def first_message(unit: bytes, count: int, *, unknown: bool) -> bytes:
-    """Returns a make message with a keyword argument of many parts, and perhaps a field that there is not."""
+    """Return a make message with a keyword argument of many parts, and perhaps a field that there is not."""
     fields = {"op": "make", "id": "x"} | ({"unknown": 1} if unknown else {})
     head = msgspec.msgpack.encode(fields | {"kwargs": {"a": None}})[:-1]
     return framed(ProtocolName.INT32, head + b"\xdd" + count.to_bytes(4, "big") + unit * count)
@@ -119,7 +119,7 @@ def test_a_handshake_of_many_parts_is_refused_before_it_is_read(unit: bytes, *, 
     calls = 0
 
     def count(frame: object, event: str, argument: object) -> None:
-        """Counts the calls of functions."""
+        """Count the calls of functions."""
         nonlocal calls
         calls += event in ("call", "c_call")
 

@@ -30,7 +30,7 @@ VALUES = st.recursive(
 
 
 def parts_of(value: Any) -> int:
-    """Counts the parts of a value, as they are defined."""
+    """Count the parts of a value, as they are defined."""
     if isinstance(value, dict):
         return 1 + sum(1 + parts_of(each) for each in value.values())
     return 1 + sum(map(parts_of, value)) if isinstance(value, list) else 1

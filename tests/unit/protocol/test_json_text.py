@@ -46,7 +46,7 @@ class Broken(UserDict[str, Any]):
     """A mapping that cannot be read."""
 
     def items(self) -> Any:
-        """Raises."""
+        """Raise."""
         raise RuntimeError("broken")
 
     def __iter__(self) -> Iterator[str]:
@@ -69,12 +69,12 @@ class Point:
 
 
 def decoded_info(info: Any) -> Any:
-    """Encodes an info and decodes it strictly."""
+    """Encode an info and decode it strictly."""
     return strict_json(encode_info(info).decode())
 
 
 def decoded_value(value: Any) -> Any:
-    """Encodes a value and decodes it strictly."""
+    """Encode a value and decode it strictly."""
     return strict_json(encode_value(value).decode())
 
 

@@ -22,12 +22,12 @@ UNDEFINED = msgspec.msgpack.Ext(0, b"\0")
 
 
 def encoded(codec: MessageCodec, fields: Any) -> bytes:
-    """Returns fields as another client writes them."""
+    """Return fields as another client writes them."""
     return packed(fields) if codec.framing is Framing.INT32 else json.dumps(fields).encode()
 
 
 def refusal(codec: MessageCodec, payload: bytes) -> str:
-    """Returns the text of the error."""
+    """Return the text of the error."""
     with pytest.raises(GymtwistError) as caught:
         codec.decode_request(payload)
     return str(caught.value)

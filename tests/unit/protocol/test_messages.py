@@ -159,7 +159,7 @@ def test_a_reply_is_what_its_fields_say(codec: MessageCodec, reply: Reply, field
 
 
 def encoded(codec: MessageCodec, fields: Any) -> bytes:
-    """Returns fields in the encoding of a codec, as another encoder makes it."""
+    """Return fields in the encoding of a codec, as another encoder makes it."""
     return (
         json.dumps(fields, indent=1).encode() if codec.framing.value == "netstring" else msgspec.msgpack.encode(fields)
     )

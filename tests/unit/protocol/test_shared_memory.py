@@ -84,19 +84,19 @@ def test_words_begin_at_zero(shared: SharedMemory) -> None:
 
 
 def ordinary() -> int:
-    """Returns a descriptor of a file of the right size."""
+    """Return a descriptor of a file of the right size."""
     with tempfile.TemporaryFile() as file:
         file.truncate(SIZE)
         return os.dup(file.fileno())
 
 
 def read_only() -> int:
-    """Returns a descriptor of memory that nobody may write to."""
+    """Return a descriptor of memory that nobody may write to."""
     return create_memory(SIZE, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE)
 
 
 def a_socket() -> int:
-    """Returns a descriptor of a socket."""
+    """Return a descriptor of a socket."""
     return socket.socket(socket.AF_UNIX).detach()
 
 

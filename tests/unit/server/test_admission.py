@@ -89,24 +89,24 @@ class Client:
     """A connection that notes what it is told."""
 
     def __init__(self) -> None:
-        """Has been told nothing."""
+        """Have been told nothing."""
         self.told: list[object] = []
 
     def queued(self) -> None:
-        """Notes it."""
+        """Note it."""
         self.told.append("queued")
 
     def admitted(self) -> None:
-        """Notes it."""
+        """Note it."""
         self.told.append("admitted")
 
     def refused(self, error: ServerFull | ServerStopping) -> None:
-        """Notes it."""
+        """Note it."""
         self.told.append(error)
 
 
 def clients(count: int) -> list[Client]:
-    """Makes clients; they are waiters."""
+    """Make clients; they are waiters."""
     made: list[Waiter] = [Client() for _ in range(count)]
     return [each for each in made if isinstance(each, Client)]
 
@@ -153,7 +153,7 @@ class Brief(Client):
         self.admission = admission
 
     def admitted(self) -> None:
-        """Ends."""
+        """End."""
         super().admitted()
         self.admission.session_ended()
 
@@ -228,7 +228,7 @@ class Silent:
         self.dropped = False
 
     def drop(self) -> None:
-        """Notes it."""
+        """Note it."""
         self.dropped = True
 
 

@@ -28,7 +28,7 @@ class Parent:
     """A server that has a starter and nothing else."""
 
     def __init__(self, directory: Path, setup: str = "") -> None:
-        """Has started nothing."""
+        """Have started nothing."""
         self.log = Log()
         self.reactor = SteppedReactor()
         file = directory / "setup.py"
@@ -39,16 +39,16 @@ class Parent:
         self._others = children(os.getpid())
 
     def processes(self) -> set[int]:
-        """Returns the processes that it has, dead or alive."""
+        """Return the processes that it has, dead or alive."""
         return children(os.getpid()) - self._others
 
     def turn(self) -> None:
-        """Lets the reactor wait for a moment, and act."""
+        """Let the reactor wait for a moment, and act."""
         self.reactor.turn(1)
         self.reactor.iterate(0.01)
 
     def worker(self, starter: Starter) -> tuple[WorkerLink, list[int], list[str]]:
-        """Starts a worker; returns its link, and what its process id and its end are going to be."""
+        """Start a worker; return its link, and what its process id and its end are going to be."""
         link, finished = starter.startAMPProcess(None)
         pid: list[int] = []
         end: list[str] = []
@@ -63,7 +63,7 @@ class Parent:
         return link, pid, end
 
     def process(self, link: WorkerLink, pid: list[int]) -> Handle:
-        """Waits for the process of a worker."""
+        """Wait for the process of a worker."""
         soon(lambda: pid, self.turn)
         return Handle(pid[0])
 
@@ -99,13 +99,13 @@ def starter(parent: Parent) -> Iterator[ForkServerStarter]:
 
 
 def kill_forkserver(starter: ForkServerStarter) -> None:
-    """Kills the fork server."""
+    """Kill the fork server."""
     assert starter.fork_server is not None
     starter.fork_server.process.kill()
 
 
 def serve(link: WorkerLink) -> list[Any]:
-    """Gives a worker a session without an environment, of which the client has left; returns what becomes of it."""
+    """Give a worker a session without an environment, of which the client has left; return what becomes of it."""
     outcome: list[Any] = []
     ours, its = socket.socketpair()
     ours.close()

@@ -20,13 +20,13 @@ from tests.support.harness import Harness, soon
 
 @pytest.fixture
 def make() -> Iterator[MakeHarness]:
-    """Makes harnesses, and ends them."""
+    """Make harnesses, and ends them."""
     with harnesses() as run:
         yield run
 
 
 def job_of(harness: Harness, data: bytes) -> dict[str, object]:
-    """Has bytes handed over to a worker, and returns what it was told."""
+    """Have bytes handed over to a worker, and return what it was told."""
     client = connect(harness, data)
     soon(lambda: bool(harness.starter.serving), harness.turn)
     client.close()
@@ -63,7 +63,7 @@ def test_a_refusal_comes_in_the_framing_of_the_client(make: MakeHarness, protoco
 
 
 def misspelt(protocol: ProtocolName, op: str, **fields: object) -> bytes:
-    """Returns a request with a field that it does not have."""
+    """Return a request with a field that it does not have."""
     encode = msgspec.json.encode if protocol is ProtocolName.NETSTRING else msgspec.msgpack.encode
     return framed(protocol, encode({"op": op, **fields, "render": 1}))
 

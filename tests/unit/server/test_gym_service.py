@@ -25,7 +25,7 @@ class Server:
     """A service with fake workers that listens on a UNIX socket."""
 
     def __init__(self, directory: Path) -> None:
-        """Has not started."""
+        """Have not started."""
         self.log = Log()
         self.reactor = SteppedReactor()
         self.path = str(directory / "gymsock")
@@ -33,18 +33,18 @@ class Server:
         self.service = GymService(self.reactor, ServerOptions(port=f"unix:{self.path}", warm=2), self.starter)
 
     def start(self) -> None:
-        """Starts as twistd does."""
+        """Start as twistd does."""
         self.service.privilegedStartService()
         self.service.startService()
 
     def turn(self) -> None:
-        """Lets the server and its workers act."""
+        """Let the server and its workers act."""
         self.reactor.turn()
         for process in self.starter.alive:
             process.listen()
 
     def connect(self) -> socket.socket:
-        """Connects a client."""
+        """Connect a client."""
         client = socket.socket(socket.AF_UNIX)
         client.connect(self.path)
         soon(lambda: self.service.factory.connections, self.turn)

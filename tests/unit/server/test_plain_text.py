@@ -17,7 +17,7 @@ class Port:
     """A port as far as its factory goes."""
 
     def __init__(self, factory: Any) -> None:
-        """Takes the factory."""
+        """Take the factory."""
         self.factory = factory
 
 
@@ -25,7 +25,7 @@ class Full(Factory):
     """Takes no more connections."""
 
     def buildProtocol(self, addr: object) -> Protocol | None:
-        """Returns none."""
+        """Return none."""
         return None
 
 

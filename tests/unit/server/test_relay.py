@@ -33,7 +33,7 @@ class Pair:
     """A relay between a transport in memory and a socket."""
 
     def __init__(self, harness: Harness) -> None:
-        """Starts it."""
+        """Start it."""
         self.harness = harness
         self.client = StringTransport()
         verifyObject(ITransport, self.client)
@@ -43,7 +43,7 @@ class Pair:
         self.its.settimeout(PATIENCE)
 
     def ended(self) -> None:
-        """Counts the ends."""
+        """Count the ends."""
         self.ends += 1
 
 
@@ -139,7 +139,7 @@ class Relayed:
     """A connection that cannot be handed over, in the hands of a worker."""
 
     def __init__(self, harness: Harness) -> None:
-        """Opens it."""
+        """Open it."""
         self.harness = harness
         self.transport = StringTransport()
         self.protocol = GymProtocol(harness.factory)
@@ -153,7 +153,7 @@ class Relayed:
         return self.harness.starter.serving[-1]
 
     def leave(self) -> None:
-        """Closes the client's side."""
+        """Close the client's side."""
         self.protocol.connectionLost(connectionDone)
         self.harness.turn()
 

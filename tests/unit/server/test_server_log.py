@@ -93,7 +93,7 @@ def test_control_characters_are_escaped(code: int) -> None:
 
 
 def numbered(number: int, host: str = "127.0.0.1") -> SessionInfo:
-    """Returns the session of a number."""
+    """Return the session of a number."""
     return SessionInfo(number, f"{host}:{number}", "CartPole-v1", ProtocolName.INT32)
 
 

@@ -18,14 +18,14 @@ NAMES = [name.replace("_", "-") for name in ServerOptions.__struct_fields__]
 
 
 def parse(*words: str) -> Options:
-    """Reads a command line."""
+    """Read a command line."""
     options = Options()
     options.parseOptions(list(words))
     return options
 
 
 def rows(options: Options) -> list[list[Any]]:
-    """Returns the tables of the options that have one."""
+    """Return the tables of the options that have one."""
     tables: Any = options
     return [*tables.optParameters, *tables.optFlags]
 

@@ -103,7 +103,7 @@ def test_another_server_that_starts_meanwhile(
     mkdtemp = tempfile.mkdtemp
 
     def interrupted(prefix: str) -> str:
-        """Makes the directory; another server removes what it finds unlocked."""
+        """Make the directory; another server removes what it finds unlocked."""
         monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
         made = mkdtemp(prefix=prefix)
         ScratchDirectories(reactor).start()

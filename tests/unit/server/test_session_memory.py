@@ -24,7 +24,7 @@ def limited(make: MakeHarness) -> Harness:
 
 
 def begin(harness: Harness) -> FakeProcess:
-    """Has a session begin, and its memory be measured."""
+    """Have a session begin, and its memory be measured."""
     client, process = serving(harness, asked(PROTOCOL, Make("CartPole-v1")))
     status = process.begin()
     status.words[ANSWERED] = status.words[MADE] = 1.0
@@ -34,19 +34,19 @@ def begin(harness: Harness) -> FakeProcess:
 
 
 def exceed(harness: Harness) -> None:
-    """Has the last measurement find too much."""
+    """Have the last measurement find too much."""
     harness.measurements[-1].exceeded()
     harness.measurements[-1].result.callback(TOO_MUCH)
 
 
 def lacks_memory(process: FakeProcess) -> bool:
-    """Returns whether a failure of the process would be told as a lack of memory."""
+    """Return whether a failure of the process would be told as a lack of memory."""
     assert process.status is not None
     return process.status.out_of_memory
 
 
 def crash(process: FakeProcess, harness: Harness) -> str:
-    """Has a process die in a step; returns what the client is told."""
+    """Have a process die in a step; return what the client is told."""
     assert process.status is not None
     process.status.begin(Operation.STEP)
     process.die(-11)

@@ -17,7 +17,7 @@ READINESS = Readiness((LibrarySummary("gymnasium", 13, "CartPole-v1"), LibrarySu
 
 
 def logged(*endpoints: tuple[str, Any], readiness: Readiness = READINESS) -> list[str]:
-    """Returns the lines that are logged for some endpoints."""
+    """Return the lines that are logged for some endpoints."""
     with capturedLogs() as events:
         log_startup(endpoints, readiness)
     return [formatEvent(event) for event in events]

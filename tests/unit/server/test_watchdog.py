@@ -29,13 +29,13 @@ def session() -> Iterator[SessionStatus]:
 
 
 def busy(session: SessionStatus, operation: Operation, since: float) -> None:
-    """Shows that the environment does something."""
+    """Show that the environment does something."""
     session.words[OPERATION] = operation
     session.words[BUSY_SINCE] = since
 
 
 def silent(session: SessionStatus, since: float) -> None:
-    """Shows that it is the client's turn."""
+    """Show that it is the client's turn."""
     session.words[LAST_ACTIVITY] = since
     session.words[BUSY_SINCE] = 0.0
 

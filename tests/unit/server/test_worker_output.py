@@ -15,7 +15,7 @@ class Printing:
     """A pipe with a reader at one end; the test prints into the other."""
 
     def __init__(self) -> None:
-        """Opens it."""
+        """Open it."""
         self.before = descriptor_count()
         self.log = Log()
         self.reactor = SteppedReactor()
@@ -24,7 +24,7 @@ class Printing:
         self.output = OutputReader(self.reactor, reader, "session 3")
 
     def write(self, data: bytes) -> int:
-        """Prints as much as the pipe takes; returns how much that is."""
+        """Print as much as the pipe takes; return how much that is."""
         written = 0
         while written < len(data):
             try:
@@ -34,7 +34,7 @@ class Printing:
         return written
 
     def pump(self, data: bytes) -> int:
-        """Prints, and lets the reader read, until it stops; returns how much it took."""
+        """Print, and let the reader read, until it stops; return how much it took."""
         total = 0
         while count := self.write(data[total:]):
             total += count

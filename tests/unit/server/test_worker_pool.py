@@ -35,12 +35,12 @@ def harness() -> Iterator[Harness]:
 
 
 def idle(harness: Harness) -> int:
-    """Counts the workers that live and have no job."""
+    """Count the workers that live and have no job."""
     return len(harness.starter.alive) - len(harness.starter.serving)
 
 
 def serve(harness: Harness) -> None:
-    """Has a worker serve a client that says nothing more."""
+    """Have a worker serve a client that says nothing more."""
     harness.connect().sendall(handshake("CartPole-v1"))
     harness.turn()
 

@@ -27,7 +27,7 @@ from tests.support.harness import Log, SteppedReactor, descriptor_count
 
 
 def noting(notes: list[Any], note: object, result: Any) -> Any:
-    """Notes something in passing; returns the result."""
+    """Note something in passing; return the result."""
     notes.append(note)
     return result
 
@@ -36,7 +36,7 @@ class Born:
     """A worker with a link in memory and a real pipe."""
 
     def __init__(self) -> None:
-        """Has no process yet."""
+        """Have no process yet."""
         self.log = Log()
         self.reactor = SteppedReactor()
         reader, self.output = os.pipe()
@@ -48,7 +48,7 @@ class Born:
         self.order: list[str] = []
 
     def call(self) -> list[Failure]:
-        """Calls the worker; returns what becomes of it."""
+        """Call the worker; return what becomes of it."""
         outcome: list[Failure] = []
 
         def failed(failure: Failure) -> None:
@@ -59,7 +59,7 @@ class Born:
         return outcome
 
     def close(self) -> None:
-        """Lets go."""
+        """Let go."""
         os.close(self.output)
         self.reactor.turn()
         self.worker.output.close()

@@ -20,20 +20,20 @@ class SlowProcess:
     """A process that writes the next report at each look at the clock, which then has gone on for a minute."""
 
     def __init__(self, *reports: bytes) -> None:
-        """Has written nothing."""
+        """Have written nothing."""
         self.reports = list(reports)
         self.now = 0.0
         self.ready, self._ready_writer = os.pipe()
         self.output, self._output_writer = os.pipe()
 
     def clock(self) -> float:
-        """Returns the time."""
+        """Return the time."""
         self.now += READY_TIMEOUT / 2
         os.write(self._ready_writer if self.reports else self._output_writer, (self.reports or [b"."]).pop(0))
         return self.now
 
     def close(self) -> None:
-        """Closes its pipes."""
+        """Close its pipes."""
         for each in (self.ready, self._ready_writer, self.output, self._output_writer):
             os.close(each)
 

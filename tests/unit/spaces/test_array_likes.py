@@ -29,7 +29,7 @@ class Elsewhere:
     """Has an array that cannot be had."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        """Raises."""
+        """Raise."""
         raise TypeError("it is on a GPU")
 
 

@@ -39,12 +39,12 @@ def keyed(fields: dict[Any, spaces.Space[Any]]) -> spaces.Dict[Any]:
 
 
 def sent(space: spaces.Space[Any], element: Any) -> Any:
-    """Encodes an element, and decodes what a client gets."""
+    """Encode an element, and decode what a client gets."""
     return strict_json(encode_value(encoder(space)(element)).decode())
 
 
 def refused(space: spaces.Space[Any], action: Any) -> str:
-    """Sends a value that is not an action; returns the message."""
+    """Send a value that is not an action; return the message."""
     with pytest.raises(InvalidAction) as caught:
         decoder(space)(action)
     return str(caught.value)

@@ -30,7 +30,7 @@ def box(low: float, high: float, shape: tuple[int, ...], dtype: Any) -> spaces.B
 
 
 def described(space: spaces.Space[Any]) -> Any:
-    """Describes a space, encodes and decodes that."""
+    """Describe a space, encodes and decode that."""
     return strict_json(encode_value(classic_description(space)).decode())
 
 
@@ -125,7 +125,7 @@ def test_any_space_is_described_in_json(space: spaces.Space[Any]) -> None:
 
 
 def check(description: dict[str, Any]) -> None:
-    """Checks the types of the fields that the Go client knows."""
+    """Check the types of the fields that the Go client knows."""
     kinds = {"n": int, "low": list, "high": list, "shape": list, "subspaces": list, "type": str}
     for field, kind in kinds.items():
         assert type(description.get(field, kind())) is kind

@@ -16,7 +16,7 @@ FLAGS = spaces.Box(0, 1, (2,), np.uint8)
 
 
 def taken(space: spaces.Space[Any], value: Any, binary: bool) -> Any:
-    """Returns what the environment gets."""
+    """Return what the environment gets."""
     codec = action(space)
     return (codec.unpack if binary else codec.from_json)(value)
 

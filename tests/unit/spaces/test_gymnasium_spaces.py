@@ -27,19 +27,19 @@ _from_messagepack = msgspec.msgpack.Decoder(Description).decode
 
 
 def by_json(description: Description) -> Description:
-    """Sends a description as JSON."""
+    """Send a description as JSON."""
     received: Description = _from_json(msgspec.json.encode(for_json(description)))
     return received
 
 
 def by_messagepack(description: Description) -> Description:
-    """Sends a description as MessagePack."""
+    """Send a description as MessagePack."""
     received: Description = _from_messagepack(msgspec.msgpack.encode(description))
     return received
 
 
 def identical(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
-    """Compares spaces more strictly than ``==``, which allows bounds to be close and keys in any order."""
+    """Compare spaces more strictly than ``==``, which allows bounds to be close and keys in any order."""
     if type(one) is not type(other) or one != other:
         return False
     if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
@@ -133,7 +133,7 @@ class Loaded(spaces.Discrete):
     """A Discrete with a weight, without which it is not itself."""
 
     def __eq__(self, other: object) -> bool:
-        """Tells whether the other has a weight too."""
+        """Tell whether the other has a weight too."""
         return isinstance(other, Loaded) and super().__eq__(other)
 
 
@@ -141,7 +141,7 @@ class Partial(spaces.Discrete):
     """A Discrete that was never made one."""
 
     def __init__(self) -> None:
-        """Leaves everything to be done."""
+        """Leave everything to be done."""
 
 
 class Unknown(spaces.Space[int]):

@@ -41,7 +41,7 @@ def test_infos_of_one_type_are_as_gymnasium_has_them(infos: list[dict[str, Any]]
 
 
 def objects(*values: Any) -> Any:
-    """Returns an array of objects."""
+    """Return an array of objects."""
     array = np.full(len(values), None, object)
     for index, value in enumerate(values):
         array[index] = value

@@ -28,7 +28,7 @@ ARRAYS = st.lists(
 
 
 def codec_of(*arrays: np.ndarray[Any, Any]) -> Codec:
-    """Returns the codec of tuples of such arrays, as a client reads them."""
+    """Return the codec of tuples of such arrays, as a client reads them."""
     space = spaces.Tuple([spaces.Box(0, 1, each.shape, each.dtype.type) for each in arrays])
     return value_codec(space, name="value", checked=False)
 

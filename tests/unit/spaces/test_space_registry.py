@@ -28,11 +28,11 @@ class Mission(spaces.Space[str]):
         super().__init__(dtype=str)
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Returns the one that there is."""
+        """Return the one that there is."""
         return "go to the größte door"
 
     def contains(self, x: Any) -> bool:
-        """Tells whether it is one of them."""
+        """Tell whether it is one of them."""
         return isinstance(x, str) and x.startswith("go ")
 
 
@@ -42,7 +42,7 @@ class Word(spaces.Space[str]):
     min_length, max_length, characters = 1, 3, "ab"
 
     def contains(self, x: Any) -> bool:
-        """Tells whether it is one of them."""
+        """Tell whether it is one of them."""
         return isinstance(x, str) and len(x) < 4
 
 
@@ -50,7 +50,7 @@ class Even(spaces.Discrete):
     """Every second number of a Discrete."""
 
     def contains(self, x: Any) -> bool:
-        """Tells whether it is one of them."""
+        """Tell whether it is one of them."""
         return bool(x % 2 == 0) and super().contains(x)
 
 
@@ -60,7 +60,7 @@ class Colors(spaces.Space[Any]):
     names: tuple[str, ...] = ("red", "green", "blue")
 
     def contains(self, x: Any) -> bool:
-        """Tells whether it is one of them."""
+        """Tell whether it is one of them."""
         return isinstance(x, Color) and x.name != "blue"
 
 
@@ -68,11 +68,11 @@ class Color:
     """One of the names."""
 
     def __init__(self, name: str) -> None:
-        """Takes the name."""
+        """Take the name."""
         self.name = name
 
     def __eq__(self, other: object) -> bool:
-        """Compares the names."""
+        """Compare the names."""
         return isinstance(other, Color) and self.name == other.name
 
     __hash__ = None  # type: ignore[assignment]
@@ -100,7 +100,7 @@ EACH_WAY = pytest.mark.parametrize("binary", [False, True])
 
 
 def carried(space: Any, value: Any, binary: bool, **options: Any) -> Any:
-    """Sends a value in a message of the framed protocol."""
+    """Send a value in a message of the framed protocol."""
     codec = value_codec(space, name="action", **options)
     return codec.unpack(sent(codec.pack(value))) if binary else codec.from_json(sent_in_json(codec.to_json(value)))
 

@@ -127,7 +127,7 @@ def test_anything_from_an_environment(space: spaces.Space[Any], anything: Any) -
 
 
 def is_within(space: spaces.Space[Any], value: Any) -> bool:
-    """Asks Gymnasium, which has words of its own for arrays of integers that it was not given as such."""
+    """Ask Gymnasium, which has words of its own for arrays of integers that it was not given as such."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return space.contains(value)

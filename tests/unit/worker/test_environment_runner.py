@@ -35,12 +35,12 @@ class Returning(Plain):
     """Returns from step what it was told to."""
 
     def __init__(self, result: Any, render_mode: str | None = None) -> None:
-        """Takes the result."""
+        """Take the result."""
         super().__init__(render_mode)
         self.result = result
 
     def step(self, action: Any) -> Any:
-        """Returns it."""
+        """Return it."""
         return self.result
 
 
@@ -54,22 +54,22 @@ class Looking(Plain):
         self.look()
 
     def look(self) -> None:
-        """Notes what is going on."""
+        """Note what is going on."""
         assert self.status.busy_since is not None
         self.seen.append(self.status.operation)
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Looks."""
+        """Look."""
         self.look()
         return super().reset(**arguments)
 
     def act(self, action: Any) -> dict[str, Any]:
-        """Looks."""
+        """Look."""
         self.look()
         return {}
 
     def close(self) -> None:
-        """Looks."""
+        """Look."""
         self.look()
 
 
@@ -85,7 +85,7 @@ def status() -> Iterator[SessionStatus]:
 
 @pytest.fixture
 def run(status: SessionStatus, tmp_path: Path) -> Run:
-    """Runs an environment, given by its id or as what makes it."""
+    """Run an environment, given by its id or as what makes it."""
 
     def run(environment: Any, **options: Any) -> EnvironmentRunner:
         if not isinstance(environment, str):
@@ -99,17 +99,17 @@ def run(status: SessionStatus, tmp_path: Path) -> Run:
 
 
 def fail() -> None:
-    """Raises."""
+    """Raise."""
     raise ValueError("the pole is not there")
 
 
 def leave() -> None:
-    """Tries to end the process."""
+    """Try to end the process."""
     raise SystemExit(3)
 
 
 def interrupt() -> None:
-    """Raises what Ctrl-C does."""
+    """Raise what Ctrl-C does."""
     raise KeyboardInterrupt
 
 

@@ -40,7 +40,7 @@ class Server(Link):
 
     @amp_commands.Exited.responder
     def exited(self, pid: int, status: int) -> dict[str, Any]:
-        """Notes the end of a worker."""
+        """Note the end of a worker."""
         self.ended[pid] = os.waitstatus_to_exitcode(status)
         return {}
 
@@ -56,7 +56,7 @@ class WorkerProcess:
         self.connection = AMPConnection(self.link, ours)
 
     def serve(self, environment: str) -> ClassicClient:
-        """Gives it a session; returns the client."""
+        """Give it a session; return the client."""
         client, its = socket.socketpair()
         descriptor = session_status.create()
         with its:
@@ -78,7 +78,7 @@ class WorkerProcess:
         return made
 
     def close(self) -> None:
-        """Lets go of it."""
+        """Let go of it."""
         self.socket.close()
         os.close(self.output)
 
@@ -87,7 +87,7 @@ class ForkServer:
     """A fork server process."""
 
     def __init__(self, directory: Path, setup: Path = ENVIRONMENTS) -> None:
-        """Starts it, and waits until it has imported everything."""
+        """Start it, and wait until it has imported everything."""
         self.socket, its = socket.socketpair()
         # A pipe, as the server's is: what the fork server prints to is known not to be a file.
         self.output, output = os.pipe()
@@ -110,14 +110,14 @@ class ForkServer:
         self.workers: list[WorkerProcess] = []
 
     def receive_until(self, predicate: Callable[[], object]) -> None:
-        """Receives until something is so."""
+        """Receive until something is so."""
         deadline = time.monotonic() + PATIENCE
         while not predicate():
             assert select.select([self.socket], [], [], deadline - time.monotonic())[0], "nothing came"
             self.connection.receive()
 
     def fork(self, count: int = 1) -> list[WorkerProcess]:
-        """Asks for workers all at once; returns them."""
+        """Ask for workers all at once; return them."""
         asked: list[tuple[list[Any], socket.socket, int]] = []
         for _ in range(count):
             ours, its = socket.socketpair()
@@ -134,12 +134,12 @@ class ForkServer:
         return forked
 
     def wait_ended(self, worker: WorkerProcess) -> int:
-        """Waits until the fork server tells of a worker's end; returns how it ended."""
+        """Wait until the fork server tells of a worker's end; return how it ended."""
         self.receive_until(lambda: worker.pid in self.server.ended)
         return self.server.ended[worker.pid]
 
     def close(self) -> None:
-        """Ends all."""
+        """End all."""
         for worker in self.workers:
             worker.close()
         self.socket.close()
@@ -219,7 +219,7 @@ def test_an_idle_worker_ends_with_its_link(forkserver: ForkServer) -> None:
 
 
 def littered(worker: WorkerProcess) -> tuple[ClassicClient, list[Handle]]:
-    """Has an environment leave a plain process, one in a session of its own, and a daemon behind."""
+    """Have an environment leave a plain process, one in a session of its own, and a daemon behind."""
     client = worker.serve("Fault/LeaveChildren-v0")
     client.reset()
     info = client.step(0).info

@@ -89,7 +89,7 @@ class Typing(Plain):
     """Shows in its info of which types its options are."""
 
     def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
-        """Returns them as text."""
+        """Return them as text."""
         return super().reset()[0], {"options": repr(arguments["options"])}
 
 
@@ -255,7 +255,7 @@ class Timed(Plain):
     """Notes since when the request has gone on for which its code is called; it renders nothing."""
 
     def __init__(self, times: list[Any], started: list[Served], render_mode: str | None = None) -> None:
-        """Notes it, and refuses a render mode."""
+        """Note it, and refuse a render mode."""
         super().__init__(render_mode)
         self.times, self.started = times, started
         self._note()
@@ -267,7 +267,7 @@ class Timed(Plain):
         self.times.append(self.started[0].status.request_since if self.started else None)
 
     def observe(self) -> Any:
-        """Notes it for each reset and step."""
+        """Note it for each reset and step."""
         self._note()
         return super().observe()
 
@@ -309,7 +309,7 @@ class Whole(Plain):
     failing = True
 
     def step(self, action: Any) -> Any:
-        """Fails once."""
+        """Fail once."""
         if self.failing:
             self.failing = False
             raise ValueError("not yet")

@@ -26,11 +26,11 @@ class Untold:
     """Raises whatever it is asked for."""
 
     def __bool__(self) -> bool:
-        """Raises."""
+        """Raise."""
         raise RuntimeError("no truth")
 
     def __array__(self, *arguments: Any, **options: Any) -> Any:
-        """Raises what cannot be told."""
+        """Raise what cannot be told."""
         raise Silent()
 
 
@@ -38,12 +38,12 @@ class Rendering(Plain):
     """Renders what it is given."""
 
     def __init__(self, frame: Any, render_mode: str | None = None) -> None:
-        """Takes the frame."""
+        """Take the frame."""
         super().__init__(render_mode)
         self.frame = frame
 
     def render(self) -> Any:
-        """Returns the frame."""
+        """Return the frame."""
         return self.frame
 
 
@@ -51,7 +51,7 @@ class Moded(Plain):
     """Has a render mode that no message can carry, if it is told to."""
 
     def __init__(self, odd: bool = True, render_mode: str | None = None) -> None:
-        """Takes whether."""
+        """Take whether."""
         super().__init__(render_mode)
         if odd:
             self.render_mode = "\udc80"
@@ -61,12 +61,12 @@ class Returning(Plain):
     """Returns an info of any kind."""
 
     def __init__(self, info: Any, render_mode: str | None = None) -> None:
-        """Takes it."""
+        """Take it."""
         super().__init__(render_mode)
         self.info = info
 
     def act(self, action: Any) -> Any:
-        """Returns it."""
+        """Return it."""
         return self.info
 
 
@@ -74,7 +74,7 @@ class OddVector(VectorEnv[Any, Any, Any]):
     """Returns rewards and flags of a shape of their own."""
 
     def __init__(self, rewards: Any, flags: Any, counted: int | None = None, num_envs: int = 1) -> None:
-        """Takes them, and how many environments to say there are."""
+        """Take them, and how many environments to say there are."""
         self.num_envs = num_envs if counted is None else counted
         self.single_action_space, self.single_observation_space = spaces.Discrete(2), PAIR
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -82,23 +82,23 @@ class OddVector(VectorEnv[Any, Any, Any]):
         self.result: Any = np.zeros((num_envs, 2), np.float32), np.array(rewards), np.array(flags), np.array(flags), {}
 
     def reset(self, **arguments: Any) -> Any:
-        """Returns zeros."""
+        """Return zeros."""
         return self.result[0], {}
 
     def step(self, actions: Any) -> Any:
-        """Returns what it was given."""
+        """Return what it was given."""
         return self.result
 
 
 def odd_vector(rewards: Any, flags: Any, counted: int | None = None) -> str:
-    """Registers an environment that brings such a vector environment; returns its id."""
+    """Register an environment that brings such a vector environment; return its id."""
     name = named(Plain)
     gymnasium.registry[name].vector_entry_point = partial(OddVector, rewards, flags, counted)
     return name
 
 
 def fault(client: FramedClient, op: str = "step", **fields: Any) -> Failed:
-    """Asks for what fails; returns the error, behind which the connection goes on."""
+    """Ask for what fails; return the error, behind which the connection goes on."""
     if op == "step":
         fields = {"action": client.actions.dump(0)}
     with pytest.raises(Failed) as caught:

@@ -192,7 +192,7 @@ class Refusing(Plain):
     metadata: dict[str, Any] = {}
 
     def __init__(self, alive: list[Refusing], render_mode: str | None = None) -> None:
-        """Refuses."""
+        """Refuse."""
         super().__init__(render_mode)
         assert render_mode in (None, "ansi"), "only ansi"
         assert len(alive) < 3, "one too many"
@@ -200,7 +200,7 @@ class Refusing(Plain):
         self.alive = alive
 
     def close(self) -> None:
-        """Makes room."""
+        """Make room."""
         self.alive.remove(self)
 
 

@@ -25,14 +25,14 @@ class Odd(metaclass=Unhashable):
 
 
 def strings() -> Any:
-    """Returns an array whose dtype cannot be looked up."""
+    """Return an array whose dtype cannot be looked up."""
     if not hasattr(np.dtypes, "StringDType"):
         pytest.skip("this NumPy has no StringDType")
     return np.array(["a"], dtype=np.dtypes.StringDType(na_object=[]))
 
 
 def odd_array() -> Any:
-    """Returns an array of objects of that type; NumPy looks the type up if it makes the array of a list."""
+    """Return an array of objects of that type; NumPy looks the type up if it makes the array of a list."""
     array = np.empty(1, object)
     array[0] = Odd()
     return array
@@ -62,7 +62,7 @@ def test_what_cannot_be_carried_is_left_out(
 
 @pytest.fixture
 def hurried() -> Iterator[None]:
-    """Lets threads take turns as often as they can."""
+    """Let threads take turns as often as they can."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

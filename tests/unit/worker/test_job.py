@@ -34,7 +34,7 @@ class WorkerProtocol:
     """A worker process, and the server's end of AMP with it."""
 
     def __init__(self, directory: Path) -> None:
-        """Starts it."""
+        """Start it."""
         ours, its = socket.socketpair()
         self.output = directory / "output"
         settings = WorkerSettings(monitor_root=str(directory), seed=1)
@@ -47,7 +47,7 @@ class WorkerProtocol:
         self.connection = AMPConnection(self.link, ours)
 
     def serve(self, given: socket.socket, trailing_data: bytes = b"", message: bytes = CARTPOLE) -> list[Any]:
-        """Gives it a session; returns what becomes of it."""
+        """Give it a session; return what becomes of it."""
         descriptor = session_status.create()
         self.status = SessionStatus(descriptor)
         outcome: list[Any] = []
@@ -67,14 +67,14 @@ class WorkerProtocol:
         return outcome
 
     def wait(self, outcome: list[Any]) -> Any:
-        """Receives until there is an outcome."""
+        """Receive until there is an outcome."""
         while not outcome:
             assert select.select([self.socket], [], [], 20)[0], "no answer came"
             self.connection.receive()
         return outcome[0]
 
     def shut_down(self) -> int:
-        """Tells it to end; returns its status."""
+        """Tell it to end; return its status."""
         outcome: list[Any] = []
         answer: defer.Deferred[Any] = self.link.callRemote(amp_commands.Shutdown)
         answer.addBoth(outcome.append)

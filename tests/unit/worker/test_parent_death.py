@@ -42,7 +42,7 @@ class Tied:
     """A process with a lifeline, and its other end."""
 
     def __init__(self, deed: str) -> None:
-        """Starts it."""
+        """Start it."""
         self.end, its = socket.socketpair()
         with its:
             self.process = subprocess.Popen(
@@ -53,13 +53,13 @@ class Tied:
             )
 
     def ready(self) -> int:
-        """Waits until it is tied, or not tied any more; returns what it says."""
+        """Wait until it is tied, or not tied any more; return what it says."""
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], 20)[0]
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         self.end.close()
         self.process.kill()
         self.process.wait()

@@ -30,19 +30,19 @@ class Sent:
         self.parts: list[bytes] = []
 
     def receive(self) -> None:
-        """Receives nothing."""
+        """Receive nothing."""
 
     def send(self, frame: bytes | bytearray) -> None:
-        """Keeps a frame."""
+        """Keep a frame."""
         self.parts.append(bytes(frame))
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Keeps the parts of a reply."""
+        """Keep the parts of a reply."""
         self.parts.extend(map(bytes, parts))
 
 
 def made(observation: bytes, info: dict[Any, Any]) -> bytes:
-    """Makes a frame as the worker does for infos that take the short way."""
+    """Make a frame as the worker does for infos that take the short way."""
     sent = Sent()
     replies = ReplyWriter(INT32)
     replies.transport = sent

@@ -37,7 +37,7 @@ class Wide(Observing):
     """Observes as many bytes as its action says the reply must be long; the space is of the largest."""
 
     def __init__(self, render_mode: str | None = None) -> None:
-        """Has bytes."""
+        """Have bytes."""
         super().__init__(spaces.Box(0, 255, (100_000,), np.uint8), np.arange(100_000).astype(np.uint8), render_mode)
 
 

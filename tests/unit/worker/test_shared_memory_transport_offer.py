@@ -29,20 +29,20 @@ pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can
 
 
 def held() -> int:
-    """Returns how many descriptors are held by what is in use."""
+    """Return how many descriptors are held by what is in use."""
     gc.collect()
     return descriptor_count()
 
 
 def refused(client: FramedClient, **fields: Any) -> Failed:
-    """Asks for what is refused; returns the error."""
+    """Ask for what is refused; return the error."""
     with pytest.raises(Failed) as caught:
         client.ask("share", **fields)
     return caught.value
 
 
 def refused_memory(of_client: SharedRegion) -> Failed:
-    """Asks a session to take memory that it refuses; returns the error."""
+    """Ask a session to take memory that it refuses; return the error."""
     return refused(of_client.client, request_room=of_client.request_room, reply_room=of_client.reply_room)
 
 

@@ -40,14 +40,14 @@ class Ends:
         self.space = memoryview(bytearray(64))
 
     def unread(self) -> bool:
-        """Tells whether something lies at the server that it has not received."""
+        """Tell whether something lies at the server that it has not received."""
         try:
             return bool(self.server.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except BlockingIOError:
             return False
 
     def echo(self, times: int) -> None:
-        """Answers so often, each time what has come."""
+        """Answer so often, each time what has come."""
         for _ in range(times):
             self.client.sendall(b"ping")
             count = self.waiting.receive(self.space)
@@ -56,7 +56,7 @@ class Ends:
 
 @pytest.fixture
 def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
-    """Returns both ends; what is there is polled for as long as the test says, or never."""
+    """Return both ends; what is there is polled for as long as the test says, or never."""
     made = Ends(getattr(request, "param", LONG))
     yield made
     made.client.close()
@@ -105,7 +105,7 @@ def test_what_comes_late_is_waited_for_without_polling(monkeypatch: pytest.Monke
 
 
 def wait_for_sleep(thread: threading.Thread) -> None:
-    """Waits until a thread sleeps in the kernel, or has ended."""
+    """Wait until a thread sleeps in the kernel, or have ended."""
     stat = Path(f"/proc/self/task/{thread.native_id}/stat")
     while thread.is_alive() and stat.read_text().rpartition(")")[2].split()[0] != "S":
         os.sched_yield()
