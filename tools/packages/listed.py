@@ -87,13 +87,20 @@ gymnasium.register(
 )
 """
 _METAWORLD = """
+import functools
+
 import gymnasium
 import metaworld
 
+
+
+def make(name, *, seed=1, **kwargs):
+    # The goals follow this seed, not that of reset.
+    return gymnasium.make("Meta-World/MT1", env_name=name, seed=seed, **kwargs)
+
+
 for name in ("reach-v3", "pick-place-v3", "door-open-v3"):
-    gymnasium.register(
-        f"Meta-World/{name}", lambda name=name, **kwargs: gymnasium.make("Meta-World/MT1", env_name=name, **kwargs)
-    )
+    gymnasium.register(f"Meta-World/{name}", functools.partial(make, name))
 """
 _PYFLYT = """
 import gymnasium
