@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from gymnasium.error import InvalidAction as GymnasiumInvalidAction
 from gymnasium.error import ResetNeeded as GymnasiumResetNeeded
 
 from gymtwist.error_texts import indices_text, printable
@@ -77,6 +78,12 @@ class UnknownKwarg(RequestRefused, TypeError):
     code = "unknown-kwarg"
 
 
+class InvalidAction(RequestRefused, GymnasiumInvalidAction):
+    """The action is not in the action space."""
+
+    code = "invalid-action"
+
+
 class ResetNeeded(RequestRefused, GymnasiumResetNeeded):
     """No episode is running; reset first."""
 
@@ -123,7 +130,7 @@ class Closed(RemoteError):
     fault = "request"
 
 
-_BY_CODE: dict[str, type[RemoteError]] = {kind.code: kind for kind in (ResetNeeded, UnknownKwarg)}
+_BY_CODE: dict[str, type[RemoteError]] = {kind.code: kind for kind in (InvalidAction, ResetNeeded, UnknownKwarg)}
 _BY_FAULT: dict[Fault, type[RemoteError]] = {
     "request": RequestRefused,
     "environment": EnvironmentFailed,

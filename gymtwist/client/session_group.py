@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from gymtwist.client import batching, vector_infos
-from gymtwist.client.client_errors import RemoteError, RequestRefused, ResetNeeded
+from gymtwist.client.client_errors import InvalidAction, RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
 from gymtwist.client.reset_arguments import warn_unseeded
@@ -311,7 +311,7 @@ class SessionGroup:
             ]
         except (ValueError, TypeError, IndexError) as error:
             text = f"{error}; the action space of each is {self._action}"
-            raise RequestRefused(text[:500], code="invalid-action") from error
+            raise InvalidAction(text[:500]) from error
 
     def _whole(self, views: list[Any]) -> Any:
         return batching.whole(self._observation, views)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from gymtwist.client.client_errors import EnvironmentFailed, RequestRefused
+from gymtwist.client.client_errors import EnvironmentFailed, InvalidAction
 from gymtwist.client.reply_slots import LARGE, is_borrowed
 from gymtwist.spaces.gymnasium_spaces import Codec, environment_of
 from gymtwist.spaces.layout import DTYPES, Array, array_at, check_size
@@ -27,7 +27,7 @@ def action_writer(
             checks everything else.
 
     Returns:
-        A function that raises :class:`~gymtwist.client.client_errors.RequestRefused`.
+        A function that raises :class:`~gymtwist.client.client_errors.InvalidAction`.
     """
 
     def write(action: Any) -> Any:
@@ -39,7 +39,7 @@ def action_writer(
     return write
 
 
-def refused_action(error: ValueError, space: spaces.Space[Any], single: spaces.Space[Any] | None) -> RequestRefused:
+def refused_action(error: ValueError, space: spaces.Space[Any], single: spaces.Space[Any] | None) -> InvalidAction:
     """Return the error for an action that is not in its space.
 
     Args:
@@ -48,9 +48,7 @@ def refused_action(error: ValueError, space: spaces.Space[Any], single: spaces.S
         single: The action space of one environment, if there are several: the error then names the environment.
     """
     text, environments = _located(error, single)
-    return RequestRefused(
-        f"{text}; the action space is {space}"[:500], code="invalid-action", environments=environments
-    )
+    return InvalidAction(f"{text}; the action space is {space}"[:500], environments=environments)
 
 
 def _located(error: ValueError, single: spaces.Space[Any] | None) -> tuple[str, tuple[int, ...]]:

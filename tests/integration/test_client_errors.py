@@ -15,6 +15,7 @@ from gymtwist.client import (
     Closed,
     ConnectionLost,
     EnvironmentFailed,
+    InvalidAction,
     ProtocolBroken,
     RemoteError,
     RequestRefused,
@@ -36,12 +37,14 @@ def test_errors_are_one_tree() -> None:
     """Every error derives from RemoteError and has a stable code."""
     found = [each for each in vars(gymtwist.client).values() if isinstance(each, type) and issubclass(each, Exception)]
     kinds = [each for each in found if issubclass(each, RemoteError)]
-    assert len(kinds) == len(found) == 10
+    assert len(kinds) == len(found) == 11
     assert issubclass(RemoteError, GymtwistError)
-    assert len({each.code for each in kinds} - {RemoteError.code}) == 9
+    assert len({each.code for each in kinds} - {RemoteError.code}) == 10
 
 
-@pytest.mark.parametrize("kind", [RequestRefused, ResetNeeded, EnvironmentFailed, ConnectionLost, TimedOut])
+@pytest.mark.parametrize(
+    "kind", [RequestRefused, InvalidAction, ResetNeeded, EnvironmentFailed, ConnectionLost, TimedOut]
+)
 def test_an_error_can_go_to_another_process(kind: type[RemoteError]) -> None:
     """Errors can be pickled, so that they can leave a worker process."""
     copied = pickle.loads(pickle.dumps(kind("what to do", code="a-code", reset_needed=True)))
@@ -117,6 +120,7 @@ def test_an_invalid_action_is_refused(remote: Remote, protocol: str, action: Any
     with pytest.raises(RequestRefused) as caught:
         theirs.step(action)
     assert caught.value.code == "invalid-action"
+    assert isinstance(caught.value, gymnasium.error.InvalidAction)
     assert_same(theirs.step(1), beside.step(1))
 
 
