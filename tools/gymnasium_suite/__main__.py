@@ -23,8 +23,6 @@ from tools.gymnasium_suite.expected_failures import EXPECTED
 REPOSITORY = Path(__file__).resolve().parents[2]
 GYMNASIUM = "https://github.com/Farama-Foundation/Gymnasium"
 PLUGIN = "tools.gymnasium_suite.remote_plugin"
-#: Parts of the names of files that need a display or JAX.
-LEFT_OUT = ("rendering", "jax")
 #: What a file has in it if it makes registered environments.
 MAKES = re.compile(r"\bmake(_vec|_env)?\(|testing_env_specs|testing_initialised_envs")
 
@@ -105,9 +103,7 @@ def main() -> None:
         shutil.copytree(suite / "tests", directory / "tests")
         (directory / "pytest.ini").write_text("[pytest]\n")
         files = sorted(
-            str(path.relative_to(directory))
-            for path in directory.rglob("test_*.py")
-            if MAKES.search(path.read_text()) and not any(each in path.name for each in LEFT_OUT)
+            str(path.relative_to(directory)) for path in directory.rglob("test_*.py") if MAKES.search(path.read_text())
         )
         arguments = [*files, *arguments] if not any(each.startswith("tests/") for each in arguments) else arguments
         local = run(directory, arguments, directory / "local.json", None)
