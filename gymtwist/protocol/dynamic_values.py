@@ -42,7 +42,7 @@ class Omitted(Exception):
 
 
 def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
-    """Convert a NumPy scalar to a Python number or text, an array to lists of them.
+    """Convert a NumPy scalar to a Python number, or a time to text (None if it is not one); an array to lists of them.
 
     Raises:
         TypeError: They are complex numbers.
@@ -50,8 +50,10 @@ def plain_numbers(value: np.ndarray[Any, Any] | np.generic) -> Any:
     kind = value.dtype.kind
     if kind == "c":
         raise TypeError(f"no message can carry numbers of {value.dtype.name}")
-    if kind == "M":
-        value = value.astype(str)  # Python has no type for nanoseconds
+    if kind == "M":  # Python has no type for nanoseconds
+        texts = np.asarray(value.astype(str), object)
+        texts[np.isnat(value)] = None
+        return texts.tolist()
     plain = standard(np.asarray(value)).tolist() if value.dtype.isbuiltin == 2 else value.tolist()
     # Python has no type for a longdouble.
     return float(plain) if isinstance(plain, np.longdouble) else plain
