@@ -47,6 +47,7 @@ def test_places_in_the_queue_are_logged(full: ServerProcess, caplog: pytest.LogC
     caplog.set_level(logging.WARNING, "gymtwist.client")
     waiting: list[Waiting] = []
     with connect(full.port, "CartPole-v1", timeout=PATIENCE) as first:
+        caplog.clear()  # it may have waited for the end of the session before
         for _ in range(2):
             mark = full.mark()
             waiting.append(Waiting(full, protocol))
