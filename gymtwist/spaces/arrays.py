@@ -12,11 +12,12 @@ import numpy as np
 
 from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.equivalent_forms import listed, named, raw, text, whole
-from gymtwist.spaces.layout import ARRAY_FIELDS, Array, array_at, array_map
+from gymtwist.spaces.layout import ARRAY_FIELDS, SMALL, Array, array_at, array_map
 from gymtwist.spaces.nested_lists import ListReader, fits, shape_text
 from gymtwist.spaces.numbers import jsonable
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.value_mismatch import ValueMismatch, shown
+from gymtwist.spaces.value_plan import array_plan
 
 #: The most elements without a byte in them: any other number of elements is bounded by the length of the message.
 MAX_EMPTY = 10_000
@@ -39,7 +40,8 @@ def array_codec(
         bounds: The bounds of incoming elements; None if their dtype is enough.
         classic_box: See :class:`~gymtwist.spaces.nested_lists.ListReader`.
     """
-    dtype = np.dtype(dtype).newbyteorder("<")
+    # The very dtype that arrays have: it is compared at each step.
+    dtype = np.dtype(np.dtype(dtype).newbyteorder("<").str)
     check = bounds.check if bounds is not None and context.checked else None
     offset, mismatch, owned = context.offset, context.mismatch, context.owned
     cast = _caster(dtype, shape, context)
@@ -54,7 +56,12 @@ def array_codec(
             check(array, mismatch)
         return array.copy() if owned and not is_new else array
 
-    def pack(value: Any) -> bytes | memoryview:
+    def pack_small(value: Any) -> Any:
+        if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
+            value = cast(value)
+        return value.tobytes()
+
+    def pack_large(value: Any) -> bytes | memoryview:
         if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
             value = cast(value)
         try:
@@ -64,12 +71,21 @@ def array_codec(
             return copied
 
     def unpack_from(buffer: Any) -> Array:
-        array = array_at(buffer, dtype, shape, offset)
+        return finish(array_at(buffer, dtype, shape, offset))
+
+    def finish(array: Array) -> Array:
         if check is not None:
             check(array, mismatch)
         return array.copy() if owned else array
 
-    return SpaceCodec(_writer(dtype, shape, context, cast), from_tree, pack, unpack_from=unpack_from, is_array=True)
+    return SpaceCodec(
+        _writer(dtype, shape, context, cast),
+        from_tree,
+        pack_small if math.prod(shape) * dtype.itemsize <= SMALL else pack_large,
+        unpack_from=unpack_from,
+        is_array=True,
+        plan=array_plan(dtype, shape, offset, finish if check is not None or owned else None),
+    )
 
 
 def _batched(shape: tuple[int, ...], context: CodecContext) -> tuple[int | None, ...]:

@@ -12,6 +12,7 @@ from gymtwist.spaces.equivalent_forms import named
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
 from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of, kind_of
 from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_plan import nest_plan
 
 
 class Dict(SpaceKind, frozen=True):
@@ -144,7 +145,8 @@ def _dict_codec(fields: list[tuple[str, Any, SpaceCodec]], context: CodecContext
         return {key: unpack(buffer) for key, unpack in unpackers}  # type: ignore[misc]
 
     to_tree, append = _writers(fields, context)
-    return SpaceCodec(to_tree, from_tree, None, append, unpack_from)
+    plan = nest_plan([key for _, key, _ in fields], [each.plan for _, _, each in fields])
+    return SpaceCodec(to_tree, from_tree, None, append, unpack_from, plan=plan)
 
 
 def _writers(

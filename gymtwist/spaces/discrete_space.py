@@ -18,6 +18,7 @@ from gymtwist.spaces.numbers import integer_limits, read_integers
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, other_reader
 from gymtwist.spaces.space_kind import Describe
 from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_plan import LeafPlan
 
 #: The codes of Python's module ``struct``, after ``<``.
 _CODES = {
@@ -130,6 +131,9 @@ def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: Codec
 
     def unpack_from(buffer: Any) -> Any:
         (number,) = unpacked_from(buffer, offset)
+        return finish(number)
+
+    def finish(number: int) -> Any:
         if first <= number <= last:
             return scalar(number)
         raise _refuse(number, first, last, context)
@@ -144,4 +148,8 @@ def _integer_codec(dtype: np.dtype[Any], limits: tuple[int, int], context: Codec
         raise _refuse(number, first, last, context)
 
     read_other = other_reader(structure.size, unpack_from, lambda: from_tree, context)
-    return SpaceCodec(_integer_writer(dtype, context), from_tree, pack, None, unpack_from, unpack)
+    plan = None
+    if dtype.newbyteorder("<").isnative:
+        is_checked = context.checked
+        plan = LeafPlan(dtype, (), offset, finish if is_checked else None, int if is_checked else scalar, packed)
+    return SpaceCodec(_integer_writer(dtype, context), from_tree, pack, None, unpack_from, unpack, plan=plan)

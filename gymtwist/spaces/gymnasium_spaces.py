@@ -21,6 +21,7 @@ from gymtwist.spaces.layout import Layout
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, check_deadline, other_reader
 from gymtwist.spaces.space_kind import codec_of, is_registered
 from gymtwist.spaces.value_mismatch import ActionMismatch, Path, ValueMismatch
+from gymtwist.spaces.value_plan import NestPlan, compile_plan
 
 #: A space of any kind.
 Space: TypeAlias = spaces.Space[Any]
@@ -254,6 +255,11 @@ def _laid_out(
 
     lists = cache(lambda: codec_of(space, replace(context, form=Form.LISTS)).from_tree)
     read_other = other_reader(size, unpack_from, lists, context)  # type: ignore[arg-type]
+
+    if isinstance(codec.plan, NestPlan):
+        compiled = compile_plan(codec.plan, size, pack, read_other)
+        if compiled is not None:
+            return compiled
 
     # A single array or number is its own bytes.
     return codec.pack or pack, codec.unpack or unpack

@@ -23,7 +23,7 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 #: The dtypes of the protocol by name, in the byte order of messages.
 DTYPES: dict[str, np.dtype[Any]] = {
-    np.dtype(name).name: np.dtype(name).newbyteorder("<")
+    np.dtype(name).name: np.dtype(np.dtype(name).newbyteorder("<").str)
     for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 }
 #: The names of dtypes whose arrays need no conversion. To look a name up here is faster than ``dtype.name``.
@@ -32,6 +32,8 @@ DTYPE_NAMES = {dtype.newbyteorder("="): name for name, dtype in DTYPES.items()} 
 ARRAY_FIELDS = frozenset(("dtype", "shape", "data"))
 #: The most bytes of one value: a description of a few bytes can ask for any amount of memory.
 MAX_SIZE = 1 << 30
+#: Bytes up to which an array is copied faster than its memory is viewed.
+SMALL = 4096
 #: The most dimensions of an array: every supported NumPy has so many.
 MAX_DIMENSIONS = 32
 

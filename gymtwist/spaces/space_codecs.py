@@ -18,6 +18,7 @@ import numpy as np
 from gymtwist.spaces.equivalent_forms import listed, raw
 from gymtwist.spaces.layout import size_text
 from gymtwist.spaces.value_mismatch import Path, ValueMismatch, shown
+from gymtwist.spaces.value_plan import Plan
 
 
 class Form(Enum):
@@ -48,6 +49,7 @@ class SpaceCodec(NamedTuple):
         unpack: Reads a value from a buffer that may have another size; None where there is nothing faster than to
             check the size first.
         is_array: Whether a value is a single array.
+        plan: How a value is packed and unpacked together with those beside it; None if only its own functions can.
 
     The four functions after the first two are None if the space fixes no layout.
     """
@@ -59,6 +61,7 @@ class SpaceCodec(NamedTuple):
     unpack_from: Callable[[Any], Any] | None = None
     unpack: Callable[[Any], Any] | None = None
     is_array: bool = False
+    plan: Plan | None = None
 
 
 @dataclass

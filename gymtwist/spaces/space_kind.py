@@ -228,7 +228,9 @@ def _checked_by_space(space: Any, codec: SpaceCodec, context: CodecContext) -> S
 
     from_tree = checked(codec.from_tree)
     assert from_tree is not None
-    return codec._replace(from_tree=from_tree, unpack_from=checked(codec.unpack_from), unpack=checked(codec.unpack))
+    return codec._replace(
+        from_tree=from_tree, unpack_from=checked(codec.unpack_from), unpack=checked(codec.unpack), plan=None
+    )
 
 
 def _check_contained(space: Any, value: Any, sent: Any, context: CodecContext) -> None:

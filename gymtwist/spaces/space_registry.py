@@ -57,6 +57,8 @@ def _converted(
     decode: Callable[[Any, Any], Any] | None,
 ) -> SpaceCodec:
     """Convert elements before a codec writes them, and after it has read them."""
+    if encode is not None or decode is not None:
+        codec = codec._replace(plan=None)
     if encode is not None:
         to_tree, pack, append = codec.to_tree, codec.pack, codec.append
         codec = codec._replace(

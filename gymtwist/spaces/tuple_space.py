@@ -9,6 +9,7 @@ from gymtwist.spaces.equivalent_forms import listed
 from gymtwist.spaces.space_codecs import CodecContext, SpaceCodec, is_listed
 from gymtwist.spaces.space_kind import Describe, Inner, SpaceKind, codec_of, kind_of
 from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_plan import nest_plan
 
 
 class Tuple(SpaceKind, frozen=True):
@@ -122,4 +123,5 @@ def _tuple_codec(codecs: list[SpaceCodec], context: CodecContext) -> SpaceCodec:
     def unpack_from(buffer: Any) -> tuple[Any, ...]:
         return tuple([unpack(buffer) for unpack in unpackers])  # type: ignore[misc]
 
-    return SpaceCodec(to_tree, from_tree, None, append, unpack_from)
+    plan = nest_plan(None, [each.plan for each in codecs])
+    return SpaceCodec(to_tree, from_tree, None, append, unpack_from, plan=plan)

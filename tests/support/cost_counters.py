@@ -201,7 +201,8 @@ class Lines:
 
 
 def _is_ours(code: CodeType) -> bool:
-    return code.co_filename.startswith(_OURS) and "site-packages" not in code.co_filename
+    name = code.co_filename
+    return (name.startswith(_OURS) and "site-packages" not in name) or name.startswith("<gymtwist.")  # generated
 
 
 def _name(code: CodeType) -> str:

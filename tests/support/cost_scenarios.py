@@ -2,8 +2,8 @@
 
 SUBJECT is the protocol of a session (classic, netstring or int32), which is served to a client in another process, or
 ``client``: then it is the Python client that is counted, and the session is in the other process. With ``-frame``
-behind it the environment has Pong's frames, with ``-shared`` both sides share memory, and poll. BURDEN is the name of
-something that each step does besides. It writes JSON.
+behind it the environment has Pong's frames, with ``-nested`` a Dict within a Tuple, and with ``-shared`` both sides
+share memory, and poll. BURDEN is the name of something that each step does besides. It writes JSON.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ _UINT32 = struct.Struct(">I")
 
 SMALL = spaces.Box(-1.0, 1.0, (4,), np.float32)
 FRAME = spaces.Box(0, 255, (210, 160, 3), np.uint8)
+NESTED = spaces.Tuple(
+    (SMALL, spaces.Dict({"image": spaces.Box(0, 255, (8, 8, 3), np.uint8), "goal": spaces.Discrete(10), "at": SMALL}))
+)
 
 
 class Costless(gymnasium.Env[Any, Any]):
@@ -58,7 +61,7 @@ class Costless(gymnasium.Env[Any, Any]):
     def __init__(
         self,
         step: Callable[[], None],
-        space: spaces.Box = SMALL,
+        space: spaces.Space[Any] = SMALL,
         burden: Callable[[], object] | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -66,7 +69,7 @@ class Costless(gymnasium.Env[Any, Any]):
         self.observation_space = space
         self._told = step
         self._burden = burden
-        self._observation = np.zeros(space.shape, space.dtype)
+        self._observation = np.zeros(space.shape, space.dtype) if isinstance(space, spaces.Box) else space.sample()
         self._info: dict[str, Any] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -267,9 +270,9 @@ def main(subject: str, burden: Callable[[], object] | None = None) -> None:
     plan = Plan(WARM, windows)
     least = reference(LONG)
     subject, _, rest = subject.partition("-")
-    frame, shared = rest == "frame", rest == "shared"
+    shared = rest == "shared"
     tell = (lambda: None) if subject == CLIENT else plan.step
-    space = FRAME if frame else SMALL
+    space = {"frame": FRAME, "nested": NESTED}.get(rest, SMALL)
     gymnasium.register(ENVIRONMENT, entry_point=partial(Costless, tell, space, burden), order_enforce=False)
     if subject == CLIENT:
         use(plan, shared, in_another_process(partial(read_and_serve, "int32")))

@@ -18,9 +18,9 @@ from hypothesis.extra import numpy as stn
 
 from gymtwist.errors import InvalidAction
 from gymtwist.spaces.gymnasium_spaces import value_codec
+from gymtwist.spaces.layout import SMALL
 from tests.support.nested_spaces import ANYTHING, FIXED, NESTED
 from tests.support.space_samples import (
-    IMAGE,
     NOT_FINITE,
     PAIR,
     action,
@@ -164,13 +164,13 @@ def test_numbers_that_are_not_finite() -> None:
     assert values.from_json(sent_in_json(values.to_json(NOT_FINITE)))[1:].tobytes() == NOT_FINITE[1:].tobytes()
 
 
-def test_an_array_as_it_should_be_is_not_copied() -> None:
+def test_a_large_array_as_it_should_be_is_not_copied() -> None:
     """The reader of observations does not copy it either."""
-    values = value_codec(IMAGE, name="observation", checked=False)
-    array = np.zeros((2, 2), np.uint8)
+    values = value_codec(spaces.Box(0, 255, (2, SMALL), np.uint8), name="observation", checked=False)
+    array = np.zeros((2, SMALL), np.uint8)
     packed = values.pack(array)
     array[0, 1] = 7
-    assert packed == b"\0\7\0\0"
+    assert packed[1] == 7
     assert np.shares_memory(values.unpack(packed), array)
 
 
