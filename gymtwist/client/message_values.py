@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import restored
 from gymtwist.protocol.framing import Framing
-from gymtwist.spaces.gymnasium_spaces import build, value_codec
+from gymtwist.spaces.gymnasium_spaces import Codec, build, value_codec
 from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPES, Layout, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
@@ -98,22 +99,14 @@ class MessageValues:
             description=made.action_space,
             deadline=deadline,
         )
-        observations = value_codec(
-            self.observation_space,
-            name="observation",
-            checked=False,
-            description=made.observation_space,
-            deadline=deadline,
-        )
         #: Whether a reward and the flags are nearly always a number and booleans.
         self._is_plain = made.num_envs is None and self.reward_space is None
         self.is_json = json = codec.framing is Framing.NETSTRING
-        self.layout: Layout | None = None if json else observations.layout
-        self.view = observations.from_json if json else observations.unpack
-        self.own = observation_reader(observations, is_json=json)
         self._check: Callable[[Any], Any] | None = None
         self._has_plain_numbers = False
         self._made = made
+        observations = self._compile_readers(plain=False, deadline=deadline)
+        self.layout: Layout | None = None if json else observations.layout
         if check_observations:
             within = value_codec(
                 self.observation_space, name="observation", description=made.observation_space, deadline=deadline
@@ -135,6 +128,22 @@ class MessageValues:
             self._values = {action: self._write(action) for action in every}
             self._frames = {action: self.written(action) for action in every}
 
+    def _compile_readers(self, *, plain: bool, deadline: float = math.inf) -> Codec:
+        """Compile :attr:`own` and :attr:`view`; return the codec of the latter."""
+        compiled = partial(
+            value_codec,
+            self.observation_space,
+            name="observation",
+            checked=False,
+            description=self._made.observation_space,
+            plain=plain,
+            deadline=deadline,
+        )
+        codec = compiled()
+        self.view = codec.from_json if self.is_json else codec.unpack
+        self.own = observation_reader(codec, partial(compiled, owned=True), is_json=self.is_json)
+        return codec
+
     def _add_check(self) -> None:
         """Let observations be checked, if the user wants it."""
         if self._check is not None:
@@ -150,12 +159,7 @@ class MessageValues:
         if plain == self._has_plain_numbers:
             return
         self._has_plain_numbers = plain
-        description = self._made.observation_space
-        observations = value_codec(
-            self.observation_space, name="observation", checked=False, plain=plain, description=description
-        )
-        self.view = observations.from_json if self.is_json else observations.unpack
-        self.own = observation_reader(observations, is_json=self.is_json)
+        self._compile_readers(plain=plain)
         self._add_check()
 
     def _step_head(self, size: int) -> bytes | None:

@@ -61,11 +61,12 @@ def _located(error: ValueError, single: spaces.Space[Any] | None) -> tuple[str, 
     return str(error), ()
 
 
-def observation_reader(codec: Codec, *, is_json: bool) -> Callable[[Any], Any]:
+def observation_reader(codec: Codec, owned: Callable[[], Codec], *, is_json: bool) -> Callable[[Any], Any]:
     """Return the function that decodes an observation, which the user may keep and change.
 
     Args:
         codec: The codec of observations, which returns views of the message.
+        owned: Compiles the same codec, which returns arrays of the caller's own.
         is_json: Whether messages are JSON.
 
     Returns:
@@ -97,7 +98,7 @@ def observation_reader(codec: Codec, *, is_json: bool) -> Callable[[Any], Any]:
         return read_array if array is None or size < LARGE else read_large
     if all(leaf.offset % DTYPES[leaf.dtype].itemsize == 0 for leaf in layout.leaves):
         return lambda buffer: unpack(bytearray(buffer))
-    return lambda buffer: own(unpack(buffer))
+    return owned().unpack
 
 
 def checked_reader(

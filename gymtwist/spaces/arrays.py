@@ -78,13 +78,15 @@ def array_codec(
             check(array, mismatch)
         return array.copy() if owned else array
 
+    # Without a check, in one call.
+    finish_plan = finish if check is not None else np.ndarray.copy if owned else None
     return SpaceCodec(
         _writer(dtype, shape, context, cast),
         from_tree,
         pack_small if math.prod(shape) * dtype.itemsize <= SMALL else pack_large,
         unpack_from=unpack_from,
         is_array=True,
-        plan=array_plan(dtype, shape, offset, finish if check is not None or owned else None),
+        plan=array_plan(dtype, shape, offset, finish_plan),
     )
 
 

@@ -191,6 +191,7 @@ def value_codec(
     *,
     name: str,
     checked: bool = True,
+    owned: bool | None = None,
     base64: bool = False,
     description: Description | None = None,
     **options: Any,
@@ -202,7 +203,9 @@ def value_codec(
         name: What errors call its elements: ``action``, ``observation``.
         checked: Whether an incoming value must be in the space: so it is for the actions that a server reads. Else it
             must only have the form of such elements: so it is for the observations that a client reads, which
-            environments do not always keep within their space, and which may have views of the message.
+            environments do not always keep within their space.
+        owned: Whether the arrays of an incoming value are the caller's own, and not views of the message; None for
+            those of values that are checked.
         base64: Whether JSON carries arrays (with a layout: the whole) as base64 instead of lists.
         description: Of the space, if it is at hand.
         options: Fields of :class:`~gymtwist.spaces.space_codecs.CodecContext`: ``exact``, ``plain``, ``on_cut``,
@@ -218,7 +221,7 @@ def value_codec(
         Form.BINARY,
         name,
         checked=checked,
-        owned=checked,
+        owned=checked if owned is None else owned,
         error=ActionMismatch if checked else ValueMismatch,
         offsets={} if layout is None else {leaf.path: leaf.offset for leaf in layout.leaves},
         **options,

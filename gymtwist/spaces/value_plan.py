@@ -82,7 +82,7 @@ def compile_plan(
         plan: The plan of the values.
         size: The bytes of a value.
         pack_other: Packs a value that is not as the plan has it.
-        unpack_other: Unpacks what is not ``bytes`` or a ``bytearray`` of that size.
+        unpack_other: Unpacks what is not a buffer of that size.
 
     Returns:
         The functions; None for a value with nothing in it, or with more than :data:`_MOST_LEAVES` arrays.
@@ -110,14 +110,15 @@ def pack(value):
     return pack_other(value)
 
 def unpack(buffer):
-    if type(buffer) not in buffers or len(buffer) != {size}:
+    kind = type(buffer)
+    if (buffer.nbytes if kind is memoryview else len(buffer) if kind is bytes or kind is bytearray else -1) != {size}:
         return unpack_other(buffer)
     whole = ndarray((), dtype, buffer)
     return {element}
 """
     namespace = {
         **source.namespace,
-        **{"ndarray": np.ndarray, "join": b"".join, "buffers": (bytes, bytearray), "dtype": dtype},
+        **{"ndarray": np.ndarray, "join": b"".join, "dtype": dtype},
         **{"pack_other": pack_other, "unpack_other": unpack_other},
     }
     exec(compile(functions, "<gymtwist.spaces.value_plan>", "exec"), namespace)

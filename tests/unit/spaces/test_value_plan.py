@@ -117,9 +117,9 @@ def test_a_value_of_the_space(space: spaces.Space[Any], options: dict[str, bool]
     else:
         assert type(pack(value)) is bytes
         assert pack(value) == packed
-    for buffer in (packed, bytearray(packed)):
+    for buffer in (packed, bytearray(packed), memoryview(packed), memoryview(bytearray(packed))):
         assert outcome(unpack, buffer) == outcome(functions.unpack, buffer)
-    for other in (memoryview(packed), packed + b"\0", "text", None):
+    for other in (packed + b"\0", memoryview(packed)[1:], memoryview(packed * 4).cast("f"), "text", None):
         with pytest.raises(Left):
             unpack(other)
 
