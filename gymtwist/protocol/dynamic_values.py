@@ -336,20 +336,31 @@ def is_flat(value: dict[Any, Any]) -> bool:
     return _SCALARS.issuperset(map(type, value.values())) and _STRINGS.issuperset(map(type, value))
 
 
-def is_shallow(value: dict[Any, Any]) -> bool:
-    """Return True if keys are strings and values scalars or arrays of numbers, as in infos of vector environments."""
-    for key, each in value.items():
+def shallow_copy(value: dict[Any, Any]) -> dict[str, Any] | None:
+    """Copy a dictionary whose keys are strings and whose values are scalars or arrays of numbers, as in most infos.
+
+    Args:
+        value: Any dictionary. An environment's threads may go on writing to it.
+
+    Returns:
+        The copy, with NumPy's numbers as Python's; None if there is anything else in the dictionary.
+    """
+    copied = dict(value)
+    for key, each in copied.items():
         kind = type(each)
         is_array = kind is np.ndarray and each.ndim and each.dtype in DTYPE_NAMES
-        if type(key) is not str or not (is_array or kind in _SCALARS):
-            return False
-    return True
+        if type(key) is not str or not (is_array or kind in _SCALARS or kind in _NUMBERS):
+            return None
+        if kind in _NUMBERS:
+            copied[key] = each.item()
+    return copied
 
 
 _STRINGS = frozenset({str})
 _INTEGERS = frozenset({int})
 _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 _LISTS = frozenset({list, tuple})
+_NUMBERS = frozenset({dtype.type for dtype in DTYPES.values()})
 
 
 def from_json(value: Any) -> Any:

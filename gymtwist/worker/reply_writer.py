@@ -10,7 +10,7 @@ import msgspec
 
 from gymtwist.protocol import dynamic_values
 from gymtwist.protocol.codec import BIN32, BIN32_CODE, EMPTY_BIN, GATHERED, MessageCodec, tag_of
-from gymtwist.protocol.dynamic_values import is_flat, is_shallow
+from gymtwist.protocol.dynamic_values import is_flat, shallow_copy
 from gymtwist.protocol.framing import Framing, Parts
 from gymtwist.protocol.lenient_requests import MOST_NOTES
 from gymtwist.protocol.messages import Reply, Stepped
@@ -129,8 +129,8 @@ class ReplyWriter:
 
 
 def _snapshot(reply: Stepped) -> Stepped | None:
-    """Copy the info, since an environment's threads may go on writing to it; None if it is not shallow."""
-    info = dict(reply.info)
-    if not is_shallow(info):
+    """Copy the info; None if it is not shallow."""
+    info = shallow_copy(reply.info)
+    if info is None:
         return None
     return Stepped(reply.observation, reply.reward, reply.terminated, reply.truncated, info)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as stn
 from gymtwist.protocol import dynamic_values
 from gymtwist.protocol.codec import GATHERED, MessageCodec
 from gymtwist.protocol.messages import Stepped
+from gymtwist.spaces.layout import DTYPES as DTYPES_BY_NAME
 from gymtwist.worker.reply_writer import ReplyWriter
 from tests.support.codec_samples import EACH_CODEC, INT32, payload_of
 from tests.unit.protocol.test_json_text import ANYTHING, DTYPES
@@ -21,6 +22,7 @@ from tests.unit.protocol.test_json_text import ANYTHING, DTYPES
 OBSERVATIONS = pytest.mark.parametrize("observation", [b"few", bytes(GATHERED)], ids=["small", "large"])
 ARRAYS = stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary()
+NUMBERS = stn.arrays(DTYPES, ()).map(lambda array: array[()])
 
 
 class Sent:
@@ -52,10 +54,12 @@ def made(observation: bytes, info: dict[Any, Any]) -> bytes:
 
 @OBSERVATIONS
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(info=st.dictionaries(st.text(), SCALARS | ARRAYS) | st.dictionaries(st.text() | st.integers(), ANYTHING))
+@given(
+    info=st.dictionaries(st.text(), SCALARS | NUMBERS | ARRAYS) | st.dictionaries(st.text() | st.integers(), ANYTHING)
+)
 def test_the_short_way_leads_where_the_long_one_does(observation: bytes, info: dict[Any, Any]) -> None:
     """For whatever info may take it; what MessagePack has not is an error, and takes the long way after all."""
-    assume(dynamic_values.is_flat(info) or dynamic_values.is_shallow(info))
+    assume(dynamic_values.is_flat(info) or dynamic_values.shallow_copy(info) is not None)
     reply = Stepped(memoryview(observation), 1.5, False, True, info)
     try:
         short = made(observation, info)
@@ -71,13 +75,16 @@ def test_the_short_way_leads_where_the_long_one_does(observation: bytes, info: d
         {"ended": np.array([True, False]), "return": np.array([[1.5], [np.nan]]), "count": 3},
         {"strided": np.arange(12.0).reshape(3, 4)[:, ::2], "none": np.zeros((0, 2), np.uint8)},
         {"big": np.arange(3, dtype=">i2")},
+        {name: dtype.type(1) for name, dtype in DTYPES_BY_NAME.items()},
+        {"nan": np.float32(np.nan), "negative": np.float64(-0.0), "least": np.int64(-(2**63))},
     ],
 )
 @OBSERVATIONS
-def test_infos_with_arrays_take_it(observation: bytes, info: dict[str, Any]) -> None:
-    """As those of vector environments have them."""
-    assert dynamic_values.is_shallow(info) == ("big" not in info)
-    if dynamic_values.is_shallow(info):
+def test_infos_with_numpy_s_values_take_it(observation: bytes, info: dict[str, Any]) -> None:
+    """As those of vector environments, and of MuJoCo, have them."""
+    is_shallow = dynamic_values.shallow_copy(info) is not None
+    assert is_shallow == ("big" not in info)
+    if is_shallow:
         reply = Stepped(memoryview(observation), 1.5, False, True, info)
         assert made(observation, info) == b"".join(INT32.encode_reply(reply))
 
@@ -86,7 +93,9 @@ def test_infos_with_arrays_take_it(observation: bytes, info: dict[str, Any]) -> 
     "info",
     [
         {"scalar": np.array(1.5)},
-        {"number": np.float64(1.5)},
+        {"complex": np.complex128(1.5)},
+        {"longdouble": np.longdouble(1.5)},
+        {"text": np.str_("text")},
         {"objects": np.array([None, 1], dtype=object)},
         {"masked": np.ma.array([1, 2], mask=[True, False])},
         {"nested": {"x": 1}},
@@ -98,7 +107,7 @@ def test_infos_with_arrays_take_it(observation: bytes, info: dict[str, Any]) -> 
 def test_what_needs_care_does_not(info: dict[Any, Any]) -> None:
     """It would arrive as something else."""
     assert not dynamic_values.is_flat(info)
-    assert not dynamic_values.is_shallow(info)
+    assert dynamic_values.shallow_copy(info) is None
 
 
 @OBSERVATIONS
