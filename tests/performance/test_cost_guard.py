@@ -50,12 +50,15 @@ class Budget(NamedTuple):
 #: info apart from what is sent. Where memory is shared, three lines of the client's and one of the session's look
 #: whether replies have places there, which small ones have not.
 BUDGETS = {
-    "int32": Budget(13, 15, 84, 2.35, {"recvfrom": 1, "sendto": 1}),
+    "int32": Budget(13, 15, 83, 2.35, {"recvfrom": 1, "sendto": 1}),
     "netstring": Budget(22, 21, 121, 4.0, {"recvfrom": 1, "sendmsg": 1}),
     "classic": Budget(16, 12, 78, 1.8, {"recvfrom": 1, "sendto": 1}),
     "client": Budget(16, 9, 85, 1.75, {"recvfrom": 1, "sendto": 1}),
     "int32-frame": Budget(15, 21, 91, 2.8, {"recvfrom": 1, "sendmsg": 1}),
     "classic-frame": Budget(16, 15, 79, 2.2, {"recvfrom": 1, "sendmsg": 1}),
+    # One call more than without nesting, in the client. The functions that are generated for the space count.
+    "int32-nested": Budget(13, 20, 84, None, {"recvfrom": 1, "sendto": 1}),
+    "client-nested": Budget(17, 8, 87, None, {"recvfrom": 1, "sendto": 1}),
     # Where memory is shared: how many instructions a step has depends on how long it is polled.
     "int32-shared": Budget(12, 13, 79, None, {}),
     "netstring-shared": Budget(20, 20, 121, None, {}),
@@ -155,7 +158,7 @@ def test_the_copies_of_a_step(subject: str) -> None:
     assert counted(subject)["peak"] <= PEAKS[subject]
 
 
-@pytest.mark.parametrize("subject", [name for name in BUDGETS if not name.endswith("-frame")])
+@pytest.mark.parametrize("subject", [name for name in BUDGETS if not name.endswith(("-frame", "-nested"))])
 def test_the_system_calls_of_a_step(subject: str, tmp_path: Path) -> None:
     """Are two: one that reads and one that writes; where memory is shared there are none but to give way."""
     found = system_calls(tmp_path, subject)
