@@ -192,3 +192,19 @@ def test_what_a_registered_function_raises() -> None:
     register_space(Broken, lambda space: space.unheard_of)
     with pytest.raises(EnvironmentFault, match=r'observation_space\["a"\]: .*unheard_of'):
         describe(keyed({"a": Broken()}), "observation_space")
+
+
+def test_what_is_converted_is_not_packed_as_it_is() -> None:
+    """Even if it looks like an element of the space that clients get."""
+
+    class Doubled(spaces.Space[Any]):
+        """Integers of which clients get the double."""
+
+    register_space(
+        Doubled, lambda space: spaces.Discrete(9), encode=lambda space, one: 2 * one, decode=lambda space, two: two // 2
+    )
+    values = value_codec(spaces.Tuple([Doubled(), PAIR]), name="it", checked=False)
+    value = (np.int64(3), np.ones(2, np.float32))
+    packed = values.pack(value)
+    assert packed == b"\6" + bytes(7) + np.ones(2, "<f4").tobytes()
+    assert equal(values.unpack(packed), value)
