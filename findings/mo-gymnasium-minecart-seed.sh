@@ -3,7 +3,7 @@
 # Expected:    The same seed and actions give the same episode: reset(seed=...) seeds what an environment draws from.
 # Observed:    In minecart-v0 what a mine yields comes from NumPy's global generator. Both episodes begin alike,
 #              and differ as soon as the cart mines. minecart-deterministic-v0 does not draw.
-# Consequence: `verify_seed` compares first observations only, so `python -m gymtwist check` compares whole episodes.
+# Consequence: `verify_seed` compares steps, at most 50 of them; `python -m gymtwist check` compares whole episodes.
 # Output:
 #   minecart-v0 begins alike: True, ends alike: False
 #   minecart-deterministic-v0 begins alike: True, ends alike: True
