@@ -70,7 +70,6 @@ class BaseRunner:
         observation_space: Its observation space.
         reward_space: The space of rewards that are arrays, if the client takes such; otherwise None.
         takes_seed: Whether the environment takes seeds, as far as its methods tell.
-        reward_type: The type of the first reward of a single environment; None before it, and for a float of Python.
 
     Raises:
         GymtwistError: The environment cannot be made.
@@ -84,7 +83,6 @@ class BaseRunner:
         self._steps = status.steps
         self._seed = settings.seed
         self.reward_space: environment_results.RewardSpace | None = None
-        self.reward_type: str | None = None
         with guarded_call(status, Operation.MAKE):
             self.environment: Any = plan.make()
             try:
@@ -98,6 +96,8 @@ class BaseRunner:
         self._step = self._usual_step()
         #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
         self.check_client: Callable[[], None] = lambda: None
+        #: Called in the first step of a single environment with the type of its reward, unless it is Python's float.
+        self.tell_reward_type: Callable[[str], None] = lambda name: None
 
     def _examine(self, plan: EnvironmentPlan) -> None:
         """Find out what the environment is like; it is closed if that cannot be served."""
@@ -219,7 +219,8 @@ class EnvironmentRunner(BaseRunner):
         # A request for several steps takes all of them here if the first is among them.
         if self._step == self._first_step:
             self._step = usual
-            self.reward_type = environment_results.reward_type(returned)
+            if found := environment_results.reward_type(returned):
+                self.tell_reward_type(found)
             if found := observation_checks.non_boolean_flag(returned):
                 print(found, file=sys.stderr)
         return returned

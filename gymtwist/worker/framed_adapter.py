@@ -60,10 +60,10 @@ class FramedAdapter:
         self._status = status
         self._codec = MessageCodec(protocol, OmissionWarning(), self._note)
         self._recovery = RecoveryState(status)
-        self._handler = RequestHandler(
-            self._codec.framing, settings, status, self._check_client, lambda name: self._replies.tell_reward_type(name)
-        )
         self._replies = ReplyWriter(self._codec)
+        self._handler = RequestHandler(
+            self._codec.framing, settings, status, self._check_client, self._replies.tell_reward_type
+        )
         self._offer: Offer | None = None
         self._refusals = 0
         self._payload: bytes | memoryview = b""

@@ -62,7 +62,7 @@ class ReplyWriter:
             self._add_to_next()
 
     def tell_reward_type(self, name: str) -> None:
-        """Send the client the type of rewards with the next reply, which is to a step unless that fails."""
+        """Send the client the type of rewards with the next reply to a step."""
         self._reward_type = name
         self._add_to_next()
 
@@ -71,12 +71,15 @@ class ReplyWriter:
         self._fast, self._encode = (), self._encode_with_additions
 
     def _encode_with_additions(self, reply: Reply) -> Parts:
-        additions: dict[str, Any] = {"warnings": tuple(self._warnings)}
+        additions: dict[str, Any] = {"warnings": tuple(self._warnings)} if self._warnings else {}
         if isinstance(reply, Stepped):
             additions["reward_type"] = self._reward_type
-        parts = self._codec.encode_reply(msgspec.structs.replace(reply, **additions))
-        self._warnings, self._reward_type = [], None
-        self._fast, self._encode = self._usually_fast, self._codec.encode_reply
+        parts = self._codec.encode_reply(msgspec.structs.replace(reply, **additions) if additions else reply)
+        self._warnings = []
+        if isinstance(reply, Stepped):
+            self._reward_type = None
+        if self._reward_type is None:
+            self._fast, self._encode = self._usually_fast, self._codec.encode_reply
         return parts
 
     def send(self, reply: Reply) -> None:

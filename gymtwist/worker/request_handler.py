@@ -70,7 +70,7 @@ class RequestHandler:
         settings: The operator's options.
         status: The session's status.
         check_client: Called now and then while a request takes several steps; raises an OSError if the client left.
-        tell_reward_type: Called in the first step with the type of its reward, if that is none of Python's floats.
+        tell_reward_type: Called in the first step with the type of its reward, unless that is Python's float.
 
     Attributes:
         state: The state of the environment.
@@ -180,12 +180,12 @@ class RequestHandler:
             codecs = SessionCodecs(runner.action_space, runner.observation_space, self._framing, self._request.values)
         self._codecs = codecs
         self._step, self._load, self._dump = runner.step, codecs.actions.load, codecs.observations.dump
-        if not self._several:
-            self._step = self._first_step
         if self._request.vector_rewards:
             runner.reward_space = environment_results.reward_space_of(runner.environment)
-            if runner.reward_space is not None and not self._several:
-                self._step = self._step_for_array
+        if runner.reward_space is None:
+            runner.tell_reward_type = self._tell_reward_type
+        elif not self._several:
+            self._step = self._step_for_array
 
     def _check(self) -> EnvironmentPlan:
         """Check the make message and plan the environment.
@@ -382,15 +382,6 @@ class RequestHandler:
         except BaseException as error:
             raise fault_of_value("step", error) from error
         return messages.Stepped(dumped, reward, terminated, truncated, info)
-
-    def _first_step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take the first step, and tell the type of its reward."""
-        runner = self._running()
-        stepped: tuple[Any, Any, Any, Any, dict[str, Any]] = runner.step(action)
-        self._step = runner.step
-        if runner.reward_type is not None:
-            self._tell_reward_type(runner.reward_type)
-        return stepped
 
     def _step_for_array(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step of an environment whose reward may be an array."""

@@ -325,3 +325,13 @@ def test_the_type_of_rewards(serve: Serve) -> None:
         client.ask("step", action=action)
     client.reset()
     assert [client.ask("step", action=action).get("reward_type") for _ in range(3)] == ["int", None, None]
+
+
+def test_the_type_of_rewards_after_other_steps(serve: Serve) -> None:
+    """Comes with the first reply to a step, although the environment was stepped to verify the seed."""
+    client = serve(partial(Whole))
+    action = client.actions.dump(0)
+    client.ask("reset", seed=1, verify_seed=True)
+    client.ask("reset", seed=1, verify_seed=True)
+    client.ask("step_many", action=action, count=2)
+    assert [client.ask("step", action=action).get("reward_type") for _ in range(3)] == ["int", None, None]
