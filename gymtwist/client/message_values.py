@@ -183,13 +183,13 @@ class MessageValues:
         value = self._write(action)
         # As framed(), without the call.
         if self._head is not None:
-            return self._head + value  # type: ignore[no-any-return]
+            return self._head + value  # type: ignore[no-any-return]  # bytes, if there is a head
         return b"".join(self._codec.encode_request(messages.Step(value)))
 
     def framed(self, value: Any) -> bytes:
         """Encode the request for a step with an encoded action."""
         if self._head is not None:
-            return self._head + value  # type: ignore[no-any-return]
+            return self._head + value  # type: ignore[no-any-return]  # bytes, if there is a head
         return b"".join(self._codec.encode_request(messages.Step(value)))
 
     def checked(self, action: Any) -> Any:

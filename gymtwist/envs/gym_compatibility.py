@@ -89,7 +89,8 @@ def _seed_method(environment: Any) -> Callable[[int], object] | None:
         return None
     except ValueError:  # a method written in C, whose parameters are unknown
         pass
-    return method  # type: ignore[no-any-return]
+    found: Callable[[int], object] = method
+    return found
 
 
 def _reset_takes_seed(environment: Any) -> bool:

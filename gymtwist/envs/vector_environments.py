@@ -49,7 +49,7 @@ def keep_infos(environment: VectorEnv[Any, Any, Any]) -> None:
     """Have a vector environment merge infos without a loss, unless it has a way of its own to merge them."""
     base = environment.unwrapped
     if type(base)._add_info is VectorEnv._add_info:
-        base._add_info = partial(add_info, base.num_envs)  # type: ignore[method-assign]
+        base._add_info = partial(add_info, base.num_envs)  # type: ignore[method-assign]  # one object only
 
 
 def mask_final_observations(environment: VectorEnv[Any, Any, Any], step: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -38,7 +38,7 @@ _STEP = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 
 _KINDS: dict[str, type[msgspec.Struct]] = {str(each.__struct_config__.tag): each for each in get_args(Request)}
 _FIELDS: dict[str, dict[str, inspect.Field]] = {
-    op: {each.name: each for each in inspect.type_info(kind).fields}  # type: ignore[attr-defined]
+    op: {each.name: each for each in inspect.type_info(kind).fields}  # type: ignore[attr-defined]  # of a Struct
     for op, kind in _KINDS.items()
 }
 _OPERATIONS = ", ".join(_KINDS)
@@ -91,7 +91,7 @@ def read_request(payload: bytes, *, is_json: bool) -> tuple[Request, list[str]]:
             _check_extensions(op, name, value)
             given[name] = value
     try:
-        return msgspec.convert({"op": op, **given}, _KINDS[op]), notes  # type: ignore[return-value]
+        return msgspec.convert({"op": op, **given}, _KINDS[op]), notes  # type: ignore[return-value]  # one of Request
     except msgspec.ValidationError as error:
         raise _refusal(op, str(error), given, notes) from None
 

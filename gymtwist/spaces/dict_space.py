@@ -142,7 +142,7 @@ def _dict_codec(fields: list[tuple[str, Any, SpaceCodec]], context: CodecContext
         return {key: read(tree[name]) for name, key, read in readers}
 
     def unpack_from(buffer: Any) -> dict[Any, Any]:
-        return {key: unpack(buffer) for key, unpack in unpackers}  # type: ignore[misc]
+        return {key: unpack(buffer) for key, unpack in unpackers}  # type: ignore[misc]  # see SpaceCodec
 
     to_tree, append = _writers(fields, context)
     plan = nest_plan([key for _, key, _ in fields], [each.plan for _, _, each in fields])
@@ -175,6 +175,6 @@ def _writers(
             if pack is not None:
                 parts.append(pack(value[key]))
             else:
-                append_part(parts, value[key])  # type: ignore[misc]
+                append_part(parts, value[key])  # type: ignore[misc]  # see SpaceCodec
 
     return to_tree, append

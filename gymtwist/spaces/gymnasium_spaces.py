@@ -248,16 +248,16 @@ def _laid_out(
 
     def pack(value: Any) -> bytes:
         parts: list[bytes | memoryview] = []
-        append(parts, value)  # type: ignore[misc]
+        append(parts, value)  # type: ignore[misc]  # see SpaceCodec
         return b"".join(parts)
 
     def unpack(buffer: Any) -> Any:
         if type(buffer) is not bytes or len(buffer) != size:
             return read_other(buffer)
-        return unpack_from(buffer)  # type: ignore[misc]
+        return unpack_from(buffer)  # type: ignore[misc]  # see SpaceCodec
 
     lists = cache(lambda: codec_of(space, replace(context, form=Form.LISTS)).from_tree)
-    read_other = other_reader(size, unpack_from, lists, context)  # type: ignore[arg-type]
+    read_other = other_reader(size, unpack_from, lists, context)  # type: ignore[arg-type]  # see SpaceCodec
 
     if isinstance(codec.plan, NestPlan):
         compiled = compile_plan(codec.plan, size, pack, read_other)

@@ -118,10 +118,10 @@ def _tuple_codec(codecs: list[SpaceCodec], context: CodecContext) -> SpaceCodec:
             if pack is not None:
                 parts.append(pack(part))
             else:
-                append_part(parts, part)  # type: ignore[misc]
+                append_part(parts, part)  # type: ignore[misc]  # see SpaceCodec
 
     def unpack_from(buffer: Any) -> tuple[Any, ...]:
-        return tuple([unpack(buffer) for unpack in unpackers])  # type: ignore[misc]
+        return tuple([unpack(buffer) for unpack in unpackers])  # type: ignore[misc]  # see SpaceCodec
 
     plan = nest_plan(None, [each.plan for each in codecs])
     return SpaceCodec(to_tree, from_tree, None, append, unpack_from, plan=plan)

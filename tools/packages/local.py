@@ -18,7 +18,7 @@ def registered() -> list[str]:
     """List all ids; those of Gym begin with ``gym:``."""
     with contextlib.suppress(ImportError):
         importlib.import_module("ale_py")  # the server does so by itself
-    gyms: Any = gym.envs.registry  # type: ignore[attr-defined]
+    gyms: Any = gym.envs.registry  # type: ignore[attr-defined]  # exported, not declared
     return [*gymnasium.registry, *(f"gym:{each}" for each in gyms)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -242,7 +243,7 @@ def test_unsealed_memory(subject: Subject) -> None:
 def test_memory_of_wrong_size(subject: Subject) -> None:
     """Memory that is shorter or longer than its rooms is refused, and the connection goes on."""
     for size in (_TOTAL - MIN_ROOM, _TOTAL + MIN_ROOM):
-        _is_refused(subject, lambda size=size: create_memory(size), f"memory of {size} bytes, not {_TOTAL}")  # type: ignore[misc]
+        _is_refused(subject, partial(create_memory, size), f"memory of {size} bytes, not {_TOTAL}")
 
 
 def test_not_memory(subject: Subject) -> None:
