@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.wrappers import RecordVideo
 
@@ -22,6 +23,7 @@ from gymtwist.envs.environment_results import number
 from gymtwist.envs.monitor_files import MonitorFiles, complete, earlier_files
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import MonitorError
+from gymtwist.spaces.layout import Array
 from gymtwist.spaces.value_mismatch import quoted
 
 #: The longest name of a directory in bytes, that of Linux, and the most directories in it. Resolving takes time that
@@ -170,6 +172,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self._video is None or not self._video.recording:
             return False
         has_frames = bool(self._video.recorded_frames)
+        self._video.recorded_frames = [_in_colour(frame) for frame in self._video.recorded_frames]
         path = Path(self._video.video_folder, f"{self._video._video_name}.mp4")
         try:
             # RecordVideo itself would write it at the next reset, which may never come.
@@ -219,6 +222,17 @@ def _record_video(environment: gymnasium.Env[Any, Any], directory: Path, prefix:
             return RecordVideo(environment, str(directory), name_prefix=prefix)
     except DependencyNotInstalled as error:
         raise MonitorError(f'videos need more on the server: pip install "gymtwist[video]" ({error})') from error
+
+
+def _in_colour(frame: Array) -> Array:
+    """Return a frame as MoviePy films it: uint8 of shape (height, width, 3). Floats are from 0 to 1."""
+    if frame.dtype.kind in "bf":
+        frame = np.clip(frame, 0, 1) * 255
+    if frame.ndim == 2:
+        frame = frame[:, :, np.newaxis]
+    height, width, channels = frame.shape
+    colours = np.broadcast_to(frame, (height, width, 3)) if channels == 1 else frame[:, :, :3]
+    return colours.astype(np.uint8, copy=False)
 
 
 def _is_complete(video: Path) -> bool:

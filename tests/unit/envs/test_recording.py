@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -394,6 +395,49 @@ def test_a_video_of_an_episode(root: Path) -> None:
     assert manifest["videos"] == [[video.name, None]]
     assert manifest["stats"] == f"openaigym.episode_batch.0.{os.getpid()}.stats.json"
     recorded.close()
+
+
+class Rendered(Episodes):
+    """Renders a picture that it is given, which is half as light as can be."""
+
+    def __init__(self, picture: Any) -> None:
+        super().__init__("rgb_array")
+        self._picture = picture
+
+    def render(self) -> Any:
+        """Return it."""
+        return self._picture
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((64, 64, 3), 127, np.uint8),
+        np.full((64, 64), 127, np.uint8),
+        np.full((64, 64, 1), 127, np.uint8),
+        np.full((64, 64, 4), 127, np.uint8),
+        np.full((64, 64, 3), 127, np.int64),
+        np.full((64, 64, 3), 0.5, np.float32),
+        np.full((64, 64), 0.5),
+        np.indices((64, 64)).sum(0) % 2 == 0,
+    ],
+    ids=lambda picture: f"{picture.shape} {picture.dtype}",
+)
+def test_frames_of_every_form(root: Path, picture: Any) -> None:
+    """Make a whole video of the right lightness; what the environment renders for others stays as it is."""
+    pytest.importorskip("moviepy")
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    recorded = start(Rendered(picture), root, video=True)
+    play(recorded, *[0] * 9)
+    assert recorded.render() is picture
+    recorded.step(0)
+    recorded.close()
+    (video,) = root.glob("*.mp4")
+    read = imageio_ffmpeg.read_frames(str(video))
+    assert next(read)["size"] == (64, 64)
+    frames = [np.frombuffer(frame, np.uint8).mean() for frame in read]
+    assert len(frames) >= 10
+    assert np.allclose(frames, 127, atol=4)
 
 
 @pytest.mark.usefixtures("capsys")
