@@ -224,7 +224,7 @@ def _record_video(environment: gymnasium.Env[Any, Any], directory: Path, prefix:
         raise MonitorError(f'videos need more on the server: pip install "gymtwist[video]" ({error})') from error
 
 
-def _in_colour(frame: Array) -> Array:
+def _in_colour(frame: Any) -> Array:
     """Return a frame as MoviePy films it: uint8 of shape (height, width, 3). Floats are from 0 to 1."""
     if frame.dtype.kind in "bf":
         frame = np.clip(frame, 0, 1) * 255
@@ -232,7 +232,8 @@ def _in_colour(frame: Array) -> Array:
         frame = frame[:, :, np.newaxis]
     height, width, channels = frame.shape
     colours = np.broadcast_to(frame, (height, width, 3)) if channels == 1 else frame[:, :, :3]
-    return colours.astype(np.uint8, copy=False)
+    made: Array = colours.astype(np.uint8, copy=False)
+    return made
 
 
 def _is_complete(video: Path) -> bool:
