@@ -43,7 +43,10 @@ def _multi_discrete(counts: np.ndarray[Any, Any], dtype: Any) -> spaces.MultiDis
 
 
 #: Without NUL: at the end of a text that Gymnasium samples, NumPy drops it, so that what is left may be too short.
-_CHARACTERS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=9)
+#: Each once: Gymnasium before 1.3 cannot sample others.
+_CHARACTERS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=9).map(
+    lambda characters: "".join(dict.fromkeys(characters))
+)
 
 
 def _text(least: int, more: int, characters: str) -> spaces.Text:

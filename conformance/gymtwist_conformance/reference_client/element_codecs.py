@@ -394,7 +394,7 @@ def _from_lists(tree: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...], 
     kind: Any = _NUMBERS[dtype.kind]
     for _ in shape:
         kind = list.__class_getitem__(kind)
-    wide: Any = {"f": np.float64, "b": np.uint8}.get(dtype.kind, dtype)
+    wide: Any = {"f": np.float64, "b": np.uint8}.get(dtype.kind, object)
     try:
         array: Array = np.array(msgspec.convert(tree, kind), wide)
         if not array.size:  # the lists end with the first that is empty
@@ -402,10 +402,13 @@ def _from_lists(tree: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...], 
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
         raise Violation(_expected(where, tree, f"{dtype.name} in lists of shape {shape}: {error}")) from None
     require(_fits(array.shape, shape), f"{where} has the shape {array.shape}; expected {shape}")
+    overflows = f"{where} has a number that overflows {dtype.name}"
+    if dtype.kind in "iu":  # not by NumPy, which before version 2 takes any integer
+        limits = np.iinfo(dtype)
+        require(all(limits.min <= each <= limits.max for each in array.flat), overflows)
     with np.errstate(over="ignore"):
         narrow: Array = array.astype(dtype)
-    same = dtype.kind != "f" or (np.isinf(narrow) == np.isinf(array)).all()
-    require(same, f"{where} has a number that overflows {dtype.name}")
+    require(dtype.kind != "f" or (np.isinf(narrow) == np.isinf(array)).all(), overflows)
     return narrow
 
 

@@ -92,6 +92,8 @@ def test_an_id_that_was_given_up(
 ) -> None:
     """Is that of the same rules and spaces, and the log says so; what is registered is not changed."""
     before = {id_: dict(spec.kwargs) for id_, spec in gymnasium.registry.items()}
+    if meant not in before:
+        pytest.skip(f"this Gymnasium has no {meant} yet")
     found = registry.find(environment)
     assert (found.spec.id, found.spec.kwargs) == (meant, kwargs)
     assert found.of_gym is environment.startswith("gym:")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
@@ -40,6 +40,7 @@ def test_an_element_comes_back(space: spaces.Space[Any], checked: bool, in_base6
     """In structure, in type and to the last bit; whatever the space, the encoding and the reader."""
     values = value_codec(space, name="action", checked=checked, base64=in_base64)
     value = sample(space)
+    assume(not checked or space.contains(value))  # Gymnasium before 1.3 draws other nodes of a Graph
     assert equal(values.unpack(sent(values.pack(value))), value)
     assert equal(values.from_json(sent_in_json(values.to_json(value))), value)
 
