@@ -137,7 +137,7 @@ class GymService(MultiService):
             self._reactor.stop()
 
     def _log_startup(self, ports: list[Any]) -> None:
-        if self._has_failed:
+        if None in ports:
             return
         addresses = [port.getHost() for port in ports]
         log_startup(list(zip(self._options.endpoints, addresses, strict=True)), self._starter.readiness)
@@ -165,7 +165,8 @@ class Endpoint:
         fail: Called with the reason if the port cannot be opened although :meth:`listen` has returned.
 
     Attributes:
-        listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened.
+        listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened, or if the
+            server stops before it is.
     """
 
     listening: defer.Deferred[IListeningPort]

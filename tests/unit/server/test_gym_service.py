@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from twisted.internet import defer
 from twisted.internet.interfaces import IStreamServerEndpoint
 from zope.interface.verify import verifyObject
 
@@ -111,6 +113,26 @@ def test_a_port_that_is_taken_is_an_error_at_once(server: Server, tmp_path: Path
         other.service.privilegedStartService()
     other.log.close()
     other.reactor.close()
+
+
+class PendingEndpoint:
+    """An endpoint that does not open its port."""
+
+    def listen(self, protocolFactory: object) -> defer.Deferred[object]:
+        """Wait until it is cancelled."""
+        return defer.Deferred()
+
+
+def test_a_stop_before_a_port_is_open_logs_no_failure(server: Server) -> None:
+    """Nor the startup banner, which needs the addresses of all ports."""
+    server.service._endpoints[0]._endpoint = PendingEndpoint()
+    server.start()
+    stopped: list[object] = []
+    server.service.stopService().addCallback(stopped.append)
+    soon(lambda: stopped, server.turn)
+    gc.collect()  # Twisted reports a failure when its deferred is collected
+    assert "Unhandled error in Deferred:" not in server.log.others
+    assert not server.log.having("Listening on")
 
 
 def test_workers_that_cannot_start_are_an_error(server: Server) -> None:
