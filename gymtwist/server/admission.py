@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from gymtwist.errors import ServerFull, ServerStopping
 
@@ -18,15 +17,14 @@ class Waiter(Protocol):
     def queued(self) -> None:
         """Wait for a session to end."""
 
+    def moved(self, place: int) -> None:
+        """Note the place in the queue, which has changed; 1 is the first."""
+
     def admitted(self) -> None:
         """Begin the session."""
 
     def refused(self, error: ServerFull | ServerStopping) -> None:
         """Close the connection: no session will begin."""
-
-
-def _ignore(waiter: Waiter, place: int) -> None:
-    """Tell nobody."""
 
 
 class Admission:
@@ -35,9 +33,6 @@ class Admission:
     Args:
         max_sessions: How many sessions there may be at once.
         queue: How many connections may wait.
-
-    Attributes:
-        when_moved: Called with a waiting connection and its place in the queue, whenever that changes; 1 is the first.
     """
 
     def __init__(self, max_sessions: int, queue: int) -> None:
@@ -47,7 +42,6 @@ class Admission:
         self._waiting: collections.deque[Waiter] = collections.deque()
         self._stopping = False
         self._admitting = False
-        self.when_moved: Callable[[Any, int], None] = _ignore
 
     def enter(self, waiter: Waiter) -> None:
         """Admit, queue or refuse a connection, by calling its method of that name."""
@@ -59,7 +53,7 @@ class Admission:
         elif len(self._waiting) < self._queue:
             self._waiting.append(waiter)
             waiter.queued()
-            self.when_moved(waiter, len(self._waiting))
+            waiter.moved(len(self._waiting))
         else:
             taken = f"{self._sessions} of {self._max_sessions} sessions run"
             if self._queue:
@@ -78,7 +72,7 @@ class Admission:
 
     def _tell_places(self) -> None:
         for place, waiter in enumerate(tuple(self._waiting), 1):
-            self.when_moved(waiter, place)
+            waiter.moved(place)
 
     def session_ended(self) -> None:
         """Admit the connection that has waited longest."""

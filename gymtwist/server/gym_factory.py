@@ -74,7 +74,6 @@ class GymFactory(Factory):
         self.allowed = AllowList(options.allow)
         self.admission = Admission(options.max_sessions, options.queue)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
-        self.admission.when_moved = lambda connection, place: connection.moved(place)
         self.watchdog = Watchdog(
             idle=options.idle_timeout,
             step=options.step_timeout,
