@@ -1,4 +1,4 @@
-"""Texts that errors and log lines have in common, and what they show of texts from elsewhere."""
+"""Texts that errors and log lines share, and the escaping and shortening of text from elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_INDICES = 20
 #: those that change the direction of writing.
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
-#: The remedy where nothing is known of the environments that a request would leave as they are.
+#: The remedy for a reset of some environments while the others have no episode to continue.
 RESET_ALL = "reset all environments before some of them"
 #: The remedy after a fault that ended a process: the next reset makes the environment again.
 RESET_TO_CONTINUE = "reset to continue with a fresh environment"

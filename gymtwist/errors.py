@@ -14,7 +14,7 @@ class GymtwistError(Exception):
     Attributes:
         environments: The indices of the environments that it is about, if there are several that step together. The
             message begins with them.
-        warnings: What its receiver should know of the request besides.
+        warnings: Warnings about the request that are sent along.
     """
 
     code: ClassVar[str] = "error"

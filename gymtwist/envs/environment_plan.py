@@ -72,8 +72,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         except GymtwistError:
             raise
         except BaseException as error:  # including SystemExit
-            is_of_mode = isinstance(error, TypeError) and RENDER_MODE in str(error)
-            if self.may_render and (is_of_mode or isinstance(error, DependencyNotInstalled)):
+            is_about_mode = isinstance(error, TypeError) and RENDER_MODE in str(error)
+            if self.may_render and (is_about_mode or isinstance(error, DependencyNotInstalled)):
                 return msgspec.structs.replace(self, kwargs={}, may_render=False).make()
             raise environment_results.fault("make", error) from error
 

@@ -86,7 +86,7 @@ def _locate_ended_process(error: EnvironmentFault, processes: Any) -> None:
 
 
 def name_environments(error: GymtwistError, indices: tuple[int, ...], text: str) -> None:
-    """Let an error with a text be about these environments, if there are any."""
+    """Record the environments that an error is about, and begin its message with them; do nothing if there are none."""
     if indices:
         error.environments = indices
         error.args = (f"environment{'s' * (len(indices) > 1)} {indices_text(indices)}: {text}",)

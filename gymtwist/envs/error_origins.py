@@ -48,7 +48,7 @@ class RaisedInProcess(Exception):
 
 
 class ErrorQueue:
-    """The queue by which the processes of an ``AsyncVectorEnv`` report exceptions: tells Gymnasium's from others.
+    """Wraps the queue of exceptions of an ``AsyncVectorEnv``, to tell those that Gymnasium raised from the others.
 
     Args:
         queue: The queue itself.
@@ -58,7 +58,7 @@ class ErrorQueue:
         self._queue = queue
 
     def get(self) -> tuple[int, Any, Any, str]:
-        """Return an environment's index, what makes the exception of its message, the message and the traceback."""
+        """Return an environment's index, a callable that makes the exception, its message and its traceback."""
         index, kind, text, trace = self._queue.get()
         places = [Origin(_module(path), function, {}) for path, function in _FRAME.findall(trace)]
         origin = _innermost(places)

@@ -14,7 +14,7 @@ from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
 
 
 def autoreset_mode(environment: VectorEnv[Any, Any, Any]) -> str:
-    """Return the name that messages have for a vector environment's autoreset mode: that of the member, in lower case.
+    """Return the name of a vector environment's autoreset mode in messages: the enum member's, in lower case.
 
     It is Gymnasium's default if the environment declares none.
     """

@@ -128,7 +128,7 @@ class GymService(MultiService):
         log.error("{problem}; stopping", problem=problem)
         if not self._has_failed:
             self._has_failed = True
-            # Twistd has no exit status of its own for a service; this runs when everything has stopped.
+            # Twistd exits with 0 whatever a service raises; this runs when everything has stopped.
             atexit.register(os._exit, 1)
             self._reactor.callWhenRunning(self._stop)
 

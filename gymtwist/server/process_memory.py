@@ -67,7 +67,7 @@ class SessionMemory:
         return Usage(total, own, list(self._inherited))
 
     def enforce(self, worker: int, limit: int, exceeded: Callable[[], None]) -> Usage:
-        """Measure, and if that is over the limit kill what the environment started; the worker, too, if it alone is.
+        """Measure, and kill what the environment started if all is over the limit; the worker, too, if it alone is.
 
         Without shared memory a worker meets the kernel's own limit first.
 

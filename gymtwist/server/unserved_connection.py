@@ -39,7 +39,7 @@ Transitions: TypeAlias = Mapping[State, Mapping[Event, tuple[State, Callable[...
 
 @implementer(IFileDescriptorReceiver)
 class UnservedConnection(Protocol, TimeoutMixin):
-    """The part of a connection that needs no session; ``GymProtocol`` adds the other one.
+    """The part of a connection that needs no session; ``GymProtocol`` adds the rest.
 
     Args:
         factory: What connections share.
@@ -51,7 +51,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         handshake: The handshake, if it has come.
     """
 
-    #: What events do; in ``GymProtocol``.
+    #: What events do; ``GymProtocol`` defines it.
     TRANSITIONS: ClassVar[Transitions]
     transport: Any  # TCP, UNIX and TLS transports have more in common than Twisted's interface says
 

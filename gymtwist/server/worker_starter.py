@@ -85,7 +85,7 @@ def wait_ready(ready: int, output: int, now: Callable[[], float] = time.monotoni
     """Wait until a process reports that it has imported everything; the reactor does not run yet.
 
     Args:
-        ready: The pipe of its reports: an empty line for each progress, and in the end its readiness.
+        ready: The pipe of its reports: an empty line for each sign of progress, then its readiness.
         output: The pipe that it prints to.
         now: Provides the time in seconds.
 

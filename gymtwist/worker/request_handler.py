@@ -360,7 +360,8 @@ class RequestHandler:
             observation, reward, terminated, truncated, _ = self._step(runner.sample_action(seed))
             return self._codecs.observation("step", observation), reward, terminated, truncated
         except EnvironmentFault:
-            # It may not take every action of its space; but a process that was lost is needed for the next reset.
+            # An environment may refuse an action of its space. A process ends when its environment raises, and
+            # without that process there is no next reset.
             if vector_environments.has_processes(runner.environment):
                 raise
             return None
