@@ -38,8 +38,8 @@ class GymFactory(Factory):
         reactor: The reactor.
         options: The options of the server.
         pool: The workers.
-        fresh_pool: The workers of environments that a forked process does not serve.
         in_thread: Calls a function in a thread that measures memory, and fires with the result.
+        fresh_pool: The workers of environments that a forked process does not serve.
 
     Attributes:
         reactor: The reactor.
@@ -62,8 +62,8 @@ class GymFactory(Factory):
         reactor: Any,
         options: ServerOptions,
         pool: WorkerPool,
+        in_thread: Callable[..., defer.Deferred[Any]],
         fresh_pool: WorkerPool | None = None,
-        in_thread: Callable[..., defer.Deferred[Any]] = defer.maybeDeferred,
     ) -> None:
         self._build = build
         self.reactor = reactor

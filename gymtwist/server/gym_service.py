@@ -83,7 +83,7 @@ class GymService(MultiService):
         threads = ThreadPool(0, 1, "memory")
         self.addService(ThreadService(threads))
         self.factory = GymFactory(
-            GymProtocol, reactor, options, pool, fresh_pool, partial(deferToThreadPool, reactor, threads)
+            GymProtocol, reactor, options, pool, partial(deferToThreadPool, reactor, threads), fresh_pool
         )
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
         self._session_log = SessionLog(reactor)

@@ -129,8 +129,8 @@ class Session:
         handshake: Handshake,
         pool: WorkerPool,
         events: SessionEvents,
-        scratch: ScratchDirectories | None = None,
-        in_thread: Callable[..., defer.Deferred[Any]] = defer.maybeDeferred,
+        scratch: ScratchDirectories | None,
+        in_thread: Callable[..., defer.Deferred[Any]],
     ) -> None:
         self.reason: str | None = None
         self.timeout_reason = ""

@@ -257,7 +257,7 @@ class Harness:
         self.starter.settings = values.worker_settings()
         self.pool = WorkerPool(self.reactor, self.starter, values.warm)
         self.measurements: list[Measurement] = []
-        self.factory = GymFactory(GymProtocol, self.reactor, values, self.pool, in_thread=self._measure)
+        self.factory = GymFactory(GymProtocol, self.reactor, values, self.pool, self._measure)
         self.factory.events.subscribe(log_event)
         if pool:
             self.pool.start()
