@@ -93,7 +93,6 @@ class GymService(MultiService):
         self.addService(WorkerService(reactor, fresh, fresh_pool, self.factory.admission.stop))
         self.addService(DrainService(reactor, self.factory))
         self._reactor = reactor
-        self._has_failed = False
         self._endpoints = [Endpoint(reactor, each, self.factory.events, self._fail) for each in options.endpoints]
         for endpoint in self._endpoints:
             self.addService(StreamServerEndpointService(endpoint, self.factory))
@@ -126,11 +125,9 @@ class GymService(MultiService):
     def _fail(self, problem: str) -> None:
         """Stop the server, which cannot go on, with the exit status 1."""
         log.error("{problem}; stopping", problem=problem)
-        if not self._has_failed:
-            self._has_failed = True
-            # Twistd exits with 0 whatever a service raises; this runs when everything has stopped.
-            atexit.register(os._exit, 1)
-            self._reactor.callWhenRunning(self._stop)
+        # Twistd exits with 0 whatever a service raises; this runs when everything has stopped.
+        atexit.register(os._exit, 1)
+        self._reactor.callWhenRunning(self._stop)
 
     def _stop(self) -> None:
         with contextlib.suppress(ReactorNotRunning):  # it is stopping
