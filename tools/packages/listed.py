@@ -279,7 +279,8 @@ PACKAGES = (
             "water-*",
         ),
         preload=("mo_gymnasium",),
-        also=("gymnasium[mujoco]", "highway-env"),
+        also=("gymnasium[mujoco]", "box2d>=2.3.10", "highway-env"),
+        every=True,
     ),
     Package("nle", "1.3.0", ("NetHack*",), preload=("nle",), no_deps=True),
     Package(
@@ -292,7 +293,7 @@ PACKAGES = (
         remark="it needs NumPy below 2",
     ),
     Package("panda-gym", "3.0.7", ("Panda*",), preload=("panda_gym",)),
-    Package("popgym", "1.0.7", ("popgym-*",), preload=("popgym",)),
+    Package("popgym", "1.0.7", ("popgym-*",), preload=("popgym",), every=True),
     Package("procgen-mirror", "0.10.7", ("gym:procgen-*",), preload=("procgen",)),
     Package("procgen2", "0.10.7", ("gym:procgen*",), preload=("procgen",)),
     Package("pybullet-envs-gymnasium", "0.6.0", ("*Bullet*",), preload=("pybullet_envs_gymnasium",)),
