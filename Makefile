@@ -29,7 +29,8 @@ help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
-	@echo 'ARGS="..." is passed on by serve (twistd gymsock), test (pytest), figures and bench.'
+	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, registry), or the program of packages,'
+	@echo 'gymnasium-tests, figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
 serve: $(SERVE) ## Serve on port 5001 of this machine; ARGS="--port 5002" for another, EXTRAS=mujoco for other environments.
@@ -83,7 +84,7 @@ clean: ## Remove everything that was made, the virtual environment included.
 
 $(SERVE): NEEDED := $(EXTRAS)
 $(VENV)/.test: NEEDED := atari,video,display,classic-control,box2d,mujoco,test
-$(VENV)/.lint: NEEDED := lint,test
+$(VENV)/.lint: NEEDED := atari,display,lint,test
 $(VENV)/.docs: NEEDED := docs
 # The conformance checks and their reference client are a distribution of their own.
 $(VENV)/.test $(VENV)/.lint: BESIDE := --editable ./conformance

@@ -119,6 +119,30 @@ def test_hooks_need_no_network() -> None:
         assert f"$(BIN)/{tool.name}" in MAKEFILE
 
 
+def test_make_lint_installs_what_the_checked_sources_import(tmp_path: Path) -> None:
+    """In a fresh checkout, mypy would not find these imports otherwise."""
+    commands = make("--dry-run", "lint", f"VENV={tmp_path / 'fresh'}").stdout
+    (extras,) = re.findall(r"pip .*install --editable '\.\[(.*?)\]'", commands)
+    assert {"atari", "display", "lint", "test"} <= set(extras.split(","))
+
+
+def test_make_help_says_where_arguments_go() -> None:
+    """It names every target that passes them on."""
+    recipes = re.findall(r"^([\w-]+):[^\n]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE)
+    takers = {target for target, recipe in recipes if "$(ARGS)" in recipe}
+    text = make("help").stdout.partition('ARGS="..."')[2].partition("EXTRAS=")[0]
+    assert takers <= set(re.findall(r"[\w-]+", text))
+
+
+def test_codespell_skips_what_a_checkout_ignores() -> None:
+    """A virtual environment of the README, for example, is not searched for misspelt words."""
+    section = (REPOSITORY / ".gitignore").read_text().partition("# What the README and the Makefile make\n")[2]
+    made = re.findall(r"^/(.*)/$", section.partition("\n\n")[0], re.MULTILINE)
+    (skipped,) = re.findall(r'^skip = "(.*)"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
+    assert made
+    assert {f"./{each}" for each in made} <= set(skipped.split(","))
+
+
 @pytest.mark.parametrize("path", FINDINGS, ids=lambda path: path.name)
 def test_a_finding_has_its_form(path: Path) -> None:
     """It says what was seen, and installs pinned packages in a temporary folder; running it takes the network."""
