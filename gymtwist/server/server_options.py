@@ -185,7 +185,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     )] = 600.0
     step_timeout: Annotated[float, Option(
         "Seconds an environment may take for one step or reset, or to be made, before its process is killed; 0 means "
-        "no limit, and an environment that hangs then occupies its session forever.", _seconds,
+        "no limit: only --request-timeout then ends a step that hangs.", _seconds,
     )] = 300.0
     request_timeout: Annotated[float, Option(
         "Seconds that one request may take with all its steps, resets and attempts to make, before its process is "
