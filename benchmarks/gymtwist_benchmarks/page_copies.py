@@ -7,6 +7,7 @@ Pages are compared by their frame of physical memory (``/proc/PID/pagemap``), wh
 
 from __future__ import annotations
 
+import argparse
 import collections
 import re
 import struct
@@ -111,6 +112,7 @@ def _examine() -> collections.Counter[str]:
 
 def main() -> None:
     """Run the command."""
+    argparse.ArgumentParser(description="Explain the memory of an idle session; needs root.").parse_args()
     try:
         found = _examine()
     except PermissionError as error:

@@ -5,6 +5,7 @@ Clocks are read in both processes, four times a step in each, which makes it a l
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -101,6 +102,7 @@ def measure(environment: str, shared: bool, count: int | None, steps: int, warm:
 
 def main() -> None:
     """Run the command."""
+    argparse.ArgumentParser(description="Profile a step.").parse_args()
     rows: list[tuple[str, ...]] = [("us of a step", "together", "environment", "session", "client", "on the way")]
     for title, case in _CASES:
         rows.append((title, *(f"{1e6 * each:.1f}" for each in measure(*case))))

@@ -10,6 +10,7 @@ import pytest
 
 from gymtwist_benchmarks import page_copies, step_profile
 from gymtwist_benchmarks.contenders import HERE
+from tests.support.patience import PATIENCE
 
 
 @pytest.mark.parametrize(("shared", "count"), [(True, None), (False, None), (True, 4)])
@@ -20,6 +21,14 @@ def test_the_parts_of_a_step(shared: bool, count: int | None) -> None:
     assert 0 < environment < together
     assert session > 0 < client
     assert sum(each) == pytest.approx(together)
+
+
+@pytest.mark.parametrize("command", ["step-profile", "page-copies"])
+def test_the_help_of_a_command_measures_nothing(command: str) -> None:
+    """It prints what the command does, and ends."""
+    words = [sys.executable, str(HERE.parent), command, "--help"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert ended.stdout.startswith(f"usage: benchmarks {command} [-h]\n")
 
 
 def test_the_copies_of_a_session() -> None:
