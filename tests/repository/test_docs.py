@@ -262,6 +262,15 @@ def test_the_page_of_options_has_every_option_with_its_default() -> None:
             assert default.strip("`") in heading
 
 
+def test_the_page_of_options_has_the_short_forms() -> None:
+    """Those that `--help` prints."""
+    page = (DOCS / "reference" / "options.md").read_text()
+    letters = re.findall(r"^ +-(\w), --", Options().getUsage(width=1000), re.MULTILINE)
+    assert letters
+    for letter in letters:
+        assert f"`-{letter}`" in page
+
+
 def test_the_help_of_twistd_has_the_same_options() -> None:
     """The class that is compared with the pages is the one that prints the help."""
     printed = set(re.findall(r"--([\w-]+)", Options().getUsage(width=1000).partition("Serve Gymnasium")[0]))

@@ -217,7 +217,7 @@ def test_bash_stands_in_for_netcat(module_server: ServerProcess) -> None:
     """With the command that is shown, at a keyboard that is a pipe."""
     typed, shown = typed_session()
     (block,) = (each for each in BLOCKS if each.marker == "session")
-    command = block.text.removeprefix("$ ").replace("/5001", f"/{module_server.port}")
+    command = block.text.replace("/5001", f"/{module_server.port}")
     ended = subprocess.run(["bash", "-c", command], input=typed, capture_output=True, timeout=PATIENCE, check=True)
     assert like(payloads(ended.stdout), shown), ended.stdout
     assert not ended.stderr
