@@ -58,7 +58,7 @@ def _check_reset(assertions: Assertions, request: dict[str, Any], seed: int | No
 
 
 def _check_step(assertions: Assertions, environment: Environment, request: dict[str, Any], expected: Any) -> None:
-    """Check the action of a step, which must be part of the observation before it."""
+    """Check the action of a step, which must be part of the previous observation."""
     action = environment.action(assertions, assertions.take("steps", request, "step")["action"])
     told = "an action that is not in the space" if action is None else np.asarray(action).tolist()
     right = action is not None and np.array_equal(action, expected)
@@ -299,8 +299,8 @@ SCENARIOS = (
     Scenario(
         "echo",
         "Conformance/Echo-v0",
-        f"{_BEGINNING} Step, always with the first number of the observation before as the action (an integer). An "
-        "error whose reset_needed is false: send the same step again. An error whose reset_needed is true: reset with "
+        f"{_BEGINNING} Step, always with the first number of the previous observation as the action (an integer). "
+        "If an error has reset_needed false, send the same step again. If an error has reset_needed true, reset with "
         "seed 43, and go on. After the end of that episode, reset without a seed, and step to the end of this one. "
         + _CLOSE,
         echo,
@@ -308,22 +308,22 @@ SCENARIOS = (
     Scenario(
         "nested",
         "Conformance/Nested-v0",
-        f"{_BEGINNING} Step to the end of the episode, always with `target` of the observation before as the action. "
+        f"{_BEGINNING} Step to the end of the episode, always with `target` of the previous observation as the action. "
         + _CLOSE,
         nested,
     ),
     Scenario(
         "vector",
         "Conformance/Vector-v0",
-        "Make {id} with num_envs 3. Reset with seed 42. Step, always with the first numbers of the three observations "
-        "before as the actions, until each environment has been terminated or truncated once. " + _CLOSE,
+        "Make {id} with num_envs 3. Reset with seed 42. Step, always with the first numbers of the three previous "
+        "observations as the actions, until each environment has been terminated or truncated once. " + _CLOSE,
         vector,
     ),
     Scenario(
         "rewards",
         "Conformance/Rewards-v0",
         "Make {id} with vector_rewards true. Reset with seed 42. Step with the first number of the observation, then "
-        "always with the last number of the reward before, which is an array or a number alone, to the end of the "
+        "always with the last number of the previous reward, which is an array or a single number, to the end of the "
         "episode. " + _CLOSE,
         rewards,
     ),
@@ -331,15 +331,15 @@ SCENARIOS = (
         "mask",
         "Conformance/Mask-v0",
         "Make {id} with num_envs 3 and the autoreset_mode disabled. Reset with seed 42. Step, always with the first "
-        "numbers of the three observations before as the actions, until all are terminated in one step. An error whose "
-        "code is reset-needed: reset, without a seed and with a mask of the environments that the error names. "
+        "numbers of the three previous observations as the actions, until all are terminated in one step. If an error "
+        "has the code reset-needed, reset without a seed, and with a mask of the environments that the error names. "
         + _CLOSE,
         mask,
     ),
     Scenario(
         "queue",
         "Conformance/Queue-v0",
-        "Make {id} with report_queue true: before the reply the places in a queue come. Reset with seed 42. " + _CLOSE,
+        "Make {id} with report_queue true: the places in a queue come before the reply. Reset with seed 42. " + _CLOSE,
         queue,
     ),
     Scenario(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gymtwist_conformance.command import main
 from gymtwist_conformance.reference_client.shared_region import IS_POSSIBLE
 from gymtwist_conformance.scenarios import SCENARIOS
 from gymtwist_conformance.server_checks import THEMES
@@ -105,6 +106,17 @@ def test_the_bytes_of_a_request() -> None:
     found = bytes.fromhex("".join(match["bytes"] for match in _LAYOUT.finditer(page)))
     body = b"\x82\xa2op\xa4step\xa6action\xc4\x08" + (1).to_bytes(8, "little")
     assert found == len(body).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize("command", ["server", "client"])
+def test_the_page_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that the help of a command prints."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    options = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out.partition("options:")[0])) - {"--help"}
+    page = CONFORMANCE.read_text()
+    assert options
+    assert options <= set(re.findall(r"--[a-z][a-z-]+", page))
 
 
 def test_the_tables_are_complete() -> None:
