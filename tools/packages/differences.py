@@ -135,7 +135,7 @@ def _differences(place: str, found: Any, due: Any, is_json: bool) -> Iterator[st
 
 
 def _same(found: Any, due: Any, is_json: bool) -> bool:
-    if isinstance(due, (np.ndarray, np.generic, float, int)) and not isinstance(due, (str, bytes)):
+    if not isinstance(due, (str, bytes)) and isinstance(due, (np.ndarray, np.generic, float, int)):
         wanted = np.asarray(due)
         # A date and time comes as text.
         has_other_form = is_json or isinstance(found, (list, float, int)) or wanted.dtype.kind == "M"
