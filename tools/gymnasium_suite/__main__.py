@@ -1,4 +1,4 @@
-"""Runs the suite: ``python -m tools.gymnasium_suite [--suite CHECKOUT] [pytest arguments]``."""
+"""Run Gymnasium's own tests with remote environments. Further arguments go to pytest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Installs packages, plays them, and writes the page: ``python -m tools.packages [NAME ...]``."""
+"""Install third-party packages, play their environments, and write the page of results."""
 
 from __future__ import annotations
 
