@@ -44,7 +44,7 @@ _MAX_DOORBELLS = 10_000
 
 
 def is_local(connected: socket.socket) -> bool:
-    """Return True if a connection seems to lead to this host; a tunnel may seem so, too."""
+    """Return True if a connection seems to lead to this host; a tunnel may look the same."""
     if not shared_memory.IS_POSSIBLE or type(connected) is not socket.socket:
         return False
     if connected.family == socket.AF_UNIX:

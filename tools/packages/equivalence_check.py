@@ -66,7 +66,7 @@ class Moment:
 
 
 def play_here(environment: Any) -> list[Moment]:
-    """Play an environment over the ends of episodes, for as long as there is time; only the first reset is seeded.
+    """Play several episodes of an environment until the time is up; only the first reset is seeded.
 
     Args:
         environment: The environment.

@@ -36,7 +36,7 @@ def write_page(cache: Path) -> None:
 
 
 def row(package: Package, told: dict[str, Any]) -> str:
-    """Return the row of a package: what the server needs, how many ids are as in-process, and the rest in words."""
+    """Return the row of a package: what the server needs, how many ids play as they do in-process, and remarks."""
     name = f"`{package.name}` {package.version}"
     if told.get("refused"):
         return f"| {name} | | none | none | cannot be installed beside gymtwist: {_cell(told['refused'])} |"

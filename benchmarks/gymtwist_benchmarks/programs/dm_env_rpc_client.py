@@ -1,7 +1,7 @@
 """dm_env_rpc over gRPC, by the package's own client: its connection, and its ``DmEnvAdaptor``.
 
 Every observation that the server offers is requested. For speed, ``nested_tensors`` is off, as nothing is nested; and
-an ended episode is followed by the next as ``dm_env`` has it, by a step (a reset would be two round trips).
+the step after the end of an episode begins the next one, as in ``dm_env`` (a reset would take two round trips).
 """
 
 from __future__ import annotations
