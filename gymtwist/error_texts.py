@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Sequence
@@ -23,6 +24,11 @@ RESET_TO_CONTINUE = "reset to continue with a fresh environment"
 def printable(text: str) -> str:
     """Escape the control characters of a text that a client, a server or an environment chose."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def bytes_text(data: bytes) -> str:
+    """Write bytes as a string of JSON, with escapes for controls and for bytes beyond ASCII."""
+    return json.dumps(data.decode("latin-1"))
 
 
 def indices_text(indices: Sequence[int]) -> str:

@@ -16,8 +16,7 @@ from gymtwist.envs.error_locations import name_environments
 from gymtwist.envs.error_origins import RaisedInProcess, origin_in_gymnasium
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.layout import DTYPES
-from gymtwist.spaces.nested_lists import shape_text
-from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_mismatch import shape_text, shown
 
 #: A space of rewards that are arrays.
 RewardSpace: TypeAlias = spaces.Box

@@ -11,6 +11,7 @@ import enum
 import struct
 from typing import TypeAlias
 
+from gymtwist.error_texts import bytes_text
 from gymtwist.errors import LimitExceeded, ProtocolError
 from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
@@ -86,9 +87,9 @@ def locate(
     if stop >= end:
         return None
     if data[stop] != _COMMA:
+        given = bytes_text(bytes([data[stop]]))
         raise ProtocolError(
-            f"the netstring of {length} bytes ends with {bytes([data[stop]])!r}; end it with a comma, and count bytes, "
-            "not characters"
+            f"the netstring of {length} bytes ends with {given}; end it with a comma, and count bytes, not characters"
         )
     return colon + 1, stop, stop + 1
 
@@ -105,9 +106,8 @@ def _find_colon(data: bytes | bytearray | memoryview, start: int, end: int) -> i
     if position == end:
         return None
     if data[position] != _COLON or position == start:
-        raise ProtocolError(
-            f"no netstring: {bytes(data[start : position + 1])!r}; it begins with its length in decimal and a colon"
-        )
+        given = bytes_text(bytes(data[start : position + 1]))
+        raise ProtocolError(f"no netstring: {given}; it begins with its length in decimal and a colon")
     return position
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gymtwist.error_texts import bytes_text
 from gymtwist.errors import (
     EnvironmentFault,
     GymtwistError,
@@ -42,7 +43,7 @@ MAX_MAKE = 64_000
 MAX_MAKE_PARTS = 32_000
 
 _NO_PROTOCOL = (
-    "these bytes open no protocol served here: {!r}; the framed protocol opens with a make message in a netstring "
+    "these bytes open no protocol served here: {}; the framed protocol opens with a make message in a netstring "
     "(JSON) or behind a uint32 (big-endian; MessagePack), the classic protocol opens with a zero byte, the length of "
     "the environment id as uint32 (little-endian), and the id"
 )
@@ -104,7 +105,7 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
     if recognised:
         return ProtocolName.CLASSIC
     if data[:2] != b"\0\0" or data[2:4] == b"\0\0":
-        raise HandshakeError(_NO_PROTOCOL.format(bytes(data[:8])))
+        raise HandshakeError(_NO_PROTOCOL.format(bytes_text(bytes(data[:8]))))
     return ProtocolName.INT32
 
 

@@ -118,7 +118,12 @@ def _outside_strings(pattern: re.Pattern[bytes], payload: bytes) -> Iterator[re.
 def malformed(error: Exception, *, is_json: bool) -> MalformedMessage:
     """Return the error for bytes that are not a message."""
     language = "JSON" if is_json else "MessagePack"
-    return MalformedMessage(f"the message is not valid {language}: {error!s:.{MOST_SHOWN}}")
+    reason = str(error).replace("'", '"')
+    if isinstance(error, UnicodeDecodeError):
+        reason = f"a string has the byte 0x{error.object[error.start]:02x}, which is not UTF-8"
+    elif isinstance(error, RecursionError):
+        reason = "it is nested too deep"
+    return MalformedMessage(f"the message is not valid {language}: {reason:.{MOST_SHOWN}}")
 
 
 def _json_tree(payload: bytes) -> Any:

@@ -13,10 +13,10 @@ import numpy as np
 from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.equivalent_forms import listed, named, raw, text, whole
 from gymtwist.spaces.layout import ARRAY_FIELDS, SMALL, Array, array_at, array_map
-from gymtwist.spaces.nested_lists import ListReader, fits, shape_text
+from gymtwist.spaces.nested_lists import ListReader, fits
 from gymtwist.spaces.numbers import jsonable
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec
-from gymtwist.spaces.value_mismatch import ValueMismatch, shown
+from gymtwist.spaces.value_mismatch import ValueMismatch, shape_text, shown
 from gymtwist.spaces.value_plan import array_plan
 
 #: The most elements without a byte in them: any other number of elements is bounded by the length of the message.
@@ -156,7 +156,7 @@ def _caster(dtype: np.dtype[Any], shape: tuple[int, ...], context: CodecContext)
     def cast(value: Any) -> Array:
         array = as_array(value, dtype, context)
         if not fits(array.shape, wanted):
-            text = f"is an array of shape {array.shape} where its space has {shape_text(wanted)}"
+            text = f"is an array of shape {shape_text(array.shape)} where its space has {shape_text(wanted)}"
             raise context.mismatch(text)
         return array
 
@@ -171,7 +171,9 @@ def _writer(
     def write_as_it_is(value: Any) -> Any:
         array = value if type(value) is np.ndarray else np.asarray(value)
         if array.shape != shape:
-            raise context.mismatch(f"is an array of shape {array.shape} where its space has {shape_text(shape)}")
+            raise context.mismatch(
+                f"is an array of shape {shape_text(array.shape)} where its space has {shape_text(shape)}"
+            )
         return array.tolist()
 
     def write_integers(value: Any) -> Any:

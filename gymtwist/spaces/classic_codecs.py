@@ -10,7 +10,7 @@ from gymtwist.spaces.gymnasium_spaces import Space, codec_context
 from gymtwist.spaces.layout import Array
 from gymtwist.spaces.space_codecs import CutReport, Form
 from gymtwist.spaces.space_kind import codec_of, kind_of
-from gymtwist.spaces.value_mismatch import ActionMismatch
+from gymtwist.spaces.value_mismatch import ActionMismatch, shape_text
 
 Encoder: TypeAlias = Callable[[Any], Any]
 Decoder: TypeAlias = Callable[[Any], Any]
@@ -61,6 +61,6 @@ def check_shape(array: Array, space: Space, operation: str) -> None:
     if space.shape is not None and array.shape != space.shape:
         raise EnvironmentFault(
             operation,
-            f"the environment returned an array of shape {array.shape} from {operation} "
-            f"where its space has {space.shape}",
+            f"the environment returned an array of shape {shape_text(array.shape)} from {operation} "
+            f"where its space has {shape_text(space.shape)}",
         )

@@ -17,7 +17,7 @@ from gymtwist.spaces.layout import DTYPES, check_counts, check_dtype, dtype_name
 from gymtwist.spaces.numbers import integer_limits, read_integers
 from gymtwist.spaces.space_codecs import CodecContext, Form, SpaceCodec, other_reader
 from gymtwist.spaces.space_kind import Describe
-from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_mismatch import shape_text, shown
 from gymtwist.spaces.value_plan import LeafPlan
 
 #: The codes of Python's module ``struct``, after ``<``.
@@ -98,7 +98,7 @@ def _reader(scalar: Any, first: int, last: int, context: CodecContext) -> Callab
 def _cast(value: Any, dtype: np.dtype[Any], context: CodecContext) -> np.ndarray[Any, Any]:
     array = as_array(value, dtype.newbyteorder("<"), context)
     if array.shape and (context.form is not Form.CLASSIC or array.size != 1):
-        raise context.mismatch(f"is an array of shape {array.shape} where its space has ()")
+        raise context.mismatch(f"is an array of shape {shape_text(array.shape)} where its space has []")
     return array
 
 

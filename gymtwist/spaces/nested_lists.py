@@ -13,7 +13,7 @@ from gymtwist.spaces.equivalent_forms import listed, whole
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, integer_limits
 from gymtwist.spaces.space_codecs import CodecContext
-from gymtwist.spaces.value_mismatch import shown
+from gymtwist.spaces.value_mismatch import shape_text, shown
 
 
 class ListReader:
@@ -163,9 +163,3 @@ def place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 def fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     """Return whether a shape is as wanted; None stands for any size of the first dimension."""
     return shape == wanted or (wanted[:1] == (None,) and len(shape) == len(wanted) and shape[1:] == wanted[1:])
-
-
-def shape_text(shape: tuple[int | None, ...]) -> str:
-    """Write a shape, with ``n`` for any size."""
-    text = ", ".join("n" if size is None else str(size) for size in shape)
-    return f"({text},)" if len(shape) == 1 else f"({text})"

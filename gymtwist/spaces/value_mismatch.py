@@ -56,6 +56,11 @@ def _key_text(key: str | int) -> str:
     return f".{key}" if key.isidentifier() else f"[{quoted(key, 40)}]"
 
 
+def shape_text(shape: tuple[int | None, ...]) -> str:
+    """Write a shape as descriptions of spaces have it, with ``n`` for any size."""
+    return f"[{', '.join('n' if size is None else str(size) for size in shape)}]"
+
+
 def quoted(text: str, most: int = _MOST) -> str:
     """Return text as JSON has it, with at most so many of its characters."""
     return json.dumps(text if len(text) <= most else f"{text[:most]}...", ensure_ascii=False)
@@ -87,7 +92,7 @@ class _Shortened(reprlib.Repr):
 
     def repr_instance(self, value: Any, level: int) -> str:
         if isinstance(value, np.ndarray):
-            return f"an array of shape {value.shape}"
+            return f"an array of shape {shape_text(value.shape)}"
         if isinstance(value, np.generic) and not isinstance(number := value.item(), np.generic):
             return self.repr1(number, level)
         try:

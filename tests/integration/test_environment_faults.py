@@ -140,7 +140,7 @@ def test_an_observation_of_a_wrong_shape_ends_the_session(server: ServerProcess,
     """The log has both shapes, and where it came from."""
     reason, _ = provoke(server, f"WrongShapeIn{place.title()}", in_reset=place == "reset")
     assert reason.startswith(f"the environment returned a value outside its space from {place}: ")
-    assert "an array of shape (4,) where its space has (2,)" in reason
+    assert "an array of shape [4] where its space has [2]" in reason
 
 
 # Greed and noise

@@ -71,7 +71,7 @@ def test_a_reward_of_another_shape(remote: Remote) -> None:
     env = remote(NAME, kwargs={"form": "longer"})
     env.reset()
     with pytest.raises(
-        EnvironmentFailed, match=r"an array of shape \(3,\) as the reward from step; its reward_space .* \(2,\)"
+        EnvironmentFailed, match=r"an array of shape \[3\] as the reward from step; its reward_space .* \[2\]"
     ):
         env.step(0)
 
@@ -82,7 +82,7 @@ def test_without_a_reward_space(remote: Remote) -> None:
     assert not hasattr(env, "reward_space")
     env.reset()
     with pytest.raises(
-        EnvironmentFailed, match=r"an array of shape \(2,\) as the reward from step; Gymnasium expects a number"
+        EnvironmentFailed, match=r"an array of shape \[2\] as the reward from step; Gymnasium expects a number"
     ):
         env.step(0)
 

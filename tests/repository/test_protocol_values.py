@@ -17,6 +17,7 @@ from gymtwist.protocol.handshake import error_message
 from gymtwist.spaces.descriptions import Description, layout_of
 from gymtwist.spaces.gymnasium_spaces import build, describe, value_codec
 from tests.support.golden_vectors import entries, in_order, load, same
+from tests.support.words_of_languages import words_of_python
 from tools.vectors.notation import Entry, read, write
 from tools.vectors.spaces import SPACES, said
 
@@ -109,9 +110,11 @@ def test_an_action_in_another_form_is_taken(entry: Entry) -> None:
 
 @pytest.mark.parametrize("entry", entries("values.json", "refused"))
 def test_an_action_outside_its_space_is_refused_with_the_code(entry: Entry) -> None:
-    """In each form."""
+    """In each form, and in words of no language."""
     codec = value_codec(said(SPACES[entry["space"]]), name="action", base64=entry["form"] == "base64")
     load_action = codec.unpack if entry["form"] == "messagepack" else codec.from_json
     with pytest.raises(GymtwistError) as refusal:
         load_action(read(entry["value"]))
-    assert error_message(refusal.value).code == entry["code"]
+    error = error_message(refusal.value)
+    assert error.code == entry["code"]
+    assert not words_of_python(error.message), error.message

@@ -13,6 +13,7 @@ from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import after_refusal, error_message, read_handshake, recognise
 from gymtwist.spaces.descriptions import Description
 from tests.support.golden_vectors import entries, in_order, load, name_of, payload, same
+from tests.support.words_of_languages import words_of_python
 from tools.vectors.__main__ import DIRECTORY, FILES
 from tools.vectors.notation import Entry, read, text_of
 from tools.vectors.replies import encoded as encoded_reply
@@ -98,8 +99,17 @@ def test_a_request_may_be_written_in_other_ways(entry: Entry) -> None:
     (canonical,) = (each for each in load("requests.json")["canonical"] if is_like(each, entry))
     assert entry["bytes"] != canonical["bytes"]
     given, meant = codec.decode_request(payload(entry)), codec.decode_request(payload(canonical))
-    # The space of an action tells what its numbers are; in data the sign of a zero counts.
-    assert given == meant if entry["same_as"].startswith("step") else same(given, meant)
+    if isinstance(given, messages.Step) and isinstance(meant, messages.Step):
+        # The space of an action tells what its numbers are; the sign of a zero counts.
+        given, meant = (messages.Step(as_floats(each.action)) for each in (given, meant))
+    assert same(given, meant)
+
+
+def as_floats(value: Any) -> Any:
+    """Return an action with floats for its numbers."""
+    if isinstance(value, list):
+        return [as_floats(each) for each in value]
+    return float(value) if isinstance(value, int) else value
 
 
 @pytest.mark.parametrize("entry", entries("replies.json", "ways"))
@@ -118,11 +128,28 @@ def is_like(canonical: Entry, entry: Entry) -> bool:
 
 @pytest.mark.parametrize("entry", entries("refused.json", "refused"))
 def test_a_request_that_is_wrong_is_refused_with_the_code(entry: Entry) -> None:
-    """And with the fault."""
+    """With the fault, and in words of no language."""
     with pytest.raises(GymtwistError) as refusal:
         CODECS[entry["framing"]].decode_request(payload(entry))
     error = error_message(refusal.value)
     assert (error.code, error.fault) == (entry["code"], entry["fault"])
+    assert not words_of_python(error.message), error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('field `op` is a list, ["None", true]: send a string or null', []),
+        ("send an integer from 0 to 1, a float or bytes; the array has the shape [2]", []),
+        ("Expected `list`, got `int`", ["`list`", "int"]),
+        ("is None: send True", ["None", "True"]),
+        ("is b'x' of shape (2,), not nan", ["b'x'", "(2,)", "nan"]),
+        ("is <class 'x'>, <a.B object at 0x7f>, array([1])", ["<class ", "'x'", "<a.B object", "array("]),
+    ],
+)
+def test_the_rule_for_the_words_of_errors(text: str, found: list[str]) -> None:
+    """Words of English, and values as JSON has them; what a client sent is in quotes."""
+    assert words_of_python(text) == found
 
 
 # Frames
@@ -157,6 +184,7 @@ def test_an_invalid_frame_is_refused_with_the_code(entry: Entry) -> None:
         list(frames(reader))
     error = error_message(refusal.value)
     assert (error.code, error.fault) == (entry["code"], entry["fault"])
+    assert not words_of_python(error.message), error.message
 
 
 @pytest.mark.parametrize("entry", entries("opening.json", "told"))
@@ -172,7 +200,9 @@ def test_an_invalid_handshake_is_refused_with_the_code(entry: Entry) -> None:
     data = bytes.fromhex(entry["bytes"])
     with pytest.raises(GymtwistError) as refusal:
         read_handshake(data)
-    assert (refusal.value.code, error_message(refusal.value).fault) == (entry["code"], entry["fault"])
+    error = error_message(refusal.value)
+    assert (error.code, error.fault) == (entry["code"], entry["fault"])
+    assert not words_of_python(error.message), error.message
     if entry["framing"] is None:
         with pytest.raises(GymtwistError):
             recognise(data)

@@ -28,6 +28,7 @@ PLAIN: dict[str, dict[str, Any]] = {
         "id": "FrozenLake-v1",
         "kwargs": {"desc": ["SF", "HG"], "is_slippery": False},
     },
+    "make, kwargs with a whole float": {"op": "make", "id": "ALE/Pong-v5", "kwargs": {"frameskip": 4.0}},
     "make, render_mode": {"op": "make", "id": _CARTPOLE, "render_mode": "rgb_array"},
     "make, num_envs": {"op": "make", "id": _CARTPOLE, "num_envs": 64},
     "make, one environment that is a vector": {"op": "make", "id": _CARTPOLE, "num_envs": 1},
@@ -57,10 +58,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     "reset, seed 0": {"op": "reset", "seed": 0},
     "reset, the largest seed of 32 bits": {"op": "reset", "seed": 4_294_967_295},
     "reset, the largest seed of 63 bits": {"op": "reset", "seed": 9_223_372_036_854_775_807},
+    "reset, the largest seed that a float may be": {"op": "reset", "seed": 9_007_199_254_740_992},
     "reset, seeds": {"op": "reset", "seed": [1, None, 3]},
+    "reset, no options": {"op": "reset", "options": {}},
     "reset, options": {"op": "reset", "options": {"low": -0.5, "high": 0.5}},
     "reset, options of zero": {"op": "reset", "options": {"integer": 0, "float": -0.0}},
     "reset, mask": {"op": "reset", "mask": [True, False, True]},
+    "reset, mask of one": {"op": "reset", "mask": [True]},
     "reset, verify_seed": {"op": "reset", "seed": 1, "verify_seed": True},
     "reset, everything": {"op": "reset", "seed": [7, None], "options": {"level": "hard"}, "mask": [True, False]},
     "step, text": {"op": "step", "action": "north"},
@@ -82,6 +86,10 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {"op": "step", "action": ["Infinity", "-Infinity"]},
         {"op": "step", "action": bytes.fromhex("0000807f000080ff")},
     ),
+    "step, Box with a zero below": (
+        {"op": "step", "action": [-0.0, 0.0]},
+        {"op": "step", "action": bytes.fromhex("0000008000000000")},
+    ),
     "step, base64": ({"op": "step", "action": "AQAAAAAAAAA="}, None),
     "step, Dict": (
         {"op": "step", "action": {"move": [0.5], "jump": 1}},
@@ -97,6 +105,10 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     "step, three environments": (
         {"op": "step", "action": [0, 1, 0]},
         {"op": "step", "action": bytes.fromhex("000000000000000001000000000000000000000000000000")},
+    ),
+    "make, kwargs that are not finite": (
+        {"op": "make", "id": "Pendulum-v1", "kwargs": {"g": "Infinity", "x": ["-Infinity", "NaN"], "name": "\\NaN"}},
+        {"op": "make", "id": "Pendulum-v1", "kwargs": {"g": _INFINITY, "x": [-_INFINITY, _NAN], "name": "NaN"}},
     ),
     "reset, options that are not finite": (
         {"op": "reset", "options": {"low": "-Infinity", "high": ["Infinity", "NaN"]}},
@@ -125,6 +137,10 @@ def _mp_bytes(value: Any) -> bytes:
     return msgspec.msgpack.encode(value)
 
 
+def _both(way: str, name: str, message: Any) -> list[tuple[str, str, str, bytes]]:
+    return [(way, name, NETSTRING, json.dumps(message).encode()), (way, name, INT32, _mp_bytes(message))]
+
+
 def _mp(value: Any) -> str:
     return _mp_bytes(value).hex()
 
@@ -132,6 +148,21 @@ def _mp(value: Any) -> str:
 _MAKE = _mp("op") + _mp("make"), _mp("id") + _mp(_CARTPOLE)
 #: Other ways to write a request: name, which request it is, framing, payload.
 WAYS: list[tuple[str, str, str, bytes]] = [
+    *_both("null for each field that may be left out", "sample", {"op": "sample", "seed": None}),
+    *_both("an empty list for an object", "reset, no options", {"op": "reset", "options": []}),
+    *_both(
+        *("a whole number as a float", "reset, the largest seed that a float may be"),
+        {"op": "reset", "seed": 9_007_199_254_740_992.0},
+    ),
+    *_both("a lone flag", "reset, mask of one", {"op": "reset", "mask": True}),
+    *_both(
+        *("an object with indices for a list", "reset, mask"),
+        {"op": "reset", "mask": {"0": True, "1": False, "2": True}},
+    ),
+    *_both(
+        *("an object with indices for a list", "step_many, text"),
+        {"op": "step_many", "actions": {"0": "north", "1": "east"}},
+    ),
     ("fields in another order", "make", NETSTRING, b'{"id":"CartPole-v1","op":"make"}'),
     ("spaces and lines", "make", NETSTRING, b' {\r\n\t"op" : "make",\n"id" : "CartPole-v1" } '),
     ("escapes", "make", NETSTRING, b'{"\\u006fp":"make","id":"\\u0043artPole-v1"}'),
@@ -169,6 +200,7 @@ WAYS: list[tuple[str, str, str, bytes]] = [
         *("a whole number as a float", "step_many, one action", NETSTRING),
         b'{"op":"step_many","action":1,"count":16.0,"actions":null}',
     ),
+    ("an integer zero with a sign", "step, Box with a zero below", NETSTRING, b'{"op":"step","action":[-0,0]}'),
     ("numbers with exponents", "step, Box", NETSTRING, b'{"op":"step","action":[5e-1,-1]}'),
     ("defaults written out", "share", NETSTRING, b'{"op":"share","request_room":null,"reply_room":null}'),
     ("defaults written out", "reset", NETSTRING, b'{"op":"reset","seed":null,"options":null,"mask":null}'),
@@ -197,6 +229,10 @@ WAYS: list[tuple[str, str, str, bytes]] = [
     (
         *("null, and undefined as JavaScript has it", "make", INT32),
         bytes.fromhex("84" + "".join(_MAKE) + _mp("kwargs") + "c0" + _mp("info") + "d40000"),
+    ),
+    (
+        *("undefined for a seed", "reset", INT32),
+        bytes.fromhex("82" + _mp("op") + _mp("reset") + _mp("seed") + "d40000"),
     ),
     ("bytes for the keys and names", "make", INT32, _mp_bytes({b"op": b"make", b"id": _CARTPOLE.encode()})),
     ("an empty list for an object", "make", INT32, bytes.fromhex("83" + "".join(_MAKE) + _mp("kwargs") + "90")),

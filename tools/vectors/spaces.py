@@ -36,6 +36,7 @@ SPACES: dict[str, str] = {
     "Box, uint16": "Box(0, 65535, (2,), np.uint16)",
     "Box, uint32": "Box(0, 4294967295, (2,), np.uint32)",
     "Box, uint64": "Box(0, 18446744073709551615, (1,), np.uint64)",
+    "Box, zero or one": "Box(0, 1, (2,), np.uint8)",
     "Box, bool": "Box(0, 1, (2,), np.bool_)",
     "Discrete": "Discrete(2)",
     "Discrete, start": "Discrete(5, start=-2)",
@@ -45,6 +46,7 @@ SPACES: dict[str, str] = {
     "MultiBinary, two dimensions": "MultiBinary([2, 3])",
     "MultiDiscrete": "MultiDiscrete([2, 3])",
     "MultiDiscrete, start": "MultiDiscrete([2, 3], start=[1, -1])",
+    "MultiDiscrete, one": "MultiDiscrete([2])",
     "MultiDiscrete, two dimensions": "MultiDiscrete([[2, 3], [4, 5]], dtype=np.int32)",
     "MultiDiscrete, no elements": "MultiDiscrete(np.empty((2, 0), np.int64))",
     "Text": "Text(5, charset='abc')",
@@ -52,6 +54,7 @@ SPACES: dict[str, str] = {
     "Tuple": "Tuple([Discrete(2), Box(0.0, 1.0, (2,), np.float32)])",
     "Tuple, empty": "Tuple([])",
     "Dict": "Dict([('position', Box(-1.0, 1.0, (2,), np.float32)), ('alive', Discrete(2))])",
+    "Dict, empty": "Dict([])",
     "Dict, keys not in alphabetical order": "Dict([('b', Discrete(2)), ('a', Discrete(3))])",
     "Dict, keys that are not strings": "Dict([(1, Discrete(2)), ((0, 'x'), Discrete(3))])",
     "Sequence": "Sequence(Box(0.0, 1.0, (2,), np.float32))",
@@ -153,6 +156,11 @@ REFUSED: list[tuple[str, str, str, Any]] = [
     ("an unknown name of a number", "Box, unbounded", "nested", ["inf", 0.5]),
     ("a fraction for an integer in an array", "Box, int16", "nested", [1.5, 2]),
     ("a boolean for an integer that can be 2", "Box, int16", "nested", [True, 2]),
+    ("a float beyond 2^53 for an integer", "Box, int64", "nested", [9_007_199_254_740_994.0]),
+    ("a float beyond 2^53 for an integer", "Box, int64", "messagepack", [9_007_199_254_740_994.0]),
+    ("a fraction for an integer", "Discrete", "messagepack", 0.5),
+    ("a boolean for an integer of a list", "MultiDiscrete", "nested", [True, 0]),
+    ("an object without the first index for a list", "Box, uint8", "nested", {"1": 0, "2": 1}),
     ("a string for a list", "Box, uint8", "nested", "AAE="),
     ("an empty object for a list of two", "Box, uint8", "nested", {}),
     ("an empty list for an object with keys", "Dict", "nested", []),
@@ -186,8 +194,28 @@ TAKEN: list[tuple[str, str, str, Any, str]] = [
     ("a whole number as a float", "Discrete", "nested", 1.0, "np.int64(1)"),
     ("whole numbers as floats", "MultiDiscrete", "nested", [1.0, 2.0], "np.array([1, 2])"),
     ("whole numbers as floats", "Box, int16", "nested", [1.0, 2], "np.array([1, 2], np.int16)"),
+    ("a whole number as a float", "Discrete", "messagepack", 1.0, "np.int64(1)"),
+    *(
+        ("the largest whole number as a float", "Box, int64", form, [2.0**53], "np.array([2**53], np.int64)")
+        for form in ("nested", "messagepack")
+    ),
     ("a choice as a float", "OneOf", "nested", [0.0, 1], "(np.int64(0), np.int64(1))"),
     ("booleans for zeros and ones", "MultiBinary", "nested", [True, False, 0, 1], "np.array([1, 0, 0, 1], np.int8)"),
+    (
+        "booleans for zeros and ones",
+        "MultiBinary",
+        "messagepack",
+        [True, False, 0, 1],
+        "np.array([1, 0, 0, 1], np.int8)",
+    ),
+    *(
+        ("booleans for zeros and ones", "Box, zero or one", form, [True, False], "np.array([1, 0], np.uint8)")
+        for form in ("nested", "messagepack")
+    ),
+    *(
+        ("the action of one for a list of one", "MultiDiscrete, one", form, 1, "np.array([1])")
+        for form in ("nested", "messagepack")
+    ),
     (
         "a lone number for a list of one",
         "Box, a bound that float32 rounds",
@@ -202,7 +230,12 @@ TAKEN: list[tuple[str, str, str, Any, str]] = [
         {"0": 0.5, "1": 0, "2": 1},
         "np.array([0.5, 0, 1], np.float32)",
     ),
-    ("an empty object for an empty list", "Sequence", "nested", {}, "()"),
+    *(
+        ("an object with indices for a list", "Sequence", form, {"0": [0.5, 1]}, "(np.array([0.5, 1], np.float32),)")
+        for form in ("nested", "messagepack")
+    ),
+    *(("an empty object for an empty list", "Sequence", form, {}, "()") for form in ("nested", "messagepack")),
+    *(("an empty list for an empty object", "Dict, empty", form, [], "{}") for form in ("nested", "messagepack")),
     ("text where bytes are due", "Discrete", "messagepack", "\1" + "\0" * 7, "np.int64(1)"),
     ("a number where bytes are due", "Discrete", "messagepack", 1, "np.int64(1)"),
     ("a list where bytes are due", "Box", "messagepack", [0.5, 0, 1], "np.array([0.5, 0, 1], np.float32)"),

@@ -144,7 +144,7 @@ def test_an_array_of_one_number_for_a_number() -> None:
 def test_an_array_of_another_shape_is_a_fault() -> None:
     """The message says both shapes and where it came from."""
     with pytest.raises(
-        EnvironmentFault, match=r"an array of shape \(3,\) from step where its space has \(2,\)"
+        EnvironmentFault, match=r"an array of shape \[3\] from step where its space has \[2\]"
     ) as caught:
         check_shape(np.zeros(3), PAIR, "step")
     assert caught.value.operation == "step"
@@ -262,7 +262,7 @@ def test_a_wrong_action_is_invalid(space: spaces.Space[Any], action: Any, hint: 
     ("space", "action", "message"),
     [
         (spaces.Tuple([spaces.Discrete(2), PAIR]), [2, [0, 0]], "action[0] is 2: send an integer from 0 to 1"),
-        (spaces.Dict(a=PAIR), {"a": [0]}, "action.a has 1 elements: send 2 (lists of shape (2,))"),
+        (spaces.Dict(a=PAIR), {"a": [0]}, "action.a has 1 elements: send 2 (lists of shape [2])"),
         (spaces.Sequence(spaces.Discrete(2)), [0, 5], "action[1] is 5"),
         (
             spaces.Sequence(spaces.Tuple([spaces.Discrete(2), PAIR]), stack=True),

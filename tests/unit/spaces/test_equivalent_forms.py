@@ -99,8 +99,8 @@ def test_an_array_with_text_for_its_bytes() -> None:
         (spaces.MultiDiscrete([3, 4], start=[1, 2]), [1, "2"], 'action[1] is "2": send an integer from 2 to 5'),
         (spaces.MultiDiscrete([3, 4]), [2**70, 0], "action[0] is 1180591620717411303424: send an integer from 0 to 2"),
         (spaces.Box(0, 2, (2,), np.uint8), [True, 0], "action[0] is true: send an integer from 0 to 2"),
-        (PAIR, {}, "action is {}: send numbers in lists of shape (2,)"),
-        (PAIR, {"0": 1, "2": 1}, 'action is {"0": 1, "2": 1}: send numbers in lists of shape (2,)'),
+        (PAIR, {}, "action is {}: send numbers in lists of shape [2]"),
+        (PAIR, {"0": 1, "2": 1}, 'action is {"0": 1, "2": 1}: send numbers in lists of shape [2]'),
         (spaces.Box(-1, 1, (2, 1)), [0.5], "action has 1 elements: send 2"),
         (spaces.Box(-1, 1, (1, 2)), [0.5, [1]], "action[0][1] is [1]: send a number"),
         (keyed({"a": PAIR}), [], 'action is []: send an object with ["a"]'),
@@ -117,5 +117,5 @@ def test_what_could_mean_more_than_one_thing(space: spaces.Space[Any], value: An
 @pytest.mark.parametrize("value", ["AACAPwAAgD8=", "left"])
 def test_text_for_numbers_in_json(value: str) -> None:
     """The remedy is the form that has base64."""
-    with pytest.raises(InvalidAction, match=r'send numbers in lists of shape .2,., or .* the `values` "base64"'):
+    with pytest.raises(InvalidAction, match=r'send numbers in lists of shape .2., or .* the `values` "base64"'):
         taken(PAIR, value, False)

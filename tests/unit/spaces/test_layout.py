@@ -113,11 +113,11 @@ def test_another_array_is_cast(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (np.zeros((2, 1), np.float32), r"shape \(2, 1\) where its space has \(2,\)"),
-        (np.float32(0), r"shape \(\) where its space has \(2,\)"),
+        (np.zeros((2, 1), np.float32), r"shape \[2, 1\] where its space has \[2\]"),
+        (np.float32(0), r"shape \[\] where its space has \[2\]"),
         ([1, [2]], "is a list that does not fit an array of float32"),
         ({"a": 1}, "is a dict that does not fit an array of float32"),
-        (None, r"shape \(\)"),
+        (None, r"shape \[\]"),
         ("ab", "is a str that does not fit an array of float32"),
         ([10**400, 1], "is a list that does not fit an array of float32"),
     ],

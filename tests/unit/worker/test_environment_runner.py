@@ -190,12 +190,12 @@ def test_what_an_environment_raises_is_its_fault(
         ((0, None, False, False, {}), "null as the reward from step; Gymnasium expects a number"),
         ((0, "much", False, False, {}), '"much" as the reward from step'),
         ((0, [1, 2], False, False, {}), r"\[1, 2\] as the reward from step"),
-        ((0, np.zeros(2), False, False, {}), r"an array of shape \(2,\) as the reward from step"),
+        ((0, np.zeros(2), False, False, {}), r"an array of shape \[2\] as the reward from step"),
         (
             (0, (1.0,), (False, True), False, {}),
             r"\[false, true\] for `terminated` from step; Gymnasium expects true or false",
         ),
-        ((0, (1.0,), False, np.array([True, False]), {}), r"an array of shape \(2,\) for `truncated` from step"),
+        ((0, (1.0,), False, np.array([True, False]), {}), r"an array of shape \[2\] for `truncated` from step"),
     ],
 )
 @pytest.mark.parametrize("many", [False, True], ids=["step", "step_many"])
@@ -220,7 +220,7 @@ def test_what_a_step_must_return_to_a_wrapper(run: Run, result: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "what"), [(np.zeros(2), r"an array of shape \(2,\)"), (None, "null"), ((0, {}, {}), "3 values")]
+    ("result", "what"), [(np.zeros(2), r"an array of shape \[2\]"), (None, "null"), ((0, {}, {}), "3 values")]
 )
 def test_what_a_reset_must_return(run: Run, result: Any, what: str) -> None:
     """Two values; an array of two does not count as two values."""
