@@ -25,13 +25,14 @@ from tests.support.wrong_servers import BINARY_ONLY, TEXT_ONLY, WRONG
 CHECKS = load_checks()
 ALSO = ("FrozenLake-v1", "Taxi-v4", "Blackjack-v1")
 RAISING, DYING = "Fault/RaiseInStep-v0", "Fault/SegfaultInStep-v0"
-OBJECTIVES = "Objectives-v0"
+OBJECTIVES, MIRROR = "Objectives-v0", "Mirror-v0"
 QUEUE = "make.report-queue"
 
 
 def run_check(port: int, encoding: str, name: str, **options: Any) -> tuple[str, str]:
     """Run a check; return its outcome and the reason."""
-    fields = {"also": ALSO, "raising": RAISING, "dying": DYING, "vector_rewards": OBJECTIVES, **options}
+    known = {"also": ALSO, "raising": RAISING, "dying": DYING, "vector_rewards": OBJECTIVES, "mirror": MIRROR}
+    fields: dict[str, Any] = {**known, **options}
     try:
         with Subject(Options(("127.0.0.1", port), **fields), encoding) as subject:
             CHECKS[name](subject)
@@ -168,7 +169,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "status", "summary"),
     [
-        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 2 skipped, 168 deselected"),
+        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 2 skipped, 206 deselected"),
         (["--only", "values.base64", "--framing", "int32"], 2, "1 skipped"),
         (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "2 passed, 1 skipped"),
         (["--only", "values.within-*", "--environment", "NoSuch-v0", "-q"], 1, "2 failed"),
@@ -188,7 +189,7 @@ def test_no_server() -> None:
     """Every check fails, and says so."""
     ended = run("server", "127.0.0.1:1", "--only", "values")
     assert ended.returncode == 1
-    assert "5 failed, 3 skipped" in ended.stdout
+    assert "5 failed, 5 skipped" in ended.stdout
     assert "ConnectionRefusedError" in ended.stdout
 
 

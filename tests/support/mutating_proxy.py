@@ -175,8 +175,11 @@ class _ProxiedConnection:
                 continue
             self.requests.append(dict(message))
             self.mutation.shares = self.mutation.shares or "request_room" in message
+            before = self.encoded(message)
             self.mutation.request(message)
-            self.server.socket.sendall(self.framed(self.encoded(message)))
+            after = self.encoded(message)
+            # As it was written, unless the mutation changes what it means.
+            self.server.socket.sendall(self.framed(payload if after == before else after))
         if not readable:
             self.server.socket.sendall(self.mutation.garbage(self.client.buffer))
             self.client.buffer = b""

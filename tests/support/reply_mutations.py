@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.support.mutating_proxy import Message, Mutation
 
@@ -43,6 +44,21 @@ def writes(function: Callable[[bytes], bytes]) -> MutationFactory:
     return Writes
 
 
+def refuses(is_unknown: Callable[[Any], object], *fields: str) -> MutationFactory:
+    """Make a server that refuses requests with a value of some kind in them, at any depth of these fields or of all."""
+
+    def is_in(value: Any) -> bool:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return bool(is_unknown(value)) or any(map(is_in, parts))
+
+    return requests(
+        lambda message: (
+            any(is_in(each) for name, each in message.items() if not fields or name in fields)
+            and message.update(op="fly")
+        )
+    )
+
+
 def without(*fields: str, op: str = "") -> MutationFactory:
     """Make a server that does not know some fields of requests."""
     return requests(lambda message: [message.pop(name, None) for name in fields if op in ("", message.get("op"))])
@@ -81,6 +97,14 @@ class Deaf(Mutation):
     def garbage(self, data: bytes) -> bytes:
         """Forget it."""
         return b""
+
+
+class Unsigned(Mutation):
+    """Reads -0 as 0."""
+
+    def read(self, data: bytes) -> bytes:
+        """Leave out the sign."""
+        return data.replace(b"-0", b" 0")
 
 
 class Open(Mutation):

@@ -52,6 +52,49 @@ class Objectives(Plain):
         return self.observe(), reward, self.steps == 4, False, {}
 
 
+def count_strings(value: Any) -> int:
+    """Count the strings in lists and objects, keys left out."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, str) + sum(map(count_strings, parts))
+
+
+class Mirror(Plain):
+    """Returns what it is given: actions as observations, options and keyword arguments as the info of a reset.
+
+    Args:
+        count: An integer.
+        value: Anything.
+    """
+
+    observation_space = action_space = spaces.Dict(
+        {
+            "bits": spaces.MultiBinary(2),
+            "choices": spaces.MultiDiscrete([3, 4]),
+            "empty": spaces.Dict({}),
+            "flags": spaces.Box(0, 1, (2,), np.uint8),
+            "list": spaces.Sequence(spaces.Discrete(3)),
+            "number": spaces.Box(-1.0, 1.0, (1,), np.float64),
+            "pair": spaces.Box(-np.inf, np.inf, (2,), np.float32),
+            "whole": spaces.Box(-(2**60), 2**60, (1,), np.int64),
+        }
+    )
+
+    def __init__(self, count: int = 0, value: Any = None, render_mode: str | None = None) -> None:
+        """Keep both."""
+        super().__init__(render_mode)
+        self.given = {"count": count, "value": value}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Return what there is."""
+        info = {"options": options, **self.given}
+        left = {"left": count_strings} if options and options.get("omit") else {}
+        return self.observation_space.sample(), {**info, **left, "strings": count_strings(info)}
+
+    def step(self, action: Any) -> Any:
+        """Return the action."""
+        return action, 0.0, False, False, {}
+
+
 class Unseeded(gym.Env):  # type: ignore[type-arg]
     """An old environment without a method that seeds it, which observes a number of NumPy's global generator."""
 
@@ -167,6 +210,7 @@ OLD = {each.__name__: each for each in (Unseeded, NumberForSeed, SeedWithoutArgu
 def register() -> None:
     """Register all of them."""
     gymnasium.register("Objectives-v0", entry_point=partial(Objectives), max_episode_steps=100)
+    gymnasium.register("Mirror-v0", entry_point=partial(Mirror))
     gymnasium.register("Ignoring-v0", entry_point=partial(Ignoring))
     gymnasium.register("IgnoringLater-v0", entry_point=partial(IgnoringLater))
     gymnasium.register("WrongResults-v0", entry_point=partial(WrongResults))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from tests.support.mutating_proxy import Message
 from tests.support.reply_mutations import (
     Anew,
@@ -27,9 +29,11 @@ from tests.support.reply_mutations import (
     Swapping,
     Tired,
     Unrewarding,
+    Unsigned,
     Zeros,
     answers,
     coded,
+    refuses,
     requests,
     without,
 )
@@ -84,6 +88,28 @@ def _no_floats(message: Message) -> None:
     message.update({name: each + 0.5 for name, each in message.items() if isinstance(each, float)})
 
 
+def _text_for_numbers(message: Message) -> None:
+    options = message.get("options") or {}
+    if options.get("a") == "-Infinity":
+        options["a"] = "\\-Infinity"
+    elif "a" in options:
+        options["a"] = "-Infinity"
+
+
+def _float_keywords(message: Message) -> None:
+    if message.get("op") == "make" and message["kwargs"].get("count"):
+        message["kwargs"]["count"] += 0.5
+
+
+def _lists_only(message: Message) -> None:
+    action = message.get("action")
+    if isinstance(action, dict) and isinstance(action["number"], float):
+        message["op"] = "fly"
+
+
+_ranges_of_dtypes = answers(
+    lambda message: message.update(message="action is 1000: send an integer from -128 to 127"), "error"
+)
 #: For each check a server that it must find, and how it is to be asked: in which framings.
 WRONG: dict[str, MutationFactory] = {
     "framing.whole-frames": without("seed", op="reset"),
@@ -139,6 +165,7 @@ WRONG: dict[str, MutationFactory] = {
     "values.base64": Zeros,
     "values.both-framings": Rounding,
     "values.vector-rewards": without("vector_rewards"),
+    "values.omitted": answers(lambda message: message.pop("omitted", None), "reset"),
     "pipelining.steps-in-order": Swapping,
     "pipelining.mixed-requests": Swapping,
     "pipelining.unread-replies": Tired,
@@ -165,6 +192,26 @@ WRONG: dict[str, MutationFactory] = {
         lambda message: isinstance(message.get("action"), str) and message.update(action="")
     ),
     "forms.unknown-fields": answers(lambda message: message.pop("warnings", None), "reset"),
+    "forms.undefined": refuses(lambda value: isinstance(value, msgspec.msgpack.Ext), "kwargs"),
+    "forms.timestamps": coded("malformed-message"),
+    "forms.text-around-json": Deaf,
+    "forms.bare-words": answers(lambda message: message.update(message="invalid character"), "error"),
+    "forms.vector-of-one": refuses(lambda value: value is True, "mask"),
+    "forms.ranges": _ranges_of_dtypes,
+    "forms.words-of-errors": answers(lambda message: message.update(message="expected `str`, got `list`"), "error"),
+    "forms.actions-as-in-json": refuses(lambda value: isinstance(value, float), "action"),
+    "forms.whole-floats-in-actions": refuses(lambda value: isinstance(value, float) and value == 2, "action"),
+    "forms.booleans": refuses(lambda value: isinstance(value, bool), "action"),
+    "forms.lone-values": requests(_lists_only),
+    "forms.empty-parts": requests(
+        lambda message: message.get("op") == "step" and message["action"]["list"] == {} and message.update(op="fly")
+    ),
+    "forms.objects-with-indices": refuses(lambda value: isinstance(value, dict) and "0" in value, "action"),
+    "forms.bytes-that-are-not-text": Deaf,
+    "forms.sign-of-zero": Unsigned,
+    "forms.numbers-that-are-not-finite": requests(_text_for_numbers),
+    "forms.integer-keyword": requests(_float_keywords),
+    "forms.ranges-of-parts": _ranges_of_dtypes,
     "vector.reply-fields": answers(lambda message: message.pop("single_action_space", None), "make"),
     "vector.seed-list": requests(_first_seed),
     "vector.single-seed": without("seed"),
@@ -202,6 +249,15 @@ TEXT_ONLY = {
     "framing.missing-comma",
     "values.base64",
     "refusal.invalid-base64",
+    "forms.text-around-json",
+    "forms.bare-words",
+    "forms.sign-of-zero",
 }
 #: Checks that are about MessagePack alone.
-BINARY_ONLY = {"forms.text-for-bytes"}
+BINARY_ONLY = {
+    "forms.text-for-bytes",
+    "forms.undefined",
+    "forms.timestamps",
+    "forms.actions-as-in-json",
+    "forms.bytes-that-are-not-text",
+}

@@ -28,8 +28,9 @@ def test_unknown_operation(subject: Subject) -> None:
 
 def test_missing_operation(subject: Subject) -> None:
     """A message without an operation, or with one that is not a string, gets an error that names the field."""
-    messages: list[dict[str, Any]] = [{"action": 0}, {"op": 7}]
+    messages: list[dict[str, Any]] = [{"action": 0}, {"op": 7}, {"op": ["step"]}]
     undisturbed(subject, [_wrong(subject, each, f"the message {each}", word="op") for each in messages])
+    undisturbed(subject, [_wrong(subject, {"op": ["reset"]}, "an operation in a list", word="list")])
 
 
 def test_missing_action(subject: Subject) -> None:

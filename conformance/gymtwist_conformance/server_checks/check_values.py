@@ -59,3 +59,14 @@ def test_vector_rewards(subject: Subject) -> None:
     other.reset(seed=SEED)
     other.say("step", action=other.actions.dump(actions[0]))
     other.expect_error("a step with a reward that the client does not take", fault="environment", reset_needed=True)
+
+
+def test_omitted(subject: Subject) -> None:
+    """A value that no message can carry is left out of an info, and the reply names its place."""
+    probe = subject.mirror()
+    told = probe.ask("reset", options={"omit": True, "kept": 1})
+    require("left" not in told["info"], f"the info has {told['info'].get('left')!r}, which no message can carry")
+    require(told["info"]["options"]["kept"] == 1, f"the info has lost other values: {told['info']}")
+    require(probe.omitted == ["info.left"], f"`omitted` is {probe.omitted}; expected ['info.left']")
+    probe.ask("reset")
+    require(probe.omitted == [], f"`omitted` is {probe.omitted} where nothing is")

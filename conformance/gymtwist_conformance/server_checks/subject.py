@@ -37,6 +37,7 @@ class Options:
         raising: An environment whose step raises; empty if there is none.
         dying: An environment whose step ends its process; empty if there is none.
         vector_rewards: An environment whose rewards are arrays; empty if there is none.
+        mirror: An environment that returns what it is given; empty if there is none.
         render_mode: A render mode of the first environment; empty if it has none.
         num_envs: The number of environments in a vector; 0 if the server has no vectors.
         max_sessions: How many sessions the server has, if three more clients can wait in its queue; 0 if that is not
@@ -53,6 +54,7 @@ class Options:
     raising: str = ""
     dying: str = ""
     vector_rewards: str = ""
+    mirror: str = ""
     render_mode: str = "rgb_array"
     num_envs: int = 3
     max_sessions: int = 0
@@ -199,6 +201,12 @@ class Subject:
         if not self.options.continuous:
             pytest.skip("no environment with continuous actions: --continuous ''")
         return self.session(self.options.continuous)
+
+    def mirror(self, **fields: Any) -> Probe:
+        """Connect and make the environment that returns what it is given; skip the check if there is none."""
+        if not self.options.mirror:
+            pytest.skip("no environment that returns what it is given is known: --mirror ID")
+        return self.session(self.options.mirror, **fields)
 
 
 # Episodes that two sessions play, of which one was disturbed
