@@ -208,6 +208,12 @@ def _check_options(options: Any, words: list[str]) -> None:
             assert word[2:].partition("=")[0] in known, word
 
 
+def test_the_version_that_git_checks_out_is_in_every_clone() -> None:
+    """A tag may not be there yet."""
+    trees = [words for page in PAGES for words in commands(page) if words[:3] == ["git", "worktree", "add"]]
+    assert {words[-1] for words in trees} == {"origin/main"}
+
+
 def test_the_extras_in_commands_exist() -> None:
     """What the reader is told to install is declared."""
     text = (REPOSITORY / "pyproject.toml").read_text()
