@@ -121,7 +121,9 @@ def nested(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scrip
             }
         )
         if not index:
-            reply: dict[str, Any] = {"op": "reset", "observation": observation, "info": {}}
+            # What is left out of the info, and that the number is a plain one: no client may stumble over either.
+            told = {"info": {}, "omitted": ["info.model"], "plain_numbers": True}
+            reply: dict[str, Any] = {"op": "reset", "observation": observation, **told}
         else:
             reward = environment.reward((0.1, np.nan, np.inf, -1e300)[index % 4])
             flags = _TERMINATED if index == 8 else _GOES_ON

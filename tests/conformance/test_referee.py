@@ -19,6 +19,7 @@ from gymtwist_conformance.reference_client import INT32, NETSTRING, PATIENCE, By
 from gymtwist_conformance.scenarios import SCENARIOS
 from tests.support.misbehaving_clients import (
     Blind,
+    Choosy,
     Clinging,
     Ending,
     Endless,
@@ -92,6 +93,7 @@ def test_a_right_client_passes(scenario: str, encoding: str, form: str) -> None:
         (Hasty, "echo", "echo.resets", 'expected "reset"'),
         (Timid, "echo", "echo.repeats", 'expected "step"'),
         (Rude, "nested", "nested.end", "left before the end"),
+        (Choosy, "nested", "nested.end", "left before the end"),
         (Clinging, "nested", "nested.end", "behind its last request"),
         (Misspelt, "nested", "nested.fields", "rendermode"),
         (Stranger, "echo", "handshake.make", "CartPole-v1"),

@@ -227,3 +227,13 @@ class Impatient(ScenarioClient):
 
     def wait(self) -> None:
         """Do not."""
+
+
+class Choosy(ScenarioClient):
+    """Knows only some of the fields of a reply to reset."""
+
+    def first(self, seed: int | None) -> Any:
+        """Leave where there are others."""
+        told = self.client.ask("reset", seed=seed)
+        assert not told.keys() - {"observation", "info"}
+        return self.client.observations.load(told["observation"])

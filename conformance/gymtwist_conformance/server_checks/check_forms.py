@@ -198,8 +198,9 @@ def test_ranges(subject: Subject) -> None:
     probe.reset(seed=SEED)
     low = space.get("start", 0)
     high = low + space["n"] - 1
-    probe.say("step", action=[int(each) for each in batch(probe, 0)[:-1]] + [high + 1000])
-    _names_range(probe, low, high)
+    for wrong in (high + 1000, high + 8.5):
+        probe.say("step", action=[int(each) for each in batch(probe, 0)[:-1]] + [wrong])
+        _names_range(probe, low, high)
 
 
 def _names_range(probe: Probe, low: int, high: int) -> None:
@@ -374,6 +375,6 @@ def test_ranges_of_parts(subject: Subject) -> None:
     """The error for an integer outside a MultiBinary or MultiDiscrete names the range of the space."""
     probe = subject.mirror()
     probe.reset()
-    for name, high in (("bits", 1), ("choices", 3)):
-        probe.say("step", action={**probe.actions.dump(_ELEMENT), name: [0, 1000]})
+    for name, high, wrong in (("bits", 1, 1000), ("bits", 1, 8.5), ("choices", 3, 1000), ("choices", 3, 8.5)):
+        probe.say("step", action={**probe.actions.dump(_ELEMENT), name: [0, wrong]})
         _names_range(probe, 0, high)
