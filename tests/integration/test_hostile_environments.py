@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from gymtwist_conformance.reference_client import INT32, FramedClient
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
+from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, hold, left_after
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, connected
 
 #: A step that takes longer than this has hung.
 DEADLINE = 2
@@ -102,10 +105,24 @@ def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:
     assert server.mark() - since < 10_000
 
 
-def test_a_session_is_isolated(server: ServerProcess) -> None:
-    """Others cannot read its memory, it gains no privileges and leaves no core, and it is killed before the server."""
+def assert_isolated(server: ServerProcess) -> None:
+    """Check the process of a session, and those that an asynchronous vector environment starts."""
+    wanted = {"CORE": 0, "dumpable": 0, "no_new_privs": True, "oom_score_adj": 500}
     with server.open("Hostile/ReportIsolation-v0") as client:
         client.reset()
-        info = client.step(0).info
-    wanted = {"CORE": 0, "dumpable": 0, "no_new_privs": True, "oom_score_adj": 500}
-    assert info.items() >= wanted.items()
+        assert client.step(0).info.items() >= wanted.items()
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as several:
+        several.make("Hostile/ReportIsolation-v0", num_envs=2, vectorization_mode="async")
+        several.reset()
+        infos = several.step(np.zeros(2, np.int64)).info
+        assert {name: infos[name].tolist() for name in wanted} == {name: [value] * 2 for name, value in wanted.items()}
+
+
+def test_a_session_is_isolated(server: ServerProcess) -> None:
+    """Others cannot read its memory, it gains no privileges and leaves no core, and it is killed before the server."""
+    assert_isolated(server)
+
+
+def test_a_session_in_a_fresh_interpreter_is_isolated(start: Start) -> None:
+    """A new program may be read by others again until it says otherwise."""
+    assert_isolated(start("--start-method", "spawn", "--warm", "1"))
