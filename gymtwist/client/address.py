@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import socket
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gymtwist.client.client_errors import ConnectionLost, TimedOut
@@ -18,12 +22,18 @@ AddressLike: TypeAlias = "str | int | tuple[str, int] | Address"
 #: How to use TLS: True to trust the system's certificates, the path of a file of certificates, or a context.
 TlsLike: TypeAlias = "bool | str | os.PathLike[str] | SSLContext | None"
 
+_log = logging.getLogger("gymtwist.client")
+
 _EXPECTED = 'expected "host:port", "[::1]:port", "unix:path", "tls:host:port", (host, port) or a port'
 _EXPECTED_TLS = "expected True, the path of a file of certificates in PEM format, or an ssl.SSLContext"
 #: OpenSSL's reasons for bytes that are not TLS.
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 #: Keepalive: seconds until the first probe of a silent connection, seconds between probes, and how many may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+#: The errors of a server or a machine that is not up yet, and of a UNIX socket to which too many connect at once.
+_NOT_UP = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH})
+#: Seconds between the first two attempts to connect, which double up to the longest pause.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 class Address(NamedTuple):
@@ -86,13 +96,30 @@ def _tcp(host: str, port: object, given: object, *, tls: bool = False) -> Addres
     return Address(host, port, tls=tls)
 
 
-def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> socket.socket:
-    """Connect to a server.
+class Clock(NamedTuple):
+    """How time is measured and spent.
+
+    Attributes:
+        now: Returns the time in seconds.
+        pause: Waits for a number of seconds.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+
+_CLOCK = Clock()
+
+
+def connected(address: Address, timeout: float | None, tls: TlsLike = None, *, clock: Clock = _CLOCK) -> socket.socket:
+    """Connect to a server, which may not be up yet.
 
     Args:
         address: The server's address.
-        timeout: Seconds to connect, for each of the host's IP addresses; None for no limit.
+        timeout: Seconds to wait until a server listens there, and to connect to each of the host's IP addresses; None
+            for no limit.
         tls: Whether and how to use TLS; the address can require it, too.
+        clock: The clock for the wait.
 
     Returns:
         A connected socket without Nagle's algorithm.
@@ -104,11 +131,12 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> s
     """
     context = _context(tls) if address.tls or (tls is not None and tls is not False) else None
     try:
-        connection = _open(address, timeout)
+        connection = _open_when_up(address, timeout, clock)
     except TimeoutError as error:
         raise TimedOut(f"no connection to {address} in time: {error}; is the server reachable?") from error
     except (OSError, UnicodeError) as error:  # a name that no host can have
-        raise ConnectionLost(f"no connection to {address}: {error}; is the server running?") from error
+        within = f" within {timeout:g} s" if timeout is not None and _is_not_up(error) else ""
+        raise ConnectionLost(f"no connection to {address}{within}: {error}; is the server running?") from error
     try:
         if context is not None:
             connection = context.wrap_socket(connection, server_hostname=address.host or None)
@@ -123,6 +151,28 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None) -> s
         connection.close()
         raise
     return connection
+
+
+def _is_not_up(error: Exception) -> bool:
+    """Return whether an error is that of a server that may come up."""
+    return isinstance(error, OSError) and error.errno in _NOT_UP
+
+
+def _open_when_up(address: Address, timeout: float | None, clock: Clock) -> socket.socket:
+    """Connect; try again, with longer and longer pauses, while the server is not up."""
+    start, pause = clock.now(), _FIRST_PAUSE
+    while True:
+        try:
+            return _open(address, timeout)
+        except OSError as error:
+            passed = clock.now() - start
+            if not _is_not_up(error) or (timeout is not None and passed >= timeout):
+                raise
+            if pause == _FIRST_PAUSE:
+                limit = "" if timeout is None else f" for up to {timeout:g} s"
+                _log.warning("%s is not up (%s); waiting for it%s", address, error.strerror, limit)
+        clock.pause(pause if timeout is None else min(pause, timeout - passed))
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _open(address: Address, timeout: float | None) -> socket.socket:

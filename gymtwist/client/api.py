@@ -56,7 +56,8 @@ def connect(
         protocol: "int32" (MessagePack, fast) or "netstring" (JSON, readable on the wire).
         token: The token that the operator of the server asks for, if any.
         timeout: Seconds to wait for a reply; None for no limit.
-        connect_timeout: Seconds to connect; None for no limit.
+        connect_timeout: Seconds to wait for a server that is not up yet, and to connect; None for no limit. A host name
+            that does not exist, or a TLS error, ends the wait at once.
         tls: True to use TLS with the system's certificates, the path of a file of trusted certificates, or an
             ``ssl.SSLContext``.
         shared_memory: Whether to share memory with a server on this host that permits it.

@@ -20,7 +20,7 @@ from gymtwist.protocol.framing import Framing, ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]
-#: Default seconds to connect.
+#: Default seconds to wait for a server that is not up yet, and to connect.
 CONNECT_TIMEOUT = 10.0
 #: Default seconds to wait for a reply: longer than the server's own limit of a step (--step-timeout), which explains
 #: what is wrong.
@@ -50,7 +50,7 @@ class ConnectOptions:
         address: The server's address.
         protocol: The framed protocol to speak.
         timeout: Seconds to wait for a reply; None for no limit.
-        connect_timeout: Seconds to connect; None for no limit.
+        connect_timeout: Seconds to wait for a server that is not up yet, and to connect; None for no limit.
         tls: Whether and how to use TLS.
         shared_memory: Whether to share memory with a server on this host.
         make: The make request; see :func:`make_request`. Its ``num_envs`` is that of all sessions together.

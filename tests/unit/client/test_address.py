@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gymtwist.client import Address
-from gymtwist.client.address import connected, parse
+from gymtwist.client import Address, ConnectionLost
+from gymtwist.client.address import Clock, connected, parse
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,85 @@ def test_certificates_that_cannot_be_read_are_the_callers_error(tmp_path: Path, 
         connected(Address("127.0.0.1", 1), 1.0, tls)
     assert str(caught.value).startswith(f"tls is {str(tls) if isinstance(tls, Path) else tls!r}"[:12])
     assert "expected True, the path of a file of certificates" in str(caught.value)
+
+
+class PausedClock:
+    """A clock that passes in pauses alone; a server may come up in one.
+
+    Args:
+        listener: A bound socket that does not listen yet.
+        up_after: The pause in which it begins to.
+    """
+
+    def __init__(self, listener: socket.socket, up_after: int | None = None) -> None:
+        self.pauses: list[float] = []
+        self._listener, self._up_after = listener, up_after
+        self.clock = Clock(now=lambda: sum(self.pauses), pause=self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        if len(self.pauses) == self._up_after:
+            self._listener.listen()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def down(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, Address]]:
+    """The socket of a server that does not listen yet, and its address."""
+    path = tmp_path / "socket"
+    kind, place = (socket.AF_INET, ("127.0.0.1", 0)) if request.param == "tcp" else (socket.AF_UNIX, str(path))
+    with socket.socket(kind) as listener:
+        listener.bind(place)
+        address = Address(*listener.getsockname()) if request.param == "tcp" else Address("", 0, str(path))
+        yield listener, address
+
+
+def test_a_server_that_is_not_up_is_waited_for(
+    down: tuple[socket.socket, Address], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With pauses that double up to a second; the log says so once."""
+    listener, address = down
+    waited = PausedClock(listener, up_after=7)
+    with caplog.at_level(logging.WARNING, "gymtwist"):
+        connected(address, 60.0, clock=waited.clock).close()
+    assert waited.pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{address} is not up (Connection refused); waiting for it for up to 60 s"
+    ]
+
+
+def test_the_wait_for_a_server_ends(down: tuple[socket.socket, Address]) -> None:
+    """After exactly the time that was given, with one more attempt."""
+    listener, address = down
+    waited = PausedClock(listener)
+    with pytest.raises(ConnectionLost, match=r"within 3 s: .*Connection refused; is the server running\?"):
+        connected(address, 3.0, clock=waited.clock)
+    assert sum(waited.pauses) == pytest.approx(3.0)
+
+
+def test_a_server_can_be_waited_for_without_a_limit(down: tuple[socket.socket, Address]) -> None:
+    """As every time."""
+    listener, address = down
+    waited = PausedClock(listener, up_after=1000)
+    connected(address, None, clock=waited.clock).close()
+    assert len(waited.pauses) == 1000
+
+
+def test_a_socket_file_that_is_missing_is_waited_for(tmp_path: Path) -> None:
+    """The server makes it when it starts."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = tmp_path / "socket"
+
+        def come_up(seconds: float) -> None:
+            listener.bind(str(path))
+            listener.listen()
+
+        connected(Address("", 0, str(path)), 1.0, clock=Clock(now=lambda: 0.0, pause=come_up)).close()
+
+
+@pytest.mark.parametrize("address", [Address("nowhere.invalid", 5001), Address("", 0, "/dev/null/socket")])
+def test_an_address_that_will_not_do_is_not_waited_for(address: Address) -> None:
+    """The error comes at once."""
+    waited = PausedClock(socket.socket())
+    with pytest.raises(ConnectionLost, match=f"no connection to {address}: "):
+        connected(address, 60.0, clock=waited.clock)
+    assert waited.pauses == []
