@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -31,6 +34,8 @@ from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, space_of
 
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
+#: The name under which the operator's setup file is imported.
+SETUP_MODULE = "gymsock_setup"
 _ENTRY_POINT = "vector_entry_point"
 
 
@@ -44,6 +49,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         mode: The vectorization mode; None for a single environment.
         kwargs: The keyword arguments for the constructor, or for the vector entry point.
         may_render: Whether the render mode among them is an offer, which the client has not asked for.
+        prepare_process: Called first in each process of an asynchronous vector environment.
     """
 
     spec: Any
@@ -52,6 +58,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     mode: str | None
     kwargs: dict[str, Any]
     may_render: bool = False
+    prepare_process: Callable[[], object] = int
 
     def make(self) -> Any:
         """Make the environment, without its library's passive checker, which costs time on every step.
@@ -133,10 +140,16 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         found: list[tuple[int | None, environment_results.RewardSpace | None]] = []
 
         def make_single() -> Any:
+            self.prepare_process()
             single = self._make_single()
             found.append((step_limit(single), environment_results.reward_space_of(single)))
             return single
 
+        if SETUP_MODULE in sys.modules and multiprocessing.get_start_method() != "fork":
+            import cloudpickle  # few sessions need it
+
+            # A process that is not forked cannot import it.
+            cloudpickle.register_pickle_by_value(sys.modules[SETUP_MODULE])
         made: Any = AsyncVectorEnv([make_single] * num_envs, **vector_kwargs)
         made.error_queue = ErrorQueue(made.error_queue)
         made.step_limit, made.reward_space = found[0]
@@ -180,13 +193,18 @@ def step_limit(environment: Any) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None = None) -> EnvironmentPlan:
+def plan(
+    registered: RegisteredEnvironment,
+    options: EnvironmentOptions | None = None,
+    prepare_process: Callable[[], object] = int,
+) -> EnvironmentPlan:
     """Check options and plan the environment.
 
     Args:
         registered: The registered environment.
         options: The client's options. None if its protocol has none: the environment then renders RGB frames if it
             can, which costs nothing until a frame is requested.
+        prepare_process: Called first in each process of an asynchronous vector environment.
 
     Raises:
         InvalidField: An option has an invalid value.
@@ -213,7 +231,8 @@ def plan(registered: RegisteredEnvironment, options: EnvironmentOptions | None =
             'for the vectorization_mode "sync"'
         )
     options.check(spec.id, creator, of_gym=of_gym)
-    return EnvironmentPlan(spec, of_gym, options, mode, options.constructor_kwargs(creator, of_gym=of_gym))
+    kwargs = options.constructor_kwargs(creator, of_gym=of_gym)
+    return EnvironmentPlan(spec, of_gym, options, mode, kwargs, prepare_process=prepare_process)
 
 
 def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:

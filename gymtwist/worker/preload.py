@@ -97,9 +97,10 @@ def _import_gym() -> None:
 def _run_setup(path: str) -> None:
     """Run a file as a module, so that the classes it registers can be found and pickled later."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-    spec = importlib.util.spec_from_file_location("gymsock_setup", path)
+    name = sys.modules["gymtwist.envs.environment_plan"].SETUP_MODULE
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["gymsock_setup"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)

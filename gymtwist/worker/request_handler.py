@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from gymtwist.errors import (
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.framing import MAX_FRAME, Framing
 from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
-from gymtwist.worker import fork_trial
+from gymtwist.worker import fork_trial, process_control
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
@@ -213,7 +214,8 @@ class RequestHandler:
         fork_trial.check(registered, settings)
         KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(request.kwargs, registered.spec.kwargs)
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
-        return environment_plan.plan(registered, EnvironmentOptions(**options))
+        isolate = partial(process_control.isolate, debuggable=settings.debuggable)
+        return environment_plan.plan(registered, EnvironmentOptions(**options), isolate)
 
     def _made(self) -> messages.Made:
         """Describe the environment."""

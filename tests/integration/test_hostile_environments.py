@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -105,14 +107,14 @@ def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:
     assert server.mark() - since < 10_000
 
 
-def assert_isolated(server: ServerProcess) -> None:
+def assert_isolated(server: ServerProcess, environment: str = "Hostile/ReportIsolation-v0") -> None:
     """Check the process of a session, and those that an asynchronous vector environment starts."""
     wanted = {"CORE": 0, "dumpable": 0, "no_new_privs": True, "oom_score_adj": 500}
-    with server.open("Hostile/ReportIsolation-v0") as client:
+    with server.open(environment) as client:
         client.reset()
         assert client.step(0).info.items() >= wanted.items()
     with FramedClient(connected(("127.0.0.1", server.port)), INT32) as several:
-        several.make("Hostile/ReportIsolation-v0", num_envs=2, vectorization_mode="async")
+        several.make(environment, num_envs=2, vectorization_mode="async")
         several.reset()
         infos = several.step(np.zeros(2, np.int64)).info
         assert {name: infos[name].tolist() for name in wanted} == {name: [value] * 2 for name, value in wanted.items()}
@@ -126,3 +128,22 @@ def test_a_session_is_isolated(server: ServerProcess) -> None:
 def test_a_session_in_a_fresh_interpreter_is_isolated(start: Start) -> None:
     """A new program may be read by others again until it says otherwise."""
     assert_isolated(start("--start-method", "spawn", "--warm", "1"))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_that_are_not_forked_are_isolated(start: Start, tmp_path: Path, method: str) -> None:
+    """Those of an asynchronous vector environment start as the setup file says, which may have the environment, too."""
+    setup = tmp_path / "setup.py"
+    setup.write_text(f"""
+import multiprocessing
+import gymnasium
+from tests.support import hostile_environments
+
+class Reporting(hostile_environments.Doing):
+    def __init__(self, render_mode=None):
+        super().__init__(hostile_environments.report_isolation, render_mode)
+
+multiprocessing.set_start_method("{method}", force=True)
+gymnasium.register("Reporting-v0", Reporting)
+""")
+    assert_isolated(start(setup=setup), "Reporting-v0")

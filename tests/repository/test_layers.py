@@ -26,7 +26,7 @@ OUTSIDE = {
     "": set(),
     "spaces": LIBRARIES | {"gymnasium"},
     "protocol": LIBRARIES,
-    "envs": LIBRARIES | ENVIRONMENTS,
+    "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle"},
     "worker": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule"} | TWISTED,
     "client": LIBRARIES | {"gymnasium"},
