@@ -78,6 +78,9 @@ def _local(kind: str, name: str, title: str, address: str, workloads: tuple[str,
     )
 
 
+_PROGRAMS = {"classic": "lean_classic_client", "javascript": "javascript_client"}
+
+
 def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: str) -> Contender:
     """Describe a way to use gymtwist."""
     return Contender(
@@ -85,13 +88,13 @@ def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: st
         title,
         "gymtwist",
         (".[atari]",),
-        "programs.lean_classic_client" if name == "gymtwist-classic" else "programs.gymtwist_client",
+        f"programs.{_PROGRAMS.get(name.removeprefix('gymtwist-').partition('-')[0], 'gymtwist_client')}",
         workloads,
         server=("{python}", "{bin}/twistd", "-n", "--pidfile=", "gymsock", "--port", "{port}", "--setup", ENVIRONMENTS),
         ready=LISTENING,
         optional=(".[mujoco]",),
         variables=tuple(variables.items()),
-        clients=(1,) if name == "gymtwist-json" else _CLIENTS,
+        clients=_CLIENTS if "cartpole" in workloads and name != "gymtwist-json" else (1,),
     )
 
 
@@ -142,6 +145,8 @@ CONTENDERS: tuple[Contender, ...] = (
         GYMTWIST_SHARED_MEMORY="0",
     ),
     _gymtwist("gymtwist-json", "gymtwist, JSON", (*_PLAYED_BY_ALL, "cartpole-64"), GYMTWIST_PROTOCOL="netstring"),
+    _gymtwist("gymtwist-javascript", "gymtwist, JSON with base64, JavaScript", ("pong",), GYMTWIST_VALUES="base64"),
+    _gymtwist("gymtwist-javascript-lists", "gymtwist, JSON with lists, JavaScript", ("pong",)),
     _gymtwist("gymtwist-classic", "gymtwist, classic protocol", ("cartpole", "pong")),
     _bare_tcp("floor", "bare TCP", (*_PLAYED_BY_ALL, "pong-84x84-8", *_VECTORS), _CLIENTS, polls="0"),
     _bare_tcp("floor-polling", "bare TCP, polling", ("cartpole", "pong"), (1,), polls="1"),
@@ -195,6 +200,9 @@ NOTES = {
     "gymtwist-socket": "The same with `shared_memory=False`, as for clients on other hosts.",
     "gymtwist-json": 'The same with `protocol="netstring"`, for which a client is written in ten minutes in any '
     "language.",
+    "gymtwist-javascript": "The JavaScript client of the examples, by Node.js, decodes each frame from base64 in JSON: "
+    'it makes the environment with `"values": "base64"`.',
+    "gymtwist-javascript-lists": "The same with the default of the protocol: frames are nested lists, and left so.",
     "gymtwist-classic": "The protocol of gym-socket-api, with a lean client in Python; gym-socket-api gets the very "
     "same client.",
     "floor": "As many bytes as gymtwist's, to and fro between two Python processes that sleep until they come; no "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,10 @@ class SpaceCodec:
         if framing is Framing.NETSTRING:
             self.description: Description = for_json(described)
             self.load, self.dump = made.from_json, made.to_json
+            if form == "base64" and made.layout is not None:
+                pack = made.pack
+                # Base64 has nothing to escape, so its bytes are JSON as they are.
+                self.dump = lambda value: msgspec.Raw(b'"%b"' % b2a_base64(pack(value), newline=False))
         else:
             self.description = described
             self.load, self.dump = made.unpack, made.pack

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -362,3 +363,13 @@ def _measured(contenders: list[Contender], workload: str, clients: int, seconds:
     places = {each.name: Place(Path(sys.executable)) for each in contenders}
     effort = Effort(1, seconds, (clients,))
     return measure(Series(workload, clients, tuple(contenders)), places, effort, lambda each: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gymtwist-javascript", "gymtwist-javascript-lists"])
+def test_a_client_in_javascript_plays_pong(name: str) -> None:
+    """With frames as base64, and as nested lists."""
+    if importlib.util.find_spec("ale_py") is None or shutil.which("node") is None:
+        pytest.skip("there is no ale-py, or no Node.js")
+    (found,) = _measured([BY_NAME[name]], "pong", 1)
+    assert not found.error

@@ -21,7 +21,7 @@ from gymtwist_benchmarks.workloads import WORKLOADS, Workload
 #: Steps between two looks at the clock.
 _CHUNK = 64
 #: Seconds of play before the measured ones.
-_WARM = 0.3
+WARM = 0.3
 
 
 class Player(Protocol):
@@ -155,7 +155,7 @@ class BalancingVectorPlayer:
 def main(connect: Connect) -> None:
     """Run a contender's program: ``ADDRESS WORKLOAD SECONDS CLIENTS [WARM]``, with WARM unmeasured seconds before."""
     address, name, seconds, clients = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
-    warm = float(sys.argv[5]) if len(sys.argv) > 5 else _WARM
+    warm = float(sys.argv[5]) if len(sys.argv) > 5 else WARM
     workload = WORKLOADS[name]
     if clients == 1:
         player = connect(address, workload)
@@ -178,7 +178,7 @@ def _play_at_once(
             player = connect(address, workload)
             player.play(_CHUNK)
             barrier.wait()
-            results.put(_play(player, seconds, _WARM))
+            results.put(_play(player, seconds, WARM))
             player.close()
         except BaseException:
             barrier.abort()  # the others would wait for ever
