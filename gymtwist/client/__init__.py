@@ -22,6 +22,7 @@ from gymtwist.client.client_errors import (
     UnknownKwarg,
 )
 from gymtwist.client.message_values import Steps
+from gymtwist.client.progress import Progress
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 
@@ -32,6 +33,7 @@ __all__ = [
     "ConnectionLost",
     "EnvironmentFailed",
     "InvalidAction",
+    "Progress",
     "ProtocolBroken",
     "RemoteEnv",
     "RemoteError",

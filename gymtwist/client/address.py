@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gymtwist.client.client_errors import ConnectionLost, TimedOut
+from gymtwist.client.progress import Progress, Report
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -111,7 +112,14 @@ class Clock(NamedTuple):
 _CLOCK = Clock()
 
 
-def connected(address: Address, timeout: float | None, tls: TlsLike = None, *, clock: Clock = _CLOCK) -> socket.socket:
+def connected(
+    address: Address,
+    timeout: float | None,
+    tls: TlsLike = None,
+    *,
+    report: Report | None = None,
+    clock: Clock = _CLOCK,
+) -> socket.socket:
     """Connect to a server, which may not be up yet.
 
     Args:
@@ -119,6 +127,7 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None, *, c
         timeout: Seconds to wait until a server listens there, and to connect to each of the host's IP addresses; None
             for no limit.
         tls: Whether and how to use TLS; the address can require it, too.
+        report: Called after each attempt while the server is not up.
         clock: The clock for the wait.
 
     Returns:
@@ -131,7 +140,7 @@ def connected(address: Address, timeout: float | None, tls: TlsLike = None, *, c
     """
     context = _context(tls) if address.tls or (tls is not None and tls is not False) else None
     try:
-        connection = _open_when_up(address, timeout, clock)
+        connection = _open_when_up(address, timeout, report, clock)
     except TimeoutError as error:
         raise TimedOut(f"no connection to {address} in time: {error}; is the server reachable?") from error
     except (OSError, UnicodeError) as error:  # a name that no host can have
@@ -158,12 +167,15 @@ def _is_not_up(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in _NOT_UP
 
 
-def _open_when_up(address: Address, timeout: float | None, clock: Clock) -> socket.socket:
+def _open_when_up(address: Address, timeout: float | None, report: Report | None, clock: Clock) -> socket.socket:
     """Connect; try again, with longer and longer pauses, while the server is not up."""
     start, pause = clock.now(), _FIRST_PAUSE
     while True:
         try:
-            return _open(address, timeout)
+            connection = _open(address, timeout)
+            if pause > _FIRST_PAUSE:
+                _log.info("%s is up after %.1f s", address, clock.now() - start)
+            return connection
         except OSError as error:
             passed = clock.now() - start
             if not _is_not_up(error) or (timeout is not None and passed >= timeout):
@@ -171,6 +183,8 @@ def _open_when_up(address: Address, timeout: float | None, clock: Clock) -> sock
             if pause == _FIRST_PAUSE:
                 limit = "" if timeout is None else f" for up to {timeout:g} s"
                 _log.warning("%s is not up (%s); waiting for it%s", address, error.strerror, limit)
+        if report is not None:
+            report(Progress("connecting", passed))
         clock.pause(pause if timeout is None else min(pause, timeout - passed))
         pause = min(2 * pause, _LONGEST_PAUSE)
 

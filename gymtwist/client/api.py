@@ -21,6 +21,7 @@ from gymtwist.client.connect_options import (
     protocol_named,
 )
 from gymtwist.client.entry_points import VECTOR_ONLY, WINDOW, restored
+from gymtwist.client.progress import Report
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.protocol import messages
@@ -41,6 +42,7 @@ def connect(
     shared_memory: bool = True,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
+    progress: Report | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteEnv:
@@ -66,6 +68,8 @@ def connect(
             dtype and shape alone.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together. A server decides
             how much memory the spaces take here: up to six times as much.
+        progress: Called with a :class:`Progress` about once a second while the client waits for the server, for a
+            session, or for the environment. What it raises ends the wait.
         kwargs: Keyword arguments of the environment, of any name.
         env_kwargs: Keyword arguments of the environment with other names than the above.
 
@@ -93,6 +97,7 @@ def connect(
             make,
             check_observations,
             max_space_bytes,
+            progress=progress,
         )
     )
 
@@ -116,6 +121,7 @@ def connect_vec(
     shared_memory: bool = True,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
+    progress: Report | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteVectorEnv:
@@ -142,6 +148,7 @@ def connect_vec(
         shared_memory: See :func:`connect`.
         check_observations: See :func:`connect`.
         max_space_bytes: See :func:`connect`.
+        progress: See :func:`connect`.
         kwargs: Keyword arguments of the environments, of any name.
         env_kwargs: Keyword arguments of the environments with other names than the above.
 
@@ -173,6 +180,7 @@ def connect_vec(
             check_observations,
             max_space_bytes,
             processes,
+            progress,
         )
     )
 

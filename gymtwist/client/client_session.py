@@ -25,6 +25,7 @@ from gymtwist.client.client_errors import (
 )
 from gymtwist.client.connection import MAX_REPLY, Connection, unasked_reply, wait_for_any
 from gymtwist.client.message_values import MessageValues, Steps
+from gymtwist.client.progress import Progress, Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.error_texts import printable
 from gymtwist.errors import GymtwistError, SharingRefused
@@ -102,13 +103,16 @@ class Session:
         self._decode: Callable[[bytes | memoryview], Any] | None = None
         self._or_close(lambda: self.send(make))
 
-    def finish(self) -> Session:
+    def finish(self, report: Report | None = None) -> Session:
         """Wait for the make reply; return the session itself.
+
+        Args:
+            report: See :func:`finish_all`.
 
         Raises:
             RemoteError: The server refused the request; the connection is closed.
         """
-        finish_all([self])
+        finish_all([self], report)
         return self
 
     def advance(self) -> bool:
@@ -446,20 +450,38 @@ class Session:
         return error
 
 
-def finish_all(sessions: Sequence[Session]) -> None:
+def finish_all(sessions: Sequence[Session], report: Report | None = None) -> None:
     """Wait for the make replies of several sessions, in whatever order they come.
+
+    Args:
+        sessions: The sessions.
+        report: Called at first, whenever a reply or a place in the queue has come, and every second.
 
     Raises:
         RemoteError: The first refusal, however long the others would wait.
     """
-    waiting = list(sessions)
+    waiting, start = list(sessions), monotonic()
+
+    def tell() -> None:
+        if report is not None:
+            places = [session.place for session in waiting if session.place is not None]
+            report(Progress("queued" if places else "making", monotonic() - start, max(places, default=None)))
+
     while waiting:
         try:
-            index = wait_for_any([session.connection for session in waiting])
+            tell()
+            index = wait_for_any([session.connection for session in waiting], None if report is None else tell)
         except TimedOut as error:
             raise _explained(error, waiting, len(sessions)) from None
+        except BaseException:
+            # The callback or the handler of a signal has raised.
+            for session in waiting:
+                session.connection.close()
+            raise
         if waiting[index].advance():
             del waiting[index]
+    first, seconds = sessions[0], monotonic() - start
+    _log.info("%s: made %s in %.1f s", first.connection.name, first.made.spec and first.made.spec.id, seconds)
 
 
 def _explained(error: TimedOut, waiting: Sequence[Session], total: int) -> TimedOut:

@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymtwist.client.address import Address, TlsLike, connected
 from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
 from gymtwist.client.connection import Connection
+from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import REPLY_BUDGET, WaitPolicy, cores
@@ -57,6 +58,7 @@ class ConnectOptions:
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the spaces together.
         processes: How many sessions share the environments.
+        progress: Called while the client waits; specifications do not keep it.
 
     Raises:
         ValueError: A value is out of range.
@@ -72,6 +74,7 @@ class ConnectOptions:
     check_observations: bool = False
     max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1
+    progress: Report | None = None
 
     def __post_init__(self) -> None:
         """Validate the values whose type does not do it."""
@@ -81,6 +84,8 @@ class ConnectOptions:
         for name in ("shared_memory", "check_observations"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.80}: expected True or False")
+        if self.progress is not None and not callable(self.progress):
+            raise ValueError(f"progress is {self.progress!r:.80}: expected a function, or None")
         object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))
         object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
 
@@ -96,7 +101,7 @@ class ConnectOptions:
         Raises:
             RemoteError: The server cannot be reached.
         """
-        plain = connected(self.address, self.connect_timeout, self.tls)
+        plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
         # Polling for one session must not take a core from another.
         policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
         kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection

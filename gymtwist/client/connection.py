@@ -9,6 +9,7 @@ either in the reader or counted there. At any other time an interrupt closes the
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import struct
@@ -17,6 +18,7 @@ from time import monotonic, perf_counter
 
 from gymtwist.client import fork_safety
 from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
+from gymtwist.client.progress import INTERVAL
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import INT32_HEADER, FrameReader, Framing
@@ -370,8 +372,15 @@ class Connection:
         return error
 
 
-def wait_for_any(connections: Sequence[Connection]) -> int:
+def wait_for_any(
+    connections: Sequence[Connection], tick: Callable[[], None] | None = None, interval: float = INTERVAL
+) -> int:
     """Wait until something comes from one of several servers, or a connection ends.
+
+    Args:
+        connections: The connections.
+        tick: Called now and then while nothing comes.
+        interval: Seconds between two such calls.
 
     Returns:
         The index of the connection.
@@ -385,10 +394,13 @@ def wait_for_any(connections: Sequence[Connection]) -> int:
         if connection.has_received:
             return index
         events.register(connection.descriptor, select.POLLIN)
-    seconds = connections[0].timeout
-    found = events.poll(None if seconds is None else 1e3 * seconds)
-    if not found:
-        raise connections[0].timed_out()
+    left = math.inf if connections[0].timeout is None else connections[0].timeout
+    longest = math.inf if tick is None else interval
+    while not (found := events.poll(1e3 * min(left, longest) if min(left, longest) < math.inf else None)):
+        left -= longest
+        if tick is None or left <= 0:
+            raise connections[0].timed_out()
+        tick()
     return [connection.descriptor for connection in connections].index(found[0][0])
 
 

@@ -31,7 +31,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
     """
 
     def __init__(self, options: ConnectOptions) -> None:
-        self._session = session = options.start_session().finish()
+        self._session = session = options.start_session().finish(options.progress)
         self._set_attributes(session, options)
         # Bound methods save time in each step.
         self._step, self._own = session.step, session.values.own

@@ -45,7 +45,7 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
             # The server makes all of them in parallel.
             for count in counts:
                 self._sessions.append(options.start_session(count))
-            finish_all(self._sessions)
+            finish_all(self._sessions, options.progress)
             self._sessions[0].read(lambda: self._describe(options))
         except BaseException:
             self.close()

@@ -99,6 +99,7 @@ def test_an_unknown_kwarg_has_the_words_of_python(served: ServerProcess, protoco
         {"timeout": 0},
         {"timeout": -1.0},
         {"connect_timeout": 0},
+        {"progress": 5},
         {"address": "nowhere"},
         {"shared_memory": "x"},
         {"check_observations": 1},

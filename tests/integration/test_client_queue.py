@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gymtwist.client import RemoteEnv, RequestRefused, TimedOut, connect, connect_vec
+from gymtwist.client import Progress, RemoteEnv, RequestRefused, TimedOut, connect, connect_vec
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected
 
@@ -27,12 +27,19 @@ class Waiting(threading.Thread):
     def __init__(self, server: ServerProcess, protocol: str) -> None:
         super().__init__()
         self.env: RemoteEnv | None = None
+        self.reports: list[Progress] = []
         self._server, self._protocol = server, protocol
         self.start()
 
     def run(self) -> None:
         """Connect."""
-        self.env = connect(self._server.port, "CartPole-v1", protocol=self._protocol, timeout=PATIENCE)  # type: ignore[arg-type]
+        self.env = connect(
+            self._server.port,
+            "CartPole-v1",
+            protocol=self._protocol,  # type: ignore[arg-type]
+            timeout=PATIENCE,
+            progress=self.reports.append,
+        )
 
     def finished(self) -> RemoteEnv:
         """Return the environment."""
@@ -42,8 +49,8 @@ class Waiting(threading.Thread):
 
 
 @pytest.mark.parametrize("protocol", ["int32", "netstring"])
-def test_places_in_the_queue_are_logged(full: ServerProcess, caplog: pytest.LogCaptureFixture, protocol: str) -> None:
-    """At first, and whenever one moves up."""
+def test_places_in_the_queue_are_told(full: ServerProcess, caplog: pytest.LogCaptureFixture, protocol: str) -> None:
+    """To the log, at first and whenever one moves up; to the callback also in between."""
     caplog.set_level(logging.WARNING, "gymtwist.client")
     waiting: list[Waiting] = []
     with connect(full.port, "CartPole-v1", timeout=PATIENCE) as first:
@@ -59,6 +66,23 @@ def test_places_in_the_queue_are_logged(full: ServerProcess, caplog: pytest.LogC
     env.close()
     places = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
     assert sorted(places) == ["place 1 in its queue", "place 1 in its queue", "place 2 in its queue"]
+    told = [(report.stage, report.place) for report in waiting[1].reports]
+    assert list(dict.fromkeys(told)) == [("making", None), ("queued", 2), ("queued", 1)]
+
+
+def test_a_callback_that_raises_ends_the_wait(full: ServerProcess) -> None:
+    """And leaves the queue to others."""
+
+    def give_up(progress: Progress) -> None:
+        if progress.stage == "queued":
+            raise LookupError(f"place {progress.place} will not do")
+
+    with connect(full.port, "CartPole-v1", timeout=PATIENCE):
+        with pytest.raises(LookupError, match="place 1 will not do"):
+            connect(full.port, "CartPole-v1", timeout=PATIENCE, progress=give_up)
+        waiting = Waiting(full, "int32")
+    with waiting.finished() as env:
+        env.reset()
 
 
 def test_a_timeout_in_the_queue_says_that_the_server_is_full(full: ServerProcess) -> None:

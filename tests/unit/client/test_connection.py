@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gymtwist.client import Closed, ConnectionLost, ProtocolBroken, TimedOut
-from gymtwist.client.connection import Connection
+from gymtwist.client.connection import Connection, wait_for_any
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist_conformance.reference_client import INT32, frame
@@ -46,6 +46,29 @@ def test_frames_come_one_by_one(pair: Pair) -> None:
     assert bytes(pair.connection.receive()) == b"one"
     pair.peer.sendall(frame(INT32, b"two")[5:] + frame(INT32, b"three"))
     assert [bytes(pair.connection.receive()) for _ in range(2)] == [b"two", b"three"]
+
+
+def test_a_wait_is_interrupted_now_and_then(pair: Pair) -> None:
+    """For as long as nothing comes."""
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(len(ticks))
+        if len(ticks) == 3:
+            pair.peer.sendall(frame(INT32, b"at last"))
+
+    assert wait_for_any([pair.connection], tick, 0.001) == 0
+    assert ticks == [0, 1, 2]
+
+
+def test_an_interrupted_wait_ends_in_time() -> None:
+    """The timeout is that of the whole wait."""
+    late = Pair(0.0, timeout=0.01)
+    ticks: list[None] = []
+    with pytest.raises(TimedOut, match=r"within 0\.01 s"):
+        wait_for_any([late.connection], lambda: ticks.append(None), 0.002)
+    assert 4 <= len(ticks) <= 5
+    late.close()
 
 
 def test_a_frame_in_pieces_is_waited_for(pair: Pair) -> None:
