@@ -25,6 +25,8 @@ from gymtwist.client.message_values import Steps
 from gymtwist.client.progress import Progress
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
+from gymtwist.client.server_listing import envs
+from gymtwist.protocol.messages import ListedEnv
 
 __all__ = [
     "Address",
@@ -33,6 +35,7 @@ __all__ = [
     "ConnectionLost",
     "EnvironmentFailed",
     "InvalidAction",
+    "ListedEnv",
     "Progress",
     "ProtocolBroken",
     "RemoteEnv",
@@ -46,6 +49,7 @@ __all__ = [
     "UnknownKwarg",
     "connect",
     "connect_vec",
+    "envs",
 ]
 
 #: The client's id for ``gymnasium.make`` and ``gymnasium.make_vec``.

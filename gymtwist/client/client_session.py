@@ -63,7 +63,7 @@ class Session:
     Args:
         connection: A new connection.
         protocol: The framed protocol to speak.
-        make: The make request, which is sent at once. :meth:`finish` waits for its reply.
+        make: The make request, which is sent at once. :meth:`finish` waits for its reply. None for no environment.
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together.
 
@@ -86,7 +86,7 @@ class Session:
         self,
         connection: Connection,
         protocol: ProtocolName,
-        make: messages.Make,
+        make: messages.Make | None = None,
         *,
         check_observations: bool = False,
         max_space_bytes: int = MAX_SPACE_BYTES,
@@ -96,12 +96,13 @@ class Session:
         connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
         self.place: int | None = None
-        self._num_envs, self._kwargs = make.num_envs, make.kwargs
+        self._num_envs, self._kwargs = (None, {}) if make is None else (make.num_envs, make.kwargs)
         self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
         self._has_warned = False
         self._decode: Callable[[bytes | memoryview], Any] | None = None
-        self._or_close(lambda: self.send(make))
+        if make is not None:
+            self._or_close(lambda: self.send(make))
 
     def finish(self, report: Report | None = None) -> Session:
         """Wait for the make reply; return the session itself.

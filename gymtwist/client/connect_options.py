@@ -101,18 +101,25 @@ class ConnectOptions:
         Raises:
             RemoteError: The server cannot be reached.
         """
-        plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
-        # Polling for one session must not take a core from another.
-        policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
-        kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
-        connection = kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
         return Session(
-            connection,
+            self.open_connection(),
             self.protocol,
             msgspec.structs.replace(self.make, num_envs=num_envs),
             check_observations=self.check_observations,
             max_space_bytes=self.max_space_bytes,
         )
+
+    def open_connection(self) -> Connection:
+        """Connect.
+
+        Raises:
+            RemoteError: The server cannot be reached.
+        """
+        plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
+        # Polling for one session must not take a core from another.
+        policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
+        kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
+        return kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
 
 
 def protocol_named(name: str) -> ProtocolName:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +17,24 @@ from gymtwist.envs import gym_compatibility
 _PACKAGES = {"box2d": "Box2D", "mujoco": "mujoco", "phys2d": "jax", "tabular": "jax"}
 #: The extras that bring those packages.
 _EXTRAS = {"Box2D": "box2d", "mujoco": "mujoco", "jax": "jax"}
+
+
+class Listed(NamedTuple):
+    """What the registry has of an environment.
+
+    Attributes:
+        id: The id; those of Gym begin with ``gym:``.
+        library: The package that it comes from.
+        max_episode_steps: The number of steps after which an episode is truncated; None for no limit.
+        reward_threshold: The return at which the environment counts as solved; None if there is none.
+        nondeterministic: Whether seeds do not determine the episodes.
+    """
+
+    id: str
+    library: str
+    max_episode_steps: int | None
+    reward_threshold: float | None
+    nondeterministic: bool
 
 
 class Installed(NamedTuple):
@@ -50,6 +70,27 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
             else:
                 ids.setdefault(library, []).append(prefix + name)
     return Installed(ids, sorted(missing))
+
+
+def find_listed(allows: Callable[[str], bool] = lambda _: True) -> list[Listed]:
+    """Return what :func:`find_installed` finds, with what the registries have of each, in the order of the ids."""
+    listed = []
+    for library, ids in find_installed(allows).ids.items():
+        for name in ids:
+            of_gym = name.startswith("gym:")
+            spec = gym_compatibility.registry()[name[4:]] if of_gym else gymnasium.registry[name]
+            limit, threshold = _number(spec.max_episode_steps), _number(spec.reward_threshold)
+            steps = None if limit is None or limit < 1 else int(limit)
+            listed.append(Listed(name, library, steps, threshold, bool(spec.nondeterministic)))
+    return sorted(listed)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number of a registration as one of Python; None for anything else."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    return None
 
 
 def registered() -> frozenset[str]:

@@ -31,7 +31,7 @@ from gymtwist.protocol import classic
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
-from gymtwist.protocol.messages import Error, Fault, Make, Queued
+from gymtwist.protocol.messages import Envs, Error, Fault, Make, Queued
 
 #: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
@@ -139,8 +139,10 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
         if found is None:
             return None
         begin, stop, size = found
-        make, warnings = _read_make(protocol, bytes(data[begin:stop]))
-        return Handshake(protocol, make.id, bytes(data[:size]), make.report_queue, warnings)
+        request, warnings = _read_first(protocol, bytes(data[begin:stop]))
+        if isinstance(request, Envs):
+            return Handshake(protocol, "", bytes(data[:size]), warnings=warnings)
+        return Handshake(protocol, request.id, bytes(data[:size]), request.report_queue, warnings)
     return Handshake(protocol, environment, bytes(data[:size]))
 
 
@@ -155,13 +157,13 @@ def after_refusal(data: bytes | bytearray) -> int:
     return len(data) if found is None else found[2]
 
 
-def _read_make(protocol: ProtocolName, payload: bytes) -> tuple[Make, tuple[str, ...]]:
+def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | Envs, tuple[str, ...]]:
     notes: list[str] = []
     codec = MessageCodec(protocol, note=notes.extend)
     if codec.framing is Framing.INT32 and len(payload) > MAX_MAKE_PARTS and codec.has_more(payload, MAX_MAKE_PARTS):
         raise MalformedMessage(f"the first message has more than {MAX_MAKE_PARTS} parts; send arrays as bytes")
     request = codec.decode_request(payload)
-    if not isinstance(request, Make):
+    if not isinstance(request, (Make, Envs)):
         operation = type(request).__struct_config__.tag
         error = NoEnvironment(f'the first message is "{operation}"; make an environment first, with a "make" message')
         error.warnings = tuple(notes)

@@ -28,6 +28,8 @@ MAX_STEPS = 10_000
 MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
 #: The longest environment id in characters.
 MAX_ID = 255
+#: The most environments that one reply lists.
+MAX_LISTED = 1000
 
 AutoresetMode: TypeAlias = Literal["next_step", "same_step", "disabled"]
 VectorizationMode: TypeAlias = Literal["sync", "async", "vector_entry_point"]
@@ -191,6 +193,18 @@ class Share(Message, frozen=True, tag="share", forbid_unknown_fields=True):
 
 class Close(Message, frozen=True, tag="close", forbid_unknown_fields=True):
     """Close the environment; the last request of a connection."""
+
+
+class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
+    """List the environments that clients may make; may be the first request of a connection.
+
+    Attributes:
+        after: List only ids that come after this one in the order of their characters.
+        count: List so many at most.
+    """
+
+    after: Annotated[str, Meta(max_length=MAX_ID)] = ""
+    count: Annotated[int, Meta(ge=0, le=MAX_LISTED)] = MAX_LISTED
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -365,6 +379,40 @@ class Closed(Message, frozen=True, tag="close"):
     warnings: Warnings = ()
 
 
+class ListedEnv(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An environment that a server has, as far as it is known without making it.
+
+    Attributes:
+        id: The id; those of Gym begin with ``gym:``.
+        library: The package that it comes from.
+        max_episode_steps: The registered number of steps after which an episode is truncated; None for no limit.
+        reward_threshold: The return at which the environment counts as solved; None if there is none.
+        nondeterministic: Whether seeds do not determine the episodes.
+    """
+
+    id: str
+    library: str = ""
+    max_episode_steps: int | None = None
+    reward_threshold: float | None = None
+    nondeterministic: bool = False
+
+
+class EnvsListed(Message, frozen=True, tag="envs"):
+    """The reply to :class:`Envs`.
+
+    Attributes:
+        envs: The environments, in the order of the characters of their ids.
+        more: Whether there are more after the last one.
+        server: The server's name and version.
+        warnings: What the client should know of its request.
+    """
+
+    envs: tuple[ListedEnv, ...] = ()
+    more: bool = False
+    server: str = ""
+    warnings: Warnings = ()
+
+
 class Error(Message, frozen=True, tag="error"):
     """A request failed.
 
@@ -385,5 +433,7 @@ class Error(Message, frozen=True, tag="error"):
     warnings: Warnings = ()
 
 
-Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Share | Close
-Reply: TypeAlias = Queued | Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Shared | Closed | Error
+Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Share | Close | Envs
+Reply: TypeAlias = (
+    Queued | Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Shared | Closed | EnvsListed | Error
+)

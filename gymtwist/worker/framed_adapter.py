@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import select
 import socket
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import gymtwist
+from gymtwist.envs.installed import find_listed
 from gymtwist.errors import (
     EnvironmentFault,
     GymtwistError,
@@ -23,6 +26,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
 from gymtwist.worker import process_control
+from gymtwist.worker.access_policy import AllowList
 from gymtwist.worker.guarded_call import ran_out_of_memory
 from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.recovery_state import RecoveryState
@@ -65,6 +69,7 @@ class FramedAdapter:
             self._codec.framing, settings, status, self._check_client, self._replies.tell_reward_type
         )
         self._offer: Offer | None = None
+        self._listed: list[messages.ListedEnv] | None = None
         self._refusals = 0
         self._payload: bytes | memoryview = b""
         self.decode: Callable[[bytes | memoryview], messages.Request] = self._decode_make
@@ -74,10 +79,11 @@ class FramedAdapter:
             messages.Make: self._make,
             messages.Share: self._share,
             messages.Close: self._close,
+            messages.Envs: self._envs,
         }
 
     def open(self, handshake: bytes, trailing_data: bytes) -> None:
-        """Make the environment and answer the handshake, which is the frame of a make message.
+        """Answer the handshake, which is the frame of a make or an envs message.
 
         Raises:
             ProtocolError: The handshake is another message.
@@ -85,10 +91,13 @@ class FramedAdapter:
         self._receive_frames(trailing_data)
         payload = FrameReader(self._codec.framing, handshake).next_frame()
         request = None if payload is None else self.decode(payload)
-        if not isinstance(request, messages.Make):
-            raise ProtocolError("the handshake is not a make message")
         try:
-            reply = self._reply_to_make(request)
+            if isinstance(request, messages.Envs):
+                reply = self._replies.encode(self._envs(request))
+            elif isinstance(request, messages.Make):
+                reply = self._reply_to_make(request)
+            else:
+                raise ProtocolError("the handshake is neither a make nor an envs message")
         except (RequestError, EnvironmentFault) as error:
             self._leave_if_out_of_memory(error)
             reply = self._replies.encode(error_message(error))
@@ -233,6 +242,19 @@ class FramedAdapter:
             self._use(SharedMemoryTransport(self._socket, memory, self._codec.framing, self._settings.poll))
         # The request counts as activity.
         self._status.end()
+
+    def _envs(self, request: messages.Envs) -> messages.EnvsListed:
+        """List environments that the client may make."""
+        if self._listed is None:
+            found = find_listed(AllowList(self._settings.allow).allows)
+            self._listed = [messages.ListedEnv(**each._asdict()) for each in found if len(each.id) <= messages.MAX_ID]
+        start = bisect.bisect_right(self._listed, request.after, key=lambda each: each.id)
+        stop = start + request.count
+        # The request counts as activity.
+        self._status.end()
+        return messages.EnvsListed(
+            tuple(self._listed[start:stop]), stop < len(self._listed), f"gymtwist {gymtwist.__version__}"
+        )
 
     def _close(self, request: messages.Close) -> None:
         """Close the environment, answer and end the session.

@@ -57,6 +57,7 @@ LIMITS = {
     "characters of a token": 1024,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "environments of a connection with `async`": MAX_PROCESSES,
+    "environments that one reply lists": messages.MAX_LISTED,
     "steps in one request": messages.MAX_STEPS,
     "largest buffer in shared memory, bytes": messages.MAX_ROOM,
     "smallest buffer in shared memory, bytes": messages.MIN_ROOM,

@@ -121,6 +121,17 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "error", "code": "reset-needed", "fault": "request", "reset_needed": True},
         **{"message": "the episode has ended: reset before the next step", "warnings": [_WARNING]},
     },
+    "envs": {
+        "op": "envs",
+        "envs": [
+            {"id": "CartPole-v1", "library": "gymnasium", "max_episode_steps": 500, "reward_threshold": 475.0},
+            {"id": "Example-v0", "nondeterministic": True},
+        ],
+        "more": True,
+        "server": _SERVER,
+    },
+    "envs, none": {"op": "envs"},
+    "envs, warnings": {"op": "envs", "server": _SERVER, "warnings": [_WARNING]},
     "queued": {"op": "queued", "place": 3},
     "queued, warnings": {"op": "queued", "place": 3, "warnings": [_WARNING]},
     "make, warnings": {

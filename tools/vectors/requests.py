@@ -77,6 +77,9 @@ PLAIN: dict[str, dict[str, Any]] = {
     "share": {"op": "share"},
     "share, rooms": {"op": "share", "request_room": 4096, "reply_room": 134_217_728},
     "close": {"op": "close"},
+    "envs": {"op": "envs"},
+    "envs, a page": {"op": "envs", "after": "ALE/Pong-v5", "count": 20},
+    "envs, none": {"op": "envs", "count": 0},
 }
 #: Requests with values, and so in JSON and in MessagePack.
 VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {

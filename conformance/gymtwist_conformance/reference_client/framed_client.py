@@ -70,6 +70,7 @@ REPLIES: dict[str, dict[str, Any]] = {
     "render": {"frame?": Any, **_WARNINGS},
     "share": {"address?": _TEXT, "token?": _TEXT, **_WARNINGS},
     "close": _WARNINGS,
+    "envs": {"envs?": list[Any], "more?": bool, "server?": str, **_WARNINGS},
     "error": {
         "code": str,
         "message": str,
@@ -85,6 +86,10 @@ _SPEC = {
     "reward_threshold?": _NUMBER,
     "nondeterministic?": bool,
     "kwargs?": dict[str, Any],
+}
+_LISTED = {
+    **{"id": str, "library?": str, "max_episode_steps?": _INTEGER},
+    **{"reward_threshold?": _NUMBER, "nondeterministic?": bool},
 }
 _LIMITS = {"idle_timeout": _NUMBER, "step_timeout": _NUMBER, "max_frame": int}
 
@@ -366,6 +371,8 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
         for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
             if found.get(name) is not None:
                 found[name] = check_fields(found[name], fields, f"`{name}` of the reply to make")
+    if op == "envs":
+        found["envs"] = [check_fields(each, _LISTED, "an environment of the list") for each in found.get("envs", [])]
     return found
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from importlib import import_module
 
 #: The themes of the checks, in the order in which they run; each is a module of this package.
-THEMES = ("framing", "make", "episode", "values", "pipelining", "refusal", "forms", "vector", "sharing", "fault")
+THEMES = (
+    *("framing", "make", "envs", "episode", "values"),
+    *("pipelining", "refusal", "forms", "vector", "sharing", "fault"),
+)
 
 
 def name_of(theme: str, function: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import gymnasium
+import numpy as np
 import pytest
 
-from gymtwist.envs.installed import find_installed
+from gymtwist.envs.installed import Listed, find_installed, find_listed
 from tests.support.plain_environment import Plain
 
 
@@ -40,3 +41,39 @@ def test_environments_that_cannot_be_made_are_not_listed() -> None:
 def test_only_ids_that_clients_may_ask_for_are_listed() -> None:
     """The operator decides with --allow."""
     assert find_installed(lambda name: name == "gym:Taxi-v3").ids == {"gym": ["gym:Taxi-v3"]}
+
+
+def test_the_list_has_what_the_registry_knows() -> None:
+    """Of each environment that clients may ask for, in the order of the ids."""
+    allowed = ("gym:Taxi-v3", "CartPole-v1", "Blackjack-v1")
+    assert find_listed(lambda name: name in allowed) == [
+        Listed("Blackjack-v1", "gymnasium", None, None, False),
+        Listed("CartPole-v1", "gymnasium", 500, 475.0, False),
+        Listed("gym:Taxi-v3", "gym", 200, 8.0, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "threshold", "listed"),
+    [
+        (np.int64(7), np.float32(0.5), (7, 0.5)),
+        (float("inf"), float("nan"), (None, None)),
+        ("many", object(), (None, None)),
+        (-1, 10**400, (None, None)),
+    ],
+)
+def test_a_registration_may_have_any_values(steps: Any, threshold: Any, listed: tuple[Any, Any]) -> None:
+    """What is no number of the list is left out."""
+    gymnasium.register(
+        "OddlyRegistered-v0",
+        entry_point=cast(Any, Plain),
+        max_episode_steps=steps,
+        reward_threshold=threshold,
+        nondeterministic=True,
+    )
+    try:
+        (found,) = find_listed(lambda name: name == "OddlyRegistered-v0")
+    finally:
+        del gymnasium.registry["OddlyRegistered-v0"]
+    assert found == ("OddlyRegistered-v0", "tests", *listed, True)
+    assert all(type(each) in (int, float, type(None)) for each in found[2:4])

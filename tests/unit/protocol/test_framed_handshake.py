@@ -20,7 +20,7 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol.framing import Framing, frame, header
 from gymtwist.protocol.handshake import MAX_MAKE, ProtocolName, error_reply, read_handshake, recognise
-from gymtwist.protocol.messages import Error, Fault, Make, Request, Reset, Step
+from gymtwist.protocol.messages import Envs, Error, Fault, Make, Request, Reset, Step
 from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 
 
@@ -36,6 +36,15 @@ def test_a_make_message_is_a_handshake(protocol: ProtocolName, kwargs: dict[str,
         assert read is not None
         assert read.protocol is protocol
         assert (read.environment, read.message) == ("größe/Pong-v5", message)
+
+
+@EACH_FRAMED
+def test_a_list_of_environments_is_a_handshake(protocol: ProtocolName) -> None:
+    """It asks for no environment."""
+    message = asked(protocol, Envs(count=3))
+    read = read_handshake(bytearray(message + asked(protocol, Make("Pong-v5"))))
+    assert read is not None
+    assert (read.protocol, read.environment, read.message) == (protocol, "", message)
 
 
 def test_a_handshake_fits_into_one_value_of_amp() -> None:

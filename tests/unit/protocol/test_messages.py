@@ -16,8 +16,11 @@ from gymtwist.protocol.messages import (
     MAX_STEPS,
     Close,
     Closed,
+    Envs,
+    EnvsListed,
     Error,
     Limits,
+    ListedEnv,
     Made,
     Make,
     Message,
@@ -74,6 +77,8 @@ REQUESTS: list[tuple[Request, dict[str, Any]]] = [
     (Sample(3), {"op": "sample", "seed": 3}),
     (Render(), {"op": "render"}),
     (Close(), {"op": "close"}),
+    (Envs(), {"op": "envs"}),
+    (Envs("a-v0", 0), {"op": "envs", "after": "a-v0", "count": 0}),
 ]
 #: Every reply, and what it is in JSON.
 REPLIES: list[tuple[Reply, dict[str, Any]]] = [
@@ -134,6 +139,22 @@ REPLIES: list[tuple[Reply, dict[str, Any]]] = [
     (Rendered("text"), {"op": "render", "frame": "text"}),
     (Rendered(), {"op": "render"}),
     (Closed(), {"op": "close"}),
+    (EnvsListed(), {"op": "envs"}),
+    (
+        EnvsListed((ListedEnv("a-v0"), ListedEnv("b-v0", "b", 5, -0.5, True)), True, "gymtwist"),
+        {
+            "op": "envs",
+            "envs": [
+                {"id": "a-v0"},
+                {
+                    **{"id": "b-v0", "library": "b", "max_episode_steps": 5, "reward_threshold": -0.5},
+                    "nondeterministic": True,
+                },
+            ],
+            "more": True,
+            "server": "gymtwist",
+        },
+    ),
     (Error("a-code", "words", "request"), {"op": "error", "code": "a-code", "message": "words", "fault": "request"}),
     (
         Error("a-code", "words", "environment", True),

@@ -335,3 +335,41 @@ def test_the_type_of_rewards_after_other_steps(serve: Serve) -> None:
     client.ask("reset", seed=1, verify_seed=True)
     client.ask("step_many", action=action, count=2)
     assert [client.ask("step", action=action).get("reward_type") for _ in range(3)] == ["int", None, None]
+
+
+def test_environments_are_listed(encoding: str) -> None:
+    """Those that the operator allows, before and after one is made, in pages."""
+    first = message(encoding, "envs")
+    served = Served(encoding, first, allow=("CartPole-v?", "gym:Taxi-*", "module:Env-v0"))
+    page = served.client.reply("envs")
+    ids = [each["id"] for each in page["envs"]]
+    assert ids == sorted(ids)
+    assert (
+        {"CartPole-v1", "gym:Taxi-v3"}
+        <= set(ids)
+        <= {"CartPole-v0", "CartPole-v1", "gym:Taxi-v3"} | {f"gym:CartPole-v{version}" for version in (0, 1)}
+    )
+    assert page.get("more", False) is False
+    assert page["server"].startswith("gymtwist ")
+    served.client.make("CartPole-v1")
+    found: list[str] = []
+    while (page := served.client.ask("envs", after=found[-1] if found else "", count=1)).get("more", False):
+        found += [each["id"] for each in page["envs"]]
+    assert [*found, *(each["id"] for each in page["envs"])] == ids
+    assert served.client.ask("envs", count=0) == {"envs": [], "more": True, "server": page["server"]}
+    assert served.client.ask("envs", after=ids[-1])["envs"] == []
+    served.client.play()
+    served.end()
+
+
+def test_a_refused_environment_can_follow_a_list(encoding: str) -> None:
+    """The session goes on until there is one."""
+    served = Served(encoding, message(encoding, "envs", count=0), allow=("CartPole-v1",))
+    served.client.reply("envs")
+    with pytest.raises(Failed, match="make one before"):
+        served.client.reset()
+    with pytest.raises(Failed, match="not allowed"):
+        served.client.make("Acrobot-v1")
+    served.client.make("CartPole-v1")
+    served.client.play()
+    served.end()

@@ -1,0 +1,89 @@
+"""The list of a server's environments."""
+
+from __future__ import annotations
+
+import itertools
+
+from gymtwist.client.address import AddressLike, TlsLike, parse
+from gymtwist.client.client_errors import ProtocolBroken
+from gymtwist.client.client_session import Session
+from gymtwist.client.connect_options import CONNECT_TIMEOUT, TIMEOUT, ConnectOptions, Protocol, protocol_named
+from gymtwist.error_texts import printable
+from gymtwist.protocol import messages
+
+#: More than any server has; one that lists more would fill the client's memory.
+_MOST = 1_000_000
+
+
+def open_session(
+    address: AddressLike,
+    *,
+    protocol: Protocol = "int32",
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    tls: TlsLike = None,
+) -> Session:
+    """Connect to a server without an environment; see :func:`~gymtwist.client.api.connect` for the arguments.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached.
+    """
+    options = ConnectOptions(
+        parse(address), protocol_named(protocol), timeout, connect_timeout, tls, False, messages.Make("-")
+    )
+    return Session(options.open_connection(), options.protocol)
+
+
+def envs(
+    address: AddressLike,
+    *,
+    protocol: Protocol = "int32",
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    tls: TlsLike = None,
+) -> list[messages.ListedEnv]:
+    """List the environments that a server lets its clients make.
+
+    Args:
+        address: The server's address; see :func:`connect`.
+        protocol: See :func:`connect`.
+        timeout: See :func:`connect`.
+        connect_timeout: See :func:`connect`.
+        tls: See :func:`connect`.
+
+    Returns:
+        The environments, in the order of their ids. Nothing is made for it, so spaces are not known.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or does not list its environments.
+    """
+    session = open_session(address, protocol=protocol, timeout=timeout, connect_timeout=connect_timeout, tls=tls)
+    try:
+        return listed(session)
+    finally:
+        session.connection.close()
+
+
+def listed(session: Session) -> list[messages.ListedEnv]:
+    """List the environments of the server of a session; see :func:`envs`."""
+    found: list[messages.ListedEnv] = []
+    is_complete = False
+    while not is_complete:
+        after = found[-1].id if found else ""
+        reply = session.ask(messages.Envs(after), messages.EnvsListed)
+        ids = [after, *(each.id for each in reply.envs)]
+        if any(one >= other for one, other in itertools.pairwise(ids)) or (reply.more and not reply.envs):
+            raise _broken(session, f"its list of environments goes on with {printable(ids[-1])!r} after {after!r}")
+        found += reply.envs
+        if len(found) > _MOST:
+            raise _broken(session, f"it lists more than {_MOST} environments")
+        is_complete = not reply.more
+    return found
+
+
+def _broken(session: Session, problem: str) -> ProtocolBroken:
+    error = ProtocolBroken(f"{session.connection.name} violates the protocol: {problem}", code="malformed-message")
+    session.connection.close(error)
+    return error
