@@ -106,6 +106,24 @@ class KwargRefused(RequestError):
     code = "kwarg-refused"
 
 
+class UnknownAttribute(RequestError):
+    """The environment has no attribute of that name."""
+
+    code = "unknown-attribute"
+
+
+class AttributeRefused(RequestError):
+    """The client may not read, change or call this attribute."""
+
+    code = "attribute-refused"
+
+
+class UnsendableValue(RequestError):
+    """The value of an attribute, or what a method returned, is an object that no message can carry, or too large."""
+
+    code = "unsendable-value"
+
+
 class EnvironmentMade(RequestError):
     """The connection already has its environment; each connection can have only one."""
 

@@ -12,6 +12,7 @@ from gymtwist_conformance.reference_client.element_codecs import check_fields
 _COUNT = Annotated[int, Meta(ge=1, le=10_000)]
 _SEED = Annotated[int, Meta(ge=0)]
 _ROOM = Annotated[int, Meta(ge=4096, le=1 << 27)] | None
+_NAME = Annotated[str, Meta(min_length=1, max_length=255)]
 _REQUESTS: dict[str, dict[str, Any]] = {
     "make": {
         "id": Annotated[str, Meta(min_length=1, max_length=255)],
@@ -38,6 +39,9 @@ _REQUESTS: dict[str, dict[str, Any]] = {
     "step_many": {"actions?": list[Any], "action?": Any, "count?": _COUNT, "observations?": Literal["last", "all"]},
     "sample": {"seed?": _SEED | None},
     "render": {"before_reset?": bool},
+    "get": {"name": _NAME, "repr?": bool},
+    "set": {"name": _NAME, "value": Any},
+    "call": {"name": _NAME, "args?": list[Any], "kwargs?": dict[str, Any]},
     "share": {"request_room?": _ROOM, "reply_room?": _ROOM},
     "close": {},
 }

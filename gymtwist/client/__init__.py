@@ -9,6 +9,7 @@ import gymnasium as _gymnasium
 from gymtwist.client.address import Address, AddressLike
 from gymtwist.client.api import connect, connect_vec
 from gymtwist.client.client_errors import (
+    AttributeUnreachable,
     Closed,
     ConnectionLost,
     EnvironmentFailed,
@@ -31,6 +32,7 @@ from gymtwist.protocol.messages import ListedEnv
 __all__ = [
     "Address",
     "AddressLike",
+    "AttributeUnreachable",
     "Closed",
     "ConnectionLost",
     "EnvironmentFailed",

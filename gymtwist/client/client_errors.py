@@ -90,6 +90,12 @@ class ResetNeeded(RequestRefused, GymnasiumResetNeeded):
     code = "reset-needed"
 
 
+class AttributeUnreachable(RequestRefused, AttributeError):
+    """The remote environment has no such attribute, its value cannot be sent, or the operator does not allow it."""
+
+    code = "unknown-attribute"
+
+
 class EnvironmentFailed(RemoteError):
     """The environment's own code failed, crashed or took too long; reset makes it usable again."""
 
@@ -130,7 +136,10 @@ class Closed(RemoteError):
     fault = "request"
 
 
-_BY_CODE: dict[str, type[RemoteError]] = {kind.code: kind for kind in (InvalidAction, ResetNeeded, UnknownKwarg)}
+_BY_CODE: dict[str, type[RemoteError]] = {
+    **{kind.code: kind for kind in (InvalidAction, ResetNeeded, UnknownKwarg, AttributeUnreachable)},
+    **dict.fromkeys(("attribute-refused", "unsendable-value"), AttributeUnreachable),
+}
 _BY_FAULT: dict[Fault, type[RemoteError]] = {
     "request": RequestRefused,
     "environment": EnvironmentFailed,

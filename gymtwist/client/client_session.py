@@ -247,8 +247,16 @@ class Session:
             RemoteError: The request cannot be sent.
         """
         self.check_idle()
+        self.send_step(self.encoded(request))
+
+    def encoded(self, request: messages.Request) -> bytes:
+        """Encode a request as a frame.
+
+        Raises:
+            RequestRefused: No message can carry it.
+        """
         try:
-            parts = self._codec.encode_request(request)
+            return b"".join(self._codec.encode_request(request))
         except GymtwistError as error:
             raise RequestRefused(str(error), code=error.code) from error
         except (TypeError, ValueError, OverflowError) as error:
@@ -256,7 +264,6 @@ class Session:
             raise RequestRefused(
                 f"no message can carry what {name} was given: {error}", code="invalid-field"
             ) from error
-        self.send_step(b"".join(parts))
 
     def receive(self, kind: type[_Reply]) -> _Reply:
         """Wait for the reply to a request.

@@ -7,9 +7,11 @@ from typing import Any, SupportsFloat
 import gymnasium
 from gymnasium import logger
 
+from gymtwist.client.client_errors import AttributeUnreachable, Closed, RequestRefused
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import RemoteAttributes
+from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of, warn_unseeded
 from gymtwist.protocol import messages
 
@@ -36,6 +38,98 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         # Bound methods save time in each step.
         self._step, self._own = session.step, session.values.own
         self._was_reset = False
+        self._methods: dict[str, RemoteMethod] = {}
+        #: From here on, what this object does not have is looked for in the remote environment.
+        self._is_made = True
+
+    def __getattr__(self, name: str) -> Any:
+        """Read an attribute of the remote environment that this object does not have.
+
+        Raises:
+            AttributeError: It cannot be reached.
+        """
+        if name.startswith("__") or "_is_made" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        try:
+            return self._remote_attribute(name)
+        except AttributeUnreachable:
+            raise
+        except (RequestRefused, Closed) as error:
+            raise AttributeError(f"remote attribute {name!r}: {error}") from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the remote environment, unless this object has it.
+
+        Raises:
+            RemoteError: It cannot be set.
+        """
+        own = self.__dict__
+        if "_is_made" not in own or name in own or name.startswith("__") or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            self.set_wrapper_attr(name, value)
+
+    def has_wrapper_attr(self, name: str) -> bool:
+        """Return whether this object has an attribute, or the remote environment has it and lets it be read.
+
+        Raises:
+            RemoteError: The server does not answer.
+        """
+        return hasattr(self, name)
+
+    def get_wrapper_attr(self, name: str, *, as_text: bool = False) -> Any:
+        """Read an attribute of this object, or else of the remote environment or one of its wrappers.
+
+        Args:
+            name: The attribute's name.
+            as_text: Whether to return the ``repr`` of the remote environment's, for objects that cannot be sent.
+
+        Returns:
+            The value; of a method, an object that calls it.
+
+        Raises:
+            AttributeUnreachable: There is no such attribute, its value cannot be sent, or the operator does not allow
+                it.
+        """
+        if as_text:
+            return ask_for_attribute(self._session, messages.Get(name, True), messages.Got).value
+        return getattr(self, name)
+
+    def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
+        """Set an attribute of this object, or else of the remote environment or one of its wrappers, which has it.
+
+        Args:
+            name: The attribute's name.
+            value: The new value.
+            force: Whether to raise an error if there is no such attribute: it would have no effect there.
+
+        Returns:
+            Whether there is such an attribute.
+
+        Raises:
+            AttributeUnreachable: The attribute cannot be set.
+        """
+        if name in self.__dict__ or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+            return True
+        try:
+            ask_for_attribute(self._session, messages.Set(name, value), messages.AttributeSet)
+        except AttributeUnreachable as error:
+            if force or error.code != "unknown-attribute":
+                raise
+            return False
+        self._methods.pop(name, None)
+        return True
+
+    def _remote_attribute(self, name: str) -> Any:
+        method = self._methods.get(name)
+        if method is None:
+            reply = ask_for_attribute(self._session, messages.Get(name), messages.Got)
+            if not reply.callable:
+                return reply.value
+            # So later calls need no request to find it.
+            method = self._methods[name] = RemoteMethod(self._session, name)
+        return method
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.

@@ -19,6 +19,14 @@ from gymtwist.client.session_group import SessionGroup
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import build
 
+#: What this object knows of each environment, which no message carries.
+_OF_EACH = {
+    "action_space": "single_action_space",
+    "observation_space": "single_observation_space",
+    "spec": "spec",
+    "render_mode": "render_mode",
+}
+
 
 class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
     """Environments at a server; :func:`~gymtwist.client.api.connect_vec` makes them.
@@ -221,6 +229,55 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
         return self._group.render()
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Call a method of each environment; an attribute that is none is read, as in Gymnasium's vector environments.
+
+        Args:
+            name: The name of the method.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            What each of the environments returned.
+
+        Raises:
+            AttributeUnreachable: There is no such method, or the operator does not allow it.
+            EnvironmentFailed: The method of an environment raised an exception.
+        """
+        if name == "render" and not (args or kwargs):
+            return self.render() or (None,) * self.num_envs
+        if name in _OF_EACH:
+            return (getattr(self, _OF_EACH[name]),) * self.num_envs
+        return self._group.call(messages.Call(name, list(args), kwargs))
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Read an attribute of each environment; a method is called without arguments, as in Gymnasium's.
+
+        Args:
+            name: The name of the attribute.
+
+        Raises:
+            AttributeUnreachable: There is no such attribute, its value cannot be sent, or the operator does not allow
+                it.
+        """
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute that each environment has.
+
+        Args:
+            name: The name of the attribute.
+            values: A list or tuple with a value for each environment, or one value for all.
+
+        Raises:
+            ValueError: There is another number of values.
+            AttributeUnreachable: The attribute cannot be set.
+        """
+        listed = list(values) if isinstance(values, (list, tuple)) else [values] * self.num_envs
+        if len(listed) != self.num_envs:
+            raise ValueError(f"values must be a list or tuple of {self.num_envs}, not of {len(listed)}")
+        self._group.set(name, listed)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""

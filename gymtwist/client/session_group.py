@@ -13,6 +13,7 @@ from gymtwist.client import batching, vector_infos
 from gymtwist.client.client_errors import InvalidAction, RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
+from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import own
 from gymtwist.error_texts import RESET_ALL, without_episode
@@ -337,6 +338,34 @@ class SessionGroup:
 
         return batching.whole(self._action, self._each(draw))
 
+    def call(self, request: messages.Call) -> tuple[Any, ...]:
+        """Let each session call a method of its environments."""
+        self.keep()
+
+        def answer(index: int) -> list[Any]:
+            reply = self.sessions[index].receive(messages.Called)
+            return self.sessions[index].read(lambda: _listed(reply.value, self._counts[index]))
+
+        return tuple(each for values in self._reach(lambda index: request, answer) for each in values)
+
+    def set(self, name: str, values: list[Any]) -> None:
+        """Let each session set an attribute of its environments."""
+        self.keep()
+        self._reach(
+            lambda index: messages.Set(name, values[self._part(index)]),
+            lambda index: self.sessions[index].receive(messages.AttributeSet),
+        )
+
+    def _reach(self, request: Callable[[int], messages.Request], answer: Callable[[int], T]) -> list[T]:
+        for session in self.sessions:
+            session.check_idle()
+        # All are encoded before any is sent.
+        frames = self._each(lambda index: self.sessions[index].encoded(request(index)))
+        try:
+            return self._together(lambda index: self.sessions[index].send_step(frames[index]), answer)
+        except RequestRefused as error:
+            raise explained(error) from None
+
     def render(self) -> tuple[Any, ...]:
         """Let each session render."""
         self.keep()
@@ -347,6 +376,12 @@ class SessionGroup:
             return session.read(lambda: _frames(reply))
 
         return tuple(frame for group in self._each(frames) for frame in group)
+
+
+def _listed(value: Any, count: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) != count:
+        raise ValueError(f"no list of {count} values, one for each environment")
+    return value
 
 
 def _frames(reply: messages.Rendered) -> list[Any]:

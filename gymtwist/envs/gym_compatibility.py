@@ -157,6 +157,11 @@ class GymEnvironment(gymnasium.Env[Any, Any]):
         """This adapter itself: nothing below it is a Gymnasium environment."""
         return self
 
+    @property
+    def original(self) -> Any:
+        """The environment of Gym, without any wrapper."""
+        return self._environment.unwrapped
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; see ``gymnasium.Env.reset``."""
         self._steps = 0

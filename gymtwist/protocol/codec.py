@@ -17,7 +17,7 @@ from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import InvalidField, MalformedMessage
 from gymtwist.protocol import dynamic_values, messages
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
-from gymtwist.protocol.framing import Framing, Parts, ProtocolName, frame, header
+from gymtwist.protocol.framing import MAX_FRAME, Framing, Parts, ProtocolName, frame, header
 from gymtwist.protocol.lenient_requests import HEADS, has_signed_zero, read_request, signed_zeros
 from gymtwist.protocol.messages import Message, Reply, Request
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
@@ -37,6 +37,17 @@ _DYNAMIC: dict[type[Message], str] = {
     messages.Stepped: "info",
     messages.SteppedMany: "info",
 }
+#: The fields with a value that means the same in requests and replies, which no space describes either.
+_VALUES: dict[type[Message], tuple[str, ...]] = {
+    messages.Set: ("value",),
+    messages.Call: ("args", "kwargs"),
+    messages.Got: ("value",),
+    messages.Called: ("value",),
+}
+#: The messages whose fields are converted before they are encoded, besides those with fields of the first kind.
+_CONVERTED = frozenset(_VALUES) | {messages.Rendered}
+#: The requests with fields of either kind.
+_READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
 #: The fields with rewards.
 _REWARDS: dict[type[Message], str] = {messages.Stepped: "reward", messages.SteppedMany: "rewards"}
 #: The fields that can be so large that they are not copied. Each is the first of its message.
@@ -56,6 +67,7 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.Stepped: ("reward", "info"),
     messages.SteppedMany: ("rewards", "info"),
     messages.Rendered: ("frame",),
+    **_VALUES,
 }
 #: The requests with actions, in which ``-0`` of JSON can be a float; in data it is an integer.
 _STEPS = (messages.Step, messages.StepMany)
@@ -89,9 +101,11 @@ class MessageCodec:
         if self._json:
             self._encode = msgspec.json.Encoder(enc_hook=dynamic_values.to_builtins).encode
             self._encode_dynamic, self.has_more = dynamic_values.to_json, json_has_more
+            self._encode_value = dynamic_values.value_to_json
         else:
             self._encode = msgspec.msgpack.Encoder(enc_hook=dynamic_values.to_bytes).encode
             self._encode_dynamic, self.has_more = dynamic_values.to_messagepack, messagepack_has_more
+            self._encode_value = dynamic_values.value_to_messagepack
         self._request: Callable[[bytes | memoryview], Request] = self._decoder(Request)
         self._reply: Callable[[bytes | memoryview], Reply] = self._decoder(Reply)
 
@@ -121,7 +135,7 @@ class MessageCodec:
         if len(payload) > MAX_DEPTH:
             for name in _NESTED.get(type(request), ()):
                 _check_depth(request, name)
-        return self._received(request) if type(request) in _DYNAMIC else request
+        return self._received(request) if type(request) in _READ else request
 
     def _prepared(self, payload: bytes | memoryview) -> bytes | memoryview:
         """Check the number of items, and keep the sign of each zero that JSON has as ``-0`` in actions."""
@@ -137,6 +151,8 @@ class MessageCodec:
 
     def _received(self, request: Request) -> Request:
         """Read the data of a request, which means the same in both encodings."""
+        if type(request) in _VALUES:
+            return self._with_values(request)
         name = _DYNAMIC[type(request)]
         fields = getattr(request, name)
         if not fields:
@@ -148,6 +164,19 @@ class MessageCodec:
         except ValueError as error:
             raise MalformedMessage(f"{tag_of(request)}: field `{name}` {error}") from None
         return msgspec.structs.replace(request, **{name: fields})
+
+    def _with_values(self, message: _Message) -> _Message:
+        """Read the values of a message, which mean the same in both encodings and in both directions."""
+        read = dynamic_values.from_json if self._json else dynamic_values.from_messagepack
+        changes: dict[str, Any] = {}
+        for name in _VALUES[type(message)]:
+            value = getattr(message, name)
+            try:
+                # Keyword arguments are never an array, whatever names they have.
+                changes[name] = {key: read(value[key]) for key in value} if name == "kwargs" else read(value)
+            except ValueError as error:
+                raise MalformedMessage(f"{tag_of(message)}: field `{name}` {error}") from None
+        return msgspec.structs.replace(message, **changes)
 
     def _read_request(self, payload: bytes | memoryview) -> Request:
         """Decode a request that is not written as the specification has it, or has fields that are unknown."""
@@ -192,7 +221,23 @@ class MessageCodec:
             name = _REWARDS[kind]
             if type(getattr(reply, name)) is not float:
                 reply = msgspec.structs.replace(reply, **{name: _numbers(getattr(reply, name))})
-        return self._restore(reply)
+        return self._with_values(reply) if kind in _VALUES else self._restore(reply)
+
+    def encode_value(self, value: Any) -> msgspec.Raw:
+        """Encode a value by itself, to be the ``value`` of a reply.
+
+        Raises:
+            Exception: No message can carry it, or it is too large for one.
+        """
+        return _bounded(self._encode_value(value))
+
+    def encode_list(self, values: list[msgspec.Raw]) -> msgspec.Raw:
+        """Encode a list of values that are encoded.
+
+        Raises:
+            ValueError: They are too large for a message.
+        """
+        return _bounded(self._encode(values))
 
     def encode_reply(self, reply: Reply) -> Parts:
         """Encode a reply as a frame.
@@ -246,12 +291,28 @@ class MessageCodec:
             reward = getattr(message, name)
             if type(reward) is not float or not math.isfinite(reward):
                 changes[name] = named_numbers(reward)
-        if isinstance(message, messages.Rendered):
-            changes["frame"] = dynamic_values.array_values(message.frame)
+        if kind in _CONVERTED:
+            changes = self._converted(message)
         if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
             kwargs = self._encoded_dynamic(message, "spec.kwargs", message.spec.kwargs, changes, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
         return self._encode(msgspec.structs.replace(message, **changes) if changes else message)
+
+    def _converted(self, message: Message) -> dict[str, Any]:
+        """Encode the values of a message, or convert the frame of a reply to ``render``."""
+        if isinstance(message, messages.Rendered):
+            return {"frame": dynamic_values.array_values(message.frame)}
+        return {name: self._field_value(message, name) for name in _VALUES[type(message)]}
+
+    def _field_value(self, message: Message, name: str) -> Any:
+        value = getattr(message, name)
+        # Fields with their default are left out.
+        if value is None or isinstance(value, msgspec.Raw) or (isinstance(value, (list, dict)) and not value):
+            return value
+        try:
+            return self.encode_value(value)
+        except Exception as error:
+            raise InvalidField(f"the {name} of {tag_of(message)} cannot be sent: {error}") from error
 
     def _encoded_dynamic(
         self, message: Message, name: str, value: Any, changes: dict[str, Any], *, strict: bool
@@ -278,6 +339,12 @@ class MessageCodec:
         # The field itself is never an array, whatever keys it has.
         fields = {key: dynamic_values.restored(each) for key, each in getattr(message, name).items()}
         return msgspec.structs.replace(message, **{name: fields})
+
+
+def _bounded(encoded: bytes) -> msgspec.Raw:
+    if len(encoded) > MAX_FRAME - GATHERED:  # something is left for the rest of the message
+        raise ValueError(f"it has {len(encoded)} bytes, and a message at most {MAX_FRAME}")
+    return msgspec.Raw(encoded)
 
 
 def tag_of(message: Message | type[Message]) -> str:

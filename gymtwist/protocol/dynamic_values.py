@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import msgspec
 import numpy as np
 
+from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.array_likes import array_of, is_array_like, standard
 from gymtwist.spaces.equivalent_forms import named, raw, text
 from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPE_NAMES, DTYPES, array_map
@@ -34,6 +35,8 @@ from gymtwist.spaces.numbers import NOT_FINITE, number_text
 MAX_DEPTH = 64
 #: The most places of omitted parts that are reported, and the most characters of each.
 MAX_OMITTED, MAX_PLACE = 16, 200
+#: The most items of a value that is encoded by itself, such as that of an attribute: values at any depth.
+MAX_VALUE_ITEMS = 500_000
 _LARGEST = sys.float_info.max
 
 
@@ -177,6 +180,44 @@ class Sanitizer:
             self._leave_out(error, omitted, f"{place}.?")
 
 
+class _BoundedSanitizer(Sanitizer):
+    """A strict sanitizer for one value, which stops before the copy is larger than a message may be.
+
+    Args:
+        number: Converts a number that is not finite.
+        array: Converts a NumPy array or scalar.
+        flat: Whether arrays have the bytes of their numbers; otherwise each number is an item.
+        kept: Types that the encoding has in addition to those of JSON.
+        escape: Marks text that would be read as a number.
+    """
+
+    def __init__(
+        self,
+        number: Callable[[float], Any],
+        array: Callable[[Any], Any] = plain_numbers,
+        *,
+        flat: bool = False,
+        kept: tuple[type, ...] = (),
+        escape: Callable[[str], str] = str,
+    ) -> None:
+        super().__init__(number, array, strict=True, kept=kept, escape=escape)
+        self._flat = flat
+        self._bytes, self._items = MAX_FRAME, MAX_VALUE_ITEMS
+
+    def _copy(self, value: Any, omitted: list[str], place: str, path: tuple[int, ...]) -> Any:
+        self._items -= 1
+        if isinstance(value, (np.ndarray, memoryview)):
+            self._bytes -= value.nbytes
+            self._items -= 0 if self._flat else int(np.prod(value.shape or (), dtype=np.float64))
+        elif isinstance(value, (str, bytes, bytearray)):
+            self._bytes -= len(value)
+        if self._bytes < 0:
+            raise ValueError(f"it has more than {MAX_FRAME} bytes, the most of a message")
+        if self._items < 0:
+            raise ValueError(f"it has more than {MAX_VALUE_ITEMS} items; in MessagePack an array is one of them")
+        return super()._copy(value, omitted, place, path)
+
+
 def _text(value: str) -> str:
     """Convert any subclass to a plain string, and replace lone surrogates, which UTF-8 does not have."""
     return str.encode(value, "utf-8", "replace").decode()
@@ -286,6 +327,20 @@ def to_messagepack(value: Any, *, strict: bool = False, omitted: list[str] | Non
     except Exception:
         pass
     return _encode_binary(_copied(value, _messagepack[strict], strict, omitted))
+
+
+def value_to_json(value: Any) -> bytes:
+    """Encode any value as JSON, as it is in a request.
+
+    Raises:
+        Exception: It cannot be encoded, or would be too long.
+    """
+    return _encode_json(_BoundedSanitizer(number_text, escape=_escaped).copy(value, []))
+
+
+def value_to_messagepack(value: Any) -> bytes:
+    """Encode any value as MessagePack; see :func:`value_to_json`."""
+    return _encode_binary(_BoundedSanitizer(_same, _binary, flat=True, kept=(bytes,)).copy(value, []))
 
 
 def _copied(value: Any, sanitizer: Sanitizer, strict: bool, omitted: list[str] | None) -> dict[str, Any]:

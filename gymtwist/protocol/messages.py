@@ -44,6 +44,7 @@ ObservationsWanted: TypeAlias = Literal["last", "all"]
 Fault: TypeAlias = Literal["request", "environment", "protocol", "server"]
 
 _Seed: TypeAlias = Annotated[int, Meta(ge=0)]
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 _Short: TypeAlias = Annotated[str, Meta(max_length=64)]
 
 #: A reward, or one for each environment: in JSON a list of numbers, in MessagePack a ``bin`` of float64, little-endian.
@@ -172,6 +173,44 @@ class Render(Message, frozen=True, tag="render", forbid_unknown_fields=True):
     """
 
     before_reset: bool = False
+
+
+class Get(Message, frozen=True, tag="get", forbid_unknown_fields=True):
+    """Read an attribute of the environment, or of each of several.
+
+    Attributes:
+        name: The attribute's name, without dots.
+        repr: Whether to send the text that Python's ``repr`` makes of it, which every object has.
+    """
+
+    name: _Name
+    repr: bool = False
+
+
+class Set(Message, frozen=True, tag="set", forbid_unknown_fields=True):
+    """Change an attribute that the environment has.
+
+    Attributes:
+        name: The attribute's name, without dots.
+        value: Its new value; for a vector environment a list with one for each environment.
+    """
+
+    name: _Name
+    value: Any
+
+
+class Call(Message, frozen=True, tag="call", forbid_unknown_fields=True):
+    """Call a method of the environment, or of each of several.
+
+    Attributes:
+        name: The method's name, without dots. An attribute that is none is read, as in Gymnasium's vector environments.
+        args: The arguments.
+        kwargs: The keyword arguments.
+    """
+
+    name: _Name
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
 
 
 class Share(Message, frozen=True, tag="share", forbid_unknown_fields=True):
@@ -359,6 +398,33 @@ class Rendered(Message, frozen=True, tag="render"):
     warnings: Warnings = ()
 
 
+class Got(Message, frozen=True, tag="get"):
+    """The reply to :class:`Get`.
+
+    Attributes:
+        value: The value; for a vector environment a list with one for each environment.
+        callable: Whether it is a method; then there is no value.
+        warnings: What the client should know of its request.
+    """
+
+    value: Any = None
+    callable: bool = False
+    warnings: Warnings = ()
+
+
+class AttributeSet(Message, frozen=True, tag="set"):
+    """The reply to :class:`Set`."""
+
+    warnings: Warnings = ()
+
+
+class Called(Message, frozen=True, tag="call"):
+    """The reply to :class:`Call`: what the method returned, for a vector environment a list with one for each."""
+
+    value: Any = None
+    warnings: Warnings = ()
+
+
 class Shared(Message, frozen=True, tag="share"):
     """The reply to :class:`Share`.
 
@@ -433,7 +499,20 @@ class Error(Message, frozen=True, tag="error"):
     warnings: Warnings = ()
 
 
-Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Share | Close | Envs
+Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Get | Set | Call | Share | Close | Envs
 Reply: TypeAlias = (
-    Queued | Made | ResetDone | Stepped | SteppedMany | Sampled | Rendered | Shared | Closed | EnvsListed | Error
+    Queued
+    | Made
+    | ResetDone
+    | Stepped
+    | SteppedMany
+    | Sampled
+    | Rendered
+    | Got
+    | AttributeSet
+    | Called
+    | Shared
+    | Closed
+    | EnvsListed
+    | Error
 )

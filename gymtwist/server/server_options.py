@@ -22,7 +22,7 @@ from twisted.internet import endpoints
 from twisted.python import usage
 
 from gymtwist.server.startup_banner import versions
-from gymtwist.worker.worker_settings import PLAIN, SessionLimits, WorkerSettings
+from gymtwist.worker.worker_settings import NONE, PLAIN, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
 #: A larger count is a typing error.
@@ -94,6 +94,15 @@ def _start_method(text: str) -> str:
 def _kwarg_names(text: str) -> str:
     if not all(map(str.isidentifier, text.split(","))):
         raise ValueError("must be plain, all, none, or names separated by commas")
+    return text
+
+
+def _attribute_names(text: str) -> str:
+    names = text.split(",")
+    if not all(each.isidentifier() and not each.startswith("__") for each in names):
+        raise ValueError("must be plain, all, none, or names separated by commas")
+    if NONE in names and len(names) > 1:
+        raise ValueError("none excludes everything else")
     return text
 
 
@@ -238,6 +247,14 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "paths (with --allow, none that replaces a string of the registration); names such as 'frameskip,obs_type' "
         "allow only those, with any value; 'none' allows none; 'all' lets clients name any file of this machine to "
         "an environment that opens it.", _kwarg_names,
+    )] = PLAIN
+    attributes: Annotated[str, Option(
+        "Which attributes of their environments clients may reach: 'plain' lets them read numbers, arrays and strings "
+        "that are not paths, change those that exist to others of the same kind, call get_action_meanings, "
+        "action_masks and the like, and use all that an environment declares in its metadata; names such as "
+        "'plain,set_level,_frameskip' allow these as well, with any value and any call; 'all' allows every name "
+        "without an underscore, so clients run any method that an environment has; 'none' allows none.",
+        _attribute_names,
     )] = PLAIN
     monitor_root: Annotated[str | None, Option(
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "

@@ -1,18 +1,19 @@
-"""The access policy: which environment ids and keyword arguments clients may request.
+"""The access policy: which environment ids, keyword arguments and attributes clients may request.
 
 The server checks ids before it assigns a connection to a worker. The worker checks ids and keyword arguments whenever
-it makes an environment.
+it makes an environment, and each request for an attribute.
 """
 
 from __future__ import annotations
 
+import enum
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
-from gymtwist.errors import EnvironmentRefused, KwargRefused
+from gymtwist.errors import AttributeRefused, EnvironmentRefused, KwargRefused
 from gymtwist.spaces import value_mismatch
 from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
 
@@ -23,6 +24,24 @@ _MOST_PLAIN = 255
 #: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.
 _REPEATS = frozenset({"frameskip", "frame_skip", "action_repeat", "skip"})
 _MOST_REPEATS = 1000
+#: Methods that libraries know by these names, and which only compute something.
+CONVENTIONAL = frozenset(
+    {
+        *("get_action_meanings", "get_keys_to_action", "action_masks"),
+        *("compute_reward", "compute_terminated", "compute_truncated"),
+    }
+)
+#: Methods that would change a session without its knowledge, or get around the policy.
+_UNCALLABLE = frozenset(
+    {"reset", "step", "close", "render", "get_wrapper_attr", "set_wrapper_attr", "has_wrapper_attr", "wrapper_spec"}
+)
+#: Attributes that clients were told in the reply to make, and those by which wrappers find the environment.
+_FIXED = frozenset(
+    {
+        *("action_space", "observation_space", "reward_space", "metadata", "render_mode", "spec", "np_random"),
+        *("env", "unwrapped", "max_episode_steps"),
+    }
+)
 
 
 class AllowList:
@@ -148,22 +167,159 @@ class KwargPolicy:
                 raise KwargRefused(f'kwarg "{shown}" has {value_mismatch.shown(path)}, which could be a path; {remedy}')
 
 
+class AttributePolicy:
+    """The attributes and methods of environments that clients may reach.
+
+    An environment's methods run any code, and its attributes lead to any object. By default, clients may read and
+    change what is plain data, call the methods of :data:`CONVENTIONAL`, and use what the environment declares.
+
+    Args:
+        rule: ``none``, or names separated by commas: ``plain``, ``all`` for every name without an underscore, and names
+            that are allowed with any value.
+
+    Attributes:
+        names: The names among these.
+    """
+
+    def __init__(self, rule: str = PLAIN) -> None:
+        words = frozenset(rule.split(","))
+        self.names = words - {PLAIN, ALL, NONE}
+        self._is_none, self._is_all, self._is_plain = NONE in words, ALL in words, PLAIN in words
+
+    def check_name(self, name: str, declared: frozenset[str]) -> None:
+        """Check that a name may be reached at all.
+
+        Args:
+            name: The client's name.
+            declared: The names that the environment declares.
+
+        Raises:
+            AttributeRefused: It may not.
+        """
+        shown = name[:80]
+        if not name.isidentifier():
+            raise AttributeRefused(f'"{shown}" is not the name of an attribute: send a single name, without dots')
+        if name.startswith("__"):
+            raise AttributeRefused(f'remote attribute "{shown}" belongs to Python, and no client can reach it')
+        if self._is_none:
+            raise AttributeRefused(
+                f'remote attribute "{shown}" is not allowed: the server was started with --attributes none'
+            )
+        if self.is_free(name, declared):
+            return
+        if name.startswith("_"):
+            raise AttributeRefused(f'remote attribute "{shown}" begins with an underscore; {self._remedy(name)}')
+        if not self._is_plain:
+            allowed = ", ".join(sorted(self.names | declared))
+            raise AttributeRefused(f'remote attribute "{shown}" is not allowed on this server; it allows: {allowed}')
+
+    def is_free(self, name: str, declared: frozenset[str]) -> bool:
+        """Return whether any value of an attribute may be read and written, and a method called."""
+        if self._is_none:
+            return False
+        return name in self.names or name in declared or (self._is_all and not name.startswith("_"))
+
+    def _remedy(self, name: str) -> str:
+        before = "all" if self._is_all else ",".join(sorted(self.names | ({PLAIN} if self._is_plain else set())))
+        return f"the operator of the server can allow it with --attributes {before},{name[:80]}"
+
+    def may_call(self, name: str, declared: frozenset[str]) -> bool:
+        """Return whether a method may be called."""
+        return name not in _UNCALLABLE and (self.is_free(name, declared) or name in CONVENTIONAL)
+
+    def check_call(self, name: str, declared: frozenset[str]) -> None:
+        """Check that a method may be called.
+
+        Raises:
+            AttributeRefused: It may not.
+        """
+        if name in _UNCALLABLE:
+            raise AttributeRefused(
+                f'remote method "{name}" cannot be called by its name, as the session must know of it; use the request '
+                "or the client's own method for it"
+            )
+        if not self.may_call(name, declared):
+            raise AttributeRefused(f'remote attribute "{name}" is a method; {self._remedy(name)}')
+
+    def check_plain(self, name: str, value: Any, declared: frozenset[str]) -> None:
+        """Check a value that is read, written or given to a method.
+
+        Raises:
+            AttributeRefused: It is no plain data, and only that is allowed.
+        """
+        if self.is_free(name, declared):
+            return
+        path = next(_paths(value), None)
+        if path is not None:
+            what = f"has {value_mismatch.shown(path)}, which could be a path"
+            if not isinstance(path, (str, bytes)):
+                what = f"has an object of the type {type(path).__name__}, which is no plain data"
+            raise AttributeRefused(f'remote attribute "{name}" {what}; {self._remedy(name)}')
+
+    def check_write(self, name: str, old: Any, new: Any, declared: frozenset[str]) -> None:
+        """Check that an attribute may be changed to a value.
+
+        Args:
+            name: The attribute's name.
+            old: Its value.
+            new: The value that it is to have.
+            declared: The names that the environment declares.
+
+        Raises:
+            AttributeRefused: It may not.
+        """
+        if name in _FIXED or name.startswith("single_"):
+            raise AttributeRefused(
+                f'remote attribute "{name}" cannot be changed: clients are told of it once, when the environment is '
+                "made; make one with other options"
+            )
+        if callable(old):
+            raise AttributeRefused(f'remote attribute "{name}" is a method, and cannot be changed')
+        if self.is_free(name, declared):
+            return
+        for value in (old, new):
+            self.check_plain(name, value, declared)
+        if _kind(old) != _kind(new):
+            raise AttributeRefused(
+                f'remote attribute "{name}" is {value_mismatch.shown(old)}: send another value of the same kind and '
+                f"shape, not {value_mismatch.shown(new)}; {self._remedy(name)}"
+            )
+        if name in _REPEATS and any(each > _MOST_REPEATS for each in _numbers(new)):
+            raise AttributeRefused(
+                f'remote attribute "{name}" multiplies the time of a step; send {_MOST_REPEATS} at most'
+            )
+
+
+def _kind(value: Any) -> Any:
+    """Return what two values have in common if one may take the place of the other."""
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.shape
+    if isinstance(value, enum.Enum):
+        return type(value)
+    kinds: tuple[Any, ...] = (str, (bool, int, float, np.generic), Mapping, (list, tuple), Set)
+    return next((index for index, each in enumerate(kinds) if isinstance(value, each)), None)
+
+
 def _numbers(value: Any) -> list[Any]:
     value = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else value
     return [each for each in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(each, (int, float))]
 
 
 def _paths(value: Any) -> Iterator[Any]:
-    """Yield the parts of a decoded value that could be the path of a file."""
-    if isinstance(value, str):
+    """Yield the parts of a value that could be the path of a file, or are no data."""
+    value = value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, (np.ndarray, np.generic)):
+        if value.dtype.kind not in "biufcmM":
+            yield from _paths(value.tolist()) if value.dtype.kind in "USO" else [value]
+    elif isinstance(value, str):
         if len(value) > _MOST_PLAIN or value.startswith((".", "~")) or any(each in value for each in "/\\\0"):
             yield value
     elif isinstance(value, Mapping):
         for key, each in value.items():
             yield from _paths(key)
             yield from _paths(each)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, Set)):
         for each in value:
             yield from _paths(each)
-    elif value is not None and not isinstance(value, (bool, int, float, np.ndarray)):
+    elif value is not None and not isinstance(value, (bool, int, float)):
         yield value  # bytes, above all

@@ -74,7 +74,7 @@ class _Session:
         os.close(descriptor)
         self._codec = MessageCodec(protocol)
         self._writer = ReplyWriter(self._codec)
-        self._handler = RequestHandler(self._codec.framing, settings, self._status)
+        self._handler = RequestHandler(self._codec, settings, self._status)
         self.omitted: dict[str, None] = {}
         self.made: Any = self._sent(self._handler.make(request))
 

@@ -66,7 +66,7 @@ class FramedAdapter:
         self._recovery = RecoveryState(status)
         self._replies = ReplyWriter(self._codec)
         self._handler = RequestHandler(
-            self._codec.framing, settings, status, self._check_client, self._replies.tell_reward_type
+            self._codec, settings, status, self._check_client, self._replies.tell_reward_type
         )
         self._offer: Offer | None = None
         self._listed: list[messages.ListedEnv] | None = None

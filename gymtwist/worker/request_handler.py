@@ -26,10 +26,12 @@ from gymtwist.errors import (
     ResetNeeded,
 )
 from gymtwist.protocol import messages, shared_memory
-from gymtwist.protocol.framing import MAX_FRAME, Framing
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
 from gymtwist.worker import fork_trial, process_control
-from gymtwist.worker.access_policy import AllowList, KwargPolicy
+from gymtwist.worker.access_policy import AllowList, AttributePolicy, KwargPolicy
+from gymtwist.worker.attribute_access import AttributeAccess
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
 from gymtwist.worker.seed_verification import plays_alike
@@ -48,7 +50,7 @@ _MAY_BE_REFUSED = {
 }
 _NO_INFO: dict[str, Any] = {}
 #: Operations whose failure does not end the episode.
-_HARMLESS = ("sample", "render")
+_HARMLESS = ("sample", "render", "get", "set", "call")
 
 
 class State(enum.Enum):
@@ -67,7 +69,7 @@ class RequestHandler:
     """Serves requests with one environment or vector environment.
 
     Args:
-        framing: The framing of the client's messages.
+        codec: The codec of the client's messages.
         settings: The operator's options.
         status: The session's status.
         check_client: Called now and then while a request takes several steps; raises an OSError if the client left.
@@ -85,14 +87,14 @@ class RequestHandler:
 
     def __init__(
         self,
-        framing: Framing,
+        codec: MessageCodec,
         settings: WorkerSettings,
         status: SessionStatus,
         check_client: Callable[[], None] = lambda: None,
         tell_reward_type: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._check_client, self._tell_reward_type = check_client, tell_reward_type
-        self._framing = framing
+        self._codec, self._framing = codec, codec.framing
         self._settings = settings
         self._status = status
         self._runner: EnvironmentRunner | VectorEnvironmentRunner | None = None
@@ -104,6 +106,9 @@ class RequestHandler:
             messages.Reset: self.reset,
             messages.Sample: self.sample,
             messages.Render: self.render,
+            messages.Get: lambda request: self._attributes().get(request),
+            messages.Set: lambda request: self._attributes().set(request),
+            messages.Call: lambda request: self._attributes().call(request),
         }
 
     # Making the environment
@@ -450,6 +455,11 @@ class RequestHandler:
         if self.state in (State.MADE, State.BROKEN):
             raise self._not_now("you render")
         return messages.Rendered(runner.render())
+
+    def _attributes(self) -> AttributeAccess:
+        """Return what reaches the environment's attributes; it is not kept, since few clients use it."""
+        policy = AttributePolicy(self._settings.attributes)
+        return AttributeAccess(self._running().environment, policy, self._status, self._codec, several=self._several)
 
     def close(self) -> None:
         """Close the environment, once."""

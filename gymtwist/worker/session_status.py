@@ -43,6 +43,9 @@ class Operation(enum.IntEnum):
     MONITOR = 4
     RENDER = 5
     CLOSE = 6  # the client has left, and the environment is being closed
+    GET = 7
+    SET = 8
+    CALL = 9
 
 
 def create() -> int:

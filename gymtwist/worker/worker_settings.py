@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-#: Rules for keyword arguments; the alternative is a list of names.
+#: Rules for keyword arguments and attributes; the alternative is a list of names.
 PLAIN, ALL, NONE = "plain", "all", "none"
 
 
@@ -42,6 +42,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         allow: The environments that clients may use; see :class:`~gymtwist.worker.access_policy.AllowList`.
         spawn: The environments that only processes serve that were not forked.
         kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
+        attributes: The attributes of environments that clients may reach; see
+            :class:`~gymtwist.worker.access_policy.AttributePolicy`.
         check_observations: Whether to warn of observations with another dtype than their space, or outside its bounds.
         shared_memory: Whether clients on this host may share memory with their worker.
         max_envs: The most environments of one session.
@@ -61,6 +63,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     spawn: tuple[str, ...] = ()
     kwargs: str = PLAIN
+    attributes: str = PLAIN
     check_observations: bool = False
     shared_memory: bool = True
     max_envs: int = 1024

@@ -31,7 +31,14 @@ QUEUE = "make.report-queue"
 
 def run_check(port: int, encoding: str, name: str, **options: Any) -> tuple[str, str]:
     """Run a check; return its outcome and the reason."""
-    known = {"also": ALSO, "raising": RAISING, "dying": DYING, "vector_rewards": OBJECTIVES, "mirror": MIRROR}
+    known = {
+        "also": ALSO,
+        "raising": RAISING,
+        "dying": DYING,
+        "vector_rewards": OBJECTIVES,
+        "mirror": MIRROR,
+        "attribute": "gravity",
+    }
     fields: dict[str, Any] = {**known, **options}
     try:
         with Subject(Options(("127.0.0.1", port), **fields), encoding) as subject:
@@ -169,7 +176,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "status", "summary"),
     [
-        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 2 skipped, 206 deselected"),
+        (["--only", "make", "--only", "values.both-*"], 0, "28 passed, 2 skipped, 222 deselected"),
         (["--only", "values.base64", "--framing", "int32"], 2, "1 skipped"),
         (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "2 passed, 1 skipped"),
         (["--only", "values.within-*", "--environment", "NoSuch-v0", "-q"], 1, "2 failed"),

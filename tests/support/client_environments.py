@@ -183,6 +183,33 @@ class Fragile(Plain):
         return np.array([self._count]), 1.0, self._count == 5, False, {}
 
 
+class Reachable(Plain):
+    """Declares an attribute and a method, and has others."""
+
+    metadata: dict[str, Any] = {**Plain.metadata, "remote_attributes": ["set_level", "_hidden"]}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Set the attributes."""
+        super().__init__(render_mode)
+        self.gravity, self.level, self.goal = 9.8, 1, np.array([1, 2], np.float32)
+        self.ale, self._hidden = object(), 3
+
+    def action_masks(self) -> Any:
+        """Return a mask."""
+        return np.array([True, False])
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        """Return a reward for each goal."""
+        return -np.abs(achieved - desired).sum(axis=-1)
+
+    def set_level(self, level: int) -> int:
+        """Change the level, and return the one before."""
+        if level < 0:
+            raise ValueError("no such level")
+        before, self.level = self.level, level
+        return before
+
+
 def register() -> None:
     """Register all of them with Gymnasium."""
     for name, space in SPACES.items():
@@ -191,6 +218,7 @@ def register() -> None:
         gymnasium.register(f"Sight/{name}-v0", entry_point=partial(Sight, space))
     gymnasium.register("Varied-v0", entry_point=partial(Varied), max_episode_steps=100)
     gymnasium.register("Odd-v0", entry_point=partial(Odd))
+    gymnasium.register("Reachable-v0", entry_point=partial(Reachable))
     gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
 

@@ -107,6 +107,16 @@ def _lists_only(message: Message) -> None:
         message["op"] = "fly"
 
 
+def _fewer_values(message: Message) -> None:
+    if message.get("op") == "set" and isinstance(message.get("value"), list):
+        message["value"] = message["value"][:3]
+
+
+def _no_values(message: Message) -> None:
+    if message.get("op") == "set" and "value" in message:
+        message["value"] = 0
+
+
 _ranges_of_dtypes = answers(
     lambda message: message.update(message="action is 1000: send an integer from -128 to 127"), "error"
 )
@@ -216,6 +226,10 @@ WRONG: dict[str, MutationFactory] = {
     "forms.numbers-that-are-not-finite": requests(_text_for_numbers),
     "forms.integer-keyword": requests(_float_keywords),
     "forms.ranges-of-parts": _ranges_of_dtypes,
+    "attribute.attribute": requests(_no_values),
+    "attribute.repr": without("repr"),
+    "attribute.several": requests(_fewer_values),
+    "attribute.unreachable": coded("attribute-refused"),
     "vector.reply-fields": answers(lambda message: message.pop("single_action_space", None), "make"),
     "vector.seed-list": requests(_first_seed),
     "vector.single-seed": without("seed"),

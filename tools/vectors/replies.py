@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import Any
 
 import msgspec
 
-from gymtwist.protocol.messages import Reply
+from gymtwist.protocol.messages import Called, Got, Reply
 
 from .notation import Entry
 from .requests import CODECS, INT32, NETSTRING, message_file
@@ -101,6 +102,16 @@ PLAIN: dict[str, dict[str, Any]] = {
     "render, text": {"op": "render", "frame": "\x1b[41mS\x1b[0mFF\n"},
     "render, several texts": {"op": "render", "frame": ["a", "b"]},
     "render, nothing": {"op": "render"},
+    "get": {"op": "get", "value": 9.8},
+    "get, nothing": {"op": "get"},
+    "get, a method": {"op": "get", "callable": True},
+    "get, three environments": {"op": "get", "value": [9.8, 9.8, 20.5]},
+    "get, warnings": {"op": "get", "value": "north", "warnings": [_WARNING]},
+    "set": {"op": "set"},
+    "set, warnings": {"op": "set", "warnings": [_WARNING]},
+    "call": {"op": "call", "value": ["NOOP", "FIRE"]},
+    "call, nothing": {"op": "call"},
+    "call, warnings": {"op": "call", "value": {"lives": 3}, "warnings": [_WARNING]},
     "share": {"op": "share"},
     "share, an offer": {"op": "share", "address": "gymtwist-0123456789abcdef", "token": bytes(range(16)).hex()},
     "close": {"op": "close"},
@@ -269,6 +280,14 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
             **{"terminated": bytes([0, 1, 0]), "truncated": bytes([0, 0, 1])},
         },
     ),
+    "get, numbers that are not finite": (
+        {"op": "get", "value": ["Infinity", "NaN", "\\NaN"]},
+        {"op": "get", "value": [_INFINITY, _NAN, "NaN"]},
+    ),
+    "call, an array": (
+        {"op": "call", "value": [True, False]},
+        {"op": "call", "value": {"dtype": "bool", "shape": [2], "data": bytes([1, 0])}},
+    ),
     "step_many": (
         {
             **{"op": "step_many", "observations": [3.0, 4.0], "rewards": [1.0, 0.5]},
@@ -384,6 +403,9 @@ WAYS: list[tuple[str, str, str, bytes]] = [
 def encoded(framing: str, meaning: dict[str, Any]) -> str:
     """Encode a reply as the server does, in its frame, in hexadecimal."""
     reply: Any = msgspec.convert(meaning, Reply)
+    if framing == NETSTRING and isinstance(reply, (Got, Called)):
+        # Their values have names for numbers that are not finite, as those of requests.
+        reply = CODECS[framing].decode_reply(json.dumps(meaning).encode())
     return b"".join(CODECS[framing].encode_reply(reply)).hex()
 
 

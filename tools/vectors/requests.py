@@ -74,6 +74,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     "sample, seed": {"op": "sample", "seed": 3},
     "render": {"op": "render"},
     "render, before_reset": {"op": "render", "before_reset": True},
+    "get": {"op": "get", "name": "gravity"},
+    "get, repr": {"op": "get", "name": "ale", "repr": True},
+    "set": {"op": "set", "name": "gravity", "value": 20.5},
+    "set, null": {"op": "set", "name": "goal", "value": None},
+    "set, three environments": {"op": "set", "name": "level", "value": [1, 2, 3]},
+    "call": {"op": "call", "name": "action_masks"},
+    "call, arguments": {"op": "call", "name": "set_level", "args": [3, "hard"], "kwargs": {"seed": 1}},
     "share": {"op": "share"},
     "share, rooms": {"op": "share", "request_room": 4096, "reply_room": 134_217_728},
     "close": {"op": "close"},
@@ -120,6 +127,17 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     "reset, options with text like a number": (
         {"op": "reset", "options": {"name": "\\NaN", "other": "\\\\NaN"}},
         {"op": "reset", "options": {"name": "NaN", "other": "\\NaN"}},
+    ),
+    "set, numbers that are not finite": (
+        {"op": "set", "name": "limits", "value": ["-Infinity", "NaN", "\\NaN"]},
+        {"op": "set", "name": "limits", "value": [-_INFINITY, _NAN, "NaN"]},
+    ),
+    "call, an array": (
+        {"op": "call", "name": "compute_reward", "args": [[0.5, -1.0], {}]},
+        {
+            **{"op": "call", "name": "compute_reward"},
+            "args": [{"dtype": "float32", "shape": [2], "data": bytes.fromhex("0000003f000080bf")}, {}],
+        },
     ),
     "step_many, actions": (
         {"op": "step_many", "actions": [0, 1]},

@@ -68,6 +68,9 @@ REPLIES: dict[str, dict[str, Any]] = {
     },
     "sample": {"action": Any, **_WARNINGS},
     "render": {"frame?": Any, **_WARNINGS},
+    "get": {"value?": Any, "callable?": bool, **_WARNINGS},
+    "set": _WARNINGS,
+    "call": {"value?": Any, **_WARNINGS},
     "share": {"address?": _TEXT, "token?": _TEXT, **_WARNINGS},
     "close": _WARNINGS,
     "envs": {"envs?": list[Any], "more?": bool, "server?": str, **_WARNINGS},
@@ -362,7 +365,7 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
     op = told["op"]
     require(op in REPLIES, f"no reply has the operation {op!r:.80}")
     found = {"op": op, **check_fields(told, REPLIES[op], f"the reply {op!r}")}
-    for name in ("info", "metadata", "frame"):
+    for name in ("info", "metadata", "frame", "value"):
         require(not _is_deeper(found.get(name), _MAX_DEPTH), f"`{name}` of the reply {op!r} is nested too deep")
     for place in found.get("omitted", []):
         right = place.startswith(("metadata", "spec.kwargs") if op == "make" else "info")

@@ -1,0 +1,113 @@
+"""Attributes of an environment, found and changed as ``get_wrapper_attr`` and ``set_wrapper_attr`` do it."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import SyncVectorEnv
+
+from gymtwist.envs.gym_compatibility import GymEnvironment
+
+#: The list in an environment's metadata of the attributes and methods that clients may use.
+DECLARED = "remote_attributes"
+_MISSING = object()
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+def environments_of(environment: Any, *, several: bool) -> Sequence[Any] | None:
+    """Return the environments whose attributes can be reached.
+
+    Args:
+        environment: An environment or a vector environment.
+        several: Whether it is a vector environment.
+
+    Returns:
+        One, or those of a vector environment; None if that has no objects for them in this process.
+    """
+    if not several:
+        return [environment]
+    base = environment.unwrapped
+    return base.envs if isinstance(base, SyncVectorEnv) else None
+
+
+def declared(environment: Any) -> frozenset[str]:
+    """Return the names that an environment declares in its metadata."""
+    metadata = getattr(environment.unwrapped, "metadata", None)
+    names = metadata.get(DECLARED) if isinstance(metadata, Mapping) else None
+    return frozenset(each for each in names if isinstance(each, str)) if isinstance(names, (list, tuple)) else _NO_NAMES
+
+
+def _layers(environment: Any) -> Iterator[Any]:
+    """Go through an environment's wrappers from the outermost on, down to the environment."""
+    layer = environment
+    while isinstance(layer, gymnasium.Wrapper):
+        yield layer
+        layer = layer.env
+    yield layer
+    if isinstance(layer, GymEnvironment):
+        yield layer.original
+
+
+def owner(environment: Any, name: str) -> Any:
+    """Return the wrapper or environment that has an attribute itself; None if there is none.
+
+    A layer that passes on what it does not have is not meant: what is set on it would have no effect below.
+    """
+    for layer in _layers(environment):
+        if inspect.getattr_static(layer, name, _MISSING) is not _MISSING:
+            return layer
+    return None
+
+
+def read(environment: Any, name: str) -> Any:
+    """Read an attribute.
+
+    Raises:
+        AttributeError: There is none.
+    """
+    found = owner(environment, name)
+    return getattr(environment if found is None else found, name)
+
+
+def similar(environment: Any, name: str) -> list[str]:
+    """Return the public attributes whose names are like a name."""
+    known = (each for each in dir(list(_layers(environment))[-1]) if not each.startswith("_"))
+    return difflib.get_close_matches(name, known, 1)
+
+
+def in_the_form_of(old: Any, new: Any) -> Any:
+    """Give a value from a message the type that an attribute has: no message has enumerations or tuples.
+
+    Raises:
+        ValueError: It does not fit.
+        TypeError: Likewise.
+    """
+    if isinstance(old, enum.Enum):
+        return type(old)(new)
+    if isinstance(old, tuple) and isinstance(new, list):
+        return tuple(new)
+    if isinstance(old, np.generic):
+        return _exactly(np.asarray(new, old.dtype)[()], new)
+    return _exactly(np.array(new, old.dtype), new) if isinstance(old, np.ndarray) else new
+
+
+def _exactly(made: Any, new: Any) -> Any:
+    if made.dtype.kind != "f" and not np.array_equal(made, np.asarray(new)):
+        raise ValueError(f"{made.dtype.name} does not have {str(new)[:80]}")
+    return made
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two values of an attribute are equal, as far as can be told."""
+    try:
+        if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+            return bool(np.array_equal(one, other))
+        return bool(one == other)
+    except Exception:  # an environment's objects raise anything
+        return False
