@@ -1,4 +1,4 @@
-"""The command ``python -m gymtwist``: checks whether and how environments would be served."""
+"""The command ``python -m gymtwist``: checks environments before they are served, and asks servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from gymtwist.worker import preload
@@ -14,6 +15,10 @@ from gymtwist.worker.worker_settings import WorkerSettings
 _EPILOG = (
     "Exit status: 0 if everything would be served, and seeds give the same episodes; 1 if not all of it, see the lines "
     "with 'problem'; 2 if an environment cannot be made or played, or the command line is wrong."
+)
+_CLIENT_EPILOG = (
+    "Exit status: 0 if all went well; 1 if the server cannot be reached or refuses, or the environment fails; 2 if the "
+    "command line is wrong."
 )
 
 
@@ -33,7 +38,16 @@ def main(arguments: list[str]) -> int:
     check.add_argument("--kwargs", metavar="JSON", type=_object, default={}, help="keyword arguments, an object")
     check.add_argument("--seed", metavar="N", type=int, default=1, help="the seed of the episodes; %(default)s")
     check.add_argument("--steps", metavar="N", type=int, default=200, help="most steps of an episode; %(default)s")
+    _add_client_commands(commands)
     given = parser.parse_args(arguments)
+    if given.command == "check":
+        return _check(given)
+    from gymtwist.client import commands as client_commands
+
+    return client_commands.run(given)
+
+
+def _check(given: argparse.Namespace) -> int:
     settings = WorkerSettings(
         monitor_root=os.getcwd(),
         preload=tuple(given.preload),
@@ -52,6 +66,60 @@ def main(arguments: list[str]) -> int:
         print("\n".join(report.lines()), flush=True)
         status = max(status, report.status)
     return status
+
+
+def _add_client_commands(commands: Any) -> None:
+    """Add the commands that ask a server."""
+    count = partial(_integer, 1)
+    server = argparse.ArgumentParser(add_help=False)
+    server.add_argument(
+        "address", metavar="ADDRESS", help="the server's address: a port, host:port, tls:host:port or unix:path"
+    )
+    server.add_argument(
+        "--connect-timeout", metavar="S", type=float, default=3.0, help="seconds to wait for the server; %(default)g"
+    )
+    server.add_argument(
+        "--timeout", metavar="S", type=float, default=600.0, help="seconds to wait for a reply; %(default)g"
+    )
+    server.add_argument("--certificate", metavar="FILE", help="use TLS, and trust the certificates in this file")
+    server.add_argument("--protocol", choices=("int32", "netstring"), default="int32", help="%(default)s")
+    environment = argparse.ArgumentParser(add_help=False)
+    environment.add_argument("environment", metavar="ID", help="the environment's id")
+    environment.add_argument(
+        "--kwargs", metavar="JSON", type=_object, default={}, help="its keyword arguments, an object"
+    )
+
+    def add(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=_CLIENT_EPILOG,
+            parents=[server, *parents],
+        )
+        return added
+
+    ls = add("ls", "list the environments of a server")
+    ls.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="list only ids like this: 'ALE/*'")
+    ping = add("ping", "measure the time of a round trip to a server's process")
+    ping.add_argument("--count", metavar="N", type=count, default=100, help="round trips; %(default)s")
+    play = add("play", "play episodes with random actions", environment)
+    play.add_argument("--episodes", metavar="N", type=count, default=1, help="%(default)s")
+    play.add_argument("--steps", metavar="N", type=count, default=10_000, help="most steps of an episode; %(default)s")
+    play.add_argument(
+        "--seed", metavar="N", type=partial(_integer, 0), help="the seed of the first episode, and of the actions"
+    )
+    play.add_argument("--render", action="store_true", help="print each step, if the environment renders text")
+    bench = add("bench", "measure the steps per second", environment)
+    bench.add_argument("--seconds", metavar="S", type=float, default=3.0, help="how long; %(default)g")
+    bench.add_argument("--num-envs", metavar="N", type=count, help="so many environments that step together")
+    bench.add_argument("--processes", metavar="N", type=count, default=1, help="which share them; %(default)s")
+
+
+def _integer(least: int, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {least}")
+    return int(text)
 
 
 def _object(text: str) -> dict[str, Any]:
