@@ -16,7 +16,7 @@ from gymtwist_conformance.reference_client.classic_client import error_text, han
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, descendants, eventually, hold, left_after
-from tests.support.server_process import ServerProcess, connected, readable
+from tests.support.server_process import ServerProcess, Session, connected, readable
 
 FULL = "server is full"
 
@@ -248,6 +248,26 @@ def test_a_client_that_leaves_during_many_steps_frees_its_place(start: Start, fi
             next_one.play()
     server.wait_for(r"\[session 1\] ended: the client left, and its request went on for 1 s")
     server.wait_for(r"\[session 1\] \| closed in order")
+
+
+def test_a_client_that_leaves_during_a_step_that_never_returns_frees_its_place(start: Start) -> None:
+    """The processes of its session are killed although a step has no limit, and the next one is served."""
+    server = start("--leave-timeout", "1", "--max-sessions", "2", "--step-timeout", "0")
+    left: list[Session] = []
+    for fields in ({}, {"num_envs": 2, "vectorization_mode": "async"}):
+        with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+            client.make("Fault/HangInStep-v0", **fields)
+            client.reset()
+            left.append(server.session(client))
+            client.say("step", action=client.actions.dump([0, 0] if fields else 0))
+    processes = hold({each for session in left for each in (session.process, *descendants(session.process))})
+    assert len(processes) >= 4
+    with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
+        one.play()
+        other.play()
+    for session in left:
+        assert server.end(session).startswith("the client left, and its request went on for 1 s; ")
+    assert not left_after(processes, PATIENCE)
 
 
 def test_the_steps_of_a_request_have_a_limit_together(start: Start) -> None:
