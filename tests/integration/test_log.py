@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import grp
+import gzip
 import os
+import pwd
 import re
+import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +22,7 @@ from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.conftest import Connect
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, eventually
-from tests.support.server_process import ANY_PORT, ServerProcess, connected, run_twistd, twistd, variables
+from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, connected, run_twistd, twistd, variables
 
 
 def test_an_unknown_id_leaves_its_reason(server: ServerProcess, connect: Connect) -> None:
@@ -76,37 +82,82 @@ def read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_sighup_reopens_the_log_and_keeps_sessions(tmp_path: Path) -> None:
-    """Logrotate moves the file and sends it; of those that SIGUSR1 rotates as many are kept as the option says."""
-    pidfile, logfile, moved = tmp_path / "twistd.pid", tmp_path / "g.log", tmp_path / "moved.log"
-    started = run_twistd(
-        *(f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, "--warm", "1"),
-        *("--log-size", "0", "--log-keep", "2"),
-        directory=tmp_path,
-    )
+@contextlib.contextmanager
+def daemon(directory: Path, *options: str) -> Iterator[tuple[Handle, ClassicClient]]:
+    """Run a daemon with a client, its log in ``g.log`` and its process id in ``twistd.pid``; check that it ends."""
+    pidfile, logfile = directory / "twistd.pid", directory / "g.log"
+    words = (f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, "--warm", "1", *options)
+    started = run_twistd(*words, directory=directory)
     assert started.returncode == 0, started.stdout
-    found = re.search(r" starting on (\d+)", logfile.read_text())
-    assert found
-    daemon = Handle(int(pidfile.read_text()))
+    handle = Handle(int(pidfile.read_text()))
     try:
+        found = re.search(r" starting on (\d+)", logfile.read_text())
+        assert found
         with ClassicClient.connect(int(found.group(1))) as client:
             client.open("CartPole-v1").play()
+            yield handle, client
+        os.kill(handle.process, signal.SIGTERM)
+        assert handle.wait(PATIENCE)
+    finally:
+        handle.kill()
+
+
+def test_sighup_reopens_the_log_and_keeps_sessions(tmp_path: Path) -> None:
+    """Of the files that SIGUSR1 rotates as many are kept as the option says."""
+    logfile, moved = tmp_path / "g.log", tmp_path / "moved.log"
+    with daemon(tmp_path, "--log-size", "0", "--log-keep", "2") as (server, client):
+        with client:
             logfile.rename(moved)
-            os.kill(daemon.process, signal.SIGHUP)
+            os.kill(server.process, signal.SIGHUP)
             eventually(lambda: "SIGHUP: the log goes on" in read(logfile), PATIENCE, "a new log")
             client.play()
         eventually(lambda: "ended: the client left" in read(logfile), PATIENCE, "the end of the session")
         assert "ended" not in moved.read_text()
         for _ in range(4):
-            os.kill(daemon.process, signal.SIGHUP)
+            os.kill(server.process, signal.SIGHUP)
             eventually(lambda: "SIGHUP" in read(logfile), PATIENCE, "a line")
-            os.kill(daemon.process, signal.SIGUSR1)
+            os.kill(server.process, signal.SIGUSR1)
             eventually(lambda: not read(logfile), PATIENCE, "a rotation")
         assert {each.name for each in tmp_path.glob("g.log*")} == {"g.log", "g.log.1", "g.log.2"}
-        os.kill(daemon.process, signal.SIGTERM)
-        assert daemon.wait(PATIENCE)
-    finally:
-        daemon.kill()
+
+
+def test_a_log_is_rotated_at_its_size(tmp_path: Path) -> None:
+    """As many of the rotated files are kept as the option says, and sessions go on."""
+    for name, size in (("g.log", 999_990), ("g.log.1", 1), ("g.log.2", 2), ("g.log.3", 3)):
+        (tmp_path / name).write_text("x" * size)
+    with daemon(tmp_path, "--log-size", "1", "--log-keep", "2") as (_, client):
+        client.play()
+        assert {each.name for each in tmp_path.glob("g.log*")} == {"g.log", "g.log.1", "g.log.2"}
+        assert (tmp_path / "g.log.1").stat().st_size > 999_990
+        assert (tmp_path / "g.log.2").stat().st_size == 1
+    assert "started: CartPole-v1" in read(tmp_path / "g.log")
+
+
+@pytest.mark.skipif(shutil.which("logrotate") is None, reason="there is no logrotate")
+def test_the_recipe_for_logrotate(tmp_path: Path) -> None:
+    """The log goes on in a new file, older ones are compressed, and sessions go on."""
+    page = (REPOSITORY / "docs" / "how-to" / "run-as-a-service.md").read_text()
+    found = re.search(r"```ini\n(/var/log/gymsock/gymsock.log .*?)```", page, re.DOTALL)
+    assert found
+    owner = f"{pwd.getpwuid(os.geteuid()).pw_name} {grp.getgrgid(os.getegid()).gr_name}"
+    recipe, logfile = tmp_path / "recipe", tmp_path / "g.log"
+    recipe.write_text(
+        found.group(1)
+        .replace("/var/log/gymsock/gymsock.log", str(logfile))
+        .replace("/run/gymsock/gymsock.pid", str(tmp_path / "twistd.pid"))
+        .replace("gymsock gymsock", owner)
+    )
+    recipe.chmod(0o644)
+    with daemon(tmp_path, "--log-size", "0") as (_, client):
+        for _ in range(2):
+            # Otherwise it rotates once a week.
+            words = ["logrotate", "--verbose", "--force", "--state", str(tmp_path / "state"), str(recipe)]
+            subprocess.run(words, check=True, timeout=PATIENCE)
+            eventually(lambda: "SIGHUP: the log goes on" in read(logfile), PATIENCE, "a new log")
+            client.play()
+    assert {each.name for each in tmp_path.glob("g.log*")} == {"g.log", "g.log.1", "g.log.2.gz"}
+    assert "started: CartPole-v1" in gzip.decompress((tmp_path / "g.log.2.gz").read_bytes()).decode()
+    assert "ended: the client left" in read(logfile)
 
 
 def test_sighup_in_the_foreground_keeps_sessions(server: ServerProcess) -> None:
