@@ -39,12 +39,22 @@ class ForkRequest(msgspec.Struct, frozen=True):
 
 
 class ForkServerProtocol(ResponderLink):
-    """The fork server's end of AMP; it records requests, which :meth:`ForkServer.run` carries out."""
+    """The fork server's end of AMP; it records requests, which :meth:`ForkServer.run` carries out.
+
+    Attributes:
+        descriptors: Those that were received and are still open, also of requests whose rest is yet to come.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.descriptors: set[int] = set()
         self.fork_requests: list[tuple[ForkRequest, defer.Deferred[dict[str, Any]]]] = []
         self.to_kill: list[int] = []
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        """Keep a descriptor for the request that it belongs to."""
+        self.descriptors.add(descriptor)
+        super().fileDescriptorReceived(descriptor)
 
     @amp_commands.Fork.responder
     def fork(self, amp: int, output: int) -> defer.Deferred[dict[str, Any]]:
@@ -129,17 +139,17 @@ class ForkServer:
     def _become_worker(self, request: ForkRequest) -> None:
         self._socket.close()
         # The descriptors of workers that are forked after this one.
-        for other, _ in self._protocol.fork_requests:
-            self._close(other)
+        for descriptor in self._protocol.descriptors - {request.amp, request.output}:
+            os.close(descriptor)
         self._protocol.fork_requests.clear()
         for descriptor in (1, 2):
             os.dup2(request.output, descriptor)
         os.close(request.output)
 
-    @staticmethod
-    def _close(request: ForkRequest) -> None:
-        os.close(request.amp)
-        os.close(request.output)
+    def _close(self, request: ForkRequest) -> None:
+        for descriptor in (request.amp, request.output):
+            os.close(descriptor)
+            self._protocol.descriptors.discard(descriptor)
 
     def _reap(self) -> None:
         """Reap the workers that have ended, after killing the processes that they left behind."""

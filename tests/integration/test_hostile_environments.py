@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from gymtwist_conformance.reference_client import INT32, FramedClient
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import Handle, hold, left_after
+from tests.support.process_inspection import Handle, eventually, hold, left_after
 from tests.support.server_process import ServerProcess, connected
 
 #: A step that takes longer than this has hung.
@@ -96,6 +97,26 @@ def test_a_space_that_cannot_be_described_is_the_environments_fault(server: Serv
         client.send(b"\x02\x00")
         client.wait_closed()
     assert server.end(session).startswith("the environment's space raised RuntimeError in space: no bounds")
+
+
+def test_descriptors_that_are_sent_to_the_server_do_not_stay_there(server: ServerProcess) -> None:
+    """It has as many as before, and serves the next twenty clients."""
+
+    def held() -> int:
+        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+    with server.open("Hostile/SendDescriptors-v0") as client:
+        session = server.session(client)
+        client.reset()
+        before = held()
+        for _ in range(3):
+            assert client.step(0).info["links"] == 1
+        eventually(lambda: held() <= before, PATIENCE, "what it held before")
+        for _ in range(20):
+            with server.open("CartPole-v1") as another:
+                another.play(1)
+        client.play(1)
+    server.end(session)
 
 
 def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import resource
+import socket
 import sys
 import threading
 import time
@@ -87,6 +88,22 @@ def close_streams() -> None:
     threading.Thread(target=threading.Event().wait, daemon=False).start()
 
 
+def send_descriptors() -> dict[str, Any]:
+    """Send a thousand descriptors to whoever is at the other end of a UNIX socket; return to how many there were."""
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                links.append(socket.socket(fileno=os.dup(int(name))))
+        except OSError:  # that of the listing itself
+            continue
+    links = [each for each in links if each.family == socket.AF_UNIX]
+    for link in links:
+        for data in (b"\0\xff", b"k", b"k", b"k"):  # of a box that never ends
+            socket.send_fds(link, [data], [0] * 250)
+    return {"links": len(links)}
+
+
 def stop_the_clock() -> None:
     """Replace the time, as libraries for tests do."""
     time.monotonic = lambda: "soon"  # type: ignore[assignment,return-value]
@@ -133,6 +150,7 @@ HOSTILE: dict[str, Callable[..., Plain]] = {
     "CloseAllAndHang": partial(Doing, partial(close_all, partial(time.sleep, 1000))),
     "CloseAllInMake": partial(Constructing, partial(close_all, int)),
     "CloseStreams": partial(Doing, close_streams),
+    "SendDescriptors": partial(Doing, send_descriptors),
     "StopTheClock": partial(Doing, stop_the_clock),
     "RaiseOdd": partial(Doing, partial(fail, Odd("not yours"))),
     "RaiseOddInMake": partial(Constructing, partial(fail, Odd("not yours"))),

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from gymtwist.server.worker_starter import popen
 from gymtwist.worker import amp_commands, session_status
 from gymtwist.worker.amp_commands import Link
-from gymtwist.worker.blocking_amp import AMPConnection
+from gymtwist.worker.blocking_amp import AMPConnection, BlockingTransport
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client import ClassicClient
 from gymtwist_conformance.reference_client.classic_client import handshake
@@ -43,6 +43,18 @@ class Server(Link):
         """Note the end of a worker."""
         self.ended[pid] = os.waitstatus_to_exitcode(status)
         return {}
+
+
+class OneByOne(BlockingTransport):
+    """Sends each descriptor with a byte of its own, as Twisted's transports do."""
+
+    def write(self, data: bytes) -> None:
+        """Send, with the descriptors that belong to the first bytes."""
+        for descriptor in self._descriptors:
+            socket.send_fds(self._socket, [data[:1]], [descriptor])
+            data = data[1:]
+        self._descriptors.clear()
+        self._socket.sendall(data)
 
 
 class WorkerProcess:
@@ -107,6 +119,7 @@ class ForkServer:
         os.close(ready)
         self.server = Server()
         self.connection = AMPConnection(self.server, self.socket)
+        self.server.transport = OneByOne(self.socket)
         self.workers: list[WorkerProcess] = []
 
     def receive_until(self, predicate: Callable[[], object]) -> None:
@@ -119,6 +132,7 @@ class ForkServer:
     def fork(self, count: int = 1) -> list[WorkerProcess]:
         """Ask for workers all at once; return them."""
         asked: list[tuple[list[Any], socket.socket, int]] = []
+        self.process.send_signal(signal.SIGSTOP)
         for _ in range(count):
             ours, its = socket.socketpair()
             reader, writer = os.pipe()
@@ -128,6 +142,7 @@ class ForkServer:
             os.close(writer)
             answer.addBoth(outcome.append)
             asked.append((outcome, ours, reader))
+        self.process.send_signal(signal.SIGCONT)
         self.receive_until(lambda: all(outcome for outcome, _, _ in asked))
         forked = [WorkerProcess(outcome[0]["pid"], ours, reader) for outcome, ours, reader in asked]
         self.workers += forked
