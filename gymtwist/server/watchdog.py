@@ -89,7 +89,9 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
                 unattended = None if left_at is None else min(now - left_at, in_request)
                 decision = self._look_at_request(in_request, unattended, decision)
         else:
-            decision = self._look_at_client(now - _past(status.last_activity, now, assigned_at))
+            silent = now - _past(status.last_activity, now, assigned_at)
+            unattended = None if left_at is None else min(now - left_at, silent)
+            decision = self._look_at_client(silent, unattended)
         if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
             return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
         return decision
@@ -127,7 +129,15 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         left += [self.leave - unattended] if self.leave and unattended is not None else []
         return Decision(Action.CONTINUE, min((each for each in (otherwise.look_again, *left) if each), default=None))
 
-    def _look_at_client(self, elapsed: float) -> Decision:
+    def _look_at_client(self, elapsed: float, unattended: float | None) -> Decision:
+        """Check a session whose environment is not busy.
+
+        Args:
+            elapsed: How long the client has been silent.
+            unattended: For how much of that it has been gone, which its worker should notice; None if it is there.
+        """
+        if self.leave and unattended is not None and unattended >= self.leave:
+            return Decision(Action.HANG_UP, reason="the client left")
         if self.idle and elapsed >= self.idle:
             return Decision(Action.HANG_UP, reason=f"idle for more than {self.idle:g} s")
         return self._continue(self.step, self.idle - elapsed)

@@ -101,6 +101,17 @@ def test_a_request_without_a_client_has_a_little_time(session: SessionStatus) ->
     assert watch.look(session, START + 140, START, left_at=START).action is Action.CONTINUE
 
 
+def test_a_worker_that_does_not_notice_that_its_client_left_is_not_waited_for(session: SessionStatus) -> None:
+    """It may have damaged its link with the server, so that its answer cannot be read."""
+    watch = Watchdog(idle=600.0, step=300.0, leave=30.0)
+    silent(session, START)
+    assert watch.look(session, START + 129, START, left_at=START + 100).action is Action.CONTINUE
+    late = watch.look(session, START + 130, START, left_at=START + 100)
+    assert late == Decision(Action.HANG_UP, reason="the client left")
+    silent(session, START + 120)
+    assert watch.look(session, START + 140, START, left_at=START + 100).action is Action.CONTINUE
+
+
 def test_it_looks_again_before_a_step_can_be_overdue(session: SessionStatus) -> None:
     """A step may begin just after the look, whatever is left of the idle time."""
     silent(session, START)
