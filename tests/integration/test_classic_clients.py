@@ -42,6 +42,13 @@ def test_an_id_that_gymnasium_does_not_know_is_looked_for_in_gym(server: ServerP
         assert client.step(1).info["new"] is True
 
 
+def test_an_environment_that_takes_no_render_mode(server: ServerProcess) -> None:
+    """It is made without one, although its metadata has modes."""
+    with server.open("Arguing-v0") as client:
+        client.play(2)
+        assert client.step(0).info == {"given": "(0, 0.0, None)"}
+
+
 def test_an_environment_of_gym_alone_needs_its_prefix(server: ServerProcess) -> None:
     """An id with the prefix `gymnasium:` is never served from Gym."""
     with pytest.raises(Refused, match="NewGym"):

@@ -81,6 +81,26 @@ def test_a_continuous_environment_and_its_limit(connect: Connect) -> None:
     assert not stepped.terminated
 
 
+@pytest.mark.parametrize("several", [{}, {"num_envs": 2, "vectorization_mode": "sync"}], ids=["one", "several"])
+def test_kwargs_mean_the_same_in_both_encodings(connect: Connect, encoding: str, several: dict[str, Any]) -> None:
+    """Numbers that are not finite, whole floats for integers, and integers beyond 64 bits."""
+    given = {"number": 3.0, "real": float("-inf"), "anything": [float("nan"), 2.0, 2**64 - 1, "NaN"]}
+    text = {"number": 3.0, "real": "-Infinity", "anything": ["NaN", 2.0, 2**64 - 1, "\\NaN"]}
+    client = connect("Arguing-v0", kwargs=text if encoding == NETSTRING else given, **several)
+    client.reset()
+    shown = client.step([0, 0] if several else 0).info["given"]
+    wanted = repr((3, float("-inf"), given["anything"]))
+    assert shown == ([wanted] * 2 if several else wanted)
+
+
+def test_an_integer_beyond_64_bits_in_kwargs(server: ServerProcess) -> None:
+    """Is refused in JSON, as MessagePack has none."""
+    with FramedClient(connected(("127.0.0.1", server.port)), NETSTRING) as client:
+        with pytest.raises(Failed, match="field `kwargs` has an integer of 66 bits: send it as a string") as caught:
+            client.make("Arguing-v0", kwargs={"anything": 2**65})
+        assert caught.value.code == "malformed-message"
+
+
 def test_a_seeded_sample(connect: Connect) -> None:
     """The server samples what Gymnasium samples with the same seed, and continues from there."""
     local = make_local("Pendulum-v1").action_space

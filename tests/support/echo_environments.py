@@ -37,6 +37,19 @@ class Acting(Plain):
         return {"action": action, "contained": bool(self.action_space.contains(action))}
 
 
+class Arguing(Plain):
+    """Shows in its info which keyword arguments it was given, as text; it does not take a render mode."""
+
+    def __init__(self, number: int = 0, real: float = 0.0, anything: Any = None) -> None:
+        """Take the arguments."""
+        super().__init__()
+        self.given = repr((number, real, anything))
+
+    def act(self, action: Any) -> dict[str, Any]:
+        """Return them."""
+        return {"given": self.given}
+
+
 class Informing(Plain):
     """Has an info of all sorts."""
 

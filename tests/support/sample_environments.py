@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvCreator
 
-from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Informing, Observing
+from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Arguing, Informing, Observing
 from tests.support.faulty_environments import FAULTS
 from tests.support.hostile_environments import HOSTILE
 from tests.support.plain_environment import Plain, Result
@@ -92,6 +92,7 @@ def register() -> None:
     for name, space in ACTIONS.items():
         gymnasium.register(f"Act/{name}-v0", entry_point=partial(Acting, space))
     gymnasium.register("Info-v0", entry_point=partial(Informing))
+    gymnasium.register("Arguing-v0", entry_point=partial(Arguing))
     gymnasium.register("Episodes-v0", entry_point=cast(EnvCreator, Episodes))
     gymnasium.register("Truncated-v0", entry_point=partial(Plain), max_episode_steps=3)
     gym.register("OldGym-v0", entry_point=OldGym, max_episode_steps=5)

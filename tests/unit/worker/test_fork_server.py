@@ -119,7 +119,8 @@ class ForkServer:
         os.close(ready)
         self.server = Server()
         self.connection = AMPConnection(self.server, self.socket)
-        self.server.transport = OneByOne(self.socket)
+        transport: Any = OneByOne(self.socket)
+        self.server.transport = transport
         self.workers: list[WorkerProcess] = []
 
     def receive_until(self, predicate: Callable[[], object]) -> None:
