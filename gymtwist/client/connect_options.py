@@ -70,7 +70,7 @@ class ConnectOptions:
     connect_timeout: float | None
     tls: TlsLike
     shared_memory: bool
-    make: messages.Make
+    make: messages.Make = dataclasses.field(repr=False)  # it has the token
     check_observations: bool = False
     max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1

@@ -1,8 +1,10 @@
-"""What a remote environment and a remote vector environment have in common: attributes, and no copies."""
+"""What a remote environment and a remote vector environment have in common: attributes, and copies."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import copy
+import dataclasses
+from typing import Any
 
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
@@ -31,6 +33,7 @@ class RemoteAttributes:
         self.metadata = metadata_of(made)
         self.render_mode = made.render_mode
         self._spec = self._own_spec = spec_of(made, options)
+        self._options = options
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -41,12 +44,13 @@ class RemoteAttributes:
     def spec(self, spec: EnvSpec | None) -> None:
         self._spec = completed(spec, self._own_spec)
 
-    def __reduce__(self) -> NoReturn:
-        # A copy would share the connection, and close it in the end.
-        raise TypeError(
-            "a remote environment cannot be copied or pickled, as its connection cannot be; "
-            "its spec can, and makes another"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy connects by itself: two objects cannot share a connection.
+        return type(self), (dataclasses.replace(self._options, progress=None),), {"_spec": self._spec}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteAttributes:
+        # A TLS context cannot be copied.
+        return copy.copy(self)
 
     def __del__(self) -> None:
         self.close()

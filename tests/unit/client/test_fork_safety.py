@@ -79,14 +79,39 @@ def test_closing_works_while_a_forked_process_lives() -> None:
     os.waitpid(process, 0)
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_it_cannot_be_copied(remote: Remote, remote_vec: RemoteVec, duplicate: Callable[[Any], Any]) -> None:
-    """A copy that is thrown away would close the connection of the first."""
-    either: list[RemoteEnv | RemoteVectorEnv] = [remote("CartPole-v1"), remote_vec("CartPole-v1", 2)]
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda theirs: pickle.loads(pickle.dumps(theirs))])
+def test_a_copy_is_made_of_the_same_arguments(
+    remote: Remote, remote_vec: RemoteVec, duplicate: Callable[[Any], Any]
+) -> None:
+    """It has a session of its own, so closing it does no harm to the first."""
+    either: list[RemoteEnv | RemoteVectorEnv] = [
+        remote("Pendulum-v1", g=3.0, timeout=55.0, token="key", progress=print),
+        remote_vec("Pendulum-v1", 4, processes=2, g=3.0),
+    ]
     for theirs in either:
-        with pytest.raises(TypeError, match="its spec can"):
-            duplicate(theirs)
-        theirs.reset()
+        another = duplicate(theirs)
+        assert (type(another), another.spec) == (type(theirs), theirs.spec)
+        assert_same(another.reset(seed=SEED), theirs.reset(seed=SEED))
+        another.close()
+        theirs.step(theirs.action_space.sample())
+
+
+def test_a_copy_of_what_gymnasium_made(remote: Remote) -> None:
+    """Keeps its wrappers, and its specification."""
+    spec = remote("Pendulum-v1").spec
+    assert spec is not None
+    theirs = gymnasium.make(spec)
+    with pickle.loads(pickle.dumps(theirs)) as another:
+        assert another.spec == theirs.spec
+        assert_same(another.reset(seed=SEED), theirs.reset(seed=SEED))
+    theirs.close()
+
+
+def test_its_token_is_not_shown(remote: Remote) -> None:
+    """Although copies have it."""
+    theirs = remote("Pendulum-v1", token="xyzzy")
+    assert b"xyzzy" in pickle.dumps(theirs)
+    assert "xyzzy" not in f"{vars(theirs)}{theirs.spec}"
 
 
 def test_its_specification_can_go_to_another_process(remote: Remote, remote_vec: RemoteVec) -> None:
