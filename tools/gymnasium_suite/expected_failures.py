@@ -47,13 +47,6 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         f"{_MUJOCO_DRAWING}test_mujoco_metadata_render_modes[[]*",
         "tests/envs/test_rendering.py::test_pygame_selective_init",
     ),
-    "a connection cannot be pickled; the specification of its environment can": (
-        "tests/envs/registration/test_env_spec.py::test_pickling_env_stack",
-        "tests/envs/test_envs.py::test_pickle_env[[]*",
-        "tests/wrappers/test_jax_to_numpy.py::test_jax_to_numpy_wrapper",
-        "tests/wrappers/test_jax_to_torch.py::test_jax_to_torch_wrapper",
-        "tests/wrappers/test_numpy_to_torch.py::test_numpy_to_torch",
-    ),
     "the protocol refuses an action outside its space, which some environments clip or refuse in other words": (
         "tests/envs/test_action_dim_check.py::test_box_actions_out_of_bound[[]*",
         "tests/envs/test_action_dim_check.py::test_mujoco_action_dimensions[[]*",
