@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -64,12 +64,24 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
             of_gym = library in ("gymnasium", "gym")
             if not allows(prefix + name) or not module or (of_gym and len(parts) < 2):
                 continue  # Gymnasium keeps the ids of environments that it has given up, to say so
-            package = _PACKAGES.get(parts[1]) if of_gym else None
+            package = _package(library, parts) if of_gym else None
             if package is not None and importlib.util.find_spec(package) is None:
-                missing.add(_EXTRAS[package])
+                missing.add(package)
             else:
                 ids.setdefault(library, []).append(prefix + name)
-    return Installed(ids, sorted(missing))
+    return Installed(ids, sorted(_EXTRAS[package] for package in missing & _EXTRAS.keys()))
+
+
+def _package(library: str, parts: Sequence[str]) -> str | None:
+    """Return the package that an environment of Gymnasium or Gym needs; None if it needs no other.
+
+    Args:
+        library: The library.
+        parts: The names of the module of its entry point in the library.
+    """
+    if library == "gym" and parts[1] == "mujoco" and not parts[-1].endswith("_v4"):
+        return "mujoco_py"
+    return _PACKAGES.get(parts[1])
 
 
 def find_listed(allows: Callable[[str], bool] = lambda _: True) -> list[Listed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -36,6 +37,15 @@ def test_environments_that_cannot_be_made_are_not_listed() -> None:
     assert "Reacher-v2" not in ids["gymnasium"]
     for extra, name in (("jax", "phys2d/CartPole-v1"), ("mujoco", "Ant-v5"), ("box2d", "LunarLander-v3")):
         assert (extra in missing) == (name not in ids["gymnasium"])
+
+
+def test_an_old_version_may_need_another_package() -> None:
+    """Gym's environments of MuJoCo before v4 need mujoco_py; no extra has it."""
+    ids, missing = find_installed(lambda name: name in ("gym:Ant-v2", "gym:Ant-v3", "gym:Ant-v4"))
+    old = ["gym:Ant-v2", "gym:Ant-v3"] if importlib.util.find_spec("mujoco_py") else []
+    new = ["gym:Ant-v4"] if importlib.util.find_spec("mujoco") else []
+    assert ids.get("gym", []) == [*old, *new]
+    assert missing == ([] if new else ["mujoco"])
 
 
 def test_only_ids_that_clients_may_ask_for_are_listed() -> None:
