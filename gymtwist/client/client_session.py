@@ -207,7 +207,7 @@ class Session:
         request_room, room_of_one = shared_memory.rooms(*sizes)
         slots = connection.max_slots(usual, room_of_one)
         reply_room = slots * room_of_one
-        with contextlib.suppress(RequestRefused):
+        try:
             offer = self.ask(messages.Share(), messages.Shared)
             memory: SharedMemory | None = None
             with contextlib.suppress(SharingRefused):
@@ -216,6 +216,9 @@ class Session:
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
             if memory is not None:
                 connection.share(memory, usual, slots)
+                _log.debug("%s: memory of %d bytes is shared", connection.name, request_room + reply_room)
+        except RequestRefused as error:
+            _log.debug("%s: no memory is shared: %s", connection.name, error)
 
     def before_reset(self) -> None:
         """Re-establish shared memory if required: after its process has died, or after forks have lost all slots.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tests.support.client_interrupts import lost_by
 from tests.support.harness import descriptor_count
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import descendants
+from tests.support.scripted_server import Script, error, made
 from tests.support.server_process import ServerProcess, connected, write_certificate
 from tests.support.shared_memory_env import (
     SEED,
@@ -101,6 +104,15 @@ def test_a_specification_keeps_whether_memory_is_shared(remote: Remote) -> None:
         theirs: Any = remote("CartPole-v1", shared_memory=shared_memory)
         with theirs.spec.make() as again:
             assert shares(again.unwrapped) is shared_memory
+
+
+def test_the_log_says_what_is_shared(remote: Remote, scripted: Script, caplog: pytest.LogCaptureFixture) -> None:
+    """Or why nothing is."""
+    caplog.set_level(logging.DEBUG, "gymtwist.client")
+    remote("CartPole-v1")
+    assert re.search(r"memory of \d+ bytes is shared", caplog.text)
+    connect(scripted(made(shared_memory=True), error("request", "sharing-refused")).port, "Scripted-v0").close()
+    assert "no memory is shared: what to do" in caplog.text
 
 
 def test_an_operator_can_forbid_it(start: Start) -> None:
