@@ -124,6 +124,12 @@ class UnsendableValue(RequestError):
     code = "unsendable-value"
 
 
+class WrapperRefused(RequestError):
+    """The operator of the server does not allow this wrapper, or this argument of it."""
+
+    code = "wrapper-refused"
+
+
 class EnvironmentMade(RequestError):
     """The connection already has its environment; each connection can have only one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gymtwist_conformance.reference_client.byte_stream import Violation, require
 from gymtwist_conformance.reference_client.element_codecs import check_fields
@@ -13,6 +13,13 @@ _COUNT = Annotated[int, Meta(ge=1, le=10_000)]
 _SEED = Annotated[int, Meta(ge=0)]
 _ROOM = Annotated[int, Meta(ge=4096, le=1 << 27)] | None
 _NAME = Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class _Wrapper(Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    kwargs: dict[str, Any] = {}
+
+
 _REQUESTS: dict[str, dict[str, Any]] = {
     "make": {
         "id": Annotated[str, Meta(min_length=1, max_length=255)],
@@ -28,6 +35,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "version?": Annotated[int, Meta(ge=1)],
         "vector_rewards?": bool,
         "report_queue?": bool,
+        "wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
     },
     "reset": {
         "seed?": _SEED | list[_SEED | None] | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium
@@ -24,6 +24,7 @@ from gymtwist.client.entry_points import VECTOR_ONLY, WINDOW, restored
 from gymtwist.client.progress import Report
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
+from gymtwist.client.wrapper_specs import WrapperLike
 from gymtwist.protocol import messages
 
 
@@ -34,6 +35,7 @@ def connect(
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
     info: messages.InfoWanted = "all",
+    wrappers: Iterable[WrapperLike] = (),
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -55,6 +57,9 @@ def connect(
         render_mode: See ``gymnasium.make``.
         max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
         info: Which infos the server sends: "all", only those of resets and of steps that end an "episode", or "none".
+        wrappers: Wrappers that the server puts around the environment, the innermost first: as in Gymnasium's
+            ``env.spec.additional_wrappers``, such as ``FrameStackObservation.wrapper_spec(stack_size=4)``, or dicts of
+            ``name`` and ``kwargs``. The operator decides which ones the server has.
         protocol: "int32" (MessagePack, fast) or "netstring" (JSON, readable on the wire).
         token: The token that the operator of the server asks for, if any.
         timeout: Seconds to wait for a reply; None for no limit.
@@ -84,6 +89,7 @@ def connect(
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
+        wrappers=wrappers,
         token=token,
     )
     return RemoteEnv(
@@ -113,6 +119,7 @@ def connect_vec(
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
     info: messages.InfoWanted = "all",
+    wrappers: Iterable[WrapperLike] = (),
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -140,6 +147,8 @@ def connect_vec(
         render_mode: See ``gymnasium.make``.
         max_episode_steps: See :func:`connect`.
         info: See :func:`connect`.
+        wrappers: Wrappers that the server puts around each environment; see :func:`connect`. With them, a
+            ``vectorization_mode`` of None means "sync".
         protocol: See :func:`connect`.
         token: See :func:`connect`.
         timeout: See :func:`connect`.
@@ -166,6 +175,7 @@ def connect_vec(
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
+        wrappers=wrappers,
         token=token,
     )
     return RemoteVectorEnv(

@@ -97,6 +97,7 @@ class Session:
         self.outstanding = 0
         self.place: int | None = None
         self._num_envs, self._kwargs = (None, {}) if make is None else (make.num_envs, make.kwargs)
+        self._wrappers = 0 if make is None else len(make.wrappers)
         self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
         self._has_warned = False
@@ -160,6 +161,11 @@ class Session:
     def _understand(self, made: messages.Made) -> None:
         if made.num_envs != self._num_envs:
             raise self._broken(f"num_envs is {made.num_envs} where {self._num_envs} was asked for")
+        if made.wrappers != self._wrappers:
+            raise RequestRefused(
+                "the server is of a version without `wrappers`: put them around the environment here",
+                code="wrapper-refused",
+            )
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self._check_size(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -15,6 +15,7 @@ from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
+from gymtwist.client.wrapper_specs import WrapperLike, wrappers_of
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import REPLY_BUDGET, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing, ProtocolName
@@ -140,6 +141,7 @@ def make_request(
     *,
     num_envs: int | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    wrappers: Iterable[WrapperLike] = (),
     **fields: Any,
 ) -> messages.Make:
     """Make the request for an environment, or for several.
@@ -150,6 +152,7 @@ def make_request(
         env_kwargs: Further keyword arguments of the environment.
         num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: When an environment is reset after the end of its episode.
+        wrappers: The wrappers around each environment at the server, the innermost first.
         fields: Further fields of the request, which the server validates.
 
     Raises:
@@ -166,6 +169,7 @@ def make_request(
         autoreset_mode=_autoreset_mode(autoreset_mode),
         vector_rewards=True,
         report_queue=True,
+        wrappers=wrappers_of(wrappers),
         **fields,
     )
 

@@ -67,6 +67,8 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
     for name in ("max_episode_steps", "info", "vectorization_mode", "autoreset_mode", "render_mode"):
         if (value := getattr(make, name)) != getattr(defaults, name):
             items[name] = value
+    if make.wrappers:
+        items["wrappers"] = [{"name": each.name, "kwargs": each.kwargs} for each in make.wrappers]
     if registered:
         items[_REGISTERED] = dict(registered)
     secrets: dict[str, Any] = {} if make.token is None else {"token": make.token}

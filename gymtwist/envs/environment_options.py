@@ -15,11 +15,11 @@ _BESIDE = "send it beside kwargs"
 #: Parameters of Gymnasium's ``make`` and ``make_vec`` that are not keyword arguments of an environment, with a remedy.
 _NOT_KWARGS = {
     **dict.fromkeys(
-        ("render_mode", "max_episode_steps", "num_envs", "vectorization_mode", "autoreset_mode", "id"), _BESIDE
+        ("render_mode", "max_episode_steps", "num_envs", "vectorization_mode", "autoreset_mode", "id", "wrappers"),
+        _BESIDE,
     ),
     "disable_env_checker": "the server chooses it",
     "vector_kwargs": "the server chooses it",
-    "wrappers": "wrap what the server replies on your own side",
 }
 #: Gymnasium derives two kinds of modes from those that an environment has: a window, and lists of collected frames.
 _WINDOW, _COLLECTED = "human", "_list"
@@ -107,13 +107,13 @@ def with_integers(options: EnvironmentOptions, creator: Any) -> EnvironmentOptio
     except (TypeError, ValueError):
         return options
     kwargs = {
-        name: whole(value) if name in parameters and _is_integer(parameters[name]) else value
+        name: whole(value) if name in parameters and takes_integer(parameters[name]) else value
         for name, value in options.kwargs.items()
     }
     return msgspec.structs.replace(options, kwargs=kwargs)
 
 
-def _is_integer(parameter: inspect.Parameter) -> bool:
+def takes_integer(parameter: inspect.Parameter) -> bool:
     """Return whether a parameter takes an integer, and no float, by its annotation or else by its default."""
     if parameter.annotation is parameter.empty:
         return type(parameter.default) is int

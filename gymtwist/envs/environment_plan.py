@@ -26,6 +26,7 @@ from gymtwist.envs.environment_options import (
     renders_by_argument,
     with_integers,
 )
+from gymtwist.envs.environment_wrappers import EnvironmentWrapper
 from gymtwist.envs.error_origins import ErrorQueue
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import autoreset_mode, keep_infos
@@ -50,6 +51,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         kwargs: The keyword arguments for the constructor, or for the vector entry point.
         may_render: Whether the render mode among them is an offer, which the client has not asked for.
         prepare_process: Called first in each process of an asynchronous vector environment.
+        wrappers: The wrappers around each environment, the innermost first.
     """
 
     spec: Any
@@ -59,6 +61,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any]
     may_render: bool = False
     prepare_process: Callable[[], object] = int
+    wrappers: tuple[EnvironmentWrapper, ...] = ()
 
     def make(self) -> Any:
         """Make the environment, without its library's passive checker, which costs time on every step.
@@ -87,8 +90,17 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     def _make_single(self) -> gymnasium.Env[Any, Any]:
         limit = self.options.max_episode_steps
         if self.of_gym:
-            return gym_compatibility.make(self.spec, limit, self.kwargs)
-        return gymnasium.make(self.spec, max_episode_steps=limit, disable_env_checker=True, **self.kwargs)
+            return self._wrap(gym_compatibility.make(self.spec, limit, self.kwargs))
+        return self._wrap(gymnasium.make(self.spec, max_episode_steps=limit, disable_env_checker=True, **self.kwargs))
+
+    def _wrap(self, environment: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        try:
+            for each in self.wrappers:
+                environment = each.wrap(environment, self.options.num_envs or 1)
+        except BaseException:
+            environment.close()
+            raise
+        return environment
 
     def _make_vector(self, mode: str) -> Any:
         # Every observation is sent before the next step, so it need not be copied.
@@ -124,6 +136,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 options.num_envs,
                 mode,
                 vector_kwargs,
+                [self._wrap] if self.wrappers else None,  # type: ignore[list-item]  # it need not be a Wrapper
                 max_episode_steps=options.max_episode_steps,
                 disable_env_checker=True,
                 **self.kwargs,
@@ -197,6 +210,7 @@ def plan(
     registered: RegisteredEnvironment,
     options: EnvironmentOptions | None = None,
     prepare_process: Callable[[], object] = int,
+    wrappers: tuple[EnvironmentWrapper, ...] = (),
 ) -> EnvironmentPlan:
     """Check options and plan the environment.
 
@@ -205,6 +219,7 @@ def plan(
         options: The client's options. None if its protocol has none: the environment then renders RGB frames if it
             can, which costs nothing until a frame is requested.
         prepare_process: Called first in each process of an asynchronous vector environment.
+        wrappers: The wrappers around each environment, the innermost first.
 
     Raises:
         InvalidField: An option has an invalid value.
@@ -220,10 +235,17 @@ def plan(
     options = with_integers(options, creator)
     if options.num_envs is None:
         options.check(spec.id, creator, of_gym=of_gym)
-        return EnvironmentPlan(spec, of_gym, options, None, options.constructor_kwargs(creator, of_gym=of_gym))
+        kwargs = options.constructor_kwargs(creator, of_gym=of_gym)
+        return EnvironmentPlan(spec, of_gym, options, None, kwargs, wrappers=wrappers)
     entry_point = getattr(spec, _ENTRY_POINT, None)  # Gym's specifications have none
-    mode = options.vectorization_mode or (_ENTRY_POINT if entry_point is not None else "sync")
+    has_own_vector = entry_point is not None and not wrappers
+    mode = options.vectorization_mode or (_ENTRY_POINT if has_own_vector else "sync")
     if mode == _ENTRY_POINT:
+        if wrappers:
+            raise InvalidField(
+                f"{wrappers[0].place} wraps single environments, which the vector environment of {spec.id} does not "
+                'have; ask for the vectorization_mode "sync" or "async"'
+            )
         return EnvironmentPlan(spec, of_gym, options, mode, _entry_point_kwargs(spec.id, entry_point, options))
     if mode == "async" and options.num_envs > MAX_PROCESSES:
         raise InvalidField(
@@ -232,7 +254,7 @@ def plan(
         )
     options.check(spec.id, creator, of_gym=of_gym)
     kwargs = options.constructor_kwargs(creator, of_gym=of_gym)
-    return EnvironmentPlan(spec, of_gym, options, mode, kwargs, prepare_process=prepare_process)
+    return EnvironmentPlan(spec, of_gym, options, mode, kwargs, prepare_process=prepare_process, wrappers=wrappers)
 
 
 def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:

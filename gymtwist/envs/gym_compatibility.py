@@ -72,10 +72,10 @@ def takes_seed(environment: Any) -> bool:
     """Return whether an environment of Gym, or a vector environment of such, takes the seeds that ``reset`` is given.
 
     Args:
-        environment: A :class:`GymEnvironment`, or a vector environment of several.
+        environment: A :class:`GymEnvironment`, perhaps wrapped, or a vector environment of several.
     """
     vector: Any = environment if isinstance(environment, VectorEnv) else None  # only some have the method
-    return all([environment.takes_seed] if vector is None else vector.get_attr("takes_seed"))
+    return all([environment.get_wrapper_attr("takes_seed")] if vector is None else vector.get_attr("takes_seed"))
 
 
 def _seed_method(environment: Any) -> Callable[[int], object] | None:

@@ -48,6 +48,8 @@ _VALUES: dict[type[Message], tuple[str, ...]] = {
 _CONVERTED = frozenset(_VALUES) | {messages.Rendered}
 #: The requests with fields of either kind.
 _READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
+#: The messages with further dynamic values, inside of fields.
+_WITH_OTHER_DATA = frozenset({messages.Made, messages.Make})
 #: The fields with rewards.
 _REWARDS: dict[type[Message], str] = {messages.Stepped: "reward", messages.SteppedMany: "rewards"}
 #: The fields that can be so large that they are not copied. Each is the first of its message.
@@ -76,6 +78,7 @@ EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
 
 _Message = TypeVar("_Message", bound=Message)
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
 
 class MessageCodec:
@@ -154,16 +157,27 @@ class MessageCodec:
         if type(request) in _VALUES:
             return self._with_values(request)
         name = _DYNAMIC[type(request)]
-        fields = getattr(request, name)
+        if isinstance(request, messages.Make) and request.wrappers:
+            wrappers = []
+            for index, each in enumerate(request.wrappers):
+                place = f"make: field `wrappers[{index}].kwargs`"
+                if dynamic_values.too_deep(each.kwargs):
+                    raise MalformedMessage(f"{place} is nested deeper than {MAX_DEPTH}")
+                wrappers.append(self._read_data(each, "kwargs", place))
+            request = msgspec.structs.replace(request, wrappers=wrappers)
+        return self._read_data(request, name, f"{tag_of(request)}: field `{name}`")
+
+    def _read_data(self, message: _Struct, name: str, place: str) -> _Struct:
+        fields = getattr(message, name)
         if not fields:
-            return request
+            return message
         read = dynamic_values.from_json if self._json else dynamic_values.from_messagepack
         try:
             # The field itself is never an array, whatever keys it has.
             fields = {key: read(each) for key, each in fields.items()}
         except ValueError as error:
-            raise MalformedMessage(f"{tag_of(request)}: field `{name}` {error}") from None
-        return msgspec.structs.replace(request, **{name: fields})
+            raise MalformedMessage(f"{place} {error}") from None
+        return msgspec.structs.replace(message, **{name: fields})
 
     def _with_values(self, message: _Message) -> _Message:
         """Read the values of a message, which mean the same in both encodings and in both directions."""
@@ -293,10 +307,23 @@ class MessageCodec:
                 changes[name] = named_numbers(reward)
         if kind in _CONVERTED:
             changes = self._converted(message)
+        if kind in _WITH_OTHER_DATA:
+            self._encode_other_data(message, changes)
+        return self._encode(msgspec.structs.replace(message, **changes) if changes else message)
+
+    def _encode_other_data(self, message: Request | Reply, changes: dict[str, Any]) -> None:
+        """Encode the dynamic values that are not a field of their own."""
         if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
             kwargs = self._encoded_dynamic(message, "spec.kwargs", message.spec.kwargs, changes, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
-        return self._encode(msgspec.structs.replace(message, **changes) if changes else message)
+        elif isinstance(message, messages.Make) and message.wrappers:
+            changes["wrappers"] = wrappers = []
+            for index, each in enumerate(message.wrappers):
+                if each.kwargs:
+                    place = f"wrappers[{index}].kwargs"
+                    kwargs = self._encoded_dynamic(message, place, each.kwargs, changes, strict=True)
+                    each = msgspec.structs.replace(each, kwargs=kwargs)
+                wrappers.append(each)
 
     def _converted(self, message: Message) -> dict[str, Any]:
         """Encode the values of a message, or convert the frame of a reply to ``render``."""

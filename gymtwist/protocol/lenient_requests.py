@@ -240,7 +240,15 @@ def _settled(value: Any, kind: inspect.Type) -> Any:
         return text(value)
     if isinstance(kind, inspect.DictType):
         return named(value)
+    if isinstance(kind, inspect.StructType):
+        return _settled_fields(named(value), {each.encode_name: each.type for each in kind.fields})
     return _settled_list(value, kind.item_type) if isinstance(kind, inspect.ListType) else value
+
+
+def _settled_fields(value: Any, kinds: dict[str, inspect.Type]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _settled(each, kinds[name]) if name in kinds else each for name, each in value.items()}
 
 
 def _settled_list(value: Any, kind: inspect.Type) -> Any:
@@ -286,6 +294,8 @@ def _refusal(op: str, problem: str, given: dict[str, Any], notes: list[str]) -> 
         value = value[key]
         if isinstance(key, int):
             kind = next((each.item_type for each in _alternatives(kind) if isinstance(each, inspect.ListType)), kind)
+        elif isinstance(kind, inspect.StructType):
+            kind = next((each.type for each in kind.fields if each.name == key), kind)
     return InvalidField(f"{op}: field `{place.lstrip('.')}` is {_given(value)}: send {_expected(kind)}{also}")
 
 
@@ -317,6 +327,8 @@ def _words(kind: inspect.Type) -> list[str]:
         most = _span(None, kind.max_length, "", "", "of at most", " elements")
         items = "" if isinstance(kind.item_type, inspect.AnyType) else f", each of them {_expected(kind.item_type)}"
         return [f"a list{most}{items}"]
+    if isinstance(kind, inspect.StructType):
+        return ["an object of " + " and ".join(f'"{each.name}"' for each in kind.fields)]
     names = {inspect.BoolType: "true or false", inspect.DictType: "an object", inspect.NoneType: "null"}
     return [names.get(type(kind), "a value")]
 

@@ -26,6 +26,8 @@ MAX_ENVIRONMENTS = 10_000
 MAX_STEPS = 10_000
 #: The smallest and the largest capacity of shared memory for a request, and for a reply, in bytes.
 MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
+#: The most wrappers around one environment.
+MAX_WRAPPERS = 16
 #: The longest environment id in characters.
 MAX_ID = 255
 #: The most environments that one reply lists.
@@ -70,6 +72,18 @@ class Message(
     """The base of all messages. A message cannot contain itself, so none needs Python's cycle collector."""
 
 
+class Wrapper(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """A wrapper that the server puts around each environment.
+
+    Attributes:
+        name: The class: one of ``gymnasium.wrappers``, or ``module:Class``.
+        kwargs: The keyword arguments of its constructor besides the environment.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+    kwargs: dict[str, Any] = {}
+
+
 class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     """Make an environment; the first request of every connection.
 
@@ -87,6 +101,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         version: The client's version of the protocol.
         vector_rewards: Whether the client takes rewards that are arrays.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
+        wrappers: The wrappers around each environment, the innermost first.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -102,6 +117,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     version: Annotated[int, Meta(ge=1)] = VERSION
     vector_rewards: bool = False
     report_queue: bool = False
+    wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -287,6 +303,7 @@ class Made(Message, frozen=True, tag="make"):
         version: The server's version of the protocol.
         omitted: The places of what is left out of the metadata and the spec; see :data:`Omitted`.
         reward_space: The space of rewards that are arrays, also for vector environments that of one environment.
+        wrappers: The number of wrappers that the client has asked for and got; a server may not know of them.
         warnings: What the client should know of its request.
     """
 
@@ -309,6 +326,7 @@ class Made(Message, frozen=True, tag="make"):
     version: int = VERSION
     omitted: Omitted = ()
     reward_space: Description | None = None
+    wrappers: int = 0
     warnings: Warnings = ()
 
 

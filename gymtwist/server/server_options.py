@@ -22,7 +22,8 @@ from twisted.internet import endpoints
 from twisted.python import usage
 
 from gymtwist.server.startup_banner import versions
-from gymtwist.worker.worker_settings import NONE, PLAIN, SessionLimits, WorkerSettings
+from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
+from gymtwist.worker.worker_settings import GYMNASIUM, NONE, PLAIN, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
 #: A larger count is a typing error.
@@ -103,6 +104,18 @@ def _attribute_names(text: str) -> str:
         raise ValueError("must be plain, all, none, or names separated by commas")
     if NONE in names and len(names) > 1:
         raise ValueError("none excludes everything else")
+    return text
+
+
+def _wrapper_names(text: str) -> str:
+    for name in text.split(","):
+        module, colon, bare = name.rpartition(":")
+        is_class = bool(colon) and all(map(str.isidentifier, (*module.split("."), bare)))
+        if not is_class and text != NONE and name not in {GYMNASIUM, *GYMNASIUM_WRAPPERS}:
+            raise ValueError(
+                "must be gymnasium, none, or names separated by commas: those of wrappers that are allowed by default, "
+                "and module:Class for any other"
+            )
     return text
 
 
@@ -256,6 +269,12 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "without an underscore, so clients run any method that an environment has; 'none' allows none.",
         _attribute_names,
     )] = PLAIN
+    wrappers: Annotated[str, Option(
+        "Which wrappers clients may have put around their environments here: 'gymnasium' allows Gymnasium's own that "
+        "take numbers and names, but none that takes a function, writes files or opens a window; names such as "
+        "'gymnasium,mypackage.wrappers:Mine' allow those, import that module, and give the class the arguments that a "
+        "client chooses, but no paths; 'none' allows none.", _wrapper_names,
+    )] = GYMNASIUM
     monitor_root: Annotated[str | None, Option(
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
         "nowhere else (default: the directory the server is started in).", _directory,

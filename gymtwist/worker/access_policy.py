@@ -1,7 +1,7 @@
-"""The access policy: which environment ids, keyword arguments and attributes clients may request.
+"""The access policy: which environment ids, keyword arguments, wrappers and attributes clients may request.
 
-The server checks ids before it assigns a connection to a worker. The worker checks ids and keyword arguments whenever
-it makes an environment, and each request for an attribute.
+The server checks ids before it assigns a connection to a worker. The worker checks ids, keyword arguments and wrappers
+whenever it makes an environment, and each request for an attribute.
 """
 
 from __future__ import annotations
@@ -13,16 +13,32 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist.errors import AttributeRefused, EnvironmentRefused, KwargRefused
+from gymtwist.errors import AttributeRefused, EnvironmentRefused, KwargRefused, WrapperRefused
+from gymtwist.protocol.messages import Wrapper
 from gymtwist.spaces import value_mismatch
-from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
+from gymtwist.worker.worker_settings import ALL, GYMNASIUM, NONE, PLAIN
 
 #: Prefixes that choose a library; an id without any other colon imports nothing.
 _LIBRARIES = ("gym:", "gymnasium:")
 #: Longer strings do not name anything that an environment has.
 _MOST_PLAIN = 255
+#: The wrappers of Gymnasium that need nothing but numbers and names. Others take functions, write files, open windows,
+#: collect frames without a limit, or (Autoreset) begin episodes that a session does not know of.
+GYMNASIUM_WRAPPERS = frozenset(
+    {
+        *("AddRenderObservation", "AddWhiteNoise", "AtariPreprocessing", "ClipAction", "ClipReward"),
+        *("DelayObservation", "DiscretizeAction", "DiscretizeObservation", "DtypeObservation", "FilterObservation"),
+        *("FlattenObservation", "FrameStackObservation", "GrayscaleObservation", "MaxAndSkipObservation"),
+        *("NormalizeObservation", "NormalizeReward", "ObstructView", "RecordEpisodeStatistics", "RepeatAction"),
+        *("RescaleAction", "RescaleObservation", "ReshapeObservation", "ResizeObservation", "StickyAction"),
+        *("TimeAwareObservation", "TimeLimit"),
+    }
+)
+#: Where a wrapper is that is named by its class alone.
+_WRAPPERS_MODULE = "gymnasium.wrappers:"
 #: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.
 _REPEATS = frozenset({"frameskip", "frame_skip", "action_repeat", "skip"})
+_REPEATS_OF_WRAPPERS = _REPEATS | {"num_repeats", "noop_max", "stack_size"}
 _MOST_REPEATS = 1000
 #: Methods that libraries know by these names, and which only compute something.
 CONVENTIONAL = frozenset(
@@ -284,7 +300,7 @@ class AttributePolicy:
                 f'remote attribute "{name}" is {value_mismatch.shown(old)}: send another value of the same kind and '
                 f"shape, not {value_mismatch.shown(new)}; {self._remedy(name)}"
             )
-        if name in _REPEATS and any(each > _MOST_REPEATS for each in _numbers(new)):
+        if name in _REPEATS_OF_WRAPPERS and any(each > _MOST_REPEATS for each in _numbers(new)):
             raise AttributeRefused(
                 f'remote attribute "{name}" multiplies the time of a step; send {_MOST_REPEATS} at most'
             )
@@ -298,6 +314,53 @@ def _kind(value: Any) -> Any:
         return type(value)
     kinds: tuple[Any, ...] = (str, (bool, int, float, np.generic), Mapping, (list, tuple), Set)
     return next((index for index, each in enumerate(kinds) if isinstance(value, each)), None)
+
+
+class WrapperPolicy:
+    """The wrappers that clients may have put around their environments at the server.
+
+    Args:
+        rule: ``gymnasium`` for :data:`GYMNASIUM_WRAPPERS`, ``none``, or a comma-separated list of names: that of one of
+            them, ``module:Class``, or ``gymnasium`` for all of them.
+    """
+
+    def __init__(self, rule: str = GYMNASIUM) -> None:
+        names = set() if rule == NONE else set(rule.split(","))
+        if GYMNASIUM in names:
+            names = names - {GYMNASIUM} | GYMNASIUM_WRAPPERS
+        self._names = {name.removeprefix(_WRAPPERS_MODULE) for name in names}
+
+    def check(self, wrappers: Sequence[Wrapper]) -> None:
+        """Check wrappers and their arguments.
+
+        Raises:
+            WrapperRefused: One is not allowed; the message says how the operator can allow it.
+        """
+        for index, wrapper in enumerate(wrappers):
+            place = f'wrappers[{index}] "{wrapper.name}"'
+            name = wrapper.name.removeprefix(_WRAPPERS_MODULE)
+            if name not in self._names:
+                listed = name if ":" in name or name in GYMNASIUM_WRAPPERS else f"{_WRAPPERS_MODULE}{name}"
+                raise WrapperRefused(
+                    f"{place} is not allowed on this server; put it around the environment in your own program, or ask "
+                    f"the operator for --wrappers {GYMNASIUM},{listed}; the server allows "
+                    f"{', '.join(sorted(self._names)) or 'none'}"
+                )
+            self._check_kwargs(place, wrapper.kwargs)
+
+    @staticmethod
+    def _check_kwargs(place: str, kwargs: Mapping[str, Any]) -> None:
+        for name, value in kwargs.items():
+            if name in _REPEATS_OF_WRAPPERS and any(each > _MOST_REPEATS for each in _numbers(value)):
+                raise WrapperRefused(
+                    f'{place}: kwarg "{name}" multiplies the time of a step; send {_MOST_REPEATS} at most'
+                )
+            path = next(_paths(value), None)
+            if path is not None:
+                raise WrapperRefused(
+                    f'{place}: kwarg "{name[:80]}" has {value_mismatch.shown(path)}, which could be a path; send '
+                    f"numbers, or names of at most {_MOST_PLAIN} characters without a slash"
+                )
 
 
 def _numbers(value: Any) -> list[Any]:

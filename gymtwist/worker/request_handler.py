@@ -12,7 +12,14 @@ import numpy as np
 from msgspec import UNSET
 
 import gymtwist
-from gymtwist.envs import environment_plan, environment_results, error_locations, registry, vector_environments
+from gymtwist.envs import (
+    environment_plan,
+    environment_results,
+    environment_wrappers,
+    error_locations,
+    registry,
+    vector_environments,
+)
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.error_texts import RESET_ALL
@@ -30,7 +37,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
 from gymtwist.worker import fork_trial, process_control
-from gymtwist.worker.access_policy import AllowList, AttributePolicy, KwargPolicy
+from gymtwist.worker.access_policy import AllowList, AttributePolicy, KwargPolicy, WrapperPolicy
 from gymtwist.worker.attribute_access import AttributeAccess
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
@@ -218,9 +225,11 @@ class RequestHandler:
         allowed.check_meant(request.id, registered.spec.id)
         fork_trial.check(registered, settings)
         KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(request.kwargs, registered.spec.kwargs)
+        WrapperPolicy(settings.wrappers).check(request.wrappers)
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
         isolate = partial(process_control.isolate, debuggable=settings.debuggable)
-        return environment_plan.plan(registered, EnvironmentOptions(**options), isolate)
+        wrappers = environment_wrappers.checked(request.wrappers)
+        return environment_plan.plan(registered, EnvironmentOptions(**options), isolate, wrappers)
 
     def _made(self) -> messages.Made:
         """Describe the environment."""
@@ -265,6 +274,7 @@ class RequestHandler:
             limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, MAX_FRAME),
             shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE,
             reward_space=rewards,
+            wrappers=len(request.wrappers),
             **single,
         )
 

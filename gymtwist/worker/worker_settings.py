@@ -10,6 +10,8 @@ import msgspec
 
 #: Rules for keyword arguments and attributes; the alternative is a list of names.
 PLAIN, ALL, NONE = "plain", "all", "none"
+#: The wrappers of Gymnasium that are allowed by default.
+GYMNASIUM = "gymnasium"
 
 
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         kwargs: The keyword arguments that clients may pass; see :class:`~gymtwist.worker.access_policy.KwargPolicy`.
         attributes: The attributes of environments that clients may reach; see
             :class:`~gymtwist.worker.access_policy.AttributePolicy`.
+        wrappers: The wrappers that clients may ask for; see :class:`~gymtwist.worker.access_policy.WrapperPolicy`.
         check_observations: Whether to warn of observations with another dtype than their space, or outside its bounds.
         shared_memory: Whether clients on this host may share memory with their worker.
         max_envs: The most environments of one session.
@@ -64,6 +67,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     spawn: tuple[str, ...] = ()
     kwargs: str = PLAIN
     attributes: str = PLAIN
+    wrappers: str = GYMNASIUM
     check_observations: bool = False
     shared_memory: bool = True
     max_envs: int = 1024

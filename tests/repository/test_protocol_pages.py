@@ -55,6 +55,7 @@ LIMITS = {
     "characters of an id": messages.MAX_ID,
     "characters of a render mode": 64,
     "characters of a token": 1024,
+    "wrappers around an environment": messages.MAX_WRAPPERS,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "environments of a connection with `async`": MAX_PROCESSES,
     "environments that one reply lists": messages.MAX_LISTED,

@@ -140,6 +140,7 @@ WRONG: dict[str, MutationFactory] = {
     "make.unknown-fields": Forbidding,
     "make.unknown-environment": coded("unknown-environment"),
     "make.unknown-kwargs": without("kwargs"),
+    "make.unknown-wrapper": without("wrappers"),
     "make.invalid-fields": answers(lambda message: message.update(message="wrong"), "error"),
     "make.missing-id": requests(lambda message: message.setdefault("id", "CartPole-v1")),
     "make.newer-version": without("version"),

@@ -91,6 +91,10 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": "another 2"},
         "version": 2,
     },
+    "make, wrappers": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        "wrappers": 2,
+    },
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},

@@ -48,6 +48,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     "make, vector_rewards": {"op": "make", "id": _CARTPOLE, "vector_rewards": True},
     "make, report_queue": {"op": "make", "id": _CARTPOLE, "report_queue": True},
     "make, version": {"op": "make", "id": _CARTPOLE, "version": 2},
+    "make, wrappers": {
+        **{"op": "make", "id": _CARTPOLE},
+        "wrappers": [
+            {"name": "FlattenObservation"},
+            {"name": "mine:Wrapper", "kwargs": {"size": [2, 3], "by": "name"}},
+        ],
+    },
     "make, everything": {
         **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},
         **{"render_mode": "rgb_array", "num_envs": 3, "vectorization_mode": "sync", "autoreset_mode": "disabled"},

@@ -135,6 +135,20 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     *_both("an unknown info", {"op": "make", "id": "x", "info": "some"}, "invalid-field"),
     *_both("unknown values", {"op": "make", "id": "x", "values": "binary"}, "invalid-field"),
     *_both("a token that is too long", {"op": "make", "id": "x", "token": "x" * 1025}, "invalid-field"),
+    *_both(
+        "a wrapper that is a string", {"op": "make", "id": "x", "wrappers": ["FlattenObservation"]}, "invalid-field"
+    ),
+    *_both("a wrapper without a name", {"op": "make", "id": "x", "wrappers": [{"kwargs": {}}]}, "invalid-field"),
+    *_both(
+        "a wrapper with another field",
+        {"op": "make", "id": "x", "wrappers": [{"name": "FlattenObservation", "args": []}]},
+        "invalid-field",
+    ),
+    *_both(
+        "too many wrappers",
+        {"op": "make", "id": "x", "wrappers": [{"name": "FlattenObservation"}] * 17},
+        "invalid-field",
+    ),
     *_both("version 0", {"op": "make", "id": "x", "version": 0}, "invalid-field"),
     *_both("a negative seed", {"op": "reset", "seed": -1}, "invalid-field"),
     *_both("a seed that is a float", {"op": "reset", "seed": 1.5}, "invalid-field"),

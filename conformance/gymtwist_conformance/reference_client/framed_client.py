@@ -39,6 +39,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "limits?": _OBJECT,
         "shared_memory?": bool,
         "reward_space?": _OBJECT,
+        "wrappers?": int,
         "version?": int,
         "omitted?": list[str],
         **_WARNINGS,

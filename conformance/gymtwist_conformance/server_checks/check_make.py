@@ -69,6 +69,17 @@ def test_unknown_kwargs(subject: Subject) -> None:
     _make_again(subject, probe)
 
 
+def test_unknown_wrapper(subject: Subject) -> None:
+    """A wrapper that the server does not have is refused by its name, and may be followed by another make."""
+    name = "NoSuchWrapper"
+    for wrappers in ([{"name": name}], [{"name": name, "kwargs": {"size": [2, 3]}}]):
+        probe, what = subject.connect(), f"make with the wrapper {name}"
+        probe.say("make", **subject.fields(wrappers=wrappers))
+        error = probe.expect_error(what, "wrapper-refused", "invalid-field", reset_needed=None)
+        require(name in error.message, f"the error of {what} does not name it: {error.message!r}")
+        _make_again(subject, probe)
+
+
 def test_invalid_fields(subject: Subject) -> None:
     """A field of the wrong type or out of its range is refused, and the error names it."""
     wrong: list[tuple[str, Any]] = [
@@ -81,6 +92,7 @@ def test_invalid_fields(subject: Subject) -> None:
         ("max_episode_steps", -2),
         ("info", "some"),
         ("values", "hexadecimal"),
+        ("wrappers", "FlattenObservation"),
     ]
     for name, value in wrong:
         probe, what = subject.connect(), f"make with {name} = {value!r}"

@@ -101,6 +101,9 @@ def test_the_server_listens_on_the_port_and_on_further_endpoints() -> None:
         (["--memory-limit", "512"], "memory_limit", 512 * 2**20),
         (["--allow", "A*", "--allow", "B*"], "allow", ("A*", "B*")),
         (["--kwargs", "frameskip,obs_type"], "kwargs", "frameskip,obs_type"),
+        (["--wrappers", "gymnasium,mine.own:Wrapper"], "wrappers", "gymnasium,mine.own:Wrapper"),
+        (["--wrappers", "none"], "wrappers", "none"),
+        (["--wrappers", "TimeLimit,a:B"], "wrappers", "TimeLimit,a:B"),
         (["--no-shared-memory"], "shared_memory", False),
         (["--poll", "0"], "poll", 0.0),
         (["--poll", "250"], "poll", 250e-6),
@@ -137,6 +140,8 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
           for name in ("warm", "max-sessions", "queue", "memory-limit", "seed") for value in ("many", "1.5", "")),
         ("kwargs", "a,", "must be plain, all, none, or names separated by commas"),
         ("kwargs", "", "must be plain, all, none, or names separated by commas"),
+        *(("wrappers", value, "must be gymnasium, none, or names separated by commas")
+          for value in ("", "TimeLimit,", "none,TimeLimit", "RecordVideo", ":TimeLimit", "a:b:C", "a-b:C", "a:")),
         *((name, "-1", "must be a whole number from 0 to") for name in ("warm", "queue", "memory-limit")),
         *((name, "9" * 30, "must be a whole number from") for name in ("warm", "max-sessions", "queue",
                                                                        "memory-limit")),

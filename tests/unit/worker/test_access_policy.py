@@ -1,4 +1,4 @@
-"""Which keyword arguments clients may give environments."""
+"""Which keyword arguments clients may give environments, and which wrappers they may put around them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gymtwist.errors import KwargRefused
-from gymtwist.worker.access_policy import KwargPolicy
-from gymtwist.worker.worker_settings import ALL, NONE, PLAIN
+from gymtwist.errors import KwargRefused, WrapperRefused
+from gymtwist.protocol.messages import Wrapper
+from gymtwist.worker.access_policy import KwargPolicy, WrapperPolicy
+from gymtwist.worker.worker_settings import ALL, GYMNASIUM, NONE, PLAIN
 
 PLAIN_KWARGS: dict[str, Any] = {
     "frameskip": 4,
@@ -86,3 +87,45 @@ def test_names_allow_no_others() -> None:
     with pytest.raises(KwargRefused, match="it allows: none"):
         KwargPolicy(NONE).check({"a": 1}, {})
     KwargPolicy(NONE).check({}, {"a": 1})
+
+
+@pytest.mark.parametrize("name", ["TimeLimit", "gymnasium.wrappers:TimeLimit"])
+@pytest.mark.parametrize("rule", [GYMNASIUM, "TimeLimit", "gymnasium.wrappers:TimeLimit", "x:Y,gymnasium"])
+def test_a_wrapper_that_is_allowed(rule: str, name: str) -> None:
+    """By its name alone, by the module's too, or among all that are Gymnasium's."""
+    WrapperPolicy(rule).check([Wrapper(name, {"max_episode_steps": 10**6})])
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "remedy"),
+    [
+        (GYMNASIUM, "RecordVideo", "--wrappers gymnasium,gymnasium.wrappers:RecordVideo; the server allows AddRender"),
+        (GYMNASIUM, "TransformObservation", "--wrappers gymnasium,gymnasium.wrappers:TransformObservation"),
+        (GYMNASIUM, "Autoreset", "--wrappers gymnasium,gymnasium.wrappers:Autoreset"),
+        (GYMNASIUM, "os:system", "--wrappers gymnasium,os:system"),
+        (NONE, "TimeLimit", "--wrappers gymnasium,TimeLimit; the server allows none"),
+        ("mine:Wrapper", "TimeLimit", "--wrappers gymnasium,TimeLimit; the server allows mine:Wrapper"),
+        ("mine:Wrapper", "gymnasium", "--wrappers gymnasium,gymnasium.wrappers:gymnasium"),
+    ],
+)
+def test_a_wrapper_that_is_not_allowed(rule: str, name: str, remedy: str) -> None:
+    """The error names it and its place, and the remedies."""
+    with pytest.raises(WrapperRefused) as caught:
+        WrapperPolicy(rule).check([Wrapper("TimeLimit")] * (rule == GYMNASIUM) + [Wrapper(name)])
+    assert f'wrappers[{int(rule == GYMNASIUM)}] "{name}" is not allowed on this server' in str(caught.value)
+    assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("value", PATHS, ids=repr)
+def test_no_path_for_a_wrapper(value: Any) -> None:
+    """Not even for one that the operator names."""
+    with pytest.raises(WrapperRefused, match=r'wrappers\[0\] "a:B": kwarg "x" has .* could be a path'):
+        WrapperPolicy("a:B").check([Wrapper("a:B", {"x": value})])
+
+
+@pytest.mark.parametrize("name", ["frame_skip", "skip", "num_repeats", "noop_max", "stack_size"])
+def test_what_multiplies_the_time_of_a_step_in_wrappers_is_limited(name: str) -> None:
+    """Each by itself."""
+    WrapperPolicy("a:B").check([Wrapper("a:B", {name: 1000})])
+    with pytest.raises(WrapperRefused, match=rf'kwarg "{name}" multiplies the time of a step; send 1000 at most'):
+        WrapperPolicy("a:B").check([Wrapper("a:B", {name: 1001})])

@@ -1,0 +1,204 @@
+"""Wrappers that a client asks the server to put around its environment: checked before anything is allocated."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import gymnasium
+import msgspec
+import numpy as np
+from gymnasium import spaces
+
+from gymtwist.envs.environment_options import takes_integer
+from gymtwist.errors import InvalidField
+from gymtwist.spaces.equivalent_forms import whole
+from gymtwist.spaces.value_mismatch import shown
+
+#: The most bytes that a wrapper may add to a session: those of its observations, or of those that it keeps.
+MAX_BYTES = 128 << 20
+#: Gymnasium's wrappers whose arguments have limits of their own are in this module, and in those below it.
+_GYMNASIUM = "gymnasium.wrappers"
+#: What an observation takes whose space does not say how large it is.
+_UNKNOWN_SIZE = 64 << 10
+
+
+class WrapperRequest(Protocol):
+    """A wrapper as a client asks for it."""
+
+    @property
+    def name(self) -> str:
+        """The name of one of Gymnasium's classes, or ``module:Class``."""
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of its constructor besides the environment."""
+
+
+class EnvironmentWrapper(msgspec.Struct, frozen=True):
+    """A wrapper with checked arguments.
+
+    Attributes:
+        place: What errors call it: its place in the list and its name.
+        creator: Its class.
+        kwargs: The keyword arguments of its constructor besides the environment.
+    """
+
+    place: str
+    creator: Any
+    kwargs: dict[str, Any]
+
+    def wrap(self, environment: gymnasium.Env[Any, Any], num_envs: int) -> gymnasium.Env[Any, Any]:
+        """Wrap an environment.
+
+        Args:
+            environment: The environment.
+            num_envs: How many environments of the session are wrapped alike.
+
+        Raises:
+            InvalidField: The environment cannot have such a wrapper.
+        """
+        needed = _bytes_needed(self.creator, self.kwargs, environment) * num_envs
+        if needed > MAX_BYTES:
+            given = ", ".join(f"{name} {shown(value)}" for name, value in self.kwargs.items()) or "it"
+            raise InvalidField(
+                f"{self.place}: {given} would take {needed:,} bytes for {num_envs} environment(s); the most is "
+                f"{MAX_BYTES:,}"
+            )
+        try:
+            made: gymnasium.Env[Any, Any] = self.creator(environment, **self.kwargs)
+        except MemoryError:
+            raise
+        except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
+            raise InvalidField(
+                f'{self.place} needs more on the server: pip install "gymtwist[wrappers]" ({error})'
+            ) from error
+        except Exception as error:
+            raise InvalidField(
+                f"{self.place} cannot wrap this environment with these kwargs: {type(error).__name__}: {error}"
+            ) from error
+        return made
+
+
+def checked(requests: Iterable[WrapperRequest]) -> tuple[EnvironmentWrapper, ...]:
+    """Find the classes of wrappers, and check the arguments.
+
+    Args:
+        requests: Wrappers whose names the operator allows: their modules are imported.
+
+    Raises:
+        InvalidField: A wrapper cannot be imported, lacks an argument, or has one that it does not take.
+    """
+    return tuple(_checked(f'wrappers[{index}] "{each.name}"', each) for index, each in enumerate(requests))
+
+
+def _checked(place: str, request: WrapperRequest) -> EnvironmentWrapper:
+    module, _, name = request.name.rpartition(":")
+    try:
+        creator = getattr(importlib.import_module(module or _GYMNASIUM), name)
+    except Exception as error:
+        raise InvalidField(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+    # The first parameter is the environment.
+    parameters = list(inspect.signature(creator).parameters.values())[1:]
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    named = {each.name: each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+    for each in request.kwargs:
+        if each not in named and not takes_any:
+            raise InvalidField(f'{place} takes no kwarg "{each:.80}"; it takes: {", ".join(named) or "none"}')
+    for each, parameter in named.items():
+        if parameter.default is parameter.empty and each not in request.kwargs:
+            raise InvalidField(f'{place} needs the kwarg "{each}"')
+    kwargs = {
+        each: _converted(value, named[each]) if each in named else value for each, value in request.kwargs.items()
+    }
+    if _is_gymnasiums(creator):
+        for each, value in kwargs.items():
+            _check_type(f"{place}: {each}", named[each], value)
+    return EnvironmentWrapper(place, creator, kwargs)
+
+
+def _words(parameter: inspect.Parameter) -> set[str]:
+    return set(re.findall(r"\w+", inspect.formatannotation(parameter.annotation)))
+
+
+def _converted(value: Any, parameter: inspect.Parameter) -> Any:
+    """Return a value in the form that a parameter takes: messages have no tuples, and some clients no integers."""
+    if isinstance(value, list) and "tuple" in _words(parameter):
+        return tuple(map(whole, value)) if takes_integer(parameter) else tuple(value)
+    return whole(value) if takes_integer(parameter) else value
+
+
+def _check_type(place: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Check a value that decides how much a wrapper allocates or does, which NumPy would take in many forms."""
+    if parameter.name == "dtype":
+        try:
+            is_number = isinstance(value, str) and np.dtype(value).kind in "biuf"
+        except TypeError:
+            is_number = False
+        if not is_number:
+            raise InvalidField(f'{place} is {shown(value)}: send the name of a dtype of numbers, such as "float32"')
+    if takes_integer(parameter) and "str" not in _words(parameter):
+        integers = value if isinstance(value, tuple) else (value,)
+        if not all(type(each) is int for each in integers):
+            raise InvalidField(f"{place} is {shown(value)}: send an integer or, for several dimensions, a list of them")
+
+
+def _is_gymnasiums(creator: Any) -> bool:
+    return f"{creator.__module__}.".startswith(f"{_GYMNASIUM}.")
+
+
+def _bytes_needed(creator: Any, kwargs: Mapping[str, Any], environment: gymnasium.Env[Any, Any]) -> int:
+    """Return the bytes that one of Gymnasium's wrappers takes as its arguments have it; 0 for any other."""
+    if not _is_gymnasiums(creator):
+        return 0
+    space = environment.observation_space
+    bound = inspect.signature(creator).bind(environment, **kwargs)
+    bound.apply_defaults()
+    given: dict[str, Any] = bound.arguments
+    name = creator.__name__
+    if name == "FrameStackObservation":
+        return _bytes(space) * int(given["stack_size"])
+    if name == "DelayObservation":
+        return _bytes(space) * int(given["delay"])
+    if name == "ResizeObservation":
+        pixels: int = math.prod(given["shape"])
+        return pixels * _bytes_of_pixel(space)
+    if name == "AtariPreprocessing":
+        size = given["screen_size"]
+        return math.prod(size if isinstance(size, tuple) else (size, size)) * 3 * 4
+    if name in ("FlattenObservation", "TimeAwareObservation"):
+        return _flat_size(space) * 8
+    if name in ("DiscretizeObservation", "DiscretizeAction"):
+        bins = given["bins"]
+        if isinstance(bins, int):
+            of = space if name == "DiscretizeObservation" else environment.action_space
+            bins = (bins,) * math.prod(of.shape or ())
+        return sum(abs(int(each)) for each in bins) * 8  # the edges between the bins
+    return 0
+
+
+def _bytes(space: spaces.Space[Any]) -> int:
+    """Return the bytes of an element."""
+    if isinstance(space, spaces.Dict):
+        return sum(map(_bytes, space.spaces.values()))
+    if isinstance(space, spaces.Tuple):
+        return sum(map(_bytes, space.spaces))
+    if space.shape is None or space.dtype is None or space.dtype.kind not in "biuf":
+        return _UNKNOWN_SIZE
+    return math.prod(space.shape) * space.dtype.itemsize
+
+
+def _bytes_of_pixel(space: spaces.Space[Any]) -> int:
+    shape = space.shape or ()
+    return math.prod(shape[2:]) * (1 if space.dtype is None else space.dtype.itemsize)
+
+
+def _flat_size(space: spaces.Space[Any]) -> int:
+    try:
+        return spaces.flatdim(space)
+    except (ValueError, NotImplementedError):  # it has none, as the wrapper says
+        return 0
