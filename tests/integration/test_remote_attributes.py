@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import gymnasium
@@ -98,15 +97,13 @@ def test_an_attribute_that_does_not_exist_can_be_tried(remote: Remote) -> None:
 
 
 def test_what_the_client_has_is_its_own(remote: Remote) -> None:
-    """No request is made for it, and Python's own protocols find what they look for."""
+    """No request is made for it."""
     theirs = remote("Reachable-v0")
     space = gymnasium.spaces.Discrete(2)
     theirs.action_space = space
     assert theirs.action_space is space
     theirs.metadata = {"mine": 1}
     assert theirs.metadata == {"mine": 1}
-    with pytest.raises(TypeError, match="cannot be copied"):
-        copy.copy(theirs)
 
 
 def test_an_attribute_of_a_closed_environment(remote: Remote) -> None:
@@ -166,9 +163,10 @@ def test_errors_name_the_environment_among_all(remote_vec: RemoteVec) -> None:
     assert envs.get_attr("level")[2:] == (1, 1)
 
 
-def test_several_without_objects(remote_vec: RemoteVec) -> None:
+@pytest.mark.parametrize("mode", ["async", "vector_entry_point"])
+def test_several_without_objects(remote_vec: RemoteVec, mode: str) -> None:
     """The error names the mode that has them."""
-    envs = remote_vec("CartPole-v1", 2)
+    envs = remote_vec("CartPole-v1", 2, vectorization_mode=mode)
     with pytest.raises(RequestRefused, match='"sync"'):
         envs.get_attr("gravity")
 

@@ -110,7 +110,9 @@ def main() -> None:
         # The server prints its log at its end.
         with (
             contextlib.redirect_stdout(io.StringIO()),
-            ServerProcess(directory, "--kwargs", "all", "--max-sessions", "400", setup=None) as server,
+            ServerProcess(
+                directory, "--kwargs", "all", "--attributes", "all", "--max-sessions", "400", setup=None
+            ) as server,
         ):
             remote = run(directory, arguments, directory / "remote.json", server.port)
     sys.exit(1 if report(local, remote) else 0)

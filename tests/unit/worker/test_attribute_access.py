@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import enum
+import threading
 from pathlib import Path
 from typing import Any
 
+import gym
 import gymnasium
 import numpy as np
 import pytest
 
-from gymtwist_conformance.reference_client import NETSTRING, Failed, FramedClient, decode_arrays
+from gymtwist.envs import attribute_layers
+from gymtwist.envs.gym_compatibility import GymEnvironment
+from gymtwist.worker.session_status import Operation
+from gymtwist_conformance.reference_client import NETSTRING, Failed, FramedClient, decode_arrays, message
+from tests.support.patience import PATIENCE
 from tests.support.plain_environment import Plain
-from tests.support.served_session import Serve
+from tests.support.sample_environments import OldGym
+from tests.support.served_session import Serve, Served, named
 
 
 class Weather(enum.Enum):
@@ -292,3 +299,43 @@ def test_several_without_objects(serve: Serve) -> None:
     """Cannot be reached, and the error says how they could."""
     client = serve("CartPole-v1", num_envs=2)
     _refused(client, "get", "bad-request", '"sync"', name="gravity")
+
+
+class Old(OldGym):
+    """Has an attribute, and is behind a wrapper of Gym's."""
+
+    level = 1
+
+
+class Passing(gym.Wrapper):  # type: ignore[type-arg]
+    """Passes on what it does not have, so that what is set on it has no effect."""
+
+
+def test_an_environment_of_gym() -> None:
+    """Is reached below its wrappers and the adapter."""
+    adapted = GymEnvironment(Passing(Old()))
+    assert attribute_layers.read(adapted, "level") == 1
+    assert type(attribute_layers.owner(adapted, "level")) is Old
+
+
+def test_a_call_is_timed(started: list[Served], encoding: str) -> None:
+    """As a step is, so that the server's timeouts hold for it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Reachable):
+        def action_masks(self) -> Any:
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            return 1
+
+    served = Served(encoding, message(encoding, "make", id=named(Slow)))
+    started.append(served)
+    served.client.read_made("nested")
+    served.client.say("call", name="action_masks")
+    assert begun.wait(PATIENCE)
+    assert served.status.operation is Operation.CALL
+    assert served.status.busy_since is not None
+    assert served.status.request_since is not None
+    go_on.set()
+    assert served.client.reply("call") == {"value": 1}
+    assert served.status.request_since is None
