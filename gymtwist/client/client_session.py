@@ -139,9 +139,7 @@ class Session:
             raise self._broken(f"a reply to make has more than {_MAX_MADE_PARTS} parts")
         reply = self._decoded(payload)
         if isinstance(reply, messages.Queued):
-            connection.due += 1  # the reply itself
-            self.place = reply.place
-            _log.warning("%s is full: place %d in its queue", connection.name, reply.place)
+            self._queued(reply)
             return
         self.place = None
         connection.limit_replies(MAX_REPLY)
@@ -150,6 +148,11 @@ class Session:
         except UnknownKwarg as error:
             raise unknown_kwarg(error, self._kwargs) from None
         self._understand(made)
+
+    def _queued(self, message: messages.Queued) -> None:
+        self.connection.due += 1  # the reply itself
+        self.place = message.place
+        _log.warning("%s is full: place %d in its queue", self.connection.name, message.place)
 
     def _or_close(self, act: Callable[[], None]) -> None:
         try:
@@ -248,6 +251,21 @@ class Session:
         """
         self.send(request)
         return self.receive(kind)
+
+    def ask_for_list(self, request: messages.Envs) -> messages.EnvsListed:
+        """Ask for a list of environments, for which the server may need a free session first.
+
+        Raises:
+            RemoteError: As :meth:`ask`.
+        """
+        self.send(request)
+        try:
+            while isinstance(reply := self._decoded(self._payload()), messages.Queued):
+                self._queued(reply)
+        except TimedOut as error:
+            raise _explained(error, [self], 1) from None
+        self.place = None
+        return self._expected(reply, messages.EnvsListed)
 
     def send(self, request: messages.Request) -> None:
         """Send a request, whose reply must be received before the next request.

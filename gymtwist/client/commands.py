@@ -75,7 +75,7 @@ def _ping(given: argparse.Namespace, options: dict[str, Any]) -> None:
     session = open_session(given.address, **options)
     connected = perf_counter()
     # The first reply comes when a process has the session, and has looked up its environments.
-    server = session.ask(messages.Envs(count=0), messages.EnvsListed).server
+    server = session.ask_for_list(messages.Envs(count=0, report_queue=True)).server
     begun = perf_counter()
     print(
         f"{session.connection.name}: {printable(server)}; connected in {1e3 * (connected - start):.2f} ms, "

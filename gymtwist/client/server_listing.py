@@ -72,7 +72,7 @@ def listed(session: Session) -> list[messages.ListedEnv]:
     is_complete = False
     while not is_complete:
         after = found[-1].id if found else ""
-        reply = session.ask(messages.Envs(after), messages.EnvsListed)
+        reply = session.ask_for_list(messages.Envs(after, report_queue=True))
         ids = [after, *(each.id for each in reply.envs)]
         if any(one >= other for one, other in itertools.pairwise(ids)) or (reply.more and not reply.envs):
             raise _broken(session, f"its list of environments goes on with {printable(ids[-1])!r} after {after!r}")

@@ -140,9 +140,8 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
             return None
         begin, stop, size = found
         request, warnings = _read_first(protocol, bytes(data[begin:stop]))
-        if isinstance(request, Envs):
-            return Handshake(protocol, "", bytes(data[:size]), warnings=warnings)
-        return Handshake(protocol, request.id, bytes(data[:size]), request.report_queue, warnings)
+        environment = request.id if isinstance(request, Make) else ""
+        return Handshake(protocol, environment, bytes(data[:size]), request.report_queue, warnings)
     return Handshake(protocol, environment, bytes(data[:size]))
 
 

@@ -256,10 +256,12 @@ class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
     Attributes:
         after: List only ids that come after this one in the order of their characters.
         count: List so many at most.
+        report_queue: Whether to send :class:`Queued` while the client waits for a session.
     """
 
     after: Annotated[str, Meta(max_length=MAX_ID)] = ""
     count: Annotated[int, Meta(ge=0, le=MAX_LISTED)] = MAX_LISTED
+    report_queue: bool = False
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -331,7 +333,7 @@ class Made(Message, frozen=True, tag="make"):
 
 
 class Queued(Message, frozen=True, tag="queued"):
-    """The server is full: sent before the reply to :class:`Make` if the client asked for it, and whenever it moves up.
+    """The server is full: sent before the reply to the first request, if that asks for it, and at each move up.
 
     Attributes:
         place: The client's place in the queue; 1 is the first.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gymtwist.client import Progress, RemoteEnv, RequestRefused, TimedOut, connect, connect_vec
+from gymtwist.client import Progress, RemoteEnv, RequestRefused, TimedOut, connect, connect_vec, envs
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected
 
@@ -90,6 +90,18 @@ def test_a_timeout_in_the_queue_says_that_the_server_is_full(full: ServerProcess
     words = r"is full: no session was free within 0\.5 s, at place 1 in its queue"
     with connect(full.port, "CartPole-v1", timeout=PATIENCE), pytest.raises(TimedOut, match=words):
         connect(full.port, "CartPole-v1", timeout=0.5)
+
+
+def test_a_list_of_environments_waits_for_a_session(full: ServerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """As an environment does, and is told its place."""
+    caplog.set_level(logging.WARNING, "gymtwist.client")
+    with connect(full.port, "CartPole-v1", timeout=PATIENCE) as first:
+        caplog.clear()
+        with pytest.raises(TimedOut, match=r"is full: no session was free within 0\.5 s, at place 1 in its queue"):
+            envs(full.port, timeout=0.5)
+        assert caplog.messages == [f"localhost:{full.port} is full: place 1 in its queue"]
+        first.reset()
+    assert envs(full.port, timeout=PATIENCE)
 
 
 def test_several_processes_do_not_wait_for_one_if_another_is_refused(full: ServerProcess) -> None:
