@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from gymtwist.worker import socket_waiting
+from gymtwist.protocol import adaptive_waiting
 from gymtwist_conformance.reference_client import ENCODINGS, ClassicClient, FramedClient, message
 from tests.support.connection_fixtures import Make, harnesses
 from tests.support.harness import Harness
@@ -125,7 +125,7 @@ def connect(server: ServerProcess, encoding: str) -> Iterator[Connect]:
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Served]]:
     """The sessions that a test has started, each in a thread."""
     # To look it opens a file for a moment, and some tests count what is open.
-    monkeypatch.setattr(socket_waiting, "is_crowded", lambda: False)
+    monkeypatch.setattr(adaptive_waiting, "is_crowded", lambda: False)
     started: list[Served] = []
     yield started
     for served in started:

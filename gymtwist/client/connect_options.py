@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,7 @@ from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.wrapper_specs import WrapperLike, wrappers_of
 from gymtwist.protocol import messages
-from gymtwist.protocol.adaptive_waiting import REPLY_BUDGET, WaitPolicy, cores
+from gymtwist.protocol.adaptive_waiting import REPLY_LIMIT, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing, ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
@@ -40,6 +41,8 @@ DEFAULTS: dict[str, Any] = {
 }
 #: The most seconds that every system call can wait.
 _MAX_TIMEOUT = 1e6
+#: The environment variable that limits polling.
+_POLL = "GYMTWIST_POLL"
 #: The names of Gymnasium's autoreset modes in messages: those of the members, in lower case.
 _AUTORESET_MODES: tuple[messages.AutoresetMode, ...] = get_args(messages.AutoresetMode)
 
@@ -118,9 +121,27 @@ class ConnectOptions:
         """
         plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
         # Polling for one session must not take a core from another.
-        policy = WaitPolicy(REPLY_BUDGET if cores() > self.processes else 0.0)
+        policy = WaitPolicy(poll_limit() if cores() > self.processes else 0.0)
         kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
         return kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
+
+
+def poll_limit() -> float:
+    """Return for how many seconds a client may poll for a reply: the variable GYMTWIST_POLL has microseconds.
+
+    Raises:
+        ValueError: The variable is not a number from 0 to 1000000.
+    """
+    text = os.environ.get(_POLL)
+    if not text:
+        return REPLY_LIMIT
+    try:
+        microseconds = float(text)
+    except ValueError:
+        microseconds = -1.0
+    if not 0.0 <= microseconds <= 1e6:
+        raise ValueError(f"the environment variable {_POLL} is {text!r:.80}: expected microseconds from 0 to 1000000")
+    return microseconds / 1e6
 
 
 def protocol_named(name: str) -> ProtocolName:

@@ -55,6 +55,8 @@ class Connection:
         self.timeout = timeout
         self.due = 0
         self._policy = policy
+        #: When the last request was sent; only known during a trial of the policy.
+        self._sent_at = 0.0
         self._reader = FrameReader(framing, limit=MAX_REPLY)
         self._next_frame = self._reader.next_frame
         self._send, self._receive = connected.send, connected.recv_into
@@ -150,7 +152,7 @@ class Connection:
         self.due += 1
         try:
             if self._policy.is_trial:
-                self._policy.begin()
+                self._sent_at = perf_counter()
             self._put(data)
         except RemoteError:
             raise
@@ -253,9 +255,7 @@ class Connection:
         policy = self._policy
         if seconds := policy.poll_seconds:
             frame = self._poll_for_frame(seconds)
-            if frame is not None:
-                policy.hit()
-            else:
+            if frame is None:
                 policy.miss()
         if frame is None:
             self._receive_some(None)
@@ -263,13 +263,13 @@ class Connection:
             if frame is None:
                 frame = self._receive_rest()
         policy.waits_left -= 1
-        if policy.is_trial or policy.waits_left <= 0:
+        if policy.waits_left <= 0:
             self._adapt()
         return frame
 
     def _adapt(self) -> None:
         """Let the policy decide how to wait from now on."""
-        self._policy.next()
+        self._policy.adapt(perf_counter() - self._sent_at)
 
     def _poll_for_frame(self, seconds: float) -> memoryview | None:
         """Poll for a frame; None if it does not come in time."""

@@ -15,14 +15,7 @@ from gymtwist.client.connection import MAX_REPLY, Connection
 from gymtwist.client.reply_slots import LARGE, ReplySlots, max_slots
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
-from gymtwist.protocol.adaptive_waiting import (
-    EARLY_DOORBELL_BUDGET,
-    LARGE_REPLY_BUDGET,
-    LARGE_REPLY_WORTH,
-    Backoff,
-    ReplyTimer,
-    WaitPolicy,
-)
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import INT32_HEADER, Framing, locate
 from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
@@ -35,7 +28,6 @@ from gymtwist.protocol.shared_memory import (
     SERVER_POLLS,
     SERVER_WAITS,
     WAITS,
-    WAITS_TO_POLL,
     SharedMemory,
 )
 
@@ -98,7 +90,6 @@ class SharedMemoryConnection(Connection):
         timeout: Seconds to wait for a reply; None for no limit.
         policy: Decides between polling and blocking.
         poll_word: Polls a word of shared memory; see :func:`~gymtwist.protocol.shared_memory.poll_word`.
-        timer: Estimates when large replies are due.
 
     Attributes:
         is_lost: True if memory was shared with a process of the server that has died, or may have.
@@ -113,7 +104,6 @@ class SharedMemoryConnection(Connection):
         policy: WaitPolicy,
         *,
         poll_word: Callable[[memoryview, int, int, float], bool] = shared_memory.poll_word,
-        timer: ReplyTimer | None = None,
     ) -> None:
         super().__init__(connected, name, framing, timeout, policy)
         self._shared: SharedMemory | None = None
@@ -121,15 +111,8 @@ class SharedMemoryConnection(Connection):
         self._doorbell = shared_memory.doorbell(framing)
         self._write_fence, self._read_fence = shared_memory.fence()
         self._poll_word = poll_word
-        #: The policies for replies without slots, and with slots.
-        self._policies = (
-            policy,
-            WaitPolicy(LARGE_REPLY_BUDGET if policy.poll_seconds else 0.0, LARGE_REPLY_WORTH),
-        )
         self._is_large = False
         self._slots: ReplySlots | None = None
-        self._timer = timer or ReplyTimer()
-        self._early_doorbells = Backoff.for_early_doorbells()
         #: The number of the last request in the memory.
         self._number = 0
         #: True if the next reply is to a request in the memory.
@@ -156,7 +139,6 @@ class SharedMemoryConnection(Connection):
         """
         self._shared, self._is_large, self._number, self.is_lost = shared, usual >= LARGE, 0, False
         self._slots = ReplySlots(shared, slots, usual) if slots > 1 else None
-        self._policy = self._policies[self._slots is not None]
         self._reader.least = 0
         self._announce_polling()
 
@@ -167,7 +149,6 @@ class SharedMemoryConnection(Connection):
 
     def _discard(self) -> None:
         self._shared, self._slots, self.is_lost = None, None, True
-        self._policy = self._policies[0]
 
     @property
     def needs_memory(self) -> bool:
@@ -206,7 +187,6 @@ class SharedMemoryConnection(Connection):
         words, number = shared.words, self._number + 1 & NUMBERS
         if self._slots is not None:
             self._slots.choose()
-            self._timer.begin()
         shared.memory[REQUESTS : REQUESTS + length] = data
         words[REQUEST_LENGTH] = length
         self._number, self._is_in_memory = number, True
@@ -224,34 +204,20 @@ class SharedMemoryConnection(Connection):
         words, seconds = shared.words, policy.poll_seconds
         self._is_interruptible = True  # nothing is taken before the reply is read
         frame: bytes | memoryview | None = None
-        if words[REPLY] != number:
-            if seconds and self._is_soon(words, number) and self._poll_word(words, REPLY, number, seconds):
-                policy.hit()
-            else:
-                if seconds:
-                    policy.miss()
-                    # The policy may have stopped polling, but the server may poll on while the learner computes.
-                    self._announce_polling()
-                frame = self._block_for_reply(shared)
-            if self._slots is not None:
-                self._timer.end()
+        if words[REPLY] != number and not (seconds and self._poll_word(words, REPLY, number, seconds)):
+            if seconds:
+                policy.miss()
+                # The policy may have stopped polling, but the server may poll on while the learner computes.
+                self._announce_polling()
+            frame = self._block_for_reply(shared)
         self._is_interruptible = False
         if frame is None:
             frame = self._read(shared)
         self._is_in_memory = False
         policy.waits_left -= 1
-        if policy.is_trial or policy.waits_left <= 0:
+        if policy.waits_left <= 0:
             self._adapt()
         return frame
-
-    def _is_soon(self, words: memoryview, number: int) -> bool:
-        """Sleep until a reply with a slot is due; return whether to poll for it."""
-        if self._slots is None:
-            return True
-        is_soon = self._timer.sleep_until_due()
-        if words[REPLY] == number:
-            self._timer.woke_late()
-        return is_soon
 
     def _take_from_socket(self) -> bytes | memoryview:
         """Take the next payload from the socket, and ignore doorbells for replies that were found before."""
@@ -264,27 +230,20 @@ class SharedMemoryConnection(Connection):
     def _block_for_reply(self, shared: SharedMemory) -> memoryview | None:
         """Block until the reply is in the memory, and return None; or return a reply that came through the socket."""
         words, number, deadline = shared.words, self._number, None
-        asks_early, has_blocked = self._is_large and not self._early_doorbells.paused, False
-        if self._early_doorbells.paused:
-            self._early_doorbells.paused -= 1
         try:
-            self._announce_wait(words, WAITS_TO_POLL if asks_early else WAITS)
+            # Who announces a wait must look for the reply once more.
+            words[CLIENT_WAITS] = WAITS
+            self._write_fence(), self._read_fence()
             # The server wrote the reply in the memory before anything that follows it in the socket.
             while words[REPLY] != number:
                 frame = self._next_frame()
                 if frame is None:
                     self._receive_some(deadline)
                     deadline = deadline or self._deadline()
-                    has_blocked = True
                 elif len(frame):
                     # The process that shared the memory has died, and another one replies instead.
                     self._discard()
                     return frame
-                elif asks_early and has_blocked:
-                    # This doorbell may be early; one that was there before is for an earlier reply.
-                    asks_early = False
-                    if self._poll_after_doorbell(words, number):
-                        break
         except ConnectionError:
             # The final reply may be in the memory.
             if words[REPLY] != number:
@@ -292,25 +251,6 @@ class SharedMemoryConnection(Connection):
         finally:
             words[CLIENT_WAITS] = 0
         return None
-
-    def _announce_wait(self, words: memoryview, how: int) -> None:
-        """Ask the server for a doorbell; the caller must then look for the reply once more."""
-        words[CLIENT_WAITS] = how
-        self._write_fence(), self._read_fence()
-
-    def _poll_after_doorbell(self, words: memoryview, number: int) -> bool:
-        """Poll for a large reply after an early doorbell: the server writes it while this process wakes up."""
-        words[CLIENT_WAITS] = 0
-        self._is_interruptible = True
-        has_come = self._poll_word(words, REPLY, number, EARLY_DOORBELL_BUDGET)
-        self._is_interruptible = False
-        if has_come:
-            self._early_doorbells.succeeded()
-            return True
-        # Perhaps this process woke up on the server's core and holds it up.
-        self._early_doorbells.failed()
-        self._announce_wait(words, WAITS)
-        return False
 
     def _read(self, shared: SharedMemory) -> bytes | memoryview:
         """Read the reply that is in the memory."""

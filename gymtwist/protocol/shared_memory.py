@@ -32,9 +32,8 @@ IS_POSSIBLE = sys.platform == "linux" and os.uname().machine == "x86_64" and has
 #: socket, and whether the client wishes the server to poll.
 REQUEST, REQUEST_LENGTH, REPLY_AT, REPLY_MOST, REPLY, REPLY_LENGTH = 0, 1, 2, 3, 16, 17
 CLIENT_WAITS, SERVER_WAITS, SERVER_POLLS = 32, 48, 64
-#: The values of a side's word of waiting besides 0. The second is for clients only: it asks for an early doorbell,
-#: after which the client polls for a large reply.
-WAITS, WAITS_TO_POLL = 1, 2
+#: The value of a side's word while it waits.
+WAITS = 1
 #: The greatest number of a request; 0 follows it.
 NUMBERS = 0xFFFF_FFFF
 #: The offset of requests; replies follow the capacity for requests.

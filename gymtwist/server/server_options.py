@@ -293,7 +293,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     poll: Annotated[float, Option(
         "Microseconds that the process of a session polls for the next request before it sleeps and has to be "
         "woken up, where that is measured to be faster and a core is free; 0 means never.", _microseconds,
-    )] = 50.0
+    )] = 500.0
     no_shared_memory: Annotated[bool, Option(
         "Exchange everything with clients on this machine through their sockets, as with others.",
     )] = False

@@ -6,14 +6,12 @@ import array
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Sequence
 from functools import partial
 
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
-from gymtwist.protocol.adaptive_waiting import Backoff
-from gymtwist.protocol.codec import GATHERED
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import INT32_HEADER, MAX_FRAME, Framing, locate
 from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
@@ -27,7 +25,6 @@ from gymtwist.protocol.shared_memory import (
     REQUESTS,
     SERVER_POLLS,
     SERVER_WAITS,
-    WAITS_TO_POLL,
     SharedMemory,
 )
 from gymtwist.worker.transports import FrameTransport
@@ -143,10 +140,8 @@ class SharedMemoryTransport(FrameTransport):
         self._is_in_memory = False
         #: Whether the memory tells the client that this process waits.
         self._has_announced_wait = False
-        self._seconds = poll
-        self._backoff = Backoff()
-        if not poll:
-            self._backoff.paused = sys.maxsize
+        #: The client has measured that polling pays, so this side does not.
+        self._policy = WaitPolicy(poll, measures=False)
 
     def receive(self) -> bytes | memoryview | None:
         """Wait for the next request; see :meth:`~gymtwist.worker.transports.SocketTransport.receive`."""
@@ -168,15 +163,15 @@ class SharedMemoryTransport(FrameTransport):
 
     def _poll(self, number: int) -> bool:
         """Poll for a request in the memory, unless recent polls have failed."""
-        backoff = self._backoff
-        if backoff.paused:
-            backoff.paused -= 1
+        policy = self._policy
+        policy.waits_left -= 1
+        if policy.waits_left <= 0:
+            policy.adapt(0.0)
+        if not policy.poll_seconds:
             return False
-        if shared_memory.poll_word(self._words, REQUEST, number, self._seconds):
-            if backoff.failures:
-                backoff.succeeded()
+        if shared_memory.poll_word(self._words, REQUEST, number, policy.poll_seconds):
             return True
-        backoff.failed()
+        policy.miss()
         return False
 
     def _wait(self, number: int) -> bytes | memoryview | None:
@@ -261,9 +256,6 @@ class SharedMemoryTransport(FrameTransport):
             self._publish(number, 0)
             super().send_parts(parts)
             return
-        if length >= GATHERED and self._words[CLIENT_WAITS] == WAITS_TO_POLL:
-            # The client wakes up while this process writes the reply.
-            self._connection.sendall(self._doorbell)
         for part in parts:
             end = start + len(part)
             self._memory[start:end] = part

@@ -6,13 +6,9 @@ import os
 import socket
 from collections.abc import Callable
 from itertools import repeat
+from time import monotonic  # by name: an environment may patch the module
 
-# By name: an environment may patch the modules.
-from os import O_CLOEXEC, O_RDONLY, close, cpu_count, read
-from os import open as open_descriptor
-from time import monotonic
-
-from gymtwist.protocol.adaptive_waiting import REQUEST_WORTH, WaitPolicy, cores
+from gymtwist.protocol.adaptive_waiting import WaitPolicy, cores
 from gymtwist.worker.session_status import LAST_ACTIVITY, SessionStatus
 
 #: Reads between two yields of the core, each followed by a check of the clock.
@@ -33,24 +29,7 @@ def receiver(connection: socket.socket, seconds: float, status: SessionStatus) -
     """
     if not seconds or cores() == 1:
         return connection.recv_into
-    return _AdaptiveReceiver(connection, WaitPolicy(seconds, REQUEST_WORTH, lacks_cores=is_crowded), status).receive
-
-
-def is_crowded(path: str = "/proc/loadavg") -> bool:
-    """Return True if more threads of this machine are runnable now than it has processors.
-
-    Args:
-        path: The file in which Linux reports it, as "3/512": 3 of 512. If it is missing, the result is False.
-    """
-    try:
-        descriptor = open_descriptor(path, O_RDONLY | O_CLOEXEC)
-        try:
-            runner = read(descriptor, 128).split()[3].partition(b"/")[0]
-        finally:
-            close(descriptor)
-        return int(runner) > (cpu_count() or 1)
-    except (OSError, ValueError, IndexError):
-        return False
+    return _AdaptiveReceiver(connection, WaitPolicy(seconds), status).receive
 
 
 class _AdaptiveReceiver:
@@ -73,27 +52,18 @@ class _AdaptiveReceiver:
             self._blocking_waits -= 1
             return self._receive(space)
         policy, count = self._policy, None
-        if not (policy.poll_seconds or policy.is_trial):
-            policy.start_trial()
-        if policy.is_trial:
-            policy.check_cores()
         if policy.poll_seconds:
             count = self._poll(space, policy.poll_seconds)
             if count is None:
                 policy.miss()
-            else:
-                policy.hit()
         if count is None:
             count = self._receive(space)
-        if policy.is_trial:
+        policy.waits_left -= 1
+        if policy.waits_left <= 0:
             # From the end of the operation, because sending the reply takes longer if it must wake up another core.
-            policy.record(monotonic() - self._words[LAST_ACTIVITY])
-        elif policy.poll_seconds:
-            policy.waits_left -= 1
-            if policy.waits_left <= 0:
-                policy.start_trial()
-        if not (policy.poll_seconds or policy.is_trial):
-            self._blocking_waits = policy.waits_left
+            policy.adapt(monotonic() - self._words[LAST_ACTIVITY])
+        if not policy.poll_seconds and policy.waits_left > 1:
+            self._blocking_waits, policy.waits_left = policy.waits_left - 1, 1
         return count
 
     def _poll(self, space: memoryview, seconds: float) -> int | None:

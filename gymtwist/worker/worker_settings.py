@@ -71,7 +71,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     check_observations: bool = False
     shared_memory: bool = True
     max_envs: int = 1024
-    poll: float = 50e-6
+    poll: float = 500e-6
 
     def memory_problem(self, operation: str) -> str:
         """Say that an environment ran out of memory, and of how much of it.

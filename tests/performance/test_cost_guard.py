@@ -68,8 +68,6 @@ BUDGETS = {
 POLLING = {
     ("shared_memory", "poll_word"),
     ("shared_memory_transport", "_poll"),
-    ("shared_memory_connection", "_is_soon"),
-    ("adaptive_waiting", "hit"),
     ("perf_counter", "perf_counter"),
     ("sched_yield", "sched_yield"),
 }

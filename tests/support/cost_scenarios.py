@@ -207,12 +207,8 @@ def play(protocol: str, shared: bool, steps: int, connection: socket.socket) -> 
 class Never(WaitPolicy):
     """Never tries whether polling at a socket would be faster: that asks the kernel as often as it pleases."""
 
-    def __init__(self, budget: float, worth: float, lacks_cores: Callable[[], bool]) -> None:
-        super().__init__(0.0, worth, lacks_cores=lacks_cores)
-
-    def start_trial(self) -> None:
-        """Go on as before."""
-        self.is_trial, self.poll_seconds, self.waits_left = False, 0.0, sys.maxsize
+    def __init__(self, _limit: float) -> None:
+        super().__init__(0.0)
 
 
 def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
@@ -249,7 +245,7 @@ def _step_together(
 ) -> None:
     kind, policy = (SharedMemoryConnection, WaitPolicy(_LONG)) if shared else (Connection, WaitPolicy(0.0))
     # It is never tried whether blocking would be faster.
-    policy.is_trial, policy.waits_left = False, 10 * steps
+    policy.poll_seconds, policy.waits_left = _LONG if shared else 0.0, 10 * steps
     connected = kind(connection, "a session", Framing(protocol.value), 60.0, policy)
     session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
     session.ask(messages.Reset(None, None), messages.ResetDone)

@@ -1,4 +1,4 @@
-"""Doorbells, as a client hears them: each may ring for something, for nothing, or early."""
+"""Doorbells, as a client hears them: each may ring for something, or for nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gymtwist.client.reply_slots import ReplySlots
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import shared_memory
-from gymtwist.protocol.adaptive_waiting import ReplyTimer, WaitPolicy
+from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
@@ -24,7 +23,6 @@ from gymtwist.protocol.shared_memory import (
     REPLY_LENGTH,
     REQUEST,
     WAITS,
-    WAITS_TO_POLL,
     SharedMemory,
 )
 from gymtwist_conformance.reference_client import INT32, frame
@@ -32,8 +30,6 @@ from tests.support.patience import PATIENCE
 
 ROOMS = (4096, 65536)
 BELL = bytes(4)
-#: Requests after a failed poll until the client asks for an early doorbell again.
-EARLY_AGAIN = 9
 REPLY_FRAME = frame(INT32, bytes(range(256)) * 200)
 
 
@@ -72,30 +68,21 @@ class Server:
         self.words[REPLY] = number
 
 
-def early(server: Server, number: int) -> None:
-    """Rings where it is wished, and writes the reply while the client polls; it rings again if that has given up."""
+def wished(server: Server, number: int) -> None:
+    """Write the reply, and ring if the client waits."""
     words, (before, after) = server.words, shared_memory.fence()
-    server.wait(lambda: words[CLIENT_WAITS] > 0)
-    if words[CLIENT_WAITS] == WAITS_TO_POLL:
-        server.ring()
-        server.wait(lambda: words[CLIENT_WAITS] != WAITS_TO_POLL)
     server.publish(number)
     before(), after()
     if words[CLIENT_WAITS]:
         server.ring()
 
 
-def too_early(server: Server, number: int) -> None:
-    """Rings, and takes so long that the client waits again: it must be woken up once more."""
-    if number in (1, 1 + EARLY_AGAIN):
-        server.see(CLIENT_WAITS, WAITS_TO_POLL)
-        server.ring()
-    # It does not poll a second time, nor in the next waits, some and then many more: it may have held the server up.
+def in_vain(server: Server, number: int) -> None:
+    """Ring twice before there is a reply: the client must wait on."""
     for _ in range(2):
         server.see(CLIENT_WAITS, WAITS)
         server.ring()
         server.wait(server.is_heard)
-    server.see(CLIENT_WAITS, WAITS)
     server.publish(number)
     server.ring()
 
@@ -108,7 +95,7 @@ def stale(server: Server, number: int) -> None:
     server.ring()
 
 
-@pytest.mark.parametrize("way", [early, too_early, stale])
+@pytest.mark.parametrize("way", [wished, in_vain, stale])
 def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None]) -> None:
     """And the client says in the end that it does not wait."""
     descriptor = shared_memory.create(*ROOMS)
@@ -132,67 +119,3 @@ def test_the_reply_is_found_however_it_rings(way: Callable[[Server, int], None])
         assert memory.words[CLIENT_WAITS] == 0
     connection.close()
     assert os.waitpid(worker, 0)[1] == 0
-
-
-def test_an_early_doorbell_prevents_polling() -> None:
-    """Nothing follows it: who polls then may keep the server from its core."""
-    descriptor = shared_memory.create(*ROOMS)
-    memory = SharedMemory(descriptor, *ROOMS)
-    os.close(descriptor)
-    ours, theirs = socket.socketpair()
-    server, polled = Server(memory, theirs), []
-
-    def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool:
-        server.publish(number)
-        polled.append(server.is_heard())
-        return True
-
-    connection = SharedMemoryConnection(ours, "the server", Framing.INT32, 60.0, WaitPolicy(0.0), poll_word=poll_word)
-    connection.share(memory, len(REPLY_FRAME))
-    # Two doorbells come at once, and one of them is left over.
-    for bells in (2, 1):
-        connection.send(frame(INT32, b"a request"))
-        for _ in range(bells):
-            server.ring()
-        assert bytes(connection.receive()) == REPLY_FRAME[4:]
-    connection.close()
-    theirs.close()
-    assert polled == [True, True]
-
-
-class CountingTimer(ReplyTimer):
-    """Counts the replies that are timed."""
-
-    count = 0
-
-    def end(self) -> None:
-        """Count one."""
-        self.count += 1
-
-
-def test_only_replies_that_were_waited_for_are_timed() -> None:
-    """The time of a reply that was there before it was asked for is that of the learner."""
-    timer = CountingTimer()
-    descriptor = shared_memory.create(*ROOMS)
-    memory = SharedMemory(descriptor, *ROOMS)
-    os.close(descriptor)
-    ours, theirs = socket.socketpair()
-    server = Server(memory, theirs)
-
-    def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool:
-        server.publish(number)
-        return True
-
-    connection = SharedMemoryConnection(
-        ours, "the server", Framing.INT32, 60.0, WaitPolicy(1.0), poll_word=poll_word, timer=timer
-    )
-    connection.share(memory, len(REPLY_FRAME), 1)
-    connection._slots = ReplySlots(memory, 1, len(REPLY_FRAME))
-    for thinks, noted in ((True, 0), (False, 1), (True, 1)):
-        connection.send(frame(INT32, b"a request"))
-        if thinks:
-            server.publish(connection._number)
-        assert bytes(connection.receive()) == REPLY_FRAME[4:]
-        assert timer.count == noted
-    connection.close()
-    theirs.close()

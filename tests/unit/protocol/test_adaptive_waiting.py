@@ -1,229 +1,206 @@
-"""Adaptive waiting: poll while it is faster, pause what failed, sleep until a large reply is due."""
+"""For how long a policy polls: what that costs beside the least that any policy could pay, in simulated time."""
 
 from __future__ import annotations
 
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from pathlib import Path
+
 import pytest
 
-from gymtwist.protocol.adaptive_waiting import Backoff, ReplyTimer, WaitPolicy
+from gymtwist.protocol.adaptive_waiting import PRICE, TRIAL, WaitPolicy, is_crowded, poll_time
 
-BUDGET = 100e-6
-
-
-def play(policy: WaitPolicy, waits: int, polled: float, blocked: float) -> None:
-    """Wait for replies that take so long, in seconds, by polling and by blocking."""
-    for _ in range(waits):
-        taken = blocked
-        if policy.poll_seconds:
-            if polled <= policy.poll_seconds:
-                policy.hit()
-                taken = polled
-            else:
-                policy.miss()
-        policy.waits_left -= 1
-        if policy.is_trial:
-            policy.record(taken)
-        elif policy.waits_left <= 0:
-            policy.start_trial()
+#: Seconds that waking up takes, and the limit of a poll.
+WAKE, LIMIT = 30e-6, 1.5e-3
 
 
-def test_polling_that_is_faster_is_kept() -> None:
-    """After a trial of both."""
-    policy = WaitPolicy(BUDGET)
-    play(policy, 300, 10e-6, 30e-6)
-    assert (policy.is_trial, policy.poll_seconds) == (False, BUDGET)
+class Simulation:
+    """Waits for messages, in a time of its own.
 
+    Args:
+        policy: Decides for how long to poll.
+        wake: Seconds that a blocked side needs to wake up.
+        slowdown: The factor by which a message comes later because this side polls: in a crowd.
+    """
 
-def test_polling_that_is_as_fast_is_not_worth_it() -> None:
-    """It costs processor time."""
-    policy = WaitPolicy(BUDGET)
-    play(policy, 300, 10e-6, 11e-6)
-    assert (policy.is_trial, policy.poll_seconds) == (False, 0)
+    def __init__(self, policy: WaitPolicy, wake: float = WAKE, slowdown: float = 1.0) -> None:
+        self.policy, self.wake, self.slowdown = policy, wake, slowdown
+        self.cost = self.least = self.polled = 0.0
 
-
-def test_polling_that_is_slower_on_the_whole_ends() -> None:
-    """Where a core is missing, most waits are short and a few are very long."""
-    policy = WaitPolicy(BUDGET)
-    for index in range(200):
-        policy.record((5e-3 if index == 50 else 10e-6) if policy.poll_seconds else 30e-6)
-    assert (policy.is_trial, policy.poll_seconds) == (False, 0)
-
-
-def test_a_slow_environment_is_not_polled() -> None:
-    """What is polled in vain is a few moments, out of many waits."""
-    policy = WaitPolicy(BUDGET)
-    in_vain = 0
-    for _ in range(20_000):
-        in_vain += policy.poll_seconds > 0
-        play(policy, 1, 5e-3, 5e-3)
-    assert in_vain < 40
-
-
-def test_it_is_tried_again_now_and_then() -> None:
-    """An environment that was slow can get fast, and the other way round."""
-    policy = WaitPolicy(BUDGET)
-    play(policy, 100, 5e-3, 5e-3)
-    assert policy.poll_seconds == 0
-    play(policy, 40_000, 10e-6, 30e-6)
-    assert policy.poll_seconds == BUDGET
-    play(policy, 100_000, 5e-3, 5e-3)
-    assert policy.poll_seconds == 0
-
-
-def test_trials_get_rare_while_they_come_out_the_same() -> None:
-    """They cost something, too."""
-    policy = WaitPolicy(BUDGET)
-    trials = 0
-    for _ in range(200_000):
-        trials += policy.is_trial
-        play(policy, 1, 30e-6, 10e-6)
-    assert trials < 4_000
-
-
-def test_without_a_budget_it_is_never_polled() -> None:
-    """A single core is the server's."""
-    policy = WaitPolicy(0.0)
-    for _ in range(10_000):
-        assert (policy.is_trial, policy.poll_seconds) == (False, 0)
-        play(policy, 1, 1e-6, 30e-6)
-
-
-def attempts(backoff: Backoff, waits: int) -> list[int]:
-    """Let every attempt fail; return in which of the waits there was one."""
-    made = []
-    for wait in range(waits):
-        if backoff.paused:
-            backoff.paused -= 1
+    def wait(self, seconds: float) -> None:
+        """Wait for a message that is there after so many seconds."""
+        policy, polls = self.policy, self.policy.poll_seconds
+        due = seconds * (self.slowdown if polls else 1.0)
+        polled = min(due, polls)
+        if due <= polls:
+            took = due
         else:
-            made.append(wait)
-            backoff.failed()
-    return made
+            if polls:
+                policy.miss()
+            took = due + self.wake
+        self.polled += polled
+        self.cost += took + PRICE * polled
+        self.least += min(seconds * (1.0 + PRICE), seconds + self.wake)
+        policy.waits_left -= 1
+        if policy.waits_left <= 0:
+            policy.adapt(took)
+
+    def play(self, times: Iterator[float]) -> float:
+        """Wait for some messages; return the cost as a multiple of the least for who knows each time beforehand."""
+        self.cost = self.least = self.polled = 0.0
+        for seconds in times:
+            self.wait(seconds)
+        return self.cost / self.least
 
 
-def test_a_pause_doubles_with_every_failure() -> None:
-    """After some failures in a row."""
-    assert attempts(Backoff(), 40) == [0, 1, 2, 3, 6, 11, 20, 37]
+def short(draw: random.Random) -> float:
+    """Return the time of a small environment."""
+    return draw.uniform(5e-6, 15e-6)
 
 
-def test_a_success_ends_the_pauses() -> None:
-    """It takes as many failures as at first until there is another."""
-    backoff = Backoff()
-    attempts(backoff, 37)
-    backoff.succeeded()
-    assert attempts(backoff, 7) == [0, 1, 2, 3, 6]
+def usual(draw: random.Random) -> float:
+    """Return the time of a physics engine."""
+    return draw.lognormvariate(-9.2, 0.2)  # 100 us
 
 
-def test_a_pause_has_an_end() -> None:
-    """Even after many failures, it is tried again."""
-    made = attempts(Backoff(), 50_000)
-    assert made[-1] - made[-2] == 4097
+def slow(draw: random.Random) -> float:
+    """Return the time of a slow environment."""
+    return draw.uniform(4e-3, 6e-3)
 
 
-def test_an_early_doorbell_that_failed_is_soon_rare() -> None:
-    """A failure costs as much as eight successes save, and each of those shortens the next pause by one."""
-    backoff = Backoff.for_early_doorbells()
-    assert attempts(backoff, 139) == [0, 9, 74]
-    backoff = Backoff.for_early_doorbells()
-    attempts(backoff, 74)
-    for _ in range(62):
-        backoff.succeeded()
-    assert attempts(backoff, 18) == [0, 17]
+def bimodal(draw: random.Random) -> float:
+    """Return the time of an environment that is slow in every tenth step, as at resets."""
+    return 5e-3 if draw.random() < 0.1 else draw.uniform(15e-6, 30e-6)
 
 
-class Clock:
-    """A clock that goes on while somebody sleeps, and else stands still."""
-
-    def __init__(self) -> None:
-        """Sleep overrun as they do in Linux."""
-        self.now, self.slept, self.late = 1000.0, [0.0], 50e-6
-        self.timer = ReplyTimer(lambda: self.now, self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, and wakes up late."""
-        assert seconds > 0
-        self.slept.append(seconds)
-        self.now += seconds + self.late
-
-    def wait(self, takes: float) -> float | None:
-        """Wait for a reply that takes so long; return for how long it was polled, and None if it was not."""
-        since, timer, polled = self.now, self.timer, None
-        timer.begin()
-        if timer.sleep_until_due():
-            polled = max(0.0, since + takes - self.now)
-            if not polled:
-                timer.woke_late()
-        self.now = max(self.now, since + takes)
-        timer.end()
-        return polled
+def mostly_slow(draw: random.Random) -> float:
+    """Return the time of an environment that is fast in every tenth step only."""
+    return 20e-6 if draw.random() < 0.1 else draw.uniform(1e-3, 8e-3)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    """A clock, and a timer that goes by it."""
-    return Clock()
+def scattered(draw: random.Random) -> float:
+    """Return times between 3 us and 3 ms."""
+    return float(3e-6 * 10.0 ** draw.uniform(0.0, 3.0))
 
 
-def test_at_first_it_does_not_sleep(clock: Clock) -> None:
-    """As nothing is known."""
-    assert [clock.wait(200e-6) for _ in range(32)] == pytest.approx([200e-6] * 32)
+@pytest.mark.parametrize("wake", [3e-6, WAKE, 60e-6])
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [(short, 1.03), (usual, 1.03), (slow, 1.02), (bimodal, 1.03), (mostly_slow, 1.04), (scattered, 1.08)],
+)
+def test_it_costs_little_more_than_the_least(kind: Callable[[random.Random], float], most: float, wake: float) -> None:
+    """Who knows each time beforehand pays the least; a policy pays for its trials, too."""
+    draw = random.Random(1)
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: False), wake)
+    simulation.play(kind(draw) for _ in range(2_000))
+    assert simulation.play(kind(draw) for _ in range(60_000)) < most
 
 
-@pytest.mark.parametrize("takes", [200e-6, 1e-3, 4e-3])
-def test_then_it_sleeps_until_a_reply_is_almost_due(clock: Clock, takes: float) -> None:
-    """It wakes up in time although that is late."""
-    polled = [clock.wait(takes) for _ in range(100)]
-    assert polled[40:] == pytest.approx([50e-6] * 60)
+def test_times_that_drift() -> None:
+    """It follows: a learner that thinks between its steps, or a game that becomes slower."""
+    draw = random.Random(2)
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: False))
+    for scale in (1.0, 30.0, 3.0, 100.0, 1.0, 10.0):
+        simulation.play(scale * short(draw) for _ in range(15_000))
+        assert simulation.play(scale * short(draw) for _ in range(15_000)) < 1.05
 
 
-def test_it_goes_by_the_shorter_ones(clock: Clock) -> None:
-    """A reply that takes longer now and then, as one to an episode's end, changes nothing."""
-    for number in range(320):
-        clock.wait(20e-3 if number % 10 == 0 else 300e-6)
-    assert clock.wait(300e-6) == pytest.approx(50e-6)
+def test_misses_end_polling_at_once() -> None:
+    """A wait that is suddenly long is not polled for long: an idle session costs no processor time."""
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: False))
+    simulation.play(repeat(20e-6, 40_000))
+    assert simulation.policy.poll_seconds > 20e-6
+    simulation.play(repeat(1.0, 1_000))
+    assert simulation.polled < 40 * LIMIT
 
 
-def test_it_learns_that_replies_have_become_faster(clock: Clock) -> None:
-    """Although it sleeps too long at first, and so does not see when they came."""
-    for _ in range(96):
-        clock.wait(1e-3)
-    late = [clock.wait(200e-6) for _ in range(200)]
-    assert late[:32] == [0.0] * 32
-    assert late[-1] == pytest.approx(50e-6)
+def test_in_a_crowd_it_does_not_poll() -> None:
+    """Nor in a trial: it would take a core from who has work."""
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: True))
+    assert simulation.play(repeat(20e-6, 50_000)) > 1.0
+    assert simulation.polled == 0.0
 
 
-def test_where_one_is_woken_up_late_sleeps_do_not_grow(clock: Clock) -> None:
-    """As they would if the end of a sleep were taken for the time of the reply."""
-    clock.late = 500e-6
-    for _ in range(2000):
-        clock.wait(400e-6)
-    assert max(clock.slept) <= 300e-6 + 1e-9
-    assert max(clock.wait(400e-6) or 0.0 for _ in range(64)) > 0.0
+def test_where_polling_slows_the_other_side_down_it_blocks() -> None:
+    """The load of the machine does not tell of a limit on this container's cores, but the waits do."""
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: False), slowdown=10.0)
+    simulation.play(repeat(20e-6, 50_000))
+    assert simulation.policy.poll_seconds == 0.0
+    assert simulation.polled < 10 * TRIAL * 200e-6
 
 
-def test_an_interrupt_spoils_nothing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it comes; what is noted does not grow forever."""
-
-    def interrupted(values: list[float]) -> list[float]:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as context:
-        context.setattr("builtins.sorted", interrupted)
-        for _ in range(31):
-            clock.wait(300e-6)
-        for _ in range(3):
-            with pytest.raises(KeyboardInterrupt):
-                clock.wait(300e-6)
-    clock.wait(300e-6)
-    assert clock.wait(300e-6) == pytest.approx(50e-6)
-    assert len(clock.timer._times) == 1
+def test_a_moment_of_load_is_no_crowd() -> None:
+    """Less than half of the looks at the machine's load."""
+    looks = iter([True, False, True, False, False])
+    policy = WaitPolicy(LIMIT, lacks_cores=lambda: next(looks))
+    Simulation(policy).play(repeat(20e-6, 2 * TRIAL + 1))
+    assert policy.poll_seconds > 20e-6
 
 
-def test_slow_replies_are_not_polled_for(clock: Clock) -> None:
-    """Nor is it slept; until they have become faster."""
-    for _ in range(64):
-        clock.wait(6e-3)
-    slept = len(clock.slept)
-    assert clock.wait(6e-3) is None
-    assert len(clock.slept) == slept
-    for _ in range(64):
-        clock.wait(1e-3)
-    assert clock.wait(1e-3) is not None
+def test_slow_messages_are_never_polled_for() -> None:
+    """Not even in a trial, which learns enough from the waits that block."""
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: False))
+    simulation.play(repeat(10e-3, 5_000))
+    assert simulation.polled == 0.0
+
+
+@pytest.mark.parametrize("limit", [0.0, 40e-6])
+def test_the_limit_holds(limit: float) -> None:
+    """An operator or a user may lower it, or turn polling off."""
+    policy = WaitPolicy(limit, lacks_cores=lambda: False)
+    longest = 0.0
+    simulation = Simulation(policy)
+    for _ in range(5_000):
+        simulation.wait(30e-6)
+        longest = max(longest, policy.poll_seconds)
+    assert longest == limit
+
+
+def test_without_trials_it_polls_until_that_fails() -> None:
+    """A worker polls memory because the client has measured that this pays."""
+    simulation = Simulation(WaitPolicy(LIMIT, measures=False))
+    simulation.play(repeat(300e-6, 10_000))
+    assert simulation.policy.poll_seconds == LIMIT
+    simulation.play(repeat(0.1, 10_000))
+    assert simulation.policy.poll_seconds == 0.0
+    assert simulation.polled < 50 * LIMIT
+    simulation.play(repeat(300e-6, 40_000))
+    assert simulation.policy.poll_seconds == LIMIT
+
+
+def test_the_time_of_a_poll() -> None:
+    """It covers what pays, and no more: the rare wait of 1 ms costs more to poll for than it saves."""
+    polled = [10e-6] * 30 + [1e-3] * 2
+    chosen, saved = poll_time([each + WAKE for each in polled], polled, LIMIT)
+    assert (10e-6 < chosen < 20e-6, saved) == (True, pytest.approx(WAKE))
+    assert poll_time(polled, polled, LIMIT) == (0.0, 0.0)
+
+
+def test_a_crowd_is_more_than_there_are_cores() -> None:
+    """Of whatever runs on this machine."""
+    words = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    busy = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for each in busy:
+            assert each.stdout is not None
+            each.stdout.readline()
+        assert sum(is_crowded() for _ in range(50)) > 40
+    finally:
+        for each in busy:
+            each.kill()
+            each.communicate()
+
+
+@pytest.mark.parametrize("text", ["", "0.1 0.2", "0.1 0.2 0.3 x/7 9", "0.1 0.2 0.3 1/512 77"])
+def test_without_load_figures_the_machine_is_not_crowded(tmp_path: Path, text: str) -> None:
+    """Other systems have no such file, or another."""
+    path = tmp_path / "loadavg"
+    path.write_text(text)
+    assert not is_crowded(str(path))
+    assert not is_crowded(str(tmp_path / "none"))
+    path.write_text(f"0.1 0.2 0.3 {10**6}/{10**7} 77")
+    assert is_crowded(str(path))

@@ -222,30 +222,6 @@ def test_a_reply_that_does_not_fit_comes_through_the_socket(serve: Serve, of: Of
         assert shared.ask("sample")["op"] == "sample"
 
 
-@pytest.mark.parametrize(
-    ("environment", "says", "bells"), [(Wide, 2, 2), (Wide, 1, 1), ("CartPole-v1", 2, 1), ("CartPole-v1", 1, 1)]
-)
-def test_before_a_large_reply_is_written_a_client_that_polls_is_woken_up(
-    started: list[Served], of: Of, environment: Any, says: int, bells: int
-) -> None:
-    """And again when it is there, if it has gone back to sleep; it costs nobody anything else."""
-    started.append(Served(INT32, message(INT32, "make", id=named(environment))))
-    client = started[0].client
-    client.reply("make")
-    shared = of(client, ROOM, 1 << 20).share()
-    for index in range(20):
-        shared.ask("reset")
-        shared.set(CLIENT_WAITS, says)
-        shared.say("step", action=bytes(8))
-        assert client.read(4 * bells) == bytes(4 * bells)
-        shared.poll()
-        shared.set(CLIENT_WAITS, 0)
-        assert shared.told()["op"] == "step", index
-        # There was no other doorbell: what comes next is a reply.
-        client.say("sample")
-        assert client.reply("sample")
-
-
 def test_a_reply_that_just_fits_comes_there(serve: Serve, of: Of) -> None:
     """One byte less of room, and it does not."""
     client = serve(Wide, values="base64")
