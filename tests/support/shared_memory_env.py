@@ -29,13 +29,10 @@ class Steady(WaitPolicy):
     def __init__(self, seconds: float) -> None:
         """Take how long."""
         super().__init__(seconds)
-        self.is_trial, self.waits_left = False, sys.maxsize
+        self.poll_seconds, self.waits_left = seconds, sys.maxsize
 
     def miss(self) -> None:
         """Go on."""
-
-    def start_trial(self) -> None:
-        """Try nothing else."""
 
 
 def connections(env: RemoteEnv | RemoteVectorEnv) -> list[Any]:
@@ -57,9 +54,7 @@ def by(way: str, env: Any) -> Any:
 
 def hold(way: str, connection: Any) -> None:
     """Make a connection that shares memory use it in one way."""
-    steady = Steady(_SECONDS if way == "polling" else 0.0)
-    # Also if memory is shared anew, whatever replies have places there.
-    connection._policy, connection._policies = steady, (steady, steady)
+    connection._policy = Steady(_SECONDS if way == "polling" else 0.0)
     connection._is_large = True
     connection._announce_polling()
 

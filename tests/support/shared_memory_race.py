@@ -19,7 +19,6 @@ from collections.abc import Callable
 
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import shared_memory
-from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.shared_memory import CLIENT_WAITS, REPLY, REQUEST, SERVER_WAITS, SharedMemory
 from gymtwist.worker.recovery_state import RecoveryState
@@ -28,6 +27,7 @@ from gymtwist.worker.session_status import create as create_vitals
 from gymtwist.worker.shared_memory_transport import SharedMemoryTransport
 from gymtwist.worker.transports import FrameTransport
 from gymtwist_conformance.reference_client import INT32, frame
+from tests.support.shared_memory_env import Steady
 
 _ROOMS = (4096, 4096)
 #: Seconds of polling, of which about half are in vain.
@@ -81,23 +81,6 @@ def numbers(count: int, shared: SharedMemory, ours: socket.socket, theirs: socke
     return count
 
 
-class Steady(WaitPolicy):
-    """Polls whether it pays or not; or never, although memory is used."""
-
-    def miss(self) -> None:
-        """Go on."""
-
-    def start_trial(self) -> None:
-        """Try nothing else."""
-
-
-def steady(seconds: float) -> Steady:
-    """Return what always polls for so long."""
-    policy = Steady(seconds)
-    policy.is_trial, policy.poll_seconds, policy.waits_left = False, seconds, sys.maxsize
-    return policy
-
-
 def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket.socket, polls: list[bool]) -> int:
     """Pass frames, some of them pipelined behind another, and so through the socket."""
     if not os.fork():
@@ -117,9 +100,8 @@ def frames(count: int, shared: SharedMemory, ours: socket.socket, theirs: socket
                 sharing_channel.send(frame(INT32, bytes(payload)))
         os._exit(0)
     theirs.close()
-    policy = steady(_MOMENT if polls[0] else 0.0)
+    policy = Steady(_MOMENT if polls[0] else 0.0)
     connection = SharedMemoryConnection(ours, "the other", Framing.INT32, None, policy)
-    connection._policies = policy, policy
     connection.share(shared, 1 << 20)  # large, and so through the memory in any case
     connection._number = _FIRST - 1
     drawn, came = random.Random(2), 0

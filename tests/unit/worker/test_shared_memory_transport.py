@@ -13,7 +13,6 @@ from gymnasium import spaces
 from gymtwist.protocol import shared_memory as wire_sharing
 from gymtwist_conformance.reference_client import INT32, message
 from gymtwist_conformance.reference_client.shared_region import (
-    CLIENT_WAITS,
     REPLY,
     REPLY_AT,
     REPLY_LENGTH,
@@ -26,7 +25,7 @@ from gymtwist_conformance.reference_client.shared_region import (
 from tests.support.echo_environments import Observing
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import eventually
-from tests.support.served_session import Counting, Serve, Served, named
+from tests.support.served_session import Counting, Serve, Served
 from tests.support.shared_memory_fixtures import Of, answer
 
 pytest_plugins = ("tests.support.shared_memory_fixtures",)
