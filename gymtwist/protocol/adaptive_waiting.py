@@ -109,7 +109,6 @@ class WaitPolicy:
 
     Args:
         limit: Seconds to poll per wait at most; 0 for never.
-        measures: False to poll up to the limit without trials, as the other side wishes, and pause after misses.
         lacks_cores: Whether more processes want to run than there are cores; :func:`is_crowded` if None.
 
     Attributes:
@@ -118,8 +117,8 @@ class WaitPolicy:
         is_trial: True while waits are measured.
     """
 
-    def __init__(self, limit: float, *, measures: bool = True, lacks_cores: Callable[[], bool] | None = None) -> None:
-        self._limit, self._measures, self._lacks_cores = limit, measures, lacks_cores or is_crowded
+    def __init__(self, limit: float, *, lacks_cores: Callable[[], bool] | None = None) -> None:
+        self._limit, self._lacks_cores = limit, lacks_cores or is_crowded
         self._interval, self._has_polled = _MIN_INTERVAL, False
         self._blocked: list[float] = []
         self._polled: list[float] = []
@@ -162,10 +161,6 @@ class WaitPolicy:
 
     def _start(self) -> None:
         self._misses = 0
-        if not self._measures:
-            self.poll_seconds, self.waits_left = self._limit, _NEVER
-            self._checked_at = self.waits_left
-            return
         self._blocked, self._polled, self._shortages = [], [], 0
         self.is_trial, self.poll_seconds = True, 0.0
 
@@ -178,9 +173,9 @@ class WaitPolicy:
                 self._decide(0.0)
                 return
         if count == TRIAL:
-            # Each poll costs its share of the limit or of the wait, and saves no more than all of the wait.
-            self.poll_seconds = self._limit
-            if median(self._blocked) > 2 * self._limit:
+            usual = median(self._blocked)
+            self.poll_seconds = min(self._limit, _LONG * usual)
+            if usual > 2 * self._limit:
                 self._decide(0.0)
 
     def _decide(self, poll_seconds: float) -> None:

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic  # by name: an environment may patch the module
 
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
@@ -140,8 +141,9 @@ class SharedMemoryTransport(FrameTransport):
         self._is_in_memory = False
         #: Whether the memory tells the client that this process waits.
         self._has_announced_wait = False
-        #: The client has measured that polling pays, so this side does not.
-        self._policy = WaitPolicy(poll, measures=False)
+        self._policy = WaitPolicy(poll)
+        #: When the last reply was written; only known during a trial of the policy.
+        self._replied_at = 0.0
 
     def receive(self) -> bytes | memoryview | None:
         """Wait for the next request; see :meth:`~gymtwist.worker.transports.SocketTransport.receive`."""
@@ -162,14 +164,14 @@ class SharedMemoryTransport(FrameTransport):
         return count > 0
 
     def _poll(self, number: int) -> bool:
-        """Poll for a request in the memory, unless recent polls have failed."""
+        """Poll for a request in the memory, if that pays."""
         policy = self._policy
-        policy.waits_left -= 1
-        if policy.waits_left <= 0:
-            policy.adapt(0.0)
         if not policy.poll_seconds:
             return False
         if shared_memory.poll_word(self._words, REQUEST, number, policy.poll_seconds):
+            policy.waits_left -= 1
+            if policy.waits_left <= 0:
+                policy.adapt(monotonic() - self._replied_at)
             return True
         policy.miss()
         return False
@@ -177,6 +179,9 @@ class SharedMemoryTransport(FrameTransport):
     def _wait(self, number: int) -> bytes | memoryview | None:
         """Wait for a request from the memory or the socket."""
         words = self._words
+        counts = self._is_in_memory and words[SERVER_POLLS]
+        # A doorbell is not polled for: the memory was, if that pays.
+        receive_into = self._connection.recv_into if counts else self._receive_into
         self._number, self._is_in_memory = None, False
         while True:
             frame = self._take()
@@ -185,10 +190,14 @@ class SharedMemoryTransport(FrameTransport):
                 if not self._has_announced_wait:
                     words[SERVER_WAITS] = self._has_announced_wait = True
                     self._write_fence(), self._read_fence()
-                if words[REQUEST] != number and not self._reader.fill(self._receive_into):
+                if words[REQUEST] != number and not self._reader.fill(receive_into):
                     return None
                 # It was sent before the bytes just received from the socket.
                 if words[REQUEST] == number:
+                    if counts:
+                        self._policy.waits_left -= 1
+                        if self._policy.waits_left <= 0:
+                            self._policy.adapt(monotonic() - self._replied_at)
                     self._keep_pending(self._reader)
                     return self._take_request(number)
             elif len(frame):
@@ -268,6 +277,8 @@ class SharedMemoryTransport(FrameTransport):
         words[REPLY_LENGTH] = length
         words[REPLY] = number
         self._number = None
+        if self._policy.is_trial:
+            self._replied_at = monotonic()
         self._write_fence(), self._read_fence()
         if words[CLIENT_WAITS]:
             self._connection.sendall(self._doorbell)

@@ -28,7 +28,7 @@ from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing, ProtocolName
-from gymtwist.worker import session_loop, socket_waiting
+from gymtwist.worker import session_loop, shared_memory_transport, socket_waiting
 from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.worker_settings import WorkerSettings
 from gymtwist_conformance.reference_client import FramedClient, message
@@ -211,9 +211,18 @@ class Never(WaitPolicy):
         super().__init__(0.0)
 
 
+class Always(WaitPolicy):
+    """Polls memory without trying whether that is faster."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(limit)
+        self.poll_seconds, self.waits_left = limit, sys.maxsize
+
+
 def serve(protocol: str, connection: socket.socket, handshake: bytes) -> None:
     """Serve a connection; raise if its client did not leave of its own accord."""
     vars(socket_waiting).update(cores=lambda: 2, WaitPolicy=Never)
+    vars(shared_memory_transport).update(WaitPolicy=Always)
     status = SessionStatus(create(), with_recovery=True)
     settings = WorkerSettings(monitor_root="/", poll=_LONG)
     reason = session_loop.serve(protocol, connection, handshake, b"", settings, status)
@@ -243,9 +252,7 @@ def _step_together(
     *,
     shared: bool = True,
 ) -> None:
-    kind, policy = (SharedMemoryConnection, WaitPolicy(_LONG)) if shared else (Connection, WaitPolicy(0.0))
-    # It is never tried whether blocking would be faster.
-    policy.poll_seconds, policy.waits_left = _LONG if shared else 0.0, 10 * steps
+    kind, policy = (SharedMemoryConnection, Always(_LONG)) if shared else (Connection, WaitPolicy(0.0))
     connected = kind(connection, "a session", Framing(protocol.value), 60.0, policy)
     session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
     session.ask(messages.Reset(None, None), messages.ResetDone)

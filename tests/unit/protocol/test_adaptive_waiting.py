@@ -160,18 +160,6 @@ def test_the_limit_holds(limit: float) -> None:
     assert longest == limit
 
 
-def test_without_trials_it_polls_until_that_fails() -> None:
-    """A worker polls memory because the client has measured that this pays."""
-    simulation = Simulation(WaitPolicy(LIMIT, measures=False))
-    simulation.play(repeat(300e-6, 10_000))
-    assert simulation.policy.poll_seconds == LIMIT
-    simulation.play(repeat(0.1, 10_000))
-    assert simulation.policy.poll_seconds == 0.0
-    assert simulation.polled < 50 * LIMIT
-    simulation.play(repeat(300e-6, 40_000))
-    assert simulation.policy.poll_seconds == LIMIT
-
-
 def test_the_time_of_a_poll() -> None:
     """It covers what pays, and no more: the rare wait of 1 ms costs more to poll for than it saves."""
     polled = [10e-6] * 30 + [1e-3] * 2
