@@ -30,7 +30,7 @@ _LOAD_EVERY = 8
 #: Misses after which a policy checks whether its polls still pay.
 _MISSES = 4
 #: Waits between two trials. The number doubles while trials agree.
-_MIN_INTERVAL, _MAX_INTERVAL = 256, 32_768
+_MIN_INTERVAL, _MAX_INTERVAL = 1_024, 32_768
 #: How many times the usual wait a wait counts at most where two kinds of waits are compared.
 _LONG = 4
 #: More waits than there will be.
