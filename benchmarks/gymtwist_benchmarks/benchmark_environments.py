@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from gymtwist_benchmarks.workloads import COMPUTED
 
 NESTED, NO_OP = "Bench/Nested-v0", "Bench/NoOp-v0"
 _EPISODE = 200
@@ -29,6 +32,22 @@ class NoOpEnvironment(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Return the observation."""
+        return self._observation, 0.0, False, False, self._info
+
+
+class ComputingEnvironment(NoOpEnvironment):
+    """Computes for some microseconds in each step."""
+
+    def __init__(self, microseconds: int, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self._seconds = microseconds / 1e6
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Return the observation when the time is over."""
+        clock = time.perf_counter
+        end = clock() + self._seconds
+        while clock() < end:
+            continue
         return self._observation, 0.0, False, False, self._info
 
 
@@ -82,3 +101,8 @@ if NESTED not in gymnasium.registry:
     gymnasium.register(NESTED, entry_point=partial(NestedEnvironment))
 if NO_OP not in gymnasium.registry:
     gymnasium.register(NO_OP, entry_point=partial(NoOpEnvironment), order_enforce=False)
+for workload in COMPUTED:
+    if workload.environment not in gymnasium.registry:
+        gymnasium.register(
+            workload.environment, entry_point=partial(ComputingEnvironment, workload.computes), order_enforce=False
+        )

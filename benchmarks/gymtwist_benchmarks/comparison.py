@@ -125,7 +125,7 @@ def main() -> None:
     effort = Effort(
         options.rounds or usual.rounds, options.seconds or usual.seconds, tuple(options.clients or usual.clients)
     )
-    start, load = time.monotonic(), machine.load()
+    start, load, costs = time.monotonic(), machine.load(), machine.costs()
     if options.against is not None:
         trees = {side_by_side.NOW: REPOSITORY, side_by_side.BEFORE: options.against}
         sides = {}
@@ -143,7 +143,7 @@ def main() -> None:
     runs, is_whole = _play_all(planned, places, effort)
     document = Document(
         # The versions that matter are those of the contenders' libraries.
-        machine=f"{machine.describe().partition(', Python')[0]}, Python {platform.python_version()}.",
+        machine=f"{machine.describe().partition(', Python')[0]}, Python {platform.python_version()}. {costs}",
         load_before=load,
         effort=asdict(effort),
         packages={name: packages(place.python) for name, place in places.items()},

@@ -11,10 +11,10 @@ from typing import Any
 from gymtwist_benchmarks.benchmark_runner import Run, median_ratio
 from gymtwist_benchmarks.contenders import NOTES, Contender
 from gymtwist_benchmarks.markdown_report import table
-from gymtwist_benchmarks.workloads import WORKLOADS
+from gymtwist_benchmarks.workloads import COMPUTED, WORKLOADS
 
 #: The contender with which the others are compared.
-OURS = "gymtwist"
+OURS, LIMIT = "gymtwist", "inprocess"
 _DASH = "-"
 #: Libraries that affect the rates, besides a contender's own requirements.
 _LIBRARIES = ("gymtwist", "gymnasium", "ale-py", "mujoco", "numpy", "msgspec", "twisted", "grpcio", "protobuf")
@@ -162,6 +162,27 @@ def clients_table(document: Document, contenders: Iterable[Contender], workload:
     return table(rows, numbers=True)
 
 
+def overheads(document: Document, contender: str) -> dict[int, float]:
+    """Return what a contender's step takes longer than in-process, in microseconds, by the length of a step."""
+    found = {}
+    for workload in COMPUTED:
+        middle = median(document.rates(contender, workload.name))
+        limit = median(document.rates(LIMIT, workload.name))
+        if middle and limit:
+            found[workload.computes] = 1e6 / middle - 1e6 / limit
+    return found
+
+
+def overheads_table(document: Document, contenders: Iterable[Contender]) -> str:
+    """Show the overheads in microseconds."""
+    rows = [("microseconds that a step computes for", *(f"{each.computes:,}" for each in COMPUTED))]
+    for each in contenders:
+        if each.name != LIMIT and (found := overheads(document, each.name)):
+            texts = (f"{found[key.computes]:.1f}" if key.computes in found else _DASH for key in COMPUTED)
+            rows.append((f"**{each.title}**" if each.name == OURS else each.title, *texts))
+    return table(rows, numbers=True)
+
+
 def failures(document: Document, contenders: Iterable[Contender]) -> list[str]:
     """List which contenders could not play which workloads, and why."""
     found = []
@@ -204,13 +225,16 @@ def write(document: Document, contenders: Sequence[Contender], images: Mapping[s
             parts.append(f"![{title}]({links[image]})")
 
     played = document.series()
-    for workload in dict.fromkeys(name for name, _ in played):
+    for workload in dict.fromkeys(name for name, _ in played if not WORKLOADS[name].computes):
         title = WORKLOADS[workload].title
         if (workload, 1) in played:
             show(title, workload_table(document, contenders, workload), workload)
         if any(name == workload and clients > 1 for name, clients in played):
             rows = clients_table(document, contenders, workload)
             show(f"{title}: several clients at once", rows, "clients")
+    if any(WORKLOADS[name].computes for name, _ in played):
+        rows = overheads_table(document, contenders)
+        show("Microseconds that a step takes longer than in-process", rows, "overheads")
     if "vectors" in links:
         parts += [f"![CartPole, many environments that step together]({links['vectors']})"]
     if missing := failures(document, contenders):

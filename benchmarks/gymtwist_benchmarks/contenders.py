@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gymtwist_benchmarks.workloads import COMPUTED
+
 #: The directory of this package, and the repository.
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -61,6 +63,7 @@ class Contender:
 
 
 _VECTORS = ("cartpole-1", "cartpole-8", "cartpole-64", "cartpole-1024")
+_COMPUTED = tuple(each.name for each in COMPUTED)
 _CLIENTS = (1, 2, 4, 8, 16)
 _GYMNASIUM = ("gymnasium>=1.1", "ale-py>=0.10")
 _LOCAL = (*_GYMNASIUM, "opencv-python-headless")
@@ -115,7 +118,7 @@ def _peer(
         "network",
         (*requirements, *_GYMNASIUM),
         f"programs.{program}",
-        ("cartpole", "pong"),
+        ("cartpole", "pong", *_COMPUTED),
         server=("{python}", "-m", f"gymtwist_benchmarks.servers.{server[0]}", *server[1:]),
         ready={"gym-socket-api": r"^Listening on port \d+", "gym-http-api": None}.get(name, "^ready"),
         variables=tuple(variables.items()),
@@ -131,23 +134,29 @@ _PLAYED_BY_ALL = ("cartpole", "pong", "nested")
 
 #: The contenders of the comparison, in the order in which they take turns.
 CONTENDERS: tuple[Contender, ...] = (
-    _local("limit", "inprocess", "Gymnasium in-process", "gymnasium", (*_PLAYED_BY_ALL, "halfcheetah", *_VECTORS)),
+    _local(
+        "limit",
+        "inprocess",
+        "Gymnasium in-process",
+        "gymnasium",
+        (*_PLAYED_BY_ALL, "halfcheetah", *_VECTORS, *_COMPUTED),
+    ),
     _local("limit", "ale-vector", "ale-py's vector environment", "ale-vector", ("pong-84x84-8",)),
     _local("local", "sync-vector", "SyncVectorEnv", "sync", ("pong-84x84-8", *_VECTORS)),
-    _local("local", "async-vector", "AsyncVectorEnv", "async", ("cartpole", "pong-84x84-8", *_VECTORS[:3])),
+    _local("local", "async-vector", "AsyncVectorEnv", "async", ("cartpole", "pong-84x84-8", *_VECTORS[:3], *_COMPUTED)),
     _local("local", "envpool", "EnvPool", "envpool:0", ("cartpole", "pong-84x84-8", *_VECTORS)),
     _local("local", "envpool-1", "EnvPool, one thread", "envpool:1", ("pong-84x84-8", *_VECTORS)),
-    _gymtwist("gymtwist", "gymtwist", (*_PLAYED_BY_ALL, "halfcheetah", "pong-84x84-8", *_VECTORS)),
+    _gymtwist("gymtwist", "gymtwist", (*_PLAYED_BY_ALL, "halfcheetah", "pong-84x84-8", *_VECTORS, *_COMPUTED)),
     _gymtwist(
         "gymtwist-socket",
         "gymtwist, through its socket",
-        ("cartpole", "pong", "pong-84x84-8", "cartpole-64"),
+        ("cartpole", "pong", "pong-84x84-8", "cartpole-64", *_COMPUTED),
         GYMTWIST_SHARED_MEMORY="0",
     ),
     _gymtwist("gymtwist-json", "gymtwist, JSON", (*_PLAYED_BY_ALL, "cartpole-64"), GYMTWIST_PROTOCOL="netstring"),
     _gymtwist("gymtwist-javascript", "gymtwist, JSON with base64, JavaScript", ("pong",), GYMTWIST_VALUES="base64"),
     _gymtwist("gymtwist-javascript-lists", "gymtwist, JSON with lists, JavaScript", ("pong",)),
-    _gymtwist("gymtwist-classic", "gymtwist, classic protocol", ("cartpole", "pong")),
+    _gymtwist("gymtwist-classic", "gymtwist, classic protocol", ("cartpole", "pong", *_COMPUTED)),
     _bare_tcp("floor", "bare TCP", (*_PLAYED_BY_ALL, "pong-84x84-8", *_VECTORS), _CLIENTS, polls="0"),
     _bare_tcp("floor-polling", "bare TCP, polling", ("cartpole", "pong"), (1,), polls="1"),
     _peer("gym-socket-api", "gym-socket-api", ("msgspec",), "lean_classic_client", _GYM_SOCKET_SERVER),

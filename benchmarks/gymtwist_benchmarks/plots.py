@@ -17,7 +17,7 @@ matplotlib.use("agg")
 
 from matplotlib import pyplot, ticker
 
-from gymtwist_benchmarks.comparison_report import OURS, Document, median
+from gymtwist_benchmarks.comparison_report import LIMIT, OURS, Document, median, overheads
 from gymtwist_benchmarks.contenders import CONTENDERS
 from gymtwist_benchmarks.workloads import WORKLOADS
 
@@ -32,6 +32,7 @@ _KINDS = {
 #: Colours of lines, each of which is a contender; the first is ours.
 _COLOURS = ("D55E00", "0072B2", "009E73", "CC79A7", "E69F00", "56B4E9", "000000", "999999", "882255", "117733")
 _MARKERS = "os^Dv<>PX*"
+_RATES = "environment steps per second, all together"
 
 
 def _plain(value: float, _: object = None) -> str:
@@ -90,7 +91,9 @@ def _save(figure: Any, axes: Any, title: str, path: Path) -> None:
     pyplot.close(figure)
 
 
-def lines_plot(lines: Sequence[tuple[str, list[int], list[float]]], heading: str, label: str, path: Path) -> None:
+def lines_plot(
+    lines: Sequence[tuple[str, list[int], list[float]]], heading: str, label: str, path: Path, unit: str = _RATES
+) -> None:
     """Draw lines of rates over numbers of what the label says; each line has a name, the numbers, and the rates."""
     figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
     counts = sorted({count for _, numbers, _ in lines for count in numbers})
@@ -103,7 +106,7 @@ def lines_plot(lines: Sequence[tuple[str, list[int], list[float]]], heading: str
     _number(axes.yaxis)
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.set_xlabel(label)
-    axes.set_ylabel("environment steps per second, all together")
+    axes.set_ylabel(unit)
     axes.grid(which="major", alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     _save(figure, axes, heading, path)
@@ -127,7 +130,7 @@ def draw(document: Document, directory: Path) -> list[Path]:
     series = document.series()
     files = []
     for workload, clients in series:
-        if clients == 1:
+        if clients == 1 and not WORKLOADS[workload].computes:
             files.append(directory / f"{workload}.png")
             workload_plot(document, workload, files[-1])
     several = [(clients, (workload, clients)) for workload, clients in series if workload == "cartpole"]
@@ -140,6 +143,11 @@ def draw(document: Document, directory: Path) -> list[Path]:
     if lines := _lines(document, vectors):
         files.append(directory / "vectors.png")
         lines_plot(lines, "CartPole, many environments that step together", "environments", files[-1])
+    known = [(each.title, overheads(document, each.name)) for each in CONTENDERS if each.name != LIMIT]
+    if computed := [(title, list(found), list(found.values())) for title, found in known if len(found) > 1]:
+        files.append(directory / "overheads.png")
+        label = "microseconds that a step of the environment computes for"
+        lines_plot(computed, "Overhead of a step", label, files[-1], "microseconds more than in-process")
     return files
 
 

@@ -17,6 +17,7 @@ class Workload:
         balance: Whether the client keeps CartPole's pole up: the action is 1 if the third and fourth number of the
             observation have a positive sum. Other workloads draw their actions at random.
         box: The length of an action that is an array of numbers from -1 to 1.
+        computes: The microseconds that an environment of the benchmarks computes for in each step.
         kwargs: Keyword arguments of the environment, as pairs, where the contenders' defaults differ.
         title: Its name in tables and plots.
     """
@@ -27,11 +28,23 @@ class Workload:
     num_envs: int | None = None
     balance: bool = False
     box: int = 0
+    computes: int = 0
     kwargs: tuple[tuple[str, float], ...] = ()
     title: str = ""
 
 
 CARTPOLE = Workload("cartpole", "CartPole-v1", 2, balance=True, title="CartPole, whose pole is kept up")
+#: Steps of different lengths, which show what everything but the environment costs.
+COMPUTED = tuple(
+    Workload(
+        f"compute-{each}",
+        f"Bench/Compute{each}-v0",
+        2,
+        computes=each,
+        title=f"an environment that computes for {each:,} us",
+    )
+    for each in (20, 50, 100, 300, 1000)
+)
 #: The workloads of the comparison.
 COMPARED = (
     CARTPOLE,
@@ -54,6 +67,7 @@ COMPARED = (
     # From benchmark_environments.py.
     Workload("nested", "Bench/Nested-v0", 3, title="A Dict within a Tuple"),
     Workload("halfcheetah", "HalfCheetah-v5", 0, box=6, title="HalfCheetah (MuJoCo)"),
+    *COMPUTED,
 )
 #: More workloads, for the figures and the load tests. An episode of MountainCar has 200 steps whatever the actions are.
 FURTHER = (

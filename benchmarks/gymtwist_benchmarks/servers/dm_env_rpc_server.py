@@ -10,6 +10,7 @@ are cores share the port (gRPC's option ``so_reuseport``). A server on ``grpc.ai
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -65,6 +66,8 @@ class Session:
             import ale_py
 
             gymnasium.register_envs(ale_py)
+        elif environment.startswith("Bench/"):
+            importlib.import_module("gymtwist_benchmarks.benchmark_environments")
         self._env = gymnasium.make(environment, disable_env_checker=True)
         self._specs = _specs(self._env)
         self._actions = spec_manager.SpecManager(self._specs.actions)

@@ -6,6 +6,7 @@ call, and costs a step one call and one tuple.
 
 from __future__ import annotations
 
+import importlib
 import types
 from typing import Any
 
@@ -46,4 +47,6 @@ def make(name: str) -> Env:
         import ale_py
 
         gymnasium.register_envs(ale_py)
+    elif name.startswith("Bench/"):
+        importlib.import_module("gymtwist_benchmarks.benchmark_environments")
     return Env(gymnasium.make(name, disable_env_checker=True))

@@ -20,6 +20,7 @@ allows more than one session.
 from __future__ import annotations
 
 import base64
+import importlib
 import os
 import socket
 import sys
@@ -66,6 +67,8 @@ class Play(Environment):
             import ale_py
 
             gymnasium.register_envs(ale_py)
+        elif environment.startswith("Bench/"):
+            importlib.import_module("gymtwist_benchmarks.benchmark_environments")
         self._env: Any = gymnasium.make(environment, disable_env_checker=True)
         self._frames = environment.startswith("ALE/")
         self._state = State(step_count=0)
