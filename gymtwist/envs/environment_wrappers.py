@@ -170,6 +170,8 @@ def _bytes_needed(creator: Any, kwargs: Mapping[str, Any], environment: gymnasiu
     if name == "AtariPreprocessing":
         size = given["screen_size"]
         return math.prod(size if isinstance(size, tuple) else (size, size)) * 3 * 4
+    if name in ("DtypeObservation", "NormalizeObservation"):
+        return math.prod(space.shape or ()) * 8
     if name in ("FlattenObservation", "TimeAwareObservation"):
         return _flat_size(space) * 8
     if name in ("DiscretizeObservation", "DiscretizeAction"):

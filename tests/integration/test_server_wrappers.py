@@ -13,7 +13,7 @@ from gymnasium import wrappers
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 from gymnasium.vector import SyncVectorEnv
 
-from gymtwist.client import RequestRefused, connect
+from gymtwist.client import EnvironmentFailed, RequestRefused, connect
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same, local
 from tests.support.scripted_server import Script, made
 
@@ -114,6 +114,16 @@ def test_a_specification_has_them(remote: Remote) -> None:
     with gymnasium.make(EnvSpec.from_json(stored)) as again:
         assert again.observation_space == theirs.observation_space
         assert_same(again.reset(seed=SEED), theirs.reset(seed=SEED))
+
+
+def test_a_fresh_environment_after_a_crash_has_them(remote: Remote) -> None:
+    """As the first one had."""
+    theirs = remote("Fault/SegfaultInStep-v0", wrappers=[{"name": "DelayObservation", "kwargs": {"delay": 1}}])
+    first = theirs.reset(seed=SEED)
+    with pytest.raises(EnvironmentFailed):
+        theirs.step(0)
+    assert_same(theirs.reset(seed=SEED), first)
+    assert theirs.get_wrapper_attr("delay") == 1
 
 
 def test_statistics_and_a_limit(remote: Remote) -> None:

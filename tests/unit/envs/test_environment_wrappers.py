@@ -118,6 +118,10 @@ LARGE = 10**9
         [("DiscretizeObservation", {"bins": LARGE})],
         [("DiscretizeObservation", {"bins": [LARGE] * (21 * 16 * 3)})],
         [("FrameStackObservation", {"stack_size": 300}), ("FrameStackObservation", {"stack_size": 900})],
+        *(
+            [("FrameStackObservation", {"stack_size": 250}), ("FrameStackObservation", {"stack_size": 90}), wider]
+            for wider in [("DtypeObservation", {"dtype": "float64"}), ("NormalizeObservation", {})]
+        ),
     ],
 )
 def test_nothing_is_allocated_that_a_session_may_not_have(wrappers: list[tuple[str, dict[str, Any]]]) -> None:
