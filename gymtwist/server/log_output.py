@@ -46,16 +46,19 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
 
     Args:
         reactor: The reactor of the server.
-        twistd: The options of ``twistd``: ``logger``, ``syslog``, ``prefix``, ``nodaemon`` and ``logfile``.
+        twistd: The options of ``twistd``: ``logger``, ``syslog``, ``prefix``, ``nodaemon`` and ``logfile``. Those of
+            ``twist``, which stays in the foreground, have none of these names.
         size: Megabytes at which the file is rotated; 0 for never.
         keep: How many rotated files to keep; 0 for all.
 
     Returns:
-        The observer; None to leave the log, or the error, to ``twistd``.
+        The observer; None to leave the log, or the error, to ``twistd`` or ``twist``.
 
     Raises:
         OSError: The file cannot be opened.
     """
+    if "logfile" not in twistd:
+        return None
     path = twistd["logfile"]
     if twistd["logger"] or (path == "-" and not twistd["nodaemon"]):
         return None

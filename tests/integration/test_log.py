@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,3 +177,19 @@ def test_a_log_that_cannot_be_opened_is_an_error_of_one_line(tmp_path: Path) -> 
     assert "gymsock cannot open its log" in ended.stdout
     assert "none/g.log" in ended.stdout
     assert len(ended.stdout.splitlines()) == 1
+
+
+def test_twist_runs_the_server_and_writes_its_log(tmp_path: Path) -> None:
+    """The other runner of Twisted's plugins, which stays in the foreground, has no options for a log like twistd's."""
+    words = [sys.executable, "-m", "twisted", "--log-format=text", "gymsock", "--port", ANY_PORT]
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        assert server.stdout is not None
+        lines = []
+        for line in server.stdout:
+            lines.append(line)
+            if "starting on" in line:
+                server.terminate()
+    assert any("starting on" in line for line in lines), "".join(lines)
+    assert not any("Traceback" in line for line in lines), "".join(lines)
