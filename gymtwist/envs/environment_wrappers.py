@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import math
@@ -126,9 +127,12 @@ def _words(parameter: inspect.Parameter) -> set[str]:
 
 
 def _converted(value: Any, parameter: inspect.Parameter) -> Any:
-    """Return a value in the form that a parameter takes: messages have no tuples, and some clients no integers."""
+    """Return a value in the form that a parameter takes: messages have no tuples, JSON no arrays, some no integers."""
     if isinstance(value, list) and "tuple" in _words(parameter):
         return tuple(map(whole, value)) if takes_integer(parameter) else tuple(value)
+    if isinstance(value, list) and "ndarray" in _words(parameter):
+        with contextlib.suppress(ValueError):  # it is ragged, and the wrapper says what it takes
+            return np.array(value)
     return whole(value) if takes_integer(parameter) else value
 
 

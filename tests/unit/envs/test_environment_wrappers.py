@@ -88,6 +88,7 @@ class Bounded(Plain):
         ("FrameStackObservation", {"stack_size": -4}, "cannot wrap this environment .*greater than zero"),
         ("DtypeObservation", {"dtype": "S1000000"}, 'the name of a dtype of numbers, such as "float32"'),
         ("DtypeObservation", {"dtype": [["a", "f8"]]}, 'the name of a dtype of numbers, such as "float32"'),
+        ("RescaleObservation", {"min_obs": [[0], 1], "max_obs": 1}, "cannot wrap this environment"),
         ("GrayscaleObservation", {}, "cannot wrap this environment .*requires an image"),
         ("AddRenderObservation", {}, "cannot wrap this environment .*render_mode"),
         ("no_such_module:Wrapper", {}, "cannot be imported: ModuleNotFoundError"),
