@@ -3,7 +3,7 @@
 # Expected:    gymnasium.make() leaves no file in the working directory.
 # Observed:    Each make() of HalfCheetah-v5 appends a warning about its own model to MUJOCO_LOG.TXT there, as mujoco does with
 #              its warnings. Ant-v5 and Hopper-v5 leave none.
-# Consequence: gymtwist gives each worker a working directory of its own.
+# Consequence: gymtwist gives each session a working directory of its own.
 # Output:
 #   Ant-v5: []
 #   Hopper-v5: []
