@@ -166,9 +166,13 @@ class EnvironmentFault(GymtwistError):
     Args:
         operation: The operation that failed: ``make``, ``reset``, ``step``, ...
         message: The problem, for a log or a client.
+
+    Attributes:
+        exception: The name of Python's built-in exception that it raised; empty if there is none.
     """
 
     code = "environment-fault"
+    exception = ""
 
     def __init__(self, operation: str, message: str) -> None:
         super().__init__(message)

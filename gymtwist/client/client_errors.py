@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gymnasium.error import InvalidAction as GymnasiumInvalidAction
 from gymnasium.error import ResetNeeded as GymnasiumResetNeeded
@@ -97,10 +99,23 @@ class AttributeUnreachable(RequestRefused, AttributeError):
 
 
 class EnvironmentFailed(RemoteError):
-    """The environment's own code failed, crashed or took too long; reset makes it usable again."""
+    """The environment's own code failed, crashed or took too long; reset makes it usable again.
+
+    If the environment raised one of Python's exceptions, such as a ``ValueError``, this error is one, too.
+
+    Attributes:
+        exception: The name of the exception that this error is as well; empty if there is none.
+    """
 
     code = "environment-fault"
     fault = "environment"
+    exception = ""
+
+    def __str__(self) -> str:
+        return self.message  # a KeyError would quote it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _failed, (self.exception, self.message), vars(self)
 
 
 class ProtocolBroken(RemoteError):
@@ -148,9 +163,36 @@ _BY_FAULT: dict[Fault, type[RemoteError]] = {
 }
 
 
+#: No OSError: those are errors of the connection.
+_RAISED: dict[str, type[Exception]] = {
+    kind.__name__: kind
+    for kind in (
+        *(ArithmeticError, FloatingPointError, OverflowError, ZeroDivisionError),
+        *(LookupError, IndexError, KeyError, AttributeError, TypeError, ValueError),
+        *(AssertionError, NotImplementedError, RuntimeError),
+    )
+}
+
+
+@functools.cache
+def _failure(exception: str) -> type[EnvironmentFailed]:
+    """Return the class of errors of environments that raised an exception."""
+    if exception not in _RAISED:
+        return EnvironmentFailed
+    attributes = {"exception": exception, "__doc__": EnvironmentFailed.__doc__, "__module__": __name__}
+    return type("EnvironmentFailed", (EnvironmentFailed, _RAISED[exception]), attributes)
+
+
+def _failed(exception: str, message: str) -> EnvironmentFailed:
+    """Make an error again that was pickled."""
+    return _failure(exception)(message)
+
+
 def of_reply(reply: messages.Error) -> RemoteError:
     """Convert an error reply."""
     kind = _BY_CODE.get(reply.code) or _BY_FAULT[reply.fault]
+    if kind is EnvironmentFailed:
+        kind = _failure(reply.exception)
     return kind(
         printable(reply.message),
         code=printable(reply.code),

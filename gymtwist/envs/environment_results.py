@@ -237,6 +237,12 @@ def _unexpected(operation: str, what: str) -> EnvironmentFault:
 # Exceptions
 
 
+def _built_in(kind: type[BaseException]) -> str:
+    """Return the name of the built-in exception that an exception is; empty if it is only an ``Exception``."""
+    found = next(each for each in kind.__mro__ if each.__module__ == "builtins")
+    return "" if found in (Exception, BaseException) else found.__name__
+
+
 def fault(operation: str, error: BaseException) -> EnvironmentFault:
     """Return the fault for an exception that a call of an environment has raised.
 
@@ -250,6 +256,7 @@ def fault(operation: str, error: BaseException) -> EnvironmentFault:
     kind = error.kind if isinstance(error, RaisedInProcess) else type(error)
     who = "the environment" if origin is None else "Gymnasium"
     made = EnvironmentFault(operation, f"{who} raised {kind.__name__} in {operation}{message}".rstrip(": "))
+    made.exception = _built_in(kind)
     if origin is None or operation not in _EXPECTED:
         return made
     try:

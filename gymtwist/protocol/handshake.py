@@ -199,4 +199,5 @@ def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:
     text = classic.shortened(str(error))
     # File names, and so errors about files, may contain surrogates, which UTF-8 does not have.
     text = text.encode("utf-8", "replace").decode()
-    return Error(error.code, text, fault, reset_needed, tuple(error.environments), error.warnings)
+    exception = error.exception if isinstance(error, EnvironmentFault) else ""
+    return Error(error.code, text, fault, reset_needed, tuple(error.environments), error.warnings, exception)

@@ -509,6 +509,7 @@ class Error(Message, frozen=True, tag="error"):
         reset_needed: Whether the next request must be a reset.
         environments: The indices of the environments that it is about, if there are several that step together.
         warnings: What the client should know of its request besides.
+        exception: The name of Python's built-in exception that the environment raised; empty if there is none.
     """
 
     code: str
@@ -517,6 +518,7 @@ class Error(Message, frozen=True, tag="error"):
     reset_needed: bool = False
     environments: tuple[int, ...] = ()
     warnings: Warnings = ()
+    exception: str = ""
 
 
 Request: TypeAlias = Make | Reset | Step | StepMany | Sample | Render | Get | Set | Call | Share | Close | Envs

@@ -26,6 +26,7 @@ from gymtwist.client import (
 )
 from gymtwist.errors import GymtwistError
 from gymtwist_conformance.reference_client import INT32, frame, message
+from tests.support.client_environments import NoDoor, Unnamed
 from tests.support.client_equivalence import Remote, assert_same
 from tests.support.scripted_server import Script, begun, error, made, stepped
 from tests.support.server_process import ServerProcess
@@ -37,9 +38,9 @@ def test_errors_are_one_tree() -> None:
     """Every error derives from RemoteError and has a stable code."""
     found = [each for each in vars(gymtwist.client).values() if isinstance(each, type) and issubclass(each, Exception)]
     kinds = [each for each in found if issubclass(each, RemoteError)]
-    assert len(kinds) == len(found) == 11
+    assert len(kinds) == len(found) == 12
     assert issubclass(RemoteError, GymtwistError)
-    assert len({each.code for each in kinds} - {RemoteError.code}) == 10
+    assert len({each.code for each in kinds} - {RemoteError.code}) == 11
 
 
 @pytest.mark.parametrize(
@@ -188,8 +189,22 @@ def test_an_environment_that_raises_has_failed(remote: Remote, protocol: str) ->
         with pytest.raises(EnvironmentFailed, match="raised ValueError in step: the pole is not there") as caught:
             theirs.step(0)
         assert (caught.value.code, caught.value.reset_needed) == ("environment-fault", True)
+        for each in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert isinstance(each, ValueError)
+            assert str(each) == caught.value.message
         with pytest.raises(ResetNeeded):
             theirs.step(0)
+
+
+def test_exceptions_that_an_environment_raises(remote: Remote, protocol: str) -> None:
+    """An error is of the built-in class as well, with the server's text; an OSError is one of the connection."""
+    theirs = remote("Raising-v0", protocol=protocol)
+    for kind, wanted in ((KeyError, KeyError), (NoDoor, LookupError), (OSError, Exception), (Unnamed, Exception)):
+        words = f"^the environment raised {kind.__name__} in reset: '?no door'?$"
+        with pytest.raises(EnvironmentFailed, match=words) as caught:
+            theirs.reset(options={"kind": kind.__name__})
+        assert isinstance(caught.value, wanted)
+        assert not isinstance(caught.value, OSError)
 
 
 def test_an_environment_that_cannot_be_made_has_failed(remote: Remote, protocol: str) -> None:

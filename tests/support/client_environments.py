@@ -183,6 +183,23 @@ class Fragile(Plain):
         return np.array([self._count]), 1.0, self._count == 5, False, {}
 
 
+class NoDoor(LookupError):
+    """An exception of an environment's own."""
+
+
+class Unnamed(Exception):
+    """An exception that is nothing else."""
+
+
+class Raising(Plain):
+    """Raises the exception that the options of a reset name."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Raise it."""
+        kinds = {each.__name__: each for each in (KeyError, OSError, NoDoor, Unnamed)}
+        raise kinds[(options or {})["kind"]]("no door")
+
+
 class Reachable(Plain):
     """Declares an attribute and a method, and has others."""
 
@@ -220,6 +237,7 @@ def register() -> None:
     gymnasium.register("Odd-v0", entry_point=partial(Odd))
     gymnasium.register("Reachable-v0", entry_point=partial(Reachable))
     gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
+    gymnasium.register("Raising-v0", entry_point=partial(Raising))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
 
 

@@ -44,7 +44,4 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         "tests/envs/test_action_dim_check.py::test_mujoco_action_dimensions[[]*",
     ),
     "the protocol refuses a step after the end of an episode": (f"{_MUJOCO}test_reward_sum[[]*",),
-    "an error that the environment raised is an EnvironmentFailed, not of the environment's class": (
-        f"{_CLASSIC}test_invalid_customizable_resets[[]*",
-    ),
 }

@@ -170,6 +170,11 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "error", "code": "environment-fault", "fault": "environment", "reset_needed": True},
         "message": "the environment raised ValueError in step: no such door",
     },
+    "error, an exception of the environment": {
+        **{"op": "error", "code": "environment-fault", "fault": "environment", "reset_needed": True},
+        "message": "the environment raised NoSuchDoor in step: no such door",
+        "exception": "ValueError",
+    },
     "error, the protocol's": {
         **{"op": "error", "code": "protocol-error", "fault": "protocol"},
         "message": "the netstring of 2 bytes ends with b'.'; end it with a comma, and count bytes, not characters",

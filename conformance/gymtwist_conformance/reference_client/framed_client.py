@@ -81,6 +81,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "fault": Literal["request", "environment", "protocol", "server"],
         "reset_needed?": bool,
         "environments?": list[int],
+        "exception?": str,
         **_WARNINGS,
     },
 }
@@ -108,6 +109,7 @@ class Failed(Exception):
         reset_needed: Whether the next request must be a reset.
         environments: The indices of the environments that it is about, if several step together.
         warnings: What else the server says about the request.
+        exception: The name of Python's built-in exception that the environment raised.
     """
 
     def __init__(
@@ -118,8 +120,10 @@ class Failed(Exception):
         reset_needed: bool = False,
         environments: Sequence[int] = (),
         warnings: Sequence[str] = (),
+        exception: str = "",
     ) -> None:
         super().__init__(f"{code} ({fault}): {message}")
+        self.exception = exception
         self.code, self.message, self.fault, self.reset_needed = code, message, fault, reset_needed
         self.environments, self.warnings = list(environments), list(warnings)
 
