@@ -379,8 +379,8 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
         for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
             if found.get(name) is not None:
                 found[name] = check_fields(found[name], fields, f"`{name}` of the reply to make")
-    if op == "envs":
-        found["envs"] = [check_fields(each, _LISTED, "an environment of the list") for each in found.get("envs", [])]
+    if "envs" in found:
+        found["envs"] = [check_fields(each, _LISTED, "an environment of the list") for each in found["envs"]]
     return found
 
 

@@ -24,7 +24,8 @@ def _page(probe: Probe, **fields: Any) -> dict[str, Any]:
         if error.code == "unknown-operation":
             pytest.skip("the server does not list its environments: it does not know the operation envs")
         raise
-    envs, count, after = page["envs"], fields.get("count", MAX_COUNT), fields.get("after", "")
+    envs = page.setdefault("envs", [])
+    count, after = fields.get("count", MAX_COUNT), fields.get("after", "")
     require(len(envs) <= count, f"{len(envs)} environments are listed; {count} at most were asked for")
     ids = [each["id"] for each in envs]
     for before, behind in pairwise([after, *ids]):
