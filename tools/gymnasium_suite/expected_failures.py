@@ -25,6 +25,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         f"{_CLASSIC}test_bipedal_walker_hardcore_creation[[]*",
         f"{_CLASSIC}test_cartpole_vector_equiv",
     ),
+    # They assert isinstance(env.unwrapped, CartPoleEnv), MujocoEnv, CartPoleVectorEnv or SyncVectorEnv.
     "a remote environment is of another class": (
         "tests/envs/registration/test_env_spec.py::test_full_integration",
         "tests/envs/registration/test_make.py::test_no_arguments",
@@ -32,16 +33,20 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         "tests/envs/registration/test_make_vec.py::test_make_vec_vectorization_mode",
         f"{_MUJOCO}test_verify_reward_survive[[]*",
     ),
+    # CartPole takes "no-render-mode", of which Gymnasium only warns; clients would notice a typo at the first frame.
     "a server refuses a render mode that the environment does not have": (
         "tests/envs/registration/test_make.py::test_make_with_render_mode",
     ),
+    # They assert that the metadata has "human", and that pygame is initialised in the process of the test.
     "a server opens no window, and draws in a process of its own": (
         f"{_MUJOCO_DRAWING}test_mujoco_metadata_render_modes[[]*",
         "tests/envs/test_rendering.py::test_pygame_selective_init",
     ),
+    # They assert that an action of 100 acts as the bound, and that the message is MuJoCo's "Action dimension mismatch".
     "the protocol refuses an action outside its space, which some environments clip or refuse in other words": (
         "tests/envs/test_action_dim_check.py::test_box_actions_out_of_bound[[]*",
         "tests/envs/test_action_dim_check.py::test_mujoco_action_dimensions[[]*",
     ),
+    # It steps 100 times without looking at `terminated`; in the words of CartPole, "any further steps are undefined behavior".
     "the protocol refuses a step after the end of an episode": (f"{_MUJOCO}test_reward_sum[[]*",),
 }
