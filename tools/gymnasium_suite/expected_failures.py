@@ -47,6 +47,6 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         "tests/envs/test_action_dim_check.py::test_box_actions_out_of_bound[[]*",
         "tests/envs/test_action_dim_check.py::test_mujoco_action_dimensions[[]*",
     ),
-    # It steps 100 times without looking at `terminated`; in the words of CartPole, "any further steps are undefined behavior".
+    # It steps on after `terminated`; in the words of CartPole, "any further steps are undefined behavior".
     "the protocol refuses a step after the end of an episode": (f"{_MUJOCO}test_reward_sum[[]*",),
 }
