@@ -26,6 +26,8 @@ MAX_BYTES = 128 << 20
 _GYMNASIUM = "gymnasium.wrappers"
 #: What an observation takes whose space does not say how large it is.
 _UNKNOWN_SIZE = 64 << 10
+#: The arguments that decide how much one of Gymnasium's wrappers takes, which has them as attributes as well.
+_SIZES = frozenset({"bins", "delay", "screen_size", "shape", "stack_size"})
 
 
 class WrapperRequest(Protocol):
@@ -149,6 +151,16 @@ def _check_type(place: str, parameter: inspect.Parameter, value: Any) -> None:
         integers = value if isinstance(value, tuple) else (value,)
         if not all(type(each) is int for each in integers):
             raise InvalidField(f"{place} is {shown(value)}: send an integer or, for several dimensions, a list of them")
+
+
+def is_size(layer: Any, name: str) -> bool:
+    """Return whether an attribute decides how much a wrapper takes: it was checked when that was put there.
+
+    Args:
+        layer: A wrapper or an environment.
+        name: The name of its attribute.
+    """
+    return name in _SIZES and any(map(_is_gymnasiums, type(layer).__mro__))
 
 
 def _is_gymnasiums(creator: Any) -> bool:

@@ -200,22 +200,32 @@ class _BoundedSanitizer(Sanitizer):
         kept: tuple[type, ...] = (),
         escape: Callable[[str], str] = str,
     ) -> None:
-        super().__init__(number, array, strict=True, kept=kept, escape=escape)
-        self._flat = flat
+        super().__init__(number, self._convert, strict=True, kept=kept, escape=escape)
+        self._convert_counted, self._flat = array, flat
         self._bytes, self._items = MAX_FRAME, MAX_VALUE_ITEMS
+        #: The same for arrays alone, before they are converted: what they become is counted as the rest of the value.
+        self._array_bytes, self._array_items = MAX_FRAME, MAX_VALUE_ITEMS
 
     def _copy(self, value: Any, omitted: list[str], place: str, path: tuple[int, ...]) -> Any:
         self._items -= 1
-        if isinstance(value, (np.ndarray, memoryview)):
-            self._bytes -= value.nbytes
-            self._items -= 0 if self._flat else int(np.prod(value.shape or (), dtype=np.float64))
-        elif isinstance(value, (str, bytes, bytearray)):
-            self._bytes -= len(value)
-        if self._bytes < 0:
-            raise ValueError(f"it has more than {MAX_FRAME} bytes, the most of a message")
-        if self._items < 0:
-            raise ValueError(f"it has more than {MAX_VALUE_ITEMS} items; in MessagePack an array is one of them")
+        if isinstance(value, (str, bytes, bytearray, memoryview)):
+            self._bytes -= value.nbytes if isinstance(value, memoryview) else len(value)
+        self._check(self._bytes, self._items)
         return super()._copy(value, omitted, place, path)
+
+    def _convert(self, array: Any) -> Any:
+        """Convert an array or a scalar, wherever it is: in a dataclass, or in an array-like, too."""
+        self._array_bytes -= array.nbytes
+        self._array_items -= 0 if self._flat else int(np.prod(array.shape, dtype=np.float64))
+        self._check(self._array_bytes, self._array_items)
+        return self._convert_counted(array)
+
+    @staticmethod
+    def _check(bytes_left: int, items_left: int) -> None:
+        if bytes_left < 0:
+            raise ValueError(f"it has more than {MAX_FRAME} bytes, the most of a message")
+        if items_left < 0:
+            raise ValueError(f"it has more than {MAX_VALUE_ITEMS} items; in MessagePack an array is one of them")
 
 
 def _text(value: str) -> str:

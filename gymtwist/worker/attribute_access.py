@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Raw
 
-from gymtwist.envs import attribute_layers
+from gymtwist.envs import attribute_layers, environment_wrappers
 from gymtwist.envs.error_locations import name_environments
 from gymtwist.errors import (
     AttributeRefused,
@@ -21,6 +21,7 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.value_mismatch import shown
 from gymtwist.worker.access_policy import CONVENTIONAL, AttributePolicy
 from gymtwist.worker.guarded_call import guarded_call
@@ -113,6 +114,11 @@ class AttributeAccess:
         owner = attribute_layers.owner(environment, name)
         if owner is None:
             raise self._unknown(environment, name)
+        if environment_wrappers.is_size(owner, name):
+            raise AttributeRefused(
+                f'remote attribute "{name}" decides how much memory a {type(owner).__name__} takes, and cannot be '
+                "changed; make an environment with another one"
+            )
         old = self._read(environment, name)
         if not callable(old):
             self._encoded(environment, name, old)
@@ -149,18 +155,25 @@ class AttributeAccess:
                 returned = found(*deepcopy(request.args), **deepcopy(request.kwargs))
             return self._encoded(environment, name, returned)
 
-        with self._status.request():
-            return messages.Called(self._joined(name, self._each(name, call)))
+        return messages.Called(self._joined(name, self._each(name, call)))
 
     # One environment after the other
 
     def _each(self, name: str, act: Callable[[Any], T]) -> list[T]:
         """Do something with each environment; an error names the one that it is about."""
-        done = []
+        done: list[T] = []
+        size = 0
         for index, environment in enumerate(self._environments):
             with self._named(index):
                 self._policy.check_name(name, attribute_layers.declared(environment))
-                done.append(act(environment))
+                value = act(environment)
+            done.append(value)
+            size += len(memoryview(value)) if isinstance(value, Raw) else 0
+            if size > MAX_FRAME:
+                raise UnsendableValue(
+                    f'remote attribute "{name}" cannot be sent: that of {index + 1} of the {len(self._environments)} '
+                    f"environments has more than {MAX_FRAME} bytes together, the most of a message"
+                )
         return done
 
     @contextlib.contextmanager

@@ -113,9 +113,9 @@ class RequestHandler:
             messages.Reset: self.reset,
             messages.Sample: self.sample,
             messages.Render: self.render,
-            messages.Get: lambda request: self._attributes().get(request),
-            messages.Set: lambda request: self._attributes().set(request),
-            messages.Call: lambda request: self._attributes().call(request),
+            messages.Get: partial(self._reach, AttributeAccess.get),
+            messages.Set: partial(self._reach, AttributeAccess.set),
+            messages.Call: partial(self._reach, AttributeAccess.call),
         }
 
     # Making the environment
@@ -466,10 +466,14 @@ class RequestHandler:
             raise self._not_now("you render")
         return messages.Rendered(runner.render())
 
-    def _attributes(self) -> AttributeAccess:
-        """Return what reaches the environment's attributes; it is not kept, since few clients use it."""
-        policy = AttributePolicy(self._settings.attributes)
-        return AttributeAccess(self._running().environment, policy, self._status, self._codec, several=self._several)
+    def _reach(
+        self, act: Callable[[AttributeAccess, Any], messages.Reply], request: messages.Request
+    ) -> messages.Reply:
+        """Read, change or call an attribute; what does it is not kept, since few clients use it."""
+        environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
+        with self._status.request():
+            access = AttributeAccess(environment, policy, self._status, self._codec, several=self._several)
+            return act(access, request)
 
     def close(self) -> None:
         """Close the environment, once."""

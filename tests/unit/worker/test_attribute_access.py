@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import gym
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import wrappers
 
 from gymtwist.envs import attribute_layers
 from gymtwist.envs.gym_compatibility import GymEnvironment
@@ -29,12 +31,29 @@ class Weather(enum.Enum):
     RAIN = "rain"
 
 
+@dataclasses.dataclass
+class Boxed:
+    """Has another value."""
+
+    content: Any
+
+
+class ArrayLike:
+    """Offers NumPy so many numbers that they cannot be written out."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """Return them, which takes no memory yet."""
+        return Reachable.huge
+
+
 class Reachable(Plain):
     """Has attributes of all sorts."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "remote_attributes": ["declared", "set_level", "_inner"]}
     huge = np.broadcast_to(np.int8(0), (10**12,))
     endless = range(10**12)
+    boxed, array_like = Boxed(huge), ArrayLike()
+    large, many = np.zeros(10 << 20, np.uint8), np.zeros(400_000, np.uint8)
 
     def __init__(self, render_mode: str | None = None) -> None:
         """Set them."""
@@ -45,7 +64,7 @@ class Reachable(Plain):
         self.ale, self.path = object(), Path("/")
         self._inner, self._hidden = 1, 2
         self.declared: Any = "/a/path"
-        self.frameskip = 4
+        self.frameskip, self.delay = 4, 2
         self.itself: list[Any] = []
         self.itself.append(self.itself)
 
@@ -139,6 +158,8 @@ def test_plain_data_is_read(client: FramedClient, encoding: str) -> None:
         ("unwrapped.level", "attribute-refused", "without dots"),
         ("unwrapped", "unsendable-value", "stays at the server"),
         ("huge", "unsendable-value", "bytes"),
+        ("boxed", "unsendable-value", "bytes"),
+        ("array_like", "unsendable-value", "bytes"),
         ("endless", "unsendable-value", "items"),
         ("itself", "unsendable-value", "itself"),
     ],
@@ -318,24 +339,76 @@ def test_an_environment_of_gym() -> None:
     assert type(attribute_layers.owner(adapted, "level")) is Old
 
 
-def test_a_call_is_timed(started: list[Served], encoding: str) -> None:
-    """As a step is, so that the server's timeouts hold for it."""
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [("call", {"name": "action_masks"}), ("get", {"name": "slow"}), ("set", {"name": "slow", "value": 1})],
+)
+def test_a_request_is_timed(started: list[Served], encoding: str, op: str, fields: dict[str, Any]) -> None:
+    """As a step is, so that the server's timeouts hold for it, and for all environments together."""
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(Reachable):
-        def action_masks(self) -> Any:
+        @property
+        def slow(self) -> int:
             begun.set()
             assert go_on.wait(PATIENCE)
             return 1
 
+        @slow.setter
+        def slow(self, value: int) -> None:
+            pass
+
+        def action_masks(self) -> Any:
+            return self.slow
+
     served = Served(encoding, message(encoding, "make", id=named(Slow)))
     started.append(served)
     served.client.read_made("nested")
-    served.client.say("call", name="action_masks")
+    served.client.say(op, **fields)
     assert begun.wait(PATIENCE)
-    assert served.status.operation is Operation.CALL
+    assert served.status.operation is (Operation.CALL if op == "call" else Operation.GET)
     assert served.status.busy_since is not None
     assert served.status.request_since is not None
     go_on.set()
-    assert served.client.reply("call") == {"value": 1}
+    served.client.reply(op)
     assert served.status.request_since is None
+
+
+def test_values_are_not_collected_beyond_a_message(serve: Serve) -> None:
+    """Several environments stop at the first one whose value no longer fits."""
+    asked = []
+
+    class Wordy(Reachable):
+        @property
+        def words(self) -> list[str]:
+            asked.append(self)
+            return ["word" * 50] * 40_000
+
+    client = serve(Wordy, num_envs=20, vectorization_mode="sync")
+    _refused(client, "get", "unsendable-value", "of the 20 environments", name="words")
+    assert len(asked) == 3
+
+
+def test_a_large_array_is_read(client: FramedClient, encoding: str) -> None:
+    """Its bytes count once, and its numbers do, which are items of JSON."""
+    name, size = ("many", 400_000) if encoding == NETSTRING else ("large", 10 << 20)
+    assert len(decode_arrays(client.ask("get", name=name)["value"])) == size
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "name", "value"),
+    [
+        (lambda env: wrappers.DelayObservation(env, 2), "delay", 10**9),
+        (lambda env: wrappers.FrameStackObservation(env, 2), "stack_size", 3),
+    ],
+)
+def test_the_size_of_a_wrapper_cannot_be_changed(serve: Serve, wrapper: Any, name: str, value: int) -> None:
+    """What it may take was checked when it was made."""
+    client = serve(lambda render_mode=None: wrapper(Reachable(render_mode)), options={"attributes": "all"})
+    _refused(client, "set", "attribute-refused", "how much memory", name=name, value=value)
+
+
+def test_an_attribute_with_the_name_of_a_wrappers_can_be_changed(client: FramedClient) -> None:
+    """If it is an environment's own."""
+    client.ask("set", name="delay", value=9)
+    assert _get(client, "delay") == 9
