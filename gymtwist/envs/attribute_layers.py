@@ -82,7 +82,7 @@ def similar(environment: Any, name: str) -> list[str]:
 
 
 def in_the_form_of(old: Any, new: Any) -> Any:
-    """Give a value from a message the type that an attribute has: no message has enumerations or tuples.
+    """Give a value from a message the type that an attribute has: no message has enumerations, tuples, sets or times.
 
     Raises:
         ValueError: It does not fit.
@@ -92,13 +92,18 @@ def in_the_form_of(old: Any, new: Any) -> Any:
         return type(old)(new)
     if isinstance(old, tuple) and isinstance(new, list):
         return tuple(new)
+    if isinstance(old, (set, frozenset)) and isinstance(new, list):
+        return type(old)(new)
+    if isinstance(old, Mapping) and not all(isinstance(key, str) for key in old):
+        raise ValueError("its keys are not strings, as all keys in messages are")
     if isinstance(old, np.generic):
         return _exactly(np.asarray(new, old.dtype)[()], new)
     return _exactly(np.array(new, old.dtype), new) if isinstance(old, np.ndarray) else new
 
 
 def _exactly(made: Any, new: Any) -> Any:
-    if made.dtype.kind != "f" and not np.array_equal(made, np.asarray(new)):
+    given = np.asarray(new, "datetime64" if made.dtype.kind == "M" else None)  # a message has text instead
+    if made.dtype.kind != "f" and not np.array_equal(made, given):
         raise ValueError(f"{made.dtype.name} does not have {str(new)[:80]}")
     return made
 

@@ -65,6 +65,7 @@ class Reachable(Plain):
         self._inner, self._hidden = 1, 2
         self.declared: Any = "/a/path"
         self.frameskip, self.delay = 4, 2
+        self.places, self.day, self.table = {1, 2}, np.datetime64("2026-01-01"), {0: [1.0], 1: [2.0]}
         self.itself: list[Any] = []
         self.itself.append(self.itself)
 
@@ -184,6 +185,9 @@ def test_plain_data_is_changed(client: FramedClient) -> None:
     array = [3, 4] if client.encoding == NETSTRING else {"dtype": "uint8", "shape": [2], "data": b"\3\4"}
     for name, value in (("gravity", 20), ("array", array), ("weather", "rain"), ("pair", [2, "y"])):
         client.ask("set", name=name, value=value)
+    for name, value in (("places", [3, 2, 3]), ("day", "2026-01-02")):
+        client.ask("set", name=name, value=value)
+    assert (_get(client, "places"), _get(client, "day")) == ([2, 3], "2026-01-02")
     assert _get(client, "gravity") == 20
     assert _get(client, "array") == [3, 4]
     assert _get(client, "weather") == "rain"
@@ -200,6 +204,9 @@ def test_plain_data_is_changed(client: FramedClient) -> None:
         ("weather", "snow", "invalid-field", "snow"),
         ("name", "../secret", "attribute-refused", "path"),
         ("frameskip", 10**9, "attribute-refused", "1000"),
+        ("table", {"0": [3.0], "1": [4.0]}, "invalid-field", "keys"),
+        ("places", [[1]], "invalid-field", "unhashable"),
+        ("day", "2026-01-02T03:00", "invalid-field", "2026-01-02T03:00"),
         ("constant", 4, "attribute-refused", "cannot be changed"),
         ("stubborn", 4, "attribute-refused", "as before"),
         ("step", 4, "attribute-refused", "method"),
