@@ -10,6 +10,7 @@ from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import CONNECT_TIMEOUT, TIMEOUT, ConnectOptions, Protocol, protocol_named
 from gymtwist.error_texts import printable
 from gymtwist.protocol import messages
+from gymtwist.protocol.framing import MAX_FRAME
 
 #: More than any server has; one that lists more would fill the client's memory.
 _MOST = 1_000_000
@@ -32,7 +33,9 @@ def open_session(
     options = ConnectOptions(
         parse(address), protocol_named(protocol), timeout, connect_timeout, tls, False, messages.Make("-")
     )
-    return Session(options.open_connection(), options.protocol)
+    session = Session(options.open_connection(), options.protocol)
+    session.connection.limit_replies(MAX_FRAME)
+    return session
 
 
 def envs(

@@ -476,8 +476,8 @@ class ListedEnv(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         nondeterministic: Whether seeds do not determine the episodes.
     """
 
-    id: str
-    library: str = ""
+    id: Annotated[str, Meta(max_length=MAX_ID)]
+    library: Annotated[str, Meta(max_length=MAX_ID)] = ""
     max_episode_steps: int | None = None
     reward_threshold: float | None = None
     nondeterministic: bool = False
@@ -493,7 +493,7 @@ class EnvsListed(Message, frozen=True, tag="envs"):
         warnings: What the client should know of its request.
     """
 
-    envs: tuple[ListedEnv, ...] = ()
+    envs: Annotated[tuple[ListedEnv, ...], Meta(max_length=MAX_LISTED)] = ()
     more: bool = False
     server: str = ""
     warnings: Warnings = ()

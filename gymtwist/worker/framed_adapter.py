@@ -247,7 +247,11 @@ class FramedAdapter:
         """List environments that the client may make."""
         if self._listed is None:
             found = find_listed(AllowList(self._settings.allow).allows)
-            self._listed = [messages.ListedEnv(**each._asdict()) for each in found if len(each.id) <= messages.MAX_ID]
+            self._listed = [
+                messages.ListedEnv(**each._asdict())
+                for each in found
+                if max(len(each.id), len(each.library)) <= messages.MAX_ID
+            ]
         start = bisect.bisect_right(self._listed, request.after, key=lambda each: each.id)
         stop = start + request.count
         # The request counts as activity.

@@ -50,3 +50,19 @@ def test_a_server_may_have_no_list(scripted: Script) -> None:
     with pytest.raises(RequestRefused) as caught:
         envs(scripted(error("request", "unknown-operation")).port)
     assert caught.value.code == "unknown-operation"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        _page("a" * 256),
+        _page(*(f"{index:04}" for index in range(1001))),
+        message(INT32, "envs", envs=[{"id": "a-v0", "library": "a" * 256}]),
+        (17 << 20).to_bytes(4, "big"),
+    ],
+    ids=["id", "count", "library", "bytes"],
+)
+def test_a_list_has_limits(scripted: Script, page: bytes) -> None:
+    """Those of the protocol; else it would fill the client's memory."""
+    with pytest.raises(ProtocolBroken):
+        envs(scripted(page).port)
