@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from functools import partial
 from typing import Any
@@ -36,8 +37,12 @@ def main(arguments: list[str]) -> int:
     check.add_argument("--preload", metavar="MODULE", action="append", default=[], help="as of twistd gymsock")
     check.add_argument("--setup", metavar="FILE", help="as of twistd gymsock")
     check.add_argument("--kwargs", metavar="JSON", type=_object, default={}, help="keyword arguments, an object")
-    check.add_argument("--seed", metavar="N", type=int, default=1, help="the seed of the episodes; %(default)s")
-    check.add_argument("--steps", metavar="N", type=int, default=200, help="most steps of an episode; %(default)s")
+    check.add_argument(
+        "--seed", metavar="N", type=partial(_integer, 0), default=1, help="the seed of the episodes; %(default)s"
+    )
+    check.add_argument(
+        "--steps", metavar="N", type=partial(_integer, 1), default=200, help="most steps of an episode; %(default)s"
+    )
     _add_client_commands(commands)
     given = parser.parse_args(arguments)
     if given.command == "check":
@@ -111,7 +116,7 @@ def _add_client_commands(commands: Any) -> None:
     )
     play.add_argument("--render", action="store_true", help="print each step, if the environment renders text")
     bench = add("bench", "measure the steps per second", environment)
-    bench.add_argument("--seconds", metavar="S", type=float, default=3.0, help="how long; %(default)g")
+    bench.add_argument("--seconds", metavar="S", type=_seconds, default=3.0, help="how long; %(default)g")
     bench.add_argument("--num-envs", metavar="N", type=count, help="so many environments that step together")
     bench.add_argument("--processes", metavar="N", type=count, default=1, help="which share them; %(default)s")
 
@@ -122,10 +127,25 @@ def _integer(least: int, text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0.0:  # as NaN is not
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
 def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an object; expected one such as '{{\"frameskip\": 4}}'")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an object in JSON; expected one such as '{{\"frameskip\": 4}}'"
+        )
     return value
 
 
@@ -133,4 +153,9 @@ if __name__ == "__main__":
     if "PYTHONHASHSEED" not in os.environ:  # as in a worker; it is read when Python starts
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "gymtwist", *sys.argv[1:]])
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # without a traceback, but as one that was interrupted: so a shell's loop ends, too
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,13 @@ def test_a_problem_has_a_line_and_a_status(
 
 
 @pytest.mark.parametrize(
-    "words", [["play", "5001", "X-v0", "--episodes", "0"], ["play", "5001", "X-v0", "--seed", "-1"]]
+    "words",
+    [
+        ["play", "5001", "X-v0", "--episodes", "0"],
+        ["play", "5001", "X-v0", "--seed", "-1"],
+        ["check", "X-v0", "--steps", "-5"],
+        ["check", "X-v0", "--seed", "-1"],
+    ],
 )
 def test_a_number_has_a_range(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     """The command line is wrong otherwise."""
@@ -127,3 +134,32 @@ def test_the_output_may_be_cut(served: ServerProcess, tmp_path: Path) -> None:
         ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", ["nan", "0", "-1", "long"])
+def test_a_bench_takes_time(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """The command line is wrong otherwise."""
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "5001", "X-v0", "--seconds", text])
+    assert ended.value.code == 2
+    assert f"{text!r} is not a number of seconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{desc", "[1]", "[" * 100_000])
+def test_keyword_arguments_are_an_object(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """The error shows one."""
+    with pytest.raises(SystemExit) as ended:
+        main(["play", "5001", "X-v0", "--kwargs", text])
+    assert ended.value.code == 2
+    assert "is not an object in JSON; expected one such as '{\"frameskip\": 4}'" in capsys.readouterr().err
+
+
+def test_a_command_can_be_interrupted(served: ServerProcess) -> None:
+    """It ends by the signal, without a traceback."""
+    command = [sys.executable, "-m", "gymtwist", "play", str(served.port), "CartPole-v1", "--episodes", "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as playing:
+        assert playing.stdout is not None
+        assert playing.stdout.readline().startswith("episode 1: ")
+        playing.send_signal(signal.SIGINT)
+        _, errors = playing.communicate(timeout=PATIENCE)
+    assert (playing.returncode, errors) == (-signal.SIGINT, "")
