@@ -23,6 +23,8 @@ def wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
     Raises:
         ValueError: One is no wrapper, or its arguments are unknown.
     """
+    if not isinstance(given, Iterable):
+        raise ValueError(f"wrappers is {given!r:.80}: expected a list of wrappers")
     return [_wrapper_of(each) for each in given]
 
 
@@ -37,6 +39,8 @@ def _wrapper_of(given: WrapperLike) -> messages.Wrapper:
                 "gymnasium.utils.RecordConstructorArgs"
             )
     else:
+        name = kwargs = None
+    if not isinstance(kwargs, Mapping):
         raise ValueError(
             f"{given!r:.200} is no wrapper: expected a gymnasium.envs.registration.WrapperSpec, such as "
             'FrameStackObservation.wrapper_spec(stack_size=4), or a dict of "name" and "kwargs"'

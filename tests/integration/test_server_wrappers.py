@@ -168,6 +168,8 @@ def test_a_wrapper_that_is_refused(remote: Remote, name: str, kwargs: dict[str, 
     [
         (wrappers.FlattenObservation, "is no wrapper: expected a gymnasium.envs.registration.WrapperSpec"),
         ({"title": "FlattenObservation"}, "is no wrapper"),
+        ({"name": "FlattenObservation", "kwargs": None}, "is no wrapper"),
+        ({"name": "FlattenObservation", "kwargs": [1]}, "is no wrapper"),
         (WrapperSpec("Mine", "mine:Mine", None), "the arguments of the wrapper Mine are unknown"),
     ],
 )
@@ -175,6 +177,12 @@ def test_what_is_no_wrapper(remote: Remote, wrapper: Any, text: str) -> None:
     """The client says so."""
     with pytest.raises(ValueError, match=text):
         remote("CartPole-v1", wrappers=[wrapper])
+
+
+def test_wrappers_are_a_list(remote: Remote) -> None:
+    """Anything else is the caller's error."""
+    with pytest.raises(ValueError, match="wrappers is None: expected a list of wrappers"):
+        remote("CartPole-v1", wrappers=None)
 
 
 def test_a_server_that_does_not_know_of_wrappers(scripted: Script) -> None:
