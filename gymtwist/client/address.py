@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
 from gymtwist.client.client_errors import ConnectionLost, TimedOut
 from gymtwist.client.progress import Progress, Report
@@ -139,13 +139,7 @@ def connected(
         ValueError: The certificates to trust cannot be read.
     """
     context = _context(tls) if address.tls or (tls is not None and tls is not False) else None
-    try:
-        connection = _open_when_up(address, timeout, report, clock)
-    except TimeoutError as error:
-        raise TimedOut(f"no connection to {address} in time: {error}; is the server reachable?") from error
-    except (OSError, UnicodeError) as error:  # a name that no host can have
-        within = f" within {timeout:g} s" if timeout is not None and _is_not_up(error) else ""
-        raise ConnectionLost(f"no connection to {address}{within}: {error}; is the server running?") from error
+    connection = _open_when_up(address, timeout, report, clock)
     try:
         if context is not None:
             connection = context.wrap_socket(connection, server_hostname=address.host or None)
@@ -162,7 +156,15 @@ def connected(
     return connection
 
 
-def _is_not_up(error: Exception) -> bool:
+def _unconnected(address: Address, timeout: float | None, error: Exception) -> ConnectionLost | TimedOut:
+    """Return the error for a server that cannot be connected to."""
+    if isinstance(error, TimeoutError):
+        return TimedOut(f"no connection to {address} in time: {error}; is the server reachable?")
+    within = f" within {timeout:g} s" if timeout is not None and _is_not_up(error) else ""
+    return ConnectionLost(f"no connection to {address}{within}: {error}; is the server running?")
+
+
+def _is_not_up(error: Exception) -> TypeGuard[OSError]:
     """Return whether an error is that of a server that may come up."""
     return isinstance(error, OSError) and error.errno in _NOT_UP
 
@@ -176,10 +178,10 @@ def _open_when_up(address: Address, timeout: float | None, report: Report | None
             if pause > _FIRST_PAUSE:
                 _log.info("%s is up after %.1f s", address, clock.now() - start)
             return connection
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
             passed = clock.now() - start
             if not _is_not_up(error) or (timeout is not None and passed >= timeout):
-                raise
+                raise _unconnected(address, timeout, error) from error
             if pause == _FIRST_PAUSE:
                 limit = "" if timeout is None else f" for up to {timeout:g} s"
                 _log.warning("%s is not up (%s); waiting for it%s", address, error.strerror, limit)

@@ -506,12 +506,12 @@ def finish_all(sessions: Sequence[Session], report: Report | None = None) -> Non
         try:
             tell()
             index = wait_for_any([session.connection for session in waiting], None if report is None else tell)
-        except TimedOut as error:
-            raise _explained(error, waiting, len(sessions)) from None
-        except BaseException:
-            # The callback or the handler of a signal has raised.
+        except BaseException as error:
+            # No reply has come in time, or the callback or the handler of a signal has raised.
             for session in waiting:
-                session.connection.close()
+                session.connection.close(error if isinstance(error, RemoteError) else None)
+            if isinstance(error, TimedOut):
+                raise _explained(error, waiting, len(sessions)) from None
             raise
         if waiting[index].advance():
             del waiting[index]

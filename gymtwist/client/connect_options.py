@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
 import os
 from collections.abc import Iterable, Mapping
@@ -119,11 +120,11 @@ class ConnectOptions:
         Raises:
             RemoteError: The server cannot be reached.
         """
-        plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
         # Polling for one session must not take a core from another.
-        policy = WaitPolicy(poll_limit() if cores() > self.processes else 0.0)
+        limit = min(poll_limit(), math.inf if cores() > self.processes else 0.0)
+        plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
         kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
-        return kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, policy)
+        return kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, WaitPolicy(limit))
 
 
 def poll_limit() -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gymtwist.client import Address, ConnectionLost
+from gymtwist.client import Address, ConnectionLost, Progress
 from gymtwist.client.address import Clock, connected, parse
 
 
@@ -147,3 +147,18 @@ def test_an_address_that_will_not_do_is_not_waited_for(address: Address) -> None
     with pytest.raises(ConnectionLost, match=f"no connection to {address}: "):
         connected(address, 60.0, clock=waited.clock)
     assert waited.pauses == []
+
+
+@pytest.mark.parametrize("error", [TimeoutError("that is enough"), BrokenPipeError("nobody reads this")])
+def test_what_the_callback_raises_is_not_taken_for_the_sockets(
+    down: tuple[socket.socket, Address], error: OSError
+) -> None:
+    """It ends the wait as it is."""
+    listener, address = down
+
+    def report(progress: Progress) -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        connected(address, 60.0, report=report, clock=PausedClock(listener).clock)
+    assert caught.value is error

@@ -13,6 +13,7 @@ import pytest
 from gymtwist.client import (
     ConnectionLost,
     EnvironmentFailed,
+    Progress,
     ProtocolBroken,
     RemoteError,
     RequestRefused,
@@ -308,3 +309,16 @@ def test_what_one_process_would_refuse_is_not_sent_to_the_others(remote_vec: Rem
     theirs.step(np.zeros(2, np.int64))
     with pytest.raises(RequestRefused, match="not iterable"):
         theirs.step_many(None)
+
+
+def test_the_connection_ends_with_whatever_the_callback_raises(scripted: Script) -> None:
+    """Even if it is an error of the client, which has closed the connection otherwise."""
+
+    def report(progress: Progress) -> None:
+        raise TimedOut("that is enough")
+
+    server = scripted(b"", b"")
+    with pytest.raises(TimedOut, match="that is enough") as caught:
+        connect(server.port, "Scripted-v0", progress=report)
+    server.end()
+    assert caught.value.code == "timed-out"

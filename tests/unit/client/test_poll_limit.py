@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gymtwist.client import connect
 from gymtwist.client.connect_options import poll_limit
 from gymtwist.protocol.adaptive_waiting import REPLY_LIMIT
 
@@ -20,4 +21,4 @@ def test_anything_else_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) ->
     """With the name, the value and what is expected."""
     monkeypatch.setenv("GYMTWIST_POLL", text)
     with pytest.raises(ValueError, match=f"GYMTWIST_POLL is '{text}': expected microseconds from 0 to 1000000"):
-        poll_limit()
+        connect(1, "CartPole-v1", connect_timeout=1e-3)  # where no server is: nothing has been connected
