@@ -26,7 +26,7 @@ from gymtwist.envs.environment_options import (
     renders_by_argument,
     with_integers,
 )
-from gymtwist.envs.environment_wrappers import EnvironmentWrapper
+from gymtwist.envs.environment_wrappers import MAX_BYTES, EnvironmentWrapper
 from gymtwist.envs.error_origins import ErrorQueue
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import autoreset_mode, keep_infos
@@ -94,9 +94,10 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         return self._wrap(gymnasium.make(self.spec, max_episode_steps=limit, disable_env_checker=True, **self.kwargs))
 
     def _wrap(self, environment: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        left = MAX_BYTES
         try:
             for each in self.wrappers:
-                environment = each.wrap(environment, self.options.num_envs or 1)
+                environment, left = each.wrap(environment, self.options.num_envs or 1, left)
         except BaseException:
             environment.close()
             raise

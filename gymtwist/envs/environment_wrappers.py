@@ -20,7 +20,7 @@ from gymtwist.errors import InvalidField
 from gymtwist.spaces.equivalent_forms import whole
 from gymtwist.spaces.value_mismatch import shown
 
-#: The most bytes that a wrapper may add to a session: those of its observations, or of those that it keeps.
+#: The most bytes that wrappers may add to a session: those of their observations, or of those that they keep.
 MAX_BYTES = 128 << 20
 #: Gymnasium's wrappers whose arguments have limits of their own are in this module, and in those below it.
 _GYMNASIUM = "gymnasium.wrappers"
@@ -55,22 +55,29 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
     creator: Any
     kwargs: dict[str, Any]
 
-    def wrap(self, environment: gymnasium.Env[Any, Any], num_envs: int) -> gymnasium.Env[Any, Any]:
+    def wrap(
+        self, environment: gymnasium.Env[Any, Any], num_envs: int, left: int
+    ) -> tuple[gymnasium.Env[Any, Any], int]:
         """Wrap an environment.
 
         Args:
             environment: The environment.
             num_envs: How many environments of the session are wrapped alike.
+            left: The bytes that the wrappers inside this one leave of :data:`MAX_BYTES`.
+
+        Returns:
+            The wrapped environment, and the bytes that are left.
 
         Raises:
             InvalidField: The environment cannot have such a wrapper.
         """
         needed = _bytes_needed(self.creator, self.kwargs, environment) * num_envs
-        if needed > MAX_BYTES:
+        if needed > left:
             given = ", ".join(f"{name} {shown(value)}" for name, value in self.kwargs.items()) or "it"
+            used = "" if left == MAX_BYTES else f", of which the wrappers before it take {MAX_BYTES - left:,}"
             raise InvalidField(
                 f"{self.place}: {given} would take {needed:,} bytes for {num_envs} environment(s); the most is "
-                f"{MAX_BYTES:,}"
+                f"{MAX_BYTES:,}{used}"
             )
         try:
             made: gymnasium.Env[Any, Any] = self.creator(environment, **self.kwargs)
@@ -84,7 +91,7 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
             raise InvalidField(
                 f"{self.place} cannot wrap this environment with these kwargs: {type(error).__name__}: {error}"
             ) from error
-        return made
+        return made, left - needed
 
 
 def checked(requests: Iterable[WrapperRequest]) -> tuple[EnvironmentWrapper, ...]:

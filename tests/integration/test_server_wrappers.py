@@ -163,6 +163,14 @@ def test_a_wrapper_that_is_refused(remote: Remote, name: str, kwargs: dict[str, 
     assert f'wrappers[0] "{name}"' in str(caught.value) and text in str(caught.value)
 
 
+def test_wrappers_have_a_limit_together(remote: Remote) -> None:
+    """The error names the one that exceeds it."""
+    layers = [{"name": "DelayObservation", "kwargs": {"delay": 5_000_000}} for _ in range(2)]  # of 16 bytes each
+    with pytest.raises(RequestRefused, match=r"wrappers\[1\] .* of which the wrappers before it take 80,000,000"):
+        remote("CartPole-v1", wrappers=layers)
+    remote("CartPole-v1", wrappers=layers[:1])
+
+
 @pytest.mark.parametrize(
     ("wrapper", "text"),
     [
