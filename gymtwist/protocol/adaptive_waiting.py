@@ -29,6 +29,8 @@ TRIAL, _SETTLING = 40, 8
 _LOAD_EVERY = 8
 #: Misses after which a policy checks whether its polls still pay.
 _MISSES = 4
+#: Waits that block after such a check has failed. The number doubles if the next one fails, too, up to a new trial.
+_MIN_PAUSE, _MAX_PAUSE = 16, 512
 #: Waits between two trials. The number doubles while trials agree.
 _MIN_INTERVAL, _MAX_INTERVAL = 1_024, 32_768
 #: How many times the usual wait a wait counts at most where two kinds of waits are compared.
@@ -125,17 +127,23 @@ class WaitPolicy:
         self._shortages = 0
         #: What a poll saves, and what is known since the last check: the misses, and the waits that were left then.
         self._saved, self._misses, self._checked_at = 0.0, 0, 0
+        #: During a pause: how long to poll after it, and the waits until the next trial then.
+        self._resumes: tuple[float, int] | None = None
+        self._pause = _MIN_PAUSE
         self.poll_seconds = 0.0
         self.waits_left = 0 if limit else _NEVER
         self.is_trial = False
 
     def adapt(self, seconds: float) -> None:
-        """Go on after a wait: record it during a trial, else start a trial.
+        """Go on after a wait: record it during a trial, else end a pause or start a trial.
 
         Args:
             seconds: How long the wait took; ignored outside of a trial.
         """
-        if not self.is_trial:
+        if self._resumes is not None:
+            (self.poll_seconds, self.waits_left), self._resumes = self._resumes, None
+            self._checked_at = self.waits_left
+        elif not self.is_trial:
             self._start()
         elif self.poll_seconds:
             self._polled.append(seconds)
@@ -152,12 +160,19 @@ class WaitPolicy:
         if self._misses % _MISSES:
             return
         if self.is_trial:
-            hits, pays = len(self._polled) + 1 - self._misses, 0.0
-        else:
-            hits, self._checked_at = self._checked_at - self.waits_left - _MISSES, self.waits_left
-            pays = PRICE * _MISSES * self.poll_seconds
-        if hits * (self._saved or 1.0) <= pays:
+            if self._misses > len(self._polled):
+                self._decide(0.0)
+            return
+        hits, self._checked_at = self._checked_at - self.waits_left - _MISSES, self.waits_left
+        if hits * self._saved > PRICE * _MISSES * self.poll_seconds:
+            self._pause = _MIN_PAUSE
+        elif self._pause > _MAX_PAUSE or self.waits_left <= self._pause:
             self._decide(0.0)
+        else:
+            # A moment in which another process had the core ends soon. A learner that thinks does not.
+            self._resumes = self.poll_seconds, self.waits_left - self._pause
+            self.poll_seconds, self.waits_left = 0.0, self._pause
+            self._pause *= 2
 
     def _start(self) -> None:
         self._misses = 0
@@ -181,6 +196,6 @@ class WaitPolicy:
     def _decide(self, poll_seconds: float) -> None:
         polls = poll_seconds > 0.0
         self._interval = min(2 * self._interval, _MAX_INTERVAL) if polls == self._has_polled else _MIN_INTERVAL
-        self._has_polled, self._misses = polls, 0
+        self._has_polled, self._misses, self._pause = polls, 0, _MIN_PAUSE
         self.is_trial, self.poll_seconds = False, poll_seconds
         self.waits_left = self._checked_at = self._interval

@@ -118,6 +118,15 @@ def test_misses_end_polling_at_once() -> None:
     assert simulation.polled < 40 * LIMIT
 
 
+def test_a_moment_without_a_core_ends_polling_for_a_moment() -> None:
+    """Four waits of a millisecond, now and then, cost little: polling resumes soon."""
+    simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: False))
+    simulation.play(repeat(20e-6, 2_000))
+    usual = [20e-6] * 1_500 + [1e-3] * 4
+    simulation.play(usual * 30)
+    assert simulation.play(usual * 30) < 1.03
+
+
 def test_in_a_crowd_it_does_not_poll() -> None:
     """Nor in a trial: it would take a core from who has work."""
     simulation = Simulation(WaitPolicy(LIMIT, lacks_cores=lambda: True))
