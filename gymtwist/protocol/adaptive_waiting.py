@@ -37,8 +37,8 @@ _MIN_INTERVAL, _MAX_INTERVAL = 1_024, 32_768
 _LONG = 4
 #: More waits than there will be.
 _NEVER = 1 << 62
-#: How much longer a poll lasts than the longest wait for which it pays, and at least, in seconds: later waits vary.
-_MARGIN, _LEAST_MARGIN = 1.25, 5e-6
+#: How much longer a poll lasts than the longest wait for which it pays: later waits vary.
+_MARGIN = 1.25
 
 
 def cores() -> int:
@@ -93,7 +93,8 @@ def poll_time(blocked: list[float], polled: list[float], limit: float) -> tuple[
         gain = found * saved - PRICE * (elapsed + (len(polled) - found) * seconds)
         if gain > best:
             best, chosen = gain, seconds
-    return min(limit, max(_MARGIN * chosen, chosen + _LEAST_MARGIN)) if best else 0.0, saved
+    # The other side may have blocked. If its wake-up made this side miss, too, both would block in turn.
+    return min(limit, max(_MARGIN * chosen, chosen + saved)) if best else 0.0, saved
 
 
 def _sum_to(most: float, waits: list[float]) -> float:
