@@ -126,6 +126,23 @@ def malformed(error: Exception, *, is_json: bool) -> MalformedMessage:
     return MalformedMessage(f"the message is not valid {language}: {reason:.{MOST_SHOWN}}")
 
 
+def _is_no_text(error: Exception) -> bool:
+    """Return whether a string was not UTF-8; msgspec has an error of its own for it since 0.23."""
+    return isinstance(error, UnicodeDecodeError) or (
+        isinstance(error, msgspec.DecodeError) and str(error).startswith("Invalid UTF-8")
+    )
+
+
+def _wrong_byte(payload: bytes, error: Exception) -> Exception:
+    """Return the error with the byte of a text that is not UTF-8; the given one if it is about something else."""
+    if _is_no_text(error):
+        try:
+            payload.decode()
+        except UnicodeDecodeError as found:
+            return found
+    return error
+
+
 def _json_tree(payload: bytes) -> Any:
     # What Windows' tools write before a text, and C programs behind it.
     payload = payload.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\0")
@@ -140,7 +157,7 @@ def _json_tree(payload: bytes) -> Any:
     except (ValueError, RecursionError) as error:
         bare = next((found[0].decode() for found in _outside_strings(_NOT_FINITE_OR_QUOTE, payload)), None)
         if bare is None:
-            raise malformed(error, is_json=True) from None
+            raise malformed(_wrong_byte(payload, error), is_json=True) from None
         raise MalformedMessage(
             f'the message is not valid JSON: there is no {bare} in it; send the string "NaN", "Infinity" or "-Infinity"'
         ) from None
@@ -149,14 +166,14 @@ def _json_tree(payload: bytes) -> Any:
 def _messagepack_tree(payload: bytes) -> Any:
     try:
         return msgspec.msgpack.decode(payload, ext_hook=_extension)
-    except UnicodeDecodeError:
-        payload = b"".join(_without_raw_strings(payload))
     except (ValueError, RecursionError, OverflowError) as error:
-        if (
-            payload[:1] == _EXTENSION_OF_ONE
-        ):  # an extension that goes on behind its end, as msgpackr has for its records
+        if _is_no_text(error):
+            payload = b"".join(_without_raw_strings(payload))
+        elif payload[:1] == _EXTENSION_OF_ONE:
+            # An extension that goes on behind its end, as msgpackr has for its records.
             return Extension(payload[1] if len(payload) > 1 else 0, b"")
-        raise malformed(error, is_json=False) from None
+        else:
+            raise malformed(error, is_json=False) from None
     try:
         return msgspec.msgpack.decode(payload, ext_hook=_extension)
     except (ValueError, RecursionError, OverflowError) as error:
