@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import repeat
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Simulation:
         if policy.waits_left <= 0:
             policy.adapt(took)
 
-    def play(self, times: Iterator[float]) -> float:
+    def play(self, times: Iterable[float]) -> float:
         """Wait for some messages; return the cost as a multiple of the least for who knows each time beforehand."""
         self.cost = self.least = self.polled = 0.0
         for seconds in times:
