@@ -29,7 +29,7 @@ from gymtwist.client.progress import Progress, Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.error_texts import printable
 from gymtwist.errors import GymtwistError, SharingRefused
-from gymtwist.protocol import dynamic_values, messages, shared_memory
+from gymtwist.protocol import dynamic_values, messages, received_values, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
 from gymtwist.protocol.dynamic_values import MAX_DEPTH, MAX_OMITTED, MAX_PLACE
 from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
@@ -426,11 +426,11 @@ class Session:
             if (info and not dynamic_values.is_flat(info)) or reply.omitted:
                 if reply.omitted:
                     self._warn_of(reply.omitted)
-                shallow = dynamic_values.restored_shallow(info)
-                if shallow is None and dynamic_values.too_deep(info):
+                shallow = received_values.restored_shallow(info)
+                if shallow is None and received_values.too_deep(info):
                     raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
                 # The field itself is never an array, whatever keys it has.
-                info = shallow or {key: dynamic_values.restored(each) for key, each in info.items()}
+                info = shallow or {key: received_values.restored(each) for key, each in info.items()}
         try:
             return (*self._stepped(reply, read), info)
         except (ValueError, TypeError) as error:

@@ -16,8 +16,8 @@ from gymtwist.client.client_errors import RequestRefused
 from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own, refused_action
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.dynamic_values import restored
 from gymtwist.protocol.framing import Framing
+from gymtwist.protocol.received_values import restored
 from gymtwist.spaces.gymnasium_spaces import Codec, build, value_codec
 from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPES, Layout, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch

@@ -190,9 +190,10 @@ class WaitPolicy:
                 return
         if count == TRIAL:
             usual = median(self._blocked)
-            self.poll_seconds = min(self._limit, _LONG * usual)
             if usual > 2 * self._limit:
                 self._decide(0.0)
+            else:
+                self.poll_seconds = min(self._limit, _LONG * usual)
 
     def _decide(self, poll_seconds: float) -> None:
         polls = poll_seconds > 0.0

@@ -15,7 +15,7 @@ import msgspec
 
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import InvalidField, MalformedMessage
-from gymtwist.protocol import dynamic_values, messages
+from gymtwist.protocol import dynamic_values, messages, received_values
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import MAX_FRAME, Framing, Parts, ProtocolName, frame, header
 from gymtwist.protocol.lenient_requests import HEADS, has_signed_zero, read_request, signed_zeros
@@ -161,7 +161,7 @@ class MessageCodec:
             wrappers = []
             for index, each in enumerate(request.wrappers):
                 place = f"make: field `wrappers[{index}].kwargs`"
-                if dynamic_values.too_deep(each.kwargs):
+                if received_values.too_deep(each.kwargs):
                     raise MalformedMessage(f"{place} is nested deeper than {MAX_DEPTH}")
                 wrappers.append(self._read_data(each, "kwargs", place))
             request = msgspec.structs.replace(request, wrappers=wrappers)
@@ -171,7 +171,7 @@ class MessageCodec:
         fields = getattr(message, name)
         if not fields:
             return message
-        read = dynamic_values.from_json if self._json else dynamic_values.from_messagepack
+        read = received_values.from_json if self._json else received_values.from_messagepack
         try:
             # The field itself is never an array, whatever keys it has.
             fields = {key: read(each) for key, each in fields.items()}
@@ -181,7 +181,7 @@ class MessageCodec:
 
     def _with_values(self, message: _Message) -> _Message:
         """Read the values of a message, which mean the same in both encodings and in both directions."""
-        read = dynamic_values.from_json if self._json else dynamic_values.from_messagepack
+        read = received_values.from_json if self._json else received_values.from_messagepack
         changes: dict[str, Any] = {}
         for name in _VALUES[type(message)]:
             value = getattr(message, name)
@@ -230,7 +230,7 @@ class MessageCodec:
             if not self._json or name != _DYNAMIC.get(kind):  # JSON is not searched for arrays
                 _check_depth(reply, name)
         if isinstance(reply, messages.Rendered):
-            return msgspec.structs.replace(reply, frame=dynamic_values.restored(reply.frame))
+            return msgspec.structs.replace(reply, frame=received_values.restored(reply.frame))
         if self._json and kind in _REWARDS:
             name = _REWARDS[kind]
             if type(getattr(reply, name)) is not float:
@@ -364,7 +364,7 @@ class MessageCodec:
         if name is None or not getattr(message, name):
             return message
         # The field itself is never an array, whatever keys it has.
-        fields = {key: dynamic_values.restored(each) for key, each in getattr(message, name).items()}
+        fields = {key: received_values.restored(each) for key, each in getattr(message, name).items()}
         return msgspec.structs.replace(message, **{name: fields})
 
 
@@ -391,7 +391,7 @@ def refuse_extension(code: int, data: memoryview) -> Any:
 def _check_depth(message: Message, name: str) -> None:
     value = getattr(message, name)
     # The cheap checks first.
-    if value and type(value) is not bytes and dynamic_values.too_deep(value):
+    if value and type(value) is not bytes and received_values.too_deep(value):
         raise MalformedMessage(f"{tag_of(message)}: field `{name}` is nested deeper than {MAX_DEPTH}")
 
 

@@ -7,14 +7,13 @@ refuse the tokens that Python's encoder writes. MessagePack has all numbers, and
 (the name), ``shape`` and ``data`` (a ``bin``: little-endian, C order). Keys are strings everywhere, and so are the
 integers of an info beyond 64 bits: most decoders have none, or make floats of them.
 
-Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent.
+Most values are encoded as they are. A :class:`Sanitizer` copies those that an encoding cannot represent. What they are
+at the other side is in :mod:`~gymtwist.protocol.received_values`.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import datetime
 import enum
 import math
 import re
@@ -27,8 +26,7 @@ import numpy as np
 
 from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.array_likes import array_of, is_array_like, standard
-from gymtwist.spaces.equivalent_forms import named, raw, text
-from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPE_NAMES, DTYPES, array_map
+from gymtwist.spaces.layout import DTYPE_NAMES, DTYPES, array_map
 from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
 #: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
@@ -286,13 +284,13 @@ def _same(number: float) -> float:
     return number
 
 
-def _is_name(text: str) -> bool:
+def is_number_name(text: str) -> bool:
     """Return whether text would be read as a number, or as other text than it is."""
     return text.lstrip("\\") in NOT_FINITE
 
 
 def _escaped(text: str) -> str:
-    return f"\\{text}" if _is_name(text) else text
+    return f"\\{text}" if is_number_name(text) else text
 
 
 def _may_have_names(text: bytes) -> bool:
@@ -422,140 +420,9 @@ def shallow_copy(value: dict[Any, Any]) -> dict[str, Any] | None:
 
 
 _STRINGS = frozenset({str})
-_INTEGERS = frozenset({int})
 _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 _LISTS = frozenset({list, tuple})
 _NUMBERS = frozenset({dtype.type for dtype in DTYPES.values()})
-
-
-def from_json(value: Any) -> Any:
-    """Read a value of a request: what its sender gave, as if it had come in MessagePack.
-
-    Args:
-        value: Decoded JSON, not deeper than :data:`MAX_DEPTH`.
-
-    Raises:
-        ValueError: It has an integer beyond 64 bits, which MessagePack does not have.
-    """
-    kind = type(value)
-    if kind is list:
-        return [from_json(each) for each in value]
-    if kind is dict:
-        return {key: from_json(each) for key, each in value.items()}
-    if kind is str and _is_name(value):
-        return NOT_FINITE[value] if value in NOT_FINITE else value[1:]
-    if kind is int and not -(2**63) <= value < 2**64:
-        raise ValueError(f"has an integer of {value.bit_length()} bits: send it as a string or as a float")
-    return value
-
-
-def from_messagepack(value: Any) -> Any:
-    """Read a value of a request: like :func:`restored`, also from libraries that do not tell bytes from text.
-
-    Raises:
-        ValueError: It has a timestamp, which msgspec reads without being asked.
-    """
-    if type(value) is list:
-        return [from_messagepack(each) for each in value]
-    if isinstance(value, datetime.datetime):
-        raise ValueError(
-            "has a timestamp, which is an extension type; the protocol has none: send a number or a string"
-        )
-    if type(value) is not dict or not value:
-        return value
-    value = named(value)
-    if value.keys() == ARRAY_FIELDS:
-        try:
-            return _array(text(value["dtype"]), value["shape"], raw(value["data"]))
-        except _NO_ARRAY:
-            pass
-    return {key: from_messagepack(each) for key, each in value.items()}
-
-
-def restored(value: Any) -> Any:
-    """Convert the maps of arrays back to arrays, at any depth.
-
-    Args:
-        value: A decoded value, not deeper than :data:`MAX_DEPTH`.
-    """
-    if type(value) is list:
-        return [restored(each) for each in value]
-    if type(value) is not dict:
-        return value
-    if value.keys() == ARRAY_FIELDS:
-        try:
-            return _array(**value)
-        except _NO_ARRAY:
-            return value
-    return {key: restored(each) for key, each in value.items()}
-
-
-def restored_shallow(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """Do the same as :func:`restored` for fields without nesting, whose depth need not be checked.
-
-    Args:
-        fields: Decoded fields.
-
-    Returns:
-        The fields with arrays; None if anything else is nested in them.
-    """
-    made = {}
-    for key, each in fields.items():
-        if type(each) is dict:
-            if each.keys() != ARRAY_FIELDS:
-                return None
-            try:
-                each = _array(**each)
-            except _NO_ARRAY:
-                return None
-        elif type(each) is list:
-            return None
-        made[key] = each
-    return made
-
-
-def _array(dtype: Any, shape: Any, data: Any) -> np.ndarray[Any, Any]:
-    """Make a writable array from its map.
-
-    Raises:
-        ValueError: The map is not that of an array.
-        TypeError: Likewise.
-        OverflowError: Likewise.
-    """
-    if type(dtype) is not str or type(shape) is not list or not _INTEGERS.issuperset(map(type, shape)):
-        raise ValueError("no array: its dtype is a string, its shape a list of integers")
-    kind = DTYPES.get(dtype)
-    if kind is None or min(shape, default=0) < 0:
-        raise ValueError("no array of numbers")
-    if data and type(data) is bytes and kind.isnative:  # the usual case
-        array: np.ndarray[Any, Any] = np.ndarray(shape, kind, bytearray(data))
-        if array.nbytes != len(data):
-            raise ValueError("no array: its shape is not that of its bytes")
-        return array
-    content = base64.b64decode(data, validate=True) if type(data) is str else data
-    return np.frombuffer(content, kind).astype(kind.newbyteorder("=")).reshape(shape)
-
-
-_NO_ARRAY = (ValueError, TypeError, OverflowError)
-
-
-def too_deep(value: Any) -> bool:
-    """Return True if decoded lists and maps are nested deeper than :data:`MAX_DEPTH`."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            part
-            for each in level
-            if type(each) in _CONTAINERS
-            for part in (each.values() if type(each) is dict else each)
-            if type(part) in _CONTAINERS
-        ]
-        if not level:
-            return False
-    return True
-
-
-_CONTAINERS = frozenset({dict, list})
 
 
 # JSON of the classic protocol

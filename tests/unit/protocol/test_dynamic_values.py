@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from gymtwist.errors import InvalidField
-from gymtwist.protocol import dynamic_values, messages
+from gymtwist.protocol import dynamic_values, messages, received_values
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import ProtocolName
@@ -228,14 +228,14 @@ def test_an_array_comes_back_in_messagepack(array: np.ndarray[Any, Any]) -> None
 )
 def test_what_only_looks_like_an_array_stays_as_it_is(value: dict[str, Any]) -> None:
     """It is a map like any other."""
-    assert dynamic_values.restored({"x": [value]}) == {"x": [value]}
+    assert received_values.restored({"x": [value]}) == {"x": [value]}
 
 
 @given(st.dictionaries(st.text(), ANYTHING | stn.arrays(DTYPES, stn.array_shapes(min_dims=0, max_dims=3, min_side=0))))
 def test_a_shallow_value_is_read_in_one_pass(info: dict[str, Any]) -> None:
     """And is what it would be otherwise; what has more to it is left to the other way."""
     fields = sent(INT32, info)
-    shallow, restored = dynamic_values.restored_shallow(fields), dynamic_values.restored(fields)
+    shallow, restored = received_values.restored_shallow(fields), received_values.restored(fields)
     if shallow is None:
         assert any(type(each) in (dict, list) for each in fields.values())
         return
@@ -267,8 +267,8 @@ def test_a_shallow_value_is_read_in_one_pass(info: dict[str, Any]) -> None:
 )
 def test_a_map_that_is_not_an_array_stays_a_map(fields: dict[str, Any]) -> None:
     """It stays the map that it is."""
-    assert dynamic_values.restored_shallow({"x": fields}) is None
-    assert dynamic_values.restored({"x": fields}) == {"x": fields}
+    assert received_values.restored_shallow({"x": fields}) is None
+    assert received_values.restored({"x": fields}) == {"x": fields}
 
 
 @EACH_CODEC
