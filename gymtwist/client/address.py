@@ -161,7 +161,8 @@ def _unconnected(address: Address, timeout: float | None, error: Exception) -> C
     if isinstance(error, TimeoutError):
         return TimedOut(f"no connection to {address} in time: {error}; is the server reachable?")
     within = f" within {timeout:g} s" if timeout is not None and _is_not_up(error) else ""
-    return ConnectionLost(f"no connection to {address}{within}: {error}; is the server running?")
+    question = "is the name of the host right?" if isinstance(error, socket.gaierror) else "is the server running?"
+    return ConnectionLost(f"no connection to {address}{within}: {error}; {question}")
 
 
 def _is_not_up(error: Exception) -> TypeGuard[OSError]:

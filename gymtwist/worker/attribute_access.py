@@ -227,7 +227,9 @@ class AttributeAccess:
     def _unsendable(self, environment: Any, name: str, value: Any, reason: str = "") -> UnsendableValue:
         kind = type(value)
         what = f"is or returned an object of the type {kind.__module__}.{kind.__qualname__}, which stays at the server"
-        reason = "" if not reason or "unsupported" in reason else f" ({reason[:200]})"
+        # That no message can carry its type is said already.
+        is_new = reason and "unsupported" not in reason and not reason.endswith(f" {kind.__name__}")
+        reason = f" ({reason[:200]})" if is_new else ""
         methods = self._methods(environment)
         remedy = f"; these methods can be called: {', '.join(methods)}" if methods else ""
         return UnsendableValue(f'remote attribute "{name}" {what}: no message can carry it{reason}{remedy}')

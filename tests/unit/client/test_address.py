@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,11 +141,17 @@ def test_a_socket_file_that_is_missing_is_waited_for(tmp_path: Path) -> None:
         connected(Address("", 0, str(path)), 1.0, clock=Clock(now=lambda: 0.0, pause=come_up)).close()
 
 
-@pytest.mark.parametrize("address", [Address("nowhere.invalid", 5001), Address("", 0, "/dev/null/socket")])
-def test_an_address_that_will_not_do_is_not_waited_for(address: Address) -> None:
-    """The error comes at once."""
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        (Address("nowhere.invalid", 5001), "is the name of the host right?"),
+        (Address("", 0, "/dev/null/socket"), "is the server running?"),
+    ],
+)
+def test_an_address_that_will_not_do_is_not_waited_for(address: Address, remedy: str) -> None:
+    """The error comes at once, with what may be wrong."""
     waited = PausedClock(socket.socket())
-    with pytest.raises(ConnectionLost, match=f"no connection to {address}: "):
+    with pytest.raises(ConnectionLost, match=f"no connection to {address}: .*{re.escape(remedy)}"):
         connected(address, 60.0, clock=waited.clock)
     assert waited.pauses == []
 
