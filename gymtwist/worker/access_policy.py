@@ -325,6 +325,7 @@ class WrapperPolicy:
     """
 
     def __init__(self, rule: str = GYMNASIUM) -> None:
+        self._before = "" if rule == NONE else f"{rule},"
         names = set() if rule == NONE else set(rule.split(","))
         if GYMNASIUM in names:
             names = names - {GYMNASIUM} | GYMNASIUM_WRAPPERS
@@ -343,7 +344,7 @@ class WrapperPolicy:
                 listed = name if ":" in name or name in GYMNASIUM_WRAPPERS else f"{_WRAPPERS_MODULE}{name}"
                 raise WrapperRefused(
                     f"{place} is not allowed on this server; put it around the environment in your own program, or ask "
-                    f"the operator for --wrappers {GYMNASIUM},{listed}; the server allows "
+                    f"the operator for --wrappers {self._before}{listed}; the server allows "
                     f"{', '.join(sorted(self._names)) or 'none'}"
                 )
             self._check_kwargs(place, wrapper.kwargs)

@@ -103,9 +103,9 @@ def test_a_wrapper_that_is_allowed(rule: str, name: str) -> None:
         (GYMNASIUM, "TransformObservation", "--wrappers gymnasium,gymnasium.wrappers:TransformObservation"),
         (GYMNASIUM, "Autoreset", "--wrappers gymnasium,gymnasium.wrappers:Autoreset"),
         (GYMNASIUM, "os:system", "--wrappers gymnasium,os:system"),
-        (NONE, "TimeLimit", "--wrappers gymnasium,TimeLimit; the server allows none"),
-        ("mine:Wrapper", "TimeLimit", "--wrappers gymnasium,TimeLimit; the server allows mine:Wrapper"),
-        ("mine:Wrapper", "gymnasium", "--wrappers gymnasium,gymnasium.wrappers:gymnasium"),
+        (NONE, "TimeLimit", "--wrappers TimeLimit; the server allows none"),
+        ("mine:Wrapper", "TimeLimit", "--wrappers mine:Wrapper,TimeLimit; the server allows mine:Wrapper"),
+        ("mine:Wrapper", "gymnasium", "--wrappers mine:Wrapper,gymnasium.wrappers:gymnasium"),
     ],
 )
 def test_a_wrapper_that_is_not_allowed(rule: str, name: str, remedy: str) -> None:
