@@ -138,18 +138,14 @@ def connected(
         TimedOut: The server did not respond in time.
         ValueError: The certificates to trust cannot be read.
     """
-    context = _context(tls) if address.tls or (tls is not None and tls is not False) else None
-    connection = _open_when_up(address, timeout, report, clock)
+    context = context_of(address, tls)
+    connection = _open_when_up(address, timeout, Attempts(address, timeout, report, clock.now), clock)
     try:
         if context is not None:
             connection = context.wrap_socket(connection, server_hostname=address.host or None)
-    except TimeoutError as error:
-        connection.close()
-        raise TimedOut(f"no TLS with {address} in time: {error}; does the server speak TLS?") from error
     except OSError as error:
         connection.close()
-        hint = "; it does not speak TLS: connect without tls" if getattr(error, "reason", "") in _NOT_TLS else ""
-        raise ConnectionLost(f"no TLS with {address}: {error}{hint}") from error
+        raise unencrypted(address, error) from error
     except BaseException:
         connection.close()
         raise
@@ -170,26 +166,71 @@ def _is_not_up(error: Exception) -> TypeGuard[OSError]:
     return isinstance(error, OSError) and error.errno in _NOT_UP
 
 
-def _open_when_up(address: Address, timeout: float | None, report: Report | None, clock: Clock) -> socket.socket:
-    """Connect; try again, with longer and longer pauses, while the server is not up."""
-    start, pause = clock.now(), _FIRST_PAUSE
+def unencrypted(address: Address, error: OSError) -> ConnectionLost | TimedOut:
+    """Return the error for a server that TLS cannot be begun with."""
+    if isinstance(error, TimeoutError):
+        return TimedOut(f"no TLS with {address} in time: {error}; does the server speak TLS?")
+    hint = "; it does not speak TLS: connect without tls" if getattr(error, "reason", "") in _NOT_TLS else ""
+    return ConnectionLost(f"no TLS with {address}: {error}{hint}")
+
+
+class Attempts:
+    """The attempts to connect to a server that may not be up yet, with longer and longer pauses between them.
+
+    Args:
+        address: The server's address.
+        timeout: Seconds until the last attempt; None for no limit.
+        report: Called after each attempt that failed and is not the last.
+        now: Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        timeout: float | None,
+        report: Report | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._address, self._timeout, self._report, self._now = address, timeout, report, now
+        self._start, self._pause = now(), _FIRST_PAUSE
+
+    def pause_after(self, error: Exception) -> float:
+        """Return the seconds from an attempt that failed to the next one.
+
+        Args:
+            error: Why it failed.
+
+        Raises:
+            ConnectionLost: It was the last one.
+            TimedOut: Likewise.
+        """
+        timeout, passed, pause = self._timeout, self._now() - self._start, self._pause
+        if not _is_not_up(error) or (timeout is not None and passed >= timeout):
+            raise _unconnected(self._address, timeout, error) from error
+        if pause == _FIRST_PAUSE:
+            limit = "" if timeout is None else f" for up to {timeout:g} s"
+            _log.warning("%s is not up (%s); waiting for it%s", self._address, error.strerror, limit)
+        if self._report is not None:
+            self._report(Progress("connecting", passed))
+        self._pause = min(2 * pause, _LONGEST_PAUSE)
+        return pause if timeout is None else min(pause, timeout - passed)
+
+    def succeed(self) -> None:
+        """Note that the server is up."""
+        if self._pause > _FIRST_PAUSE:
+            _log.info("%s is up after %.1f s", self._address, self._now() - self._start)
+
+
+def _open_when_up(address: Address, timeout: float | None, attempts: Attempts, clock: Clock) -> socket.socket:
+    """Connect; try again while the server is not up."""
     while True:
         try:
             connection = _open(address, timeout)
-            if pause > _FIRST_PAUSE:
-                _log.info("%s is up after %.1f s", address, clock.now() - start)
-            return connection
         except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
-            passed = clock.now() - start
-            if not _is_not_up(error) or (timeout is not None and passed >= timeout):
-                raise _unconnected(address, timeout, error) from error
-            if pause == _FIRST_PAUSE:
-                limit = "" if timeout is None else f" for up to {timeout:g} s"
-                _log.warning("%s is not up (%s); waiting for it%s", address, error.strerror, limit)
-        if report is not None:
-            report(Progress("connecting", passed))
-        clock.pause(pause if timeout is None else min(pause, timeout - passed))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+            clock.pause(attempts.pause_after(error))
+        else:
+            attempts.succeed()
+            return connection
 
 
 def _open(address: Address, timeout: float | None) -> socket.socket:
@@ -203,6 +244,12 @@ def _open(address: Address, timeout: float | None) -> socket.socket:
             raise
         return connection
     connection = socket.create_connection((address.host, address.port), timeout)
+    tune(connection)
+    return connection
+
+
+def tune(connection: socket.socket) -> None:
+    """Set the options of a TCP connection, where they are possible."""
     with contextlib.suppress(OSError):  # requests are small, and each is waited for
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError):  # detects a host that is gone
@@ -210,15 +257,16 @@ def _open(address: Address, timeout: float | None) -> socket.socket:
         for name, value in _KEEPALIVE:
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return connection
 
 
-def _context(tls: TlsLike) -> SSLContext:
-    """Return the context of a TLS connection.
+def context_of(address: Address, tls: TlsLike) -> SSLContext | None:
+    """Return the context of a TLS connection; None for one without TLS.
 
     Raises:
         ValueError: The certificates to trust cannot be read.
     """
+    if not address.tls and (tls is None or tls is False):
+        return None
     import ssl  # takes megabytes that few clients need
 
     if isinstance(tls, ssl.SSLContext):

@@ -23,7 +23,8 @@ from gymtwist.client.client_errors import (
     of_reply,
     unknown_kwarg,
 )
-from gymtwist.client.connection import MAX_REPLY, Connection, unasked_reply, wait_for_any
+from gymtwist.client.connection import wait_for_any
+from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection, unasked_reply
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.progress import Progress, Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
@@ -84,7 +85,7 @@ class Session:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: FrameConnection,
         protocol: ProtocolName,
         make: messages.Make | None = None,
         *,
@@ -263,7 +264,7 @@ class Session:
             while isinstance(reply := self._decoded(self._payload()), messages.Queued):
                 self._queued(reply)
         except TimedOut as error:
-            raise _explained(error, [self], 1) from None
+            raise explained_timeout(error, [self], 1) from None
         self.place = None
         return self._expected(reply, messages.EnvsListed)
 
@@ -495,31 +496,61 @@ def finish_all(sessions: Sequence[Session], report: Report | None = None) -> Non
     Raises:
         RemoteError: The first refusal, however long the others would wait.
     """
-    waiting, start = list(sessions), monotonic()
-
-    def tell() -> None:
-        if report is not None:
-            places = [session.place for session in waiting if session.place is not None]
-            report(Progress("queued" if places else "making", monotonic() - start, max(places, default=None)))
-
-    while waiting:
+    makes = Makes(sessions, report)
+    while makes.waiting:
         try:
-            tell()
-            index = wait_for_any([session.connection for session in waiting], None if report is None else tell)
+            makes.tell()
+            connections = [session.connection for session in makes.waiting]
+            index = wait_for_any(connections, None if report is None else makes.tell)
         except BaseException as error:
             # No reply has come in time, or the callback or the handler of a signal has raised.
-            for session in waiting:
-                session.connection.close(error if isinstance(error, RemoteError) else None)
-            if isinstance(error, TimedOut):
-                raise _explained(error, waiting, len(sessions)) from None
+            makes.give_up(error)
             raise
-        if waiting[index].advance():
-            del waiting[index]
-    first, seconds = sessions[0], monotonic() - start
-    _log.info("%s: made %s in %.1f s", first.connection.name, first.made.spec and first.made.spec.id, seconds)
+        if makes.waiting[index].advance():
+            del makes.waiting[index]
+    makes.finish()
 
 
-def _explained(error: TimedOut, waiting: Sequence[Session], total: int) -> TimedOut:
+class Makes:
+    """The make requests of several sessions, as long as they have no reply.
+
+    Args:
+        sessions: The sessions.
+        report: Called by :meth:`tell`.
+
+    Attributes:
+        waiting: The sessions that wait for their reply.
+    """
+
+    def __init__(self, sessions: Sequence[Session], report: Report | None) -> None:
+        self.waiting = list(sessions)
+        self._first, self._total, self._report, self._start = sessions[0], len(sessions), report, monotonic()
+
+    def tell(self) -> None:
+        """Report what is waited for."""
+        if self._report is not None:
+            places = [session.place for session in self.waiting if session.place is not None]
+            seconds = monotonic() - self._start
+            self._report(Progress("queued" if places else "making", seconds, max(places, default=None)))
+
+    def give_up(self, error: BaseException) -> None:
+        """Close the connections because of an error.
+
+        Raises:
+            TimedOut: It is one, and the server is full.
+        """
+        for session in self.waiting:
+            session.connection.close(error if isinstance(error, RemoteError) else None)
+        if isinstance(error, TimedOut):
+            raise explained_timeout(error, self.waiting, self._total) from None
+
+    def finish(self) -> None:
+        """Note that all have their reply."""
+        first, seconds = self._first, monotonic() - self._start
+        _log.info("%s: made %s in %.1f s", first.connection.name, first.made.spec and first.made.spec.id, seconds)
+
+
+def explained_timeout(error: TimedOut, waiting: Sequence[Session], total: int) -> TimedOut:
     """Return the error for a timeout; it says so if the server is full."""
     places = [session.place for session in waiting if session.place is not None]
     if not places:

@@ -16,21 +16,16 @@ import struct
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
 
-from gymtwist.client import fork_safety
-from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
+from gymtwist.client.client_errors import ConnectionLost, RemoteError
+from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.progress import INTERVAL
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
-from gymtwist.protocol.framing import INT32_HEADER, FrameReader, Framing
-
-#: The longest payload that a client accepts, and the most bytes that it buffers: more than any server sends.
-MAX_REPLY = 1 << 30
-#: What a TLS server sends to a client that does not begin TLS: a record of the type alert, of any version of TLS 1.
-_TLS_ALERT = b"\x15\x03"
+from gymtwist.protocol.framing import Framing
 
 
-class Connection:
-    """A connection to a server, from when it is established until it is closed.
+class Connection(FrameConnection):
+    """A connection whose methods wait.
 
     Args:
         connected: A connected socket.
@@ -38,33 +33,21 @@ class Connection:
         framing: How frames are delimited.
         timeout: Seconds to wait for a reply; None for no limit.
         policy: Decides between polling and blocking.
-
-    Attributes:
-        name: The server's name, for messages.
-        timeout: Seconds to wait for a reply; None for no limit.
-        descriptor: The socket's descriptor.
-        due: How many replies are due. Those to interrupted requests count, and come first.
-        explain_unasked: Returns the error for a frame that nobody asked for; None stands for one that is incomplete.
     """
 
     def __init__(
         self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, policy: WaitPolicy
     ) -> None:
-        self._socket: socket.socket | None = connected
-        self.name = name
-        self.timeout = timeout
-        self.due = 0
+        #: False with TLS, whose layer buffers and waits in ways that the kernel does not see.
+        is_plain = type(connected) is socket.socket
+        super().__init__(connected, connected.fileno(), name, framing, timeout, is_plain=is_plain)
         self._policy = policy
         #: When the last request was sent; only known during a trial of the policy.
         self._sent_at = 0.0
-        self._reader = FrameReader(framing, limit=MAX_REPLY)
         self._next_frame = self._reader.next_frame
         self._send, self._receive = connected.send, connected.recv_into
-        self.descriptor = connected.fileno()
         self._events = select.poll()
-        #: False with TLS, whose layer buffers and waits in ways that the kernel does not see.
-        self._is_plain = type(connected) is socket.socket
-        if self._is_plain:
+        if is_plain:
             _block_in_kernel(connected, timeout)
             self._flags: int = socket.MSG_DONTWAIT
             self._would_block: tuple[type[OSError], ...] = (BlockingIOError,)
@@ -77,64 +60,6 @@ class Connection:
         self._is_interruptible = False
         #: Why nothing more can be sent. The server may have sent a better reason before, which is still to be read.
         self._send_error: OSError | None = None
-        self._reason: RemoteError | None = None
-        self.explain_unasked: Callable[[memoryview | None], RemoteError] = unasked_reply
-        fork_safety.register(self)
-
-    def close(self, reason: RemoteError | None = None) -> None:
-        """Close the connection for good; closing it again does nothing.
-
-        Args:
-            reason: The error for later uses.
-        """
-        if self._socket is not None:
-            self._reason = reason
-            connected, self._socket = self._socket, None
-            with contextlib.suppress(OSError):
-                connected.close()
-
-    def check_open(self) -> None:
-        """Check that the connection is open.
-
-        Raises:
-            RemoteError: The user has closed it, or it was lost.
-        """
-        if self._socket is not None:
-            return
-        if self._reason is None:
-            raise Closed("the environment is closed; connect again to go on")
-        raise type(self._reason)(f"{self._reason.message}; connect again to go on", code=self._reason.code)
-
-    def limit_replies(self, most: int) -> None:
-        """Limit the bytes of the replies from now on; the default is :data:`MAX_REPLY`."""
-        self._reader.limit = most
-
-    def _check_unasked(self) -> None:
-        """Check that the connection is open and that nothing came unasked, which would be taken for the next reply.
-
-        Raises:
-            RemoteError: The connection is closed, now if not before.
-        """
-        self.check_open()
-        reader = self._reader
-        frame = reader.next_frame()
-        # Doorbells are empty frames.
-        while frame is not None and not len(frame):
-            frame = reader.next_frame()
-        if frame is None:
-            start, end = reader.pending
-            # Line ends, or a part of a doorbell.
-            if start == end or (not reader.least and end - start < INT32_HEADER):
-                return
-        error = self.explain_unasked(frame)
-        self.close(error)
-        raise error
-
-    def invalidate(self) -> None:
-        """Discard what depends on the server's process, since the environment has failed or may have."""
-
-    def before_fork(self) -> None:
-        """See :class:`~gymtwist.client.fork_safety.Inherited`."""
 
     # Sending
 
@@ -147,7 +72,7 @@ class Connection:
             RemoteError: The connection is closed.
             TimedOut: The server does not read.
         """
-        if self._socket is None or (not self.due and self._reader.start != self._reader.end):
+        if self._link is None or (not self.due and self._reader.start != self._reader.end):
             self._check_unasked()
         self.due += 1
         try:
@@ -189,13 +114,7 @@ class Connection:
                 raise self.timed_out()
 
     def _receive_while_sending(self) -> None:
-        start, end = self._reader.pending
-        if end - start > MAX_REPLY:
-            error = ProtocolBroken(
-                f"{self.name} has sent more than {MAX_REPLY} bytes that nobody has taken; the connection is closed"
-            )
-            self.close(error)
-            raise error
+        self._check_pending()
         count = self._receive(self._reader.space(), 0, self._flags)
         if not count:
             raise ConnectionResetError("the server closed the connection")
@@ -211,7 +130,7 @@ class Connection:
             TimedOut: The payload did not come in time, and the connection is closed.
             ProtocolBroken: The bytes are not a frame, and the connection is closed.
         """
-        if self._socket is None:
+        if self._link is None:
             self.check_open()
         self._is_interruptible = False
         try:
@@ -219,30 +138,17 @@ class Connection:
             self.due -= 1
             return frame
         except ProtocolError as error:
-            broken = ProtocolBroken(
-                f"{self.name} does not speak the protocol: {self._tls_hint() or error}", code=error.code
-            )
-            self.close(broken)
-            raise broken from error
+            raise self._broken(error) from error
         except RemoteError:
             raise
         except OSError as error:
-            problem = self._tls_hint() or self._send_error or error
-            lost = ConnectionLost(f"the connection to {self.name} has ended: {problem}")
-            self.close(lost)
-            raise lost from error
+            raise self._lost(self._send_error or error) from error
         except BaseException:
             if not self._is_interruptible:
                 self._close_after_interrupt()
             elif self._counts:
                 self._count_received()
             raise
-
-    def _tls_hint(self) -> str:
-        """Return the remedy if the server has sent a TLS alert; otherwise an empty string."""
-        if not self._is_plain or not self._reader.begins_with(_TLS_ALERT):
-            return ""
-        return "it expects TLS; connect with tls=True, or with the path of its certificate"
 
     def _close_after_interrupt(self) -> None:
         self.close(ConnectionLost("a message was interrupted on its way, and so the connection is closed"))
@@ -340,9 +246,8 @@ class Connection:
     @property
     def has_received(self) -> bool:
         """True if bytes were received that nobody has taken."""
-        start, end = self._reader.pending
-        layer = getattr(self._socket, "pending", None)  # that of TLS
-        return end > start or (layer is not None and layer() > 0)
+        layer = getattr(self._link, "pending", None)  # that of TLS
+        return super().has_received or (layer is not None and layer() > 0)
 
     # Timeouts
 
@@ -356,24 +261,9 @@ class Connection:
         if not self._events.poll(None if left is None else 1e3 * left) and left is not None:
             raise self.timed_out()
 
-    def timed_out(self, problem: str = "") -> TimedOut:
-        """Close the connection since the server has not replied in time; return the error.
-
-        Args:
-            problem: Why a reply cannot be read in time; empty if none has come.
-        """
-        error = TimedOut(
-            f"an answer from {self.name} cannot be read within {self.timeout:g} s: {problem}"
-            if problem
-            else f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
-            "still come"
-        )
-        self.close(error)
-        return error
-
 
 def wait_for_any(
-    connections: Sequence[Connection], tick: Callable[[], None] | None = None, interval: float = INTERVAL
+    connections: Sequence[FrameConnection], tick: Callable[[], None] | None = None, interval: float = INTERVAL
 ) -> int:
     """Wait until something comes from one of several servers, or a connection ends.
 
@@ -402,13 +292,6 @@ def wait_for_any(
             raise connections[0].timed_out()
         tick()
     return [connection.descriptor for connection in connections].index(found[0][0])
-
-
-def unasked_reply(frame: memoryview | None) -> ProtocolBroken:
-    """Return the error for a frame that nobody asked for."""
-    return ProtocolBroken(
-        "the server violates the protocol: it has sent a reply without a request", code="protocol-error"
-    )
 
 
 def _block_in_kernel(connected: socket.socket, timeout: float | None) -> None:

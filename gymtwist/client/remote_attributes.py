@@ -1,4 +1,4 @@
-"""What a remote environment and a remote vector environment have in common: attributes, and copies."""
+"""What remote environments have in common: the attributes that a server describes, and copies."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
 
 
-class RemoteAttributes:
-    """The attributes that a server describes; for a class with a method ``close``."""
+class DescribedAttributes:
+    """The attributes that a server describes."""
 
     action_space: spaces.Space[Any]
     observation_space: spaces.Space[Any]
     reward_space: spaces.Space[Any]
     metadata: dict[str, Any]
     render_mode: str | None
-    close: Any  # Gymnasium's two classes have different ones
 
     def _set_attributes(self, session: Session, options: ConnectOptions) -> None:
         """Set the attributes to what the server has replied to ``make``."""
@@ -43,6 +42,12 @@ class RemoteAttributes:
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         self._spec = completed(spec, self._own_spec)
+
+
+class RemoteAttributes(DescribedAttributes):
+    """The attributes and the copies of an environment whose methods wait; for a class with a method ``close``."""
+
+    close: Any  # Gymnasium's two classes have different ones
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy connects by itself: two objects cannot share a connection.

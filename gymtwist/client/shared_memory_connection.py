@@ -11,7 +11,8 @@ from collections.abc import Callable
 from mmap import mmap
 
 from gymtwist.client.client_errors import RemoteError
-from gymtwist.client.connection import MAX_REPLY, Connection
+from gymtwist.client.connection import Connection
+from gymtwist.client.frame_connection import MAX_REPLY
 from gymtwist.client.reply_slots import LARGE, ReplySlots, max_slots
 from gymtwist.errors import ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory

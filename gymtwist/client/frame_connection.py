@@ -1,0 +1,197 @@
+"""A connection to a server as a stream of frames: its state, its end and its errors, however bytes are moved."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+from gymtwist.client import fork_safety
+from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken, RemoteError, TimedOut
+from gymtwist.errors import ProtocolError
+from gymtwist.protocol.framing import INT32_HEADER, FrameReader, Framing
+
+#: The longest payload that a client accepts, and the most bytes that it buffers: more than any server sends.
+MAX_REPLY = 1 << 30
+#: What a TLS server sends to a client that does not begin TLS: a record of the type alert, of any version of TLS 1.
+_TLS_ALERT = b"\x15\x03"
+
+
+class Link(Protocol):
+    """What moves the bytes of a connection, such as a socket."""
+
+    def close(self) -> None:
+        """Close it, without waiting for anything."""
+
+
+class FrameConnection:
+    """A connection to a server, from when it is established until it is closed.
+
+    Args:
+        link: What moves the bytes.
+        descriptor: The socket's descriptor.
+        name: The server's name, for messages.
+        framing: How frames are delimited.
+        timeout: Seconds to wait for a reply; None for no limit.
+        is_plain: False with TLS.
+
+    Attributes:
+        name: The server's name, for messages.
+        timeout: Seconds to wait for a reply; None for no limit.
+        descriptor: The socket's descriptor.
+        due: How many replies are due. Those to interrupted requests count, and come first.
+        explain_unasked: Returns the error for a frame that nobody asked for; None stands for one that is incomplete.
+    """
+
+    def __init__(
+        self, link: Link, descriptor: int, name: str, framing: Framing, timeout: float | None, *, is_plain: bool
+    ) -> None:
+        self._link: Link | None = link
+        self.descriptor = descriptor
+        self.name = name
+        self.timeout = timeout
+        self.due = 0
+        self._reader = FrameReader(framing, limit=MAX_REPLY)
+        self._is_plain = is_plain
+        self._reason: RemoteError | None = None
+        self.explain_unasked: Callable[[memoryview | None], RemoteError] = unasked_reply
+        fork_safety.register(self)
+
+    def send(self, data: bytes) -> None:
+        """Send a request.
+
+        A connection that has broken raises no error until the reply is received, since the server may have said why.
+
+        Raises:
+            RemoteError: The connection is closed.
+        """
+        raise NotImplementedError
+
+    def receive(self) -> bytes | memoryview:
+        """Return the next payload, valid until the next call and until the next request is sent.
+
+        Raises:
+            ConnectionLost: The connection has ended.
+            TimedOut: The payload did not come in time, and the connection is closed.
+            ProtocolBroken: The bytes are not a frame, and the connection is closed.
+        """
+        raise NotImplementedError
+
+    def close(self, reason: RemoteError | None = None) -> None:
+        """Close the connection for good; closing it again does nothing.
+
+        Args:
+            reason: The error for later uses.
+        """
+        if self._link is not None:
+            self._reason = reason
+            link, self._link = self._link, None
+            with contextlib.suppress(OSError):
+                link.close()
+
+    def check_open(self) -> None:
+        """Check that the connection is open.
+
+        Raises:
+            RemoteError: The user has closed it, or it was lost.
+        """
+        if self._link is not None:
+            return
+        if self._reason is None:
+            raise Closed("the environment is closed; connect again to go on")
+        raise type(self._reason)(f"{self._reason.message}; connect again to go on", code=self._reason.code)
+
+    def limit_replies(self, most: int) -> None:
+        """Limit the bytes of the replies from now on; the default is :data:`MAX_REPLY`."""
+        self._reader.limit = most
+
+    def invalidate(self) -> None:
+        """Discard what depends on the server's process, since the environment has failed or may have."""
+
+    def before_fork(self) -> None:
+        """See :class:`~gymtwist.client.fork_safety.Inherited`."""
+
+    @property
+    def has_received(self) -> bool:
+        """True if bytes were received that nobody has taken."""
+        start, end = self._reader.pending
+        return end > start
+
+    def _check_unasked(self) -> None:
+        """Check that the connection is open and that nothing came unasked, which would be taken for the next reply.
+
+        Raises:
+            RemoteError: The connection is closed, now if not before.
+        """
+        self.check_open()
+        reader = self._reader
+        frame = reader.next_frame()
+        # Doorbells are empty frames.
+        while frame is not None and not len(frame):
+            frame = reader.next_frame()
+        if frame is None:
+            start, end = reader.pending
+            # Line ends, or a part of a doorbell.
+            if start == end or (not reader.least and end - start < INT32_HEADER):
+                return
+        error = self.explain_unasked(frame)
+        self.close(error)
+        raise error
+
+    def _check_pending(self) -> None:
+        """Check that the server does not send more and more while a request waits to be sent.
+
+        Raises:
+            ProtocolBroken: It does; the connection is closed.
+        """
+        start, end = self._reader.pending
+        if end - start > MAX_REPLY:
+            error = ProtocolBroken(
+                f"{self.name} has sent more than {MAX_REPLY} bytes that nobody has taken; the connection is closed"
+            )
+            self.close(error)
+            raise error
+
+    # Errors, each of which closes the connection
+
+    def _broken(self, error: ProtocolError) -> ProtocolBroken:
+        """Return the error for bytes that are not a frame."""
+        broken = ProtocolBroken(
+            f"{self.name} does not speak the protocol: {self._tls_hint() or error}", code=error.code
+        )
+        self.close(broken)
+        return broken
+
+    def _lost(self, error: OSError) -> ConnectionLost:
+        """Return the error for a connection that has ended."""
+        lost = ConnectionLost(f"the connection to {self.name} has ended: {self._tls_hint() or error}")
+        self.close(lost)
+        return lost
+
+    def _tls_hint(self) -> str:
+        """Return the remedy if the server has sent a TLS alert; otherwise an empty string."""
+        if not self._is_plain or not self._reader.begins_with(_TLS_ALERT):
+            return ""
+        return "it expects TLS; connect with tls=True, or with the path of its certificate"
+
+    def timed_out(self, problem: str = "") -> TimedOut:
+        """Return the error for a server that has not replied in time.
+
+        Args:
+            problem: Why a reply cannot be read in time; empty if none has come.
+        """
+        error = TimedOut(
+            f"an answer from {self.name} cannot be read within {self.timeout:g} s: {problem}"
+            if problem
+            else f"no answer from {self.name} within {self.timeout:g} s; the connection is closed, as the answer might "
+            "still come"
+        )
+        self.close(error)
+        return error
+
+
+def unasked_reply(frame: memoryview | None) -> ProtocolBroken:
+    """Return the error for a frame that nobody asked for."""
+    return ProtocolBroken(
+        "the server violates the protocol: it has sent a reply without a request", code="protocol-error"
+    )
