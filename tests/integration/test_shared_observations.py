@@ -16,7 +16,7 @@ from gymtwist.protocol import shared_memory as wire_sharing
 from gymtwist.protocol.adaptive_waiting import cores
 from tests.support.client_environments import SIGHTS
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same
-from tests.support.shared_memory_env import SEED, borrowed, on, passed
+from tests.support.shared_memory_env import SEED, borrowed, connections, on, passed
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
@@ -190,6 +190,7 @@ def test_many_episodes_however_it_waits(remote: Remote, kept: list[tuple[Any, by
             if drawn.random() < 0.1:
                 kept.append((stepped[0], stepped[0].tobytes()))
                 del kept[: -drawn.randrange(1, 10)]
-            trials.append(theirs._session.connection._policy.is_trial)
+            (connection,) = connections(theirs)
+            trials.append(connection._policy.is_trial)
     # One at first, and one again; none where there is nothing to choose from.
     assert set(trials) == ({True, False} if cores() > 1 else {False})
