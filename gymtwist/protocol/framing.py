@@ -40,6 +40,7 @@ class ProtocolName(enum.Enum):
     CLASSIC = "classic"  # gym-socket-api's own binary protocol
     NETSTRING = "netstring"  # the framed protocol: netstrings of JSON
     INT32 = "int32"  # the framed protocol: MessagePack behind a uint32 length
+    HTTP = "http"  # not for a session: the site answers
 
 
 class Framing(enum.Enum):

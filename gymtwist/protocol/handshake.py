@@ -4,6 +4,7 @@
 first bytes         protocol
 ==================  =========================================================================================
 an ASCII digit      framed, netstrings: the length of the first one
+a capital letter    HTTP: the method of the first request
 ``00``, not ``00``  classic: flags of 0, and the low byte of the id's length (see :func:`classic.is_handshake`)
 ``00 00 hh ll``     framed, Int32: the length of the first frame, below 64 KiB; ``hh`` and ``ll`` not both 0
 ``00 00 00 00 00``  classic: an empty id
@@ -31,6 +32,7 @@ from gymtwist.protocol import classic
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
+from gymtwist.protocol.http_head import Problem, is_http, response
 from gymtwist.protocol.messages import Envs, Error, Fault, Make, Queued
 
 #: The most bytes that a server buffers before a session begins.
@@ -45,7 +47,7 @@ MAX_MAKE_PARTS = 32_000
 _NO_PROTOCOL = (
     "these bytes open no protocol served here: {}; the framed protocol opens with a make message in a netstring "
     "(JSON) or behind a uint32 (big-endian; MessagePack), the classic protocol opens with a zero byte, the length of "
-    "the environment id as uint32 (little-endian), and the id"
+    "the environment id as uint32 (little-endian), and the id; HTTP opens with the name of a method"
 )
 _TLS = (
     "these bytes open no protocol served here: they begin TLS, which this port does not speak; connect without TLS (in "
@@ -97,6 +99,8 @@ def recognise(data: bytes | bytearray) -> ProtocolName | None:
     """
     if b"0" <= data[:1] <= b"9":
         return ProtocolName.NETSTRING
+    if is_http(data):
+        return ProtocolName.HTTP
     if is_tls(data):
         raise HandshakeError(_TLS)
     recognised = classic.is_handshake(data)
@@ -126,6 +130,8 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
     protocol = protocol or recognise(data)
     if protocol is None:
         return None
+    if protocol is ProtocolName.HTTP:
+        raise HandshakeError(_NO_PROTOCOL.format(bytes_text(bytes(data[:8]))))
     if protocol is ProtocolName.CLASSIC:
         handshake = classic.read_handshake(data)
         if handshake is None:
@@ -170,17 +176,26 @@ def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | Envs, tu
     return request, tuple(notes)
 
 
-def error_reply(protocol: ProtocolName | None, error: GymtwistError, *, reset_needed: bool = False) -> bytes:
+def error_reply(
+    protocol: ProtocolName | None, error: GymtwistError, *, reset_needed: bool = False, http_status: int | None = None
+) -> bytes:
     """Encode an error in the client's own protocol.
 
     Args:
         protocol: The protocol of the client; None if it is unknown. A person can then read an error string most easily.
         error: Why there is no session, why it has ended, or why the environment has failed.
         reset_needed: Whether the next request must be a reset.
+        http_status: The status of an HTTP response; None for that of the kind of error.
     """
     if protocol is None or protocol is ProtocolName.CLASSIC:
         return classic.error_string(str(error))
+    if protocol is ProtocolName.HTTP:
+        return response(http_status or _http_status(error), Problem(str(error), error.code))
     return b"".join(_CODECS[protocol].encode_reply(error_message(error, reset_needed=reset_needed)))
+
+
+def _http_status(error: GymtwistError) -> int:
+    return 431 if isinstance(error, LimitExceeded) else 400 if isinstance(error, ProtocolError) else 503
 
 
 def queue_reply(protocol: ProtocolName, place: int) -> bytes:

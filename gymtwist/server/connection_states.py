@@ -13,6 +13,7 @@ class State(enum.Enum):
 
     HANDSHAKE = enum.auto()  # its first message is being read
     QUEUED = enum.auto()  # it waits for another session to end
+    HTTP = enum.auto()  # the site answers its requests
     SERVING = enum.auto()  # a worker serves it
     ENDING = enum.auto()  # its worker is to close the environment, or is being killed
     ABANDONED = enum.auto()  # relayed, and the client has left; its worker is to close the environment
@@ -29,6 +30,7 @@ class Event(enum.Enum):
     TIMEOUT = enum.auto()  # the timer has fired
     STOP = enum.auto()  # the server is shutting down (reason)
     DROP = enum.auto()  # it has no session, and there are too many such connections
+    HTTP = enum.auto()  # its first bytes are an HTTP request
     # Admission
     QUEUE = enum.auto()  # too many sessions run
     ADMIT = enum.auto()  # its session can begin

@@ -51,6 +51,7 @@ class GymFactory(Factory):
         watchdog: Limits their time.
         events: Where to subscribe to what happens to sessions.
         connections: Every connection that is not closed yet.
+        site: Answers HTTP: a factory of Twisted's, set by the service.
         scratch: The directories that sessions work in; None if they work where the workers started.
     """
 
@@ -85,6 +86,7 @@ class GymFactory(Factory):
         self.events = SessionEvents()
         self.connections: set[Any] = set()
         self.scratch: ScratchDirectories | None = None
+        self.site: Any = None
         self._session_numbers = itertools.count(1)
         self._all_closed: defer.Deferred[None] | None = None
 

@@ -192,6 +192,7 @@ class GymProtocol(UnservedConnection):
     TRANSITIONS: ClassVar[Transitions] = {
         State.HANDSHAKE: {
             Event.DATA: (State.HANDSHAKE, UnservedConnection.read),
+            Event.HTTP: (State.HTTP, UnservedConnection.speak_http),
             Event.QUEUE: (State.QUEUED, UnservedConnection.wait),
             Event.ADMIT: (State.SERVING, _serve),
             Event.REFUSE: (State.CLOSING, UnservedConnection.refuse),
@@ -199,6 +200,12 @@ class GymProtocol(UnservedConnection):
             Event.STOP: (State.CLOSING, UnservedConnection.close_silently),
             Event.DROP: (State.CLOSING, UnservedConnection.refuse_dropped),
             Event.LOST: (State.CLOSED, UnservedConnection.forget_incomplete),
+        },
+        State.HTTP: {
+            Event.DATA: (State.HTTP, UnservedConnection.read_http),
+            Event.STOP: (State.HTTP, UnservedConnection.abort),
+            Event.DROP: (State.HTTP, UnservedConnection.abort),
+            Event.LOST: (State.CLOSED, UnservedConnection.forget_http),
         },
         State.QUEUED: {
             Event.DATA: (State.QUEUED, UnservedConnection.keep),

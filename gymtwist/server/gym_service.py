@@ -35,6 +35,7 @@ from gymtwist.server.session_events import SessionEvents
 from gymtwist.server.startup_banner import log_startup
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import SpawnStarter, Starter
+from gymtwist.web.site import build_site
 
 #: Seconds that sessions have to end, and then workers, when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0
@@ -85,6 +86,7 @@ class GymService(MultiService):
         self.factory = GymFactory(
             GymProtocol, reactor, options, pool, partial(deferToThreadPool, reactor, threads), fresh_pool
         )
+        self.factory.site = build_site(self.factory)
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
@@ -299,6 +301,8 @@ class DrainService(Service):
         super().stopService()
         self._factory.admission.stop()
         connections, drain = self._factory.connections, self._factory.options.drain
+        for connection in list(connections):
+            connection.drain()
         if connections:
             may_go_on = counted(len(connections), "connection")
             log.info("Stopping: {connections} may go on for {drain:g} s", connections=may_go_on, drain=drain)

@@ -16,6 +16,7 @@ from gymtwist.protocol.handshake import (
     read_handshake,
     recognise,
 )
+from gymtwist.protocol.http_head import Head, read_head
 from gymtwist.worker.access_policy import AllowList
 
 #: Handshakes of one connection that are refused without closing it; more are an attack or an endless loop.
@@ -53,8 +54,16 @@ class HandshakeReader:
         self._told: set[str] = set()
         self._protocol: ProtocolName | None = None
 
-    def next(self) -> Handshake | Refusal | None:
-        """Consume the handshake and return it or its refusal; None if it is incomplete."""
+    def next(self) -> Handshake | Refusal | Head | None:
+        """Consume the handshake and return it or its refusal; None if it is incomplete.
+
+        The head of an HTTP request is not consumed.
+        """
+        if self.protocol() is ProtocolName.HTTP:
+            try:
+                return read_head(self.received)
+            except GymtwistError as error:
+                return self._refuse(error)
         if self._protocol is ProtocolName.NETSTRING:  # a second handshake, perhaps behind a line end
             del self.received[: len(self.received) - len(self.received.lstrip(b"\r\n"))]
         try:
@@ -77,7 +86,7 @@ class HandshakeReader:
         protocol = self.protocol()
         self._refusals += 1
         # After a request error the stream is still in sync; the classic protocol has no second handshake.
-        in_sync = isinstance(error, RequestError) and protocol not in (None, ProtocolName.CLASSIC)
+        in_sync = isinstance(error, RequestError) and protocol in (ProtocolName.NETSTRING, ProtocolName.INT32)
         is_final = not in_sync or self._refusals > MOST_REFUSALS
         if not is_final:
             del self.received[: after_refusal(self.received)]

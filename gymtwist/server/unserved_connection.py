@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from gymtwist.errors import GymtwistError, HandshakeError, ServerFull
 from gymtwist.protocol.handshake import Handshake, error_reply, queue_reply
+from gymtwist.protocol.http_head import Head
 from gymtwist.server import keepalive, relay
 from gymtwist.server.client_address import name_of, network_of
 from gymtwist.server.connection_states import Event, State
@@ -49,6 +50,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         state: The state of the connection.
         reader: Reads the handshake, and holds the data behind it.
         handshake: The handshake, if it has come.
+        channel: What reads the requests of a connection that speaks HTTP.
     """
 
     #: What events do; ``GymProtocol`` defines it.
@@ -61,6 +63,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.state = State.HANDSHAKE
         self.reader = HandshakeReader(factory.allowed)
         self.handshake: Handshake | None = None
+        self.channel: Any = None
 
     def handle(self, event: Event, *argument: Any) -> None:
         """Make the transition that an event causes, then do what belongs to it."""
@@ -146,6 +149,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
             found = self.reader.next()
             if found is None:
                 return
+            if isinstance(found, Head):
+                self.handle(Event.HTTP)
+                return
             if isinstance(found, Handshake):
                 self.handshake = found
                 self.setTimeout(None)
@@ -156,6 +162,30 @@ class UnservedConnection(Protocol, TimeoutMixin):
             else:
                 self.factory.events.publish(Refused(self.client, found.error))
                 self.write_now(found.reply)
+
+    def speak_http(self) -> None:
+        """Let the site answer this connection's requests; it has a timeout of its own."""
+        self.setTimeout(None)
+        del self.transport.bufferSize  # the site has no limit of one value of AMP
+        self.channel = self.factory.site.buildProtocol(self.transport.getPeer())
+        self.channel.makeConnection(self.transport)
+        received = bytes(self.reader.received)
+        self.reader.received.clear()
+        self.channel.dataReceived(received)
+
+    def read_http(self, data: bytes) -> None:
+        """Let the site read more."""
+        self.channel.dataReceived(data)
+
+    def forget_http(self, reason: Failure) -> None:
+        """Forget a connection that spoke HTTP."""
+        self.channel.connectionLost(reason)
+        self.forget()
+
+    def drain(self) -> None:
+        """End the connection as soon as nothing is on its way if it is no session's: the server is to stop."""
+        if self.state is State.HTTP:
+            self.channel.finish()
 
     def wait(self) -> None:
         """Wait in the queue."""
@@ -191,14 +221,14 @@ class UnservedConnection(Protocol, TimeoutMixin):
         else:
             self.setTimeout(_QUEUE_INTERVAL)
 
-    def refuse(self, error: GymtwistError) -> None:
+    def refuse(self, error: GymtwistError, http_status: int | None = None) -> None:
         """Send an error, and close the connection."""
         self.factory.events.publish(Refused(self.client, error))
         if self.handshake is None:
             protocol = self.reader.protocol()
         else:
             protocol, error.warnings = self.handshake.protocol, self.handshake.warnings
-        self.close(error_reply(protocol, error))
+        self.close(error_reply(protocol, error, http_status=http_status))
 
     def refuse_dropped(self) -> None:
         """Refuse the client without waiting until it has read the reason: its descriptor is needed."""
@@ -212,7 +242,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
     def refuse_slow(self) -> None:
         """Refuse a client whose handshake did not come in time."""
         timeout = self.factory.options.opening_timeout
-        self.refuse(HandshakeError(f"no handshake came within {timeout:g} s; send it as soon as you connect"))
+        self.refuse(HandshakeError(f"no handshake came within {timeout:g} s; send it as soon as you connect"), 408)
 
     # The end
 
@@ -248,7 +278,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
                 written = self.transport.socket.send(data)
         self.transport.write(data[written:])
 
-    def abort(self) -> None:
+    def abort(self, reason: str = "") -> None:
         """Close the connection at once."""
         self.transport.abortConnection()
 

@@ -29,6 +29,7 @@ OUTSIDE = {
     "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle"},
     "worker": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule"} | TWISTED,
+    "web": {"msgspec"} | TWISTED,
     "client": LIBRARIES | {"gymnasium"},
 }
 #: What every room may import from the house itself.
@@ -42,7 +43,7 @@ INSIDE = {
     "worker": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
     "server": ERRORS
     | {
-        *("gymtwist.protocol", "gymtwist.server"),
+        *("gymtwist.protocol", "gymtwist.server", "gymtwist.web.site"),
         *(
             f"gymtwist.worker.{name}"
             for name in (
@@ -51,6 +52,7 @@ INSIDE = {
             )
         ),
     },
+    "web": ERRORS | {"gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
     "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
 }
 

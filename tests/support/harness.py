@@ -30,6 +30,7 @@ from gymtwist.server.server_options import Options
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import Starter
+from gymtwist.web.site import build_site
 from gymtwist.worker import amp_commands
 from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
@@ -258,6 +259,7 @@ class Harness:
         self.pool = WorkerPool(self.reactor, self.starter, values.warm)
         self.measurements: list[Measurement] = []
         self.factory = GymFactory(GymProtocol, self.reactor, values, self.pool, self._measure)
+        self.factory.site = build_site(self.factory)
         self.factory.events.subscribe(log_event)
         if pool:
             self.pool.start()

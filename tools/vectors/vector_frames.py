@@ -83,7 +83,7 @@ OPENINGS: list[tuple[str, bytes, str | None]] = [
 #: The first bytes of a connection that open no protocol, or not as they should, and the code of the error. Where it is
 #: one of the request, the stream is in step.
 NO_OPENINGS: list[tuple[str, str | None, bytes, str]] = [
-    ("HTTP", None, b"GET / HTTP/1.1\r\n\r\n", "bad-opening"),
+    ("small letters", None, b"get / HTTP/1.1\r\n\r\n", "bad-opening"),
     ("JSON without a frame", None, b'{"op":"make"}', "bad-opening"),
     ("a line", None, b"\n", "bad-opening"),
     ("four zero bytes and another", None, b"\0\0\0\0\1", "bad-opening"),

@@ -145,7 +145,7 @@ def test_flags_other_than_zero_are_refused(flags: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x15\x03\x01\x00\x02", b":7", b"/", b"\0\0\0\0\1", b"\xff" * 20]
+    "garbage", [b"get / HTTP/1.1\r\n\r\n", b"\x15\x03\x01\x00\x02", b":7", b"/", b"\0\0\0\0\1", b"\xff" * 20]
 )
 def test_garbage_is_refused(garbage: bytes) -> None:
     """The message shows the first bytes and says what a handshake is."""
@@ -195,7 +195,8 @@ def test_the_identified_classic_protocol_does_not_change(data: bytes) -> None:
 #: Every class that first bytes can be of, and the protocol that recognises it; None for no protocol, "" for "wait".
 FIRST_BYTES: list[tuple[bytes, ProtocolName | str | None]] = [
     (b"", ""),
-    *((bytes([byte]), None) for byte in range(1, 256) if not 48 <= byte <= 57),
+    *((bytes([byte]), None) for byte in range(1, 256) if not (48 <= byte <= 57 or 65 <= byte <= 90)),
+    *((bytes([letter]), ProtocolName.HTTP) for letter in range(65, 91)),
     *((b"%d" % digit, ProtocolName.NETSTRING) for digit in range(10)),
     (b"0\xff", ProtocolName.NETSTRING),
     (b"\0", ""),
@@ -232,6 +233,7 @@ def test_exactly_one_protocol_recognises_any_first_bytes(data: bytes) -> None:
         ProtocolName.NETSTRING: netstring,
         ProtocolName.INT32: int32 or (data[:2] == b"\0\0" and len(data) == 3 and data[2] > 0),
         ProtocolName.CLASSIC: classic.is_handshake(data) is True,
+        ProtocolName.HTTP: data[:1].isalpha() and data[:1].isupper(),
     }
     recognised = [name for name, does in recognisers.items() if does]
     assert len(recognised) <= 1

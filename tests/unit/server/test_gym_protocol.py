@@ -82,7 +82,7 @@ def test_a_handshake_over_the_limit_is_refused(harness: Harness, data: bytes) ->
     client.close()
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\1" + CARTPOLE[1:]])
+@pytest.mark.parametrize("garbage", [b"get / HTTP/1.1\r\n\r\n", b"\1" + CARTPOLE[1:]])
 def test_garbage_is_refused(harness: Harness, garbage: bytes) -> None:
     """The error says what is expected."""
     client = connect(harness, garbage)

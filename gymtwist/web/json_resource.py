@@ -1,0 +1,66 @@
+"""Resources that answer with JSON, errors as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.web.resource import Resource
+
+from gymtwist.protocol.http_head import Problem, shown
+
+
+def json_body(request: Any, status: int, content: Any) -> bytes:
+    """Set the status and the type of a response, and return its body.
+
+    Args:
+        request: The request.
+        status: The status code.
+        content: What ``msgspec`` can encode; a :class:`~gymtwist.protocol.http_head.Problem` for an error.
+    """
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", b"application/json")
+    return msgspec.json.encode(content)
+
+
+class JsonResource(Resource):
+    """A resource whose missing children are JSON errors; others derive from it."""
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """Return what answers for a child that does not exist; called by Twisted."""
+        return NotFound()
+
+
+class NotFound(JsonResource):
+    """Answers for a path that does not exist."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        """Answer; called by Twisted."""
+        problem = Problem(
+            "there is nothing at this path",
+            code="not-found",
+            field="path",
+            value=shown(request.path.decode("latin-1")),
+            remedy="see the reference for the paths of this server",
+        )
+        return json_body(request, 404, problem)
+
+
+class Content(JsonResource):
+    """Answers ``GET`` with the same JSON each time.
+
+    Args:
+        content: What ``msgspec`` can encode.
+    """
+
+    isLeaf = True
+
+    def __init__(self, content: Any) -> None:
+        super().__init__()
+        self._content = content
+
+    def render_GET(self, request: Any) -> bytes:
+        """Answer; called by Twisted."""
+        return json_body(request, 200, self._content)

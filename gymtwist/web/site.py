@@ -1,0 +1,46 @@
+"""The site: what answers the HTTP requests to a server.
+
+Each part adds a child to the root: the name is the first part of its paths.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.web import server
+
+from gymtwist.server.gym_factory import GymFactory
+from gymtwist.web.http_channel import HttpChannel
+from gymtwist.web.http_request import HttpRequest
+from gymtwist.web.json_resource import Content, JsonResource
+from gymtwist.web.site_policy import SitePolicy
+
+
+class GymSite(server.Site):
+    """Builds the channel of each connection that speaks HTTP.
+
+    Args:
+        root: The root resource.
+        factory: What connections share.
+
+    Attributes:
+        policy: Who may ask.
+    """
+
+    protocol: Any = HttpChannel
+
+    def __init__(self, root: Any, factory: GymFactory) -> None:
+        timeout = factory.options.opening_timeout
+        super().__init__(root, HttpRequest, reactor=factory.reactor, timeout=timeout)
+        self.policy = SitePolicy()
+
+
+def build_site(factory: GymFactory) -> GymSite:
+    """Build the site of a server.
+
+    Args:
+        factory: What connections share: options, sessions, workers and events.
+    """
+    root: Any = JsonResource()
+    root.putChild(b"healthz", Content({"status": "ok"}))
+    return GymSite(root, factory)

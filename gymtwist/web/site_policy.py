@@ -1,0 +1,85 @@
+"""Who may ask: other people's web pages must not drive a server that only this machine can reach.
+
+A page can send requests to any address, and its owner can give a name of his own the address of this machine (DNS
+rebinding). A browser tells both: the page in ``Origin``, and the name in ``Host``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import msgspec
+
+from gymtwist.protocol.http_head import Problem, shown
+
+_AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+_ANY = "*"
+
+
+class SitePolicy(msgspec.Struct, frozen=True):
+    """The names that a server has, and the pages that may use it.
+
+    Attributes:
+        hosts: Names of the server, in lower case; ``*`` allows any. Addresses, names without a dot and those below
+            ``localhost`` are always allowed: no stranger can have them point here.
+        origins: Origins of pages, such as ``https://example.org``; ``*`` allows any. Pages of the server itself are
+            always allowed.
+    """
+
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def problem(self, host: str | None, origin: str | None) -> Problem | None:
+        """Return why a request is refused; None if it is not.
+
+        Args:
+            host: The header ``Host``, if it was sent.
+            origin: The header ``Origin``, if it was sent; programs send none.
+        """
+        if host is not None and not self._allows_host(host):
+            return Problem(
+                "this server is not known by the name in the Host header",
+                code="host-refused",
+                field="Host",
+                value=shown(host),
+                remedy="use its address, or have its operator add --allow-host with the name",
+            )
+        if origin is not None and not self._allows_origin(origin, host):
+            return Problem(
+                "pages of other sites may not use this server",
+                code="origin-refused",
+                field="Origin",
+                value=shown(origin),
+                remedy="have its operator add --allow-origin with the origin of the page",
+            )
+        return None
+
+    def allows_other(self, origin: str) -> bool:
+        """Return whether an origin is one that the operator has named."""
+        return _ANY in self.origins or origin.lower() in self.origins
+
+    def _allows_origin(self, origin: str, host: str | None) -> bool:
+        is_own = host is not None and origin.lower().partition("://")[2] == host.lower()
+        return is_own or self.allows_other(origin)
+
+    def _allows_host(self, host: str) -> bool:
+        found = _AUTHORITY.fullmatch(host)
+        if found is None:
+            return False
+        name = found[1].lower().rstrip(".")
+        return (
+            name in self.hosts
+            or _ANY in self.hosts
+            or "." not in name.strip("[]")
+            or name.endswith(".localhost")
+            or _is_address(name.strip("[]"))
+        )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""HTTP on the port of everything else: requests, refusals and the end of a connection."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import msgspec
+import pytest
+
+from gymtwist.protocol.http_head import MAX_HEAD
+from tests.support.connection_fixtures import CARTPOLE, Make, connect, read
+from tests.support.harness import Harness, soon
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def request(line: str, **headers: str) -> bytes:
+    """Write a request that closes the connection."""
+    lines = [line, *(f"{name}: {value}" for name, value in ({"Host": "localhost"} | headers).items())]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+
+def parsed(reply: bytes) -> tuple[int, dict[str, str], Any]:
+    """Take the status, the headers and the JSON from a response."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert int(headers["content-length"]) == len(body)
+    return int(first.split()[1]), headers, msgspec.json.decode(body) if body else None
+
+
+def answer(harness: Harness, data: bytes) -> tuple[int, dict[str, str], Any]:
+    """Send a request; return the response."""
+    with connect(harness, data) as client:
+        return parsed(read(client, harness))
+
+
+def received(client: socket.socket, harness: Harness, size: int = 65536) -> bytes:
+    """Receive what comes next."""
+    client.setblocking(False)
+    got = bytearray()
+
+    def something() -> bool:
+        try:
+            got.extend(client.recv(size))
+        except BlockingIOError:
+            return False
+        return True
+
+    soon(something, harness.turn)
+    return bytes(got)
+
+
+def test_a_request_is_answered_on_the_port_of_everything_else(harness: Harness) -> None:
+    """No worker hears of it."""
+    status, headers, body = answer(harness, request("GET /healthz HTTP/1.1"))
+    assert (status, body) == (200, {"status": "ok"})
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert not harness.starter.serving
+
+
+def test_a_request_may_arrive_byte_by_byte(harness: Harness) -> None:
+    """As any handshake."""
+    client = connect(harness)
+    for byte in request("GET /healthz HTTP/1.1"):
+        client.sendall(bytes([byte]))
+        harness.turn(1)
+    assert parsed(read(client, harness))[0] == 200
+    client.close()
+
+
+def test_a_connection_is_kept_alive(harness: Harness) -> None:
+    """For requests one after the other, or all at once."""
+    client = connect(harness, HEALTH)
+    assert received(client, harness).startswith(b"HTTP/1.1 200")
+    client.sendall(5 * HEALTH)
+    got = b""
+    while got.count(b"HTTP/1.1 200") < 5:
+        got += received(client, harness)
+    client.close()
+    soon(lambda: not harness.factory.connections, harness.turn)
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "field"),
+    [
+        ("GET /nothing/<b>here HTTP/1.1", 404, "path"),
+        ("POST /healthz HTTP/1.1", 405, "method"),
+    ],
+)
+def test_refusals_are_json(harness: Harness, line: str, status: int, field: str) -> None:
+    """With the field, its value and what to do."""
+    got, headers, body = answer(harness, request(line))
+    assert (got, body["field"], headers["content-type"]) == (status, field, "application/json")
+    assert body["value"] in line
+    assert body["remedy"]
+
+
+def test_what_is_no_request_is_refused(harness: Harness) -> None:
+    """With the status 400."""
+    status, _, body = answer(harness, b"HELO there\r\n\r\n")
+    assert status == 400
+    assert "HELO there" in body["message"]
+
+
+def test_a_head_that_is_too_long_is_refused(harness: Harness) -> None:
+    """As soon as it is."""
+    status, _, body = answer(harness, b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD)
+    assert (status, body["code"]) == (431, "limit-exceeded")
+
+
+def test_a_slow_request_is_refused(make: Make) -> None:
+    """After the time for handshakes."""
+    harness = make("--opening-timeout", "2")
+    client = connect(harness, HEALTH[:-1])
+    harness.reactor.advance(2.1)
+    assert parsed(read(client, harness))[0] == 408
+    client.close()
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "evil.example.com:5001", "a b", "127.0.0.1.evil.example"])
+def test_a_name_that_a_stranger_gave_this_machine_is_refused(harness: Harness, host: str) -> None:
+    """Otherwise his page could use the server of who looks at it (DNS rebinding)."""
+    status, _, body = answer(harness, request("GET /healthz HTTP/1.1", Host=host))
+    assert (status, body["field"], body["value"]) == (421, "Host", host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]:5001", "localhost:5001", "gym", "a.localhost", "10.1.2.3:80"])
+def test_names_that_no_stranger_can_give_are_allowed(harness: Harness, host: str) -> None:
+    """Addresses, and names of this machine or network."""
+    assert answer(harness, request("GET /healthz HTTP/1.1", Host=host))[0] == 200
+    assert answer(harness, request("GET /healthz HTTP/1.1", Host=host, Origin=f"http://{host}"))[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://localhost:81"])
+def test_a_page_of_another_site_is_refused(harness: Harness, origin: str) -> None:
+    """Before any resource is asked, whatever it asks for."""
+    status, headers, body = answer(harness, request("POST /nothing HTTP/1.1", Origin=origin))
+    assert (status, body["field"], body["value"]) == (403, "Origin", origin)
+    assert "access-control-allow-origin" not in headers
+
+
+def test_the_end_of_the_server_ends_idle_connections_at_once(harness: Harness) -> None:
+    """They have nothing to lose."""
+    client = connect(harness, HEALTH)
+    assert received(client, harness)
+    for connection in list(harness.factory.connections):
+        connection.drain()
+    assert read(client, harness) == b""
+    client.close()
+
+
+def test_connections_count_among_those_without_a_session(make: Make) -> None:
+    """Beyond their number the oldest is dropped; who plays does not notice."""
+    harness = make("--max-handshakes", "4")
+    player = connect(harness, CARTPOLE)
+    clients = [connect(harness, HEALTH if number % 2 else HEALTH[:20]) for number in range(20)]
+    soon(lambda: len(harness.factory.connections) <= 5, harness.turn)
+    assert harness.starter.serving
+    for client in [*clients, player]:
+        client.close()
+    soon(lambda: len(harness.factory.connections) <= 1, harness.turn)
