@@ -31,6 +31,18 @@ def part(single: spaces.Space[Any], batch: Any, start: int, stop: int) -> Any:
     return kind_of(single).take(single, batch, start, stop)
 
 
+def chosen(single: spaces.Space[Any], batch: Any, places: Sequence[int]) -> Any:
+    """Take the elements at some places of a batch, in the order of the places.
+
+    Args:
+        single: The space of one environment's element.
+        batch: Of such elements.
+        places: Their places.
+    """
+    kind = kind_of(single)
+    return kind.batch_of(single, [kind.element(single, batch, place) for place in places])
+
+
 def length(single: spaces.Space[Any], batch: Any) -> int:
     """Return the number of elements in a batch, or in its first part; -1 if it is not a batch."""
     try:

@@ -144,11 +144,15 @@ class Connection(FrameConnection):
         except OSError as error:
             raise self._lost(self._send_error or error) from error
         except BaseException:
-            if not self._is_interruptible:
-                self._close_after_interrupt()
-            elif self._counts:
-                self._count_received()
+            self._settle_interrupt()
             raise
+
+    def _settle_interrupt(self) -> None:
+        """Keep what was received before an interrupt, or close the connection if that is not known."""
+        if not self._is_interruptible:
+            self._close_after_interrupt()
+        elif self._counts:
+            self._count_received()
 
     def _close_after_interrupt(self) -> None:
         self.close(ConnectionLost("a message was interrupted on its way, and so the connection is closed"))
@@ -243,6 +247,27 @@ class Connection(FrameConnection):
             if frame is not None:
                 return frame
 
+    def is_ready(self) -> bool:
+        """Return whether :meth:`receive` would not wait: a whole reply has come, or why there is none."""
+        self._is_interruptible = False
+        try:
+            while not self._reader.has_frame():
+                space = (self._reader.space(),)
+                self._is_interruptible = self._is_plain
+                self._counts.extend(map(self._receive, space, (0,), (self._flags,)))
+                self._count_received()
+            return True
+        except self._would_block:
+            return False
+        except (ProtocolError, OSError):  # which receive() explains
+            return True
+        except BaseException:
+            self._settle_interrupt()
+            raise
+
+    def announce_wait(self, waits: bool) -> None:
+        """Tell the server whether a reply must wake up this process, which waits for several connections."""
+
     @property
     def has_received(self) -> bool:
         """True if bytes were received that nobody has taken."""
@@ -292,6 +317,40 @@ def wait_for_any(
             raise connections[0].timed_out()
         tick()
     return [connection.descriptor for connection in connections].index(found[0][0])
+
+
+def wait_for_reply(connections: Sequence[Connection]) -> list[int]:
+    """Wait until a reply has come from one of several servers, or its connection has ended.
+
+    If nothing comes within the timeout of the first, that is closed.
+
+    Args:
+        connections: The connections.
+
+    Returns:
+        The indices of all that :meth:`~Connection.receive` need not wait for.
+    """
+    if found := _ready(connections):
+        return found
+    events = select.poll()
+    for connection in connections:
+        events.register(connection.descriptor, select.POLLIN)
+    timeout = connections[0].timeout
+    try:
+        for connection in connections:
+            connection.announce_wait(True)
+        # Who announces a wait must look for replies once more.
+        while not (found := _ready(connections)):
+            if not events.poll(None if timeout is None else 1e3 * timeout):
+                connections[0].timed_out()
+    finally:
+        for connection in connections:
+            connection.announce_wait(False)
+    return found
+
+
+def _ready(connections: Sequence[Connection]) -> list[int]:
+    return [index for index, connection in enumerate(connections) if connection.is_ready()]
 
 
 def _block_in_kernel(connected: socket.socket, timeout: float | None) -> None:

@@ -147,31 +147,62 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
         self._send(actions)
         return self._recv()
 
-    def send(self, actions: Any) -> None:
+    def async_reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> None:
+        """Begin episodes without waiting for the first observations; :meth:`recv` returns them, as that of a step.
+
+        Their rewards are 0. Only environments that are not being stepped can be reset; those that share a process are
+        reset together.
+
+        Args:
+            seed: See :meth:`reset`.
+            options: See :meth:`reset`.
+
+        Raises:
+            RemoteError: The request cannot be sent.
+        """
+        mask, options = mask_of(options, self.num_envs)
+        self._group.send_resets(seeds_of(seed, self.num_envs), options, mask)
+
+    def send(self, actions: Any, env_ids: Any = None) -> None:
         """Request a step without waiting for its reply; :meth:`recv` returns that.
 
         Args:
             actions: A batch of actions.
+            env_ids: The indices of the environments that the actions are for, in the same order; None for all. Those
+                that share a process are stepped together. None of them may be in a step already.
 
         Raises:
             RemoteError: The actions are invalid, or a connection is closed.
         """
+        if env_ids is not None:
+            self._group.send_to(actions, env_ids)
+            return
         self._send(actions)
         for session in self._sessions:
             session.outstanding += 1
 
-    def recv(self) -> Stepped:
+    def recv(self, min_ready: int | None = None) -> Stepped:
         """Wait for the first step that was sent and not received.
 
+        Args:
+            min_ready: Wait only until so many environments are done with a step. None for all.
+
         Returns:
-            What :meth:`step` returns.
+            What :meth:`step` returns. With ``min_ready`` it is a batch of the environments that are done, whose indices
+            are ``infos["env_id"]`` (int32, ascending): exactly ``min_ready`` if each has a process of its own. Those
+            that share a process are done together, so there may be more. Who has waited longest comes first.
 
         Raises:
             RemoteError: The step failed, or none was sent.
         """
+        if min_ready is not None:
+            return self._group.receive_ready(min_ready)
+        for session in self._sessions:
+            if not session.outstanding:
+                session.take()
         for session in self._sessions:
             session.take()
-        return self._recv()
+        return self._group.receive() if self._group.resetting else self._recv()
 
     def _send(self, actions: Any) -> None:
         session = self._one

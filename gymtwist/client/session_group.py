@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ from gymnasium import spaces
 from gymtwist.client import batching, vector_infos
 from gymtwist.client.client_errors import InvalidAction, RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.connection import wait_for_reply
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
@@ -21,6 +23,8 @@ from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
 
 T = TypeVar("T")
+#: The key in infos of a batch with the indices of its environments, as EnvPool has it.
+ENV_ID = "env_id"
 
 
 class SessionGroup:
@@ -56,6 +60,10 @@ class SessionGroup:
         # The last observations of each session; None before its first reset. They may be views of its last message,
         # which is valid until the next request; see keep().
         self._views: list[Any] = [None] * len(sessions)
+        #: The sessions whose next reply is that to a reset, whose observations are received like those of a step.
+        self.resetting: set[int] = set()
+        #: All sessions. Those of which a reply was received last are the last.
+        self._turns = list(range(len(sessions)))
 
     def keep(self) -> None:
         """Copy the last observations, before a request whose reply contains none."""
@@ -76,6 +84,7 @@ class SessionGroup:
             options: Options of the environments.
             mask: Which environments to reset: bool, of shape (total,); None for all.
         """
+        self._check_idle()
         requests = self._resets(seeds, options, mask)
         replies = self._reset(requests, mask)
         for reply in replies.values():
@@ -85,6 +94,7 @@ class SessionGroup:
 
     def verify_seed(self, seeds: Any) -> bool:
         """Verify seeds in each session; see :meth:`~gymtwist.client.remote_vector_env.RemoteVectorEnv.verify_seed`."""
+        self._check_idle()
         requests = [msgspec.structs.replace(each, verify_seed=True) for each in self._resets(seeds, None, None) if each]
         return all(reply.seeded for reply in self._reset(requests, None).values())
 
@@ -98,15 +108,17 @@ class SessionGroup:
             session.before_reset()
             session.send(requests[index])  # type: ignore[arg-type]  # not None for those that are asked
 
-        def answer(index: int) -> messages.ResetDone:
-            session = self.sessions[index]
-            reply = session.receive(messages.ResetDone)
-            self._views[index] = session.read(lambda: session.values.view(reply.observation))
-            self._failed.discard(index)
-            self._waiting[self._part(index)] &= False if mask is None else ~mask[self._part(index)]
-            return reply
+        replies = self._together(ask, lambda index: self._reset_done(index, mask), asked)
+        return dict(zip(asked, replies, strict=True))
 
-        return dict(zip(asked, self._together(ask, answer, asked), strict=True))
+    def _reset_done(self, index: int, mask: Any) -> messages.ResetDone:
+        """Wait for the reply to a reset."""
+        session = self.sessions[index]
+        reply = session.receive(messages.ResetDone)
+        self._views[index] = session.read(lambda: session.values.view(reply.observation))
+        self._failed.discard(index)
+        self._waiting[self._part(index)] &= False if mask is None else ~mask[self._part(index)]
+        return reply
 
     def _part(self, index: int) -> slice:
         """Return the environments of a session."""
@@ -114,8 +126,6 @@ class SessionGroup:
 
     def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> list[messages.Reset | None]:
         """Make the request for each session; None for a session without environments to reset."""
-        for session in self.sessions:
-            session.check_idle()
         requests: list[messages.Reset | None] = []
         for index, (start, count) in enumerate(zip(self.starts, self._counts, strict=True)):
             chosen = None if mask is None else mask[start : start + count].tolist()
@@ -152,10 +162,14 @@ class SessionGroup:
 
     def send(self, actions: Any) -> None:
         """Request a step; all actions are checked before any is sent."""
-        self._check_playing()
+        self._check_playing(self._waiting)
         parts = self._parts(actions)
         frames = self._each(lambda index: self._frame(index, parts[index]))
-        self._ask(lambda index: self.sessions[index].send_step(frames[index]))
+        self._ask(self._sender(frames))
+
+    def _sender(self, frames: Mapping[int, bytes] | Sequence[bytes]) -> Callable[[int], None]:
+        """Return the function that requests the step of a session."""
+        return lambda index: self.sessions[index].send_step(frames[index])
 
     def _frame(self, index: int, action: Any) -> bytes:
         values = self.sessions[index].values
@@ -163,24 +177,143 @@ class SessionGroup:
 
     def receive(self) -> Stepped:
         """Wait for the replies to a step."""
-
-        def answer(index: int) -> Stepped:
-            session = self.sessions[index]
-            stepped = session.receive_step(session.values.view)
-            self._views[index] = stepped[0]
-            return stepped
-
-        stepped = self._together(None, answer)
-        rewards, terminated, truncated = (np.concatenate([each[part] for each in stepped]) for part in (1, 2, 3))
+        stepped = self._together(None, self._begun_or_stepped if self.resetting else self._stepped)
+        joined = self._joined(stepped, self._views, self._counts)
         if not self._autoreset:
-            self._waiting |= terminated | truncated
-        return self._whole(self._views), rewards, terminated, truncated, self.infos([each[4] for each in stepped])
+            self._waiting |= joined[2] | joined[3]
+        return joined
+
+    def _stepped(self, index: int) -> Stepped:
+        """Wait for a session's reply to a step."""
+        session = self.sessions[index]
+        stepped = session.receive_step(session.values.view)
+        self._views[index] = stepped[0]
+        return stepped
+
+    def _begun_or_stepped(self, index: int) -> Stepped:
+        return self._begun(index) if index in self.resetting else self._stepped(index)
+
+    def _begun(self, index: int) -> Stepped:
+        """Wait for a session's reply to a reset; return it as if it were that to a step."""
+        self.resetting.discard(index)
+        reply = self._reset_done(index, None)
+        warn_unseeded(reply)
+        count, space = self._counts[index], self.sessions[index].values.reward_space
+        rewards = np.zeros((count, *(() if space is None else space.shape or ())))
+        return self._views[index], rewards, np.zeros(count, np.bool_), np.zeros(count, np.bool_), reply.info
+
+    def _joined(self, stepped: Sequence[Stepped], views: Sequence[Any], counts: Sequence[int]) -> Stepped:
+        rewards, terminated, truncated = (np.concatenate([each[part] for each in stepped]) for part in (1, 2, 3))
+        return self._whole(views), rewards, terminated, truncated, self.infos([each[4] for each in stepped], counts)
+
+    # Steps of whichever environments are ready
+
+    def send_resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> None:
+        """Begin episodes without waiting for the replies; the arguments are those of :meth:`reset`."""
+        requests = self._resets(seeds, options, mask)
+        asked = [index for index, request in enumerate(requests) if request is not None]
+        for index in asked:
+            self.sessions[index].check_idle()
+            if requests[index].mask is not None:  # type: ignore[union-attr]  # not None for those that are asked
+                raise self._refused_part(index, "reset all of them, or none")
+
+        def ask(index: int) -> None:
+            session = self.sessions[index]
+            session.before_reset()
+            session.send(requests[index])  # type: ignore[arg-type]  # as above
+            session.outstanding += 1
+            self.resetting.add(index)
+
+        self._ask(ask, asked)
+
+    def send_to(self, actions: Any, env_ids: Any) -> None:
+        """Request a step of some environments; all actions are checked before any is sent.
+
+        Args:
+            actions: A batch with an action for each of them.
+            env_ids: Their indices.
+        """
+        positions = self._positions(env_ids)
+        if batching.length(self._action, actions) != len(positions):
+            raise InvalidAction(f"not a batch of {len(positions)} actions, one for each of env_ids: {actions!r:.200}")
+        asked = []
+        for index, count in enumerate(self._counts):
+            here = sum(each in positions for each in range(self.starts[index], self.starts[index] + count))
+            if here not in (0, count):
+                raise self._refused_part(index, "send actions for all of them, or for none")
+            if here:
+                asked.append(index)
+                self.sessions[index].check_idle()
+        is_asked = np.zeros(self.total, np.bool_)
+        is_asked[list(positions)] = True
+        self._check_playing(self._waiting & is_asked)
+
+        def frame(index: int) -> bytes:
+            part = self._part(index)
+            places = [positions[each] for each in range(part.start, part.stop)]
+            return self._frame(index, batching.chosen(self._action, actions, places))
+
+        frames = dict(zip(asked, [self._numbered(frame, index) for index in asked], strict=True))
+        self._ask(self._sender(frames), asked)
+        for index in asked:
+            self.sessions[index].outstanding += 1
+
+    def receive_ready(self, least: Any) -> Stepped:
+        """Wait until steps of some environments are done; see ``RemoteVectorEnv.recv``."""
+        least = operator.index(least)
+        flying = [index for index in self._turns if self.sessions[index].outstanding]
+        if not 1 <= least <= sum(self._counts[index] for index in flying):
+            sent = sum(self._counts[index] for index in flying)
+            raise RequestRefused(
+                f"min_ready is {least}: expected 1 to {sent}, the number of environments that were sent actions",
+                code="nothing-sent",
+            )
+        taken: list[int] = []
+        while sum(self._counts[index] for index in taken) < least:
+            left = [index for index in flying if index not in taken]
+            for place in wait_for_reply([self.sessions[index].connection for index in left]):
+                taken.append(left[place])
+                if sum(self._counts[index] for index in taken) >= least:
+                    break
+        taken.sort()
+        self._turns = [index for index in self._turns if index not in taken] + taken
+        for index in taken:
+            self.sessions[index].take()
+        stepped = self._together(None, self._begun_or_stepped, taken)
+        counts = [self._counts[index] for index in taken]
+        ids = np.concatenate([np.arange(self.total, dtype=np.int32)[self._part(index)] for index in taken])
+        views = [self._views[index] for index in taken]
+        whole, rewards, terminated, truncated, infos = self._joined(stepped, views, counts)
+        if not self._autoreset:
+            self._waiting[ids] |= terminated | truncated
+        return whole, rewards, terminated, truncated, {**infos, ENV_ID: ids}
+
+    def _positions(self, env_ids: Any) -> dict[int, int]:
+        """Return the place in the batch of each environment."""
+        try:
+            ids = [operator.index(each) for each in env_ids]
+        except TypeError:
+            ids = []
+        positions = {each: place for place, each in enumerate(ids) if 0 <= each < self.total}
+        if not ids or len(positions) != len(ids):
+            raise RequestRefused(
+                f"env_ids is {env_ids!r:.200}: expected different integers from 0 to {self.total - 1}",
+                code="invalid-field",
+            )
+        return positions
+
+    def _refused_part(self, index: int, remedy: str) -> RequestRefused:
+        """Return the error for a request to some of the environments of a session."""
+        error = RequestRefused(
+            f"they share a process: {remedy}, or connect with processes={self.total}", code="invalid-field"
+        )
+        error.renumber(self.starts[index], self._counts[index])
+        return error
 
     def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
         """Take several steps; all actions are checked before any is sent."""
-        for session in self.sessions:
-            session.check_idle()
-        self._check_playing()
+        self._check_idle()
+        self._check_playing(self._waiting)
         if count is None:
             try:
                 listed = [self._parts(each) for each in actions]
@@ -210,12 +343,12 @@ class SessionGroup:
                 "environments, and take single steps where autoreset is disabled",
                 reset_needed=True,
             )
-        steps = self._joined(done, taken.pop() if observations == "all" else None)
+        steps = self._joined_many(done, taken.pop() if observations == "all" else None)
         if not self._autoreset:
             self._waiting |= steps.terminated | steps.truncated
         return steps
 
-    def _joined(self, done: list[Steps], each_of: int | None) -> Steps:
+    def _joined_many(self, done: list[Steps], each_of: int | None) -> Steps:
         if each_of is None:
             self._views = [each.observations for each in done]
             seen: Any = self._whole(self._views)
@@ -294,12 +427,18 @@ class SessionGroup:
         self._failed.update(range(len(self.sessions)))
         self._views = [None] * len(self.sessions)
 
-    def _check_playing(self) -> None:
-        if not self._waiting.any():
+    def _check_idle(self) -> None:
+        for session in self.sessions:
+            session.check_idle()
+
+    def _check_playing(self, waiting: Any) -> None:
+        """Check that none of the environments that are to be stepped waits for a reset."""
+        # A single session's server checks it.
+        if not waiting.any() or len(self.sessions) == 1:
             return
         for session in self.sessions:
             session.connection.check_open()
-        indices = tuple(np.flatnonzero(self._waiting).tolist())
+        indices = tuple(np.flatnonzero(waiting).tolist())
         raise ResetNeeded(without_episode(indices), reset_needed=True, environments=indices)
 
     def _parts(self, actions: Any) -> list[Any]:
@@ -314,17 +453,23 @@ class SessionGroup:
             text = f"{error}; the action space of each is {self._action}"
             raise InvalidAction(text[:500]) from error
 
-    def _whole(self, views: list[Any]) -> Any:
+    def _whole(self, views: Sequence[Any]) -> Any:
         return batching.whole(self._observation, views)
 
-    def infos(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
-        """Join the infos of all sessions."""
+    def infos(self, infos: list[dict[str, Any]], counts: Sequence[int] | None = None) -> dict[str, Any]:
+        """Join the infos of all sessions, or of some.
+
+        Args:
+            infos: The infos of each session.
+            counts: How many environments each has; None for all sessions.
+        """
+        counts = self._counts if counts is None else counts
         is_json = self.sessions[0].values.is_json
         parts = [
             vector_infos.restored(each, count, self._restore, is_json=is_json)
-            for each, count in zip(infos, self._counts, strict=True)
+            for each, count in zip(infos, counts, strict=True)
         ]
-        return vector_infos.joined(parts, self._counts)
+        return vector_infos.joined(parts, counts)
 
     def sample(self, seed: int | None) -> Any:
         """Let each session sample actions."""
@@ -357,8 +502,7 @@ class SessionGroup:
         )
 
     def _reach(self, request: Callable[[int], messages.Request], answer: Callable[[int], T]) -> list[T]:
-        for session in self.sessions:
-            session.check_idle()
+        self._check_idle()
         # All are encoded before any is sent.
         frames = self._each(lambda index: self.sessions[index].encoded(request(index)))
         try:

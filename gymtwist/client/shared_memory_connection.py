@@ -220,6 +220,18 @@ class SharedMemoryConnection(Connection):
             self._adapt()
         return frame
 
+    def is_ready(self) -> bool:
+        """See :meth:`Connection.is_ready`."""
+        shared = self._shared
+        has_reply = self._is_in_memory and shared is not None and shared.words[REPLY] == self._number
+        return has_reply or super().is_ready()
+
+    def announce_wait(self, waits: bool) -> None:
+        """See :meth:`Connection.announce_wait`."""
+        if self._shared is not None:
+            self._shared.words[CLIENT_WAITS] = WAITS if waits else 0
+            self._write_fence(), self._read_fence()
+
     def _take_from_socket(self) -> bytes | memoryview:
         """Take the next payload from the socket, and ignore doorbells for replies that were found before."""
         for _ in range(_MAX_DOORBELLS):

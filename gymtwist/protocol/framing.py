@@ -173,6 +173,21 @@ class FrameReader(ReceiveBuffer):
         begin, stop, self.start = found
         return self._view[begin:stop]
 
+    def has_frame(self) -> bool:
+        """Return whether the next frame is complete, and leave it there; empty ones before it are taken.
+
+        Raises:
+            ProtocolError: As :meth:`next_frame`.
+        """
+        while True:
+            before = self.start
+            frame = self.next_frame()
+            if frame is None:
+                return False
+            if len(frame):
+                self.start = before
+                return True
+
 
 def header(framing: Framing, length: int) -> bytes:
     """Encode the header of a frame.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -183,6 +184,23 @@ class Fragile(Plain):
         return np.array([self._count]), 1.0, self._count == 5, False, {}
 
 
+class Gated(Fragile):
+    """Waits in a step with action 1, until a listener at this host closes the connection that it makes."""
+
+    def __init__(self, port: int, render_mode: str | None = None) -> None:
+        """Take the port of the listener."""
+        super().__init__(render_mode)
+        self._port = port
+
+    def step(self, action: Any) -> Result:
+        """Count, perhaps later."""
+        if action == 1:
+            with socket.create_connection(("127.0.0.1", self._port)) as waiting:
+                waiting.recv(1)
+            action = 0
+        return super().step(action)
+
+
 class NoDoor(LookupError):
     """An exception of an environment's own."""
 
@@ -237,6 +255,7 @@ def register() -> None:
     gymnasium.register("Odd-v0", entry_point=partial(Odd))
     gymnasium.register("Reachable-v0", entry_point=partial(Reachable))
     gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
+    gymnasium.register("Gated-v0", entry_point=partial(Gated))
     gymnasium.register("Raising-v0", entry_point=partial(Raising))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
 

@@ -1,0 +1,190 @@
+"""Batches of whichever environments are ready: send to some, receive from the first that are done."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gymtwist.client import EnvironmentFailed, RemoteVectorEnv, RequestRefused, ResetNeeded
+from tests.support.client_equivalence import RemoteVec, assert_same
+from tests.support.patience import PATIENCE
+
+pytest_plugins = ("tests.support.client_fixtures",)
+
+
+@pytest.fixture
+def gate() -> Iterator[socket.socket]:
+    """A listener for environments that wait."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        yield listener
+
+
+def gated(remote_vec: RemoteVec, gate: socket.socket, count: int, **arguments: Any) -> RemoteVectorEnv:
+    """Connect to environments that wait at the gate in a step with action 1."""
+    envs = remote_vec("Gated-v0", count, **{"processes": count, "port": gate.getsockname()[1], **arguments})
+    envs.reset()
+    return envs
+
+
+def ids_of(stepped: Any) -> list[int]:
+    """Return the environments of a batch."""
+    ids = stepped[4]["env_id"]
+    assert ids.dtype == np.int32
+    return list(ids.tolist())
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_the_first_that_are_done_come_first(
+    remote_vec: RemoteVec, gate: socket.socket, shared_memory: bool, protocol: str
+) -> None:
+    """Nobody waits for the others, which come when they are done."""
+    envs = gated(remote_vec, gate, 4, shared_memory=shared_memory, protocol=protocol)
+    envs.send([1, 0, 0, 1])
+    waiting = [gate.accept()[0] for _ in range(2)]
+    for count in (1, 2, 3):
+        observations, rewards, terminated, truncated, infos = envs.recv(min_ready=2)
+        assert infos["env_id"].tolist() == [1, 2]
+        assert observations.tolist() == [[count], [count]]
+        assert (rewards.tolist(), terminated.tolist(), truncated.tolist()) == ([1, 1], [False] * 2, [False] * 2)
+        envs.send([0, 0], infos["env_id"])
+    for each in waiting:
+        each.close()
+    seen = [ids_of(envs.recv(min_ready=1))[0] for _ in range(4)]
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert envs.step([0] * 4)[0].ravel().tolist() == [2, 5, 5, 2]
+
+
+def test_all_at_once_are_what_a_step_returns(remote_vec: RemoteVec) -> None:
+    """With their infos, in any order of the actions, and where processes have several environments."""
+    arguments: Any = {"processes": 2, "vectorization_mode": "sync"}
+    ours, theirs = (remote_vec("Varied-v0", 5, **arguments) for _ in range(2))
+    ours.reset(seed=3)
+    theirs.reset(seed=3)
+    for _ in range(9):
+        theirs.send([0] * 5, [4, 2, 0, 1, 3])
+        stepped = theirs.recv(min_ready=5)
+        assert ids_of(stepped) == [0, 1, 2, 3, 4]
+        infos = {key: each for key, each in stepped[4].items() if key != "env_id"}
+        assert_same((*stepped[:4], infos), ours.step([0] * 5))
+
+
+def test_actions_reach_the_environments_that_they_are_for(remote_vec: RemoteVec) -> None:
+    """In the order of the indices that were sent."""
+    envs = remote_vec("Sampling/Discrete-v0", 4, processes=3, vectorization_mode="sync")
+    envs.reset(seed=1)
+    envs.send(np.array([13, 10, 12, 11]), [3, 0, 2, 1])
+    done = envs.recv(min_ready=4)
+    assert [each.split()[-1] for each in done[4]["action"]] == [
+        np.int64(each).tobytes().hex() for each in (10, 11, 12, 13)
+    ]
+
+
+def test_who_has_waited_longest_comes_first(remote_vec: RemoteVec) -> None:
+    """Everyone gets as many steps as the others, if all are as fast."""
+    envs = remote_vec("Fragile-v0", 4, processes=4)
+    envs.reset()
+    envs.send([0] * 4)
+    for _ in range(3):
+        # Both wait until all replies have come.
+        for session in envs._sessions:
+            while not session.connection.is_ready():
+                pass
+        for expected in ([0, 1], [2, 3]):
+            stepped = envs.recv(min_ready=2)
+            assert ids_of(stepped) == expected
+            envs.send([0, 0], expected)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_environments_of_one_process_come_together(remote_vec: RemoteVec, processes: int) -> None:
+    """A smaller batch is not possible, and part of them cannot be stepped."""
+    envs = remote_vec("Fragile-v0", 4, processes=processes)
+    envs.reset()
+    with pytest.raises(RequestRefused, match=r"share a process: send actions for all .* processes=4") as caught:
+        envs.send([0], [1])
+    assert caught.value.code == "invalid-field"
+    envs.send([0] * 4)
+    assert len(ids_of(envs.recv(min_ready=1))) == 4 // processes
+
+
+def test_episodes_begin_without_waiting(remote_vec: RemoteVec, gate: socket.socket) -> None:
+    """The first observations come like those of a step, also after the end of an episode without autoreset."""
+    envs = remote_vec("Gated-v0", 3, processes=3, port=gate.getsockname()[1], autoreset_mode="disabled")
+    envs.async_reset(seed=5)
+    observations, rewards, terminated, truncated, _ = envs.recv()
+    assert (observations.ravel().tolist(), rewards.tolist()) == ([0] * 3, [0.0] * 3)
+    assert not (terminated | truncated).any()
+    envs.send([0, 0, 1])
+    waiting = gate.accept()[0]
+    for _ in range(4):
+        envs.recv(min_ready=2)
+        envs.send([0, 0], [0, 1])
+    assert envs.recv(min_ready=2)[2].all()
+    with pytest.raises(ResetNeeded, match="environments 0 have no episode"):
+        envs.send([0], [0])
+    envs.async_reset(options={"reset_mask": np.array([True, False, False])})
+    stepped = envs.recv(min_ready=1)
+    assert (ids_of(stepped), stepped[0].tolist(), stepped[1].tolist()) == ([0], [[0]], [0.0])
+    with pytest.raises(RequestRefused, match="outstanding"):
+        envs.async_reset(options={"reset_mask": np.array([False, False, True])})
+    envs.send([0], [0])
+    assert ids_of(envs.recv(min_ready=1)) == [0]
+    waiting.close()
+    assert ids_of(envs.recv(min_ready=1)) == [2]
+
+
+def test_a_single_process_begins_episodes_without_waiting(remote_vec: RemoteVec) -> None:
+    """Steps go on as usual."""
+    envs, beside = (remote_vec("CartPole-v1", 3) for _ in range(2))
+    envs.async_reset(seed=5)
+    assert_same(envs.recv()[0], beside.reset(seed=5)[0])
+    assert_same(envs.step([0] * 3), beside.step([0] * 3))
+    envs.send([1] * 3, [2, 1, 0])
+    assert_same(envs.recv(), beside.step([1] * 3))
+
+
+@pytest.mark.parametrize(
+    ("actions", "env_ids"), [([0], [4]), ([0], [-1]), ([0, 0], [1, 1]), ([0], [0.5]), ([], []), ([0], 0), ([0], [0, 1])]
+)
+def test_wrong_indices_are_refused(remote_vec: RemoteVec, actions: Any, env_ids: Any) -> None:
+    """Nothing is sent, so nothing is lost."""
+    envs = remote_vec("Fragile-v0", 4, processes=4)
+    envs.reset()
+    with pytest.raises(RequestRefused):
+        envs.send(actions, env_ids)
+    assert envs.step([0] * 4)[0].ravel().tolist() == [1] * 4
+
+
+def test_no_more_are_waited_for_than_were_sent(remote_vec: RemoteVec) -> None:
+    """It would be for ever."""
+    envs = remote_vec("Fragile-v0", 4, processes=4)
+    envs.reset()
+    envs.send([0, 0], [0, 1])
+    with pytest.raises(RequestRefused, match="min_ready is 3: expected 1 to 2"):
+        envs.recv(min_ready=3)
+    with pytest.raises(RequestRefused, match="outstanding"):
+        envs.send([0], [1])
+    with pytest.raises(RequestRefused, match="nothing was sent"):
+        envs.recv()
+    assert ids_of(envs.recv(min_ready=2)) == [0, 1]
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_fault_is_told_at_once(remote_vec: RemoteVec, gate: socket.socket, shared_memory: bool) -> None:
+    """Also that of a process that was killed, while another environment is still in its step."""
+    envs = gated(remote_vec, gate, 3, shared_memory=shared_memory)
+    envs.send([0, 2, 1])
+    waiting = gate.accept()[0]
+    with pytest.raises(EnvironmentFailed, match=r"^environment 1: .*SIGKILL"):
+        while True:
+            envs.recv(min_ready=1)
+    waiting.close()
+    while any(session.outstanding for session in envs._sessions):
+        envs.recv(min_ready=1)
+    envs.reset(options={"reset_mask": np.array([False, True, False])})
+    assert envs.step([0] * 3)[0].ravel().tolist() == [2, 1, 2]
