@@ -248,7 +248,7 @@ class Connection(FrameConnection):
                 return frame
 
     def is_ready(self) -> bool:
-        """Return whether :meth:`receive` would not wait: a whole reply has come, or why there is none."""
+        """See :meth:`FrameConnection.is_ready`."""
         self._is_interruptible = False
         try:
             while not self._reader.has_frame():
@@ -264,9 +264,6 @@ class Connection(FrameConnection):
         except BaseException:
             self._settle_interrupt()
             raise
-
-    def announce_wait(self, waits: bool) -> None:
-        """Tell the server whether a reply must wake up this process, which waits for several connections."""
 
     @property
     def has_received(self) -> bool:
@@ -319,7 +316,7 @@ def wait_for_any(
     return [connection.descriptor for connection in connections].index(found[0][0])
 
 
-def wait_for_reply(connections: Sequence[Connection]) -> list[int]:
+def wait_for_reply(connections: Sequence[FrameConnection]) -> list[int]:
     """Wait until a reply has come from one of several servers, or its connection has ended.
 
     If nothing comes within the timeout of the first, that is closed.
@@ -328,7 +325,7 @@ def wait_for_reply(connections: Sequence[Connection]) -> list[int]:
         connections: The connections.
 
     Returns:
-        The indices of all that :meth:`~Connection.receive` need not wait for.
+        The indices of all that :meth:`~FrameConnection.receive` need not wait for.
     """
     if found := _ready(connections):
         return found
@@ -349,7 +346,7 @@ def wait_for_reply(connections: Sequence[Connection]) -> list[int]:
     return found
 
 
-def _ready(connections: Sequence[Connection]) -> list[int]:
+def _ready(connections: Sequence[FrameConnection]) -> list[int]:
     return [index for index, connection in enumerate(connections) if connection.is_ready()]
 
 

@@ -77,6 +77,13 @@ class FrameConnection:
         """
         raise NotImplementedError
 
+    def is_ready(self) -> bool:
+        """Return whether :meth:`receive` would not wait: a whole reply has come, or why there is none."""
+        raise NotImplementedError
+
+    def announce_wait(self, waits: bool) -> None:
+        """Tell the server whether a reply must wake up this process, which waits for several connections."""
+
     def close(self, reason: RemoteError | None = None) -> None:
         """Close the connection for good; closing it again does nothing.
 
