@@ -47,7 +47,7 @@ test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UN
 	  || [ $$status -ne 0 ] || status=1; \
 	exit $$status
 
-learning: $(VENV)/.test ## Install what the examples that learn need, so that test tests them: PyTorch, and Stable-Baselines3.
+learning: $(VENV)/.test ## Install what the examples that learn need, so that test tests them: PyTorch, Stable-Baselines3 and sb3-contrib.
 	$(PIP) install '$(TORCH)'
 	$(PIP) install --editable '.[learning]'
 
