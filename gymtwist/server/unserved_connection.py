@@ -59,7 +59,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
 
     def __init__(self, factory: GymFactory) -> None:
         self.factory: GymFactory = factory
-        self.client = "?"
+        self.client = ""
         self.state = State.HANDSHAKE
         self.reader = HandshakeReader(factory.allowed)
         self.handshake: Handshake | None = None
@@ -126,7 +126,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
 
     def connectionMade(self) -> None:
         """Begin to read the handshake; called by Twisted."""
-        self.client = name_of(self.transport.getPeer())
+        # A session that the server plays has the address of who it is played for.
+        self.client = self.client or name_of(self.transport.getPeer())
         self.transport.bufferSize = _READ_SIZE
         keepalive.set_options(self.client_socket, self.factory.options.keepalive)
         self.factory.connections.add(self)

@@ -8,12 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.web import server
+from twisted.web.resource import Resource
 
 from gymtwist.server.gym_factory import GymFactory
+from gymtwist.web.gym_http_api import GymHttpApi
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
 from gymtwist.web.json_resource import Content, JsonResource
 from gymtwist.web.site_policy import SitePolicy
+
+
+class Root(JsonResource):
+    """The root of the site; a doubled slash counts as one, as some clients join the parts of an address."""
+
+    def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
+        """Return what answers for a child; called by Twisted."""
+        return self if not path and request.postpath else super().getChildWithDefault(path, request)
 
 
 class GymSite(server.Site):
@@ -41,6 +51,7 @@ def build_site(factory: GymFactory) -> GymSite:
     Args:
         factory: What connections share: options, sessions, workers and events.
     """
-    root: Any = JsonResource()
+    root: Any = Root()
+    root.putChild(b"v1", GymHttpApi(factory))
     root.putChild(b"healthz", Content({"status": "ok"}))
     return GymSite(root, factory)

@@ -52,7 +52,7 @@ INSIDE = {
             )
         ),
     },
-    "web": ERRORS | {"gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
+    "web": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
     "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
 }
 

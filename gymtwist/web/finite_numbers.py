@@ -1,0 +1,42 @@
+"""Numbers that are not finite, for clients whose JSON has none: they get the numbers of the classic protocol."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from gymtwist.spaces.descriptions import Description, Dict, OneOf, Sequence, Text, Tuple
+
+_NUMBERS = {"NaN": None, "Infinity": sys.float_info.max, "-Infinity": -sys.float_info.max}
+
+
+def has_names(text: bytes) -> bool:
+    """Return whether JSON of the framed protocol may have the name of a number that is not finite."""
+    return b'"' in text and (b'NaN"' in text or b'Infinity"' in text)
+
+
+def finite(space: Description | None, value: Any) -> Any:
+    """Replace the names of numbers that are not finite.
+
+    Args:
+        space: The space of the value; None for data of no space, in which any text that is such a name is one.
+        value: The value, from JSON of the framed protocol.
+    """
+    if isinstance(space, Text):
+        return value
+    if isinstance(space, OneOf) and type(value) is list:
+        return [value[0], finite(space.spaces[value[0]], value[1])]
+    if isinstance(space, Tuple) and type(value) is list:
+        return [finite(each, part) for each, part in zip(space.spaces, value, strict=True)]
+    if isinstance(space, Dict) and type(value) is dict:
+        spaces = dict(space.inner())
+        return {key: finite(spaces[key], part) for key, part in value.items()}
+    if isinstance(space, Sequence):
+        space = space.space
+    if type(value) is list:
+        return [finite(space, each) for each in value]
+    if type(value) is dict:
+        if isinstance(space, Dict):  # of arrays, from a Sequence that stacks them
+            return finite(space, value)
+        return {key: finite(None, each) for key, each in value.items()}
+    return _NUMBERS.get(value, value) if type(value) is str else value
