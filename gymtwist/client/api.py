@@ -15,6 +15,7 @@ from gymtwist.client.connect_options import (
     CONNECT_TIMEOUT,
     TIMEOUT,
     ConnectOptions,
+    OnFailure,
     Protocol,
     count_of,
     make_request,
@@ -114,6 +115,7 @@ def connect_vec(
     num_envs: int = 1,
     *,
     processes: int = 1,
+    on_failure: OnFailure = "raise",
     vectorization_mode: messages.VectorizationMode | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     render_mode: str | None = None,
@@ -140,6 +142,10 @@ def connect_vec(
         num_envs: The number of environments.
         processes: How many processes of the server share the environments, to use as many cores. Each has a connection
             of its own.
+        on_failure: What happens if an environment raises an exception, crashes or takes too long, or the connection to
+            it is lost: "raise" an error, or "truncate" its episode. The step then returns its last observation as
+            truncated, with the text of the error in ``infos["error"]``, and a fresh environment begins the next
+            episode. Environments that share a process share its fate.
         vectorization_mode: How each process steps its environments, as in ``gymnasium.make_vec``: "sync" one after the
             other, "async" each in a process of its own, "vector_entry_point" by the environment's own means. None for
             the last if the environment has it, else for "sync".
@@ -190,6 +196,7 @@ def connect_vec(
             check_observations,
             max_space_bytes,
             processes,
+            on_failure,
             progress,
         )
     )

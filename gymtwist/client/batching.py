@@ -7,6 +7,7 @@ from typing import Any
 
 from gymnasium import spaces
 
+from gymtwist.client.user_values import own
 from gymtwist.spaces.descriptions import kind_of
 
 
@@ -41,6 +42,11 @@ def chosen(single: spaces.Space[Any], batch: Any, places: Sequence[int]) -> Any:
     """
     kind = kind_of(single)
     return kind.batch_of(single, [kind.element(single, batch, place) for place in places])
+
+
+def element(single: spaces.Space[Any], batch: Any, place: int) -> Any:
+    """Return a copy of one element of a batch."""
+    return own(kind_of(single).element(single, batch, place))
 
 
 def length(single: spaces.Space[Any], batch: Any) -> int:

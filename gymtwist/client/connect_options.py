@@ -24,6 +24,8 @@ from gymtwist.protocol.framing import Framing, ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]
+#: What the failure of an environment does: raise an error, or end its episode.
+OnFailure = Literal["raise", "truncate"]
 #: Default seconds to wait for a server that is not up yet, and to connect.
 CONNECT_TIMEOUT = 10.0
 #: Default seconds to wait for a reply: longer than the server's own limit of a step (--step-timeout), which explains
@@ -39,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "check_observations": False,
     "max_space_bytes": MAX_SPACE_BYTES,
     "processes": 1,
+    "on_failure": "raise",
 }
 #: The most seconds that every system call can wait.
 _MAX_TIMEOUT = 1e6
@@ -63,6 +66,7 @@ class ConnectOptions:
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the spaces together.
         processes: How many sessions share the environments.
+        on_failure: What the failure of an environment of several does.
         progress: Called while the client waits; specifications do not keep it.
 
     Raises:
@@ -79,6 +83,7 @@ class ConnectOptions:
     check_observations: bool = False
     max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1
+    on_failure: OnFailure = "raise"
     progress: Report | None = None
 
     def __post_init__(self) -> None:
@@ -89,6 +94,8 @@ class ConnectOptions:
         for name in ("shared_memory", "check_observations"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.80}: expected True or False")
+        if self.on_failure not in get_args(OnFailure):
+            raise ValueError(f'on_failure is {self.on_failure!r:.80}: expected "raise" or "truncate"')
         if self.progress is not None and not callable(self.progress):
             raise ValueError(f"progress is {self.progress!r:.80}: expected a function, or None")
         object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))

@@ -20,7 +20,7 @@ RECONNECT, RECONNECT_VEC = "gymtwist.client.api:reconnect", "gymtwist.client.api
 #: The keyword argument of ``reconnect`` with the arguments of ``connect``. Those of the environment are beside it.
 OPTIONS = "connect_options"
 #: Arguments of ``connect_vec`` that ``connect`` does not have.
-VECTOR_ONLY = ("processes", "vectorization_mode", "autoreset_mode")
+VECTOR_ONLY = ("processes", "vectorization_mode", "autoreset_mode", "on_failure")
 #: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
 WINDOW = "human"
 

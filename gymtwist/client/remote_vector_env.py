@@ -16,6 +16,7 @@ from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import RemoteAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup
+from gymtwist.client.truncating_group import TruncatingGroup
 from gymtwist.protocol import messages
 from gymtwist.spaces.gymnasium_spaces import build
 
@@ -58,15 +59,19 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
         except BaseException:
             self.close()
             raise
-        self._group = SessionGroup(
-            self._sessions,
-            counts,
-            self.single_action_space,
-            self.single_observation_space,
-            autoreset=self.autoreset_mode is not AutoresetMode.DISABLED,
+        parts = self._sessions, counts, self.single_action_space, self.single_observation_space
+        truncates = options.on_failure == "truncate"
+        self._group = (
+            TruncatingGroup(
+                *parts,
+                autoreset_mode=self.autoreset_mode,
+                restart=lambda count: options.start_session(count).finish(options.progress),
+            )
+            if truncates
+            else SessionGroup(*parts, autoreset=self.autoreset_mode is not AutoresetMode.DISABLED)
         )
         #: The session if there is only one, which needs no splitting and joining.
-        self._one = self._sessions[0] if options.processes == 1 else None
+        self._one = self._sessions[0] if options.processes == 1 and not truncates else None
 
     def _describe(self, options: ConnectOptions) -> None:
         made = self._sessions[0].made

@@ -104,12 +104,14 @@ class SessionGroup:
         asked = [index for index, request in enumerate(requests) if request is not None]
 
         def ask(index: int) -> None:
-            session = self.sessions[index]
-            session.before_reset()
-            session.send(requests[index])  # type: ignore[arg-type]  # not None for those that are asked
+            self._before_reset(index)
+            self.sessions[index].send(requests[index])  # type: ignore[arg-type]  # not None for those that are asked
 
         replies = self._together(ask, lambda index: self._reset_done(index, mask), asked)
         return dict(zip(asked, replies, strict=True))
+
+    def _before_reset(self, index: int) -> None:
+        self.sessions[index].before_reset()
 
     def _reset_done(self, index: int, mask: Any) -> messages.ResetDone:
         """Wait for the reply to a reset."""
@@ -198,9 +200,12 @@ class SessionGroup:
         self.resetting.discard(index)
         reply = self._reset_done(index, None)
         warn_unseeded(reply)
-        count, space = self._counts[index], self.sessions[index].values.reward_space
-        rewards = np.zeros((count, *(() if space is None else space.shape or ())))
-        return self._views[index], rewards, np.zeros(count, np.bool_), np.zeros(count, np.bool_), reply.info
+        flags = np.zeros(self._counts[index], np.bool_)
+        return self._views[index], self._no_rewards(index), flags, flags, reply.info
+
+    def _no_rewards(self, index: int) -> Any:
+        space = self.sessions[index].values.reward_space
+        return np.zeros((self._counts[index], *(() if space is None else space.shape or ())))
 
     def _joined(self, stepped: Sequence[Stepped], views: Sequence[Any], counts: Sequence[int]) -> Stepped:
         rewards, terminated, truncated = (np.concatenate([each[part] for each in stepped]) for part in (1, 2, 3))
@@ -213,15 +218,14 @@ class SessionGroup:
         requests = self._resets(seeds, options, mask)
         asked = [index for index, request in enumerate(requests) if request is not None]
         for index in asked:
-            self.sessions[index].check_idle()
+            self._check_idle([index])
             if requests[index].mask is not None:  # type: ignore[union-attr]  # not None for those that are asked
                 raise self._refused_part(index, "reset all of them, or none")
 
         def ask(index: int) -> None:
-            session = self.sessions[index]
-            session.before_reset()
-            session.send(requests[index])  # type: ignore[arg-type]  # as above
-            session.outstanding += 1
+            self._before_reset(index)
+            self.sessions[index].send(requests[index])  # type: ignore[arg-type]  # as above
+            self.sessions[index].outstanding += 1
             self.resetting.add(index)
 
         self._ask(ask, asked)
@@ -243,7 +247,7 @@ class SessionGroup:
                 raise self._refused_part(index, "send actions for all of them, or for none")
             if here:
                 asked.append(index)
-                self.sessions[index].check_idle()
+                self._check_idle([index])
         is_asked = np.zeros(self.total, np.bool_)
         is_asked[list(positions)] = True
         self._check_playing(self._waiting & is_asked)
@@ -271,8 +275,8 @@ class SessionGroup:
         taken: list[int] = []
         while sum(self._counts[index] for index in taken) < least:
             left = [index for index in flying if index not in taken]
-            for place in wait_for_reply([self.sessions[index].connection for index in left]):
-                taken.append(left[place])
+            for index in self._wait_for(left):
+                taken.append(index)
                 if sum(self._counts[index] for index in taken) >= least:
                     break
         taken.sort()
@@ -287,6 +291,10 @@ class SessionGroup:
         if not self._autoreset:
             self._waiting[ids] |= terminated | truncated
         return whole, rewards, terminated, truncated, {**infos, ENV_ID: ids}
+
+    def _wait_for(self, indices: Sequence[int]) -> list[int]:
+        """Wait for a reply to one of some sessions; return all that have one."""
+        return [indices[place] for place in wait_for_reply([self.sessions[index].connection for index in indices])]
 
     def _positions(self, env_ids: Any) -> dict[int, int]:
         """Return the place in the batch of each environment."""
@@ -427,9 +435,9 @@ class SessionGroup:
         self._failed.update(range(len(self.sessions)))
         self._views = [None] * len(self.sessions)
 
-    def _check_idle(self) -> None:
-        for session in self.sessions:
-            session.check_idle()
+    def _check_idle(self, indices: Iterable[int] | None = None) -> None:
+        for index in range(len(self.sessions)) if indices is None else indices:
+            self.sessions[index].check_idle()
 
     def _check_playing(self, waiting: Any) -> None:
         """Check that none of the environments that are to be stepped waits for a reset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -184,6 +185,34 @@ class Fragile(Plain):
         return np.array([self._count]), 1.0, self._count == 5, False, {}
 
 
+class Mortal(Fragile):
+    """Ends its process on actions from 2 on: by SIGKILL, by an exit, or by a fault. Its info has the process."""
+
+    action_space = spaces.Discrete(5)
+
+    def step(self, action: Any) -> Result:
+        """Count, or fail."""
+        if action == 3:
+            os._exit(0)
+        if action == 4:
+            ctypes.string_at(0)
+        return (*super().step(action)[:4], {"process": os.getpid(), "count": self._count})
+
+
+class Doomed(Fragile):
+    """Fails in every step, and in every reset without options."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin to count, or fail."""
+        if not options:
+            raise ValueError("no second life")
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Result:
+        """Fail."""
+        raise ValueError("no life")
+
+
 class Gated(Fragile):
     """Waits in a step with action 1, until a listener at this host closes the connection that it makes."""
 
@@ -255,6 +284,8 @@ def register() -> None:
     gymnasium.register("Odd-v0", entry_point=partial(Odd))
     gymnasium.register("Reachable-v0", entry_point=partial(Reachable))
     gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
+    gymnasium.register("Mortal-v0", entry_point=partial(Mortal))
+    gymnasium.register("Doomed-v0", entry_point=partial(Doomed))
     gymnasium.register("Gated-v0", entry_point=partial(Gated))
     gymnasium.register("Raising-v0", entry_point=partial(Raising))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))

@@ -1,0 +1,191 @@
+"""A group of sessions whose failures end episodes: those of a failed session are truncated, and others begin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from gymtwist.client import batching
+from gymtwist.client.client_errors import (
+    Closed,
+    ConnectionLost,
+    EnvironmentFailed,
+    ProtocolBroken,
+    RemoteError,
+    RequestRefused,
+    ServerFailed,
+    TimedOut,
+)
+from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.message_values import Steps
+from gymtwist.client.session_group import SessionGroup
+from gymtwist.client.user_values import own
+from gymtwist.protocol import messages
+from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
+
+#: The key in infos with the text of the error.
+ERROR = "error"
+#: How often an episode is begun at most after a failure, until the error of its reset is raised.
+_ATTEMPTS = 3
+_log = logging.getLogger("gymtwist.client")
+
+
+class TruncatingGroup(SessionGroup):
+    """Sessions that go on after a failure.
+
+    The step that failed returns the last observations once more, as truncated. The episodes that follow begin as the
+    autoreset mode has it.
+
+    Args:
+        arguments: Those of the base class.
+        autoreset_mode: When environments are reset after the end of an episode.
+        restart: Starts another session in place of one whose connection has ended, with so many environments.
+    """
+
+    def __init__(
+        self, *arguments: Any, autoreset_mode: AutoresetMode, restart: Callable[[int], Session], **keywords: Any
+    ) -> None:
+        super().__init__(*arguments, autoreset=autoreset_mode is not AutoresetMode.DISABLED, **keywords)
+        self._mode, self._restart = autoreset_mode, restart
+        #: The sessions that begin an episode with the next step, because they have failed in the last.
+        self._fresh: set[int] = set()
+        #: What went wrong when a step was sent; the reply to it is waited for as usual.
+        self._unsent: dict[int, RemoteError] = {}
+
+    # Resets
+
+    def _before_reset(self, index: int) -> None:
+        """Start another session if the connection of this one has ended."""
+        lost = self.sessions[index]
+        try:
+            lost.connection.check_open()
+        except Closed:
+            raise
+        except RemoteError:
+            session = self._restart(self._counts[index])
+            if _spaces(session) != _spaces(lost):
+                session.connection.close()
+                raise ProtocolBroken("the environment at the server has other spaces than before") from None
+            self.sessions[index] = session
+        super()._before_reset(index)
+
+    def _reset_done(self, index: int, mask: Any) -> messages.ResetDone:
+        reply = super()._reset_done(index, mask)
+        self._views[index] = own(self._views[index])
+        self._fresh.discard(index)
+        return reply
+
+    # Steps
+
+    def send(self, actions: Any) -> None:
+        """See :meth:`SessionGroup.send`; a session takes no step before the reply to the last was received."""
+        self._check_idle()
+        super().send(actions)
+
+    def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
+        """Refuse several steps, in which the time of a failure would be unknown."""
+        raise RequestRefused('step_many: on_failure="truncate" is for single steps', code="invalid-field")
+
+    def _check_idle(self, indices: Iterable[int] | None = None) -> None:
+        # A connection may have ended: that is a failure like others.
+        for index in range(len(self.sessions)) if indices is None else indices:
+            if self.sessions[index].outstanding:
+                self.sessions[index].check_idle()
+
+    def _sender(self, frames: Mapping[int, bytes] | Sequence[bytes]) -> Callable[[int], None]:
+        def put(index: int) -> None:
+            try:
+                if index in self._fresh:
+                    self.resetting.add(index)
+                    self._begin(index)
+                else:
+                    self.sessions[index].send_step(frames[index])
+            except RemoteError as error:
+                if not _ends_episodes(error):
+                    raise
+                self._unsent[index] = error
+
+        return put
+
+    def _stepped(self, index: int) -> Stepped:
+        try:
+            self._check_sent(index)
+            session = self.sessions[index]
+            stepped = session.receive_step(session.values.own)
+        except RemoteError as error:
+            if not _ends_episodes(error):
+                raise
+            return self._truncated(index, error)
+        self._views[index] = stepped[0]
+        return stepped
+
+    def _begun(self, index: int) -> Stepped:
+        try:
+            self._check_sent(index)
+            return super()._begun(index)
+        except RemoteError as error:
+            # A reset that the user has asked for has options and seeds of its own.
+            if index not in self._fresh or not _ends_episodes(error):
+                raise
+            return self._begun_anew(index)
+
+    def _wait_for(self, indices: Sequence[int]) -> list[int]:
+        return [index for index in indices if index in self._unsent] or super()._wait_for(indices)
+
+    def _check_sent(self, index: int) -> None:
+        if index in self._unsent:
+            raise self._unsent.pop(index)
+
+    # Failures
+
+    def _truncated(self, index: int, error: RemoteError) -> Stepped:
+        """Return the last step of the episodes of a session that has failed, and see to the next ones."""
+        if len(self.sessions) > 1:
+            error.renumber(self.starts[index], self._counts[index])
+        _log.warning("%s: %s; truncated", self.sessions[index].connection.name, error)
+        count, last = self._counts[index], self._views[index]
+        info: dict[str, Any] = {}
+        for each in range(count):
+            add_info(count, info, {ERROR: str(error)}, each)
+        if self._mode is AutoresetMode.SAME_STEP:
+            for each in range(count):
+                final = {FINAL_OBSERVATION: batching.element(self._observation, last, each)}
+                add_info(count, info, {**final, "final_info": {ERROR: str(error)}}, each)
+            begun = self._begun_anew(index)
+            last, info = begun[0], {**begun[4], **info}
+        elif self._mode is AutoresetMode.NEXT_STEP:
+            self._fresh.add(index)
+        else:
+            self._failed.add(index)
+        return last, self._no_rewards(index), np.zeros(count, np.bool_), np.ones(count, np.bool_), info
+
+    def _begun_anew(self, index: int) -> Stepped:
+        """Begin episodes and wait for them."""
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                self._begin(index)
+                return super()._begun(index)
+            except RemoteError as error:
+                if not left or not _ends_episodes(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _begin(self, index: int) -> None:
+        """Ask for new episodes."""
+        self._before_reset(index)
+        self.sessions[index].send(messages.Reset())
+
+
+def _spaces(session: Session) -> tuple[Any, ...]:
+    return session.made.single_action_space, session.made.single_observation_space, session.made.reward_space
+
+
+def _ends_episodes(error: RemoteError) -> bool:
+    """Return whether an error is the end of a session's episodes, and not of the session."""
+    if isinstance(error, EnvironmentFailed):
+        return error.reset_needed
+    return isinstance(error, (ConnectionLost, TimedOut, ServerFailed))
