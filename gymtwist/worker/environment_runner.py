@@ -19,14 +19,19 @@ from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, are_alike, space_of
 from gymtwist.spaces.value_mismatch import shown
+from gymtwist.worker import live_frames
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
 from gymtwist.worker.session_status import (
+    ATTENTION,
     BUSY_SINCE,
     EPISODES,
+    FIRST_OBSERVATION,
+    FRAME_WANTED,
     LAST_ACTIVITY,
     OPERATION,
     REQUEST_SINCE,
     STEPS,
+    STEPS_TO_TIME,
     Operation,
     SessionStatus,
 )
@@ -37,6 +42,8 @@ _NO_SEED = (
     '"seed" among their kwargs)'
 )
 
+#: The value of the word while a step is taken: a float, as an enumeration's member would be converted each time.
+STEP = float(Operation.STEP)
 #: Seconds between two looks at the client while a request takes several steps.
 LOOK_INTERVAL = 1.0
 
@@ -81,6 +88,9 @@ class BaseRunner:
         self._words = status.words
         # In the same session it may replace an environment that has failed.
         self._steps = status.steps
+        #: The sum of the episode's rewards, and the number of steps before it.
+        self._return: Any = 0.0
+        self._steps_before = self._steps
         self._seed = settings.seed
         self.reward_space: environment_results.RewardSpace | None = None
         with guarded_call(status, Operation.MAKE):
@@ -92,7 +102,7 @@ class BaseRunner:
                 with contextlib.suppress(Exception):
                     self.environment.close()
                 raise
-        self._has_warned = self._has_logged_mismatch = False
+        self._has_warned = self._has_logged_mismatch = self._cannot_picture = False
         self._step = self._usual_step()
         #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
         self.check_client: Callable[[], None] = lambda: None
@@ -142,7 +152,48 @@ class BaseRunner:
         with logging_faults():
             observation, info = environment_results.reset_result(returned)
         self._check_observation("reset", observation)
+        if not self._words[FIRST_OBSERVATION]:
+            self._words[FIRST_OBSERVATION] = monotonic()
+        if self._words[FRAME_WANTED]:
+            self.attend(observation)
         return observation, info
+
+    def attend(self, observation: Any, began: float | None = None) -> None:
+        """Do what the server wants of this process: time a step, or write a frame that shows the environment.
+
+        Args:
+            observation: What the environment returned last.
+            began: When the step began that has just ended; None if it was a reset.
+        """
+        words = self._words
+        if began is not None and words[STEPS_TO_TIME] > 0.0:
+            self._status.count_step_time(monotonic() - began)
+            words[STEPS_TO_TIME] -= 1.0
+        if words[FRAME_WANTED]:
+            words[FRAME_WANTED] = 0.0
+            self._show_frame(observation)
+        if words[STEPS_TO_TIME] <= 0.0 and not words[FRAME_WANTED]:
+            words[ATTENTION] = 0.0
+
+    def _show_frame(self, observation: Any) -> None:
+        """Write a frame to the session status; after an error there are none."""
+        if self._cannot_picture:
+            live_frames.write_failure(self._status)
+            return
+        try:
+            with guarded_call(self._status, Operation.RENDER):
+                live_frames.write(self._status, self._picture(observation))
+        except EnvironmentFault:
+            self._cannot_picture = True
+            live_frames.write_failure(self._status)
+
+    def _picture(self, observation: Any) -> Any:
+        """Return an image of what the environment is doing, or what may have one.
+
+        Args:
+            observation: What the environment returned last.
+        """
+        return self.environment.render() if self.environment.render_mode == "rgb_array" else observation
 
     def _check_spaces(self, *, has_failed: bool = False) -> None:
         """Check that the spaces are those that the environment was made with, which the client knows.
@@ -210,7 +261,9 @@ class EnvironmentRunner(BaseRunner):
         Raises:
             EnvironmentFault: The environment raised.
         """
-        return self._reset(seed, options)
+        returned = self._reset(seed, options)
+        self._return, self._steps_before = 0.0, self._steps
+        return returned
 
     def _first_step(self, action: Any) -> Any:
         """Take the first step, and log a flag that is not true or false: it costs nothing later."""
@@ -236,8 +289,7 @@ class EnvironmentRunner(BaseRunner):
         """
         words, returned = self._words, NOTHING
         # The same as guarded_call(), inlined: a context manager would cost more than all the rest of this method.
-        words[OPERATION] = Operation.STEP
-        words[BUSY_SINCE] = monotonic()
+        words[OPERATION], words[BUSY_SINCE] = STEP, monotonic()
         try:
             returned = observation, reward, terminated, truncated, info = self._step(action)
             reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
@@ -245,12 +297,22 @@ class EnvironmentRunner(BaseRunner):
             self._status.end()
             observation, reward, terminated, truncated, info = self._unusual(returned, error)
         words[LAST_ACTIVITY] = monotonic()
+        if words[ATTENTION]:
+            self.attend(observation, words[BUSY_SINCE] or None)
         words[BUSY_SINCE] = 0.0
-        self._steps += 1
-        words[STEPS] = self._steps
+        self._steps = words[STEPS] = self._steps + 1
+        self._return += reward
         if terminated or truncated:
-            words[EPISODES] += 1
+            self._end_episode()
         return observation, reward, terminated, truncated, info
+
+    def _end_episode(self) -> None:
+        """Show that an episode has ended."""
+        words, total = self._words, self._return
+        if not isinstance(total, float):  # the rewards are arrays
+            total = float(total.sum())
+        self._status.keep_episode(int(words[EPISODES]), total, self._steps - self._steps_before)
+        words[EPISODES] += 1
 
     def _unusual(self, returned: Any, error: BaseException) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Return the values of a step that the fast way could not take.
@@ -284,7 +346,7 @@ class EnvironmentRunner(BaseRunner):
         """
         words, step = self._words, self._step
         rewards: list[float] = []
-        words[OPERATION] = Operation.STEP
+        words[OPERATION] = STEP
         words[REQUEST_SINCE] = looked = monotonic()
         try:
             for action in actions:
@@ -299,6 +361,9 @@ class EnvironmentRunner(BaseRunner):
                 except BaseException as error:
                     observation, reward, terminated, truncated, info = self._unusual(returned, error)
                 rewards.append(reward)
+                if words[ATTENTION]:
+                    self.attend(observation, now)
+                    words[OPERATION] = STEP
                 if keep is not None:
                     keep(observation)
                 if terminated or truncated:
@@ -306,10 +371,10 @@ class EnvironmentRunner(BaseRunner):
         finally:
             self._status.end()
             words[REQUEST_SINCE] = 0.0
-            self._steps += len(rewards)
-            words[STEPS] = self._steps
+            self._steps = words[STEPS] = self._steps + len(rewards)
+            self._return += sum(rewards)
         if terminated or truncated:
-            words[EPISODES] += 1
+            self._end_episode()
         return observation, rewards, terminated, truncated, info
 
     def record(self, directory: str, *, resume: bool, force: bool, video: bool) -> None:

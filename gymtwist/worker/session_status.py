@@ -7,11 +7,13 @@ An environment can write to this memory, too, but that affects only its own sess
 the server ignores words with impossible values.
 
 The words are followed by the recovery state, from which another process resumes the session if this one dies; see
-:mod:`~gymtwist.worker.recovery_state`. The server reads only the words that hold its size.
+:mod:`~gymtwist.worker.recovery_state`. The server reads only the words that hold its size. Behind it is room for one
+frame, which the worker writes when the server asks for it; see :mod:`~gymtwist.worker.live_frames`.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import enum
 import fcntl
@@ -21,14 +23,36 @@ import os
 import tempfile
 from collections.abc import Iterator
 from time import monotonic  # by name: an environment may patch the module
+from typing import NamedTuple
 
 #: The index of each word.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED, OUT_OF_MEMORY = range(10)
 REQUEST_SINCE = 10
+#: The time of the first observation that the client got; 0.0 before.
+FIRST_OBSERVATION = 11
+#: Set by the server when it wants something of the worker, which looks at it after each step.
+ATTENTION = 12
+#: How many more steps the server wants to be timed, and whether it wants a frame.
+STEPS_TO_TIME, FRAME_WANTED = 13, 14
+#: What the room for a frame has; see :class:`FrameState`.
+FRAME_STATE, FRAME_WIDTH, FRAME_HEIGHT, FRAME_CHANNELS = 15, 16, 17, 18
+#: Upper bounds of the durations of steps that are counted together, in seconds.
+STEP_TIME_BOUNDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
+#: One count for each bound, and one for what took longer; behind them the sum of all durations that were counted.
+STEP_TIMES = 32
+_STEP_TIME_SUM = STEP_TIMES + len(STEP_TIME_BOUNDS) + 1
+#: The last episodes, each with its return, its number of steps and the time of its end. Episode ``n``, from 0, has the
+#: place ``n % KEPT_EPISODES``.
+_EPISODE_RING = 64
+KEPT_EPISODES, _EPISODE_WORDS = 100, 3
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
 #: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
 RECOVERY_SIZE = 17 * 1024 * 1024
-_SIZE = _WORDS_SIZE + RECOVERY_SIZE
+#: Bytes for a frame; they cost nothing until written, either.
+FRAME_SIZE = 8 * 1024 * 1024
+#: Where the frame begins.
+FRAME_OFFSET = _WORDS_SIZE + RECOVERY_SIZE
+_SIZE = FRAME_OFFSET + FRAME_SIZE
 #: No time and no count is as large; float64 has every integer up to here.
 _LARGEST = 2.0**53
 
@@ -46,6 +70,31 @@ class Operation(enum.IntEnum):
     GET = 7
     SET = 8
     CALL = 9
+
+
+class FrameState(enum.IntEnum):
+    """What the worker has done about the frame that the server wanted."""
+
+    NONE = 0  # nothing yet
+    WRITTEN = 1
+    NO_IMAGE = 2  # the environment renders no RGB frames, and its observations are no images
+    FAILED = 3  # rendering raised
+
+
+class Episode(NamedTuple):
+    """An episode that has ended.
+
+    Attributes:
+        number: 1 is the session's first.
+        total: The sum of its rewards.
+        steps: How many steps it had.
+        ended: The time of its end.
+    """
+
+    number: int
+    total: float
+    steps: int
+    ended: float
 
 
 def create() -> int:
@@ -76,13 +125,15 @@ class SessionStatus:
     Attributes:
         words: The words themselves, for the child to write; see the constants of this module.
         recovery: The memory of the recovery state; empty if it is not mapped.
+        frame: The memory for a frame; empty if the recovery state is not mapped.
     """
 
     def __init__(self, descriptor: int, *, with_recovery: bool = False) -> None:
         self._memory = mmap.mmap(descriptor, _SIZE if with_recovery else _WORDS_SIZE)
         whole = memoryview(self._memory)
         self.words = whole[:_WORDS_SIZE].cast("d")
-        self.recovery = whole[_WORDS_SIZE:]
+        self.recovery = whole[_WORDS_SIZE:FRAME_OFFSET]
+        self.frame = whole[FRAME_OFFSET:]
 
     def _number(self, word: int) -> float:
         """Return a time or a count; 0.0 if its value is impossible."""
@@ -147,6 +198,69 @@ class SessionStatus:
         """The number of completed episodes."""
         return int(self._number(EPISODES))
 
+    @property
+    def first_observation(self) -> float | None:
+        """The time when the client got its first observation; None if it has none yet."""
+        return self._number(FIRST_OBSERVATION) or None
+
+    def keep_episode(self, number: int, total: float, steps: int) -> None:
+        """Keep an episode that has ended among the last ones.
+
+        Args:
+            number: How many had ended before.
+            total: The sum of its rewards.
+            steps: How many steps it had.
+        """
+        at = _EPISODE_RING + number % KEPT_EPISODES * _EPISODE_WORDS
+        self.words[at], self.words[at + 1], self.words[at + 2] = total, steps, self.words[LAST_ACTIVITY]
+
+    def last_episodes(self, most: int = KEPT_EPISODES) -> list[Episode]:
+        """Return the last episodes, oldest first; those with impossible values are left out."""
+        count = self.episodes
+        found = []
+        for number in range(max(0, count - min(most, KEPT_EPISODES)), count):
+            at = _EPISODE_RING + number % KEPT_EPISODES * _EPISODE_WORDS
+            total, steps = self.words[at], int(self._number(at + 1))
+            if math.isfinite(total) and steps:
+                found.append(Episode(number + 1, total, steps, self._number(at + 2)))
+        return found
+
+    def count_step_time(self, seconds: float) -> None:
+        """Count the duration of a step."""
+        self.words[STEP_TIMES + bisect.bisect_left(STEP_TIME_BOUNDS, seconds)] += 1.0
+        self.words[_STEP_TIME_SUM] += seconds
+
+    def step_times(self) -> tuple[list[int], float]:
+        """Return how many of the timed steps took up to each bound and not to the one before, and their sum."""
+        counts = [int(self._number(word)) for word in range(STEP_TIMES, _STEP_TIME_SUM)]
+        return counts, self._number(_STEP_TIME_SUM)
+
+    def ask_for_step_times(self, steps: int) -> None:
+        """Have the worker time its next steps; called by the server."""
+        self.words[STEPS_TO_TIME] = steps
+        self.words[ATTENTION] = 1.0
+
+    def ask_for_frame(self) -> None:
+        """Have the worker write a frame after its next step or reset; called by the server."""
+        self.words[FRAME_STATE] = FrameState.NONE
+        self.words[FRAME_WANTED] = 1.0
+        self.words[ATTENTION] = 1.0
+
+    @property
+    def frame_state(self) -> FrameState:
+        """What the worker has done about the frame."""
+        try:
+            return FrameState(int(self._number(FRAME_STATE)))
+        except ValueError:
+            return FrameState.NONE
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int] | None:
+        """The height, width and channels (1 or 3) of the frame; None if they are impossible."""
+        height, width, channels = (int(self._number(each)) for each in (FRAME_HEIGHT, FRAME_WIDTH, FRAME_CHANNELS))
+        possible = height and width and channels in (1, 3) and height * (1 + width * channels) <= FRAME_SIZE
+        return (height, width, channels) if possible else None
+
     def begin(self, operation: Operation) -> None:
         """Record that an operation of the environment begins."""
         self.words[OPERATION] = operation
@@ -186,6 +300,7 @@ class SessionStatus:
         """Unmap the memory."""
         self.words.release()
         self.recovery.release()
+        self.frame.release()
         # If a session's buffer is in this memory, it is unmapped together with that buffer.
         with contextlib.suppress(BufferError):
             self._memory.close()

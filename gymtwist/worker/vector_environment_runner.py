@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import monotonic  # by name: an environment may replace the module's attributes
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.error_texts import without_episode
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES
-from gymtwist.worker.environment_runner import LOOK_INTERVAL, BaseRunner, check_same_space
+from gymtwist.worker.environment_runner import LOOK_INTERVAL, STEP, BaseRunner, check_same_space
 from gymtwist.worker.guarded_call import NOTHING, fault, logging_faults
 from gymtwist.worker.session_status import (
+    ATTENTION,
     BUSY_SINCE,
     EPISODES,
     LAST_ACTIVITY,
@@ -53,6 +55,9 @@ class VectorEnvironmentRunner(BaseRunner):
         # Environments without an episode: before the first reset, and after each episode if autoreset is disabled.
         self._ended: Flags = np.ones(self.num_envs, np.bool_)
         self._any_ended = True
+        #: Of each environment: the sum of the episode's rewards, and the session's number of steps before it.
+        self._returns: Floats = np.zeros(self.num_envs)
+        self._steps_before_each = np.full(self.num_envs, self._steps)
 
     def _examine(self, plan: EnvironmentPlan) -> None:
         super()._examine(plan)
@@ -99,7 +104,9 @@ class VectorEnvironmentRunner(BaseRunner):
         self._failed = True
         observations, info = self._reset(seeds, options)
         self._failed = False
-        self._ended[... if chosen is None else chosen] = False
+        begun = ... if chosen is None else chosen
+        self._ended[begun] = False
+        self._begin_episodes(begun)
         self._any_ended = bool(self._ended.any())
         return observations, info
 
@@ -152,7 +159,7 @@ class VectorEnvironmentRunner(BaseRunner):
             error.environments = ended
             raise error
         words, returned = self._words, NOTHING
-        words[OPERATION] = Operation.STEP
+        words[OPERATION] = STEP
         words[BUSY_SINCE] = monotonic()
         try:
             returned = observations, rewards, terminated, truncated, info = self._step(actions)
@@ -173,16 +180,45 @@ class VectorEnvironmentRunner(BaseRunner):
         if self._has_array_rewards and rewards.ndim == 1:  # every environment was reset, and each reward is 0
             rewards = environment_results.array_rewards(rewards, self.reward_space)
         words[LAST_ACTIVITY] = monotonic()
+        if words[ATTENTION]:
+            self.attend(observations, words[BUSY_SINCE] or None)
         words[BUSY_SINCE] = 0.0
-        self._steps += self.num_envs
-        words[STEPS] = self._steps
+        self._steps = words[STEPS] = self._steps + self.num_envs
+        self._returns += rewards if rewards.ndim == 1 else rewards.reshape(self.num_envs, -1).sum(1)
         done = terminated | truncated
-        if done.any():
-            words[EPISODES] += int(done.sum())
-            if self.autoreset_mode == "disabled":
-                self._ended |= done
-                self._any_ended = True
+        if np.count_nonzero(done):
+            self._end_episodes(done)
         return observations, rewards, terminated, truncated, info
+
+    def _end_episodes(self, done: Flags) -> None:
+        """Show that episodes have ended.
+
+        Args:
+            done: Of which environments.
+        """
+        words = self._words
+        for index in np.flatnonzero(done).tolist():
+            steps = (self._steps - self._steps_before_each[index]) // self.num_envs
+            self._status.keep_episode(int(words[EPISODES]), float(self._returns[index]), steps)
+            words[EPISODES] += 1
+        self._begin_episodes(done)
+        if self.autoreset_mode == "next_step":
+            self._steps_before_each[done] += self.num_envs  # the next step is a reset
+        elif self.autoreset_mode == "disabled":
+            self._ended |= done
+            self._any_ended = True
+
+    def _begin_episodes(self, begun: Flags | EllipsisType) -> None:
+        self._returns[begun], self._steps_before_each[begun] = 0.0, self._steps
+
+    def _picture(self, observation: Any) -> Any:
+        """Return what the first environment looks like."""
+        if self.environment.render_mode == "rgb_array":
+            environments = getattr(self.environment.unwrapped, "envs", None)
+            return environments[0].render() if environments else self.environment.render()
+        if isinstance(observation, dict):
+            return {name: each[0] for name, each in observation.items()}
+        return observation[0]
 
     def step_many(
         self, actions: Iterable[Any], keep: Callable[[Any], None] | None

@@ -1,0 +1,79 @@
+"""Frames for who watches a session: written into the memory of the session status, from where the server takes them.
+
+A row of pixels follows a zero byte, as the filter type of PNG, so that the server has only to compress the rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gymtwist.worker.session_status import (
+    FRAME_CHANNELS,
+    FRAME_HEIGHT,
+    FRAME_SIZE,
+    FRAME_STATE,
+    FRAME_WIDTH,
+    FrameState,
+    SessionStatus,
+)
+
+#: Arrays with fewer rows or columns are numbers rather than images.
+_SMALLEST = 8
+
+
+def write(status: SessionStatus, source: Any) -> None:
+    """Write a frame, or that there is none.
+
+    Args:
+        status: The session's status.
+        source: As :func:`image_in` takes it.
+    """
+    words, image = status.words, image_in(source)
+    if image is not None:
+        words[FRAME_HEIGHT], words[FRAME_WIDTH], words[FRAME_CHANNELS] = _write(status, image)
+    # Last: the server takes the frame when it sees this.
+    words[FRAME_STATE] = FrameState.NO_IMAGE if image is None else FrameState.WRITTEN
+
+
+def write_failure(status: SessionStatus) -> None:
+    """Write that the environment could not be rendered."""
+    status.words[FRAME_STATE] = FrameState.FAILED
+
+
+def _write(status: SessionStatus, image: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Write the rows, of which some are left out if there is no room for all; return the shape."""
+    stride = 1
+    while (shape := image[::stride, ::stride].shape)[0] * (1 + shape[1] * shape[2]) > FRAME_SIZE:
+        stride += 1
+    image = image[::stride, ::stride]
+    height, width, channels = image.shape
+    line = 1 + width * channels
+    rows = np.ndarray((height, line), np.uint8, status.frame)
+    rows[:, 0] = 0
+    # The same memory, without the first byte of each row.
+    pixels = np.ndarray((height, width, channels), np.uint8, status.frame, 1, (line, channels, 1))
+    pixels[...] = image
+    return height, width, channels
+
+
+def image_in(value: Any) -> npt.NDArray[np.uint8] | None:
+    """Return the first image in a value, with shape (height, width, 1 or 3); None if there is none.
+
+    Args:
+        value: A frame, an observation, or a tuple or dictionary of observations. Of several frames the last is taken.
+    """
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (tuple, list)):
+        return next((found for each in value if (found := image_in(each)) is not None), None)
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim not in (2, 3):
+        return None
+    image: npt.NDArray[np.uint8] = value if value.ndim == 3 else value[:, :, np.newaxis]
+    if image.shape[0] <= 4 < min(image.shape[1:]):  # channels first, or a stack of frames
+        image = image.transpose(1, 2, 0)
+    if min(image.shape[:2]) < _SMALLEST or not image.shape[2]:
+        return None
+    return image if image.shape[2] == 3 else image[:, :, -1:]
