@@ -43,6 +43,21 @@ class Admission:
         self._stopping = False
         self._admitting = False
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return self._sessions
+
+    @property
+    def queued(self) -> int:
+        """How many connections wait."""
+        return len(self._waiting)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no session begins any more."""
+        return self._stopping
+
     def enter(self, waiter: Waiter) -> None:
         """Admit, queue or refuse a connection, by calling its method of that name."""
         if self._stopping:
@@ -122,6 +137,10 @@ class ConnectionLimit:
         self._by_address: dict[str, dict[Droppable, None]] = {}
         self._crowded: dict[str, None] = {}
         self._dropping = False
+
+    def __len__(self) -> int:
+        """Return how many connections there are."""
+        return len(self._addresses)
 
     def add(self, connection: Droppable, address: str) -> None:
         """Count a connection, and drop the oldest if there are too many; one that is counted keeps its age."""

@@ -16,6 +16,7 @@ from gymtwist.server.client_address import name_of
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import Session
+from gymtwist.server.server_state import ServerState
 from gymtwist.server.session_events import Refused, SessionEvents, SessionInfo
 from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
@@ -52,6 +53,8 @@ class GymFactory(Factory):
         events: Where to subscribe to what happens to sessions.
         connections: Every connection that is not closed yet.
         site: Answers HTTP: a factory of Twisted's, set by the service.
+        sessions: The sessions that run, by their numbers.
+        state: What there is to know about the server.
         scratch: The directories that sessions work in; None if they work where the workers started.
     """
 
@@ -85,6 +88,9 @@ class GymFactory(Factory):
         )
         self.events = SessionEvents()
         self.connections: set[Any] = set()
+        self.sessions: dict[int, Session] = {}
+        self.state = ServerState(self.sessions)
+        self.events.subscribe(self.state)
         self.scratch: ScratchDirectories | None = None
         self.site: Any = None
         self._session_numbers = itertools.count(1)
@@ -106,7 +112,7 @@ class GymFactory(Factory):
         """
         info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
-        return Session(info, handshake, pool, self.events, self.scratch, self._in_thread)
+        return Session(info, handshake, pool, self.events, self.scratch, self._in_thread, self.sessions)
 
     def connection_closed(self, connection: Any) -> None:
         """Forget a connection."""

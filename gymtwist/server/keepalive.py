@@ -22,6 +22,9 @@ _LONGEST_RTO = 100.0
 # unacknowledged segments, and the time since the last acknowledgement (milliseconds).
 _TCP_INFO = struct.Struct("=3xB4xI12xI28xI")
 
+# The same: the bytes that the other end has acknowledged, and those that it has sent.
+_TCP_BYTES = struct.Struct("=120xQQ")
+
 
 def set_options(connection: socket.socket | None, keepalive: float) -> None:
     """Set the options of a TCP connection; do nothing for any other.
@@ -64,6 +67,17 @@ def has_vanished(connection: socket.socket | None, keepalive: float) -> bool:
     if unacknowledged and timeout / 1e6 >= min(keepalive / 2, _LONGEST_RTO):
         return True
     return probes >= _WINDOW_PROBES
+
+
+def bytes_exchanged(connection: socket.socket | None) -> tuple[int, int]:
+    """Return how many bytes a client has got and sent; 0 where the kernel does not count them."""
+    if not _is_tcp(connection) or not hasattr(socket, "TCP_INFO"):
+        return 0, 0
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_BYTES.size)
+    except OSError:  # it is closed
+        return 0, 0
+    return _TCP_BYTES.unpack(info) if len(info) == _TCP_BYTES.size else (0, 0)
 
 
 def has_left(connection: socket.socket | None) -> bool:

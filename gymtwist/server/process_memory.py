@@ -85,6 +85,20 @@ class SessionMemory:
         return usage
 
 
+#: Clock ticks per second, in which the kernel tells processor time.
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def used_by(pid: int) -> tuple[int, float]:
+    """Return the bytes that a process holds, and the seconds of processor time that it and its ended children had."""
+    try:
+        # Behind the name, which may contain anything: fields 14 to 17 of proc(5).
+        times = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]
+    except OSError:
+        times = []
+    return sum(_resident(pid)), sum(map(int, times)) / _TICKS
+
+
 def _resident(pid: int) -> tuple[int, int]:
     """Return the bytes of a process's memory that no file backs: private ones and shared ones; 0 if it has ended."""
     try:

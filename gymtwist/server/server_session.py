@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import mmap
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -37,6 +40,8 @@ from gymtwist.worker.worker_settings import WorkerSettings
 #: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
 #: is killed, every worker that was being forked is lost.
 MAX_ATTEMPTS = 3
+#: How many of the last lines that a session has printed are kept.
+_KEPT_LINES = 100
 #: The reason of a session whose process got a SIGTERM.
 ENDED_BY_OPERATOR = "an operator ended it (SIGTERM)"
 
@@ -70,9 +75,9 @@ class _Reporter:
     def __init__(self, info: SessionInfo, events: SessionEvents) -> None:
         self.info = info
         self.ended = False
+        self.started_at = time.monotonic()
         self._events = events
         self._assignment: type[Started] | type[Resumed] | None = Started
-        self._started_at = time.monotonic()
 
     def assigned(self, process: int | None) -> None:
         """The worker's process is known, or it never will be."""
@@ -97,7 +102,7 @@ class _Reporter:
         """The session has ended."""
         self.ended = True
         self.assigned(None)
-        elapsed = time.monotonic() - self._started_at
+        elapsed = time.monotonic() - self.started_at
         self._events.publish(Ended(self.info, reason, status.steps, status.episodes, elapsed))
 
 
@@ -111,8 +116,11 @@ class Session:
         events: Where to publish what happens.
         scratch: Makes the directory that the session works in; None to work where the workers started.
         in_thread: Calls a function in a thread, and fires with the result.
+        running: The sessions that run, by their numbers; this one is among them from :meth:`start` to its end.
 
     Attributes:
+        info: The session.
+        output: The last lines that its processes have printed.
         status: What the worker shows of the session's progress.
         reason: Why the server ended the session; None if it did not.
         timeout_reason: The timeout for which the worker is killed and the session resumed; empty if there is none.
@@ -131,7 +139,11 @@ class Session:
         events: SessionEvents,
         scratch: ScratchDirectories | None,
         in_thread: Callable[..., defer.Deferred[Any]],
+        running: dict[int, Session],
     ) -> None:
+        self.info = info
+        self.output: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._running = running
         self.reason: str | None = None
         self.timeout_reason = ""
         self.assigned_at = time.monotonic()
@@ -170,6 +182,7 @@ class Session:
         """
         self._owner = owner
         self._job.socket, self._job.trailing_data = descriptor, trailing_data
+        self._running[self.info.number] = self
         self._assign()
 
     def _assign(self) -> None:
@@ -184,11 +197,36 @@ class Session:
     def _assigned(self, worker: WorkerProcess) -> None:
         self._worker = worker
         worker.output.source = f"session {self._job.session}"
+        worker.output.kept = self.output
         worker.pid.addCallback(self._known)
 
     def _known(self, process: int | None) -> None:
         self._process = process
         self._report.assigned(process)
+
+    @property
+    def process(self) -> int | None:
+        """The id of the process that serves the session; None if it is not known."""
+        return self._process
+
+    @property
+    def started_at(self) -> float:
+        """When the session began, by ``time.monotonic``."""
+        return self._report.started_at
+
+    @property
+    def client_socket(self) -> socket.socket | None:
+        """The client's socket; None if it has none in this process."""
+        return getattr(self._owner, "client_socket", None)
+
+    def map_frame(self) -> mmap.mmap:
+        """Map the memory to which the worker writes frames.
+
+        Raises:
+            OSError: There is no memory left.
+        """
+        offset, size = session_status.FRAME_OFFSET, session_status.FRAME_SIZE
+        return mmap.mmap(self._job.status, size, offset=offset)
 
     @property
     def worker_is_responsive(self) -> bool:
@@ -353,6 +391,7 @@ class Session:
 
     def _end(self, reason: str, final_reply: bytes) -> None:
         self._report.end(self.reason or reason, self.status)
+        del self._running[self.info.number]
         self.discard()
         self._owner.session_ended(final_reply)
 

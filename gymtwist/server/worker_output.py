@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import select
 from typing import Any
@@ -28,10 +29,15 @@ class OutputReader:
         reactor: Reads the pipe and provides the time.
         descriptor: The reading end of the pipe; it is closed here.
         source: The process, as the log names it; it may be changed at any time.
+
+    Attributes:
+        source: The same.
+        kept: The last lines; it may be replaced at any time.
     """
 
     def __init__(self, reactor: Any, descriptor: int, source: str) -> None:
         self.source = source
+        self.kept: collections.deque[str] = collections.deque(maxlen=0)
         self._reactor = reactor
         self._rest = b""
         self._read = 0
@@ -70,8 +76,9 @@ class OutputReader:
             return
         self._logged += len(line) + 1
         self._lines_left -= 1
-        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        log.info("[{source}] | {text}", source=self.source, text=printable(text))
+        text = printable(line.decode("utf-8", "backslashreplace").rstrip("\r"))
+        self.kept.append(text)
+        log.info("[{source}] | {text}", source=self.source, text=text)
 
     def _next_window(self) -> None:
         """Begin the next second's allowance."""
