@@ -38,12 +38,13 @@ _MOST_ENVIRONMENTS = 200
 OTHER = "other"
 #: Upper bounds of times to the first observation, in seconds.
 FIRST_OBSERVATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-#: How a session has ended, by the first words of the reason.
+#: How a session has ended, by words of the reason.
 _OUTCOMES = {
     "the client left": "left",
     "the client vanished": "vanished",
     "the client broke the protocol": "protocol-error",
-    "idle": "idle",
+    "idle for more than": "idle",
+    "took more than": "timeout",
     "the server is shutting down": "stopped",
     "an operator ended it": "stopped",
 }
@@ -291,7 +292,7 @@ class ServerState:
         row, label = self._read(session, time.monotonic(), anew=True), self.label(session)
         self._past.add(label, row, session.status.step_times())
         crashed = info.number in self._crashed
-        outcome = next((each for words, each in _OUTCOMES.items() if reason.startswith(words)), "failed")
+        outcome = next((each for words, each in _OUTCOMES.items() if words in reason), "failed")
         self.ended[label, info.protocol.value, "crashed" if crashed else outcome] += 1
         self._crashed.discard(info.number)
         del self._readings[info.number]

@@ -29,7 +29,7 @@ OUTSIDE = {
     "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle"},
     "worker": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule"} | TWISTED,
-    "web": {"msgspec"} | TWISTED,
+    "web": {"msgspec", "prometheus_client"} | TWISTED,
     "client": LIBRARIES | {"gymnasium"},
 }
 #: What every room may import from the house itself.
