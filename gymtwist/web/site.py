@@ -11,7 +11,7 @@ from twisted.web import server
 from twisted.web.resource import Resource
 
 from gymtwist.server.gym_factory import GymFactory
-from gymtwist.web.api import Readiness, build_api
+from gymtwist.web.api_resources import Readiness, build_api
 from gymtwist.web.gym_http_api import GymHttpApi
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
