@@ -77,7 +77,7 @@ bench: ## Compare with the alternatives, in about half an hour; ARGS=--quick for
 	$(PYTHON) benchmarks compare $(ARGS)
 
 clean: ## Remove everything that was made, the virtual environment included.
-	rm -rf build dist *.egg-info conformance/build conformance/*.egg-info .bench/venvs .packages .gymnasium-tests docs/_build htmlcov .coverage .coverage.* .hypothesis
+	rm -rf build dist *.egg-info conformance/build conformance/*.egg-info client/build client/*.egg-info .bench/venvs .packages .gymnasium-tests docs/_build htmlcov .coverage .coverage.* .hypothesis
 	rm -rf MUJOCO_LOG.TXT .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
 	find gymtwist twisted conformance tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi

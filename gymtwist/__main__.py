@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
 import sys
 from functools import partial
 from typing import Any
-
-from gymtwist.worker import preload
-from gymtwist.worker.worker_settings import WorkerSettings
 
 _EPILOG = (
     "Exit status: 0 if everything would be served, and seeds give the same episodes; 1 if not all of it, see the lines "
@@ -46,6 +44,8 @@ def main(arguments: list[str]) -> int:
     _add_client_commands(commands)
     given = parser.parse_args(arguments)
     if given.command == "check":
+        if importlib.util.find_spec("gymtwist.worker") is None:
+            check.error("the server is not installed here: install gymtwist, not gymtwist-client alone")
         return _check(given)
     from gymtwist.client import commands as client_commands
 
@@ -53,6 +53,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(given: argparse.Namespace) -> int:
+    from gymtwist.worker import preload
+    from gymtwist.worker.worker_settings import WorkerSettings
+
     settings = WorkerSettings(
         monitor_root=os.getcwd(),
         preload=tuple(given.preload),
