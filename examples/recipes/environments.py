@@ -1,8 +1,11 @@
-"""Two small environments of your own: start the server with --setup examples/recipes/environments.py."""
+"""Small environments of your own: start the server with --setup examples/recipes/environments.py."""
+
+import os
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.classic_control import CartPoleEnv
 
 
 class Reach(gymnasium.Env):
@@ -81,5 +84,16 @@ class Ladder(gymnasium.Env):
         return {"rung": self.rung, "broken": self.broken.copy()}
 
 
+class CrashingCartPole(CartPoleEnv):
+    """CartPole whose process ends in the middle of a step, once in a thousand steps."""
+
+    def step(self, action):
+        """Balance the pole, or crash."""
+        if np.random.default_rng().random() < 0.001:  # not from the seed: the next process would crash there as well
+            os._exit(1)
+        return super().step(action)
+
+
+gymnasium.register("recipes/CrashingCartPole-v0", CrashingCartPole, max_episode_steps=500)
 gymnasium.register("recipes/Reach-v0", Reach, max_episode_steps=20)
 gymnasium.register("recipes/Ladder-v0", Ladder)

@@ -24,6 +24,8 @@ from tests.support.client_equivalence import differs
 from tests.support.server_process import REPOSITORY, ServerProcess, variables
 
 RECIPES = REPOSITORY / "examples" / "recipes"
+#: The mean return of an agent that has solved CartPole.
+CARTPOLE = 475.0
 #: Seconds that a program may take.
 PATIENCE = 300.0
 
@@ -38,6 +40,7 @@ class Recipe(NamedTuple):
 
 ALL = [
     Recipe("sb3_atari.py", "stable_baselines3", "--timesteps 64 --num-steps 32"),
+    Recipe("sb3_vector.py", "stable_baselines3", "--timesteps 512 --num-envs 4"),
     Recipe("sb3_her.py", "stable_baselines3", "--timesteps 240"),
     Recipe("sb3_maskable_ppo.py", "sb3_contrib", "--timesteps 256"),
     Recipe("cleanrl_atari_ppo.py", "torch", "--num-envs 2 --num-steps 32 --timesteps 128 --epochs 1"),
@@ -159,6 +162,17 @@ def test_the_atari_wrapper_plays_the_same_as_around_a_local_game(where: str, add
                     assert info["episode"]["r"] == same["episode"]["r"]
                     assert info["episode"]["l"] == same["episode"]["l"]
     assert ends > games > 0
+
+
+@pytest.mark.slow
+def test_crashes_do_not_keep_an_agent_from_learning(run: Run, address: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A hundred of them end their own episodes, and CartPole is solved."""
+    words = ["--env-id", "recipes/CrashingCartPole-v0", "--timesteps", "100000", "--num-envs", "8"]
+    output = run(recipe("sb3_vector.py"), address, *words)
+    (mean,) = re.findall(r"^mean return (\S+) ", output, re.MULTILINE)
+    assert float(mean) >= CARTPOLE
+    crashes = [each for each in caplog.messages if "exited with status 1 in step" in each]
+    assert len(crashes) > 50
 
 
 def test_the_page_has_every_recipe() -> None:
