@@ -142,6 +142,23 @@ class SharingRefused(RequestError):
     code = "sharing-refused"
 
 
+class TokenRefused(RequestError):
+    """The client has no identity here: its token is missing, wrong or expired.
+
+    Attributes:
+        is_wrong: Whether it sent a token; the refusal is then delayed, and the connection closed.
+    """
+
+    code = "token-refused"
+    is_wrong = True
+
+
+class QuotaExceeded(RequestError):
+    """The client's identity may not have more of something, which the message names."""
+
+    code = "quota-exceeded"
+
+
 class ServerFull(RequestError):
     """All sessions and all places in the queue are taken."""
 

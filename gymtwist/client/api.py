@@ -62,7 +62,8 @@ def connect(
             ``env.spec.additional_wrappers``, such as ``FrameStackObservation.wrapper_spec(stack_size=4)``, or dicts of
             ``name`` and ``kwargs``. The operator decides which ones the server has.
         protocol: "int32" (MessagePack, fast) or "netstring" (JSON, readable on the wire).
-        token: The token that the operator of the server asks for, if any.
+        token: The token that the operator of the server has given you, if the server needs one; None for that of the
+            environment variable GYMTWIST_TOKEN, if it is set.
         timeout: Seconds to wait for a reply; None for no limit.
         connect_timeout: Seconds to wait for a server that is not up yet, and to connect; None for no limit. A host name
             that does not exist, or a TLS error, ends the wait at once.

@@ -17,6 +17,7 @@ import numpy as np
 
 from gymtwist.client.api import connect, connect_vec
 from gymtwist.client.client_errors import RemoteError
+from gymtwist.client.connect_options import token_or_default
 from gymtwist.client.server_listing import listed, open_session
 from gymtwist.error_texts import printable
 from gymtwist.protocol import messages
@@ -75,7 +76,8 @@ def _ping(given: argparse.Namespace, options: dict[str, Any]) -> None:
     session = open_session(given.address, **options)
     connected = perf_counter()
     # The first reply comes when a process has the session, and has looked up its environments.
-    server = session.ask_for_list(messages.Envs(count=0, report_queue=True)).server
+    first = messages.Envs(count=0, report_queue=True, token=token_or_default(None))
+    server = session.ask_for_list(first).server
     begun = perf_counter()
     print(
         f"{session.connection.name}: {printable(server)}; connected in {1e3 * (connected - start):.2f} ms, "

@@ -47,6 +47,7 @@ DEFAULTS: dict[str, Any] = {
 _MAX_TIMEOUT = 1e6
 #: The environment variable that limits polling.
 _POLL = "GYMTWIST_POLL"
+_TOKEN = "GYMTWIST_TOKEN"
 #: The names of Gymnasium's autoreset modes in messages: those of the members, in lower case.
 _AUTORESET_MODES: tuple[messages.AutoresetMode, ...] = get_args(messages.AutoresetMode)
 
@@ -152,6 +153,11 @@ def poll_limit() -> float:
     return microseconds / 1e6
 
 
+def token_or_default(token: str | None) -> str | None:
+    """Return a token, or that of the variable GYMTWIST_TOKEN if none is given."""
+    return token if token is not None else os.environ.get(_TOKEN) or None
+
+
 def protocol_named(name: str) -> ProtocolName:
     """Return a framed protocol by its name.
 
@@ -171,6 +177,7 @@ def make_request(
     num_envs: int | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     wrappers: Iterable[WrapperLike] = (),
+    token: str | None = None,
     **fields: Any,
 ) -> messages.Make:
     """Make the request for an environment, or for several.
@@ -182,6 +189,7 @@ def make_request(
         num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: When an environment is reset after the end of its episode.
         wrappers: The wrappers around each environment at the server, the innermost first.
+        token: The client's token; None for that of the variable GYMTWIST_TOKEN, if there is one.
         fields: Further fields of the request, which the server validates.
 
     Raises:
@@ -199,6 +207,7 @@ def make_request(
         vector_rewards=True,
         report_queue=True,
         wrappers=wrappers_of(wrappers),
+        token=token_or_default(token),
         **fields,
     )
 

@@ -7,7 +7,14 @@ import itertools
 from gymtwist.client.address import AddressLike, TlsLike, parse
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session
-from gymtwist.client.connect_options import CONNECT_TIMEOUT, TIMEOUT, ConnectOptions, Protocol, protocol_named
+from gymtwist.client.connect_options import (
+    CONNECT_TIMEOUT,
+    TIMEOUT,
+    ConnectOptions,
+    Protocol,
+    protocol_named,
+    token_or_default,
+)
 from gymtwist.error_texts import printable
 from gymtwist.protocol import messages
 from gymtwist.protocol.framing import MAX_FRAME
@@ -42,6 +49,7 @@ def envs(
     address: AddressLike,
     *,
     protocol: Protocol = "int32",
+    token: str | None = None,
     timeout: float | None = TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
@@ -51,6 +59,7 @@ def envs(
     Args:
         address: The server's address; see :func:`connect`.
         protocol: See :func:`connect`.
+        token: See :func:`connect`.
         timeout: See :func:`connect`.
         connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
@@ -64,18 +73,18 @@ def envs(
     """
     session = open_session(address, protocol=protocol, timeout=timeout, connect_timeout=connect_timeout, tls=tls)
     try:
-        return listed(session)
+        return listed(session, token)
     finally:
         session.connection.close()
 
 
-def listed(session: Session) -> list[messages.ListedEnv]:
+def listed(session: Session, token: str | None = None) -> list[messages.ListedEnv]:
     """List the environments of the server of a session; see :func:`envs`."""
     found: list[messages.ListedEnv] = []
     is_complete = False
     while not is_complete:
         after = found[-1].id if found else ""
-        reply = session.ask_for_list(messages.Envs(after, report_queue=True))
+        reply = session.ask_for_list(messages.Envs(after, report_queue=True, token=token_or_default(token)))
         ids = [after, *(each.id for each in reply.envs)]
         if any(one >= other for one, other in itertools.pairwise(ids)) or (reply.more and not reply.envs):
             raise _broken(session, f"its list of environments goes on with {printable(ids[-1])!r} after {after!r}")

@@ -71,6 +71,7 @@ class Handshake(msgspec.Struct, frozen=True):
         message: The bytes of the handshake, with its framing.
         report_queue: Whether to tell the client its place in the queue.
         warnings: What the client should know of its message; the worker tells it, unless the server answers.
+        token: The client's token; None if it sent none.
     """
 
     protocol: ProtocolName
@@ -78,6 +79,7 @@ class Handshake(msgspec.Struct, frozen=True):
     message: bytes
     report_queue: bool = False
     warnings: tuple[str, ...] = ()
+    token: str | None = None
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -147,7 +149,8 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
         begin, stop, size = found
         request, warnings = _read_first(protocol, bytes(data[begin:stop]))
         environment = request.id if isinstance(request, Make) else ""
-        return Handshake(protocol, environment, bytes(data[:size]), request.report_queue, warnings)
+        message = bytes(data[:size])
+        return Handshake(protocol, environment, message, request.report_queue, warnings, request.token)
     return Handshake(protocol, environment, bytes(data[:size]))
 
 

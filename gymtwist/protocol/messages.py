@@ -30,6 +30,8 @@ MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
 MAX_WRAPPERS = 16
 #: The longest environment id in characters.
 MAX_ID = 255
+#: The longest token in characters.
+MAX_TOKEN = 1024
 #: The most environments that one reply lists.
 MAX_LISTED = 1000
 
@@ -97,7 +99,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
         info: Which infos the server sends.
         values: The form of values in JSON.
-        token: The token that the operator of the server asks for, if any.
+        token: The client's token, if the server needs one.
         version: The client's version of the protocol.
         vector_rewards: Whether the client takes rewards that are arrays.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
@@ -113,7 +115,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     max_episode_steps: Annotated[int, Meta(ge=-1)] | None = None
     info: InfoWanted = "all"
     values: ValueForm = "nested"
-    token: Annotated[str, Meta(max_length=1024)] | None = None
+    token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
     version: Annotated[int, Meta(ge=1)] = VERSION
     vector_rewards: bool = False
     report_queue: bool = False
@@ -257,11 +259,13 @@ class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
         after: List only ids that come after this one in the order of their characters.
         count: List so many at most.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
+        token: The client's token, if the server needs one.
     """
 
     after: Annotated[str, Meta(max_length=MAX_ID)] = ""
     count: Annotated[int, Meta(ge=0, le=MAX_LISTED)] = MAX_LISTED
     report_queue: bool = False
+    token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

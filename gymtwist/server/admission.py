@@ -3,43 +3,96 @@
 from __future__ import annotations
 
 import collections
-import contextlib
+import time
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from gymtwist.errors import ServerFull, ServerStopping
+from gymtwist.errors import GymtwistError, QuotaExceeded, ServerFull, ServerStopping
+from gymtwist.server.identities import Identity
 
 _STOPPING = "the server is shutting down; try again in a while"
+_MINUTE = 60.0
 
 
 class Waiter(Protocol):
     """A connection that asks for a session."""
 
+    @property
+    def identity(self) -> Identity:
+        """Who the client is."""
+
     def queued(self) -> None:
         """Wait for a session to end."""
 
     def moved(self, place: int) -> None:
-        """Note the place in the queue, which has changed; 1 is the first."""
+        """Note the place in the queue, which may be new; 1 is the first."""
 
     def admitted(self) -> None:
         """Begin the session."""
 
-    def refused(self, error: ServerFull | ServerStopping) -> None:
+    def refused(self, error: GymtwistError) -> None:
         """Close the connection: no session will begin."""
 
 
+class _Share:
+    """What one identity has of the server.
+
+    Attributes:
+        sessions: How many sessions it has.
+        waiting: Its connections in the queue, each with the number of its arrival, the first one first.
+        begun: When the sessions of the last minute were asked for, if their number is limited.
+    """
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.waiting: dict[Waiter, int] = {}
+        self.begun: collections.deque[float] = collections.deque()
+
+    def check(self, identity: Identity, now: float) -> None:
+        """Check that the identity may have one more session.
+
+        Raises:
+            QuotaExceeded: It may not.
+        """
+        most = identity.max_sessions
+        if most is not None and self.sessions + len(self.waiting) >= most:
+            raise QuotaExceeded(
+                f'"{identity.name}" may have {most} sessions at once (max-sessions), those in the queue among them: '
+                f"end one first"
+            )
+        rate = identity.sessions_per_minute
+        if rate is None:
+            return
+        while self.begun and now - self.begun[0] >= _MINUTE:
+            self.begun.popleft()
+        if len(self.begun) >= rate:
+            wait = _MINUTE - (now - self.begun[0])
+            raise QuotaExceeded(
+                f'"{identity.name}" may begin {rate} sessions a minute (sessions-per-minute): try again in {wait:.0f} s'
+            )
+        self.begun.append(now)
+
+
 class Admission:
-    """Counts the sessions and queues connections until one ends, first come, first served.
+    """Counts the sessions and queues connections until one ends.
+
+    A free place goes to the identity with the fewest sessions; between equals, to the connection that has waited
+    longest. If the queue is full, a connection of an identity that has few places there displaces the last one of the
+    identity that has most.
 
     Args:
         max_sessions: How many sessions there may be at once.
         queue: How many connections may wait.
+        clock: Returns a time in seconds.
     """
 
-    def __init__(self, max_sessions: int, queue: int) -> None:
+    def __init__(self, max_sessions: int, queue: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_sessions = max_sessions
         self._queue = queue
+        self._clock = clock
+        self._shares: dict[str, _Share] = collections.defaultdict(_Share)
         self._sessions = 0
-        self._waiting: collections.deque[Waiter] = collections.deque()
+        self._arrivals = 0
         self._stopping = False
         self._admitting = False
 
@@ -51,7 +104,7 @@ class Admission:
     @property
     def queued(self) -> int:
         """How many connections wait."""
-        return len(self._waiting)
+        return sum(len(each.waiting) for each in self._shares.values())
 
     @property
     def is_stopping(self) -> bool:
@@ -62,43 +115,94 @@ class Admission:
         """Admit, queue or refuse a connection, by calling its method of that name."""
         if self._stopping:
             waiter.refused(ServerStopping(_STOPPING))
-        elif self._sessions < self._max_sessions:
-            self._sessions += 1
-            waiter.admitted()
-        elif len(self._waiting) < self._queue:
-            self._waiting.append(waiter)
+            return
+        share = self._shares[waiter.identity.name]
+        try:
+            share.check(waiter.identity, self._clock())
+        except QuotaExceeded as error:
+            waiter.refused(error)
+            return
+        if self._sessions < self._max_sessions:
+            self._admit(waiter)
+        elif self._makes_room(share):
+            self._arrivals += 1
+            share.waiting[waiter] = self._arrivals
             waiter.queued()
-            waiter.moved(len(self._waiting))
+            if len(share.waiting) == self.queued:
+                waiter.moved(len(share.waiting))  # behind all others, who need not be sorted
+            else:
+                self._tell_places()
         else:
-            taken = f"{self._sessions} of {self._max_sessions} sessions run"
-            if self._queue:
-                taken += f" and {len(self._waiting)} of {self._queue} places in the queue are taken"
-            waiter.refused(
-                ServerFull(
-                    f"the server is full: {taken}; try again later, or ask its operator for a larger --max-sessions"
-                )
-            )
+            waiter.refused(self._full())
+
+    def _admit(self, waiter: Waiter) -> None:
+        self._sessions += 1
+        self._shares[waiter.identity.name].sessions += 1
+        waiter.admitted()
+
+    def _makes_room(self, share: _Share) -> bool:
+        """Return whether an identity gets a place in the queue, perhaps that of a connection that is refused for it."""
+        if self.queued < self._queue:
+            return True
+        longest = max(self._shares.values(), key=lambda each: len(each.waiting))
+        if len(share.waiting) + 1 >= len(longest.waiting):
+            return False
+        last, _ = longest.waiting.popitem()
+        last.refused(self._full())
+        return True
+
+    def _full(self) -> ServerFull:
+        taken = f"{self._sessions} of {self._max_sessions} sessions run"
+        if self._queue:
+            taken += f" and {self.queued} of {self._queue} places in the queue are taken"
+        return ServerFull(
+            f"the server is full: {taken}; try again later, or ask its operator for a larger --max-sessions"
+        )
 
     def leave_queue(self, waiter: Waiter) -> None:
         """Remove a connection from the queue if it is there."""
-        with contextlib.suppress(ValueError):
-            self._waiting.remove(waiter)
+        if self._shares[waiter.identity.name].waiting.pop(waiter, None) is not None:
             self._tell_places()
 
+    def _in_order(self) -> Iterator[Waiter]:
+        """Yield the connections of the queue in the order in which they get places if no session ends before."""
+        ranked = (
+            (share.sessions + ahead, arrival, waiter)
+            for share in self._shares.values()
+            for ahead, (waiter, arrival) in enumerate(share.waiting.items())
+        )
+        for _, _, waiter in sorted(ranked, key=lambda each: each[:2]):
+            yield waiter
+
     def _tell_places(self) -> None:
-        for place, waiter in enumerate(tuple(self._waiting), 1):
+        """Tell each connection that waits its place; a connection ignores one that is not new."""
+        for place, waiter in enumerate(self._in_order(), 1):
             waiter.moved(place)
 
-    def session_ended(self) -> None:
-        """Admit the connection that has waited longest."""
+    def _next(self) -> Waiter | None:
+        """Remove the connection that gets the next place from the queue, and return it."""
+        shares = [share for share in self._shares.values() if share.waiting]
+        if not shares:
+            return None
+        share = min(shares, key=lambda each: (each.sessions, next(iter(each.waiting.values()))))
+        waiter = next(iter(share.waiting))
+        del share.waiting[waiter]
+        return waiter
+
+    def session_ended(self, waiter: Waiter) -> None:
+        """Give the place of a session that has ended to a connection that waits.
+
+        Args:
+            waiter: The connection that had the session.
+        """
         self._sessions -= 1
+        self._shares[waiter.identity.name].sessions -= 1
         if self._admitting:
             return  # a session that ended as soon as it began; the loop below, which began it, continues
         self._admitting = True
         try:
-            while self._waiting and self._sessions < self._max_sessions:
-                self._sessions += 1
-                self._waiting.popleft().admitted()
+            while self._sessions < self._max_sessions and (following := self._next()) is not None:
+                self._admit(following)
         finally:
             self._admitting = False
         self._tell_places()
@@ -106,8 +210,7 @@ class Admission:
     def stop(self) -> None:
         """Refuse the connections that wait, and all later ones."""
         self._stopping = True
-        waiting, self._waiting = self._waiting, collections.deque()
-        for waiter in waiting:
+        while (waiter := self._next()) is not None:
             waiter.refused(ServerStopping(_STOPPING))
 
 

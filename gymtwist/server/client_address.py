@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+import struct
 from typing import Any
+
+from gymtwist.server.identities import Peer
+
+#: The kernel's ``struct ucred``: process, user and group; see unix(7).
+_CREDENTIALS = struct.Struct("3i")
 
 
 def name_of(address: Any) -> str:
@@ -12,6 +19,17 @@ def name_of(address: Any) -> str:
     if host is None:
         return "a UNIX socket"
     return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def peer_of(transport: Any) -> Peer:
+    """Return what the operating system says of the client at the other end of a transport."""
+    address = transport.getPeer()
+    host = getattr(address, "host", None)
+    if host is not None:
+        return Peer(host=host)
+    credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(credentials)
+    return Peer(user=user)
 
 
 def network_of(client: str) -> str:

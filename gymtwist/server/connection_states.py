@@ -12,6 +12,7 @@ class State(enum.Enum):
     """The state of a connection."""
 
     HANDSHAKE = enum.auto()  # its first message is being read
+    DELAYED = enum.auto()  # its token was refused, and it waits for the reply
     QUEUED = enum.auto()  # it waits for another session to end
     HTTP = enum.auto()  # the site answers its requests
     SERVING = enum.auto()  # a worker serves it
@@ -31,6 +32,8 @@ class Event(enum.Enum):
     STOP = enum.auto()  # the server is shutting down (reason)
     DROP = enum.auto()  # it has no session, and there are too many such connections
     HTTP = enum.auto()  # its first bytes are an HTTP request
+    # Identities
+    DELAY = enum.auto()  # its token is refused (error)
     # Admission
     QUEUE = enum.auto()  # too many sessions run
     ADMIT = enum.auto()  # its session can begin

@@ -13,11 +13,13 @@ from gymtwist.errors import ServerFull
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
+from gymtwist.server.identities import Identities, Identity
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import Session
 from gymtwist.server.server_state import ServerState
 from gymtwist.server.session_events import Refused, SessionEvents, SessionInfo
+from gymtwist.server.token_delays import TokenDelays
 from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.worker.access_policy import AllowList, is_among
@@ -41,12 +43,14 @@ class GymFactory(Factory):
         pool: The workers.
         in_thread: Calls a function in a thread that measures memory, and fires with the result.
         fresh_pool: The workers of environments that a forked process does not serve.
+        identities: Who may connect; None for everybody.
 
     Attributes:
         reactor: The reactor.
         options: The options of the server.
         pool: The workers.
-        allowed: The environments that clients may use.
+        identities: Who may connect.
+        token_delays: How long to wait before a token is refused.
         admission: Limits the number of sessions.
         limit: Limits the connections that have no session.
         watchdog: Limits their time.
@@ -68,6 +72,7 @@ class GymFactory(Factory):
         pool: WorkerPool,
         in_thread: Callable[..., defer.Deferred[Any]],
         fresh_pool: WorkerPool | None = None,
+        identities: Identities | None = None,
     ) -> None:
         self._build = build
         self.reactor = reactor
@@ -75,8 +80,9 @@ class GymFactory(Factory):
         self.pool = pool
         self._fresh_pool = fresh_pool or pool
         self._in_thread = in_thread
-        self.allowed = AllowList(options.allow)
-        self.admission = Admission(options.max_sessions, options.queue)
+        self.identities = identities or Identities()
+        self.token_delays = TokenDelays(reactor.seconds)
+        self.admission = Admission(options.max_sessions, options.queue, reactor.seconds)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
         self.watchdog = Watchdog(
             idle=options.idle_timeout,
@@ -104,15 +110,21 @@ class GymFactory(Factory):
         self.events.publish(Refused(name_of(addr), ServerFull(TOO_MANY_CONNECTIONS)))
         return None
 
-    def new_session(self, handshake: Handshake, client: str) -> Session:
+    def allow_list_of(self, identity: Identity) -> AllowList:
+        """Return the environments that an identity may use."""
+        return AllowList(self.options.allow if identity.allow is None else identity.allow)
+
+    def new_session(self, handshake: Handshake, client: str, identity: Identity) -> Session:
         """Return a session that is not assigned to a worker yet.
 
         Raises:
             OSError: There are no descriptors left, or there is no memory.
         """
-        info = SessionInfo(next(self._session_numbers), client, handshake.environment, handshake.protocol)
+        number, environment = next(self._session_numbers), handshake.environment
+        info = SessionInfo(number, client, environment, handshake.protocol, identity.name)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
-        return Session(info, handshake, pool, self.events, self.scratch, self._in_thread, self.sessions)
+        in_thread = self._in_thread
+        return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, identity)
 
     def connection_closed(self, connection: Any) -> None:
         """Forget a connection."""

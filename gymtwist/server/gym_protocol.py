@@ -47,7 +47,7 @@ class GymProtocol(UnservedConnection):
         """Close the connection after a final reply; called by the session."""
         if self._relay is not None:
             self._relay.worker_end.close()
-        self.factory.admission.session_ended()
+        self.factory.admission.session_ended(self)
         unflushed = self._relay is not None and not self._relay.closed
         self.handle(Event.FINISHED_UNFLUSHED if unflushed else Event.FINISHED, final_reply)
 
@@ -63,7 +63,7 @@ class GymProtocol(UnservedConnection):
         trailing_data = bytes(self.reader.received)
         self.reader.received.clear()
         try:
-            session = self._session = self.factory.new_session(self.handshake, self.client)
+            session = self._session = self.factory.new_session(self.handshake, self.client, self.identity)
             if not relay.can_be_handed_over(self.transport):
                 self._relay = relay.start(self.factory.reactor, self.transport, self._relay_closed)
         except OSError as error:
@@ -84,7 +84,7 @@ class GymProtocol(UnservedConnection):
         if self._session is not None:
             self._session.discard()
         # Not at once: the next connection in the queue might fare no better.
-        self.factory.reactor.callLater(0, self.factory.admission.session_ended)
+        self.factory.reactor.callLater(0, self.factory.admission.session_ended, self)
         problem = f"the server cannot begin a session now: {error.strerror}; try again later"
         self.handle(Event.REFUSE, WorkerStartError(problem))
 
@@ -107,6 +107,7 @@ class GymProtocol(UnservedConnection):
             responsive=self._session.worker_is_responsive,
             ready_timeout=self._session.ready_timeout,
             left_at=self._session.left_at,
+            time_left=self._session.time_left,
         )
         if decision.action is Action.CONTINUE:
             self.setTimeout(decision.look_again)
@@ -193,6 +194,7 @@ class GymProtocol(UnservedConnection):
         State.HANDSHAKE: {
             Event.DATA: (State.HANDSHAKE, UnservedConnection.read),
             Event.HTTP: (State.HTTP, UnservedConnection.speak_http),
+            Event.DELAY: (State.DELAYED, UnservedConnection.delay),
             Event.QUEUE: (State.QUEUED, UnservedConnection.wait),
             Event.ADMIT: (State.SERVING, _serve),
             Event.REFUSE: (State.CLOSING, UnservedConnection.refuse),
@@ -206,6 +208,13 @@ class GymProtocol(UnservedConnection):
             Event.STOP: (State.HTTP, UnservedConnection.abort),
             Event.DROP: (State.HTTP, UnservedConnection.abort),
             Event.LOST: (State.CLOSED, UnservedConnection.forget_http),
+        },
+        State.DELAYED: {
+            Event.DATA: (State.DELAYED, None),
+            Event.TIMEOUT: (State.CLOSING, UnservedConnection.refuse_delayed),
+            Event.STOP: (State.CLOSING, UnservedConnection.close_silently),
+            Event.DROP: (State.CLOSING, UnservedConnection.refuse_dropped),
+            Event.LOST: (State.CLOSED, UnservedConnection.forget),
         },
         State.QUEUED: {
             Event.DATA: (State.QUEUED, UnservedConnection.keep),

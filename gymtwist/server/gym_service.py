@@ -25,8 +25,10 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
+from gymtwist.server import exposure
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.gym_protocol import GymProtocol
+from gymtwist.server.identities import Identities
 from gymtwist.server.plain_text import answer_plain_text
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import SessionLog, counted, log
@@ -64,6 +66,7 @@ class GymService(MultiService):
         options: The options of the server.
         starter: Starts the workers.
         log_observer: Writes the log; None to leave that to ``twistd``.
+        identities: Who may connect; None for everybody.
 
     Attributes:
         factory: The factory of the connections.
@@ -72,7 +75,12 @@ class GymService(MultiService):
     name = "gymsock"
 
     def __init__(
-        self, reactor: Any, options: ServerOptions, starter: Starter, log_observer: ILogObserver | None = None
+        self,
+        reactor: Any,
+        options: ServerOptions,
+        starter: Starter,
+        log_observer: ILogObserver | None = None,
+        identities: Identities | None = None,
     ) -> None:
         super().__init__()
         self._log_observer = log_observer
@@ -84,7 +92,7 @@ class GymService(MultiService):
         threads = ThreadPool(0, 1, "memory")
         self.addService(ThreadService(threads))
         self.factory = GymFactory(
-            GymProtocol, reactor, options, pool, partial(deferToThreadPool, reactor, threads), fresh_pool
+            GymProtocol, reactor, options, pool, partial(deferToThreadPool, reactor, threads), fresh_pool, identities
         )
         self.factory.site = build_site(self.factory)
         self._scratch = self.factory.scratch = ScratchDirectories(reactor)
@@ -95,7 +103,10 @@ class GymService(MultiService):
         self.addService(WorkerService(reactor, fresh, fresh_pool, self.factory.admission.stop))
         self.addService(DrainService(reactor, self.factory))
         self._reactor = reactor
-        self._endpoints = [Endpoint(reactor, each, self.factory.events, self._fail) for each in options.endpoints]
+        check = None if options.trusted_network else partial(exposure.check, has_identities=bool(identities))
+        self._endpoints = [
+            Endpoint(reactor, each, self.factory.events, self._fail, check) for each in options.endpoints
+        ]
         for endpoint in self._endpoints:
             self.addService(StreamServerEndpointService(endpoint, self.factory))
 
@@ -139,7 +150,11 @@ class GymService(MultiService):
         if None in ports:
             return
         addresses = [port.getHost() for port in ports]
-        log_startup(list(zip(self._options.endpoints, addresses, strict=True)), self._starter.readiness)
+        log_startup(
+            list(zip(self._options.endpoints, addresses, strict=True)),
+            self._starter.readiness,
+            has_identities=bool(self.factory.identities),
+        )
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
@@ -162,6 +177,8 @@ class Endpoint:
         description: The description of the endpoint.
         events: Where to publish refusals of connections that are not accepted.
         fail: Called with the reason if the port cannot be opened although :meth:`listen` has returned.
+        check: Checks the description of the endpoint and the address of its port; raises ``ValueError`` if it is not to
+            be served. None to serve any.
 
     Attributes:
         listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened, or if the
@@ -170,8 +187,16 @@ class Endpoint:
 
     listening: defer.Deferred[IListeningPort]
 
-    def __init__(self, reactor: Any, description: str, events: SessionEvents, fail: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        description: str,
+        events: SessionEvents,
+        fail: Callable[[str], None],
+        check: Callable[[str, Any], None] | None = None,
+    ) -> None:
         self._description = description
+        self._check = check
         self._fail = fail
         self._endpoint = endpoints.serverFromString(reactor, description)
         self._events = events
@@ -198,6 +223,12 @@ class Endpoint:
         return self.listening
 
     def _opened(self, port: Any) -> Any:
+        if self._check is not None:
+            try:
+                self._check(self._description, port.getHost())
+            except ValueError:
+                port.stopListening()
+                raise
         answer_plain_text(port, self._events)
         self._port = port
         return port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -17,7 +18,6 @@ from gymtwist.protocol.handshake import (
     recognise,
 )
 from gymtwist.protocol.http_head import Head, read_head
-from gymtwist.worker.access_policy import AllowList
 
 #: Handshakes of one connection that are refused without closing it; more are an attack or an endless loop.
 MOST_REFUSALS = 16
@@ -41,15 +41,15 @@ class HandshakeReader:
     """Reads a connection's handshake; it does no I/O.
 
     Args:
-        allowed: The environments that clients may use.
+        check: Checks whether the client may have what its handshake asks for; raises a ``GymtwistError`` if not.
 
     Attributes:
         received: What was received and not consumed yet; trailing data behind the handshake stays.
     """
 
-    def __init__(self, allowed: AllowList) -> None:
+    def __init__(self, check: Callable[[Handshake], None]) -> None:
         self.received = bytearray()
-        self._allowed = allowed
+        self._check = check
         self._refusals = 0
         self._told: set[str] = set()
         self._protocol: ProtocolName | None = None
@@ -73,7 +73,7 @@ class HandshakeReader:
                     raise HandshakeError(f"the handshake has more than {MAX_HANDSHAKE} bytes")
                 return None
             try:
-                self._allowed.check(handshake.environment)
+                self._check(handshake)
             except GymtwistError as error:
                 error.warnings = handshake.warnings
                 raise

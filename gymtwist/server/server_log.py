@@ -61,7 +61,7 @@ def log_event(event: SessionEvent) -> None:
             log.info("[session -] no handshake of {client}: {problem}", client=client, problem=printable(problem))
         case Started(session, process):
             log.info(
-                "[session {session.number}] started: {environment} for {session.client} "
+                "[session {session.number}] started: {environment} for {session.owner} "
                 "({session.protocol.value}, {process})",
                 session=session,
                 environment=_environment(session.environment),
@@ -87,7 +87,7 @@ def log_event(event: SessionEvent) -> None:
             log.info("[session {session.number}] resumed ({process})", session=session, process=_process(process))
         case Ended(session, reason, steps, episodes, seconds):
             log.info(
-                "[session {session.number}] ended: {reason}; {environment} for {session.client}, {steps}, "
+                "[session {session.number}] ended: {reason}; {environment} for {session.owner}, {steps}, "
                 "{episodes}, {rate:.0f} steps/s, {seconds:.1f} s",
                 session=session,
                 reason=printable(reason),

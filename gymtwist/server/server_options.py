@@ -7,32 +7,21 @@ usage text, the parser and the values all follow from that table. Workers get th
 
 from __future__ import annotations
 
-import ast
-import math
 import os
-import sys
 import typing
 from collections.abc import Callable
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from twisted.internet import endpoints
 from twisted.python import usage
 
+from gymtwist.server import option_readers as readers
 from gymtwist.server.startup_banner import versions
-from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
-from gymtwist.worker.worker_settings import GYMNASIUM, NONE, PLAIN, SessionLimits, WorkerSettings
+from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
 #: A larger count is a typing error.
 _MOST = 1_000_000
-_LOOPBACK = "127.0.0.1"
-#: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small if hundreds of
-#: clients start together: a client that is dropped tries again only after a second.
-_BACKLOG = 1024
-_ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -49,123 +38,6 @@ class Option(msgspec.Struct, frozen=True):
     letter: str | None = None
 
 
-# Readers: from the text of an option to its value
-
-
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    limit = "2**63 - 1" if most == 2**63 - 1 else str(most)
-
-    def read(text: str) -> int:
-        problem = f"must be a whole number from {least} to {limit}"
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError(problem) from None
-        if not least <= value <= most:
-            raise ValueError(problem)
-        return value
-
-    return read
-
-
-def _number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not accepts(value):
-            raise ValueError(f"must be a number of {expected}")
-        return value
-
-    return read
-
-
-_seconds = _number("seconds, 0 or more, such as 2.5", lambda value: 0 <= value < 1e9)
-_positive_seconds = _number("seconds, more than 0, such as 2.5", lambda value: 0 < value < 1e9)
-_microseconds = _number("microseconds from 0 to 1000000", lambda value: 0 <= value <= 1e6)
-
-
-def _start_method(text: str) -> str:
-    if text not in ("forkserver", "spawn"):
-        raise ValueError("must be 'forkserver' or 'spawn'")
-    return text
-
-
-def _kwarg_names(text: str) -> str:
-    if not all(map(str.isidentifier, text.split(","))):
-        raise ValueError("must be plain, all, none, or names separated by commas")
-    return text
-
-
-def _attribute_names(text: str) -> str:
-    names = text.split(",")
-    if not all(each.isidentifier() and not each.startswith("__") for each in names):
-        raise ValueError("must be plain, all, none, or names separated by commas")
-    if NONE in names and len(names) > 1:
-        raise ValueError("none excludes everything else")
-    return text
-
-
-def _wrapper_names(text: str) -> str:
-    for name in text.split(","):
-        module, colon, bare = name.rpartition(":")
-        is_class = bool(colon) and all(map(str.isidentifier, (*module.split("."), bare)))
-        if not is_class and text != NONE and name not in {GYMNASIUM, *GYMNASIUM_WRAPPERS}:
-            raise ValueError(
-                "must be gymnasium, none, or names separated by commas: those of wrappers that are allowed by default, "
-                "and module:Class for any other"
-            )
-    return text
-
-
-def _module(text: str) -> str:
-    if not all(map(str.isidentifier, text.split("."))):
-        raise ValueError("must be the name of a module, such as mypackage.environments")
-    top = text.split(".")[0]
-    if top not in sys.builtin_module_names and not PathFinder.find_spec(top, [os.getcwd(), *sys.path]):
-        raise ValueError("there is no such module where the server starts")
-    return text
-
-
-def _python_file(text: str) -> str:
-    # A daemon changes its directory before its workers read the path.
-    path = os.path.abspath(text)
-    try:
-        ast.parse(Path(path).read_bytes(), path)
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"not Python: {error}") from error
-    return path
-
-
-def _directory(text: str) -> str:
-    path = Path(text).resolve()
-    if not path.is_dir():
-        raise ValueError("must be a directory that exists; create it first")
-    return str(path)
-
-
-def _endpoint(text: str) -> str:
-    """Turn a port number into an endpoint description, and check that Twisted can parse it."""
-    if text.isdecimal():
-        if not 0 <= int(text) < 65536:
-            raise ValueError("a port number is from 0 to 65535")
-        text = f"tcp:{text}:interface={_LOOPBACK}"
-    if text.split(":")[0] in _ENDPOINTS_WITH_BACKLOG and ":backlog=" not in text:
-        text = f"{text}:backlog={_BACKLOG}"
-    unused: Any = None  # parsing a description only stores the reactor
-    try:
-        endpoints.serverFromString(unused, text)
-    except Exception as error:  # each endpoint parser raises errors of its own
-        detail = str(error) or type(error).__name__
-        raise ValueError(
-            f"must be a port number or an endpoint description such as tcp:5001:interface=127.0.0.1 ({detail})"
-        ) from error
-    return text
-
-
 # The options
 
 
@@ -175,71 +47,82 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     # fmt: off
     port: Annotated[str, Option(
         "Listen here: a port number (on 127.0.0.1, so only this machine can connect), or any Twisted endpoint "
-        "description. tcp:5001 opens the port to every network, and there is no password.", _endpoint, "p",
+        "description. tcp:5001 opens the port to every network, so it needs --trusted-network.", readers.endpoint, "p",
     )] = str(DEFAULT_PORT)
     listen: Annotated[tuple[str, ...], Option(
-        "Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated).", _endpoint,
+        "Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated).",
+        readers.endpoint,
     )] = ()
     warm: Annotated[int, Option(
-        "Keep this many idle processes ready, so that a new connection is served at once.", _integer(0, _MOST), "w",
+        "Keep this many idle processes ready, so that a new connection is served at once.",
+        readers.integer(0, _MOST), "w",
     )] = 4
     max_sessions: Annotated[int, Option(
-        "Serve at most this many connections at once.", _integer(1, _MOST), "m",
+        "Serve at most this many connections at once.", readers.integer(1, _MOST), "m",
     )] = 256
+    identities: Annotated[str | None, Option(
+        "Let only those in who have an identity in this TOML file: by a token, which `python -m "
+        "gymtwist.server.identities NAME` makes, by their user at a UNIX socket, or by their network. The file also "
+        "says what each may use. Without this, whoever can connect can play.", readers.readable_file,
+    )] = None
+    trusted_network: Annotated[bool, Option(
+        "Listen beyond this machine without TLS or without --identities: whoever can connect can then play, or read "
+        "what others play, tokens among it.",
+    )] = False
     queue: Annotated[int, Option(
         "Let this many more connections wait for a session to end; further clients get an error: the server is full.",
-        _integer(0, _MOST), "q",
+        readers.integer(0, _MOST), "q",
     )] = 64
     max_handshakes: Annotated[int, Option(
         "Keep at most this many connections that have no session: they have not sent their handshake, or they have "
-        "been answered and not closed. Beyond that the oldest is dropped.", _integer(1, _MOST),
+        "been answered and not closed. Beyond that the oldest is dropped.", readers.integer(1, _MOST),
     )] = 512
     max_handshakes_per_address: Annotated[int, Option(
         "The same for each IP address (of IPv6, for each network of 64 bits), so that one client cannot use them all.",
-        _integer(1, _MOST),
+        readers.integer(1, _MOST),
     )] = 256
     opening_timeout: Annotated[float, Option(
-        "Seconds a new connection has to say which environment it wants.", _positive_seconds,
+        "Seconds a new connection has to say which environment it wants.", readers.positive_seconds,
     )] = 10.0
     idle_timeout: Annotated[float, Option(
         "Seconds a client may be silent before the server closes its connection; 0 means no limit. A learner may "
-        "think for minutes.", _seconds,
+        "think for minutes.", readers.seconds,
     )] = 600.0
     step_timeout: Annotated[float, Option(
         "Seconds an environment may take for one step or reset, or to be made, before its process is killed; 0 means "
-        "no limit: only --request-timeout then ends a step that hangs.", _seconds,
+        "no limit: only --request-timeout then ends a step that hangs.", readers.seconds,
     )] = 300.0
     request_timeout: Annotated[float, Option(
         "Seconds that one request may take with all its steps, resets and attempts to make, before its process is "
         "killed; 0 means no limit.",
-        _seconds,
+        readers.seconds,
     )] = 3600.0
     leave_timeout: Annotated[float, Option(
         "Seconds that a request may go on after its client has closed the connection or its sending side, before the "
-        "session is ended; 0 means until the environment returns.", _seconds,
+        "session is ended; 0 means until the environment returns.", readers.seconds,
     )] = 30.0
     max_envs: Annotated[int, Option(
-        "Make at most this many environments in one session.", _integer(1, 10_000),
+        "Make at most this many environments in one session.", readers.integer(1, 10_000),
     )] = 1024
     drain: Annotated[float, Option(
-        "Seconds that sessions may go on when the server is told to stop.", _seconds,
+        "Seconds that sessions may go on when the server is told to stop.", readers.seconds,
     )] = 10.0
     keepalive: Annotated[float, Option(
         "Seconds after which TCP keepalive detects a client that vanished without closing its connection (its "
-        "machine or its network went down); 0 means never.", _seconds,
+        "machine or its network went down); 0 means never.", readers.seconds,
     )] = 60.0
     memory_limit: Annotated[int, Option(
         "MiB of memory that the processes of one session may hold together. An environment that allocates more gets a "
         "MemoryError; if several processes hold more, those that it started are killed. 0 means no limit.",
-        _integer(0, _MOST),
+        readers.integer(0, _MOST),
     )] = 0
     process_limit: Annotated[int, Option(
         "A session may start a process or thread only while the server's user has fewer than this in all (root has "
-        "no limit). 0 means no limit.", _integer(0, _MOST),
+        "no limit). 0 means no limit.", readers.integer(0, _MOST),
     )] = 0
     file_size_limit: Annotated[int, Option(
         "MiB of the largest file that a session may write, recordings among them. 0 means no limit.",
-        _integer(0, _MOST),
+        readers.integer(0, _MOST),
     )] = 0
     debuggable: Annotated[bool, Option(
         "Let debuggers attach to sessions, and crashes leave core files; every process of the server's user, other "
@@ -247,10 +130,11 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     )] = False
     preload: Annotated[tuple[str, ...], Option(
         "Import this Python module before any session; ale_py is always imported if installed (may be repeated).",
-        _module,
+        readers.module,
     )] = ()
     setup: Annotated[str | None, Option(
-        "Run this Python file before any session, for instance to register environments of your own.", _python_file,
+        "Run this Python file before any session, for instance to register environments of your own.",
+        readers.python_file,
     )] = None
     allow: Annotated[tuple[str, ...], Option(
         "Allow only environment ids like 'ALE/*'; 'module:*' lets clients import that module (may be repeated).",
@@ -259,7 +143,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Which keyword arguments clients may give to environments: 'plain' allows numbers, and strings that are not "
         "paths (with --allow, none that replaces a string of the registration); names such as 'frameskip,obs_type' "
         "allow only those, with any value; 'none' allows none; 'all' lets clients name any file of this machine to "
-        "an environment that opens it.", _kwarg_names,
+        "an environment that opens it.", readers.kwarg_names,
     )] = PLAIN
     attributes: Annotated[str, Option(
         "Which attributes of their environments clients may reach: 'plain' lets them read numbers, arrays and strings "
@@ -267,24 +151,24 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "action_masks and the like, and use all that an environment declares in its metadata; names such as "
         "'plain,set_level,_frameskip' allow these as well, with any value and any call; 'all' allows every name "
         "without an underscore, so clients run any method that an environment has; 'none' allows none.",
-        _attribute_names,
+        readers.attribute_names,
     )] = PLAIN
     wrappers: Annotated[str, Option(
         "Which wrappers clients may put around their environments at the server: 'gymnasium' allows Gymnasium's own "
         "that take numbers and names, but none that takes a function, writes files or opens a window; names such as "
         "'gymnasium,mypackage.wrappers:Mine' allow those, import that module, and give the class the arguments that a "
-        "client chooses, but no paths; 'none' allows none.", _wrapper_names,
+        "client chooses, but no paths; 'none' allows none.", readers.wrapper_names,
     )] = GYMNASIUM
     monitor_root: Annotated[str | None, Option(
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
-        "nowhere else (default: the directory the server is started in).", _directory,
+        "nowhere else (default: the directory the server is started in).", readers.directory,
     )] = None
     display: Annotated[bool, Option(
         "Let any client open windows on this server's screen; without this, what clients render is not shown.",
     )] = False
     seed: Annotated[int | None, Option(
         "Seed every session with this number, so that the same actions give the same episodes.",
-        _integer(0, 2**63 - 1),
+        readers.integer(0, 2**63 - 1),
     )] = None
     check_observations: Annotated[bool, Option(
         "Check the dtype and the bounds of every observation, which costs time, and log the first one of a session "
@@ -292,21 +176,21 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     )] = False
     poll: Annotated[float, Option(
         "Microseconds that the process of a session polls for the next request before it sleeps and has to be "
-        "woken up, where that is measured to be faster and a core is free; 0 means never.", _microseconds,
+        "woken up, where that is measured to be faster and a core is free; 0 means never.", readers.microseconds,
     )] = 500.0
     no_shared_memory: Annotated[bool, Option(
         "Exchange everything with clients on this machine through their sockets, as with others.",
     )] = False
     log_size: Annotated[int, Option(
         "Megabytes at which the file of twistd's --logfile is rotated; 0 means never, for logrotate.",
-        _integer(0, _MOST),
+        readers.integer(0, _MOST),
     )] = 1
     log_keep: Annotated[int, Option(
-        "Keep this many rotated files of the log, and remove older ones; 0 means all.", _integer(0, _MOST),
+        "Keep this many rotated files of the log, and remove older ones; 0 means all.", readers.integer(0, _MOST),
     )] = 100
     start_method: Annotated[str, Option(
         "How the process of a session starts: 'forkserver' takes milliseconds, 'spawn' starts a new Python for each, "
-        "for code that does not survive a fork.", _start_method,
+        "for code that does not survive a fork.", readers.start_method,
     )] = "forkserver"
     spawn: Annotated[tuple[str, ...], Option(
         "Start a new Python for each session of environment ids like 'jumanji/*' that do not survive a fork (may be "
@@ -317,7 +201,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The endpoint descriptions to listen on."""
-        return tuple(map(_endpoint, (self.port, *self.listen)))
+        return tuple(map(readers.endpoint, (self.port, *self.listen)))
 
     def worker_settings(self) -> WorkerSettings:
         """Return the options that concern workers, in the units that workers use."""
@@ -325,7 +209,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         return WorkerSettings(
             **named_alike
             | {
-                "monitor_root": self.monitor_root or _directory(os.getcwd()),
+                "monitor_root": self.monitor_root or readers.directory(os.getcwd()),
                 "memory_limit": self.memory_limit * 2**20,
                 "file_size_limit": self.file_size_limit * 2**20,
                 "poll": self.poll / 1e6,
@@ -366,8 +250,9 @@ class Options(usage.Options):
 
     longdesc = (
         "Serve Gymnasium and Gym environments over a socket to clients in any language. Each connection is a session "
-        "with a process of its own. There are no passwords: whoever can connect can play. By default only this machine "
-        "can connect, clients cannot import modules, and recordings stay below the directory the server is started in."
+        "with a process of its own. Whoever can connect can play, unless --identities says who may. By default only "
+        "this machine can connect, clients cannot import modules, and recordings stay below the directory the server "
+        "is started in."
     )
     optParameters: list[list[Any]] = []
     optFlags: list[list[Any]] = []

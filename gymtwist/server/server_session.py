@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
 from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
+from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.process_memory import SessionMemory, Usage
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
@@ -65,6 +66,7 @@ class _Job(msgspec.Struct):
     trailing_data: bytes
     recovery_reply: bytes
     directory: str
+    overrides: bytes
     socket: int
     status: int
 
@@ -117,14 +119,17 @@ class Session:
         scratch: Makes the directory that the session works in; None to work where the workers started.
         in_thread: Calls a function in a thread, and fires with the result.
         running: The sessions that run, by their numbers; this one is among them from :meth:`start` to its end.
+        identity: The identity of the client.
 
     Attributes:
         info: The session.
+        identity: The identity of the client.
         output: The last lines that its processes have printed.
         status: What the worker shows of the session's progress.
         reason: Why the server ended the session; None if it did not.
         timeout_reason: The timeout for which the worker is killed and the session resumed; empty if there is none.
-        assigned_at: When the session was assigned to a worker, by ``time.monotonic``.
+        begun_at: When the session began, by ``time.monotonic``.
+        assigned_at: When it was assigned to a worker, likewise.
         left_at: When the client was found to have left, likewise; None if it was not.
 
     Raises:
@@ -140,6 +145,7 @@ class Session:
         scratch: ScratchDirectories | None,
         in_thread: Callable[..., defer.Deferred[Any]],
         running: dict[int, Session],
+        identity: Identity = EVERYBODY,
     ) -> None:
         self.info = info
         self.output: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
@@ -148,6 +154,8 @@ class Session:
         self.timeout_reason = ""
         self.assigned_at = time.monotonic()
         self.left_at: float | None = None
+        self.identity = identity
+        self.begun_at = self.assigned_at
         descriptor = session_status.create()
         try:
             self.status = SessionStatus(descriptor)
@@ -158,7 +166,8 @@ class Session:
         self._scratch = scratch
         protocol = handshake.protocol.value.encode()
         self._warnings = handshake.warnings
-        self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, -1, descriptor)
+        overrides = msgspec.json.encode(identity.overrides) if identity.overrides else b""
+        self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, -1, descriptor)
         self._pool = pool
         self._settings: WorkerSettings = pool.starter.settings
         self._report = _Reporter(info, events)
@@ -237,6 +246,12 @@ class Session:
     def ready_timeout(self) -> float:
         """Seconds that a worker may take to import everything."""
         return self._pool.starter.ready_timeout  # type: ignore[no-any-return] # ampoule has no types
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that the session may still last; None if its client's identity sets no limit."""
+        most = self.identity.session_seconds
+        return None if most is None else most - (time.monotonic() - self.begun_at)
 
     def explained(self, timeout: str) -> str:
         """Return the reason for which an overdue worker is killed, with what else may lie behind it."""

@@ -19,12 +19,19 @@ class SessionInfo(msgspec.Struct, frozen=True):
         client: The client's address.
         environment: The environment id that the client asked for; empty if none.
         protocol: The client's protocol.
+        identity: The name of the client's identity; empty if the server has none.
     """
 
     number: int
     client: str
     environment: str
     protocol: ProtocolName
+    identity: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The client's address, with its identity if it has one."""
+        return f"{self.client} as {self.identity}" if self.identity else self.client
 
 
 class Queued(msgspec.Struct, frozen=True):

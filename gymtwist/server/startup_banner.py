@@ -22,17 +22,20 @@ def versions() -> str:
     return f"gymtwist {__version__}, Twisted {twisted.__version__}, Python {platform.python_version()}"
 
 
-def log_startup(endpoints: Sequence[tuple[str, Any]], readiness: Readiness) -> None:
+def log_startup(endpoints: Sequence[tuple[str, Any]], readiness: Readiness, *, has_identities: bool = False) -> None:
     """Log what the server is, where it listens, what it serves, and how to use and stop it.
 
     Args:
         endpoints: The description of each endpoint, and the address of its port.
         readiness: The environments that there are.
+        has_identities: Whether clients need an identity.
     """
     log.info("{versions}", versions=versions())
     for description, address in endpoints:
         where = printable(_client_address(description, address))
-        log.info("Listening on {where}, for {whom}", where=where, whom=_audience(address))
+        log.info(
+            "Listening on {where}, for {whom}", where=where, whom=_audience(address, has_identities=has_identities)
+        )
     log.info("Environments: {environments}", environments=printable(_environments(readiness)))
     if endpoints and readiness.libraries:
         log.info(
@@ -61,15 +64,16 @@ def _client_address(description: str, address: Any, *, from_here: bool = False) 
     return f"{'tls:' * description.startswith('ssl:')}{name}:{address.port}"
 
 
-def _audience(address: Any) -> str:
+def _audience(address: Any, *, has_identities: bool) -> str:
     """Return who can connect to an address."""
+    condition = "; each needs an identity" if has_identities else ""
     if isinstance(address, UNIXAddress):
-        return "users of this machine who may write to that file"
+        return f"users of this machine who may write to that file{condition}"
     host = ipaddress.ip_address(address.host)
     if host.is_loopback:
-        return "this machine only"
+        return f"this machine only{condition}"
     network = "every network" if host.is_unspecified else f"the network of {host}"
-    return f"{network}; there is no password"
+    return f"{network}{condition or '; there is no password'}"
 
 
 def _environments(readiness: Readiness) -> str:

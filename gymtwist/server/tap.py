@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.python import usage
 
 from gymtwist.server.server_options import Options
 
@@ -19,7 +20,7 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from gymtwist.server import log_output
+    from gymtwist.server import identities, log_output
 
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
     from gymtwist.server.fork_server_starter import ForkServerStarter
@@ -27,6 +28,10 @@ def makeService(options: Options) -> IService:
     from gymtwist.server.worker_starter import SpawnStarter
 
     values = options.server_options()
+    try:
+        who = None if values.identities is None else identities.load(values.identities)
+    except identities.CannotRead as error:
+        raise usage.UsageError(f"--identities {values.identities}: {error}") from error
     starter = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
     twistd: Any = options.parent
     try:
@@ -34,5 +39,5 @@ def makeService(options: Options) -> IService:
     except OSError as error:
         raise CannotStart(f"gymsock cannot open its log: {error}") from error
     # mypy does not read the interfaces that Twisted's classes declare.
-    service: IService = GymService(reactor, values, starter(reactor, values.worker_settings()), observer)  # type: ignore[assignment]
+    service: IService = GymService(reactor, values, starter(reactor, values.worker_settings()), observer, who)  # type: ignore[assignment]
     return service

@@ -15,14 +15,15 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gymtwist.errors import GymtwistError, HandshakeError, ServerFull
+from gymtwist.errors import GymtwistError, HandshakeError, ServerFull, TokenRefused
 from gymtwist.protocol.handshake import Handshake, error_reply, queue_reply
 from gymtwist.protocol.http_head import Head
 from gymtwist.server import keepalive, relay
-from gymtwist.server.client_address import name_of, network_of
+from gymtwist.server.client_address import name_of, network_of, peer_of
 from gymtwist.server.connection_states import Event, State
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
 from gymtwist.server.handshake_reader import HandshakeReader
+from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.server_log import counted
 from gymtwist.server.session_events import Incomplete, Queued, Refused
 
@@ -51,6 +52,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
         reader: Reads the handshake, and holds the data behind it.
         handshake: The handshake, if it has come.
         channel: What reads the requests of a connection that speaks HTTP.
+        identity: Who the client is, once its handshake has come.
+        known_identity: Who it is if the server itself plays the session for somebody; otherwise None.
     """
 
     #: What events do; ``GymProtocol`` defines it.
@@ -61,9 +64,13 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.factory: GymFactory = factory
         self.client = ""
         self.state = State.HANDSHAKE
-        self.reader = HandshakeReader(factory.allowed)
+        self.reader = HandshakeReader(self._check)
         self.handshake: Handshake | None = None
         self.channel: Any = None
+        self.identity = EVERYBODY
+        self.known_identity: Identity | None = None
+        self._place = 0
+        self._refusal: TokenRefused | None = None
 
     def handle(self, event: Event, *argument: Any) -> None:
         """Make the transition that an event causes, then do what belongs to it."""
@@ -143,6 +150,12 @@ class UnservedConnection(Protocol, TimeoutMixin):
         """The client's socket; None if the transport has none."""
         return getattr(self.transport, "socket", None)
 
+    def _check(self, handshake: Handshake) -> None:
+        """Find out who the client is, and whether it may have its environment."""
+        known = self.known_identity
+        self.identity = known or self.factory.identities.find(handshake.token, peer_of(self.transport))
+        self.factory.allow_list_of(self.identity).check(handshake.environment)
+
     def read(self, data: bytes) -> None:
         """Read the handshake; in the framed protocol a client may try again after a refusal."""
         self.reader.received += data
@@ -158,7 +171,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
                 self.setTimeout(None)
                 self.factory.admission.enter(self)
                 return
-            if found.is_final:
+            if isinstance(found.error, TokenRefused) and found.error.is_wrong:
+                self.handle(Event.DELAY, found.error)
+            elif found.is_final:
                 self.handle(Event.REFUSE, found.error)
             else:
                 self.factory.events.publish(Refused(self.client, found.error))
@@ -188,6 +203,16 @@ class UnservedConnection(Protocol, TimeoutMixin):
         if self.state is State.HTTP:
             self.channel.finish()
 
+    def delay(self, error: TokenRefused) -> None:
+        """Let a client wait for the refusal of its token, longer each time, so that it cannot try many."""
+        self._refusal = error
+        self.setTimeout(self.factory.token_delays.next(network_of(self.client)))
+
+    def refuse_delayed(self) -> None:
+        """Refuse the token."""
+        assert self._refusal is not None
+        self.refuse(self._refusal)
+
     def wait(self) -> None:
         """Wait in the queue."""
         assert self.handshake is not None
@@ -198,6 +223,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
         """Tell the client its place in the queue if it asked for that; called by the admission."""
         if self.state is not State.QUEUED or self.handshake is None or not self.handshake.report_queue:
             return
+        if place == self._place:
+            return
+        self._place = place
         message = queue_reply(self.handshake.protocol, place)
         if relay.can_be_handed_over(self.transport):
             # At once or not at all: a worker may write next. A client that does not read misses nothing else.

@@ -65,6 +65,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         responsive: bool = False,
         ready_timeout: float = READY_TIMEOUT,
         left_at: float | None = None,
+        time_left: float | None = None,
     ) -> Decision:
         """Check a session.
 
@@ -76,7 +77,10 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             responsive: Whether the worker was idle, with everything imported, and so has to begin at once.
             ready_timeout: Seconds that another worker may take to import everything.
             left_at: When the client was found to have left; None if it was not.
+            time_left: Seconds that the session may still last; None for no limit.
         """
+        if time_left is not None and time_left <= 0:
+            return Decision(Action.HANG_UP, reason="it has lasted as long as its client's identity allows")
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at
         if status.untouched:
@@ -94,6 +98,8 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             decision = self._look_at_client(silent, unattended)
         if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
             return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
+        if decision.action is Action.CONTINUE and time_left is not None:
+            return Decision(Action.CONTINUE, min(time_left, decision.look_again or time_left))
         return decision
 
     def _look_at_start(self, elapsed: float, responsive: bool, ready_timeout: float) -> Decision:

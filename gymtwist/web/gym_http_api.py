@@ -290,7 +290,8 @@ class GymHttpApi(Resource):
         if type(seed) is bool or not (seed is None or (type(seed) is int and 0 <= seed < 2**63)):
             raise Refusal(400, f"seed {seed!r:.80}: it is an integer from 0 to 2**63 - 1")
         try:
-            session = open_session(self._factory, name_of(request.getClientAddress()), ProtocolName.NETSTRING)
+            client = name_of(request.getClientAddress())
+            session = open_session(self._factory, client, ProtocolName.NETSTRING, request.identity)
         except (GymtwistError, OSError) as error:
             raise Refusal(503, f"the server cannot begin a session now: {error}") from None
         request.notifyFinish().addErrback(lambda left: None if hasattr(session, "made") else session.abort())

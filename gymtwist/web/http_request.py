@@ -9,10 +9,16 @@ from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 
+from gymtwist.errors import TokenRefused
 from gymtwist.protocol.http_head import SECURITY_HEADERS, Problem, shown
+from gymtwist.server.client_address import name_of, network_of, peer_of
+from gymtwist.server.identities import EVERYBODY, Identity
+from gymtwist.web.authentication import CHALLENGE, token_of
 from gymtwist.web.json_resource import json_body
 
 _log = Logger("gymsock")
+#: Paths for load balancers and the like, which have no token.
+_FOR_EVERYBODY = (b"/healthz", b"/readyz")
 _OPTIONS_ALLOWED = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
 
@@ -21,6 +27,8 @@ class HttpRequest(server.Request):
 
     defaultContentType = None
     site: Any
+    #: Who sends it.
+    identity: Identity = EVERYBODY
 
     def process(self) -> None:
         """Refuse the request, or find its resource and let that answer."""
@@ -32,21 +40,43 @@ class HttpRequest(server.Request):
         problem = self.site.policy.problem(host, origin)
         if problem is not None:
             self.answer(json_body(self, 421 if problem.field == "Host" else 403, problem))
-        elif origin is not None and self.site.policy.allows_other(origin):
+            return
+        if origin is not None and self.site.policy.allows_other(origin):
             self._allow(origin)
-            if self.method == b"OPTIONS":
+            if self.method == b"OPTIONS":  # a browser asks first, without a token
                 self.setResponseCode(204)
                 self.answer(b"")
-            else:
-                super().process()
-        else:
+                return
+        if self._has_identity():
             super().process()
+
+    def _has_identity(self) -> bool:
+        """Find out who the client is; refuse the request if it has no identity, later if its token is wrong."""
+        if self.path in _FOR_EVERYBODY:
+            return True
+        factory, header = self.site.factory, self.getHeader("authorization")
+        transport: Any = self.transport
+        try:
+            self.identity = factory.identities.find(token_of(header), peer_of(transport))
+        except TokenRefused as error:
+            if header is None:
+                self._refuse_token(error)
+            else:
+                delay = factory.token_delays.next(network_of(name_of(transport.getPeer())))
+                refusal = factory.reactor.callLater(delay, self._refuse_token, error)
+                self.notifyFinish().addErrback(lambda _: refusal.cancel())
+            return False
+        return True
+
+    def _refuse_token(self, error: TokenRefused) -> None:
+        self.setHeader(b"WWW-Authenticate", CHALLENGE.encode())
+        self.answer(json_body(self, 401, Problem(str(error), code=error.code, field="Authorization")))
 
     def _allow(self, origin: str) -> None:
         """Let a browser pass the response on to a page of another site."""
         self.setHeader(b"Access-Control-Allow-Origin", origin.encode("latin-1"))
         self.setHeader(b"Access-Control-Allow-Methods", _OPTIONS_ALLOWED)
-        self.setHeader(b"Access-Control-Allow-Headers", b"Content-Type")
+        self.setHeader(b"Access-Control-Allow-Headers", b"Authorization, Content-Type")
         self.setHeader(b"Vary", b"Origin")
 
     def render(self, resrc: Any) -> None:

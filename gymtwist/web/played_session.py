@@ -26,6 +26,7 @@ from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, ProtocolName
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
+from gymtwist.server.identities import EVERYBODY, Identity
 
 #: The longest reply in bytes; a worker that an environment has taken over must not fill the server's memory.
 MAX_REPLY = 128 * 1024 * 1024
@@ -253,13 +254,16 @@ class _One(Factory):
         return self._connection
 
 
-def open_session(factory: GymFactory, client: str, protocol: ProtocolName) -> PlayedSession:
+def open_session(
+    factory: GymFactory, client: str, protocol: ProtocolName, identity: Identity = EVERYBODY
+) -> PlayedSession:
     """Open a session, which begins with :meth:`PlayedSession.make`.
 
     Args:
         factory: The factory of connections.
         client: The address of who it is played for, for the log and the limits.
         protocol: The framed protocol to speak.
+        identity: Who it is played for.
 
     Raises:
         ServerFull: There are too many connections without a session.
@@ -268,7 +272,7 @@ def open_session(factory: GymFactory, client: str, protocol: ProtocolName) -> Pl
     connection = factory.buildProtocol(UNIXAddress(None))
     if connection is None:
         raise ServerFull(TOO_MANY_CONNECTIONS)
-    connection.client = client
+    connection.client, connection.known_identity = client, identity
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.setblocking(False)

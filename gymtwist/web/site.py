@@ -36,7 +36,8 @@ class GymSite(server.Site):
         factory: What connections share.
 
     Attributes:
-        policy: Who may ask.
+        factory: What connections share.
+        policy: The names of the server, and the pages that may use it.
     """
 
     protocol: Any = HttpChannel
@@ -44,6 +45,7 @@ class GymSite(server.Site):
     def __init__(self, root: Any, factory: GymFactory) -> None:
         timeout = factory.options.opening_timeout
         super().__init__(root, HttpRequest, reactor=factory.reactor, timeout=timeout)
+        self.factory = factory
         self.policy = SitePolicy()
 
 

@@ -25,6 +25,7 @@ class Link(amp.AMP):
 class Serve(amp.Command):
     """Server to worker: serve this connection; the answer says why the session ended.
 
+    The overrides are the settings, as JSON, that differ for the client's identity.
     With a recovery reply, the worker resumes a session whose process has died: it first sends the client this reply.
     """
 
@@ -35,6 +36,7 @@ class Serve(amp.Command):
         (b"trailing_data", amp.String()),
         (b"recovery_reply", amp.String()),
         (b"directory", amp.Unicode()),
+        (b"overrides", amp.String()),
         (b"socket", amp.Descriptor()),
         (b"status", amp.Descriptor()),
     ]

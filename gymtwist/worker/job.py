@@ -37,7 +37,7 @@ class WorkerProtocol(ResponderLink):
         self._connection = connection
 
     @amp_commands.Serve.responder
-    def serve(
+    def serve(  # noqa: PLR0913 # the arguments of the command
         self,
         session: int,
         protocol: bytes,
@@ -45,6 +45,7 @@ class WorkerProtocol(ResponderLink):
         trailing_data: bytes,
         recovery_reply: bytes,
         directory: str,
+        overrides: bytes,
         socket: int,
         status: int,
     ) -> dict[str, Any]:
@@ -58,7 +59,7 @@ class WorkerProtocol(ResponderLink):
                 _adopt(socket),
                 handshake,
                 trailing_data,
-                self._settings,
+                self._settings.with_overrides(overrides),
                 _status(status),
                 recovery_reply,
             )

@@ -107,6 +107,7 @@ def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
             trailing_data=b"",
             recovery_reply=b"",
             directory="",
+            overrides=b"",
             socket=connection.fileno(),
             status=status,
         )

@@ -84,6 +84,16 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             return problem
         return f"{problem}; a session's processes may hold {self.memory_limit >> 20} MiB together (--memory-limit)"
 
+    def with_overrides(self, overrides: bytes) -> WorkerSettings:
+        """Return these settings with others for one session.
+
+        Args:
+            overrides: A JSON object with the settings that differ.
+        """
+        if not overrides:
+            return self
+        return msgspec.convert(msgspec.to_builtins(self) | msgspec.json.decode(overrides), WorkerSettings)
+
     def to_argument(self) -> str:
         """Write the settings as one command-line argument."""
         return msgspec.json.encode(self).decode()

@@ -42,7 +42,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 #: Languages whose blocks are shown and not run.
-SHOWN_ONLY = {"text", "ini", "json"}
+SHOWN_ONLY = {"toml", "text", "ini", "json"}
 #: What a page needs besides the server's own requirements.
 NEEDED = dict.fromkeys((TUTORIAL, DOCS / "how-to" / "classic-client.md"), ("ale_py", "moviepy", "pygame"))
 

@@ -28,7 +28,7 @@ OUTSIDE = {
     "protocol": LIBRARIES,
     "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle"},
     "worker": LIBRARIES | TWISTED,
-    "server": {"msgspec", "ampoule"} | TWISTED,
+    "server": {"msgspec", "ampoule", "tomli"} | TWISTED,
     "web": {"msgspec", "prometheus_client"} | TWISTED,
     "client": LIBRARIES | {"gymnasium"},
 }

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
+from gymtwist.server import identities
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.process_memory import Usage
@@ -258,7 +259,8 @@ class Harness:
         self.starter.settings = values.worker_settings()
         self.pool = WorkerPool(self.reactor, self.starter, values.warm)
         self.measurements: list[Measurement] = []
-        self.factory = GymFactory(GymProtocol, self.reactor, values, self.pool, self._measure)
+        who = identities.load(values.identities) if values.identities else None
+        self.factory = GymFactory(GymProtocol, self.reactor, values, self.pool, self._measure, identities=who)
         self.factory.site = build_site(self.factory)
         self.factory.events.subscribe(log_event)
         if pool:

@@ -94,6 +94,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "envs": {"op": "envs"},
     "envs, a page": {"op": "envs", "after": "ALE/Pong-v5", "count": 20},
     "envs, report_queue": {"op": "envs", "report_queue": True},
+    "envs, token": {"op": "envs", "token": "alice.secret"},
     "envs, none": {"op": "envs", "count": 0},
 }
 #: Requests with values, and so in JSON and in MessagePack.

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from gymtwist.errors import EnvironmentRefused, ServerFull, ServerStopping
+from gymtwist.errors import EnvironmentRefused, GymtwistError, QuotaExceeded, ServerFull, ServerStopping
 from gymtwist.server.admission import Admission, ConnectionLimit, Droppable, Waiter
+from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.worker.access_policy import AllowList
 
 # Which environments
@@ -88,8 +89,9 @@ def test_a_connection_without_an_environment_is_always_allowed() -> None:
 class Client:
     """A connection that notes what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Identity = EVERYBODY) -> None:
         """Have been told nothing."""
+        self.identity = identity
         self.told: list[object] = []
 
     def queued(self) -> None:
@@ -103,14 +105,14 @@ class Client:
         """Note it."""
         self.told.append("admitted")
 
-    def refused(self, error: ServerFull | ServerStopping) -> None:
+    def refused(self, error: GymtwistError) -> None:
         """Note it."""
         self.told.append(error)
 
 
-def clients(count: int) -> list[Client]:
+def clients(count: int, identity: Identity = EVERYBODY) -> list[Client]:
     """Make clients; they are waiters."""
-    made: list[Waiter] = [Client() for _ in range(count)]
+    made: list[Waiter] = [Client(identity) for _ in range(count)]
     return [each for each in made if isinstance(each, Client)]
 
 
@@ -127,9 +129,9 @@ def test_first_come_first_served() -> None:
     admission, everybody = Admission(1, 2), clients(3)
     for client in everybody:
         admission.enter(client)
-    admission.session_ended()
+    admission.session_ended(everybody[0])
     assert [client.told for client in everybody] == [["admitted"], ["queued", "admitted"], ["queued"]]
-    admission.session_ended()
+    admission.session_ended(everybody[1])
     assert everybody[2].told == ["queued", "admitted"]
 
 
@@ -145,7 +147,7 @@ def test_places_are_told_whenever_they_change() -> None:
     for client in everybody:
         admission.enter(client)
     assert told == [(1, 1), (2, 2), (3, 3)]
-    admission.session_ended()
+    admission.session_ended(everybody[0])
     assert told[3:] == [(2, 1), (3, 2)]
     admission.leave_queue(everybody[2])
     assert told[5:] == [(3, 1)]
@@ -162,17 +164,18 @@ class Brief(Client):
     def admitted(self) -> None:
         """End."""
         super().admitted()
-        self.admission.session_ended()
+        self.admission.session_ended(self)
 
 
 def test_a_long_queue_of_brief_sessions() -> None:
     """They follow one another, not one within the other: Python's stack is not that deep."""
     admission = Admission(1, 2000)
-    admission.enter(clients(1)[0])
+    first = clients(1)[0]
+    admission.enter(first)
     brief = [Brief(admission) for _ in range(2000)]
     for each in brief:
         admission.enter(each)
-    admission.session_ended()
+    admission.session_ended(first)
     assert all(each.told == ["queued", "admitted"] for each in brief)
     newcomer = clients(1)[0]
     admission.enter(newcomer)
@@ -183,7 +186,7 @@ def test_a_free_slot_without_a_queue_stays_free() -> None:
     """For the next one to come."""
     admission, (one, two) = Admission(1, 0), clients(2)
     admission.enter(one)
-    admission.session_ended()
+    admission.session_ended(one)
     admission.enter(two)
     assert two.told == ["admitted"]
 
@@ -206,7 +209,7 @@ def test_who_leaves_the_queue_is_not_admitted() -> None:
     admission.enter(two)
     admission.leave_queue(two)
     admission.enter(three)
-    admission.session_ended()
+    admission.session_ended(one)
     assert (two.told, three.told) == (["queued"], ["queued", "admitted"])
 
 
@@ -220,8 +223,101 @@ def test_a_stop_refuses_who_waits_and_who_comes() -> None:
     admission.leave_queue(two)
     admission.enter(three)
     assert isinstance(three.told[0], ServerStopping)
-    admission.session_ended()
+    admission.session_ended(one)
     assert one.told == ["admitted"]
+
+
+# Who shares with whom
+
+ALICE, BOB = Identity(name="alice"), Identity(name="bob")
+
+
+def test_a_free_place_goes_to_the_identity_with_the_fewest_sessions() -> None:
+    """And not to the one that has asked first and most often."""
+    admission = Admission(2, 10)
+    running, waiting = clients(2, ALICE), clients(3, ALICE)
+    for client in (*running, *waiting):
+        admission.enter(client)
+    late = clients(2, BOB)
+    for client in late:
+        admission.enter(client)
+    admission.session_ended(running[0])
+    assert late[0].told == ["queued", "admitted"]
+    admission.session_ended(running[1])
+    assert waiting[0].told == ["queued", "admitted"], "each has one now: alice's has waited longest"
+    admission.session_ended(late[0])
+    assert late[1].told == ["queued", "admitted"]
+
+
+def test_places_are_told_in_the_order_in_which_they_come() -> None:
+    """A connection of an identity that has less goes ahead of some."""
+    told: list[tuple[str, int]] = []
+
+    class Placed(Client):
+        def moved(self, place: int) -> None:
+            told.append((self.identity.name, place))
+
+    admission = Admission(1, 10)
+    for identity in (ALICE, ALICE, ALICE):
+        admission.enter(Placed(identity))
+    assert told == [("alice", 1), ("alice", 2)]
+    admission.enter(Placed(BOB))
+    assert told[2:] == [("bob", 1), ("alice", 2), ("alice", 3)]
+
+
+def test_who_has_most_of_a_full_queue_makes_room() -> None:
+    """The last connection of that identity is refused; one that would only change places with it is not."""
+    admission = Admission(1, 3)
+    waiting = clients(4, ALICE)
+    for client in waiting:
+        admission.enter(client)
+    bobs = clients(3, BOB)
+    for client in bobs:
+        admission.enter(client)
+    assert isinstance(waiting[3].told[-1], ServerFull)
+    assert [client.told for client in waiting[1:3]] == [["queued"], ["queued"]]
+    assert bobs[0].told == ["queued"]
+    assert all(isinstance(client.told[0], ServerFull) for client in bobs[1:])
+
+
+def test_an_identity_may_have_so_many_sessions_at_once() -> None:
+    """Those that wait are among them; another identity does not notice."""
+    limited = Identity(name="carol", max_sessions=2)
+    admission = Admission(1, 10)
+    one, two, three = clients(3, limited)
+    for client in (one, two, three):
+        admission.enter(client)
+    (error,) = three.told
+    assert isinstance(error, QuotaExceeded)
+    assert re.search(r'"carol" may have 2 sessions at once \(max-sessions\)', str(error))
+    (other,) = clients(1, BOB)
+    admission.enter(other)
+    assert other.told == ["queued"]
+    admission.leave_queue(two)
+    (four,) = clients(1, limited)
+    admission.enter(four)
+    assert four.told == ["queued"]
+
+
+def test_an_identity_may_begin_so_many_sessions_a_minute() -> None:
+    """What is refused does not count, and the message says how long to wait."""
+    limited = Identity(name="carol", sessions_per_minute=2)
+    now = 100.0
+    admission = Admission(10, 0, lambda: now)
+    for expected in ("admitted", "admitted"):
+        (client,) = clients(1, limited)
+        admission.enter(client)
+        assert client.told == [expected]
+        now += 10.0
+    (refused,) = clients(1, limited)
+    admission.enter(refused)
+    (error,) = refused.told
+    assert isinstance(error, QuotaExceeded)
+    assert re.search(r"2 sessions a minute \(sessions-per-minute\): try again in 40 s", str(error))
+    now += 40.0
+    (client,) = clients(1, limited)
+    admission.enter(client)
+    assert client.told == ["admitted"]
 
 
 # Who has no session

@@ -118,6 +118,7 @@ def serve(link: WorkerLink) -> list[Any]:
         trailing_data=b"",
         recovery_reply=b"",
         directory="",
+        overrides=b"",
         socket=its.fileno(),
         status=descriptor,
     )

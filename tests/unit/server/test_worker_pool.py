@@ -188,6 +188,7 @@ def test_a_job_whose_worker_dies_fails(harness: Harness) -> None:
         trailing_data=b"",
         recovery_reply=b"",
         directory="",
+        overrides=b"",
         socket=0,
         status=0,
     )

@@ -80,6 +80,7 @@ class WorkerProcess:
                 trailing_data=b"",
                 recovery_reply=b"",
                 directory="",
+                overrides=b"",
                 socket=its.fileno(),
                 status=descriptor,
             )

@@ -59,6 +59,7 @@ class WorkerProtocol:
             trailing_data=trailing_data,
             recovery_reply=b"",
             directory="",
+            overrides=b"",
             socket=given.fileno(),
             status=descriptor,
         )
@@ -228,6 +229,7 @@ def test_a_protocol_that_is_not_known_ends_the_worker(
         trailing_data=b"",
         recovery_reply=b"",
         directory="",
+        overrides=b"",
         socket=given.fileno(),
         status=given.fileno(),
     )

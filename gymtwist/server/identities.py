@@ -1,0 +1,319 @@
+"""Identities: who may use the server, as the operator's file of identities says, and what each may do.
+
+The file is TOML, with one table for each identity; its name is the table's::
+
+    [vision]
+    token = "sha256:5b0c...:9f86..."   # made by `python -m gymtwist.server.identities NAME`
+    allow = ["ALE/*"]
+    max-sessions = 8
+    expires = 2027-06-30
+
+    [laptop]
+    networks = ["127.0.0.0/8"]         # these clients need no token
+
+A token is ``NAME.SECRET``. Its secret has 256 random bits, so one round of SHA-256 with a salt protects it: slower
+functions such as scrypt protect passwords, which can be guessed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import difflib
+import hashlib
+import hmac
+import ipaddress
+import pwd
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from gymtwist.errors import TokenRefused
+from gymtwist.server import option_readers
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_ALGORITHM = "sha256"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HASH = re.compile(rf"{_ALGORITHM}:([0-9a-f]{{32}}):([0-9a-f]{{64}})")
+_NEEDED = "this server needs a token; ask its operator for one, and send it in the field `token` of `make` and `envs`"
+_REFUSED = "the token is not valid here; check that it is complete, or ask the operator of the server for a new one"
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class CannotRead(ValueError):
+    """The file of identities cannot be used; the message names the identity, the key and the remedy."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Who may connect, and what it may do; what is None is as the option of that name says.
+
+    Attributes:
+        name: The name, for logs and metrics; empty for everybody, on a server without identities.
+        token: The hash of its token; None if it has none.
+        users: The names or numbers of users that need no token at a UNIX socket.
+        networks: The networks whose clients need no token; classic clients cannot send one.
+        expires: The last day on which it may begin sessions.
+        allow: See ``--allow``.
+        kwargs: See ``--kwargs``.
+        attributes: See ``--attributes``.
+        wrappers: See ``--wrappers``.
+        max_envs: See ``--max-envs``.
+        max_sessions: How many sessions it may have at once, those that wait in the queue among them.
+        sessions_per_minute: How many sessions it may begin in a minute.
+        session_seconds: How long a session may last.
+    """
+
+    name: str = ""
+    token: str | None = None
+    users: tuple[str | int, ...] = ()
+    networks: tuple[str, ...] = ()
+    expires: datetime.date | None = None
+    allow: tuple[str, ...] | None = None
+    kwargs: str | None = None
+    attributes: str | None = None
+    wrappers: str | None = None
+    max_envs: Count | None = None
+    max_sessions: Count | None = None
+    sessions_per_minute: Count | None = None
+    session_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The worker settings that differ from the server's."""
+        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def has_expired(self, today: datetime.date) -> bool:
+        """Return whether it may not begin sessions any more."""
+        return self.expires is not None and today > self.expires
+
+
+#: The identity of every client of a server without identities.
+EVERYBODY = Identity()
+_KEYS = [field.encode_name for field in msgspec.structs.fields(Identity) if field.name != "name"]
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """What the operating system says of a client.
+
+    Attributes:
+        host: Its IP address; None at a UNIX socket.
+        user: The number of its user; None unless it is at a UNIX socket.
+    """
+
+    host: str | None = None
+    user: int | None = None
+
+
+class Identities:
+    """The identities that may connect.
+
+    Args:
+        identities: The identities; without any, everybody may connect.
+    """
+
+    def __init__(self, identities: Iterable[Identity] = ()) -> None:
+        self._identities = {identity.name: identity for identity in identities}
+        self._networks = [
+            (ipaddress.ip_network(network, strict=False), identity)
+            for identity in self._identities.values()
+            for network in identity.networks
+        ]
+        self._users = {_uid(user): identity for identity in self._identities.values() for user in identity.users}
+
+    def __bool__(self) -> bool:
+        """Return whether clients need an identity."""
+        return bool(self._identities)
+
+    def find(self, token: str | None, peer: Peer) -> Identity:
+        """Return the identity of a client: that of its token, or without one that of its user or network.
+
+        Args:
+            token: The token that the client sent, if any.
+            peer: What is known of the client besides.
+
+        Raises:
+            TokenRefused: It has no identity, or that has expired.
+        """
+        if not self._identities:
+            return EVERYBODY
+        identity = self._of_peer(peer) if token is None else self._of_token(token)
+        if identity is None:
+            error = TokenRefused(_NEEDED if token is None else _REFUSED)
+            error.is_wrong = token is not None
+            raise error
+        if identity.has_expired(datetime.datetime.now().date()):
+            raise TokenRefused(
+                f'"{identity.name}" expired after {identity.expires}; ask the operator of the server to extend it'
+            )
+        return identity
+
+    def _of_token(self, token: str) -> Identity | None:
+        name, _, secret = token.partition(".")
+        identity = self._identities.get(name)
+        # A name that does not exist takes as long as one that does.
+        stored = identity.token if identity is not None and identity.token else _UNKNOWN
+        _, salt, digest = stored.split(":")
+        matches = hmac.compare_digest(_digest(salt, secret), digest)
+        return identity if matches else None
+
+    def _of_peer(self, peer: Peer) -> Identity | None:
+        if peer.user is not None:
+            return self._users.get(peer.user)
+        if peer.host is None:
+            return None
+        address = ipaddress.ip_address(peer.host.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        found = [(network.prefixlen, identity) for network, identity in self._networks if address in network]
+        return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _uid(user: str | int) -> int:
+    return user if isinstance(user, int) else pwd.getpwnam(user).pw_uid
+
+
+def _digest(salt: str, secret: str) -> str:
+    return hashlib.sha256(bytes.fromhex(salt) + secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+#: The hash of a token that nobody has.
+_UNKNOWN = f"{_ALGORITHM}:{'00' * 16}:{'00' * 32}"
+
+
+# The file
+
+
+def load(path: str) -> Identities:
+    """Read a file of identities.
+
+    Args:
+        path: The TOML file.
+
+    Raises:
+        CannotRead: The file cannot be read, or something in it is wrong.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_bytes().decode())
+    except OSError as error:
+        raise CannotRead(error.strerror) from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise CannotRead(f"it is not TOML: {error}") from error
+    if not tables:
+        raise CannotRead("it names nobody, so nobody could connect; add a table such as [alice]")
+    identities = [_read(name, table) for name, table in tables.items()]
+    _check_unique(identities)
+    return Identities(identities)
+
+
+def _read(name: str, table: Any) -> Identity:
+    if not isinstance(table, dict):
+        raise CannotRead(f"`{name}` is not a table; begin each identity with its name in brackets, such as [{name}]")
+    if not _NAME.fullmatch(name):
+        raise CannotRead(f"[{name}]: a name has 1 to 64 letters, digits, - and _")
+    for key in table:
+        if key not in _KEYS:
+            raise CannotRead(f"[{name}]: there is no `{key}`{_suggestion(key)}")
+    try:
+        identity = msgspec.convert(table | {"name": name}, Identity)
+        _check(identity)
+    except ValueError as error:  # msgspec's among them
+        raise CannotRead(f"[{name}]: {error}") from error
+    return identity
+
+
+def _suggestion(key: str) -> str:
+    nearest = difflib.get_close_matches(key.replace("_", "-"), _KEYS, n=1)
+    return f"; did you mean `{nearest[0]}`?" if nearest else f"; there are {', '.join(_KEYS)}"
+
+
+def _check(identity: Identity) -> None:
+    """Check what types alone do not say.
+
+    Raises:
+        ValueError: A value is wrong.
+    """
+    rules = {
+        "kwargs": option_readers.kwarg_names,
+        "attributes": option_readers.attribute_names,
+        "wrappers": option_readers.wrapper_names,
+    }
+    for name, read in rules.items():
+        text = getattr(identity, name)
+        if text is not None:
+            try:
+                read(text)
+            except ValueError as error:
+                raise ValueError(f"`{name}` {error}") from error
+    if identity.token is not None and not _HASH.fullmatch(identity.token):
+        raise ValueError("`token` is not a hash, as python -m gymtwist.server.identities makes it with each token")
+    if not (identity.token or identity.users or identity.networks):
+        raise ValueError("nobody can use it; give it `token`, `users` or `networks`")
+    for network in identity.networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as error:
+            raise ValueError(f"`networks`: {error}") from error
+    for user in identity.users:
+        try:
+            _uid(user)
+        except KeyError:
+            raise ValueError(f'`users`: this machine has no user "{user}"') from None
+
+
+def _check_unique(identities: Sequence[Identity]) -> None:
+    """Check that no client could have two identities.
+
+    Raises:
+        CannotRead: It could.
+    """
+    for key, convert in (("users", _uid), ("networks", lambda text: ipaddress.ip_network(text, strict=False))):
+        owners: dict[Any, str] = {}
+        for identity in identities:
+            for each in getattr(identity, key):
+                owner = owners.setdefault(convert(each), identity.name)
+                if owner != identity.name:
+                    raise CannotRead(f'[{identity.name}]: [{owner}] has "{each}" among its `{key}` already')
+
+
+# The command that makes tokens
+
+
+def new_token(name: str) -> tuple[str, str]:
+    """Return a new token, and the hash of it that the file has.
+
+    Args:
+        name: The name of the identity.
+    """
+    secret, salt = secrets.token_urlsafe(32), secrets.token_hex(16)
+    return f"{name}.{secret}", f"{_ALGORITHM}:{salt}:{_digest(salt, secret)}"
+
+
+def main() -> None:
+    """Make a token: print the table for the file of identities, and show the token once."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gymtwist.server.identities",
+        description="Make a token. The table for the file of --identities goes to the standard output; the token is "
+        "shown once, on the standard error.",
+    )
+    parser.add_argument("name", help="the name of the identity: letters, digits, - and _")
+    name = parser.parse_args().name
+    if not _NAME.fullmatch(name):
+        parser.error(f"{name}: a name has 1 to 64 letters, digits, - and _")
+    token, stored = new_token(name)
+    print(f'[{name}]\ntoken = "{stored}"')
+    print(f"The token of {name}, which is not stored anywhere: {token}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Readers: from the text of an option to its value. Each raises ``ValueError`` with the problem as a clause."""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import endpoints
+
+from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
+from gymtwist.worker.worker_settings import GYMNASIUM, NONE
+
+_LOOPBACK = "127.0.0.1"
+#: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small if hundreds of
+#: clients start together: a client that is dropped tries again only after a second.
+_BACKLOG = 1024
+_ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
+
+
+def integer(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers in a range."""
+    limit = "2**63 - 1" if most == 2**63 - 1 else str(most)
+
+    def read(text: str) -> int:
+        problem = f"must be a whole number from {least} to {limit}"
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(problem) from None
+        if not least <= value <= most:
+            raise ValueError(problem)
+        return value
+
+    return read
+
+
+def number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return a reader of numbers that a function accepts."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not accepts(value):
+            raise ValueError(f"must be a number of {expected}")
+        return value
+
+    return read
+
+
+seconds = number("seconds, 0 or more, such as 2.5", lambda value: 0 <= value < 1e9)
+positive_seconds = number("seconds, more than 0, such as 2.5", lambda value: 0 < value < 1e9)
+microseconds = number("microseconds from 0 to 1000000", lambda value: 0 <= value <= 1e6)
+
+
+def start_method(text: str) -> str:
+    """Read how processes start."""
+    if text not in ("forkserver", "spawn"):
+        raise ValueError("must be 'forkserver' or 'spawn'")
+    return text
+
+
+def kwarg_names(text: str) -> str:
+    """Read which keyword arguments are allowed."""
+    if not all(map(str.isidentifier, text.split(","))):
+        raise ValueError("must be plain, all, none, or names separated by commas")
+    return text
+
+
+def attribute_names(text: str) -> str:
+    """Read which attributes are allowed."""
+    names = text.split(",")
+    if not all(each.isidentifier() and not each.startswith("__") for each in names):
+        raise ValueError("must be plain, all, none, or names separated by commas")
+    if NONE in names and len(names) > 1:
+        raise ValueError("none excludes everything else")
+    return text
+
+
+def wrapper_names(text: str) -> str:
+    """Read which wrappers are allowed."""
+    for name in text.split(","):
+        module, colon, bare = name.rpartition(":")
+        is_class = bool(colon) and all(map(str.isidentifier, (*module.split("."), bare)))
+        if not is_class and text != NONE and name not in {GYMNASIUM, *GYMNASIUM_WRAPPERS}:
+            raise ValueError(
+                "must be gymnasium, none, or names separated by commas: those of wrappers that are allowed by default, "
+                "and module:Class for any other"
+            )
+    return text
+
+
+def module(text: str) -> str:
+    """Read the name of a module that exists."""
+    if not all(map(str.isidentifier, text.split("."))):
+        raise ValueError("must be the name of a module, such as mypackage.environments")
+    top = text.split(".")[0]
+    if top not in sys.builtin_module_names and not PathFinder.find_spec(top, [os.getcwd(), *sys.path]):
+        raise ValueError("there is no such module where the server starts")
+    return text
+
+
+def python_file(text: str) -> str:
+    """Read the path of a Python file."""
+    # A daemon changes its directory before its workers read the path.
+    path = os.path.abspath(text)
+    try:
+        ast.parse(Path(path).read_bytes(), path)
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"not Python: {error}") from error
+    return path
+
+
+def readable_file(text: str) -> str:
+    """Read the path of a file that can be read."""
+    path = os.path.abspath(text)
+    try:
+        with open(path, "rb"):
+            return path
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+
+
+def directory(text: str) -> str:
+    """Read the path of a directory that exists."""
+    path = Path(text).resolve()
+    if not path.is_dir():
+        raise ValueError("must be a directory that exists; create it first")
+    return str(path)
+
+
+def endpoint(text: str) -> str:
+    """Turn a port number into an endpoint description, and check that Twisted can parse it."""
+    if text.isdecimal():
+        if not 0 <= int(text) < 65536:
+            raise ValueError("a port number is from 0 to 65535")
+        text = f"tcp:{text}:interface={_LOOPBACK}"
+    if text.split(":")[0] in _ENDPOINTS_WITH_BACKLOG and ":backlog=" not in text:
+        text = f"{text}:backlog={_BACKLOG}"
+    unused: Any = None  # parsing a description only stores the reactor
+    try:
+        endpoints.serverFromString(unused, text)
+    except Exception as error:  # each endpoint parser raises errors of its own
+        detail = str(error) or type(error).__name__
+        raise ValueError(
+            f"must be a port number or an endpoint description such as tcp:5001:interface=127.0.0.1 ({detail})"
+        ) from error
+    return text

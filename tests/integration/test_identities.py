@@ -1,0 +1,138 @@
+"""A real server that lets only clients with an identity in."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gymtwist.client
+from gymtwist_conformance.reference_client.classic_client import error_text, handshake
+from tests.conftest import Start
+from tests.support.identity_files import write_identities
+from tests.support.server_process import ServerProcess, run_twistd
+
+
+@pytest.fixture
+def guarded(start: Start, tmp_path: Path) -> tuple[ServerProcess, dict[str, str]]:
+    """A server with two identities, and their tokens."""
+    limits = 'kwargs = "none"\nattributes = "none"\nwrappers = "none"\nmax-envs = 2\nallow = ["CartPole-*"]'
+    path, tokens = write_identities(tmp_path, alice="", carol=limits)
+    return start("--identities", path, "--allow", "CartPole-*", "--allow", "Pendulum-*"), tokens
+
+
+def test_a_client_with_a_token_plays(
+    guarded: tuple[ServerProcess, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the argument or by the environment variable; the name is in the log, the token is nowhere."""
+    server, tokens = guarded
+    with pytest.raises(gymtwist.client.RequestRefused, match="needs a token") as caught:
+        gymtwist.client.connect(server.port, "CartPole-v1")
+    assert caught.value.code == "token-refused"
+    with gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["alice"]) as env:
+        observation, _ = env.reset(seed=1)
+        assert env.observation_space.contains(observation)
+        assert tokens["alice"] not in repr(env) + str(env.spec)
+    server.wait_for(r"ended: the client left; CartPole-v1 for \S+ as alice")
+    monkeypatch.setenv("GYMTWIST_TOKEN", tokens["alice"])
+    assert {env.id for env in gymtwist.client.envs(server.port)} >= {"CartPole-v1", "Pendulum-v1"}
+    with gymtwist.client.connect_vec(server.port, "CartPole-v1", num_envs=4, processes=2) as envs:
+        assert envs.reset(seed=1)[0].shape == (4, 4)
+    for process in (server.process.pid, *server.descendants()):
+        with open(f"/proc/{process}/cmdline", "rb") as arguments:
+            assert tokens["alice"].encode() not in arguments.read()
+    assert not any(tokens["alice"] in line for line in server.lines)
+
+
+def test_a_wrong_token_is_refused(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
+    """Later each time."""
+    server, tokens = guarded
+    begin = time.monotonic()
+    for token in ("alice.guess", tokens["alice"][:-1], "nobody.guess"):
+        with pytest.raises(gymtwist.client.RequestRefused, match="token is not valid"):
+            gymtwist.client.connect(server.port, "CartPole-v1", token=token)
+    assert time.monotonic() - begin >= 0.125 + 0.25 + 0.5
+    server.wait_for("refused .*: the token is not valid")
+    with server.connect() as client:
+        client.send(handshake("CartPole-v1"))
+        assert "needs a token" in error_text(client.read_to_end())
+
+
+def test_a_worker_keeps_to_the_limits_of_an_identity(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
+    """Another identity has those of the options."""
+    server, tokens = guarded
+    connect, connect_vec = gymtwist.client.connect, gymtwist.client.connect_vec
+    refusals = {
+        "it allows: none": lambda token: connect(server.port, "CartPole-v1", sutton_barto_reward=True, token=token),
+        "num_envs 3: ": lambda token: connect_vec(server.port, "CartPole-v1", num_envs=3, token=token),
+        "Pendulum-v1": lambda token: connect(server.port, "Pendulum-v1", token=token),
+        "TimeLimit": lambda token: connect(
+            server.port,
+            "CartPole-v1",
+            wrappers=[{"name": "TimeLimit", "kwargs": {"max_episode_steps": 3}}],
+            token=token,
+        ),
+        "gravity": lambda token: np.float64(
+            connect(server.port, "CartPole-v1", token=token).get_wrapper_attr("gravity")
+        ),
+    }
+    for words, ask in refusals.items():
+        with pytest.raises((gymtwist.client.RemoteError, AttributeError), match=words):
+            ask(tokens["carol"])
+        made = ask(tokens["alice"])
+        if hasattr(made, "close"):
+            made.close()
+    listed = {env.id for env in gymtwist.client.envs(server.port, token=tokens["carol"])}
+    assert listed
+    assert all("CartPole-" in each for each in listed)
+
+
+def test_an_identity_outlives_a_crash(start: Start, tmp_path: Path) -> None:
+    """The next process keeps to its limits as well."""
+    path, tokens = write_identities(tmp_path, carol='kwargs = "none"')
+    server = start("--identities", path)
+    with gymtwist.client.connect(server.port, "Fault/SegfaultInStep-v0", token=tokens["carol"]) as env:
+        env.reset(seed=1)
+        with pytest.raises(gymtwist.client.EnvironmentFailed):
+            env.step(env.action_space.sample())
+        env.reset(seed=1)
+        session = server.wait_for(r"\[session (\d+)\] started: .* as carol").group(1)
+        server.wait_for(rf"\[session {session}\] resumed")
+    server.wait_for(rf"\[session {session}\] ended: .* as carol")
+
+
+def test_users_of_a_unix_socket_need_no_token(start: Start, tmp_path: Path) -> None:
+    """The kernel says who they are."""
+    path, _ = write_identities(tmp_path, f"[me]\nusers = [{os.getuid()}]\n")
+    server = start("--identities", path, "--listen", f"unix:{tmp_path}/socket")
+    with gymtwist.client.connect(f"unix:{tmp_path}/socket", "CartPole-v1") as env:
+        env.reset(seed=1)
+    server.wait_for("for a UNIX socket as me")
+    with pytest.raises(gymtwist.client.RequestRefused, match="needs a token"):
+        gymtwist.client.connect(server.port, "CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--port", "tcp:0"), r"other machines can reach 0.0.0.0, so it needs TLS \(ssl:...\) and --identities"),
+        (("--port", "0", "--listen", "tcp6:0"), "other machines can reach ::, so it needs TLS"),
+        (("--port", "0", "--identities", "/dev/null"), "it names nobody"),
+        (("--port", "0", "--identities", "/none"), "--identities /none: No such file"),
+    ],
+)
+def test_a_server_that_would_be_open_does_not_start(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
+    """Unless its operator says that the network is trusted."""
+    done = run_twistd("-n", "--pidfile=", "gymsock", *options, directory=tmp_path)
+    assert done.returncode == 1
+    assert re.search(problem, " ".join(done.stdout.split())), done.stdout
+
+
+def test_an_operator_may_trust_the_network(start: Start) -> None:
+    """Then whoever can connect plays."""
+    server = start("--listen", "tcp:0", "--trusted-network")
+    server.wait_for("Listening on 0.0.0.0:.*there is no password")
