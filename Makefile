@@ -7,6 +7,9 @@ FAIL_UNDER ?= 90
 TORCH ?= torch
 EXTRAS ?= atari,video,display,classic-control
 
+# The libraries of the recipes that have virtual environments of their own, by the names of their modules.
+RECIPES := pufferlib ray tianshou torchrl
+
 # Many tests wait for servers, so four processes pay on two cores. The order of the files puts the long ones first.
 PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -23,13 +26,13 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test learning registry packages gymnasium-tests lint docs figures bench clean
+.PHONY: help serve test learning recipes registry packages gymnasium-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
-	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, registry), or the program of packages,'
+	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, recipes, registry), or the program of packages,'
 	@echo 'gymnasium-tests, figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
@@ -50,6 +53,9 @@ test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UN
 learning: $(VENV)/.test ## Install what the examples that learn need, so that test tests them: PyTorch, Stable-Baselines3 and sb3-contrib.
 	$(PIP) install '$(TORCH)'
 	$(PIP) install --editable '.[learning]'
+
+recipes: learning $(RECIPES:%=.recipes/%/.installed) ## Install the other learning libraries, each apart, and test the recipes of all.
+	$(BIN)/python -m pytest tests/integration/test_recipes.py $(ARGS)
 
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
 	$(BIN)/python -m pytest tests/integration/test_registered_environments.py -m "sweep or not sweep" $(ARGS)
@@ -77,7 +83,7 @@ bench: ## Compare with the alternatives, in about half an hour; ARGS=--quick for
 	$(PYTHON) benchmarks compare $(ARGS)
 
 clean: ## Remove everything that was made, the virtual environment included.
-	rm -rf build dist *.egg-info conformance/build conformance/*.egg-info client/build client/*.egg-info .bench/venvs .packages .gymnasium-tests docs/_build htmlcov .coverage .coverage.* .hypothesis
+	rm -rf build dist *.egg-info conformance/build conformance/*.egg-info client/build client/*.egg-info .bench/venvs .packages .recipes .gymnasium-tests docs/_build htmlcov .coverage .coverage.* .hypothesis
 	rm -rf MUJOCO_LOG.TXT .mypy_cache .pytest_cache .ruff_cache twisted/plugins/dropin.cache
 	find gymtwist twisted conformance tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
@@ -92,6 +98,14 @@ $(VENV)/.test $(VENV)/.lint: BESIDE := --editable ./conformance
 $(SERVE) $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(MADE) $(METADATA)
 	@echo 'installing gymtwist[$(NEEDED)] into $(VENV), which may take a few minutes the first time'
 	$(PIP) install --editable '.[$(NEEDED)]' $(BESIDE)
+	@touch $@
+
+.recipes/%/.installed: LIBRARY = $*
+.recipes/pufferlib/.installed: LIBRARY = pufferlib-core
+.recipes/ray/.installed: LIBRARY = ray[rllib]
+.recipes/%/.installed:
+	$(PYTHON) -m venv --clear .recipes/$*
+	.recipes/$*/bin/python -m pip --disable-pip-version-check install '$(TORCH)' '$(LIBRARY)' ./client
 	@touch $@
 
 # pip learned to install an editable project without a setup.cfg, as here, in 21.3: an older one is replaced.

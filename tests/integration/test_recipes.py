@@ -44,6 +44,10 @@ ALL = [
     Recipe("sb3_her.py", "stable_baselines3", "--timesteps 240"),
     Recipe("sb3_maskable_ppo.py", "sb3_contrib", "--timesteps 256"),
     Recipe("cleanrl_atari_ppo.py", "torch", "--num-envs 2 --num-steps 32 --timesteps 128 --epochs 1"),
+    Recipe("torchrl_ppo.py", "torchrl", "--timesteps 512"),
+    Recipe("tianshou_dqn.py", "tianshou", "--epochs 1 --epoch-steps 400"),
+    Recipe("rllib_ppo.py", "ray", "--iterations 2"),
+    Recipe("pufferlib_a2c.py", "pufferlib", "--updates 4"),
 ]
 
 Run = Callable[..., str]
@@ -88,11 +92,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
 
 def run_elsewhere(module: str, program: Path, words: list[str]) -> str:
     """Run a program in the virtual environment that `make recipes` has made for a library."""
-    python = REPOSITORY / ".recipes" / module / "bin" / "python"
-    if not python.exists():
-        pytest.skip(f"{module} is not installed; make recipes installs it")
+    folder = REPOSITORY / ".recipes" / module
+    if not (folder / ".installed").exists():
+        pytest.skip(f"{module} is not installed; `make recipes` installs it")
     ended = subprocess.run(
-        [python, program, *words],
+        [folder / "bin" / "python", program, *words],
         env=variables({"PYTHONWARNINGS": "ignore"}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -105,9 +109,9 @@ def run_elsewhere(module: str, program: Path, words: list[str]) -> str:
 
 
 def printed(output: str) -> list[str]:
-    """Return the lines that a recipe prints, without those of the game's emulator."""
-    emulator = re.compile(r"A\.L\.E: |\[Powered by Stella\]")
-    return [line for line in output.splitlines() if line and not emulator.match(line)]
+    """Return the lines that a recipe prints, without those of the game's emulator and the log of TorchRL."""
+    others = re.compile(r"A\.L\.E: |\[Powered by Stella\]|\x1b\[")
+    return [line for line in output.splitlines() if line and not others.match(line)]
 
 
 def saved(file: Path) -> dict[str, Any]:
