@@ -16,7 +16,6 @@ from gymtwist.client.client_errors import RequestRefused
 from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own, refused_action
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import Framing
 from gymtwist.protocol.received_values import restored
 from gymtwist.spaces.gymnasium_spaces import Codec, build, value_codec
 from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPES, Layout, check_size
@@ -101,7 +100,7 @@ class MessageValues:
         )
         #: Whether a reward and the flags are nearly always a number and booleans.
         self._is_plain = made.num_envs is None and self.reward_space is None
-        self.is_json = json = codec.framing is Framing.NETSTRING
+        self.is_json = json = codec.framing.is_json
         self._check: Callable[[Any], Any] | None = None
         self._has_plain_numbers = False
         self._made = made

@@ -99,7 +99,8 @@ class MessageCodec:
         self._tell_omitted = tell_omitted
         self._note = note
         self.framing = Framing(protocol.value)
-        self._json = self.framing is Framing.NETSTRING
+        self._json = self.framing.is_json
+        self._is_netstring = self.framing is Framing.NETSTRING
         self._encode: Callable[[Any], bytes]
         if self._json:
             self._encode = msgspec.json.Encoder(enc_hook=dynamic_values.to_builtins).encode
@@ -278,7 +279,7 @@ class MessageCodec:
         if len(payload) >= GATHERED:
             return frame(self.framing, payload)
         before = header(self.framing, len(payload))
-        return [before + payload + b","] if self._json else [before + payload]
+        return [before + payload + b","] if self._is_netstring else [before + payload]
 
     def _gather(self, reply: Reply, name: str, value: memoryview) -> Parts:
         """Encode a reply around a large value, without copying that."""

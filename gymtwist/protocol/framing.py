@@ -40,6 +40,8 @@ class ProtocolName(enum.Enum):
     CLASSIC = "classic"  # gym-socket-api's own binary protocol
     NETSTRING = "netstring"  # the framed protocol: netstrings of JSON
     INT32 = "int32"  # the framed protocol: MessagePack behind a uint32 length
+    TEXT = "websocket-text"  # the framed protocol: JSON in text messages of WebSocket
+    BINARY = "websocket-binary"  # the framed protocol: MessagePack in binary messages of WebSocket
     HTTP = "http"  # not for a session: the site answers
 
 
@@ -48,6 +50,18 @@ class Framing(enum.Enum):
 
     NETSTRING = "netstring"  # JSON behind a decimal length, with punctuation
     INT32 = "int32"  # MessagePack behind a binary length
+    TEXT = "websocket-text"  # JSON in text messages of WebSocket, whose frames the transport adds
+    BINARY = "websocket-binary"  # MessagePack in binary messages, likewise
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the encoding is JSON."""
+        return self in (Framing.NETSTRING, Framing.TEXT)
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether the frames are those of WebSocket, which the transport adds and removes."""
+        return self in (Framing.TEXT, Framing.BINARY)
 
 
 def locate(
@@ -190,7 +204,7 @@ class FrameReader(ReceiveBuffer):
 
 
 def header(framing: Framing, length: int) -> bytes:
-    """Encode the header of a frame.
+    """Encode the header of a frame; with WebSocket it is empty, as the transport adds it.
 
     Raises:
         LimitExceeded: The payload is too long for the framing.
@@ -199,6 +213,8 @@ def header(framing: Framing, length: int) -> bytes:
         if length > _LONGEST_INT32:
             _refuse(length, _LONGEST_INT32)
         return _UINT32.pack(length)
+    if framing.is_websocket:
+        return b""
     if length > _LONGEST_NETSTRING:
         _refuse(length, _LONGEST_NETSTRING)
     return b"%d:" % length
@@ -218,4 +234,6 @@ def frame(framing: Framing, payload: bytes | memoryview) -> Parts:
         LimitExceeded: The payload is too long for the framing.
     """
     before = header(framing, len(payload))
+    if framing.is_websocket:
+        return [payload]
     return [before, payload] if framing is Framing.INT32 else [before, payload, b","]

@@ -28,7 +28,7 @@ from gymtwist.errors import (
     ProtocolError,
     RequestError,
 )
-from gymtwist.protocol import classic
+from gymtwist.protocol import classic, websocket
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
@@ -53,13 +53,15 @@ _TLS = (
     "these bytes open no protocol served here: they begin TLS, which this port does not speak; connect without TLS (in "
     "Python without tls), or to a port that speaks it"
 )
+#: The protocols whose messages are those of the framed protocol.
+FRAMED = {ProtocolName(framing.value) for framing in Framing}
 _FAULTS: list[tuple[type[GymtwistError], Fault]] = [
     (ProtocolError, "protocol"),
     (RequestError, "request"),
     (EnvironmentFault, "environment"),
 ]
 _SERVERS_OWN: Fault = "server"
-_CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
+_CODECS = {name: MessageCodec(name) for name in ProtocolName if name in FRAMED}
 
 
 class Handshake(msgspec.Struct, frozen=True):
@@ -147,11 +149,24 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
         if found is None:
             return None
         begin, stop, size = found
-        request, warnings = _read_first(protocol, bytes(data[begin:stop]))
-        environment = request.id if isinstance(request, Make) else ""
-        message = bytes(data[:size])
-        return Handshake(protocol, environment, message, request.report_queue, warnings, request.token)
+        return read_message(protocol, bytes(data[begin:stop]), bytes(data[:size]))
     return Handshake(protocol, environment, bytes(data[:size]))
+
+
+def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Handshake:
+    """Read the handshake of a framed protocol.
+
+    Args:
+        protocol: The protocol.
+        payload: The payload of the first frame.
+        message: What the worker gets of it: the frame, or the payload alone if the transport adds frames.
+
+    Raises:
+        GymtwistError: The handshake is malformed.
+    """
+    request, warnings = _read_first(protocol, payload)
+    environment = request.id if isinstance(request, Make) else ""
+    return Handshake(protocol, environment, message, request.report_queue, warnings)
 
 
 def after_refusal(data: bytes | bytearray) -> int:
@@ -168,7 +183,7 @@ def after_refusal(data: bytes | bytearray) -> int:
 def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | Envs, tuple[str, ...]]:
     notes: list[str] = []
     codec = MessageCodec(protocol, note=notes.extend)
-    if codec.framing is Framing.INT32 and len(payload) > MAX_MAKE_PARTS and codec.has_more(payload, MAX_MAKE_PARTS):
+    if not codec.framing.is_json and len(payload) > MAX_MAKE_PARTS and codec.has_more(payload, MAX_MAKE_PARTS):
         raise MalformedMessage(f"the first message has more than {MAX_MAKE_PARTS} parts; send arrays as bytes")
     request = codec.decode_request(payload)
     if not isinstance(request, (Make, Envs)):
@@ -194,7 +209,15 @@ def error_reply(
         return classic.error_string(str(error))
     if protocol is ProtocolName.HTTP:
         return response(http_status or _http_status(error), Problem(str(error), error.code))
-    return b"".join(_CODECS[protocol].encode_reply(error_message(error, reset_needed=reset_needed)))
+    return _encoded(protocol, error_message(error, reset_needed=reset_needed))
+
+
+def _encoded(protocol: ProtocolName, reply: Error | Queued) -> bytes:
+    """Encode a reply with its frame."""
+    payload = b"".join(_CODECS[protocol].encode_reply(reply))
+    if protocol in websocket.OPCODES:
+        return websocket.frame_header(websocket.OPCODES[protocol], len(payload)) + payload
+    return payload
 
 
 def _http_status(error: GymtwistError) -> int:
@@ -203,7 +226,7 @@ def _http_status(error: GymtwistError) -> int:
 
 def queue_reply(protocol: ProtocolName, place: int) -> bytes:
     """Encode the place of a client in the queue, for a framed protocol."""
-    return b"".join(_CODECS[protocol].encode_reply(Queued(place)))
+    return _encoded(protocol, Queued(place))
 
 
 def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:

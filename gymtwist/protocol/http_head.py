@@ -118,6 +118,8 @@ def response(status: int, problem: Problem, headers: dict[str, str] | None = Non
     return "\r\n".join(lines).encode("latin-1") + body
 
 
+#: The headers of a response that asks for WebSocket.
+UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 #: The headers of every response. Scripts, styles and pictures come from this server alone, and no page frames another.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (

@@ -88,6 +88,20 @@ class ReceiveBuffer:
         self.end += count
         return count
 
+    def add(self, data: bytes | bytearray) -> None:
+        """Add bytes that were received elsewhere."""
+        rest = memoryview(data)
+        while rest:
+            space = self.space()
+            count = min(len(space), len(rest))
+            space[:count] = rest[:count]
+            self.received(count)
+            rest = rest[count:]
+
+    def rest(self) -> bytes:
+        """Return the pending bytes."""
+        return bytes(self._view[self.start : self.end])
+
     def received(self, count: int) -> None:
         """Add the bytes that were received into :meth:`space` to the pending ones."""
         self.end += count

@@ -17,6 +17,7 @@ class State(enum.Enum):
     HTTP = enum.auto()  # the site answers its requests
     SERVING = enum.auto()  # a worker serves it
     ENDING = enum.auto()  # its worker is to close the environment, or is being killed
+    LEAVING = enum.auto()  # likewise, and its worker may tell the client first
     ABANDONED = enum.auto()  # relayed, and the client has left; its worker is to close the environment
     FLUSHING = enum.auto()  # relayed, and its worker has finished; what that sent is on its way to the client
     CLOSING = enum.auto()  # the final reply is sent; what the client still sends is dropped
@@ -32,6 +33,7 @@ class Event(enum.Enum):
     STOP = enum.auto()  # the server is shutting down (reason)
     DROP = enum.auto()  # it has no session, and there are too many such connections
     HTTP = enum.auto()  # its first bytes are an HTTP request
+    DISMISS = enum.auto()  # it gets no session, and a last answer (bytes)
     # Identities
     DELAY = enum.auto()  # its token is refused (error)
     # Admission
@@ -40,6 +42,7 @@ class Event(enum.Enum):
     REFUSE = enum.auto()  # it gets no session (error)
     # The watchdog
     HANG_UP = enum.auto()  # the client is idle or has vanished (reason)
+    TAKE_LEAVE = enum.auto()  # the worker may tell the client why
     KILL = enum.auto()  # the environment does not return (reason)
     KILL_AND_RESUME = enum.auto()  # the same, but another worker can continue (reason)
     # The session

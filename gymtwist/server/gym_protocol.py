@@ -14,6 +14,8 @@ from typing import ClassVar
 from twisted.python.failure import Failure
 
 from gymtwist.errors import WorkerStartError
+from gymtwist.protocol import websocket
+from gymtwist.protocol.websocket import CloseCode
 from gymtwist.server import keepalive, relay
 from gymtwist.server.connection_states import Event, State
 from gymtwist.server.gym_factory import GymFactory
@@ -24,6 +26,8 @@ from gymtwist.server.watchdog import Action
 
 #: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
 CLOSE_TIMEOUT = 30.0
+#: Seconds of that in which it may tell a client of WebSocket why.
+_LEAVE_TIMEOUT = 2.0
 
 
 class GymProtocol(UnservedConnection):
@@ -47,6 +51,8 @@ class GymProtocol(UnservedConnection):
         """Close the connection after a final reply; called by the session."""
         if self._relay is not None:
             self._relay.worker_end.close()
+        if final_reply and self.reader.speaks_websocket:
+            final_reply += websocket.close_frame(CloseCode.INTERNAL_ERROR, "the session has failed")
         self.factory.admission.session_ended(self)
         unflushed = self._relay is not None and not self._relay.closed
         self.handle(Event.FINISHED_UNFLUSHED if unflushed else Event.FINISHED, final_reply)
@@ -133,6 +139,22 @@ class GymProtocol(UnservedConnection):
         """Let the worker read the end of the stream, so that it closes the environment."""
         assert self._session is not None
         self._session.reason = reason
+        if self.reader.speaks_websocket:
+            self.handle(Event.TAKE_LEAVE)
+        else:
+            self._disconnect()
+
+    def _take_leave(self) -> None:
+        """Let the worker read the end of the stream and still write, so that it says why it closes a WebSocket."""
+        self.setTimeout(_LEAVE_TIMEOUT)
+        if self._relay is not None:
+            self._relay.end()
+        else:
+            with contextlib.suppress(OSError):
+                self.transport.socket.shutdown(socket.SHUT_RD)
+
+    def _disconnect(self) -> None:
+        """Let the worker read the end of the stream, and write no more."""
         self.setTimeout(CLOSE_TIMEOUT)
         if self._relay is not None:
             self._relay.abort()
@@ -195,6 +217,7 @@ class GymProtocol(UnservedConnection):
             Event.DATA: (State.HANDSHAKE, UnservedConnection.read),
             Event.HTTP: (State.HTTP, UnservedConnection.speak_http),
             Event.DELAY: (State.DELAYED, UnservedConnection.delay),
+            Event.DISMISS: (State.CLOSING, UnservedConnection.close),
             Event.QUEUE: (State.QUEUED, UnservedConnection.wait),
             Event.ADMIT: (State.SERVING, _serve),
             Event.REFUSE: (State.CLOSING, UnservedConnection.refuse),
@@ -238,7 +261,17 @@ class GymProtocol(UnservedConnection):
             Event.RELAY_CLOSED: (State.SERVING, None),
             Event.LOST: (State.ABANDONED, _abandon),
         },
+        State.LEAVING: {
+            Event.DATA: (State.LEAVING, None),
+            Event.TIMEOUT: (State.ENDING, _disconnect),
+            Event.STOP: (State.LEAVING, None),
+            Event.FINISHED: (State.CLOSING, close),
+            Event.FINISHED_UNFLUSHED: (State.FLUSHING, _flush),
+            Event.RELAY_CLOSED: (State.LEAVING, None),
+            Event.LOST: (State.ABANDONED, _abandon),
+        },
         State.ENDING: {
+            Event.TAKE_LEAVE: (State.LEAVING, _take_leave),
             Event.DATA: (State.ENDING, _pass_on),
             Event.TIMEOUT: (State.ENDING, _kill),
             Event.STOP: (State.ENDING, None),

@@ -9,18 +9,24 @@ import msgspec
 
 from gymtwist.errors import GymtwistError, HandshakeError, RequestError
 from gymtwist.protocol.handshake import (
+    FRAMED,
     MAX_HANDSHAKE,
+    MAX_MAKE,
     Handshake,
     ProtocolName,
     after_refusal,
     error_reply,
     read_handshake,
+    read_message,
     recognise,
 )
 from gymtwist.protocol.http_head import Head, read_head
+from gymtwist.protocol.websocket import OPCODES, CloseCode, Opcode, WebSocketError, WebSocketReader, pong
 
 #: Handshakes of one connection that are refused without closing it; more are an attack or an endless loop.
 MOST_REFUSALS = 16
+#: The protocol whose messages are of a kind.
+_PROTOCOLS = {opcode: protocol for protocol, opcode in OPCODES.items()}
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -37,28 +43,44 @@ class Refusal(msgspec.Struct, frozen=True):
     is_final: bool
 
 
+class Left(msgspec.Struct, frozen=True):
+    """The client has closed a WebSocket.
+
+    Attributes:
+        code: The code that it gave.
+    """
+
+    code: int
+
+
 class HandshakeReader:
     """Reads a connection's handshake; it does no I/O.
 
     Args:
         check: Checks whether the client may have what its handshake asks for; raises a ``GymtwistError`` if not.
+        answer: Called with the answers to control frames of WebSocket.
 
     Attributes:
         received: What was received and not consumed yet; trailing data behind the handshake stays.
     """
 
-    def __init__(self, check: Callable[[Handshake], None]) -> None:
+    def __init__(self, check: Callable[[Handshake], None], answer: Callable[[bytes], None]) -> None:
         self.received = bytearray()
-        self._check = check
+        self._check_client = check
+        self._answer = answer
+        self._websocket: WebSocketReader | None = None
+        self._answered = 0
         self._refusals = 0
         self._told: set[str] = set()
         self._protocol: ProtocolName | None = None
 
-    def next(self) -> Handshake | Refusal | Head | None:
+    def next(self) -> Handshake | Refusal | Head | Left | None:
         """Consume the handshake and return it or its refusal; None if it is incomplete.
 
         The head of an HTTP request is not consumed.
         """
+        if self._websocket is not None:
+            return self._next_message(self._websocket)
         if self.protocol() is ProtocolName.HTTP:
             try:
                 return read_head(self.received)
@@ -72,27 +94,73 @@ class HandshakeReader:
                 if len(self.received) > MAX_HANDSHAKE:
                     raise HandshakeError(f"the handshake has more than {MAX_HANDSHAKE} bytes")
                 return None
-            try:
-                self._check(handshake)
-            except GymtwistError as error:
-                error.warnings = handshake.warnings
-                raise
+            self._check(handshake)
         except GymtwistError as error:
             return self._refuse(error)
         del self.received[: len(handshake.message)]
         return handshake
 
+    def _check(self, handshake: Handshake) -> None:
+        try:
+            self._check_client(handshake)
+        except GymtwistError as error:
+            error.warnings = handshake.warnings
+            raise
+
+    # WebSocket
+
+    @property
+    def speaks_websocket(self) -> bool:
+        """Whether the connection has been upgraded to WebSocket."""
+        return self._websocket is not None
+
+    def upgrade(self, head: Head) -> None:
+        """Read messages of WebSocket from now on.
+
+        Args:
+            head: The request to do so.
+        """
+        del self.received[: head.size]
+        self._protocol = None
+        self._websocket = WebSocketReader(self._control, limit=MAX_MAKE)
+
+    def _next_message(self, reader: WebSocketReader) -> Handshake | Refusal | Left | None:
+        reader.add(self.received)
+        self.received.clear()
+        try:
+            payload = reader.next_frame()
+            if payload is None:
+                return None if reader.closed is None else Left(reader.closed[0])
+            assert reader.opcode is not None
+            self._protocol = _PROTOCOLS[reader.opcode]
+            message = bytes(payload)
+            handshake = read_message(self._protocol, message, message)
+            self._check(handshake)
+        except GymtwistError as error:
+            return self._refuse(error)
+        self.received += reader.rest()
+        return handshake
+
+    def _control(self, opcode: Opcode, payload: bytes) -> None:
+        """Answer a ping, within bounds: the answers of a client that does not read take memory."""
+        self._answered += len(payload) + 1
+        if self._answered > MAX_HANDSHAKE:
+            raise WebSocketError(CloseCode.POLICY_VIOLATION, "too many control frames without a message")
+        if opcode is Opcode.PING:
+            self._answer(pong(payload))
+
     def _refuse(self, error: GymtwistError) -> Refusal:
         protocol = self.protocol()
         self._refusals += 1
         # After a request error the stream is still in sync; the classic protocol has no second handshake.
-        in_sync = isinstance(error, RequestError) and protocol in (ProtocolName.NETSTRING, ProtocolName.INT32)
+        in_sync = isinstance(error, RequestError) and protocol in FRAMED
         is_final = not in_sync or self._refusals > MOST_REFUSALS
-        if not is_final:
+        if not is_final and self._websocket is None:
             del self.received[: after_refusal(self.received)]
         error.warnings = tuple(each for each in error.warnings if each not in self._told)
         self._told.update(error.warnings)
-        return Refusal(error, error_reply(protocol, error), is_final)
+        reply = b"" if isinstance(error, WebSocketError) else error_reply(protocol, error)
+        return Refusal(error, reply, is_final)
 
     def protocol(self) -> ProtocolName | None:
         """Return the client's protocol, even if its handshake is incomplete; None if it is unknown."""

@@ -89,6 +89,11 @@ class Relay(Protocol):
         self._client.unregisterProducer()
         self._ended()
 
+    def end(self) -> None:
+        """Let the worker read the end of the stream behind what is on its way."""
+        if not self.closed and self.transport is not None:
+            self.transport.loseWriteConnection()
+
     def abort(self) -> None:
         """Let the worker read the end of the stream at once, and fail to write."""
         if not self.closed and self.transport is not None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar, TypeAlias
 
 from twisted.internet.error import ConnectionClosed
@@ -16,13 +17,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gymtwist.errors import GymtwistError, HandshakeError, ServerFull, TokenRefused
+from gymtwist.protocol import http_head, websocket
 from gymtwist.protocol.handshake import Handshake, error_reply, queue_reply
 from gymtwist.protocol.http_head import Head
+from gymtwist.protocol.websocket import CloseCode, WebSocketError
 from gymtwist.server import keepalive, relay
 from gymtwist.server.client_address import name_of, network_of, peer_of
 from gymtwist.server.connection_states import Event, State
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
-from gymtwist.server.handshake_reader import HandshakeReader
+from gymtwist.server.handshake_reader import HandshakeReader, Left
 from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.server_log import counted
 from gymtwist.server.session_events import Incomplete, Queued, Refused
@@ -64,7 +67,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.factory: GymFactory = factory
         self.client = ""
         self.state = State.HANDSHAKE
-        self.reader = HandshakeReader(self._check)
+        self.reader = HandshakeReader(self._check, self.write_now)
         self.handshake: Handshake | None = None
         self.channel: Any = None
         self.identity = EVERYBODY
@@ -164,7 +167,11 @@ class UnservedConnection(Protocol, TimeoutMixin):
             if found is None:
                 return
             if isinstance(found, Head):
-                self.handle(Event.HTTP)
+                if not self._upgrade(found):
+                    return
+                continue
+            if isinstance(found, Left):
+                self.handle(Event.DISMISS, websocket.close_frame(found.code))
                 return
             if isinstance(found, Handshake):
                 self.handshake = found
@@ -178,6 +185,26 @@ class UnservedConnection(Protocol, TimeoutMixin):
             else:
                 self.factory.events.publish(Refused(self.client, found.error))
                 self.write_now(found.reply)
+
+    def _upgrade(self, head: Head) -> bool:
+        """Go on with WebSocket if the client asks for it at its path, and let the site answer otherwise.
+
+        Returns:
+            Whether messages of WebSocket are read from now on.
+        """
+        if not head.asks_for_websocket or head.path != websocket.PATH:
+            self.handle(Event.HTTP)
+            return False
+        refused = self.factory.site.policy.refusal(head.headers.get("host"), head.headers.get("origin"))
+        refused = refused or websocket.upgrade_problem(head)
+        if refused is not None:
+            status, problem = refused
+            headers = http_head.UPGRADE_HEADERS if status == HTTPStatus.UPGRADE_REQUIRED else {}
+            self.handle(Event.DISMISS, http_head.response(status, problem, headers))
+            return False
+        self.write_now(websocket.upgrade_response(head))
+        self.reader.upgrade(head)
+        return True
 
     def speak_http(self) -> None:
         """Let the site answer this connection's requests; it has a timeout of its own."""
@@ -238,6 +265,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
     def keep(self, data: bytes) -> None:
         """Keep trailing data for the worker."""
         self.reader.received += data
+        if self.reader.speaks_websocket:
+            websocket.answer_pings(self.reader.received, 0, len(self.reader.received), self.write_now)
         if len(self.reader.received) >= 2 * _READ_SIZE:
             # The rest stays in the kernel's buffers, and with it the end of the stream.
             self.transport.pauseProducing()
@@ -257,7 +286,11 @@ class UnservedConnection(Protocol, TimeoutMixin):
             protocol = self.reader.protocol()
         else:
             protocol, error.warnings = self.handshake.protocol, self.handshake.warnings
-        self.close(error_reply(protocol, error, http_status=http_status))
+        if self.reader.speaks_websocket:
+            reply = b"" if protocol is None or isinstance(error, WebSocketError) else error_reply(protocol, error)
+            self.close(reply + websocket.close_frame(websocket.close_code(error), str(error)))
+        else:
+            self.close(error_reply(protocol, error, http_status=http_status))
 
     def refuse_dropped(self) -> None:
         """Refuse the client without waiting until it has read the reason: its descriptor is needed."""
@@ -276,13 +309,17 @@ class UnservedConnection(Protocol, TimeoutMixin):
     # The end
 
     def close_silently(self, reason: str) -> None:
-        """Close the connection without a word: the server stops."""
-        self.close(b"")
+        """Close the connection without an error: the server stops."""
+        self.close(self._farewell(reason))
+
+    def _farewell(self, reason: str) -> bytes:
+        """Encode what a client is told of the end of the server."""
+        return websocket.close_frame(CloseCode.GOING_AWAY, reason) if self.reader.speaks_websocket else b""
 
     def close_queued(self, reason: str) -> None:
         """Leave the queue, and close the connection."""
         self.factory.admission.leave_queue(self)
-        self.close(b"")
+        self.close(self._farewell(reason))
 
     def close(self, final_reply: bytes) -> None:
         """Send the final reply and close, without a reset that would take the reply away from the client."""

@@ -37,9 +37,9 @@ class HttpRequest(server.Request):
         for name, value in SECURITY_HEADERS.items():
             self.setHeader(name.encode(), value.encode())
         host, origin = self.getHeader("host"), self.getHeader("origin")
-        problem = self.site.policy.problem(host, origin)
-        if problem is not None:
-            self.answer(json_body(self, 421 if problem.field == "Host" else 403, problem))
+        refused = self.site.policy.refusal(host, origin)
+        if refused is not None:
+            self.answer(json_body(self, *refused))
             return
         if origin is not None and self.site.policy.allows_other(origin):
             self._allow(origin)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from twisted.web.resource import Resource
 
-from gymtwist.protocol.http_head import Problem, shown
+from gymtwist.protocol.http_head import UPGRADE_HEADERS, Problem, shown
 
 
 def json_body(request: Any, status: int, content: Any) -> bytes:
@@ -46,6 +46,25 @@ class NotFound(JsonResource):
             remedy="see the reference for the paths of this server",
         )
         return json_body(request, 404, problem)
+
+
+class UpgradeNeeded(JsonResource):
+    """Answers for the path of WebSocket, which a connection can ask for with its first request alone."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        """Answer; called by Twisted."""
+        for name, value in UPGRADE_HEADERS.items():
+            request.setHeader(name.encode(), value.encode())
+        problem = Problem(
+            "this path is for WebSocket",
+            code="upgrade-required",
+            field="Upgrade",
+            value=shown(request.getHeader("upgrade") or ""),
+            remedy="connect anew, and ask for WebSocket first",
+        )
+        return json_body(request, 426, problem)
 
 
 class Content(JsonResource):

@@ -15,7 +15,7 @@ from gymtwist.web.api_resources import Readiness, build_api
 from gymtwist.web.gym_http_api import GymHttpApi
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
-from gymtwist.web.json_resource import Content, JsonResource
+from gymtwist.web.json_resource import Content, JsonResource, UpgradeNeeded
 from gymtwist.web.metrics import Metrics
 from gymtwist.web.site_policy import SitePolicy
 
@@ -58,6 +58,7 @@ def build_site(factory: GymFactory) -> GymSite:
     root: Any = Root()
     root.putChild(b"v1", GymHttpApi(factory))
     root.putChild(b"healthz", Content({"status": "ok"}))
+    root.putChild(b"ws", UpgradeNeeded())
     root.putChild(b"readyz", Readiness(factory))
     root.putChild(b"metrics", Metrics(factory))
     root.putChild(b"api", build_api(factory))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from http import HTTPStatus
 
 import msgspec
 
@@ -30,15 +31,15 @@ class SitePolicy(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
-    def problem(self, host: str | None, origin: str | None) -> Problem | None:
-        """Return why a request is refused; None if it is not.
+    def refusal(self, host: str | None, origin: str | None) -> tuple[int, Problem] | None:
+        """Return the status and the problem of a request that is refused; None if it is not.
 
         Args:
             host: The header ``Host``, if it was sent.
             origin: The header ``Origin``, if it was sent; programs send none.
         """
         if host is not None and not self._allows_host(host):
-            return Problem(
+            return HTTPStatus.MISDIRECTED_REQUEST, Problem(
                 "this server is not known by the name in the Host header",
                 code="host-refused",
                 field="Host",
@@ -46,7 +47,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
                 remedy="use its address, or have its operator add --allow-host with the name",
             )
         if origin is not None and not self._allows_origin(origin, host):
-            return Problem(
+            return HTTPStatus.FORBIDDEN, Problem(
                 "pages of other sites may not use this server",
                 code="origin-refused",
                 field="Origin",

@@ -25,6 +25,7 @@ from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
+from gymtwist.protocol.websocket import OPCODES, CloseCode, WebSocketError, close_code
 from gymtwist.worker import process_control
 from gymtwist.worker.access_policy import AllowList
 from gymtwist.worker.guarded_call import ran_out_of_memory
@@ -36,6 +37,7 @@ from gymtwist.worker.session_status import ANSWERED, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
 from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import FrameTransport, Transport
+from gymtwist.worker.websocket_transport import WebSocketTransport
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: How many refusals of a make message a session prints to the log, and the longest one in characters.
@@ -54,7 +56,7 @@ class FramedAdapter:
 
     transport: Transport
     #: The client's socket, on which every session begins.
-    _socket: FrameTransport
+    _socket: FrameTransport | WebSocketTransport
 
     def __init__(
         self, protocol: ProtocolName, connection: socket.socket, settings: WorkerSettings, status: SessionStatus
@@ -89,7 +91,8 @@ class FramedAdapter:
             ProtocolError: The handshake is another message.
         """
         self._receive_frames(trailing_data)
-        payload = FrameReader(self._codec.framing, handshake).next_frame()
+        framing = self._codec.framing
+        payload = handshake if framing.is_websocket else FrameReader(framing, handshake).next_frame()
         request = None if payload is None else self.decode(payload)
         try:
             if isinstance(request, messages.Envs):
@@ -116,22 +119,28 @@ class FramedAdapter:
         self._status.words[ANSWERED] = 1.0
         self._status.end()
         self._receive_frames(trailing_data + self._recovery.pending())
-        # The dead process may have left doorbells unread.
-        self._socket.skips_doorbells()
+        if isinstance(self._socket, FrameTransport):
+            # The dead process may have left doorbells unread.
+            self._socket.skips_doorbells()
         payload = self._recovery.make()
         request = None if payload is None else self._codec.decode_request(payload)
         if isinstance(request, messages.Make):
             self._handler.resume(request)
             self.decode = self._codec.decode_request
-        self.transport.send(recovery_reply)
+        self._connection.sendall(recovery_reply)
 
     def _note(self, notes: list[str]) -> None:
         self._replies.warn(notes)
 
     def _receive_frames(self, received: bytes) -> None:
-        reader = FrameReader(self._codec.framing, received, borrowed=self._recovery.buffer)
+        framing = self._codec.framing
         receive = receiver(self._connection, self._settings.poll, self._status)
-        self._socket = FrameTransport(self._connection, reader, self._recovery, receive)
+        if framing.is_websocket:
+            opcode = OPCODES[ProtocolName(framing.value)]
+            self._socket = WebSocketTransport(self._connection, opcode, received, self._recovery, receive, self._status)
+        else:
+            reader = FrameReader(framing, received, borrowed=self._recovery.buffer)
+            self._socket = FrameTransport(self._connection, reader, self._recovery, receive)
         self._use(self._socket)
 
     def _use(self, transport: Transport) -> None:
@@ -163,7 +172,10 @@ class FramedAdapter:
 
     def final_reply(self, error: GymtwistError) -> None:
         """Answer with an error that ends the session; only an OSError leaves a reply incomplete."""
-        self._send_error(error)
+        if not isinstance(error, WebSocketError):
+            self._send_error(error)
+        if isinstance(self._socket, WebSocketTransport):
+            self._socket.close(close_code(error), str(error))
         self._status.words[ANSWERED] = 1.0  # the server has nothing to add
 
     def _send_error(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
@@ -174,6 +186,8 @@ class FramedAdapter:
     def close(self) -> None:
         """Close the environment; no process resumes this session."""
         self._recovery.end()
+        if isinstance(self._socket, WebSocketTransport):
+            self._socket.end()
         if self._offer is not None:
             self._offer.close()
         self._handler.close()
@@ -229,6 +243,8 @@ class FramedAdapter:
         offer, self._offer = self._offer, None
         if offer is not None and request.request_room is None:
             offer.close()
+        if not isinstance(self._socket, FrameTransport):
+            raise SharingRefused("memory is not shared over WebSocket; go on without")
         if not self._settings.shared_memory:
             raise SharingRefused("the operator of this server does not allow shared memory; go on without")
         if request.request_room is None or request.reply_room is None:
@@ -269,4 +285,6 @@ class FramedAdapter:
         self._recovery.end()
         self._handler.close()
         self.send(messages.Closed())
+        if isinstance(self._socket, WebSocketTransport):
+            self._socket.close(CloseCode.NORMAL)
         raise ConnectionError("the client closed the session")

@@ -272,7 +272,7 @@ class RequestHandler:
             metadata={key: each for key, each in (environment.metadata or {}).items() if key != "autoreset_mode"},
             render_mode=environment.render_mode,
             limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, MAX_FRAME),
-            shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE,
+            shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE and not self._framing.is_websocket,
             reward_space=rewards,
             wrappers=len(request.wrappers),
             **single,

@@ -58,7 +58,7 @@ class SpaceCodec:
         except ValueError as error:
             raise EnvironmentFault("make", f"the environment has a space that is beyond the limits: {error}") from error
         self.layout: Layout | None = made.layout
-        if framing is Framing.NETSTRING:
+        if framing.is_json:
             self.description: Description = for_json(described)
             self.load, self.dump = made.from_json, made.to_json
             if form == "base64" and made.layout is not None:
@@ -85,7 +85,7 @@ class SessionCodecs:
     """
 
     def __init__(self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm) -> None:
-        self._json = framing is Framing.NETSTRING
+        self._json = framing.is_json
         self.actions = SpaceCodec(action_space, "action", framing, form)
         self.observations = SpaceCodec(observation_space, "observation", framing, form, CutReport(print_cut))
         self._dump = self.observations.dump
