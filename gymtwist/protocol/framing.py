@@ -209,15 +209,15 @@ def header(framing: Framing, length: int) -> bytes:
     Raises:
         LimitExceeded: The payload is too long for the framing.
     """
+    if framing is Framing.NETSTRING:
+        if length > _LONGEST_NETSTRING:
+            _refuse(length, _LONGEST_NETSTRING)
+        return b"%d:" % length
     if framing is Framing.INT32:
         if length > _LONGEST_INT32:
             _refuse(length, _LONGEST_INT32)
         return _UINT32.pack(length)
-    if framing.is_websocket:
-        return b""
-    if length > _LONGEST_NETSTRING:
-        _refuse(length, _LONGEST_NETSTRING)
-    return b"%d:" % length
+    return b""
 
 
 def frame(framing: Framing, payload: bytes | memoryview) -> Parts:

@@ -228,6 +228,8 @@ class GymProtocol(UnservedConnection):
         },
         State.HTTP: {
             Event.DATA: (State.HTTP, UnservedConnection.read_http),
+            Event.TIMEOUT: (State.HTTP, UnservedConnection.abort),
+            Event.DISMISS: (State.CLOSING, UnservedConnection.dismiss_http),
             Event.STOP: (State.HTTP, UnservedConnection.abort),
             Event.DROP: (State.HTTP, UnservedConnection.abort),
             Event.LOST: (State.CLOSED, UnservedConnection.forget_http),

@@ -211,6 +211,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.setTimeout(None)
         del self.transport.bufferSize  # the site has no limit of one value of AMP
         self.channel = self.factory.site.buildProtocol(self.transport.getPeer())
+        self.channel.dismiss = lambda reply: self.handle(Event.DISMISS, reply)
         self.channel.makeConnection(self.transport)
         received = bytes(self.reader.received)
         self.reader.received.clear()
@@ -219,6 +220,11 @@ class UnservedConnection(Protocol, TimeoutMixin):
     def read_http(self, data: bytes) -> None:
         """Let the site read more."""
         self.channel.dataReceived(data)
+
+    def dismiss_http(self, reply: bytes) -> None:
+        """Send a last response behind those that are on their way, and close the connection."""
+        self.transport.write(reply)
+        self.close(b"")
 
     def forget_http(self, reason: Failure) -> None:
         """Forget a connection that spoke HTTP."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.web import http
 
 from gymtwist.protocol.http_head import MAX_HEAD, Problem, response
 
+#: The most bytes of the body of a request.
+MAX_BODY = 4 * 1024 * 1024
+TOO_LONG = Problem(
+    "the body of the request is too long", "limit-exceeded", "body", remedy=f"send at most {MAX_BODY} bytes"
+)
+_TOO_SLOW = Problem("the request was not complete in time", "bad-opening", remedy="send it at once")
 _BAD_REQUEST = Problem("this is not a request of HTTP/1.1", code="bad-opening")
 
 
@@ -15,7 +22,26 @@ class HttpChannel(http.HTTPChannel):
     """Reads the requests of one connection, one after the other; called by Twisted."""
 
     transport: Any
+    #: Sends the last bytes, and closes the connection; set by the connection.
+    dismiss: Callable[[bytes], None]
     totalHeadersSize = MAX_HEAD
+
+    def resetTimeout(self) -> None:
+        """Do nothing: a request must be complete in time, however often a byte comes; called by Twisted."""
+
+    def refuse(self, status: int, problem: Problem) -> None:
+        """Answer a request that is not complete, and read no more of it."""
+        self.setTimeout(None)
+        self._networkProducer.unregisterProducer()
+        vars(self).update(lineReceived=_ignore, rawDataReceived=_ignore, _send100Continue=lambda: None)
+        self.dismiss(response(status, problem))
+
+    def timeoutConnection(self) -> None:
+        """Refuse a request that is not complete in time, or close an idle connection; called by Twisted."""
+        if self.requests or self._buffer:
+            self.refuse(408, _TOO_SLOW)
+        else:
+            self.loseConnection()
 
     def finish(self) -> None:
         """Close the connection, at once or after the response that is on its way: the server stops."""
@@ -25,5 +51,8 @@ class HttpChannel(http.HTTPChannel):
             self.loseConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self.transport.write(response(400, _BAD_REQUEST))
-        self.loseConnection()
+        self.refuse(400, _BAD_REQUEST)
+
+
+def _ignore(data: bytes) -> None:
+    """Take no notice of what comes behind a request that was refused."""

@@ -14,6 +14,7 @@ from gymtwist.protocol.http_head import SECURITY_HEADERS, Problem, shown
 from gymtwist.server.client_address import name_of, network_of, peer_of
 from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.web.authentication import CHALLENGE, token_of
+from gymtwist.web.http_channel import MAX_BODY, TOO_LONG
 from gymtwist.web.json_resource import json_body
 
 _log = Logger("gymsock")
@@ -29,6 +30,25 @@ class HttpRequest(server.Request):
     site: Any
     #: Who sends it.
     identity: Identity = EVERYBODY
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a body that is too long; called by Twisted."""
+        if length is not None and length > MAX_BODY:
+            self._refuse_body()
+            length = 0
+        super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body unless there is too much of it; called by Twisted."""
+        content: Any = self.content
+        if content.tell() + len(data) > MAX_BODY:
+            self._refuse_body()
+        else:
+            super().handleContentChunk(data)
+
+    def _refuse_body(self) -> None:
+        channel: Any = self.channel
+        channel.refuse(413, TOO_LONG)
 
     def process(self) -> None:
         """Refuse the request, or find its resource and let that answer."""

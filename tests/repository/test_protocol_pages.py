@@ -71,7 +71,7 @@ LIMITS = {
 }
 #: Limits of the code that follow from others, or are the classic protocol's.
 _OTHER = {("framing", "MAX_OVERHEAD"), ("classic", "MAX_ID"), ("classic", "MAX_FIELD"), ("classic", "MAX_ERROR")}
-_OTHER |= {("http_head", "MAX_HEAD")}
+_OTHER |= {("http_head", "MAX_HEAD"), ("websocket", "MAX_OVERHEAD"), ("websocket", "MAX_CONTROL")}
 
 
 class Block(NamedTuple):

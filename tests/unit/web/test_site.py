@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gymtwist.protocol.http_head import MAX_HEAD
+from gymtwist.web.http_channel import MAX_BODY
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, read
 from tests.support.harness import Harness, soon
 
@@ -162,3 +163,36 @@ def test_connections_count_among_those_without_a_session(make: Make) -> None:
     for client in [*clients, player]:
         client.close()
     soon(lambda: len(harness.factory.connections) <= 1, harness.turn)
+
+
+def test_a_request_must_be_complete_in_time(make: Make) -> None:
+    """Also a later one, or its body, of which a byte comes now and then."""
+    harness = make("--opening-timeout", "2")
+    client = connect(harness, HEALTH + b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
+    assert received(client, harness)
+    for _ in range(3):
+        client.sendall(b"x")
+        harness.turn()
+        harness.reactor.advance(0.9)
+    assert parsed(read(client, harness))[0] == 408
+    client.close()
+
+
+def test_a_body_that_is_too_long_is_refused(harness: Harness) -> None:
+    """Before it comes if its length is known, and otherwise as soon as it is too long."""
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    for data in (
+        head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1),
+        head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (MAX_BODY + 1) + bytes(MAX_BODY + 1),
+    ):
+        client = connect(harness)
+        client.setblocking(False)
+        unsent = memoryview(data)
+        while unsent:
+            try:
+                unsent = unsent[client.send(unsent) :]
+            except (BlockingIOError, ConnectionError):
+                harness.turn(1)
+        status, _, body = parsed(received(client, harness))
+        assert (status, body["field"]) == (413, "body")
+        client.close()
