@@ -27,6 +27,7 @@ from gymtwist.errors import (
     NoEnvironment,
     ProtocolError,
     RequestError,
+    TokenRefused,
 )
 from gymtwist.protocol import classic, websocket
 from gymtwist.protocol.codec import MessageCodec
@@ -166,7 +167,7 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
     """
     request, warnings = _read_first(protocol, payload)
     environment = request.id if isinstance(request, Make) else ""
-    return Handshake(protocol, environment, message, request.report_queue, warnings)
+    return Handshake(protocol, environment, message, request.report_queue, warnings, request.token)
 
 
 def after_refusal(data: bytes | bytearray) -> int:
@@ -221,6 +222,8 @@ def _encoded(protocol: ProtocolName, reply: Error | Queued) -> bytes:
 
 
 def _http_status(error: GymtwistError) -> int:
+    if isinstance(error, TokenRefused):
+        return 401
     return 431 if isinstance(error, LimitExceeded) else 400 if isinstance(error, ProtocolError) else 503
 
 

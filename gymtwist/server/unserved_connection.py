@@ -202,6 +202,13 @@ class UnservedConnection(Protocol, TimeoutMixin):
             headers = http_head.UPGRADE_HEADERS if status == HTTPStatus.UPGRADE_REQUIRED else {}
             self.handle(Event.DISMISS, http_head.response(status, problem, headers))
             return False
+        authorization = head.headers.get("authorization")
+        if authorization is not None:  # a browser sends it again; otherwise the first message has the token
+            try:
+                self.known_identity = self.factory.site.identity_of(authorization, self.transport)
+            except TokenRefused as error:
+                self.handle(Event.DELAY, error)
+                return False
         self.write_now(websocket.upgrade_response(head))
         self.reader.upgrade(head)
         return True

@@ -11,9 +11,9 @@ from twisted.web.error import UnsupportedMethod
 
 from gymtwist.errors import TokenRefused
 from gymtwist.protocol.http_head import SECURITY_HEADERS, Problem, shown
-from gymtwist.server.client_address import name_of, network_of, peer_of
+from gymtwist.server.client_address import name_of, network_of
 from gymtwist.server.identities import EVERYBODY, Identity
-from gymtwist.web.authentication import CHALLENGE, token_of
+from gymtwist.web.authentication import CHALLENGE
 from gymtwist.web.http_channel import MAX_BODY, TOO_LONG
 from gymtwist.web.json_resource import json_body
 
@@ -77,7 +77,7 @@ class HttpRequest(server.Request):
         factory, header = self.site.factory, self.getHeader("authorization")
         transport: Any = self.transport
         try:
-            self.identity = factory.identities.find(token_of(header), peer_of(transport))
+            self.identity = self.site.identity_of(header, transport)
         except TokenRefused as error:
             if header is None:
                 self._refuse_token(error)

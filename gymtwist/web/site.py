@@ -10,8 +10,11 @@ from typing import Any
 from twisted.web import server
 from twisted.web.resource import Resource
 
+from gymtwist.server.client_address import peer_of
 from gymtwist.server.gym_factory import GymFactory
+from gymtwist.server.identities import Identity
 from gymtwist.web.api_resources import Readiness, build_api
+from gymtwist.web.authentication import token_of
 from gymtwist.web.gym_http_api import GymHttpApi
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
@@ -47,6 +50,18 @@ class GymSite(server.Site):
         super().__init__(root, HttpRequest, reactor=factory.reactor, timeout=timeout)
         self.factory = factory
         self.policy = SitePolicy()
+
+    def identity_of(self, authorization: str | None, transport: Any) -> Identity:
+        """Return who sends a request.
+
+        Args:
+            authorization: The value of ``Authorization``, if it was sent.
+            transport: The connection.
+
+        Raises:
+            TokenRefused: The client has no identity here.
+        """
+        return self.factory.identities.find(token_of(authorization), peer_of(transport))
 
 
 def build_site(factory: GymFactory) -> GymSite:
