@@ -8,10 +8,15 @@ from typing import Any
 
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 
+from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
+from gymtwist.protocol import messages
+from gymtwist.spaces.gymnasium_spaces import build
 
 
 class DescribedAttributes:
@@ -42,6 +47,31 @@ class DescribedAttributes:
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         self._spec = completed(spec, self._own_spec)
+
+
+class DescribedVectorAttributes(DescribedAttributes):
+    """The attributes that a server describes of several environments."""
+
+    single_action_space: spaces.Space[Any]
+    single_observation_space: spaces.Space[Any]
+    num_envs: int
+
+    def _describe(self, session: Session, options: ConnectOptions) -> None:
+        """Set the attributes to what the server has replied to the ``make`` of one of the sessions."""
+        session.read(lambda: self._build_single_spaces(session.made))
+        self._set_attributes(session, options)
+        if options.processes > 1:
+            self.action_space = batch_space(self.single_action_space, self.num_envs)
+            self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        #: When an environment is reset after the end of its episode.
+        self.autoreset_mode = AutoresetMode[(session.made.autoreset_mode or "next_step").upper()]
+        self.metadata["autoreset_mode"] = self.autoreset_mode
+
+    def _build_single_spaces(self, made: messages.Made) -> None:
+        if made.single_action_space is None or made.single_observation_space is None:
+            raise ProtocolBroken("the server does not describe the spaces of a single environment")
+        self.single_action_space = build(made.single_action_space)
+        self.single_observation_space = build(made.single_observation_space)
 
 
 class RemoteAttributes(DescribedAttributes):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from gymnasium import logger, spaces
+from gymnasium import logger
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
 from gymtwist.client import batching
-from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session, Stepped, finish_all
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
-from gymtwist.client.remote_attributes import RemoteAttributes
-from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, warn_unseeded
+from gymtwist.client.remote_attributes import DescribedVectorAttributes, RemoteAttributes
+from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup
 from gymtwist.client.truncating_group import TruncatingGroup
 from gymtwist.protocol import messages
-from gymtwist.spaces.gymnasium_spaces import build
 
 #: What this object knows of each environment, which no message carries.
 _OF_EACH = {
@@ -29,7 +26,7 @@ _OF_EACH = {
 }
 
 
-class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
+class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any, Any, Any]):
     """Environments at a server; :func:`~gymtwist.client.api.connect_vec` makes them.
 
     One process of the server holds them, or several step their shares in parallel. Use the object in one thread at a
@@ -55,7 +52,7 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
             for count in counts:
                 self._sessions.append(options.start_session(count))
             finish_all(self._sessions, options.progress)
-            self._sessions[0].read(lambda: self._describe(options))
+            self._describe(self._sessions[0], options)
         except BaseException:
             self.close()
             raise
@@ -72,20 +69,6 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
         )
         #: The session if there is only one, which needs no splitting and joining.
         self._one = self._sessions[0] if options.processes == 1 and not truncates else None
-
-    def _describe(self, options: ConnectOptions) -> None:
-        made = self._sessions[0].made
-        if made.single_action_space is None or made.single_observation_space is None:
-            raise ProtocolBroken("the server does not describe the spaces of a single environment")
-        self.single_action_space: spaces.Space[Any] = build(made.single_action_space)
-        self.single_observation_space: spaces.Space[Any] = build(made.single_observation_space)
-        self._set_attributes(self._sessions[0], options)
-        if options.processes > 1:
-            self.action_space = batch_space(self.single_action_space, self.num_envs)
-            self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        #: When an environment is reset after the end of its episode.
-        self.autoreset_mode = AutoresetMode[(made.autoreset_mode or "next_step").upper()]
-        self.metadata["autoreset_mode"] = self.autoreset_mode
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -310,10 +293,7 @@ class RemoteVectorEnv(RemoteAttributes, VectorEnv[Any, Any, Any]):
             ValueError: There is another number of values.
             AttributeUnreachable: The attribute cannot be set.
         """
-        listed = list(values) if isinstance(values, (list, tuple)) else [values] * self.num_envs
-        if len(listed) != self.num_envs:
-            raise ValueError(f"values must be a list or tuple of {self.num_envs}, not of {len(listed)}")
-        self._group.set(name, listed)
+        self._group.set(name, values_of(values, self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""

@@ -1,4 +1,4 @@
-"""Arguments of ``reset`` and ``sample``: seeds and masks, validated."""
+"""Arguments of ``reset``, ``sample`` and ``set_attr``: seeds, masks and values, validated."""
 
 from __future__ import annotations
 
@@ -73,3 +73,19 @@ def mask_of(options: dict[str, Any] | None, count: int) -> tuple[Any, dict[str, 
     if not mask.any():
         raise RequestRefused("options['reset_mask'] has no True: there is nothing to reset", code="invalid-field")
     return mask, {key: each for key, each in options.items() if key != "reset_mask"}
+
+
+def values_of(values: Any, count: int) -> list[Any]:
+    """Return the values for an attribute of several environments.
+
+    Args:
+        values: A list or tuple with a value for each, or one value for all.
+        count: The number of environments.
+
+    Raises:
+        ValueError: There is another number of values.
+    """
+    listed = list(values) if isinstance(values, (list, tuple)) else [values] * count
+    if len(listed) != count:
+        raise ValueError(f"values must be a list or tuple of {count}, not of {len(listed)}")
+    return listed

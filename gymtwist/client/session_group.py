@@ -497,7 +497,7 @@ class SessionGroup:
 
         def answer(index: int) -> list[Any]:
             reply = self.sessions[index].receive(messages.Called)
-            return self.sessions[index].read(lambda: _listed(reply.value, self._counts[index]))
+            return self.sessions[index].read(lambda: listed(reply.value, self._counts[index]))
 
         return tuple(each for values in self._reach(lambda index: request, answer) for each in values)
 
@@ -525,18 +525,28 @@ class SessionGroup:
         def frames(index: int) -> list[Any]:
             session = self.sessions[index]
             reply = session.ask(messages.Render(), messages.Rendered)
-            return session.read(lambda: _frames(reply))
+            return session.read(lambda: frames_of(reply))
 
         return tuple(frame for group in self._each(frames) for frame in group)
 
 
-def _listed(value: Any, count: int) -> list[Any]:
+def listed(value: Any, count: int) -> list[Any]:
+    """Check that a value of a reply is a list with one for each of some environments; return it.
+
+    Raises:
+        ValueError: It is not.
+    """
     if not isinstance(value, list) or len(value) != count:
         raise ValueError(f"no list of {count} values, one for each environment")
     return value
 
 
-def _frames(reply: messages.Rendered) -> list[Any]:
+def frames_of(reply: messages.Rendered) -> list[Any]:
+    """Return the frames of several environments.
+
+    Raises:
+        ValueError: The reply has no list of them.
+    """
     if reply.frame is not None and not isinstance(reply.frame, list):
         raise ValueError("several environments render a list of frames")
     return reply.frame or []

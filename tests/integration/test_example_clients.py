@@ -114,6 +114,22 @@ def test_the_vector_agent(module_server: ServerProcess, directory: Path) -> None
     assert re.search(r"^\d\d+ episodes, [\d,]+ steps/s$", ended.stdout, re.MULTILINE)
 
 
+def test_the_agents_of_asyncio(module_server: ServerProcess, directory: Path) -> None:
+    """Each plays an episode of its own, in one process."""
+    words: list[str | Path] = [
+        sys.executable,
+        EXAMPLES / "asyncio_agents.py",
+        f"127.0.0.1:{module_server.port}",
+        "CartPole-v1",
+        "6",
+    ]
+    ended = run(words, directory)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    told = re.findall(r"^agent (\d): (\d+) steps, return (\d+)\.0$", ended.stdout, re.MULTILINE)
+    assert [number for number, _, _ in told] == list("012345")
+    assert all(steps == total for _, steps, total in told)
+
+
 def test_the_golden_vectors_are_checked(directory: Path) -> None:
     """By the example that says how a client of one's own can do it."""
     ended = run([sys.executable, EXAMPLES / "check_vectors.py", VECTORS], directory)

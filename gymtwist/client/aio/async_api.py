@@ -1,0 +1,164 @@
+"""Functions that connect to a server in an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from gymnasium.vector import AutoresetMode
+
+from gymtwist.client.address import AddressLike, TlsLike, parse
+from gymtwist.client.aio.async_env import RemoteEnv
+from gymtwist.client.aio.async_vector_env import RemoteVectorEnv
+from gymtwist.client.client_session import MAX_SPACE_BYTES
+from gymtwist.client.connect_options import (
+    CONNECT_TIMEOUT,
+    TIMEOUT,
+    ConnectOptions,
+    Protocol,
+    count_of,
+    make_request,
+    protocol_named,
+)
+from gymtwist.client.progress import Report
+from gymtwist.client.wrapper_specs import WrapperLike
+from gymtwist.protocol import messages
+
+E = TypeVar("E", bound="RemoteEnv | RemoteVectorEnv")
+
+
+class Connecting(Generic[E]):
+    """An environment to be: await it, or use it as an asynchronous context that closes the environment in the end.
+
+    Args:
+        make: Connects.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, E]]) -> None:
+        self._make = make
+
+    def __await__(self) -> Generator[Any, None, E]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> E:
+        self._env = await self
+        return self._env
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._env.close()
+
+
+def connect(
+    address: AddressLike,
+    env_id: str,
+    *,
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
+    info: messages.InfoWanted = "all",
+    wrappers: Iterable[WrapperLike] = (),
+    protocol: Protocol = "int32",
+    token: str | None = None,
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    tls: TlsLike = None,
+    check_observations: bool = False,
+    max_space_bytes: int = MAX_SPACE_BYTES,
+    progress: Report | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    **env_kwargs: Any,
+) -> Connecting[RemoteEnv]:
+    """Connect to a server and make an environment there.
+
+    Await it, or use it in ``async with``, which closes the environment.
+
+    The arguments are those of :func:`gymtwist.client.connect`, without ``shared_memory``: that has to be polled, which
+    would block the event loop.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or has no such environment; when it is awaited.
+    """
+    make = make_request(
+        env_id,
+        kwargs,
+        env_kwargs,
+        render_mode=render_mode,
+        max_episode_steps=max_episode_steps,
+        info=info,
+        wrappers=wrappers,
+        token=token,
+    )
+    options = ConnectOptions(
+        parse(address),
+        protocol_named(protocol),
+        timeout,
+        connect_timeout,
+        tls,
+        True,  # of no effect, but for what the specification makes
+        make,
+        check_observations,
+        max_space_bytes,
+        progress=progress,
+    )
+    return Connecting(lambda: RemoteEnv.make(options))
+
+
+def connect_vec(
+    address: AddressLike,
+    env_id: str,
+    num_envs: int = 1,
+    *,
+    vectorization_mode: messages.VectorizationMode | None = None,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
+    info: messages.InfoWanted = "all",
+    wrappers: Iterable[WrapperLike] = (),
+    protocol: Protocol = "int32",
+    token: str | None = None,
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    tls: TlsLike = None,
+    check_observations: bool = False,
+    max_space_bytes: int = MAX_SPACE_BYTES,
+    progress: Report | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    **env_kwargs: Any,
+) -> Connecting[RemoteVectorEnv]:
+    """Connect to a server and make environments there that step together, in one process of the server.
+
+    Await it, or use it in ``async with``, which closes the environments.
+
+    The arguments are those of :func:`gymtwist.client.connect_vec`, without ``shared_memory`` and ``processes``: to use
+    several processes, make several and await them together.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or has no such environments; when it is awaited.
+    """
+    make = make_request(
+        env_id,
+        kwargs,
+        env_kwargs,
+        num_envs=count_of("num_envs", num_envs),
+        vectorization_mode=vectorization_mode,
+        autoreset_mode=autoreset_mode,
+        render_mode=render_mode,
+        max_episode_steps=max_episode_steps,
+        info=info,
+        wrappers=wrappers,
+        token=token,
+    )
+    options = ConnectOptions(
+        parse(address),
+        protocol_named(protocol),
+        timeout,
+        connect_timeout,
+        tls,
+        True,  # of no effect, but for what the specification makes
+        make,
+        check_observations,
+        max_space_bytes,
+        progress=progress,
+    )
+    return Connecting(lambda: RemoteVectorEnv.make(options))

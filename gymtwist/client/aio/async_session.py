@@ -1,0 +1,191 @@
+"""A session whose requests are coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from gymtwist.client.address import Attempts
+from gymtwist.client.aio.async_connection import AsyncConnection
+from gymtwist.client.aio.connecting import open_connection
+from gymtwist.client.client_errors import RequestRefused
+from gymtwist.client.client_session import Makes, Session, Stepped
+from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.message_values import MessageValues, Steps
+from gymtwist.client.progress import INTERVAL, Report
+from gymtwist.client.remote_method import explained
+from gymtwist.protocol import messages
+
+_Reply = TypeVar("_Reply", bound=messages.Message)
+
+
+class AsyncSession:
+    """A session of asyncio.
+
+    It sends a request, lets the event loop run until the reply is there, and receives it without waiting.
+
+    A coroutine that is cancelled leaves its reply to be discarded before the next one, as an interrupted client that
+    blocks does.
+
+    Args:
+        session: A session with a connection of asyncio.
+        connection: The connection.
+    """
+
+    def __init__(self, session: Session, connection: AsyncConnection) -> None:
+        self.session, self.connection = session, connection
+
+    @classmethod
+    async def start(cls, options: ConnectOptions, num_envs: int | None = None) -> AsyncSession:
+        """Connect and ask for the environment.
+
+        Args:
+            options: How to reach the server and what to make there.
+            num_envs: How many environments of all are this session's.
+
+        Raises:
+            RemoteError: The server cannot be reached.
+        """
+        attempts = Attempts(options.address, options.connect_timeout, options.progress)
+        connection = await open_connection(options, attempts)
+        make = msgspec.structs.replace(options.make, num_envs=num_envs)
+        session = Session(
+            connection,
+            options.protocol,
+            make,
+            check_observations=options.check_observations,
+            max_space_bytes=options.max_space_bytes,
+        )
+        return cls(session, connection)
+
+    @property
+    def values(self) -> MessageValues:
+        """Converts the environment's values."""
+        return self.session.values
+
+    async def _replied(self, others: int = 1) -> None:
+        """Wait for a reply, and discard those before, which are to cancelled requests.
+
+        Args:
+            others: How many replies are due besides those to :meth:`send`.
+        """
+        connection = self.connection
+        await connection.wait()
+        while connection.due > self.session.outstanding + others:
+            connection.receive()
+            connection.invalidate()
+            await connection.wait()
+
+    async def ask(self, request: messages.Request, kind: type[_Reply]) -> _Reply:
+        """Send a request and wait for its reply.
+
+        Raises:
+            RemoteError: The server replied with an error, or did not reply.
+        """
+        self.connection.check_free()
+        self.session.send(request)
+        await self._replied()
+        return self.session.receive(kind)
+
+    async def ask_for_attribute(self, request: messages.Request, kind: type[_Reply]) -> _Reply:
+        """Do the same with a request for an attribute.
+
+        Raises:
+            AttributeUnreachable: The attribute cannot be reached, or the server does not know such requests.
+            RemoteError: The server replied with another error, or did not reply.
+        """
+        try:
+            return await self.ask(request, kind)
+        except RequestRefused as error:
+            raise explained(error) from None
+
+    async def step(self, action: Any, read: Callable[[Any], Any]) -> Stepped:
+        """Take a step; see :meth:`~gymtwist.client.client_session.Session.step`."""
+        session = self.session
+        self.connection.check_free()
+        session.check_idle()
+        session.send_step(session.values.written(action))
+        await self._replied()
+        return session.receive_step(read)
+
+    async def send(self, action: Any) -> None:
+        """Request a step without waiting for its reply.
+
+        Raises:
+            RemoteError: The action is invalid, or the connection is closed.
+        """
+        session = self.session
+        session.send_step(session.values.written(action))
+        session.outstanding += 1
+        await self.connection.drain()
+
+    async def recv(self, read: Callable[[Any], Any]) -> Stepped:
+        """Wait for the first step that was sent and not received; if it is cancelled, the next call waits for it.
+
+        Raises:
+            RemoteError: The step failed, or none was sent.
+        """
+        session = self.session
+        self.connection.check_free()
+        if session.outstanding:
+            await self._replied(0)
+        session.take()
+        return session.receive_step(read)
+
+    async def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
+        """Take several steps in one round trip.
+
+        Raises:
+            RemoteError: The steps failed.
+        """
+        self.connection.check_free()
+        self.session.send(self.values.many(actions, count, observations))
+        await self._replied()
+        return self.session.receive_many(observations)
+
+    async def close(self) -> None:
+        """Close the connection; closing it again does nothing."""
+        self.connection.close()
+        await self.connection.wait_closed()
+
+
+async def finish_all(sessions: Sequence[AsyncSession], report: Report | None) -> None:
+    """Wait for the make replies of several sessions, in whatever order they come.
+
+    Args:
+        sessions: The sessions.
+        report: Called at first, whenever a reply or a place in the queue has come, and every second.
+
+    Raises:
+        RemoteError: The first refusal, however long the others would wait; all connections are closed.
+    """
+    makes = Makes([each.session for each in sessions], report)
+
+    async def finish(each: AsyncSession) -> None:
+        await each.connection.wait()
+        while not each.session.advance():
+            makes.tell()
+            await each.connection.wait()
+        makes.waiting.remove(each.session)
+
+    tasks = {asyncio.ensure_future(finish(each)) for each in sessions}
+    pending = tasks
+    try:
+        while pending:
+            makes.tell()
+            done, pending = await asyncio.wait(pending, timeout=INTERVAL, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+    except BaseException as error:
+        for session in sessions:
+            session.connection.close()
+        makes.give_up(error)
+        raise
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    makes.finish()

@@ -1,0 +1,28 @@
+"""The end of an environment whose methods are coroutines."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from gymtwist.client.aio.async_session import AsyncSession
+
+
+class Closing:
+    """Closes the sessions of an environment: on request, at the end of a context, or once nobody has it any more."""
+
+    _sessions: Sequence[AsyncSession] = ()
+
+    async def close(self) -> None:
+        """Close the environment and the connection; closing again does nothing."""
+        for session in self._sessions:
+            await session.close()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        # The garbage may be collected in any thread, and after the end of the loop.
+        with contextlib.suppress(RuntimeError):
+            for session in self._sessions:
+                session.connection.close_from_anywhere()

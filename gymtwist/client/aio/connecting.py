@@ -1,0 +1,102 @@
+"""Connects to servers in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+
+from gymtwist.client.address import Address, Attempts, context_of, tune, unencrypted
+from gymtwist.client.aio.async_connection import AsyncConnection
+from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.protocol.framing import Framing
+
+
+async def open_connection(options: ConnectOptions, attempts: Attempts) -> AsyncConnection:
+    """Connect.
+
+    Args:
+        options: How to reach the server.
+        attempts: Decides when to try again while the server is not up.
+
+    Raises:
+        RemoteError: The server cannot be reached.
+        ValueError: The certificates to trust cannot be read.
+    """
+    address, timeout = options.address, options.connect_timeout
+    context = context_of(address, options.tls)
+    connected = await _open_when_up(address, timeout, attempts)
+    connection = AsyncConnection(
+        connected, str(address), Framing(options.protocol.value), options.timeout, is_plain=context is None
+    )
+    loop = asyncio.get_running_loop()
+    # An empty name, that of a UNIX socket, cannot be checked.
+    secure: dict[str, Any] = {} if context is None else {"ssl": context, "server_hostname": address.host}
+    create: Any = loop.create_unix_connection if address.path else loop.create_connection
+    try:
+        await asyncio.wait_for(create(lambda: connection, sock=connected, **secure), timeout)
+    except asyncio.TimeoutError as error:
+        connection.close()
+        raise unencrypted(address, TimeoutError("timed out")) from error
+    except OSError as error:
+        connection.close()
+        raise unencrypted(address, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _open_when_up(address: Address, timeout: float | None, attempts: Attempts) -> socket.socket:
+    """Connect; try again while the server is not up."""
+    while True:
+        try:
+            connected = await asyncio.wait_for(_open(address), timeout)
+        except asyncio.TimeoutError:
+            await asyncio.sleep(attempts.pause_after(TimeoutError("timed out")))
+        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+            await asyncio.sleep(attempts.pause_after(error))
+        else:
+            attempts.succeed()
+            return connected
+
+
+async def _open(address: Address) -> socket.socket:
+    if address.path:
+        return await _connected(socket.AF_UNIX, address.path)
+    failure: OSError | None = None
+    for family, *_, place in await _places(address):
+        try:
+            connected = await _connected(family, place)
+        except OSError as error:
+            failure = error
+        else:
+            tune(connected)
+            return connected
+    raise failure or OSError(f"{address.host} has no address")
+
+
+async def _places(address: Address) -> list[tuple[Any, ...]]:
+    """Return what a host's IP addresses are to a socket, without a thread if one is given."""
+    try:
+        numeric = socket.AI_NUMERICHOST
+        return list(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=numeric))
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        return list(await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+
+
+async def _connected(family: int, place: Any) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, place)
+    except OSError as error:
+        connection.close()
+        # The loop has words of its own.
+        raise OSError(error.errno, os.strerror(error.errno)) if error.errno else error from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
