@@ -59,6 +59,7 @@ class GymFactory(Factory):
         site: Answers HTTP: a factory of Twisted's, set by the service.
         sessions: The sessions that run, by their numbers.
         state: What there is to know about the server.
+        in_thread: Calls a function in a thread that measures memory, and fires with the result.
         scratch: The directories that sessions work in; None if they work where the workers started.
     """
 
@@ -79,7 +80,7 @@ class GymFactory(Factory):
         self.options = options
         self.pool = pool
         self._fresh_pool = fresh_pool or pool
-        self._in_thread = in_thread
+        self.in_thread = in_thread
         self.identities = identities or Identities()
         self.token_delays = TokenDelays(reactor.seconds)
         self.admission = Admission(options.max_sessions, options.queue, reactor.seconds)
@@ -123,7 +124,7 @@ class GymFactory(Factory):
         number, environment = next(self._session_numbers), handshake.environment
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
-        in_thread = self._in_thread
+        in_thread = self.in_thread
         return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, identity)
 
     def connection_closed(self, connection: Any) -> None:

@@ -33,6 +33,8 @@ _INTERVAL = 0.5
 _RATE_INTERVAL = 1.0
 #: How many errors are kept, and how many characters of each.
 _KEPT_ERRORS, _MESSAGE_LENGTH = 100, 1000
+#: How many sessions that have ended are kept.
+_KEPT_PAGES = 50
 #: How many environments are counted apart; those after them are counted together.
 _MOST_ENVIRONMENTS = 200
 OTHER = "other"
@@ -59,7 +61,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         client: The client's address.
         protocol: The client's protocol.
         process: The id of its process; None if it is not known.
-        state: ``starting``, ``waiting`` (for the client), or what the environment is doing, such as ``step``.
+        state: ``starting``, ``waiting`` (for the client), ``ended``, or what the environment is doing, as ``step``.
         age: Seconds since it began.
         steps: How many steps were taken.
         steps_per_second: How many were taken per second, lately.
@@ -105,10 +107,17 @@ class EpisodeRow(msgspec.Struct, frozen=True):
 
 
 class SessionPage(SessionRow, frozen=True, kw_only=True):
-    """A session, with its last episodes and the last lines that it has printed, oldest first."""
+    """A session that runs, or one of the last that have ended.
+
+    Attributes:
+        last_episodes: Its last episodes, oldest first.
+        output: The last lines that it has printed, oldest first.
+        ended: Why it has ended; empty while it runs.
+    """
 
     last_episodes: list[EpisodeRow]
     output: list[str]
+    ended: str = ""
 
 
 class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,6 +251,7 @@ class ServerState:
         self._labels: set[str] = set()
         self._crashed: set[int] = set()
         self._past = Totals()
+        self._ended_pages: dict[int, SessionPage] = {}
         self.errors: collections.deque[ErrorRow] = collections.deque(maxlen=_KEPT_ERRORS)
         self.refusals: collections.Counter[str] = collections.Counter()
         self.ended: collections.Counter[tuple[str, str, str]] = collections.Counter()
@@ -291,6 +301,11 @@ class ServerState:
         session = self._sessions[info.number]
         row, label = self._read(session, time.monotonic(), anew=True), self.label(session)
         self._past.add(label, row, session.status.step_times())
+        page = self.page(info.number)
+        if page is not None:
+            self._ended_pages[info.number] = msgspec.structs.replace(page, state="ended", ended=printable(reason))
+            if len(self._ended_pages) > _KEPT_PAGES:
+                del self._ended_pages[next(iter(self._ended_pages))]
         crashed = info.number in self._crashed
         outcome = next((each for words, each in _OUTCOMES.items() if words in reason), "failed")
         self.ended[label, info.protocol.value, "crashed" if crashed else outcome] += 1
@@ -323,10 +338,10 @@ class ServerState:
         return totals
 
     def page(self, number: int) -> SessionPage | None:
-        """Return one session that runs, with all that is known of it; None if it does not run."""
+        """Return all that is known of a session that runs, or of one of the last that did; None for any other."""
         session = self._sessions.get(number)
         if session is None:
-            return None
+            return self._ended_pages.get(number)
         now = time.monotonic()
         episodes: list[Episode] = session.status.last_episodes(KEPT_EPISODES)
         rows = [EpisodeRow(each.number, each.total, each.steps, max(0.0, now - each.ended)) for each in episodes]

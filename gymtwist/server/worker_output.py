@@ -20,6 +20,8 @@ LOG_RATE = 64 * 1024
 #: Lines per second that are logged: each takes the server's time, however short it is.
 LINE_RATE = 1000
 _LINE_LENGTH = 4096
+#: Characters that are kept of a line, for who watches.
+_KEPT_LENGTH = 500
 
 
 class OutputReader:
@@ -77,7 +79,7 @@ class OutputReader:
         self._logged += len(line) + 1
         self._lines_left -= 1
         text = printable(line.decode("utf-8", "backslashreplace").rstrip("\r"))
-        self.kept.append(text)
+        self.kept.append(text[:_KEPT_LENGTH])
         log.info("[{source}] | {text}", source=self.source, text=text)
 
     def _next_window(self) -> None:

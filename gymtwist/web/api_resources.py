@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+from twisted.internet import defer
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
+from gymtwist.errors import GymtwistError
 from gymtwist.protocol.http_head import Problem, shown
+from gymtwist.protocol.messages import ListedEnv
+from gymtwist.server.server_log import log
+from gymtwist.web.environment_catalogue import EnvironmentCatalogue
 from gymtwist.web.json_resource import JsonResource, json_body
+from gymtwist.web.live_view import Frame, LiveViews, Reason
 from gymtwist.web.openapi import describe
+from gymtwist.web.played_session import RequestFailed
 from gymtwist.web.server_overview import overview, state_of
+
+#: A number with more digits is none of a session or of a frame.
+_MOST_DIGITS = 16
 
 
 class Answer(JsonResource):
@@ -61,12 +74,14 @@ class Sessions(JsonResource):
     def __init__(self, factory: Any) -> None:
         super().__init__()
         self._factory = factory
+        self._views = LiveViews(factory.reactor, factory.sessions, factory.in_thread)
+        factory.events.subscribe(self._views)
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Return what answers for one session; called by Twisted."""
         if not path:
             return self
-        return OneSession(self._factory, path)
+        return OneSession(self._factory, self._views, path)
 
     def render_GET(self, request: Any) -> bytes:
         """Answer; called by Twisted."""
@@ -75,35 +90,162 @@ class Sessions(JsonResource):
 
 
 class OneSession(JsonResource):
-    """Answers with one session.
+    """Answers with one session; its child is the live view.
 
     Args:
         factory: What the connections of the server share.
+        views: The frames of sessions.
         name: The number of the session, as the path has it.
     """
 
-    def __init__(self, factory: Any, name: bytes) -> None:
+    def __init__(self, factory: Any, views: LiveViews, name: bytes) -> None:
         super().__init__()
         self._factory = factory
+        self._views = views
         self._name = name
+        #: 0 is the number of no session.
+        self._number = int(name) if name.isdigit() and len(name) < _MOST_DIGITS else 0
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """Return what answers with frames; called by Twisted."""
+        return NextFrame(self._views, self._number) if path == b"frame" else super().getChild(path, request)
 
     def render_GET(self, request: Any) -> bytes:
         """Answer; called by Twisted."""
         request.setHeader(b"Cache-Control", b"no-store")
-        page = self._factory.state.page(int(self._name)) if self._name.isdigit() and len(self._name) < 16 else None
-        return no_session(request, self._name) if page is None else json_body(request, 200, page)
+        page = self._factory.state.page(self._number)
+        if page is not None:
+            return json_body(request, 200, page)
+        problem = Problem(
+            "no session with this number runs, or has ended lately",
+            code="no-session",
+            field="session",
+            value=shown(self._name.decode("latin-1")),
+            remedy="see /api/sessions for those that run",
+        )
+        return json_body(request, 404, problem)
 
 
-def no_session(request: Any, name: bytes) -> bytes:
-    """Answer that no such session runs."""
-    problem = Problem(
-        "no session with this number runs",
-        code="no-session",
-        field="session",
-        value=shown(name.decode("latin-1")),
-        remedy="see /api/sessions for those that run",
-    )
-    return json_body(request, 404, problem)
+class NextFrame(JsonResource):
+    """Answers with the next frame of a session that comes after the one whose number is the parameter ``after``.
+
+    Args:
+        views: The frames of sessions.
+        number: The number of the session.
+    """
+
+    isLeaf = True
+
+    def __init__(self, views: LiveViews, number: int) -> None:
+        super().__init__()
+        self._views = views
+        self._number = number
+
+    def render_GET(self, request: Any) -> int:
+        """Answer when there is one; called by Twisted."""
+        (after,) = request.args.get(b"after", [b"0"])[:1]
+        last = int(after) if after.isdigit() and len(after) < _MOST_DIGITS else 0
+        answer_later(request, defer.maybeDeferred(self._views.next, self._number, last), _frame_body)
+        return NOT_DONE_YET
+
+
+def _frame_body(request: Any, frame: Frame | Reason) -> bytes:
+    if isinstance(frame, Reason):
+        request.setResponseCode(204)
+        request.setHeader(b"No-Frame", frame.value.encode())
+        return b""
+    request.setHeader(b"Content-Type", b"image/png")
+    request.setHeader(b"Frame-Number", b"%d" % frame.number)
+    return frame.png
+
+
+class Environments(JsonResource):
+    """Answers with the environments that clients may ask for; its children describe one each.
+
+    Args:
+        factory: What the connections of the server share.
+    """
+
+    def __init__(self, factory: Any) -> None:
+        super().__init__()
+        self._catalogue = EnvironmentCatalogue(factory)
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """Return what describes an environment; called by Twisted."""
+        # An id may have slashes, which are no others of the path if a client writes them as they are.
+        parts = [path, *request.postpath]
+        request.postpath.clear()
+        name = b"/".join(parts).decode("utf-8", "replace").strip("/")
+        return OneEnvironment(self._catalogue, name) if name else self
+
+    def render_GET(self, request: Any) -> int:
+        """Answer; called by Twisted."""
+        answer_later(
+            request, self._catalogue.listed(request.identity), lambda request, envs: json_body(request, 200, {"environments": envs})
+        )
+        return NOT_DONE_YET
+
+
+def _list_body(request: Any, listed: list[ListedEnv]) -> bytes:
+    return json_body(request, 200, {"environments": listed})
+
+
+class OneEnvironment(JsonResource):
+    """Answers with the reply to ``make`` of an environment, which is made for it if it was not before.
+
+    Args:
+        catalogue: Makes it, and keeps the reply.
+        name: The id.
+    """
+
+    isLeaf = True
+
+    def __init__(self, catalogue: EnvironmentCatalogue, name: str) -> None:
+        super().__init__()
+        self._catalogue = catalogue
+        self._name = name
+
+    def render_GET(self, request: Any) -> bytes | int:
+        """Answer; called by Twisted."""
+        # A picture's address in another page is asked for without an origin.
+        if request.getHeader("sec-fetch-site") == "cross-site":
+            return json_body(request, 403, Problem("other sites may not have environments made", code="wrong-origin"))
+        answer_later(request, self._catalogue.described(self._name, request.identity), _made_body)
+        return NOT_DONE_YET
+
+
+def _made_body(request: Any, made: bytes) -> bytes:
+    return json_body(request, 200, msgspec.Raw(made))
+
+
+def answer_later(request: Any, answer: defer.Deferred[Any], body: Callable[[Any, Any], bytes]) -> None:
+    """Answer a request when there is an answer, or with the error that there is instead.
+
+    Args:
+        request: The request.
+        answer: Fires with the answer; it is cancelled if the client leaves.
+        body: Sets the headers, and returns the body.
+    """
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.notifyFinish().addErrback(lambda _: answer.cancel())
+
+    def failed(failure: Failure) -> bytes | None:
+        error: Any = failure.value
+        if failure.check(defer.CancelledError):
+            return None
+        if isinstance(error, RequestFailed):
+            return json_body(request, 400, Problem(error.error.message, code=error.error.code))
+        if isinstance(error, GymtwistError):
+            return json_body(request, 503, Problem(str(error), code=error.code))
+        if isinstance(error, OSError):
+            return json_body(
+                request, 503, Problem(f"the server cannot do that now: {error.strerror}", code="no-process")
+            )
+        log.failure("an error in gymtwist itself, at {path}", failure, path=request.path)
+        return json_body(request, 500, Problem("an error in the server itself; its log has more", code="error"))
+
+    answer.addCallback(lambda value: body(request, value)).addErrback(failed)
+    answer.addCallback(lambda encoded: None if encoded is None else request.answer(encoded))
 
 
 def build_api(factory: Any) -> JsonResource:
@@ -115,6 +257,7 @@ def build_api(factory: Any) -> JsonResource:
     api: Any = JsonResource()
     api.putChild(b"status", Answer(lambda: overview(factory)))
     api.putChild(b"sessions", Sessions(factory))
+    api.putChild(b"environments", Environments(factory))
     api.putChild(b"errors", Answer(lambda: {"errors": list(factory.state.errors)}))
     api.putChild(b"openapi.json", Answer(describe))
     found: JsonResource = api

@@ -8,7 +8,9 @@ import msgspec
 
 import gymtwist
 from gymtwist.protocol.http_head import Problem
+from gymtwist.protocol.messages import ListedEnv
 from gymtwist.server.server_state import ErrorRow, SessionPage, SessionRow
+from gymtwist.web.live_view import Reason
 from gymtwist.web.server_overview import ServerOverview
 
 
@@ -24,6 +26,12 @@ class SessionList(msgspec.Struct, frozen=True):
     sessions: list[SessionRow]
 
 
+class EnvironmentList(msgspec.Struct, frozen=True):
+    """The environments that clients may ask for, by their ids."""
+
+    environments: list[ListedEnv]
+
+
 class ErrorList(msgspec.Struct, frozen=True):
     """The last errors, oldest first."""
 
@@ -37,28 +45,61 @@ _NUMBER = {
     "description": "The number of the session.",
     "schema": {"type": "integer", "minimum": 1},
 }
+_AFTER = {
+    "name": "after",
+    "in": "query",
+    "description": "The number of the last frame that was had; 0 for none.",
+    "schema": {"type": "integer", "minimum": 0, "default": 0},
+}
+_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The id of the environment, such as `CartPole-v1`.",
+    "schema": {"type": "string"},
+}
 #: For each path: a summary, the types of the answers by their status codes, and parameters.
-_PATHS: dict[str, tuple[str, dict[int, type], list[dict[str, Any]]]] = {
+_PATHS: dict[str, tuple[str, dict[int, Any], list[dict[str, Any]]]] = {
     "/healthz": ("Whether the server answers.", {200: Status}, []),
     "/readyz": ("Whether new sessions can begin.", {200: Status, 503: Status}, []),
     "/api/status": ("Limits, what is taken of them, and totals.", {200: ServerOverview}, []),
     "/api/sessions": ("The sessions that run.", {200: SessionList}, []),
     "/api/sessions/{number}": (
-        "One session that runs, with its last episodes and what it printed.",
+        "One session that runs or has ended lately, with its last episodes and what it printed.",
         {200: SessionPage, 404: Problem},
         [_NUMBER],
     ),
+    "/api/environments": ("The environments that clients may ask for.", {200: EnvironmentList, 503: Problem}, []),
+    "/api/environments/{id}": (
+        "One environment: the reply to `make` of the framed protocol. It is made for that, if it was not before.",
+        {200: dict[str, Any], 400: Problem, 403: Problem, 503: Problem},
+        [_ID],
+    ),
     "/api/errors": ("The last clients that were refused, and processes that crashed.", {200: ErrorList}, []),
 }
-_MEANINGS = {200: "The answer.", 404: "There is no such thing.", 503: "Not now."}
+_MEANINGS = {
+    200: "The answer.",
+    400: "It cannot be made.",
+    403: "Another site asks.",
+    404: "There is no such thing.",
+    503: "Not now.",
+}
 
 
 def describe() -> dict[str, Any]:
     """Return the description."""
-    types = list({each for _, answers, _ in _PATHS.values() for each in answers.values()})
-    types.sort(key=lambda each: each.__name__)
+    types = list({str(each): each for _, answers, _ in _PATHS.values() for each in answers.values()}.values())
+    types.sort(key=str)
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    of_type = dict(zip(types, schemas, strict=True))
+    of_type = dict(zip(map(str, types), schemas, strict=True))
+    frame = {"description": "The frame; its number is in the header `Frame-Number`.", "content": {"image/png": {}}}
+    reasons = ", ".join(f"`{each.value}`" for each in Reason)
+    nothing = {"description": f"There is none; the header `No-Frame` says why: {reasons}."}
+    frames = {
+        "summary": "The next frame of a session, as a PNG, or one that is there and has not been had.",
+        "parameters": [_NUMBER, _AFTER],
+        "responses": {"200": frame, "204": nothing},
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -74,13 +115,14 @@ def describe() -> dict[str, Any]:
                     "responses": {
                         str(code): {
                             "description": _MEANINGS[code],
-                            "content": {"application/json": {"schema": of_type[each]}},
+                            "content": {"application/json": {"schema": of_type[str(each)]}},
                         }
                         for code, each in answers.items()
                     },
                 }
             }
             for path, (summary, answers, parameters) in _PATHS.items()
-        },
+        }
+        | {"/api/sessions/{number}/frame": {"get": frames}},
         "components": {"schemas": components},
     }

@@ -21,6 +21,7 @@ from gymtwist.web.http_request import HttpRequest
 from gymtwist.web.json_resource import Content, JsonResource, UpgradeNeeded
 from gymtwist.web.metrics import Metrics
 from gymtwist.web.site_policy import SitePolicy
+from gymtwist.web.static_files import StaticFile, static_files
 
 
 class Root(JsonResource):
@@ -71,6 +72,8 @@ def build_site(factory: GymFactory) -> GymSite:
         factory: What connections share: options, sessions, workers and events.
     """
     root: Any = Root()
+    root.putChild(b"", StaticFile("index.html"))
+    root.putChild(b"static", static_files())
     root.putChild(b"v1", GymHttpApi(factory))
     root.putChild(b"healthz", Content({"status": "ok"}))
     root.putChild(b"ws", UpgradeNeeded())

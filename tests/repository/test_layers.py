@@ -52,7 +52,8 @@ INSIDE = {
             )
         ),
     },
-    "web": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
+    "web": ERRORS
+    | {"gymtwist.worker.session_status", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
     "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
 }
 

@@ -96,7 +96,7 @@ def test_memory_is_measured_in_a_thread_of_its_own(server: Server) -> None:
     """Neither in the reactor's, which serves clients, nor in one that removes directories; it ends with the server."""
     server.start()
     measured: list[str] = []
-    server.service.factory._in_thread(lambda: threading.current_thread().name).addCallback(measured.append)
+    server.service.factory.in_thread(lambda: threading.current_thread().name).addCallback(measured.append)
     soon(lambda: measured, server.turn)
     assert "memory" in measured[0]
     stopped: list[object] = []

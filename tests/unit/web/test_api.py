@@ -103,6 +103,20 @@ def test_a_session_has_its_last_episodes_and_what_it_printed(harness: Harness) -
     client.close()
 
 
+def test_a_session_that_has_ended_lately(harness: Harness) -> None:
+    """Is kept for a while, with the reason."""
+    for _ in range(52):
+        client, process = serving(harness)
+        play(process)
+        process.answer()
+        client.close()
+        harness.turn()
+    found = checked(harness, "/api/sessions/52", "/api/sessions/{number}")
+    assert (found["state"], found["ended"], found["steps"]) == ("ended", "the client left", 3)
+    assert get(harness, "/api/sessions/3")[0] == 200
+    assert get(harness, "/api/sessions/2")[0] == 404
+
+
 @pytest.mark.parametrize("name", ["7", "0", "one", "%3Cb%3E", "9" * 40])
 def test_a_session_that_does_not_run(harness: Harness, name: str) -> None:
     """Is a JSON error that says what to do."""

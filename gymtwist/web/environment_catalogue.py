@@ -1,0 +1,87 @@
+"""The environments that clients may ask for, as sessions list and describe them: the server imports none."""
+
+from __future__ import annotations
+
+import collections
+from functools import partial
+from typing import Any
+
+from twisted.internet import defer
+
+from gymtwist.protocol import messages
+from gymtwist.protocol.framing import ProtocolName
+from gymtwist.server.identities import Identity
+from gymtwist.web.played_session import PlayedSession, RequestFailed, open_session
+
+#: How many descriptions of environments are kept, and how many are asked for at a time.
+_KEPT, _AT_ONCE = 100, 2
+#: Who these sessions are for, as the log names it.
+_CLIENT = "the web page"
+
+
+class EnvironmentCatalogue:
+    """Asks sessions, and keeps what they have answered.
+
+    Args:
+        factory: What the connections of the server share.
+    """
+
+    def __init__(self, factory: Any) -> None:
+        self._factory = factory
+        self._listed: dict[str, list[messages.ListedEnv]] = {}
+        self._made: collections.OrderedDict[tuple[str, str], bytes] = collections.OrderedDict()
+        self._places = defer.DeferredSemaphore(_AT_ONCE)
+
+    def listed(self, identity: Identity) -> defer.Deferred[list[messages.ListedEnv]]:
+        """Return what fires with all environments that a client may ask for, by their ids."""
+        return self._places.run(self._list, identity)
+
+    @defer.inlineCallbacks
+    def _list(self, identity: Identity) -> Any:
+        if identity.name in self._listed:
+            return self._listed[identity.name]
+        session = open_session(self._factory, _CLIENT, ProtocolName.NETSTRING, identity)
+        try:
+            found: list[messages.ListedEnv] = []
+            more = True
+            while more:
+                after = found[-1].id if found else ""
+                answer = yield session.ask(messages.Envs(after), messages.EnvsListed)
+                found += answer.envs
+                more = answer.more and bool(answer.envs)
+        finally:
+            session.abort()
+        self._listed[identity.name] = found
+        return found
+
+    def described(self, name: str, identity: Identity) -> defer.Deferred[bytes]:
+        """Return what fires with the reply to make of an environment, as JSON.
+
+        It fails with a :class:`~gymtwist.web.played_session.RequestFailed` if the environment cannot be made.
+        """
+        return self._places.run(self._describe, name, identity)
+
+    @defer.inlineCallbacks
+    def _describe(self, name: str, identity: Identity) -> Any:
+        key = (identity.name, name)
+        if key in self._made:
+            self._made.move_to_end(key)
+            return self._made[key]
+        session = open_session(self._factory, _CLIENT, ProtocolName.NETSTRING, identity)
+        try:
+            frame = b"".join(session.codec.encode_request(messages.Make(name)))
+            encoded = yield session.send(frame, partial(_payload, session))
+        finally:
+            session.abort()
+        self._made[key] = encoded
+        if len(self._made) > _KEPT:
+            self._made.popitem(last=False)
+        return encoded
+
+
+def _payload(session: PlayedSession, payload: memoryview) -> bytes:
+    """Return the JSON of a reply as it is."""
+    reply = session.codec.decode_reply(payload)
+    if isinstance(reply, messages.Error):
+        raise RequestFailed(reply)
+    return bytes(payload)

@@ -1,0 +1,217 @@
+"""Frames of sessions for who watches them.
+
+A session's process looks at one word of its status after each step. If a frame is wanted, it writes one to memory that
+belongs to the status, and the server makes a PNG of it. The next frame is wanted when somebody asks again, so those
+who are slow leave out frames, and a session that nobody watches pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import mmap
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.internet import defer, task
+
+from gymtwist.server.session_events import Ended, SessionEvent
+from gymtwist.worker.session_status import FrameState
+
+#: Seconds between two frames of a session, and between two looks whether one is there.
+_INTERVAL, _LOOK_INTERVAL = 0.1, 0.01
+#: Seconds to wait for a frame, and after which memory for frames is given back that nobody has asked for.
+_PATIENCE, _KEPT = 10.0, 15.0
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: The colour types of grey and RGB, by the number of channels.
+_COLOURS = {1: 0, 3: 2}
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A frame.
+
+    Attributes:
+        number: 1 is the session's first that somebody watched.
+        png: The image.
+    """
+
+    number: int
+    png: bytes
+
+
+class Reason(enum.Enum):
+    """Why there is no frame."""
+
+    WAITING = "waiting"  # the session has made no step or reset for a while
+    NO_IMAGE = "no-image"  # the environment renders no RGB frames, and its observations are no images
+    NOT_RENDERED = "not-rendered"  # rendering raised
+    NO_SESSION = "no-session"  # the session does not run
+
+
+class LiveView:
+    """The frames of one session.
+
+    Args:
+        reactor: Provides the time.
+        session: The session.
+        in_thread: Calls a function in a thread, and fires with the result.
+        forget: Called when nobody has watched for a while.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        session: Any,
+        in_thread: Callable[..., defer.Deferred[Any]],
+        forget: Callable[[], None],
+    ) -> None:
+        self._reactor = reactor
+        self._session = session
+        self._in_thread = in_thread
+        self._forget = forget
+        self._memory: mmap.mmap = session.map_frame()
+        self._frame: Frame | None = None
+        self._taken_at = -_INTERVAL
+        self._asked_at: float | None = None
+        self._is_encoding = self._has_ended = False
+        self._waiting: list[tuple[defer.Deferred[Frame | Reason], float]] = []
+        self._looking = task.LoopingCall(self._look)
+        self._looking.clock = reactor
+        self._idle = reactor.callLater(_KEPT, forget)
+
+    def next(self, after: int) -> defer.Deferred[Frame | Reason]:
+        """Return what fires with a frame behind one that was had, or with the reason for which there is none.
+
+        Args:
+            after: The number of the last frame that was had; 0 for none.
+        """
+        self._idle.reset(_KEPT)
+        if self._frame is not None and self._frame.number > after:
+            return defer.succeed(self._frame)
+        answer: defer.Deferred[Frame | Reason] = defer.Deferred(self._cancelled)
+        self._waiting.append((answer, self._reactor.seconds() + _PATIENCE))
+        if not self._looking.running:
+            self._looking.start(_LOOK_INTERVAL)
+        return answer
+
+    def _cancelled(self, answer: defer.Deferred[Frame | Reason]) -> None:
+        self._waiting = [each for each in self._waiting if each[0] is not answer]
+
+    def _look(self) -> None:
+        """Ask for a frame when it is time to, and take one that is there."""
+        now, status = self._reactor.seconds(), self._session.status
+        late = [answer for answer, until in self._waiting if now >= until]
+        self._waiting = [each for each in self._waiting if now < each[1]]
+        for answer in late:
+            answer.callback(Reason.WAITING)
+        if self._is_encoding:
+            return
+        if self._asked_at is None:
+            if not self._waiting:
+                self._looking.stop()
+            elif now >= self._taken_at + _INTERVAL:
+                self._asked_at = now
+                status.ask_for_frame()
+            return
+        state = status.frame_state
+        if state is FrameState.WRITTEN:
+            self._take(now, status.frame_shape)
+        elif state is not FrameState.NONE:
+            self._asked_at = None
+            self._answer(Reason.NO_IMAGE if state is FrameState.NO_IMAGE else Reason.NOT_RENDERED)
+        elif not self._waiting:  # nobody waits for it any more; if it comes, the next one to ask has it
+            self._looking.stop()
+
+    def _take(self, now: float, shape: tuple[int, int, int] | None) -> None:
+        self._asked_at, self._taken_at = None, now
+        if shape is None:
+            self._answer(Reason.NOT_RENDERED)
+            return
+        self._is_encoding = True
+        self._in_thread(encode, self._memory, *shape).addBoth(self._encoded)
+
+    def _encoded(self, png: Any) -> None:
+        self._is_encoding = False
+        if self._has_ended:
+            self._release()
+            return
+        if not isinstance(png, bytes):
+            self._answer(Reason.NOT_RENDERED)
+            return
+        self._frame = Frame(self._frame.number + 1 if self._frame else 1, png)
+        self._answer(self._frame)
+
+    def _answer(self, found: Frame | Reason) -> None:
+        waiting, self._waiting = self._waiting, []
+        for answer, _ in waiting:
+            answer.callback(found)
+
+    def end(self) -> None:
+        """Give back the memory: nobody watches, or the session has ended."""
+        self._has_ended = True
+        if self._idle.active():
+            self._idle.cancel()
+        if self._looking.running:
+            self._looking.stop()
+        self._answer(Reason.NO_SESSION)
+        if not self._is_encoding:
+            self._release()
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # a kernel or a Python that cannot
+            self._memory.madvise(mmap.MADV_REMOVE)
+        self._memory.close()
+
+
+class LiveViews:
+    """The frames of all sessions that are watched; subscribe it to :class:`~.session_events.SessionEvents`.
+
+    Args:
+        reactor: Provides the time.
+        sessions: The sessions that run, by their numbers.
+        in_thread: Calls a function in a thread, and fires with the result.
+    """
+
+    def __init__(self, reactor: Any, sessions: dict[int, Any], in_thread: Callable[..., defer.Deferred[Any]]) -> None:
+        self._reactor = reactor
+        self._sessions = sessions
+        self._in_thread = in_thread
+        self._views: dict[int, LiveView] = {}
+
+    def __call__(self, event: SessionEvent) -> None:
+        """End the view of a session that has ended."""
+        if isinstance(event, Ended):
+            self._end(event.session.number)
+
+    def _end(self, number: int) -> None:
+        view = self._views.pop(number, None)
+        if view is not None:
+            view.end()
+
+    def next(self, number: int, after: int) -> defer.Deferred[Frame | Reason]:
+        """Return what fires with the next frame of a session; see :meth:`LiveView.next`.
+
+        Raises:
+            OSError: There is no memory left.
+        """
+        session = self._sessions.get(number)
+        if session is None:
+            return defer.succeed(Reason.NO_SESSION)
+        if number not in self._views:
+            self._views[number] = LiveView(self._reactor, session, self._in_thread, lambda: self._end(number))
+        return self._views[number].next(after)
+
+
+def encode(memory: Any, height: int, width: int, channels: int) -> bytes:
+    """Return a PNG of rows that each have the type of their filter before them."""
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)
+    with memoryview(memory) as whole, whole[: height * (1 + width * channels)] as rows:
+        pixels = zlib.compress(rows, 1)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

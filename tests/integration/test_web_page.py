@@ -1,0 +1,209 @@
+"""The web page in a real browser: Debian's chromium, or another that Selenium finds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+import gymtwist.client
+from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chrome]:
+    """A browser without a window."""
+    options = ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """A tab of the browser that shows a server's page."""
+
+    def __init__(self, driver: Chrome, server: ServerProcess) -> None:
+        """Open the first page."""
+        self.driver = driver
+        self._address = f"http://localhost:{server.port}/"
+        self.open()
+
+    def open(self, name: str = "") -> None:
+        """Open a page by its hash."""
+        self.driver.get(self._address + name)
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        """Wait until something is true; return it."""
+        return WebDriverWait(self.driver, PATIENCE, 0.05).until(lambda _: condition())
+
+    def find(self, selector: str) -> list[WebElement]:
+        """Return the elements of a CSS selector."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str = "main") -> str:
+        """Return the text of the first such element, read at once: the page may replace it."""
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        return str(self.driver.execute_script(script, selector))
+
+    def script(self, code: str) -> Any:
+        """Return what a script returns."""
+        return self.driver.execute_script(code)
+
+
+@pytest.fixture
+def page(chromium: Chrome, server: ServerProcess) -> Iterator[Page]:
+    """A page; nothing may be said in the browser's console."""
+    yield Page(chromium, server)
+    said = chromium.get_log("browser")
+    chromium.get("about:blank")
+    assert [each for each in said if each["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_a_session_of_a_python_client_is_listed(page: Page, server: ServerProcess) -> None:
+    """With what it does, in two tabs; it disappears with its end."""
+    first = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    page.open()
+    with gymtwist.client.connect(server.port, "Pendulum-v1") as env:
+        env.reset(seed=1)
+        for _ in range(200):
+            env.step(env.action_space.sample())
+        for tab in (page.driver.current_window_handle, first):
+            page.driver.switch_to.window(tab)
+            row = page.wait(lambda: next((each for each in page.text("tbody").split("\n") if "Pendulum" in each), None))
+            assert "int32" in row
+        page.wait(lambda: "\t200\t" in next(each for each in page.text("tbody").split("\n") if "Pendulum" in each))
+    page.wait(lambda: "Pendulum" not in page.text("tbody"))
+    page.driver.switch_to.window(page.driver.window_handles[-1])
+    page.driver.close()
+    page.driver.switch_to.window(first)
+
+
+def test_the_keyboard_reaches_everything(page: Page) -> None:
+    """One can skip to the content, and go from a session's row to its page."""
+    page.wait(lambda: page.find("tbody a"))
+    page.find("body")[0].send_keys(Keys.TAB)
+    assert page.script("return document.activeElement.textContent") == "Skip to the content"
+    names = []
+    for _ in range(12):
+        page.driver.switch_to.active_element.send_keys(Keys.TAB)
+        names.append(page.script("return document.activeElement.textContent"))
+    assert {"Sessions", "Environments", "Errors"} <= set(names)
+    page.find("tbody a")[0].send_keys(Keys.ENTER)
+    page.wait(lambda: page.text("h1").startswith("Session "))
+    assert page.script("return document.activeElement.id") == "content"
+
+
+def test_one_session_shows_its_returns(page: Page, server: ServerProcess) -> None:
+    """As a plot, which is also described in words."""
+    with gymtwist.client.connect(server.port, "CartPole-v1") as env:
+        lengths = []
+        for episode in range(5):
+            env.reset(seed=episode)
+            length, ended = 0, False
+            while not ended:
+                _, _, ended, _, _ = env.step(0)
+                length += 1
+            lengths.append(length)
+        number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1 for \S+ \(int32").group(1)
+        page.open(f"#/sessions/{number}")
+        words = page.wait(lambda: page.text("figcaption"))
+        assert f"from {min(lengths)} to {max(lengths)}, the last one {lengths[-1]}" in words
+        assert str(page.find("svg.plot polyline")[0].get_attribute("points")).count(",") == 5
+    page.wait(lambda: "ended: the client left" in page.text("dl"))
+
+
+def picture(page: Page) -> str:
+    """Return a text that stands for the pixels of the live view."""
+    code = """
+        const image = document.querySelector(".picture img");
+        if (!image || image.hidden || !image.naturalWidth) return "";
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+        canvas.getContext("2d").drawImage(image, 0, 0);
+        return canvas.toDataURL();
+    """
+    return str(page.script(code))
+
+
+def test_the_live_view_changes(page: Page, server: ServerProcess) -> None:
+    """While somebody watches; then nothing is rendered any more."""
+    since = server.mark()
+    with gymtwist.client.connect(server.port, "CartPole-v1", render_mode="rgb_array") as env:
+        env.reset(seed=1)
+        number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1 for \S+ \(int32", since=since).group(1)
+        page.open(f"#/sessions/{number}")
+        page.wait(lambda: page.find(".row button"))[0].click()
+        page.wait(lambda: page.find(".row button[aria-pressed=true]"))
+        seen: set[str] = set()
+
+        def several() -> bool:
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated:
+                env.reset()
+            seen.add(picture(page))
+            return len(seen - {""}) >= 3
+
+        page.wait(several)
+        page.find(".row button")[0].click()
+        assert page.text(".row button") == "Watch"
+
+
+def test_a_session_without_images_says_so(page: Page, server: ServerProcess) -> None:
+    """And what to do about it."""
+    since = server.mark()
+    with gymtwist.client.connect(server.port, "Pendulum-v1") as env:
+        number = server.wait_for(r"\[session (\d+)\] started: Pendulum-v1", since=since).group(1)
+        page.open(f"#/sessions/{number}")
+        page.wait(lambda: page.find(".row button"))[0].click()
+
+        def said() -> bool:
+            env.reset()
+            return 'render_mode="rgb_array"' in page.text(".picture")
+
+        page.wait(said)
+
+
+def test_environments_are_searched_and_described(page: Page) -> None:
+    """With their spaces."""
+    page.find("nav a")[1].click()
+    page.wait(lambda: "CartPole-v1" in page.text("tbody"))
+    page.find("#search")[0].send_keys("cartpole-v1 gymnasium")
+    page.wait(lambda: page.text("caption").startswith("1 of "))
+    page.find("tbody a")[0].click()
+    page.wait(lambda: "Discrete(2)" in page.text("dl"))
+    assert page.text("h1") == "CartPole-v1"
+    assert "500 steps" in page.text("dl")
+
+
+def test_a_hostile_name_is_text(page: Page, server: ServerProcess) -> None:
+    """Whatever a client sends."""
+    name = "<img src=x onerror=alert(1)>"
+    with pytest.raises(gymtwist.client.RemoteError):
+        gymtwist.client.connect(server.port, name)
+    page.open("#/errors")
+    page.wait(lambda: page.find("tbody tr"))
+    assert page.find("main img") == []
+    page.open("#/environments/" + "%3Cimg%20src%3Dx%3E")
+    page.wait(lambda: page.text("main .bad"))
+    assert page.find("main img") == []
+    page.driver.get_log("browser")  # it notes the status of the answer
