@@ -181,7 +181,9 @@ class Environments(JsonResource):
     def render_GET(self, request: Any) -> int:
         """Answer; called by Twisted."""
         answer_later(
-            request, self._catalogue.listed(request.identity), lambda request, envs: json_body(request, 200, {"environments": envs})
+            request,
+            self._catalogue.listed(request.identity),
+            lambda request, envs: json_body(request, 200, {"environments": envs}),
         )
         return NOT_DONE_YET
 
