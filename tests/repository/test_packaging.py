@@ -207,6 +207,14 @@ def test_the_wheel_has_the_package_and_the_plugin_only(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "docs", "benchmarks"))]
 
 
+def test_the_wheel_has_the_web_page(wheel: Path) -> None:
+    """Every file of it."""
+    names = zipfile.ZipFile(wheel).namelist()
+    files = sorted((REPOSITORY / "gymtwist" / "web" / "static").iterdir())
+    assert files
+    assert [each.name for each in files if f"gymtwist/web/static/{each.name}" not in names] == []
+
+
 def test_the_metadata_names_dependencies_and_extras(wheel: Path) -> None:
     """They are in the metadata of the wheel, which pip reads."""
     archive = zipfile.ZipFile(wheel)
