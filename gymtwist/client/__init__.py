@@ -7,12 +7,14 @@ registers ``gymtwist/Remote-v0`` for ``gymnasium.make``.
 import gymnasium as _gymnasium
 
 from gymtwist.client.address import Address, AddressLike
+from gymtwist.client.agents_api import connect_aec, connect_parallel
 from gymtwist.client.api import connect, connect_vec
 from gymtwist.client.client_errors import (
     AttributeUnreachable,
     Closed,
     ConnectionLost,
     EnvironmentFailed,
+    IllegalAction,
     InvalidAction,
     ProtocolBroken,
     RemoteError,
@@ -36,6 +38,7 @@ __all__ = [
     "Closed",
     "ConnectionLost",
     "EnvironmentFailed",
+    "IllegalAction",
     "InvalidAction",
     "ListedEnv",
     "Progress",
@@ -50,6 +53,8 @@ __all__ = [
     "TimedOut",
     "UnknownKwarg",
     "connect",
+    "connect_aec",
+    "connect_parallel",
     "connect_vec",
     "envs",
 ]

@@ -86,6 +86,10 @@ class InvalidAction(RequestRefused, GymnasiumInvalidAction):
     code = "invalid-action"
 
 
+class IllegalAction(InvalidAction, AssertionError, ValueError):
+    """The action of an agent is not in its action space; environments of PettingZoo raise either of these errors."""
+
+
 class ResetNeeded(RequestRefused, GymnasiumResetNeeded):
     """No episode is running; reset first."""
 

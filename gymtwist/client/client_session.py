@@ -79,6 +79,8 @@ class Session:
         RemoteError: The request cannot be sent; the connection is closed.
     """
 
+    #: The type of the reply that describes the environment.
+    _made_type: type[messages.Message] = messages.Made
     made: messages.Made
     values: MessageValues
     _stepped: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any, Any, Any]]
@@ -145,7 +147,7 @@ class Session:
         self.place = None
         connection.limit_replies(MAX_REPLY)
         try:
-            made = self._expected(reply, messages.Made)
+            made = self._expected(reply, self._made_type)
         except UnknownKwarg as error:
             raise unknown_kwarg(error, self._kwargs) from None
         self._understand(made)
@@ -162,7 +164,7 @@ class Session:
             self.connection.close(error if isinstance(error, RemoteError) else None)
             raise
 
-    def _understand(self, made: messages.Made) -> None:
+    def _understand(self, made: Any) -> None:
         if made.num_envs != self._num_envs:
             raise self._broken(f"num_envs is {made.num_envs} where {self._num_envs} was asked for")
         if made.wrappers != self._wrappers:
@@ -241,6 +243,11 @@ class Session:
         if isinstance(connection, SharedMemoryConnection) and connection.needs_memory:
             connection.is_lost = False
             self._share()
+
+    @property
+    def made_id(self) -> str | None:
+        """The id of the environment, as the server has registered it; None if it is not registered."""
+        return None if self.made.spec is None else self.made.spec.id
 
     # One request, one reply
 
@@ -547,7 +554,7 @@ class Makes:
     def finish(self) -> None:
         """Note that all have their reply."""
         first, seconds = self._first, monotonic() - self._start
-        _log.info("%s: made %s in %.1f s", first.connection.name, first.made.spec and first.made.spec.id, seconds)
+        _log.info("%s: made %s in %.1f s", first.connection.name, first.made_id, seconds)
 
 
 def explained_timeout(error: TimedOut, waiting: Sequence[Session], total: int) -> TimedOut:

@@ -36,6 +36,11 @@ _DYNAMIC: dict[type[Message], str] = {
     messages.ResetDone: "info",
     messages.Stepped: "info",
     messages.SteppedMany: "info",
+    messages.MakeAgents: "kwargs",
+    messages.ResetAgents: "options",
+    messages.AgentsMade: "metadata",
+    messages.AgentsReset: "infos",
+    messages.AgentsStepped: "infos",
 }
 #: The fields with a value that means the same in requests and replies, which no space describes either.
 _VALUES: dict[type[Message], tuple[str, ...]] = {
@@ -44,8 +49,10 @@ _VALUES: dict[type[Message], tuple[str, ...]] = {
     messages.Got: ("value",),
     messages.Called: ("value",),
 }
+#: The fields with an array whose form is the same in both encodings, but for its bytes.
+_ARRAYS: dict[type[Message], str] = {messages.Rendered: "frame", messages.GotState: "state"}
 #: The messages whose fields are converted before they are encoded, besides those with fields of the first kind.
-_CONVERTED = frozenset(_VALUES) | {messages.Rendered}
+_CONVERTED = frozenset(_VALUES) | frozenset(_ARRAYS)
 #: The requests with fields of either kind.
 _READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
 #: The messages with further dynamic values, inside of fields.
@@ -69,10 +76,17 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.Stepped: ("reward", "info"),
     messages.SteppedMany: ("rewards", "info"),
     messages.Rendered: ("frame",),
+    messages.MakeAgents: ("kwargs",),
+    messages.ResetAgents: ("options",),
+    messages.StepAgents: ("actions",),
+    messages.AgentsMade: ("metadata",),
+    messages.AgentsReset: ("rewards", "cumulative_rewards", "infos"),
+    messages.AgentsStepped: ("rewards", "cumulative_rewards", "infos"),
+    messages.GotState: ("state",),
     **_VALUES,
 }
 #: The requests with actions, in which ``-0`` of JSON can be a float; in data it is an integer.
-_STEPS = (messages.Step, messages.StepMany)
+_STEPS = (messages.Step, messages.StepMany, messages.StepAgents)
 #: An empty ``bin`` of MessagePack, and the header of a long one (``bin 32``): the code and the length.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
@@ -230,8 +244,9 @@ class MessageCodec:
         for name in _NESTED.get(kind, ()):
             if not self._json or name != _DYNAMIC.get(kind):  # JSON is not searched for arrays
                 _check_depth(reply, name)
-        if isinstance(reply, messages.Rendered):
-            return msgspec.structs.replace(reply, frame=received_values.restored(reply.frame))
+        if kind in _ARRAYS:
+            name = _ARRAYS[kind]
+            return msgspec.structs.replace(reply, **{name: received_values.restored(getattr(reply, name))})
         if self._json and kind in _REWARDS:
             name = _REWARDS[kind]
             if type(getattr(reply, name)) is not float:
@@ -327,9 +342,10 @@ class MessageCodec:
                 wrappers.append(each)
 
     def _converted(self, message: Message) -> dict[str, Any]:
-        """Encode the values of a message, or convert the frame of a reply to ``render``."""
-        if isinstance(message, messages.Rendered):
-            return {"frame": dynamic_values.array_values(message.frame)}
+        """Encode the values of a message, or convert the frame of a reply to ``render`` or a state."""
+        if type(message) in _ARRAYS:
+            name = _ARRAYS[type(message)]
+            return {name: dynamic_values.array_values(getattr(message, name))}
         return {name: self._field_value(message, name) for name in _VALUES[type(message)]}
 
     def _field_value(self, message: Message, name: str) -> Any:

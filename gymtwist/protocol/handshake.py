@@ -34,7 +34,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.http_head import Problem, is_http, response
-from gymtwist.protocol.messages import Envs, Error, Fault, Make, Queued
+from gymtwist.protocol.messages import Envs, Error, Fault, Make, MakeAgents, Queued
 
 #: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
@@ -166,7 +166,7 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
         GymtwistError: The handshake is malformed.
     """
     request, warnings = _read_first(protocol, payload)
-    environment = request.id if isinstance(request, Make) else ""
+    environment = "" if isinstance(request, Envs) else request.id
     return Handshake(protocol, environment, message, request.report_queue, warnings, request.token)
 
 
@@ -181,13 +181,13 @@ def after_refusal(data: bytes | bytearray) -> int:
     return len(data) if found is None else found[2]
 
 
-def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | Envs, tuple[str, ...]]:
+def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | MakeAgents | Envs, tuple[str, ...]]:
     notes: list[str] = []
     codec = MessageCodec(protocol, note=notes.extend)
     if not codec.framing.is_json and len(payload) > MAX_MAKE_PARTS and codec.has_more(payload, MAX_MAKE_PARTS):
         raise MalformedMessage(f"the first message has more than {MAX_MAKE_PARTS} parts; send arrays as bytes")
     request = codec.decode_request(payload)
-    if not isinstance(request, (Make, Envs)):
+    if not isinstance(request, (Make, MakeAgents, Envs)):
         operation = type(request).__struct_config__.tag
         error = NoEnvironment(f'the first message is "{operation}"; make an environment first, with a "make" message')
         error.warnings = tuple(notes)

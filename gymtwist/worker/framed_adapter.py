@@ -8,7 +8,7 @@ import select
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import gymtwist
 from gymtwist.envs.installed import find_listed
@@ -22,23 +22,27 @@ from gymtwist.errors import (
     SharingRefused,
 )
 from gymtwist.protocol import messages
-from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
 from gymtwist.protocol.websocket import OPCODES, CloseCode, WebSocketError, close_code
 from gymtwist.worker import process_control
 from gymtwist.worker.access_policy import AllowList
+from gymtwist.worker.base_handler import State
 from gymtwist.worker.guarded_call import ran_out_of_memory
 from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import ReplyWriter
-from gymtwist.worker.request_handler import RequestHandler, State
+from gymtwist.worker.request_handler import RequestHandler
 from gymtwist.worker.session_status import ANSWERED, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
 from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import FrameTransport, Transport
 from gymtwist.worker.websocket_transport import WebSocketTransport
 from gymtwist.worker.worker_settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from gymtwist.worker.agents_handler import AgentsHandler
 
 #: How many refusals of a make message a session prints to the log, and the longest one in characters.
 _MOST_REFUSALS_PRINTED, _REFUSAL_LENGTH = 16, 1000
@@ -67,22 +71,56 @@ class FramedAdapter:
         self._codec = MessageCodec(protocol, OmissionWarning(), self._note)
         self._recovery = RecoveryState(status)
         self._replies = ReplyWriter(self._codec)
-        self._handler = RequestHandler(
-            self._codec, settings, status, self._check_client, self._replies.tell_reward_type
-        )
+        self._handler: RequestHandler | AgentsHandler = self._single_handler()
         self._offer: Offer | None = None
         self._listed: list[messages.ListedEnv] | None = None
         self._refusals = 0
         self._payload: bytes | memoryview = b""
         self.decode: Callable[[bytes | memoryview], messages.Request] = self._decode_make
         self.send = self._replies.send
-        self.handlers: dict[type, Callable[[Any], Any]] = {
-            **self._handler.handlers,
+        self.handlers: dict[type, Callable[[Any], Any]] = {}
+        self._set_handlers()
+
+    def _single_handler(self) -> RequestHandler:
+        return RequestHandler(
+            self._codec, self._settings, self._status, self._check_client, self._replies.tell_reward_type
+        )
+
+    def _set_handlers(self) -> None:
+        """Set the handler of each type of request, in the dictionary that the session loop has."""
+        self.handlers.update(dict.fromkeys(get_args(messages.Request), self._unsuitable))
+        self.handlers.update(self._handler.handlers)
+        self.handlers |= {
             messages.Make: self._make,
+            messages.MakeAgents: self._make,
             messages.Share: self._share,
             messages.Close: self._close,
             messages.Envs: self._envs,
         }
+
+    def _use_handler_for(self, request: messages.Make | messages.MakeAgents) -> RequestHandler | AgentsHandler:
+        """Replace the handler if it is one for other environments."""
+        if isinstance(request, messages.Make) != isinstance(self._handler, RequestHandler):
+            if isinstance(request, messages.Make):
+                self._handler = self._single_handler()
+            else:
+                # Few sessions need it.
+                from gymtwist.worker.agents_handler import AgentsHandler
+
+                self._handler = AgentsHandler(self._codec, self._settings, self._status)
+            self._set_handlers()
+        return self._handler
+
+    def _unsuitable(self, request: messages.Request) -> None:
+        """Refuse a request that is for environments of another kind."""
+        operation = tag_of(request)
+        self._handler.check_made(f'"{operation}"')
+        several = (
+            "environments of one agent"
+            if operation in ("reset", "step", "step_many", "sample")
+            else "multi-agent environments"
+        )
+        raise RequestError(f'"{operation}" is for {several}; this session has another')
 
     def open(self, handshake: bytes, trailing_data: bytes) -> None:
         """Answer the handshake, which is the frame of a make or an envs message.
@@ -97,10 +135,10 @@ class FramedAdapter:
         try:
             if isinstance(request, messages.Envs):
                 reply = self._replies.encode(self._envs(request))
-            elif isinstance(request, messages.Make):
+            elif isinstance(request, (messages.Make, messages.MakeAgents)):
                 reply = self._reply_to_make(request)
             else:
-                raise ProtocolError("the handshake is neither a make nor an envs message")
+                raise ProtocolError("the handshake is neither a make, a make_agents nor an envs message")
         except (RequestError, EnvironmentFault) as error:
             self._leave_if_out_of_memory(error)
             reply = self._replies.encode(error_message(error))
@@ -124,8 +162,9 @@ class FramedAdapter:
             self._socket.skips_doorbells()
         payload = self._recovery.make()
         request = None if payload is None else self._codec.decode_request(payload)
-        if isinstance(request, messages.Make):
-            self._handler.resume(request)
+        if isinstance(request, (messages.Make, messages.MakeAgents)):
+            handler: Any = self._use_handler_for(request)
+            handler.resume(request)
             self.decode = self._codec.decode_request
         self._connection.sendall(recovery_reply)
 
@@ -199,10 +238,10 @@ class FramedAdapter:
         self._payload = payload
         return self._codec.decode_request(payload)
 
-    def _make(self, request: messages.Make) -> None:
+    def _make(self, request: messages.Make | messages.MakeAgents) -> None:
         self.transport.send_parts(self._reply_to_make(request))
 
-    def _reply_to_make(self, request: messages.Make) -> Parts:
+    def _reply_to_make(self, request: messages.Make | messages.MakeAgents) -> Parts:
         """Make the environment and keep the message, from which another process can make it again."""
         self._handler.check_unmade()
         try:
@@ -218,15 +257,16 @@ class FramedAdapter:
             with contextlib.suppress(Exception):  # an environment may have closed standard error
                 print(f"not made: {error}"[:_REFUSAL_LENGTH], file=sys.stderr, flush=True)
 
-    def _reply_to_first_make(self, request: messages.Make) -> Parts:
+    def _reply_to_first_make(self, request: messages.Make | messages.MakeAgents) -> Parts:
         if len(self._payload) > MAX_MAKE:
             raise InvalidField(f"a make message of {len(self._payload)} bytes; it may have {MAX_MAKE}")
-        made = self._handler.make(request)
+        handler: Any = self._use_handler_for(request)
+        made = handler.make(request)
         try:
             reply = self._replies.encode(made)
         except EnvironmentFault:
             # The client cannot learn of this environment, but it may ask for another.
-            self._handler.unmake()
+            handler.unmake()
             raise
         self._recovery.keep_make(self._payload)
         self.decode, self._payload = self._codec.decode_request, b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -25,10 +24,8 @@ from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.error_texts import RESET_ALL
 from gymtwist.errors import (
     EnvironmentFault,
-    EnvironmentMade,
     GymtwistError,
     InvalidField,
-    NoEnvironment,
     RequestError,
     ResetNeeded,
 )
@@ -37,8 +34,8 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
 from gymtwist.worker import fork_trial, process_control
-from gymtwist.worker.access_policy import AllowList, AttributePolicy, KwargPolicy, WrapperPolicy
-from gymtwist.worker.attribute_access import AttributeAccess
+from gymtwist.worker.access_policy import AllowList, KwargPolicy, WrapperPolicy
+from gymtwist.worker.base_handler import BaseHandler, State
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
 from gymtwist.worker.seed_verification import plays_alike
@@ -60,19 +57,7 @@ _NO_INFO: dict[str, Any] = {}
 _HARMLESS = ("sample", "render", "get", "set", "call")
 
 
-class State(enum.Enum):
-    """The state of a session's environment."""
-
-    UNMADE = "no environment was made"
-    MADE = "no episode was begun"
-    PLAYING = "an episode goes on"
-    ENDED = "the episode has ended"
-    FAILED = "the environment has failed"
-    BROKEN = "the environment has failed, and is to be made anew"
-    CLOSED = "the environment is closed"
-
-
-class RequestHandler:
+class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
     """Serves requests with one environment or vector environment.
 
     Args:
@@ -100,22 +85,15 @@ class RequestHandler:
         check_client: Callable[[], None] = lambda: None,
         tell_reward_type: Callable[[str], None] = lambda name: None,
     ) -> None:
+        super().__init__(codec, settings, status)
         self._check_client, self._tell_reward_type = check_client, tell_reward_type
-        self._codec, self._framing = codec, codec.framing
-        self._settings = settings
-        self._status = status
-        self._runner: EnvironmentRunner | VectorEnvironmentRunner | None = None
-        self.state = State.UNMADE
         self._has_plain_numbers = False
-        self.handlers: dict[type, Callable[[Any], messages.Reply]] = {
+        self.handlers |= {
             messages.Step: self.step,
             messages.StepMany: self.step_many,
             messages.Reset: self.reset,
             messages.Sample: self.sample,
             messages.Render: self.render,
-            messages.Get: partial(self._reach, AttributeAccess.get),
-            messages.Set: partial(self._reach, AttributeAccess.set),
-            messages.Call: partial(self._reach, AttributeAccess.call),
         }
 
     # Making the environment
@@ -163,11 +141,6 @@ class RequestHandler:
             return name
         return None
 
-    def unmake(self) -> None:
-        """Close the environment as if it had never been made."""
-        self._close_runner()
-        self.state = State.UNMADE
-
     def resume(self, request: messages.Make) -> None:
         """Replace a handler whose process has died: the next reset makes the environment again.
 
@@ -207,18 +180,11 @@ class RequestHandler:
             RequestError: The environment is not available with these options.
         """
         request, settings = self._request, self._settings
-        if request.version > messages.VERSION:
-            raise InvalidField(f"version {request.version}: this server speaks version {messages.VERSION}")
+        self._check_asked(request)
         if request.num_envs is not None and request.num_envs > settings.max_envs:
             raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
         if request.num_envs is None and request.vectorization_mode is not None:
             raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
-        # For "human_list", too, Gymnasium makes an environment with the mode "human" and collects its frames.
-        if (request.render_mode or "").removesuffix("_list") == "human" and not settings.display:
-            raise RequestError(
-                f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
-                'without --display; ask for "rgb_array", and show the frames yourself'
-            )
         allowed = AllowList(settings.allow)
         allowed.check(request.id)
         registered = registry.find(request.id)
@@ -277,45 +243,6 @@ class RequestHandler:
             wrappers=len(request.wrappers),
             **single,
         )
-
-    # State
-
-    def check_unmade(self) -> None:
-        """Check that there is no environment yet.
-
-        Raises:
-            EnvironmentMade: There is one.
-        """
-        if self.state is not State.UNMADE:
-            raise EnvironmentMade("this connection has its environment; open another connection to make another")
-
-    def check_made(self, purpose: str) -> None:
-        """Check that an environment was made, even if it has failed since.
-
-        Args:
-            purpose: What the environment is needed for.
-
-        Raises:
-            NoEnvironment: No environment was made.
-        """
-        if self.state is State.UNMADE:
-            raise self._not_now(purpose)
-
-    def _running(self) -> EnvironmentRunner | VectorEnvironmentRunner:
-        """Return the running environment.
-
-        Raises:
-            RequestError: There is none.
-        """
-        if self._runner is None:
-            raise self._not_now("the next request")
-        return self._runner
-
-    def _not_now(self, purpose: str) -> RequestError:
-        """Return the error for a request that must wait for another one."""
-        if self.state is State.UNMADE:
-            return NoEnvironment(f"{self.state.value}: make one before {purpose}")
-        return ResetNeeded(f"{self.state.value}: reset before {purpose}")
 
     def locate(self, error: GymtwistError) -> None:
         """Let an error name the environments of a vector environment that it is about."""
@@ -465,23 +392,3 @@ class RequestHandler:
         if self.state in (State.MADE, State.BROKEN):
             raise self._not_now("you render")
         return messages.Rendered(runner.render())
-
-    def _reach(
-        self, act: Callable[[AttributeAccess, Any], messages.Reply], request: messages.Request
-    ) -> messages.Reply:
-        """Read, change or call an attribute; what does it is not kept, since few clients use it."""
-        environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
-        with self._status.request():
-            access = AttributeAccess(environment, policy, self._status, self._codec, several=self._several)
-            return act(access, request)
-
-    def close(self) -> None:
-        """Close the environment, once."""
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
-            self._close_runner()
-
-    def _close_runner(self) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            runner.close()

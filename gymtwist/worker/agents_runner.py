@@ -1,0 +1,226 @@
+"""The session's multi-agent environment while it runs; no other module calls its code.
+
+As with a :mod:`single environment <gymtwist.worker.environment_runner>`, the session status shows every call, and every
+exception is logged and becomes an :class:`~gymtwist.errors.EnvironmentFault`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+from gymtwist.envs.agent_environments import AgentEnvironment
+from gymtwist.errors import EnvironmentFault
+from gymtwist.worker.guarded_call import guarded_call
+from gymtwist.worker.session_status import EPISODES, STEPS, Operation, SessionStatus
+from gymtwist.worker.worker_settings import WorkerSettings
+
+
+class Turn(NamedTuple):
+    """How an environment is after a reset or a step.
+
+    Attributes:
+        agents: The agents that are there.
+        observations: What agents observe.
+        infos: The infos of agents.
+        rewards: The rewards of agents.
+        terminations: The flags of agents.
+        truncations: Likewise.
+        selection: The agent whose turn it is; None if all act at once.
+        cumulative_rewards: The rewards of agents since they acted.
+    """
+
+    agents: list[str]
+    observations: Mapping[str, Any]
+    infos: Mapping[str, Any]
+    rewards: Mapping[str, Any] = {}
+    terminations: Mapping[str, Any] = {}
+    truncations: Mapping[str, Any] = {}
+    selection: str | None = None
+    cumulative_rewards: Mapping[str, Any] = {}
+
+
+class AgentsRunner:
+    """A multi-agent environment.
+
+    Args:
+        found: The environment to make.
+        kwargs: Its keyword arguments.
+        settings: The operator's options.
+        status: The session's status.
+
+    Attributes:
+        environment: The environment.
+        possible_agents: All agents that there may be; None if it does not know.
+
+    Raises:
+        GymtwistError: The environment cannot be made.
+    """
+
+    def __init__(
+        self, found: AgentEnvironment, kwargs: dict[str, Any], settings: WorkerSettings, status: SessionStatus
+    ) -> None:
+        self._status = status
+        self._seed = settings.seed
+        # In the same session it may replace an environment that has failed.
+        self._steps = status.steps
+        with guarded_call(status, Operation.MAKE):
+            self.environment: Any = found.make(kwargs)
+            possible = getattr(self.environment, "possible_agents", None)
+            self.possible_agents = None if possible is None else _names("make", possible)
+
+    def reset(self, seed: int | None, options: dict[str, Any] | None) -> Turn:
+        """Begin an episode; the first one without a seed has the operator's."""
+        with guarded_call(self._status, Operation.RESET):
+            returned = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
+            self._seed = None
+            return self._begun(returned)
+
+    def step(self, actions: dict[str, Any]) -> Turn:
+        """Let agents act."""
+        with guarded_call(self._status, Operation.STEP):
+            turn = self._step(actions)
+        words = self._status.words
+        self._steps += 1
+        words[STEPS] = self._steps
+        if not turn.agents:
+            words[EPISODES] += 1
+        return turn
+
+    def _begun(self, returned: Any) -> Turn:
+        raise NotImplementedError
+
+    def _step(self, actions: dict[str, Any]) -> Turn:
+        raise NotImplementedError
+
+    def observe(self, agents: Sequence[str]) -> dict[str, Any]:
+        """Return what agents observe; of several, those that the environment can tell it of."""
+        with guarded_call(self._status, Operation.GET):
+            if len(agents) == 1:
+                return {agents[0]: self.environment.observe(agents[0])}
+            observations = {}
+            for agent in agents:
+                with contextlib.suppress(Exception):
+                    # An environment may write the next one into the same array.
+                    observations[agent] = deepcopy(self.environment.observe(agent))
+            return observations
+
+    def spaces(self, agent: str) -> tuple[Any, Any]:
+        """Return the observation space and the action space of an agent."""
+        with guarded_call(self._status, Operation.GET):
+            return self.environment.observation_space(agent), self.environment.action_space(agent)
+
+    def spaces_if_known(self, agent: str) -> tuple[Any, Any] | None:
+        """Return the spaces of an agent; None if the environment does not know it any more."""
+        with guarded_call(self._status, Operation.GET):
+            try:
+                return self.environment.observation_space(agent), self.environment.action_space(agent)
+            except Exception:
+                return None
+
+    def attribute(self, name: str) -> Any:
+        """Return an attribute, or None if there is none."""
+        with guarded_call(self._status, Operation.GET):
+            return getattr(self.environment, name, None)
+
+    def state(self) -> Any:
+        """Return the state of the environment."""
+        with guarded_call(self._status, Operation.GET):
+            return self.environment.state()
+
+    def render(self) -> Any:
+        """Return what the environment renders."""
+        with guarded_call(self._status, Operation.RENDER):
+            return self.environment.render()
+
+    def close(self) -> None:
+        """Close the environment; its errors are logged."""
+        with contextlib.suppress(EnvironmentFault), guarded_call(self._status, Operation.CLOSE):
+            self.environment.close()
+
+
+class ParallelRunner(AgentsRunner):
+    """An environment whose agents act at once."""
+
+    def _begun(self, returned: Any) -> Turn:
+        observations, infos = _values("reset", returned, 2)
+        return Turn(_names("reset", self.environment.agents), observations, infos)
+
+    def _step(self, actions: dict[str, Any]) -> Turn:
+        observations, rewards, terminations, truncations, infos = _values("step", self.environment.step(actions), 5)
+        return Turn(
+            _names("step", self.environment.agents),
+            observations,
+            infos,
+            rewards,
+            _flags(terminations),
+            _flags(truncations),
+        )
+
+
+class AecRunner(AgentsRunner):
+    """An environment whose agents act one after the other."""
+
+    def _begun(self, returned: Any) -> Turn:
+        return self._turn("reset")
+
+    def _step(self, actions: dict[str, Any]) -> Turn:
+        (action,) = actions.values()
+        self.environment.step(action)
+        return self._turn("step")
+
+    def _turn(self, operation: str) -> Turn:
+        environment = self.environment
+        agents, selection = _names(operation, environment.agents), environment.agent_selection
+        observations = {}
+        if selection in agents:
+            # What cannot be observed may not be needed. A client that asks for it gets the error.
+            with contextlib.suppress(Exception):
+                observations[selection] = environment.observe(selection)
+        return Turn(
+            agents,
+            observations,
+            environment.infos,
+            environment.rewards,
+            _flags(environment.terminations),
+            _flags(environment.truncations),
+            selection,
+            environment._cumulative_rewards,
+        )
+
+
+RUNNERS: dict[str, Callable[..., AgentsRunner]] = {"parallel": ParallelRunner, "aec": AecRunner}
+
+
+def _names(operation: str, agents: Iterable[Any]) -> list[str]:
+    names = list(agents)
+    for name in names:
+        if not isinstance(name, str):
+            raise EnvironmentFault(
+                operation, f"the environment has an agent {name!r:.80}: the names of agents must be strings"
+            )
+    return names
+
+
+def _values(operation: str, returned: Any, count: int) -> tuple[Mapping[str, Any], ...]:
+    """Return the values of a reset or a step, each of which has what belongs to agents.
+
+    Raises:
+        EnvironmentFault: The environment returned something else.
+    """
+    if not isinstance(returned, (tuple, list)) or len(returned) != count:
+        length = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else f"a {type(returned).__name__}"
+        raise EnvironmentFault(operation, f"the environment returned {length} from {operation}: expected {count}")
+    for each in returned:
+        if not isinstance(each, Mapping):
+            raise EnvironmentFault(
+                operation, f"the environment returned a {type(each).__name__} from {operation}: expected dictionaries"
+            )
+        _names(operation, each)
+    return tuple(returned)
+
+
+def _flags(flags: Mapping[str, Any]) -> dict[str, bool]:
+    return {agent: bool(flag) for agent, flag in flags.items()}

@@ -1,0 +1,145 @@
+"""What the handlers of requests have in common: the state of the session's environment, and its attributes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from gymtwist.errors import EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded
+from gymtwist.protocol import messages
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.worker.access_policy import AttributePolicy
+from gymtwist.worker.attribute_access import AttributeAccess
+from gymtwist.worker.session_status import SessionStatus
+from gymtwist.worker.worker_settings import WorkerSettings
+
+
+class State(enum.Enum):
+    """The state of a session's environment."""
+
+    UNMADE = "no environment was made"
+    MADE = "no episode was begun"
+    PLAYING = "an episode goes on"
+    ENDED = "the episode has ended"
+    FAILED = "the environment has failed"
+    BROKEN = "the environment has failed, and is to be made anew"
+    CLOSED = "the environment is closed"
+
+
+class Runner(Protocol):
+    """A running environment."""
+
+    environment: Any
+
+    def close(self) -> None:
+        """Close the environment."""
+
+
+_Runner = TypeVar("_Runner", bound=Runner)
+
+
+class BaseHandler(Generic[_Runner]):
+    """Serves requests with an environment.
+
+    Args:
+        codec: The codec of the client's messages.
+        settings: The operator's options.
+        status: The session's status.
+
+    Attributes:
+        state: The state of the environment.
+        handlers: The handler of each type of request but that which makes the environment; it returns the reply.
+    """
+
+    _several = False
+
+    def __init__(self, codec: MessageCodec, settings: WorkerSettings, status: SessionStatus) -> None:
+        self._codec, self._framing = codec, codec.framing
+        self._settings = settings
+        self._status = status
+        self._runner: _Runner | None = None
+        self.state = State.UNMADE
+        self.handlers: dict[type, Callable[[Any], messages.Reply]] = {
+            messages.Get: partial(self._reach, AttributeAccess.get),
+            messages.Set: partial(self._reach, AttributeAccess.set),
+            messages.Call: partial(self._reach, AttributeAccess.call),
+        }
+
+    def _check_asked(self, request: messages.Make | messages.MakeAgents) -> None:
+        """Check the fields of a request that do not depend on the environment.
+
+        Raises:
+            RequestError: One is refused.
+        """
+        if request.version > messages.VERSION:
+            raise InvalidField(f"version {request.version}: this server speaks version {messages.VERSION}")
+        # For "human_list", too, Gymnasium makes an environment with the mode "human" and collects its frames.
+        if (request.render_mode or "").removesuffix("_list") == "human" and not self._settings.display:
+            raise RequestError(
+                f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
+                'without --display; ask for "rgb_array", and show the frames yourself'
+            )
+
+    def check_unmade(self) -> None:
+        """Check that there is no environment yet.
+
+        Raises:
+            EnvironmentMade: There is one.
+        """
+        if self.state is not State.UNMADE:
+            raise EnvironmentMade("this connection has its environment; open another connection to make another")
+
+    def check_made(self, purpose: str) -> None:
+        """Check that an environment was made, even if it has failed since.
+
+        Args:
+            purpose: What the environment is needed for.
+
+        Raises:
+            NoEnvironment: No environment was made.
+        """
+        if self.state is State.UNMADE:
+            raise self._not_now(purpose)
+
+    def _running(self) -> _Runner:
+        """Return the running environment.
+
+        Raises:
+            RequestError: There is none.
+        """
+        if self._runner is None:
+            raise self._not_now("the next request")
+        return self._runner
+
+    def _not_now(self, purpose: str) -> RequestError:
+        """Return the error for a request that must wait for another one."""
+        if self.state is State.UNMADE:
+            return NoEnvironment(f"{self.state.value}: make one before {purpose}")
+        return ResetNeeded(f"{self.state.value}: reset before {purpose}")
+
+    def _reach(
+        self, act: Callable[[AttributeAccess, Any], messages.Reply], request: messages.Request
+    ) -> messages.Reply:
+        """Read, change or call an attribute; what does it is not kept, since few clients use it."""
+        environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
+        with self._status.request():
+            access = AttributeAccess(environment, policy, self._status, self._codec, several=self._several)
+            return act(access, request)
+
+    def unmake(self) -> None:
+        """Close the environment as if it had never been made."""
+        self._close_runner()
+        self.state = State.UNMADE
+
+    def close(self) -> None:
+        """Close the environment, once."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._close_runner()
+
+    def _close_runner(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
