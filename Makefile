@@ -89,7 +89,7 @@ clean: ## Remove everything that was made, the virtual environment included.
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
 
 $(SERVE): NEEDED := $(EXTRAS)
-$(VENV)/.test: NEEDED := atari,video,display,classic-control,box2d,mujoco,wrappers,test
+$(VENV)/.test: NEEDED := atari,video,display,classic-control,box2d,mujoco,wrappers,multi-agent,test
 $(VENV)/.lint: NEEDED := atari,display,lint,test
 $(VENV)/.docs: NEEDED := docs
 # The conformance checks and their reference client are a distribution of their own.

@@ -15,7 +15,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 SUPPORTED = nox.project.python_versions(PROJECT)
 #: A Python that is not declared as supported yet; skipped where it is not installed.
 NEXT = "3.14"
-ENVIRONMENTS = "atari,video,display,classic-control,mujoco,wrappers"
+ENVIRONMENTS = "atari,video,display,classic-control,mujoco,wrappers,multi-agent"
 
 
 def install(session: nox.Session, extras: str, *options: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from gymnasium import spaces
 
-from gymtwist.client.client_errors import IllegalAction, RequestRefused
+from gymtwist.client.client_errors import IllegalAction, InvalidAction, RequestRefused
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.user_values import observation_reader
@@ -19,30 +19,31 @@ from gymtwist.protocol import messages
 from gymtwist.protocol.agent_rewards import read_reward
 from gymtwist.protocol.framing import MAX_OVERHEAD, Framing
 from gymtwist.spaces import descriptions
+from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
 
 T = TypeVar("T")
 
 
-class _Codecs(NamedTuple):
-    """What converts the values of agents with equal spaces."""
+class _Space(NamedTuple):
+    """A space of agents.
 
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Any]
+    Attributes:
+        space: The space, always the same object: a user may seed it.
+        convert: Reads an observation from a message, or writes an action for one.
+        size: The bytes of an element.
+    """
+
+    space: spaces.Space[Any]
+    convert: Callable[[Any], Any]
+    size: int
 
 
 class _Agent(NamedTuple):
-    """An agent.
+    """The spaces of an agent, which it may share with others."""
 
-    Attributes:
-        observation_space: Its observation space, always the same object: a user may seed it.
-        action_space: Its action space, likewise.
-        codecs: What converts its values.
-    """
-
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    codecs: _Codecs
+    observations: _Space
+    actions: _Space
 
 
 class AgentsSession(Session):
@@ -68,8 +69,7 @@ class AgentsSession(Session):
         super().__init__(options.open_connection(), options.protocol, max_space_bytes=options.max_space_bytes)
         self._is_json = self._codec.framing is Framing.NETSTRING
         self._agents: dict[str, _Agent] = {}
-        self._codecs: dict[bytes, _Codecs] = {}
-        self._sizes: dict[str, int] = {}
+        self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}
         make = options.make
         self._kwargs, self._id = make.kwargs, make.id
         request = messages.MakeAgents(
@@ -77,7 +77,7 @@ class AgentsSession(Session):
         )
         self._or_close(lambda: self.send(request))
 
-    def _understand(self, made: messages.AgentsMade) -> None:  # type: ignore[override]  # see _made_type
+    def _understand(self, made: messages.AgentsMade) -> None:
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self.agents_made = made
@@ -97,48 +97,77 @@ class AgentsSession(Session):
 
     def learn(self, news: messages.SpacesOfAgents) -> None:
         """Take the spaces of agents from a reply; they replace those that an agent had before."""
-        if not news:
-            return
         deadline = math.inf if self.connection.timeout is None else monotonic() + self.connection.timeout
         for name, described in news.items():
-            self._agents.pop(name, None)
-            self._sizes.pop(name, None)
-            if described is not None:
-                self._agents[name] = self.read(partial(self._agent_of, name, described, deadline))
+            if described is None:
+                self._agents.pop(name, None)
+            else:
+                self._agents[name] = self.read(partial(self._agent_of, described, deadline))
+        if news:
+            self._check_spaces()
 
-    def _agent_of(self, name: str, described: messages.AgentSpaces, deadline: float) -> _Agent:
-        both = described.observation_space, described.action_space
-        self._sizes[name] = sum(map(descriptions.check, both))
-        size = sum(self._sizes.values())
+    def _agent_of(self, described: messages.AgentSpaces, deadline: float) -> _Agent:
+        return _Agent(
+            self._space_of(described.observation_space, 0, deadline),
+            self._space_of(described.action_space, 1, deadline),
+        )
+
+    def _space_of(self, described: Description | str, index: int, deadline: float) -> _Space:
+        """Return a space.
+
+        Args:
+            described: Its description, or the name of an agent that shares it.
+            index: 0 for observations, 1 for actions.
+            deadline: The time by ``time.monotonic`` at which to give up.
+
+        Raises:
+            ValueError: There is no such space.
+        """
+        if isinstance(described, str):
+            if described not in self._agents:
+                raise ValueError(f"an agent shares a space with {described!r:.80}, which has none")
+            return self._agents[described][index]
+        size = descriptions.check(described)
         if size > self._max_space_bytes:
-            raise RequestRefused(
-                f"the spaces of the agents have elements of {size} bytes in all, and {self._max_space_bytes} are "
-                f"allowed; if you trust the server, connect with max_space_bytes={size}",
-                code="limit-exceeded",
-            )
-        observation_space, action_space = (build(each, deadline=deadline) for each in both)
-        key = msgspec.msgpack.encode(both)
-        codecs = self._codecs.get(key)
-        if codecs is None:
-            compiled = partial(
-                value_codec,
-                observation_space,
-                name="observation",
-                checked=False,
-                description=described.observation_space,
-                deadline=deadline,
-            )
-            actions = value_codec(
-                action_space,
-                name="action",
-                checked=False,
-                exact=True,
-                description=described.action_space,
-                deadline=deadline,
-            )
-            read = observation_reader(compiled(), partial(compiled, owned=True), is_json=self._is_json)
-            codecs = self._codecs[key] = _Codecs(read, actions.to_json if self._is_json else actions.pack)
-        return _Agent(observation_space, action_space, codecs)
+            raise self._too_large(size)
+        space = build(described, deadline=deadline)
+        # Agents whose spaces are equal, but not shared, have the same codec.
+        key = index, msgspec.msgpack.encode(described)
+        convert = self._converters.get(key)
+        if convert is None:
+            compile_ = self._action_writer if index else self._observation_reader
+            convert = self._converters[key] = compile_(space, described, deadline)
+        return _Space(space, convert, size)
+
+    def _observation_reader(
+        self, space: spaces.Space[Any], described: Description, deadline: float
+    ) -> Callable[[Any], Any]:
+        compiled = partial(
+            value_codec, space, name="observation", checked=False, description=described, deadline=deadline
+        )
+        return observation_reader(compiled(), partial(compiled, owned=True), is_json=self._is_json)
+
+    def _action_writer(self, space: spaces.Space[Any], described: Description, deadline: float) -> Callable[[Any], Any]:
+        codec = value_codec(space, name="action", checked=False, exact=True, description=described, deadline=deadline)
+        return codec.to_json if self._is_json else codec.pack
+
+    def _check_spaces(self) -> None:
+        """Check the size of all spaces together.
+
+        Raises:
+            RequestRefused: They are too large.
+        """
+        found = {id(each): each.size for agent in self._agents.values() for each in agent}
+        size = sum(found.values())
+        if size > self._max_space_bytes:
+            raise self._too_large(size)
+
+    def _too_large(self, size: int) -> RequestRefused:
+        return RequestRefused(
+            f"the spaces of the agents have elements of {size} bytes in all, and {self._max_space_bytes} are "
+            f"allowed; if you trust the server, connect with max_space_bytes={size}",
+            code="limit-exceeded",
+        )
 
     def agent(self, name: str) -> _Agent:
         """Return an agent, whose spaces are asked for if no reply has had them.
@@ -166,14 +195,14 @@ class AgentsSession(Session):
             return None
         agent = self.agent(name)
         try:
-            return agent.codecs.write(action)
+            return agent.actions.convert(action)
         except ValueError as error:
-            text = f"the action of {name!r}: {error}; its action space is {agent.action_space}"
+            text = f"the action of {name!r}: {error}; its action space is {agent.actions.space}"
             raise IllegalAction(text[:500]) from error
 
     def observation(self, name: str, value: Any) -> Any:
         """Read an observation of an agent, whose arrays are the caller's own."""
-        return None if value is None else self.read(partial(self.agent(name).codecs.read, value))
+        return None if value is None else self.read(partial(self.agent(name).observations.convert, value))
 
     def observations(self, reply: messages.AgentsReset | messages.AgentsStepped) -> dict[str, Any]:
         """Take the spaces from a reply, then its observations, in a new dictionary."""
@@ -191,7 +220,10 @@ class AgentsSession(Session):
             RemoteError: The step failed.
         """
         written = {name: self.written(name, action) for name, action in actions.items()}
-        return self.ask(messages.StepAgents(written), messages.AgentsStepped)
+        try:
+            return self.ask(messages.StepAgents(written), messages.AgentsStepped)
+        except InvalidAction as error:
+            raise IllegalAction(error.message) from error
 
     def observe(self, agents: list[str]) -> dict[str, Any]:
         """Ask for what agents observe, unread; of several, it is that of those who can be asked."""

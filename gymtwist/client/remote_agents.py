@@ -100,11 +100,11 @@ class _RemoteAgents:
         Raises:
             KeyError: There is no such agent.
         """
-        return self._session.agent(agent).observation_space
+        return self._session.agent(agent).observations.space
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
         """Return the action space of an agent; see :meth:`observation_space`."""
-        return self._session.agent(agent).action_space
+        return self._session.agent(agent).actions.space
 
     def state(self) -> Any:
         """Return the state of the environment, which no agent alone observes.
@@ -153,7 +153,7 @@ class _RemoteAgents:
         self.close()
 
 
-class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):
+class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
     """A multi-agent environment at a server whose agents act at once; ``connect_parallel`` makes it.
 
     Use it in one thread at a time. An exception of the environment does not end the episode, as in a local one; one of
@@ -203,7 +203,7 @@ class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):
         return observations, session.rewards(reply.rewards), reply.terminations, reply.truncations, reply.infos
 
 
-class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):
+class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
     """A multi-agent environment at a server whose agents take turns; ``connect_aec`` makes it.
 
     Each turn is one message. See also :class:`RemoteParallelEnv`.

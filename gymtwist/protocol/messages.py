@@ -573,14 +573,14 @@ class AgentSpaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The spaces of one agent.
 
     Attributes:
-        observation_space: The description of its observation space.
-        action_space: The description of its action space.
+        observation_space: The description of its observation space, or the name of an agent that shares it.
+        action_space: Likewise for its action space.
         observation_layout: The layout of its observations' bytes; None if they are structured values.
         action_layout: Likewise for actions.
     """
 
-    observation_space: Description
-    action_space: Description
+    observation_space: Description | str
+    action_space: Description | str
     observation_layout: Layout | None = None
     action_layout: Layout | None = None
 

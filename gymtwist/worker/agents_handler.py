@@ -39,11 +39,6 @@ class _Agent(NamedTuple):
     observations: SpaceCodec
     actions: SpaceCodec
 
-    def described(self) -> messages.AgentSpaces:
-        """Return what a message says of the spaces."""
-        observations, actions = self.observations, self.actions
-        return messages.AgentSpaces(observations.description, actions.description, observations.layout, actions.layout)
-
 
 class AgentsHandler(BaseHandler[AgentsRunner]):
     """Serves requests with one multi-agent environment; see :class:`~gymtwist.worker.base_handler.BaseHandler`.
@@ -59,6 +54,8 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         self._is_json = codec.framing is Framing.NETSTRING
         #: The agents whose spaces the client knows.
         self._agents: dict[str, _Agent] = {}
+        #: The first agent that has a space, by the identity of that.
+        self._owners: dict[int, str] = {}
         #: The spaces that the next reply will have.
         self._news: messages.SpacesOfAgents = {}
         #: The codecs by name and description: many agents may have equal spaces.
@@ -111,7 +108,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         if request.render_mode is not None:
             kwargs["render_mode"] = request.render_mode
         runner = self._runner = RUNNERS[request.api](found, kwargs, settings, self._status)
-        self._agents, self._news = {}, {}
+        self._agents, self._owners, self._news = {}, {}, {}
         for agent in runner.possible_agents or ():
             self._agent(agent)
         state_space = runner.attribute("state_space")
@@ -159,8 +156,26 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             spaces = self._running().spaces(name)
             agent = _Agent(spaces, self._codec_of(spaces[0], "observation"), self._codec_of(spaces[1], "action"))
             self._agents[name] = agent
-            self._news[name] = agent.described()
+            self._news[name] = self._described(name)
         return agent
+
+    def _described(self, name: str) -> messages.AgentSpaces:
+        """Return what a message says of an agent's spaces; agents that share one can be seeded through each other."""
+        agent = self._agents[name]
+        shared = []
+        for index, space in enumerate(agent.spaces):
+            owner = self._owners.setdefault(id(space), name)
+            known = self._agents.get(owner)
+            if known is None or known.spaces[index] is not space:
+                self._owners[id(space)] = owner = name
+            shared.append(None if owner == name else owner)
+        observations, actions = agent.observations, agent.actions
+        return messages.AgentSpaces(
+            shared[0] or observations.description,
+            shared[1] or actions.description,
+            None if shared[0] else observations.layout,
+            None if shared[1] else actions.layout,
+        )
 
     def _compare_spaces(self) -> None:
         """Describe the agents anew whose spaces the environment has changed at a reset."""
@@ -203,7 +218,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
                 self._close_runner()
                 self._start()
                 # The client may know other spaces, of the environment before.
-                self._news = {name: agent.described() for name, agent in self._agents.items()}
+                self._news = {name: self._described(name) for name in self._agents}
                 self.state = State.MADE
             options = None if request.options is None else {**request.options}
             turn = self._running().reset(request.seed, options)
@@ -276,8 +291,10 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
 
     def describe(self, request: messages.DescribeAgents) -> messages.AgentsDescribed:
         """Describe the spaces of agents."""
-        spaces = {name: self._agent(name).described() for name in request.agents}
-        return messages.AgentsDescribed({**self._taken_news(), **spaces})
+        for name in request.agents:
+            self._agent(name)
+            self._news[name] = self._described(name)
+        return messages.AgentsDescribed(self._taken_news())
 
     def state_of(self, request: messages.GetState) -> messages.GotState:
         """Return the state of the environment."""

@@ -26,11 +26,11 @@ OUTSIDE = {
     "": set(),
     "spaces": LIBRARIES | {"gymnasium"},
     "protocol": LIBRARIES,
-    "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle"},
+    "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle", "pettingzoo"},
     "worker": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule", "tomli"} | TWISTED,
     "web": {"msgspec", "prometheus_client"} | TWISTED,
-    "client": LIBRARIES | {"gymnasium"},
+    "client": LIBRARIES | {"gymnasium", "pettingzoo"},
 }
 #: What every room may import from the house itself.
 ERRORS = {"gymtwist.error_texts", "gymtwist.errors"}

@@ -58,6 +58,7 @@ LIMITS = {
     "wrappers around an environment": messages.MAX_WRAPPERS,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "environments of a connection with `async`": MAX_PROCESSES,
+    "agents that one request names": messages.MAX_AGENTS,
     "environments that one reply lists": messages.MAX_LISTED,
     "steps in one request": messages.MAX_STEPS,
     "largest buffer in shared memory, bytes": messages.MAX_ROOM,
@@ -329,9 +330,9 @@ def test_the_limits_of_strings_are_those_of_make() -> None:
 @pytest.mark.parametrize(
     "kind", [*get_args(messages.Request), *get_args(messages.Reply)], ids=lambda each: each.__name__
 )
-def test_every_field_is_on_the_page_of_messages(kind: Any) -> None:
+def test_every_field_is_on_a_page_of_messages(kind: Any) -> None:
     """In the section of its operation."""
-    text = (DIRECTORY / "messages.md").read_text()
+    text = "".join((DIRECTORY / f"{name}.md").read_text() for name in ("messages", "agents"))
     section = text.partition(f"\n## {kind.__struct_config__.tag}\n")[2].partition("\n## ")[0]
     assert section
     for field in kind.__struct_fields__:

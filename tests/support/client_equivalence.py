@@ -48,4 +48,5 @@ def differs(remote: Any, local: Any, path: str = "") -> str:
 
 def assert_same(remote: Any, local: Any) -> None:
     """Fail if two results differ."""
-    assert differs(remote, local) == ""
+    found = differs(remote, local)
+    assert found == "", found

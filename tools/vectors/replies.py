@@ -20,6 +20,10 @@ _INTEGER = {"leaves": [{"path": [], "dtype": "int64", "shape": [], "offset": 0}]
 _INTEGERS = {"leaves": [{"path": [], "dtype": "int64", "shape": [3], "offset": 0}], "size": 24}
 _PAIR = {"leaves": [{"path": [], "dtype": "float32", "shape": [2], "offset": 0}], "size": 8}
 _PAIRS = {"leaves": [{"path": [], "dtype": "float32", "shape": [3, 2], "offset": 0}], "size": 24}
+_AGENT = {
+    **{"observation_space": _DISCRETE, "action_space": _DISCRETE},
+    **{"observation_layout": _INTEGER, "action_layout": _INTEGER},
+}
 _LIMITS = {"idle_timeout": 600.0, "step_timeout": 300.0, "max_frame": 16_777_216}
 _SERVER = "gymtwist 0.1.0"
 
@@ -71,6 +75,27 @@ def _vector(bounds: tuple[Any, Any], bounds_of_all: tuple[Any, Any]) -> dict[str
         "render_mode": "rgb_array",
         "limits": _LIMITS,
         "shared_memory": True,
+    }
+
+
+def _agents(op: str, observation: Any, reward: Any, array: Any, mask: Any) -> dict[str, Any]:
+    """Return a reply to a step or a reset of agents that has every field."""
+    return {
+        "op": op,
+        "observations": {"agent_0": observation},
+        "agents": ["agent_0", "agent_1"],
+        "selection": "agent_0",
+        "rewards": {"agent_0": 1, "agent_1": reward},
+        "cumulative_rewards": {
+            "agent_0": {"dtype": "float32", "value": -0.5},
+            "agent_1": {"dtype": "float32", "shape": [2], "data": array},
+        },
+        "terminations": {"agent_0": False, "agent_1": True},
+        "truncations": {"agent_0": False, "agent_1": False},
+        "infos": {"agent_0": {"mask": mask}, "agent_1": {}},
+        "spaces": {"agent_0": _AGENT, "agent_2": None},
+        "omitted": ["infos.agent_1.model"],
+        "warnings": [_WARNING],
     }
 
 
@@ -149,6 +174,23 @@ PLAIN: dict[str, dict[str, Any]] = {
     "envs, warnings": {"op": "envs", "server": _SERVER, "warnings": [_WARNING]},
     "queued": {"op": "queued", "place": 3},
     "queued, warnings": {"op": "queued", "place": 3, "warnings": [_WARNING]},
+    "make_agents": {
+        **{"op": "make_agents", "server": _SERVER, "possible_agents": ["agent_0"], "spaces": {"agent_0": _AGENT}},
+        **{"state_space": _DISCRETE, "metadata": {"name": "pair_v0"}, "render_mode": "ansi", "limits": _LIMITS},
+        **{"version": 2, "omitted": ["metadata.model"], "warnings": [_WARNING]},
+    },
+    "make_agents, agents that are not known": {"op": "make_agents", "server": _SERVER},
+    "make_agents, spaces without layout": {
+        **{"op": "make_agents", "server": _SERVER, "possible_agents": ["agent_0"]},
+        "spaces": {"agent_0": {"observation_space": _TEXT_SPACE, "action_space": _TEXT_SPACE}},
+    },
+    "describe_agents, spaces that agents share": {
+        "op": "describe_agents",
+        "spaces": {"agent_0": _AGENT, "agent_1": {"observation_space": "agent_0", "action_space": "agent_0"}},
+    },
+    "reset_agents, no agents": {"op": "reset_agents"},
+    "step_agents, no observation": {"op": "step_agents", "observations": {"agent_0": None}, "agents": ["agent_0"]},
+    "describe_agents": {"op": "describe_agents", "spaces": {"agent_0": _AGENT}, "warnings": [_WARNING]},
     "make, warnings": {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
         "warnings": [_WARNING, _WARNING],
@@ -296,6 +338,30 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     "call, an array": (
         {"op": "call", "value": [True, False]},
         {"op": "call", "value": {"dtype": "bool", "shape": [2], "data": bytes([1, 0])}},
+    ),
+    **{
+        op: (
+            _agents(op, 1, "-Infinity", "AACAPwAAAMA=", [1, 0]),
+            _agents(
+                *(op, bytes.fromhex("0100000000000000"), -_INFINITY, _floats(1, -2)),
+                {"dtype": "int8", "shape": [2], "data": bytes([1, 0])},
+            ),
+        )
+        for op in ("reset_agents", "step_agents")
+    },
+    "observe_agents": (
+        {
+            **{"op": "observe_agents", "observations": {"agent_0": 1}},
+            **{"spaces": {"agent_0": _AGENT}, "warnings": [_WARNING]},
+        },
+        {
+            **{"op": "observe_agents", "observations": {"agent_0": bytes.fromhex("0100000000000000")}},
+            **{"spaces": {"agent_0": _AGENT}, "warnings": [_WARNING]},
+        },
+    ),
+    "state": (
+        {"op": "state", "state": {"dtype": "float32", "shape": [2], "data": "AACAPwAAAMA="}, "warnings": [_WARNING]},
+        {"op": "state", "state": {"dtype": "float32", "shape": [2], "data": _floats(1, -2)}, "warnings": [_WARNING]},
     ),
     "step_many": (
         {

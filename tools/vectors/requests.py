@@ -96,6 +96,18 @@ PLAIN: dict[str, dict[str, Any]] = {
     "envs, report_queue": {"op": "envs", "report_queue": True},
     "envs, token": {"op": "envs", "token": "alice.secret"},
     "envs, none": {"op": "envs", "count": 0},
+    "make_agents": {"op": "make_agents", "id": "classic/chess_v6", "api": "aec"},
+    "make_agents, everything": {
+        **{"op": "make_agents", "id": "mpe2:simple_spread_v3", "api": "parallel", "kwargs": {"max_cycles": 25}},
+        **{"render_mode": "rgb_array", "values": "base64", "token": "t", "version": 2, "report_queue": True},
+    },
+    "reset_agents": {"op": "reset_agents"},
+    "reset_agents, everything": {"op": "reset_agents", "seed": 1, "options": {"level": 2}},
+    "step_agents, text": {"op": "step_agents", "actions": {"agent_0": "north", "agent_1": None}},
+    "step_agents, none": {"op": "step_agents", "actions": {}},
+    "observe_agents": {"op": "observe_agents", "agents": ["agent_0", "agent_1"]},
+    "describe_agents": {"op": "describe_agents", "agents": ["agent_0"]},
+    "state": {"op": "state"},
 }
 #: Requests with values, and so in JSON and in MessagePack.
 VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
@@ -124,6 +136,16 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     "step, three environments": (
         {"op": "step", "action": [0, 1, 0]},
         {"op": "step", "action": bytes.fromhex("000000000000000001000000000000000000000000000000")},
+    ),
+    "step_agents": (
+        {"op": "step_agents", "actions": {"agent_0": 1, "agent_1": [0.5, -1.0]}},
+        {
+            "op": "step_agents",
+            "actions": {
+                "agent_0": bytes.fromhex("0100000000000000"),
+                "agent_1": bytes.fromhex("0000003f000080bf"),
+            },
+        },
     ),
     "make, kwargs that are not finite": (
         {"op": "make", "id": "Pendulum-v1", "kwargs": {"g": "Infinity", "x": ["-Infinity", "NaN"], "name": "\\NaN"}},
