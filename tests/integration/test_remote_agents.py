@@ -18,12 +18,12 @@ from pettingzoo.utils.env import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper, TerminateIllegalWrapper
 
 from gymtwist.client import EnvironmentFailed, IllegalAction, RequestRefused, connect_aec, connect_parallel
-from tests.support.agent_environments import REWARDS, Duel
 from tests.support.client_equivalence import assert_same
+from tests.support.multi_agent_environments import REWARDS, Duel
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
-MODULE = "tests.support.agent_environments"
+MODULE = "tests.support.multi_agent_environments"
 DUEL = f"{MODULE}:Duel"
 EXAMPLES = "pettingzoo.test.example_envs"
 OPTIONS = (
