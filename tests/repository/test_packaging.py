@@ -30,7 +30,8 @@ LISTED = "import gymtwist, pkgutil; print(*(each.name for each in pkgutil.iter_m
 IMPORT_ALL = """
 import gymtwist, importlib, pkgutil
 for each in pkgutil.walk_packages(gymtwist.__path__, "gymtwist."):
-    importlib.import_module(each.name)
+    if each.name != "gymtwist.client.remote_agents":  # it needs PettingZoo, which is an extra
+        importlib.import_module(each.name)
 """
 
 
