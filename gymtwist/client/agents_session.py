@@ -17,7 +17,7 @@ from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.user_values import observation_reader
 from gymtwist.protocol import messages
 from gymtwist.protocol.agent_rewards import read_reward
-from gymtwist.protocol.framing import MAX_OVERHEAD, Framing
+from gymtwist.protocol.framing import MAX_OVERHEAD
 from gymtwist.spaces import descriptions
 from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
@@ -67,7 +67,7 @@ class AgentsSession(Session):
 
     def __init__(self, options: ConnectOptions, api: messages.AgentApi) -> None:
         super().__init__(options.open_connection(), options.protocol, max_space_bytes=options.max_space_bytes)
-        self._is_json = self._codec.framing is Framing.NETSTRING
+        self._is_json = self._codec.framing.is_json
         self._agents: dict[str, _Agent] = {}
         self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}
         make = options.make

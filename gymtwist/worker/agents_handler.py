@@ -14,7 +14,7 @@ from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidAction, Inva
 from gymtwist.protocol import messages
 from gymtwist.protocol.agent_rewards import encoded_reward
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import MAX_FRAME, Framing
+from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import are_alike, describe
 from gymtwist.spaces.space_codecs import CutReport
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
@@ -51,7 +51,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
 
     def __init__(self, codec: MessageCodec, settings: WorkerSettings, status: SessionStatus) -> None:
         super().__init__(codec, settings, status)
-        self._is_json = codec.framing is Framing.NETSTRING
+        self._is_json = codec.framing.is_json
         #: The agents whose spaces the client knows.
         self._agents: dict[str, _Agent] = {}
         #: The first agent that has a space, by the identity of that.
