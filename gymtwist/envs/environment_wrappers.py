@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from gymtwist.envs.environment_options import takes_integer
+from gymtwist.envs.missing_packages import remedy
 from gymtwist.errors import InvalidField
 from gymtwist.spaces.equivalent_forms import whole
 from gymtwist.spaces.value_mismatch import shown
@@ -83,13 +84,10 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
             made: gymnasium.Env[Any, Any] = self.creator(environment, **self.kwargs)
         except MemoryError:
             raise
-        except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
-            raise InvalidField(
-                f'{self.place} needs more on the server: pip install "gymtwist[wrappers]" ({error})'
-            ) from error
         except Exception as error:
             raise InvalidField(
                 f"{self.place} cannot wrap this environment with these kwargs: {type(error).__name__}: {error}"
+                f"{remedy(type(error), str(error))}"
             ) from error
         return made, left - needed
 
@@ -111,7 +109,8 @@ def _checked(place: str, request: WrapperRequest) -> EnvironmentWrapper:
     try:
         creator = getattr(importlib.import_module(module or _GYMNASIUM), name)
     except Exception as error:
-        raise InvalidField(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}{remedy(type(error), str(error))}"
+        raise InvalidField(f"{place} cannot be imported: {reason}") from error
     # The first parameter is the environment.
     parameters = list(inspect.signature(creator).parameters.values())[1:]
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import gymnasium
 
 from gymtwist.envs import gym_compatibility
+from gymtwist.envs.missing_packages import EXTRAS
 
 #: The packages that environments of Gymnasium and Gym need, by the part of ``gymnasium.envs`` or ``gym.envs``.
 _PACKAGES = {"box2d": "Box2D", "mujoco": "mujoco", "phys2d": "jax", "tabular": "jax"}
-#: The extras that bring those packages.
-_EXTRAS = {"Box2D": "box2d", "mujoco": "mujoco", "jax": "jax"}
 
 
 class Listed(NamedTuple):
@@ -69,7 +68,7 @@ def find_installed(allows: Callable[[str], bool] = lambda _: True) -> Installed:
                 missing.add(package)
             else:
                 ids.setdefault(library, []).append(prefix + name)
-    return Installed(ids, sorted(_EXTRAS[package] for package in missing & _EXTRAS.keys()))
+    return Installed(ids, sorted(EXTRAS[each] for each in map(str.lower, missing) if each in EXTRAS))
 
 
 def _package(library: str, parts: Sequence[str]) -> str | None:

@@ -14,6 +14,7 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from gymtwist.envs import gym_compatibility
+from gymtwist.envs.missing_packages import remedy
 from gymtwist.errors import UnknownEnvironment
 
 _VERSION = re.compile(r"-v(\d+)$")
@@ -124,6 +125,7 @@ def _split(environment: str) -> tuple[str | None, str]:
         except Exception as error:
             raise UnknownEnvironment(
                 f'unknown environment "{environment}": importing {module} failed: {type(error).__name__}: {error}'
+                f"{remedy(type(error), str(error))}"
             ) from error
     return library, bare
 
@@ -140,9 +142,11 @@ def _latest(environment: str, registry: dict[str, Any]) -> str | None:
 
 def _unknown(environment: str, bare: str, known: set[str]) -> str:
     message = f'unknown environment "{environment}"'
+    atari = _ATARI.fullmatch(bare)
+    is_atari = bare.startswith("ALE/") or (atari is not None and (atari["ram"] or atari["skip"]))
+    if is_atari and not any(id_.startswith("ALE/") for id_ in known):
+        return f'{message}; the Atari games need ale-py on the server: pip install "gymtwist[atari]"'
     if near := difflib.get_close_matches(bare, sorted(known), n=3):
         suggestions = " or ".join(f'"{id_}"' for id_ in near)
         return f"{message}; did you mean {suggestions}?"
-    if bare.startswith("ALE/") and not any(id_.startswith("ALE/") for id_ in known):
-        return f'{message}; the Atari games need ale-py on the server: pip install "gymtwist[atari]"'
     return f"{message}; the server can register more with --preload or --setup"

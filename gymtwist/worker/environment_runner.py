@@ -15,6 +15,7 @@ from typing import Any
 
 from gymtwist.envs import environment_results, gym_compatibility, observation_checks, recording
 from gymtwist.envs.environment_plan import EnvironmentPlan
+from gymtwist.envs.missing_packages import remedy
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, are_alike, space_of
@@ -405,7 +406,8 @@ class EnvironmentRunner(BaseRunner):
                 self._show()
             except Exception as error:
                 self._cannot_show = True
-                print(f"render is ignored from here on: {type(error).__name__}: {error}", file=sys.stderr)
+                reason = f"{type(error).__name__}: {error}{remedy(type(error), str(error))}"
+                print(f"render is ignored from here on: {reason}", file=sys.stderr)
 
     def _show(self) -> None:
         if not self._settings.display:

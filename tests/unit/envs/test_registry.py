@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -162,12 +163,13 @@ def test_an_unknown_id_has_near_matches(environment: str, meant: str) -> None:
     assert meant in message
 
 
-def test_an_atari_game_that_is_not_there() -> None:
+@pytest.mark.parametrize("environment", ["ALE/Pong-v5", "PongNoFrameskip-v4", "Pong-ram-v0"])
+def test_an_atari_game_that_is_not_there(environment: str) -> None:
     """The message says what to install; asked of an interpreter that has not imported ale_py."""
-    code = "from gymtwist.envs import registry; registry.find('ALE/Pong-v5')"
+    code = f"from gymtwist.envs import registry; registry.find('{environment}')"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     message = 'the Atari games need ale-py on the server: pip install "gymtwist[atari]"'
-    assert ended.stderr.rstrip().endswith(f'UnknownEnvironment: unknown environment "ALE/Pong-v5"; {message}')
+    assert ended.stderr.rstrip().endswith(f'UnknownEnvironment: unknown environment "{environment}"; {message}')
 
 
 def test_an_unknown_id_that_is_near_to_none() -> None:
@@ -202,7 +204,7 @@ def test_a_module_is_imported_first(name: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (None, "ModuleNotFoundError: No module named"),
+        (None, "ModuleNotFoundError: No module named '.*'; install what is missing on the server$"),
         ("raise ValueError('broken')", "ValueError: broken"),
         ("1 +", "SyntaxError"),
     ],
@@ -214,7 +216,7 @@ def test_a_module_that_cannot_be_imported(
     monkeypatch.syspath_prepend(tmp_path)
     if source is not None:
         (tmp_path / f"{name}.py").write_text(source)
-    assert f"importing {name} failed: {reason}" in refusal(f"{name}:CartPole-v1")
+    assert re.search(f"importing {name} failed: {reason}", refusal(f"{name}:CartPole-v1"))
 
 
 def fail() -> None:
@@ -240,7 +242,8 @@ def test_a_constructor_that_raises(register: Any, deed: Callable[[], None], reas
 def test_an_entry_point_that_is_not_there(register: Any, name: str) -> None:
     """Is the environment's fault, too."""
     register(f"{name}-v0", entry_point="nowhere.to.be:Found")
-    with pytest.raises(EnvironmentFault, match="the environment raised ModuleNotFoundError in make"):
+    reason = "the environment raised ModuleNotFoundError in make: No module named 'nowhere'"
+    with pytest.raises(EnvironmentFault, match=f"^{reason}; install what is missing on the server$"):
         make(f"{name}-v0")
 
 

@@ -87,7 +87,9 @@ def test_a_mode_that_needs_what_is_not_installed_is_not_offered() -> None:
 
     gymnasium.register("RenderModes/Needing-v0", entry_point=cast(EnvCreator, Needing))
     assert make("RenderModes/Needing-v0").render_mode is None
-    with pytest.raises(EnvironmentFault, match="pygame is not installed"):
+    with pytest.raises(
+        EnvironmentFault, match=r'pygame is not installed; on the server: pip install "gymtwist\[display\]"'
+    ):
         make("RenderModes/Needing-v0", render_mode="rgb_array")
 
 
