@@ -193,7 +193,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
             Whether messages of WebSocket are read from now on.
         """
         if not head.asks_for_websocket or head.path != websocket.PATH:
-            self.handle(Event.HTTP)
+            self.handle(Event.HTTP, head)
             return False
         refused = self.factory.site.policy.refusal(head.headers.get("host"), head.headers.get("origin"))
         refused = refused or websocket.upgrade_problem(head)
@@ -213,16 +213,23 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.reader.upgrade(head)
         return True
 
-    def speak_http(self) -> None:
+    def speak_http(self, head: Head) -> None:
         """Let the site answer this connection's requests; it has a timeout of its own."""
         self.setTimeout(None)
         del self.transport.bufferSize  # the site has no limit of one value of AMP
-        self.channel = self.factory.site.buildProtocol(self.transport.getPeer())
+        self.channel = self.factory.site.channel(head, self)
         self.channel.dismiss = lambda reply: self.handle(Event.DISMISS, reply)
         self.channel.makeConnection(self.transport)
         received = bytes(self.reader.received)
         self.reader.received.clear()
         self.channel.dataReceived(received)
+
+    def hold_session(self, holds: bool) -> None:
+        """Count the connection among those without a session unless one is played for it; called by its channel."""
+        if holds:
+            self.factory.limit.remove(self)
+        else:
+            self.count()
 
     def read_http(self, data: bytes) -> None:
         """Let the site read more."""

@@ -10,6 +10,9 @@ from typing import Any
 from twisted.web import server
 from twisted.web.resource import Resource
 
+from gymtwist.errors import TokenRefused
+from gymtwist.protocol.http_head import Head
+from gymtwist.protocol.websocket import upgrade_problem
 from gymtwist.server.client_address import peer_of
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.identities import Identity
@@ -20,6 +23,9 @@ from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
 from gymtwist.web.json_resource import Content, JsonResource, UpgradeNeeded
 from gymtwist.web.metrics import Metrics
+from gymtwist.web.openenv_api import PREFIX, OpenEnvApi, socket_environment
+from gymtwist.web.openenv_channel import OpenEnvChannel
+from gymtwist.web.openenv_session import OpenEnvSession
 from gymtwist.web.site_policy import SitePolicy
 from gymtwist.web.static_files import StaticFile, static_files
 
@@ -52,6 +58,30 @@ class GymSite(server.Site):
         self.factory = factory
         self.policy = SitePolicy()
 
+    def channel(self, head: Head, connection: Any) -> Any:
+        """Return what serves a connection: it reads requests, or the messages of a client of OpenEnv.
+
+        Args:
+            head: The head of the first request.
+            connection: The connection, an :class:`~gymtwist.server.unserved_connection.UnservedConnection`.
+        """
+        environment = socket_environment(head.path) if head.asks_for_websocket else None
+        identity = None if environment is None else self._accepted(head, connection.transport)
+        if environment is None or identity is None:  # a refusal has a reason
+            return self.buildProtocol(connection.transport.getPeer())
+        session = OpenEnvSession(self.factory, connection.client, identity, environment, connection.hold_session)
+        return OpenEnvChannel(self.factory.reactor, head, session)
+
+    def _accepted(self, head: Head, transport: Any) -> Identity | None:
+        """Return who asks for WebSocket; None if the request is to be refused."""
+        refused = self.policy.refusal(head.headers.get("host"), head.headers.get("origin"))
+        if refused is not None or upgrade_problem(head) is not None:
+            return None
+        try:
+            return self.identity_of(head.headers.get("authorization"), transport)
+        except TokenRefused:
+            return None
+
     def identity_of(self, authorization: str | None, transport: Any) -> Identity:
         """Return who sends a request.
 
@@ -75,6 +105,7 @@ def build_site(factory: GymFactory) -> GymSite:
     root.putChild(b"", StaticFile("index.html"))
     root.putChild(b"static", static_files())
     root.putChild(b"v1", GymHttpApi(factory))
+    root.putChild(PREFIX.encode(), OpenEnvApi(factory))
     root.putChild(b"healthz", Content({"status": "ok"}))
     root.putChild(b"ws", UpgradeNeeded())
     root.putChild(b"readyz", Readiness(factory))

@@ -1,0 +1,161 @@
+"""The WebSocket of a client of OpenEnv, at ``/openenv/ENV_ID/ws``."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gymtwist.protocol.http_head import Head
+from gymtwist.protocol.websocket import (
+    CloseCode,
+    Opcode,
+    WebSocketError,
+    WebSocketReader,
+    close_frame,
+    frame_header,
+    pong,
+    upgrade_response,
+)
+from gymtwist.web.openenv_session import OpenEnvSession
+
+#: Messages that wait for earlier ones; beyond that, and while the client does not read, nothing is received.
+_MOST_WAITING = 16
+
+
+@implementer(IPushProducer)
+class OpenEnvChannel:
+    """Reads the messages of one connection, and answers each in its turn; pings are answered at once.
+
+    It has the methods by which connections that speak HTTP are served.
+
+    Args:
+        reactor: The reactor.
+        head: The request for WebSocket, which has no problem.
+        session: Answers the messages.
+    """
+
+    transport: Any
+    #: Sends the last bytes, and closes the connection; set by the connection.
+    dismiss: Callable[[bytes], None]
+
+    def __init__(self, reactor: Any, head: Head, session: OpenEnvSession) -> None:
+        self._reactor = reactor
+        self._head = head
+        self._skipped = head.size
+        self._session = session
+        session.closed = self._session_ended
+        self._reader = WebSocketReader(self._control, opcode=Opcode.TEXT)
+        self._waiting: collections.deque[bytes] = collections.deque()
+        self._is_busy = self._is_blocked = self._is_paused = self._is_closed = False
+
+    def makeConnection(self, transport: Any) -> None:
+        """Accept the request; called once."""
+        self.transport = transport
+        transport.registerProducer(self, True)
+        transport.write(upgrade_response(self._head))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read frames."""
+        if self._skipped:
+            data, self._skipped = data[self._skipped :], 0
+        if self._is_closed:
+            return
+        self._reader.add(data)
+        try:
+            while not self._is_closed and (message := self._reader.next_frame()) is not None:
+                self._waiting.append(bytes(message))
+                self._go_on()
+        except WebSocketError as error:
+            self._close(error.close_code, str(error))
+            return
+        if self._reader.closed is not None and not self._is_closed:
+            code, _ = self._reader.closed
+            self._is_closed = True
+            self._session.leave()
+            self.transport.write(close_frame(code))
+            self._disconnect()
+        self._flow()
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - as Twisted has it
+        """End the session."""
+        self._is_closed = True
+        self._session.leave()
+
+    def finish(self) -> None:
+        """Close the connection if nothing is played; the server stops."""
+        if not self._session.is_playing:
+            self._close(CloseCode.GOING_AWAY, "the server is shutting down")
+
+    # Messages
+
+    def _go_on(self) -> None:
+        """Answer the next message, unless another one is being answered or the client does not read."""
+        while self._waiting and not (self._is_busy or self._is_blocked or self._is_closed):
+            self._is_busy = True
+            self._session.answer(self._waiting.popleft()).addCallback(self._answered)
+
+    def _answered(self, answer: tuple[bytes, bool]) -> None:
+        self._is_busy = False
+        reply, closes = answer
+        if self._is_closed:
+            return
+        if reply:
+            self.transport.write(frame_header(Opcode.TEXT, len(reply)) + reply)
+        if closes:
+            self._close(CloseCode.NORMAL, "the session has failed")
+        else:
+            self._go_on()
+            self._flow()
+
+    def _session_ended(self, reason: str) -> None:
+        # A request that has failed with the session is answered first.
+        self._reactor.callLater(0, self._close, CloseCode.NORMAL, reason)
+
+    # Control frames, and the end
+
+    def _control(self, opcode: Opcode, payload: bytes) -> None:
+        if opcode is Opcode.PING:
+            self.transport.write(pong(payload))
+
+    def _close(self, code: CloseCode, reason: str) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._session.leave()
+        self.transport.unregisterProducer()
+        self.dismiss(close_frame(code, reason))
+
+    def _disconnect(self) -> None:
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    # Back-pressure
+
+    def _flow(self) -> None:
+        """Receive only while messages can be kept and the client reads what it is sent."""
+        if self._is_closed:
+            return
+        pause = self._is_blocked or len(self._waiting) >= _MOST_WAITING
+        if pause is not self._is_paused:
+            self._is_paused = pause
+            (self.transport.pauseProducing if pause else self.transport.resumeProducing)()
+
+    def pauseProducing(self) -> None:
+        """Stop: the client does not read; called by Twisted."""
+        self._is_blocked = True
+        self._flow()
+
+    def resumeProducing(self) -> None:
+        """Go on; called by Twisted."""
+        self._is_blocked = False
+        self._go_on()
+        self._flow()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the end of the connection is handled where it is lost; called by Twisted."""
