@@ -66,7 +66,7 @@ def confine(directory: str, root: Path) -> Path:
 
 
 def start(
-    environment: gymnasium.Env[Any, Any], directory: Path, *, resume: bool, force: bool, video: bool
+    environment: gymnasium.Env[Any, Any], directory: Path, *, resume: bool, force: bool, video: bool, every: int = 0
 ) -> EpisodeRecorder:
     """Wrap an environment so that its episodes are recorded from the next reset on.
 
@@ -76,6 +76,7 @@ def start(
         resume: Keep the files of an earlier monitor, complete those that a killed process left, and write beside them.
         force: Remove the files of an earlier monitor first.
         video: Record videos too.
+        every: Of each episode whose number is a multiple of this; 0 for the cubes up to 1000, then every thousandth.
 
     Returns:
         The wrapped environment; closing it completes the files.
@@ -98,7 +99,7 @@ def start(
                 f"{quoted(str(directory), MOST_SHOWN)} holds an earlier monitor's files ({earlier[0].name}); resume to "
                 "go on beside them, or force to remove them"
             )
-        recorder = EpisodeRecorder(environment, directory, video=video)
+        recorder = EpisodeRecorder(environment, directory, video=video, every=every)
         recorder.files.write()
     except OSError as error:
         raise MonitorError(f"cannot record into {quoted(str(directory), MOST_SHOWN)}: {_reason(error)}") from error
@@ -115,17 +116,18 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         environment: The environment to record.
         directory: An existing directory.
         video: Whether videos are recorded too.
+        every: Of which episodes; see :func:`start`.
 
     Attributes:
         files: The files that are written.
         has_stopped: Whether the recording has stopped after an error.
     """
 
-    def __init__(self, environment: gymnasium.Env[Any, Any], directory: Path, *, video: bool) -> None:
+    def __init__(self, environment: gymnasium.Env[Any, Any], directory: Path, *, video: bool, every: int = 0) -> None:
         spec = environment.spec
         self.files = MonitorFiles(directory, spec.id if spec is not None else None)
         self.has_stopped = False
-        self._video = _record_video(environment, directory, self.files.video_prefix) if video else None
+        self._video = _record_video(environment, directory, self.files.video_prefix, every) if video else None
         super().__init__(self._video or environment)
         self._length = 0
         self._reward = 0.0
@@ -196,6 +198,17 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         with contextlib.suppress(Exception):  # the environment may have closed it
             print(self._error, file=sys.stderr)
 
+    def stop(self) -> gymnasium.Env[Any, Any]:
+        """Complete the files; return the environment, whose episode goes on."""
+        try:
+            if not self.has_stopped:
+                self._finish_video()
+            self.files.write()
+        except Exception as error:
+            if not self.has_stopped:
+                self._stop(error)
+        return self.env if self._video is None else self._video.env
+
     def close(self) -> None:
         """Complete the files: the video of an unfinished episode, the statistics, and the manifest that names them."""
         try:
@@ -214,12 +227,15 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
                     self._stop(error)
 
 
-def _record_video(environment: gymnasium.Env[Any, Any], directory: Path, prefix: str) -> RecordVideo[Any, Any]:
+def _record_video(
+    environment: gymnasium.Env[Any, Any], directory: Path, prefix: str, every: int
+) -> RecordVideo[Any, Any]:
+    trigger = (lambda episode: episode % every == 0) if every else None
     try:
         with warnings.catch_warnings():
             # It warns of overwriting whenever the directory exists; the names given here are new.
             warnings.simplefilter("ignore")
-            return RecordVideo(environment, str(directory), name_prefix=prefix)
+            return RecordVideo(environment, str(directory), trigger, name_prefix=prefix)
     except DependencyNotInstalled as error:
         raise MonitorError(f'videos need more on the server: pip install "gymtwist[video]" ({error})') from error
 

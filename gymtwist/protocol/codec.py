@@ -91,6 +91,10 @@ _STEPS = (messages.Step, messages.StepMany, messages.StepAgents)
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6
 
+#: MessagePack's heads of short and long maps. Where a message has this many fields, msgspec writes the long one (which
+#: begins with these bytes) even if most have their default and are left out.
+_FIXMAP, _MAP16, _LONG_HEAD = 0x80, 16, b"\xde\0"
+
 _Message = TypeVar("_Message", bound=Message)
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -220,7 +224,10 @@ class MessageCodec:
         Raises:
             InvalidField: A keyword argument or an option cannot be encoded.
         """
-        return self._frame(self._payload(request, strict=True))
+        payload = self._payload(request, strict=True)
+        if payload[:2] == _LONG_HEAD and payload[2] < _MAP16:
+            payload = bytes([_FIXMAP | payload[2]]) + payload[3:]
+        return self._frame(payload)
 
     def decode_reply(self, payload: bytes | memoryview) -> Reply:
         """Decode a reply.

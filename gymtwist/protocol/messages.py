@@ -34,6 +34,8 @@ MAX_ID = 255
 MAX_TOKEN = 1024
 #: The most agents that one request names.
 MAX_AGENTS = 10_000
+#: The most episodes of which one is filmed.
+MAX_VIDEO_EVERY = 1_000_000
 #: The most environments that one reply lists.
 MAX_LISTED = 1000
 
@@ -108,6 +110,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         vector_rewards: Whether the client takes rewards that are arrays.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
         wrappers: The wrappers around each environment, the innermost first.
+        lenient: Whether actions may be outside the bounds of a Box, and steps may go on after the end of an episode.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -124,6 +127,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     vector_rewards: bool = False
     report_queue: bool = False
     wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
+    lenient: bool = False
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -195,6 +199,22 @@ class Render(Message, frozen=True, tag="render", forbid_unknown_fields=True):
     """
 
     before_reset: bool = False
+
+
+class Monitor(Message, frozen=True, tag="monitor", forbid_unknown_fields=True):
+    """Record the episodes from the next reset on, into files at the server; or stop to record.
+
+    Attributes:
+        directory: The directory, below that of the server's operator; None to stop and to complete the files.
+        resume: Whether to keep the files of an earlier monitor.
+        force: Whether to remove them.
+        video_every: Record a video of each episode whose number is a multiple of this; 0 for none.
+    """
+
+    directory: Annotated[str, Meta(min_length=1)] | None = None
+    resume: bool = False
+    force: bool = False
+    video_every: Annotated[int, Meta(ge=0, le=MAX_VIDEO_EVERY)] = 0
 
 
 class Get(Message, frozen=True, tag="get", forbid_unknown_fields=True):
@@ -488,6 +508,12 @@ class Rendered(Message, frozen=True, tag="render"):
     warnings: Warnings = ()
 
 
+class Monitored(Message, frozen=True, tag="monitor"):
+    """The reply to :class:`Monitor`."""
+
+    warnings: Warnings = ()
+
+
 class Got(Message, frozen=True, tag="get"):
     """The reply to :class:`Get`.
 
@@ -706,6 +732,7 @@ Request: TypeAlias = (
     | StepMany
     | Sample
     | Render
+    | Monitor
     | Get
     | Set
     | Call
@@ -727,6 +754,7 @@ Reply: TypeAlias = (
     | SteppedMany
     | Sampled
     | Rendered
+    | Monitored
     | Got
     | AttributeSet
     | Called

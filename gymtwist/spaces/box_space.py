@@ -93,7 +93,9 @@ class Box(ArrayKind, frozen=True):
         """Compile the codec."""
         if context.form is Form.CLASSIC:
             return array_codec(space.dtype, space.shape, context, classic_box=True)
-        return array_codec(space.dtype, space.shape, context, _bounds(space) if context.checked else None)
+        return array_codec(
+            space.dtype, space.shape, context, _bounds(space) if context.checked and context.bounded else None
+        )
 
     @staticmethod
     def classic_description(space: Any) -> dict[str, Any]:

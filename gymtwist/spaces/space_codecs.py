@@ -92,6 +92,7 @@ class CodecContext:
         form: How trees carry arrays.
         spaces: The module ``gymnasium.spaces``.
         checked: Whether values that come in must be in the space. Otherwise they must only have its form.
+        bounded: Whether those that are checked must be within the bounds of a Box.
         owned: Whether the arrays of values that come in are the caller's own, and not views of the message.
         exact: Whether values that go out are refused if their numbers would change on the way: 0.5 for an integer.
         on_cut: Called if a number of a value that goes out is changed on the way; None if nobody is to know.
@@ -106,6 +107,7 @@ class CodecContext:
     form: Form
     spaces: Any
     checked: bool = False
+    bounded: bool = True
     owned: bool = False
     exact: bool = False
     on_cut: CutReport | None = None

@@ -73,6 +73,13 @@ class _Action(msgspec.Struct):
     action: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Monitor(msgspec.Struct):
+    directory: Any = None
+    force: Any = False
+    resume: Any = False
+    video_callable: Any = False
+
+
 class _Upload(msgspec.Struct):
     training_dir: Any = None
     api_key: Any = None
@@ -102,6 +109,7 @@ _read_step = msgspec.json.Decoder(_Stepped | messages.Error).decode
 _read_sample = msgspec.json.Decoder(_Sampled | messages.Error).decode
 _read_action = msgspec.json.Decoder(_Action).decode
 _read_creation = msgspec.json.Decoder(_Creation).decode
+_read_monitor = msgspec.json.Decoder(_Monitor).decode
 _read_upload = msgspec.json.Decoder(_Upload).decode
 _read_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -126,6 +134,11 @@ def _missing(name: str) -> Refusal:
 
 def _is_given(value: Any) -> bool:
     return value is not None and value != "" and value != []
+
+
+def _boolean(value: Any) -> Any:
+    """Read the words that a client in Lua sends for booleans; anything else is as it is."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
 class Instance:
@@ -235,6 +248,8 @@ class GymHttpApi(Resource):
             (*one, "action_space", "contains", "*"): {b"GET": self._contains},
             (*one, "observation_space"): {b"GET": self._observation_space},
             (*one, "observation_space", "contains"): {b"POST": self._compare},
+            (*one, "monitor", "start"): {b"POST": self._start_monitor},
+            (*one, "monitor", "close"): {b"POST": self._close_monitor},
             (*one, "close"): {b"POST": self._close},
             ("upload",): {b"POST": self._upload},
             ("shutdown",): {b"POST": self._shut_down},
@@ -295,7 +310,7 @@ class GymHttpApi(Resource):
         except (GymtwistError, OSError) as error:
             raise Refusal(503, f"the server cannot begin a session now: {error}") from None
         request.notifyFinish().addErrback(lambda left: None if hasattr(session, "made") else session.abort())
-        made = session.make_visible(messages.Make(environment))
+        made = session.make_visible(messages.Make(environment, lenient=True))
         return made.addCallbacks(self._created, _not_created, (session, seed), {}, (session, environment))
 
     def _created(self, made: messages.Made, session: PlayedSession, seed: int | None) -> bytes:
@@ -322,6 +337,27 @@ class GymHttpApi(Resource):
         if len(action) > MAX_FRAME - 100:
             raise Refusal(413, f"the action has {len(action)} bytes; at most {MAX_FRAME} are allowed")
         return self._instance(name).step(action)
+
+    # Recording
+
+    def _start_monitor(self, request: Any, name: str) -> defer.Deferred[bytes]:
+        asked = _body(request, _read_monitor)
+        if not _is_given(asked.directory):
+            raise _missing("directory")
+        instance = self._instance(name)
+        if not isinstance(asked.directory, str):
+            raise Refusal(400, f"directory {asked.directory!r:.80}: it is a string")
+        every = _boolean(asked.video_callable) or 0
+        if not isinstance(every, int) or not 0 <= every <= messages.MAX_VIDEO_EVERY:
+            raise Refusal(
+                400, f"video_callable {every!r:.80}: it is a boolean, or the number of episodes for each video"
+            )
+        force, resume = bool(_boolean(asked.force)), bool(_boolean(asked.resume))
+        monitor = messages.Monitor(asked.directory, resume, force, int(every))
+        return instance.session.ask(monitor, messages.Monitored).addCallback(lambda _: _NOTHING)
+
+    def _close_monitor(self, request: Any, name: str) -> defer.Deferred[bytes]:
+        return self._instance(name).session.ask(messages.Monitor(), messages.Monitored).addCallback(lambda _: _NOTHING)
 
     # Spaces
 

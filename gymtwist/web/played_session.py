@@ -34,6 +34,9 @@ MAX_REPLY = 128 * 1024 * 1024
 #: They keep nothing of what they encode and decode.
 _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
+#: The errors of a make request whose render mode its environment does not take.
+_REFUSED_MODE = frozenset(("invalid-field", "unknown-kwarg"))
+
 _Reply = TypeVar("_Reply", bound=messages.Message)
 _Decoded = TypeVar("_Decoded")
 #: Decodes the payload of a reply, which is valid only during the call.
@@ -111,8 +114,8 @@ class PlayedSession(FileDescriptor):
 
         def without(failure: Failure) -> defer.Deferred[messages.Made]:
             failed = failure.value
-            if isinstance(failed, RequestFailed) and failed.error.code == "invalid-field":
-                return self.make(request)  # if it was about another field, it is again
+            if isinstance(failed, RequestFailed) and failed.error.code in _REFUSED_MODE:
+                return self.make(request)  # if it was about something else, it is again
             return defer.fail(failure)
 
         visible = msgspec.structs.replace(request, render_mode="rgb_array")

@@ -378,8 +378,8 @@ class EnvironmentRunner(BaseRunner):
             self._end_episode()
         return observation, rewards, terminated, truncated, info
 
-    def record(self, directory: str, *, resume: bool, force: bool, video: bool) -> None:
-        """Record the episodes from the next reset on.
+    def record(self, directory: str, *, resume: bool, force: bool, video: bool, every: int = 0) -> None:
+        """Record the episodes from the next reset on; see :func:`~gymtwist.envs.recording.start`.
 
         Raises:
             MonitorError: The directory is not allowed or not suitable, or the session is being recorded already.
@@ -391,8 +391,15 @@ class EnvironmentRunner(BaseRunner):
                 if not environment.has_stopped:
                     raise MonitorError("this session is being recorded already; open another connection to record anew")
                 environment = environment.env
-            self.environment = recording.start(environment, path, resume=resume, force=force, video=video)
+            self.environment = recording.start(environment, path, resume=resume, force=force, video=video, every=every)
             self._step = self._usual_step()
+
+    def stop_recording(self) -> None:
+        """Complete the files of a recording, if there is one."""
+        with guarded_call(self._status, Operation.MONITOR):
+            if isinstance(self.environment, recording.EpisodeRecorder):
+                self.environment = self.environment.stop()
+                self._step = self._usual_step()
 
     def show(self) -> None:
         """Show the environment on the server's screen, if the operator permits it.

@@ -54,7 +54,7 @@ _MAY_BE_REFUSED = {
 }
 _NO_INFO: dict[str, Any] = {}
 #: Operations whose failure does not end the episode.
-_HARMLESS = ("sample", "render", "get", "set", "call")
+_HARMLESS = ("sample", "render", "monitor", "get", "set", "call")
 
 
 class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
@@ -94,6 +94,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             messages.Reset: self.reset,
             messages.Sample: self.sample,
             messages.Render: self.render,
+            messages.Monitor: self.monitor,
         }
 
     # Making the environment
@@ -163,7 +164,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         runner = self._runner = kind(plan, self._settings, self._status)
         runner.check_client = self._check_client
         with guarded_call(self._status, Operation.MAKE):
-            codecs = SessionCodecs(runner.action_space, runner.observation_space, self._framing, self._request.values)
+            spaces, request = (runner.action_space, runner.observation_space), self._request
+            codecs = SessionCodecs(*spaces, self._framing, request.values, bounded=not request.lenient)
         self._codecs = codecs
         self._step, self._load, self._dump = runner.step, codecs.actions.load, codecs.observations.dump
         if self._request.vector_rewards:
@@ -312,7 +314,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
 
     def step(self, request: messages.Step) -> messages.Stepped:
         """Take one step."""
-        if self.state is not State.PLAYING:
+        if self.state is not State.PLAYING and not (self.state is State.ENDED and self._request.lenient):
             raise self._not_now("the next step")
         observation, reward, terminated, truncated, info = self._step(self._load(request.action))
         if not self._infos:
@@ -392,3 +394,15 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         if self.state in (State.MADE, State.BROKEN):
             raise self._not_now("you render")
         return messages.Rendered(runner.render())
+
+    def monitor(self, request: messages.Monitor) -> messages.Monitored:
+        """Begin or stop to record episodes."""
+        runner = self._running()
+        if isinstance(runner, VectorEnvironmentRunner):
+            raise RequestError("the episodes of several environments are not recorded; make a single environment")
+        if request.directory is None:
+            runner.stop_recording()
+        else:
+            every = request.video_every
+            runner.record(request.directory, resume=request.resume, force=request.force, video=every > 0, every=every)
+        return messages.Monitored()

@@ -35,6 +35,7 @@ class SpaceCodec:
         framing: The framing of the client's messages.
         form: The form of values in JSON.
         on_cut: Reports the first number of an element that the space cannot hold.
+        bounded: Whether the bounds of Boxes are checked.
 
     Attributes:
         description: The description of the space for messages.
@@ -50,11 +51,20 @@ class SpaceCodec:
     dump: Callable[[Any], Any]
 
     def __init__(
-        self, space: Space, name: str, framing: Framing, form: ValueForm, on_cut: CutReport | None = None
+        self,
+        space: Space,
+        name: str,
+        framing: Framing,
+        form: ValueForm,
+        on_cut: CutReport | None = None,
+        *,
+        bounded: bool = True,
     ) -> None:
         described = describe(space, f"{name}_space")
         try:
-            made = value_codec(space, name=name, base64=form == "base64", on_cut=on_cut, description=described)
+            made = value_codec(
+                space, name=name, base64=form == "base64", on_cut=on_cut, bounded=bounded, description=described
+            )
         except ValueError as error:
             raise EnvironmentFault("make", f"the environment has a space that is beyond the limits: {error}") from error
         self.layout: Layout | None = made.layout
@@ -78,15 +88,18 @@ class SessionCodecs:
         observation_space: The observation space of the environment.
         framing: The framing of the client's messages.
         form: The form of values in JSON.
+        bounded: Whether actions must be within the bounds of Boxes.
 
     Attributes:
         actions: The codec of actions.
         observations: The codec of observations.
     """
 
-    def __init__(self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm) -> None:
+    def __init__(
+        self, action_space: Space, observation_space: Space, framing: Framing, form: ValueForm, *, bounded: bool = True
+    ) -> None:
         self._json = framing.is_json
-        self.actions = SpaceCodec(action_space, "action", framing, form)
+        self.actions = SpaceCodec(action_space, "action", framing, form, bounded=bounded)
         self.observations = SpaceCodec(observation_space, "observation", framing, form, CutReport(print_cut))
         self._dump = self.observations.dump
         #: Whether several observations are concatenated instead of sent in a list.

@@ -56,6 +56,7 @@ LIMITS = {
     "characters of a render mode": 64,
     "characters of a token": 1024,
     "wrappers around an environment": messages.MAX_WRAPPERS,
+    "episodes from one video to the next": messages.MAX_VIDEO_EVERY,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "environments of a connection with `async`": MAX_PROCESSES,
     "agents that one request names": messages.MAX_AGENTS,

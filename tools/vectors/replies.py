@@ -131,6 +131,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "render, text": {"op": "render", "frame": "\x1b[41mS\x1b[0mFF\n"},
     "render, several texts": {"op": "render", "frame": ["a", "b"]},
     "render, nothing": {"op": "render"},
+    "monitor": {"op": "monitor"},
+    "monitor, warnings": {"op": "monitor", "warnings": [_WARNING]},
     "get": {"op": "get", "value": 9.8},
     "get, nothing": {"op": "get"},
     "get, a method": {"op": "get", "callable": True},

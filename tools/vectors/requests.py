@@ -55,6 +55,7 @@ PLAIN: dict[str, dict[str, Any]] = {
             {"name": "mine:Wrapper", "kwargs": {"size": [2, 3], "by": "name"}},
         ],
     },
+    "make, lenient": {"op": "make", "id": _CARTPOLE, "lenient": True},
     "make, everything": {
         **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},
         **{"render_mode": "rgb_array", "num_envs": 3, "vectorization_mode": "sync", "autoreset_mode": "disabled"},
@@ -81,6 +82,11 @@ PLAIN: dict[str, dict[str, Any]] = {
     "sample, seed": {"op": "sample", "seed": 3},
     "render": {"op": "render"},
     "render, before_reset": {"op": "render", "before_reset": True},
+    "monitor": {"op": "monitor", "directory": "here"},
+    "monitor, everything": {
+        **{"op": "monitor", "directory": "a/b", "resume": True, "force": True, "video_every": 10},
+    },
+    "monitor, stop": {"op": "monitor"},
     "get": {"op": "get", "name": "gravity"},
     "get, repr": {"op": "get", "name": "ale", "repr": True},
     "set": {"op": "set", "name": "gravity", "value": 20.5},

@@ -69,6 +69,7 @@ REPLIES: dict[str, dict[str, Any]] = {
     },
     "sample": {"action": Any, **_WARNINGS},
     "render": {"frame?": Any, **_WARNINGS},
+    "monitor": _WARNINGS,
     "get": {"value?": Any, "callable?": bool, **_WARNINGS},
     "set": _WARNINGS,
     "call": {"value?": Any, **_WARNINGS},

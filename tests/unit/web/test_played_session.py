@@ -190,14 +190,15 @@ def test_closing_waits_for_the_environment(played: Played) -> None:
         assert played.session.has_ended
 
 
-def test_an_environment_without_frames_is_made_without(played: Played) -> None:
+@pytest.mark.parametrize("code", ["invalid-field", "unknown-kwarg"])
+def test_an_environment_without_frames_is_made_without(played: Played, code: str) -> None:
     """Those that can render RGB frames are made so, for the live view and for videos."""
-    with played.make("error", code="invalid-field", message="render_mode: no", fault="request") as worker:
+    with played.make("error", code=code, message="no", fault="request") as worker:
         played.results.clear()
         played.note(played.session.make_visible(MAKE))
         played.harness.turn()
         assert b'"render_mode":"rgb_array"' in worker.recv(1000)
-        worker.sendall(message("netstring", "error", code="invalid-field", message="render_mode: no", fault="request"))
+        worker.sendall(message("netstring", "error", code=code, message="no", fault="request"))
         played.harness.turn()
         assert b"render_mode" not in worker.recv(1000)
         worker.sendall(message("netstring", "make", **MADE))
