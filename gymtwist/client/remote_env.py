@@ -255,6 +255,23 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         # Before the first reset an environment without wrappers may render, or not: that is its own matter.
         return self._session.ask(messages.Render(before_reset=not self._was_reset), messages.Rendered).frame
 
+    def monitor(
+        self, directory: str | None, *, resume: bool = False, force: bool = False, video_every: int = 0
+    ) -> None:
+        """Have the server record the episodes from the next reset on, or stop to record.
+
+        Args:
+            directory: Where at the server, below the directory of its operator; None to stop, and complete the files.
+            resume: Whether to keep the files of an earlier monitor, and to write beside them.
+            force: Whether to remove them.
+            video_every: Record a video of each episode whose number is a multiple of this; 0 for none. The environment
+                must have been made with the render mode ``rgb_array``.
+
+        Raises:
+            RemoteError: The server cannot record there, or records already.
+        """
+        self._session.ask(messages.Monitor(directory, resume, force, video_every), messages.Monitored)
+
     def close(self) -> None:
         """Close the environment and the connection; closing again does nothing."""
         # Without a session if the constructor failed.

@@ -163,6 +163,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
         "nowhere else (default: the directory the server is started in).", readers.directory,
     )] = None
+    rest_shutdown: Annotated[bool, Option(
+        "Let clients of gym-http-api shut this server down (POST /v1/shutdown/).",
+    )] = False
     display: Annotated[bool, Option(
         "Let any client open windows on this server's screen; without this, what clients render is not shown.",
     )] = False

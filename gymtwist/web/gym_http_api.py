@@ -32,6 +32,7 @@ _UPLOAD_CLOSED = (
     "OpenAI's scoreboard closed in 2017, so nothing can be uploaded; the recorded statistics are in the monitor's "
     "directory"
 )
+_SHUTTING_DOWN = b"Server shutting down"
 _NO_SHUTDOWN = "clients may not shut this server down; start it with --rest-shutdown to allow that"
 _NOT_JSON = "Request is not a valid json"
 #: The errors of a make request that are about the id.
@@ -147,10 +148,16 @@ class Instance:
     Args:
         session: The session.
         seed: The seed of the first episode; None for none.
+        owner: The name of the identity whose clients may use it.
+
+    Attributes:
+        session: The session.
+        owner: As above.
     """
 
-    def __init__(self, session: PlayedSession, seed: int | None) -> None:
+    def __init__(self, session: PlayedSession, seed: int | None, owner: str) -> None:
         self.session = session
+        self.owner = owner
         self._seed = seed
 
     @property
@@ -281,19 +288,21 @@ class GymHttpApi(Resource):
 
     # Instances
 
-    def _instance(self, name: str) -> Instance:
+    def _instance(self, request: Any, name: str) -> Instance:
         """Find an instance.
 
         Raises:
             Refusal: There is none of that id: there never was, it was closed, or its session has ended.
         """
-        try:
-            return self._instances[name]
-        except KeyError:
-            raise Refusal(400, f"Instance_id {name} unknown") from None
+        instance = self._instances.get(name)
+        if instance is None or instance.owner != request.identity.name:
+            raise Refusal(400, f"Instance_id {name} unknown")
+        return instance
 
     def _list(self, request: Any) -> bytes:
-        return _encode({"all_envs": {name: each.environment for name, each in self._instances.items()}}) + b"\n"
+        owner = request.identity.name
+        own = {name: each.environment for name, each in self._instances.items() if each.owner == owner}
+        return _encode({"all_envs": own}) + b"\n"
 
     def _create(self, request: Any) -> defer.Deferred[bytes]:
         asked = _body(request, _read_creation)
@@ -311,24 +320,26 @@ class GymHttpApi(Resource):
             raise Refusal(503, f"the server cannot begin a session now: {error}") from None
         request.notifyFinish().addErrback(lambda left: None if hasattr(session, "made") else session.abort())
         made = session.make_visible(messages.Make(environment, lenient=True))
-        return made.addCallbacks(self._created, _not_created, (session, seed), {}, (session, environment))
+        return made.addCallbacks(
+            self._created, _not_created, (session, seed, request.identity.name), {}, (session, environment)
+        )
 
-    def _created(self, made: messages.Made, session: PlayedSession, seed: int | None) -> bytes:
+    def _created(self, made: messages.Made, session: PlayedSession, seed: int | None, owner: str) -> bytes:
         name = uuid.uuid4().hex[:8]
         while name in self._instances:
             name = uuid.uuid4().hex[:8]
-        self._instances[name] = Instance(session, seed or None)
+        self._instances[name] = Instance(session, seed or None, owner)
         session.ended.addCallback(lambda reason: self._instances.pop(name))
         return _encode({"instance_id": name}) + b"\n"
 
     def _close(self, request: Any, name: str) -> defer.Deferred[bytes]:
-        session = self._instance(name).session
+        session = self._instance(request, name).session
         return session.close().addCallback(lambda _: _NOTHING)
 
     # Playing
 
     def _reset(self, request: Any, name: str) -> defer.Deferred[bytes]:
-        return self._instance(name).reset()
+        return self._instance(request, name).reset()
 
     def _step(self, request: Any, name: str) -> defer.Deferred[bytes]:
         action = bytes(_body(request, _read_action).action).strip()
@@ -336,7 +347,7 @@ class GymHttpApi(Resource):
             raise _missing("action")
         if len(action) > MAX_FRAME - 100:
             raise Refusal(413, f"the action has {len(action)} bytes; at most {MAX_FRAME} are allowed")
-        return self._instance(name).step(action)
+        return self._instance(request, name).step(action)
 
     # Recording
 
@@ -344,7 +355,7 @@ class GymHttpApi(Resource):
         asked = _body(request, _read_monitor)
         if not _is_given(asked.directory):
             raise _missing("directory")
-        instance = self._instance(name)
+        instance = self._instance(request, name)
         if not isinstance(asked.directory, str):
             raise Refusal(400, f"directory {asked.directory!r:.80}: it is a string")
         every = _boolean(asked.video_callable) or 0
@@ -357,21 +368,25 @@ class GymHttpApi(Resource):
         return instance.session.ask(monitor, messages.Monitored).addCallback(lambda _: _NOTHING)
 
     def _close_monitor(self, request: Any, name: str) -> defer.Deferred[bytes]:
-        return self._instance(name).session.ask(messages.Monitor(), messages.Monitored).addCallback(lambda _: _NOTHING)
+        return (
+            self._instance(request, name)
+            .session.ask(messages.Monitor(), messages.Monitored)
+            .addCallback(lambda _: _NOTHING)
+        )
 
     # Spaces
 
     def _action_space(self, request: Any, name: str) -> bytes:
-        return _space_body(self._instance(name), "action")
+        return _space_body(self._instance(request, name), "action")
 
     def _observation_space(self, request: Any, name: str) -> bytes:
-        return _space_body(self._instance(name), "observation")
+        return _space_body(self._instance(request, name), "observation")
 
     def _sample(self, request: Any, name: str) -> defer.Deferred[bytes]:
-        return self._instance(name).sample()
+        return self._instance(request, name).sample()
 
     def _contains(self, request: Any, name: str, text: str) -> bytes:
-        instance = self._instance(name)
+        instance = self._instance(request, name)
         try:
             number = int(text)
         except ValueError:
@@ -380,7 +395,7 @@ class GymHttpApi(Resource):
 
     def _compare(self, request: Any, name: str) -> bytes:
         """Say whether fields of the observation space have some values, as JSON text."""
-        instance, asked = self._instance(name), _body(request, _read_object)
+        instance, asked = self._instance(request, name), _body(request, _read_object)
         fields = instance.space("observation")
         unknown = [each for each in asked if each not in fields]
         if unknown:
@@ -398,14 +413,19 @@ class GymHttpApi(Resource):
         raise Refusal(400, _UPLOAD_CLOSED)
 
     def _shut_down(self, request: Any) -> bytes:
-        raise Refusal(403, _NO_SHUTDOWN)
+        reactor = self._factory.reactor
+        if not self._factory.options.rest_shutdown:
+            raise Refusal(403, _NO_SHUTDOWN)
+        request.notifyFinish().addBoth(lambda _: reactor.callLater(0, reactor.stop))
+        return _SHUTTING_DOWN
 
 
 # Responses
 
 
 def _json(request: Any, body: bytes) -> bytes:
-    request.setHeader(b"Content-Type", b"text/html; charset=utf-8" if body == _NOTHING else b"application/json")
+    is_json = body not in (_NOTHING, _SHUTTING_DOWN)
+    request.setHeader(b"Content-Type", b"application/json" if is_json else b"text/html; charset=utf-8")
     return body
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -234,6 +235,8 @@ ROUTES = [
     ("GET", "action_space/contains/0"),
     ("GET", "observation_space/"),
     ("POST", "observation_space/contains"),
+    ("POST", "monitor/start/"),
+    ("POST", "monitor/close/"),
     ("POST", "close/"),
 ]
 
@@ -241,7 +244,8 @@ ROUTES = [
 @pytest.mark.parametrize(("method", "route"), ROUTES)
 def test_an_unknown_instance_is_refused(api: Api, method: str, route: str) -> None:
     """By every route."""
-    refused = api.ask(method, f"/v1/envs/bad_id/{route}", {"action": 0} if method == "POST" else None)
+    body = {"action": 0, "directory": "tmp"} if method == "POST" else None
+    refused = api.ask(method, f"/v1/envs/bad_id/{route}", body)
     assert (refused.status, refused.body) == (400, {"message": "Instance_id bad_id unknown"})
 
 
@@ -251,6 +255,7 @@ def test_an_unknown_instance_is_refused(api: Api, method: str, route: str) -> No
     [
         ("/v1/envs/", {}, "env_id"),
         ("/v1/envs/bad_id/step/", {}, "action"),
+        ("/v1/envs/bad_id/monitor/start/", {"force": True}, "directory"),
         ("/v1/upload/", {"api_key": "x"}, "training_dir"),
         ("/v1/upload/", {"training_dir": "tmp"}, "api_key"),
     ],
@@ -263,7 +268,9 @@ def test_a_parameter_is_required(api: Api, path: str, given: dict[str, Any], nam
         assert refused.body == {"message": f"A required request parameter '{name}' was not provided"}
 
 
-@pytest.mark.parametrize("path", ["/v1/envs/", "/v1/envs/bad_id/step/", "/v1/upload/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/envs/", "/v1/envs/bad_id/step/", "/v1/envs/bad_id/monitor/start/", "/v1/upload/"]
+)
 @pytest.mark.parametrize("body", ["null", "", "{", "[1]", '"x"', "1", '{"action":NaN}', "\x00"])
 def test_a_body_must_be_an_object(api: Api, path: str, body: str) -> None:
     """Of JSON."""
@@ -379,6 +386,77 @@ def test_a_field_that_a_space_lacks_is_refused(api: Api) -> None:
     assert "'n'" in refused.body["message"]
 
 
+def test_bounds_are_left_to_the_environment(api: Api) -> None:
+    """Many agents rely on it to clip."""
+    assert api.post(f"{api.played('Pendulum-v0')}step/", {"action": [5.0]}).status == 200
+    assert api.post(f"{api.played('Act/Box-v0')}step/", {"action": [[9, 0], [0, 0]]}).status == 200
+
+
+def test_steps_go_on_after_the_end_of_an_episode(api: Api) -> None:
+    """As they did in Gym."""
+    path = api.played("Truncated-v0")
+    done = [api.post(f"{path}step/", {"action": 0}).body["done"] for _ in range(5)]
+    assert done[:3] == [False, False, True]
+
+
+def recorded(directory: Path, ending: str) -> list[Path]:
+    """Return the files of a monitor that have an ending."""
+    return sorted(directory.glob(f"openaigym.*{ending}"))
+
+
+def test_a_monitor_records_episodes(api: Api, server: ServerProcess, directory: Path) -> None:
+    """Until it is closed; the instance stays."""
+    path = api.make("Truncated-v0")
+    name = str(directory.relative_to(server.directory))
+    started = api.post(f"{path}monitor/start/", {"directory": name})
+    assert (started.status, started.text) == (200, "{}")
+    for _ in range(2):
+        api.post(f"{path}reset/")
+        for _ in range(3):
+            api.post(f"{path}step/", {"action": 0})
+    assert api.post(f"{path}monitor/close/").text == "{}"
+    (statistics,) = recorded(directory, ".stats.json")
+    assert json.loads(statistics.read_text())["episode_lengths"] == [3, 3]
+    assert api.post(f"{path}monitor/close/").status == 200
+    assert api.post(f"{path}reset/").status == 200
+    assert api.post(f"{path}step/", {"action": 0}).status == 200
+    assert api.post(f"{path}monitor/start/", {"directory": name}).status == 400
+    assert api.post(f"{path}monitor/start/", {"directory": name, "force": "false"}).status == 400
+    assert api.post(f"{path}monitor/start/", {"directory": name, "resume": "true"}).status == 200
+    assert recorded(directory, ".stats.json")[0] == statistics
+    assert api.post(f"{path}monitor/start/", {"directory": name, "resume": True}).status == 400
+
+
+def test_a_monitor_records_videos_of_some_episodes(api: Api, server: ServerProcess, directory: Path) -> None:
+    """Of every second one, here."""
+    path = api.make("Episodes-v0")
+    name = str(directory.relative_to(server.directory))
+    assert api.post(f"{path}monitor/start/", {"directory": name, "video_callable": 2}).status == 200
+    for _ in range(4):
+        api.post(f"{path}reset/")
+        for _ in range(10):
+            api.post(f"{path}step/", {"action": 0})
+    api.post(f"{path}monitor/close/")
+    assert len(recorded(directory, ".mp4")) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"directory": "/etc"},
+        {"directory": "../.."},
+        {"directory": 7},
+        {"directory": "tmp", "video_callable": -1},
+        {"directory": "tmp", "video_callable": "x"},
+        {"directory": "tmp", "video_callable": 1.5},
+    ],
+)
+def test_a_monitor_is_refused(api: Api, fields: dict[str, Any]) -> None:
+    """Outside its root, and where a field is none that it takes."""
+    refused = api.post(f"{api.make('CartPole-v1')}monitor/start/", fields)
+    assert (refused.status, list(refused.body)) == (400, ["message"])
+
+
 def test_nothing_is_uploaded(api: Api) -> None:
     """There is no place to upload to any more."""
     refused = api.post("/v1/upload/", {"training_dir": "tmp", "api_key": "key", "algorithm_id": None})
@@ -409,3 +487,13 @@ def test_steps_sent_together_are_taken_in_turn(server: ServerProcess, api: Api) 
     assert sorted(rewards) == [1.0, 2.0, 3.0]
     for other in others:
         other.connection.close()
+
+
+def test_a_server_may_let_clients_shut_it_down(start: Callable[..., ServerProcess]) -> None:
+    """If its operator has said so."""
+    running = start("--rest-shutdown", "--warm", "0")
+    api = Api(running.port)
+    api.connection.request("POST", "/v1/shutdown/")
+    assert api.connection.getresponse().read() == b"Server shutting down"
+    running.wait_for("Server Shut Down")
+    api.connection.close()

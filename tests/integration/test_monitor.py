@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gymtwist.client import connect
 from gymtwist_conformance.reference_client import Refused
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
@@ -244,3 +245,15 @@ def test_a_second_monitor_in_a_session_is_an_error(server: ServerProcess, direct
     server.end(session)
     assert [written["episode_lengths"] for written in statistics(directory)] == [[10]]
     assert not statistics(directory.with_name("another"))
+
+
+def test_the_python_client_has_episodes_recorded(server: ServerProcess, directory: Path) -> None:
+    """With a video of each."""
+    with connect(("127.0.0.1", server.port), "Episodes-v0", render_mode="rgb_array", timeout=PATIENCE) as env:
+        env.monitor(str(directory), video_every=1)
+        env.reset()
+        while not env.step(0)[2]:
+            pass
+        env.monitor(None)
+    assert statistics(directory)[0]["episode_lengths"] == [10]
+    assert len(list(directory.glob("*.mp4"))) == 1

@@ -33,7 +33,7 @@ class Served:
         os.close(descriptor)
         self.client = FramedClient(ours, encoding)
         self._reason: list[str] = []
-        settings = WorkerSettings(monitor_root="/", **options)
+        settings = WorkerSettings(**{"monitor_root": "/", **options})
 
         def serve() -> None:
             self._reason.append(session_loop.serve(encoding, its, handshake, trailing_data, settings, self.status))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -373,3 +375,54 @@ def test_a_refused_environment_can_follow_a_list(encoding: str) -> None:
     served.client.make("CartPole-v1")
     served.client.play()
     served.end()
+
+
+# Lenient sessions, and the monitor
+
+
+def test_bounds_of_actions_are_checked_unless_the_session_is_lenient(serve: Serve, encoding: str) -> None:
+    """Everything else about an action is checked in either."""
+    make = partial(Acting, ACTIONS["Box"])
+    strict, lenient = serve(make), serve(make, lenient=True)
+    for client in (strict, lenient):
+        client.reset()
+    outside = np.full((2, 2), 9, np.float32)
+    with pytest.raises(Failed, match="from -1"):
+        strict.step(outside)
+    assert lenient.step(outside).info["contained"] is False
+    with pytest.raises(Failed, match="invalid-action"):
+        lenient.ask("step", action=[1])
+
+
+def test_steps_go_on_after_the_end_of_an_episode_if_the_session_is_lenient(serve: Serve, encoding: str) -> None:
+    """Not before the first one."""
+    client = serve("CartPole-v1", lenient=True, max_episode_steps=1)
+    with pytest.raises(Failed, match="reset"):
+        client.step(0)
+    client.reset()
+    assert client.step(0).truncated
+    assert client.step(0).reward == 1.0
+
+
+def test_episodes_are_recorded_until_the_monitor_is_stopped(serve: Serve, encoding: str, tmp_path: Path) -> None:
+    """Below the root; the environment goes on."""
+    client = serve(Plain, options={"monitor_root": str(tmp_path)})
+    client.ask("monitor", directory="here")
+    client.reset()
+    client.step(0)
+    client.reset()
+    client.ask("monitor")
+    client.ask("monitor")
+    client.step(0)
+    (statistics,) = tmp_path.glob("here/*.stats.json")
+    assert json.loads(statistics.read_text())["episode_lengths"] == [1]
+    for directory in ("here", "/etc"):
+        with pytest.raises(Failed, match="monitor-refused"):
+            client.ask("monitor", directory=directory)
+
+
+def test_several_environments_are_not_recorded(serve: Serve, encoding: str, tmp_path: Path) -> None:
+    """The connection goes on."""
+    client = serve("CartPole-v1", num_envs=2, options={"monitor_root": str(tmp_path)})
+    with pytest.raises(Failed, match="bad-request"):
+        client.ask("monitor", directory="here")
