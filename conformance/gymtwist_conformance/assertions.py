@@ -20,6 +20,13 @@ class _Wrapper(Struct, forbid_unknown_fields=True):
     kwargs: dict[str, Any] = {}
 
 
+class _OwnOptions(Struct, forbid_unknown_fields=True):
+    id: _NAME | None = None
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    seeds: Annotated[list[_SEED], Meta(max_length=10_000)] = []
+
+
 _REQUESTS: dict[str, dict[str, Any]] = {
     "make": {
         "id": Annotated[str, Meta(min_length=1, max_length=255)],
@@ -37,6 +44,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "lenient?": bool,
         "report_queue?": bool,
         "wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
+        "each?": Annotated[list[_OwnOptions], Meta(max_length=10_000)],
     },
     "reset": {
         "seed?": _SEED | list[_SEED | None] | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -21,7 +21,8 @@ from gymtwist.client.connect_options import (
     make_request,
     protocol_named,
 )
-from gymtwist.client.entry_points import VECTOR_ONLY, WINDOW, restored
+from gymtwist.client.entry_points import EACH, VECTOR_ONLY, WINDOW, restored
+from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
@@ -112,8 +113,8 @@ def connect(
 
 def connect_vec(
     address: AddressLike,
-    env_id: str,
-    num_envs: int = 1,
+    env_id: str | Sequence[str],
+    num_envs: int | None = None,
     *,
     processes: int = 1,
     on_failure: OnFailure = "raise",
@@ -132,15 +133,18 @@ def connect_vec(
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
     progress: Report | None = None,
-    kwargs: Mapping[str, Any] | None = None,
+    autoreset_options: KwargsLike | None = None,
+    autoreset_seeds: Sequence[Sequence[int]] | None = None,
+    kwargs: KwargsLike | None = None,
     **env_kwargs: Any,
 ) -> RemoteVectorEnv:
     """Connect to a server and make environments there that step together.
 
     Args:
         address: The server's address; see :func:`connect`.
-        env_id: The environments' id, as registered at the server.
-        num_envs: The number of environments.
+        env_id: The environments' id, as registered at the server; or a list with that of each. With such a list, all
+            must have the same spaces, and a ``vectorization_mode`` of None means "sync"; likewise below.
+        num_envs: The number of environments; None for that of the elements of a list, or one.
         processes: How many processes of the server share the environments, to use as many cores. Each has a connection
             of its own.
         on_failure: What happens if an environment raises an exception, crashes or takes too long, or the connection to
@@ -165,18 +169,24 @@ def connect_vec(
         check_observations: See :func:`connect`.
         max_space_bytes: See :func:`connect`.
         progress: See :func:`connect`.
-        kwargs: Keyword arguments of the environments, of any name.
-        env_kwargs: Keyword arguments of the environments with other names than the above.
+        autoreset_options: Options of each reset that has none, as autoreset has none; or a list with those of each
+            environment.
+        autoreset_seeds: For each environment, the seeds of its resets that have none, in order. Those that follow have
+            none, and so on.
+        kwargs: Keyword arguments of the environments, of any name; or a list with those of each.
+        env_kwargs: Keyword arguments of all environments with other names than the above.
 
     Raises:
         ValueError: An argument has a wrong value.
         RemoteError: The server cannot be reached, or has no such environments.
     """
+    count = count_environments(num_envs, env_id, kwargs, autoreset_options, autoreset_seeds)
     make = make_request(
         env_id,
         kwargs,
         env_kwargs,
-        num_envs=count_of("num_envs", num_envs),
+        num_envs=count_of("num_envs", 1 if count is None else count),
+        autoreset=(autoreset_options, autoreset_seeds),
         vectorization_mode=vectorization_mode,
         autoreset_mode=autoreset_mode,
         render_mode=render_mode,
@@ -247,4 +257,12 @@ def reconnect_vec(
     arguments, own = restored(connect_options, kwargs)
     arguments["processes"] = min(arguments.get("processes", 1), num_envs)
     arguments["render_mode"] = render_mode
-    return connect_vec(**arguments, num_envs=num_envs, kwargs=own)
+    each = arguments.pop(EACH, [])
+    if each:
+        arguments |= {
+            "env_id": [its["id"] or arguments["env_id"] for its in each],
+            "autoreset_options": [its["options"] for its in each],
+            "autoreset_seeds": [its["seeds"] for its in each],
+        }
+    kwargs_of_each = [{**own, **its["kwargs"]} for its in each]
+    return connect_vec(**arguments, num_envs=num_envs, kwargs=kwargs_of_each or own)

@@ -214,4 +214,8 @@ def unknown_kwarg(error: UnknownKwarg, sent: Iterable[str]) -> UnknownKwarg:
     """
     names = list(sent)
     name = next((each for each in names if f'"{each}"' in error.message), names[0] if names else "?")
-    return UnknownKwarg(f"got an unexpected keyword argument {name!r}: {error.message}", code=error.code)
+    return UnknownKwarg(
+        f"got an unexpected keyword argument {name!r}: {error.message}",
+        code=error.code,
+        environments=error.environments,
+    )

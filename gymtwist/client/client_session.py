@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
@@ -67,6 +67,7 @@ class Session:
         make: The make request, which is sent at once. :meth:`finish` waits for its reply. None for no environment.
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together.
+        first: The index of its first environment among those of several sessions.
 
     Attributes:
         connection: The connection.
@@ -93,14 +94,19 @@ class Session:
         *,
         check_observations: bool = False,
         max_space_bytes: int = MAX_SPACE_BYTES,
+        first: int = 0,
     ) -> None:
         self.connection = connection
         self._codec = MessageCodec(protocol)
         connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
         self.place: int | None = None
-        self._num_envs, self._kwargs = (None, {}) if make is None else (make.num_envs, make.kwargs)
-        self._wrappers = 0 if make is None else len(make.wrappers)
+        made = messages.Make("") if make is None else make
+        self._num_envs, self._wrappers, self._each = made.num_envs, len(made.wrappers), len(made.each)
+        self._kwargs: Iterable[str] = [
+            name for kwargs in (made.kwargs, *(each.kwargs for each in made.each)) for name in kwargs
+        ]
+        self._first = first
         self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
         self._has_warned = False
@@ -148,8 +154,12 @@ class Session:
         connection.limit_replies(MAX_REPLY)
         try:
             made = self._expected(reply, self._made_type)
-        except UnknownKwarg as error:
-            raise unknown_kwarg(error, self._kwargs) from None
+        except RemoteError as error:
+            if error.environments:
+                error.renumber(self._first, self._num_envs or 1)
+            if isinstance(error, UnknownKwarg):
+                raise unknown_kwarg(error, self._kwargs) from None
+            raise
         self._understand(made)
 
     def _queued(self, message: messages.Queued) -> None:
@@ -171,6 +181,11 @@ class Session:
             raise RequestRefused(
                 "the server is of a version without `wrappers`: put them around the environment here",
                 code="wrapper-refused",
+            )
+        if made.each != self._each:
+            raise RequestRefused(
+                "the server is of a version without `each`: its environments of one vector are alike",
+                code="invalid-field",
             )
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD

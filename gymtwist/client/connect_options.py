@@ -6,7 +6,7 @@ import dataclasses
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymtwist.client.address import Address, TlsLike, connected
 from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
 from gymtwist.client.connection import Connection
+from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.wrapper_specs import WrapperLike, wrappers_of
@@ -102,11 +103,12 @@ class ConnectOptions:
         object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))
         object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
 
-    def start_session(self, num_envs: int | None = None) -> Session:
+    def start_session(self, num_envs: int | None = None, first: int = 0) -> Session:
         """Connect and ask for the environment.
 
         Args:
             num_envs: How many environments of all are this session's.
+            first: The index of the first of them.
 
         Returns:
             A session whose :meth:`~gymtwist.client.client_session.Session.finish` waits for the environment.
@@ -117,9 +119,10 @@ class ConnectOptions:
         return Session(
             self.open_connection(),
             self.protocol,
-            msgspec.structs.replace(self.make, num_envs=num_envs),
+            msgspec.structs.replace(self.make, num_envs=num_envs, each=self.make.each[first : first + (num_envs or 0)]),
             check_observations=self.check_observations,
             max_space_bytes=self.max_space_bytes,
+            first=first,
         )
 
     def open_connection(self) -> Connection:
@@ -170,44 +173,50 @@ def protocol_named(name: str) -> ProtocolName:
 
 
 def make_request(
-    env_id: str,
-    kwargs: Mapping[str, Any] | None,
+    env_id: str | Sequence[str],
+    kwargs: KwargsLike | None,
     env_kwargs: Mapping[str, Any],
     *,
     num_envs: int | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     wrappers: Iterable[WrapperLike] = (),
     token: str | None = None,
+    autoreset: tuple[KwargsLike | None, Sequence[Sequence[int]] | None] = (None, None),
     **fields: Any,
 ) -> messages.Make:
     """Make the request for an environment, or for several.
 
     Args:
-        env_id: The environment's id.
-        kwargs: Keyword arguments of the environment, of any name.
+        env_id: The environment's id; of several environments also a list with that of each.
+        kwargs: Keyword arguments of the environment, of any name; likewise.
         env_kwargs: Further keyword arguments of the environment.
         num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: When an environment is reset after the end of its episode.
         wrappers: The wrappers around each environment at the server, the innermost first.
         token: The client's token; None for that of the variable GYMTWIST_TOKEN, if there is one.
+        autoreset: The options of resets that have none, or a list with those of each environment; and the seeds of such
+            resets of each environment.
         fields: Further fields of the request, which the server validates.
 
     Raises:
         ValueError: An argument has a wrong value.
         TypeError: A keyword argument of the environment is given twice.
     """
-    twice = sorted(set(kwargs or {}) & set(env_kwargs))
+    name, common, each = own_options(num_envs or 1, env_id, kwargs, *autoreset)
+    given = {key for mapping in (common, *(own.kwargs for own in each)) for key in mapping}
+    twice = sorted(given & set(env_kwargs))
     if twice:
         raise TypeError(f"given twice, by kwargs and by itself: {', '.join(twice)}")
     return messages.Make(
-        env_id,
-        {**(kwargs or {}), **env_kwargs},
+        name,
+        {**common, **env_kwargs},
         num_envs=num_envs,
         autoreset_mode=_autoreset_mode(autoreset_mode),
         vector_rewards=True,
         report_queue=True,
         wrappers=wrappers_of(wrappers),
         token=token_or_default(token),
+        each=each,
         **fields,
     )
 

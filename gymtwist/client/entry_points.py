@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium
+import msgspec
 from gymnasium.envs.registration import EnvSpec
 
 from gymtwist.client.connect_options import DEFAULTS, ConnectOptions
@@ -19,8 +20,10 @@ CONNECT, CONNECT_VEC = "gymtwist.client.api:connect", "gymtwist.client.api:conne
 RECONNECT, RECONNECT_VEC = "gymtwist.client.api:reconnect", "gymtwist.client.api:reconnect_vec"
 #: The keyword argument of ``reconnect`` with the arguments of ``connect``. Those of the environment are beside it.
 OPTIONS = "connect_options"
+#: What each of several environments has of its own, which is in several arguments of ``connect_vec``.
+EACH = "each"
 #: Arguments of ``connect_vec`` that ``connect`` does not have.
-VECTOR_ONLY = ("processes", "vectorization_mode", "autoreset_mode", "on_failure")
+VECTOR_ONLY = (EACH, "processes", "vectorization_mode", "autoreset_mode", "on_failure")
 #: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
 WINDOW = "human"
 
@@ -69,6 +72,8 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
             items[name] = value
     if make.wrappers:
         items["wrappers"] = [{"name": each.name, "kwargs": each.kwargs} for each in make.wrappers]
+    if make.each:
+        items[EACH] = [msgspec.structs.asdict(each) for each in make.each]
     if registered:
         items[_REGISTERED] = dict(registered)
     secrets: dict[str, Any] = {} if make.token is None else {"token": make.token}

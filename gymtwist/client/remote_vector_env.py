@@ -8,6 +8,7 @@ from gymnasium import logger
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gymtwist.client import batching
+from gymtwist.client.client_errors import RequestRefused
 from gymtwist.client.client_session import Session, Stepped, finish_all
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
@@ -46,13 +47,16 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
     def __init__(self, options: ConnectOptions) -> None:
         self.num_envs = options.make.num_envs or 1
         counts = batching.shares(self.num_envs, options.processes)
+        starts = [sum(counts[:index]) for index in range(len(counts))]
         self._sessions: list[Session] = []
         try:
             # The server makes all of them in parallel.
-            for count in counts:
-                self._sessions.append(options.start_session(count))
+            for count, first in zip(counts, starts, strict=True):
+                self._sessions.append(options.start_session(count, first))
             finish_all(self._sessions, options.progress)
             self._describe(self._sessions[0], options)
+            if options.make.each:
+                self._check_spaces(starts)
         except BaseException:
             self.close()
             raise
@@ -62,13 +66,25 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             TruncatingGroup(
                 *parts,
                 autoreset_mode=self.autoreset_mode,
-                restart=lambda count: options.start_session(count).finish(options.progress),
+                restart=lambda index: options.start_session(counts[index], starts[index]).finish(options.progress),
             )
             if truncates
             else SessionGroup(*parts, autoreset=self.autoreset_mode is not AutoresetMode.DISABLED)
         )
         #: The session if there is only one, which needs no splitting and joining.
         self._one = self._sessions[0] if options.processes == 1 and not truncates else None
+
+    def _check_spaces(self, starts: list[int]) -> None:
+        """Check that the environments of all processes have the same spaces."""
+        first = self._sessions[0].made
+        for session, start in zip(self._sessions, starts, strict=True):
+            for name in ("single_action_space", "single_observation_space", "reward_space"):
+                if getattr(session.made, name) != getattr(first, name):
+                    text = (
+                        f"environment {start}: the {name.removeprefix('single_')} differs from that of the first "
+                        "environment; environments that step together have the same spaces"
+                    )
+                    raise RequestRefused(text, code="invalid-field", environments=(start,))
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None

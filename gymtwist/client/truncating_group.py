@@ -43,7 +43,7 @@ class TruncatingGroup(SessionGroup):
     Args:
         arguments: Those of the base class.
         autoreset_mode: When environments are reset after the end of an episode.
-        restart: Starts another session in place of one whose connection has ended, with so many environments.
+        restart: Starts another session in place of the one with an index, whose connection has ended.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TruncatingGroup(SessionGroup):
         except Closed:
             raise
         except RemoteError:
-            session = self._restart(self._counts[index])
+            session = self._restart(index)
             if _spaces(session) != _spaces(lost):
                 session.connection.close()
                 raise ProtocolBroken("the environment at the server has other spaces than before") from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import gymnasium
 import msgspec
@@ -27,11 +28,14 @@ from gymtwist.envs.environment_options import (
     with_integers,
 )
 from gymtwist.envs.environment_wrappers import MAX_BYTES, EnvironmentWrapper
+from gymtwist.envs.episode_arguments import EpisodeArguments
+from gymtwist.envs.error_locations import name_environments
 from gymtwist.envs.error_origins import ErrorQueue
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import autoreset_mode, keep_infos
 from gymtwist.errors import GymtwistError, InvalidField
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, space_of
+from gymtwist.spaces.value_mismatch import shown
 
 #: The most environments that have a process each: every one of them costs the machine megabytes and a process id.
 MAX_PROCESSES = 64
@@ -52,6 +56,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         may_render: Whether the render mode among them is an offer, which the client has not asked for.
         prepare_process: Called first in each process of an asynchronous vector environment.
         wrappers: The wrappers around each environment, the innermost first.
+        members: The plan of each environment of several, if they are not alike.
+        reset_options: The options of resets that have none.
+        seeds: The seeds of resets that have none, in order.
     """
 
     spec: Any
@@ -62,6 +69,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     may_render: bool = False
     prepare_process: Callable[[], object] = int
     wrappers: tuple[EnvironmentWrapper, ...] = ()
+    members: tuple[EnvironmentPlan, ...] = ()
+    reset_options: dict[str, Any] = {}
+    seeds: tuple[int, ...] = ()
 
     def make(self) -> Any:
         """Make the environment, without its library's passive checker, which costs time on every step.
@@ -98,6 +108,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         try:
             for each in self.wrappers:
                 environment, left = each.wrap(environment, self.options.num_envs or 1, left)
+            if self.reset_options or self.seeds:
+                environment = EpisodeArguments(environment, self.reset_options, self.seeds)
         except BaseException:
             environment.close()
             raise
@@ -116,21 +128,39 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
             raise
 
     def _check_spaces(self) -> None:
-        """Check that one of the environments has spaces: what Gymnasium says of a vector names none of them."""
-        single = self._make_single()
-        try:
-            for name in SPACE_NAMES:
-                space_of(single, name)
-        finally:
-            single.close()
+        """Check that one of the environments has spaces: what Gymnasium says of a vector names none of them.
+
+        Raises:
+            EnvironmentFault: It has none.
+            InvalidField: They are not alike, and one of them has other spaces than the first.
+        """
+        first: dict[str, Any] = {}
+        for index, plan in enumerate(self.members or (self,)):
+            single = plan._make_single()
+            try:
+                found = {name: space_of(single, name) for name in SPACE_NAMES}
+            finally:
+                single.close()
+            first = first or found
+            for name, space in found.items():
+                if space != first[name]:
+                    text = (
+                        f"the {name} is {shown(space)}, and that of the first environment is {shown(first[name])}; "
+                        "environments that step together have the same spaces"
+                    )
+                    error = InvalidField(text)
+                    name_environments(error, (index,), text)
+                    raise error
 
     def _make_vector_with(self, mode: str, vector_kwargs: Any) -> Any:
         options = self.options
         assert options.num_envs is not None
         if mode == "async":
             return self._make_async(options.num_envs, vector_kwargs)
-        if self.of_gym:
-            made: Any = SyncVectorEnv([self._make_single] * options.num_envs, **vector_kwargs)
+        if self.members:
+            made: Any = SyncVectorEnv([each._make_single for each in self.members], **vector_kwargs)
+        elif self.of_gym:
+            made = SyncVectorEnv([self._make_single] * options.num_envs, **vector_kwargs)
         else:
             made = gymnasium.make_vec(
                 self.spec,
@@ -153,9 +183,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         """
         found: list[tuple[int | None, environment_results.RewardSpace | None]] = []
 
-        def make_single() -> Any:
+        def make_single(plan: EnvironmentPlan) -> Any:
             self.prepare_process()
-            single = self._make_single()
+            single = plan._make_single()
             found.append((step_limit(single), environment_results.reward_space_of(single)))
             return single
 
@@ -164,7 +194,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
 
             # A process that is not forked cannot import it.
             cloudpickle.register_pickle_by_value(sys.modules[SETUP_MODULE])
-        made: Any = AsyncVectorEnv([make_single] * num_envs, **vector_kwargs)
+        made: Any = AsyncVectorEnv(
+            [partial(make_single, each) for each in self.members or (self,) * num_envs], **vector_kwargs
+        )
         made.error_queue = ErrorQueue(made.error_queue)
         made.step_limit, made.reward_space = found[0]
         return made
@@ -256,6 +288,59 @@ def plan(
     options.check(spec.id, creator, of_gym=of_gym)
     kwargs = options.constructor_kwargs(creator, of_gym=of_gym)
     return EnvironmentPlan(spec, of_gym, options, mode, kwargs, prepare_process=prepare_process, wrappers=wrappers)
+
+
+class OwnOptions(Protocol):
+    """What one of several environments has of its own."""
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Its keyword arguments, besides those of all."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of resets that have none."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of resets that have none."""
+
+
+def member(
+    registered: RegisteredEnvironment,
+    options: EnvironmentOptions,
+    own: OwnOptions,
+    prepare_process: Callable[[], object],
+    wrappers: tuple[EnvironmentWrapper, ...],
+) -> EnvironmentPlan:
+    """Plan one of several environments that are not alike.
+
+    Args:
+        registered: The registered environment.
+        options: The options of all of them.
+        own: What this one has of its own.
+        prepare_process: See :func:`plan`.
+        wrappers: See :func:`plan`.
+
+    Raises:
+        InvalidField: An option has an invalid value.
+        UnknownKwarg: The constructor does not take a keyword argument.
+    """
+    mode = options.vectorization_mode or "sync"
+    if mode == _ENTRY_POINT:
+        raise InvalidField(
+            f"the vector environment of {registered.spec.id} makes all environments alike; ask for the "
+            'vectorization_mode "sync" or "async"'
+        )
+    kwargs = {**options.kwargs, **own.kwargs}
+    options = msgspec.structs.replace(options, kwargs=kwargs, vectorization_mode=mode)
+    planned = plan(registered, options, prepare_process, wrappers)
+    return msgspec.structs.replace(planned, reset_options=own.options, seeds=tuple(own.seeds))
+
+
+def joined(members: Sequence[EnvironmentPlan]) -> EnvironmentPlan:
+    """Return the plan of a vector environment of members; it is described as the first of them."""
+    return msgspec.structs.replace(members[0], members=tuple(members))
 
 
 def _entry_point_kwargs(environment: str, entry_point: Any, options: EnvironmentOptions) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,6 +57,8 @@ _CONVERTED = frozenset(_VALUES) | frozenset(_ARRAYS)
 _READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
 #: The messages with further dynamic values, inside of fields.
 _WITH_OTHER_DATA = frozenset({messages.Made, messages.Make})
+#: The fields of make that are lists, with the fields of their items that have data.
+_OF_LISTS = {"wrappers": ("kwargs",), "each": ("kwargs", "options")}
 #: The fields with rewards.
 _REWARDS: dict[type[Message], str] = {messages.Stepped: "reward", messages.SteppedMany: "rewards"}
 #: The fields that can be so large that they are not copied. Each is the first of its message.
@@ -176,15 +178,22 @@ class MessageCodec:
         if type(request) in _VALUES:
             return self._with_values(request)
         name = _DYNAMIC[type(request)]
-        if isinstance(request, messages.Make) and request.wrappers:
-            wrappers = []
-            for index, each in enumerate(request.wrappers):
-                place = f"make: field `wrappers[{index}].kwargs`"
-                if received_values.too_deep(each.kwargs):
-                    raise MalformedMessage(f"{place} is nested deeper than {MAX_DEPTH}")
-                wrappers.append(self._read_data(each, "kwargs", place))
-            request = msgspec.structs.replace(request, wrappers=wrappers)
+        if isinstance(request, messages.Make) and (request.wrappers or request.each):
+            lists = {field: self._read_list(field, getattr(request, field)) for field in _OF_LISTS}
+            request = msgspec.structs.replace(request, **lists)
         return self._read_data(request, name, f"{tag_of(request)}: field `{name}`")
+
+    def _read_list(self, field: str, items: list[_Struct]) -> list[_Struct]:
+        """Read the data within the items of a list."""
+        read = []
+        for index, each in enumerate(items):
+            for name in _OF_LISTS[field]:
+                place = f"make: field `{field}[{index}].{name}`"
+                if received_values.too_deep(getattr(each, name)):
+                    raise MalformedMessage(f"{place} is nested deeper than {MAX_DEPTH}")
+                each = self._read_data(each, name, place)
+            read.append(each)
+        return read
 
     def _read_data(self, message: _Struct, name: str, place: str) -> _Struct:
         fields = getattr(message, name)
@@ -339,14 +348,24 @@ class MessageCodec:
         if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
             kwargs = self._encoded_dynamic(message, "spec.kwargs", message.spec.kwargs, changes, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
-        elif isinstance(message, messages.Make) and message.wrappers:
-            changes["wrappers"] = wrappers = []
-            for index, each in enumerate(message.wrappers):
-                if each.kwargs:
-                    place = f"wrappers[{index}].kwargs"
-                    kwargs = self._encoded_dynamic(message, place, each.kwargs, changes, strict=True)
-                    each = msgspec.structs.replace(each, kwargs=kwargs)
-                wrappers.append(each)
+        elif isinstance(message, messages.Make):
+            for field, names in _OF_LISTS.items():
+                if getattr(message, field):
+                    changes[field] = [
+                        self._encoded_item(message, f"{field}[{index}]", each, names, changes)
+                        for index, each in enumerate(getattr(message, field))
+                    ]
+
+    def _encoded_item(
+        self, message: Message, place: str, item: _Struct, names: Sequence[str], changes: dict[str, Any]
+    ) -> _Struct:
+        """Encode the data within an item of a list."""
+        encoded = {
+            name: self._encoded_dynamic(message, f"{place}.{name}", getattr(item, name), changes, strict=True)
+            for name in names
+            if getattr(item, name)
+        }
+        return msgspec.structs.replace(item, **encoded)
 
     def _converted(self, message: Message) -> dict[str, Any]:
         """Encode the values of a message, or convert the frame of a reply to ``render`` or a state."""

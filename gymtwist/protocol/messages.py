@@ -28,6 +28,8 @@ MAX_STEPS = 10_000
 MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
 #: The most wrappers around one environment.
 MAX_WRAPPERS = 16
+#: The most seeds of one of several environments, for resets that have none.
+MAX_SEEDS = 10_000
 #: The longest environment id in characters.
 MAX_ID = 255
 #: The longest token in characters.
@@ -92,6 +94,22 @@ class Wrapper(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_
     kwargs: dict[str, Any] = {}
 
 
+class OwnOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """What one of several environments has of its own.
+
+    Attributes:
+        id: Its id; None for that of the message.
+        kwargs: Its keyword arguments, besides those of the message.
+        options: The options of each reset that has none.
+        seeds: The seeds of resets that have none, in order; those that follow them have none.
+    """
+
+    id: _Name | None = None
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    seeds: Annotated[list[_Seed], Meta(max_length=MAX_SEEDS)] = []
+
+
 class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     """Make an environment; the first request of every connection.
 
@@ -111,6 +129,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
         wrappers: The wrappers around each environment, the innermost first.
         lenient: Whether actions may be outside the bounds of a Box, and steps may go on after the end of an episode.
+        each: What each of several environments has of its own; empty if all are alike.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -128,6 +147,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     report_queue: bool = False
     wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
     lenient: bool = False
+    each: Annotated[list[OwnOptions], Meta(max_length=MAX_ENVIRONMENTS)] = []
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -396,6 +416,7 @@ class Made(Message, frozen=True, tag="make"):
         omitted: The places of what is left out of the metadata and the spec; see :data:`Omitted`.
         reward_space: The space of rewards that are arrays, also for vector environments that of one environment.
         wrappers: The number of wrappers that the client has asked for and got; a server may not know of them.
+        each: The number of environments that have got what they have of their own, likewise.
         warnings: What the client should know of its request.
     """
 
@@ -419,6 +440,7 @@ class Made(Message, frozen=True, tag="make"):
     omitted: Omitted = ()
     reward_space: Description | None = None
     wrappers: int = 0
+    each: int = 0
     warnings: Warnings = ()
 
 

@@ -21,6 +21,7 @@ from gymtwist.envs import (
 )
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.environment_plan import EnvironmentPlan
+from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.error_texts import RESET_ALL
 from gymtwist.errors import (
     EnvironmentFault,
@@ -187,17 +188,54 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
         if request.num_envs is None and request.vectorization_mode is not None:
             raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
-        allowed = AllowList(settings.allow)
-        allowed.check(request.id)
-        registered = registry.find(request.id)
-        allowed.check_meant(request.id, registered.spec.id)
-        fork_trial.check(registered, settings)
-        KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(request.kwargs, registered.spec.kwargs)
+        registered = self._find(request.id)
+        self._check_kwargs(request.kwargs, registered)
         WrapperPolicy(settings.wrappers).check(request.wrappers)
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
         isolate = partial(process_control.isolate, debuggable=settings.debuggable)
         wrappers = environment_wrappers.checked(request.wrappers)
-        return environment_plan.plan(registered, EnvironmentOptions(**options), isolate, wrappers)
+        checked = EnvironmentOptions(**options)
+        if not request.each:
+            return environment_plan.plan(registered, checked, isolate, wrappers)
+        if len(request.each) != request.num_envs:
+            raise InvalidField(
+                f"each has {len(request.each)} elements: send one for each of num_envs {request.num_envs} environments"
+            )
+        found = {request.id: registered}
+
+        def member(index: int) -> EnvironmentPlan:
+            own = request.each[index]
+            name = own.id or request.id
+            its = found[name] = found.get(name) or self._find(name)
+            self._check_kwargs(own.kwargs, its)
+            return environment_plan.member(its, checked, own, isolate, wrappers)
+
+        return environment_plan.joined([self._of_each(member, index) for index in range(len(request.each))])
+
+    @staticmethod
+    def _of_each(act: Callable[[int], EnvironmentPlan], index: int) -> EnvironmentPlan:
+        try:
+            return act(index)
+        except GymtwistError as error:
+            error_locations.name_environments(error, (index,), str(error))
+            raise
+
+    def _find(self, name: str) -> RegisteredEnvironment:
+        """Find an environment that the client may have.
+
+        Raises:
+            RequestError: It is unknown, or not allowed.
+        """
+        allowed = AllowList(self._settings.allow)
+        allowed.check(name)
+        registered = registry.find(name)
+        allowed.check_meant(name, registered.spec.id)
+        fork_trial.check(registered, self._settings)
+        return registered
+
+    def _check_kwargs(self, kwargs: dict[str, Any], registered: RegisteredEnvironment) -> None:
+        settings = self._settings
+        KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(kwargs, registered.spec.kwargs)
 
     def _made(self) -> messages.Made:
         """Describe the environment."""
@@ -243,6 +281,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE and not self._framing.is_websocket,
             reward_space=rewards,
             wrappers=len(request.wrappers),
+            each=len(request.each),
             **single,
         )
 

@@ -58,6 +58,7 @@ LIMITS = {
     "wrappers around an environment": messages.MAX_WRAPPERS,
     "episodes from one video to the next": messages.MAX_VIDEO_EVERY,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
+    "seeds of an environment's own": messages.MAX_SEEDS,
     "environments of a connection with `async`": MAX_PROCESSES,
     "agents that one request names": messages.MAX_AGENTS,
     "environments that one reply lists": messages.MAX_LISTED,

@@ -213,6 +213,23 @@ class Doomed(Fragile):
         raise ValueError("no life")
 
 
+class Arguments(Plain):
+    """Has the arguments of its reset in the info of that, and ends after a step."""
+
+    def __init__(self, value: int = 0, render_mode: str | None = None) -> None:
+        """Take a keyword argument."""
+        super().__init__(render_mode)
+        self._value = value
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Return the arguments."""
+        return super().reset()[0], {"seed": str(seed), "value": self._value, **(options or {})}
+
+    def step(self, action: Any) -> Result:
+        """End the episode."""
+        return self.observe(), 1.0, True, False, {}
+
+
 class Gated(Fragile):
     """Waits in a step with action 1, until a listener at this host closes the connection that it makes."""
 
@@ -286,6 +303,7 @@ def register() -> None:
     gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
     gymnasium.register("Mortal-v0", entry_point=partial(Mortal))
     gymnasium.register("Doomed-v0", entry_point=partial(Doomed))
+    gymnasium.register("Arguments-v0", entry_point=partial(Arguments))
     gymnasium.register("Gated-v0", entry_point=partial(Gated))
     gymnasium.register("Raising-v0", entry_point=partial(Raising))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))

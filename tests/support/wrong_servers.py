@@ -231,6 +231,7 @@ WRONG: dict[str, MutationFactory] = {
     "attribute.repr": without("repr"),
     "attribute.several": requests(_fewer_values),
     "attribute.unreachable": coded("attribute-refused"),
+    "vector.each": without("each"),
     "vector.reply-fields": answers(lambda message: message.pop("single_action_space", None), "make"),
     "vector.seed-list": requests(_first_seed),
     "vector.single-seed": without("seed"),

@@ -120,6 +120,11 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
         "wrappers": 2,
     },
+    "make, each": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        **{"single_action_space": _TEXT_SPACE, "single_observation_space": _TEXT_SPACE, "num_envs": 2, "each": 2},
+        "autoreset_mode": "next_step",
+    },
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},

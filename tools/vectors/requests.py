@@ -56,6 +56,13 @@ PLAIN: dict[str, dict[str, Any]] = {
         ],
     },
     "make, lenient": {"op": "make", "id": _CARTPOLE, "lenient": True},
+    "make, each": {
+        **{"op": "make", "id": _CARTPOLE, "num_envs": 2},
+        "each": [
+            {"id": "CartPole-v0", "kwargs": {"sutton_barto_reward": True}, "options": {"low": -0.5}, "seeds": [7, 0]},
+            {},
+        ],
+    },
     "make, everything": {
         **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},
         **{"render_mode": "rgb_array", "num_envs": 3, "vectorization_mode": "sync", "autoreset_mode": "disabled"},

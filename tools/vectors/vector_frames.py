@@ -149,6 +149,12 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
         {"op": "make", "id": "x", "wrappers": [{"name": "FlattenObservation"}] * 17},
         "invalid-field",
     ),
+    *_both("each with another field", {"op": "make", "id": "x", "num_envs": 1, "each": [{"seed": 1}]}, "invalid-field"),
+    *_both(
+        "each with a seed that is negative",
+        {"op": "make", "id": "x", "num_envs": 1, "each": [{"seeds": [-1]}]},
+        "invalid-field",
+    ),
     *_both("version 0", {"op": "make", "id": "x", "version": 0}, "invalid-field"),
     *_both("a negative seed", {"op": "reset", "seed": -1}, "invalid-field"),
     *_both("a seed that is a float", {"op": "reset", "seed": 1.5}, "invalid-field"),

@@ -40,6 +40,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "shared_memory?": bool,
         "reward_space?": _OBJECT,
         "wrappers?": int,
+        "each?": int,
         "version?": int,
         "omitted?": list[str],
         **_WARNINGS,

@@ -93,6 +93,7 @@ def test_invalid_fields(subject: Subject) -> None:
         ("info", "some"),
         ("values", "hexadecimal"),
         ("wrappers", "FlattenObservation"),
+        ("each", [{"seeds": [-1]}]),
     ]
     for name, value in wrong:
         probe, what = subject.connect(), f"make with {name} = {value!r}"

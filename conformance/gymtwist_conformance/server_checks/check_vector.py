@@ -82,6 +82,19 @@ def test_matches_single_environments(subject: Subject) -> None:
             return
 
 
+def test_each(subject: Subject) -> None:
+    """An environment may have seeds of its own for resets that have none; there must be one of `each` for every one."""
+    count = subject.options.num_envs
+    seeds = [SEED + 10 * index for index in range(count)]
+    probe = subject.vector(each=[{"seeds": [seed]} for seed in seeds])
+    require(probe.made.get("each") == count, f"`each` is {probe.made.get('each')}; expected {count}")
+    expect_same(probe.reset()[0], subject.vector(vectorization_mode="sync").reset(seed=seeds)[0], "seeds of each")
+    probe = subject.connect()
+    probe.say("make", **subject.fields(num_envs=count, each=[{}] * (count + 1)))
+    error = probe.expect_error("make with too many of `each`", "invalid-field", reset_needed=None)
+    require("each" in error.message, f"the error does not name the field: {error.message!r}")
+
+
 def test_autoreset_next_step(subject: Subject) -> None:
     """An environment that has ended begins its next episode in the next step, whose reward is 0."""
     probe = subject.vector(vectorization_mode="sync", autoreset_mode="next_step")
