@@ -13,6 +13,8 @@ from gymnasium import spaces
 from gymtwist_benchmarks.workloads import COMPUTED
 
 NESTED, NO_OP = "Bench/Nested-v0", "Bench/NoOp-v0"
+#: Environments with the keyword argument ``microseconds``.
+COMPUTING, WAITING = "Bench/Computing-v0", "Bench/Waiting-v0"
 _EPISODE = 200
 
 
@@ -48,6 +50,15 @@ class ComputingEnvironment(NoOpEnvironment):
         end = clock() + self._seconds
         while clock() < end:
             continue
+        return self._observation, 0.0, False, False, self._info
+
+
+class WaitingEnvironment(ComputingEnvironment):
+    """Waits for some microseconds in each step, as if something else computed."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Return the observation when the time is over."""
+        time.sleep(self._seconds)
         return self._observation, 0.0, False, False, self._info
 
 
@@ -101,6 +112,9 @@ if NESTED not in gymnasium.registry:
     gymnasium.register(NESTED, entry_point=partial(NestedEnvironment))
 if NO_OP not in gymnasium.registry:
     gymnasium.register(NO_OP, entry_point=partial(NoOpEnvironment), order_enforce=False)
+for name, environment in ((COMPUTING, ComputingEnvironment), (WAITING, WaitingEnvironment)):
+    if name not in gymnasium.registry:
+        gymnasium.register(name, entry_point=partial(environment), order_enforce=False)
 for workload in COMPUTED:
     if workload.environment not in gymnasium.registry:
         gymnasium.register(

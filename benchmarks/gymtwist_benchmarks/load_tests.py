@@ -14,7 +14,15 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from gymtwist_benchmarks import connect_time, fixed_rate, machine, network_latency, session_memory, step_cost
+from gymtwist_benchmarks import (
+    connect_time,
+    fixed_rate,
+    machine,
+    network_latency,
+    session_memory,
+    step_cost,
+    uneven_steps,
+)
 from gymtwist_benchmarks.markdown_report import Section, replace_result, say, values_table
 from gymtwist_benchmarks.server_launcher import ServerProcess, server_by_command
 
@@ -27,6 +35,7 @@ LOAD_TESTS: dict[str, Callable[[bool, Peers], Section]] = {
     "idle-sessions": session_memory.measure_families,
     "processor-time": step_cost.measure_servers,
     "fixed-rate": fixed_rate.measure,
+    "uneven-steps": lambda quick, peers: uneven_steps.measure(quick),
     "network-delay": lambda quick, peers: network_latency.measure(quick),
 }
 
