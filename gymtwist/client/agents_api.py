@@ -137,6 +137,5 @@ def _check_installed() -> None:
         import pettingzoo  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f'multi-agent environments need PettingZoo on this machine, too: pip install "gymtwist[multi-agent]" '
-            f"({error})"
+            f'multi-agent environments need PettingZoo on this machine, too: pip install "pettingzoo>=1.27" ({error})'
         ) from error

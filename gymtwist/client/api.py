@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
+from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import HumanRendering
 
@@ -224,6 +226,7 @@ def reconnect(
         kwargs: Keyword arguments of the environment.
 
     Raises:
+        DependencyNotInstalled: A window would need pygame here.
         RemoteError: See :func:`connect`.
     """
     arguments, own = restored(connect_options, kwargs)
@@ -231,6 +234,8 @@ def reconnect(
     before = arguments.pop("render_mode", None)
     if render_mode == WINDOW != before:
         # As gymnasium.make does where an environment has no windows.
+        if importlib.util.find_spec("pygame") is None:
+            raise DependencyNotInstalled('render_mode "human" needs pygame on this machine: pip install pygame')
         return HumanRendering(connect(**arguments, render_mode="rgb_array", kwargs=own))
     return connect(**arguments, render_mode=render_mode, kwargs=own)
 

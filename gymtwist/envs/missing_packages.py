@@ -13,6 +13,7 @@ EXTRAS = {
     "moviepy": "video",
     "mujoco": "mujoco",
     "opencv-python": "wrappers",
+    "pettingzoo": "multi-agent",
     "pygame": "display",
 }
 _NAMED = re.compile(r"No module named '(\w+)|([\w-]+) (?:package |is )not installed")
