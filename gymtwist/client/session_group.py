@@ -95,20 +95,20 @@ class SessionGroup:
     def verify_seed(self, seeds: Any) -> bool:
         """Verify seeds in each session; see :meth:`~gymtwist.client.remote_vector_env.RemoteVectorEnv.verify_seed`."""
         self._check_idle()
-        requests = [msgspec.structs.replace(each, verify_seed=True) for each in self._resets(seeds, None, None) if each]
-        return all(reply.seeded for reply in self._reset(requests, None).values())
+        requests = self._resets(seeds, None, None)
+        verifying = {index: msgspec.structs.replace(each, verify_seed=True) for index, each in requests.items()}
+        return all(reply.seeded for reply in self._reset(verifying, None).values())
 
-    def _reset(self, requests: Sequence[messages.Reset | None], mask: Any) -> dict[int, messages.ResetDone]:
+    def _reset(self, requests: Mapping[int, messages.Reset], mask: Any) -> dict[int, messages.ResetDone]:
         """Send a request to each session that has one; return the replies of these sessions."""
         self.keep()
-        asked = [index for index, request in enumerate(requests) if request is not None]
 
         def ask(index: int) -> None:
             self._before_reset(index)
-            self.sessions[index].send(requests[index])  # type: ignore[arg-type]  # not None for those that are asked
+            self.sessions[index].send(requests[index])
 
-        replies = self._together(ask, lambda index: self._reset_done(index, mask), asked)
-        return dict(zip(asked, replies, strict=True))
+        replies = self._together(ask, lambda index: self._reset_done(index, mask), requests)
+        return dict(zip(requests, replies, strict=True))
 
     def _before_reset(self, index: int) -> None:
         self.sessions[index].before_reset()
@@ -126,15 +126,14 @@ class SessionGroup:
         """Return the environments of a session."""
         return slice(self.starts[index], self.starts[index] + self._counts[index])
 
-    def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> list[messages.Reset | None]:
-        """Make the request for each session; None for a session without environments to reset."""
-        requests: list[messages.Reset | None] = []
+    def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> dict[int, messages.Reset]:
+        """Make the request for each session that has environments to reset."""
+        requests: dict[int, messages.Reset] = {}
         for index, (start, count) in enumerate(zip(self.starts, self._counts, strict=True)):
             chosen = None if mask is None else mask[start : start + count].tolist()
             if chosen is not None:
                 self._check_mask(index, chosen)
                 if not any(chosen):
-                    requests.append(None)
                     continue
                 if all(chosen):
                     chosen = None
@@ -143,7 +142,7 @@ class SessionGroup:
                 seed = seeds[start : start + count]
             elif seeds is not None:  # as in Gymnasium, each environment gets its own
                 seed = seeds + start
-            requests.append(messages.Reset(seed, options, chosen))
+            requests[index] = messages.Reset(seed, options, chosen)
         return requests
 
     def _check_mask(self, index: int, chosen: list[bool]) -> None:
@@ -216,19 +215,18 @@ class SessionGroup:
     def send_resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> None:
         """Begin episodes without waiting for the replies; the arguments are those of :meth:`reset`."""
         requests = self._resets(seeds, options, mask)
-        asked = [index for index, request in enumerate(requests) if request is not None]
-        for index in asked:
+        for index, request in requests.items():
             self._check_idle([index])
-            if requests[index].mask is not None:  # type: ignore[union-attr]  # not None for those that are asked
+            if request.mask is not None:
                 raise self._refused_part(index, "reset all of them, or none")
 
         def ask(index: int) -> None:
             self._before_reset(index)
-            self.sessions[index].send(requests[index])  # type: ignore[arg-type]  # as above
+            self.sessions[index].send(requests[index])
             self.sessions[index].outstanding += 1
             self.resetting.add(index)
 
-        self._ask(ask, asked)
+        self._ask(ask, requests)
 
     def send_to(self, actions: Any, env_ids: Any) -> None:
         """Request a step of some environments; all actions are checked before any is sent.
