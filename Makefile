@@ -26,7 +26,7 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test learning recipes registry packages gymnasium-tests lint docs figures bench clean
+.PHONY: help serve screenshots test learning recipes registry packages gymnasium-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -75,6 +75,9 @@ lint: $(VENV)/.lint ## Check style, types and spelling.
 
 docs: $(VENV)/.docs ## Build the pages into docs/_build/html; a warning is an error.
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b html docs docs/_build/html
+
+screenshots: $(VENV)/.test ## Take the pictures of the web page for the docs; this needs Debian's chromium and chromium-driver.
+	$(BIN)/python -m tools.screenshots
 
 figures: $(SERVE) ## Measure what the server costs, in three to four minutes; ARGS=--quick for less.
 	$(BIN)/python benchmarks figures $(ARGS)

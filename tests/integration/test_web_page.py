@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 import gymtwist.client
@@ -193,6 +195,92 @@ def test_environments_are_searched_and_described(page: Page) -> None:
     page.wait(lambda: "Discrete(2)" in page.text("dl"))
     assert page.text("h1") == "CartPole-v1"
     assert "500 steps" in page.text("dl")
+
+
+def pressed(page: Page, key: str, kind: str) -> None:
+    """Press or release a key where the environment is shown."""
+    keys = ActionChains(page.driver)
+    (keys.key_down if kind == "down" else keys.key_up)(key).perform()
+
+
+def steps_of(page: Page) -> int:
+    """Return how many steps a player has taken in the episode."""
+    return int(page.text('[data-key="Steps"] dd') or 0)
+
+
+def has_stepped(page: Page, before: int) -> bool:
+    """Return whether a player has taken another step."""
+    return steps_of(page) > before
+
+
+def test_a_person_plays_cartpole_by_keys(page: Page) -> None:
+    """The way the keys say; somebody else sees it in another tab."""
+    page.open("#/environments/CartPole-v1")
+    page.wait(lambda: page.find('a[href="#/play/CartPole-v1"]'))[0].click()
+    page.wait(lambda: page.text("h1") == "Play CartPole-v1")
+    Select(page.find("#speed")[0]).select_by_visible_text("step by step")
+    page.find(".row button")[0].click()
+    page.wait(lambda: page.text('[data-key="Episode"] dd') == "1")
+    assert page.script("return document.activeElement.className") == "picture"
+    assert {"← action 0", "→ action 1"} <= {each.text for each in page.find(".legend li")}
+    before = page.script("return document.querySelector('canvas').toDataURL()")
+    while (taken := steps_of(page)) < 4:
+        pressed(page, Keys.ARROW_RIGHT, "down")
+        pressed(page, Keys.ARROW_RIGHT, "up")
+        page.wait(partial(has_stepped, page, taken))
+    assert page.text('[data-key="Return"] dd') == "4"
+    assert page.script("return document.querySelector('canvas').toDataURL()") != before
+    player = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    page.open()
+    page.wait(lambda: [each for each in page.text("tbody").split("\n") if "websocket" in each and "\t4\t" in each])
+    page.driver.close()
+    page.driver.switch_to.window(player)
+    # To the right again and again, the pole falls to the left; Enter begins the next episode.
+    while "ended" not in page.text('[data-key="State"] dd'):
+        pressed(page, Keys.ARROW_RIGHT, "down")
+        pressed(page, Keys.ARROW_RIGHT, "up")
+    assert 8 <= steps_of(page) <= 11
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    page.wait(lambda: page.text('[data-key="Episode"] dd') == "2")
+    page.open("#/")
+    page.wait(lambda: "websocket" not in page.text("tbody"))
+
+
+def test_a_person_plays_in_real_time(page: Page) -> None:
+    """A key counts as long as it is held."""
+    page.open("#/play/MountainCar-v0")
+    page.wait(lambda: page.find(".row button"))[0].click()
+    page.wait(lambda: "The first key" in page.text("main [role=status]"))
+    assert {"← action 0", "→ action 2"} <= {each.text for each in page.find(".legend li")}
+    assert steps_of(page) == 0
+    pressed(page, Keys.ARROW_RIGHT, "down")
+    page.wait(lambda: steps_of(page) > 3)
+    pressed(page, Keys.ARROW_RIGHT, "up")
+    before = steps_of(page)
+    page.wait(lambda: steps_of(page) > before + 3)
+    page.open("#/")
+
+
+def test_an_environment_tells_its_keys(page: Page) -> None:
+    """By get_keys_to_action; the arrows are where its letters are."""
+    pytest.importorskip("ale_py")
+    page.open("#/play/" + "ALE%2FPong-v5")
+    Select(page.wait(lambda: page.find("#speed"))[0]).select_by_visible_text("step by step")
+    page.find(".row button")[0].click()
+    page.wait(lambda: page.text('[data-key="Episode"] dd') == "1")
+    assert "d RIGHT" in page.text(".legend").replace("\n", " ")
+    pressed(page, Keys.ARROW_RIGHT, "down")
+    page.wait(lambda: steps_of(page) == 1)
+    pressed(page, Keys.ARROW_RIGHT, "up")
+    page.open("#/")
+
+
+def test_what_cannot_be_played(page: Page) -> None:
+    """Says why."""
+    page.open("#/play/NoSuchThing-v0")
+    page.wait(lambda: page.find(".row button"))[0].click()
+    assert "NoSuchThing-v0" in page.wait(lambda: page.text("main .bad"))
 
 
 def test_a_hostile_name_is_text(page: Page, server: ServerProcess) -> None:
