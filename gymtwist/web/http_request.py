@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
+from twisted.web.http import parse_qs
 
 from gymtwist.errors import TokenRefused
 from gymtwist.protocol.http_head import SECURITY_HEADERS, Problem, shown
@@ -49,6 +50,18 @@ class HttpRequest(server.Request):
     def _refuse_body(self) -> None:
         channel: Any = self.channel
         channel.refuse(413, TOO_LONG)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Handle a complete request, whose body is no form; called by Twisted.
+
+        Its own method parses the type of each body, which takes a fifth of the time of a step by REST.
+        """
+        content: Any = self.content
+        content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path, question, query = path.partition(b"?")
+        self.args = parse_qs(query, True) if question else {}
+        self.process()
 
     def process(self) -> None:
         """Refuse the request, or find its resource and let that answer."""
