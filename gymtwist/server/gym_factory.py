@@ -115,14 +115,14 @@ class GymFactory(Factory):
         """Return the environments that an identity may use."""
         return AllowList(self.options.allow if identity.allow is None else identity.allow)
 
-    def new_session(self, handshake: Handshake, client: str, identity: Identity) -> Session:
+    def new_session(self, handshake: Handshake, client: str, identity: Identity, interface: str) -> Session:
         """Return a session that is not assigned to a worker yet.
 
         Raises:
             OSError: There are no descriptors left, or there is no memory.
         """
         number, environment = next(self._session_numbers), handshake.environment
-        info = SessionInfo(number, client, environment, handshake.protocol, identity.name)
+        info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
         return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, identity)

@@ -69,7 +69,9 @@ class GymProtocol(UnservedConnection):
         trailing_data = bytes(self.reader.received)
         self.reader.received.clear()
         try:
-            session = self._session = self.factory.new_session(self.handshake, self.client, self.identity)
+            session = self._session = self.factory.new_session(
+                self.handshake, self.client, self.identity, self.interface
+            )
             if not relay.can_be_handed_over(self.transport):
                 self._relay = relay.start(self.factory.reactor, self.transport, self._relay_closed)
         except OSError as error:
@@ -230,7 +232,7 @@ class GymProtocol(UnservedConnection):
             Event.DATA: (State.HTTP, UnservedConnection.read_http),
             Event.TIMEOUT: (State.HTTP, UnservedConnection.abort),
             Event.DISMISS: (State.CLOSING, UnservedConnection.dismiss_http),
-            Event.STOP: (State.HTTP, UnservedConnection.abort),
+            Event.STOP: (State.HTTP, UnservedConnection.stop_http),
             Event.DROP: (State.HTTP, UnservedConnection.abort),
             Event.LOST: (State.CLOSED, UnservedConnection.forget_http),
         },

@@ -61,8 +61,7 @@ def log_event(event: SessionEvent) -> None:
             log.info("[session -] no handshake of {client}: {problem}", client=client, problem=printable(problem))
         case Started(session, process):
             log.info(
-                "[session {session.number}] started: {environment} for {session.owner} "
-                "({session.protocol.value}, {process})",
+                "[session {session.number}] started: {environment} for {session.owner} ({session.spoken}, {process})",
                 session=session,
                 environment=_environment(session.environment),
                 process=_process(process),

@@ -308,7 +308,7 @@ class ServerState:
                 del self._ended_pages[next(iter(self._ended_pages))]
         crashed = info.number in self._crashed
         outcome = next((each for words, each in _OUTCOMES.items() if words in reason), "failed")
-        self.ended[label, info.protocol.value, "crashed" if crashed else outcome] += 1
+        self.ended[label, info.spoken, "crashed" if crashed else outcome] += 1
         self._crashed.discard(info.number)
         del self._readings[info.number]
 
@@ -376,7 +376,7 @@ class ServerState:
             number=number,
             environment=printable(info.environment),
             client=info.client,
-            protocol=info.protocol.value,
+            protocol=info.spoken,
             process=session.process,
             state=_state(status),
             age=now - session.started_at,

@@ -20,6 +20,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
         environment: The environment id that the client asked for; empty if none.
         protocol: The client's protocol.
         identity: The name of the client's identity; empty if the server has none.
+        interface: What the client speaks if the server plays the session for it; otherwise empty.
     """
 
     number: int
@@ -27,6 +28,12 @@ class SessionInfo(msgspec.Struct, frozen=True):
     environment: str
     protocol: ProtocolName
     identity: str = ""
+    interface: str = ""
+
+    @property
+    def spoken(self) -> str:
+        """The name of what the client speaks."""
+        return self.interface or self.protocol.value
 
     @property
     def owner(self) -> str:

@@ -56,6 +56,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         handshake: The handshake, if it has come.
         channel: What reads the requests of a connection that speaks HTTP.
         identity: Who the client is, once its handshake has come.
+        interface: What the client speaks if the server itself plays the session for somebody; otherwise empty.
         known_identity: Who it is if the server itself plays the session for somebody; otherwise None.
     """
 
@@ -72,6 +73,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.channel: Any = None
         self.identity = EVERYBODY
         self.known_identity: Identity | None = None
+        self.interface = ""
         self._place = 0
         self._refusal: TokenRefused | None = None
 
@@ -239,6 +241,10 @@ class UnservedConnection(Protocol, TimeoutMixin):
         """Send a last response behind those that are on their way, and close the connection."""
         self.transport.write(reply)
         self.close(b"")
+
+    def stop_http(self, reason: str) -> None:
+        """End a connection that speaks HTTP at once."""
+        self.channel.stop(reason)
 
     def forget_http(self, reason: Failure) -> None:
         """Forget a connection that spoke HTTP."""

@@ -315,7 +315,7 @@ class GymHttpApi(Resource):
             raise Refusal(400, f"seed {seed!r:.80}: it is an integer from 0 to 2**63 - 1")
         try:
             client = name_of(request.getClientAddress())
-            session = open_session(self._factory, client, ProtocolName.NETSTRING, request.identity)
+            session = open_session(self._factory, client, ProtocolName.NETSTRING, request.identity, "gym-http-api")
         except (GymtwistError, OSError) as error:
             raise Refusal(503, f"the server cannot begin a session now: {error}") from None
         request.notifyFinish().addErrback(lambda left: None if hasattr(session, "made") else session.abort())

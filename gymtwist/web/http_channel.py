@@ -50,6 +50,10 @@ class HttpChannel(http.HTTPChannel):
         else:
             self.loseConnection()
 
+    def stop(self, reason: str) -> None:
+        """Close the connection at once: the server has waited long enough."""
+        self.transport.abortConnection()
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(400, _BAD_REQUEST)
 

@@ -92,6 +92,10 @@ class OpenEnvChannel:
         if not self._session.is_playing:
             self._close(CloseCode.GOING_AWAY, "the server is shutting down")
 
+    def stop(self, reason: str) -> None:
+        """Close the connection although something is played: the server has waited long enough."""
+        self._close(CloseCode.GOING_AWAY, reason)
+
     # Messages
 
     def _go_on(self) -> None:

@@ -171,7 +171,7 @@ class OpenEnvSession:
     @defer.inlineCallbacks
     def _make(self) -> Any:
         try:
-            session = open_session(self._factory, self._client, ProtocolName.INT32, self._identity)
+            session = open_session(self._factory, self._client, ProtocolName.INT32, self._identity, "openenv")
         except (GymtwistError, OSError) as error:
             raise self._no_room(str(error)) from None
         self._session = session

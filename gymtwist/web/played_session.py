@@ -258,7 +258,11 @@ class _One(Factory):
 
 
 def open_session(
-    factory: GymFactory, client: str, protocol: ProtocolName, identity: Identity = EVERYBODY
+    factory: GymFactory,
+    client: str,
+    protocol: ProtocolName,
+    identity: Identity = EVERYBODY,
+    interface: str = "",
 ) -> PlayedSession:
     """Open a session, which begins with :meth:`PlayedSession.make`.
 
@@ -267,6 +271,7 @@ def open_session(
         client: The address of who it is played for, for the log and the limits.
         protocol: The framed protocol to speak.
         identity: Who it is played for.
+        interface: What that speaks, for the log and the metrics.
 
     Raises:
         ServerFull: There are too many connections without a session.
@@ -275,7 +280,7 @@ def open_session(
     connection = factory.buildProtocol(UNIXAddress(None))
     if connection is None:
         raise ServerFull(TOO_MANY_CONNECTIONS)
-    connection.client, connection.known_identity = client, identity
+    connection.client, connection.known_identity, connection.interface = client, identity, interface
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.setblocking(False)

@@ -83,7 +83,7 @@ def test_an_instance_lives_until_it_is_closed(api: Api, server: ServerProcess) -
     assert created.text.endswith('"}\n')
     api.connection.close()
     assert api.ask("GET", "/v1/envs/").body == {"all_envs": {name: "CartPole-v1"}}
-    server.wait_for(r"started: CartPole-v1 for 127\.0\.0\.1:\d+ \(", since=since)
+    server.wait_for(r"started: CartPole-v1 for 127\.0\.0\.1:\d+ \(gym-http-api, ", since=since)
     closed = api.post(f"/v1/envs/{name}/close/")
     assert (closed.status, closed.text) == (200, "{}")
     assert closed.headers["Content-Type"].startswith("text/html")

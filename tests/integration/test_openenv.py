@@ -103,7 +103,7 @@ def test_an_episode_is_played(open_env: Connect, server: ServerProcess) -> None:
     assert (state["step_count"], state["env_id"]) == (1, "CartPole-v1")
     assert state["action_space"]["n"] == 2
     assert client.ask("reset", seed=7)["observation"] == observation
-    server.wait_for(r"started: CartPole-v1 for 127\.0\.0\.1:\d+ \(", since=since)
+    server.wait_for(r"started: CartPole-v1 for 127\.0\.0\.1:\d+ \(openenv, ", since=since)
     client.stream.close()
     server.wait_for("ended: the client left; CartPole-v1", since=since)
 

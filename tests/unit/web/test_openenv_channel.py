@@ -39,6 +39,17 @@ def test_a_connection_without_a_session_ends_with_the_server(harness: Harness) -
         assert read(client, harness).endswith(close_frame(CloseCode.GOING_AWAY, "the server is shutting down"))
 
 
+def test_a_session_ends_with_the_server_after_a_while(harness: Harness) -> None:
+    """Its client is told why."""
+    with connect(harness, REQUEST) as client, serving(harness, client):
+        for each in list(harness.factory.connections):
+            each.drain()
+        harness.turn()
+        for each in list(harness.factory.connections):
+            each.stop("the server stops")
+        assert read(client, harness).endswith(close_frame(CloseCode.GOING_AWAY, "the server stops"))
+
+
 def test_only_a_connection_without_a_session_counts_as_one(harness: Harness) -> None:
     """A flood of others does not drop one that plays."""
     with connect(harness, REQUEST) as client:
