@@ -81,17 +81,20 @@ def _local(kind: str, name: str, title: str, address: str, workloads: tuple[str,
     )
 
 
-_PROGRAMS = {"classic": "lean_classic_client", "javascript": "javascript_client"}
+_PROGRAMS = {"classic": "lean_classic_client", "javascript": "javascript_client", "rest": "gym_http_client"}
+#: What the programs of gymtwist's contenders need besides.
+_NEEDED = {"rest": ("requests",)}
 
 
 def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: str) -> Contender:
     """Describe a way to use gymtwist."""
+    way = name.removeprefix("gymtwist-").partition("-")[0]
     return Contender(
         name,
         title,
         "gymtwist",
-        (".[atari]",),
-        f"programs.{_PROGRAMS.get(name.removeprefix('gymtwist-').partition('-')[0], 'gymtwist_client')}",
+        (".[atari]", *_NEEDED.get(way, ())),
+        f"programs.{_PROGRAMS.get(way, 'gymtwist_client')}",
         workloads,
         server=("{python}", "{bin}/twistd", "-n", "--pidfile=", "gymsock", "--port", "{port}", "--setup", ENVIRONMENTS),
         ready=LISTENING,
@@ -157,6 +160,7 @@ CONTENDERS: tuple[Contender, ...] = (
     _gymtwist("gymtwist-javascript", "gymtwist, JSON with base64, JavaScript", ("pong",), GYMTWIST_VALUES="base64"),
     _gymtwist("gymtwist-javascript-lists", "gymtwist, JSON with lists, JavaScript", ("pong",)),
     _gymtwist("gymtwist-classic", "gymtwist, classic protocol", ("cartpole", "pong", *_COMPUTED)),
+    _gymtwist("gymtwist-rest", "gymtwist, REST of gym-http-api", ("cartpole", "pong")),
     _bare_tcp("floor", "bare TCP", (*_PLAYED_BY_ALL, "pong-84x84-8", *_VECTORS), _CLIENTS, polls="0"),
     _bare_tcp("floor-polling", "bare TCP, polling", ("cartpole", "pong"), (1,), polls="1"),
     _peer("gym-socket-api", "gym-socket-api", ("msgspec",), "lean_classic_client", _GYM_SOCKET_SERVER),
@@ -214,6 +218,7 @@ NOTES = {
     "gymtwist-javascript-lists": "The same with the default of the protocol: frames are nested lists, and left so.",
     "gymtwist-classic": "The protocol of gym-socket-api, with a lean client in Python; gym-socket-api gets the very "
     "same client.",
+    "gymtwist-rest": "The REST interface of gym-http-api, with the very same client as that.",
     "floor": "As many bytes as gymtwist's, to and fro between two Python processes that sleep until they come; no "
     "environment, nothing decoded.",
     "floor-polling": "The same, and neither side ever sleeps: each takes a whole core.",

@@ -25,6 +25,8 @@ _log = Logger("gymsock")
 _ACTION_NAMES = ("action", "action_id", "values", "actions")
 #: What the clients of some send with each action.
 _IGNORED = frozenset(("metadata", "game_name", "obs_type", "full_action_space"))
+#: What ALE has in its info, and the client of OpenEnv's Atari environment looks for in the observation.
+_COUNTS = ("lives", "episode_frame_number", "frame_number")
 _RESET_FIRST = "there is no episode: call reset first"
 #: The errors of a server that has no room.
 _NO_ROOM = frozenset(("server-full", "server-stopping", "no-process"))
@@ -235,10 +237,11 @@ class OpenEnvSession:
         terminated: Any = False,
         truncated: Any = False,
     ) -> bytes:
+        counts = {name: info[name] for name in _COUNTS if name in info}
         # One of the packages shows users the outer metadata, the other the inner one.
         metadata = msgspec.Raw(encode({"terminated": terminated, "truncated": truncated, "info": info}))
         data = {
-            "observation": {**observations.fields(value), "metadata": metadata},
+            "observation": {**counts, **observations.fields(value), "metadata": metadata},
             "reward": reward,
             "done": bool(terminated or truncated),
             "metadata": metadata,
