@@ -9,9 +9,9 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
-from gymtwist.client.client_errors import ConnectionLost, TimedOut
+from gymtwist.client.client_errors import ConnectionLost, RemoteError, RequestRefused, TimedOut
 from gymtwist.client.progress import Progress, Report
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ AddressLike: TypeAlias = "str | int | tuple[str, int] | Address"
 #: How to use TLS: True to trust the system's certificates, the path of a file of certificates, or a context.
 TlsLike: TypeAlias = "bool | str | os.PathLike[str] | SSLContext | None"
 
+T = TypeVar("T")
 _log = logging.getLogger("gymtwist.client")
 
 _EXPECTED = 'expected "host:port", "[::1]:port", "unix:path", "tls:host:port", (host, port) or a port'
@@ -33,6 +34,8 @@ _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_L
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 #: The errors of a server or a machine that is not up yet, and of a UNIX socket to which too many connect at once.
 _NOT_UP = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH})
+#: The codes of refusals of a server that is full or about to restart.
+_TEMPORARY = frozenset({"server-full", "server-stopping"})
 #: Seconds between the first two attempts to connect, which double up to the longest pause.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
@@ -117,7 +120,7 @@ def connected(
     timeout: float | None,
     tls: TlsLike = None,
     *,
-    report: Report | None = None,
+    attempts: Attempts | None = None,
     clock: Clock = _CLOCK,
 ) -> socket.socket:
     """Connect to a server, which may not be up yet.
@@ -127,7 +130,7 @@ def connected(
         timeout: Seconds to wait until a server listens there, and to connect to each of the host's IP addresses; None
             for no limit.
         tls: Whether and how to use TLS; the address can require it, too.
-        report: Called after each attempt while the server is not up.
+        attempts: Decides when to try again; None for new ones, which end after the timeout.
         clock: The clock for the wait.
 
     Returns:
@@ -139,7 +142,7 @@ def connected(
         ValueError: The certificates to trust cannot be read.
     """
     context = context_of(address, tls)
-    connection = _open_when_up(address, timeout, Attempts(address, timeout, report, clock.now), clock)
+    connection = _open_when_up(address, timeout, attempts or Attempts(address, timeout, now=clock.now), clock)
     try:
         if context is not None:
             connection = context.wrap_socket(connection, server_hostname=address.host or None)
@@ -175,13 +178,16 @@ def unencrypted(address: Address, error: OSError) -> ConnectionLost | TimedOut:
 
 
 class Attempts:
-    """The attempts to connect to a server that may not be up yet, with longer and longer pauses between them.
+    """The attempts to get an environment from a server that may not be up yet, or full.
+
+    The pauses between them get longer and longer.
 
     Args:
         address: The server's address.
         timeout: Seconds until the last attempt; None for no limit.
         report: Called after each attempt that failed and is not the last.
         now: Returns the time in seconds.
+        is_restart: Whether the server was up before, so that it may be about to end or to start.
     """
 
     def __init__(
@@ -190,9 +196,11 @@ class Attempts:
         timeout: float | None,
         report: Report | None = None,
         now: Callable[[], float] = time.monotonic,
+        *,
+        is_restart: bool = False,
     ) -> None:
         self._address, self._timeout, self._report, self._now = address, timeout, report, now
-        self._start, self._pause = now(), _FIRST_PAUSE
+        self._start, self._pause, self._is_restart = now(), _FIRST_PAUSE, is_restart
 
     def pause_after(self, error: Exception) -> float:
         """Return the seconds from an attempt that failed to the next one.
@@ -201,24 +209,50 @@ class Attempts:
             error: Why it failed.
 
         Raises:
-            ConnectionLost: It was the last one.
-            TimedOut: Likewise.
+            RemoteError: It was the last one, or to wait is of no use.
         """
         timeout, passed, pause = self._timeout, self._now() - self._start, self._pause
-        if not _is_not_up(error) or (timeout is not None and passed >= timeout):
+        if not self._may_pass(error) or (timeout is not None and passed >= timeout):
+            if isinstance(error, RemoteError):
+                raise error
             raise _unconnected(self._address, timeout, error) from error
         if pause == _FIRST_PAUSE:
             limit = "" if timeout is None else f" for up to {timeout:g} s"
-            _log.warning("%s is not up (%s); waiting for it%s", self._address, error.strerror, limit)
+            problem = error.strerror if isinstance(error, OSError) and error.strerror else error
+            state = "has no session yet" if isinstance(error, RequestRefused) else "is not up"
+            _log.warning("%s %s (%s); waiting for it%s", self._address, state, problem, limit)
         if self._report is not None:
             self._report(Progress("connecting", passed))
         self._pause = min(2 * pause, _LONGEST_PAUSE)
         return pause if timeout is None else min(pause, timeout - passed)
 
+    def _may_pass(self, error: Exception) -> bool:
+        """Return whether an attempt that failed may succeed later."""
+        if isinstance(error, RequestRefused):
+            return error.code in _TEMPORARY
+        return _is_not_up(error) or (self._is_restart and isinstance(error, ConnectionLost))
+
     def succeed(self) -> None:
         """Note that the server is up."""
         if self._pause > _FIRST_PAUSE:
             _log.info("%s is up after %.1f s", self._address, self._now() - self._start)
+
+
+def retried(act: Callable[[], T], attempts: Attempts) -> T:
+    """Do something that needs a session; try again while the server has none, but may have one soon.
+
+    Args:
+        act: Connects, and asks for the session.
+        attempts: Decides when to try again.
+
+    Raises:
+        RemoteError: It was refused.
+    """
+    while True:
+        try:
+            return act()
+        except RemoteError as error:
+            time.sleep(attempts.pause_after(error))
 
 
 def _open_when_up(address: Address, timeout: float | None, attempts: Attempts, clock: Clock) -> socket.socket:

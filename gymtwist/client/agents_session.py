@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from gymnasium import spaces
 
+from gymtwist.client.address import Attempts
 from gymtwist.client.client_errors import IllegalAction, InvalidAction, RequestRefused
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
@@ -52,6 +53,7 @@ class AgentsSession(Session):
     Args:
         options: How to reach the server and what to make there.
         api: How the agents act.
+        attempts: Decides when to try again while the server is not up.
 
     Attributes:
         agents_made: The server's description of the environment.
@@ -65,8 +67,9 @@ class AgentsSession(Session):
     agents_made: messages.AgentsMade
     state_space: spaces.Space[Any] | None
 
-    def __init__(self, options: ConnectOptions, api: messages.AgentApi) -> None:
-        super().__init__(options.open_connection(), options.protocol, max_space_bytes=options.max_space_bytes)
+    def __init__(self, options: ConnectOptions, api: messages.AgentApi, attempts: Attempts) -> None:
+        connection = options.open_connection(attempts)
+        super().__init__(connection, options.protocol, max_space_bytes=options.max_space_bytes)
         self._is_json = self._codec.framing.is_json
         self._agents: dict[str, _Agent] = {}
         self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}

@@ -28,6 +28,7 @@ from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
+from gymtwist.client.truncating_env import TruncatingEnv
 from gymtwist.client.wrapper_specs import WrapperLike
 from gymtwist.protocol import messages
 
@@ -48,6 +49,7 @@ def connect(
     shared_memory: bool = True,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
+    on_failure: OnFailure = "raise",
     progress: Report | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
@@ -68,8 +70,8 @@ def connect(
         token: The token that the operator of the server has given you, if the server needs one; None for that of the
             environment variable GYMTWIST_TOKEN, if it is set.
         timeout: Seconds to wait for a reply; None for no limit.
-        connect_timeout: Seconds to wait for a server that is not up yet, and to connect; None for no limit. A host name
-            that does not exist, or a TLS error, ends the wait at once.
+        connect_timeout: Seconds to wait for a server that is not up yet, is full or stops, and to connect; None for no
+            limit. A host name that does not exist, a TLS error, or another refusal ends the wait at once.
         tls: True to use TLS with the system's certificates, the path of a file of trusted certificates, or an
             ``ssl.SSLContext``.
         shared_memory: Whether to share memory with a server on this host that permits it.
@@ -78,6 +80,10 @@ def connect(
             dtype and shape alone.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together. A server decides
             how much memory the spaces take here: up to six times as much.
+        on_failure: What happens if the environment raises an exception, crashes or takes too long, or the connection is
+            lost, as when the server is restarted: "raise" an error, or "truncate" the episode. The step then returns
+            the last observation as truncated, with the text of the error in ``info["error"]``. The next ``reset``
+            connects again if that is necessary, and waits for up to ``connect_timeout``.
         progress: Called with a :class:`Progress` about once a second while the client waits for the server, for a
             session, or for the environment. What it raises ends the wait.
         kwargs: Keyword arguments of the environment, of any name.
@@ -97,20 +103,20 @@ def connect(
         wrappers=wrappers,
         token=token,
     )
-    return RemoteEnv(
-        ConnectOptions(
-            parse(address),
-            protocol_named(protocol),
-            timeout,
-            connect_timeout,
-            tls,
-            shared_memory,
-            make,
-            check_observations,
-            max_space_bytes,
-            progress=progress,
-        )
+    options = ConnectOptions(
+        parse(address),
+        protocol_named(protocol),
+        timeout,
+        connect_timeout,
+        tls,
+        shared_memory,
+        make,
+        check_observations,
+        max_space_bytes,
+        on_failure=on_failure,
+        progress=progress,
     )
+    return TruncatingEnv(options) if on_failure == "truncate" else RemoteEnv(options)
 
 
 def connect_vec(

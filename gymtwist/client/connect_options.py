@@ -12,9 +12,10 @@ from typing import Any, Literal, get_args
 import msgspec
 from gymnasium.vector import AutoresetMode
 
-from gymtwist.client.address import Address, TlsLike, connected
-from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
+from gymtwist.client.address import Address, Attempts, TlsLike, connected, retried
+from gymtwist.client.client_session import MAX_SPACE_BYTES, Session, finish_all
 from gymtwist.client.connection import Connection
+from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
@@ -68,7 +69,7 @@ class ConnectOptions:
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the spaces together.
         processes: How many sessions share the environments.
-        on_failure: What the failure of an environment of several does.
+        on_failure: What the failure of an environment does, or the loss of the connection to it.
         progress: Called while the client waits; specifications do not keep it.
 
     Raises:
@@ -103,21 +104,54 @@ class ConnectOptions:
         object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))
         object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
 
-    def start_session(self, num_envs: int | None = None, first: int = 0) -> Session:
-        """Connect and ask for the environment.
+    def make_sessions(
+        self, shares: Sequence[tuple[int | None, int]] = ((None, 0),), *, is_restart: bool = False
+    ) -> list[Session]:
+        """Connect and wait for the environments; try again while the server is not up, or full.
 
         Args:
+            shares: How many environments of all each session has, and the index of the first of them.
+            is_restart: Whether the server was up before.
+
+        Raises:
+            RemoteError: The server cannot be reached, or has no such environment.
+        """
+        attempts = self.attempts(is_restart=is_restart)
+        return retried(lambda: self._make_sessions(shares, attempts), attempts)
+
+    def attempts(self, *, is_restart: bool = False) -> Attempts:
+        """Return the attempts to get an environment."""
+        return Attempts(self.address, self.connect_timeout, self.progress, is_restart=is_restart)
+
+    def _make_sessions(self, shares: Sequence[tuple[int | None, int]], attempts: Attempts) -> list[Session]:
+        sessions: list[Session] = []
+        try:
+            # The server makes all of them in parallel.
+            for count, first in shares:
+                sessions.append(self.start_session(self.open_connection(attempts), count, first))
+            finish_all(sessions, self.progress)
+        except BaseException:
+            for session in sessions:
+                session.connection.close()
+            raise
+        return sessions
+
+    def start_session(self, connection: FrameConnection, num_envs: int | None, first: int = 0) -> Session:
+        """Ask for the environment.
+
+        Args:
+            connection: A new connection.
             num_envs: How many environments of all are this session's.
             first: The index of the first of them.
 
         Returns:
-            A session whose :meth:`~gymtwist.client.client_session.Session.finish` waits for the environment.
+            A session that has no reply yet.
 
         Raises:
-            RemoteError: The server cannot be reached.
+            RemoteError: The request cannot be sent.
         """
         return Session(
-            self.open_connection(),
+            connection,
             self.protocol,
             msgspec.structs.replace(self.make, num_envs=num_envs, each=self.make.each[first : first + (num_envs or 0)]),
             check_observations=self.check_observations,
@@ -125,15 +159,18 @@ class ConnectOptions:
             first=first,
         )
 
-    def open_connection(self) -> Connection:
+    def open_connection(self, attempts: Attempts) -> Connection:
         """Connect.
+
+        Args:
+            attempts: Decides when to try again while the server is not up.
 
         Raises:
             RemoteError: The server cannot be reached.
         """
         # Polling for one session must not take a core from another.
         limit = min(poll_limit(), math.inf if cores() > self.processes else 0.0)
-        plain = connected(self.address, self.connect_timeout, self.tls, report=self.progress)
+        plain = connected(self.address, self.connect_timeout, self.tls, attempts=attempts)
         kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
         return kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, WaitPolicy(limit))
 

@@ -23,7 +23,7 @@ OPTIONS = "connect_options"
 #: What each of several environments has of its own, which is in several arguments of ``connect_vec``.
 EACH = "each"
 #: Arguments of ``connect_vec`` that ``connect`` does not have.
-VECTOR_ONLY = (EACH, "processes", "vectorization_mode", "autoreset_mode", "on_failure")
+VECTOR_ONLY = (EACH, "processes", "vectorization_mode", "autoreset_mode")
 #: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
 WINDOW = "human"
 

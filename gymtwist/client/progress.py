@@ -13,8 +13,8 @@ class Progress(NamedTuple):
     """What a client waits for.
 
     Attributes:
-        stage: "connecting" while the server is not up, "queued" while it has no free session, "making" while it makes
-            the environment.
+        stage: "connecting" while the server is not up, or refuses because it is full or stopping, "queued" while it
+            has no free session, "making" while it makes the environment.
         seconds: The seconds since the client began to connect, or since it asked for the environment.
         place: The place in the server's queue, 1 being the first; the last one of several processes. None if not
             "queued".

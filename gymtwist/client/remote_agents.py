@@ -13,6 +13,7 @@ from gymnasium.utils import seeding
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 from pettingzoo.utils.env_logger import EnvLogger
 
+from gymtwist.client.address import Attempts, retried
 from gymtwist.client.agents_session import AgentsSession
 from gymtwist.client.client_errors import AttributeUnreachable, Closed, RequestRefused, ResetNeeded
 from gymtwist.client.connect_options import ConnectOptions
@@ -54,8 +55,8 @@ class _RemoteAgents:
 
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options
-        self._session = session = AgentsSession(options, self._api)
-        session.finish(options.progress)
+        attempts = options.attempts()
+        self._session = session = retried(lambda: self._make(attempts), attempts)
         made = session.agents_made
         self.metadata, self.render_mode = dict(made.metadata), made.render_mode
         if made.possible_agents is not None:
@@ -64,6 +65,11 @@ class _RemoteAgents:
             self.state_space = session.state_space
         self._methods: dict[str, RemoteMethod] = {}
         self._np_random: np.random.Generator | None = None
+
+    def _make(self, attempts: Attempts) -> AgentsSession:
+        session = AgentsSession(self._options, self._api, attempts)
+        session.finish(self._options.progress)
+        return session
 
     def __getattr__(self, name: str) -> Any:
         """Read an attribute of the remote environment that this object does not have.

@@ -8,6 +8,7 @@ import gymnasium
 from gymnasium import logger
 
 from gymtwist.client.client_errors import AttributeUnreachable, Closed, RequestRefused
+from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import RemoteAttributes
@@ -33,14 +34,19 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
     """
 
     def __init__(self, options: ConnectOptions) -> None:
-        self._session = session = options.start_session().finish(options.progress)
+        (session,) = options.make_sessions()
+        self._use(session)
         self._set_attributes(session, options)
+        #: From here on, what this object does not have is looked for in the remote environment.
+        self._is_made = True
+
+    def _use(self, session: Session) -> None:
+        """Use a session from now on."""
+        self._session = session
         # Bound methods save time in each step.
         self._step, self._own = session.step, session.values.own
         self._was_reset = False
         self._methods: dict[str, RemoteMethod] = {}
-        #: From here on, what this object does not have is looked for in the remote environment.
-        self._is_made = True
 
     def __getattr__(self, name: str) -> Any:
         """Read an attribute of the remote environment that this object does not have.

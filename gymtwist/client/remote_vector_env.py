@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gymtwist.client import batching
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.client_session import Session, Stepped, finish_all
+from gymtwist.client.client_session import Stepped
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes, RemoteAttributes
@@ -48,12 +48,9 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         self.num_envs = options.make.num_envs or 1
         counts = batching.shares(self.num_envs, options.processes)
         starts = [sum(counts[:index]) for index in range(len(counts))]
-        self._sessions: list[Session] = []
+        shares = list(zip(counts, starts, strict=True))
+        self._sessions = options.make_sessions(shares)
         try:
-            # The server makes all of them in parallel.
-            for count, first in zip(counts, starts, strict=True):
-                self._sessions.append(options.start_session(count, first))
-            finish_all(self._sessions, options.progress)
             self._describe(self._sessions[0], options)
             if options.make.each:
                 self._check_spaces(starts)
@@ -66,7 +63,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             TruncatingGroup(
                 *parts,
                 autoreset_mode=self.autoreset_mode,
-                restart=lambda index: options.start_session(counts[index], starts[index]).finish(options.progress),
+                restart=lambda index: options.make_sessions([shares[index]], is_restart=True)[0],
             )
             if truncates
             else SessionGroup(*parts, autoreset=self.autoreset_mode is not AutoresetMode.DISABLED)

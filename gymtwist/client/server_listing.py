@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from gymtwist.client.address import AddressLike, TlsLike, parse
+from gymtwist.client.address import AddressLike, Attempts, TlsLike, parse, retried
 from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import (
@@ -30,8 +30,11 @@ def open_session(
     timeout: float | None = TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
+    attempts: Attempts | None = None,
 ) -> Session:
     """Connect to a server without an environment; see :func:`~gymtwist.client.api.connect` for the arguments.
+
+    ``attempts`` decides when to try again while the server is not up.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -40,7 +43,7 @@ def open_session(
     options = ConnectOptions(
         parse(address), protocol_named(protocol), timeout, connect_timeout, tls, False, messages.Make("-")
     )
-    session = Session(options.open_connection(), options.protocol)
+    session = Session(options.open_connection(attempts or options.attempts()), options.protocol)
     session.connection.limit_replies(MAX_FRAME)
     return session
 
@@ -71,11 +74,18 @@ def envs(
         ValueError: An argument has a wrong value.
         RemoteError: The server cannot be reached, or does not list its environments.
     """
-    session = open_session(address, protocol=protocol, timeout=timeout, connect_timeout=connect_timeout, tls=tls)
-    try:
-        return listed(session, token)
-    finally:
-        session.connection.close()
+    attempts = Attempts(parse(address), connect_timeout)
+
+    def ask() -> list[messages.ListedEnv]:
+        session = open_session(
+            address, protocol=protocol, timeout=timeout, connect_timeout=connect_timeout, tls=tls, attempts=attempts
+        )
+        try:
+            return listed(session, token)
+        finally:
+            session.connection.close()
+
+    return retried(ask, attempts)
 
 
 def listed(session: Session, token: str | None = None) -> list[messages.ListedEnv]:

@@ -67,7 +67,7 @@ class TruncatingGroup(SessionGroup):
             raise
         except RemoteError:
             session = self._restart(index)
-            if _spaces(session) != _spaces(lost):
+            if spaces_of(session) != spaces_of(lost):
                 session.connection.close()
                 raise ProtocolBroken("the environment at the server has other spaces than before") from None
             self.sessions[index] = session
@@ -105,7 +105,7 @@ class TruncatingGroup(SessionGroup):
                 else:
                     self.sessions[index].send_step(frames[index])
             except RemoteError as error:
-                if not _ends_episodes(error):
+                if not ends_episodes(error):
                     raise
                 self._unsent[index] = error
 
@@ -117,7 +117,7 @@ class TruncatingGroup(SessionGroup):
             session = self.sessions[index]
             stepped = session.receive_step(session.values.own)
         except RemoteError as error:
-            if not _ends_episodes(error):
+            if not ends_episodes(error):
                 raise
             return self._truncated(index, error)
         self._views[index] = stepped[0]
@@ -129,7 +129,7 @@ class TruncatingGroup(SessionGroup):
             return super()._begun(index)
         except RemoteError as error:
             # A reset that the user has asked for has options and seeds of its own.
-            if index not in self._fresh or not _ends_episodes(error):
+            if index not in self._fresh or not ends_episodes(error):
                 raise
             return self._begun_anew(index)
 
@@ -170,7 +170,7 @@ class TruncatingGroup(SessionGroup):
                 self._begin(index)
                 return super()._begun(index)
             except RemoteError as error:
-                if not left or not _ends_episodes(error):
+                if not left or not ends_episodes(error):
                     raise
         raise AssertionError("unreachable")
 
@@ -180,11 +180,19 @@ class TruncatingGroup(SessionGroup):
         self.sessions[index].send(messages.Reset())
 
 
-def _spaces(session: Session) -> tuple[Any, ...]:
-    return session.made.single_action_space, session.made.single_observation_space, session.made.reward_space
+def spaces_of(session: Session) -> tuple[Any, ...]:
+    """Return what describes the spaces of a session."""
+    made = session.made
+    return (
+        made.action_space,
+        made.observation_space,
+        made.single_action_space,
+        made.single_observation_space,
+        made.reward_space,
+    )
 
 
-def _ends_episodes(error: RemoteError) -> bool:
+def ends_episodes(error: RemoteError) -> bool:
     """Return whether an error is the end of a session's episodes, and not of the session."""
     if isinstance(error, EnvironmentFailed):
         return error.reset_needed

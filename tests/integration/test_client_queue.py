@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -70,6 +71,29 @@ def test_places_in_the_queue_are_told(full: ServerProcess, caplog: pytest.LogCap
     assert list(dict.fromkeys(told)) == [("making", None), ("queued", 2), ("queued", 1)]
 
 
+def test_a_client_that_is_refused_tries_again(full: ServerProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """Until there is a place for it in the queue; here as soon as the others have left."""
+    caplog.set_level(logging.WARNING, "gymtwist.client")
+    first, waiting, stages = connect(full.port, "CartPole-v1", timeout=PATIENCE), list[Waiting](), list[str]()
+    for _ in range(2):
+        mark = full.mark()
+        waiting.append(Waiting(full, "int32"))
+        full.wait_for("waits|queue", since=mark)
+
+    def leave(progress: Progress) -> None:
+        stages.append(progress.stage)
+        if progress.stage == "connecting":
+            first.close()
+            for each in waiting:
+                each.finished().close()
+
+    limits: dict[str, Any] = {"timeout": PATIENCE, "connect_timeout": PATIENCE}
+    with connect(full.port, "CartPole-v1", **limits, progress=leave) as env:
+        env.reset()
+    assert stages[:2] == ["making", "connecting"]
+    assert any("has no session yet (the server is full" in each for each in caplog.messages)
+
+
 def test_a_callback_that_raises_ends_the_wait(full: ServerProcess) -> None:
     """And leaves the queue to others."""
 
@@ -107,7 +131,7 @@ def test_a_list_of_environments_waits_for_a_session(full: ServerProcess, caplog:
 def test_several_processes_do_not_wait_for_one_if_another_is_refused(full: ServerProcess) -> None:
     """The first has the session, two wait behind it, and there is no room for the fourth."""
     with pytest.raises(RequestRefused, match="the server is full") as caught:
-        connect_vec(full.port, "CartPole-v1", 4, processes=4, timeout=PATIENCE)
+        connect_vec(full.port, "CartPole-v1", 4, processes=4, timeout=PATIENCE, connect_timeout=0.01)
     assert caught.value.code == "server-full"
     with connect(full.port, "CartPole-v1", timeout=PATIENCE) as env:
         env.reset()

@@ -71,8 +71,8 @@ def connect(
 
     Await it, or use it in ``async with``, which closes the environment.
 
-    The arguments are those of :func:`gymtwist.client.connect`, without ``shared_memory``: that has to be polled, which
-    would block the event loop.
+    The arguments are those of :func:`gymtwist.client.connect`, without ``on_failure``, and without ``shared_memory``:
+    that has to be polled, which would block the event loop.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -129,8 +129,8 @@ def connect_vec(
 
     Await it, or use it in ``async with``, which closes the environments.
 
-    The arguments are those of :func:`gymtwist.client.connect_vec`, without ``shared_memory`` and ``processes``: to use
-    several processes, make several and await them together.
+    The arguments are those of :func:`gymtwist.client.connect_vec`, without ``shared_memory``, ``on_failure`` and
+    ``processes``: to use several processes, make several and await them together.
 
     Raises:
         ValueError: An argument has a wrong value.

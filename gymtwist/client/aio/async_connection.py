@@ -10,6 +10,7 @@ from typing import Any
 
 from gymtwist.client.client_errors import RemoteError, RequestRefused
 from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection
+from gymtwist.client.progress import INTERVAL
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.framing import Framing
 
@@ -158,13 +159,16 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
                 code="replies-outstanding",
             )
 
-    async def wait(self) -> None:
+    async def wait(self, tick: Callable[[], None] | None = None) -> None:
         """Wait until :meth:`receive` has something to return, or to raise.
+
+        Args:
+            tick: Called now and then while nothing comes; what it raises ends the wait.
 
         Raises:
             TimedOut: No reply came in time, and the connection is closed.
         """
-        await self._wait_until(self._can_receive)
+        await self._wait_until(self._can_receive, tick)
 
     async def drain(self) -> None:
         """Wait until the server has taken most of what was sent.
@@ -181,7 +185,7 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         """Wait until the socket is closed; it takes no message of the server."""
         await asyncio.shield(self._gone)
 
-    async def _wait_until(self, is_over: Callable[[], bool]) -> None:
+    async def _wait_until(self, is_over: Callable[[], bool], tick: Callable[[], None] | None = None) -> None:
         if is_over():
             return
         self.check_free()
@@ -191,6 +195,9 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
             self._own_link.transport.resume_reading()
         timer = None if self.timeout is None else self._loop.call_later(self.timeout, self._wake_anyway)
         try:
+            if tick is not None:
+                while not (await asyncio.wait({self._waiter}, timeout=INTERVAL))[0]:
+                    tick()
             await self._waiter
         finally:
             self._waiter = None

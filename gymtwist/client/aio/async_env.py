@@ -6,7 +6,7 @@ from typing import Any, SupportsFloat
 
 from gymnasium import logger
 
-from gymtwist.client.aio.async_session import AsyncSession, finish_all
+from gymtwist.client.aio.async_session import AsyncSession
 from gymtwist.client.aio.closing import Closing
 from gymtwist.client.client_errors import AttributeUnreachable
 from gymtwist.client.connect_options import ConnectOptions
@@ -48,9 +48,7 @@ class RemoteEnv(DescribedAttributes, Closing):
         Raises:
             RemoteError: The server cannot be reached, or has no such environment.
         """
-        session = await AsyncSession.start(options)
-        await finish_all([session], options.progress)
-        return cls(options, session)
+        return cls(options, await AsyncSession.make(options))
 
     async def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-import msgspec
-
-from gymtwist.client.address import Attempts
 from gymtwist.client.aio.async_connection import AsyncConnection
 from gymtwist.client.aio.connecting import open_connection
-from gymtwist.client.client_errors import RequestRefused
+from gymtwist.client.client_errors import RemoteError, RequestRefused
 from gymtwist.client.client_session import Makes, Session, Stepped
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import MessageValues, Steps
-from gymtwist.client.progress import INTERVAL, Report
+from gymtwist.client.progress import Report
 from gymtwist.client.remote_method import explained
 from gymtwist.protocol import messages
 
@@ -39,27 +36,46 @@ class AsyncSession:
         self.session, self.connection = session, connection
 
     @classmethod
-    async def start(cls, options: ConnectOptions, num_envs: int | None = None) -> AsyncSession:
-        """Connect and ask for the environment.
+    async def make(cls, options: ConnectOptions, num_envs: int | None = None) -> AsyncSession:
+        """Connect and wait for the environment; try again while the server is not up, or full.
 
         Args:
             options: How to reach the server and what to make there.
-            num_envs: How many environments of all are this session's.
+            num_envs: The number of environments, if there are several.
 
         Raises:
-            RemoteError: The server cannot be reached.
+            RemoteError: The server cannot be reached, or has no such environment.
         """
-        attempts = Attempts(options.address, options.connect_timeout, options.progress)
-        connection = await open_connection(options, attempts)
-        make = msgspec.structs.replace(options.make, num_envs=num_envs)
-        session = Session(
-            connection,
-            options.protocol,
-            make,
-            check_observations=options.check_observations,
-            max_space_bytes=options.max_space_bytes,
-        )
-        return cls(session, connection)
+        attempts = options.attempts()
+        while True:
+            try:
+                connection = await open_connection(options, attempts)
+                session = cls(options.start_session(connection, num_envs), connection)
+                await session._finish(options.progress)
+                return session
+            except RemoteError as error:
+                await asyncio.sleep(attempts.pause_after(error))
+
+    async def _finish(self, report: Report | None) -> None:
+        """Wait for the make reply.
+
+        Args:
+            report: Called at first, whenever a place in the queue has come, and every second.
+
+        Raises:
+            RemoteError: The server refused the request; the connection is closed.
+        """
+        makes = Makes([self.session], report)
+        try:
+            makes.tell()
+            await self.connection.wait(makes.tell)
+            while not self.session.advance():
+                makes.tell()
+                await self.connection.wait(makes.tell)
+        except BaseException as error:
+            makes.give_up(error)
+            raise
+        makes.finish()
 
     @property
     def values(self) -> MessageValues:
@@ -150,42 +166,3 @@ class AsyncSession:
         """Close the connection; closing it again does nothing."""
         self.connection.close()
         await self.connection.wait_closed()
-
-
-async def finish_all(sessions: Sequence[AsyncSession], report: Report | None) -> None:
-    """Wait for the make replies of several sessions, in whatever order they come.
-
-    Args:
-        sessions: The sessions.
-        report: Called at first, whenever a reply or a place in the queue has come, and every second.
-
-    Raises:
-        RemoteError: The first refusal, however long the others would wait; all connections are closed.
-    """
-    makes = Makes([each.session for each in sessions], report)
-
-    async def finish(each: AsyncSession) -> None:
-        await each.connection.wait()
-        while not each.session.advance():
-            makes.tell()
-            await each.connection.wait()
-        makes.waiting.remove(each.session)
-
-    tasks = {asyncio.ensure_future(finish(each)) for each in sessions}
-    pending = tasks
-    try:
-        while pending:
-            makes.tell()
-            done, pending = await asyncio.wait(pending, timeout=INTERVAL, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
-    except BaseException as error:
-        for session in sessions:
-            session.connection.close()
-        makes.give_up(error)
-        raise
-    finally:
-        for each in tasks:
-            each.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    makes.finish()

@@ -6,7 +6,7 @@ from typing import Any
 
 from gymnasium import logger
 
-from gymtwist.client.aio.async_session import AsyncSession, finish_all
+from gymtwist.client.aio.async_session import AsyncSession
 from gymtwist.client.aio.closing import Closing
 from gymtwist.client.client_session import Stepped
 from gymtwist.client.connect_options import ConnectOptions
@@ -48,8 +48,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Raises:
             RemoteError: The server cannot be reached, or has no such environments.
         """
-        session = await AsyncSession.start(options, options.make.num_envs)
-        await finish_all([session], options.progress)
+        session = await AsyncSession.make(options, options.make.num_envs)
         try:
             return cls(options, session)
         except BaseException:

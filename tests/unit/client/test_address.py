@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gymtwist.client import Address, ConnectionLost, Progress
-from gymtwist.client.address import Clock, connected, parse
+from gymtwist.client import Address, ConnectionLost, Progress, ProtocolBroken, RemoteError, RequestRefused
+from gymtwist.client.address import Attempts, Clock, connected, parse
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,28 @@ def test_an_address_that_will_not_do_is_not_waited_for(address: Address, remedy:
     assert waited.pauses == []
 
 
+@pytest.mark.parametrize(
+    ("error", "passes", "passes_at_a_restart"),
+    [
+        (RequestRefused("full", code="server-full"), True, True),
+        (RequestRefused("stopping", code="server-stopping"), True, True),
+        (RequestRefused("unknown", code="unknown-environment"), False, False),
+        (ConnectionLost("it has ended"), False, True),
+        (ProtocolBroken("what is this"), False, False),
+    ],
+)
+def test_a_refusal_that_may_pass_is_waited_for(error: RemoteError, passes: bool, passes_at_a_restart: bool) -> None:
+    """For as long as a server that is not up; others are raised at once."""
+    for is_restart, waits in ((False, passes), (True, passes_at_a_restart)):
+        times = iter([0.0, 1.0, 2.0, 3.0])
+        attempts = Attempts(Address("here", 1), 3.0, now=lambda: next(times), is_restart=is_restart)  # noqa: B023
+        for pause in (0.05, 0.1) if waits else ():
+            assert attempts.pause_after(error) == pause
+        with pytest.raises(type(error)) as caught:
+            attempts.pause_after(error)
+        assert caught.value is error
+
+
 @pytest.mark.parametrize("error", [TimeoutError("that is enough"), BrokenPipeError("nobody reads this")])
 def test_what_the_callback_raises_is_not_taken_for_the_sockets(
     down: tuple[socket.socket, Address], error: OSError
@@ -167,5 +189,6 @@ def test_what_the_callback_raises_is_not_taken_for_the_sockets(
         raise error
 
     with pytest.raises(type(error)) as caught:
-        connected(address, 60.0, report=report, clock=PausedClock(listener).clock)
+        clock = PausedClock(listener).clock
+        connected(address, 60.0, attempts=Attempts(address, 60.0, report, clock.now), clock=clock)
     assert caught.value is error
