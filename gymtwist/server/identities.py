@@ -71,6 +71,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_sessions: How many sessions it may have at once, those that wait in the queue among them.
         sessions_per_minute: How many sessions it may begin in a minute.
         session_seconds: How long a session may last.
+        see_all: Whether it is told of the sessions of others, and may watch them.
     """
 
     name: str = ""
@@ -86,6 +87,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_sessions: Count | None = None
     sessions_per_minute: Count | None = None
     session_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    see_all: bool = False
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -93,13 +95,17 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    def sees(self, name: str) -> bool:
+        """Return whether it may know of what the identity of this name does."""
+        return self.see_all or name == self.name
+
     def has_expired(self, today: datetime.date) -> bool:
         """Return whether it may not begin sessions any more."""
         return self.expires is not None and today > self.expires
 
 
 #: The identity of every client of a server without identities.
-EVERYBODY = Identity()
+EVERYBODY = Identity(see_all=True)
 _KEYS = [field.encode_name for field in msgspec.structs.fields(Identity) if field.name != "name"]
 
 

@@ -59,6 +59,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         number: The session's number.
         environment: The environment id that the client asked for; empty if none.
         client: The client's address.
+        identity: The name of the client's identity; empty if the server has none.
         protocol: The client's protocol.
         process: The id of its process; None if it is not known.
         state: ``starting``, ``waiting`` (for the client), ``ended``, or what the environment is doing, as ``step``.
@@ -76,6 +77,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     environment: str
     client: str
+    identity: str
     protocol: str
     process: int | None
     state: str
@@ -128,6 +130,7 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
         kind: ``refused``, ``incomplete``, ``crashed`` or ``memory-exceeded``.
         session: The number of the session; None if there was none.
         client: The client's address.
+        identity: The name of the session's identity; empty if there was no session, or the server has none.
         environment: The environment id that the client asked for; empty if none is known.
         message: What went wrong.
     """
@@ -136,6 +139,7 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     session: int | None
     client: str
+    identity: str
     environment: str
     message: str
 
@@ -292,6 +296,7 @@ class ServerState:
                 kind=kind,
                 session=None if session is None else session.number,
                 client=source.client if isinstance(source, SessionInfo) else source,
+                identity="" if session is None else session.identity,
                 environment="" if session is None else printable(session.environment),
                 message=printable(message[:_MESSAGE_LENGTH]),
             )
@@ -376,6 +381,7 @@ class ServerState:
             number=number,
             environment=printable(info.environment),
             client=info.client,
+            identity=info.identity,
             protocol=info.spoken,
             process=session.process,
             state=_state(status),

@@ -64,6 +64,26 @@ class Readiness(JsonResource):
         return json_body(request, 200 if state == "ready" else 503, {"status": state})
 
 
+class Errors(JsonResource):
+    """Answers with the last errors.
+
+    Args:
+        factory: What the connections of the server share.
+    """
+
+    isLeaf = True
+
+    def __init__(self, factory: Any) -> None:
+        super().__init__()
+        self._factory = factory
+
+    def render_GET(self, request: Any) -> bytes:
+        """Answer; called by Twisted."""
+        request.setHeader(b"Cache-Control", b"no-store")
+        errors = [each for each in self._factory.state.errors if request.identity.sees(each.identity)]
+        return json_body(request, 200, {"errors": errors})
+
+
 class Sessions(JsonResource):
     """Answers with the sessions that run; its children are the sessions.
 
@@ -86,7 +106,8 @@ class Sessions(JsonResource):
     def render_GET(self, request: Any) -> bytes:
         """Answer; called by Twisted."""
         request.setHeader(b"Cache-Control", b"no-store")
-        return json_body(request, 200, {"sessions": self._factory.state.rows()})
+        rows = [each for each in self._factory.state.rows() if request.identity.sees(each.identity)]
+        return json_body(request, 200, {"sessions": rows})
 
 
 class OneSession(JsonResource):
@@ -108,13 +129,17 @@ class OneSession(JsonResource):
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """Return what answers with frames; called by Twisted."""
-        return NextFrame(self._views, self._number) if path == b"frame" else super().getChild(path, request)
+        if path != b"frame":
+            return super().getChild(path, request)
+        session = self._factory.sessions.get(self._number)
+        is_seen = session is not None and request.identity.sees(session.info.identity)
+        return NextFrame(self._views, self._number if is_seen else 0)
 
     def render_GET(self, request: Any) -> bytes:
         """Answer; called by Twisted."""
         request.setHeader(b"Cache-Control", b"no-store")
         page = self._factory.state.page(self._number)
-        if page is not None:
+        if page is not None and request.identity.sees(page.identity):
             return json_body(request, 200, page)
         problem = Problem(
             "no session with this number runs, or has ended lately",
@@ -260,7 +285,7 @@ def build_api(factory: Any) -> JsonResource:
     api.putChild(b"status", Answer(lambda: overview(factory)))
     api.putChild(b"sessions", Sessions(factory))
     api.putChild(b"environments", Environments(factory))
-    api.putChild(b"errors", Answer(lambda: {"errors": list(factory.state.errors)}))
+    api.putChild(b"errors", Errors(factory))
     api.putChild(b"openapi.json", Answer(describe))
     found: JsonResource = api
     return found

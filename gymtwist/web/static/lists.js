@@ -5,7 +5,7 @@ const address = ({ number }) => `#/sessions/${number}`;
 const SESSION_COLUMNS = [
   { title: "Session", value: (row) => String(row.number), link: address },
   { title: "Environment", value: (row) => row.environment || "none" },
-  { title: "Client", value: (row) => row.client },
+  { title: "Client", value: (row) => (row.identity ? `${row.client} as ${row.identity}` : row.client) },
   { title: "Protocol", value: (row) => row.protocol },
   { title: "State", value: (row) => row.state },
   { title: "Age", value: (row) => seconds(row.age), number: true },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,8 +16,10 @@ from gymtwist.server.server_state import OTHER
 from gymtwist.server.session_events import Refused
 from gymtwist.web.openapi import describe
 from gymtwist.worker.session_status import EPISODES, FIRST_OBSERVATION, STEPS, SessionStatus
+from gymtwist_conformance.reference_client import message
 from tests.support.connection_fixtures import Make, connect, read, serving
 from tests.support.harness import FakeProcess, Harness
+from tests.support.identity_files import write_identities
 from tests.unit.web.test_site import answer, request
 
 
@@ -223,3 +226,26 @@ def test_a_server_that_stops_is_not_ready(harness: Harness) -> None:
     harness.factory.admission.stop()
     assert get(harness, "/readyz")[0] == 503
     assert checked(harness, "/readyz") == {"status": "stopping"}
+
+
+def test_an_identity_sees_what_is_its_own(make: Make, tmp_path: Path) -> None:
+    """Unless it is an operator's."""
+    path, tokens = write_identities(tmp_path, alice="", bob="", carol="see-all = true")
+    harness = make("--identities", path)
+
+    def seen(name: str, path: str) -> Any:
+        header = f"Bearer {tokens[name]}"
+        return answer(harness, request(f"GET /api/{path} HTTP/1.1", Authorization=header))
+
+    handshake = message("netstring", "make", id="CartPole-v1", token=tokens["alice"])
+    client, process = serving(harness, handshake)
+    play(process).words[0] = 1.0
+    numbers = {name: [each["number"] for each in seen(name, "sessions")[2]["sessions"]] for name in tokens}
+    assert numbers == {"alice": [1], "bob": [], "carol": [1]}
+    assert {name: seen(name, "sessions/1")[0] for name in tokens} == {"alice": 200, "bob": 404, "carol": 200}
+    assert seen("bob", "sessions/1/frame")[1]["no-frame"] == "no-session"
+    process.die(-11)
+    harness.turn()
+    assert {name: len(seen(name, "errors")[2]["errors"]) for name in tokens} == {"alice": 1, "bob": 0, "carol": 1}
+    assert seen("bob", "sessions/1")[0] == 404
+    client.close()
