@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from gymtwist_conformance.reference_client import message
 from tests.support.connection_fixtures import Make, connect, read, serving
 from tests.support.harness import FakeProcess, Harness
 from tests.support.identity_files import write_identities
+from tests.support.server_process import REPOSITORY
 from tests.unit.web.test_site import answer, request
 
 
@@ -169,6 +172,24 @@ def test_the_metrics_count_sessions(harness: Harness) -> None:
     assert found["gymtwist_episodes_total", ("CartPole-v1",)] == 1
     assert found["gymtwist_first_observation_seconds_count", ()] == 1
     assert harness.factory.sessions == {}
+
+
+def test_the_dashboard_of_grafana_asks_for_metrics_that_exist(harness: Harness) -> None:
+    """Each of its expressions."""
+    dashboard = json.loads((REPOSITORY / "docs" / "reference" / "grafana-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    wanted = {name for each in expressions for name in re.findall(r"\bgymtwist_\w+", each)}
+    client, process = serving(harness)
+    play(process)
+    connect(harness, b"\xff\xff\xff\xff").close()
+    other, ending = serving(harness)
+    ending.answer()
+    harness.turn()
+    found = {name for name, _ in metrics(harness)}
+    # The processes of these tests are not forked.
+    assert wanted - {"gymtwist_fork_server_up"} - found == set()
+    client.close()
+    other.close()
 
 
 def test_a_session_that_made_nothing_has_no_label_of_its_own(harness: Harness) -> None:
