@@ -42,7 +42,7 @@ def connect_parallel(
         address: The server's address; see :func:`~gymtwist.client.connect`.
         env_id: An id of PettingZoo's registry at the server, such as ``"butterfly/pistonball_v6"``; or a module and a
             name in it, such as ``"mpe2:simple_spread_v3"``, which the operator must allow.
-        render_mode: The render mode; None to render nothing.
+        render_mode: The render mode; None to render nothing. "human" shows the server's frames in a window here.
         protocol: See :func:`~gymtwist.client.connect`.
         token: See :func:`~gymtwist.client.connect`.
         timeout: See :func:`~gymtwist.client.connect`.
@@ -97,7 +97,7 @@ def connect_aec(
     Args:
         address: The server's address; see :func:`~gymtwist.client.connect`.
         env_id: See :func:`connect_parallel`.
-        render_mode: The render mode; None to render nothing.
+        render_mode: The render mode; None to render nothing. "human" shows the server's frames in a window here.
         protocol: See :func:`~gymtwist.client.connect`.
         token: See :func:`~gymtwist.client.connect`.
         timeout: See :func:`~gymtwist.client.connect`.

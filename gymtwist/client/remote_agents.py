@@ -7,9 +7,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
+import msgspec
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
+from gymnasium.wrappers import HumanRendering
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 from pettingzoo.utils.env_logger import EnvLogger
 
@@ -17,6 +20,7 @@ from gymtwist.client.address import Attempts, retried
 from gymtwist.client.agents_session import AgentsSession
 from gymtwist.client.client_errors import AttributeUnreachable, Closed, RequestRefused, ResetNeeded
 from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.entry_points import WINDOW
 from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of
 from gymtwist.protocol import messages
@@ -28,6 +32,25 @@ _OWN = frozenset(
         *("state_space", "observation_spaces", "action_spaces", "metadata", "render_mode"),
     }
 )
+
+
+class _Frames(gymnasium.Env[Any, Any]):
+    """Frames of a multi-agent environment for Gymnasium's window, which shows one after each step."""
+
+    action_space = observation_space = spaces.Discrete(1)
+    render_mode = "rgb_array"
+
+    def __init__(self, session: AgentsSession, metadata: Mapping[str, Any]) -> None:
+        self._session = session
+        self.metadata = {"render_fps": 30, **metadata}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Do nothing."""
+        return 0, 0.0, False, False, {}
+
+    def render(self) -> Any:
+        """Return a frame."""
+        return self._session.ask(messages.Render(), messages.Rendered).frame
 
 
 class _RemoteAgents:
@@ -55,10 +78,17 @@ class _RemoteAgents:
 
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options
+        self._window: HumanRendering[Any, Any] | None = None
+        is_human = options.make.render_mode == WINDOW
+        if is_human:
+            make = msgspec.structs.replace(options.make, render_mode="rgb_array")
+            options = dataclasses.replace(options, make=make)
         attempts = options.attempts()
-        self._session = session = retried(lambda: self._make(attempts), attempts)
+        self._session = session = retried(lambda: self._make(options, attempts), attempts)
         made = session.agents_made
         self.metadata, self.render_mode = dict(made.metadata), made.render_mode
+        if is_human:
+            self.render_mode, self._window = WINDOW, HumanRendering(_Frames(session, self.metadata))
         if made.possible_agents is not None:
             self.possible_agents = list(made.possible_agents)
         if session.state_space is not None:
@@ -66,9 +96,9 @@ class _RemoteAgents:
         self._methods: dict[str, RemoteMethod] = {}
         self._np_random: np.random.Generator | None = None
 
-    def _make(self, attempts: Attempts) -> AgentsSession:
-        session = AgentsSession(self._options, self._api, attempts)
-        session.finish(self._options.progress)
+    def _make(self, options: ConnectOptions, attempts: Attempts) -> AgentsSession:
+        session = AgentsSession(options, self._api, attempts)
+        session.finish(options.progress)
         return session
 
     def __getattr__(self, name: str) -> Any:
@@ -124,9 +154,13 @@ class _RemoteAgents:
         """Render the environment.
 
         Returns:
-            An array or text, as the render mode says; None without a render mode.
+            An array or text, as the render mode says; None without a render mode, and for "human", which shows a frame
+            in a window on this side.
         """
         if self.render_mode is None:
+            return None
+        if self._window is not None:
+            self._window.step(0)
             return None
         return self._session.ask(messages.Render(), messages.Rendered).frame
 
@@ -135,12 +169,19 @@ class _RemoteAgents:
         session = self.__dict__.get("_session")
         if session is not None:
             session.connection.close()
+        window = self.__dict__.get("_window")
+        if window is not None:
+            window.close()
 
     def _begun(self, seed: int | None, options: dict[str, Any] | None) -> messages.AgentsReset:
         seed = seed_of(seed)
         if seed is not None:
             self._np_random, _ = seeding.np_random(seed)
         return self._session.ask(messages.ResetAgents(seed, options), messages.AgentsReset)
+
+    def _show(self) -> None:
+        if self._window is not None:
+            self.render()
 
     def _agents_before(self, purpose: str) -> list[str]:
         if "agents" not in self.__dict__:
@@ -182,6 +223,7 @@ class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):  # type: ign
         reply = self._begun(seed, options)
         observations = self._session.observations(reply)
         self.agents = reply.agents
+        self._show()
         return observations, reply.infos
 
     def step(
@@ -206,6 +248,7 @@ class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):  # type: ign
         reply = session.act({agent: actions[agent] for agent in agents if agent in actions})
         observations = session.observations(reply)
         self.agents = reply.agents
+        self._show()
         return observations, session.rewards(reply.rewards), reply.terminations, reply.truncations, reply.infos
 
 
@@ -252,6 +295,7 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
         self.rewards = session.rewards(reply.rewards)
         self._cumulative_rewards = session.rewards(reply.cumulative_rewards)
         self.terminations, self.truncations, self.infos = reply.terminations, reply.truncations, reply.infos
+        self._show()
 
     def observe(self, agent: str) -> Any:
         """Return what an agent observes, whosever turn it is.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pettingzoo
 import pytest
-from pettingzoo.test import api_test, max_cycles_test, parallel_api_test, parallel_seed_test, seed_test
+from pettingzoo.test import api_test, max_cycles_test, parallel_api_test, parallel_seed_test, render_test, seed_test
 from pettingzoo.test.state_test import state_test
 from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec, turn_based_aec_to_parallel
 from pettingzoo.utils.env import AECEnv, ParallelEnv
@@ -318,6 +318,14 @@ def test_rendering(parallel: Connect, aec: Connect) -> None:
             environment = connected(DUEL, render_mode=mode)
             environment.reset()
             assert_same(environment.render(), expected)
+
+
+def test_a_window_is_on_this_side(aec: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server sends frames; the metadata has the mode, as PettingZoo's test of rendering expects."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pytest.importorskip("pygame")
+    assert "human" in aec(IN_TURN[1], render_mode="human").metadata["render_modes"]
+    render_test(lambda render_mode: aec(AT_ONCE[0], render_mode=render_mode))
 
 
 def test_attributes_of_the_remote_environment(parallel: Connect) -> None:
