@@ -26,7 +26,7 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve screenshots test learning recipes registry packages gymnasium-tests lint docs figures bench clean
+.PHONY: help serve screenshots test learning recipes registry packages gymnasium-tests pettingzoo-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -62,6 +62,9 @@ registry: $(VENV)/.test ## Play every registered environment through every proto
 
 packages: $(VENV)/.test ## Play third-party packages, each in an environment of its own, and write their page; ARGS=minigrid for one.
 	$(BIN)/python -m tools.packages $(ARGS)
+
+pettingzoo-tests: $(VENV)/.test ## Run PettingZoo's own tests with remote environments, and write their page; ARGS="mpe2:*" for some.
+	$(BIN)/python -m tools.pettingzoo_suite $(ARGS)
 
 gymnasium-tests: $(VENV)/.test ## Run Gymnasium's own tests with remote environments; ARGS="--suite CHECKOUT" for a checkout that is there.
 	$(PIP) install array-api-compat dill matplotlib opencv-python-headless seaborn

@@ -49,6 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--dying": {"metavar": "ID", "help": "an environment whose step ends its process, if there is one"},
     "--vector-rewards": {"metavar": "ID", "help": "an environment whose rewards are arrays, if there is one"},
     "--mirror": {"metavar": "ID", "help": "an environment that returns what it is given, if there is one"},
+    "--agents": {"metavar": "ID", "help": "a multi-agent environment with Discrete actions"},
     "--attribute": {"metavar": "NAME", "help": "a number of the first environment that clients may change"},
     "--render-mode": {"metavar": "MODE", "help": "'' for none; %(default)s"},
     "--num-envs": {"metavar": "N", "type": count, "help": "environments of a vector; 0 for no vectors; %(default)s"},

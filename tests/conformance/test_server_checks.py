@@ -38,6 +38,7 @@ def run_check(port: int, encoding: str, name: str, **options: Any) -> tuple[str,
         "vector_rewards": OBJECTIVES,
         "mirror": MIRROR,
         "attribute": "gravity",
+        "agents": "classic/rps_v2",
     }
     fields: dict[str, Any] = {**known, **options}
     try:

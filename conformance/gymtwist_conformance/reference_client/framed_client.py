@@ -23,6 +23,20 @@ _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 _OBJECT = dict[str, Any] | None
 _TEXT, _INTEGER, _NUMBER = str | None, int | None, float | None
 _WARNINGS = {"warnings?": list[str]}
+_OBJECTS = dict[str, dict[str, Any] | None]
+_AGENTS = {
+    "observations?": dict[str, Any],
+    "agents?": list[str],
+    "selection?": _TEXT,
+    "rewards?": dict[str, Any],
+    "cumulative_rewards?": dict[str, Any],
+    "terminations?": dict[str, bool],
+    "truncations?": dict[str, bool],
+    "infos?": dict[str, Any],
+    "spaces?": _OBJECTS,
+    "omitted?": list[str],
+    **_WARNINGS,
+}
 #: The fields of each reply and their types; those with a question mark may be missing.
 REPLIES: dict[str, dict[str, Any]] = {
     "make": {
@@ -77,6 +91,23 @@ REPLIES: dict[str, dict[str, Any]] = {
     "share": {"address?": _TEXT, "token?": _TEXT, **_WARNINGS},
     "close": _WARNINGS,
     "envs": {"envs?": list[Any], "more?": bool, "server?": str, **_WARNINGS},
+    "make_agents": {
+        "server": str,
+        "possible_agents?": list[str] | None,
+        "spaces?": _OBJECTS,
+        "state_space?": _OBJECT,
+        "metadata?": dict[str, Any],
+        "render_mode?": _TEXT,
+        "limits?": _OBJECT,
+        "version?": int,
+        "omitted?": list[str],
+        **_WARNINGS,
+    },
+    "reset_agents": _AGENTS,
+    "step_agents": _AGENTS,
+    "observe_agents": {"observations?": dict[str, Any], "spaces?": _OBJECTS, **_WARNINGS},
+    "describe_agents": {"spaces?": _OBJECTS, **_WARNINGS},
+    "state": {"state?": Any, **_WARNINGS},
     "error": {
         "code": str,
         "message": str,
@@ -372,12 +403,12 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
     op = told["op"]
     require(op in REPLIES, f"no reply has the operation {op!r:.80}")
     found = {"op": op, **check_fields(told, REPLIES[op], f"the reply {op!r}")}
-    for name in ("info", "metadata", "frame", "value"):
+    for name in ("info", "infos", "metadata", "frame", "value", "state"):
         require(not _is_deeper(found.get(name), _MAX_DEPTH), f"`{name}` of the reply {op!r} is nested too deep")
     for place in found.get("omitted", []):
-        right = place.startswith(("metadata", "spec.kwargs") if op == "make" else "info")
+        right = place.startswith(("metadata", "spec.kwargs") if op in ("make", "make_agents") else "info")
         require(right, f"`omitted` of the reply {op!r} has {place!r:.80}; expected a place in its data")
-    if op == "make":
+    if op in ("make", "make_agents"):
         for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
             if found.get(name) is not None:
                 found[name] = check_fields(found[name], fields, f"`{name}` of the reply to make")

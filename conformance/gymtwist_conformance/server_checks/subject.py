@@ -40,6 +40,8 @@ class Options:
         mirror: An environment that returns what it is given; empty if there is none.
         attribute: An attribute of the first environment that is a number, which clients may read and change; empty if
             there is none.
+        agents: A multi-agent environment whose agents have Discrete actions, act in either way, and come to an end;
+            empty if there is none.
         render_mode: A render mode of the first environment; empty if it has none.
         num_envs: The number of environments in a vector; 0 if the server has no vectors.
         max_sessions: How many sessions the server has, if three more clients can wait in its queue; 0 if that is not
@@ -58,6 +60,7 @@ class Options:
     vector_rewards: str = ""
     mirror: str = ""
     attribute: str = ""
+    agents: str = ""
     render_mode: str = "rgb_array"
     num_envs: int = 3
     max_sessions: int = 0
