@@ -33,7 +33,7 @@ help: ## List the targets.
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
 	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, recipes, registry), or the program of packages,'
-	@echo 'gymnasium-tests, figures and bench.'
+	@echo 'gymnasium-tests, pettingzoo-tests, figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
 serve: $(SERVE) ## Serve on port 5001 of this machine; ARGS="--port 5002" for another, EXTRAS=mujoco for other environments.
