@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol import messages
-from gymtwist.protocol.framing import MAX_FRAME, ProtocolName
+from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.client_address import name_of
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.web.finite_numbers import finite, has_names
@@ -345,8 +345,6 @@ class GymHttpApi(Resource):
         action = bytes(_body(request, _read_action).action).strip()
         if action in (b"null", b'""') or (len(action) < 80 and action.translate(None, b" \t\r\n") == b"[]"):
             raise _missing("action")
-        if len(action) > MAX_FRAME - 100:
-            raise Refusal(413, f"the action has {len(action)} bytes; at most {MAX_FRAME} are allowed")
         return self._instance(request, name).step(action)
 
     # Recording

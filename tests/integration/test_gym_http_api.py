@@ -497,3 +497,15 @@ def test_a_server_may_let_clients_shut_it_down(start: Callable[..., ServerProces
     assert api.connection.getresponse().read() == b"Server shutting down"
     running.wait_for("Server Shut Down")
     api.connection.close()
+
+
+def test_an_instance_that_is_idle_is_closed(start: Callable[..., ServerProcess]) -> None:
+    """Few clients close theirs; its id is then unknown, and its place is free."""
+    running = start("--idle-timeout", "0.5", "--max-sessions", "1", "--queue", "0", "--warm", "1")
+    api = Api(running.port)
+    path = api.played("CartPole-v1")
+    running.wait_for("ended: idle for more than 0.5 s")
+    refused = api.post(f"{path}step/", {"action": 0})
+    assert (refused.status, "unknown" in refused.body["message"]) == (400, True)
+    assert api.make("CartPole-v1") != path
+    api.connection.close()

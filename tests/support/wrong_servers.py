@@ -175,6 +175,8 @@ WRONG: dict[str, MutationFactory] = {
     "episode.plain-numbers": answers(lambda message: message.update(plain_numbers=True), "reset"),
     "episode.reward-type": answers(lambda message: message.update(reward_type="int"), "step"),
     "episode.render-without-mode": answers(lambda message: message.update(fault="environment"), "error"),
+    "episode.lenient": without("lenient"),
+    "episode.monitor-stop": answers(lambda message: message.update(warnings="none"), "monitor"),
     "episode.close": Open,
     "values.within-spaces": Short,
     "values.base64": Zeros,

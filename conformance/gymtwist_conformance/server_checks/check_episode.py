@@ -226,6 +226,27 @@ def test_render_without_mode(subject: Subject) -> None:
     probe.step(actions_of(probe, 1)[0])
 
 
+def test_lenient(subject: Subject) -> None:
+    """A lenient session goes on after the end of an episode, and leaves the bounds of a Box to the environment."""
+    probe = subject.session(max_episode_steps=1, lenient=True)
+    probe.reset(seed=SEED)
+    action = actions_of(probe, 1)[0]
+    for _ in range(2):
+        probe.step(action)
+    if subject.options.continuous:
+        probe = subject.session(subject.options.continuous, lenient=True)
+        probe.reset(seed=SEED)
+        probe.step(3 * np.ones_like(actions_of(probe, 1)[0]) * probe.made["action_space"]["high"])
+
+
+def test_monitor_stop(subject: Subject) -> None:
+    """A session that is not recorded can be told to stop recording, and goes on."""
+    probe = subject.session()
+    probe.reset(seed=SEED)
+    probe.ask("monitor")
+    probe.step(actions_of(probe, 1)[0])
+
+
 def test_close(subject: Subject) -> None:
     """Close is answered, and then the server closes the connection."""
     for playing in (False, True):
