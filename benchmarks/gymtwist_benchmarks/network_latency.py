@@ -64,7 +64,10 @@ def _measure_rate(path: NetworkPath, address: str, contender: str, workload: str
 def _measure(section: Section, round_trip: float, seconds: float, rounds: int) -> None:
     ways = [way for way in WAYS if way[2] != "pong" or importlib.util.find_spec("ale_py") is not None]
     title = f"{1e3 * round_trip:g} ms to and fro"
-    with open_network_path(round_trip) as path, gymtwist_server(port=f"tcp:{{port}}:interface={path.here}") as server:
+    with (
+        open_network_path(round_trip) as path,
+        gymtwist_server("--trusted-network", port=f"tcp:{{port}}:interface={path.here}") as server,
+    ):
         address = f"{path.here}:{server.port}"
         measurements: dict[str, Callable[[], float]] = {"": partial(_measure_round_trip, path, address)}
         for name, contender, workload in ways:

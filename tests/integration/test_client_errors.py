@@ -38,7 +38,7 @@ def test_errors_are_one_tree() -> None:
     """Every error derives from RemoteError and has a stable code."""
     found = [each for each in vars(gymtwist.client).values() if isinstance(each, type) and issubclass(each, Exception)]
     kinds = [each for each in found if issubclass(each, RemoteError)]
-    assert len(kinds) == len(found) == 12
+    assert len(kinds) == len(found) == 13
     assert issubclass(RemoteError, GymtwistError)
     assert len({each.code for each in kinds} - {RemoteError.code}) == 11
 

@@ -31,7 +31,7 @@ FOUR_GIBIBYTES = b"\xff\xff\xff\xff"
 @pytest.mark.parametrize(
     "garbage",
     [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"get / http/1.1\r\nhost: localhost\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
         b"\xff" * 100,
         b"\xff" * 300_000,
@@ -41,7 +41,7 @@ FOUR_GIBIBYTES = b"\xff\xff\xff\xff"
         b"\x00" + string(b"CartPole\xff\xfe-v1"),
         b"\x00" + string(b"\x00\x00\x00\x00"),
     ],
-    ids=["http", "tls", "ones", "many ones", "4 GiB", "4 GiB begun", "long id", "not UTF-8", "zeros"],
+    ids=["words", "tls", "ones", "many ones", "4 GiB", "4 GiB begun", "long id", "not UTF-8", "zeros"],
 )
 def test_garbage_is_refused_with_an_error_string(server: ServerProcess, garbage: bytes) -> None:
     """The client hears an error, then a FIN; what it sent beyond does not turn that into a RST."""
