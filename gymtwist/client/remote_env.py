@@ -53,6 +53,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
 
         Raises:
             AttributeError: It cannot be reached.
+            RequestRefused: Replies to steps are outstanding, so whether it can be reached is not known.
         """
         if name.startswith("__") or "_is_made" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -61,6 +62,8 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         except AttributeUnreachable:
             raise
         except (RequestRefused, Closed) as error:
+            if error.code == "replies-outstanding":
+                raise  # hasattr() must not say that there is no such attribute
             raise AttributeError(f"remote attribute {name!r}: {error}") from error
 
     def __setattr__(self, name: str, value: Any) -> None:

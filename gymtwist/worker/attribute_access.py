@@ -15,7 +15,6 @@ from gymtwist.errors import (
     AttributeRefused,
     GymtwistError,
     InvalidField,
-    RequestError,
     UnknownAttribute,
     UnsendableValue,
 )
@@ -64,7 +63,7 @@ class AttributeAccess:
     ) -> None:
         found = attribute_layers.environments_of(environment, several=several)
         if found is None:
-            raise RequestError(
+            raise AttributeRefused(
                 f"the attributes of a {type(environment.unwrapped).__name__}'s environments cannot be reached: make it "
                 'with the vectorization_mode "sync"'
             )

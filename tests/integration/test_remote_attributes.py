@@ -106,14 +106,24 @@ def test_what_the_client_has_is_its_own(remote: Remote) -> None:
     assert theirs.metadata == {"mine": 1}
 
 
-def test_an_attribute_of_a_closed_environment(remote: Remote) -> None:
-    """Is an AttributeError; so is one while replies are outstanding."""
+def test_an_attribute_while_a_step_is_under_way(remote: Remote) -> None:
+    """Whether there is one is not known; nothing says that there is none."""
     theirs = remote("Reachable-v0")
+    masks = theirs.action_masks
     theirs.reset()
     theirs.send(0)
-    with pytest.raises(AttributeError, match="outstanding"):
-        _ = theirs.gravity
+    for ask in (lambda: hasattr(theirs, "level"), lambda: theirs.level, lambda: theirs.has_wrapper_attr("level")):
+        with pytest.raises(RequestRefused, match="take them with recv"):
+            ask()
+    assert theirs.action_masks is masks
     theirs.recv()
+    assert hasattr(theirs, "level")
+    assert not hasattr(theirs, "levels")
+
+
+def test_an_attribute_of_a_closed_environment(remote: Remote) -> None:
+    """Is an AttributeError."""
+    theirs = remote("Reachable-v0")
     theirs.close()
     with pytest.raises(AttributeError, match="closed"):
         _ = theirs.gravity
@@ -167,8 +177,9 @@ def test_errors_name_the_environment_among_all(remote_vec: RemoteVec) -> None:
 def test_several_without_objects(remote_vec: RemoteVec, mode: str) -> None:
     """The error names the mode that has them."""
     envs = remote_vec("CartPole-v1", 2, vectorization_mode=mode)
-    with pytest.raises(RequestRefused, match='"sync"'):
+    with pytest.raises(AttributeUnreachable, match='"sync"') as caught:
         envs.get_attr("gravity")
+    assert caught.value.code == "attribute-refused"
 
 
 def test_atari_says_what_its_actions_mean(remote: Remote) -> None:

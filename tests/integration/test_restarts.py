@@ -42,8 +42,8 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path) -> None:
     def serve() -> ServerProcess:
         return ServerProcess(tmp_path, port=address, setup=SETUP)
 
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(serve())
+    with contextlib.ExitStack() as servers, contextlib.ExitStack() as stack:
+        server = servers.enter_context(serve())
         env = stack.enter_context(connect(address, "CartPole-v1", **options))
         idle = stack.enter_context(connect(address, "CartPole-v1", **options))
         several = stack.enter_context(connect_vec(address, "CartPole-v1", 2, processes=2, **options))
@@ -60,7 +60,7 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path) -> None:
             if step == 30:
                 server.process.kill()
                 server.process.wait(PATIENCE)
-                server = stack.enter_context(serve())
+                server = servers.enter_context(serve())
             before = observation
             observation, reward, terminated, truncated, info = env.step(step % 2)
             over = terminated or truncated

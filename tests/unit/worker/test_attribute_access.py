@@ -326,7 +326,7 @@ def test_each_of_several(serve: Serve, encoding: str) -> None:
 def test_several_without_objects(serve: Serve) -> None:
     """Cannot be reached, and the error says how they could."""
     client = serve("CartPole-v1", num_envs=2)
-    _refused(client, "get", "bad-request", '"sync"', name="gravity")
+    _refused(client, "get", "attribute-refused", '"sync"', name="gravity")
 
 
 class Old(OldGym):
