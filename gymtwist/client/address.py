@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 from gymtwist.client.client_errors import ConnectionLost, RemoteError, RequestRefused, TimedOut
 from gymtwist.client.progress import Progress, Report
+from gymtwist.protocol.websocket import PATH
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 #: The forms of an address: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``, ``"tls:example.org:5002"``,
+#: ``"ws://localhost:5001"``, ``"wss://example.org/gym/ws"``,
 #: ``("localhost", 5001)``, or a port of this machine.
 AddressLike: TypeAlias = "str | int | tuple[str, int] | Address"
 #: How to use TLS: True to trust the system's certificates, the path of a file of certificates, or a context.
@@ -26,7 +28,13 @@ TlsLike: TypeAlias = "bool | str | os.PathLike[str] | SSLContext | None"
 T = TypeVar("T")
 _log = logging.getLogger("gymtwist.client")
 
-_EXPECTED = 'expected "host:port", "[::1]:port", "unix:path", "tls:host:port", (host, port) or a port'
+#: The schemes of WebSocket, without TLS and with it, and their ports.
+_SCHEMES = ("ws://", "wss://")
+_WEB_PORTS = (80, 443)
+_EXPECTED = (
+    'expected "host:port", "[::1]:port", "unix:path", "tls:host:port", "ws://host:port", "wss://host:port", '
+    "(host, port) or a port"
+)
 _EXPECTED_TLS = "expected True, the path of a file of certificates in PEM format, or an ssl.SSLContext"
 #: OpenSSL's reasons for bytes that are not TLS.
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
@@ -48,17 +56,22 @@ class Address(NamedTuple):
         port: The TCP port.
         path: The path of a UNIX socket; empty for TCP.
         tls: Whether the address requires TLS.
+        websocket: The path of a WebSocket; empty for a connection without.
     """
 
     host: str
     port: int
     path: str = ""
     tls: bool = False
+    websocket: str = ""
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.websocket:
+            path = "" if self.websocket == PATH else self.websocket
+            return f"{_SCHEMES[self.tls]}{host}:{self.port}{path}"
         return f"{'tls:' * self.tls}{host}:{self.port}"
 
 
@@ -81,7 +94,26 @@ def parse(address: AddressLike) -> Address:
         if not path:
             raise ValueError(f"no address: {address!r} has no path; {_EXPECTED}")
         return Address("", 0, path)
+    scheme = next((scheme for scheme in _SCHEMES if address.lower().startswith(scheme)), "")
+    if scheme:
+        return _websocket(address, scheme)
     rest = address.removeprefix("tls:")
+    return _tcp(*_host_and_port(rest, address), address, tls=rest != address)
+
+
+def _websocket(address: str, scheme: str) -> Address:
+    """Parse the address of a WebSocket."""
+    tls = scheme == _SCHEMES[True]
+    place, slash, path = address[len(scheme) :].partition("/")
+    if not place.rpartition("]")[2].count(":"):
+        place = f"{place}:{_WEB_PORTS[tls]}"
+    target = slash + path if path else PATH
+    if not (target.isascii() and target.isprintable()) or set(target) & set(" #"):
+        raise ValueError(f"no address: {address!r}; write the path as in a URL, with %20 for a space")
+    return _tcp(*_host_and_port(place, address), address, tls=tls)._replace(websocket=target)
+
+
+def _host_and_port(rest: str, address: str) -> tuple[str, int]:
     host, colon, port = rest.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -89,7 +121,7 @@ def parse(address: AddressLike) -> Address:
         raise ValueError(f"no address: {address!r}; put a host with colons into brackets; {_EXPECTED}")
     if not colon or not host or not (port.isascii() and port.isdigit()):
         raise ValueError(f"no address: {address!r}; {_EXPECTED}")
-    return _tcp(host, int(port), address, tls=rest != address)
+    return host, int(port)
 
 
 def _tcp(host: str, port: object, given: object, *, tls: bool = False) -> Address:

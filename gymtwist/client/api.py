@@ -58,7 +58,8 @@ def connect(
 
     Args:
         address: The server's address: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``,
-            ``"tls:example.org:5002"``, ``("localhost", 5001)``, or a port of this machine.
+            ``"tls:example.org:5002"``, ``"ws://localhost:5001"``, ``"wss://example.org/gym/ws"``,
+            ``("localhost", 5001)``, or a port of this machine.
         env_id: The environment's id, as registered at the server.
         render_mode: See ``gymnasium.make``.
         max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.

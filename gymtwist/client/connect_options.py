@@ -6,7 +6,8 @@ import dataclasses
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -19,6 +20,7 @@ from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
+from gymtwist.client.websocket_connection import WebSocketConnection
 from gymtwist.client.wrapper_specs import WrapperLike, wrappers_of
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import REPLY_LIMIT, WaitPolicy, cores
@@ -50,6 +52,8 @@ _MAX_TIMEOUT = 1e6
 #: The environment variable that limits polling.
 _POLL = "GYMTWIST_POLL"
 _TOKEN = "GYMTWIST_TOKEN"
+#: The protocols by WebSocket with the same encoding.
+_BY_WEBSOCKET = {ProtocolName.INT32: ProtocolName.BINARY, ProtocolName.NETSTRING: ProtocolName.TEXT}
 #: The names of Gymnasium's autoreset modes in messages: those of the members, in lower case.
 _AUTORESET_MODES: tuple[messages.AutoresetMode, ...] = get_args(messages.AutoresetMode)
 
@@ -152,7 +156,7 @@ class ConnectOptions:
         """
         return Session(
             connection,
-            self.protocol,
+            self.spoken,
             msgspec.structs.replace(self.make, num_envs=num_envs, each=self.make.each[first : first + (num_envs or 0)]),
             check_observations=self.check_observations,
             max_space_bytes=self.max_space_bytes,
@@ -171,8 +175,16 @@ class ConnectOptions:
         # Polling for one session must not take a core from another.
         limit = min(poll_limit(), math.inf if cores() > self.processes else 0.0)
         plain = connected(self.address, self.connect_timeout, self.tls, attempts=attempts)
-        kind = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
-        return kind(plain, str(self.address), Framing(self.protocol.value), self.timeout, WaitPolicy(limit))
+        if self.address.websocket:
+            begin: Callable[..., Connection] = partial(WebSocketConnection, self.address, self.connect_timeout)
+        else:
+            begin = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
+        return begin(plain, str(self.address), Framing(self.spoken.value), self.timeout, WaitPolicy(limit))
+
+    @property
+    def spoken(self) -> ProtocolName:
+        """The protocol with the framing of the address: messages of WebSocket, or frames."""
+        return _BY_WEBSOCKET[self.protocol] if self.address.websocket else self.protocol
 
 
 def poll_limit() -> float:

@@ -51,11 +51,15 @@ class FrameConnection:
         self.name = name
         self.timeout = timeout
         self.due = 0
-        self._reader = FrameReader(framing, limit=MAX_REPLY)
+        self._reader = self._new_reader(framing)
         self._is_plain = is_plain
         self._reason: RemoteError | None = None
         self.explain_unasked: Callable[[memoryview | None], RemoteError] = unasked_reply
         fork_safety.register(self)
+
+    def _new_reader(self, framing: Framing) -> FrameReader:
+        """Return what takes frames from what is received."""
+        return FrameReader(framing, limit=MAX_REPLY)
 
     def send(self, data: bytes) -> None:
         """Send a request.

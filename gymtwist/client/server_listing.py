@@ -43,7 +43,7 @@ def open_session(
     options = ConnectOptions(
         parse(address), protocol_named(protocol), timeout, connect_timeout, tls, False, messages.Make("-")
     )
-    session = Session(options.open_connection(attempts or options.attempts()), options.protocol)
+    session = Session(options.open_connection(attempts or options.attempts()), options.spoken)
     session.connection.limit_replies(MAX_FRAME)
     return session
 

@@ -18,9 +18,8 @@ from collections.abc import Callable
 import numpy as np
 
 from gymtwist.errors import GymtwistError, LimitExceeded, ProtocolError, RequestError, ServerFull, ServerStopping
-from gymtwist.protocol.framing import MAX_FRAME, ProtocolName
+from gymtwist.protocol.framing import MAX_FRAME, FrameReader, Framing, ProtocolName
 from gymtwist.protocol.http_head import Head, Problem, shown
-from gymtwist.protocol.receive_buffer import ReceiveBuffer
 
 #: The path of the framed protocol.
 PATH = "/ws"
@@ -262,7 +261,7 @@ def answer_pings(data: bytearray | memoryview, start: int, end: int, answer: Cal
         start = begin + length
 
 
-class WebSocketReader(ReceiveBuffer):
+class WebSocketReader(FrameReader):
     """Takes messages from a stream of frames.
 
     Args:
@@ -289,7 +288,7 @@ class WebSocketReader(ReceiveBuffer):
         *,
         is_client: bool = False,
     ) -> None:
-        super().__init__(data, limit + MAX_OVERHEAD, borrowed)
+        super().__init__(Framing.BINARY, data, limit + MAX_OVERHEAD, borrowed)
         self.limit = limit
         self.opcode = opcode
         self.closed: tuple[int, str] | None = None
@@ -299,8 +298,20 @@ class WebSocketReader(ReceiveBuffer):
         #: The first byte of a message in one frame, while no other is incomplete.
         self._whole = -1 if opcode is None else _FINAL | opcode
         self._fragments: bytearray | None = None
+        #: A message that was looked for and is not taken yet.
+        self.found: memoryview | None = None
 
-    def next_frame(self) -> bytes | memoryview | None:
+    def has_frame(self) -> bool:
+        """Return whether the next message is complete, and keep it for :meth:`next_frame`.
+
+        Raises:
+            WebSocketError: As :meth:`next_frame`.
+        """
+        if self.found is None and (message := self.next_frame()) is not None:
+            self.found = memoryview(bytes(message))
+        return self.found is not None
+
+    def next_frame(self) -> memoryview | None:
         """Take the next message.
 
         Returns:
@@ -309,6 +320,9 @@ class WebSocketReader(ReceiveBuffer):
         Raises:
             WebSocketError: The peer broke the rules, or the message is over the limit.
         """
+        if self.found is not None:
+            message, self.found = self.found, None
+            return message
         while self.closed is None and (found := self._locate()) is not None:
             first, begin, stop = found
             self.start = stop
@@ -318,8 +332,8 @@ class WebSocketReader(ReceiveBuffer):
             opcode = first & ~_FINAL
             if opcode >= Opcode.CLOSE:
                 self._handle(Opcode(opcode), bytes(payload))
-            elif (message := self._fragment(first, payload)) is not None:
-                return self._checked(message)
+            elif (whole := self._fragment(first, payload)) is not None:
+                return self._checked(whole)
         return None
 
     def room(self) -> memoryview:
@@ -398,14 +412,14 @@ class WebSocketReader(ReceiveBuffer):
                 CloseCode.UNSUPPORTED_DATA, f"a {other} message in a session whose first message was {kind}"
             )
 
-    def _checked(self, message: bytes | memoryview) -> bytes | memoryview:
+    def _checked(self, message: bytes | memoryview) -> memoryview:
         """Return a message; text must be UTF-8 if the peer is not trusted, and the client's decoder checks strings."""
         if self.opcode is Opcode.TEXT and not self._is_client and not (type(message) is bytes and message.isascii()):
             try:
                 codecs.utf_8_decode(message, "strict", True)
             except UnicodeDecodeError:
                 raise WebSocketError(CloseCode.INVALID_TEXT, "a text message is not UTF-8") from None
-        return message
+        return memoryview(message)
 
     def _handle(self, opcode: Opcode, payload: bytes) -> None:
         """Handle a control frame."""

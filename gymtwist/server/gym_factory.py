@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
+from zope.interface import implementer
 
 from gymtwist.errors import ServerFull
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
+from gymtwist.server.handshake_reader import Http
 from gymtwist.server.identities import Identities, Identity
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
@@ -33,7 +36,36 @@ TOO_MANY_CONNECTIONS = (
 )
 
 
-class GymFactory(Factory):
+@implementer(IProtocolNegotiationFactory)
+class PortFactory(Factory):
+    """Builds what serves a port; with TLS, clients may ask for HTTP/1.1 by ALPN, as browsers do."""
+
+    noisy = False
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return the protocols to choose from; called by Twisted."""
+        return [b"http/1.1"]
+
+
+class HttpPortFactory(PortFactory):
+    """Builds the protocol of each connection to a port that speaks HTTP and WebSocket alone.
+
+    Args:
+        factory: The factory of all connections.
+    """
+
+    def __init__(self, factory: GymFactory) -> None:
+        self._factory = factory
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Return the protocol of a new connection; called by Twisted."""
+        connection = self._factory.buildProtocol(addr)
+        if connection is not None:
+            connection.reader.http = Http.ONLY
+        return connection
+
+
+class GymFactory(PortFactory):
     """Builds the protocol of each connection, and holds what connections share.
 
     Args:
@@ -53,6 +85,7 @@ class GymFactory(Factory):
         token_delays: How long to wait before a token is refused.
         admission: Limits the number of sessions.
         limit: Limits the connections that have no session.
+        request_limit: Limits the connections whose HTTP request is being answered.
         watchdog: Limits their time.
         events: Where to subscribe to what happens to sessions.
         connections: Every connection that is not closed yet.
@@ -62,8 +95,6 @@ class GymFactory(Factory):
         in_thread: Calls a function in a thread that measures memory, and fires with the result.
         scratch: The directories that sessions work in; None if they work where the workers started.
     """
-
-    noisy = False
 
     def __init__(
         self,
@@ -85,6 +116,7 @@ class GymFactory(Factory):
         self.token_delays = TokenDelays(reactor.seconds)
         self.admission = Admission(options.max_sessions, options.queue, reactor.seconds)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
+        self.request_limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
         self.watchdog = Watchdog(
             idle=options.idle_timeout,
             step=options.step_timeout,

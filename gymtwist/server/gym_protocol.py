@@ -234,7 +234,7 @@ class GymProtocol(UnservedConnection):
             Event.DISMISS: (State.CLOSING, UnservedConnection.dismiss_http),
             Event.STOP: (State.HTTP, UnservedConnection.stop_http),
             Event.DROP: (State.HTTP, UnservedConnection.abort),
-            Event.LOST: (State.CLOSED, UnservedConnection.forget_http),
+            Event.LOST: (State.CLOSED, UnservedConnection.forget),
         },
         State.DELAYED: {
             Event.DATA: (State.DELAYED, None),

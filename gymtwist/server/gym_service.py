@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server import exposure
-from gymtwist.server.gym_factory import GymFactory
+from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.identities import Identities
 from gymtwist.server.plain_text import answer_plain_text
@@ -107,8 +107,10 @@ class GymService(MultiService):
         self._endpoints = [
             Endpoint(reactor, each, self.factory.events, self._fail, check) for each in options.endpoints
         ]
-        for endpoint in self._endpoints:
-            self.addService(StreamServerEndpointService(endpoint, self.factory))
+        for_http = HttpPortFactory(self.factory)
+        for number, endpoint in enumerate(self._endpoints):
+            factory = self.factory if number <= len(options.listen) else for_http
+            self.addService(StreamServerEndpointService(endpoint, factory))
 
     def setServiceParent(self, parent: Any) -> None:
         """Become the service of an application, and write its log; called by ``twistd``."""

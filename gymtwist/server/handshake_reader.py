@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections.abc import Callable
 
 import msgspec
@@ -53,6 +54,14 @@ class Left(msgspec.Struct, frozen=True):
     code: int
 
 
+class Http(enum.Enum):
+    """Whether a port speaks HTTP."""
+
+    ALSO = enum.auto()
+    ONLY = enum.auto()
+    NEVER = enum.auto()
+
+
 class HandshakeReader:
     """Reads a connection's handshake; it does no I/O.
 
@@ -62,10 +71,12 @@ class HandshakeReader:
 
     Attributes:
         received: What was received and not consumed yet; trailing data behind the handshake stays.
+        http: Whether the port speaks HTTP.
     """
 
     def __init__(self, check: Callable[[Handshake], None], answer: Callable[[bytes], None]) -> None:
         self.received = bytearray()
+        self.http = Http.ALSO
         self._check_client = check
         self._answer = answer
         self._websocket: WebSocketReader | None = None
@@ -81,11 +92,11 @@ class HandshakeReader:
         """
         if self._websocket is not None:
             return self._next_message(self._websocket)
-        if self.protocol() is ProtocolName.HTTP:
-            try:
+        try:
+            if self._is_http():
                 return read_head(self.received)
-            except GymtwistError as error:
-                return self._refuse(error)
+        except GymtwistError as error:
+            return self._refuse(error)
         if self._protocol is ProtocolName.NETSTRING:  # a second handshake, perhaps behind a line end
             del self.received[: len(self.received) - len(self.received.lstrip(b"\r\n"))]
         try:
@@ -106,6 +117,23 @@ class HandshakeReader:
         except GymtwistError as error:
             error.warnings = handshake.warnings
             raise
+
+    def _is_http(self) -> bool:
+        """Return whether the connection speaks HTTP.
+
+        Raises:
+            HandshakeError: It does and should not, or the reverse.
+        """
+        protocol = self.protocol()
+        if protocol is ProtocolName.HTTP:
+            if self.http is Http.NEVER:
+                raise HandshakeError(
+                    "this port does not speak HTTP; use another one, or start the server without --no-http"
+                )
+            return True
+        if self.http is Http.ONLY and protocol is not None:
+            raise HandshakeError("this port speaks HTTP and WebSocket alone; use another one")
+        return False
 
     # WebSocket
 
@@ -162,9 +190,19 @@ class HandshakeReader:
         reply = b"" if isinstance(error, WebSocketError) else error_reply(protocol, error)
         return Refusal(error, reply, is_final)
 
+    def release(self) -> None:
+        """Release the memory at once, which would otherwise wait for Python's collector: the connection is closed."""
+        self.received.clear()
+        self._websocket = None
+        self._answer = self._check_client = _nothing
+
     def protocol(self) -> ProtocolName | None:
         """Return the client's protocol, even if its handshake is incomplete; None if it is unknown."""
         if self._protocol is None:  # it does not change
             with contextlib.suppress(HandshakeError):
                 self._protocol = recognise(self.received)
         return self._protocol
+
+
+def _nothing(_: object) -> None:
+    """Do nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib.machinery import PathFinder
@@ -20,6 +21,8 @@ _LOOPBACK = "127.0.0.1"
 #: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small if hundreds of
 #: clients start together: a client that is dropped tries again only after a second.
 _BACKLOG = 1024
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
 
 
@@ -155,3 +158,17 @@ def endpoint(text: str) -> str:
             f"must be a port number or an endpoint description such as tcp:5001:interface=127.0.0.1 ({detail})"
         ) from error
     return text
+
+
+def host(text: str) -> str:
+    """Read the name of a host."""
+    if text != "*" and not _HOST.fullmatch(text):
+        raise ValueError("must be the name of a host without a port, such as gym.example.org, or '*'")
+    return text.lower()
+
+
+def origin(text: str) -> str:
+    """Read the origin of web pages."""
+    if text != "*" and not _ORIGIN.fullmatch(text):
+        raise ValueError("must be an origin such as https://example.org or http://localhost:8000, or '*'")
+    return text.lower()

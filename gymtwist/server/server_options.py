@@ -53,6 +53,20 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated).",
         readers.endpoint,
     )] = ()
+    listen_http: Annotated[tuple[str, ...], Option(
+        "Listen here for HTTP and WebSocket alone; as --port (may be repeated).", readers.endpoint,
+    )] = ()
+    no_http: Annotated[bool, Option(
+        "Speak no HTTP and no WebSocket at --port and --listen.",
+    )] = False
+    allow_host: Annotated[tuple[str, ...], Option(
+        "Answer HTTP requests to this name of the server, such as gym.example.org; '*' allows any. Addresses, and "
+        "names without a dot, need no option (may be repeated).", readers.host,
+    )] = ()
+    allow_origin: Annotated[tuple[str, ...], Option(
+        "Let web pages of this origin, such as https://example.org, use the server; '*' allows those of any site (may "
+        "be repeated).", readers.origin,
+    )] = ()
     warm: Annotated[int, Option(
         "Keep this many idle processes ready, so that a new connection is served at once.",
         readers.integer(0, _MOST), "w",
@@ -204,7 +218,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The endpoint descriptions to listen on."""
-        return tuple(map(readers.endpoint, (self.port, *self.listen)))
+        return tuple(map(readers.endpoint, (self.port, *self.listen, *self.listen_http)))
 
     def worker_settings(self) -> WorkerSettings:
         """Return the options that concern workers, in the units that workers use."""

@@ -25,7 +25,7 @@ from gymtwist.server import keepalive, relay
 from gymtwist.server.client_address import name_of, network_of, peer_of
 from gymtwist.server.connection_states import Event, State
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
-from gymtwist.server.handshake_reader import HandshakeReader, Left
+from gymtwist.server.handshake_reader import HandshakeReader, Http, Left
 from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.server_log import counted
 from gymtwist.server.session_events import Incomplete, Queued, Refused
@@ -69,6 +69,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.client = ""
         self.state = State.HANDSHAKE
         self.reader = HandshakeReader(self._check, self.write_now)
+        if factory.options.no_http:
+            self.reader.http = Http.NEVER
         self.handshake: Handshake | None = None
         self.channel: Any = None
         self.identity = EVERYBODY
@@ -220,6 +222,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.setTimeout(None)
         del self.transport.bufferSize  # the site has no limit of one value of AMP
         self.channel = self.factory.site.channel(head, self)
+        self.channel.count = self._count_request
         self.channel.dismiss = lambda reply: self.handle(Event.DISMISS, reply)
         self.channel.makeConnection(self.transport)
         received = bytes(self.reader.received)
@@ -233,23 +236,26 @@ class UnservedConnection(Protocol, TimeoutMixin):
         else:
             self.count()
 
+    def _count_request(self, is_answered: bool) -> None:
+        """Count the connection among those that are answered, or those that wait for a request."""
+        limits = [self.factory.limit, self.factory.request_limit]
+        if self.state is State.HTTP:
+            limits[not is_answered].remove(self)
+            limits[is_answered].add(self, network_of(self.client))
+
     def read_http(self, data: bytes) -> None:
         """Let the site read more."""
         self.channel.dataReceived(data)
 
     def dismiss_http(self, reply: bytes) -> None:
         """Send a last response behind those that are on their way, and close the connection."""
+        self.factory.request_limit.remove(self)
         self.transport.write(reply)
         self.close(b"")
 
     def stop_http(self, reason: str) -> None:
         """End a connection that speaks HTTP at once."""
         self.channel.stop(reason)
-
-    def forget_http(self, reason: Failure) -> None:
-        """Forget a connection that spoke HTTP."""
-        self.channel.connectionLost(reason)
-        self.forget()
 
     def drain(self) -> None:
         """End the connection as soon as nothing is on its way if it is no session's: the server is to stop."""
@@ -374,16 +380,21 @@ class UnservedConnection(Protocol, TimeoutMixin):
         """Close the connection at once."""
         self.transport.abortConnection()
 
-    def forget(self, _: Failure | bytes = b"") -> None:
+    def forget(self, reason: Failure | bytes = b"") -> None:
         """Forget the connection, which is closed."""
         self.setTimeout(None)
+        if self.channel is not None:
+            channel, self.channel = self.channel, None  # each refers to the other
+            channel.connectionLost(reason if isinstance(reason, Failure) else connectionDone)
         self.factory.limit.remove(self)
+        self.factory.request_limit.remove(self)
+        self.reader.release()
         self.factory.connection_closed(self)
 
     def forget_incomplete(self, reason: Failure) -> None:
         """Forget a connection that ended before its handshake was complete."""
-        self.forget()
         received = bytes(self.reader.received.strip(b"\r\n"))
+        self.forget()
         if type(reason.value).__module__.partition(".")[0] == "OpenSSL":
             problem = f"the TLS handshake failed ({_tls_problem(reason.value)})"
         elif not reason.check(ConnectionClosed):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web import http
 
 from gymtwist.protocol.http_head import MAX_HEAD, Problem, response
@@ -24,10 +26,22 @@ class HttpChannel(http.HTTPChannel):
     transport: Any
     #: Sends the last bytes, and closes the connection; set by the connection.
     dismiss: Callable[[bytes], None]
+    #: Counts the connection: whether it waits for a response; set likewise.
+    count: Callable[[bool], None]
     totalHeadersSize = MAX_HEAD
 
     def resetTimeout(self) -> None:
         """Do nothing: a request must be complete in time, however often a byte comes; called by Twisted."""
+
+    def allContentReceived(self) -> None:
+        """Answer a request; called by Twisted."""
+        self.count(True)
+        super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """Wait for the next request; called by Twisted."""
+        self.count(False)
+        super().requestDone(request)
 
     def refuse(self, status: int, problem: Problem) -> None:
         """Answer a request that is not complete, and read no more of it."""
@@ -42,6 +56,12 @@ class HttpChannel(http.HTTPChannel):
             self.refuse(408, _TOO_SLOW)
         else:
             self.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Release the memory at once; called by Twisted."""
+        super().connectionLost(reason)
+        self.requests.clear()
+        self._transferDecoder = None
 
     def finish(self) -> None:
         """Close the connection, at once or after the response that is on its way: the server stops."""

@@ -56,7 +56,7 @@ class GymSite(server.Site):
         timeout = factory.options.opening_timeout
         super().__init__(root, HttpRequest, reactor=factory.reactor, timeout=timeout)
         self.factory = factory
-        self.policy = SitePolicy()
+        self.policy = SitePolicy(factory.options.allow_host, factory.options.allow_origin)
 
     def channel(self, head: Head, connection: Any) -> Any:
         """Return what serves a connection: it reads requests, or the messages of a client of OpenEnv.

@@ -35,7 +35,7 @@ class WebSocketTransport(SocketTransport):
         long_request: Seconds after which pings are answered by a thread.
     """
 
-    _take: Callable[[], bytes | memoryview | None]
+    _take: Callable[[], memoryview | None]
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class WebSocketTransport(SocketTransport):
         self._ended = threading.Event()
         _start(self._watch)
 
-    def receive(self) -> bytes | memoryview | None:
+    def receive(self) -> memoryview | None:
         """Wait for the next request; see :meth:`SocketTransport.receive`."""
         reader = self._reader
         while True:
@@ -133,7 +133,11 @@ class WebSocketTransport(SocketTransport):
         """Read what the client sends, and answer its pings, while the session does not use the connection."""
         reader, poll = self._reader, select.poll()
         poll.register(self._connection, select.POLLIN)
+        answered = False
         while self._busy_since() == since and not self._wanted and not self._ended.is_set():
+            if not answered:  # what came together with the request
+                reader.answer_pings(self._connection.sendall)
+                answered = True
             if not poll.poll(_GLANCE):
                 continue
             room = reader.room()
@@ -146,7 +150,7 @@ class WebSocketTransport(SocketTransport):
             reader.answer_pings(self._connection.sendall)
             self._keep_pending(reader)
 
-    def _receive_after(self) -> bytes | memoryview | None:
+    def _receive_after(self) -> memoryview | None:
         self._wanted = True
         with self._lock:
             pass

@@ -228,7 +228,7 @@ class ServerProcess:
     def session(self, client: ByteStream) -> Session:
         """Return the session of a client, by the line that says that it started."""
         found = self.wait_for(
-            rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \(\w+, process (\d+)\)",
+            rf"\[session (\d+)\] started: (.*?) ?for \S+:{client.port} \([\w-]+, process (\d+)\)",
             since=self.since(client),
         )
         return Session(int(found.group(1)), found.group(2), int(found.group(3)))

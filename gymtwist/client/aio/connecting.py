@@ -25,6 +25,8 @@ async def open_connection(options: ConnectOptions, attempts: Attempts) -> AsyncC
         ValueError: The certificates to trust cannot be read.
     """
     address, timeout = options.address, options.connect_timeout
+    if address.websocket:
+        raise ValueError(f"no address: {str(address)!r}; in an event loop, connect without WebSocket")
     context = context_of(address, options.tls)
     connected = await _open_when_up(address, timeout, attempts)
     connection = AsyncConnection(

@@ -49,7 +49,7 @@ def test_every_option_has_a_help_text(name: str) -> None:
     options = Options()
     texts = {row[0]: row[-2 if len(row) > 4 else -1] for row in rows(options)}
     if name not in texts:
-        texts[name] = " ".join(getattr(options, f"opt_{name}").__doc__.split())
+        texts[name] = " ".join(getattr(options, "opt_" + name.replace("-", "_")).__doc__.split())
     assert len(texts[name].split()) >= 6
     assert texts[name][0].isupper()
     assert f"--{name}" in str(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import Any
 
@@ -9,7 +10,9 @@ import msgspec
 import pytest
 
 from gymtwist.protocol.http_head import MAX_HEAD
-from gymtwist.web.http_channel import MAX_BODY
+from gymtwist.server.gym_protocol import GymProtocol
+from gymtwist.web.http_channel import MAX_BODY, HttpChannel
+from gymtwist.web.http_request import HttpRequest
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, read
 from tests.support.harness import Harness, soon
 
@@ -196,3 +199,23 @@ def test_a_body_that_is_too_long_is_refused(harness: Harness) -> None:
         status, _, body = parsed(received(client, harness))
         assert (status, body["field"]) == (413, "body")
         client.close()
+
+
+def serving_http() -> list[Any]:
+    """Return the objects that serve HTTP, also those that wait for the collector."""
+    return [each for each in gc.get_objects() if isinstance(each, (GymProtocol, HttpChannel, HttpRequest))]
+
+
+def test_a_connection_that_ends_leaves_nothing_to_the_collector(harness: Harness) -> None:
+    """Or the memory of a flood would be held until Python's collector runs."""
+    part = b"POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+    gc.collect()
+    before = len(serving_http())
+    gc.disable()
+    try:
+        for data in (HEALTH, HEALTH[:9], part, part * 2, CARTPOLE[:4]):
+            connect(harness, data).close()
+        soon(lambda: not harness.factory.connections, harness.turn)
+        assert len(serving_http()) == before
+    finally:
+        gc.enable()

@@ -28,6 +28,7 @@ from gymtwist_conformance.reference_client.websocket_stream import (
     TEXT,
     Frame,
     WebSocketStream,
+    client_frame,
 )
 from tests.support.patience import PATIENCE
 from tests.support.websocket_cases import REFUSED
@@ -165,8 +166,8 @@ def test_the_end_of_the_stream_ends_the_session(session: Session) -> None:
 class Busy:
     """A transport whose session is busy until the test says otherwise."""
 
-    def __init__(self) -> None:
-        """Begin an operation."""
+    def __init__(self, received: bytes = b"") -> None:
+        """Begin an operation; some bytes have come together with its request."""
         ours, self.connection = socket.socketpair()
         descriptor = create()
         self.status = SessionStatus(descriptor, with_recovery=True)
@@ -175,7 +176,7 @@ class Busy:
         self.stream = WebSocketStream(ours, upgrade=False)
         recovery = RecoveryState(self.status)
         self.transport = WebSocketTransport(
-            self.connection, Opcode.TEXT, b"", recovery, self.connection.recv_into, self.status, 0.01
+            self.connection, Opcode.TEXT, received, recovery, self.connection.recv_into, self.status, 0.01
         )
 
     def close(self) -> None:
@@ -208,6 +209,13 @@ def test_pings_are_answered_while_the_environment_computes(busy: Busy) -> None:
     busy.stream.send_frame(TEXT, b"next")
     assert bytes(busy.transport.receive() or b"") == b"next"
     assert busy.stream.read_frame() == Frame(PONG, b"last")
+
+
+def test_a_ping_that_came_with_the_request_is_answered() -> None:
+    """Though nothing else comes."""
+    busy = Busy(client_frame(PING, b"early"))
+    assert busy.stream.read_frame() == Frame(PONG, b"early")
+    busy.close()
 
 
 def test_the_session_can_be_resumed_with_what_the_thread_has_read(busy: Busy) -> None:
