@@ -294,6 +294,7 @@ def test_the_client_with_the_oldest_libraries(client_wheel: Path, address: str, 
     environment = Environment(tmp_path, client_wheel)
     environment.pip("uninstall", "--yes", *(Requirement(each).name for each in oldest))
     environment.install(*tmp_path.glob("*.whl"))
+    run(environment.python, "-c", IMPORT_ALL, directory=environment.elsewhere)
     commands_work(environment, address)
 
 
