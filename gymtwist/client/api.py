@@ -17,7 +17,6 @@ from gymtwist.client.connect_options import (
     CONNECT_TIMEOUT,
     TIMEOUT,
     ConnectOptions,
-    OnFailure,
     Protocol,
     count_of,
     make_request,
@@ -49,7 +48,7 @@ def connect(
     shared_memory: bool = True,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
-    on_failure: OnFailure = "raise",
+    on_failure: messages.OnFailure = "raise",
     progress: Report | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
@@ -126,7 +125,7 @@ def connect_vec(
     num_envs: int | None = None,
     *,
     processes: int = 1,
-    on_failure: OnFailure = "raise",
+    on_failure: messages.OnFailure = "raise",
     vectorization_mode: messages.VectorizationMode | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     render_mode: str | None = None,
@@ -159,7 +158,7 @@ def connect_vec(
         on_failure: What happens if an environment raises an exception, crashes or takes too long, or the connection to
             it is lost: "raise" an error, or "truncate" its episode. The step then returns its last observation as
             truncated, with the text of the error in ``infos["error"]``, and a fresh environment begins the next
-            episode. Environments that share a process share its fate.
+            episode. Environments that share a process share its end, but not the exceptions of one another.
         vectorization_mode: How each process steps its environments, as in ``gymnasium.make_vec``: "sync" one after the
             other, "async" each in a process of its own, "vector_entry_point" by the environment's own means. None for
             the last if the environment has it, else for "sync".
@@ -198,6 +197,7 @@ def connect_vec(
         autoreset=(autoreset_options, autoreset_seeds),
         vectorization_mode=vectorization_mode,
         autoreset_mode=autoreset_mode,
+        on_failure=on_failure,
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,

@@ -28,8 +28,6 @@ from gymtwist.protocol.framing import Framing, ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]
-#: What the failure of an environment does: raise an error, or end its episode.
-OnFailure = Literal["raise", "truncate"]
 #: Default seconds to wait for a server that is not up yet, and to connect.
 CONNECT_TIMEOUT = 10.0
 #: Default seconds to wait for a reply: longer than the server's own limit of a step (--step-timeout), which explains
@@ -90,7 +88,7 @@ class ConnectOptions:
     check_observations: bool = False
     max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1
-    on_failure: OnFailure = "raise"
+    on_failure: messages.OnFailure = "raise"
     progress: Report | None = None
 
     def __post_init__(self) -> None:
@@ -101,7 +99,7 @@ class ConnectOptions:
         for name in ("shared_memory", "check_observations"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.80}: expected True or False")
-        if self.on_failure not in get_args(OnFailure):
+        if self.on_failure not in get_args(messages.OnFailure):
             raise ValueError(f'on_failure is {self.on_failure!r:.80}: expected "raise" or "truncate"')
         if self.progress is not None and not callable(self.progress):
             raise ValueError(f"progress is {self.progress!r:.80}: expected a function, or None")

@@ -140,21 +140,32 @@ class TruncatingGroup(SessionGroup):
         if index in self._unsent:
             raise self._unsent.pop(index)
 
+    def _joined(self, stepped: Sequence[Stepped], views: Sequence[Any], counts: Sequence[int]) -> Stepped:
+        *results, infos = super()._joined(stepped, views, counts)
+        # In same_step mode the server has the errors of a step that ended an episode there.
+        final = infos.get("final_info")
+        if isinstance(final, dict) and ERROR in final:
+            infos = {**infos, ERROR: final[ERROR], f"_{ERROR}": final[f"_{ERROR}"]}
+        return (*results, infos)
+
     # Failures
 
     def _truncated(self, index: int, error: RemoteError) -> Stepped:
         """Return the last step of the episodes of a session that has failed, and see to the next ones."""
+        text = str(error)
         if len(self.sessions) > 1:
             error.renumber(self.starts[index], self._counts[index])
         _log.warning("%s: %s; truncated", self.sessions[index].connection.name, error)
         count, last = self._counts[index], self._views[index]
+        if count > 1:
+            text = str(error)
         info: dict[str, Any] = {}
         for each in range(count):
-            add_info(count, info, {ERROR: str(error)}, each)
+            add_info(count, info, {ERROR: text}, each)
         if self._mode is AutoresetMode.SAME_STEP:
             for each in range(count):
                 final = {FINAL_OBSERVATION: batching.element(self._observation, last, each)}
-                add_info(count, info, {**final, "final_info": {ERROR: str(error)}}, each)
+                add_info(count, info, {**final, "final_info": {ERROR: text}}, each)
             begun = self._begun_anew(index)
             last, info = begun[0], {**begun[4], **info}
         elif self._mode is AutoresetMode.NEXT_STEP:

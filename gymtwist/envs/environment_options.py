@@ -38,6 +38,7 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
         vectorization_mode: ``sync``, ``async`` or ``vector_entry_point``; None for the last one if the environment
             has such an entry point, otherwise ``sync``.
         autoreset_mode: ``next_step``, ``same_step`` or ``disabled``.
+        on_failure: Whether to ``raise`` the exception of one of several environments, or to ``truncate`` its episode.
     """
 
     kwargs: dict[str, Any] = {}
@@ -46,6 +47,7 @@ class EnvironmentOptions(msgspec.Struct, frozen=True, kw_only=True):
     num_envs: int | None = None
     vectorization_mode: str | None = None
     autoreset_mode: str = "next_step"
+    on_failure: str = "raise"
 
     def constructor_kwargs(self, creator: Any, *, of_gym: bool = False) -> dict[str, Any]:
         """Return the keyword arguments that the constructor gets.

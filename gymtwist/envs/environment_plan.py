@@ -31,6 +31,7 @@ from gymtwist.envs.environment_wrappers import MAX_BYTES, EnvironmentWrapper
 from gymtwist.envs.episode_arguments import EpisodeArguments
 from gymtwist.envs.error_locations import name_environments
 from gymtwist.envs.error_origins import ErrorQueue
+from gymtwist.envs.failing_environment import FailingEnvironment
 from gymtwist.envs.registry import RegisteredEnvironment
 from gymtwist.envs.vector_environments import autoreset_mode, keep_infos
 from gymtwist.errors import GymtwistError, InvalidField
@@ -98,6 +99,16 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
             raise environment_results.fault("make", error) from error
 
     def _make_single(self) -> gymnasium.Env[Any, Any]:
+        made = FailingEnvironment(self._make_wrapped) if self._truncates else self._make_wrapped()
+        if self.reset_options or self.seeds:
+            made = EpisodeArguments(made, self.reset_options, self.seeds)
+        return made
+
+    @property
+    def _truncates(self) -> bool:
+        return self.mode is not None and self.options.on_failure == "truncate"
+
+    def _make_wrapped(self) -> gymnasium.Env[Any, Any]:
         limit = self.options.max_episode_steps
         if self.of_gym:
             return self._wrap(gym_compatibility.make(self.spec, limit, self.kwargs))
@@ -108,8 +119,6 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         try:
             for each in self.wrappers:
                 environment, left = each.wrap(environment, self.options.num_envs or 1, left)
-            if self.reset_options or self.seeds:
-                environment = EpisodeArguments(environment, self.reset_options, self.seeds)
         except BaseException:
             environment.close()
             raise
@@ -157,10 +166,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         assert options.num_envs is not None
         if mode == "async":
             return self._make_async(options.num_envs, vector_kwargs)
-        if self.members:
-            made: Any = SyncVectorEnv([each._make_single for each in self.members], **vector_kwargs)
-        elif self.of_gym:
-            made = SyncVectorEnv([self._make_single] * options.num_envs, **vector_kwargs)
+        if self.members or self.of_gym or self._truncates:
+            plans = self.members or (self,) * options.num_envs
+            made: Any = SyncVectorEnv([each._make_single for each in plans], **vector_kwargs)
         else:
             made = gymnasium.make_vec(
                 self.spec,

@@ -49,6 +49,8 @@ AgentApi: TypeAlias = Literal["parallel", "aec"]
 InfoWanted: TypeAlias = Literal["all", "episode", "none"]
 #: The form of values with a layout in JSON: nested lists, or base64 of the bytes that MessagePack has.
 ValueForm: TypeAlias = Literal["nested", "base64"]
+#: What an exception of one of several environments does: it is an error, or ends the episode of this environment.
+OnFailure: TypeAlias = Literal["raise", "truncate"]
 #: Which observations of several steps the server sends.
 ObservationsWanted: TypeAlias = Literal["last", "all"]
 #: Whose fault an error is. The server closes the connection after errors of the protocol, and after its own, when it
@@ -130,6 +132,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         wrappers: The wrappers around each environment, the innermost first.
         lenient: Whether actions may be outside the bounds of a Box, and steps may go on after the end of an episode.
         each: What each of several environments has of its own; empty if all are alike.
+        on_failure: Whether an exception of one of several environments is an error, or the end of its episode.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -148,6 +151,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
     lenient: bool = False
     each: Annotated[list[OwnOptions], Meta(max_length=MAX_ENVIRONMENTS)] = []
+    on_failure: OnFailure = "raise"
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):

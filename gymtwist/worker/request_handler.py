@@ -188,6 +188,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
         if request.num_envs is None and request.vectorization_mode is not None:
             raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
+        if request.num_envs is None and request.on_failure == "truncate":
+            raise InvalidField('on_failure "truncate" is for several environments: send num_envs, too')
         registered = self._find(request.id)
         self._check_kwargs(request.kwargs, registered)
         WrapperPolicy(settings.wrappers).check(request.wrappers)

@@ -52,7 +52,7 @@ def test_the_others_never_notice(
         assert (rewards.tolist(), terminated.tolist()) == ([1, 0, 1], [False] * 3)
         assert truncated.tolist() == [False, True, False]
         assert infos["_error"].tolist() == [False, True, False]
-        assert infos["error"][1].startswith("environment 1: ")
+        assert infos["error"][1].startswith("the environment")
         assert words in infos["error"][1]
         assert infos["_count"].tolist() == [True, False, True]
         observations, rewards, terminated, truncated, infos = envs.step([0, action, 0])
@@ -127,6 +127,52 @@ def test_environments_of_one_process_share_its_fate(remote_vec: RemoteVec, proce
     assert envs.step([0] * 4)[0].ravel().tolist() == ([0] * 4 if processes == 1 else [3, 3, 0, 0])
 
 
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_exception_concerns_no_other_environment_of_its_process(
+    remote_vec: RemoteVec, protocol: str, mode: AutoresetMode, vectorization: Any, processes: int
+) -> None:
+    """It ends the episode of its environment alone, of which another is made."""
+    envs = truncating(
+        remote_vec,
+        "Mortal-v0",
+        4,
+        processes=processes,
+        vectorization_mode=vectorization,
+        autoreset_mode=mode,
+        protocol=protocol,
+    )
+    envs.reset(seed=1)
+    made = envs.step([0] * 4)[4]["made"]
+    observations, rewards, terminated, truncated, infos = envs.step([0, 0, 1, 0])
+    same_step = mode is AutoresetMode.SAME_STEP
+    assert observations.ravel().tolist() == [2, 2, 0 if same_step else 1, 2]
+    assert (rewards.tolist(), terminated.tolist()) == ([1, 1, 0, 1], [False] * 4)
+    assert truncated.tolist() == infos["_error"].tolist() == [False, False, True, False]
+    assert infos["error"][2] == "the environment raised ValueError in step: the glass is broken"
+    if mode is AutoresetMode.DISABLED:
+        assert envs.reset(options={"reset_mask": truncated})[0].ravel().tolist() == [2, 2, 0, 2]
+    elif mode is AutoresetMode.NEXT_STEP:
+        assert envs.step([0] * 4)[0].ravel().tolist() == [3, 3, 0, 3]
+    else:
+        assert infos["final_obs"][2].tolist() == [1]
+    stepped = envs.step([0] * 4)
+    assert stepped[0].ravel().tolist()[2] == 1
+    assert (stepped[4]["made"] != made).tolist() == [False, False, True, False]
+
+
+def test_seeds_go_on_after_an_exception(remote_vec: RemoteVec) -> None:
+    """An environment that is made again has the next of its seeds."""
+    envs = truncating(
+        remote_vec, "Mortal-v0", 2, processes=1, vectorization_mode="sync", autoreset_seeds=[[10, 11], [20, 21]]
+    )
+    envs.reset(seed=1)
+    for expected in ("10", "11"):
+        envs.step([1, 0])
+        assert envs.step([0, 0])[4]["seed"][0] == expected
+
+
 def test_whoever_is_ready_may_have_failed(remote_vec: RemoteVec) -> None:
     """It is a row like others, and so is the first observation of the next episode."""
     envs = truncating(remote_vec, "Mortal-v0", 3)
@@ -176,7 +222,11 @@ def test_an_environment_that_cannot_begin_is_given_up(remote_vec: RemoteVec) -> 
     """After some attempts its error is raised."""
     envs = truncating(remote_vec, "Doomed-v0", 2)
     envs.reset(options={"fine": True})
-    assert envs.step([0, 0])[3].all()
+    # The exception of its step, then that of the reset that follows, which ends its process.
+    for words in ("no life", "no second life"):
+        *_, truncated, infos = envs.step([0, 0])
+        assert truncated.all()
+        assert words in infos["error"][1]
     with pytest.raises(EnvironmentFailed, match="no second life"):
         envs.step([0, 0])
 

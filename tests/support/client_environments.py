@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import time
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -190,13 +191,22 @@ class Mortal(Fragile):
 
     action_space = spaces.Discrete(5)
 
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Note when it was made."""
+        super().__init__(render_mode)
+        self._made = time.perf_counter_ns()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin to count, and return the seed."""
+        return super().reset(seed=seed)[0], {"seed": str(seed)}
+
     def step(self, action: Any) -> Result:
         """Count, or fail."""
         if action == 3:
             os._exit(0)
         if action == 4:
             ctypes.string_at(0)
-        return (*super().step(action)[:4], {"process": os.getpid(), "count": self._count})
+        return (*super().step(action)[:4], {"process": os.getpid(), "count": self._count, "made": self._made})
 
 
 class Doomed(Fragile):

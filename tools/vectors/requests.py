@@ -63,6 +63,7 @@ PLAIN: dict[str, dict[str, Any]] = {
             {},
         ],
     },
+    "make, on_failure": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "on_failure": "truncate"},
     "make, everything": {
         **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},
         **{"render_mode": "rgb_array", "num_envs": 3, "vectorization_mode": "sync", "autoreset_mode": "disabled"},

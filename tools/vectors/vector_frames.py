@@ -155,6 +155,7 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
         {"op": "make", "id": "x", "num_envs": 1, "each": [{"seeds": [-1]}]},
         "invalid-field",
     ),
+    *_both("an unknown on_failure", {"op": "make", "id": "x", "num_envs": 1, "on_failure": "stop"}, "invalid-field"),
     *_both("version 0", {"op": "make", "id": "x", "version": 0}, "invalid-field"),
     *_both("a negative seed", {"op": "reset", "seed": -1}, "invalid-field"),
     *_both("a seed that is a float", {"op": "reset", "seed": 1.5}, "invalid-field"),

@@ -94,6 +94,7 @@ def test_invalid_fields(subject: Subject) -> None:
         ("values", "hexadecimal"),
         ("wrappers", "FlattenObservation"),
         ("each", [{"seeds": [-1]}]),
+        ("on_failure", "ignore"),
     ]
     for name, value in wrong:
         probe, what = subject.connect(), f"make with {name} = {value!r}"
