@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ def json_body(request: Any, status: int, content: Any) -> bytes:
         status: The status code.
         content: What ``msgspec`` can encode; a :class:`~gymtwist.protocol.http_head.Problem` for an error.
     """
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode())  # Twisted does not know all of them
     request.setHeader(b"Content-Type", b"application/json")
     return msgspec.json.encode(content)
 

@@ -20,6 +20,7 @@ EXAMPLES = REPOSITORY / "examples"
 AGENTS = {
     "random_agent.py": ["python"],
     "random_agent.js": ["node"],
+    "websocket_agent.mjs": ["node"],
     "random_agent.go": ["go", "run"],
 }
 #: Seconds that an example may take; the first program of Go's compiles a part of its library.

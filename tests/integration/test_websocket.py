@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import termios
 from collections.abc import Iterator
@@ -35,7 +37,7 @@ from gymtwist_conformance.reference_client.websocket_stream import (
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import eventually
-from tests.support.server_process import ServerProcess, connected, write_certificate
+from tests.support.server_process import REPOSITORY, ServerProcess, connected, write_certificate
 
 MAKE = b'{"op":"make","id":"%s"}'
 
@@ -184,3 +186,14 @@ def test_the_end_of_the_server_is_told(start: Start) -> None:
         assert stream.read_frame().code == 1001
         assert stream.read_to_end() == b""
     server.wait()
+
+
+def test_the_client_for_javascript_plays(place: dict[str, Any]) -> None:
+    """In both encodings; the page uses the same files."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node here")
+    program = REPOSITORY / "tests" / "support" / "javascript_client.mjs"
+    words = [node, str(program), f"{place['address']}/ws", *([place["tls"]] if "tls" in place else [])]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "ok\n")

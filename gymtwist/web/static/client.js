@@ -1,9 +1,17 @@
-// A client of the framed protocol over WebSocket, with JSON. Replies come in the order of the requests.
+// A client of the framed protocol over WebSocket, for browsers and Node.js, without packages. Replies come in the order
+// of the requests. Messages are JSON, or MessagePack with { binary: true }.
+import { decode, encode } from "./messagepack.js";
+
+const inNode = globalThis.process?.versions?.node !== undefined;
+const Socket = inNode ? (await import("./node_websocket.js")).NodeWebSocket : WebSocket;
 
 export class Client {
-  constructor(address) {
+  // The options of a connection are those of node:tls, for Node.js alone: { ca } is the certificate to trust.
+  constructor(address, { binary = false, ...options } = {}) {
     this.waiting = [];
-    this.socket = new WebSocket(address);
+    this.encode = binary ? encode : JSON.stringify;
+    this.socket = inNode ? new Socket(address, options) : new Socket(address);
+    this.socket.binaryType = "arraybuffer";
     this.opened = new Promise((resolve, reject) => {
       this.socket.addEventListener("open", resolve);
       this.socket.addEventListener("close", ({ code, reason }) => {
@@ -13,10 +21,12 @@ export class Client {
       });
     });
     this.opened.catch(() => {}); // whoever asks is told
-    this.socket.addEventListener("message", ({ data }) => this.received(JSON.parse(data)));
+    this.socket.addEventListener("message", ({ data }) => this.received(data));
   }
 
-  received(reply) {
+  received(data) {
+    const reply = typeof data === "string" ? JSON.parse(data) : decode(new Uint8Array(data));
+    if (reply.op === "queued") return;
     const { resolve, reject } = this.waiting.shift() ?? {};
     if (reply.op === "error") reject?.(Object.assign(new Error(reply.message), { code: reply.code }));
     else resolve?.(reply);
@@ -28,7 +38,7 @@ export class Client {
     if (this.failure) throw this.failure;
     return new Promise((resolve, reject) => {
       this.waiting.push({ resolve, reject });
-      this.socket.send(JSON.stringify({ op, ...fields }));
+      this.socket.send(this.encode({ op, ...fields }));
     });
   }
 
