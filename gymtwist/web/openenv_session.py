@@ -154,7 +154,7 @@ class OpenEnvSession:
     def _reset(self, data: Any) -> Any:
         try:
             asked = msgspec.convert(data, _Reset)
-        except msgspec.ValidationError as error:
+        except (ValueError, OverflowError) as error:
             raise _invalid(f"reset: {error}") from None
         if self._session is None:
             self._kwargs = asked.make or {}
@@ -221,9 +221,8 @@ class OpenEnvSession:
         if len(given) != 1 or given[0] not in _ACTION_NAMES:
             assert self._session is not None
             space = encode(described(self._session.made.action_space)).decode()
-            raise _invalid(
-                f'step: data is {encode(data).decode():.200}; send {{"action": ...}} of the space {space:.500}'
-            )
+            found = f"the keys {', '.join(data)}"[:200] if isinstance(data, dict) and data else "no key"
+            raise _invalid(f'step: data has {found}; send {{"action": ...}} of the space {space:.500}')
         if given[0] == "action_id" and "game_name" in data and observations.encoding is None:
             observations.encoding = "list"  # the client of Atari's environment, which knows no other
         return data[given[0]]
@@ -269,7 +268,9 @@ def _parsed(text: bytes) -> dict[str, Any]:
         message = msgspec.json.decode(text)
     except ValueError:
         try:
-            message = json.loads(text)  # Python's clients write numbers that are not finite as no JSON has them
+            # Python's clients write numbers that are not finite as no JSON has them. Text must be Unicode.
+            message = json.loads(text)
+            json.dumps(message, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise Failed("INVALID_JSON", f"the message is no JSON: {error!s:.200}") from None
     except RecursionError:

@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from gymtwist.error_texts import MOST_SHOWN
-from gymtwist.errors import GymtwistError, ProtocolError, ServerFull
+from gymtwist.errors import GymtwistError, InvalidField, ProtocolError, ServerFull
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, ProtocolName
@@ -145,6 +145,8 @@ class PlayedSession(FileDescriptor):
             frame = b"".join(self.codec.encode_request(request))
         except GymtwistError:
             return defer.fail()
+        except (TypeError, ValueError, OverflowError) as error:
+            return defer.fail(InvalidField(f"no message can carry what {tag_of(request)} was given: {error}"))
         return self.send(frame, decode)
 
     def send(self, frame: bytes, decode: Decode[_Decoded]) -> defer.Deferred[_Decoded]:

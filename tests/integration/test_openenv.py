@@ -165,7 +165,8 @@ def test_actions_are_objects(open_env: Connect, environment: str, action: dict[s
 
 
 @pytest.mark.parametrize(
-    "action", [{}, {"move": 1}, {"action": 1, "move": 2}, {"action": 7}, {"action": "x"}, {"action": None}]
+    "action",
+    [{}, {"move": 1}, {"action": 1, "move": 2}, {"action": 7}, {"action": "x"}, {"action": None}, {"action": 10**30}],
 )
 def test_other_actions_are_refused(open_env: Connect, action: dict[str, Any]) -> None:
     """With what is expected; the episode goes on."""
@@ -190,12 +191,14 @@ def test_numbers_that_are_not_finite_are_read(open_env: Connect) -> None:
         ("{", "INVALID_JSON"),
         ("", "INVALID_JSON"),
         ("[" * 100_000, "INVALID_JSON"),
+        ('{"type":"\\ud800"}', "INVALID_JSON"),
         ("[1]", "VALIDATION_ERROR"),
         ('{"type":"jump"}', "UNKNOWN_TYPE"),
         ("{}", "UNKNOWN_TYPE"),
         ('{"type":"reset","data":[1]}', "VALIDATION_ERROR"),
         ('{"type":"reset","data":{"seed":-1}}', "VALIDATION_ERROR"),
         ('{"type":"reset","data":{"encoding":"gif"}}', "VALIDATION_ERROR"),
+        ('{"type":"reset","data":{"seed":%s}}' % (400 * "1"), "VALIDATION_ERROR"),
         ('{"type":"reset","data":{"options":{"a":1e400}}}', ""),
         ('{"type":"step","data":{"action":0}}', "EXECUTION_ERROR"),
     ],
