@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 import json
 from collections.abc import Sequence
@@ -101,6 +102,13 @@ class Environment:
         if self.is_json:
             return to_lists(array)
         return {"dtype": "float32", "shape": list(array.shape), "data": array.tobytes()}
+
+    def array(self, values: Any) -> dict[str, Any]:
+        """Carry an array that has its dtype and shape with it, as data and rendered frames do."""
+        array = np.ascontiguousarray(values)
+        data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        carried = base64.b64encode(data).decode() if self.is_json else data
+        return {"dtype": array.dtype.name, "shape": list(array.shape), "data": carried}
 
     def rewards(self, values: Any) -> Any:
         """Carry the rewards of several environments, or of several steps."""

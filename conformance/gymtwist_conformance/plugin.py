@@ -46,6 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--continuous": {"metavar": "ID", "help": "has a Box of actions; '' for none; %(default)s"},
     "--also": {"metavar": "ID", "action": "append", "help": "check its values as well; repeatable"},
     "--raising": {"metavar": "ID", "help": "an environment whose step raises, if there is one"},
+    "--exception": {"metavar": "NAME", "help": "Python's built-in exception that it raises, such as ValueError"},
     "--dying": {"metavar": "ID", "help": "an environment whose step ends its process, if there is one"},
     "--vector-rewards": {"metavar": "ID", "help": "an environment whose rewards are arrays, if there is one"},
     "--mirror": {"metavar": "ID", "help": "an environment that returns what it is given, if there is one"},

@@ -288,6 +288,66 @@ def pipeline(assertions: Assertions, make: dict[str, Any], encoding: str) -> Scr
     yield from _close(assertions, request)
 
 
+def attributes(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
+    """Let a client read and change an attribute, and call a method with what it has read."""
+    environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
+    deliveries = _deliveries()
+    request = yield Answer([environment.made()])
+    level, scores = 7, np.array([0.1, -2.25], np.float32)
+    hidden = _error("attribute-refused", 'the attribute "secret" is not for clients, on purpose', "request")
+    for name, reply in (
+        ("level", {"op": "get", "value": level}),
+        ("", {"op": "set"}),
+        ("secret", hidden),
+        ("scores", {"op": "get", "value": environment.array(scores)}),
+        ("choose", {"op": "get", "callable": True}),
+    ):
+        assertions.take("attributes", request, "get" if name else "set")
+        wanted = {"name": name or "level"} if name else {"name": "level", "value": level + 1}
+        _check_fields(assertions, request, wanted)
+        request = yield Answer([reply], *next(deliveries))
+    assertions.take("attributes", request, "call")
+    arguments = {"name": "choose", "args": [float(scores[1])], "kwargs": {"level": level + 1}}
+    _check_fields(assertions, request, arguments)
+    request = yield Answer([{"op": "call", "value": {"action": _ECHOES[0]}}], *next(deliveries))
+    _check_reset(assertions, request, _SEED)
+    observation = environment.observation(_numbers(_ECHOES[1]))
+    request = yield Answer([{"op": "reset", "observation": observation}])
+    _check_step(assertions, environment, request, _ECHOES[0])
+    request = yield Answer([{"op": "step", "observation": observation, "reward": 1.0, **_TERMINATED}])
+    yield from _close(assertions, request)
+
+
+def _check_fields(assertions: Assertions, request: dict[str, Any], wanted: dict[str, Any]) -> None:
+    found = {name: request.get(name) for name in wanted}
+    assertions.check("attribute", found == wanted, f'"{request["op"]}" has {found}; expected {wanted}')
+
+
+def render(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
+    """Render before the first reset, where there is nothing to see, and afterwards."""
+    mode = make.get("render_mode")
+    assertions.check("render-mode", mode == "rgb_array", f'render_mode of make is {mode!r}; expected "rgb_array"')
+    environment = Environment(make, encoding, fixtures.ACTIONS, fixtures.NUMBERS)
+    deliveries = _deliveries()
+    request = yield Answer([environment.made(render_mode="rgb_array", metadata={"render_modes": ["rgb_array"]})])
+    early = assertions.take("renders", request, "render").get("before_reset")
+    assertions.check("before-reset", early is True, f"before_reset of the first render is {early}; expected true")
+    # The field has its default, and may be left out.
+    request = yield Answer([{"op": "render"}], *next(deliveries))
+    _check_reset(assertions, request, _SEED)
+    observation = environment.observation(_numbers(_ECHOES[1]))
+    reply: dict[str, Any] = {"op": "reset", "observation": observation}
+    for index, pixel in enumerate((3, 0, 2)):
+        request = yield Answer([reply], *next(deliveries))
+        assertions.take("renders", request, "render")
+        frame = np.array([[[255, 128, pixel], [index, 0, 1]]], np.uint8)
+        request = yield Answer([{"op": "render", "frame": environment.array(frame)}], *next(deliveries))
+        _check_step(assertions, environment, request, pixel)
+        reply = {"op": "step", "observation": observation, "reward": 1.0, **(_TERMINATED if index == 2 else _GOES_ON)}
+    request = yield Answer([reply], *next(deliveries))
+    yield from _close(assertions, request)
+
+
 def refused(assertions: Assertions, make: dict[str, Any], encoding: str) -> Script:
     """Refuse an environment."""
     assertions.check("make", make["id"], "make has no id")
@@ -359,6 +419,23 @@ SCENARIOS = (
         "five replies, of which one is an error. Do the same again; the actions are the first numbers of the four "
         "observations that came. " + _CLOSE,
         pipeline,
+    ),
+    Scenario(
+        "attributes",
+        "Conformance/Attributes-v0",
+        "Make {id}. Get the attribute `level`, a number, and set it to one more. Get `secret`, which is refused, and "
+        "go on. Get `scores`, an array, and `choose`, which is a method. Call it with the last of the scores as its "
+        "argument, and with the keyword argument `level`, which is what you have set. Reset with seed 42. Step with "
+        "the `action` that the call has returned. " + _CLOSE,
+        attributes,
+    ),
+    Scenario(
+        "render",
+        "Conformance/Render-v0",
+        'Make {id} with the render_mode "rgb_array". Before any reset, render with before_reset true: there is no '
+        "frame. Reset with seed 42. Render, and step with the last number of the first pixel as the action, to the end "
+        "of the episode. " + _CLOSE,
+        render,
     ),
     Scenario("refused", "Conformance/Refused-v0", "Make {id}: it is refused. Close the connection.", refused),
 )

@@ -34,6 +34,7 @@ def run_check(port: int, encoding: str, name: str, **options: Any) -> tuple[str,
     known = {
         "also": ALSO,
         "raising": RAISING,
+        "exception": "ValueError",
         "dying": DYING,
         "vector_rewards": OBJECTIVES,
         "mirror": MIRROR,
@@ -177,9 +178,9 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "status", "summary"),
     [
-        (["--only", "make", "--only", "values.both-*"], 0, "30 passed, 2 skipped, 232 deselected"),
+        (["--only", "make", "--only", "values.both-*"], 0, "30 passed, 2 skipped, 238 deselected"),
         (["--only", "values.base64", "--framing", "int32"], 2, "1 skipped"),
-        (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "2 passed, 1 skipped"),
+        (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "3 passed, 1 skipped"),
         (["--only", "values.within-*", "--environment", "NoSuch-v0", "-q"], 1, "2 failed"),
         (["--only", "values", "--bad-option"], 2, "unrecognized arguments"),
     ],

@@ -237,3 +237,27 @@ class Choosy(ScenarioClient):
         told = self.client.ask("reset", seed=seed)
         assert not told.keys() - {"observation", "info"}
         return self.client.observations.load(told["observation"])
+
+
+class Stubborn(ScenarioClient):
+    """Sets an attribute to what it was."""
+
+    def get(self, name: str) -> Any:
+        """Read another number."""
+        return super().get(name) - 1 if name == "level" else super().get(name)
+
+
+class Late(ScenarioClient):
+    """Has an environment render as if it was reset."""
+
+    def render_early(self) -> None:
+        """Render without a word on it."""
+        self.client.ask("render")
+
+
+class Colourblind(ScenarioClient):
+    """Takes the first number of a pixel for the last."""
+
+    def of_pixel(self, pixel: Any) -> int:
+        """Return one that is not in the space."""
+        return int(pixel[0])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist_conformance.reference_client import NETSTRING, Failed, FramedClient
+from gymtwist_conformance.reference_client import NETSTRING, Failed, FramedClient, decode_arrays
 from tests.support.server_process import connected
 
 #: What the judge has: the name of each part, and the environment to make.
@@ -19,6 +19,8 @@ PARTS = {
     "queue": "Conformance/Queue-v0",
     "many": "Conformance/Many-v0",
     "pipeline": "Conformance/Pipeline-v0",
+    "attributes": "Conformance/Attributes-v0",
+    "render": "Conformance/Render-v0",
     "refused": "Conformance/Refused-v0",
 }
 
@@ -188,6 +190,45 @@ class ScenarioClient:
                     assert index == 1
             actions = [self.echoed(each) for each in observations]
         self.leave()
+
+    def get(self, name: str) -> Any:
+        """Read an attribute."""
+        return decode_arrays(self.client.ask("get", name=name).get("value"))
+
+    def attributes(self) -> None:
+        """Read an attribute, change it, and call a method."""
+        self.make("attributes")
+        level = self.get("level") + 1
+        self.client.ask("set", name="level", value=level)
+        try:
+            self.get("secret")
+        except Failed as error:
+            assert error.code == "attribute-refused"
+        scores = self.get("scores")
+        assert self.client.ask("get", name="choose")["callable"]
+        called = self.client.ask("call", name="choose", args=[float(scores[-1])], kwargs={"level": level})
+        self.first(42)
+        self.client.step(called["value"]["action"])
+        self.leave()
+
+    def render_early(self) -> None:
+        """Render before the first reset."""
+        assert self.client.ask("render", before_reset=True).get("frame") is None
+
+    def render(self) -> None:
+        """Render each step."""
+        self.make("render", render_mode="rgb_array")
+        self.render_early()
+        self.first(42)
+        over = False
+        while not over:
+            frame = decode_arrays(self.client.ask("render")["frame"])
+            over = self.is_over(self.client.step(self.of_pixel(frame[0, 0])))
+        self.leave()
+
+    def of_pixel(self, pixel: Any) -> int:
+        """Chooses the action that a pixel asks for."""
+        return int(pixel[-1])
 
     def refused(self) -> None:
         """Is refused."""

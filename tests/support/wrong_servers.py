@@ -267,6 +267,7 @@ WRONG: dict[str, MutationFactory] = {
     "sharing.worker-death": Silent,
     "fault.environment-raises": answers(lambda message: message.update(fault="request"), "error"),
     "fault.environment-dies": Silent,
+    "fault.exception": answers(lambda message: message.update(exception="door"), "error"),
     "fault.requests-behind-fault": answers(lambda message: message.pop("reset_needed", None), "error"),
 }
 #: Checks that are about netstrings and JSON alone.

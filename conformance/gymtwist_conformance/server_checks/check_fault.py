@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import pytest
 
+from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, expect_same
 
 
@@ -39,6 +41,26 @@ def test_environment_dies(subject: Subject) -> None:
     if not subject.options.dying:
         pytest.skip("no environment that ends its process is known: --dying ID")
     _recovers(subject, subject.options.dying, "an environment that ends its process")
+
+
+def test_exception(subject: Subject) -> None:
+    """The error names the exception that a step has raised if it is one of Python's; errors without one name none."""
+    if not subject.options.raising:
+        pytest.skip("no environment that raises is known: --raising ID")
+    probe = subject.session(subject.options.raising)
+    action = probe.actions.dump(probe.sample())
+    probe.say("step", action=action)
+    before = probe.expect_error("a step before the first reset", "reset-needed", reset_needed=True).exception
+    require(not before, f"a step before the first reset was answered with the exception {before!r}; expected none")
+    probe.reset(seed=SEED)
+    probe.say("step", action=action)
+    told = probe.expect_error("a step that raises", fault="environment", reset_needed=True).exception
+    wanted = subject.options.exception
+    if wanted:
+        require(told == wanted, f"a step that raises {wanted} was answered with the exception {told!r}")
+    kind = getattr(builtins, told, None) if told else ValueError
+    known = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
+    require(known, f"a step that raises was answered with the exception {told!r}, which Python does not have")
 
 
 def test_requests_behind_fault(subject: Subject) -> None:

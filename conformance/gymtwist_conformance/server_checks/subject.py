@@ -35,6 +35,7 @@ class Options:
         continuous: An environment whose actions are a bounded Box of floats; empty if there is none.
         also: Environments whose values are checked as well.
         raising: An environment whose step raises; empty if there is none.
+        exception: The name of the built-in exception that it raises; empty if it is not known.
         dying: An environment whose step ends its process; empty if there is none.
         vector_rewards: An environment whose rewards are arrays; empty if there is none.
         mirror: An environment that returns what it is given; empty if there is none.
@@ -56,6 +57,7 @@ class Options:
     continuous: str = "Pendulum-v1"
     also: tuple[str, ...] = ()
     raising: str = ""
+    exception: str = ""
     dying: str = ""
     vector_rewards: str = ""
     mirror: str = ""
