@@ -295,7 +295,10 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
         self.rewards = session.rewards(reply.rewards)
         self._cumulative_rewards = session.rewards(reply.cumulative_rewards)
         self.terminations, self.truncations, self.infos = reply.terminations, reply.truncations, reply.infos
-        self._show()
+        # Agents that could act at once change what is to be seen when all have acted.
+        takes_turns = not self.metadata.get("is_parallelizable")
+        if takes_turns or not self.agents or self.agent_selection == self.agents[0]:
+            self._show()
 
     def observe(self, agent: str) -> Any:
         """Return what an agent observes, whosever turn it is.
