@@ -45,6 +45,7 @@ class _Agent(NamedTuple):
 
     observations: _Space
     actions: _Space
+    rewards: spaces.Space[Any] | None
 
 
 class AgentsSession(Session):
@@ -113,6 +114,7 @@ class AgentsSession(Session):
         return _Agent(
             self._space_of(described.observation_space, 0, deadline),
             self._space_of(described.action_space, 1, deadline),
+            None if described.reward_space is None else build(described.reward_space, deadline=deadline),
         )
 
     def _space_of(self, described: Description | str, index: int, deadline: float) -> _Space:
@@ -129,7 +131,8 @@ class AgentsSession(Session):
         if isinstance(described, str):
             if described not in self._agents:
                 raise ValueError(f"an agent shares a space with {described!r:.80}, which has none")
-            return self._agents[described][index]
+            agent = self._agents[described]
+            return agent.actions if index else agent.observations
         size = descriptions.check(described)
         if size > self._max_space_bytes:
             raise self._too_large(size)
@@ -160,7 +163,7 @@ class AgentsSession(Session):
         Raises:
             RequestRefused: They are too large.
         """
-        found = {id(each): each.size for agent in self._agents.values() for each in agent}
+        found = {id(each): each.size for agent in self._agents.values() for each in agent[:2]}
         size = sum(found.values())
         if size > self._max_space_bytes:
             raise self._too_large(size)
@@ -171,6 +174,11 @@ class AgentsSession(Session):
             f"allowed; if you trust the server, connect with max_space_bytes={size}",
             code="limit-exceeded",
         )
+
+    @property
+    def has_reward_spaces(self) -> bool:
+        """Whether rewards are arrays."""
+        return any(agent.rewards is not None for agent in self._agents.values())
 
     def agent(self, name: str) -> _Agent:
         """Return an agent, whose spaces are asked for if no reply has had them.

@@ -29,7 +29,7 @@ from gymtwist.protocol import messages
 _OWN = frozenset(
     {
         *("agents", "possible_agents", "agent_selection", "rewards", "terminations", "truncations", "infos"),
-        *("state_space", "observation_spaces", "action_spaces", "metadata", "render_mode"),
+        *("state_space", "reward_space", "observation_spaces", "action_spaces", "metadata", "render_mode"),
     }
 )
 
@@ -40,8 +40,8 @@ class _Frames(gymnasium.Env[Any, Any]):
     action_space = observation_space = spaces.Discrete(1)
     render_mode = "rgb_array"
 
-    def __init__(self, session: AgentsSession, metadata: Mapping[str, Any]) -> None:
-        self._session = session
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self.frame: Any = None
         self.metadata = {"render_fps": 30, **metadata}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -49,8 +49,8 @@ class _Frames(gymnasium.Env[Any, Any]):
         return 0, 0.0, False, False, {}
 
     def render(self) -> Any:
-        """Return a frame."""
-        return self._session.ask(messages.Render(), messages.Rendered).frame
+        """Return the last frame."""
+        return self.frame
 
 
 class _RemoteAgents:
@@ -88,7 +88,8 @@ class _RemoteAgents:
         made = session.agents_made
         self.metadata, self.render_mode = dict(made.metadata), made.render_mode
         if is_human:
-            self.render_mode, self._window = WINDOW, HumanRendering(_Frames(session, self.metadata))
+            self.render_mode, self._frames = WINDOW, _Frames(self.metadata)
+            self._window = HumanRendering(self._frames)
         if made.possible_agents is not None:
             self.possible_agents = list(made.possible_agents)
         if session.state_space is not None:
@@ -107,6 +108,8 @@ class _RemoteAgents:
         Raises:
             AttributeError: It cannot be reached.
         """
+        if name == "reward_space" and self._session.has_reward_spaces:
+            return self._reward_space
         if name.startswith("_") or name in _OWN:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         method = self._methods.get(name)
@@ -142,6 +145,13 @@ class _RemoteAgents:
         """Return the action space of an agent; see :meth:`observation_space`."""
         return self._session.agent(agent).actions.space
 
+    def _reward_space(self, agent: str) -> spaces.Space[Any]:
+        """Return the space of an agent's rewards that are arrays, as MOMAland has it."""
+        rewards = self._session.agent(agent).rewards
+        if rewards is None:
+            raise KeyError(agent)
+        return rewards
+
     def state(self) -> Any:
         """Return the state of the environment, which no agent alone observes.
 
@@ -159,10 +169,13 @@ class _RemoteAgents:
         """
         if self.render_mode is None:
             return None
-        if self._window is not None:
+        frame = self._session.ask(messages.Render(), messages.Rendered).frame
+        if self._window is None:
+            return frame
+        if isinstance(frame, np.ndarray):  # some environments have nothing to show
+            self._frames.frame = frame
             self._window.step(0)
-            return None
-        return self._session.ask(messages.Render(), messages.Rendered).frame
+        return None
 
     def close(self) -> None:
         """Close the environment and the connection; closing again does nothing."""

@@ -629,12 +629,14 @@ class AgentSpaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         action_space: Likewise for its action space.
         observation_layout: The layout of its observations' bytes; None if they are structured values.
         action_layout: Likewise for actions.
+        reward_space: The description of the space of its rewards that are arrays.
     """
 
     observation_space: Description | str
     action_space: Description | str
     observation_layout: Layout | None = None
     action_layout: Layout | None = None
+    reward_space: Description | None = None
 
 
 #: The spaces of agents; None for an agent that has none any more.

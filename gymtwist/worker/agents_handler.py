@@ -33,11 +33,13 @@ class _Agent(NamedTuple):
         spaces: The observation space and the action space.
         observations: The codec of observations.
         actions: The codec of actions.
+        rewards: The codec of rewards that are arrays, of which a message has the space alone.
     """
 
     spaces: tuple[Any, Any]
     observations: SpaceCodec
     actions: SpaceCodec
+    rewards: SpaceCodec | None
 
 
 class AgentsHandler(BaseHandler[AgentsRunner]):
@@ -154,7 +156,13 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         agent = self._agents.get(name)
         if agent is None:
             spaces = self._running().spaces(name)
-            agent = _Agent(spaces, self._codec_of(spaces[0], "observation"), self._codec_of(spaces[1], "action"))
+            rewards = self._running().reward_space(name)
+            agent = _Agent(
+                spaces,
+                self._codec_of(spaces[0], "observation"),
+                self._codec_of(spaces[1], "action"),
+                None if rewards is None else self._codec_of(rewards, "reward"),
+            )
             self._agents[name] = agent
             self._news[name] = self._described(name)
         return agent
@@ -175,6 +183,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             shared[1] or actions.description,
             None if shared[0] else observations.layout,
             None if shared[1] else actions.layout,
+            None if agent.rewards is None else agent.rewards.description,
         )
 
     def _compare_spaces(self) -> None:

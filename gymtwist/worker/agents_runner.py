@@ -120,6 +120,12 @@ class AgentsRunner:
             except Exception:
                 return None
 
+    def reward_space(self, agent: str) -> Any:
+        """Return the space of an agent's rewards that are arrays, as MOMAland has it; None if there is none."""
+        with guarded_call(self._status, Operation.GET):
+            find = getattr(self.environment, "reward_space", None)
+            return find(agent) if callable(find) else None
+
     def attribute(self, name: str) -> Any:
         """Return an attribute, or None if there is none."""
         with guarded_call(self._status, Operation.GET):

@@ -19,7 +19,7 @@ from pettingzoo.utils.wrappers import OrderEnforcingWrapper, TerminateIllegalWra
 
 from gymtwist.client import EnvironmentFailed, IllegalAction, RequestRefused, connect_aec, connect_parallel
 from tests.support.client_equivalence import assert_same
-from tests.support.multi_agent_environments import REWARDS, Duel
+from tests.support.multi_agent_environments import REWARDS, Duel, Objectives
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
@@ -228,6 +228,13 @@ def test_spaces_stay_the_same_objects(parallel: Connect) -> None:
     environment.reset(seed=1)
     assert environment.action_space("first_0") is before
     assert environment.action_space("second_0") != before
+
+
+def test_spaces_of_rewards(parallel: Connect, protocol: str) -> None:
+    """Where rewards are arrays; other environments have no such method."""
+    environment = parallel(f"{MODULE}:Objectives", protocol=protocol)
+    assert environment.reward_space("first_0") == Objectives().reward_space("first_0")
+    assert not hasattr(parallel(DUEL), "reward_space")
 
 
 def test_the_end_of_an_episode(parallel: Connect, aec: Connect) -> None:

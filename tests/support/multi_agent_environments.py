@@ -101,6 +101,19 @@ class Duel(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
         os._exit(3)
 
 
+class Objectives(Duel):
+    """Rewards are vectors, and the environment says so as MOMAland's do."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Make the space."""
+        super().__init__("vector", **kwargs)
+        self._reward_space = spaces.Box(-9, np.inf, (3,), np.float32)
+
+    def reward_space(self, agent: str) -> spaces.Space[Any]:
+        """Return the same for each."""
+        return self._reward_space
+
+
 class Nameless(Duel):
     """An environment whose agents have numbers for names."""
 

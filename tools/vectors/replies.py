@@ -23,6 +23,7 @@ _PAIRS = {"leaves": [{"path": [], "dtype": "float32", "shape": [3, 2], "offset":
 _AGENT = {
     **{"observation_space": _DISCRETE, "action_space": _DISCRETE},
     **{"observation_layout": _INTEGER, "action_layout": _INTEGER},
+    "reward_space": {"kind": "Box", "shape": [2], "dtype": "float32", "low": -1.0, "high": 1.0},
 }
 _LIMITS = {"idle_timeout": 600.0, "step_timeout": 300.0, "max_frame": 16_777_216}
 _SERVER = "gymtwist 0.1.0"
