@@ -96,6 +96,16 @@ class Admission:
         self._stopping = False
         self._admitting = False
 
+    def limit(self, max_sessions: int, queue: int) -> None:
+        """Take other limits; what is over them goes on.
+
+        Args:
+            max_sessions: How many sessions there may be at once.
+            queue: How many connections may wait.
+        """
+        self._max_sessions, self._queue = max_sessions, queue
+        self._admit_waiting()
+
     @property
     def sessions(self) -> int:
         """How many sessions there are."""
@@ -197,6 +207,9 @@ class Admission:
         """
         self._sessions -= 1
         self._shares[waiter.identity.name].sessions -= 1
+        self._admit_waiting()
+
+    def _admit_waiting(self) -> None:
         if self._admitting:
             return  # a session that ended as soon as it began; the loop below, which began it, continues
         self._admitting = True
@@ -244,6 +257,16 @@ class ConnectionLimit:
     def __len__(self) -> int:
         """Return how many connections there are."""
         return len(self._addresses)
+
+    def limit(self, total: int, per_address: int) -> None:
+        """Take other limits from the next connection on.
+
+        Args:
+            total: How many connections there may be.
+            per_address: How many of them may have the same address.
+        """
+        self.total, self._per_address = total, per_address
+        self._crowded = {name: None for name, each in self._by_address.items() if len(each) > per_address}
 
     def add(self, connection: Droppable, address: str) -> None:
         """Count a connection, and drop the oldest if there are too many; one that is counted keeps its age."""

@@ -19,7 +19,7 @@ from gymtwist.server.handshake_reader import Http
 from gymtwist.server.identities import Identities, Identity
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
-from gymtwist.server.server_session import Session
+from gymtwist.server.server_session import Session, Terms
 from gymtwist.server.server_state import ServerState
 from gymtwist.server.session_events import Refused, SessionEvents, SessionInfo
 from gymtwist.server.token_delays import TokenDelays
@@ -34,6 +34,17 @@ TOO_MANY_CONNECTIONS = (
     "the server is full: too many connections have sent no handshake; send it as soon as you connect, or try again "
     "later"
 )
+
+
+def _watchdog(options: ServerOptions) -> Watchdog:
+    return Watchdog(
+        idle=options.idle_timeout,
+        step=options.step_timeout,
+        request=options.request_timeout,
+        leave=options.leave_timeout,
+        keepalive=options.keepalive,
+        memory=_MEMORY_INTERVAL if options.memory_limit else 0.0,
+    )
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -89,6 +100,7 @@ class GymFactory(PortFactory):
         watchdog: Limits their time.
         events: Where to subscribe to what happens to sessions.
         connections: Every connection that is not closed yet.
+        when_applied: Called when other options and identities hold.
         site: Answers HTTP: a factory of Twisted's, set by the service.
         sessions: The sessions that run, by their numbers.
         state: What there is to know about the server.
@@ -117,14 +129,7 @@ class GymFactory(PortFactory):
         self.admission = Admission(options.max_sessions, options.queue, reactor.seconds)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
         self.request_limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
-        self.watchdog = Watchdog(
-            idle=options.idle_timeout,
-            step=options.step_timeout,
-            request=options.request_timeout,
-            leave=options.leave_timeout,
-            keepalive=options.keepalive,
-            memory=_MEMORY_INTERVAL if options.memory_limit else 0.0,
-        )
+        self.watchdog = _watchdog(options)
         self.events = SessionEvents()
         self.connections: set[Any] = set()
         self.sessions: dict[int, Session] = {}
@@ -132,8 +137,28 @@ class GymFactory(PortFactory):
         self.events.subscribe(self.state)
         self.scratch: ScratchDirectories | None = None
         self.site: Any = None
+        self.when_applied: list[Callable[[], None]] = []
+        #: The settings of workers that have changed since they were started.
+        self._settings: dict[str, Any] = {}
         self._session_numbers = itertools.count(1)
         self._all_closed: defer.Deferred[None] | None = None
+
+    def apply(self, options: ServerOptions, identities: Identities) -> None:
+        """Take other options and identities for what begins from now on.
+
+        Args:
+            options: The options; what has to do with ports, workers and the log stays as it was.
+            identities: Who may connect.
+        """
+        self.options, self.identities = options, identities
+        started, wanted = self.pool.starter.settings, options.changeable_settings()
+        self._settings = {name: value for name, value in wanted.items() if value != getattr(started, name)}
+        self.watchdog = _watchdog(options)
+        self.admission.limit(options.max_sessions, options.queue)
+        for limit in (self.limit, self.request_limit):
+            limit.limit(options.max_handshakes, options.max_handshakes_per_address)
+        for react in self.when_applied:
+            react()
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return the protocol of a new connection; None, to close it at once, if too many wait to be closed."""
@@ -157,7 +182,8 @@ class GymFactory(PortFactory):
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
-        return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, identity)
+        terms = Terms(identity.session_seconds, self._settings | identity.overrides)
+        return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, terms)
 
     def connection_closed(self, connection: Any) -> None:
         """Forget a connection."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
@@ -26,9 +26,11 @@ from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server import exposure
+from gymtwist.server.certificates import renew_certificate
 from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.identities import Identities
+from gymtwist.server.operations import Operations
 from gymtwist.server.plain_text import answer_plain_text
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import SessionLog, counted, log
@@ -37,6 +39,7 @@ from gymtwist.server.session_events import SessionEvents
 from gymtwist.server.startup_banner import log_startup
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import SpawnStarter, Starter
+from gymtwist.web.control_site import build_control_site
 from gymtwist.web.site import build_site
 
 #: Seconds that sessions have to end, and then workers, when the server stops; what is left is killed.
@@ -67,9 +70,11 @@ class GymService(MultiService):
         starter: Starts the workers.
         log_observer: Writes the log; None to leave that to ``twistd``.
         identities: Who may connect; None for everybody.
+        words: The command line, to read it again; see :attr:`~.server_options.Options.words`.
 
     Attributes:
         factory: The factory of the connections.
+        operations: What an operator may do while it runs.
     """
 
     name = "gymsock"
@@ -81,6 +86,7 @@ class GymService(MultiService):
         starter: Starter,
         log_observer: ILogObserver | None = None,
         identities: Identities | None = None,
+        words: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._log_observer = log_observer
@@ -112,6 +118,11 @@ class GymService(MultiService):
             factory = self.factory if number <= len(options.listen) else for_http
             self.addService(StreamServerEndpointService(endpoint, factory))
 
+        self.operations = Operations(self.factory, words, self._renew_certificates, self._fit_limits)
+        if options.control_socket:
+            control = endpoints.serverFromString(reactor, f"unix:{options.control_socket}:mode=600")
+            self.addService(StreamServerEndpointService(control, build_control_site(self.factory, self.operations)))
+
     def setServiceParent(self, parent: Any) -> None:
         """Become the service of an application, and write its log; called by ``twistd``."""
         if self._log_observer is not None and isinstance(parent, Componentized):
@@ -120,13 +131,20 @@ class GymService(MultiService):
 
     def privilegedStartService(self) -> None:
         """Open the ports, while the process may still open those below 1024."""
-        workers = self._options.max_sessions + self._options.warm
-        limit = self.factory.limit
+        self._fit_limits()
+        super().privilegedStartService()
+
+    def _fit_limits(self) -> None:
+        """Let the process open as many files as it needs, and let connections without a session have what is left."""
+        options, limit = self.factory.options, self.factory.limit
+        workers = options.max_sessions + options.warm
         # Connections without a session must not take the descriptors of those with one.
-        reserved = _DESCRIPTORS_EACH * workers + self._options.queue + _DESCRIPTORS_OTHER
+        reserved = _DESCRIPTORS_EACH * workers + options.queue + _DESCRIPTORS_OTHER
         left = _allow_descriptors(reserved, 2 * limit.total) - reserved
         limit.total = min(limit.total, max(_LEAST_HANDSHAKES, left // 2))
-        super().privilegedStartService()
+
+    def _renew_certificates(self) -> int:
+        return sum(endpoint.renew_certificate() for endpoint in self._endpoints)
 
     def startService(self) -> None:
         """Start the workers, clear what earlier servers left, and log the startup banner."""
@@ -234,6 +252,10 @@ class Endpoint:
         answer_plain_text(port, self._events)
         self._port = port
         return port
+
+    def renew_certificate(self) -> bool:
+        """Read the certificate anew for the connections to come; return whether this port has one."""
+        return self._port is not None and renew_certificate(self._port, self._description)
 
     def accept_waiting(self) -> None:
         """Accept the connections that wait at the port: the kernel resets them when it is closed."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import difflib
 import hashlib
 import hmac
 import ipaddress
@@ -27,19 +26,14 @@ import pwd
 import re
 import secrets
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence, Set
 from typing import Annotated, Any
 
 import msgspec
 
 from gymtwist.errors import TokenRefused
 from gymtwist.server import option_readers
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from gymtwist.server.config_file import CannotRead, check_key, read_tables
 
 _ALGORITHM = "sha256"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -48,10 +42,6 @@ _NEEDED = "this server needs a token; ask its operator for one, and send it in t
 _REFUSED = "the token is not valid here; check that it is complete, or ask the operator of the server for a new one"
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class CannotRead(ValueError):
-    """The file of identities cannot be used; the message names the identity, the key and the remedy."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -141,6 +131,15 @@ class Identities:
         """Return whether clients need an identity."""
         return bool(self._identities)
 
+    @property
+    def names(self) -> Set[str]:
+        """The names of all."""
+        return self._identities.keys()
+
+    def __getitem__(self, name: str) -> Identity:
+        """Return the identity of a name."""
+        return self._identities[name]
+
     def find(self, token: str | None, peer: Peer) -> Identity:
         """Return the identity of a client: that of its token, or without one that of its user or network.
 
@@ -209,12 +208,7 @@ def load(path: str) -> Identities:
     Raises:
         CannotRead: The file cannot be read, or something in it is wrong.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_bytes().decode())
-    except OSError as error:
-        raise CannotRead(error.strerror) from error
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise CannotRead(f"it is not TOML: {error}") from error
+    tables = read_tables(path)
     if not tables:
         raise CannotRead("it names nobody, so nobody could connect; add a table such as [alice]")
     identities = [_read(name, table) for name, table in tables.items()]
@@ -227,20 +221,14 @@ def _read(name: str, table: Any) -> Identity:
         raise CannotRead(f"`{name}` is not a table; begin each identity with its name in brackets, such as [{name}]")
     if not _NAME.fullmatch(name):
         raise CannotRead(f"[{name}]: a name has 1 to 64 letters, digits, - and _")
-    for key in table:
-        if key not in _KEYS:
-            raise CannotRead(f"[{name}]: there is no `{key}`{_suggestion(key)}")
     try:
+        for key in table:
+            check_key(key, _KEYS)
         identity = msgspec.convert(table | {"name": name}, Identity)
         _check(identity)
     except ValueError as error:  # msgspec's among them
         raise CannotRead(f"[{name}]: {error}") from error
     return identity
-
-
-def _suggestion(key: str) -> str:
-    nearest = difflib.get_close_matches(key.replace("_", "-"), _KEYS, n=1)
-    return f"; did you mean `{nearest[0]}`?" if nearest else f"; there are {', '.join(_KEYS)}"
 
 
 def _check(identity: Identity) -> None:

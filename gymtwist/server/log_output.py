@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from twisted.logger import (
@@ -39,7 +39,9 @@ _FLUSH_TIMEOUT = 1.0
 _MEGABYTE = 1_000_000
 
 
-def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> Any:
+def observer(
+    reactor: Any, twistd: Mapping[str, Any], size: int, keep: int, hung_up: Sequence[Callable[[], object]] = ()
+) -> Any:
     """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
 
     In the foreground SIGHUP also comes when the terminal is closed; that ends the server, unless ``nohup`` started it.
@@ -50,6 +52,7 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
             ``twist``, which stays in the foreground, have none of these names.
         size: Megabytes at which the file is rotated; 0 for never.
         keep: How many rotated files to keep; 0 for all.
+        hung_up: What else to call at SIGHUP.
 
     Returns:
         The observer; None to leave the log, or the error, to ``twistd`` or ``twist``.
@@ -83,7 +86,7 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     needs_terminal = twistd["nodaemon"] and not nohup and _has_terminal()
 
-    def hung_up() -> None:
+    def at_hangup() -> None:
         if needs_terminal and not _has_terminal():
             log.info("SIGHUP: the terminal was closed, and the server with it")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -92,10 +95,12 @@ def observer(reactor: Any, twistd: Mapping[str, Any], size: int, keep: int) -> A
             reopen()
         except OSError as error:
             log.error("SIGHUP: the log cannot be opened again, and goes on in the old file: {error}", error=error)
-            return
-        log.info("SIGHUP: the log goes on, in a new file if it was moved; sessions are not affected")
+        else:
+            log.info("SIGHUP: the log goes on, in a new file if it was moved; sessions are not affected")
+        for act in hung_up:
+            act()
 
-    _on_signal(reactor, signal.SIGHUP, hung_up)
+    _on_signal(reactor, signal.SIGHUP, at_hangup)
     limit: Any = AcceptErrorLimit(reactor)
     return FilteringLogObserver(written, [limit])
 

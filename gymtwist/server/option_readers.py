@@ -23,6 +23,8 @@ _LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
 _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+#: Bytes of the path of a UNIX socket; see unix(7).
+_LONGEST_SOCKET = 107
 _ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
 
 
@@ -131,6 +133,16 @@ def readable_file(text: str) -> str:
             return path
     except OSError as error:
         raise ValueError(error.strerror) from error
+
+
+def socket_path(text: str) -> str:
+    """Read the path of a UNIX socket that can be made."""
+    path = os.path.abspath(text)
+    if not os.path.isdir(os.path.dirname(path)):
+        raise ValueError("its directory does not exist; create it first")
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise ValueError(f"the path has more than {_LONGEST_SOCKET} bytes, which the kernel does not take")
+    return path
 
 
 def directory(text: str) -> str:

@@ -8,13 +8,15 @@ usage text, the parser and the values all follow from that table. Workers get th
 from __future__ import annotations
 
 import os
+import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from twisted.python import usage
 
+from gymtwist.server import config_file
 from gymtwist.server import option_readers as readers
 from gymtwist.server.startup_banner import versions
 from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, SessionLimits, WorkerSettings
@@ -45,6 +47,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options; times are in seconds unless the help text says otherwise."""
 
     # fmt: off
+    config: Annotated[str | None, Option(
+        "Read options from this TOML file, by their names without the dashes: idle-timeout = 60. The command line goes "
+        "before it.", readers.readable_file,
+    )] = None
     port: Annotated[str, Option(
         "Listen here: a port number (on 127.0.0.1, so only this machine can connect), or any Twisted endpoint "
         "description. tcp:5001 opens the port to every network, so it needs --trusted-network.", readers.endpoint, "p",
@@ -78,6 +84,11 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Let only those in who have an identity in this TOML file: by a token, which `python -m "
         "gymtwist.server.identities NAME` makes, by their user at a UNIX socket, or by their network. The file also "
         "says what each may use. Without this, whoever can connect can play.", readers.readable_file,
+    )] = None
+    control: Annotated[str | None, Option(
+        "Let gymsockctl control the server at this UNIX socket, which only the server's user can open: it ends "
+        "sessions, drains the server and reads the options anew. Under systemd with RuntimeDirectory= the default is "
+        "the socket `control` there.", readers.socket_path,
     )] = None
     trusted_network: Annotated[bool, Option(
         "Listen beyond this machine without TLS or without --identities: whoever can connect can then play, or read "
@@ -220,6 +231,21 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         """The endpoint descriptions to listen on."""
         return tuple(map(readers.endpoint, (self.port, *self.listen, *self.listen_http)))
 
+    @property
+    def control_socket(self) -> str | None:
+        """The path of the control socket, if there is one; systemd names the directory that it makes for the server."""
+        directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        return self.control or (os.path.join(directory, "control") if directory else None)
+
+    def changeable_settings(self) -> dict[str, Any]:
+        """Return the settings of workers that can be others for each session."""
+        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
+        return {name: getattr(self, name) for name in names} | {"limits": self._limits}
+
+    @property
+    def _limits(self) -> SessionLimits:
+        return SessionLimits(idle=self.idle_timeout, step=self.step_timeout)
+
     def worker_settings(self) -> WorkerSettings:
         """Return the options that concern workers, in the units that workers use."""
         named_alike = {name: getattr(self, name) for name in WorkerSettings.__struct_fields__ if hasattr(self, name)}
@@ -231,7 +257,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "file_size_limit": self.file_size_limit * 2**20,
                 "poll": self.poll / 1e6,
                 "shared_memory": not self.no_shared_memory,
-                "limits": SessionLimits(idle=self.idle_timeout, step=self.step_timeout),
+                "limits": self._limits,
             }
         )
 
@@ -277,6 +303,9 @@ class Options(usage.Options):
         optActions={"setup": usage.CompleteFiles("*.py"), "monitor-root": usage.CompleteDirs()}
     )
 
+    #: The command line that was parsed, as it can be parsed again in another directory.
+    words: Sequence[str] = ()
+
     def __init__(self) -> None:
         super().__init__()
         for name in _REPEATED:
@@ -288,7 +317,7 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """Parse the command line; called by ``twistd``.
+        """Parse the command line, and the file of ``--config``; called by ``twistd``.
 
         Raises:
             usage.UsageError: A value is wrong, or the working directory does not exist.
@@ -297,7 +326,13 @@ class Options(usage.Options):
             os.getcwd()
         except OSError as error:
             raise usage.UsageError("the working directory was removed; start in one that exists") from error
-        super().parseOptions(options)
+        words = sys.argv[1:] if options is None else options
+        given = type(self)()
+        for name, *_ in self.optParameters:
+            given[name] = None
+        usage.Options.parseOptions(given, words)
+        self.words = _words_of(given)
+        super().parseOptions([*_words_of_file(given), *self.words])
 
     def server_options(self) -> ServerOptions:
         """Return the values that were parsed."""
@@ -307,6 +342,63 @@ class Options(usage.Options):
 
 
 _REPEATED: list[str] = []
+#: Options that are paths; those of a file are relative to its directory.
+_PATHS = ("config", "control", "identities", "setup", "monitor-root")
+
+
+def _words_of(given: Options) -> list[str]:
+    """Return the words of a command line; its paths are absolute, since a daemon changes its directory.
+
+    Args:
+        given: What the command line has; None for what it has not.
+    """
+    flags = {row[0] for row in Options.optFlags}
+    words = [f"--{name}" for name in flags if given[name]]
+    words += [
+        f"--{name}={value}" for name, value in given.items() if name not in (*flags, *_REPEATED) and value is not None
+    ]
+    return words + [f"--{name}={value}" for name in _REPEATED for value in given[name]]
+
+
+def _words_of_file(given: Options) -> list[str]:
+    """Return the options of the file of ``--config`` as words of a command line.
+
+    Args:
+        given: What the command line itself has; an option that may be repeated is taken from one of both alone.
+
+    Raises:
+        usage.UsageError: The file cannot be read, or something in it is wrong.
+    """
+    path = given["config"]
+    if path is None:
+        return []
+    flags = {row[0] for row in Options.optFlags}
+    words = []
+    try:
+        for name, value in config_file.read(path, set(given) - {"config"}):
+            if name in flags:
+                if type(value) is not bool:
+                    raise config_file.CannotRead(f"`{name}` must be true or false")
+                words += [f"--{name}"] * value
+            elif not _is_of_kind(name, value):
+                expected = "a list of texts, such as ['one', 'other']" if name in _REPEATED else "a text or a number"
+                raise config_file.CannotRead(f"`{name}` must be {expected}")
+            elif not isinstance(value, list):
+                text = os.path.join(os.path.dirname(path), value) if name in _PATHS else value
+                words.append(f"--{name}={text}")
+            elif not given[name]:
+                words += [f"--{name}={each}" for each in value]
+        usage.Options.parseOptions(Options(), words)
+    except (config_file.CannotRead, usage.UsageError) as error:
+        raise usage.UsageError(f"--config {path}: {error}") from error
+    return words
+
+
+def _is_of_kind(name: str, value: Any) -> bool:
+    """Return whether a value of a file is of the kind that its option takes."""
+    if name in _REPEATED:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, (str, int, float)) and type(value) is not bool
 
 
 def _add_to_command_line(field: msgspec.structs.FieldInfo) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
 from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
-from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.process_memory import SessionMemory, Usage
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
@@ -55,6 +54,21 @@ class SessionOwner(Protocol):
 
     def session_ended(self, final_reply: bytes) -> None:
         """The session has ended, and the client is owed these bytes."""
+
+    def stop(self, reason: str) -> None:
+        """End the session."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What differs for one session.
+
+    Attributes:
+        seconds: How long it may last; None for no limit.
+        settings: The settings of its worker that differ from those with which workers are started.
+    """
+
+    seconds: float | None = None
+    settings: Mapping[str, Any] = {}
 
 
 class _Job(msgspec.Struct):
@@ -119,11 +133,10 @@ class Session:
         scratch: Makes the directory that the session works in; None to work where the workers started.
         in_thread: Calls a function in a thread, and fires with the result.
         running: The sessions that run, by their numbers; this one is among them from :meth:`start` to its end.
-        identity: The identity of the client.
+        terms: What differs for this session.
 
     Attributes:
         info: The session.
-        identity: The identity of the client.
         output: The last lines that its processes have printed.
         status: What the worker shows of the session's progress.
         reason: Why the server ended the session; None if it did not.
@@ -145,7 +158,7 @@ class Session:
         scratch: ScratchDirectories | None,
         in_thread: Callable[..., defer.Deferred[Any]],
         running: dict[int, Session],
-        identity: Identity = EVERYBODY,
+        terms: Terms,
     ) -> None:
         self.info = info
         self.output: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
@@ -154,7 +167,7 @@ class Session:
         self.timeout_reason = ""
         self.assigned_at = time.monotonic()
         self.left_at: float | None = None
-        self.identity = identity
+        self._terms = terms
         self.begun_at = self.assigned_at
         descriptor = session_status.create()
         try:
@@ -166,7 +179,7 @@ class Session:
         self._scratch = scratch
         protocol = handshake.protocol.value.encode()
         self._warnings = handshake.warnings
-        overrides = msgspec.json.encode(identity.overrides) if identity.overrides else b""
+        overrides = msgspec.json.encode(terms.settings) if terms.settings else b""
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, -1, descriptor)
         self._pool = pool
         self._settings: WorkerSettings = pool.starter.settings
@@ -249,8 +262,8 @@ class Session:
 
     @property
     def time_left(self) -> float | None:
-        """Seconds that the session may still last; None if its client's identity sets no limit."""
-        most = self.identity.session_seconds
+        """Seconds that the session may still last; None for no limit."""
+        most = self._terms.seconds
         return None if most is None else most - (time.monotonic() - self.begun_at)
 
     def explained(self, timeout: str) -> str:
@@ -294,6 +307,14 @@ class Session:
         if self._steps_at_kill is not None and self.status.steps > self._steps_at_kill + 1:
             self._steps_at_kill = None
             self.status.words[OUT_OF_MEMORY] = 0.0
+
+    def end(self, reason: str) -> None:
+        """End the session as soon as the environment returns.
+
+        Args:
+            reason: Why, for the log.
+        """
+        self._owner.stop(reason)
 
     def kill(self) -> None:
         """Kill the worker and every process in its group."""

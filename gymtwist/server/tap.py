@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import IService
@@ -21,6 +22,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from gymtwist.server import identities, log_output
+    from gymtwist.server.config_file import CannotRead
 
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
     from gymtwist.server.fork_server_starter import ForkServerStarter
@@ -30,14 +32,16 @@ def makeService(options: Options) -> IService:
     values = options.server_options()
     try:
         who = None if values.identities is None else identities.load(values.identities)
-    except identities.CannotRead as error:
+    except CannotRead as error:
         raise usage.UsageError(f"--identities {values.identities}: {error}") from error
     starter = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
     twistd: Any = options.parent
     try:
-        observer = log_output.observer(reactor, twistd, values.log_size, values.log_keep) if twistd else None
+        hung_up: list[Callable[[], object]] = []
+        observer = log_output.observer(reactor, twistd, values.log_size, values.log_keep, hung_up) if twistd else None
     except OSError as error:
         raise CannotStart(f"gymsock cannot open its log: {error}") from error
-    # mypy does not read the interfaces that Twisted's classes declare.
-    service: IService = GymService(reactor, values, starter(reactor, values.worker_settings()), observer, who)  # type: ignore[assignment]
-    return service
+    service: Any = GymService(reactor, values, starter(reactor, values.worker_settings()), observer, who, options.words)
+    hung_up.append(service.operations.reload_at_signal)
+    made: IService = service
+    return made

@@ -141,14 +141,24 @@ class OneSession(JsonResource):
         page = self._factory.state.page(self._number)
         if page is not None and request.identity.sees(page.identity):
             return json_body(request, 200, page)
-        problem = Problem(
-            "no session with this number runs, or has ended lately",
-            code="no-session",
-            field="session",
-            value=shown(self._name.decode("latin-1")),
-            remedy="see /api/sessions for those that run",
-        )
-        return json_body(request, 404, problem)
+        return no_session(request, self._name)
+
+
+def no_session(request: Any, name: bytes) -> bytes:
+    """Answer that there is no such session.
+
+    Args:
+        request: The request.
+        name: The number of the session, as the path has it.
+    """
+    problem = Problem(
+        "no session with this number runs, or has ended lately",
+        code="no-session",
+        field="session",
+        value=shown(name.decode("latin-1")),
+        remedy="see /api/sessions for those that run",
+    )
+    return json_body(request, 404, problem)
 
 
 class NextFrame(JsonResource):

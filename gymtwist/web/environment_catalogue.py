@@ -31,6 +31,12 @@ class EnvironmentCatalogue:
         self._listed: dict[str, list[messages.ListedEnv]] = {}
         self._made: collections.OrderedDict[tuple[str, str], bytes] = collections.OrderedDict()
         self._places = defer.DeferredSemaphore(_AT_ONCE)
+        factory.when_applied.append(self._forget)
+
+    def _forget(self) -> None:
+        """Forget what sessions with other options have answered."""
+        self._listed.clear()
+        self._made.clear()
 
     def listed(self, identity: Identity) -> defer.Deferred[list[messages.ListedEnv]]:
         """Return what fires with all environments that a client may ask for, by their ids."""

@@ -31,6 +31,7 @@ OUTSIDE = {
     "server": {"msgspec", "ampoule", "tomli"} | TWISTED,
     "web": {"msgspec", "prometheus_client"} | TWISTED,
     "client": LIBRARIES | {"gymnasium", "pettingzoo"},
+    "control": set(),
 }
 #: What every room may import from the house itself.
 ERRORS = {"gymtwist.error_texts", "gymtwist.errors"}
@@ -43,7 +44,7 @@ INSIDE = {
     "worker": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
     "server": ERRORS
     | {
-        *("gymtwist.protocol", "gymtwist.server", "gymtwist.web.site"),
+        *("gymtwist.protocol", "gymtwist.server", "gymtwist.web.control_site", "gymtwist.web.site"),
         *(
             f"gymtwist.worker.{name}"
             for name in (
@@ -55,6 +56,7 @@ INSIDE = {
     "web": ERRORS
     | {"gymtwist.worker.session_status", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
     "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
+    "control": ERRORS | {"gymtwist.control"},
 }
 
 

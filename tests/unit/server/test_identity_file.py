@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from gymtwist.errors import TokenRefused
+from gymtwist.server.config_file import CannotRead
 from gymtwist.server.identities import (
     EVERYBODY,
-    CannotRead,
     Identities,
     Identity,
     Peer,
@@ -140,7 +140,7 @@ def test_an_identity_overrides_what_it_names(tmp_path: Path) -> None:
         ("alice = 3", r"`alice` is not a table; .*\[alice\]"),
         ('["a b"]\nusers = [0]', r"\[a b\]: a name has 1 to 64 letters"),
         ("[a]\nmax_sesions = 3", r"\[a\]: there is no `max_sesions`; did you mean `max-sessions`"),
-        ("[a]\nzzz = 3", r"\[a\]: there is no `zzz`; there are token, users, "),
+        ("[a]\nzzz = 3", r"\[a\]: there is no `zzz`; there are allow, attributes, "),
         ("[a]\nname = 'b'", r"\[a\]: there is no `name`"),
         ("[a]\nmax-envs = 3", r"\[a\]: nobody can use it; give it `token`, `users` or `networks`"),
         ("[a]\ntoken = 'a.secret'", r"\[a\]: `token` is not a hash"),

@@ -1,0 +1,1 @@
+"""The operator's command, gymsockctl: it asks a server at its control socket."""

@@ -1,0 +1,60 @@
+"""A client of the control socket: HTTP over a UNIX socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+#: Seconds to wait for an answer; the server answers at once.
+_TIMEOUT = 30.0
+
+
+class Refused(Exception):
+    """The server cannot be asked, or refuses; the message is the reason."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to a UNIX socket.
+
+    Args:
+        path: The path of the socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect; called by the standard library."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(path: str, method: str, target: str, content: Any = None) -> Any:
+    """Send a request; return the content of the answer.
+
+    Args:
+        path: The path of the control socket.
+        method: ``GET`` or ``POST``.
+        target: The path of the request.
+        content: What to send as JSON; None for nothing.
+
+    Raises:
+        Refused: The server cannot be asked, or refuses.
+    """
+    connection = _Connection(path)
+    try:
+        connection.request(method, target, None if content is None else json.dumps(content))
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Refused(f"no server answers at {path}: {reason}") from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise Refused(": ".join(str(answer[key]) for key in ("message", "value", "remedy") if answer.get(key)))
+    return answer

@@ -1,0 +1,185 @@
+"""The command gymsockctl."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gymtwist.control.control_client import Refused, ask
+
+_VARIABLE = "GYMSOCK_CONTROL"
+#: Where the systemd unit of the documentation has the socket.
+_DEFAULT = "/run/gymsock/control"
+#: Episodes of a session that are shown.
+_SHOWN_EPISODES = 10
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    given = _parser().parse_args()
+    try:
+        given.run(given)
+    except Refused as error:
+        print(f"gymsockctl: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+    except BrokenPipeError:  # as of a pager that was left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gymsockctl",
+        description="Control a running server: twistd gymsock --control SOCKET.",
+        epilog="Exit status: 0 if all went well, 1 if the server cannot be asked or refuses, 2 if the command line is "
+        "wrong.",
+    )
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=os.environ.get(_VARIABLE, _DEFAULT),
+        help=f"the control socket; the default is that of the variable {_VARIABLE}, or else {_DEFAULT}",
+    )
+    parser.add_argument("--json", action="store_true", help="print what the server answers, as JSON")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(run=run)
+        return added
+
+    add("status", _status, "show limits, and what is taken of them")
+    sessions = add("sessions", _sessions, "list the sessions that run")
+    sessions.add_argument("--watch", metavar="S", nargs="?", type=float, const=2.0, help="again every S seconds; 2")
+    add("show", _show, "show one session, with its last episodes and output").add_argument("number", type=int)
+    end = add("end", _end, "end one session")
+    end.add_argument("number", type=int)
+    end.add_argument("--reason", default="", help="why, for the log")
+    add("drain", _drain, "begin no more sessions, and stop the server when the last one has ended")
+    add("reload", _reload, "read the options of --config, the identities and the certificates anew")
+    envs = add("envs", _envs, "list the environments that clients may ask for")
+    envs.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="list only ids like this: 'ALE/*'")
+    add("errors", _errors, "show the last errors")
+    return parser
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _status(given: argparse.Namespace) -> None:
+    status = ask(given.socket, "GET", "/api/status")
+    if given.json:
+        _print_json(status)
+        return
+    rows = [(name.replace("_", " "), _text(name, value)) for name, value in status.items() if name != "libraries"]
+    rows += [("environments", f"{each['environments']} of {each['name']}") for each in status["libraries"]]
+    _print_table(rows)
+
+
+def _sessions(given: argparse.Namespace) -> None:
+    while True:
+        rows = ask(given.socket, "GET", "/api/sessions")["sessions"]
+        if given.watch:
+            print(end=_CLEAR)
+        if given.json:
+            _print_json(rows)
+        elif rows:
+            columns = [name for name in rows[0] if name not in ("bytes_sent", "bytes_received")]
+            _print_table([columns, *([_text(name, row[name]) for name in columns] for row in rows)])
+        else:
+            print("no session runs")
+        if not given.watch:
+            return
+        sys.stdout.flush()
+        time.sleep(given.watch)
+
+
+def _show(given: argparse.Namespace) -> None:
+    session = ask(given.socket, "GET", f"/api/sessions/{given.number}")
+    if given.json:
+        _print_json(session)
+        return
+    episodes, output = session.pop("last_episodes"), session.pop("output")
+    _print_table([(name.replace("_", " "), _text(name, value)) for name, value in session.items()])
+    if episodes:
+        print("\nlast episodes:")
+        columns = list(episodes[0])
+        shown = episodes[-_SHOWN_EPISODES:]
+        _print_table([columns, *([_text(name, row[name]) for name in columns] for row in shown)])
+    if output:
+        print("\nlast output:", *output, sep="\n")
+
+
+def _end(given: argparse.Namespace) -> None:
+    answer = ask(given.socket, "POST", f"/api/sessions/{given.number}/end", {"reason": given.reason})
+    _print_json(answer) if given.json else print(f"session {given.number} ends when its environment returns")
+
+
+def _drain(given: argparse.Namespace) -> None:
+    answer = ask(given.socket, "POST", "/api/drain")
+    _print_json(answer) if given.json else print(
+        f"the server stops when all sessions have ended; {answer['sessions']} run"
+    )
+
+
+def _reload(given: argparse.Namespace) -> None:
+    answer = ask(given.socket, "POST", "/api/reload")
+    if given.json:
+        _print_json(answer)
+        return
+    ignored = [f"{each} needs a restart" for each in answer["ignored"]]
+    print(*(answer["changed"] + ignored or ["nothing has changed"]), sep="\n")
+
+
+def _envs(given: argparse.Namespace) -> None:
+    listed = ask(given.socket, "GET", "/api/environments")["environments"]
+    found = [each for each in listed if fnmatch.fnmatchcase(each["id"], given.pattern)]
+    if given.json:
+        _print_json(found)
+    for each in () if given.json else found:
+        print(each["id"])
+
+
+def _errors(given: argparse.Namespace) -> None:
+    errors = ask(given.socket, "GET", "/api/errors")["errors"]
+    if given.json:
+        _print_json(errors)
+    for each in () if given.json else errors:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each["time"]))
+        session = "-" if each["session"] is None else each["session"]
+        print(f"{when}  {each['kind']}  session {session}  {each['client']}  {each['message']}")
+
+
+def _text(name: str, value: Any) -> str:
+    """Return a value for people: bytes in MiB, seconds and rates rounded, shares as ``3 of 256``."""
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        if set(value) == {"taken", "limit"}:
+            return f"{value['taken']} of {value['limit']}"
+        return ", ".join(f"{key} {each}" for key, each in value.items()) or "none"
+    if name in ("memory", "bytes_sent", "bytes_received"):
+        return f"{value / 2**20:.1f} MiB"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The site at the control socket: what others may ask, and what only the operator may do."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.web import server
+from twisted.web.resource import Resource
+
+from gymtwist.protocol.http_head import Problem
+from gymtwist.server.client_address import peer_of
+from gymtwist.server.gym_factory import GymFactory
+from gymtwist.server.operations import CannotReload, Operations
+from gymtwist.web.api_resources import OneSession, no_session
+from gymtwist.web.http_request import HttpRequest
+from gymtwist.web.json_resource import JsonResource, json_body
+
+#: The longest body of a request, and the longest reason for the log in characters.
+_MOST_BYTES, _MOST_REASON = 10_000, 200
+
+
+class ControlRequest(HttpRequest):
+    """A request at the control socket: who can open that may ask anything; called by Twisted."""
+
+    def process(self) -> None:
+        """Let the resource answer; a web page cannot reach a UNIX socket."""
+        server.Request.process(self)
+
+
+class ControlSite(server.Site):
+    """Builds the channel of each connection to the control socket."""
+
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Log nothing: operations log what they do."""
+
+
+class Action(JsonResource):
+    """Answers ``POST`` with what a function returns.
+
+    Args:
+        act: Does what is asked: it gets the request and the name of who asks, and returns the body of the response.
+    """
+
+    isLeaf = True
+
+    def __init__(self, act: Callable[[Any, str], bytes]) -> None:
+        super().__init__()
+        self._act = act
+
+    def render_POST(self, request: Any) -> bytes:
+        """Answer; called by Twisted."""
+        return self._act(request, _user_of(request))
+
+
+class ControlledSessions(JsonResource):
+    """The sessions that run, which can be ended.
+
+    Args:
+        sessions: The resource that shows them.
+        operations: What the operator may do.
+    """
+
+    def __init__(self, sessions: Resource, operations: Operations) -> None:
+        super().__init__()
+        self._sessions = sessions
+        self._operations = operations
+
+    def render(self, request: Any) -> Any:
+        """Answer; called by Twisted."""
+        return self._sessions.render(request)
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """Return what answers for one session; called by Twisted."""
+        child: Resource = self._sessions.getChildWithDefault(path, request)
+        if isinstance(child, OneSession):
+            end: Any = Action(lambda request, who: self._end(request, who, path))
+            child.putChild(b"end", end)
+        return child
+
+    def _end(self, request: Any, who: str, name: bytes) -> bytes:
+        reason = _read_reason(request)
+        if reason is None:
+            problem = Problem(
+                'expected a JSON object such as {"reason": "maintenance"}, or nothing',
+                code="invalid-field",
+                field="reason",
+                remedy=f"send a text of at most {_MOST_REASON} characters",
+            )
+            return json_body(request, 400, problem)
+        number = int(name) if name.isdigit() and len(name) < 16 else 0
+        if not self._operations.end(number, who, reason):
+            return no_session(request, name)
+        return json_body(request, 202, {"ending": number})
+
+
+def _read_reason(request: Any) -> str | None:
+    """Return the reason in the body of a request; None if there is something else."""
+    body = request.content.read(_MOST_BYTES)
+    if not body:
+        return ""
+    try:
+        reason = msgspec.json.decode(body, type=dict[str, str]).get("reason", "")
+    except msgspec.MsgspecError:
+        return None
+    return reason if len(reason) <= _MOST_REASON else None
+
+
+def _user_of(request: Any) -> str:
+    """Return the name of the user who sends a request."""
+    user = peer_of(request.transport).user
+    assert user is not None, "this site listens at a UNIX socket alone"
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
+
+
+def build_control_site(factory: GymFactory, operations: Operations) -> ControlSite:
+    """Build the site at the control socket.
+
+    Args:
+        factory: What connections share; it has its site.
+        operations: What the operator may do.
+    """
+
+    def drain(request: Any, who: str) -> bytes:
+        return json_body(request, 202, {"sessions": operations.drain(who)})
+
+    def reload(request: Any, who: str) -> bytes:
+        try:
+            return json_body(request, 200, operations.reload(who))
+        except CannotReload as error:
+            return json_body(request, 409, Problem(str(error), code="cannot-reload"))
+
+    root: Any = JsonResource()
+    api: Any = JsonResource()
+    for name, child in factory.site.resource.children[b"api"].children.items():
+        api.putChild(name, child)
+    api.putChild(b"sessions", ControlledSessions(api.children[b"sessions"], operations))
+    api.putChild(b"drain", Action(drain))
+    api.putChild(b"reload", Action(reload))
+    root.putChild(b"api", api)
+    return ControlSite(root, ControlRequest, reactor=factory.reactor, timeout=factory.options.opening_timeout)
