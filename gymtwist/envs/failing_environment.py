@@ -12,6 +12,8 @@ import gymnasium
 
 from gymtwist.envs import environment_results
 
+#: How often an episode is begun at most that nobody has asked for with a seed or options, until its error is raised.
+_ATTEMPTS = 3
 #: The key in infos with the text of the error.
 ERROR = "error"
 
@@ -30,7 +32,20 @@ class FailingEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._has_failed = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, of a fresh environment if this one has failed."""
+        """Begin an episode, of a fresh environment if this one has failed, as it may in an autoreset, too."""
+        attempts = _ATTEMPTS if seed is None and options is None else 1
+        while True:
+            attempts -= 1
+            try:
+                return self._reset(seed, options)
+            except MemoryError:
+                raise
+            except Exception:
+                self._has_failed = True
+                if not attempts:
+                    raise
+
+    def _reset(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
         if self._has_failed:
             with contextlib.suppress(Exception):
                 self.env.close()

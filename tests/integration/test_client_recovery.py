@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 
-from gymtwist.client import EnvironmentFailed, ResetNeeded, connect
+from gymtwist.client import EnvironmentFailed, ResetNeeded, connect, connect_vec
 from tests.conftest import Start
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec
 from tests.support.server_process import connected
@@ -50,6 +53,15 @@ def test_after_a_step_past_the_deadline_the_connection_goes_on(start: Start) -> 
             theirs.step(0)
         assert caught.value.reset_needed
         theirs.reset()
+    arguments: Any = {"processes": 2, "on_failure": "truncate"}
+    with socket.create_server(("127.0.0.1", 0)) as gate:
+        address, port = ("127.0.0.1", server.port), gate.getsockname()[1]
+        with connect_vec(address, "Gated-v0", 2, port=port, **arguments) as several:
+            several.reset()
+            *_, truncated, infos = several.step([0, 1])
+            assert truncated.tolist() == [False, True]
+            assert "0.5 s" in infos["error"][1]
+            assert several.step([0, 0])[0].ravel().tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("processes", [1, 2])

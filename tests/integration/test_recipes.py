@@ -170,13 +170,13 @@ def test_the_atari_wrapper_plays_the_same_as_around_a_local_game(where: str, add
 
 @pytest.mark.slow
 def test_crashes_do_not_keep_an_agent_from_learning(run: Run, address: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred of them end their own episodes, and CartPole is solved."""
-    words = ["--env-id", "recipes/CrashingCartPole-v0", "--timesteps", "100000", "--num-envs", "8"]
+    """Fifty of them end their own episodes, and CartPole is solved."""
+    words = ["--env-id", "recipes/CrashingCartPole-v0", "--timesteps", "50000", "--num-envs", "8"]
     output = run(recipe("sb3_vector.py"), address, *words)
     (mean,) = re.findall(r"^mean return (\S+) ", output, re.MULTILINE)
     assert float(mean) >= CARTPOLE
     crashes = [each for each in caplog.messages if "exited with status 1 in step" in each]
-    assert len(crashes) > 50
+    assert len(crashes) > 20
 
 
 def test_the_page_has_every_recipe() -> None:

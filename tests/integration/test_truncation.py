@@ -162,6 +162,15 @@ def test_an_exception_concerns_no_other_environment_of_its_process(
     assert (stepped[4]["made"] != made).tolist() == [False, False, True, False]
 
 
+def test_an_autoreset_that_fails_is_tried_again(remote_vec: RemoteVec) -> None:
+    """With a fresh environment; nobody notices."""
+    envs = truncating(remote_vec, "Awkward-v0", 2, processes=1, vectorization_mode="sync", autoreset_mode="same_step")
+    envs.reset(seed=1)
+    *_, terminated, truncated, infos = envs.step([0, 0])
+    assert (terminated.tolist(), truncated.tolist()) == ([True] * 2, [False] * 2)
+    assert "error" not in infos
+
+
 def test_seeds_go_on_after_an_exception(remote_vec: RemoteVec) -> None:
     """An environment that is made again has the next of its seeds."""
     envs = truncating(

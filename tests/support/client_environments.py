@@ -240,6 +240,23 @@ class Arguments(Plain):
         return self.observe(), 1.0, True, False, {}
 
 
+class Awkward(Plain):
+    """Ends after a step, and fails in its second reset."""
+
+    resets = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Fail the second time."""
+        self.resets += 1
+        if self.resets == 2:
+            raise ValueError("not twice")
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Result:
+        """End the episode."""
+        return self.observe(), 1.0, True, False, {}
+
+
 class Gated(Fragile):
     """Waits in a step with action 1, until a listener at this host closes the connection that it makes."""
 
@@ -314,6 +331,7 @@ def register() -> None:
     gymnasium.register("Mortal-v0", entry_point=partial(Mortal))
     gymnasium.register("Doomed-v0", entry_point=partial(Doomed))
     gymnasium.register("Arguments-v0", entry_point=partial(Arguments))
+    gymnasium.register("Awkward-v0", entry_point=partial(Awkward))
     gymnasium.register("Gated-v0", entry_point=partial(Gated))
     gymnasium.register("Raising-v0", entry_point=partial(Raising))
     gymnasium.register("Kwargs-v0", entry_point=partial(Kwargs))
