@@ -32,12 +32,10 @@ class _Space(NamedTuple):
     Attributes:
         space: The space, always the same object: a user may seed it.
         convert: Reads an observation from a message, or writes an action for one.
-        size: The bytes of an element.
     """
 
     space: spaces.Space[Any]
     convert: Callable[[Any], Any]
-    size: int
 
 
 class _Agent(NamedTuple):
@@ -70,9 +68,11 @@ class AgentsSession(Session):
 
     def __init__(self, options: ConnectOptions, api: messages.AgentApi, attempts: Attempts) -> None:
         connection = options.open_connection(attempts)
-        super().__init__(connection, options.protocol, max_space_bytes=options.max_space_bytes)
+        super().__init__(connection, options.spoken, max_space_bytes=options.max_space_bytes)
         self._is_json = self._codec.framing.is_json
         self._agents: dict[str, _Agent] = {}
+        #: The bytes of an element of each agent's own spaces, and of the state.
+        self._sizes: dict[str | None, int] = {}
         self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}
         make = options.make
         self._kwargs, self._id = make.kwargs, make.id
@@ -85,8 +85,9 @@ class AgentsSession(Session):
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self.agents_made = made
-        self.learn(made.spaces)
         described = made.state_space
+        self._sizes[None] = 0 if described is None else self.read(lambda: descriptions.check(described))
+        self.learn(made.spaces)
         self.state_space = None if described is None else self.read(lambda: build(described))
 
     def _share(self) -> None:
@@ -100,15 +101,31 @@ class AgentsSession(Session):
     # Spaces
 
     def learn(self, news: messages.SpacesOfAgents) -> None:
-        """Take the spaces of agents from a reply; they replace those that an agent had before."""
+        """Take the spaces of agents from a reply; they replace those that an agent had before.
+
+        Raises:
+            RequestRefused: They are too large; the connection is closed.
+        """
+        self._check_sizes(news)
         deadline = math.inf if self.connection.timeout is None else monotonic() + self.connection.timeout
         for name, described in news.items():
             if described is None:
                 self._agents.pop(name, None)
             else:
                 self._agents[name] = self.read(partial(self._agent_of, described, deadline))
-        if news:
-            self._check_spaces()
+
+    def _check_sizes(self, news: messages.SpacesOfAgents) -> None:
+        for name, each in news.items():
+            self._sizes[name] = self.read(partial(_size_of, each))
+        size = sum(self._sizes.values())
+        if size > self._max_space_bytes:
+            error = RequestRefused(
+                f"the environment's spaces have elements of {size} bytes in all, and {self._max_space_bytes} are "
+                f"allowed; if you trust the server, connect with max_space_bytes={size}",
+                code="limit-exceeded",
+            )
+            self.connection.close(error)
+            raise error
 
     def _agent_of(self, described: messages.AgentSpaces, deadline: float) -> _Agent:
         return _Agent(
@@ -133,9 +150,6 @@ class AgentsSession(Session):
                 raise ValueError(f"an agent shares a space with {described!r:.80}, which has none")
             agent = self._agents[described]
             return agent.actions if index else agent.observations
-        size = descriptions.check(described)
-        if size > self._max_space_bytes:
-            raise self._too_large(size)
         space = build(described, deadline=deadline)
         # Agents whose spaces are equal, but not shared, have the same codec.
         key = index, msgspec.msgpack.encode(described)
@@ -143,7 +157,7 @@ class AgentsSession(Session):
         if convert is None:
             compile_ = self._action_writer if index else self._observation_reader
             convert = self._converters[key] = compile_(space, described, deadline)
-        return _Space(space, convert, size)
+        return _Space(space, convert)
 
     def _observation_reader(
         self, space: spaces.Space[Any], described: Description, deadline: float
@@ -156,24 +170,6 @@ class AgentsSession(Session):
     def _action_writer(self, space: spaces.Space[Any], described: Description, deadline: float) -> Callable[[Any], Any]:
         codec = value_codec(space, name="action", checked=False, exact=True, description=described, deadline=deadline)
         return codec.to_json if self._is_json else codec.pack
-
-    def _check_spaces(self) -> None:
-        """Check the size of all spaces together.
-
-        Raises:
-            RequestRefused: They are too large.
-        """
-        found = {id(each): each.size for agent in self._agents.values() for each in agent[:2]}
-        size = sum(found.values())
-        if size > self._max_space_bytes:
-            raise self._too_large(size)
-
-    def _too_large(self, size: int) -> RequestRefused:
-        return RequestRefused(
-            f"the spaces of the agents have elements of {size} bytes in all, and {self._max_space_bytes} are "
-            f"allowed; if you trust the server, connect with max_space_bytes={size}",
-            code="limit-exceeded",
-        )
 
     @property
     def has_reward_spaces(self) -> bool:
@@ -213,7 +209,12 @@ class AgentsSession(Session):
 
     def observation(self, name: str, value: Any) -> Any:
         """Read an observation of an agent, whose arrays are the caller's own."""
-        return None if value is None else self.read(partial(self.agent(name).observations.convert, value))
+        return None if value is None else self.read(partial(self._read, name, value))
+
+    def _read(self, name: str, value: Any) -> Any:
+        if name not in self._agents:
+            raise ValueError(f"there is an observation of the agent {name!r:.80}, whose spaces no reply has had")
+        return self._agents[name].observations.convert(value)
 
     def observations(self, reply: messages.AgentsReset | messages.AgentsStepped) -> dict[str, Any]:
         """Take the spaces from a reply, then its observations, in a new dictionary."""
@@ -241,3 +242,15 @@ class AgentsSession(Session):
         reply = self.ask(messages.ObserveAgents(agents), messages.AgentsObserved)
         self.learn(reply.spaces)
         return reply.observations
+
+
+def _size_of(spaces_: messages.AgentSpaces | None) -> int:
+    """Return the bytes of an element of each of an agent's own spaces together.
+
+    Raises:
+        ValueError: One is no space.
+    """
+    if spaces_ is None:
+        return 0
+    described = (spaces_.observation_space, spaces_.action_space, spaces_.reward_space)
+    return sum(descriptions.check(each) for each in described if each is not None and not isinstance(each, str))

@@ -46,12 +46,21 @@ def declared(environment: Any) -> frozenset[str]:
 def _layers(environment: Any) -> Iterator[Any]:
     """Go through an environment's wrappers from the outermost on, down to the environment."""
     layer = environment
-    while isinstance(layer, gymnasium.Wrapper):
+    while (inner := _inside(layer)) is not None:
         yield layer
-        layer = layer.env
+        layer = inner
     yield layer
     if isinstance(layer, GymEnvironment):
         yield layer.original
+
+
+def _inside(layer: Any) -> Any:
+    """Return the environment that a wrapper of Gymnasium or PettingZoo is around; None for what is no wrapper."""
+    if isinstance(layer, gymnasium.Wrapper):
+        return layer.env
+    if type(layer).__module__.startswith("pettingzoo.utils."):  # it is not imported for other environments
+        return vars(layer).get("env", vars(layer).get("aec_env"))
+    return None
 
 
 def owner(environment: Any, name: str) -> Any:

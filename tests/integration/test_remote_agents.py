@@ -111,6 +111,14 @@ def test_pettingzoos_tests_pass_in_json(parallel: Connect, aec: Connect) -> None
     api_test(aec(IN_TURN[0], protocol="netstring"), 30)
 
 
+@pytest.mark.parametrize("protocol", ["int32", "netstring"])
+def test_pettingzoos_tests_pass_over_websocket(module_server: ServerProcess, protocol: Any) -> None:
+    """In either encoding."""
+    address = f"ws://127.0.0.1:{module_server.port}"
+    with closing(connect_parallel(address, IN_TURN[2], protocol=protocol)) as environment:
+        parallel_api_test(environment, 10)
+
+
 # The same as here
 
 
@@ -335,10 +343,11 @@ def test_a_window_is_on_this_side(aec: Connect, monkeypatch: pytest.MonkeyPatch)
     render_test(lambda render_mode: aec(AT_ONCE[0], render_mode=render_mode))
 
 
-def test_attributes_of_the_remote_environment(parallel: Connect) -> None:
+def test_attributes_of_the_remote_environment(parallel: Connect, aec: Connect) -> None:
     """Can be read; what is set here stays here."""
     environment = parallel(DUEL)
     assert environment.level == 1
+    assert aec(DUEL).level == 1
     environment.max_cycles = 7
     assert environment.max_cycles == 7
     assert not hasattr(environment, "seed")
