@@ -155,6 +155,10 @@ def test_attributes(served: ServerProcess, protocol: Any) -> None:
             assert await several.call("set_level", 4) == (1, 1)
             with pytest.raises(ValueError, match="list or tuple of 2"):
                 await several.set("gravity", [1.0])
+        own = [{"kind": "int"}, {"kind": "float64"}]
+        async with aio.connect_vec(place(served), "RewardTypes-v0", kwargs=own, protocol=protocol) as different:
+            assert different.num_envs == 2
+            await different.reset()
 
     run(use())
 
@@ -478,6 +482,8 @@ def test_a_server_that_is_not_there(served: ServerProcess) -> None:
                 await aio.connect(address, "CartPole-v1", connect_timeout=limit)
         with pytest.raises(ConnectionLost, match="it does not speak TLS: connect without tls"):
             await aio.connect(place(served), "CartPole-v1", tls=True)
+        with pytest.raises(ValueError, match="connect without WebSocket"):
+            await aio.connect(f"ws://localhost:{served.port}", "CartPole-v1")
         with pytest.raises(ValueError, match="tls is"):
             await aio.connect(place(served), "CartPole-v1", tls="nowhere.pem")
         async with aio.connect(("localhost", served.port), "CartPole-v1") as env:

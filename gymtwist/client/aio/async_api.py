@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from gymnasium.vector import AutoresetMode
@@ -20,6 +20,7 @@ from gymtwist.client.connect_options import (
     make_request,
     protocol_named,
 )
+from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
 from gymtwist.client.wrapper_specs import WrapperLike
 from gymtwist.protocol import messages
@@ -105,8 +106,8 @@ def connect(
 
 def connect_vec(
     address: AddressLike,
-    env_id: str,
-    num_envs: int = 1,
+    env_id: str | Sequence[str],
+    num_envs: int | None = None,
     *,
     vectorization_mode: messages.VectorizationMode | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -122,7 +123,9 @@ def connect_vec(
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
     progress: Report | None = None,
-    kwargs: Mapping[str, Any] | None = None,
+    autoreset_options: KwargsLike | None = None,
+    autoreset_seeds: Sequence[Sequence[int]] | None = None,
+    kwargs: KwargsLike | None = None,
     **env_kwargs: Any,
 ) -> Connecting[RemoteVectorEnv]:
     """Connect to a server and make environments there that step together, in one process of the server.
@@ -136,11 +139,13 @@ def connect_vec(
         ValueError: An argument has a wrong value.
         RemoteError: The server cannot be reached, or has no such environments; when it is awaited.
     """
+    count = count_environments(num_envs, env_id, kwargs, autoreset_options, autoreset_seeds)
     make = make_request(
         env_id,
         kwargs,
         env_kwargs,
-        num_envs=count_of("num_envs", num_envs),
+        num_envs=count_of("num_envs", 1 if count is None else count),
+        autoreset=(autoreset_options, autoreset_seeds),
         vectorization_mode=vectorization_mode,
         autoreset_mode=autoreset_mode,
         render_mode=render_mode,
