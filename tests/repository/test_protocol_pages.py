@@ -18,7 +18,7 @@ import pytest
 import gymtwist.protocol
 from gymtwist import errors
 from gymtwist.envs.environment_plan import MAX_PROCESSES
-from gymtwist.protocol import codec, dynamic_values, framing, handshake, messages
+from gymtwist.protocol import codec, dynamic_values, framing, handshake, http_head, messages, websocket
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import error_message
@@ -123,7 +123,7 @@ def test_every_block_is_checked() -> None:
     for page in PAGES:
         marked_here = len([each for each in BLOCKS if each.page == page.name])
         assert len(_FENCE.findall(page.read_text())) - marked_here == (page.name == "session.md"), page.name
-    kinds = {"session", "typed", "request", "reply", "space", "hexdump", "example", "memory", "other"}
+    kinds = {"session", "typed", "request", "reply", "space", "hexdump", "example", "memory", "other", "websocket"}
     assert {each.marker.split()[0] for each in BLOCKS} == kinds
 
 
@@ -167,6 +167,31 @@ def test_a_frame_on_a_page_is_one(block: Block) -> None:
         assert b"".join(codec.encode_request(codec.decode_request(payload))) == data
     else:
         assert b"".join(codec.encode_reply(codec.decode_reply(payload))) == data
+
+
+@pytest.mark.parametrize("block", marked("websocket"))
+def test_the_example_of_websocket_is_read_by_the_server(block: Block) -> None:
+    """The request, the response and the first message."""
+    request, response, frame = (part.replace("client ", " " * 7) for part in block.text.strip("\n").split("\n\n"))
+    read = [line.strip() for line in request.splitlines()]
+    head = http_head.read_head("\r\n".join([*read, "", ""]).encode())
+    assert head is not None
+    assert websocket.upgrade_problem(head) is None
+    told = [line.removeprefix("server").strip() for line in response.splitlines()]
+    assert websocket.upgrade_response(head) == "\r\n".join([*told, "", ""]).encode()
+    first, payload = frame.splitlines()
+    header = bytes.fromhex(first.strip().partition("   ")[0])
+    reader = websocket.WebSocketReader(lambda *control: None, header + payload.strip().encode())
+    message = reader.next_frame()
+    assert message is not None
+    assert isinstance(CODECS["netstring"].decode_request(message), messages.Make)
+    assert "zeros" in first
+
+
+def test_the_codes_of_websocket_are_on_its_page() -> None:
+    """All that a server sends, and no others."""
+    told = {cells[0] for cells in rows("websocket.md") if cells[0].isdigit() and len(cells[0]) == 4}
+    assert told == {str(int(code)) for code in websocket.CloseCode if code is not websocket.CloseCode.NO_STATUS}
 
 
 @pytest.mark.parametrize("block", marked("space"))

@@ -8,9 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import messages
+from gymtwist.protocol import messages, websocket
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import after_refusal, error_message, read_handshake, recognise
+from gymtwist.protocol.websocket import CloseCode, Opcode, WebSocketError, WebSocketReader
 from gymtwist.spaces.descriptions import Description
 from tests.support.golden_vectors import entries, in_order, load, name_of, payload, same
 from tests.support.words_of_languages import words_of_python
@@ -210,3 +211,45 @@ def test_an_invalid_handshake_is_refused_with_the_code(entry: Entry) -> None:
         assert recognise(data) is ProtocolName(entry["framing"])
     if entry["fault"] == "request":
         assert after_refusal(data + data) == len(data)
+
+
+# WebSocket
+
+
+def read_websocket(entry: Entry, opcode: Opcode) -> tuple[list[str], str, str | None]:
+    """Read bytes of a client; return the messages, the answers, and the frame that closes the connection."""
+    answers: list[bytes] = []
+    messages_: list[str] = []
+    reader = WebSocketReader(
+        lambda kind, content: answers.append(websocket.pong(content)) if kind is Opcode.PING else None, opcode=opcode
+    )
+    reader.add(bytes.fromhex(entry["bytes"]))
+    closing = None
+    try:
+        while (message := reader.next_frame()) is not None:
+            messages_.append(bytes(message).hex())
+        if reader.closed is not None:
+            closing = websocket.close_frame(reader.closed[0]).hex()
+    except WebSocketError as error:
+        closing = websocket.close_frame(error.close_code).hex()
+    return messages_, b"".join(answers).hex(), closing
+
+
+@pytest.mark.parametrize("entry", entries("websocket.json", "messages"))
+def test_messages_of_websocket_are_read(entry: Entry) -> None:
+    """With an answer to each ping."""
+    found = read_websocket(entry, Opcode[entry["kind"].upper()])
+    assert found == (entry["messages"], entry["answer"], None)
+
+
+@pytest.mark.parametrize("entry", entries("websocket.json", "closing"))
+def test_a_websocket_is_closed_with_the_code(entry: Entry) -> None:
+    """That of the client, or what it did wrong."""
+    code = CloseCode.NO_STATUS if entry["code"] is None else entry["code"]
+    assert read_websocket(entry, Opcode.TEXT) == ([], "", websocket.close_frame(code).hex())
+
+
+@pytest.mark.parametrize("entry", entries("websocket.json", "keys"))
+def test_a_websocket_is_accepted(entry: Entry) -> None:
+    """By what only a server of WebSocket knows."""
+    assert websocket.accept_key(entry["key"]) == entry["accept"]

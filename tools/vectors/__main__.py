@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from . import replies, requests, spaces, vector_frames, vector_recordings
+from . import replies, requests, spaces, vector_frames, vector_recordings, websocket_frames
 from .notation import Entry, text_of
 
 #: Where the vectors lie.
@@ -20,6 +20,7 @@ FILES: dict[str, Callable[[], Entry]] = {
     "refused.json": vector_frames.refused,
     "spaces.json": spaces.space_file,
     "values.json": spaces.value_file,
+    "websocket.json": websocket_frames.websocket_file,
 }
 
 
