@@ -9,12 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
+from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from gymtwist.envs.agent_environments import AgentEnvironment
 from gymtwist.errors import EnvironmentFault
 from gymtwist.worker.guarded_call import guarded_call
-from gymtwist.worker.session_status import EPISODES, STEPS, Operation, SessionStatus
+from gymtwist.worker.live_frames import Attention
+from gymtwist.worker.session_status import ATTENTION, EPISODES, STEPS, Operation, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 
 
@@ -66,6 +71,8 @@ class AgentsRunner:
         self._seed = settings.seed
         # In the same session it may replace an environment that has failed.
         self._steps = status.steps
+        self._steps_before, self._return = self._steps, 0.0
+        self._attention = Attention(status)
         with guarded_call(status, Operation.MAKE):
             self.environment: Any = found.make(kwargs)
             possible = getattr(self.environment, "possible_agents", None)
@@ -76,18 +83,35 @@ class AgentsRunner:
         with guarded_call(self._status, Operation.RESET):
             returned = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
             self._seed = None
-            return self._begun(returned)
+            turn = self._begun(returned)
+        self._steps_before, self._return = self._steps, 0.0
+        self._status.keep_first_observation()
+        if self._status.words[ATTENTION]:
+            self._attention.attend(partial(self._picture, turn))
+        return turn
 
     def step(self, actions: dict[str, Any]) -> Turn:
         """Let agents act."""
+        began = monotonic()
         with guarded_call(self._status, Operation.STEP):
             turn = self._step(actions)
+        with contextlib.suppress(Exception):  # rewards may be anything; the client is told what is wrong with them
+            self._return += sum(float(np.sum(each)) for each in turn.rewards.values())
         words = self._status.words
+        if words[ATTENTION]:
+            self._attention.attend(partial(self._picture, turn), began)
         self._steps += 1
         words[STEPS] = self._steps
         if not turn.agents:
+            self._status.keep_episode(int(words[EPISODES]), self._return, self._steps - self._steps_before)
             words[EPISODES] += 1
         return turn
+
+    def _picture(self, turn: Turn) -> Any:
+        """Return an image of what the environment is doing, or what may have one."""
+        if getattr(self.environment, "render_mode", None) == "rgb_array":
+            return self.environment.render()
+        return dict(turn.observations)
 
     def _begun(self, returned: Any) -> Turn:
         raise NotImplementedError

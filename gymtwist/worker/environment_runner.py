@@ -20,19 +20,16 @@ from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, are_alike, space_of
 from gymtwist.spaces.value_mismatch import shown
-from gymtwist.worker import live_frames
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
+from gymtwist.worker.live_frames import Attention
 from gymtwist.worker.session_status import (
     ATTENTION,
     BUSY_SINCE,
     EPISODES,
-    FIRST_OBSERVATION,
-    FRAME_WANTED,
     LAST_ACTIVITY,
     OPERATION,
     REQUEST_SINCE,
     STEPS,
-    STEPS_TO_TIME,
     Operation,
     SessionStatus,
 )
@@ -103,7 +100,8 @@ class BaseRunner:
                 with contextlib.suppress(Exception):
                     self.environment.close()
                 raise
-        self._has_warned = self._has_logged_mismatch = self._cannot_picture = False
+        self._has_warned = self._has_logged_mismatch = False
+        self._attention = Attention(status)
         self._step = self._usual_step()
         #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
         self.check_client: Callable[[], None] = lambda: None
@@ -153,40 +151,19 @@ class BaseRunner:
         with logging_faults():
             observation, info = environment_results.reset_result(returned)
         self._check_observation("reset", observation)
-        if not self._words[FIRST_OBSERVATION]:
-            self._words[FIRST_OBSERVATION] = monotonic()
-        if self._words[FRAME_WANTED]:
+        self._status.keep_first_observation()
+        if self._words[ATTENTION]:
             self.attend(observation)
         return observation, info
 
     def attend(self, observation: Any, began: float | None = None) -> None:
-        """Do what the server wants of this process: time a step, or write a frame that shows the environment.
+        """Do what the server wants of this process.
 
         Args:
             observation: What the environment returned last.
             began: When the step began that has just ended; None if it was a reset.
         """
-        words = self._words
-        if began is not None and words[STEPS_TO_TIME] > 0.0:
-            self._status.count_step_time(monotonic() - began)
-            words[STEPS_TO_TIME] -= 1.0
-        if words[FRAME_WANTED]:
-            words[FRAME_WANTED] = 0.0
-            self._show_frame(observation)
-        if words[STEPS_TO_TIME] <= 0.0 and not words[FRAME_WANTED]:
-            words[ATTENTION] = 0.0
-
-    def _show_frame(self, observation: Any) -> None:
-        """Write a frame to the session status; after an error there are none."""
-        if self._cannot_picture:
-            live_frames.write_failure(self._status)
-            return
-        try:
-            with guarded_call(self._status, Operation.RENDER):
-                live_frames.write(self._status, self._picture(observation))
-        except EnvironmentFault:
-            self._cannot_picture = True
-            live_frames.write_failure(self._status)
+        self._attention.attend(lambda: self._picture(observation), began)
 
     def _picture(self, observation: Any) -> Any:
         """Return an image of what the environment is doing, or what may have one.

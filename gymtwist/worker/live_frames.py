@@ -1,27 +1,76 @@
-"""Frames for who watches a session: written into the memory of the session status, from where the server takes them.
+"""What the server wants of a session's process besides its steps: their times, and frames for who watches.
 
-A row of pixels follows a zero byte, as the filter type of PNG, so that the server has only to compress the rows.
+A frame is written into the memory of the session status, from where the server takes it. A zero byte precedes each row
+of pixels, as the filter type of PNG, so that the server has only to compress the rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic  # by name: an environment may replace the module's attributes
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gymtwist.errors import EnvironmentFault
+from gymtwist.worker.guarded_call import guarded_call
 from gymtwist.worker.session_status import (
+    ATTENTION,
     FRAME_CHANNELS,
     FRAME_HEIGHT,
     FRAME_SIZE,
     FRAME_STATE,
+    FRAME_WANTED,
     FRAME_WIDTH,
+    STEPS_TO_TIME,
     FrameState,
+    Operation,
     SessionStatus,
 )
 
 #: Arrays with fewer rows or columns are numbers rather than images.
 _SMALLEST = 8
+
+
+class Attention:
+    """Does what the server wants of a session's process, after a step or a reset.
+
+    Args:
+        status: The session's status.
+    """
+
+    def __init__(self, status: SessionStatus) -> None:
+        self._status = status
+        self._cannot_show = False
+
+    def attend(self, picture: Callable[[], Any], began: float | None = None) -> None:
+        """Do what is wanted: call this if the word for it is set.
+
+        Args:
+            picture: Returns what :func:`image_in` takes, with the environment's code.
+            began: When the step began that has just ended; None if it was a reset.
+        """
+        words = self._status.words
+        if began is not None and words[STEPS_TO_TIME] > 0.0:
+            self._status.count_step_time(monotonic() - began)
+            words[STEPS_TO_TIME] -= 1.0
+        if words[FRAME_WANTED]:
+            words[FRAME_WANTED] = 0.0
+            self._show(picture)
+        if words[STEPS_TO_TIME] <= 0.0 and not words[FRAME_WANTED]:
+            words[ATTENTION] = 0.0
+
+    def _show(self, picture: Callable[[], Any]) -> None:
+        """Write a frame; after an error there are none."""
+        if not self._cannot_show:
+            try:
+                with guarded_call(self._status, Operation.RENDER):
+                    write(self._status, picture())
+            except EnvironmentFault:
+                self._cannot_show = True
+        if self._cannot_show:
+            write_failure(self._status)
 
 
 def write(status: SessionStatus, source: Any) -> None:

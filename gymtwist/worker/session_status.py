@@ -203,6 +203,11 @@ class SessionStatus:
         """The time when the client got its first observation; None if it has none yet."""
         return self._number(FIRST_OBSERVATION) or None
 
+    def keep_first_observation(self) -> None:
+        """Note that the client gets an observation, if it is the first."""
+        if not self.words[FIRST_OBSERVATION]:
+            self.words[FIRST_OBSERVATION] = monotonic()
+
     def keep_episode(self, number: int, total: float, steps: int) -> None:
         """Keep an episode that has ended among the last ones.
 

@@ -114,6 +114,14 @@ class Objectives(Duel):
         return self._reward_space
 
 
+class Drawn(Duel):
+    """Can be seen."""
+
+    def render(self) -> Any:
+        """Return a picture that is large enough for people."""
+        return np.full((32, 48, 3), 127, np.uint8)
+
+
 class Nameless(Duel):
     """An environment whose agents have numbers for names."""
 
