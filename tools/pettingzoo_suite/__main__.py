@@ -29,7 +29,7 @@ def row(told: dict[str, Any]) -> str:
     good = [test for test, (here, there) in results.items() if not here and not there]
     both = [test for test, (here, there) in results.items() if here and there]
     other = {test: there for test, (here, there) in results.items() if bool(here) != bool(there)}
-    notes = [f"{test}: fails locally, too" for test in both]
+    notes = [f"{', '.join(both)}: not with the local environment either"] if both else []
     notes += [f"{test}: {why or 'fails locally alone'}".replace("|", "\\|") for test, why in other.items()]
     return f"| `{told['environment']}` | {', '.join(good) or 'none'} | {'; '.join(notes)} |"
 
