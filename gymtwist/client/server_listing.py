@@ -56,6 +56,7 @@ def envs(
     timeout: float | None = TIMEOUT,
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
+    api: messages.AgentApi | None = None,
 ) -> list[messages.ListedEnv]:
     """List the environments that a server lets its clients make.
 
@@ -66,6 +67,8 @@ def envs(
         timeout: See :func:`connect`.
         connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
+        api: "parallel" or "aec" to list multi-agent environments whose agents act at once, or take turns. It does not
+            list those of modules that are not registered.
 
     Returns:
         The environments, in the order of their ids. Nothing is made for it, so spaces are not known.
@@ -81,20 +84,22 @@ def envs(
             address, protocol=protocol, timeout=timeout, connect_timeout=connect_timeout, tls=tls, attempts=attempts
         )
         try:
-            return listed(session, token)
+            return listed(session, token, api)
         finally:
             session.connection.close()
 
     return retried(ask, attempts)
 
 
-def listed(session: Session, token: str | None = None) -> list[messages.ListedEnv]:
+def listed(
+    session: Session, token: str | None = None, api: messages.AgentApi | None = None
+) -> list[messages.ListedEnv]:
     """List the environments of the server of a session; see :func:`envs`."""
     found: list[messages.ListedEnv] = []
     is_complete = False
     while not is_complete:
         after = found[-1].id if found else ""
-        reply = session.ask_for_list(messages.Envs(after, report_queue=True, token=token_or_default(token)))
+        reply = session.ask_for_list(messages.Envs(after, report_queue=True, token=token_or_default(token), api=api))
         ids = [after, *(each.id for each in reply.envs)]
         if any(one >= other for one, other in itertools.pairwise(ids)) or (reply.more and not reply.envs):
             raise _broken(session, f"its list of environments goes on with {printable(ids[-1])!r} after {after!r}")

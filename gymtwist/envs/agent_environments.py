@@ -16,11 +16,15 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from gymtwist.envs import environment_results
+from gymtwist.envs.installed import Listed, module_of
 from gymtwist.errors import GymtwistError, InvalidField, UnknownEnvironment
 
 _VERSION = re.compile(r"[-_]v(?=\d+$)")
 #: The functions of PettingZoo's modules that make environments, the best first.
 _FUNCTIONS = {"parallel": ("parallel_env", "env", "raw_env"), "aec": ("env", "raw_env", "parallel_env")}
+
+#: The packages that PettingZoo's environments need, by their namespace.
+_PACKAGES = {"atari": "multi_agent_ale_py", "butterfly": "pygame", "classic": "pygame", "sisl": "Box2D"}
 
 
 class AgentEnvironment(NamedTuple):
@@ -119,6 +123,27 @@ def _registered(environment: str, api: str) -> AgentEnvironment:
     near = difflib.get_close_matches(_VERSION.sub("-v", environment), known, 3)
     remedy = f"did you mean {' or '.join(near)}?" if near else "the server can register more with --preload or --setup"
     raise UnknownEnvironment(f'unknown multi-agent environment "{environment}"; {remedy}')
+
+
+def find_listed(api: str, allows: Callable[[str], bool] = lambda _: True) -> list[Listed]:
+    """Return the environments of PettingZoo's registry, in the order of the ids; none if it is not installed.
+
+    Args:
+        api: ``parallel`` or ``aec``.
+        allows: Returns whether clients may request an id.
+    """
+    try:
+        import pettingzoo
+    except ImportError:
+        return []
+    registry = pettingzoo.parallel_registry if api == "parallel" else pettingzoo.aec_registry
+    listed = []
+    for name, spec in registry.items():
+        module = module_of(spec.entry_point)
+        package = _PACKAGES.get(spec.namespace) if module.startswith("pettingzoo.") else None
+        if allows(name) and (package is None or importlib.util.find_spec(package) is not None):
+            listed.append(Listed(name, module.split(".")[0], None, None, False))
+    return sorted(listed)
 
 
 def is_same_id(one: str, other: str) -> bool:

@@ -308,12 +308,15 @@ class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
         count: List so many at most.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
         token: The client's token, if the server needs one.
+        api: List multi-agent environments whose agents can act in this way; None for environments of one agent.
+        api: List multi-agent environments whose agents can act in this way; None for environments of one agent.
     """
 
     after: Annotated[str, Meta(max_length=MAX_ID)] = ""
     count: Annotated[int, Meta(ge=0, le=MAX_LISTED)] = MAX_LISTED
     report_queue: bool = False
     token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
+    api: AgentApi | None = None
 
 
 class MakeAgents(Message, frozen=True, tag="make_agents", forbid_unknown_fields=True):

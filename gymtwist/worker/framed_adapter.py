@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
 import gymtwist
+from gymtwist.envs import agent_environments
 from gymtwist.envs.installed import find_listed
 from gymtwist.errors import (
     EnvironmentFault,
@@ -73,7 +74,8 @@ class FramedAdapter:
         self._replies = ReplyWriter(self._codec)
         self._handler: RequestHandler | AgentsHandler = self._single_handler()
         self._offer: Offer | None = None
-        self._listed: list[messages.ListedEnv] | None = None
+        #: The environments that a client may make, by the API of their agents.
+        self._listed: dict[str | None, list[messages.ListedEnv]] = {}
         self._refusals = 0
         self._payload: bytes | memoryview = b""
         self.decode: Callable[[bytes | memoryview], messages.Request] = self._decode_make
@@ -301,20 +303,20 @@ class FramedAdapter:
 
     def _envs(self, request: messages.Envs) -> messages.EnvsListed:
         """List environments that the client may make."""
-        if self._listed is None:
-            found = find_listed(AllowList(self._settings.allow).allows)
-            self._listed = [
+        listed = self._listed.get(request.api)
+        if listed is None:
+            allows = AllowList(self._settings.allow).allows
+            found = find_listed(allows) if request.api is None else agent_environments.find_listed(request.api, allows)
+            listed = self._listed[request.api] = [
                 messages.ListedEnv(**each._asdict())
                 for each in found
                 if max(len(each.id), len(each.library)) <= messages.MAX_ID
             ]
-        start = bisect.bisect_right(self._listed, request.after, key=lambda each: each.id)
+        start = bisect.bisect_right(listed, request.after, key=lambda each: each.id)
         stop = start + request.count
         # The request counts as activity.
         self._status.end()
-        return messages.EnvsListed(
-            tuple(self._listed[start:stop]), stop < len(self._listed), f"gymtwist {gymtwist.__version__}"
-        )
+        return messages.EnvsListed(tuple(listed[start:stop]), stop < len(listed), f"gymtwist {gymtwist.__version__}")
 
     def _close(self, request: messages.Close) -> None:
         """Close the environment, answer and end the session.

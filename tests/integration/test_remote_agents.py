@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pettingzoo
@@ -17,7 +17,8 @@ from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec, turn_
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper, TerminateIllegalWrapper
 
-from gymtwist.client import EnvironmentFailed, IllegalAction, RequestRefused, connect_aec, connect_parallel
+from gymtwist.client import EnvironmentFailed, IllegalAction, RequestRefused, connect_aec, connect_parallel, envs
+from gymtwist.protocol.messages import AgentApi
 from tests.support.client_equivalence import assert_same
 from tests.support.multi_agent_environments import REWARDS, Duel, Objectives
 from tests.support.patience import PATIENCE
@@ -390,6 +391,16 @@ def test_pettingzoos_wrappers_and_conversions(parallel: Connect, aec: Connect) -
     parallel_api_test(aec_to_parallel(aec(AT_ONCE[0])), 10)
     parallel_api_test(turn_based_aec_to_parallel(aec(IN_TURN[0])), 10)
     api_test(parallel_to_aec(parallel(AT_ONCE[0])), 10)
+
+
+def test_the_list_of_environments(module_server: ServerProcess) -> None:
+    """Those of PettingZoo's registry, by what their agents do."""
+    address = ("127.0.0.1", module_server.port)
+    found = {api: [each.id for each in envs(address, api=api)] for api in get_args(AgentApi)}
+    assert "classic/chess-v6" in found["aec"]
+    assert "classic/chess-v6" not in found["parallel"]
+    assert "classic/rps-v2" in found["parallel"]
+    assert not [each for each in envs(address) if each.id.startswith("classic/")]
 
 
 # What is refused

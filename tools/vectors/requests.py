@@ -109,6 +109,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "envs, a page": {"op": "envs", "after": "ALE/Pong-v5", "count": 20},
     "envs, report_queue": {"op": "envs", "report_queue": True},
     "envs, token": {"op": "envs", "token": "alice.secret"},
+    "envs, agents": {"op": "envs", "api": "parallel"},
     "envs, none": {"op": "envs", "count": 0},
     "make_agents": {"op": "make_agents", "id": "classic/chess_v6", "api": "aec"},
     "make_agents, everything": {
