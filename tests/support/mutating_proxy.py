@@ -42,6 +42,10 @@ class Mutation:
         self.over = self.deaf = self.shares = False
         others.append(self)
 
+    def http(self, data: bytes, *, of_client: bool) -> bytes:
+        """Change what either side sends in a connection that speaks HTTP."""
+        return data
+
     def read(self, data: bytes) -> bytes:
         """Change what was read of the client."""
         return data
@@ -134,7 +138,20 @@ class Proxy:
 
     def _serve(self, client: socket.socket, upstream: socket.socket) -> None:
         with client, upstream, contextlib.suppress(OSError):
+            if client.recv(1, socket.MSG_PEEK) == b"G":
+                self._pass_on(client, upstream, self._mutation(self._mutations))
+                return
             _ProxiedConnection(_Side(client), _Side(upstream), self._mutation(self._mutations)).run()
+
+    def _pass_on(self, client: socket.socket, upstream: socket.socket, mutation: Mutation) -> None:
+        """Pass bytes on as they come."""
+        others = {client: upstream, upstream: client}
+        while not mutation.over:
+            for ready in select.select(list(others), [], [], 0.05)[0]:
+                data = ready.recv(1 << 16)
+                if not data:
+                    return
+                others[ready].sendall(mutation.http(data, of_client=ready is client))
 
 
 class _ProxiedConnection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -283,3 +284,21 @@ class Forbidding(Mutation):
         """Ask for what there is not."""
         if "x_unknown" in message:
             message["op"] = "fly"
+
+
+def sends(change: Callable[[bytes], bytes]) -> MutationFactory:
+    """Change what the server sends by HTTP and WebSocket."""
+
+    class Sending(Mutation):
+        def http(self, data: bytes, *, of_client: bool) -> bytes:
+            return data if of_client else change(data)
+
+    return Sending
+
+
+class Hospitable(Mutation):
+    """Does not look at the page from which a request comes."""
+
+    def http(self, data: bytes, *, of_client: bool) -> bytes:
+        """Leave out the origin."""
+        return re.sub(rb"Origin: .*\r\n", b"", data) if of_client else data

@@ -18,6 +18,7 @@ from tests.support.reply_mutations import (
     Forbidding,
     Fragile,
     Guessing,
+    Hospitable,
     Lonely,
     MutationFactory,
     Open,
@@ -35,6 +36,7 @@ from tests.support.reply_mutations import (
     coded,
     refuses,
     requests,
+    sends,
     without,
 )
 from tests.support.shared_memory_mutations import Settled, Startled, Trusting, Unbelled, Withholding
@@ -120,7 +122,13 @@ def _no_values(message: Message) -> None:
 _ranges_of_dtypes = answers(
     lambda message: message.update(message="action is 1000: send an integer from -128 to 127"), "error"
 )
+
+
 #: For each check a server that it must find, and how it is to be asked: in which framings.
+def _other_code(data: bytes) -> bytes:
+    return data[:2] + b"\x03\xff" + data[4:] if data[:1] == b"\x88" else data
+
+
 WRONG: dict[str, MutationFactory] = {
     "framing.whole-frames": without("seed", op="reset"),
     "framing.byte-by-byte": ReadsAreFrames,
@@ -269,6 +277,14 @@ WRONG: dict[str, MutationFactory] = {
     "fault.environment-dies": Silent,
     "fault.exception": answers(lambda message: message.update(exception="door"), "error"),
     "fault.requests-behind-fault": answers(lambda message: message.pop("reset_needed", None), "error"),
+    "websocket.session": sends(lambda data: data if data[:1] == b"H" else bytes([data[0] | 0x40]) + data[1:]),
+    "websocket.fragments-and-pings": sends(lambda data: b"" if data[:1] == b"\x8a" else data),
+    "websocket.close-code": sends(_other_code),
+    "websocket.unmasked-frame": sends(_other_code),
+    "websocket.other-kind": sends(_other_code),
+    "websocket.invalid-text": sends(_other_code),
+    "websocket.message-over-limit": sends(_other_code),
+    "websocket.page-of-another-site": Hospitable,
 }
 #: Checks that are about netstrings and JSON alone.
 TEXT_ONLY = {
@@ -279,6 +295,7 @@ TEXT_ONLY = {
     "forms.text-around-json",
     "forms.bare-words",
     "forms.sign-of-zero",
+    "websocket.invalid-text",
 }
 #: Checks that are about MessagePack alone.
 BINARY_ONLY = {

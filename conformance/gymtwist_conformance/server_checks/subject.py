@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,8 +19,9 @@ from gymtwist_conformance.reference_client import (
     Violation,
     message,
 )
-from gymtwist_conformance.reference_client.byte_stream import require
+from gymtwist_conformance.reference_client.byte_stream import ByteStream, require
 
+_Stream = TypeVar("_Stream", bound=ByteStream)
 #: Seconds between the pieces of a frame that is sent in pieces.
 _PAUSE = 0.0002
 
@@ -170,6 +171,11 @@ class Subject:
         host, port = self.options.server
         probe = Probe.connect(port, host, encoding=encoding or self.encoding, patience=self.options.patience)
         return self._open.enter_context(probe)
+
+    def keep(self, stream: _Stream) -> _Stream:
+        """Close a connection together with those of the check."""
+        self._open.enter_context(stream)
+        return stream
 
     def fields(self, environment: str = "", **fields: Any) -> dict[str, Any]:
         """Return the fields of a make message; the environment of the options is the default."""
