@@ -27,7 +27,7 @@ RECIPES = REPOSITORY / "examples" / "recipes"
 #: The mean return of an agent that has solved CartPole.
 CARTPOLE = 475.0
 #: Seconds that a program may take.
-PATIENCE = 300.0
+PATIENCE = 1200.0
 
 
 class Recipe(NamedTuple):
