@@ -276,6 +276,20 @@ def test_an_environment_tells_its_keys(page: Page) -> None:
     page.open("#/")
 
 
+def test_numbers_are_steered_by_arrows(page: Page) -> None:
+    """One key for the least, one for the most; without either they are in the middle."""
+    page.open("#/play/Pendulum-v1")
+    Select(page.wait(lambda: page.find("#speed"))[0]).select_by_visible_text("step by step")
+    page.find(".row button")[0].click()
+    page.wait(lambda: page.text('[data-key="Episode"] dd') == "1")
+    assert page.text(".legend") == "← → number 1 of the action"
+    pressed(page, Keys.ARROW_LEFT, "down")
+    page.wait(partial(has_stepped, page, 0))
+    pressed(page, Keys.ARROW_LEFT, "up")
+    assert page.text('[data-key="State"] dd') == "going on"
+    page.open("#/")
+
+
 def test_what_cannot_be_played(page: Page) -> None:
     """Says why."""
     page.open("#/play/NoSuchThing-v0")

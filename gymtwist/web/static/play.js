@@ -58,11 +58,10 @@ export function play(content, id) {
       text.hidden = false;
     } else if (frame?.dtype === "uint8" && frame.shape.length === 3) {
       const [height, width, channels] = frame.shape;
-      const bytes = atob(frame.data);
       if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
       const image = new ImageData(width, height);
       for (let from = 0, to = 0; to < image.data.length; from += channels, to += 4) {
-        for (let each = 0; each < 3; each++) image.data[to + each] = bytes.charCodeAt(from + (channels < 3 ? 0 : each));
+        for (let each = 0; each < 3; each++) image.data[to + each] = frame.data[from + (channels < 3 ? 0 : each)];
         image.data[to + 3] = 255;
       }
       canvas.getContext("2d").putImageData(image, 0, 0);
@@ -114,7 +113,7 @@ export function play(content, id) {
     start.disabled = true;
     say("Making the environment…");
     try {
-      client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
+      client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, { binary: true });
       const made = await make();
       keys = steering(id, made.action_space, await called("get_keys_to_action"), await called("get_action_meanings"));
       for (const [shown, meaning] of keys?.legend ?? []) legend.append(element("li", {}, element("kbd", {}, shown), ` ${meaning}`));
