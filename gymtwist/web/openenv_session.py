@@ -17,7 +17,8 @@ from gymtwist.protocol import messages
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.identities import Identity
-from gymtwist.web.openenv_values import Encoding, Observations, described, encode
+from gymtwist.spaces.descriptions import for_json
+from gymtwist.web.openenv_values import Encoding, Observations, encode
 from gymtwist.web.played_session import PlayedSession, RequestFailed, SessionEnded, open_session
 
 _log = Logger("gymsock")
@@ -220,7 +221,7 @@ class OpenEnvSession:
         given = [each for each in data if each not in _IGNORED] if isinstance(data, dict) else []
         if len(given) != 1 or given[0] not in _ACTION_NAMES:
             assert self._session is not None
-            space = encode(described(self._session.made.action_space)).decode()
+            space = encode(for_json(self._session.made.action_space)).decode()
             found = f"the keys {', '.join(data)}"[:200] if isinstance(data, dict) and data else "no key"
             raise _invalid(f'step: data has {found}; send {{"action": ...}} of the space {space:.500}')
         if given[0] == "action_id" and "game_name" in data and observations.encoding is None:
@@ -253,7 +254,7 @@ class OpenEnvSession:
             return state
         made = self._session.made
         spaces = {"action_space": made.action_space, "observation_space": made.observation_space}
-        return {**state, **{name: described(space) for name, space in spaces.items()}}
+        return {**state, **{name: for_json(space) for name, space in spaces.items()}}
 
 
 def no_tools(request: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import msgspec
 from gymtwist.protocol import messages
 from gymtwist.protocol.dynamic_values import to_builtins
 from gymtwist.protocol.received_values import restored
-from gymtwist.spaces.descriptions import Box, Description, Dict, Discrete, Tuple, for_json
+from gymtwist.spaces.descriptions import Box, Description, Dict, Discrete, Tuple
 from gymtwist.spaces.layout import DTYPES, Leaf, array_at
 
 #: How arrays of many numbers are sent.
@@ -83,11 +83,6 @@ def _legal_actions(space: Description) -> dict[str, Any]:
     if not isinstance(space, Discrete) or space.n > _MOST_ACTIONS:
         return {}
     return {"legal_actions": list(range(space.start, space.start + space.n))}
-
-
-def described(space: Description) -> Any:
-    """Return the description of a space for JSON."""
-    return for_json(space)
 
 
 def png(shape: tuple[int, ...], data: bytes) -> bytes | None:
