@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -18,6 +18,27 @@ from gymtwist.envs.gym_compatibility import GymEnvironment
 DECLARED = "remote_attributes"
 _MISSING = object()
 _NO_NAMES: frozenset[str] = frozenset()
+
+
+class ReachableEnvironment(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment in a process of its own, which handles requests for its attributes.
+
+    Args:
+        environment: The environment.
+        handle: Handles a request; its first argument is the environment.
+    """
+
+    def __init__(self, environment: gymnasium.Env[Any, Any], handle: Callable[..., Any]) -> None:
+        super().__init__(environment)
+        self._handle = handle
+
+    def handle_attribute_request(self, *arguments: Any) -> Any:
+        """Handle a request; the process calls this method by its name."""
+        return self._handle(self.env, *arguments)
+
+
+#: The name of that method.
+HANDLE = ReachableEnvironment.handle_attribute_request.__name__
 
 
 def environments_of(environment: Any, *, several: bool) -> Sequence[Any] | None:

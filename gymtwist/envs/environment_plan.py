@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import gymnasium
 import msgspec
@@ -45,6 +45,14 @@ SETUP_MODULE = "gymsock_setup"
 _ENTRY_POINT = "vector_entry_point"
 
 
+#: Makes an environment by a function, in a process for it alone.
+InProcess: TypeAlias = "Callable[[Callable[[], gymnasium.Env[Any, Any]]], gymnasium.Env[Any, Any]]"
+
+
+def _plainly(make: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[Any, Any]:
+    return make()
+
+
 class EnvironmentPlan(msgspec.Struct, frozen=True):
     """A checked description of the environment to make: the same one each time.
 
@@ -55,7 +63,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         mode: The vectorization mode; None for a single environment.
         kwargs: The keyword arguments for the constructor, or for the vector entry point.
         may_render: Whether the render mode among them is an offer, which the client has not asked for.
-        prepare_process: Called first in each process of an asynchronous vector environment.
+        in_process: Makes the environment in each process of an asynchronous vector environment, by a function.
         wrappers: The wrappers around each environment, the innermost first.
         members: The plan of each environment of several, if they are not alike.
         reset_options: The options of resets that have none.
@@ -68,7 +76,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     mode: str | None
     kwargs: dict[str, Any]
     may_render: bool = False
-    prepare_process: Callable[[], object] = int
+    in_process: InProcess = _plainly
     wrappers: tuple[EnvironmentWrapper, ...] = ()
     members: tuple[EnvironmentPlan, ...] = ()
     reset_options: dict[str, Any] = {}
@@ -192,7 +200,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         found: list[tuple[int | None, environment_results.RewardSpace | None]] = []
 
         def make_single(plan: EnvironmentPlan) -> Any:
-            self.prepare_process()
+            return self.in_process(partial(make_and_find, plan))
+
+        def make_and_find(plan: EnvironmentPlan) -> Any:
             single = plan._make_single()
             found.append((step_limit(single), environment_results.reward_space_of(single)))
             return single
@@ -250,7 +260,7 @@ def step_limit(environment: Any) -> int | None:
 def plan(
     registered: RegisteredEnvironment,
     options: EnvironmentOptions | None = None,
-    prepare_process: Callable[[], object] = int,
+    in_process: InProcess = _plainly,
     wrappers: tuple[EnvironmentWrapper, ...] = (),
 ) -> EnvironmentPlan:
     """Check options and plan the environment.
@@ -259,7 +269,7 @@ def plan(
         registered: The registered environment.
         options: The client's options. None if its protocol has none: the environment then renders RGB frames if it
             can, which costs nothing until a frame is requested.
-        prepare_process: Called first in each process of an asynchronous vector environment.
+        in_process: Makes the environment in each process of an asynchronous vector environment, by a function.
         wrappers: The wrappers around each environment, the innermost first.
 
     Raises:
@@ -295,7 +305,7 @@ def plan(
         )
     options.check(spec.id, creator, of_gym=of_gym)
     kwargs = options.constructor_kwargs(creator, of_gym=of_gym)
-    return EnvironmentPlan(spec, of_gym, options, mode, kwargs, prepare_process=prepare_process, wrappers=wrappers)
+    return EnvironmentPlan(spec, of_gym, options, mode, kwargs, in_process=in_process, wrappers=wrappers)
 
 
 class OwnOptions(Protocol):
@@ -318,7 +328,7 @@ def member(
     registered: RegisteredEnvironment,
     options: EnvironmentOptions,
     own: OwnOptions,
-    prepare_process: Callable[[], object],
+    in_process: InProcess,
     wrappers: tuple[EnvironmentWrapper, ...],
 ) -> EnvironmentPlan:
     """Plan one of several environments that are not alike.
@@ -327,7 +337,7 @@ def member(
         registered: The registered environment.
         options: The options of all of them.
         own: What this one has of its own.
-        prepare_process: See :func:`plan`.
+        in_process: See :func:`plan`.
         wrappers: See :func:`plan`.
 
     Raises:
@@ -342,7 +352,7 @@ def member(
         )
     kwargs = {**options.kwargs, **own.kwargs}
     options = msgspec.structs.replace(options, kwargs=kwargs, vectorization_mode=mode)
-    planned = plan(registered, options, prepare_process, wrappers)
+    planned = plan(registered, options, in_process, wrappers)
     return msgspec.structs.replace(planned, reset_options=own.options, seeds=tuple(own.seeds))
 
 

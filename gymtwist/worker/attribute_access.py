@@ -91,22 +91,24 @@ class AttributeAccess:
 
     def set(self, request: messages.Set) -> messages.AttributeSet:
         """Change an attribute; all values are checked before any is changed."""
+        for index, change in enumerate(self._changes(request)):
+            with self._named(index):
+                self._write(request.name, change)
+        return messages.AttributeSet()
+
+    def check(self, request: messages.Set) -> None:
+        """Check the values, and change nothing."""
+        self._changes(request)
+
+    def _changes(self, request: messages.Set) -> list[_Change]:
         name, given = request.name, request.value if self._several else [request.value]
         if not isinstance(given, list) or len(given) != len(self._environments):
             raise InvalidField(
                 f"set: field `value` is {shown(given)}: send a list with a value for each of "
                 f"{len(self._environments)} environments"
             )
-        new_values, changes = iter(given), []
-
-        def check(environment: Any) -> None:
-            changes.append(self._change(environment, name, next(new_values)))
-
-        self._each(name, check)
-        for index, change in enumerate(changes):
-            with self._named(index):
-                self._write(name, change)
-        return messages.AttributeSet()
+        new_values = iter(given)
+        return self._each(name, lambda environment: self._change(environment, name, next(new_values)))
 
     def _change(self, environment: Any, name: str, given: Any) -> _Change:
         """Check a new value of an attribute."""

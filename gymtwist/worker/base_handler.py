@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from gymtwist.envs.vector_environments import has_processes
 from gymtwist.errors import EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.worker.access_policy import AttributePolicy
+from gymtwist.worker.async_attributes import AsyncAttributeAccess
 from gymtwist.worker.attribute_access import AttributeAccess
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
@@ -62,9 +64,9 @@ class BaseHandler(Generic[_Runner]):
         self._runner: _Runner | None = None
         self.state = State.UNMADE
         self.handlers: dict[type, Callable[[Any], messages.Reply]] = {
-            messages.Get: partial(self._reach, AttributeAccess.get),
-            messages.Set: partial(self._reach, AttributeAccess.set),
-            messages.Call: partial(self._reach, AttributeAccess.call),
+            messages.Get: partial(self._reach, "get"),
+            messages.Set: partial(self._reach, "set"),
+            messages.Call: partial(self._reach, "call"),
         }
 
     def _check_asked(self, request: messages.Make | messages.MakeAgents) -> None:
@@ -119,14 +121,17 @@ class BaseHandler(Generic[_Runner]):
             return NoEnvironment(f"{self.state.value}: make one before {purpose}")
         return ResetNeeded(f"{self.state.value}: reset before {purpose}")
 
-    def _reach(
-        self, act: Callable[[AttributeAccess, Any], messages.Reply], request: messages.Request
-    ) -> messages.Reply:
+    def _reach(self, handle: str, request: messages.Request) -> messages.Reply:
         """Read, change or call an attribute; what does it is not kept, since few clients use it."""
         environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
         with self._status.request():
-            access = AttributeAccess(environment, policy, self._status, self._codec, several=self._several)
-            return act(access, request)
+            access: Any = (
+                AsyncAttributeAccess(environment, self._status, self._codec)
+                if has_processes(environment)
+                else AttributeAccess(environment, policy, self._status, self._codec, several=self._several)
+            )
+            reply: messages.Reply = getattr(access, handle)(request)
+            return reply
 
     def unmake(self) -> None:
         """Close the environment as if it had never been made."""

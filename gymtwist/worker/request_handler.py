@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,8 +33,9 @@ from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
-from gymtwist.worker import fork_trial, process_control
+from gymtwist.worker import fork_trial
 from gymtwist.worker.access_policy import AllowList, KwargPolicy, WrapperPolicy
+from gymtwist.worker.async_attributes import InProcess
 from gymtwist.worker.base_handler import BaseHandler, State
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
@@ -194,11 +194,11 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self._check_kwargs(request.kwargs, registered)
         WrapperPolicy(settings.wrappers).check(request.wrappers)
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
-        isolate = partial(process_control.isolate, debuggable=settings.debuggable)
+        in_process = InProcess(settings.attributes, self._framing.value, debuggable=settings.debuggable)
         wrappers = environment_wrappers.checked(request.wrappers)
         checked = EnvironmentOptions(**options)
         if not request.each:
-            return environment_plan.plan(registered, checked, isolate, wrappers)
+            return environment_plan.plan(registered, checked, in_process, wrappers)
         if len(request.each) != request.num_envs:
             raise InvalidField(
                 f"each has {len(request.each)} elements: send one for each of num_envs {request.num_envs} environments"
@@ -210,7 +210,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             name = own.id or request.id
             its = found[name] = found.get(name) or self._find(name)
             self._check_kwargs(own.kwargs, its)
-            return environment_plan.member(its, checked, own, isolate, wrappers)
+            return environment_plan.member(its, checked, own, in_process, wrappers)
 
         return environment_plan.joined([self._of_each(member, index) for index in range(len(request.each))])
 

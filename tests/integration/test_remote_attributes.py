@@ -138,10 +138,11 @@ def test_a_server_without_attributes(scripted: Script) -> None:
     theirs.close()
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_each_of_several(remote_vec: RemoteVec, processes: int, protocol: str) -> None:
+def test_each_of_several(remote_vec: RemoteVec, processes: int, mode: Any, protocol: str) -> None:
     """Has its own, however many processes they share; results are tuples."""
-    envs = remote_vec("Reachable-v0", 3, processes=processes, vectorization_mode="sync", protocol=protocol)
+    envs = remote_vec("Reachable-v0", 3, processes=processes, vectorization_mode=mode, protocol=protocol)
     envs.reset()
     assert envs.get_attr("level") == (1, 1, 1)
     assert envs.call("level", "ignored") == (1, 1, 1)
@@ -164,19 +165,19 @@ def test_each_of_several(remote_vec: RemoteVec, processes: int, protocol: str) -
     envs.step(envs.action_space.sample())
 
 
-def test_errors_name_the_environment_among_all(remote_vec: RemoteVec) -> None:
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_errors_name_the_environment_among_all(remote_vec: RemoteVec, mode: Any) -> None:
     """A value that is refused in the second process leaves those of its environments as they were."""
-    envs = remote_vec("Reachable-v0", 4, processes=2, vectorization_mode="sync")
+    envs = remote_vec("Reachable-v0", 4, processes=2, vectorization_mode=mode)
     with pytest.raises(AttributeUnreachable, match="environment 3: ") as caught:
         envs.set_attr("level", [1, 2, 3, "x"])
     assert caught.value.environments == (3,)
     assert envs.get_attr("level")[2:] == (1, 1)
 
 
-@pytest.mark.parametrize("mode", ["async", "vector_entry_point"])
-def test_several_without_objects(remote_vec: RemoteVec, mode: str) -> None:
+def test_several_without_objects(remote_vec: RemoteVec) -> None:
     """The error names the mode that has them."""
-    envs = remote_vec("CartPole-v1", 2, vectorization_mode=mode)
+    envs = remote_vec("CartPole-v1", 2, vectorization_mode="vector_entry_point")
     with pytest.raises(AttributeUnreachable, match='"sync"') as caught:
         envs.get_attr("gravity")
     assert caught.value.code == "attribute-refused"
