@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import openapi_spec_validator
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gymtwist.errors import EnvironmentFault
@@ -172,6 +173,20 @@ def test_the_metrics_count_sessions(harness: Harness) -> None:
     assert found["gymtwist_episodes_total", ("CartPole-v1",)] == 1
     assert found["gymtwist_first_observation_seconds_count", ()] == 1
     assert harness.factory.sessions == {}
+
+
+def test_prometheus_may_ask_for_openmetrics(harness: Harness) -> None:
+    """As it does by default."""
+    client, process = serving(harness)
+    play(process)
+    accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+    with connect(harness, request("GET /metrics HTTP/1.1", Accept=accept)) as asking:
+        head, _, body = read(asking, harness).partition(b"\r\n\r\n")
+    assert b"Content-Type: application/openmetrics-text" in head
+    families = {each.name: each for each in openmetrics.text_string_to_metric_families(body.decode())}
+    assert families["gymtwist_steps"].type == "counter"
+    assert families["gymtwist_step_seconds"].type == "histogram"
+    client.close()
 
 
 def test_the_dashboard_of_grafana_asks_for_metrics_that_exist(harness: Harness) -> None:
