@@ -28,7 +28,8 @@ from gymtwist.protocol import messages
 #: What PettingZoo's environments have, or lack at times: it is never looked for at the server.
 _OWN = frozenset(
     {
-        *("agents", "possible_agents", "agent_selection", "rewards", "terminations", "truncations", "infos"),
+        *("agents", "num_agents", "possible_agents", "max_num_agents", "agent_selection"),
+        *("rewards", "terminations", "truncations", "infos"),
         *("state_space", "reward_space", "observation_spaces", "action_spaces", "metadata", "render_mode"),
     }
 )

@@ -309,7 +309,6 @@ class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
         token: The client's token, if the server needs one.
         api: List multi-agent environments whose agents can act in this way; None for environments of one agent.
-        api: List multi-agent environments whose agents can act in this way; None for environments of one agent.
     """
 
     after: Annotated[str, Meta(max_length=MAX_ID)] = ""
