@@ -14,9 +14,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TextIO
 
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     ILogFilterPredicate,
     LegacyLogObserverWrapper,
@@ -28,6 +30,7 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from gymtwist.server.line_limit import LineLimit, listed
+from gymtwist.server.log_records import as_json
 from gymtwist.server.server_log import log
 
 #: Lines that wait to be written to standard output; further ones are dropped.
@@ -40,7 +43,12 @@ _MEGABYTE = 1_000_000
 
 
 def observer(
-    reactor: Any, twistd: Mapping[str, Any], size: int, keep: int, hung_up: Sequence[Callable[[], object]] = ()
+    reactor: Any,
+    twistd: Mapping[str, Any],
+    size: int,
+    keep: int,
+    hung_up: Sequence[Callable[[], object]] = (),
+    form: str = "text",
 ) -> Any:
     """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
 
@@ -53,6 +61,7 @@ def observer(
         size: Megabytes at which the file is rotated; 0 for never.
         keep: How many rotated files to keep; 0 for all.
         hung_up: What else to call at SIGHUP.
+        form: ``text``, or ``json`` for one object a line; syslog always gets text.
 
     Returns:
         The observer; None to leave the log, or the error, to ``twistd`` or ``twist``.
@@ -65,6 +74,7 @@ def observer(
     path = twistd["logfile"]
     if twistd["logger"] or (path == "-" and not twistd["nodaemon"]):
         return None
+    write_lines = partial(FileLogObserver, formatEvent=as_json) if form == "json" else textFileLogObserver
     written: Any  # mypy does not read the interfaces that Twisted's classes declare
     reopen: Callable[[], object] = lambda: None  # noqa: E731
     if twistd["syslog"]:
@@ -74,14 +84,14 @@ def observer(
         written = LegacyLogObserverWrapper(emit)
     elif twistd["nodaemon"] and path in (None, "", "-"):
         stream: Any = UnblockedStream(reactor, sys.stdout)
-        written = textFileLogObserver(stream)
+        written = write_lines(stream)
     else:
         file = ReopenedFile.fromFullPath(
             path or "twistd.log", rotateLength=size * _MEGABYTE or None, maxRotatedFiles=keep or None
         )
         reopen = file.reopen
         _on_signal(reactor, signal.SIGUSR1, file.rotate)
-        written = textFileLogObserver(file)
+        written = write_lines(file)
 
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     needs_terminal = twistd["nodaemon"] and not nohup and _has_terminal()

@@ -72,6 +72,13 @@ def start_method(text: str) -> str:
     return text
 
 
+def log_format(text: str) -> str:
+    """Read the form of the log."""
+    if text not in ("text", "json"):
+        raise ValueError("must be 'text' or 'json'")
+    return text
+
+
 def kwarg_names(text: str) -> str:
     """Read which keyword arguments are allowed."""
     if not all(map(str.isidentifier, text.split(","))):

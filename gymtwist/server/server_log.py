@@ -50,24 +50,31 @@ def counted(count: int, noun: str) -> str:
 
 def log_event(event: SessionEvent) -> None:
     """Log an event of a session in one line; subscribe this to :class:`~.session_events.SessionEvents`."""
+    info, error = partial(log.info, happened=event), partial(log.error, happened=event)
     match event:
         case Queued(client, environment):
-            log.info(
-                "[session -] queued {client} for {environment}", client=client, environment=_environment(environment)
+            info(
+                "[session -] queued {client} for {environment}",
+                client=client,
+                environment=_environment(environment),
             )
-        case Refused(client, error):
-            log.info("[session -] refused {client}: {reason}", client=client, reason=printable(str(error)))
+        case Refused(client, refusal):
+            info("[session -] refused {client}: {reason}", client=client, reason=printable(str(refusal)))
         case Incomplete(client, problem):
-            log.info("[session -] no handshake of {client}: {problem}", client=client, problem=printable(problem))
+            info(
+                "[session -] no handshake of {client}: {problem}",
+                client=client,
+                problem=printable(problem),
+            )
         case Started(session, process):
-            log.info(
+            info(
                 "[session {session.number}] started: {environment} for {session.owner} ({session.spoken}, {process})",
                 session=session,
                 environment=_environment(session.environment),
                 process=_process(process),
             )
         case Crashed(session, how, operation, timeout_reason):
-            log.error(
+            error(
                 "[session {session.number}] crashed: its process {how} in {operation}{because}",
                 session=session,
                 how=how,
@@ -75,7 +82,7 @@ def log_event(event: SessionEvent) -> None:
                 because=f" ({timeout_reason})" if timeout_reason else "",
             )
         case MemoryExceeded(session, held, limit, of_worker):
-            log.error(
+            error(
                 "[session {session.number}] its processes hold {held} MiB and may hold {limit}; {killed} killed",
                 session=session,
                 held=held >> 20,
@@ -83,9 +90,13 @@ def log_event(event: SessionEvent) -> None:
                 killed="all are" if of_worker else "those that the environment started are",
             )
         case Resumed(session, process):
-            log.info("[session {session.number}] resumed ({process})", session=session, process=_process(process))
+            info(
+                "[session {session.number}] resumed ({process})",
+                session=session,
+                process=_process(process),
+            )
         case Ended(session, reason, steps, episodes, seconds):
-            log.info(
+            info(
                 "[session {session.number}] ended: {reason}; {environment} for {session.owner}, {steps}, "
                 "{episodes}, {rate:.0f} steps/s, {seconds:.1f} s",
                 session=session,

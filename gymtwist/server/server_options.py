@@ -209,6 +209,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     no_shared_memory: Annotated[bool, Option(
         "Exchange everything with clients on this machine through their sockets, as with others.",
     )] = False
+    log_format: Annotated[str, Option(
+        "Write the log as 'text' for people, or as 'json': one object a line, for programs.", readers.log_format,
+    )] = "text"
     log_size: Annotated[int, Option(
         "Megabytes at which the file of twistd's --logfile is rotated; 0 means never, for logrotate.",
         readers.integer(0, _MOST),

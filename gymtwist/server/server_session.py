@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
 from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
+from gymtwist.server import keepalive, process_memory
 from gymtwist.server.process_memory import SessionMemory, Usage
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
@@ -114,12 +115,16 @@ class _Reporter:
         """Another worker is to serve the session."""
         self._assignment = Resumed
 
-    def end(self, reason: str, status: SessionStatus) -> None:
-        """The session has ended."""
+    def end(self, reason: str, status: SessionStatus, process: int | None, connection: socket.socket | None) -> None:
+        """The session has ended; its process and its connection may tell what it has used."""
         self.ended = True
         self.assigned(None)
         elapsed = time.monotonic() - self.started_at
-        self._events.publish(Ended(self.info, reason, status.steps, status.episodes, elapsed))
+        processor_time = 0.0 if process is None else process_memory.used_by(process)[1]
+        exchanged = keepalive.bytes_exchanged(connection)
+        self._events.publish(
+            Ended(self.info, reason, status.steps, status.episodes, elapsed, processor_time, *exchanged)
+        )
 
 
 class Session:
@@ -426,7 +431,7 @@ class Session:
             self._end("an error in gymtwist itself", b"")
 
     def _end(self, reason: str, final_reply: bytes) -> None:
-        self._report.end(self.reason or reason, self.status)
+        self._report.end(self.reason or reason, self.status, self.process, self.client_socket)
         del self._running[self.info.number]
         self.discard()
         self._owner.session_ended(final_reply)

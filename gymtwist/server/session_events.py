@@ -122,6 +122,9 @@ class Ended(msgspec.Struct, frozen=True):
         steps: How many steps were taken.
         episodes: How many episodes were completed.
         seconds: How long the session took.
+        processor_time: Seconds of processor time that its process had, and those that it started and that have ended.
+        bytes_sent: Bytes that the client got through TCP.
+        bytes_received: Bytes that it sent there.
     """
 
     session: SessionInfo
@@ -129,6 +132,9 @@ class Ended(msgspec.Struct, frozen=True):
     steps: int
     episodes: int
     seconds: float
+    processor_time: float = 0.0
+    bytes_sent: int = 0
+    bytes_received: int = 0
 
 
 SessionEvent = Queued | Refused | Incomplete | Started | MemoryExceeded | Crashed | Resumed | Ended

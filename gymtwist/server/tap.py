@@ -38,7 +38,11 @@ def makeService(options: Options) -> IService:
     twistd: Any = options.parent
     try:
         hung_up: list[Callable[[], object]] = []
-        observer = log_output.observer(reactor, twistd, values.log_size, values.log_keep, hung_up) if twistd else None
+        observer = (
+            log_output.observer(reactor, twistd, values.log_size, values.log_keep, hung_up, values.log_format)
+            if twistd
+            else None
+        )
     except OSError as error:
         raise CannotStart(f"gymsock cannot open its log: {error}") from error
     service: Any = GymService(reactor, values, starter(reactor, values.worker_settings()), observer, who, options.words)

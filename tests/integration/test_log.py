@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import grp
 import gzip
+import json
 import os
 import pwd
 import re
@@ -20,7 +21,7 @@ import pytest
 
 from gymtwist_conformance.reference_client import ClassicClient, Failed
 from gymtwist_conformance.reference_client.classic_client import handshake
-from tests.conftest import Connect
+from tests.conftest import Connect, Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, eventually
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, connected, run_twistd, twistd, variables
@@ -193,3 +194,19 @@ def test_twist_runs_the_server_and_writes_its_log(tmp_path: Path) -> None:
                 server.terminate()
     assert any("starting on" in line for line in lines), "".join(lines)
     assert not any("Traceback" in line for line in lines), "".join(lines)
+
+
+def test_the_log_may_be_json(start: Start) -> None:
+    """Each line is one object, and the end of a session has what accounting needs."""
+    server = start("--log-format", "json")
+    server.wait_for('"message":"To stop: kill')
+    with server.open("CartPole-v1") as client:
+        for _ in range(200):  # the kernel counts hundredths of a second
+            client.play()
+    server.wait_for('"event":"ended"')
+    records = [json.loads(line) for line in server.lines]
+    (ended,) = [record for record in records if record.get("event") == "ended"]
+    assert (ended["environment"], ended["protocol"], ended["reason"]) == ("CartPole-v1", "classic", "the client left")
+    assert ended["steps"] > 0
+    assert ended["processor_time"] > 0
+    assert ended["bytes_sent"] > 0

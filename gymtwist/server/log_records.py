@@ -1,0 +1,75 @@
+"""Lines of the log as JSON objects, for programs.
+
+The events of sessions have fields of their own; the reference of the log names them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import msgspec
+from twisted.logger import LogEvent, formatEvent
+
+from gymtwist.error_texts import printable
+from gymtwist.server.session_events import (
+    Crashed,
+    Ended,
+    Incomplete,
+    MemoryExceeded,
+    Queued,
+    Refused,
+    Resumed,
+    SessionEvent,
+    SessionInfo,
+    Started,
+)
+
+_NAMES: dict[type[SessionEvent], str] = {
+    Queued: "queued",
+    Refused: "refused",
+    Incomplete: "incomplete",
+    Started: "started",
+    Crashed: "crashed",
+    MemoryExceeded: "memory-exceeded",
+    Resumed: "resumed",
+    Ended: "ended",
+}
+
+
+def as_json(event: LogEvent) -> str:
+    """Return an event of the log as a line with one JSON object."""
+    when = datetime.datetime.fromtimestamp(event["log_time"], datetime.timezone.utc)
+    failure = event.get("log_failure")
+    record = {
+        "time": when.isoformat(timespec="microseconds"),
+        "level": event["log_level"].name if "log_level" in event else "info",
+        "source": event.get("log_namespace", ""),
+        "message": printable(formatEvent(event)),
+    }
+    if failure is not None:
+        record["traceback"] = failure.getTraceback()
+    happened = event.get("happened")
+    return msgspec.json.encode(record | ({} if happened is None else _fields(happened))).decode() + "\n"
+
+
+def _fields(event: SessionEvent) -> dict[str, Any]:
+    """Return the fields of an event of sessions."""
+    fields: dict[str, Any] = {"event": _NAMES[type(event)]}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, SessionInfo):
+            fields |= {
+                "session": value.number,
+                "client": value.client,
+                "identity": value.identity,
+                "environment": printable(value.environment),
+                "protocol": value.spoken,
+            }
+        elif isinstance(event, Refused) and name == "error":
+            fields |= {"code": value.code, "reason": printable(str(value))}
+        elif isinstance(event, Crashed) and name == "operation":
+            fields[name] = value.name.lower()
+        else:
+            fields[name] = printable(value) if isinstance(value, str) else value
+    return fields
