@@ -32,6 +32,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION = "13"
 _KEY_SIZE = 16
 _UINT16, _UINT64 = struct.Struct(">H"), struct.Struct(">Q")
+_SHORT_HEADER, _HEADER_16, _HEADER_64 = struct.Struct(">BB"), struct.Struct(">BBH"), struct.Struct(">BBQ")
 _FINAL, _MASKED = 0x80, 0x80
 _LENGTH_16, _LENGTH_64 = 126, 127
 #: Bytes from which on NumPy masks faster than integers of Python do.
@@ -146,13 +147,13 @@ def upgrade_response(head: Head) -> bytes:
 # Frames
 
 
-def frame_header(opcode: Opcode, length: int) -> bytes:
+def frame_header(opcode: int, length: int) -> bytes:
     """Encode the header of a frame that is a whole message, as a server sends it: without a mask."""
     if length < _LENGTH_16:
-        return bytes((_FINAL | opcode, length))
+        return _SHORT_HEADER.pack(_FINAL | opcode, length)
     if length < 1 << 16:
-        return bytes((_FINAL | opcode, _LENGTH_16)) + _UINT16.pack(length)
-    return bytes((_FINAL | opcode, _LENGTH_64)) + _UINT64.pack(length)
+        return _HEADER_16.pack(_FINAL | opcode, _LENGTH_16, length)
+    return _HEADER_64.pack(_FINAL | opcode, _LENGTH_64, length)
 
 
 def masked_frame(opcode: Opcode, payload: bytes, mask: bytes) -> bytes:

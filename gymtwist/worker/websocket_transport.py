@@ -50,7 +50,7 @@ class WebSocketTransport(SocketTransport):
         self._reader = WebSocketReader(self._control, received, borrowed=recovery.buffer, opcode=opcode)
         super().__init__(connection, self._reader, self._reader.next_frame, receive_into)
         self._keep_pending = recovery.keep_pending
-        self._opcode = opcode
+        self._opcode = int(opcode)  # with which arithmetic is faster
         self._closed = False
         self.send = self._send_whole
         self._words = status.words

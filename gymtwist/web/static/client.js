@@ -13,7 +13,7 @@ export class Client {
     this.socket = inNode ? new Socket(address, options) : new Socket(address);
     this.socket.binaryType = "arraybuffer";
     this.opened = new Promise((resolve, reject) => {
-      this.socket.addEventListener("open", resolve);
+      this.socket.addEventListener("open", () => resolve((this.isOpen = true)));
       this.socket.addEventListener("close", ({ code, reason }) => {
         this.failure = new Error(reason || `the connection was closed (${code})`);
         reject(this.failure);
@@ -33,9 +33,9 @@ export class Client {
   }
 
   // Send a request; return a promise of its reply.
-  async ask(op, fields = {}) {
-    await this.opened;
-    if (this.failure) throw this.failure;
+  ask(op, fields = {}) {
+    if (!this.isOpen) return this.opened.then(() => this.ask(op, fields));
+    if (this.failure) return Promise.reject(this.failure);
     return new Promise((resolve, reject) => {
       this.waiting.push({ resolve, reject });
       this.socket.send(this.encode({ op, ...fields }));

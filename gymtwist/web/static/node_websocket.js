@@ -5,6 +5,7 @@ import tls from "node:tls";
 
 const [TEXT, BINARY, CLOSE, PING, PONG] = [1, 2, 8, 9, 10];
 const MOST = 2 ** 28; // bytes of a message
+let [masks, place] = [Buffer.alloc(0), 0];
 
 export class NodeWebSocket {
   constructor(address, options = {}) {
@@ -53,9 +54,10 @@ export class NodeWebSocket {
     frame[1] = 0x80 | (size === 2 ? length : size === 4 ? 126 : 127);
     if (size === 4) frame.writeUInt16BE(length, 2);
     if (size === 10) frame.writeBigUInt64BE(BigInt(length), 2);
-    const mask = crypto.randomBytes(4);
-    mask.copy(frame, size);
-    for (let index = 0; index < length; index++) frame[size + 4 + index] = payload[index] ^ mask[index & 3];
+    if (place + 4 > masks.length) [masks, place] = [crypto.randomBytes(4096), 0]; // many at once are cheaper
+    for (let index = 0; index < 4; index++) frame[size + index] = masks[place + index];
+    for (let index = 0; index < length; index++) frame[size + 4 + index] = payload[index] ^ frame[size + (index & 3)];
+    place += 4;
     this.socket.write(frame);
   }
 

@@ -78,7 +78,7 @@ def test_the_end_of_the_session_closes_the_connection(harness: Harness) -> None:
 def test_what_comes_with_the_request_is_not_lost(harness: Harness) -> None:
     """Frames in one segment with it are read."""
     with connect(harness, REQUEST + client_frame(PING, b"1") + client_frame(CLOSE, b"\x03\xe8")) as client:
-        assert read(client, harness).endswith(frame_header(10, 1) + b"1" + close_frame(CloseCode.NORMAL))  # type: ignore[arg-type]
+        assert read(client, harness).endswith(frame_header(10, 1) + b"1" + close_frame(CloseCode.NORMAL))
 
 
 def test_a_client_that_does_not_close_is_left(harness: Harness) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from gymtwist_conformance.reference_client.websocket_stream import (
 )
 from tests.support.connection_fixtures import Make, connect, read
 from tests.support.harness import FakeProcess, Harness, soon
+from tests.support.identity_files import write_identities
 from tests.support.websocket_cases import REFUSED
 from tests.unit.web.test_site import parsed
 
@@ -262,4 +264,29 @@ def test_the_death_of_a_worker_is_told(harness: Harness) -> None:
         harness.turn()
     assert b"the session ended: its process was killed by SIGKILL" in stream.read_frame().payload
     assert stream.read_frame().code == 1011
+    stream.close()
+
+
+def begins(harness: Harness, message: bytes, **headers: str) -> None:
+    """Send a request and a first message, with which a session begins."""
+    before = len(harness.starter.serving)
+    client = connect(harness, upgrade_request(**headers) + client_frame(TEXT, message))
+    soon(lambda: len(harness.starter.serving) > before, harness.turn)
+    client.close()
+
+
+def test_a_token_is_sent_with_the_request_or_with_the_first_message(make: Make, tmp_path: Path) -> None:
+    """A browser sends it with the request; who sends a wrong one waits for the refusal."""
+    path, tokens = write_identities(tmp_path, alice="")
+    harness = make("--identities", path)
+    begins(harness, CARTPOLE, Authorization=f"Bearer {tokens['alice']}")
+    begins(harness, CARTPOLE[:-1] + b',"token":"%b"}' % tokens["alice"].encode())
+    client = connect(harness, upgrade_request(Authorization="Bearer alice.wrong"))
+    harness.reactor.advance(60)
+    status, _, body = parsed(read(client, harness))
+    assert (status, body["code"]) == (401, "token-refused")
+    client.close()
+    stream = Turning(harness)
+    stream.say(client_frame(TEXT, CARTPOLE))
+    assert b"token-refused" in stream.read_frame().payload
     stream.close()
