@@ -276,6 +276,7 @@ WRONG: dict[str, MutationFactory] = {
     "fault.environment-raises": answers(lambda message: message.update(fault="request"), "error"),
     "fault.environment-dies": Silent,
     "fault.exception": answers(lambda message: message.update(exception="door"), "error"),
+    "fault.truncation": without("on_failure"),
     "fault.requests-behind-fault": answers(lambda message: message.pop("reset_needed", None), "error"),
     "websocket.session": sends(lambda data: data if data[:1] == b"H" else bytes([data[0] | 0x40]) + data[1:]),
     "websocket.fragments-and-pings": sends(lambda data: b"" if data[:1] == b"\x8a" else data),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gymtwist_conformance.reference_client.byte_stream import require
-from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, expect_same
+from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, batch, expect_same
 
 
 def _fail(probe: Probe, action: Any, what: str) -> None:
@@ -61,6 +61,20 @@ def test_exception(subject: Subject) -> None:
     kind = getattr(builtins, told, None) if told else ValueError
     known = isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
     require(known, f"a step that raises was answered with the exception {told!r}, which Python does not have")
+
+
+def test_truncation(subject: Subject) -> None:
+    """If the client asks for it, a step that raises ends the episodes of a vector environment as truncated."""
+    if not subject.options.raising or not subject.options.num_envs:
+        pytest.skip("no environment that raises is known, or no vector environments: --raising ID, --num-envs N")
+    fields: dict[str, Any] = {"num_envs": subject.options.num_envs, "vectorization_mode": "sync"}
+    probe = subject.session(subject.options.raising, on_failure="truncate", **fields)
+    first, actions = probe.reset(seed=SEED)[0], batch(probe, 0)
+    step = probe.step(actions)
+    require(bool(step.truncated.all()), f"`truncated` of a step that raises is {step.truncated}; expected true for all")
+    require("error" in step.info, f"the info of a step that raises has no `error`: {step.info}")
+    expect_same(step.observation, first, "the observations of a step that raises")
+    require(not probe.step(actions).truncated.any(), "the step after one that raised began no episodes")
 
 
 def test_requests_behind_fault(subject: Subject) -> None:
