@@ -20,7 +20,7 @@ from pettingzoo.utils.wrappers import OrderEnforcingWrapper, TerminateIllegalWra
 from gymtwist.client import EnvironmentFailed, IllegalAction, RequestRefused, connect_aec, connect_parallel, envs
 from gymtwist.protocol.messages import AgentApi
 from tests.support.client_equivalence import assert_same
-from tests.support.multi_agent_environments import REWARDS, Duel, Objectives
+from tests.support.multi_agent_environments import REWARDS, WRONG, Duel, Objectives
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
@@ -31,6 +31,7 @@ OPTIONS = (
     *("--allow", "*", "--allow", "mpe2:*", "--allow", f"{MODULE}:*", "--allow", f"{EXAMPLES}:*"),
     *("--attributes", "plain,crash"),
 )
+MEASURED = True
 #: Environments whose agents act at once, and those whose agents take turns.
 AT_ONCE = ["mpe2:simple_tag_v3", "mpe2:simple_world_comm_v3", "butterfly/cooperative_pong_v6"]
 IN_TURN = ["classic/tictactoe_v3", "classic/connect_four_v3", "classic/rps_v2"]
@@ -309,6 +310,24 @@ def test_errors_are_those_of_the_environment(parallel: Connect, aec: Connect) ->
         game.observe("nobody")
     with pytest.raises((EnvironmentFailed, RequestRefused)):
         game.step("x")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_results_are_faults_of_the_environment(parallel: Connect, wrong: str) -> None:
+    """The error says what is wrong, and the session goes on."""
+    environment = parallel(f"{MODULE}:Wrong", wrong=wrong)
+    environment.reset()
+    with pytest.raises(EnvironmentFailed, match=wrong):
+        environment.step({"first_0": 0, "second_0": np.zeros(2, np.float32)})
+    assert environment.reset()[0].keys() == {"first_0", "second_0"}
+
+
+def test_only_turns_are_observed(parallel: Connect) -> None:
+    """Agents that act at once get their observations with each step."""
+    environment = parallel(DUEL)
+    environment.reset()
+    with pytest.raises(RequestRefused, match='for the api "aec"'):
+        environment._session.observe(["first_0"])
 
 
 def test_a_step_before_the_reset_is_refused(parallel: Connect, aec: Connect) -> None:

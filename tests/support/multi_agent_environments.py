@@ -122,6 +122,29 @@ class Drawn(Duel):
         return np.full((32, 48, 3), 127, np.uint8)
 
 
+#: What a step of :class:`Wrong` returns, by what is wrong with it.
+WRONG: dict[str, Any] = {
+    "4 values": ({},) * 4,
+    "a NoneType": None,
+    "expected dictionaries": (1, {}, {}, {}, {}),
+    "outside its space": ({"first_0": "north"}, {}, {}, {}, {}),
+    "a reward of the dtype": ({}, {"first_0": np.array("x")}, {}, {}, {}),
+}
+
+
+class Wrong(Duel):
+    """A step returns something that is wrong."""
+
+    def __init__(self, wrong: str) -> None:
+        """Take what is wrong."""
+        super().__init__()
+        self._wrong = WRONG[wrong]
+
+    def step(self, actions: Any) -> Any:
+        """Return it."""
+        return self._wrong
+
+
 class Nameless(Duel):
     """An environment whose agents have numbers for names."""
 
