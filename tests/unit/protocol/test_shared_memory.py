@@ -160,7 +160,7 @@ def test_a_fence_is_never_waited_for() -> None:
         before(), after()
 
 
-@pytest.mark.parametrize("framing", Framing)
+@pytest.mark.parametrize("framing", [Framing.NETSTRING, Framing.INT32])
 def test_a_doorbell_is_an_empty_frame(framing: Framing) -> None:
     """So that it can come among others."""
     reader = FrameReader(framing, 2 * shared_memory.doorbell(framing))
