@@ -133,9 +133,9 @@ def test_a_page_of_the_server_itself_is_accepted(harness: Harness, headers: dict
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        *[case[1:] for case in REFUSED if "binary" not in case[0]][::5],
-        (client_frame(TEXT, b" " * 64_001)[:14], 1009),
-        (client_frame(TEXT, b'{"op":"make","id":1'), 1008),
+        *[pytest.param(*case[1:], id=case[0]) for case in REFUSED if "binary" not in case[0]][::5],
+        pytest.param(client_frame(TEXT, b" " * 64_001)[:14], 1009, id="too long"),
+        pytest.param(client_frame(TEXT, b'{"op":"make","id":1'), 1008, id="no message"),
     ],
 )
 def test_what_breaks_the_rules_is_refused(harness: Harness, data: bytes, code: int) -> None:
