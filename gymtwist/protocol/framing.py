@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from gymtwist.error_texts import bytes_text
 from gymtwist.errors import LimitExceeded, ProtocolError
-from gymtwist.protocol.receive_buffer import ReceiveBuffer
+from gymtwist.protocol.receive_buffer import BUFFER_SIZE, ReceiveBuffer
 
 #: The longest payload in bytes that a server accepts; clients set their own limit.
 MAX_FRAME = 16 * 1024 * 1024
@@ -140,6 +140,7 @@ class FrameReader(ReceiveBuffer):
         data: Bytes that were received before.
         limit: The longest payload in bytes.
         borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
+        size: Likewise.
 
     Attributes:
         least: The shortest payload in bytes.
@@ -147,9 +148,14 @@ class FrameReader(ReceiveBuffer):
     """
 
     def __init__(
-        self, framing: Framing, data: bytes = b"", limit: int = MAX_FRAME, borrowed: memoryview | None = None
+        self,
+        framing: Framing,
+        data: bytes = b"",
+        limit: int = MAX_FRAME,
+        borrowed: memoryview | None = None,
+        size: int = BUFFER_SIZE,
     ) -> None:
-        super().__init__(data, limit + MAX_OVERHEAD, borrowed)
+        super().__init__(data, limit + MAX_OVERHEAD, borrowed, size)
         self._framing = framing
         self._int32 = framing is Framing.INT32
         self.limit = limit

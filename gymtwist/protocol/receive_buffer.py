@@ -18,6 +18,7 @@ class ReceiveBuffer:
     Args:
         data: Bytes that were received before.
         most: The bytes of the longest message, with its framing; the buffer does not grow beyond that.
+        size: The initial size in bytes, if no memory is borrowed.
         borrowed: Memory to use while the pending bytes fit into it, so that another process can read them.
 
     Attributes:
@@ -26,10 +27,16 @@ class ReceiveBuffer:
         end: Their end.
     """
 
-    def __init__(self, data: bytes = b"", most: int = sys.maxsize, borrowed: memoryview | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes = b"",
+        most: int = sys.maxsize,
+        borrowed: memoryview | None = None,
+        size: int = BUFFER_SIZE,
+    ) -> None:
         self._buffer: bytearray | memoryview
         # The used part of the buffer. Borrowed memory may be larger, but costs nothing until it is written to.
-        self._size = max(BUFFER_SIZE, len(data))
+        self._size = max(size, len(data))
         self.is_borrowed = borrowed is not None and self._size <= len(borrowed)
         self._buffer = borrowed if borrowed is not None and self.is_borrowed else bytearray(self._size)
         self._buffer[: len(data)] = data

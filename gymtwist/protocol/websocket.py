@@ -20,6 +20,7 @@ import numpy as np
 from gymtwist.errors import GymtwistError, LimitExceeded, ProtocolError, RequestError, ServerFull, ServerStopping
 from gymtwist.protocol.framing import MAX_FRAME, FrameReader, Framing, ProtocolName
 from gymtwist.protocol.http_head import Head, Problem, shown
+from gymtwist.protocol.receive_buffer import BUFFER_SIZE
 
 #: The path of the framed protocol.
 PATH = "/ws"
@@ -272,6 +273,7 @@ class WebSocketReader(FrameReader):
         borrowed: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
         opcode: The kind of the messages; None if the first one decides.
         is_client: Whether this is the client's side, whose peer does not mask.
+        size: See :class:`~gymtwist.protocol.receive_buffer.ReceiveBuffer`.
 
     Attributes:
         limit: The longest message in bytes.
@@ -288,8 +290,9 @@ class WebSocketReader(FrameReader):
         opcode: Opcode | None = None,
         *,
         is_client: bool = False,
+        size: int = BUFFER_SIZE,
     ) -> None:
-        super().__init__(Framing.BINARY, data, limit + MAX_OVERHEAD, borrowed)
+        super().__init__(Framing.BINARY, data, limit + MAX_OVERHEAD, borrowed, size)
         self.limit = limit
         self.opcode = opcode
         self.closed: tuple[int, str] | None = None

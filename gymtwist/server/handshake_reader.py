@@ -26,6 +26,8 @@ from gymtwist.protocol.websocket import OPCODES, CloseCode, Opcode, WebSocketErr
 
 #: Handshakes of one connection that are refused without closing it; more are an attack or an endless loop.
 MOST_REFUSALS = 16
+#: Bytes to begin with for messages of WebSocket: there may be hundreds of connections that send none.
+_FEW = 1024
 #: The protocol whose messages are of a kind.
 _PROTOCOLS = {opcode: protocol for protocol, opcode in OPCODES.items()}
 
@@ -150,7 +152,7 @@ class HandshakeReader:
         """
         del self.received[: head.size]
         self._protocol = None
-        self._websocket = WebSocketReader(self._control, limit=MAX_MAKE)
+        self._websocket = WebSocketReader(self._control, limit=MAX_MAKE, size=_FEW)
 
     def _next_message(self, reader: WebSocketReader) -> Handshake | Refusal | Left | None:
         reader.add(self.received)

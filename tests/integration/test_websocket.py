@@ -26,6 +26,7 @@ from gymtwist.client.client_errors import ConnectionLost, EnvironmentFailed
 from gymtwist_conformance.reference_client import ENCODINGS, FramedClient
 from gymtwist_conformance.reference_client.websocket_stream import (
     BINARY,
+    CLOSE,
     PING,
     PONG,
     TEXT,
@@ -64,6 +65,14 @@ def place(request: pytest.FixtureRequest, server: ServerProcess) -> dict[str, An
         return {"address": f"ws://127.0.0.1:{server.port}", "timeout": PATIENCE}
     certificate = str(server.directory / "certificate.pem")
     return {"address": f"wss://127.0.0.1:{secure_port(server)}", "tls": certificate, "timeout": PATIENCE}
+
+
+def raw_stream(place: dict[str, Any], server: ServerProcess) -> WebSocketStream:
+    """Connect without the client under test."""
+    raw = connected(("127.0.0.1", secure_port(server) if "tls" in place else server.port))
+    if "tls" in place:
+        raw = ssl.create_default_context(cafile=place["tls"]).wrap_socket(raw, server_hostname="127.0.0.1")
+    return WebSocketStream(raw)
 
 
 @pytest.mark.parametrize("protocol", ENCODINGS)
@@ -134,10 +143,7 @@ def test_a_server_without_websocket_is_told_from_others(server: ServerProcess) -
 def test_pings_are_answered_while_the_environment_computes(place: dict[str, Any], server: ServerProcess) -> None:
     """Through TLS as well: clients give up a connection that does not answer."""
     mark = server.mark()
-    raw = connected(("127.0.0.1", secure_port(server) if "tls" in place else server.port))
-    if "tls" in place:
-        raw = ssl.create_default_context(cafile=place["tls"]).wrap_socket(raw, server_hostname="127.0.0.1")
-    with WebSocketStream(raw) as stream:
+    with raw_stream(place, server) as stream:
         server.note(stream, mark)
         stream.send_frame(TEXT, MAKE % b"Fault/HangInStep-v0")
         assert stream.read_frame().opcode == TEXT
@@ -197,3 +203,13 @@ def test_the_client_for_javascript_plays(place: dict[str, Any]) -> None:
     words = [node, str(program), f"{place['address']}/ws", *([place["tls"]] if "tls" in place else [])]
     ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "ok\n")
+
+
+def test_a_client_that_leaves_sees_the_end_at_once(place: dict[str, Any], server: ServerProcess) -> None:
+    """The answer to its close frame, and the end of the connection, which it waits for."""
+    with raw_stream(place, server) as stream:
+        stream.send_frame(TEXT, MAKE % b"CartPole-v1")
+        stream.read_frame()
+        stream.send_frame(CLOSE, b"\x03\xe8")
+        assert stream.read_frame() == Frame(CLOSE, b"\x03\xe8")
+        assert stream.read_to_end() == b""

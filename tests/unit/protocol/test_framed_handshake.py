@@ -49,7 +49,7 @@ def test_a_list_of_environments_is_a_handshake(protocol: ProtocolName) -> None:
 
 def test_a_handshake_fits_into_one_value_of_amp() -> None:
     """By which a worker gets it, its framing with it."""
-    for framing in Framing:
+    for framing in (Framing.NETSTRING, Framing.INT32):
         assert len(b"".join(frame(framing, b"x" * MAX_MAKE))) <= 0xFFFF
 
 
