@@ -60,6 +60,11 @@ class GymProtocol(UnservedConnection):
     def _relay_closed(self) -> None:
         self.handle(Event.RELAY_CLOSED)
 
+    def _end_websocket(self) -> None:
+        """Close a relayed WebSocket at once when the worker has sent its close frame; it may still close much."""
+        if self.reader.speaks_websocket:
+            self.transport.loseConnection()
+
     # The session
 
     def _serve(self) -> None:
@@ -262,7 +267,7 @@ class GymProtocol(UnservedConnection):
             Event.REFUSE: (State.CLOSING, UnservedConnection.refuse),
             Event.FINISHED: (State.CLOSING, close),
             Event.FINISHED_UNFLUSHED: (State.FLUSHING, _flush),
-            Event.RELAY_CLOSED: (State.SERVING, None),
+            Event.RELAY_CLOSED: (State.SERVING, _end_websocket),
             Event.LOST: (State.ABANDONED, _abandon),
         },
         State.LEAVING: {
@@ -271,7 +276,7 @@ class GymProtocol(UnservedConnection):
             Event.STOP: (State.LEAVING, None),
             Event.FINISHED: (State.CLOSING, close),
             Event.FINISHED_UNFLUSHED: (State.FLUSHING, _flush),
-            Event.RELAY_CLOSED: (State.LEAVING, None),
+            Event.RELAY_CLOSED: (State.LEAVING, _end_websocket),
             Event.LOST: (State.ABANDONED, _abandon),
         },
         State.ENDING: {

@@ -262,6 +262,14 @@ class Once(Plain):
         return {}
 
 
+class HangingClose(Plain):
+    """Does not return from close()."""
+
+    def close(self) -> None:
+        """Hang."""
+        hang()
+
+
 FAULTS: dict[str, Callable[..., Plain]] = {
     "SegfaultInStep": partial(Doing, segfault),
     "SegfaultInReset": partial(Resetting, segfault),
@@ -274,6 +282,7 @@ FAULTS: dict[str, Callable[..., Plain]] = {
     "RaiseInMake": partial(Constructing, fail),
     "HangInStep": partial(Doing, hang),
     "HangInReset": partial(Resetting, hang),
+    "HangInClose": HangingClose,
     "HangInMake": partial(Constructing, hang_aloud),
     "SpinInStep": partial(Doing, spin),
     "EatInStep": partial(Doing, partial(eat, 4096)),
