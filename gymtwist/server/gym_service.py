@@ -173,6 +173,7 @@ class GymService(MultiService):
         log_startup(
             list(zip(self._options.endpoints, addresses, strict=True)),
             self._starter.readiness,
+            self._options.limits_text,
             has_identities=bool(self.factory.identities),
         )
 

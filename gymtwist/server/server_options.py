@@ -235,6 +235,19 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(map(readers.endpoint, (self.port, *self.listen, *self.listen_http)))
 
     @property
+    def limits_text(self) -> str:
+        """The limits of sessions, for people."""
+        limits = [f"{self.max_sessions} sessions at once, {self.queue} more wait"]
+        times = (
+            ("of silence", self.idle_timeout),
+            ("for a step", self.step_timeout),
+            ("for a request", self.request_timeout),
+        )
+        limits += [f"{seconds:g} s {what}" for what, seconds in times if seconds]
+        limits += [f"{self.memory_limit} MiB of memory each" if self.memory_limit else "no limit of memory"]
+        return ", ".join(limits)
+
+    @property
     def control_socket(self) -> str | None:
         """The path of the control socket, if there is one; systemd names the directory that it makes for the server."""
         directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]

@@ -22,12 +22,15 @@ def versions() -> str:
     return f"gymtwist {__version__}, Twisted {twisted.__version__}, Python {platform.python_version()}"
 
 
-def log_startup(endpoints: Sequence[tuple[str, Any]], readiness: Readiness, *, has_identities: bool = False) -> None:
-    """Log what the server is, where it listens, what it serves, and how to use and stop it.
+def log_startup(
+    endpoints: Sequence[tuple[str, Any]], readiness: Readiness, limits: str, *, has_identities: bool = False
+) -> None:
+    """Log what the server is, where it listens, what it serves, within which limits, and how to use and stop it.
 
     Args:
         endpoints: The description of each endpoint, and the address of its port.
         readiness: The environments that there are.
+        limits: The limits of sessions.
         has_identities: Whether clients need an identity.
     """
     log.info("{versions}", versions=versions())
@@ -37,6 +40,7 @@ def log_startup(endpoints: Sequence[tuple[str, Any]], readiness: Readiness, *, h
             "Listening on {where}, for {whom}", where=where, whom=_audience(address, has_identities=has_identities)
         )
     log.info("Environments: {environments}", environments=printable(_environments(readiness)))
+    log.info("Limits: {limits}", limits=limits)
     if endpoints and readiness.libraries:
         log.info(
             'To connect from Python: import gymtwist.client; env = gymtwist.client.connect("{address}", "{example}"); '

@@ -195,3 +195,15 @@ def test_an_options_value_reaches_the_help() -> None:
     text = " ".join(str(Options()).split())
     for default in ("5001", "256", "600.0", "forkserver"):
         assert f"[default: {default}]" in text
+
+
+def test_the_limits_are_told_in_a_line() -> None:
+    """Those that there are."""
+    assert ServerOptions().limits_text == (
+        "256 sessions at once, 64 more wait, 600 s of silence, 300 s for a step, 3600 s for a request, "
+        "no limit of memory"
+    )
+    options = ServerOptions(max_sessions=3, queue=0, idle_timeout=0.0, step_timeout=2.5, memory_limit=500)
+    assert options.limits_text == (
+        "3 sessions at once, 0 more wait, 2.5 s for a step, 3600 s for a request, 500 MiB of memory each"
+    )

@@ -19,7 +19,7 @@ READINESS = Readiness((LibrarySummary("gymnasium", 13, "CartPole-v1"), LibrarySu
 def logged(*endpoints: tuple[str, Any], readiness: Readiness = READINESS) -> list[str]:
     """Return the lines that are logged for some endpoints."""
     with capturedLogs() as events:
-        log_startup(endpoints, readiness)
+        log_startup(endpoints, readiness, "as many as there are")
     return [formatEvent(event) for event in events]
 
 
@@ -27,15 +27,16 @@ def test_every_line() -> None:
     """What it is, where it listens, for whom, what there is, how to connect, how to stop."""
     lines = logged(("tcp:5001:interface=127.0.0.1", IPv4Address("TCP", "127.0.0.1", 5001)))
     assert lines[0].startswith(f"gymtwist {__version__}, Twisted ")
-    assert lines[1:4] == [
+    assert lines[1:5] == [
         "Listening on 127.0.0.1:5001, for this machine only",
         "Environments: 13 of gymnasium (such as CartPole-v1), 1 of own (such as Mine-v0); not installed: jax",
+        "Limits: as many as there are",
         "To connect from Python: import gymtwist.client; "
         'env = gymtwist.client.connect("localhost:5001", "CartPole-v1"); env.reset(seed=1); '
         "env.step(env.action_space.sample())",
     ]
-    assert lines[4].startswith("To stop: ")
-    assert lines[4].endswith(f"kill {os.getpid()}")
+    assert lines[5].startswith("To stop: ")
+    assert lines[5].endswith(f"kill {os.getpid()}")
 
 
 @pytest.mark.parametrize(
