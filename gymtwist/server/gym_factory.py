@@ -27,8 +27,8 @@ from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.worker.access_policy import AllowList, is_among
 
-#: Seconds between two measurements of a session's memory, if that is limited.
-_MEMORY_INTERVAL = 0.5
+#: Seconds between two measurements of a session's memory and processor time, if those are limited.
+_MEASURE_INTERVAL = 0.5
 #: The reason for which a connection without a session is dropped.
 TOO_MANY_CONNECTIONS = (
     "the server is full: too many connections have sent no handshake; send it as soon as you connect, or try again "
@@ -36,14 +36,14 @@ TOO_MANY_CONNECTIONS = (
 )
 
 
-def _watchdog(options: ServerOptions) -> Watchdog:
+def _watchdog(options: ServerOptions, identities: Identities) -> Watchdog:
     return Watchdog(
         idle=options.idle_timeout,
         step=options.step_timeout,
         request=options.request_timeout,
         leave=options.leave_timeout,
         keepalive=options.keepalive,
-        memory=_MEMORY_INTERVAL if options.memory_limit else 0.0,
+        measure=_MEASURE_INTERVAL if options.memory_limit or identities.are_measured else 0.0,
     )
 
 
@@ -129,7 +129,7 @@ class GymFactory(PortFactory):
         self.admission = Admission(options.max_sessions, options.queue, reactor.seconds)
         self.limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
         self.request_limit = ConnectionLimit(options.max_handshakes, options.max_handshakes_per_address)
-        self.watchdog = _watchdog(options)
+        self.watchdog = _watchdog(options, self.identities)
         self.events = SessionEvents()
         self.connections: set[Any] = set()
         self.sessions: dict[int, Session] = {}
@@ -153,7 +153,7 @@ class GymFactory(PortFactory):
         self.options, self.identities = options, identities
         started, wanted = self.pool.starter.settings, options.changeable_settings()
         self._settings = {name: value for name, value in wanted.items() if value != getattr(started, name)}
-        self.watchdog = _watchdog(options)
+        self.watchdog = _watchdog(options, self.identities)
         self.admission.limit(options.max_sessions, options.queue)
         for limit in (self.limit, self.request_limit):
             limit.limit(options.max_handshakes, options.max_handshakes_per_address)
@@ -182,7 +182,8 @@ class GymFactory(PortFactory):
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
-        terms = Terms(identity.session_seconds, self._settings | identity.overrides)
+        settings = self._settings | identity.overrides
+        terms = Terms(identity.name, identity.session_seconds, identity.processor_seconds, settings)
         return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, terms)
 
     def connection_closed(self, connection: Any) -> None:

@@ -108,8 +108,12 @@ class GymProtocol(UnservedConnection):
     def _watch(self) -> None:
         """Check the session, and set the timer for the next check."""
         assert self._session is not None
-        if self.factory.options.memory_limit:
+        if self.factory.watchdog.measure:
             self._session.check_memory()
+        over_quota = self._session.over_quota()
+        if over_quota:
+            self.handle(Event.HANG_UP, over_quota)
+            return
         if self._session.left_at is None and keepalive.has_left(self.client_socket):
             self._session.left_at = time.monotonic()
         decision = self.factory.watchdog.look(

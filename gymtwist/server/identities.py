@@ -61,6 +61,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         max_sessions: How many sessions it may have at once, those that wait in the queue among them.
         sessions_per_minute: How many sessions it may begin in a minute.
         session_seconds: How long a session may last.
+        processor_seconds: How much processor time the process of a session may have.
+        memory_limit: See ``--memory-limit``; MiB, no more than that.
         see_all: Whether it is told of the sessions of others, and may watch them.
     """
 
@@ -77,13 +79,16 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_sessions: Count | None = None
     sessions_per_minute: Count | None = None
     session_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    processor_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    memory_limit: Count | None = None
     see_all: bool = False
 
     @property
     def overrides(self) -> dict[str, Any]:
         """The worker settings that differ from the server's."""
         names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return found if self.memory_limit is None else found | {"memory_limit": self.memory_limit << 20}
 
     def sees(self, name: str) -> bool:
         """Return whether it may know of what the identity of this name does."""
@@ -130,6 +135,11 @@ class Identities:
     def __bool__(self) -> bool:
         """Return whether clients need an identity."""
         return bool(self._identities)
+
+    @property
+    def are_measured(self) -> bool:
+        """Whether the memory or the processor time of some is limited."""
+        return any(each.memory_limit or each.processor_seconds for each in self._identities.values())
 
     @property
     def names(self) -> Set[str]:

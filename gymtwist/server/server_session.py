@@ -64,11 +64,15 @@ class Terms(msgspec.Struct, frozen=True):
     """What differs for one session.
 
     Attributes:
+        identity: The name of the client's identity, for errors.
         seconds: How long it may last; None for no limit.
+        processor_seconds: How much processor time its processes may have; None for no limit.
         settings: The settings of its worker that differ from those with which workers are started.
     """
 
+    identity: str = ""
     seconds: float | None = None
+    processor_seconds: float | None = None
     settings: Mapping[str, Any] = {}
 
 
@@ -187,7 +191,11 @@ class Session:
         overrides = msgspec.json.encode(terms.settings) if terms.settings else b""
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, -1, descriptor)
         self._pool = pool
-        self._settings: WorkerSettings = pool.starter.settings
+        started: WorkerSettings = pool.starter.settings
+        limits = [each for each in (started.memory_limit, terms.settings.get("memory_limit", 0)) if each]
+        self._settings = msgspec.structs.replace(started, memory_limit=min(limits, default=0))
+        #: The processor time of its processes that have ended, and what was measured last of the one that runs.
+        self._past_processor_time = self._last_processor_time = 0.0
         self._report = _Reporter(info, events)
         self._owner: SessionOwner
         self._worker: WorkerProcess | None = None
@@ -271,6 +279,22 @@ class Session:
         most = self._terms.seconds
         return None if most is None else most - (time.monotonic() - self.begun_at)
 
+    def over_quota(self) -> str:
+        """Return which limit of its client's identity the session has reached, as a reason to end it; empty if none."""
+        left, most = self.time_left, self._terms.processor_seconds
+        if left is not None and left <= 0:
+            return f'it has lasted {self._terms.seconds:g} s, as long as "{self._terms.identity}" may (session-seconds)'
+        if most is not None and self._processor_time() >= most:
+            return (
+                f'it has had {most:g} s of processor time, as much as "{self._terms.identity}" may (processor-seconds)'
+            )
+        return ""
+
+    def _processor_time(self) -> float:
+        if self._process is not None:
+            self._last_processor_time = max(self._last_processor_time, process_memory.used_by(self._process)[1])
+        return self._past_processor_time + self._last_processor_time
+
     def explained(self, timeout: str) -> str:
         """Return the reason for which an overdue worker is killed, with what else may lie behind it."""
         threads = self._pool.starter.readiness.threads
@@ -279,9 +303,9 @@ class Session:
         return f"{timeout} (perhaps because {threads} started threads before the fork; see --spawn)"
 
     def check_memory(self) -> None:
-        """Kill the processes that the environment started if, with the worker, they hold more than their limit."""
+        """Kill what the environment started if that, with the worker, holds more than a limit that there is."""
         self._forget_lack_of_memory()
-        if self._process is None or self._is_measured:
+        if self._process is None or self._is_measured or not self._settings.memory_limit:
             return
         self._is_measured = True
         limit = self._settings.memory_limit
@@ -392,6 +416,7 @@ class Session:
 
     def _resume(self, how: str) -> None:
         """Assign the session to another worker, which first sends the client an error."""
+        self._past_processor_time, self._last_processor_time = self._processor_time(), 0.0
         operation = self.status.operation.name.lower()
         made = self.status.made
         problem = self.timeout_reason or process_ended(how, operation)

@@ -45,7 +45,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         request: How long one request may take, with all its operations.
         leave: How long a request may go on after its client has left.
         keepalive: How long a client may leave data unacknowledged.
-        memory: How often to measure the session's memory.
+        measure: How often to measure the session's memory and processor time.
     """
 
     idle: float
@@ -53,7 +53,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     request: float = 0.0
     leave: float = 0.0
     keepalive: float = 0.0
-    memory: float = 0.0
+    measure: float = 0.0
 
     def look(
         self,
@@ -79,8 +79,6 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             left_at: When the client was found to have left; None if it was not.
             time_left: Seconds that the session may still last; None for no limit.
         """
-        if time_left is not None and time_left <= 0:
-            return Decision(Action.HANG_UP, reason="it has lasted as long as its client's identity allows")
         begun = status.last_activity or status.busy_since
         busy_since = status.busy_since if begun else assigned_at
         if status.untouched:
@@ -154,7 +152,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             (self.step, step_left),
             (self.idle, idle_left),
             (self.keepalive, self.keepalive / 4),
-            (self.memory, self.memory),
+            (self.measure, self.measure),
             (self.request, self.request),
             (self.leave, self.leave / 2),
         )

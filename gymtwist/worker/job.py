@@ -51,6 +51,9 @@ class WorkerProtocol(ResponderLink):
     ) -> dict[str, Any]:
         """Serve one connection to its end, in a directory; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
+        settings = self._settings.with_overrides(overrides)
+        if settings.memory_limit != self._settings.memory_limit:
+            process_control.limit(resource.RLIMIT_DATA, settings.memory_limit)
         with parent_death.tied(self._connection):
             if directory:
                 os.chdir(directory)
@@ -59,7 +62,7 @@ class WorkerProtocol(ResponderLink):
                 _adopt(socket),
                 handshake,
                 trailing_data,
-                self._settings.with_overrides(overrides),
+                settings,
                 _status(status),
                 recovery_reply,
             )

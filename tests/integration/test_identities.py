@@ -136,3 +136,37 @@ def test_an_operator_may_trust_the_network(start: Start) -> None:
     """Then whoever can connect plays."""
     server = start("--listen", "tcp:0", "--trusted-network")
     server.wait_for("Listening on 0.0.0.0:.*there is no password")
+
+
+def test_a_session_has_so_much_processor_time(start: Start, tmp_path: Path) -> None:
+    """Over all its processes; a session of another identity goes on."""
+    path, tokens = write_identities(tmp_path, carol="processor-seconds = 0.5", alice="")
+    server = start("--identities", path)
+    with (
+        gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["alice"]) as other,
+        gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["carol"]) as env,
+    ):
+        other.reset(seed=1)
+        env.reset(seed=1)
+        with pytest.raises(gymtwist.client.ConnectionLost):
+            while True:
+                _, _, terminated, truncated, _ = env.step(0)
+                if terminated or truncated:
+                    env.reset()
+        server.wait_for(r'ended: it has had 0.5 s of processor time, as much as "carol" may')
+        other.step(0)
+
+
+def test_a_session_has_so_much_memory(start: Start, tmp_path: Path) -> None:
+    """Its environment gets a MemoryError; one of another identity does not."""
+    path, tokens = write_identities(tmp_path, carol="memory-limit = 512", alice="")
+    server = start("--identities", path)
+    with gymtwist.client.connect(server.port, "Fault/Hoard-v0", mebibytes=200, token=tokens["alice"]) as env:
+        for _ in range(3):
+            env.reset()
+    with (
+        gymtwist.client.connect(server.port, "Fault/Hoard-v0", mebibytes=200, token=tokens["carol"]) as env,
+        pytest.raises(gymtwist.client.EnvironmentFailed, match="may hold 512 MiB"),
+    ):
+        for _ in range(3):
+            env.reset()
