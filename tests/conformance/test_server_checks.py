@@ -180,7 +180,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     [
         (["--only", "make", "--only", "values.both-*"], 0, "30 passed, 2 skipped, "),
         (["--only", "values.base64", "--framing", "int32"], 2, "1 skipped"),
-        (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "3 passed, 1 skipped"),
+        (["--only", "fault", "--raising", RAISING, "--framing", INT32], 0, "4 passed, 1 skipped"),
         (["--only", "values.within-*", "--environment", "NoSuch-v0", "-q"], 1, "2 failed"),
         (["--only", "values", "--bad-option"], 2, "unrecognized arguments"),
     ],
