@@ -1,20 +1,22 @@
-"""Reads the certificate of a port that speaks TLS anew, while the server runs."""
+"""The TLS of a port: its certificate, which can change while the server runs, and those that clients may send."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet import endpoints
 from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
-def renew_certificate(port: Any, description: str) -> bool:
-    """Let a port use what the files of its certificate have now; connections that are open do not notice.
+def read_certificates(port: Any, description: str, client_ca: str | None) -> bool:
+    """Let a port use what the files of its certificates have now; connections that are open do not notice.
 
     Args:
         port: The port, as Twisted returns it; its factory may be wrapped.
         description: The description of its endpoint, which names the files.
+        client_ca: The file of the authorities whose client certificates are accepted; None to ask for none.
 
     Returns:
         Whether the port speaks TLS.
@@ -29,8 +31,13 @@ def renew_certificate(port: Any, description: str) -> bool:
         return False
     recorder: Any = _Recorder()
     endpoints.serverFromString(recorder, description).listen(inner.wrappedFactory)
-    # The server must not offer a certificate that OpenSSL refuses.
-    recorder.context_factory.getContext()
+    # The same one for all connections, and an error if OpenSSL refuses the certificate.
+    context = recorder.context_factory.getContext()
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
+        # A client need not send one: it may have a token.
+        context.set_verify(SSL.VERIFY_PEER, lambda connection, certificate, error, depth, ok: bool(ok))
+        context.set_session_id(b"gymsock")
     renewed = TLSMemoryBIOFactory(recorder.context_factory, False, inner.wrappedFactory)
     if outer is None:
         port.factory = renewed

@@ -26,10 +26,16 @@ def peer_of(transport: Any) -> Peer:
     address = transport.getPeer()
     host = getattr(address, "host", None)
     if host is not None:
-        return Peer(host=host)
+        return Peer(host=host, certificate=_common_name(transport))
     credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(credentials)
     return Peer(user=user)
+
+
+def _common_name(transport: Any) -> str | None:
+    """Return the common name of a client's certificate, which OpenSSL has verified; None if it has none."""
+    certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
+    return None if certificate is None else certificate.get_subject().CN
 
 
 def network_of(client: str) -> str:

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server import exposure
-from gymtwist.server.certificates import renew_certificate
+from gymtwist.server.certificates import read_certificates
 from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.identities import Identities
@@ -111,7 +111,8 @@ class GymService(MultiService):
         self._reactor = reactor
         check = None if options.trusted_network else partial(exposure.check, has_identities=bool(identities))
         self._endpoints = [
-            Endpoint(reactor, each, self.factory.events, self._fail, check) for each in options.endpoints
+            Endpoint(reactor, each, self.factory.events, self._fail, check, options.client_ca)
+            for each in options.endpoints
         ]
         for_http = HttpPortFactory(self.factory)
         for number, endpoint in enumerate(self._endpoints):
@@ -200,6 +201,7 @@ class Endpoint:
         fail: Called with the reason if the port cannot be opened although :meth:`listen` has returned.
         check: Checks the description of the endpoint and the address of its port; raises ``ValueError`` if it is not to
             be served. None to serve any.
+        client_ca: The file of the authorities whose client certificates a port with TLS accepts; None for none.
 
     Attributes:
         listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened, or if the
@@ -215,8 +217,10 @@ class Endpoint:
         events: SessionEvents,
         fail: Callable[[str], None],
         check: Callable[[str, Any], None] | None = None,
+        client_ca: str | None = None,
     ) -> None:
         self._description = description
+        self._client_ca = client_ca
         self._check = check
         self._fail = fail
         self._endpoint = endpoints.serverFromString(reactor, description)
@@ -250,13 +254,15 @@ class Endpoint:
             except ValueError:
                 port.stopListening()
                 raise
+        if self._client_ca is not None:
+            read_certificates(port, self._description, self._client_ca)
         answer_plain_text(port, self._events)
         self._port = port
         return port
 
     def renew_certificate(self) -> bool:
         """Read the certificate anew for the connections to come; return whether this port has one."""
-        return self._port is not None and renew_certificate(self._port, self._description)
+        return self._port is not None and read_certificates(self._port, self._description, self._client_ca)
 
     def accept_waiting(self) -> None:
         """Accept the connections that wait at the port: the kernel resets them when it is closed."""

@@ -50,6 +50,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes:
         name: The name, for logs and metrics; empty for everybody, on a server without identities.
         token: The hash of its token; None if it has none.
+        certificates: The common names of client certificates that need no token; see ``--client-ca``.
         users: The names or numbers of users that need no token at a UNIX socket.
         networks: The networks whose clients need no token; classic clients cannot send one.
         expires: The last day on which it may begin sessions.
@@ -68,6 +69,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     name: str = ""
     token: str | None = None
+    certificates: tuple[str, ...] = ()
     users: tuple[str | int, ...] = ()
     networks: tuple[str, ...] = ()
     expires: datetime.date | None = None
@@ -110,10 +112,12 @@ class Peer(msgspec.Struct, frozen=True):
     Attributes:
         host: Its IP address; None at a UNIX socket.
         user: The number of its user; None unless it is at a UNIX socket.
+        certificate: The common name of its certificate, which a trusted authority has signed; None if it has none.
     """
 
     host: str | None = None
     user: int | None = None
+    certificate: str | None = None
 
 
 class Identities:
@@ -130,6 +134,7 @@ class Identities:
             for identity in self._identities.values()
             for network in identity.networks
         ]
+        self._certificates = {name: each for each in self._identities.values() for name in each.certificates}
         self._users = {_uid(user): identity for identity in self._identities.values() for user in identity.users}
 
     def __bool__(self) -> bool:
@@ -151,7 +156,7 @@ class Identities:
         return self._identities[name]
 
     def find(self, token: str | None, peer: Peer) -> Identity:
-        """Return the identity of a client: that of its token, or without one that of its user or network.
+        """Return the identity of a client: that of its token, or without one that of its certificate, user or network.
 
         Args:
             token: The token that the client sent, if any.
@@ -183,6 +188,8 @@ class Identities:
         return identity if matches else None
 
     def _of_peer(self, peer: Peer) -> Identity | None:
+        if peer.certificate in self._certificates:
+            return self._certificates[peer.certificate]
         if peer.user is not None:
             return self._users.get(peer.user)
         if peer.host is None:
@@ -261,8 +268,8 @@ def _check(identity: Identity) -> None:
                 raise ValueError(f"`{name}` {error}") from error
     if identity.token is not None and not _HASH.fullmatch(identity.token):
         raise ValueError("`token` is not a hash, as python -m gymtwist.server.identities makes it with each token")
-    if not (identity.token or identity.users or identity.networks):
-        raise ValueError("nobody can use it; give it `token`, `users` or `networks`")
+    if not (identity.token or identity.certificates or identity.users or identity.networks):
+        raise ValueError("nobody can use it; give it `token`, `certificates`, `users` or `networks`")
     for network in identity.networks:
         try:
             ipaddress.ip_network(network, strict=False)
@@ -281,7 +288,11 @@ def _check_unique(identities: Sequence[Identity]) -> None:
     Raises:
         CannotRead: It could.
     """
-    for key, convert in (("users", _uid), ("networks", lambda text: ipaddress.ip_network(text, strict=False))):
+    for key, convert in (
+        ("certificates", str),
+        ("users", _uid),
+        ("networks", lambda text: ipaddress.ip_network(text, strict=False)),
+    ):
         owners: dict[Any, str] = {}
         for identity in identities:
             for each in getattr(identity, key):

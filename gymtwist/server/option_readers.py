@@ -6,6 +6,7 @@ import ast
 import math
 import os
 import re
+import ssl
 import sys
 from collections.abc import Callable
 from importlib.machinery import PathFinder
@@ -140,6 +141,16 @@ def readable_file(text: str) -> str:
             return path
     except OSError as error:
         raise ValueError(error.strerror) from error
+
+
+def certificates(text: str) -> str:
+    """Read the path of a file of certificates."""
+    path = readable_file(text)
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise ValueError(f"not a PEM file of certificates: {error.reason or error}") from error
+    return path
 
 
 def socket_path(text: str) -> str:

@@ -90,6 +90,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "sessions, drains the server and reads the options anew. Under systemd with RuntimeDirectory= the default is "
         "the socket `control` there.", readers.socket_path,
     )] = None
+    client_ca: Annotated[str | None, Option(
+        "At ports with TLS, accept certificates of clients that these authorities have signed (a PEM file): the file "
+        "of --identities says by their common names who they are.", readers.certificates,
+    )] = None
     trusted_network: Annotated[bool, Option(
         "Listen beyond this machine without TLS or without --identities: whoever can connect can then play, or read "
         "what others play, tokens among it.",
@@ -359,7 +363,7 @@ class Options(usage.Options):
 
 _REPEATED: list[str] = []
 #: Options that are paths; those of a file are relative to its directory.
-_PATHS = ("config", "control", "identities", "setup", "monitor-root")
+_PATHS = ("client-ca", "config", "control", "identities", "setup", "monitor-root")
 
 
 def _words_of(given: Options) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trustme
 
 import gymtwist.client
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake
@@ -170,3 +172,45 @@ def test_a_session_has_so_much_memory(start: Start, tmp_path: Path) -> None:
     ):
         for _ in range(3):
             env.reset()
+
+
+def test_a_certificate_is_an_identity(start: Start, tmp_path: Path) -> None:
+    """Of an authority that the operator has named; with another one TLS fails, and without one a token is due."""
+    servers, clients, strangers = trustme.CA(), trustme.CA(), trustme.CA()
+    issued = servers.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    clients.cert_pem.write_to_path(tmp_path / "clients.pem")
+    path, tokens = write_identities(tmp_path, '[carol]\ncertificates = ["Carol of Vision"]\n', alice="")
+    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={tmp_path}/key.pem:certKey={tmp_path}/cert.pem"
+    server = start("--identities", path, "--client-ca", str(tmp_path / "clients.pem"), "--listen", endpoint)
+    port = int(server.wait_for(r"Listening on tls:127.0.0.1:(\d+)").group(1))
+
+    def connect(authority: trustme.CA | None, name: str = "Carol of Vision", token: str | None = None) -> None:
+        context = ssl.create_default_context()
+        servers.configure_trust(context)
+        if authority is not None:
+            authority.issue_cert(common_name=name).configure_cert(context)
+        with gymtwist.client.connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=context, token=token) as env:
+            env.reset(seed=1)
+            env.step(0)
+
+    connect(clients)
+    server.wait_for("CartPole-v1 for .* as carol")
+    connect(None, token=tokens["alice"])
+    server.wait_for("CartPole-v1 for .* as alice")
+    connect(clients, "Somebody else", token=tokens["alice"])
+    for authority, name in ((None, ""), (clients, "Somebody else")):
+        with pytest.raises(gymtwist.client.RequestRefused, match="needs a token"):
+            connect(authority, name)
+    with pytest.raises(gymtwist.client.RemoteError):
+        connect(strangers)
+    server.wait_for("the TLS handshake failed")
+
+
+def test_authorities_are_certificates(tmp_path: Path) -> None:
+    """Anything else is refused at the start."""
+    (tmp_path / "clients.pem").write_text("nothing")
+    done = run_twistd("-n", "--pidfile=", "gymsock", "--client-ca", "clients.pem", directory=tmp_path)
+    assert done.returncode == 1
+    assert "not a PEM file of certificates" in " ".join(done.stdout.split())

@@ -28,7 +28,7 @@ OUTSIDE = {
     "protocol": LIBRARIES,
     "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle", "pettingzoo"},
     "worker": LIBRARIES | TWISTED,
-    "server": {"msgspec", "ampoule", "tomli"} | TWISTED,
+    "server": {"msgspec", "ampoule", "tomli", "OpenSSL"} | TWISTED,
     "web": {"msgspec", "prometheus_client"} | TWISTED,
     "client": LIBRARIES | {"gymnasium", "pettingzoo"},
     "control": set(),

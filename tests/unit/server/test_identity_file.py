@@ -104,6 +104,15 @@ def test_users_of_a_unix_socket_need_no_token() -> None:
         identities.find(None, Peer(user=1234))
 
 
+def test_a_certificate_needs_no_token() -> None:
+    """It goes before a network."""
+    identities = Identities(
+        [Identity(name="lab", networks=("10.0.0.0/8",)), Identity(name="carol", certificates=("Carol of Vision",))]
+    )
+    for certificate, name in {"Carol of Vision": "carol", "carol": "lab", None: "lab"}.items():
+        assert identities.find(None, Peer(host="10.1.2.3", certificate=certificate)).name == name
+
+
 def test_an_identity_expires_after_its_last_day() -> None:
     """The error names it, and the day."""
     today = datetime.datetime.now().date()
@@ -142,7 +151,7 @@ def test_an_identity_overrides_what_it_names(tmp_path: Path) -> None:
         ("[a]\nmax_sesions = 3", r"\[a\]: there is no `max_sesions`; did you mean `max-sessions`"),
         ("[a]\nzzz = 3", r"\[a\]: there is no `zzz`; there are allow, attributes, "),
         ("[a]\nname = 'b'", r"\[a\]: there is no `name`"),
-        ("[a]\nmax-envs = 3", r"\[a\]: nobody can use it; give it `token`, `users` or `networks`"),
+        ("[a]\nmax-envs = 3", r"\[a\]: nobody can use it; give it `token`, `certificates`, `users` or `networks`"),
         ("[a]\ntoken = 'a.secret'", r"\[a\]: `token` is not a hash"),
         (f"[a]\ntoken = '{HASH.upper()}'", r"\[a\]: `token` is not a hash"),
         ("[a]\nusers = ['nobody-of-that-name']", r"\[a\]: `users`: this machine has no user .nobody-of-that-name"),
