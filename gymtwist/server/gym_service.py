@@ -170,12 +170,14 @@ class GymService(MultiService):
     def _log_startup(self, ports: list[Any]) -> None:
         if None in ports:
             return
-        addresses = [port.getHost() for port in ports]
+        options = self._options
+        listening = list(zip(options.endpoints, [port.getHost() for port in ports], strict=True))
         log_startup(
-            list(zip(self._options.endpoints, addresses, strict=True)),
+            listening,
             self._starter.readiness,
-            self._options.limits_text,
+            options.limits_text,
             has_identities=bool(self.factory.identities),
+            web=listening[1 + len(options.listen) :] if options.no_http else listening,
         )
 
     @defer.inlineCallbacks

@@ -1,4 +1,4 @@
-"""The first lines of the log: version, addresses, environments, and how to connect and stop."""
+"""The first lines of the log: version, addresses, environments, and how to connect, watch and stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def versions() -> str:
 
 
 def log_startup(
-    endpoints: Sequence[tuple[str, Any]], readiness: Readiness, limits: str, *, has_identities: bool = False
+    endpoints: Sequence[tuple[str, Any]],
+    readiness: Readiness,
+    limits: str,
+    *,
+    has_identities: bool = False,
+    web: Sequence[tuple[str, Any]] = (),
 ) -> None:
     """Log what the server is, where it listens, what it serves, within which limits, and how to use and stop it.
 
@@ -32,6 +37,7 @@ def log_startup(
         readiness: The environments that there are.
         limits: The limits of sessions.
         has_identities: Whether clients need an identity.
+        web: Those of the endpoints that have the web page.
     """
     log.info("{versions}", versions=versions())
     for description, address in endpoints:
@@ -48,6 +54,11 @@ def log_startup(
             address=printable(_client_address(*endpoints[0], from_here=True)),
             example=printable(readiness.libraries[0].example),
         )
+    for description, address in web:
+        if not isinstance(address, UNIXAddress):
+            scheme = "https" if description.startswith("ssl:") else "http"
+            log.info("Web page: {scheme}://{where}/", scheme=scheme, where=_host_and_port(address, from_here=True))
+            break
     ctrl_c = "press Ctrl-C, or " if os.isatty(0) else ""
     log.info("To stop: {ctrl_c}kill {process}", ctrl_c=ctrl_c, process=os.getpid())
 
@@ -62,10 +73,15 @@ def _client_address(description: str, address: Any, *, from_here: bool = False) 
     """
     if isinstance(address, UNIXAddress):
         return f"unix:{os.fsdecode(address.name or b'')}"
+    return f"{'tls:' * description.startswith('ssl:')}{_host_and_port(address, from_here=from_here)}"
+
+
+def _host_and_port(address: Any, *, from_here: bool) -> str:
+    """Return the host and the port of an IP address as a client connects to them."""
     host = ipaddress.ip_address(address.host)
     local = from_here and (host.is_unspecified or host.is_loopback)
     name = "localhost" if local else f"[{host}]" if host.version == 6 else str(host)
-    return f"{'tls:' * description.startswith('ssl:')}{name}:{address.port}"
+    return f"{name}:{address.port}"
 
 
 def _audience(address: Any, *, has_identities: bool) -> str:

@@ -16,10 +16,10 @@ from gymtwist.worker.readiness import LibrarySummary, Readiness
 READINESS = Readiness((LibrarySummary("gymnasium", 13, "CartPole-v1"), LibrarySummary("own", 1, "Mine-v0")), ("jax",))
 
 
-def logged(*endpoints: tuple[str, Any], readiness: Readiness = READINESS) -> list[str]:
-    """Return the lines that are logged for some endpoints."""
+def logged(*endpoints: tuple[str, Any], readiness: Readiness = READINESS, web: bool = False) -> list[str]:
+    """Return the lines that are logged for some endpoints, which have a web page or not."""
     with capturedLogs() as events:
-        log_startup(endpoints, readiness, "as many as there are")
+        log_startup(endpoints, readiness, "as many as there are", web=endpoints if web else ())
     return [formatEvent(event) for event in events]
 
 
@@ -60,3 +60,19 @@ def test_a_server_with_nothing_to_play() -> None:
     lines = logged(("tcp:1", IPv4Address("TCP", "0.0.0.0", 1)), readiness=Readiness())
     assert "Environments: none that clients may ask for" in lines
     assert not [line for line in lines if "connect(" in line]
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "page"),
+    [
+        ([("tcp:1", IPv4Address("TCP", "0.0.0.0", 1))], ["http://localhost:1/"]),
+        ([("ssl:1", IPv4Address("TCP", "10.1.2.3", 1))], ["https://10.1.2.3:1/"]),
+        ([("unix:a", UNIXAddress(b"a")), ("tcp6:1", IPv6Address("TCP", "fe80::1", 1))], ["http://[fe80::1]:1/"]),
+        ([("unix:a", UNIXAddress(b"a"))], []),
+    ],
+)
+def test_the_address_of_the_web_page(endpoints: list[tuple[str, Any]], page: list[str]) -> None:
+    """It is that of the first endpoint which a browser can reach, as a program on this machine writes it."""
+    expected = [f"Web page: {each}" for each in page]
+    assert [line for line in logged(*endpoints, web=True) if "Web page" in line] == expected
+    assert not [line for line in logged(*endpoints) if "Web page" in line]
