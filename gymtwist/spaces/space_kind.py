@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, ForwardRef, TypeAlias, get_args, get_origin
 
 import msgspec
@@ -128,7 +129,7 @@ class SpaceKind(msgspec.Struct, frozen=True, tag_field="kind", tag=True):
     @staticmethod
     def join(space: Any, batches: Sequence[Any]) -> Any:
         """Join batches to one, whose arrays are new."""
-        return tuple(each for batch in batches for each in batch)
+        return tuple(deepcopy(each) for batch in batches for each in batch)
 
     @staticmethod
     def batch_of(space: Any, elements: Sequence[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import gymnasium
@@ -32,6 +33,14 @@ def local_vec(environment: str, count: int, mode: Any = AutoresetMode.NEXT_STEP,
     return gymnasium.make_vec(
         environment, count, "sync", {"autoreset_mode": mode}, disable_env_checker=True, **arguments
     )
+
+
+def arrays_in(value: Any) -> list[Any]:
+    """Return the arrays in an observation."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return [array for each in inner for array in arrays_in(each)]
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
@@ -199,6 +208,19 @@ def test_an_invalid_action_names_its_environment_and_costs_no_episode(
             use()
         assert (caught.value.code, caught.value.environments) == ("invalid-action", (4,))
     assert_same(theirs.step(actions), beside.step(actions))
+
+
+@pytest.mark.parametrize("on_failure", ["raise", "truncate"])
+@pytest.mark.parametrize("kind", ["Dict", "Graph", "Sequence", "Stacked"])
+def test_observations_are_the_callers_own(remote_vec: RemoteVec, kind: str, protocol: str, on_failure: str) -> None:
+    """Those that a partial reset returns again are copies: a user may change what was returned before."""
+    envs = remote_vec(f"Sampling/{kind}-v0", 2, processes=2, protocol=protocol, on_failure=on_failure)
+    returned = [envs.reset(seed=1)[0]]
+    for _ in range(2):
+        returned.append(envs.step(envs.sample(seed=1))[0])
+        returned.append(envs.reset(options={"reset_mask": np.array([True, False])})[0])
+    for one, other in itertools.combinations(map(arrays_in, returned), 2):
+        assert not any(np.shares_memory(*pair) for pair in itertools.product(one, other))
 
 
 @pytest.mark.parametrize(("kind", "spoiled"), [("Dict", "a"), ("Tuple", 0), ("MultiDiscrete", None), ("Text", None)])
