@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import os
+import pickle
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -375,6 +377,19 @@ def test_closing_wakes_a_coroutine_that_waits(served: ServerProcess) -> None:
         await theirs.close()
         with pytest.raises(Closed):
             await step
+
+    run(use())
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_environment_is_not_copied(served: ServerProcess, duplicate: Any) -> None:
+    """A copy could only share the connection, and would close it when it is collected."""
+
+    async def use() -> None:
+        async with aio.connect(place(served), "CartPole-v1") as theirs:
+            with pytest.raises(TypeError, match="cannot be copied or pickled: connect again"):
+                duplicate(theirs)
+            assert len((await theirs.reset())[0]) == 4
 
     run(use())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import NoReturn
 
 from gymtwist.client.aio.async_session import AsyncSession
 
@@ -17,6 +18,14 @@ class Closing:
         """Close the environment and the connection; closing again does nothing."""
         for session in self._sessions:
             await session.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied: two objects cannot share a connection, and a copy would have to wait for its own.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(f"a {type(self).__name__} in an event loop cannot be copied or pickled: connect again")
 
     async def __aexit__(self, *error: object) -> None:
         await self.close()
