@@ -75,6 +75,7 @@ class Session:
         values: Converts the environment's values; available likewise.
         outstanding: How many replies the user has yet to receive after calls of ``send``.
         place: The place in the server's queue while there is no session.
+        failure: What ended the episode since the last reset, until somebody takes it; None for nothing.
 
     Raises:
         RemoteError: The request cannot be sent; the connection is closed.
@@ -100,6 +101,7 @@ class Session:
         self._codec = MessageCodec(protocol)
         connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
+        self.failure: RemoteError | None = None
         self.place: int | None = None
         made = messages.Make("") if make is None else make
         self._num_envs, self._wrappers, self._each = made.num_envs, len(made.wrappers), len(made.each)
@@ -254,6 +256,7 @@ class Session:
             RemoteError: As :meth:`ask`.
         """
         self.check_idle()
+        self.failure = None
         connection = self.connection
         if isinstance(connection, SharedMemoryConnection) and connection.needs_memory:
             connection.is_lost = False
@@ -499,6 +502,8 @@ class Session:
             self.connection.close(error)
         elif reply.fault == "environment":
             self.connection.invalidate()
+            if error.reset_needed and kind is not messages.ResetDone:
+                self.failure = error
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:

@@ -198,11 +198,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         """
         if min_ready is not None:
             return self._group.receive_ready(min_ready)
-        for session in self._sessions:
-            if not session.outstanding:
-                session.take()
-        for session in self._sessions:
-            session.take()
+        self._group.take()
         return self._group.receive() if self._group.resetting else self._recv()
 
     def _send(self, actions: Any) -> None:

@@ -102,6 +102,7 @@ class SessionGroup:
     def _reset(self, requests: Mapping[int, messages.Reset], mask: Any) -> dict[int, messages.ResetDone]:
         """Send a request to each session that has one; return the replies of these sessions."""
         self.keep()
+        self.resetting.clear()  # replies that nobody has waited for to the end
 
         def ask(index: int) -> None:
             self._before_reset(index)
@@ -170,6 +171,10 @@ class SessionGroup:
 
     def _sender(self, frames: Mapping[int, bytes] | Sequence[bytes]) -> Callable[[int], None]:
         """Return the function that requests the step of a session."""
+        return self._asker(frames)
+
+    def _asker(self, frames: Mapping[int, bytes] | Sequence[bytes]) -> Callable[[int], None]:
+        """Return the function that sends a session its frame."""
         return lambda index: self.sessions[index].send_step(frames[index])
 
     def _frame(self, index: int, action: Any) -> bytes:
@@ -211,6 +216,20 @@ class SessionGroup:
         return self._whole(views), rewards, terminated, truncated, self.infos([each[4] for each in stepped], counts)
 
     # Steps of whichever environments are ready
+
+    def take(self) -> None:
+        """Begin to receive the first outstanding reply of each session; see :meth:`Session.take`."""
+        idle = [index for index, session in enumerate(self.sessions) if not session.outstanding]
+        if idle and len(idle) < len(self.sessions):
+            self.sessions[idle[0]].connection.check_open()
+            error = RequestRefused(
+                "nothing was sent to it that could be received; take the replies of others with recv(min_ready=...)",
+                code="nothing-sent",
+            )
+            error.renumber(self.starts[idle[0]], self._counts[idle[0]])
+            raise error
+        for session in self.sessions:
+            session.take()
 
     def send_resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> None:
         """Begin episodes without waiting for the replies; the arguments are those of :meth:`reset`."""
@@ -432,6 +451,7 @@ class SessionGroup:
         self._waiting[:] = True
         self._failed.update(range(len(self.sessions)))
         self._views = [None] * len(self.sessions)
+        self.resetting = {index for index in self.resetting if self.sessions[index].outstanding}
 
     def _check_idle(self, indices: Iterable[int] | None = None) -> None:
         for index in range(len(self.sessions)) if indices is None else indices:
@@ -512,7 +532,7 @@ class SessionGroup:
         # All are encoded before any is sent.
         frames = self._each(lambda index: self.sessions[index].encoded(request(index)))
         try:
-            return self._together(lambda index: self.sessions[index].send_step(frames[index]), answer)
+            return self._together(self._asker(frames), answer)
         except RequestRefused as error:
             raise explained(error) from None
 

@@ -18,7 +18,7 @@ from gymtwist.client.client_errors import (
 )
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_env import RemoteEnv
-from gymtwist.client.truncating_group import ERROR, ends_episodes, spaces_of
+from gymtwist.client.truncating_group import ERROR, cause_of, ends_episodes, spaces_of
 from gymtwist.protocol import messages
 
 #: How often a reset is tried at most while it loses the connection.
@@ -131,6 +131,7 @@ class TruncatingEnv(RemoteEnv):
         Raises:
             RemoteError: The error, if it is of another kind.
         """
+        error = cause_of(error, self._session)
         if self._last is None or not ends_episodes(error):
             raise error
         self._has_failed = True

@@ -17,15 +17,16 @@ from gymtwist.client.client_errors import (
     ProtocolBroken,
     RemoteError,
     RequestRefused,
+    ResetNeeded,
     ServerFailed,
     TimedOut,
 )
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
-from gymtwist.client.session_group import SessionGroup
+from gymtwist.client.session_group import SessionGroup, T
 from gymtwist.client.user_values import own
 from gymtwist.protocol import messages
-from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
+from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
 
 #: The key in infos with the text of the error.
 ERROR = "error"
@@ -98,26 +99,38 @@ class TruncatingGroup(SessionGroup):
 
     def _sender(self, frames: Mapping[int, bytes] | Sequence[bytes]) -> Callable[[int], None]:
         def put(index: int) -> None:
+            if index in self._fresh:
+                self.resetting.add(index)
+                self._begin(index)
+            else:
+                self.sessions[index].send_step(frames[index])
+
+        return self._noting(put)
+
+    def _asker(self, frames: Mapping[int, bytes] | Sequence[bytes]) -> Callable[[int], None]:
+        return self._noting(super()._asker(frames))
+
+    def _noting(self, put: Callable[[int], None]) -> Callable[[int], None]:
+        """Return a function that sends something, and notes a failure for who waits for the reply."""
+
+        def noting(index: int) -> None:
             try:
-                if index in self._fresh:
-                    self.resetting.add(index)
-                    self._begin(index)
-                else:
-                    self.sessions[index].send_step(frames[index])
+                put(index)
             except RemoteError as error:
                 if not ends_episodes(error):
                     raise
                 self._unsent[index] = error
 
-        return put
+        return noting
 
     def _stepped(self, index: int) -> Stepped:
         try:
             self._check_sent(index)
             session = self.sessions[index]
             stepped = session.receive_step(session.values.own)
-        except RemoteError as error:
-            if not ends_episodes(error):
+        except RemoteError as raised:
+            error = cause_of(raised, self.sessions[index])
+            if self._views[index] is None or not ends_episodes(error):
                 raise
             return self._truncated(index, error)
         self._views[index] = stepped[0]
@@ -145,10 +158,28 @@ class TruncatingGroup(SessionGroup):
         # In same_step mode the server has the errors of a step that ended an episode there.
         final = infos.get("final_info")
         if isinstance(final, dict) and ERROR in final:
-            infos = {**infos, ERROR: final[ERROR], f"_{ERROR}": final[f"_{ERROR}"]}
+            infos = {**infos, **({f"_{ERROR}": infos[f"_{ERROR}"].copy()} if ERROR in infos else {})}
+            for index in np.flatnonzero(final[f"_{ERROR}"] & results[3]).tolist():
+                error = row(final, index)
+                # An environment may have the key, too, beside others.
+                if error.keys() == {ERROR} and isinstance(error[ERROR], str):
+                    add_info(sum(counts), infos, error, index)
         return (*results, infos)
 
     # Failures
+
+    def _reach(self, request: Callable[[int], messages.Request], answer: Callable[[int], T]) -> list[T]:
+        def answer_if_sent(index: int) -> T:
+            self._check_sent(index)
+            return answer(index)
+
+        return super()._reach(request, answer_if_sent)
+
+    def _note(self, error: RemoteError, index: int) -> None:
+        # The next step tells of what another request has failed with, and needs the last observations.
+        is_lost = ends_episodes(error) and not isinstance(error, EnvironmentFailed)
+        if not (is_lost or self.sessions[index].failure or index in self._fresh):
+            super()._note(error, index)
 
     def _truncated(self, index: int, error: RemoteError) -> Stepped:
         """Return the last step of the episodes of a session that has failed, and see to the next ones."""
@@ -201,6 +232,12 @@ def spaces_of(session: Session) -> tuple[Any, ...]:
         made.single_observation_space,
         made.reward_space,
     )
+
+
+def cause_of(error: RemoteError, session: Session) -> RemoteError:
+    """Return why a step has failed: a request before it, to render for instance, may have ended the episode."""
+    failure, session.failure = session.failure, None
+    return failure if failure is not None and isinstance(error, ResetNeeded) else error
 
 
 def ends_episodes(error: RemoteError) -> bool:

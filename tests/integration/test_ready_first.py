@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from gymtwist.client import EnvironmentFailed, RemoteVectorEnv, RequestRefused, ResetNeeded
 from tests.support.client_equivalence import RemoteVec, assert_same
+from tests.support.client_interrupts import interrupt
 from tests.support.patience import PATIENCE
 
 pytest_plugins = ("tests.support.client_fixtures",)
@@ -169,7 +171,7 @@ def test_no_more_are_waited_for_than_were_sent(remote_vec: RemoteVec) -> None:
         envs.recv(min_ready=3)
     with pytest.raises(RequestRefused, match="outstanding"):
         envs.send([0], [1])
-    with pytest.raises(RequestRefused, match="nothing was sent"):
+    with pytest.raises(RequestRefused, match=r"environment 2: nothing was sent .*recv\(min_ready=\.\.\.\)"):
         envs.recv()
     assert ids_of(envs.recv(min_ready=2)) == [0, 1]
 
@@ -188,3 +190,21 @@ def test_a_fault_is_told_at_once(remote_vec: RemoteVec, gate: socket.socket, sha
         envs.recv(min_ready=1)
     envs.reset(options={"reset_mask": np.array([False, True, False])})
     assert envs.step([0] * 3)[0].ravel().tolist() == [2, 1, 2]
+
+
+def test_replies_that_nobody_waits_for_any_more(remote_vec: RemoteVec, gate: socket.socket) -> None:
+    """They are discarded, also those to resets: the next steps are not taken for them."""
+    envs = gated(remote_vec, gate, 2)
+    envs.send([1], [0])
+    waiting = gate.accept()[0]
+    envs.async_reset(options={"reset_mask": np.array([False, True])})
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            envs.recv()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    waiting.close()
+    envs.reset()
+    assert envs.step([0, 0])[0].ravel().tolist() == [1, 1]

@@ -15,6 +15,7 @@ import pytest
 from gymtwist.client import (
     Closed,
     ConnectionLost,
+    EnvironmentFailed,
     InvalidAction,
     ProtocolBroken,
     RequestRefused,
@@ -106,6 +107,22 @@ def test_a_failure_of_the_environment_ends_its_episode(remote: Remote, protocol:
         theirs.recv()
     theirs.reset()
     assert theirs.step(0)[3]
+
+
+@pytest.mark.parametrize("look", ["render", "look"])
+def test_a_failure_between_two_steps_ends_the_episode(remote: Remote, look: str) -> None:
+    """The request raises the error, and the next step returns it, once."""
+    env = remote("Unseen-v0", render_mode="rgb_array", on_failure="truncate")
+    for _ in range(2):
+        env.reset()
+        env.step(0)
+        with pytest.raises(EnvironmentFailed, match="exited with status 0"):
+            getattr(env.unwrapped, look)()
+        observation, _, _, truncated, info = env.step(0)
+        assert (observation.tolist(), truncated) == ([1], True)
+        assert "exited with status 0" in info["error"]
+        with pytest.raises(ResetNeeded):
+            env.step(0)
 
 
 def test_what_is_no_failure_is_an_error(remote: Remote) -> None:

@@ -271,3 +271,65 @@ def test_copies_do_the_same(remote_vec: RemoteVec) -> None:
         assert copy.step([0, 1])[3].tolist() == [False, True]
     with pytest.raises(ValueError, match="on_failure is 'ignore'"):
         connect_vec("localhost:1", "Fragile-v0", 2, on_failure="ignore")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("look", [lambda envs: envs.render(), lambda envs: envs.call("look")])
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_a_failure_between_two_steps_ends_episodes_too(
+    remote_vec: RemoteVec, mode: AutoresetMode, processes: int, look: Any
+) -> None:
+    """The request raises the error, and the next step returns it."""
+    options: dict[str, Any] = {"autoreset_mode": mode, "render_mode": "rgb_array", "vectorization_mode": "sync"}
+    envs = truncating(remote_vec, "Unseen-v0", 3, processes=processes, **options)
+    envs.reset(seed=1)
+    for expected in (1, 2):
+        envs.step([0] * 3)
+        with pytest.raises(EnvironmentFailed, match="exited with status 0"):
+            look(envs)
+        observations, _, _, truncated, infos = envs.step([0] * 3)
+        assert "exited with status 0" in infos["error"][0]
+        assert truncated[0]
+        if mode is AutoresetMode.SAME_STEP:
+            observations = infos["final_obs"]
+        assert observations[0].tolist() == [1]
+        if mode is AutoresetMode.DISABLED:
+            envs.reset(options={"reset_mask": truncated})
+        elif mode is AutoresetMode.NEXT_STEP:
+            assert not envs.step([0] * 3)[3][0]
+        if processes > 1 and expected == 1:
+            envs.reset()
+
+
+def test_attributes_of_who_has_no_process(remote_vec: RemoteVec) -> None:
+    """The request fails, and the others never notice."""
+    envs = truncating(remote_vec, "Unseen-v0", 3)
+    envs.reset(seed=1)
+    processes = envs.step([0] * 3)[4]["process"]
+    kill(processes[1])
+    for _ in range(2):
+        with pytest.raises(ConnectionLost):
+            envs.call("lives")
+    assert envs.step([0] * 3)[3].tolist() == [False, True, False]
+    with pytest.raises(ConnectionLost):
+        envs.call("lives")
+    observations, _, _, truncated, _ = envs.step([0] * 3)
+    assert observations.ravel().tolist() == [3, 0, 3]
+    assert not truncated.any()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_errors_of_the_environment_itself_are_left_alone(remote_vec: RemoteVec, processes: int) -> None:
+    """An info may have such a key, whatever it is about."""
+    envs = truncating(
+        remote_vec, "Measuring-v0", 2, processes=processes, vectorization_mode="sync", autoreset_mode="same_step"
+    )
+    envs.reset()
+    infos = envs.step([0, 1])[4]
+    assert infos["error"].tolist() == ["small", "the environment raised ValueError in step: the glass is broken"]
+    for _ in range(3):
+        assert envs.step([0, 0])[4]["error"].tolist() == ["small", "small"]
+    infos = envs.step([0, 0])[4]
+    assert infos["_final_info"].tolist() == [True, False]
+    assert infos["error"].tolist() == [None, "small"]
+    assert infos["_error"].tolist() == [False, True]

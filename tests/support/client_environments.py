@@ -209,6 +209,31 @@ class Mortal(Fragile):
         return (*super().step(action)[:4], {"process": os.getpid(), "count": self._count, "made": self._made})
 
 
+class Unseen(Mortal):
+    """Ends its process, too, where somebody renders it or calls a method, unless it has just been reset."""
+
+    metadata: dict[str, Any] = {**Plain.metadata, "remote_attributes": ["look"]}
+    lives = 1
+
+    def render(self) -> Any:
+        """Return the frame, or fail."""
+        self.look()
+        return super().render()
+
+    def look(self) -> None:
+        """Fail."""
+        if self._count:
+            os._exit(0)
+
+
+class Measuring(Fragile):
+    """Has an error of its own in its info, which is no failure."""
+
+    def step(self, action: Any) -> Result:
+        """Count, or fail."""
+        return (*super().step(action)[:4], {"error": "small", "count": self._count})
+
+
 class Doomed(Fragile):
     """Fails in every step, and in every reset without options."""
 
@@ -329,6 +354,8 @@ def register() -> None:
     gymnasium.register("Reachable-v0", entry_point=partial(Reachable))
     gymnasium.register("Fragile-v0", entry_point=partial(Fragile))
     gymnasium.register("Mortal-v0", entry_point=partial(Mortal))
+    gymnasium.register("Unseen-v0", entry_point=partial(Unseen))
+    gymnasium.register("Measuring-v0", entry_point=partial(Measuring))
     gymnasium.register("Doomed-v0", entry_point=partial(Doomed))
     gymnasium.register("Arguments-v0", entry_point=partial(Arguments))
     gymnasium.register("Awkward-v0", entry_point=partial(Awkward))
