@@ -94,11 +94,12 @@ def read_head(data: bytes | bytearray) -> Head | None:
     if found is None:
         raise HandshakeError(f"not the request line of HTTP/1.1: {bytes_text(line[:80])}")
     headers: dict[str, str] = {}
-    for each in rest:
+    for number, each in enumerate(rest, 2):
         name, colon, value = each.partition(b":")
         key = name.decode("latin-1").lower()
         if not colon or not key or key != key.strip():
-            raise HandshakeError(f"not a header of HTTP/1.1: {bytes_text(each[:80])}")
+            # Its text may be a token.
+            raise HandshakeError(f"line {number} of the request is not a header of HTTP/1.1, NAME: VALUE")
         text = value.strip().decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return Head(found[1].decode(), found[2].decode("latin-1"), headers, end.end())

@@ -37,6 +37,8 @@ _READ_SIZE = 16 * 1024
 _QUEUE_INTERVAL = 2.0
 #: Seconds a client has to read the final reply and to close; then the connection is aborted.
 _LINGER = 5.0
+#: Bytes of an incomplete handshake that the log shows: too few for a token.
+_MOST_SHOWN = 16
 
 #: For each state and event: the next state, and what is done then. An event that is missing cannot happen.
 Transitions: TypeAlias = Mapping[State, Mapping[Event, tuple[State, Callable[..., None] | None]]]
@@ -400,7 +402,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         elif not reason.check(ConnectionClosed):
             problem = f"an error in gymtwist itself: {type(reason.value).__name__}"
         elif received:
-            problem = f"it left after {counted(len(received), 'byte')}, {received[:40]!r}"
+            problem = f"it left after {counted(len(received), 'byte')}, {received[:_MOST_SHOWN]!r}"
         else:
             return  # as a load balancer does that checks the port
         self.factory.events.publish(Incomplete(self.client, problem))

@@ -14,6 +14,7 @@ from gymtwist.errors import TokenRefused
 from gymtwist.protocol.http_head import SECURITY_HEADERS, Problem, shown
 from gymtwist.server.client_address import name_of, network_of
 from gymtwist.server.identities import EVERYBODY, Identity
+from gymtwist.server.session_events import Refused
 from gymtwist.web.authentication import CHALLENGE
 from gymtwist.web.http_channel import MAX_BODY, TOO_LONG
 from gymtwist.web.json_resource import json_body
@@ -31,6 +32,13 @@ class HttpRequest(server.Request):
     site: Any
     #: Who sends it.
     identity: Identity = EVERYBODY
+
+    def getHeader(self, key: Any) -> Any:
+        """Return the last value of a header, whose bytes may be any; called by Twisted, too."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        value = super().getHeader(key.encode())
+        return None if value is None else value.decode("latin-1")
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a body that is too long; called by Twisted."""
@@ -95,7 +103,9 @@ class HttpRequest(server.Request):
             if header is None:
                 self._refuse_token(error)
             else:
-                delay = factory.token_delays.next(network_of(name_of(transport.getPeer())))
+                client = name_of(transport.getPeer())
+                factory.events.publish(Refused(client, error))
+                delay = factory.token_delays.next(network_of(client))
                 refusal = factory.reactor.callLater(delay, self._refuse_token, error)
                 self.notifyFinish().addErrback(lambda _: refusal.cancel())
             return False

@@ -95,6 +95,17 @@ def test_a_client_may_leave_while_its_refusal_is_delayed(make: Make, tmp_path: P
         assert not harness.factory.connections
 
 
+def test_an_incomplete_handshake_leaves_no_token_in_the_log(make: Make, tmp_path: Path) -> None:
+    """Only its first bytes are shown."""
+    path, tokens = write_identities(tmp_path, alice="")
+    harness = make("--identities", path)
+    connect(harness, framed(token=tokens["alice"])[:-2]).close()
+    connect(harness, b'99:{"token":"' + tokens["alice"].encode()).close()
+    harness.turn()
+    assert len(harness.log.having("it left after")) == 2
+    assert not harness.log.having("alice")
+
+
 def test_classic_clients_have_no_token(make: Make, tmp_path: Path) -> None:
     """They need a network, or a user, that needs none."""
     path, _ = write_identities(tmp_path, alice="")

@@ -53,6 +53,7 @@ def test_a_wrong_token_is_refused_later(make: Make, tmp_path: Path) -> None:
         assert answer(harness, request("GET /none HTTP/1.1", Authorization=f"Bearer {tokens['alice']}"))[0] == 404
         harness.reactor.advance(0.2)
         assert parsed(read(client, harness))[0] == 401
+    assert len(harness.log.having("refused 127.0.0.1")) == harness.factory.state.refusals["token-refused"] == 1
 
 
 def test_a_client_may_leave_before_its_token_is_refused(make: Make, tmp_path: Path) -> None:

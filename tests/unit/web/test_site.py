@@ -219,3 +219,22 @@ def test_a_connection_that_ends_leaves_nothing_to_the_collector(harness: Harness
         assert len(serving_http()) == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Authorization", "Accept", "Sec-Fetch-Site", "Upgrade"])
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/api/status", "/ws"])
+def test_a_header_may_have_any_bytes(harness: Harness, name: str, path: str) -> None:
+    """They are refused or ignored, and nothing fails."""
+    lines = [b"GET %b HTTP/1.1" % path.encode(), b"%b: \xff\xc3\xa9" % name.encode(), b"Connection: close", b"", b""]
+    with connect(harness, b"\r\n".join(lines)) as client:
+        harness.reactor.advance(1.0)  # the refusal of a token is delayed
+        reply = read(client, harness)
+    assert 200 <= int(reply.split()[1]) < 500
+    assert not harness.log.having("error in gymtwist itself")
+
+
+def test_the_log_has_no_part_of_a_header_that_is_wrong(harness: Harness) -> None:
+    """It may be a token."""
+    status, _, body = answer(harness, b"GET / HTTP/1.1\r\nHost: localhost\r\n Authorization: Bearer alice.x\r\n\r\n")
+    assert (status, "line 3" in body["message"]) == (400, True)
+    assert not harness.log.having("alice")
