@@ -10,7 +10,7 @@ from typing import Any
 from gymtwist.server.identities import Peer
 
 #: The kernel's ``struct ucred``: process, user and group; see unix(7).
-_CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("iII")
 
 
 def name_of(address: Any) -> str:

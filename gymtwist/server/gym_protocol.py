@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from twisted.python.failure import Failure
 
-from gymtwist.errors import WorkerStartError
+from gymtwist.errors import GymtwistError, TokenRefused, WorkerStartError
 from gymtwist.protocol import websocket
 from gymtwist.protocol.websocket import CloseCode
 from gymtwist.server import keepalive, relay
@@ -74,13 +74,19 @@ class GymProtocol(UnservedConnection):
         trailing_data = bytes(self.reader.received)
         self.reader.received.clear()
         try:
+            self.identity = self.factory.identities.renewed(self.identity)  # it may have waited for hours
+        except TokenRefused as error:
+            self._cannot_serve(error)
+            return
+        try:
             session = self._session = self.factory.new_session(
                 self.handshake, self.client, self.identity, self.interface
             )
             if not relay.can_be_handed_over(self.transport):
                 self._relay = relay.start(self.factory.reactor, self.transport, self._relay_closed)
         except OSError as error:
-            self._cannot_serve(error)
+            problem = f"the server cannot begin a session now: {error.strerror}; try again later"
+            self._cannot_serve(WorkerStartError(problem))
             return
         if self._relay is None:
             self.transport.pauseProducing()
@@ -92,14 +98,13 @@ class GymProtocol(UnservedConnection):
         if self.state is State.SERVING:
             self._watch()
 
-    def _cannot_serve(self, error: OSError) -> None:
-        """Refuse the client: the server has no descriptors left, or no memory."""
+    def _cannot_serve(self, error: GymtwistError) -> None:
+        """Refuse the client: the server has no descriptors left, or no memory, or may not serve it any more."""
         if self._session is not None:
             self._session.discard()
         # Not at once: the next connection in the queue might fare no better.
         self.factory.reactor.callLater(0, self.factory.admission.session_ended, self)
-        problem = f"the server cannot begin a session now: {error.strerror}; try again later"
-        self.handle(Event.REFUSE, WorkerStartError(problem))
+        self.handle(Event.REFUSE, error)
 
     def _pass_on(self, data: bytes) -> None:
         if self._relay is not None:

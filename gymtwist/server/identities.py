@@ -39,9 +39,14 @@ _ALGORITHM = "sha256"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HASH = re.compile(rf"{_ALGORITHM}:([0-9a-f]{{32}}):([0-9a-f]{{64}})")
 _NEEDED = "this server needs a token; ask its operator for one, and send it in the field `token` of `make` and `envs`"
+_REVOKED = "the operator of this server has changed who may use it while you were connected; connect again"
 _REFUSED = "the token is not valid here; check that it is complete, or ask the operator of the server for a new one"
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, lt=1e9)]
+#: Bytes of the settings of one identity, and of those that an operator has changed since the start: workers get both in
+#: one value of AMP.
+MOST_OVERRIDES = 30_000
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -77,12 +82,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kwargs: str | None = None
     attributes: str | None = None
     wrappers: str | None = None
-    max_envs: Count | None = None
+    max_envs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     max_sessions: Count | None = None
     sessions_per_minute: Count | None = None
-    session_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    processor_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    memory_limit: Count | None = None
+    session_seconds: Seconds | None = None
+    processor_seconds: Seconds | None = None
+    memory_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     see_all: bool = False
 
     @property
@@ -91,6 +96,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
         found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return found if self.memory_limit is None else found | {"memory_limit": self.memory_limit << 20}
+
+    @property
+    def proofs(self) -> tuple[Any, ...]:
+        """By what its clients are known."""
+        return self.token, self.certificates, self.users, self.networks
 
     def sees(self, name: str) -> bool:
         """Return whether it may know of what the identity of this name does."""
@@ -172,11 +182,23 @@ class Identities:
             error = TokenRefused(_NEEDED if token is None else _REFUSED)
             error.is_wrong = token is not None
             raise error
-        if identity.has_expired(datetime.datetime.now().date()):
-            raise TokenRefused(
-                f'"{identity.name}" expired after {identity.expires}; ask the operator of the server to extend it'
-            )
-        return identity
+        return _unexpired(identity)
+
+    def renewed(self, identity: Identity) -> Identity:
+        """Return what an identity is now that may have been found long ago.
+
+        Args:
+            identity: The identity of a client, as it was.
+
+        Raises:
+            TokenRefused: Its clients are known by something else now, or it has expired or does not exist any more.
+        """
+        if not self._identities:
+            return EVERYBODY
+        current = self._identities.get(identity.name)
+        if current is None or current.proofs != identity.proofs:
+            raise TokenRefused(_REVOKED)
+        return _unexpired(current)
 
     def _of_token(self, token: str) -> Identity | None:
         name, _, secret = token.partition(".")
@@ -199,6 +221,19 @@ class Identities:
             address = address.ipv4_mapped
         found = [(network.prefixlen, identity) for network, identity in self._networks if address in network]
         return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _unexpired(identity: Identity) -> Identity:
+    """Return an identity.
+
+    Raises:
+        TokenRefused: It has expired.
+    """
+    if identity.has_expired(datetime.datetime.now().date()):
+        raise TokenRefused(
+            f'"{identity.name}" expired after {identity.expires}; ask the operator of the server to extend it'
+        )
+    return identity
 
 
 def _uid(user: str | int) -> int:
@@ -268,6 +303,10 @@ def _check(identity: Identity) -> None:
                 raise ValueError(f"`{name}` {error}") from error
     if identity.token is not None and not _HASH.fullmatch(identity.token):
         raise ValueError("`token` is not a hash, as python -m gymtwist.server.identities makes it with each token")
+    if identity.allow is not None and not identity.allow:
+        raise ValueError('`allow` is empty; give it the ids that clients may use, or ["*"] for all')
+    if len(msgspec.json.encode(identity.overrides)) > MOST_OVERRIDES:
+        raise ValueError(f"what it may use takes more than {MOST_OVERRIDES} bytes; use patterns of ids in `allow`")
     if not (identity.token or identity.certificates or identity.users or identity.networks):
         raise ValueError("nobody can use it; give it `token`, `certificates`, `users` or `networks`")
     for network in identity.networks:

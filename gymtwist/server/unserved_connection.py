@@ -161,8 +161,11 @@ class UnservedConnection(Protocol, TimeoutMixin):
 
     def _check(self, handshake: Handshake) -> None:
         """Find out who the client is, and whether it may have its environment."""
-        known = self.known_identity
-        self.identity = known or self.factory.identities.find(handshake.token, peer_of(self.transport))
+        known, identities = self.known_identity, self.factory.identities
+        if known is None:
+            self.identity = identities.find(handshake.token, peer_of(self.transport))
+        else:
+            self.identity = identities.renewed(known)
         self.factory.allow_list_of(self.identity).check(handshake.environment)
 
     def read(self, data: bytes) -> None:

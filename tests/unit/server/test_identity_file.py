@@ -123,6 +123,20 @@ def test_an_identity_expires_after_its_last_day() -> None:
         Identities([Identity(name="a", users=(0,), expires=yesterday)]).find(None, Peer(user=0))
 
 
+def test_an_identity_that_was_found_is_looked_up_again() -> None:
+    """It may have other limits, other tokens, or none."""
+    alice = Identity(name="alice", token=HASH)
+    limited = Identity(name="alice", token=HASH, max_sessions=1)
+    assert Identities([limited]).renewed(alice) is limited
+    others = Identity(name="bob", token=HASH), Identity(name="alice", users=(0,))
+    for other in (*others, Identity(name="alice", token=HASH, expires=datetime.date(2001, 1, 31))):
+        with pytest.raises(TokenRefused, match="connect again|expired"):
+            Identities([other]).renewed(alice)
+    with pytest.raises(TokenRefused):
+        Identities([alice]).renewed(EVERYBODY)
+    assert Identities().renewed(alice) is EVERYBODY
+
+
 def test_an_identity_overrides_what_it_names(tmp_path: Path) -> None:
     """The rest is as the options say."""
     lines = 'allow = ["ALE/*"]\nkwargs = "none"\nattributes = "all"\nwrappers = "none"\nmax-envs = 4\n'
@@ -146,6 +160,7 @@ def test_an_identity_overrides_what_it_names(tmp_path: Path) -> None:
         ("", r"names nobody.*\[alice\]"),
         ("[alice", "not TOML"),
         ("\udcff", "not TOML"),
+        ("a = " + 100_000 * "[", "not TOML: maximum recursion"),
         ("alice = 3", r"`alice` is not a table; .*\[alice\]"),
         ('["a b"]\nusers = [0]', r"\[a b\]: a name has 1 to 64 letters"),
         ("[a]\nmax_sesions = 3", r"\[a\]: there is no `max_sesions`; did you mean `max-sessions`"),
@@ -159,6 +174,10 @@ def test_an_identity_overrides_what_it_names(tmp_path: Path) -> None:
         ("[a]\nusers = [0]\nmax-sessions = 0", r"\[a\]: Expected `int` >= 1 - at `\$.max-sessions`"),
         ("[a]\nusers = [0]\nmax-sessions = '3'", r"\[a\]: Expected `int.*max-sessions"),
         ("[a]\nusers = [0]\nsession-seconds = 0", r"\[a\]: .*session-seconds"),
+        ("[a]\nusers = [0]\nsession-seconds = inf", r"\[a\]: .*session-seconds"),
+        ("[a]\nusers = [0]\nmax-envs = 10001", r"\[a\]: .*max-envs"),
+        ("[a]\nusers = [0]\nallow = []", r"\[a\]: `allow` is empty; give it .* \[.\*.\] for all"),
+        (f"[a]\nusers = [0]\nallow = ['{40_000 * 'x'}']", r"\[a\]: what it may use takes more than 30000 bytes"),
         ("[a]\nusers = [0]\nexpires = 'soon'", r"\[a\]: .*expires"),
         ("[a]\nusers = [0]\nkwargs = 'a b'", r"\[a\]: `kwargs` must be plain, all, none"),
         ("[a]\nusers = [0]\nattributes = 'none,x'", r"\[a\]: `attributes` none excludes"),
