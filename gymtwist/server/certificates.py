@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -10,8 +12,8 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
-def read_certificates(port: Any, description: str, client_ca: str | None) -> bool:
-    """Let a port use what the files of its certificates have now; connections that are open do not notice.
+def read_certificates(port: Any, description: str, client_ca: str | None) -> Callable[[], None] | None:
+    """Read what the files of a port's certificates have now.
 
     Args:
         port: The port, as Twisted returns it; its factory may be wrapped.
@@ -19,16 +21,16 @@ def read_certificates(port: Any, description: str, client_ca: str | None) -> boo
         client_ca: The file of the authorities whose client certificates are accepted; None to ask for none.
 
     Returns:
-        Whether the port speaks TLS.
+        What lets the port use it; connections that are open do not notice. None if the port does not speak TLS.
 
     Raises:
-        Exception: The files cannot be read, or do not fit; the port stays as it was.
+        Exception: The files cannot be read, or do not fit.
     """
     outer, inner = None, port.factory
     while isinstance(inner, WrappingFactory) and not isinstance(inner, TLSMemoryBIOFactory):
         outer, inner = inner, inner.wrappedFactory
     if not isinstance(inner, TLSMemoryBIOFactory):
-        return False
+        return None
     recorder: Any = _Recorder()
     endpoints.serverFromString(recorder, description).listen(inner.wrappedFactory)
     # The same one for all connections, and an error if OpenSSL refuses the certificate.
@@ -39,11 +41,8 @@ def read_certificates(port: Any, description: str, client_ca: str | None) -> boo
         context.set_verify(SSL.VERIFY_PEER, lambda connection, certificate, error, depth, ok: bool(ok))
         context.set_session_id(b"gymsock")
     renewed = TLSMemoryBIOFactory(recorder.context_factory, False, inner.wrappedFactory)
-    if outer is None:
-        port.factory = renewed
-    else:
-        outer.wrappedFactory = renewed
-    return True
+    holder, name = (port, "factory") if outer is None else (outer, "wrappedFactory")
+    return partial(setattr, holder, name, renewed)
 
 
 class _Recorder:

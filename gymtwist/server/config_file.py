@@ -28,7 +28,7 @@ def read_tables(path: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_bytes().decode())
     except OSError as error:
         raise CannotRead(error.strerror) from error
-    except ValueError as error:  # not UTF-8, or not TOML
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested too deeply
         raise CannotRead(f"it is not TOML: {error}") from error
 
 

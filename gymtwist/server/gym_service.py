@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -119,9 +120,10 @@ class GymService(MultiService):
             factory = self.factory if number <= len(options.listen) else for_http
             self.addService(StreamServerEndpointService(endpoint, factory))
 
-        self.operations = Operations(self.factory, words, self._renew_certificates, self._fit_limits)
+        self.operations = Operations(self.factory, words, self._read_certificates, self._fit_limits)
         if options.control_socket:
-            control = endpoints.serverFromString(reactor, f"unix:{options.control_socket}:mode=600")
+            path = re.sub(r"([\\:=])", r"\\\1", options.control_socket)
+            control = Endpoint(reactor, f"unix:{path}:mode=600", self.factory.events, self._fail)
             self.addService(StreamServerEndpointService(control, build_control_site(self.factory, self.operations)))
 
     def setServiceParent(self, parent: Any) -> None:
@@ -144,8 +146,9 @@ class GymService(MultiService):
         left = _allow_descriptors(reserved, 2 * limit.total) - reserved
         limit.total = min(limit.total, max(_LEAST_HANDSHAKES, left // 2))
 
-    def _renew_certificates(self) -> int:
-        return sum(endpoint.renew_certificate() for endpoint in self._endpoints)
+    def _read_certificates(self) -> list[Callable[[], None]]:
+        read = [endpoint.read_certificates() for endpoint in self._endpoints]
+        return [use for use in read if use is not None]
 
     def startService(self) -> None:
         """Start the workers, clear what earlier servers left, and log the startup banner."""
@@ -256,15 +259,16 @@ class Endpoint:
             except ValueError:
                 port.stopListening()
                 raise
-        if self._client_ca is not None:
-            read_certificates(port, self._description, self._client_ca)
+        use = None if self._client_ca is None else read_certificates(port, self._description, self._client_ca)
+        if use is not None:
+            use()
         answer_plain_text(port, self._events)
         self._port = port
         return port
 
-    def renew_certificate(self) -> bool:
-        """Read the certificate anew for the connections to come; return whether this port has one."""
-        return self._port is not None and read_certificates(self._port, self._description, self._client_ca)
+    def read_certificates(self) -> Callable[[], None] | None:
+        """Read the certificates anew; return what has connections to come use them, or None if this port has none."""
+        return None if self._port is None else read_certificates(self._port, self._description, self._client_ca)
 
     def accept_waiting(self) -> None:
         """Accept the connections that wait at the port: the kernel resets them when it is closed."""

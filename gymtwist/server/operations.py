@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from twisted.internet.error import ReactorNotRunning
 from twisted.python import usage
 
 from gymtwist.error_texts import printable
@@ -49,7 +50,8 @@ class Operations:
     Args:
         factory: What connections share.
         words: The command line, as :attr:`~.server_options.Options.words` has it.
-        renew_certificates: Reads the certificates of the ports that speak TLS anew; returns how many there are.
+        read_certificates: Reads the certificates of the ports that speak TLS anew; returns what lets each port use its
+            own.
         fit_limits: Fits the limits of the process to those of the options.
     """
 
@@ -57,12 +59,12 @@ class Operations:
         self,
         factory: GymFactory,
         words: Sequence[str] = (),
-        renew_certificates: Callable[[], int] = lambda: 0,
+        read_certificates: Callable[[], Sequence[Callable[[], None]]] = tuple,
         fit_limits: Callable[[], None] = lambda: None,
     ) -> None:
         self._factory = factory
         self._words = words
-        self._renew_certificates = renew_certificates
+        self._read_certificates = read_certificates
         self._fit_limits = fit_limits
         self._draining = False
 
@@ -113,7 +115,8 @@ class Operations:
     def _stop_if_idle(self) -> None:
         if not self._factory.sessions and self._factory.reactor.running:
             log.info("The last session has ended: stopping")
-            self._factory.reactor.stop()
+            with contextlib.suppress(ReactorNotRunning):  # it is stopping
+                self._factory.reactor.stop()
 
     def reload(self, who: str) -> Reloaded:
         """Read the options of the file, the identities and the certificates anew; sessions that run do not notice.
@@ -153,20 +156,27 @@ class Operations:
         except CannotRead as error:
             raise CannotReload(f"--identities {wanted.identities}: {error}") from error
         factory = self._factory
-        if not known and factory.identities and not wanted.trusted_network:
+        if not known and factory.identities and not factory.options.trusted_network:
             raise CannotReload("a server that has --identities cannot do without them until it is restarted")
+        if len(msgspec.json.encode(wanted.changeable_settings())) > identities.MOST_OVERRIDES:
+            raise CannotReload(
+                f"what clients may use takes more than {identities.MOST_OVERRIDES} bytes; use patterns of ids in "
+                "--allow, or restart the server"
+            )
         different = [
             name for name in ServerOptions.__struct_fields__ if getattr(wanted, name) != getattr(factory.options, name)
         ]
         changed = [name for name in different if name in RELOADED]
         try:
-            certificates = self._renew_certificates()
+            certificates = self._read_certificates()
         except Exception as error:  # of OpenSSL, or of the file system
             raise CannotReload(f"a certificate cannot be read: {error}") from error
         texts = [f"{_dashed(name)} is {_shown(getattr(wanted, name))}" for name in changed if name != "identities"]
         texts += _identity_changes(factory.identities, known)
-        texts += [f"{counted(certificates, 'certificate')} read"] if certificates else []
+        texts += [f"{counted(len(certificates), 'certificate')} read"] if certificates else []
         options = msgspec.structs.replace(factory.options, **{name: getattr(wanted, name) for name in changed})
+        for use in certificates:
+            use()
         factory.apply(options, known)
         self._fit_limits()
         return Reloaded(texts, [_dashed(name) for name in different if name not in RELOADED])

@@ -35,8 +35,7 @@ class EnvironmentCatalogue:
 
     def _forget(self) -> None:
         """Forget what sessions with other options have answered."""
-        self._listed.clear()
-        self._made.clear()
+        self._listed, self._made = {}, collections.OrderedDict()  # what is still to be answered goes to those before
 
     def listed(self, identity: Identity) -> defer.Deferred[list[messages.ListedEnv]]:
         """Return what fires with all environments that a client may ask for, by their ids."""

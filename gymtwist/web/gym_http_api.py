@@ -6,6 +6,7 @@ are JSON in both protocols, so they are passed on as they are.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 from twisted.internet import defer
+from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -414,7 +416,12 @@ class GymHttpApi(Resource):
         reactor = self._factory.reactor
         if not self._factory.options.rest_shutdown:
             raise Refusal(403, _NO_SHUTDOWN)
-        request.notifyFinish().addBoth(lambda _: reactor.callLater(0, reactor.stop))
+
+        def stop() -> None:
+            with contextlib.suppress(ReactorNotRunning):  # another client has asked as well
+                reactor.stop()
+
+        request.notifyFinish().addBoth(lambda _: reactor.callLater(0, stop))
         return _SHUTTING_DOWN
 
 

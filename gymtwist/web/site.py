@@ -53,10 +53,15 @@ class GymSite(server.Site):
     protocol: Any = HttpChannel
 
     def __init__(self, root: Any, factory: GymFactory) -> None:
-        timeout = factory.options.opening_timeout
-        super().__init__(root, HttpRequest, reactor=factory.reactor, timeout=timeout)
+        super().__init__(root, HttpRequest, reactor=factory.reactor)
         self.factory = factory
+        self._apply()
+        factory.when_applied.append(self._apply)
         self.policy = SitePolicy(factory.options.allow_host, factory.options.allow_origin)
+
+    def _apply(self) -> None:
+        """Take the options as they are now for the connections to come."""
+        self.timeOut = self.factory.options.opening_timeout
 
     def channel(self, head: Head, connection: Any) -> Any:
         """Return what serves a connection: it reads requests, or the messages of a client of OpenEnv.

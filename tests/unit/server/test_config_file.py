@@ -70,6 +70,7 @@ def test_an_empty_file_changes_nothing(path: Path) -> None:
         ("debuggable = 1", "`debuggable` must be true or false"),
         ("[port]\nx = 1", "`port` must be a text or a number"),
         ("port", "not TOML"),
+        ("port = " + 100_000 * "[", "not TOML"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(path: Path, text: str, problem: str) -> None:

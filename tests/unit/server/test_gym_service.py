@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -26,13 +27,14 @@ from tests.support.patience import PATIENCE
 class Server:
     """A service with fake workers that listens on a UNIX socket."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, control: Path | None = None) -> None:
         """Have not started."""
         self.log = Log()
         self.reactor = SteppedReactor()
         self.path = str(directory / "gymsock")
         self.starter = FakeStarter(self.reactor)
-        self.service = GymService(self.reactor, ServerOptions(port=f"unix:{self.path}", warm=2), self.starter)
+        options = ServerOptions(port=f"unix:{self.path}", warm=2, control=None if control is None else str(control))
+        self.service = GymService(self.reactor, options, self.starter)
 
     def start(self) -> None:
         """Start as twistd does."""
@@ -113,6 +115,19 @@ def test_a_port_that_is_taken_is_an_error_at_once(server: Server, tmp_path: Path
         other.service.privilegedStartService()
     other.log.close()
     other.reactor.close()
+
+
+def test_a_control_socket_that_is_taken_is_an_error_at_once(tmp_path: Path) -> None:
+    """As any other; its path may have any characters."""
+    path = tmp_path / "a:b=c\\"
+    first, second = Server(tmp_path, path), Server(tmp_path / "..", path)
+    first.service.privilegedStartService()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(CannotStart, match="gymsock cannot listen on unix:.*mode=600"):
+        second.service.privilegedStartService()
+    for each in (first, second):
+        each.log.close()
+        each.reactor.close()
 
 
 class PendingEndpoint:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from twisted.internet.error import ReactorNotRunning
 
+from gymtwist.server.identities import load, new_token
 from gymtwist.server.operations import CannotReload, Operations
 from gymtwist.server.server_options import Options
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import Harness
 from tests.support.identity_files import write_identities
+from tests.unit.server.test_gym_protocol_identities import framed
 
 
 @pytest.fixture
@@ -146,4 +150,66 @@ def test_a_server_that_is_drained_begins_no_session(make: Make, path: Path) -> N
     assert len(harness.log.having("drains the server: 1 session may go on")) == 1
     assert process in harness.starter.serving
     for each in (client, other):
+        each.close()
+
+
+def test_a_client_that_waits_needs_its_identity_until_it_is_served(make: Make, path: Path, tmp_path: Path) -> None:
+    """One whose token was taken away is refused; others have their new limits."""
+    file, tokens = write_identities(tmp_path, alice="", bob="", carol="")
+    harness, operations = operated(make, path, "--identities", file, "--max-sessions", "1")
+    first, process = serving(harness, framed(token=tokens["carol"]))
+    process.begin()
+    alice, bob = (connect(harness, framed(token=tokens[name])) for name in ("alice", "bob"))
+    _, hashed = new_token("alice")
+    text = Path(file).read_text()
+    stored = load(file)["alice"].token
+    assert stored is not None
+    Path(file).write_text(text.replace(stored, hashed).replace("[bob]", "[bob]\nkwargs = 'none'"))
+    operations.reload("root")
+    process.answer()
+    harness.turn()
+    assert b"token-refused" in read(alice, harness)
+    assert msgspec.json.decode(harness.starter.serving[-1].job["overrides"]) == {"kwargs": "none"}
+    for each in (first, alice, bob):
+        each.close()
+
+
+def test_settings_that_no_job_can_carry_are_refused(make: Make, path: Path) -> None:
+    """Sessions would not begin any more."""
+    _, operations = operated(make, path)
+    path.write_text(f"allow = ['{40_000 * 'x'}']")
+    with pytest.raises(CannotReload, match="takes more than 30000 bytes"):
+        operations.reload("root")
+
+
+def test_the_time_for_requests_changes_with_the_options(make: Make, path: Path) -> None:
+    """As that for handshakes does."""
+    harness, operations = operated(make, path)
+    path.write_text("opening-timeout = 2")
+    operations.reload("root")
+    client = connect(harness, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n")
+    harness.reactor.advance(2.1)
+    assert read(client, harness).startswith(b"HTTP/1.1 408")
+    client.close()
+
+
+def test_sessions_that_end_together_stop_a_drained_server_once(make: Make, path: Path) -> None:
+    """As a signal may stop it before."""
+    harness, operations = operated(make, path)
+    (one, first), (other, second) = serving(harness), serving(harness)
+    operations.drain("root")
+    stops: list[int] = []
+
+    def stop() -> None:
+        stops.append(1)
+        if len(stops) > 1:
+            raise ReactorNotRunning
+
+    reactor: Any = harness.reactor
+    reactor.running, reactor.stop = True, stop
+    for process in (first, second):
+        process.answer()
+    harness.turn()
+    assert len(stops) == 2
+    for each in (one, other):
         each.close()
