@@ -123,7 +123,7 @@ def test_a_control_socket_that_is_taken_is_an_error_at_once(tmp_path: Path) -> N
     first, second = Server(tmp_path, path), Server(tmp_path / "..", path)
     first.service.privilegedStartService()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(CannotStart, match="gymsock cannot listen on unix:.*mode=600"):
+    with pytest.raises(CannotStart, match=r"gymsock cannot listen on unix:.*mode=600"):
         second.service.privilegedStartService()
     for each in (first, second):
         each.log.close()

@@ -130,7 +130,7 @@ def test_an_identity_that_was_found_is_looked_up_again() -> None:
     assert Identities([limited]).renewed(alice) is limited
     others = Identity(name="bob", token=HASH), Identity(name="alice", users=(0,))
     for other in (*others, Identity(name="alice", token=HASH, expires=datetime.date(2001, 1, 31))):
-        with pytest.raises(TokenRefused, match="connect again|expired"):
+        with pytest.raises(TokenRefused, match=r"connect again|expired"):
             Identities([other]).renewed(alice)
     with pytest.raises(TokenRefused):
         Identities([alice]).renewed(EVERYBODY)
