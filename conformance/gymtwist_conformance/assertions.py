@@ -44,6 +44,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "lenient?": bool,
         "report_queue?": bool,
         "wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
+        "vector_wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
         "on_failure?": Literal["raise", "truncate"],
         "each?": Annotated[list[_OwnOptions], Meta(max_length=10_000)],
     },

@@ -28,7 +28,7 @@ from gymtwist.client.progress import Report
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.client.truncating_env import TruncatingEnv
-from gymtwist.client.wrapper_specs import WrapperLike
+from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
 from gymtwist.protocol import messages
 
 
@@ -132,6 +132,7 @@ def connect_vec(
     max_episode_steps: int | None = None,
     info: messages.InfoWanted = "all",
     wrappers: Iterable[WrapperLike] = (),
+    vector_wrappers: Iterable[WrapperLike] = (),
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -168,6 +169,10 @@ def connect_vec(
         info: See :func:`connect`.
         wrappers: Wrappers that the server puts around each environment; see :func:`connect`. With them, a
             ``vectorization_mode`` of None means "sync".
+        vector_wrappers: Wrappers that the server puts around the vector environment of all, the innermost first: those
+            of ``gymnasium.wrappers.vector``, as ``wrappers`` has them. One that keeps statistics of all environments
+            together (NormalizeObservation, NormalizeReward) needs ``processes=1``; a class of your own is put around
+            the environments of each process.
         protocol: See :func:`connect`.
         token: See :func:`connect`.
         timeout: See :func:`connect`.
@@ -202,6 +207,7 @@ def connect_vec(
         max_episode_steps=max_episode_steps,
         info=info,
         wrappers=wrappers,
+        vector_wrappers=vector_wrappers_of(vector_wrappers),
         token=token,
     )
     return RemoteVectorEnv(

@@ -105,6 +105,7 @@ class Session:
         self.place: int | None = None
         made = messages.Make("") if make is None else make
         self._num_envs, self._wrappers, self._each = made.num_envs, len(made.wrappers), len(made.each)
+        self._vector_wrappers = len(made.vector_wrappers)
         self._kwargs: Iterable[str] = [
             name for kwargs in (made.kwargs, *(each.kwargs for each in made.each)) for name in kwargs
         ]
@@ -182,6 +183,11 @@ class Session:
         if made.wrappers != self._wrappers:
             raise RequestRefused(
                 "the server is of a version without `wrappers`: put them around the environment here",
+                code="wrapper-refused",
+            )
+        if made.vector_wrappers != self._vector_wrappers:
+            raise RequestRefused(
+                "the server is of a version without `vector_wrappers`: put them around the vector environment here",
                 code="wrapper-refused",
             )
         if made.each != self._each:

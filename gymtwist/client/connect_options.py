@@ -21,7 +21,7 @@ from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.websocket_connection import WebSocketConnection
-from gymtwist.client.wrapper_specs import WrapperLike, wrappers_of
+from gymtwist.client.wrapper_specs import WrapperLike, check_processes, wrappers_of
 from gymtwist.protocol import messages
 from gymtwist.protocol.adaptive_waiting import REPLY_LIMIT, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing, ProtocolName
@@ -105,6 +105,7 @@ class ConnectOptions:
             raise ValueError(f"progress is {self.progress!r:.80}: expected a function, or None")
         object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))
         object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
+        check_processes(self.make.vector_wrappers, self.processes)
 
     def make_sessions(
         self, shares: Sequence[tuple[int | None, int]] = ((None, 0),), *, is_restart: bool = False

@@ -22,8 +22,9 @@ RECONNECT, RECONNECT_VEC = "gymtwist.client.api:reconnect", "gymtwist.client.api
 OPTIONS = "connect_options"
 #: What each of several environments has of its own, which is in several arguments of ``connect_vec``.
 EACH = "each"
+VECTOR_WRAPPERS = "vector_wrappers"
 #: Arguments of ``connect_vec`` that ``connect`` does not have.
-VECTOR_ONLY = (EACH, "processes", "vectorization_mode", "autoreset_mode")
+VECTOR_ONLY = (EACH, VECTOR_WRAPPERS, "processes", "vectorization_mode", "autoreset_mode")
 #: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
 WINDOW = "human"
 
@@ -70,8 +71,9 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
     for name in ("max_episode_steps", "info", "vectorization_mode", "autoreset_mode", "render_mode"):
         if (value := getattr(make, name)) != getattr(defaults, name):
             items[name] = value
-    if make.wrappers:
-        items["wrappers"] = [{"name": each.name, "kwargs": each.kwargs} for each in make.wrappers]
+    for name, wrappers in (("wrappers", make.wrappers), (VECTOR_WRAPPERS, make.vector_wrappers)):
+        if wrappers:
+            items[name] = [{"name": each.name, "kwargs": each.kwargs} for each in wrappers]
     if make.each:
         items[EACH] = [msgspec.structs.asdict(each) for each in make.each]
     if registered:

@@ -15,24 +15,60 @@ from gymtwist.protocol import messages
 WrapperLike: TypeAlias = WrapperSpec | Mapping[str, Any]
 
 _GYMNASIUM = "gymnasium.wrappers"
+_OF_VECTORS = "gymnasium.wrappers.vector"
+#: Gymnasium's wrappers that keep statistics of all environments of a vector together.
+_KEEP_STATISTICS = frozenset({"NormalizeObservation", "NormalizeReward"})
 
 
 def wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
-    """Convert wrappers, the innermost first.
+    """Convert wrappers of single environments, the innermost first.
 
     Raises:
-        ValueError: One is no wrapper, or its arguments are unknown.
+        ValueError: One is no wrapper or one of vector environments, or its arguments are unknown.
     """
+    return _converted("wrappers", given)
+
+
+def vector_wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
+    """Convert wrappers of vector environments, the innermost first.
+
+    Raises:
+        ValueError: One is no wrapper or one of single environments, or its arguments are unknown.
+    """
+    return _converted("vector_wrappers", given)
+
+
+def check_processes(wrappers: Iterable[messages.Wrapper], processes: int) -> None:
+    """Check that the wrappers around each part of a vector environment do what they would do around the whole.
+
+    Args:
+        wrappers: Wrappers of vector environments.
+        processes: How many processes share the environments.
+
+    Raises:
+        ValueError: One of them does not.
+    """
+    for index, each in enumerate(wrappers):
+        name = each.name.removeprefix(f"{_OF_VECTORS}:")
+        if processes > 1 and name in _KEEP_STATISTICS:
+            raise ValueError(
+                f'vector_wrappers[{index}] "{name}" keeps statistics of all environments together, which '
+                f'processes={processes} keep apart: send processes=1, with vectorization_mode="async" to use as many '
+                f"cores, or put it around the remote environment: {_OF_VECTORS}.{name}(envs)"
+            )
+
+
+def _converted(argument: str, given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
     if not isinstance(given, Iterable):
-        raise ValueError(f"wrappers is {given!r:.80}: expected a list of wrappers")
-    return [_wrapper_of(each) for each in given]
+        raise ValueError(f"{argument} is {given!r:.80}: expected a list of wrappers")
+    return [_wrapper_of(argument, each) for each in given]
 
 
-def _wrapper_of(given: WrapperLike) -> messages.Wrapper:
+def _wrapper_of(argument: str, given: WrapperLike) -> messages.Wrapper:
     if isinstance(given, Mapping) and {"name"} <= given.keys() <= {"name", "kwargs"}:
         name, kwargs = given["name"], given.get("kwargs", {})
     elif isinstance(given, WrapperSpec):
-        name, kwargs = _name_of(given.entry_point), given.kwargs
+        name, kwargs = _name_of(argument, given.entry_point), given.kwargs
         if kwargs is None:
             raise ValueError(
                 f"the arguments of the wrapper {given.name} are unknown: its class does not inherit from "
@@ -48,11 +84,15 @@ def _wrapper_of(given: WrapperLike) -> messages.Wrapper:
     return messages.Wrapper(name, {key: _sendable(value) for key, value in kwargs.items()})
 
 
-def _name_of(entry_point: str) -> str:
+def _name_of(argument: str, entry_point: str) -> str:
     """Return the class's name for one of Gymnasium's, which are in different modules in different versions."""
     module, _, name = entry_point.partition(":")
-    is_vectors = f"{module}.".startswith(f"{_GYMNASIUM}.vector.")
-    return name if f"{module}.".startswith(f"{_GYMNASIUM}.") and not is_vectors else entry_point
+    if not f"{module}.".startswith(f"{_GYMNASIUM}."):
+        return entry_point
+    fits = "vector_wrappers" if f"{module}.".startswith(f"{_OF_VECTORS}.") else "wrappers"
+    if fits != argument:
+        raise ValueError(f"{entry_point} is not for {argument}: give it in {fits}")
+    return name
 
 
 def _sendable(value: Any) -> Any:

@@ -15,7 +15,10 @@ _BESIDE = "send it beside kwargs"
 #: Parameters of Gymnasium's ``make`` and ``make_vec`` that are not keyword arguments of an environment, with a remedy.
 _NOT_KWARGS = {
     **dict.fromkeys(
-        ("render_mode", "max_episode_steps", "num_envs", "vectorization_mode", "autoreset_mode", "id", "wrappers"),
+        (
+            *("render_mode", "max_episode_steps", "num_envs", "vectorization_mode", "autoreset_mode", "id"),
+            *("wrappers", "vector_wrappers"),
+        ),
         _BESIDE,
     ),
     "disable_env_checker": "the server chooses it",

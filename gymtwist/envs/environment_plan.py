@@ -16,7 +16,7 @@ from gymnasium.error import CustomSpaceError, DependencyNotInstalled
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from gymtwist.envs import environment_results, gym_compatibility
+from gymtwist.envs import environment_results, environment_wrappers, gym_compatibility
 from gymtwist.envs.environment_options import (
     RENDER_MODE,
     RGB,
@@ -27,7 +27,7 @@ from gymtwist.envs.environment_options import (
     renders_by_argument,
     with_integers,
 )
-from gymtwist.envs.environment_wrappers import MAX_BYTES, EnvironmentWrapper
+from gymtwist.envs.environment_wrappers import EnvironmentWrapper
 from gymtwist.envs.episode_arguments import EpisodeArguments
 from gymtwist.envs.error_locations import name_environments
 from gymtwist.envs.error_origins import ErrorQueue
@@ -68,6 +68,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         members: The plan of each environment of several, if they are not alike.
         reset_options: The options of resets that have none.
         seeds: The seeds of resets that have none, in order.
+        vector_wrappers: The wrappers around the vector environment, the innermost first.
     """
 
     spec: Any
@@ -81,6 +82,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
     members: tuple[EnvironmentPlan, ...] = ()
     reset_options: dict[str, Any] = {}
     seeds: tuple[int, ...] = ()
+    vector_wrappers: tuple[EnvironmentWrapper, ...] = ()
 
     def make(self) -> Any:
         """Make the environment, without its library's passive checker, which costs time on every step.
@@ -89,7 +91,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
             A ``gymnasium.Env``, or a ``gymnasium.vector.VectorEnv`` if the plan has a vectorization mode.
 
         Raises:
-            InvalidField: The environment's own vector environment has another autoreset mode.
+            InvalidField: The environment's own vector environment has another autoreset mode, or it cannot have one of
+                the wrappers.
             EnvironmentFault: A constructor raised.
         """
         try:
@@ -97,7 +100,7 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 return self._make_single()
             made = self._make_from_entry_point() if self.mode == _ENTRY_POINT else self._make_vector(self.mode)
             keep_infos(made)
-            return made
+            return environment_wrappers.wrap(self.vector_wrappers, made, self.options.num_envs or 1)
         except GymtwistError:
             raise
         except BaseException as error:  # including SystemExit
@@ -123,18 +126,17 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         return self._wrap(gymnasium.make(self.spec, max_episode_steps=limit, disable_env_checker=True, **self.kwargs))
 
     def _wrap(self, environment: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
-        left = MAX_BYTES
-        try:
-            for each in self.wrappers:
-                environment, left = each.wrap(environment, self.options.num_envs or 1, left)
-        except BaseException:
-            environment.close()
-            raise
-        return environment
+        wrapped: gymnasium.Env[Any, Any] = environment_wrappers.wrap(
+            self.wrappers, environment, self.options.num_envs or 1
+        )
+        return wrapped
 
     def _make_vector(self, mode: str) -> Any:
-        # Every observation is sent before the next step, so it need not be copied.
-        vector_kwargs: Any = {"autoreset_mode": AutoresetMode[self.options.autoreset_mode.upper()], "copy": False}
+        vector_kwargs: Any = {
+            "autoreset_mode": AutoresetMode[self.options.autoreset_mode.upper()],
+            # Every observation is sent before the next step, so it need not be copied, unless wrappers write to it.
+            "copy": bool(self.vector_wrappers),
+        }
         try:
             return self._make_vector_with(mode, vector_kwargs)
         except Exception as error:
@@ -188,8 +190,9 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
                 disable_env_checker=True,
                 **self.kwargs,
             )
-        # Gymnasium's array takes only numbers; other rewards in this one are checked after the step.
-        made._rewards = np.zeros(options.num_envs, object)
+        if not self.vector_wrappers:  # which compute with rewards
+            # Gymnasium's array takes only numbers; other rewards in this one are checked after the step.
+            made._rewards = np.zeros(options.num_envs, object)
         return made
 
     def _make_async(self, num_envs: int, vector_kwargs: Any) -> Any:

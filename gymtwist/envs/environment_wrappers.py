@@ -1,4 +1,7 @@
-"""Wrappers that a client asks the server to put around its environment: checked before anything is allocated."""
+"""Wrappers that a client asks the server to put around its environment, or around a vector of environments.
+
+They are checked before anything is allocated.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-import gymnasium
 import msgspec
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 
 from gymtwist.envs.environment_options import takes_integer
 from gymtwist.envs.missing_packages import remedy
@@ -21,10 +24,17 @@ from gymtwist.errors import InvalidField
 from gymtwist.spaces.equivalent_forms import whole
 from gymtwist.spaces.value_mismatch import shown
 
-#: The most bytes that wrappers may add to a session: those of their observations, or of those that they keep.
+#: The most bytes that wrappers may add to a session: those of their observations, or of those that they keep. Wrappers
+#: of the vector environment may add as many again.
 MAX_BYTES = 128 << 20
 #: Gymnasium's wrappers whose arguments have limits of their own are in this module, and in those below it.
 _GYMNASIUM = "gymnasium.wrappers"
+#: Where a wrapper is that is named by its class alone, for each field of a make request.
+_MODULES = {"wrappers": _GYMNASIUM, "vector_wrappers": f"{_GYMNASIUM}.vector"}
+#: The argument with the number of observations that a wrapper keeps.
+_KEPT = {"FrameStackObservation": "stack_size", "DelayObservation": "delay"}
+#: What an episode takes in the statistics of the last ones.
+_EPISODE = 3 * 32
 #: What an observation takes whose space does not say how large it is.
 _UNKNOWN_SIZE = 64 << 10
 #: The arguments that decide how much one of Gymnasium's wrappers takes, which has them as attributes as well.
@@ -56,13 +66,11 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
     creator: Any
     kwargs: dict[str, Any]
 
-    def wrap(
-        self, environment: gymnasium.Env[Any, Any], num_envs: int, left: int
-    ) -> tuple[gymnasium.Env[Any, Any], int]:
+    def wrap(self, environment: Any, num_envs: int, left: int) -> tuple[Any, int]:
         """Wrap an environment.
 
         Args:
-            environment: The environment.
+            environment: The environment, or the vector environment.
             num_envs: How many environments of the session are wrapped alike.
             left: The bytes that the wrappers inside this one leave of :data:`MAX_BYTES`.
 
@@ -81,7 +89,7 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
                 f"{MAX_BYTES:,}{used}"
             )
         try:
-            made: gymnasium.Env[Any, Any] = self.creator(environment, **self.kwargs)
+            made = self.creator(environment, **self.kwargs)
         except MemoryError:
             raise
         except Exception as error:
@@ -92,22 +100,45 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
         return made, left - needed
 
 
-def checked(requests: Iterable[WrapperRequest]) -> tuple[EnvironmentWrapper, ...]:
+def wrap(wrappers: Iterable[EnvironmentWrapper], environment: Any, num_envs: int) -> Any:
+    """Put wrappers around an environment, which is closed if one cannot be had.
+
+    Args:
+        wrappers: The wrappers, the innermost first.
+        environment: The environment, or the vector environment.
+        num_envs: How many environments of the session are wrapped alike.
+
+    Raises:
+        InvalidField: The environment cannot have one of them.
+    """
+    left = MAX_BYTES
+    try:
+        for each in wrappers:
+            environment, left = each.wrap(environment, num_envs, left)
+    except BaseException:
+        environment.close()
+        raise
+    return environment
+
+
+def checked(requests: Iterable[WrapperRequest], field: str = "wrappers") -> tuple[EnvironmentWrapper, ...]:
     """Find the classes of wrappers, and check the arguments.
 
     Args:
         requests: Wrappers whose names the operator allows: their modules are imported.
+        field: The field of a make request that has them: ``wrappers`` or ``vector_wrappers``.
 
     Raises:
         InvalidField: A wrapper cannot be imported, lacks an argument, or has one that it does not take.
     """
-    return tuple(_checked(f'wrappers[{index}] "{each.name}"', each) for index, each in enumerate(requests))
+    default = _MODULES[field]
+    return tuple(_checked(f'{field}[{index}] "{each.name}"', each, default) for index, each in enumerate(requests))
 
 
-def _checked(place: str, request: WrapperRequest) -> EnvironmentWrapper:
+def _checked(place: str, request: WrapperRequest, default: str) -> EnvironmentWrapper:
     module, _, name = request.name.rpartition(":")
     try:
-        creator = getattr(importlib.import_module(module or _GYMNASIUM), name)
+        creator = getattr(importlib.import_module(module or default), name)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}{remedy(type(error), str(error))}"
         raise InvalidField(f"{place} cannot be imported: {reason}") from error
@@ -173,19 +204,23 @@ def _is_gymnasiums(creator: Any) -> bool:
     return f"{creator.__module__}.".startswith(f"{_GYMNASIUM}.")
 
 
-def _bytes_needed(creator: Any, kwargs: Mapping[str, Any], environment: gymnasium.Env[Any, Any]) -> int:
-    """Return the bytes that one of Gymnasium's wrappers takes as its arguments have it; 0 for any other."""
+def _bytes_needed(creator: Any, kwargs: Mapping[str, Any], environment: Any) -> int:
+    """Return the bytes that one of Gymnasium's wrappers takes as its arguments have it; 0 for any other.
+
+    A wrapper of a vector environment takes as many for each of its environments.
+    """
     if not _is_gymnasiums(creator):
         return 0
-    space = environment.observation_space
+    is_vector = isinstance(environment, VectorEnv)
+    space = environment.single_observation_space if is_vector else environment.observation_space
     bound = inspect.signature(creator).bind(environment, **kwargs)
     bound.apply_defaults()
     given: dict[str, Any] = bound.arguments
     name = creator.__name__
-    if name == "FrameStackObservation":
-        return _bytes(space) * int(given["stack_size"])
-    if name == "DelayObservation":
-        return _bytes(space) * int(given["delay"])
+    if name in _KEPT:
+        return _bytes(space) * int(given[_KEPT[name]])
+    if name == "RecordEpisodeStatistics":
+        return int(given["buffer_length"]) * _EPISODE
     if name == "ResizeObservation":
         pixels: int = math.prod(given["shape"])
         return pixels * _bytes_of_pixel(space)

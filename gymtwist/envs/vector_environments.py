@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
+from gymnasium.wrappers.vector import NormalizeObservation
 
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
 
@@ -43,6 +44,16 @@ def takes_mask(environment: VectorEnv[Any, Any, Any]) -> bool:
 def has_processes(environment: Any) -> bool:
     """Return whether an environment runs in processes of its own, any of which may die."""
     return isinstance(environment.unwrapped, AsyncVectorEnv)
+
+
+def normalizes(environment: VectorEnv[Any, Any, Any]) -> bool:
+    """Return whether a NormalizeObservation is around a vector environment: it resets only all environments."""
+    layer = environment
+    while isinstance(layer, VectorWrapper):
+        if isinstance(layer, NormalizeObservation):
+            return True
+        layer = layer.env
+    return False
 
 
 def keep_infos(environment: VectorEnv[Any, Any, Any]) -> None:

@@ -58,7 +58,7 @@ _READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
 #: The messages with further dynamic values, inside of fields.
 _WITH_OTHER_DATA = frozenset({messages.Made, messages.Make})
 #: The fields of make that are lists, with the fields of their items that have data.
-_OF_LISTS = {"wrappers": ("kwargs",), "each": ("kwargs", "options")}
+_OF_LISTS = {"wrappers": ("kwargs",), "each": ("kwargs", "options"), "vector_wrappers": ("kwargs",)}
 #: The fields with rewards.
 _REWARDS: dict[type[Message], str] = {messages.Stepped: "reward", messages.SteppedMany: "rewards"}
 #: The fields that can be so large that they are not copied. Each is the first of its message.
@@ -178,7 +178,7 @@ class MessageCodec:
         if type(request) in _VALUES:
             return self._with_values(request)
         name = _DYNAMIC[type(request)]
-        if isinstance(request, messages.Make) and (request.wrappers or request.each):
+        if isinstance(request, messages.Make) and (request.wrappers or request.each or request.vector_wrappers):
             lists = {field: self._read_list(field, getattr(request, field)) for field in _OF_LISTS}
             request = msgspec.structs.replace(request, **lists)
         return self._read_data(request, name, f"{tag_of(request)}: field `{name}`")

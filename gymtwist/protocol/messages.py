@@ -26,7 +26,7 @@ MAX_ENVIRONMENTS = 10_000
 MAX_STEPS = 10_000
 #: The smallest and the largest capacity of shared memory for a request, and for a reply, in bytes.
 MIN_ROOM, MAX_ROOM = 4096, 128 * 1024 * 1024
-#: The most wrappers around one environment.
+#: The most wrappers around one environment, or around a vector environment.
 MAX_WRAPPERS = 16
 #: The most seeds of one of several environments, for resets that have none.
 MAX_SEEDS = 10_000
@@ -85,10 +85,10 @@ class Message(
 
 
 class Wrapper(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
-    """A wrapper that the server puts around each environment.
+    """A wrapper that the server puts around each environment, or around a vector environment.
 
     Attributes:
-        name: The class: one of ``gymnasium.wrappers``, or ``module:Class``.
+        name: The class: one of ``gymnasium.wrappers``, or of ``gymnasium.wrappers.vector``, or ``module:Class``.
         kwargs: The keyword arguments of its constructor besides the environment.
     """
 
@@ -133,6 +133,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         lenient: Whether actions may be outside the bounds of a Box, and steps may go on after the end of an episode.
         each: What each of several environments has of its own; empty if all are alike.
         on_failure: Whether an exception of one of several environments is an error, or the end of its episode.
+        vector_wrappers: The wrappers around the vector environment, the innermost first.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -152,6 +153,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     lenient: bool = False
     each: Annotated[list[OwnOptions], Meta(max_length=MAX_ENVIRONMENTS)] = []
     on_failure: OnFailure = "raise"
+    vector_wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -423,6 +425,7 @@ class Made(Message, frozen=True, tag="make"):
         reward_space: The space of rewards that are arrays, also for vector environments that of one environment.
         wrappers: The number of wrappers that the client has asked for and got; a server may not know of them.
         each: The number of environments that have got what they have of their own, likewise.
+        vector_wrappers: The number of wrappers around the vector environment, likewise.
         warnings: What the client should know of its request.
     """
 
@@ -447,6 +450,7 @@ class Made(Message, frozen=True, tag="make"):
     reward_space: Description | None = None
     wrappers: int = 0
     each: int = 0
+    vector_wrappers: int = 0
     warnings: Warnings = ()
 
 

@@ -183,8 +183,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         readers.attribute_names,
     )] = PLAIN
     wrappers: Annotated[str, Option(
-        "Which wrappers clients may put around their environments at the server: 'gymnasium' allows Gymnasium's own "
-        "that take numbers and names, but none that takes a function, writes files or opens a window; names such as "
+        "Which wrappers clients may put around their environments, and around vector environments, at the server: "
+        "'gymnasium' allows Gymnasium's own that take numbers and names, but none that takes a function, writes files "
+        "or opens a window; names such as "
         "'gymnasium,mypackage.wrappers:Mine' allow those, import that module, and give the class the arguments that a "
         "client chooses, but no paths; 'none' allows none.", readers.wrapper_names,
     )] = GYMNASIUM

@@ -34,8 +34,17 @@ GYMNASIUM_WRAPPERS = frozenset(
         *("TimeAwareObservation", "TimeLimit"),
     }
 )
-#: Where a wrapper is that is named by its class alone.
-_WRAPPERS_MODULE = "gymnasium.wrappers:"
+#: Those of them that vector environments have, too.
+GYMNASIUM_VECTOR_WRAPPERS = frozenset(
+    {
+        *("ClipAction", "ClipReward", "DtypeObservation", "FilterObservation", "FlattenObservation"),
+        *("GrayscaleObservation", "NormalizeObservation", "NormalizeReward", "RecordEpisodeStatistics"),
+        *("RescaleAction", "RescaleObservation", "ReshapeObservation", "ResizeObservation"),
+    }
+)
+#: Where a wrapper is that is named by its class alone, for each field of a make request.
+_WRAPPERS_MODULES = {"wrappers": "gymnasium.wrappers:", "vector_wrappers": "gymnasium.wrappers.vector:"}
+_KNOWN_WRAPPERS = {"wrappers": GYMNASIUM_WRAPPERS, "vector_wrappers": GYMNASIUM_VECTOR_WRAPPERS}
 #: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.
 _REPEATS = frozenset({"frameskip", "frame_skip", "action_repeat", "skip"})
 _REPEATS_OF_WRAPPERS = _REPEATS | {"num_repeats", "noop_max", "stack_size"}
@@ -329,23 +338,33 @@ class WrapperPolicy:
         names = set() if rule == NONE else set(rule.split(","))
         if GYMNASIUM in names:
             names = names - {GYMNASIUM} | GYMNASIUM_WRAPPERS
-        self._names = {name.removeprefix(_WRAPPERS_MODULE) for name in names}
+        self._names = names
 
-    def check(self, wrappers: Sequence[Wrapper]) -> None:
+    def check(self, wrappers: Sequence[Wrapper], field: str = "wrappers") -> None:
         """Check wrappers and their arguments.
+
+        Args:
+            wrappers: The wrappers.
+            field: The field of a make request that has them: ``wrappers`` or ``vector_wrappers``.
 
         Raises:
             WrapperRefused: One is not allowed; the message says how the operator can allow it.
         """
+        if not wrappers:
+            return
+        module, known = _WRAPPERS_MODULES[field], _KNOWN_WRAPPERS[field]
+        others = tuple(each for each in _WRAPPERS_MODULES.values() if each != module)
+        allowed = {name.removeprefix(module) for name in self._names if ":" in name or name in known}
+        allowed = {name for name in allowed if not name.startswith(others)}
         for index, wrapper in enumerate(wrappers):
-            place = f'wrappers[{index}] "{wrapper.name}"'
-            name = wrapper.name.removeprefix(_WRAPPERS_MODULE)
-            if name not in self._names:
-                listed = name if ":" in name or name in GYMNASIUM_WRAPPERS else f"{_WRAPPERS_MODULE}{name}"
+            place = f'{field}[{index}] "{wrapper.name}"'
+            name = wrapper.name.removeprefix(module)
+            if name not in allowed:
+                listed = name if ":" in name or name in known else f"{module}{name}"
                 raise WrapperRefused(
                     f"{place} is not allowed on this server; put it around the environment in your own program, or ask "
                     f"the operator for --wrappers {self._before}{listed}; the server allows "
-                    f"{', '.join(sorted(self._names)) or 'none'}"
+                    f"{', '.join(sorted(allowed)) or 'none'}"
                 )
             self._check_kwargs(place, wrapper.kwargs)
 

@@ -190,15 +190,21 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
         if request.num_envs is None and request.on_failure == "truncate":
             raise InvalidField('on_failure "truncate" is for several environments: send num_envs, too')
+        if request.num_envs is None and request.vector_wrappers:
+            raise InvalidField("vector_wrappers are for several environments: send num_envs, too")
         registered = self._find(request.id)
         self._check_kwargs(request.kwargs, registered)
-        WrapperPolicy(settings.wrappers).check(request.wrappers)
+        policy = WrapperPolicy(settings.wrappers)
+        policy.check(request.wrappers)
+        policy.check(request.vector_wrappers, "vector_wrappers")
         options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
         in_process = InProcess(settings.attributes, self._framing.value, debuggable=settings.debuggable)
         wrappers = environment_wrappers.checked(request.wrappers)
+        vector_wrappers = environment_wrappers.checked(request.vector_wrappers, "vector_wrappers")
         checked = EnvironmentOptions(**options)
         if not request.each:
-            return environment_plan.plan(registered, checked, in_process, wrappers)
+            planned = environment_plan.plan(registered, checked, in_process, wrappers)
+            return msgspec.structs.replace(planned, vector_wrappers=vector_wrappers)
         if len(request.each) != request.num_envs:
             raise InvalidField(
                 f"each has {len(request.each)} elements: send one for each of num_envs {request.num_envs} environments"
@@ -212,7 +218,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             self._check_kwargs(own.kwargs, its)
             return environment_plan.member(its, checked, own, in_process, wrappers)
 
-        return environment_plan.joined([self._of_each(member, index) for index in range(len(request.each))])
+        planned = environment_plan.joined([self._of_each(member, index) for index in range(len(request.each))])
+        return msgspec.structs.replace(planned, vector_wrappers=vector_wrappers)
 
     @staticmethod
     def _of_each(act: Callable[[int], EnvironmentPlan], index: int) -> EnvironmentPlan:
@@ -284,6 +291,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             reward_space=rewards,
             wrappers=len(request.wrappers),
             each=len(request.each),
+            vector_wrappers=len(request.vector_wrappers),
             **single,
         )
 

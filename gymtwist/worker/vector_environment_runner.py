@@ -68,6 +68,11 @@ class VectorEnvironmentRunner(BaseRunner):
                 "make", f"the vector environment has {self.num_envs} environments where {wanted} were asked for"
             )
         self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
+        if plan.vector_wrappers and environment_results.reward_space_of(self.environment) is not None:
+            raise InvalidField(
+                f"{plan.vector_wrappers[0].place}: rewards of the environment are arrays (it has a reward_space), and "
+                "Gymnasium's wrappers of vector environments take only numbers; ask for `wrappers` of each environment"
+            )
         if plan.mode == "async" and environment_results.reward_space_of(self.environment) is not None:
             raise InvalidField(
                 'vectorization_mode "async": rewards of the environment are arrays (it has a reward_space), and '
@@ -112,9 +117,10 @@ class VectorEnvironmentRunner(BaseRunner):
 
     def _check_spaces(self, *, has_failed: bool = False) -> None:
         super()._check_spaces()
-        for each in getattr(self.environment.unwrapped, "envs", ()) if has_failed else ():
+        made = self.environment.unwrapped
+        for each in getattr(made, "envs", ()) if has_failed else ():
             for name in SPACE_NAMES:
-                check_same_space(name, each, getattr(self.environment, f"single_{name}"))
+                check_same_space(name, each, getattr(made, f"single_{name}"))
 
     def _mask(self, mask: list[bool]) -> Flags:
         if len(mask) != self.num_envs or not any(mask):
@@ -123,6 +129,8 @@ class VectorEnvironmentRunner(BaseRunner):
             raise InvalidField(
                 'this vector environment resets all of its environments or none; ask for vectorization_mode "sync"'
             )
+        if not all(mask) and vector_environments.normalizes(self.environment):
+            raise InvalidField("mask: a NormalizeObservation among the vector_wrappers takes only resets of all")
         return np.array(mask, np.bool_)
 
     def _seeds(self, seed: int | list[int | None], *, masked: bool) -> Any:

@@ -56,6 +56,7 @@ LIMITS = {
     "characters of a render mode": 64,
     "characters of a token": 1024,
     "wrappers around an environment": messages.MAX_WRAPPERS,
+    "wrappers around a vector environment": messages.MAX_WRAPPERS,
     "episodes from one video to the next": messages.MAX_VIDEO_EVERY,
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "seeds of an environment's own": messages.MAX_SEEDS,

@@ -242,6 +242,7 @@ WRONG: dict[str, MutationFactory] = {
     "attribute.several": requests(_fewer_values),
     "attribute.unreachable": coded("attribute-refused"),
     "vector.each": without("each"),
+    "vector.unknown-wrapper": without("vector_wrappers"),
     "agents.at-once": answers(lambda message: message["observations"].popitem(), "step_agents"),
     "agents.in-turn": answers(lambda message: message.pop("selection", None), "step_agents"),
     "agents.observe": answers(lambda message: message.pop("observations"), "observe_agents"),

@@ -126,6 +126,11 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"single_action_space": _TEXT_SPACE, "single_observation_space": _TEXT_SPACE, "num_envs": 2, "each": 2},
         "autoreset_mode": "next_step",
     },
+    "make, vector_wrappers": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        **{"single_action_space": _TEXT_SPACE, "single_observation_space": _TEXT_SPACE, "num_envs": 2},
+        **{"autoreset_mode": "next_step", "vector_wrappers": 1},
+    },
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},

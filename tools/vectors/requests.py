@@ -63,6 +63,10 @@ PLAIN: dict[str, dict[str, Any]] = {
             {},
         ],
     },
+    "make, vector_wrappers": {
+        **{"op": "make", "id": _CARTPOLE, "num_envs": 2},
+        "vector_wrappers": [{"name": "RecordEpisodeStatistics"}, {"name": "ClipReward", "kwargs": {"max_reward": 0.5}}],
+    },
     "make, on_failure": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "on_failure": "truncate"},
     "make, everything": {
         **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},

@@ -149,6 +149,16 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
         {"op": "make", "id": "x", "wrappers": [{"name": "FlattenObservation"}] * 17},
         "invalid-field",
     ),
+    *_both(
+        "a vector wrapper with another field",
+        {"op": "make", "id": "x", "num_envs": 1, "vector_wrappers": [{"name": "ClipReward", "args": []}]},
+        "invalid-field",
+    ),
+    *_both(
+        "too many vector wrappers",
+        {"op": "make", "id": "x", "num_envs": 1, "vector_wrappers": [{"name": "ClipReward"}] * 17},
+        "invalid-field",
+    ),
     *_both("each with another field", {"op": "make", "id": "x", "num_envs": 1, "each": [{"seed": 1}]}, "invalid-field"),
     *_both(
         "each with a seed that is negative",

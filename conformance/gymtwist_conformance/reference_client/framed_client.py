@@ -54,6 +54,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "shared_memory?": bool,
         "reward_space?": _OBJECT,
         "wrappers?": int,
+        "vector_wrappers?": int,
         "each?": int,
         "version?": int,
         "omitted?": list[str],

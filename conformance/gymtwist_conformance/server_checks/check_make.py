@@ -93,6 +93,7 @@ def test_invalid_fields(subject: Subject) -> None:
         ("info", "some"),
         ("values", "hexadecimal"),
         ("wrappers", "FlattenObservation"),
+        ("vector_wrappers", [{"kwargs": {}}]),
         ("each", [{"seeds": [-1]}]),
         ("on_failure", "ignore"),
     ]

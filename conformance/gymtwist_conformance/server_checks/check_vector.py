@@ -95,6 +95,18 @@ def test_each(subject: Subject) -> None:
     require("each" in error.message, f"the error does not name the field: {error.message!r}")
 
 
+def test_unknown_wrapper(subject: Subject) -> None:
+    """A wrapper of the vector environment that the server does not have is refused by its name."""
+    name, what = "NoSuchWrapper", "make with the vector wrapper NoSuchWrapper"
+    probe = subject.connect()
+    probe.say("make", **subject.fields(num_envs=subject.options.num_envs, vector_wrappers=[{"name": name}]))
+    error = probe.expect_error(what, "wrapper-refused", "invalid-field", reset_needed=None)
+    require(name in error.message, f"the error of {what} does not name it: {error.message!r}")
+    probe = subject.connect()
+    probe.say("make", **subject.fields(vector_wrappers=[{"name": name}]))
+    probe.expect_error(f"{what} and without num_envs", "invalid-field", reset_needed=None)
+
+
 def test_autoreset_next_step(subject: Subject) -> None:
     """An environment that has ended begins its next episode in the next step, whose reward is 0."""
     probe = subject.vector(vectorization_mode="sync", autoreset_mode="next_step")

@@ -22,7 +22,7 @@ from gymtwist.client.connect_options import (
 )
 from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
-from gymtwist.client.wrapper_specs import WrapperLike
+from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
 from gymtwist.protocol import messages
 
 E = TypeVar("E", bound="RemoteEnv | RemoteVectorEnv")
@@ -115,6 +115,7 @@ def connect_vec(
     max_episode_steps: int | None = None,
     info: messages.InfoWanted = "all",
     wrappers: Iterable[WrapperLike] = (),
+    vector_wrappers: Iterable[WrapperLike] = (),
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -152,6 +153,7 @@ def connect_vec(
         max_episode_steps=max_episode_steps,
         info=info,
         wrappers=wrappers,
+        vector_wrappers=vector_wrappers_of(vector_wrappers),
         token=token,
     )
     options = ConnectOptions(

@@ -6,15 +6,18 @@ from functools import partial
 from typing import Any
 
 import gymnasium
+import msgspec
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.vector import VectorObservationWrapper, VectorWrapper
+from gymnasium.wrappers import vector
 
 from gymtwist.envs import environment_plan, environment_wrappers, registry
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.errors import InvalidField
 from gymtwist.protocol.messages import Wrapper
-from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
+from gymtwist.worker.access_policy import GYMNASIUM_VECTOR_WRAPPERS, GYMNASIUM_WRAPPERS
 from tests.support.plain_environment import Plain
 from tests.support.served_session import named
 
@@ -190,3 +193,61 @@ _NEEDED: dict[str, dict[str, Any]] = {
     "StickyAction": {"repeat_action_probability": 0.5},
     "TimeLimit": {"max_episode_steps": 2},
 }
+
+
+class Negated(VectorObservationWrapper[Any, Any, Any, Any]):
+    """Writes to the array that it gets."""
+
+    def observations(self, observations: Any) -> Any:
+        """Change the sign."""
+        observations *= -1
+        return observations
+
+
+def make_vector(environment: str, *wrappers: tuple[str, dict[str, Any]], **options: Any) -> Any:
+    """Make three environments, and put wrappers around all of them together."""
+    checked = environment_wrappers.checked([Wrapper(*each) for each in wrappers], "vector_wrappers")
+    planned = environment_plan.plan(registry.find(environment), EnvironmentOptions(num_envs=3, **options))
+    return msgspec.structs.replace(planned, vector_wrappers=checked).make()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_an_observation_that_is_not_reset_is_wrapped_once(mode: str) -> None:
+    """Though Gymnasium's vector environments return their own array unless they copy it."""
+    made = make_vector("CartPole-v1", (f"{__name__}:Negated", {}), vectorization_mode=mode, autoreset_mode="disabled")
+    first = np.copy(made.reset(seed=1)[0])
+    again, _ = made.reset(seed=1, options={"reset_mask": np.array([True, False, False])})
+    assert np.array_equal(again, first)
+    made.close()
+
+
+@pytest.mark.parametrize("name", sorted(GYMNASIUM_VECTOR_WRAPPERS))
+def test_each_wrapper_of_vector_environments_is_gymnasiums(name: str) -> None:
+    """Its class is found by its name, and is around a vector environment."""
+    creator: Any = getattr(vector, name)
+    assert issubclass(creator, VectorWrapper)
+    with pytest.raises(InvalidField, match=rf'vector_wrappers\[0\] "{name}" takes no kwarg "none"'):
+        environment_wrappers.checked([Wrapper(name, {"none": 1})], "vector_wrappers")
+
+
+@pytest.mark.parametrize(
+    "wrappers",
+    [
+        [("ResizeObservation", {"shape": [LARGE, LARGE]})],
+        [("RecordEpisodeStatistics", {"buffer_length": LARGE})],
+        [("RecordEpisodeStatistics", {"buffer_length": 400_000}), ("DtypeObservation", {"dtype": "float64"})] * 2,
+    ],
+)
+def test_nothing_is_allocated_for_a_vector_that_a_session_may_not_have(
+    wrappers: list[tuple[str, dict[str, Any]]],
+) -> None:
+    """The bytes are those of all environments."""
+    with pytest.raises(InvalidField, match=r"vector_wrappers\[[02]\] .* bytes for 3 environment"):
+        make_vector(named(partial(Pictures)), *wrappers)
+
+
+def test_rewards_are_numbers_for_wrappers() -> None:
+    """As they are in Gymnasium's vector environments; without wrappers they may be anything until they are checked."""
+    made = make_vector("CartPole-v1", ("ClipReward", {"max_reward": 0.5}), vectorization_mode="sync")
+    made.reset(seed=1)
+    assert made.step(made.action_space.sample())[1].dtype == np.float64

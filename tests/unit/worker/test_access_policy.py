@@ -129,3 +129,35 @@ def test_what_multiplies_the_time_of_a_step_in_wrappers_is_limited(name: str) ->
     WrapperPolicy("a:B").check([Wrapper("a:B", {name: 1000})])
     with pytest.raises(WrapperRefused, match=rf'kwarg "{name}" multiplies the time of a step; send 1000 at most'):
         WrapperPolicy("a:B").check([Wrapper("a:B", {name: 1001})])
+
+
+@pytest.mark.parametrize("name", ["ClipReward", "gymnasium.wrappers.vector:ClipReward", "a:B"])
+def test_a_vector_wrapper_that_is_allowed(name: str) -> None:
+    """By the same names as wrappers of single environments."""
+    rules = ["a:B"] if name == "a:B" else [GYMNASIUM, "ClipReward", "gymnasium.wrappers.vector:ClipReward"]
+    for rule in rules:
+        WrapperPolicy(rule).check([Wrapper(name)], "vector_wrappers")
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "remedy"),
+    [
+        (GYMNASIUM, "TimeLimit", "gymnasium,gymnasium.wrappers.vector:TimeLimit; the server allows ClipAction"),
+        ("gymnasium.wrappers:RecordVideo", "RecordVideo", "gymnasium.wrappers.vector:RecordVideo"),
+        ("RecordVideo", "RecordVideo", "gymnasium.wrappers.vector:RecordVideo"),
+        ("gymnasium.wrappers:ClipReward", "gymnasium.wrappers:ClipReward", "the server allows none"),
+        ("TimeLimit", "ClipReward", "--wrappers TimeLimit,ClipReward; the server allows none"),
+        (NONE, "ClipReward", "--wrappers ClipReward; the server allows none"),
+    ],
+)
+def test_a_vector_wrapper_that_is_not_allowed(rule: str, name: str, remedy: str) -> None:
+    """That one of its name is allowed around single environments does not count, unless both are safe."""
+    with pytest.raises(WrapperRefused) as caught:
+        WrapperPolicy(rule).check([Wrapper(name)], "vector_wrappers")
+    assert f'vector_wrappers[0] "{name}" is not allowed' in str(caught.value) and remedy in str(caught.value)
+
+
+def test_a_vector_wrapper_is_none_of_single_environments() -> None:
+    """Wherever it is listed."""
+    with pytest.raises(WrapperRefused):
+        WrapperPolicy("gymnasium.wrappers.vector:ClipReward").check([Wrapper("gymnasium.wrappers.vector:ClipReward")])
