@@ -1,0 +1,1 @@
+"""Feeds mutated openings and frames of every protocol to what reads them."""
