@@ -131,6 +131,9 @@ def test_everything_else_that_an_environment_does(served: ServerProcess, remote:
             frames = await several.render()
             assert frames is not None and [each.shape for each in frames] == [(400, 600, 3)] * 2
             assert "2 of CartPole-v1" in repr(several)
+        layers = [{"name": "DtypeObservation", "kwargs": {"dtype": "float64"}}]
+        async with aio.connect_vec(place(served), "CartPole-v1", 2, vector_wrappers=layers) as wrapped:
+            assert (await wrapped.reset())[0].dtype == np.float64
         async with aio.connect(place(served), "CartPole-v1") as blind:
             with pytest.warns(UserWarning, match="render mode"):
                 assert await blind.render() is None

@@ -186,6 +186,14 @@ def test_an_episode_that_fails_ends(remote_vec: RemoteVec, processes: int) -> No
     assert theirs.step([0, 0])[0].ravel().tolist() == [3, 0]
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_attributes_are_those_of_the_environments(remote_vec: RemoteVec, mode: str) -> None:
+    """They are read and changed inside the wrappers."""
+    theirs = remote_vec("CartPole-v1", 2, vector_wrappers=layers_of(PER_ENVIRONMENT), vectorization_mode=mode)
+    theirs.set_attr("gravity", [1.5, 2.5])
+    assert list(theirs.get_attr("gravity")) == [1.5, 2.5]
+
+
 def test_a_specification_has_them(remote_vec: RemoteVec) -> None:
     """So the environments can be made again from JSON; a single one has none."""
     theirs = remote_vec("CartPole-v1", 2, vector_wrappers=[NORMALIZE])

@@ -100,6 +100,12 @@ def test_asynchronous_environments(remote_vec: RemoteVec) -> None:
     assert failed.value.environments == (0,)
 
 
+def test_wrappers_of_vector_environments(remote_vec: RemoteVec) -> None:
+    """Gymnasium's take only numbers as well; the error has the remedy."""
+    with pytest.raises(RequestRefused, match=r'vector_wrappers\[0\] "ClipReward": rewards .* ask for `wrappers`'):
+        remote_vec(NAME, 2, vector_wrappers=[{"name": "ClipReward", "kwargs": {"max_reward": 1.0}}])
+
+
 def test_a_client_that_takes_numbers(served: ServerProcess) -> None:
     """It is told what to send instead; so is the log of a client that cannot be told."""
     with FramedClient(connected(("127.0.0.1", served.port)), "netstring") as client:
