@@ -23,7 +23,9 @@ _CLIENT_EPILOG = (
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m gymtwist", description="Tools around the server, twistd gymsock.")
+    parser = argparse.ArgumentParser(
+        prog="python -m gymtwist", description="Check environments, and ask servers (twistd gymsock)."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
         "check",
@@ -81,7 +83,9 @@ def _add_client_commands(commands: Any) -> None:
     count = partial(_integer, 1)
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument(
-        "address", metavar="ADDRESS", help="the server's address: a port, host:port, tls:host:port or unix:path"
+        "address",
+        metavar="ADDRESS",
+        help="the server's address: a port, host:port, tls:host:port, unix:path, ws://host:port or wss://host/path",
     )
     server.add_argument(
         "--connect-timeout", metavar="S", type=float, default=3.0, help="seconds to wait for the server; %(default)g"
@@ -109,7 +113,7 @@ def _add_client_commands(commands: Any) -> None:
 
     ls = add("ls", "list the environments of a server")
     ls.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="list only ids like this: 'ALE/*'")
-    ping = add("ping", "measure the time of a round trip to a server's process")
+    ping = add("ping", "measure the time of a round trip to a worker of a server")
     ping.add_argument("--count", metavar="N", type=count, default=100, help="round trips; %(default)s")
     play = add("play", "play episodes with random actions", environment)
     play.add_argument("--episodes", metavar="N", type=count, default=1, help="%(default)s")

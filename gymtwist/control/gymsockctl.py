@@ -40,16 +40,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gymsockctl",
         description="Control a running server: twistd gymsock --control SOCKET.",
-        epilog="Exit status: 0 if all went well, 1 if the server cannot be asked or refuses, 2 if the command line is "
-        "wrong.",
+        epilog="Exit status: 0 if all went well, 1 if the server cannot be reached or refuses, 2 if the command line "
+        "is wrong.",
     )
     parser.add_argument(
         "--socket",
         metavar="PATH",
         default=os.environ.get(_VARIABLE, _DEFAULT),
-        help=f"the control socket; the default is that of the variable {_VARIABLE}, or else {_DEFAULT}",
+        help=f"the control socket; by default the value of the variable {_VARIABLE}, or else {_DEFAULT}",
     )
-    parser.add_argument("--json", action="store_true", help="print what the server answers, as JSON")
+    parser.add_argument("--json", action="store_true", help="print the server's answer as JSON")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -57,15 +57,15 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    add("status", _status, "show limits, and what is taken of them")
-    sessions = add("sessions", _sessions, "list the sessions that run")
+    add("status", _status, "show the limits, and how much of each is in use")
+    sessions = add("sessions", _sessions, "list the running sessions")
     sessions.add_argument("--watch", metavar="S", nargs="?", type=float, const=2.0, help="again every S seconds; 2")
     add("show", _show, "show one session, with its last episodes and output").add_argument("number", type=int)
     end = add("end", _end, "end one session")
     end.add_argument("number", type=int)
     end.add_argument("--reason", default="", help="why, for the log")
-    add("drain", _drain, "begin no more sessions, and stop the server when the last one has ended")
-    add("reload", _reload, "read the options of --config, the identities and the certificates anew")
+    add("drain", _drain, "refuse new sessions, and stop the server when the last one has ended")
+    add("reload", _reload, "reload the options of --config, the identities and the certificates")
     envs = add("envs", _envs, "list the environments that clients may ask for")
     envs.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="list only ids like this: 'ALE/*'")
     add("errors", _errors, "show the last errors")
@@ -97,7 +97,7 @@ def _sessions(given: argparse.Namespace) -> None:
             columns = [name for name in rows[0] if name not in ("bytes_sent", "bytes_received")]
             _print_table([columns, *([_text(name, row[name]) for name in columns] for row in rows)])
         else:
-            print("no session runs")
+            print("no sessions are running")
         if not given.watch:
             return
         sys.stdout.flush()
@@ -128,7 +128,7 @@ def _end(given: argparse.Namespace) -> None:
 def _drain(given: argparse.Namespace) -> None:
     answer = ask(given.socket, "POST", "/api/drain")
     _print_json(answer) if given.json else print(
-        f"the server stops when all sessions have ended; {answer['sessions']} run"
+        f"the server stops when all sessions have ended; {answer['sessions']} are running"
     )
 
 
@@ -154,6 +154,8 @@ def _errors(given: argparse.Namespace) -> None:
     errors = ask(given.socket, "GET", "/api/errors")["errors"]
     if given.json:
         _print_json(errors)
+    elif not errors:
+        print("no errors")
     for each in () if given.json else errors:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each["time"]))
         session = "-" if each["session"] is None else each["session"]

@@ -130,10 +130,12 @@ class Operations:
         try:
             done = self._reload()
         except CannotReload as error:
-            log.error("[control] {who} reads the options anew, which stay as they were: {error}", who=who, error=error)
+            log.error(
+                "[control] {who} cannot reload the options, which stay as they were: {error}", who=who, error=error
+            )
             raise
         log.info(
-            "[control] {who} reads the options anew: {changed}{ignored}",
+            "[control] {who} reloads the options: {changed}{ignored}",
             who=who,
             changed="; ".join(done.changed) or "nothing has changed",
             ignored="".join(f"; {each} needs a restart" for each in done.ignored),

@@ -48,55 +48,57 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     # fmt: off
     config: Annotated[str | None, Option(
-        "Read options from this TOML file, by their names without the dashes: idle-timeout = 60. The command line goes "
-        "before it.", readers.readable_file,
+        "Read options from this TOML file, by their names without the dashes: idle-timeout = 60. The command line "
+        "overrides it.", readers.readable_file,
     )] = None
     port: Annotated[str, Option(
         "Listen here: a port number (on 127.0.0.1, so only this machine can connect), or any Twisted endpoint "
-        "description. tcp:5001 opens the port to every network, so it needs --trusted-network.", readers.endpoint, "p",
+        "description. tcp:5001 opens it to every network, which needs TLS and --identities, or --trusted-network.",
+        readers.endpoint, "p",
     )] = str(DEFAULT_PORT)
     listen: Annotated[tuple[str, ...], Option(
         "Listen here, too; as --port, for example unix:/run/gymsock or ssl:... for TLS (may be repeated).",
         readers.endpoint,
     )] = ()
     listen_http: Annotated[tuple[str, ...], Option(
-        "Listen here for HTTP and WebSocket alone; as --port (may be repeated).", readers.endpoint,
+        "Listen here for HTTP and WebSocket only; as --port (may be repeated).", readers.endpoint,
     )] = ()
     no_http: Annotated[bool, Option(
-        "Speak no HTTP and no WebSocket at --port and --listen.",
+        "Disable HTTP and WebSocket at --port and --listen.",
     )] = False
     allow_host: Annotated[tuple[str, ...], Option(
-        "Answer HTTP requests to this name of the server, such as gym.example.org; '*' allows any. Addresses, and "
-        "names without a dot, need no option (may be repeated).", readers.host,
+        "Accept this host name in HTTP requests, such as gym.example.org; '*' allows any. IP addresses, and names "
+        "without a dot, need no option (may be repeated).", readers.host,
     )] = ()
     allow_origin: Annotated[tuple[str, ...], Option(
         "Let web pages of this origin, such as https://example.org, use the server; '*' allows those of any site (may "
         "be repeated).", readers.origin,
     )] = ()
     warm: Annotated[int, Option(
-        "Keep this many idle processes ready, so that a new connection is served at once.",
+        "Keep this many idle workers ready, so that a new connection is served at once.",
         readers.integer(0, _MOST), "w",
     )] = 4
     max_sessions: Annotated[int, Option(
         "Serve at most this many connections at once.", readers.integer(1, _MOST), "m",
     )] = 256
     identities: Annotated[str | None, Option(
-        "Let only those in who have an identity in this TOML file: by a token, which `python -m "
-        "gymtwist.server.identities NAME` makes, by their user at a UNIX socket, or by their network. The file also "
-        "says what each may use. Without this, whoever can connect can play.", readers.readable_file,
+        "Admit only clients with an identity in this TOML file: by a token, which `python -m "
+        "gymtwist.server.identities NAME` makes, by a certificate, by their user at a UNIX socket, or by their "
+        "network. The file also says what each may use. Without this, whoever can connect can play.",
+        readers.readable_file,
     )] = None
     control: Annotated[str | None, Option(
         "Let gymsockctl control the server at this UNIX socket, which only the server's user can open: it ends "
-        "sessions, drains the server and reads the options anew. Under systemd with RuntimeDirectory= the default is "
-        "the socket `control` there.", readers.socket_path,
+        "sessions, drains the server and reloads the options. Under systemd with RuntimeDirectory= the default is the "
+        "socket `control` there.", readers.socket_path,
     )] = None
     client_ca: Annotated[str | None, Option(
-        "At ports with TLS, accept certificates of clients that these authorities have signed (a PEM file): the file "
-        "of --identities says by their common names who they are.", readers.certificates,
+        "At ports with TLS, accept client certificates that the authorities in this PEM file have signed. The file of "
+        "--identities maps their common names to identities.", readers.certificates,
     )] = None
     trusted_network: Annotated[bool, Option(
-        "Listen beyond this machine without TLS or without --identities: whoever can connect can then play, or read "
-        "what others play, tokens among it.",
+        "Allow other machines to connect without TLS or without --identities: whoever can connect can then play, or "
+        "read what others send, including tokens.",
     )] = False
     queue: Annotated[int, Option(
         "Let this many more connections wait for a session to end; further clients get an error: the server is full.",

@@ -152,11 +152,11 @@ def no_session(request: Any, name: bytes) -> bytes:
         name: The number of the session, as the path has it.
     """
     problem = Problem(
-        "no session with this number runs, or has ended lately",
+        "no session with this number is running or has ended recently",
         code="no-session",
         field="session",
         value=shown(name.decode("latin-1")),
-        remedy="see /api/sessions for those that run",
+        remedy="see /api/sessions for those that are running",
     )
     return json_body(request, 404, problem)
 

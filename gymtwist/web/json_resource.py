@@ -63,7 +63,7 @@ class UpgradeNeeded(JsonResource):
             code="upgrade-required",
             field="Upgrade",
             value=shown(request.getHeader("upgrade") or ""),
-            remedy="connect anew, and ask for WebSocket first",
+            remedy="make it the first request of a connection, and a WebSocket upgrade",
         )
         return json_body(request, 426, problem)
 

@@ -21,7 +21,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class SessionList(msgspec.Struct, frozen=True):
-    """The sessions that run."""
+    """The running sessions."""
 
     sessions: list[SessionRow]
 
@@ -48,7 +48,7 @@ _NUMBER = {
 _AFTER = {
     "name": "after",
     "in": "query",
-    "description": "The number of the last frame that was had; 0 for none.",
+    "description": "The number of the last frame that was received; 0 for none.",
     "schema": {"type": "integer", "minimum": 0, "default": 0},
 }
 _ID = {
@@ -62,27 +62,27 @@ _ID = {
 _PATHS: dict[str, tuple[str, dict[int, Any], list[dict[str, Any]]]] = {
     "/healthz": ("Whether the server answers.", {200: Status}, []),
     "/readyz": ("Whether new sessions can begin.", {200: Status, 503: Status}, []),
-    "/api/status": ("Limits, what is taken of them, and totals.", {200: ServerOverview}, []),
-    "/api/sessions": ("The sessions that run.", {200: SessionList}, []),
+    "/api/status": ("Limits, how much of each is in use, and totals.", {200: ServerOverview}, []),
+    "/api/sessions": ("The running sessions.", {200: SessionList}, []),
     "/api/sessions/{number}": (
-        "One session that runs or has ended lately, with its last episodes and what it printed.",
+        "A session that is running or has ended recently, with its last episodes and the lines that it printed.",
         {200: SessionPage, 404: Problem},
         [_NUMBER],
     ),
     "/api/environments": ("The environments that clients may ask for.", {200: EnvironmentList, 503: Problem}, []),
     "/api/environments/{id}": (
-        "One environment: the reply to `make` of the framed protocol. It is made for that, if it was not before.",
+        "One environment: the reply to `make` of the framed protocol. The first request makes the environment.",
         {200: dict[str, Any], 400: Problem, 403: Problem, 503: Problem},
         [_ID],
     ),
-    "/api/errors": ("The last clients that were refused, and processes that crashed.", {200: ErrorList}, []),
+    "/api/errors": ("The last refused clients and crashed workers.", {200: ErrorList}, []),
 }
 _MEANINGS = {
     200: "The answer.",
-    400: "It cannot be made.",
-    403: "Another site asks.",
-    404: "There is no such thing.",
-    503: "Not now.",
+    400: "The environment cannot be made.",
+    403: "The request comes from a page of another site.",
+    404: "There is no such session.",
+    503: "The server is starting, stopping or full.",
 }
 
 
@@ -94,9 +94,9 @@ def describe() -> dict[str, Any]:
     of_type = dict(zip(map(str, types), schemas, strict=True))
     frame = {"description": "The frame; its number is in the header `Frame-Number`.", "content": {"image/png": {}}}
     reasons = ", ".join(f"`{each.value}`" for each in Reason)
-    nothing = {"description": f"There is none; the header `No-Frame` says why: {reasons}."}
+    nothing = {"description": f"There is no frame; the header `No-Frame` says why: {reasons}."}
     frames = {
-        "summary": "The next frame of a session, as a PNG, or one that is there and has not been had.",
+        "summary": "The next frame of a session after the frame `after`, as a PNG.",
         "parameters": [_NUMBER, _AFTER],
         "responses": {"200": frame, "204": nothing},
     }
@@ -105,7 +105,7 @@ def describe() -> dict[str, Any]:
         "info": {
             "title": "gymtwist",
             "version": gymtwist.__version__,
-            "description": "What there is to know about a server of environments. Times are in seconds.",
+            "description": "The state of a server of environments. Times are in seconds.",
         },
         "paths": {
             path: {

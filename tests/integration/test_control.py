@@ -48,7 +48,8 @@ def test_an_operator_sees_and_ends_sessions(controlled: tuple[ServerProcess, Pat
     """By tables for people, or by JSON; the others go on."""
     server, _ = controlled
     assert oct((server.directory / "control").stat().st_mode)[-3:] == "600"
-    assert "no session runs" in gymsockctl(server, "sessions")
+    assert "no sessions are running" in gymsockctl(server, "sessions")
+    assert gymsockctl(server, "errors") == "no errors\n"
     with (
         gymtwist.client.connect(server.port, "CartPole-v1") as env,
         gymtwist.client.connect(server.port, "CartPole-v1") as other,
@@ -69,7 +70,7 @@ def test_an_operator_sees_and_ends_sessions(controlled: tuple[ServerProcess, Pat
         server.wait_for(r"session 1\] ended: an operator ended it \(\S+: maintenance\)")
         other.step(0)
     assert gymsockctl(server, "envs", "CartPole-v1") == "CartPole-v1\n"
-    assert "no session with this number runs, or has ended lately: 1" in gymsockctl(server, "end", "1", status=1)
+    assert "no session with this number is running or has ended recently: 1" in gymsockctl(server, "end", "1", status=1)
     server.wait_for(r"\[control\] \S+ ends session 1: maintenance")
 
 
@@ -100,7 +101,7 @@ def test_options_are_read_anew(controlled: tuple[ServerProcess, Path], how: str)
             assert printed == ["max-envs is 2", "allow is Pendulum-*", "warm needs a restart"]
         else:
             os.kill(server.process.pid, signal.SIGHUP)
-            server.wait_for("SIGHUP reads the options anew: max-envs is 2; allow is Pendulum-\\*; warm needs a restart")
+            server.wait_for("SIGHUP reloads the options: max-envs is 2; allow is Pendulum-\\*; warm needs a restart")
         gymtwist.client.connect(server.port, "Pendulum-v1").close()
         assert "CartPole-v1" not in gymsockctl(server, "envs")
         with pytest.raises(gymtwist.client.RequestRefused, match="not allowed"):
@@ -162,7 +163,7 @@ def test_a_server_is_drained(controlled: tuple[ServerProcess, Path]) -> None:
     server, _ = controlled
     with gymtwist.client.connect(server.port, "CartPole-v1") as env:
         env.reset(seed=1)
-        assert "1 run" in gymsockctl(server, "drain")
+        assert "1 are running" in gymsockctl(server, "drain")
         with pytest.raises(gymtwist.client.RequestRefused, match="shutting down"):
             gymtwist.client.connect(server.port, "CartPole-v1", connect_timeout=1.0)
         env.step(0)
@@ -178,4 +179,4 @@ def test_sessions_can_be_watched(controlled: tuple[ServerProcess, Path]) -> None
         lines = [watching.stdout.readline() for _ in range(3)]
         watching.send_signal(signal.SIGINT)
         assert watching.wait(10) == 0
-    assert all("no session runs" in line for line in lines)
+    assert all("no sessions are running" in line for line in lines)

@@ -27,14 +27,14 @@ export function sessions(content) {
       const rows = (await get("/api/sessions")).sessions.sort((one, other) => other.number - one.number);
       fill(list.body, SESSION_COLUMNS, rows.slice(0, MOST_ROWS), (row) => row.number);
       const more = rows.length > MOST_ROWS ? `; the last ${MOST_ROWS} are shown` : "";
-      const caption = rows.length ? `${share(status.sessions)} sessions run${more}` : "No session runs.";
+      const caption = rows.length ? `${share(status.sessions)} sessions are running${more}` : "No sessions are running.";
       if (list.caption.textContent !== caption) list.caption.textContent = caption;
       cards(limits, [
         ["Sessions (--max-sessions)", share(status.sessions)],
         ["Queue (--queue)", share(status.queue)],
         ["Handshakes (--max-handshakes)", share(status.handshakes)],
         ["Open files", share(status.open_files)],
-        ["Idle processes", count(status.idle_workers)],
+        ["Idle workers", count(status.idle_workers)],
         ["Fork server", status.fork_server === null ? "not used" : status.fork_server ? "runs" : "does not run"],
         ["Steps in all", count(status.steps)],
         ["Episodes in all", count(status.episodes)],
@@ -64,7 +64,7 @@ export function errors(content) {
     async refresh() {
       const rows = (await get("/api/errors")).errors.map((row, index) => ({ ...row, index })).reverse();
       fill(list.body, ERROR_COLUMNS, rows, (row) => `${row.time} ${row.index}`);
-      list.caption.textContent = rows.length ? "The newest first." : "There was none since the server started.";
+      list.caption.textContent = rows.length ? "The newest first." : "There have been none since the server started.";
     },
   };
 }

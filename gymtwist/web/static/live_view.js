@@ -4,13 +4,13 @@ import { element } from "./dom.js";
 const SAID = {
   "no-image": "There is nothing to see: make the environment with render_mode=\"rgb_array\".",
   "not-rendered": "The environment could not be rendered; the output below says why.",
-  "no-session": "The session does not run.",
+  "no-session": "The session is not running.",
 };
 
 export class LiveView {
   constructor(name) {
     this.name = name;
-    this.words = element("p", { role: "status" }, "Off: nothing is rendered for you.");
+    this.words = element("p", { role: "status" }, "Off: no frames are rendered.");
     this.image = element("img", { alt: `The environment of session ${name}`, hidden: "" });
     this.picture = element("div", { class: "picture" }, this.image, this.words);
     this.button = element("button", { type: "button", "aria-pressed": "false" }, "Watch");
@@ -26,7 +26,7 @@ export class LiveView {
     this.ask(this.asking.signal);
   }
 
-  stop(words = "Off: nothing is rendered for you.") {
+  stop(words = "Off: no frames are rendered.") {
     this.asking?.abort();
     this.asking = undefined;
     this.button.textContent = "Watch";

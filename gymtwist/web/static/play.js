@@ -9,7 +9,7 @@ export function play(content, id) {
   const held = new Set();
   const canvas = element("canvas", { role: "img", "aria-label": `The environment ${id}`, hidden: "" });
   const text = element("pre", { hidden: "" });
-  const words = element("p", { role: "status" }, "Start, then steer by the keys below.");
+  const words = element("p", { role: "status" }, "Start, then use the keys below.");
   const picture = element("div", { class: "picture", tabindex: "0", "aria-label": "Playing field: steer here by the keyboard" }, canvas, text);
   const speed = element("select", { id: "speed" });
   for (const [name, factor] of SPEEDS) speed.append(element("option", { value: String(factor) }, name));

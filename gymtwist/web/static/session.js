@@ -26,7 +26,7 @@ export function session(content, name) {
       } catch (error) {
         if (error.code !== "no-session") throw error;
         over = true;
-        heading.textContent = `Session ${name} does not run`;
+        heading.textContent = `Session ${name} is not running`;
         view.stop(error.message);
         return;
       }
