@@ -353,12 +353,15 @@ class WrapperPolicy:
         if not wrappers:
             return
         module, known = _WRAPPERS_MODULES[field], _KNOWN_WRAPPERS[field]
-        others = tuple(each for each in _WRAPPERS_MODULES.values() if each != module)
+        (other,) = _WRAPPERS_MODULES.keys() - {field}
+        others = _WRAPPERS_MODULES[other]
         allowed = {name.removeprefix(module) for name in self._names if ":" in name or name in known}
         allowed = {name for name in allowed if not name.startswith(others)}
         for index, wrapper in enumerate(wrappers):
             place = f'{field}[{index}] "{wrapper.name}"'
             name = wrapper.name.removeprefix(module)
+            if name.startswith(others):
+                raise WrapperRefused(f"{place} is not for `{field}`: send it in `{other}`")
             if name not in allowed:
                 listed = name if ":" in name or name in known else f"{module}{name}"
                 raise WrapperRefused(

@@ -223,7 +223,7 @@ def test_a_fresh_environment_after_a_crash_has_them(remote_vec: RemoteVec) -> No
     ("name", "kwargs", "code", "text"),
     [
         ("RecordVideo", {"video_folder": "x"}, "wrapper-refused", "gymnasium,gymnasium.wrappers.vector:RecordVideo"),
-        ("gymnasium.wrappers:TimeLimit", {"max_episode_steps": 1}, "wrapper-refused", "is not allowed"),
+        ("gymnasium.wrappers:TimeLimit", {"max_episode_steps": 1}, "wrapper-refused", "send it in `wrappers`"),
         ("FrameStackObservation", {"stack_size": 2}, "wrapper-refused", "vector:FrameStackObservation"),
         ("FilterObservation", {"filter_keys": ["../x"]}, "wrapper-refused", '"filter_keys" has "../x"'),
         (

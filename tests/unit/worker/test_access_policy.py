@@ -145,7 +145,7 @@ def test_a_vector_wrapper_that_is_allowed(name: str) -> None:
         (GYMNASIUM, "TimeLimit", "gymnasium,gymnasium.wrappers.vector:TimeLimit; the server allows ClipAction"),
         ("gymnasium.wrappers:RecordVideo", "RecordVideo", "gymnasium.wrappers.vector:RecordVideo"),
         ("RecordVideo", "RecordVideo", "gymnasium.wrappers.vector:RecordVideo"),
-        ("gymnasium.wrappers:ClipReward", "gymnasium.wrappers:ClipReward", "the server allows none"),
+        ("gymnasium.wrappers:ClipReward", "ClipReward", "the server allows none"),
         ("TimeLimit", "ClipReward", "--wrappers TimeLimit,ClipReward; the server allows none"),
         (NONE, "ClipReward", "--wrappers ClipReward; the server allows none"),
     ],
@@ -157,7 +157,14 @@ def test_a_vector_wrapper_that_is_not_allowed(rule: str, name: str, remedy: str)
     assert f'vector_wrappers[0] "{name}" is not allowed' in str(caught.value) and remedy in str(caught.value)
 
 
-def test_a_vector_wrapper_is_none_of_single_environments() -> None:
-    """Wherever it is listed."""
-    with pytest.raises(WrapperRefused):
-        WrapperPolicy("gymnasium.wrappers.vector:ClipReward").check([Wrapper("gymnasium.wrappers.vector:ClipReward")])
+@pytest.mark.parametrize(
+    ("field", "name", "other"),
+    [
+        ("wrappers", "gymnasium.wrappers.vector:ClipReward", "vector_wrappers"),
+        ("vector_wrappers", "gymnasium.wrappers:ClipReward", "wrappers"),
+    ],
+)
+def test_a_wrapper_of_the_other_kind(field: str, name: str, other: str) -> None:
+    """Wherever the operator lists it, the error says where to send it."""
+    with pytest.raises(WrapperRefused, match=f'{name}" is not for `{field}`: send it in `{other}`'):
+        WrapperPolicy(f"{GYMNASIUM},{name}").check([Wrapper(name)], field)
