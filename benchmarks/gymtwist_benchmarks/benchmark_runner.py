@@ -44,7 +44,10 @@ class Place:
 
 @dataclass
 class Run:
-    """One round of one contender: the steps of all environments and their seconds, or an error."""
+    """One round of one contender: the steps of all environments, and their seconds, or an error.
+
+    `cpu` is the clients' processor time in seconds.
+    """
 
     contender: str
     workload: str
@@ -53,6 +56,7 @@ class Run:
     steps: int = 0
     seconds: float = 0.0
     error: str = ""
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -131,7 +135,7 @@ def play(
     server: str = "",
     warm: float | None = None,
     prefix: Sequence[str] = (),
-) -> tuple[int, float]:
+) -> tuple[int, float, float]:
     """Run a contender's program.
 
     Args:
@@ -145,7 +149,7 @@ def play(
         prefix: Words before the command.
 
     Returns:
-        The steps of all environments together, and the seconds they took.
+        The steps of all environments together, the seconds they took, and those of the clients' processor time.
 
     Raises:
         Failed: The program failed.
@@ -155,7 +159,7 @@ def play(
     command += [contender.address.format(**words), workload, str(seconds), str(clients)]
     command += [] if warm is None else [str(warm)]
     result = json.loads(run_program(command, seconds + (warm or 0.0) + _PATIENCE, dict(contender.variables)))
-    return int(result["steps"]), float(result["seconds"])
+    return int(result["steps"]), float(result["seconds"]), float(result["cpu"])
 
 
 def measure(series: Series, places: Mapping[str, Place], effort: Effort, note: Callable[[Run], None]) -> list[Run]:
@@ -181,7 +185,7 @@ def measure(series: Series, places: Mapping[str, Place], effort: Effort, note: C
             if not run.error:
                 try:
                     address = addresses.get(name, "")
-                    run.steps, run.seconds = play(
+                    run.steps, run.seconds, run.cpu = play(
                         contender, places[name], series.workload, effort.seconds, series.clients, address
                     )
                 except Failed as error:

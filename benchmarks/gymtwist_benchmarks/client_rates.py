@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gymtwist_benchmarks.benchmark_runner import Effort, Place, Run, Series, median_ratio
+from gymtwist_benchmarks.benchmark_runner import Effort, Place, Run, Series
 from gymtwist_benchmarks.benchmark_runner import measure as play_in_turn
 from gymtwist_benchmarks.contenders import BY_NAME
 from gymtwist_benchmarks.markdown_report import Section, say
@@ -115,16 +115,8 @@ def _compare(comparison: Comparison, effort: Effort) -> Section:
     section = Section(comparison.title, samples=samples)
     one, other = comparison.ratio
     for name, text in comparison.lines.items():
-        least = comparison.least if name == one else None
-        _add(section, text, statistics.median(rates[name].values()), ",.0f", least)
+        rate, least = statistics.median(rates[name].values()), comparison.least if name == one else None
+        section.add(text, f"{rate:,.0f}", *((f"{least:,g} at least", rate >= least) if least is not None else ()))
     text = f"{comparison.lines[one]} / {comparison.lines[other]}"
-    _add(section, text, median_ratio(rates[one], rates[other]) or 0.0, ".2f", comparison.target)
+    section.add_ratio(text, list(rates[one].values()), list(rates[other].values()), comparison.target)
     return section
-
-
-def _add(section: Section, name: str, value: float, form: str, least: float | None) -> None:
-    """Add a line with a value that may have a least one as its target."""
-    if least is None:
-        section.add(name, format(value, form))
-    else:
-        section.add(name, format(value, form), f"{least:,g} at least", value >= least)

@@ -55,6 +55,17 @@ TARGETS = (
         ("gym-socket-api",),
         1.3,
     ),
+    Target("CartPole, REST / gym-http-api, its client", "cartpole", "gymtwist-rest", ("gym-http-api",), 10.0),
+    Target("The same, both with kept connections", "cartpole", "gymtwist-rest", ("gym-http-api-keep-alive",), 3.0),
+    Target("CartPole, OpenEnv's client / its template", "cartpole", "gymtwist-openenv", ("openenv-template",), 3.0),
+    Target("CartPole, Node.js, WebSocket / TCP", "cartpole", "gymtwist-websocket", ("gymtwist-javascript-lists",), 0.7),
+    Target(
+        "Pong frames, Node.js, binary WebSocket / Int32",
+        "pong",
+        "gymtwist-websocket-binary",
+        ("gymtwist-javascript-int32",),
+        0.8,
+    ),
     Target("Pong frames / in-process", "pong", "gymtwist", ("inprocess",), 0.9),
     Target("Pong frames / the fastest peer with a server", "pong", "gymtwist", (), ahead=True),
     Target("64 x CartPole / EnvPool in-process", "cartpole-64", "gymtwist", ("envpool", "envpool-1"), ahead=True),
@@ -99,6 +110,11 @@ class Document:
             if (run.contender, run.workload, run.clients) == (contender, workload, clients) and not run.error
         }
 
+    def client_cpu(self, contender: str, workload: str) -> float:
+        """Return the median of the microseconds of processor time that a step takes one client."""
+        played = (run for run in self.runs if (run.contender, run.workload, run.clients) == (contender, workload, 1))
+        return statistics.median(1e6 * run.cpu / run.steps for run in played if run.steps)
+
     def failure(self, contender: str, workload: str, clients: int = 1) -> str:
         """Return why a contender has no rate; empty if it has one, or did not take part."""
         errors = [
@@ -135,7 +151,15 @@ def workload_table(document: Document, contenders: Iterable[Contender], workload
     known = [each for each in contenders if document.rates(each.name, workload)]
     ours = document.rates(OURS, workload)
     limit = next((document.rates(each.name, workload) for each in known if each.kind == "limit"), {})
-    rows = [("", "steps per second", "lowest to highest", "of in-process", "gymtwist is ... times as fast")]
+    head = (
+        "",
+        "steps per second",
+        "lowest to highest",
+        "client's us",
+        "of in-process",
+        "gymtwist is ... times as fast",
+    )
+    rows = [head]
     for each in sorted(known, key=lambda each: -(median(document.rates(each.name, workload)) or 0)):
         rates = document.rates(each.name, workload)
         title = f"**{each.title}**" if each.name == OURS else each.title
@@ -144,6 +168,7 @@ def workload_table(document: Document, contenders: Iterable[Contender], workload
                 title,
                 rate_text(median(rates)),
                 f"{rate_text(min(rates.values()))} to {rate_text(max(rates.values()))}",
+                f"{document.client_cpu(each.name, workload):.1f}",
                 ratio_text(median_ratio(rates, limit)),
                 _DASH if each.name == OURS else ratio_text(median_ratio(ours, rates)),
             )
@@ -204,7 +229,8 @@ def verdict(document: Document, target: Target, contenders: Iterable[Contender])
     least = min(known)
     met = least > 1 if target.ahead else least >= target.least
     wanted = "ahead" if target.ahead else f"{target.least:g} at least"
-    return target.title, ratio_text(least), wanted, "met" if met else "missed"
+    text = f"{least:.3f}" if target.least < 1 else ratio_text(least)
+    return target.title, text, wanted, "met" if met else "missed"
 
 
 def write(document: Document, contenders: Sequence[Contender], images: Mapping[str, str] | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gymtwist_benchmarks.workloads import COMPUTED
@@ -81,9 +81,17 @@ def _local(kind: str, name: str, title: str, address: str, workloads: tuple[str,
     )
 
 
-_PROGRAMS = {"classic": "lean_classic_client", "javascript": "javascript_client", "rest": "gym_http_client"}
-#: What the programs of gymtwist's contenders need besides.
-_NEEDED = {"rest": ("requests",)}
+_PROGRAMS = {
+    "classic": "lean_classic_client",
+    "javascript": "javascript_client",
+    "openenv": "openenv_client",
+    "rest": "gym_http_client",
+    "websocket": "javascript_client",
+}
+#: What the programs of gymtwist's contenders need besides, and their addresses.
+_NEEDED = {"openenv": _OPENENV, "rest": ("requests", "six")}
+_ADDRESSES = {"openenv": "{address}/openenv/{environment}", "rest": "{address}@{checkout}"}
+_GYM_HTTP_API = "openai/gym-http-api"
 
 
 def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: str) -> Contender:
@@ -100,7 +108,9 @@ def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: st
         ready=LISTENING,
         optional=(".[mujoco]",),
         variables=tuple(variables.items()),
-        clients=_CLIENTS if "cartpole" in workloads and name != "gymtwist-json" else (1,),
+        checkout=_GYM_HTTP_API if way == "rest" else None,
+        clients=_CLIENTS if "cartpole" in workloads and way not in ("json", "javascript", "websocket") else (1,),
+        address=_ADDRESSES.get(way, "{address}"),
     )
 
 
@@ -115,6 +125,7 @@ def _peer(
     name: str, title: str, requirements: tuple[str, ...], program: str, server: tuple[str, ...], **variables: str
 ) -> Contender:
     """Describe an alternative with a server."""
+    is_http = name.startswith("gym-http-api")
     return Contender(
         name,
         title,
@@ -123,16 +134,19 @@ def _peer(
         f"programs.{program}",
         ("cartpole", "pong", *_COMPUTED),
         server=("{python}", "-m", f"gymtwist_benchmarks.servers.{server[0]}", *server[1:]),
-        ready={"gym-socket-api": r"^Listening on port \d+", "gym-http-api": None}.get(name, "^ready"),
+        ready={"gym-socket-api": r"^Listening on port \d+"}.get(name, None if is_http else "^ready"),
         variables=tuple(variables.items()),
-        checkout={"gym-socket-api": "unixpickle/gym-socket-api", "gym-http-api": "openai/gym-http-api"}.get(name),
+        checkout=_GYM_HTTP_API if is_http else {"gym-socket-api": "unixpickle/gym-socket-api"}.get(name),
         clients=_CLIENTS,
+        address=_ADDRESSES["rest"] if is_http else "{address}",
     )
 
 
 _OPENENV_SERVER = ("openenv_server", "{port}", "{environment}")
 _GYM_SOCKET_SERVER = ("gym_peer_server", "{checkout}", ".", "--port", "{port}")
+_GYM_HTTP = ("flask", "requests", "six", "waitress")
 _GYM_HTTP_SERVER = ("gym_peer_server", "{checkout}", "gym_http_server.py", "--port", "{port}")
+_GYM_HTTP_WAITRESS = ("gym_peer_server", "{checkout}", "-m", "waitress", "--listen={address}", "gym_http_server:app")
 _PLAYED_BY_ALL = ("cartpole", "pong", "nested")
 
 #: The contenders of the comparison, in the order in which they take turns.
@@ -158,9 +172,23 @@ CONTENDERS: tuple[Contender, ...] = (
     ),
     _gymtwist("gymtwist-json", "gymtwist, JSON", (*_PLAYED_BY_ALL, "cartpole-64"), GYMTWIST_PROTOCOL="netstring"),
     _gymtwist("gymtwist-javascript", "gymtwist, JSON with base64, JavaScript", ("pong",), GYMTWIST_VALUES="base64"),
-    _gymtwist("gymtwist-javascript-lists", "gymtwist, JSON with lists, JavaScript", ("pong",)),
+    _gymtwist("gymtwist-javascript-lists", "gymtwist, JSON with lists, JavaScript", ("cartpole", "pong")),
+    _gymtwist("gymtwist-javascript-int32", "gymtwist, Int32, JavaScript", ("pong",), GYMTWIST_PROTOCOL="int32"),
+    _gymtwist(
+        "gymtwist-websocket",
+        "gymtwist, WebSocket, JavaScript",
+        ("cartpole",),
+        GYMTWIST_PROTOCOL="websocket",
+    ),
+    _gymtwist(
+        "gymtwist-websocket-binary",
+        "gymtwist, binary WebSocket, JavaScript",
+        ("pong",),
+        GYMTWIST_PROTOCOL="websocket-binary",
+    ),
     _gymtwist("gymtwist-classic", "gymtwist, classic protocol", ("cartpole", "pong", *_COMPUTED)),
-    _gymtwist("gymtwist-rest", "gymtwist, REST of gym-http-api", ("cartpole", "pong")),
+    _gymtwist("gymtwist-rest", "gymtwist, client of gym-http-api", ("cartpole", "pong")),
+    _gymtwist("gymtwist-openenv", "gymtwist, client of OpenEnv", ("cartpole", "pong"), OPENENV_AS_TEMPLATE="1"),
     _bare_tcp("floor", "bare TCP", (*_PLAYED_BY_ALL, "pong-84x84-8", *_VECTORS), _CLIENTS, polls="0"),
     _bare_tcp("floor-polling", "bare TCP, polling", ("cartpole", "pong"), (1,), polls="1"),
     _peer("gym-socket-api", "gym-socket-api", ("msgspec",), "lean_classic_client", _GYM_SOCKET_SERVER),
@@ -180,7 +208,18 @@ CONTENDERS: tuple[Contender, ...] = (
         _OPENENV_SERVER,
         OPENENV_AS_TEMPLATE="1",
     ),
-    _peer("gym-http-api", "gym-http-api", ("flask", "requests", "six"), "gym_http_client", _GYM_HTTP_SERVER),
+    _peer("gym-http-api", "gym-http-api", _GYM_HTTP, "gym_http_client", _GYM_HTTP_SERVER),
+    replace(
+        _peer(
+            "gym-http-api-keep-alive",
+            "gym-http-api, kept connections",
+            _GYM_HTTP,
+            "gym_http_client",
+            _GYM_HTTP_WAITRESS,
+        ),
+        workloads=("cartpole",),
+        clients=(1,),
+    ),
 )
 #: More ways to use gymtwist, for the figures and the load tests.
 REQUEST_WAYS: tuple[Contender, ...] = (
@@ -213,12 +252,16 @@ NOTES = {
     "gymtwist-socket": "The same with `shared_memory=False`, as for clients on other hosts.",
     "gymtwist-json": 'The same with `protocol="netstring"`, for which a client is written in ten minutes in any '
     "language.",
-    "gymtwist-javascript": "The JavaScript client of the examples, by Node.js, decodes each frame from base64 in JSON: "
-    'it makes the environment with `"values": "base64"`.',
+    "gymtwist-javascript": "The JavaScript client of the web page, by Node.js, over a TCP socket with netstrings. It "
+    'decodes each frame from base64 in JSON: it makes the environment with `"values": "base64"`.',
     "gymtwist-javascript-lists": "The same with the default of the protocol: frames are nested lists, and left so.",
+    "gymtwist-javascript-int32": "The same client with MessagePack in Int32 frames.",
+    "gymtwist-websocket": "The same client as it is, by WebSocket, with JSON.",
+    "gymtwist-websocket-binary": "The same with MessagePack.",
     "gymtwist-classic": "The protocol of gym-socket-api, with a lean client in Python; gym-socket-api gets the very "
     "same client.",
-    "gymtwist-rest": "The REST interface of gym-http-api, with the very same client as that.",
+    "gymtwist-rest": "The REST interface of gym-http-api, with its own client, which keeps its connection.",
+    "gymtwist-openenv": "OpenEnv's WebSocket at gymtwist's port, with the very same client as its template.",
     "floor": "As many bytes as gymtwist's, to and fro between two Python processes that sleep until they come; no "
     "environment, nothing decoded.",
     "floor-polling": "The same, and neither side ever sleeps: each takes a whole core.",
@@ -226,10 +269,11 @@ NOTES = {
     "interpreter for each connection. The client is that of gymtwist's classic protocol.",
     "dm-env-rpc": "gRPC. The package's own `DmEnvAdaptor` as the client; a server like its example, in as many "
     "processes as there are cores.",
-    "openenv": "WebSocket and JSON, frames as base64. Tuned: steps in the event loop, uvloop on both sides, no "
-    "compression, a process for every two cores.",
+    "openenv": "WebSocket and JSON, frames as base64; its `GenericEnvClient`. Tuned: steps in the event loop, uvloop "
+    "on both sides, no compression, a process for every two cores.",
     "openenv-template": "The same with what `openenv init` writes: steps in another thread, asyncio, compression, one "
     "process.",
-    "gym-http-api": "HTTP and JSON, frames as lists of numbers. Its server unchanged, over the same module; one "
-    "process, kept connections.",
+    "gym-http-api": "HTTP and JSON, frames as lists of numbers. Its client and server unchanged, over the same module; "
+    "one process, which closes each connection after one request.",
+    "gym-http-api-keep-alive": "The same, served by waitress, which keeps connections.",
 }

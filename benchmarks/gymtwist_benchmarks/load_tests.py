@@ -22,6 +22,7 @@ from gymtwist_benchmarks import (
     session_memory,
     step_cost,
     uneven_steps,
+    watched_sessions,
 )
 from gymtwist_benchmarks.markdown_report import Section, replace_result, say, values_table
 from gymtwist_benchmarks.server_launcher import ServerProcess, server_by_command
@@ -36,6 +37,7 @@ LOAD_TESTS: dict[str, Callable[[bool, Peers], Section]] = {
     "processor-time": step_cost.measure_servers,
     "fixed-rate": fixed_rate.measure,
     "uneven-steps": lambda quick, peers: uneven_steps.measure(quick),
+    "watched-sessions": lambda quick, peers: watched_sessions.measure(quick),
     "network-delay": lambda quick, peers: network_latency.measure(quick),
 }
 

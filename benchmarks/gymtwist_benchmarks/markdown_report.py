@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+#: Whether a target is met.
+_VERDICTS = {True: "met", False: "missed", None: ""}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -57,6 +60,13 @@ class Section:
         """Add a line with the median of samples."""
         self.add_value(name, statistics.median(samples), unit, samples, note)
 
+    def add_ratio(self, name: str, one: Sequence[float], other: Sequence[float], least: float | None = None) -> None:
+        """Add a line with the median of the ratios of the rounds; `least` is its target, if it has one."""
+        ratios = tuple(mine / theirs for mine, theirs in zip(one, other, strict=True))
+        value = statistics.median(ratios)
+        target, met = ("", None) if least is None else (f"{least:g} at least", value >= least)
+        self.rows.append(Row(name, f"{value:.3f}", target, met, value, ratios))
+
     def value(self, name: str) -> float | None:
         """Return the number in a line."""
         return next(row.value for row in self.rows if row.name == name)
@@ -74,18 +84,19 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 def sections_table(sections: Sequence[Section]) -> str:
     """Write all sections as one table, with a line in bold above each."""
-    verdicts = {True: "met", False: "missed", None: ""}
     rows = [("what", "measured", "target", "")]
     for section in sections:
         rows.append((f"**{section.title}**", "", "", ""))
-        rows += [(each.name, each.measured, each.target, verdicts[each.met]) for each in section.rows]
+        rows += [(each.name, each.measured, each.target, _VERDICTS[each.met]) for each in section.rows]
     return table(rows)
 
 
 def values_table(section: Section) -> str:
     """Write a section as a table with the number of samples."""
     rows = [("what", "measured", "samples", "")]
-    rows += [(each.name, each.measured, str(len(each.samples) or ""), each.note) for each in section.rows]
+    for each in section.rows:
+        note = f"{each.target}: {_VERDICTS[each.met]}" if each.target else each.note
+        rows.append((each.name, each.measured, str(len(each.samples) or ""), note))
     return table(rows)
 
 

@@ -57,7 +57,7 @@ def _measure_rate(path: NetworkPath, address: str, contender: str, workload: str
     # Before that TCP learns how long the path takes.
     warm = max(0.5, seconds / 4)
     here = Place(Path(sys.executable))
-    steps, elapsed = play(BY_NAME[contender], here, workload, seconds, server=address, warm=warm, prefix=path.words)
+    steps, elapsed, _ = play(BY_NAME[contender], here, workload, seconds, server=address, warm=warm, prefix=path.words)
     return steps / elapsed
 
 

@@ -31,7 +31,8 @@ def pair_contenders(only: Sequence[str]) -> list[tuple[Contender, Contender]]:
     """
     found = []
     for each in CONTENDERS:
-        if each.kind == "gymtwist" and (not only or each.name in only):
+        # What other packages' clients need is not installed with a tree.
+        if each.requirements == (".[atari]",) and (not only or each.name in only):
             now, before = (replace(each, name=f"{each.name}:{side}") for side in (NOW, BEFORE))
             found.append((now, before))
     return found

@@ -62,8 +62,6 @@ def measure(quick: bool) -> Section:
     for name, rates in samples.items():
         section.add_median(name, rates, "steps per s")
     for kind in KINDS:  # computing takes cores, of which there may be too few for a gain
-        together, ready = (section.value(f"{kind}: {name}") for name in ("step", f"recv(min_ready={READY})"))
-        ratio = (ready or 0.0) / (together or 1.0)
-        target = (f"{_TARGET} at least", ratio >= _TARGET) if kind == "waits" else ()
-        section.add(f"{kind}: the ratio of both", f"{ratio:.2f}", *target)
+        together, ready = (samples[f"{kind}: {name}"] for name in ("step", f"recv(min_ready={READY})"))
+        section.add_ratio(f"{kind}: the ratio of both", ready, together, _TARGET if kind == "waits" else None)
     return section

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gymtwist_benchmarks import watched_sessions
 from gymtwist_benchmarks.bare_tcp import STEP_SIZES
 from gymtwist_benchmarks.benchmark_runner import (
     Effort,
@@ -40,7 +41,7 @@ from gymtwist_benchmarks.comparison_report import (
     write,
 )
 from gymtwist_benchmarks.contenders import BY_NAME, CONTENDERS, HERE, NOTES, REQUEST_WAYS, Contender
-from gymtwist_benchmarks.markdown_report import replace_result, table
+from gymtwist_benchmarks.markdown_report import Section, replace_result, table, values_table
 from gymtwist_benchmarks.server_launcher import Failed
 from gymtwist_benchmarks.side_by_side import pair_contenders, ratios_table
 from gymtwist_benchmarks.venvs import build, directory_name, packages
@@ -140,9 +141,9 @@ def test_the_fastest_is_at_the_top_and_gymtwist_is_bold() -> None:
     )
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert cells[2:] == [
-        ["HERE", "360", "200 to 400", "1.00", "0.25"],
-        ["**GYMTWIST**", "90.0", "50.0 to 100", "0.25", "-"],
-        ["PEER", "20.0", "10.0 to 30.0", "0.05", "5.0"],
+        ["HERE", "360", "200 to 400", "0.0", "1.00", "0.25"],
+        ["**GYMTWIST**", "90.0", "50.0 to 100", "0.0", "0.25", "-"],
+        ["PEER", "20.0", "10.0 to 30.0", "0.0", "0.05", "5.0"],
     ]
 
 
@@ -366,10 +367,30 @@ def _measured(contenders: list[Contender], workload: str, clients: int, seconds:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gymtwist-javascript", "gymtwist-javascript-lists"])
-def test_a_client_in_javascript_plays_pong(name: str) -> None:
-    """With frames as base64, and as nested lists."""
+@pytest.mark.parametrize(
+    "each", [each for each in CONTENDERS if each.program == "programs.javascript_client"], ids=lambda each: each.name
+)
+def test_a_client_in_javascript_plays(each: Contender) -> None:
+    """By each protocol, with observations as bytes, base64 and nested lists."""
     if importlib.util.find_spec("ale_py") is None or shutil.which("node") is None:
         pytest.skip("there is no ale-py, or no Node.js")
-    (found,) = _measured([BY_NAME[name]], "pong", 1)
-    assert not found.error
+    for workload in each.workloads:
+        (found,) = _measured([each], workload, 1)
+        assert not found.error
+        assert found.cpu > 0
+
+
+@pytest.mark.slow
+def test_the_watched_session_is_seen() -> None:
+    """A rate with the live view open says nothing unless frames come."""
+    section = watched_sessions.measure(quick=True)
+    assert section.value("frames of the live view")
+    assert [row.target for row in section.rows if row.target] == ["0.98 at least", "0.9 at least", "0.98 at least"]
+
+
+def test_a_row_has_its_target_and_whether_it_is_met() -> None:
+    """The ratio is the median of the ratios of the rounds."""
+    section = Section("a title")
+    section.add_ratio("one / other", [90.0, 96.0, 200.0], [100.0, 100.0, 100.0], 0.98)
+    assert section.value("one / other") == 0.96
+    assert "0.98 at least: missed" in values_table(section)

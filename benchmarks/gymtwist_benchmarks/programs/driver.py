@@ -159,16 +159,16 @@ def main(connect: Connect) -> None:
     workload = WORKLOADS[name]
     if clients == 1:
         player = connect(address, workload)
-        steps, elapsed = _play(player, seconds, warm)
+        steps, elapsed, cpu = play_for(player, seconds, warm)
         player.close()
     else:
-        steps, elapsed = _play_at_once(connect, address, workload, seconds, clients)
-    print(json.dumps({"steps": steps, "seconds": elapsed, "clients": clients}), flush=True)
+        steps, elapsed, cpu = _play_at_once(connect, address, workload, seconds, clients)
+    print(json.dumps({"steps": steps, "seconds": elapsed, "cpu": cpu, "clients": clients}), flush=True)
 
 
 def _play_at_once(
     connect: Connect, address: str, workload: Workload, seconds: float, clients: int
-) -> tuple[int, float]:
+) -> tuple[int, float, float]:
     """Play with several clients, each in a process of its own, which begin together."""
     forking = multiprocessing.get_context("fork")
     barrier, results = forking.Barrier(clients), forking.SimpleQueue()
@@ -178,7 +178,7 @@ def _play_at_once(
             player = connect(address, workload)
             player.play(_CHUNK)
             barrier.wait()
-            results.put(_play(player, seconds, WARM))
+            results.put(play_for(player, seconds, WARM))
             player.close()
         except BaseException:
             barrier.abort()  # the others would wait for ever
@@ -191,20 +191,21 @@ def _play_at_once(
         process.join()
         if process.exitcode:
             raise SystemExit("a client failed")
-    found = [results.get() for _ in range(clients)]
-    return sum(steps for steps, _ in found), max(elapsed for _, elapsed in found)
+    steps, elapsed, cpu = zip(*(results.get() for _ in range(clients)), strict=True)
+    return sum(steps), max(elapsed), sum(cpu)
 
 
-def _play(player: Player, seconds: float, warm: float) -> tuple[int, float]:
-    """Play until the time is over; return the steps and the seconds they took."""
+def play_for(player: Player, seconds: float, warm: float) -> tuple[int, float, float]:
+    """Play until the time is over; return the steps, the seconds they took, and those of this process's processor."""
     chunk = 1
     end = time.perf_counter() + warm
     while time.perf_counter() < end:
         player.play(chunk)
         chunk = min(_CHUNK, 2 * chunk)
     steps = 0
-    start = now = time.perf_counter()
+    cpu, start = time.process_time(), time.perf_counter()
+    now = start
     while now < start + seconds:
         steps += player.play(chunk)
         now = time.perf_counter()
-    return steps, now - start
+    return steps, now - start, time.process_time() - cpu

@@ -1,4 +1,4 @@
-"""The JavaScript client of the examples, run by Node.js. ``GYMTWIST_VALUES`` chooses the form of values in JSON."""
+"""The JavaScript client, run by Node.js; environment variables choose the protocol, and the form of values in JSON."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from gymtwist_benchmarks.workloads import WORKLOADS
 if __name__ == "__main__":
     address, name, seconds, _, *warm = sys.argv[1:]
     workload = WORKLOADS[name]
-    program = str(Path(__file__).with_suffix(".js"))
-    words = ["node", program, address, workload.environment, str(workload.actions), seconds, *(warm or [str(WARM)])]
+    program = str(Path(__file__).with_suffix(".mjs"))
+    played = [workload.environment, str(workload.actions), str(int(workload.balance))]
+    words = ["node", program, address, *played, seconds, *(warm or [str(WARM)])]
     try:
         os.execvp("node", words)
     except FileNotFoundError:

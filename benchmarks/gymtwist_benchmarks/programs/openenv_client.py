@@ -1,8 +1,7 @@
-"""OpenEnv over its WebSocket, by an ``EnvClient`` as OpenEnv's documentation has it.
+"""OpenEnv over its WebSocket, by its ``GenericEnvClient``.
 
 For speed, it is used in an event loop, as is recommended, many steps in each run of the loop (its ``.sync()`` hands
-every step to another thread); the loop is uvloop's; a payload is made and read as a dict, without a pydantic model.
-With ``OPENENV_AS_TEMPLATE=1`` the loop is asyncio's.
+every step to another thread); the loop is uvloop's. With ``OPENENV_AS_TEMPLATE=1`` the loop is asyncio's.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import uvloop
-from openenv.core import EnvClient
-from openenv.core.client_types import StepResult
+from openenv.core import GenericEnvClient
 
 from gymtwist_benchmarks.programs.driver import main, random_actions
 from gymtwist_benchmarks.workloads import Workload
@@ -23,21 +21,10 @@ from gymtwist_benchmarks.workloads import Workload
 _FRAME = (210, 160, 3)
 
 
-class PlayClient(EnvClient[int, Any, dict[str, Any]]):
-    """Sends actions, receives lists of numbers, or frames as arrays."""
-
-    def _step_payload(self, action: int) -> dict[str, Any]:
-        return {"action": action}
-
-    def _parse_result(self, payload: dict[str, Any]) -> StepResult[Any]:
-        found = payload["observation"]
-        observation = found["values"]
-        if observation is None:
-            observation = np.frombuffer(base64.b64decode(found["frame"]), np.uint8).reshape(_FRAME)
-        return StepResult(observation, payload["reward"], payload["done"])
-
-    def _parse_state(self, payload: dict[str, Any]) -> dict[str, Any]:
-        return payload
+def _observation(found: Any) -> Any:
+    """Take out the observation: a list of numbers, or a frame, which is base64, as an array."""
+    values = found.observation["observation"]
+    return np.frombuffer(base64.b64decode(values), np.uint8).reshape(_FRAME) if isinstance(values, str) else values
 
 
 class OpenEnvPlayer:
@@ -46,7 +33,7 @@ class OpenEnvPlayer:
     def __init__(self, address: str, workload: Workload) -> None:
         as_template = os.environ.get("OPENENV_AS_TEMPLATE") == "1"
         self._loop: Any = asyncio.new_event_loop() if as_template else uvloop.new_event_loop()
-        self._client = PlayClient(f"ws://{address}")
+        self._client = GenericEnvClient(f"ws://{address}")
         self._loop.run_until_complete(self._client.connect())
         self._balance, self._actions = workload.balance, random_actions(workload)
         self._at = 0
@@ -60,15 +47,15 @@ class OpenEnvPlayer:
     async def _play(self, steps: int) -> int:
         client, observation = self._client, self._observation
         if observation is None:
-            observation = (await client.reset()).observation
+            observation = _observation(await client.reset())
         for _ in range(steps):
             if self._balance:
                 action = 1 if observation[2] + observation[3] > 0 else 0
             else:
                 self._at += 1
                 action = self._actions[self._at % len(self._actions)]
-            found = await client.step(action)
-            observation = (await client.reset()).observation if found.done else found.observation
+            found = await client.step({"action": action})
+            observation = _observation(await client.reset() if found.done else found)
         self._observation = observation
         return steps
 

@@ -10,18 +10,17 @@ are cores share the port (gRPC's option ``so_reuseport``). A server on ``grpc.ai
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
 import grpc
-import gymnasium
 import numpy as np
 from dm_env_rpc.v1 import dm_env_rpc_pb2 as messages
 from dm_env_rpc.v1 import dm_env_rpc_pb2_grpc, spec_manager, tensor_utils
 
+from gymtwist_benchmarks.benchmark_environments import make
 from gymtwist_benchmarks.servers import preforking
 
 _OBSERVATION, _REWARD = 1, 2
@@ -62,13 +61,7 @@ class Session:
     def _create_world(self, request: Any, response: Any) -> None:
         self.close()
         environment = str(tensor_utils.unpack_tensor(request.settings["environment"]))
-        if environment.startswith("ALE/"):
-            import ale_py
-
-            gymnasium.register_envs(ale_py)
-        elif environment.startswith("Bench/"):
-            importlib.import_module("gymtwist_benchmarks.benchmark_environments")
-        self._env = gymnasium.make(environment, disable_env_checker=True)
+        self._env = make(environment)
         self._specs = _specs(self._env)
         self._actions = spec_manager.SpecManager(self._specs.actions)
         self._pack = tensor_utils.get_packer(self._env.observation_space.dtype)

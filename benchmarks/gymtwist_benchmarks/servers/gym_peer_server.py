@@ -7,7 +7,8 @@ The words are the arguments of the interpreter, in the directory of the checkout
 - gym-http-api, last commit 15b68c3 of November 2018: ``gym_http_server.py --port PORT``. It is one process with a
 thread
   for each connection (Flask's own server), which holds every environment; processes would not know each other's. It
-  runs with today's Flask, because the release that it asks for does not run on today's Python.
+  runs with today's Flask, because the release that it asks for does not run on today's Python. Flask's own server
+  closes a connection after one request; ``-m waitress ... gym_http_server:app`` serves the same and keeps them.
 
 Both import OpenAI's ``gym`` of their time. :mod:`gym_shim` stands in for it, over today's Gymnasium. It is linked into
 the virtual environment rather than found by ``PYTHONPATH``, because the servers start interpreters of their own.

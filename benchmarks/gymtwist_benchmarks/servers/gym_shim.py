@@ -6,13 +6,13 @@ call, and costs a step one call and one tuple.
 
 from __future__ import annotations
 
-import importlib
 import types
 from typing import Any
 
-import gymnasium
 from gymnasium import spaces
 from gymnasium.error import Error
+
+from gymtwist_benchmarks import benchmark_environments
 
 __all__ = ["Env", "error", "make", "spaces", "wrappers"]
 
@@ -42,11 +42,5 @@ class Env:
 
 
 def make(name: str) -> Env:
-    """Make an environment, without Gymnasium's checker, as every contender has it."""
-    if name.startswith("ALE/"):  # imported only where it is played, because a connection waits for it
-        import ale_py
-
-        gymnasium.register_envs(ale_py)
-    elif name.startswith("Bench/"):
-        importlib.import_module("gymtwist_benchmarks.benchmark_environments")
-    return Env(gymnasium.make(name, disable_env_checker=True))
+    """Make an environment, as every contender has it."""
+    return Env(benchmark_environments.make(name))

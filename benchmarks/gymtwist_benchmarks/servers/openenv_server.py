@@ -20,17 +20,16 @@ allows more than one session.
 from __future__ import annotations
 
 import base64
-import importlib
 import os
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import uvicorn
 from openenv.core.env_server import Action, Environment, Observation, State, create_fastapi_app
 
+from gymtwist_benchmarks.benchmark_environments import make
 from gymtwist_benchmarks.servers import preforking
 
 #: Sessions of a process.
@@ -46,10 +45,9 @@ class PlayAction(Action):
 
 
 class PlayObservation(Observation):
-    """Numbers, or a frame's bytes as base64."""
+    """A list of numbers, or a frame's bytes as base64."""
 
-    values: list[float] | None = None
-    frame: str | None = None
+    observation: Any = None
 
 
 class Play(Environment):
@@ -63,13 +61,7 @@ class Play(Environment):
 
     def __init__(self, environment: str) -> None:
         super().__init__()
-        if environment.startswith("ALE/"):
-            import ale_py
-
-            gymnasium.register_envs(ale_py)
-        elif environment.startswith("Bench/"):
-            importlib.import_module("gymtwist_benchmarks.benchmark_environments")
-        self._env: Any = gymnasium.make(environment, disable_env_checker=True)
+        self._env = make(environment)
         self._frames = environment.startswith("ALE/")
         self._state = State(step_count=0)
 
@@ -93,10 +85,8 @@ class Play(Environment):
         self._env.close()
 
     def _observe(self, observation: Any, reward: float | None, done: bool) -> PlayObservation:
-        if self._frames:
-            frame = base64.b64encode(observation.tobytes()).decode("ascii")
-            return PlayObservation(frame=frame, reward=reward, done=done)
-        return PlayObservation(values=observation.tolist(), reward=reward, done=done)
+        values = base64.b64encode(observation.tobytes()).decode("ascii") if self._frames else observation.tolist()
+        return PlayObservation(observation=values, reward=reward, done=done)
 
 
 class PlayInLoop(Play):
