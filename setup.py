@@ -3,6 +3,6 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["gymtwist", "gymtwist.*"]), "twisted.plugins"],
+    packages=[*find_packages(include=["gymtwist", "gymtwist.*"]), "gymtwist.web.static", "twisted.plugins"],
     package_dir={"": "."},
 )

@@ -70,9 +70,10 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(folder: Path, into: Path) -> Path:
-    """Build a wheel without downloads."""
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
-    run(sys.executable, "-m", "pip", "wheel", *options, into, folder, directory=into)
+    """Build a wheel without downloads, and without the warning that a folder is no package."""
+    options = ("--verbose", "--no-deps", "--no-build-isolation", "--wheel-dir")
+    output = run(sys.executable, "-m", "pip", "wheel", *options, into, folder, directory=into)
+    assert "Package would be ignored" not in output, output
     (found,) = into.glob("*.whl")
     return found
 
