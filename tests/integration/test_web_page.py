@@ -286,7 +286,7 @@ def test_numbers_are_steered_by_arrows(page: Page) -> None:
     pressed(page, Keys.ARROW_LEFT, "down")
     page.wait(partial(has_stepped, page, 0))
     pressed(page, Keys.ARROW_LEFT, "up")
-    assert page.text('[data-key="State"] dd') == "going on"
+    assert page.text('[data-key="State"] dd') == "running"
     page.open("#/")
 
 

@@ -38,7 +38,7 @@ export function play(content, id) {
     words.className = bad ? "bad" : "";
   };
   const tell = () =>
-    cards(score, [["Episode", String(episode)], ["Steps", String(steps)], ["Return", number(total)], ["State", over ? "ended" : "going on"]]);
+    cards(score, [["Episode", String(episode)], ["Steps", String(steps)], ["Return", number(total)], ["State", over ? "ended" : "running"]]);
 
   async function make() {
     for (const mode of ["rgb_array", "ansi", undefined]) {
