@@ -88,7 +88,7 @@ screenshots: $(VENV)/.test ## Take the pictures of the web page for the docs; th
 figures: $(SERVE) ## Measure what the server costs, in three to four minutes; ARGS=--quick for less.
 	$(BIN)/python benchmarks figures $(ARGS)
 
-bench: ## Compare with the alternatives, in about half an hour; ARGS=--quick for less.
+bench: ## Compare with the alternatives, in more than half an hour; ARGS=--quick for less.
 	$(PYTHON) benchmarks compare $(ARGS)
 
 clean: ## Remove everything that was made, the virtual environment included.
