@@ -151,15 +151,15 @@ def connect_vec(
 
     Args:
         address: The server's address; see :func:`connect`.
-        env_id: The environments' id, as registered at the server; or a list with that of each. With such a list, all
-            must have the same spaces, and a ``vectorization_mode`` of None means "sync"; likewise below.
-        num_envs: The number of environments; None for that of the elements of a list, or one.
+        env_id: The environments' id, as registered at the server; or a list with the id of each. With such a list, here
+            or below, all must have the same spaces, and a ``vectorization_mode`` of None means "sync".
+        num_envs: The number of environments; None for the length of a list that is given, or else one.
         processes: How many processes of the server share the environments, to use as many cores. Each has a connection
             of its own.
         on_failure: What happens if an environment raises an exception, crashes or takes too long, or the connection to
             it is lost: "raise" an error, or "truncate" its episode. The step then returns its last observation as
             truncated, with the text of the error in ``infos["error"]``, and a fresh environment begins the next
-            episode. Environments that share a process share its end, but not the exceptions of one another.
+            episode. The end of a process ends the episodes of all its environments, an exception only that of one.
         vectorization_mode: How each process steps its environments, as in ``gymnasium.make_vec``: "sync" one after the
             other, "async" each in a process of its own, "vector_entry_point" by the environment's own means. None for
             the last if the environment has it, else for "sync".
@@ -182,10 +182,10 @@ def connect_vec(
         check_observations: See :func:`connect`.
         max_space_bytes: See :func:`connect`.
         progress: See :func:`connect`.
-        autoreset_options: Options of each reset that has none, as autoreset has none; or a list with those of each
-            environment.
-        autoreset_seeds: For each environment, the seeds of its resets that have none, in order. Those that follow have
-            none, and so on.
+        autoreset_options: The options of resets without options, such as those of autoreset: a dict for all
+            environments, or a list with one for each.
+        autoreset_seeds: For each environment, the seeds of its resets without a seed, in order. When they are used up,
+            resets have no seed.
         kwargs: Keyword arguments of the environments, of any name; or a list with those of each.
         env_kwargs: Keyword arguments of all environments with other names than the above.
 

@@ -315,7 +315,7 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
             self._show()
 
     def observe(self, agent: str) -> Any:
-        """Return what an agent observes, whosever turn it is.
+        """Return what an agent observes, no matter whose turn it is.
 
         That of the agent whose turn it is has come with the last reply; those of all others are asked for at once.
 

@@ -367,7 +367,7 @@ class StepAgents(Message, frozen=True, tag="step_agents", forbid_unknown_fields=
 
 
 class ObserveAgents(Message, frozen=True, tag="observe_agents", forbid_unknown_fields=True):
-    """Ask what agents observe, whosever turn it is."""
+    """Ask what agents observe, no matter whose turn it is."""
 
     agents: Annotated[list[_Name], Meta(min_length=1, max_length=MAX_AGENTS)]
 

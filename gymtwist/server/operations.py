@@ -1,4 +1,4 @@
-"""What an operator may do while the server runs: end a session, let all of them end, read the options anew."""
+"""What an operator may do while the server runs: end a session, drain the server, reload the options."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ RELOADED = frozenset(
 
 
 class CannotReload(ValueError):
-    """The options cannot be read anew, and stay as they were; the message is the reason."""
+    """The options cannot be reloaded, and stay as they were; the message is the reason."""
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """What has changed when the options were read anew.
+    """What has changed when the options were reloaded.
 
     Attributes:
         changed: The options that have changed, with what they are now; and how many identities came, went and changed.
@@ -119,7 +119,7 @@ class Operations:
                 self._factory.reactor.stop()
 
     def reload(self, who: str) -> Reloaded:
-        """Read the options of the file, the identities and the certificates anew; sessions that run do not notice.
+        """Reload the options of the file, the identities and the certificates; running sessions are not affected.
 
         Args:
             who: Who asks.
@@ -143,7 +143,7 @@ class Operations:
         return done
 
     def reload_at_signal(self) -> None:
-        """Read everything anew at a signal, whose sender gets no answer but the log."""
+        """Reload everything at a signal; the result is only logged."""
         with contextlib.suppress(CannotReload):
             self.reload("SIGHUP")
 

@@ -83,7 +83,7 @@ class LiveView:
         self._idle = reactor.callLater(_KEPT, forget)
 
     def next(self, after: int) -> defer.Deferred[Frame | Reason]:
-        """Return what fires with a frame behind one that was had, or with the reason for which there is none.
+        """Return a Deferred that fires with a frame later than the given one, or with the reason why there is none.
 
         Args:
             after: The number of the last frame that was had; 0 for none.
