@@ -14,6 +14,7 @@ from gymtwist.errors import HandshakeError, LimitExceeded
 MAX_HEAD = 16 * 1024
 #: How much of a value a problem repeats, in characters.
 _MOST_REPEATED = 200
+_END_OF_HEAD = b"\r\n\r\n"
 _END = re.compile(rb"\r?\n\r?\n")
 _REQUEST_LINE = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.[01]")
 
@@ -89,7 +90,9 @@ def read_head(data: bytes | bytearray) -> Head | None:
         if len(data) >= MAX_HEAD:
             raise LimitExceeded(f"the head of the HTTP request has more than {MAX_HEAD} bytes; send fewer headers")
         return None
-    line, *rest = bytes(data[: end.start()]).replace(b"\r\n", b"\n").split(b"\n")
+    line, *rest = bytes(data[: end.start()]).split(b"\r\n")
+    if end[0] != _END_OF_HEAD or any(b"\n" in each for each in (line, *rest)):
+        raise HandshakeError("a line of the HTTP request ends with LF alone; end each with CR LF")
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         raise HandshakeError(f"not the request line of HTTP/1.1: {bytes_text(line[:80])}")

@@ -29,6 +29,8 @@ class HttpChannel(http.HTTPChannel):
     #: Counts the connection: whether it waits for a response; set likewise.
     count: Callable[[bool], None]
     totalHeadersSize = MAX_HEAD
+    #: A request that was answered, while the client does not read the responses.
+    _unread: Any = None
 
     def resetTimeout(self) -> None:
         """Do nothing: a request must be complete in time, however often a byte comes; called by Twisted."""
@@ -39,9 +41,23 @@ class HttpChannel(http.HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        """Wait for the next request; called by Twisted."""
+        """Wait for the next request, once the client reads the responses to earlier ones; called by Twisted.
+
+        Twisted answers all that were received before, however long the responses become.
+        """
         self.count(False)
-        super().requestDone(request)
+        if self._waitingForTransport:
+            self._unread = request
+            self._networkProducer.pauseProducing()
+        else:
+            super().requestDone(request)
+
+    def resumeProducing(self) -> None:
+        """Go on: the client reads; called by Twisted."""
+        super().resumeProducing()
+        request, self._unread = self._unread, None
+        if request is not None:
+            super().requestDone(request)
 
     def refuse(self, status: int, problem: Problem) -> None:
         """Answer a request that is not complete, and read no more of it."""
@@ -61,6 +77,7 @@ class HttpChannel(http.HTTPChannel):
         """Release the memory at once; called by Twisted."""
         super().connectionLost(reason)
         self.requests.clear()
+        self._unread = None
         self._transferDecoder = None
 
     def finish(self) -> None:

@@ -173,12 +173,12 @@ class PlayedSession(FileDescriptor):
         """Close the environment; fires when the session has ended, in whatever way."""
         closed = self.ask(messages.Close(), messages.Closed)
         closed.addErrback(lambda failure: failure.trap(GymtwistError))
-        return closed.addCallback(lambda _: self.abort())
+        return closed.addCallback(lambda _: self.abort("the environment was closed"))
 
-    def abort(self) -> None:
+    def abort(self, reason: str = "the client left") -> None:
         """Leave: the worker closes the environment when it reads the end of the stream."""
         if not self.disconnected:
-            self._reason = self._reason or "it was left"
+            self._reason = self._reason or reason
             self.connectionLost(Failure(CONNECTION_DONE))
 
     # The socket

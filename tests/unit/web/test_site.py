@@ -87,6 +87,23 @@ def test_a_connection_is_kept_alive(harness: Harness) -> None:
     soon(lambda: not harness.factory.connections, harness.turn)
 
 
+def test_who_reads_no_responses_gets_few(harness: Harness) -> None:
+    """The requests behind them wait, and are answered once the client reads."""
+    count = 2000
+    client = connect(harness, count * b"GET /api/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    (connection,) = harness.factory.connections
+    transport: Any = connection.transport
+    harness.turn(100)
+    assert len(transport.dataBuffer) + transport._tempDataLen < 2**20
+    found = 0
+    rest = b""
+    while found < count:
+        data = rest + received(client, harness)
+        found += data.count(b"HTTP/1.1 200")
+        rest = data[-11:]
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("line", "status", "field"),
     [
@@ -102,11 +119,19 @@ def test_refusals_are_json(harness: Harness, line: str, status: int, field: str)
     assert body["remedy"]
 
 
-def test_what_is_no_request_is_refused(harness: Harness) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"HELO there\r\n\r\n", "HELO there"),
+        (b"GET / HTTP/1.1\nHost: localhost\n\n", "ends with LF alone; end each with CR LF"),
+        (b"GET / HTTP/1.1\r\nX: a\nHost: evil.example.org\r\nHost: localhost\r\n\r\n", "ends with LF alone"),
+    ],
+)
+def test_what_is_no_request_is_refused(harness: Harness, data: bytes, words: str) -> None:
     """With the status 400."""
-    status, _, body = answer(harness, b"HELO there\r\n\r\n")
+    status, _, body = answer(harness, data)
     assert status == 400
-    assert "HELO there" in body["message"]
+    assert words in body["message"]
 
 
 def test_a_head_that_is_too_long_is_refused(harness: Harness) -> None:
