@@ -18,6 +18,7 @@ from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.identities import Identity
 from gymtwist.spaces.descriptions import for_json
+from gymtwist.spaces.value_mismatch import shown
 from gymtwist.web.openenv_values import Encoding, Observations, encode
 from gymtwist.web.played_session import PlayedSession, RequestFailed, SessionEnded, open_session
 
@@ -219,10 +220,16 @@ class OpenEnvSession:
     def _action(self, data: Any, observations: Observations) -> Any:
         """Take the action out of the data of a step."""
         given = [each for each in data if each not in _IGNORED] if isinstance(data, dict) else []
+        assert self._session is not None
+        made = self._session.made
+        found = ""
         if len(given) != 1 or given[0] not in _ACTION_NAMES:
-            assert self._session is not None
-            space = encode(for_json(self._session.made.action_space)).decode()
             found = f"the keys {', '.join(data)}"[:200] if isinstance(data, dict) and data else "no key"
+        elif isinstance(data[given[0]], str) and made.action_layout is not None:
+            # In MessagePack it would stand for bytes.
+            found = f"the text {shown(data[given[0]])}"
+        if found:
+            space = encode(for_json(made.action_space)).decode()
             raise _invalid(f'step: data has {found}; send {{"action": ...}} of the space {space:.500}')
         if given[0] == "action_id" and "game_name" in data and observations.encoding is None:
             observations.encoding = "list"  # the client of Atari's environment, which knows no other
