@@ -322,9 +322,10 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
         Raises:
             RemoteError: The agent cannot be asked.
         """
+        agents = self._agents_before("observe")
         known, session = self._observations, self._session
-        if agent not in known and agent in self.agents:
-            others = [each for each in self.agents if each not in known]
+        if agent not in known and agent in agents:
+            others = [each for each in agents if each not in known]
             if len(others) > 1:
                 known |= session.observe(others)
         if agent not in known:

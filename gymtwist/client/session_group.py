@@ -281,12 +281,17 @@ class SessionGroup:
 
     def receive_ready(self, least: Any) -> Stepped:
         """Wait until steps of some environments are done; see ``RemoteVectorEnv.recv``."""
-        least = operator.index(least)
         flying = [index for index in self._turns if self.sessions[index].outstanding]
-        if not 1 <= least <= sum(self._counts[index] for index in flying):
-            sent = sum(self._counts[index] for index in flying)
+        sent = sum(self._counts[index] for index in flying)
+        if not sent:
+            self.sessions[0].take()  # which says so
+        try:
+            is_possible = 1 <= (least := operator.index(least)) <= sent
+        except TypeError:
+            is_possible = False
+        if not is_possible:
             raise RequestRefused(
-                f"min_ready is {least}: expected 1 to {sent}, the number of environments that were sent actions",
+                f"min_ready is {least!r:.80}: expected 1 to {sent}, the number of environments that were sent actions",
                 code="nothing-sent",
             )
         taken: list[int] = []

@@ -134,12 +134,20 @@ def test_there_is_one_for_each(given: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"kwargs": [1, 2]}, {"autoreset_options": [1, 2]}, {"autoreset_seeds": 7}, {"autoreset_seeds": [[None]] * 2}],
+    [
+        {"env_id": ["CartPole-v1", None]},
+        {"kwargs": [1, 2]},
+        {"autoreset_options": [1, 2]},
+        {"autoreset_seeds": 7},
+        {"autoreset_seeds": [1, 2]},
+        {"autoreset_seeds": [[None]] * 2},
+    ],
 )
 def test_other_types_are_refused(given: dict[str, Any]) -> None:
-    """Before a connection is made."""
-    with pytest.raises(ValueError, match="expected"):
-        connect_vec("localhost:1", "CartPole-v1", 2, **given)
+    """Before a connection is made; the error names the argument."""
+    (name,) = given
+    with pytest.raises(ValueError, match=f"{name} .*expected"):
+        connect_vec("localhost:1", **{"env_id": "CartPole-v1", "num_envs": 2, **given})
 
 
 def test_a_keyword_argument_is_given_once() -> None:

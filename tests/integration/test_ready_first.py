@@ -167,13 +167,16 @@ def test_no_more_are_waited_for_than_were_sent(remote_vec: RemoteVec) -> None:
     envs = remote_vec("Fragile-v0", 4, processes=4)
     envs.reset()
     envs.send([0, 0], [0, 1])
-    with pytest.raises(RequestRefused, match="min_ready is 3: expected 1 to 2"):
-        envs.recv(min_ready=3)
+    for wrong in (3, 0, 1.5, "1"):
+        with pytest.raises(RequestRefused, match=f"min_ready is {wrong!r}: expected 1 to 2"):
+            envs.recv(min_ready=wrong)  # type: ignore[arg-type]
     with pytest.raises(RequestRefused, match="outstanding"):
         envs.send([0], [1])
     with pytest.raises(RequestRefused, match=r"environment 2: nothing was sent .*recv\(min_ready=\.\.\.\)"):
         envs.recv()
     assert ids_of(envs.recv(min_ready=2)) == [0, 1]
+    with pytest.raises(RequestRefused, match="nothing was sent"):
+        envs.recv(min_ready=1)
 
 
 @pytest.mark.parametrize("shared_memory", [True, False])

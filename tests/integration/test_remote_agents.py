@@ -17,7 +17,15 @@ from pettingzoo.utils.conversions import aec_to_parallel, parallel_to_aec, turn_
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper, TerminateIllegalWrapper
 
-from gymtwist.client import EnvironmentFailed, IllegalAction, RequestRefused, connect_aec, connect_parallel, envs
+from gymtwist.client import (
+    EnvironmentFailed,
+    IllegalAction,
+    RequestRefused,
+    ResetNeeded,
+    connect_aec,
+    connect_parallel,
+    envs,
+)
 from gymtwist.protocol.messages import AgentApi
 from tests.support.client_equivalence import assert_same
 from tests.support.multi_agent_environments import REWARDS, WRONG, Duel, Objectives
@@ -335,6 +343,8 @@ def test_a_step_before_the_reset_is_refused(parallel: Connect, aec: Connect) -> 
     for environment, action in ((parallel(DUEL), {}), (aec(IN_TURN[0]), 0)):
         with pytest.raises(RequestRefused, match="reset"):
             environment.step(action)
+    with pytest.raises(ResetNeeded, match="reset before observe"):
+        aec(IN_TURN[0]).observe("player_0")
 
 
 def test_a_process_that_dies_is_replaced_at_the_next_reset(parallel: Connect) -> None:
