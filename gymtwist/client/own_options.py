@@ -53,13 +53,12 @@ def own_options(
             raise ValueError(f"{name} has {len(given)} elements: expected one for each of {num_envs} environments")
     if seeds is not None and not is_list(seeds):
         raise ValueError(f"autoreset_seeds is {seeds!r:.80}: expected a list with the seeds of each environment")
-    for name, given, fits, expected in (
-        ("env_id", env_ids, lambda each: isinstance(each, str), "a string, the id of an environment"),
-        ("autoreset_seeds", seeds, is_list, "a list with the seeds of each environment"),
-    ):
-        for each in given if is_list(given) else ():
-            if not fits(each):
-                raise ValueError(f"{name} has {each!r:.80}: expected {expected}")
+    for each in env_ids if is_list(env_ids) else ():
+        if not isinstance(each, str):
+            raise ValueError(f"env_id has {each!r:.80}: expected the id of an environment, which is a string")
+    for each in seeds or ():
+        if not is_list(each):
+            raise ValueError(f"autoreset_seeds has {each!r:.80}: expected a list with the seeds of each environment")
     first = env_ids[0] if is_list(env_ids) else env_ids
     common = {} if kwargs is None or is_list(kwargs) else dict(kwargs)
     if not (is_list(env_ids) or is_list(kwargs)) and options is None and seeds is None:
