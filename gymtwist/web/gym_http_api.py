@@ -456,17 +456,12 @@ def _space_body(instance: Instance, name: str) -> bytes:
 
 def _answer_later(request: Any, answer: defer.Deferred[bytes]) -> None:
     """Answer when the body is there, unless the client has left by then."""
-    left: list[Failure] = []
-    request.notifyFinish().addErrback(left.append)
 
     def send(body: bytes) -> None:
-        if not left:
-            request.answer(_json(request, body))
+        request.answer(_json(request, body))
 
     def fail(failure: Failure) -> None:
         error = failure.value
-        if left:
-            return
         if isinstance(error, Refusal):
             request.answer(_error(request, error.status, str(error)))
         elif isinstance(error, RequestFailed):

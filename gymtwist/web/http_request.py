@@ -142,7 +142,10 @@ class HttpRequest(server.Request):
             self.answer(body)
 
     def answer(self, body: bytes) -> None:
-        """Send the whole body of the response, and finish it."""
+        """Send the whole body of the response, and finish it, unless the client has left."""
+        channel: Any = self.channel
+        if channel is None:
+            return
         self.setHeader(b"Content-Length", b"%d" % len(body))
         self.write(body)
         self.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -64,6 +65,8 @@ def test_a_client_that_leaves_before_its_instance_is_made_leaves_none(harness: H
         worker.recv(65536)
         assert worker.recv(65536) == b""
     assert answer(harness, request("GET", "/v1/envs/", ""))[2] == {"all_envs": {}}
+    gc.collect()
+    assert not [line for line in harness.log.others if "Unhandled" in line]
 
 
 def test_a_websocket_of_openenv_needs_an_identity(guarded: tuple[Harness, dict[str, str]]) -> None:
