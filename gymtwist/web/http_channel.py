@@ -48,7 +48,7 @@ class HttpChannel(http.HTTPChannel):
         self.count(False)
         if self._waitingForTransport:
             self._unread = request
-            self._networkProducer.pauseProducing()
+            self.transport.pauseProducing()
         else:
             super().requestDone(request)
 
