@@ -15,6 +15,7 @@ from gymtwist.server.client_address import peer_of
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.operations import CannotReload, Operations
 from gymtwist.web.api_resources import OneSession, no_session
+from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
 from gymtwist.web.json_resource import JsonResource, json_body
 
@@ -34,6 +35,18 @@ class ControlSite(server.Site):
     """Builds the channel of each connection to the control socket."""
 
     noisy = False
+    protocol: Any = HttpChannel
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Return the channel of a new connection; called by Twisted."""
+        channel: Any = super().buildProtocol(addr)
+
+        def dismiss(reply: bytes) -> None:
+            channel.transport.write(reply)
+            channel.transport.loseConnection()
+
+        channel.bodies, channel.dismiss, channel.count = {}, dismiss, bool
+        return channel
 
     def log(self, request: Any) -> None:
         """Log nothing: operations log what they do."""

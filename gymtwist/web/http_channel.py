@@ -13,8 +13,13 @@ from gymtwist.protocol.http_head import MAX_HEAD, Problem, response
 
 #: The most bytes of the body of a request.
 MAX_BODY = 4 * 1024 * 1024
+#: The same of all requests together, without those that are not long.
+MAX_BODIES, _LONG = 64 * 1024 * 1024, 64 * 1024
 TOO_LONG = Problem(
     "the body of the request is too long", "limit-exceeded", "body", remedy=f"send at most {MAX_BODY} bytes"
+)
+_TOO_MANY = Problem(
+    "there are too many requests with long bodies", "server-full", "body", remedy="try again later, or send less"
 )
 _TOO_SLOW = Problem("the request was not complete in time", "bad-opening", remedy="send it at once")
 _BAD_REQUEST = Problem("this is not a request of HTTP/1.1", code="bad-opening")
@@ -28,9 +33,23 @@ class HttpChannel(http.HTTPChannel):
     dismiss: Callable[[bytes], None]
     #: Counts the connection: whether it waits for a response; set likewise.
     count: Callable[[bool], None]
+    #: The bytes of long bodies, of all channels of a site.
+    bodies: dict[Any, int]
     totalHeadersSize = MAX_HEAD
     #: A request that was answered, while the client does not read the responses.
     _unread: Any = None
+
+    def take(self, size: int) -> bool:
+        """Return whether the body of a request may have a size; refuse the request if not."""
+        if size > _LONG:
+            self.bodies[self] = size
+        if size > MAX_BODY:
+            self.refuse(413, TOO_LONG)
+        elif size > _LONG and sum(self.bodies.values()) > MAX_BODIES:
+            self.refuse(503, _TOO_MANY)
+        else:
+            return True
+        return False
 
     def resetTimeout(self) -> None:
         """Do nothing: a request must be complete in time, however often a byte comes; called by Twisted."""
@@ -45,9 +64,11 @@ class HttpChannel(http.HTTPChannel):
 
         Twisted answers all that were received before, however long the responses become.
         """
+        self.bodies.pop(self, None)
         self.count(False)
         if self._waitingForTransport:
             self._unread = request
+            self.setTimeout(self._savedTimeOut)
             self.transport.pauseProducing()
         else:
             super().requestDone(request)
@@ -61,6 +82,7 @@ class HttpChannel(http.HTTPChannel):
 
     def refuse(self, status: int, problem: Problem) -> None:
         """Answer a request that is not complete, and read no more of it."""
+        self.bodies.pop(self, None)
         self.setTimeout(None)
         self._networkProducer.unregisterProducer()
         vars(self).update(lineReceived=_ignore, rawDataReceived=_ignore, _send100Continue=lambda: None)
@@ -68,14 +90,16 @@ class HttpChannel(http.HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """Refuse a request that is not complete in time, or close an idle connection; called by Twisted."""
-        if self.requests or self._buffer:
+        if self._unread is None and (self.requests or self._buffer):
             self.refuse(408, _TOO_SLOW)
         else:
-            self.loseConnection()
+            self._unread = None
+            self.dismiss(b"")  # the client may not read what it was sent
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release the memory at once; called by Twisted."""
         super().connectionLost(reason)
+        self.bodies.pop(self, None)
         self.requests.clear()
         self._unread = None
         self._transferDecoder = None

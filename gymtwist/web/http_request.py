@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from io import BytesIO
+from typing import Any, cast
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -16,7 +17,7 @@ from gymtwist.server.client_address import name_of, network_of
 from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.session_events import Refused
 from gymtwist.web.authentication import CHALLENGE
-from gymtwist.web.http_channel import MAX_BODY, TOO_LONG
+from gymtwist.web.http_channel import MAX_BODY
 from gymtwist.web.json_resource import json_body
 
 _log = Logger("gymsock")
@@ -41,23 +42,17 @@ class HttpRequest(server.Request):
         return None if value is None else value.decode("latin-1")
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that is too long; called by Twisted."""
+        """Refuse a body that is too long; called by Twisted, which would keep one in a file."""
+        channel: Any = self.channel
         if length is not None and length > MAX_BODY:
-            self._refuse_body()
-            length = 0
-        super().gotLength(length)
+            channel.take(length)
+        self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body unless there is too much of it; called by Twisted."""
-        content: Any = self.content
-        if content.tell() + len(data) > MAX_BODY:
-            self._refuse_body()
-        else:
+        channel, content = cast(Any, self.channel), cast(Any, self.content)
+        if channel.take(content.tell() + len(data)):
             super().handleContentChunk(data)
-
-    def _refuse_body(self) -> None:
-        channel: Any = self.channel
-        channel.refuse(413, TOO_LONG)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Handle a complete request, whose body is no form; called by Twisted.

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gymtwist.protocol.framing import MAX_FRAME
+from gymtwist.protocol.handshake import MAX_MAKE
 from gymtwist.protocol.http_head import Head
 from gymtwist.protocol.websocket import (
     CloseCode,
@@ -24,8 +26,9 @@ from gymtwist.protocol.websocket import (
 )
 from gymtwist.web.openenv_session import OpenEnvSession
 
-#: Messages that wait for earlier ones; beyond that, and while the client does not read, nothing is received.
-_MOST_WAITING = 16
+#: Messages that wait for earlier ones, and their bytes; beyond that, and while the client does not read, nothing is
+#: received.
+_MOST_WAITING, _MOST_BYTES = 16, 1024 * 1024
 
 
 @implementer(IPushProducer)
@@ -52,6 +55,7 @@ class OpenEnvChannel:
         session.closed = self._session_ended
         self._reader = WebSocketReader(self._control, opcode=Opcode.TEXT)
         self._waiting: collections.deque[bytes] = collections.deque()
+        self._size = 0
         self._is_busy = self._is_blocked = self._is_paused = self._is_closed = False
 
     def makeConnection(self, transport: Any) -> None:
@@ -68,8 +72,9 @@ class OpenEnvChannel:
             return
         self._reader.add(data)
         try:
-            while not self._is_closed and (message := self._reader.next_frame()) is not None:
-                self._waiting.append(bytes(message))
+            while not self._is_closed and (message := self._next()) is not None:
+                self._waiting.append(message)
+                self._size += len(message)
                 self._go_on()
         except WebSocketError as error:
             self._close(error.close_code, str(error))
@@ -81,6 +86,12 @@ class OpenEnvChannel:
             self.transport.write(close_frame(code))
             self._disconnect()
         self._flow()
+
+    def _next(self) -> bytes | None:
+        """Take the next message; those of connections that play nothing are short, since there may be hundreds."""
+        self._reader.limit = MAX_FRAME if self._session.is_playing else MAX_MAKE
+        message = self._reader.next_frame()
+        return None if message is None else bytes(message)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008 - as Twisted has it
         """End the session."""
@@ -102,7 +113,9 @@ class OpenEnvChannel:
         """Answer the next message, unless another one is being answered or the client does not read."""
         while self._waiting and not (self._is_busy or self._is_blocked or self._is_closed):
             self._is_busy = True
-            self._session.answer(self._waiting.popleft()).addCallback(self._answered)
+            message = self._waiting.popleft()
+            self._size -= len(message)
+            self._session.answer(message).addCallback(self._answered)
 
     def _answered(self, answer: tuple[bytes, bool]) -> None:
         self._is_busy = False
@@ -145,7 +158,7 @@ class OpenEnvChannel:
         """Receive only while messages can be kept and the client reads what it is sent."""
         if self._is_closed:
             return
-        pause = self._is_blocked or len(self._waiting) >= _MOST_WAITING
+        pause = self._is_blocked or len(self._waiting) >= _MOST_WAITING or self._size >= _MOST_BYTES
         if pause is not self._is_paused:
             self._is_paused = pause
             (self.transport.pauseProducing if pause else self.transport.resumeProducing)()

@@ -55,6 +55,7 @@ class GymSite(server.Site):
     def __init__(self, root: Any, factory: GymFactory) -> None:
         super().__init__(root, HttpRequest, reactor=factory.reactor)
         self.factory = factory
+        self._bodies: dict[Any, int] = {}
         self._apply()
         factory.when_applied.append(self._apply)
         self.policy = SitePolicy(factory.options.allow_host, factory.options.allow_origin)
@@ -73,7 +74,9 @@ class GymSite(server.Site):
         environment = socket_environment(head.path) if head.asks_for_websocket else None
         identity = None if environment is None else self._accepted(head, connection.transport)
         if environment is None or identity is None:  # a refusal has a reason
-            return self.buildProtocol(connection.transport.getPeer())
+            channel: Any = self.buildProtocol(connection.transport.getPeer())
+            channel.bodies = self._bodies
+            return channel
         session = OpenEnvSession(self.factory, connection.client, identity, environment, connection.hold_session)
         return OpenEnvChannel(self.factory.reactor, head, session)
 

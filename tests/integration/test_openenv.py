@@ -193,7 +193,7 @@ def test_numbers_that_are_not_finite_are_read(open_env: Connect) -> None:
     [
         ("{", "INVALID_JSON"),
         ("", "INVALID_JSON"),
-        ("[" * 100_000, "INVALID_JSON"),
+        ("[" * 50_000, "INVALID_JSON"),
         ('{"type":"\\ud800"}', "INVALID_JSON"),
         ("[1]", "VALIDATION_ERROR"),
         ('{"type":"jump"}', "UNKNOWN_TYPE"),

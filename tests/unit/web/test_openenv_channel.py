@@ -6,7 +6,8 @@ import json
 import os
 import socket
 
-from gymtwist.protocol.websocket import CloseCode, close_frame, frame_header
+from gymtwist.protocol.handshake import MAX_MAKE
+from gymtwist.protocol.websocket import CloseCode, close_frame, frame_header, read_close
 from gymtwist.worker.session_status import ANSWERED
 from gymtwist_conformance.reference_client import message
 from gymtwist_conformance.reference_client.websocket_stream import CLOSE, PING, TEXT, client_frame, upgrade_request
@@ -116,3 +117,24 @@ def test_a_client_that_does_not_read_is_not_read_from(harness: Harness) -> None:
         (connection,) = harness.factory.connections
         kept = len(connection.transport.dataBuffer) + connection.transport._tempDataLen
         assert kept < 1 << 20
+
+
+def test_a_long_message_before_a_session_is_refused(harness: Harness) -> None:
+    """As soon as its length is known: there may be hundreds of connections without a session."""
+    with connect(harness, REQUEST + client_frame(TEXT, bytes(MAX_MAKE + 1))[:20]) as client:
+        code, _ = read_close(read(client, harness)[-2 - 125 :].rpartition(b"\x88")[2][1:])
+        assert code == CloseCode.TOO_BIG
+
+
+def test_few_bytes_wait_for_an_answer(harness: Harness) -> None:
+    """The rest stays in the kernel until the environment has answered."""
+    with connect(harness, REQUEST) as client, serving(harness, client):
+        client.setblocking(False)
+        unsent = memoryview(100 * client_frame(TEXT, bytes(400_000)))
+        for _ in range(2000):
+            try:
+                unsent = unsent[client.send(unsent) :]
+            except BlockingIOError:
+                harness.turn(1)
+        (connection,) = (each for each in harness.factory.connections if each.channel is not None)
+        assert sum(map(len, connection.channel._waiting)) < 2_000_000

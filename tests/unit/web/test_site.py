@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,10 +13,11 @@ import pytest
 
 from gymtwist.protocol.http_head import MAX_HEAD
 from gymtwist.server.gym_protocol import GymProtocol
-from gymtwist.web.http_channel import MAX_BODY, HttpChannel
+from gymtwist.web.http_channel import MAX_BODIES, MAX_BODY, HttpChannel
 from gymtwist.web.http_request import HttpRequest
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, read
 from tests.support.harness import Harness, soon
+from tests.support.process_inspection import descriptors
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -224,6 +227,62 @@ def test_a_body_that_is_too_long_is_refused(harness: Harness) -> None:
         status, _, body = parsed(received(client, harness))
         assert (status, body["field"]) == (413, "body")
         client.close()
+
+
+def test_a_request_that_is_not_complete_takes_no_file(harness: Harness) -> None:
+    """However long its body may become."""
+    with connect(harness, HEALTH) as client:
+        received(client, harness)
+        before = descriptors(os.getpid())
+        for line in (b"Transfer-Encoding: chunked\r\n\r\n1\r\nx", b"Content-Length: %d\r\n\r\nx" % MAX_BODY):
+            client.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\n" + line)
+            harness.turn()
+            assert descriptors(os.getpid()) == before
+            client.sendall(b"\r\n0\r\n\r\n")
+            harness.turn()
+
+
+def test_long_bodies_are_limited_together(harness: Harness) -> None:
+    """A flood of them does not take all memory; short ones are not affected, and nor are long ones afterwards."""
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+    clients: list[socket.socket] = []
+    reply = b""
+    while not reply:
+        client = connect(harness, head + b"%d\r\n\r\n" % MAX_BODY)
+        client.setblocking(False)
+        clients.append(client)
+        unsent = memoryview(bytes(MAX_BODY - 1))
+        while unsent:
+            with suppress(BlockingIOError):
+                unsent = unsent[client.send(unsent) :]
+            harness.turn(1)
+        harness.turn(MAX_BODY // 16_384)  # until what the kernel holds has been read
+        with suppress(BlockingIOError):
+            reply = client.recv(65536)
+    assert reply.startswith(b"HTTP/1.1 503")
+    assert len(clients) == MAX_BODIES // MAX_BODY + 1
+    assert answer(harness, head + b"1\r\n\r\nx")[0] == 405
+    for client in clients:
+        client.close()
+    soon(lambda: not harness.factory.connections, harness.turn)
+    assert not harness.factory.site._bodies
+
+
+def test_a_client_that_does_not_read_gets_little_and_is_left(make: Make) -> None:
+    """Its responses would otherwise take all memory, and its connection stay for ever."""
+    harness = make("--opening-timeout", "2")
+    client = connect(harness)
+    client.setblocking(False)
+    (connection,) = harness.factory.connections
+    for _ in range(500):
+        with suppress(BlockingIOError):
+            client.send(50 * HEALTH.replace(b"healthz", b"api/openapi.json"))
+        harness.turn(1)
+    assert 0 < len(connection.transport.dataBuffer) + connection.transport._tempDataLen < 1_000_000
+    harness.reactor.advance(2.1)
+    harness.reactor.advance(5.1)
+    soon(lambda: not harness.factory.connections, harness.turn)
+    client.close()
 
 
 def serving_http() -> list[Any]:
