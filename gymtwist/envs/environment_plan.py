@@ -150,12 +150,19 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         """Check that one of the environments has spaces: what Gymnasium says of a vector names none of them.
 
         Raises:
-            EnvironmentFault: It has none.
+            EnvironmentFault: It has none, or one of several that differ cannot be made.
             InvalidField: They are not alike, and one of them has other spaces than the first.
         """
         first: dict[str, Any] = {}
         for index, plan in enumerate(self.members or (self,)):
-            single = plan._make_single()
+            try:
+                single = plan._make_single()
+            except Exception as error:
+                if not self.members:
+                    raise
+                fault = error if isinstance(error, GymtwistError) else environment_results.fault("make", error)
+                name_environments(fault, (index,), str(fault))
+                raise fault from error
             try:
                 found = {name: space_of(single, name) for name in SPACE_NAMES}
             finally:

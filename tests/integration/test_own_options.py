@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from gymtwist.client import RequestRefused, UnknownKwarg, connect_vec
+from gymtwist.client import EnvironmentFailed, RequestRefused, UnknownKwarg, connect_vec
 from tests.support.client_equivalence import RemoteVec, assert_same
 
 pytest_plugins = ("tests.support.client_fixtures",)
@@ -167,6 +167,16 @@ def test_an_error_names_the_environment(remote_vec: RemoteVec, processes: int) -
     assert refused.value.environments == (2,)
     with pytest.raises(RequestRefused, match=r'environment 2: kwarg "g" has ./etc'):
         remote_vec("Pendulum-v1", 3, processes=processes, kwargs=[{}, {}, {"g": "/etc/passwd"}])
+
+
+@MODES
+@PROCESSES
+def test_a_constructor_that_fails_is_that_of_an_environment(remote_vec: RemoteVec, mode: Any, processes: int) -> None:
+    """The error names it, although the others could be made."""
+    kwargs = [{}, {}, {"map_name": "9x9"}]
+    with pytest.raises(EnvironmentFailed, match=r"^environment 2: the environment raised KeyError in make") as caught:
+        remote_vec("FrozenLake-v1", 3, processes=processes, vectorization_mode=mode, kwargs=kwargs)
+    assert caught.value.environments == (2,)
 
 
 @MODES
