@@ -157,12 +157,12 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         for index, plan in enumerate(self.members or (self,)):
             try:
                 single = plan._make_single()
-            except Exception as error:
+            except Exception as raised:
                 if not self.members:
                     raise
-                fault = error if isinstance(error, GymtwistError) else environment_results.fault("make", error)
+                fault = raised if isinstance(raised, GymtwistError) else environment_results.fault("make", raised)
                 name_environments(fault, (index,), str(fault))
-                raise fault from error
+                raise fault from raised
             try:
                 found = {name: space_of(single, name) for name in SPACE_NAMES}
             finally:
