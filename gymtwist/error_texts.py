@@ -12,8 +12,8 @@ MOST_SHOWN = 300
 #: The most indices in an error message.
 _MAX_INDICES = 20
 #: Characters that act on a terminal or a log instead of being shown: controls except the tab, line separators, and
-#: those that change the direction of writing.
-_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+#: those that change the direction of writing; and surrogates, which no file of UTF-8 can have.
+_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 #: The remedy for a reset of some environments while the others have no episode to continue.
 RESET_ALL = "reset all environments before some of them"

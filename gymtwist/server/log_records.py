@@ -48,7 +48,7 @@ def as_json(event: LogEvent) -> str:
         "message": printable(formatEvent(event)),
     }
     if failure is not None:
-        record["traceback"] = failure.getTraceback()
+        record["traceback"] = failure.getTraceback().encode("utf-8", "backslashreplace").decode()
     happened = event.get("happened")
     return msgspec.json.encode(record | ({} if happened is None else _fields(happened))).decode() + "\n"
 

@@ -13,7 +13,7 @@ from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.identities import Identity
 from gymtwist.web.played_session import PlayedSession, RequestFailed, open_session
 
-#: How many descriptions of environments are kept, and how many are asked for at a time.
+#: How many descriptions of environments are kept, and how many are asked for at a time for one identity.
 _KEPT, _AT_ONCE = 100, 2
 #: Who these sessions are for, as the log names it.
 _CLIENT = "the web page"
@@ -30,7 +30,8 @@ class EnvironmentCatalogue:
         self._factory = factory
         self._listed: dict[str, list[messages.ListedEnv]] = {}
         self._made: collections.OrderedDict[tuple[str, str], bytes] = collections.OrderedDict()
-        self._places = defer.DeferredSemaphore(_AT_ONCE)
+        #: For each identity its own: an environment may take minutes to be made.
+        self._places = collections.defaultdict[str, defer.DeferredSemaphore](lambda: defer.DeferredSemaphore(_AT_ONCE))
         factory.when_applied.append(self._forget)
 
     def _forget(self) -> None:
@@ -39,7 +40,7 @@ class EnvironmentCatalogue:
 
     def listed(self, identity: Identity) -> defer.Deferred[list[messages.ListedEnv]]:
         """Return what fires with all environments that a client may ask for, by their ids."""
-        return self._places.run(self._list, identity)
+        return self._places[identity.name].run(self._list, identity)
 
     @defer.inlineCallbacks
     def _list(self, identity: Identity) -> Any:
@@ -64,7 +65,7 @@ class EnvironmentCatalogue:
 
         It fails with a :class:`~gymtwist.web.played_session.RequestFailed` if the environment cannot be made.
         """
-        return self._places.run(self._describe, name, identity)
+        return self._places[identity.name].run(self._describe, name, identity)
 
     @defer.inlineCallbacks
     def _describe(self, name: str, identity: Identity) -> Any:

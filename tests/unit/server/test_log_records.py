@@ -123,3 +123,16 @@ def test_other_lines_have_a_message() -> None:
     assert (record["time"], record["level"]) == ("1970-01-01T00:00:00.250000+00:00", "critical")
     assert record["message"] == "it failed\\x1b"
     assert "KeyError: 'x'" in record["traceback"]
+
+
+def test_text_that_is_not_unicode_is_escaped() -> None:
+    """As that of a file name; a line that cannot be written would be lost."""
+    event: LogEvent = {
+        "log_time": 0.0,
+        "log_format": "{name}",
+        "name": "a\udcff",
+        "log_failure": Failure(OSError("b\udcff")),
+    }
+    found = json.loads(as_json(event))
+    assert found["message"] == "a\\udcff"
+    assert "b\\udcff" in found["traceback"]

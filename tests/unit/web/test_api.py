@@ -21,7 +21,7 @@ from gymtwist.web.openapi import describe
 from gymtwist.worker.session_status import EPISODES, FIRST_OBSERVATION, STEPS, SessionStatus
 from gymtwist_conformance.reference_client import message
 from tests.support.connection_fixtures import Make, connect, read, serving
-from tests.support.harness import FakeProcess, Harness
+from tests.support.harness import FakeProcess, Harness, soon
 from tests.support.identity_files import write_identities
 from tests.support.server_process import REPOSITORY
 from tests.unit.web.test_site import answer, request
@@ -285,3 +285,16 @@ def test_an_identity_sees_what_is_its_own(make: Make, tmp_path: Path) -> None:
     assert {name: len(seen(name, "errors")[2]["errors"]) for name in tokens} == {"alice": 1, "bob": 0, "carol": 1}
     assert seen("bob", "sessions/1")[0] == 404
     client.close()
+
+
+def test_an_identity_does_not_wait_for_environments_of_others(make: Make, tmp_path: Path) -> None:
+    """However long they take to be made."""
+    path, tokens = write_identities(tmp_path, alice="", bob="")
+    harness = make("--identities", path)
+    clients = [
+        connect(harness, request(f"GET /api/environments{target} HTTP/1.1", Authorization=f"Bearer {tokens[name]}"))
+        for name, target in (("alice", "/A-v0"), ("alice", "/B-v0"), ("alice", "/C-v0"), ("bob", ""))
+    ]
+    soon(lambda: len(harness.starter.serving) == 3, harness.turn)
+    for client in clients:
+        client.close()
