@@ -40,7 +40,7 @@ class _Share:
     Attributes:
         sessions: How many sessions it has.
         waiting: Its connections in the queue, each with the number of its arrival, the first one first.
-        begun: When the sessions of the last minute were asked for, if their number is limited.
+        begun: When the sessions of the last minute were admitted or queued, if their number is limited.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,11 @@ class _Share:
             raise QuotaExceeded(
                 f'"{identity.name}" may begin {rate} sessions a minute (sessions-per-minute): try again in {wait:.0f} s'
             )
-        self.begun.append(now)
+
+    def note(self, identity: Identity, now: float) -> None:
+        """Count a session that the identity gets now or later."""
+        if identity.sessions_per_minute is not None:
+            self.begun.append(now)
 
 
 class Admission:
@@ -126,15 +130,17 @@ class Admission:
         if self._stopping:
             waiter.refused(ServerStopping(_STOPPING))
             return
-        share = self._shares[waiter.identity.name]
+        share, now = self._shares[waiter.identity.name], self._clock()
         try:
-            share.check(waiter.identity, self._clock())
+            share.check(waiter.identity, now)
         except QuotaExceeded as error:
             waiter.refused(error)
             return
         if self._sessions < self._max_sessions:
+            share.note(waiter.identity, now)
             self._admit(waiter)
         elif self._makes_room(share):
+            share.note(waiter.identity, now)
             self._arrivals += 1
             share.waiting[waiter] = self._arrivals
             waiter.queued()

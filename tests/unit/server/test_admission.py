@@ -320,6 +320,18 @@ def test_an_identity_may_begin_so_many_sessions_a_minute() -> None:
     assert client.told == ["admitted"]
 
 
+def test_only_sessions_that_begin_count_within_a_minute() -> None:
+    """An identity that finds the server full has not used up its own."""
+    first, *refused, last = clients(5, Identity(name="carol", sessions_per_minute=2))
+    admission = Admission(1, 0, lambda: 100.0)
+    for client in (first, *refused):
+        admission.enter(client)
+    assert all(isinstance(each.told[0], ServerFull) for each in refused)
+    admission.session_ended(first)
+    admission.enter(last)
+    assert last.told == ["admitted"]
+
+
 # Who has no session
 
 
