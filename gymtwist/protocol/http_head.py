@@ -124,7 +124,8 @@ def response(status: int, problem: Problem, headers: dict[str, str] | None = Non
 
 #: The headers of a response that asks for WebSocket.
 UPGRADE_HEADERS = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-#: The headers of every response. Scripts, styles and pictures come from this server alone, and no page frames another.
+#: The headers of every response. Scripts, styles and pictures come from this server alone, no page frames another, and
+#: none of another site shows a picture, such as the frame of a session.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -132,4 +133,5 @@ SECURITY_HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }

@@ -65,6 +65,7 @@ def test_a_request_is_answered_on_the_port_of_everything_else(harness: Harness) 
     assert (status, body) == (200, {"status": "ok"})
     assert "default-src 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     assert not harness.starter.serving
 
 
