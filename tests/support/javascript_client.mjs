@@ -27,6 +27,9 @@ for (const binary of [false, true]) {
   const replies = await Promise.all(Array.from({ length: 5 }, () => client.ask("step", { action })));
   assert.deepStrictEqual(replies.map(({ reward }) => reward), [1, 1, 1, 1, 1]);
   await assert.rejects(client.ask("step", { action: binary ? new Uint8Array(3) : 7 }), { code: "invalid-action" });
+  const circle = {};
+  circle.circle = circle;
+  await assert.rejects(client.ask("step", { action: circle })); // nothing is sent, so later replies are not its own
   const padded = await client.ask("step", { action, unknown: "x".repeat(70000) });
   assert.strictEqual(padded.op, "step");
   await client.ask("close");

@@ -37,8 +37,9 @@ export class Client {
     if (!this.isOpen) return this.opened.then(() => this.ask(op, fields));
     if (this.failure) return Promise.reject(this.failure);
     return new Promise((resolve, reject) => {
+      const message = this.encode({ op, ...fields }); // or nothing is sent, so no reply is due
       this.waiting.push({ resolve, reject });
-      this.socket.send(this.encode({ op, ...fields }));
+      this.socket.send(message);
     });
   }
 
