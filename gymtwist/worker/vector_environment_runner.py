@@ -57,7 +57,7 @@ class VectorEnvironmentRunner(BaseRunner):
         self._any_ended = True
         #: Of each environment: the sum of the episode's rewards, and the session's number of steps before it.
         self._returns: Floats = np.zeros(self.num_envs)
-        self._steps_before_each = np.full(self.num_envs, self._steps)
+        self._steps_before_each = [self._steps] * self.num_envs
 
     def _examine(self, plan: EnvironmentPlan) -> None:
         super()._examine(plan)
@@ -204,20 +204,24 @@ class VectorEnvironmentRunner(BaseRunner):
         Args:
             done: Of which environments.
         """
-        words = self._words
-        for index in np.flatnonzero(done).tolist():
-            steps = (self._steps - self._steps_before_each[index]) // self.num_envs
-            self._status.keep_episode(int(words[EPISODES]), float(self._returns[index]), steps)
-            words[EPISODES] += 1
-        self._begin_episodes(done)
-        if self.autoreset_mode == "next_step":
-            self._steps_before_each[done] += self.num_envs  # the next step is a reset
-        elif self.autoreset_mode == "disabled":
+        # One after the other: mostly it is one, for which NumPy's ways to choose several cost more.
+        words, returns, begun_at = self._words, self._returns, self._steps_before_each
+        number = int(words[EPISODES])
+        # With this mode the next step of such an environment is a reset.
+        begin = self._steps + (self.num_envs if self.autoreset_mode == "next_step" else 0)
+        for index in done.nonzero()[0].tolist():
+            self._status.keep_episode(number, returns.item(index), (self._steps - begun_at[index]) // self.num_envs)
+            returns[index], begun_at[index] = 0.0, begin
+            number += 1
+        words[EPISODES] = number
+        if self.autoreset_mode == "disabled":
             self._ended |= done
             self._any_ended = True
 
     def _begin_episodes(self, begun: Flags | EllipsisType) -> None:
-        self._returns[begun], self._steps_before_each[begun] = 0.0, self._steps
+        self._returns[begun] = 0.0
+        for index in np.arange(self.num_envs)[begun].tolist():
+            self._steps_before_each[index] = self._steps
 
     def _picture(self, observation: Any) -> Any:
         """Return what the first environment looks like."""
