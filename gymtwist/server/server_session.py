@@ -119,12 +119,11 @@ class _Reporter:
         """Another worker is to serve the session."""
         self._assignment = Resumed
 
-    def end(self, reason: str, status: SessionStatus, process: int | None, connection: socket.socket | None) -> None:
-        """The session has ended; its process and its connection may tell what it has used."""
+    def end(self, reason: str, status: SessionStatus, processor_time: float, connection: socket.socket | None) -> None:
+        """The session has ended; its connection may tell how many bytes it took."""
         self.ended = True
         self.assigned(None)
         elapsed = time.monotonic() - self.started_at
-        processor_time = 0.0 if process is None else process_memory.used_by(process)[1]
         exchanged = keepalive.bytes_exchanged(connection)
         self._events.publish(
             Ended(self.info, reason, status.steps, status.episodes, elapsed, processor_time, *exchanged)
@@ -355,6 +354,7 @@ class Session:
     def _answered(self, answer: dict[str, Any]) -> None:
         """The worker has finished the session, and replied to its client if it could."""
         reason = answer["reason"]
+        self._last_processor_time = max(self._last_processor_time, answer["processor_time"] or 0.0)
         self._forget_lack_of_memory()
         if self.status.out_of_memory:
             reason = f"{reason} ({self._settings.memory_problem(self.status.operation.name.lower())})"
@@ -456,7 +456,7 @@ class Session:
             self._end("an error in gymtwist itself", b"")
 
     def _end(self, reason: str, final_reply: bytes) -> None:
-        self._report.end(self.reason or reason, self.status, self.process, self.client_socket)
+        self._report.end(self.reason or reason, self.status, self._processor_time(), self.client_socket)
         del self._running[self.info.number]
         self.discard()
         self._owner.session_ended(final_reply)

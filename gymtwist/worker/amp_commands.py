@@ -40,7 +40,7 @@ class Serve(amp.Command):
         (b"socket", amp.Descriptor()),
         (b"status", amp.Descriptor()),
     ]
-    response = [(b"reason", amp.Unicode())]
+    response = [(b"reason", amp.Unicode()), (b"processor_time", amp.Float(optional=True))]
 
 
 class Ping(amp.Command):

@@ -66,7 +66,8 @@ class WorkerProtocol(ResponderLink):
                 _status(status),
                 recovery_reply,
             )
-        return {"reason": reason}
+        # The server may look at this process only when it has ended.
+        return {"reason": reason, "processor_time": process_control.processor_time()}
 
 
 def _adopt(descriptor: int) -> socket.socket:

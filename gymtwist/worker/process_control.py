@@ -83,6 +83,12 @@ def limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most, most))
 
 
+def processor_time() -> float:
+    """Return the seconds of processor time that this process had, and those that it started and that have ended."""
+    used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 def children(of: int | str = "self") -> list[int]:
     """Return the ids of a process's children, by default of this one's; an empty list on other systems than Linux."""
     found: list[int] = []

@@ -118,7 +118,9 @@ def test_a_session_is_one_command(worker: WorkerProtocol, pair: tuple[ClassicCli
         client.step(0)
     assert not outcome
     client.close()
-    assert worker.wait(outcome) == {"reason": "the client left"}
+    answer = worker.wait(outcome)
+    assert answer["reason"] == "the client left"
+    assert answer["processor_time"] > 0
     assert (worker.status.steps, worker.status.episodes) == (10, 1)
 
 
