@@ -285,8 +285,8 @@ class ServerState:
             case Resumed(session):
                 self.resumptions += 1
                 self._crashed.discard(session.number)
-            case Ended(session, reason):
-                self._count_ended(session, reason)
+            case Ended():
+                self._count_ended(event)
 
     def _note(self, kind: str, source: SessionInfo | str, message: str) -> None:
         session = source if isinstance(source, SessionInfo) else None
@@ -302,9 +302,14 @@ class ServerState:
             )
         )
 
-    def _count_ended(self, info: SessionInfo, reason: str) -> None:
+    def _count_ended(self, event: Ended) -> None:
+        info, reason = event.session, event.reason
         session = self._sessions[info.number]
-        row, label = self._read(session, time.monotonic(), anew=True), self.label(session)
+        label = self.label(session)
+        # Its process may have ended by now; the event knows what it had.
+        row = msgspec.structs.replace(
+            self._read(session, time.monotonic(), anew=True), processor_time=event.processor_time
+        )
         self._past.add(label, row, session.status.step_times())
         page = self.page(info.number)
         if page is not None:

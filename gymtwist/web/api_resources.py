@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol.http_head import Problem, shown
-from gymtwist.protocol.messages import ListedEnv
+from gymtwist.server.identities import Identity
 from gymtwist.server.server_log import log
 from gymtwist.web.environment_catalogue import EnvironmentCatalogue
 from gymtwist.web.json_resource import JsonResource, json_body
@@ -30,19 +30,19 @@ class Answer(JsonResource):
     """Answers ``GET`` with what a function returns.
 
     Args:
-        content: Returns what ``msgspec`` can encode.
+        content: Returns what ``msgspec`` can encode for the client with this identity.
     """
 
     isLeaf = True
 
-    def __init__(self, content: Callable[[], Any]) -> None:
+    def __init__(self, content: Callable[[Identity], Any]) -> None:
         super().__init__()
         self._content = content
 
     def render_GET(self, request: Any) -> bytes:
         """Answer; called by Twisted."""
         request.setHeader(b"Cache-Control", b"no-store")
-        return json_body(request, 200, self._content())
+        return json_body(request, 200, self._content(request.identity))
 
 
 class Readiness(JsonResource):
@@ -62,26 +62,6 @@ class Readiness(JsonResource):
         """Answer; called by Twisted."""
         state = state_of(self._factory)
         return json_body(request, 200 if state == "ready" else 503, {"status": state})
-
-
-class Errors(JsonResource):
-    """Answers with the last errors.
-
-    Args:
-        factory: What the connections of the server share.
-    """
-
-    isLeaf = True
-
-    def __init__(self, factory: Any) -> None:
-        super().__init__()
-        self._factory = factory
-
-    def render_GET(self, request: Any) -> bytes:
-        """Answer; called by Twisted."""
-        request.setHeader(b"Cache-Control", b"no-store")
-        errors = [each for each in self._factory.state.errors if request.identity.sees(each.identity)]
-        return json_body(request, 200, {"errors": errors})
 
 
 class Sessions(JsonResource):
@@ -223,10 +203,6 @@ class Environments(JsonResource):
         return NOT_DONE_YET
 
 
-def _list_body(request: Any, listed: list[ListedEnv]) -> bytes:
-    return json_body(request, 200, {"environments": listed})
-
-
 class OneEnvironment(JsonResource):
     """Answers with the reply to ``make`` of an environment, which is made for it if it was not before.
 
@@ -291,11 +267,15 @@ def build_api(factory: Any) -> JsonResource:
     Args:
         factory: What the connections of the server share.
     """
+
+    def errors(identity: Identity) -> Any:
+        return {"errors": [each for each in factory.state.errors if identity.sees(each.identity)]}
+
     api: Any = JsonResource()
-    api.putChild(b"status", Answer(lambda: overview(factory)))
+    api.putChild(b"status", Answer(lambda identity: overview(factory)))
     api.putChild(b"sessions", Sessions(factory))
     api.putChild(b"environments", Environments(factory))
-    api.putChild(b"errors", Errors(factory))
-    api.putChild(b"openapi.json", Answer(describe))
+    api.putChild(b"errors", Answer(errors))
+    api.putChild(b"openapi.json", Answer(lambda identity: describe()))
     found: JsonResource = api
     return found
