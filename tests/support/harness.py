@@ -180,12 +180,12 @@ class FakeProcess:
         self.status.end()
         return self.status
 
-    def answer(self, reason: str = "the client left", handshake: bool = True) -> None:
-        """End the session; unless `handshake` is false, the handshake has been answered before."""
+    def answer(self, reason: str = "the client left", handshake: bool = True, **more: object) -> None:
+        """End the session, telling more of it; unless `handshake` is false, the handshake was answered before."""
         if handshake:
             (self.status or self.begin()).words[ANSWERED] = 1.0
         os.close(self.job.pop("socket"))
-        self.worker.answers[0].callback({"reason": reason})
+        self.worker.answers[0].callback({"reason": reason, **more})
 
     def die(self, exit_code: int) -> None:
         """Exit and close its descriptors."""

@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from gymtwist.server.connection_states import Event, State
 from gymtwist.server.gym_protocol import CLOSE_TIMEOUT, GymProtocol
 from gymtwist.server.process_link import ANSWER_TIMEOUT
+from gymtwist.server.session_events import Ended
 from gymtwist.worker.session_status import ANSWERED, BUSY_SINCE, LAST_ACTIVITY, OPERATION, Operation
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import Harness, descriptor_count, soon
@@ -264,3 +265,15 @@ def test_a_server_that_cannot_start_workers_refuses_the_client(make: Make) -> No
             assert "Resource temporarily unavailable" in error_of(read(client, harness))
         soon(lambda: not harness.factory.connections, harness.turn)
         assert descriptor_count() == before
+
+
+def test_the_processor_time_of_a_session_is_what_its_worker_tells(harness: Harness) -> None:
+    """Its process may have ended when the server looks; the log and the metrics have the same."""
+    ended: list[Ended] = []
+    harness.factory.events.subscribe(lambda event: ended.append(event) if isinstance(event, Ended) else None)
+    client, process = serving(harness)
+    process.answer(processor_time=1.5)
+    harness.turn()
+    (event,) = ended
+    assert event.processor_time == harness.factory.state.totals().processor_time == 1.5
+    client.close()
