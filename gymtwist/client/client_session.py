@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
@@ -23,10 +23,10 @@ from gymtwist.client.client_errors import (
     of_reply,
     unknown_kwarg,
 )
-from gymtwist.client.connection import wait_for_any
 from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection, unasked_reply
 from gymtwist.client.message_values import MessageValues, Steps
-from gymtwist.client.progress import Progress, Report
+from gymtwist.client.pending_makes import explained_timeout, finish_all
+from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.error_texts import printable
 from gymtwist.errors import GymtwistError, SharingRefused
@@ -517,82 +517,6 @@ class Session:
         error = ProtocolBroken(text, code="malformed-message")
         self.connection.close(error)
         return error
-
-
-def finish_all(sessions: Sequence[Session], report: Report | None = None) -> None:
-    """Wait for the make replies of several sessions, in whatever order they come.
-
-    Args:
-        sessions: The sessions.
-        report: Called at first, whenever a reply or a place in the queue has come, and every second.
-
-    Raises:
-        RemoteError: The first refusal, however long the others would wait.
-    """
-    makes = Makes(sessions, report)
-    while makes.waiting:
-        try:
-            makes.tell()
-            connections = [session.connection for session in makes.waiting]
-            index = wait_for_any(connections, None if report is None else makes.tell)
-        except BaseException as error:
-            # No reply has come in time, or the callback or the handler of a signal has raised.
-            makes.give_up(error)
-            raise
-        if makes.waiting[index].advance():
-            del makes.waiting[index]
-    makes.finish()
-
-
-class Makes:
-    """The make requests of several sessions, as long as they have no reply.
-
-    Args:
-        sessions: The sessions.
-        report: Called by :meth:`tell`.
-
-    Attributes:
-        waiting: The sessions that wait for their reply.
-    """
-
-    def __init__(self, sessions: Sequence[Session], report: Report | None) -> None:
-        self.waiting = list(sessions)
-        self._first, self._total, self._report, self._start = sessions[0], len(sessions), report, monotonic()
-
-    def tell(self) -> None:
-        """Report what is waited for."""
-        if self._report is not None:
-            places = [session.place for session in self.waiting if session.place is not None]
-            seconds = monotonic() - self._start
-            self._report(Progress("queued" if places else "making", seconds, max(places, default=None)))
-
-    def give_up(self, error: BaseException) -> None:
-        """Close the connections because of an error.
-
-        Raises:
-            TimedOut: It is one, and the server is full.
-        """
-        for session in self.waiting:
-            session.connection.close(error if isinstance(error, RemoteError) else None)
-        if isinstance(error, TimedOut):
-            raise explained_timeout(error, self.waiting, self._total) from None
-
-    def finish(self) -> None:
-        """Note that all have their reply."""
-        first, seconds = self._first, monotonic() - self._start
-        _log.info("%s: made %s in %.1f s", first.connection.name, first.made_id, seconds)
-
-
-def explained_timeout(error: TimedOut, waiting: Sequence[Session], total: int) -> TimedOut:
-    """Return the error for a timeout; it says so if the server is full."""
-    places = [session.place for session in waiting if session.place is not None]
-    if not places:
-        return error
-    which = "" if total == 1 else f" for {len(places)} of {total} processes"
-    return TimedOut(
-        f"{waiting[0].connection.name} is full: no session was free{which} within {waiting[0].connection.timeout:g} s, "
-        f"at place {min(places)} in its queue; try again later, or ask its operator for a larger --max-sessions"
-    )
 
 
 def _unasked_error(codec: MessageCodec, frame: memoryview | None) -> RemoteError:

@@ -14,10 +14,11 @@ import msgspec
 from gymnasium.vector import AutoresetMode
 
 from gymtwist.client.address import Address, Attempts, TlsLike, connected, retried
-from gymtwist.client.client_session import MAX_SPACE_BYTES, Session, finish_all
+from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.own_options import KwargsLike, own_options
+from gymtwist.client.pending_makes import finish_all
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.websocket_connection import WebSocketConnection

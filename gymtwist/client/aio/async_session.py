@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from gymtwist.client.aio.async_connection import AsyncConnection
 from gymtwist.client.aio.connecting import open_connection
 from gymtwist.client.client_errors import RemoteError, RequestRefused
-from gymtwist.client.client_session import Makes, Session, Stepped
+from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import MessageValues, Steps
+from gymtwist.client.pending_makes import Makes
 from gymtwist.client.progress import Report
 from gymtwist.client.remote_method import explained
 from gymtwist.protocol import messages
