@@ -147,8 +147,8 @@ class WebSocketTransport(SocketTransport):
             if not count:
                 return
             reader.received(count)
+            self._keep_pending(reader)  # first: a client that has the pong may rely on what it sent before the ping
             reader.answer_pings(self._connection.sendall)
-            self._keep_pending(reader)
 
     def _receive_after(self) -> memoryview | None:
         self._wanted = True
