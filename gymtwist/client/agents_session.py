@@ -16,7 +16,7 @@ from gymtwist.client.client_errors import IllegalAction, InvalidAction, RequestR
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.user_values import observation_reader
-from gymtwist.protocol import messages
+from gymtwist.protocol import agent_messages, messages
 from gymtwist.protocol.agent_rewards import read_reward
 from gymtwist.protocol.framing import MAX_OVERHEAD
 from gymtwist.spaces import descriptions
@@ -62,8 +62,8 @@ class AgentsSession(Session):
         RemoteError: The server cannot be reached; see also :meth:`finish`.
     """
 
-    _made_type = messages.AgentsMade
-    agents_made: messages.AgentsMade
+    _made_type = agent_messages.AgentsMade
+    agents_made: agent_messages.AgentsMade
     state_space: spaces.Space[Any] | None
 
     def __init__(self, options: ConnectOptions, api: messages.AgentApi, attempts: Attempts) -> None:
@@ -76,12 +76,12 @@ class AgentsSession(Session):
         self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}
         make = options.make
         self._kwargs, self._id = make.kwargs, make.id
-        request = messages.MakeAgents(
+        request = agent_messages.MakeAgents(
             make.id, api, make.kwargs, make.render_mode, token=make.token, report_queue=make.report_queue
         )
         self._or_close(lambda: self.send(request))
 
-    def _understand(self, made: messages.AgentsMade) -> None:
+    def _understand(self, made: agent_messages.AgentsMade) -> None:
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self.agents_made = made
@@ -100,7 +100,7 @@ class AgentsSession(Session):
 
     # Spaces
 
-    def learn(self, news: messages.SpacesOfAgents) -> None:
+    def learn(self, news: agent_messages.SpacesOfAgents) -> None:
         """Take the spaces of agents from a reply; they replace those that an agent had before.
 
         Raises:
@@ -114,7 +114,7 @@ class AgentsSession(Session):
             else:
                 self._agents[name] = self.read(partial(self._agent_of, described, deadline))
 
-    def _check_sizes(self, news: messages.SpacesOfAgents) -> None:
+    def _check_sizes(self, news: agent_messages.SpacesOfAgents) -> None:
         for name, each in news.items():
             self._sizes[name] = self.read(partial(_size_of, each))
         size = sum(self._sizes.values())
@@ -127,7 +127,7 @@ class AgentsSession(Session):
             self.connection.close(error)
             raise error
 
-    def _agent_of(self, described: messages.AgentSpaces, deadline: float) -> _Agent:
+    def _agent_of(self, described: agent_messages.AgentSpaces, deadline: float) -> _Agent:
         return _Agent(
             self._space_of(described.observation_space, 0, deadline),
             self._space_of(described.action_space, 1, deadline),
@@ -184,7 +184,7 @@ class AgentsSession(Session):
         """
         found = self._agents.get(name)
         if found is None:
-            self.learn(self.ask(messages.DescribeAgents([name]), messages.AgentsDescribed).spaces)
+            self.learn(self.ask(agent_messages.DescribeAgents([name]), agent_messages.AgentsDescribed).spaces)
             found = self._agents.get(name)
         if found is None:
             raise KeyError(name)
@@ -216,7 +216,7 @@ class AgentsSession(Session):
             raise ValueError(f"there is an observation of the agent {name!r:.80}, whose spaces no reply has had")
         return self._agents[name].observations.convert(value)
 
-    def observations(self, reply: messages.AgentsReset | messages.AgentsStepped) -> dict[str, Any]:
+    def observations(self, reply: agent_messages.AgentsReset | agent_messages.AgentsStepped) -> dict[str, Any]:
         """Take the spaces from a reply, then its observations, in a new dictionary."""
         self.learn(reply.spaces)
         return {name: self.observation(name, value) for name, value in reply.observations.items()}
@@ -225,7 +225,7 @@ class AgentsSession(Session):
         """Take the rewards from a reply."""
         return self.read(lambda: {name: read_reward(value) for name, value in values.items()})
 
-    def act(self, actions: Mapping[str, Any]) -> messages.AgentsStepped:
+    def act(self, actions: Mapping[str, Any]) -> agent_messages.AgentsStepped:
         """Let agents act.
 
         Raises:
@@ -233,18 +233,18 @@ class AgentsSession(Session):
         """
         written = {name: self.written(name, action) for name, action in actions.items()}
         try:
-            return self.ask(messages.StepAgents(written), messages.AgentsStepped)
+            return self.ask(agent_messages.StepAgents(written), agent_messages.AgentsStepped)
         except InvalidAction as error:
             raise IllegalAction(error.message) from error
 
     def observe(self, agents: list[str]) -> dict[str, Any]:
         """Ask for what agents observe, unread; of several, it is that of those who can be asked."""
-        reply = self.ask(messages.ObserveAgents(agents), messages.AgentsObserved)
+        reply = self.ask(agent_messages.ObserveAgents(agents), agent_messages.AgentsObserved)
         self.learn(reply.spaces)
         return reply.observations
 
 
-def _size_of(spaces_: messages.AgentSpaces | None) -> int:
+def _size_of(spaces_: agent_messages.AgentSpaces | None) -> int:
     """Return the bytes of an element of each of an agent's own spaces together.
 
     Raises:

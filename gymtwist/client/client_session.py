@@ -30,7 +30,7 @@ from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.error_texts import printable
 from gymtwist.errors import GymtwistError, SharingRefused
-from gymtwist.protocol import dynamic_values, messages, received_values, shared_memory
+from gymtwist.protocol import all_messages, dynamic_values, messages, received_values, shared_memory
 from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
 from gymtwist.protocol.dynamic_values import MAX_DEPTH, MAX_OMITTED, MAX_PLACE
 from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
@@ -275,7 +275,7 @@ class Session:
 
     # One request, one reply
 
-    def ask(self, request: messages.Request, kind: type[_Reply]) -> _Reply:
+    def ask(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
         """Send a request and wait for its reply.
 
         Raises:
@@ -299,7 +299,7 @@ class Session:
         self.place = None
         return self._expected(reply, messages.EnvsListed)
 
-    def send(self, request: messages.Request) -> None:
+    def send(self, request: all_messages.Request) -> None:
         """Send a request, whose reply must be received before the next request.
 
         Raises:
@@ -308,7 +308,7 @@ class Session:
         self.check_idle()
         self.send_step(self.encoded(request))
 
-    def encoded(self, request: messages.Request) -> bytes:
+    def encoded(self, request: all_messages.Request) -> bytes:
         """Encode a request as a frame.
 
         Raises:

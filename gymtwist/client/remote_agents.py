@@ -23,7 +23,7 @@ from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import WINDOW
 from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import agent_messages, messages
 
 #: What PettingZoo's environments have, or lack at times: it is never looked for at the server.
 _OWN = frozenset(
@@ -159,7 +159,7 @@ class _RemoteAgents:
         Raises:
             NotImplementedError: The environment has none.
         """
-        return self._session.ask(messages.GetState(), messages.GotState).state
+        return self._session.ask(agent_messages.GetState(), agent_messages.GotState).state
 
     def render(self) -> Any:
         """Render the environment.
@@ -187,11 +187,11 @@ class _RemoteAgents:
         if window is not None:
             window.close()
 
-    def _begun(self, seed: int | None, options: dict[str, Any] | None) -> messages.AgentsReset:
+    def _begun(self, seed: int | None, options: dict[str, Any] | None) -> agent_messages.AgentsReset:
         seed = seed_of(seed)
         if seed is not None:
             self._np_random, _ = seeding.np_random(seed)
-        return self._session.ask(messages.ResetAgents(seed, options), messages.AgentsReset)
+        return self._session.ask(agent_messages.ResetAgents(seed, options), agent_messages.AgentsReset)
 
     def _show(self) -> None:
         if self._window is not None:
@@ -299,7 +299,7 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
             return
         self._take(self._session.act({self.agent_selection: action}))
 
-    def _take(self, reply: messages.AgentsReset | messages.AgentsStepped) -> None:
+    def _take(self, reply: agent_messages.AgentsReset | agent_messages.AgentsStepped) -> None:
         session = self._session
         session.learn(reply.spaces)
         self._observations = reply.observations

@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 from gymtwist.client.client_errors import AttributeUnreachable, RequestRefused
 from gymtwist.client.client_session import Session
-from gymtwist.protocol import messages
+from gymtwist.protocol import all_messages, messages
 
 _Reply = TypeVar("_Reply", messages.Got, messages.AttributeSet, messages.Called)
 
 
-def ask_for_attribute(session: Session, request: messages.Request, kind: type[_Reply]) -> _Reply:
+def ask_for_attribute(session: Session, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
     """Send a request for an attribute and wait for its reply.
 
     Raises:

@@ -19,7 +19,7 @@ from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import own
 from gymtwist.error_texts import RESET_ALL, without_episode
-from gymtwist.protocol import messages
+from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
 
 T = TypeVar("T")
@@ -532,7 +532,7 @@ class SessionGroup:
             lambda index: self.sessions[index].receive(messages.AttributeSet),
         )
 
-    def _reach(self, request: Callable[[int], messages.Request], answer: Callable[[int], T]) -> list[T]:
+    def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> list[T]:
         self._check_idle()
         # All are encoded before any is sent.
         frames = self._each(lambda index: self.sessions[index].encoded(request(index)))

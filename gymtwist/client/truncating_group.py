@@ -25,7 +25,7 @@ from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
 from gymtwist.client.session_group import SessionGroup, T
 from gymtwist.client.user_values import own
-from gymtwist.protocol import messages
+from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
 
 #: The key in infos with the text of the error.
@@ -168,7 +168,7 @@ class TruncatingGroup(SessionGroup):
 
     # Failures
 
-    def _reach(self, request: Callable[[int], messages.Request], answer: Callable[[int], T]) -> list[T]:
+    def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> list[T]:
         def answer_if_sent(index: int) -> T:
             self._check_sent(index)
             return answer(index)

@@ -15,11 +15,12 @@ import msgspec
 
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import InvalidField, MalformedMessage
-from gymtwist.protocol import dynamic_values, messages, received_values
+from gymtwist.protocol import agent_messages, dynamic_values, messages, received_values
+from gymtwist.protocol.all_messages import Reply, Request
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import MAX_FRAME, Framing, Parts, ProtocolName, frame, header
 from gymtwist.protocol.lenient_requests import HEADS, has_signed_zero, read_request, signed_zeros
-from gymtwist.protocol.messages import Message, Reply, Request
+from gymtwist.protocol.messages import Message
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 
 #: The most items of a request: values at any depth, and map keys. Bytes and strings are one item, however long. An
@@ -36,11 +37,11 @@ _DYNAMIC: dict[type[Message], str] = {
     messages.ResetDone: "info",
     messages.Stepped: "info",
     messages.SteppedMany: "info",
-    messages.MakeAgents: "kwargs",
-    messages.ResetAgents: "options",
-    messages.AgentsMade: "metadata",
-    messages.AgentsReset: "infos",
-    messages.AgentsStepped: "infos",
+    agent_messages.MakeAgents: "kwargs",
+    agent_messages.ResetAgents: "options",
+    agent_messages.AgentsMade: "metadata",
+    agent_messages.AgentsReset: "infos",
+    agent_messages.AgentsStepped: "infos",
 }
 #: The fields with a value that means the same in requests and replies, which no space describes either.
 _VALUES: dict[type[Message], tuple[str, ...]] = {
@@ -50,7 +51,7 @@ _VALUES: dict[type[Message], tuple[str, ...]] = {
     messages.Called: ("value",),
 }
 #: The fields with an array whose form is the same in both encodings, but for its bytes.
-_ARRAYS: dict[type[Message], str] = {messages.Rendered: "frame", messages.GotState: "state"}
+_ARRAYS: dict[type[Message], str] = {messages.Rendered: "frame", agent_messages.GotState: "state"}
 #: The messages whose fields are converted before they are encoded, besides those with fields of the first kind.
 _CONVERTED = frozenset(_VALUES) | frozenset(_ARRAYS)
 #: The requests with fields of either kind.
@@ -78,17 +79,17 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.Stepped: ("reward", "info"),
     messages.SteppedMany: ("rewards", "info"),
     messages.Rendered: ("frame",),
-    messages.MakeAgents: ("kwargs",),
-    messages.ResetAgents: ("options",),
-    messages.StepAgents: ("actions",),
-    messages.AgentsMade: ("metadata",),
-    messages.AgentsReset: ("rewards", "cumulative_rewards", "infos"),
-    messages.AgentsStepped: ("rewards", "cumulative_rewards", "infos"),
-    messages.GotState: ("state",),
+    agent_messages.MakeAgents: ("kwargs",),
+    agent_messages.ResetAgents: ("options",),
+    agent_messages.StepAgents: ("actions",),
+    agent_messages.AgentsMade: ("metadata",),
+    agent_messages.AgentsReset: ("rewards", "cumulative_rewards", "infos"),
+    agent_messages.AgentsStepped: ("rewards", "cumulative_rewards", "infos"),
+    agent_messages.GotState: ("state",),
     **_VALUES,
 }
 #: The requests with actions, in which ``-0`` of JSON can be a float; in data it is an integer.
-_STEPS = (messages.Step, messages.StepMany, messages.StepAgents)
+_STEPS = (messages.Step, messages.StepMany, agent_messages.StepAgents)
 #: An empty ``bin`` of MessagePack, and the header of a long one (``bin 32``): the code and the length.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6

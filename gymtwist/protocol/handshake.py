@@ -30,11 +30,12 @@ from gymtwist.errors import (
     TokenRefused,
 )
 from gymtwist.protocol import classic, websocket
+from gymtwist.protocol.agent_messages import MakeAgents
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.http_head import Problem, is_http, response
-from gymtwist.protocol.messages import Envs, Error, Fault, Make, MakeAgents, Queued
+from gymtwist.protocol.messages import Envs, Error, Fault, Make, Queued
 
 #: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024

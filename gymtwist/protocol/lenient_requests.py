@@ -19,7 +19,7 @@ from msgspec import inspect
 
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
-from gymtwist.protocol.messages import Request
+from gymtwist.protocol.all_messages import Request
 from gymtwist.spaces.equivalent_forms import listed, named, text, whole
 from gymtwist.spaces.value_mismatch import shown
 

@@ -1,5 +1,8 @@
 """The messages of the framed protocol: requests of clients and replies of servers.
 
+Those for multi-agent environments are in :mod:`~gymtwist.protocol.agent_messages`, and the list of all in
+:mod:`~gymtwist.protocol.all_messages`.
+
 Every message is an object whose ``op`` names its type. The reply to a request has the same ``op``, or is an
 :class:`Error`. Fields with their default are left out, and unknown fields are ignored, so that new optional fields stay
 compatible. :mod:`~gymtwist.protocol.codec` encodes and decodes messages.
@@ -34,8 +37,6 @@ MAX_SEEDS = 10_000
 MAX_ID = 255
 #: The longest token in characters.
 MAX_TOKEN = 1024
-#: The most agents that one request names.
-MAX_AGENTS = 10_000
 #: The most episodes of which one is filmed.
 MAX_VIDEO_EVERY = 1_000_000
 #: The most environments that one reply lists.
@@ -57,9 +58,9 @@ ObservationsWanted: TypeAlias = Literal["last", "all"]
 #: could not start or end a session properly. After the others the session continues.
 Fault: TypeAlias = Literal["request", "environment", "protocol", "server"]
 
-_Seed: TypeAlias = Annotated[int, Meta(ge=0)]
-_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
-_Short: TypeAlias = Annotated[str, Meta(max_length=64)]
+Seed: TypeAlias = Annotated[int, Meta(ge=0)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
+Short: TypeAlias = Annotated[str, Meta(max_length=64)]
 
 #: A reward, or one for each environment: in JSON a list of numbers, in MessagePack a ``bin`` of float64, little-endian.
 #: Rewards that are arrays are nested lists in JSON, in MessagePack an array like those of infos.
@@ -106,10 +107,10 @@ class OwnOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forb
         seeds: The seeds of resets that have none, in order; those that follow them have none.
     """
 
-    id: _Name | None = None
+    id: Name | None = None
     kwargs: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    seeds: Annotated[list[_Seed], Meta(max_length=MAX_SEEDS)] = []
+    seeds: Annotated[list[Seed], Meta(max_length=MAX_SEEDS)] = []
 
 
 class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
@@ -138,7 +139,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
     kwargs: dict[str, Any] = {}
-    render_mode: _Short | None = None
+    render_mode: Short | None = None
     num_envs: Annotated[int, Meta(ge=1, le=MAX_ENVIRONMENTS)] | None = None
     vectorization_mode: VectorizationMode | None = None
     autoreset_mode: AutoresetMode = "next_step"
@@ -166,7 +167,7 @@ class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
         verify_seed: Whether to play the beginning of two episodes with the seed, and to compare them, before the reset.
     """
 
-    seed: _Seed | Annotated[list[_Seed | None], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
+    seed: Seed | Annotated[list[Seed | None], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
     options: dict[str, Any] | None = None
     mask: Annotated[list[bool], Meta(max_length=MAX_ENVIRONMENTS)] | None = None
     verify_seed: bool = False
@@ -214,7 +215,7 @@ class StepMany(Message, frozen=True, tag="step_many", forbid_unknown_fields=True
 class Sample(Message, frozen=True, tag="sample", forbid_unknown_fields=True):
     """Sample the action space, after seeding it if a seed is given."""
 
-    seed: _Seed | None = None
+    seed: Seed | None = None
 
 
 class Render(Message, frozen=True, tag="render", forbid_unknown_fields=True):
@@ -251,7 +252,7 @@ class Get(Message, frozen=True, tag="get", forbid_unknown_fields=True):
         repr: Whether to send the text that Python's ``repr`` makes of it, which every object has.
     """
 
-    name: _Name
+    name: Name
     repr: bool = False
 
 
@@ -263,7 +264,7 @@ class Set(Message, frozen=True, tag="set", forbid_unknown_fields=True):
         value: Its new value; for a vector environment a list with one for each environment.
     """
 
-    name: _Name
+    name: Name
     value: Any
 
 
@@ -276,7 +277,7 @@ class Call(Message, frozen=True, tag="call", forbid_unknown_fields=True):
         kwargs: The keyword arguments.
     """
 
-    name: _Name
+    name: Name
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
 
@@ -318,68 +319,6 @@ class Envs(Message, frozen=True, tag="envs", forbid_unknown_fields=True):
     report_queue: bool = False
     token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
     api: AgentApi | None = None
-
-
-class MakeAgents(Message, frozen=True, tag="make_agents", forbid_unknown_fields=True):
-    """Make a multi-agent environment of PettingZoo; may be the first request of a connection.
-
-    Attributes:
-        id: The environment's id, as PettingZoo registered it, or ``module:name``.
-        api: How its agents act.
-        kwargs: The keyword arguments of the environment.
-        render_mode: As PettingZoo's environments take it.
-        values: The form of values in JSON.
-        token: The token that the operator of the server asks for, if any.
-        version: The client's version of the protocol.
-        report_queue: Whether to send :class:`Queued` while the client waits for a session.
-    """
-
-    id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
-    api: AgentApi
-    kwargs: dict[str, Any] = {}
-    render_mode: _Short | None = None
-    values: ValueForm = "nested"
-    token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
-    version: Annotated[int, Meta(ge=1)] = VERSION
-    report_queue: bool = False
-
-
-class ResetAgents(Message, frozen=True, tag="reset_agents", forbid_unknown_fields=True):
-    """Begin an episode of a multi-agent environment.
-
-    Attributes:
-        seed: The seed.
-        options: Options of the environment.
-    """
-
-    seed: _Seed | None = None
-    options: dict[str, Any] | None = None
-
-
-class StepAgents(Message, frozen=True, tag="step_agents", forbid_unknown_fields=True):
-    """Let agents act: all that are alive in a parallel environment, or the one whose turn it is.
-
-    Attributes:
-        actions: The action of each, or None for no action.
-    """
-
-    actions: dict[str, Any]
-
-
-class ObserveAgents(Message, frozen=True, tag="observe_agents", forbid_unknown_fields=True):
-    """Ask what agents observe, no matter whose turn it is."""
-
-    agents: Annotated[list[_Name], Meta(min_length=1, max_length=MAX_AGENTS)]
-
-
-class DescribeAgents(Message, frozen=True, tag="describe_agents", forbid_unknown_fields=True):
-    """Ask for the spaces of agents that no reply has had."""
-
-    agents: Annotated[list[_Name], Meta(min_length=1, max_length=MAX_AGENTS)]
-
-
-class GetState(Message, frozen=True, tag="state", forbid_unknown_fields=True):
-    """Ask for the state of a multi-agent environment, which no agent alone observes."""
 
 
 class Spec(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -627,116 +566,6 @@ class EnvsListed(Message, frozen=True, tag="envs"):
     warnings: Warnings = ()
 
 
-class AgentSpaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The spaces of one agent.
-
-    Attributes:
-        observation_space: The description of its observation space, or the name of an agent that shares it.
-        action_space: Likewise for its action space.
-        observation_layout: The layout of its observations' bytes; None if they are structured values.
-        action_layout: Likewise for actions.
-        reward_space: The description of the space of its rewards that are arrays.
-    """
-
-    observation_space: Description | str
-    action_space: Description | str
-    observation_layout: Layout | None = None
-    action_layout: Layout | None = None
-    reward_space: Description | None = None
-
-
-#: The spaces of agents; None for an agent that has none any more.
-SpacesOfAgents: TypeAlias = dict[str, AgentSpaces | None]
-
-
-class AgentsMade(Message, frozen=True, tag="make_agents"):
-    """The reply to :class:`MakeAgents`.
-
-    Attributes:
-        server: The server's name and version.
-        possible_agents: All agents that there may be; None if the environment does not know.
-        spaces: The spaces of the possible agents.
-        state_space: The description of the space of states; None if the environment has none.
-        metadata: The environment's metadata.
-        render_mode: The environment's render mode.
-        limits: The server's limits.
-        version: The server's version of the protocol.
-        omitted: The places of what is left out of the metadata.
-        warnings: What the client should know of its request.
-    """
-
-    server: str
-    possible_agents: list[str] | None = None
-    spaces: SpacesOfAgents = {}
-    state_space: Description | None = None
-    metadata: dict[str, Any] = {}
-    render_mode: str | None = None
-    limits: Limits | None = None
-    version: int = VERSION
-    omitted: Omitted = ()
-    warnings: Warnings = ()
-
-
-class _Agents(Message, frozen=True):
-    """How a multi-agent environment is after a reset or a step.
-
-    Attributes:
-        observations: What agents observe: those of a parallel environment, or the one whose turn it is.
-        agents: The agents that are alive, or have ended and not left yet.
-        selection: The agent whose turn it is; None in a parallel environment.
-        rewards: The rewards of agents: numbers, or objects that name a type.
-        cumulative_rewards: The rewards of agents since they acted, if they act one after the other.
-        terminations: The flags of agents.
-        truncations: The flags of agents.
-        infos: The infos of agents.
-        spaces: The spaces of agents that no reply has had, or that are others since.
-        omitted: The places of what is left out of the infos.
-        warnings: What the client should know of its request.
-    """
-
-    observations: dict[str, Any] = {}
-    agents: list[str] = []
-    selection: str | None = None
-    rewards: dict[str, Any] = {}
-    cumulative_rewards: dict[str, Any] = {}
-    terminations: dict[str, bool] = {}
-    truncations: dict[str, bool] = {}
-    infos: dict[str, Any] = {}
-    spaces: SpacesOfAgents = {}
-    omitted: Omitted = ()
-    warnings: Warnings = ()
-
-
-class AgentsReset(_Agents, frozen=True, tag="reset_agents"):
-    """The reply to :class:`ResetAgents`."""
-
-
-class AgentsStepped(_Agents, frozen=True, tag="step_agents"):
-    """The reply to :class:`StepAgents`."""
-
-
-class AgentsObserved(Message, frozen=True, tag="observe_agents"):
-    """The reply to :class:`ObserveAgents`: of several agents, those that cannot be observed are left out."""
-
-    observations: dict[str, Any] = {}
-    spaces: SpacesOfAgents = {}
-    warnings: Warnings = ()
-
-
-class AgentsDescribed(Message, frozen=True, tag="describe_agents"):
-    """The reply to :class:`DescribeAgents`."""
-
-    spaces: SpacesOfAgents = {}
-    warnings: Warnings = ()
-
-
-class GotState(Message, frozen=True, tag="state"):
-    """The reply to :class:`GetState`: an array (``dtype``, ``shape``, ``data``), or what else the state is."""
-
-    state: Any = None
-    warnings: Warnings = ()
-
-
 class Error(Message, frozen=True, tag="error"):
     """A request failed.
 
@@ -757,49 +586,3 @@ class Error(Message, frozen=True, tag="error"):
     environments: tuple[int, ...] = ()
     warnings: Warnings = ()
     exception: str = ""
-
-
-Request: TypeAlias = (
-    Make
-    | Reset
-    | Step
-    | StepMany
-    | Sample
-    | Render
-    | Monitor
-    | Get
-    | Set
-    | Call
-    | Share
-    | Close
-    | Envs
-    | MakeAgents
-    | ResetAgents
-    | StepAgents
-    | ObserveAgents
-    | DescribeAgents
-    | GetState
-)
-Reply: TypeAlias = (
-    Queued
-    | Made
-    | ResetDone
-    | Stepped
-    | SteppedMany
-    | Sampled
-    | Rendered
-    | Monitored
-    | Got
-    | AttributeSet
-    | Called
-    | Shared
-    | Closed
-    | EnvsListed
-    | AgentsMade
-    | AgentsReset
-    | AgentsStepped
-    | AgentsObserved
-    | AgentsDescribed
-    | GotState
-    | Error
-)

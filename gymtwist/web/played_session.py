@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError, InvalidField, ProtocolError, ServerFull
-from gymtwist.protocol import messages
+from gymtwist.protocol import all_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, ProtocolName
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
@@ -121,7 +121,7 @@ class PlayedSession(FileDescriptor):
         visible = msgspec.structs.replace(request, render_mode="rgb_array")
         return self.make(visible).addErrback(without)
 
-    def ask(self, request: messages.Request, kind: type[_Reply]) -> defer.Deferred[_Reply]:
+    def ask(self, request: all_messages.Request, kind: type[_Reply]) -> defer.Deferred[_Reply]:
         """Send a request.
 
         Args:

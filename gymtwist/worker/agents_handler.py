@@ -11,7 +11,7 @@ import gymtwist
 from gymtwist.envs import agent_environments
 from gymtwist.envs.agent_environments import AgentEnvironment
 from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidAction, InvalidField, RequestError
-from gymtwist.protocol import messages
+from gymtwist.protocol import agent_messages, messages
 from gymtwist.protocol.agent_rewards import encoded_reward
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import MAX_FRAME
@@ -48,7 +48,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
     The first reply that is about an agent has its spaces, and so has one after a reset that has changed them.
     """
 
-    _request: messages.MakeAgents
+    _request: agent_messages.MakeAgents
     _found: AgentEnvironment | None
 
     def __init__(self, codec: MessageCodec, settings: WorkerSettings, status: SessionStatus) -> None:
@@ -59,23 +59,23 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         #: The first agent that has a space, by the identity of that.
         self._owners: dict[int, str] = {}
         #: The spaces that the next reply will have.
-        self._news: messages.SpacesOfAgents = {}
+        self._news: agent_messages.SpacesOfAgents = {}
         #: The codecs by name and description: many agents may have equal spaces.
         self._codecs: dict[tuple[str, bytes], SpaceCodec] = {}
         #: The agents that are there, and the one whose turn it is.
         self._turn = Turn([], {}, {})
         self.handlers |= {
-            messages.ResetAgents: self.reset,
-            messages.StepAgents: self.step,
-            messages.ObserveAgents: self.observe,
-            messages.DescribeAgents: self.describe,
-            messages.GetState: self.state_of,
+            agent_messages.ResetAgents: self.reset,
+            agent_messages.StepAgents: self.step,
+            agent_messages.ObserveAgents: self.observe,
+            agent_messages.DescribeAgents: self.describe,
+            agent_messages.GetState: self.state_of,
             messages.Render: self.render,
         }
 
     # Making the environment
 
-    def make(self, request: messages.MakeAgents) -> messages.AgentsMade:
+    def make(self, request: agent_messages.MakeAgents) -> agent_messages.AgentsMade:
         """Make the environment.
 
         Raises:
@@ -92,7 +92,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         self.state = State.MADE
         return made
 
-    def resume(self, request: messages.MakeAgents) -> None:
+    def resume(self, request: agent_messages.MakeAgents) -> None:
         """Replace a handler whose process has died: the next reset makes the environment again.
 
         Args:
@@ -101,7 +101,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         self._request, self._found = request, None
         self.state = State.BROKEN
 
-    def _start(self) -> messages.AgentsMade:
+    def _start(self) -> agent_messages.AgentsMade:
         """Make the environment, and describe it."""
         request, settings = self._request, self._settings
         with guarded_call(self._status, Operation.MAKE):
@@ -115,7 +115,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             self._agent(agent)
         state_space = runner.attribute("state_space")
         metadata = runner.attribute("metadata")
-        return messages.AgentsMade(
+        return agent_messages.AgentsMade(
             f"gymtwist {gymtwist.__version__}",
             runner.possible_agents,
             self._taken_news(),
@@ -167,7 +167,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             self._news[name] = self._described(name)
         return agent
 
-    def _described(self, name: str) -> messages.AgentSpaces:
+    def _described(self, name: str) -> agent_messages.AgentSpaces:
         """Return what a message says of an agent's spaces; agents that share one can be seeded through each other."""
         agent = self._agents[name]
         shared = []
@@ -178,7 +178,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
                 self._owners[id(space)] = owner = name
             shared.append(None if owner == name else owner)
         observations, actions = agent.observations, agent.actions
-        return messages.AgentSpaces(
+        return agent_messages.AgentSpaces(
             shared[0] or observations.description,
             shared[1] or actions.description,
             None if shared[0] else observations.layout,
@@ -200,7 +200,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
                 del self._agents[name]
                 self._agent(name)
 
-    def _taken_news(self) -> messages.SpacesOfAgents:
+    def _taken_news(self) -> agent_messages.SpacesOfAgents:
         news, self._news = self._news, {}
         return news
 
@@ -220,7 +220,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             self.state = State.BROKEN
         return self.state is State.BROKEN
 
-    def reset(self, request: messages.ResetAgents) -> messages.AgentsReset:
+    def reset(self, request: agent_messages.ResetAgents) -> agent_messages.AgentsReset:
         """Begin an episode; a broken environment is made again first."""
         with self._status.request():
             if self.state is State.BROKEN:
@@ -233,9 +233,9 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             turn = self._running().reset(request.seed, options)
             self._compare_spaces()
             self.state = State.PLAYING
-            return messages.AgentsReset(**self._fields("reset", turn))
+            return agent_messages.AgentsReset(**self._fields("reset", turn))
 
-    def step(self, request: messages.StepAgents) -> messages.AgentsStepped:
+    def step(self, request: agent_messages.StepAgents) -> agent_messages.AgentsStepped:
         """Let agents act."""
         if self.state is not State.PLAYING:
             raise self._not_now("the next step")
@@ -247,7 +247,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             loaded = {selection: self._load(selection, actions[selection])}
         else:
             raise InvalidField(f'step_agents: field `actions`: send the action of "{selection}", whose turn it is')
-        return messages.AgentsStepped(**self._fields("step", self._running().step(loaded)))
+        return agent_messages.AgentsStepped(**self._fields("step", self._running().step(loaded)))
 
     def _load(self, name: str, value: Any) -> Any:
         if value is None:
@@ -290,25 +290,25 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         except Exception as error:
             raise fault_of_value(operation, error) from error
 
-    def observe(self, request: messages.ObserveAgents) -> messages.AgentsObserved:
+    def observe(self, request: agent_messages.ObserveAgents) -> agent_messages.AgentsObserved:
         """Say what agents observe."""
         if self._request.api != "aec":
             raise RequestError('observe_agents is for the api "aec": a step of the others has all observations')
         self._check_begun("you observe")
         observations = self._dumped("get", self._running().observe(request.agents))
-        return messages.AgentsObserved(observations, self._taken_news())
+        return agent_messages.AgentsObserved(observations, self._taken_news())
 
-    def describe(self, request: messages.DescribeAgents) -> messages.AgentsDescribed:
+    def describe(self, request: agent_messages.DescribeAgents) -> agent_messages.AgentsDescribed:
         """Describe the spaces of agents."""
         for name in request.agents:
             self._agent(name)
             self._news[name] = self._described(name)
-        return messages.AgentsDescribed(self._taken_news())
+        return agent_messages.AgentsDescribed(self._taken_news())
 
-    def state_of(self, request: messages.GetState) -> messages.GotState:
+    def state_of(self, request: agent_messages.GetState) -> agent_messages.GotState:
         """Return the state of the environment."""
         self._check_begun("you ask for the state")
-        return messages.GotState(self._running().state())
+        return agent_messages.GotState(self._running().state())
 
     def render(self, request: messages.Render) -> messages.Rendered:
         """Render the environment."""

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from gymtwist.envs.vector_environments import has_processes
 from gymtwist.errors import EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded
-from gymtwist.protocol import messages
+from gymtwist.protocol import agent_messages, all_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.worker.access_policy import AttributePolicy
 from gymtwist.worker.async_attributes import AsyncAttributeAccess
@@ -63,13 +63,13 @@ class BaseHandler(Generic[_Runner]):
         self._status = status
         self._runner: _Runner | None = None
         self.state = State.UNMADE
-        self.handlers: dict[type, Callable[[Any], messages.Reply]] = {
+        self.handlers: dict[type, Callable[[Any], all_messages.Reply]] = {
             messages.Get: partial(self._reach, "get"),
             messages.Set: partial(self._reach, "set"),
             messages.Call: partial(self._reach, "call"),
         }
 
-    def _check_asked(self, request: messages.Make | messages.MakeAgents) -> None:
+    def _check_asked(self, request: messages.Make | agent_messages.MakeAgents) -> None:
         """Check the fields of a request that do not depend on the environment.
 
         Raises:
@@ -121,7 +121,7 @@ class BaseHandler(Generic[_Runner]):
             return NoEnvironment(f"{self.state.value}: make one before {purpose}")
         return ResetNeeded(f"{self.state.value}: reset before {purpose}")
 
-    def _reach(self, handle: str, request: messages.Request) -> messages.Reply:
+    def _reach(self, handle: str, request: all_messages.Request) -> all_messages.Reply:
         """Read, change or call an attribute; what does it is not kept, since few clients use it."""
         environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
         with self._status.request():
@@ -130,7 +130,7 @@ class BaseHandler(Generic[_Runner]):
                 if has_processes(environment)
                 else AttributeAccess(environment, policy, self._status, self._codec, several=self._several)
             )
-            reply: messages.Reply = getattr(access, handle)(request)
+            reply: all_messages.Reply = getattr(access, handle)(request)
             return reply
 
     def unmake(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from gymtwist.envs import environment_plan, registry
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import dynamic_values, messages
+from gymtwist.protocol import all_messages, dynamic_values, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, ProtocolName
 from gymtwist.spaces.classic_codecs import classic_description, encoder
@@ -78,11 +78,11 @@ class _Session:
         self.omitted: dict[str, None] = {}
         self.made: Any = self._sent(self._handler.make(request))
 
-    def ask(self, request: messages.Request) -> Any:
+    def ask(self, request: all_messages.Request) -> Any:
         """Handle a request; return the reply as a client decodes it."""
         return self._sent(self._handler.handlers[type(request)](request))
 
-    def _sent(self, reply: messages.Reply) -> messages.Reply:
+    def _sent(self, reply: all_messages.Reply) -> all_messages.Reply:
         frame = b"".join(self._writer.encode(reply))
         payload = FrameReader(self._codec.framing, frame).next_frame()
         assert payload is not None

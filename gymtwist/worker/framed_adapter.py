@@ -22,7 +22,7 @@ from gymtwist.errors import (
     ResetNeeded,
     SharingRefused,
 )
-from gymtwist.protocol import messages
+from gymtwist.protocol import agent_messages, all_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
@@ -78,7 +78,7 @@ class FramedAdapter:
         self._listed: dict[str | None, list[messages.ListedEnv]] = {}
         self._refusals = 0
         self._payload: bytes | memoryview = b""
-        self.decode: Callable[[bytes | memoryview], messages.Request] = self._decode_make
+        self.decode: Callable[[bytes | memoryview], all_messages.Request] = self._decode_make
         self.send = self._replies.send
         self.handlers: dict[type, Callable[[Any], Any]] = {}
         self._set_handlers()
@@ -90,17 +90,17 @@ class FramedAdapter:
 
     def _set_handlers(self) -> None:
         """Set the handler of each type of request, in the dictionary that the session loop has."""
-        self.handlers.update(dict.fromkeys(get_args(messages.Request), self._unsuitable))
+        self.handlers.update(dict.fromkeys(get_args(all_messages.Request), self._unsuitable))
         self.handlers.update(self._handler.handlers)
         self.handlers |= {
             messages.Make: self._make,
-            messages.MakeAgents: self._make,
+            agent_messages.MakeAgents: self._make,
             messages.Share: self._share,
             messages.Close: self._close,
             messages.Envs: self._envs,
         }
 
-    def _use_handler_for(self, request: messages.Make | messages.MakeAgents) -> RequestHandler | AgentsHandler:
+    def _use_handler_for(self, request: messages.Make | agent_messages.MakeAgents) -> RequestHandler | AgentsHandler:
         """Replace the handler if it is one for other environments."""
         if isinstance(request, messages.Make) != isinstance(self._handler, RequestHandler):
             if isinstance(request, messages.Make):
@@ -113,7 +113,7 @@ class FramedAdapter:
             self._set_handlers()
         return self._handler
 
-    def _unsuitable(self, request: messages.Request) -> None:
+    def _unsuitable(self, request: all_messages.Request) -> None:
         """Refuse a request that is for environments of another kind."""
         operation = tag_of(request)
         self._handler.check_made(f'"{operation}"')
@@ -137,7 +137,7 @@ class FramedAdapter:
         try:
             if isinstance(request, messages.Envs):
                 reply = self._replies.encode(self._envs(request))
-            elif isinstance(request, (messages.Make, messages.MakeAgents)):
+            elif isinstance(request, (messages.Make, agent_messages.MakeAgents)):
                 reply = self._reply_to_make(request)
             else:
                 raise ProtocolError("the handshake is neither a make, a make_agents nor an envs message")
@@ -164,7 +164,7 @@ class FramedAdapter:
             self._socket.skips_doorbells()
         payload = self._recovery.make()
         request = None if payload is None else self._codec.decode_request(payload)
-        if isinstance(request, (messages.Make, messages.MakeAgents)):
+        if isinstance(request, (messages.Make, agent_messages.MakeAgents)):
             handler: Any = self._use_handler_for(request)
             handler.resume(request)
             self.decode = self._codec.decode_request
@@ -235,15 +235,15 @@ class FramedAdapter:
 
     # Handlers of what does not concern the environment alone
 
-    def _decode_make(self, payload: bytes | memoryview) -> messages.Request:
+    def _decode_make(self, payload: bytes | memoryview) -> all_messages.Request:
         """Decode requests until there is an environment, and keep the payload: it may be that of a make message."""
         self._payload = payload
         return self._codec.decode_request(payload)
 
-    def _make(self, request: messages.Make | messages.MakeAgents) -> None:
+    def _make(self, request: messages.Make | agent_messages.MakeAgents) -> None:
         self.transport.send_parts(self._reply_to_make(request))
 
-    def _reply_to_make(self, request: messages.Make | messages.MakeAgents) -> Parts:
+    def _reply_to_make(self, request: messages.Make | agent_messages.MakeAgents) -> Parts:
         """Make the environment and keep the message, from which another process can make it again."""
         self._handler.check_unmade()
         try:
@@ -259,7 +259,7 @@ class FramedAdapter:
             with contextlib.suppress(Exception):  # an environment may have closed standard error
                 print(f"not made: {error}"[:_REFUSAL_LENGTH], file=sys.stderr, flush=True)
 
-    def _reply_to_first_make(self, request: messages.Make | messages.MakeAgents) -> Parts:
+    def _reply_to_first_make(self, request: messages.Make | agent_messages.MakeAgents) -> Parts:
         if len(self._payload) > MAX_MAKE:
             raise InvalidField(f"a make message of {len(self._payload)} bytes; it may have {MAX_MAKE}")
         handler: Any = self._use_handler_for(request)

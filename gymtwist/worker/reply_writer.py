@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from gymtwist.protocol import dynamic_values
+from gymtwist.protocol.all_messages import Reply
 from gymtwist.protocol.codec import BIN32, BIN32_CODE, EMPTY_BIN, GATHERED, MessageCodec, tag_of
 from gymtwist.protocol.dynamic_values import is_flat, shallow_copy
 from gymtwist.protocol.framing import Framing, Parts
 from gymtwist.protocol.lenient_requests import MOST_NOTES
-from gymtwist.protocol.messages import Reply, Stepped
+from gymtwist.protocol.messages import Stepped
 from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.transports import Transport
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import gymtwist_conformance
-from gymtwist.protocol import messages
+from gymtwist.protocol import all_messages
 from gymtwist_conformance.reference_client import (
     INT32,
     NETSTRING,
@@ -64,10 +64,10 @@ FORMS: dict[str, Any] = {
 
 def test_the_replies_have_the_fields_of_the_messages() -> None:
     """The reference client knows every field of every reply, and which of them may be missing."""
-    for each in get_args(messages.Reply):
+    for each in get_args(all_messages.Reply):
         fields = {field.encode_name + "?" * (not field.required) for field in msgspec.structs.fields(each)}
         assert REPLIES[each.__struct_config__.tag].keys() == fields
-    assert len(REPLIES) == len(get_args(messages.Reply))
+    assert len(REPLIES) == len(get_args(all_messages.Reply))
 
 
 def codec(space: str, form: str) -> ElementCodec:

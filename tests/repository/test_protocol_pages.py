@@ -18,7 +18,17 @@ import pytest
 import gymtwist.protocol
 from gymtwist import errors
 from gymtwist.envs.environment_plan import MAX_PROCESSES
-from gymtwist.protocol import codec, dynamic_values, framing, handshake, http_head, messages, websocket
+from gymtwist.protocol import (
+    agent_messages,
+    all_messages,
+    codec,
+    dynamic_values,
+    framing,
+    handshake,
+    http_head,
+    messages,
+    websocket,
+)
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import error_message
@@ -61,7 +71,7 @@ LIMITS = {
     "environments of a connection": messages.MAX_ENVIRONMENTS,
     "seeds of an environment's own": messages.MAX_SEEDS,
     "environments of a connection with `async`": MAX_PROCESSES,
-    "agents that one request names": messages.MAX_AGENTS,
+    "agents that one request names": agent_messages.MAX_AGENTS,
     "environments that one reply lists": messages.MAX_LISTED,
     "steps in one request": messages.MAX_STEPS,
     "largest buffer in shared memory, bytes": messages.MAX_ROOM,
@@ -111,7 +121,7 @@ def rows(page: str) -> Iterator[list[str]]:
 
 def test_the_overview_has_a_row_for_each_request() -> None:
     """In the order of the messages."""
-    ops = [each.__struct_config__.tag for each in get_args(messages.Request)]
+    ops = [each.__struct_config__.tag for each in get_args(all_messages.Request)]
     listed = [cells[0] for cells in rows("index.md")]
     assert listed[listed.index("request") + 2 :][: len(ops)] == [f"`{op}`" for op in ops]
 
@@ -356,7 +366,7 @@ def test_the_limits_of_strings_are_those_of_make() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [*get_args(messages.Request), *get_args(messages.Reply)], ids=lambda each: each.__name__
+    "kind", [*get_args(all_messages.Request), *get_args(all_messages.Reply)], ids=lambda each: each.__name__
 )
 def test_every_field_is_on_a_page_of_messages(kind: Any) -> None:
     """In the section of its operation."""

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import messages, websocket
+from gymtwist.protocol import all_messages, messages, websocket
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
 from gymtwist.protocol.handshake import after_refusal, error_message, read_handshake, recognise
 from gymtwist.protocol.websocket import CloseCode, Opcode, WebSocketError, WebSocketReader
@@ -45,11 +45,11 @@ def test_no_two_vectors_have_one_name(name: str) -> None:
 
 @pytest.mark.parametrize("framing", [NETSTRING, INT32])
 @pytest.mark.parametrize(
-    "kind", [*get_args(messages.Request), *get_args(messages.Reply)], ids=lambda each: each.__name__
+    "kind", [*get_args(all_messages.Request), *get_args(all_messages.Reply)], ids=lambda each: each.__name__
 )
 def test_every_field_of_every_message_is_in_a_vector(framing: str, kind: Any) -> None:
     """In both encodings, so that a client that passes has met all of them."""
-    name = "requests.json" if kind in get_args(messages.Request) else "replies.json"
+    name = "requests.json" if kind in get_args(all_messages.Request) else "replies.json"
     tag = kind.__struct_config__.tag
     found = [each["meaning"] for each in load(name)["canonical"] if each["framing"] == framing]
     met = {field for meaning in found if meaning["op"] == tag for field in meaning}

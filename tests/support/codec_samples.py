@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from gymtwist.protocol.all_messages import Request
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, Parts, ProtocolName, frame, locate
-from gymtwist.protocol.messages import Error, Request
+from gymtwist.protocol.messages import Error
 
 NETSTRING = MessageCodec(ProtocolName.NETSTRING)
 INT32 = MessageCodec(ProtocolName.INT32)

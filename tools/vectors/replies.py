@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.protocol.messages import Called, Got, Reply
+from gymtwist.protocol.all_messages import Reply
+from gymtwist.protocol.messages import Called, Got
 
 from .notation import Entry
 from .requests import CODECS, INT32, NETSTRING, message_file

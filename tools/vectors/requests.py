@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from gymtwist.protocol.all_messages import Request
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, ProtocolName, frame
-from gymtwist.protocol.messages import Request
 
 from .notation import Entry, write
 

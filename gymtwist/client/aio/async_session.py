@@ -15,7 +15,7 @@ from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.pending_makes import Makes
 from gymtwist.client.progress import Report
 from gymtwist.client.remote_method import explained
-from gymtwist.protocol import messages
+from gymtwist.protocol import all_messages, messages
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
 
@@ -96,7 +96,7 @@ class AsyncSession:
             connection.invalidate()
             await connection.wait()
 
-    async def ask(self, request: messages.Request, kind: type[_Reply]) -> _Reply:
+    async def ask(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
         """Send a request and wait for its reply.
 
         Raises:
@@ -107,7 +107,7 @@ class AsyncSession:
         await self._replied()
         return self.session.receive(kind)
 
-    async def ask_for_attribute(self, request: messages.Request, kind: type[_Reply]) -> _Reply:
+    async def ask_for_attribute(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
         """Do the same with a request for an attribute.
 
         Raises:

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gymtwist.errors import InvalidField, MalformedMessage, RequestError
+from gymtwist.protocol.all_messages import Reply, Request
 from gymtwist.protocol.codec import GATHERED, MessageCodec
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
@@ -21,8 +22,6 @@ from gymtwist.protocol.messages import (
     Error,
     Make,
     Rendered,
-    Reply,
-    Request,
     Reset,
     ResetDone,
     Sample,

@@ -18,9 +18,10 @@ from gymtwist.errors import (
     UnknownOperation,
     WorkerStartError,
 )
+from gymtwist.protocol.all_messages import Request
 from gymtwist.protocol.framing import Framing, frame, header
 from gymtwist.protocol.handshake import MAX_MAKE, ProtocolName, error_reply, read_handshake, recognise
-from gymtwist.protocol.messages import Envs, Error, Fault, Make, Request, Reset, Step
+from gymtwist.protocol.messages import Envs, Error, Fault, Make, Reset, Step
 from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, UnknownOperation
+from gymtwist.protocol.all_messages import Reply, Request
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.protocol.messages import (
@@ -26,8 +27,6 @@ from gymtwist.protocol.messages import (
     Message,
     Render,
     Rendered,
-    Reply,
-    Request,
     Reset,
     ResetDone,
     Sample,

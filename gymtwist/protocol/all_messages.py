@@ -1,0 +1,95 @@
+"""All requests and all replies of the framed protocol: what the codec tells apart by ``op``."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from gymtwist.protocol.agent_messages import (
+    AgentsDescribed,
+    AgentsMade,
+    AgentsObserved,
+    AgentsReset,
+    AgentsStepped,
+    DescribeAgents,
+    GetState,
+    GotState,
+    MakeAgents,
+    ObserveAgents,
+    ResetAgents,
+    StepAgents,
+)
+from gymtwist.protocol.messages import (
+    AttributeSet,
+    Call,
+    Called,
+    Close,
+    Closed,
+    Envs,
+    EnvsListed,
+    Error,
+    Get,
+    Got,
+    Made,
+    Make,
+    Monitor,
+    Monitored,
+    Queued,
+    Render,
+    Rendered,
+    Reset,
+    ResetDone,
+    Sample,
+    Sampled,
+    Set,
+    Share,
+    Shared,
+    Step,
+    StepMany,
+    Stepped,
+    SteppedMany,
+)
+
+Request: TypeAlias = (
+    Make
+    | Reset
+    | Step
+    | StepMany
+    | Sample
+    | Render
+    | Monitor
+    | Get
+    | Set
+    | Call
+    | Share
+    | Close
+    | Envs
+    | MakeAgents
+    | ResetAgents
+    | StepAgents
+    | ObserveAgents
+    | DescribeAgents
+    | GetState
+)
+Reply: TypeAlias = (
+    Queued
+    | Made
+    | ResetDone
+    | Stepped
+    | SteppedMany
+    | Sampled
+    | Rendered
+    | Monitored
+    | Got
+    | AttributeSet
+    | Called
+    | Shared
+    | Closed
+    | EnvsListed
+    | AgentsMade
+    | AgentsReset
+    | AgentsStepped
+    | AgentsObserved
+    | AgentsDescribed
+    | GotState
+    | Error
+)
