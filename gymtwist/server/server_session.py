@@ -35,7 +35,7 @@ from gymtwist.server.session_events import (
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status
-from gymtwist.worker.session_status import OUT_OF_MEMORY, SessionStatus
+from gymtwist.worker.session_status import OUT_OF_MEMORY, PROCESSES_KILLED, SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
@@ -204,6 +204,7 @@ class Session:
         self._is_measured = False
         #: How many steps there were when processes of the environment were killed, if it has not gone on since.
         self._steps_at_kill: int | None = None
+        self._went_on_before = False
         self._attempts = 0
 
     def start(self, owner: SessionOwner, descriptor: int, trailing_data: bytes) -> None:
@@ -303,7 +304,12 @@ class Session:
 
     def check_memory(self) -> None:
         """Kill what the environment started if that, with the worker, holds more than a limit that there is."""
-        self._forget_lack_of_memory()
+        if self._goes_on_after_kill():
+            # Those steps may be one of a vector environment that was under way.
+            if self._went_on_before:
+                self._forget_lack_of_memory()
+            else:
+                self._went_on_before, self._steps_at_kill = True, self.status.steps
         if self._process is None or self._is_measured or not self._settings.memory_limit:
             return
         self._is_measured = True
@@ -314,7 +320,7 @@ class Session:
     def _note_out_of_memory(self) -> None:
         """Let the worker know why the environment fails; called in a thread, before it does."""
         with contextlib.suppress(ValueError):  # the session has ended
-            self.status.words[OUT_OF_MEMORY] = 1.0
+            self.status.words[OUT_OF_MEMORY] = PROCESSES_KILLED
 
     def _measured(self, usage: Usage, process: int) -> None:
         self._is_measured = False
@@ -322,7 +328,9 @@ class Session:
         if usage.held > limit and not self._report.ended:
             self._report.memory_exceeded(usage, limit)
             if self._process == process:
-                self._steps_at_kill = self.status.steps
+                # A worker that was killed itself does not go on.
+                self._steps_at_kill = None if usage.own > limit else self.status.steps
+                self._went_on_before = False
             else:
                 self.status.words[OUT_OF_MEMORY] = 0.0
 
@@ -330,10 +338,14 @@ class Session:
         self._is_measured = False
         log.failure("[session {number}] its memory cannot be measured", failure, number=self._job.session)
 
+    def _goes_on_after_kill(self) -> bool:
+        """Return whether the environment has taken steps without the processes that were killed."""
+        return self._steps_at_kill is not None and self.status.steps > self._steps_at_kill + 1
+
     def _forget_lack_of_memory(self) -> None:
-        """Forget that processes were killed if the environment has gone on without them."""
-        if self._steps_at_kill is not None and self.status.steps > self._steps_at_kill + 1:
-            self._steps_at_kill = None
+        """Forget that processes were killed; what the worker itself has found stays."""
+        self._steps_at_kill = None
+        if self.status.words[OUT_OF_MEMORY] == PROCESSES_KILLED:
             self.status.words[OUT_OF_MEMORY] = 0.0
 
     def end(self, reason: str) -> None:
@@ -355,7 +367,8 @@ class Session:
         """The worker has finished the session, and replied to its client if it could."""
         reason = answer["reason"]
         self._last_processor_time = max(self._last_processor_time, answer["processor_time"] or 0.0)
-        self._forget_lack_of_memory()
+        if self._goes_on_after_kill():
+            self._forget_lack_of_memory()
         if self.status.out_of_memory:
             reason = f"{reason} ({self._settings.memory_problem(self.status.operation.name.lower())})"
         self._end(reason, b"" if self.status.answered else self._final_reply(reason))
@@ -383,7 +396,8 @@ class Session:
             self._end(reason, self._job.recovery_reply or self._final_reply(reason, crashed=True))
 
     def _crashed(self, how: str) -> None:
-        self._forget_lack_of_memory()
+        if self._goes_on_after_kill():
+            self._forget_lack_of_memory()
         if self.status.out_of_memory and not self.timeout_reason:
             self.timeout_reason = self._settings.memory_problem(self.status.operation.name.lower())
         if self.reason is None:

@@ -11,7 +11,7 @@ from gymtwist.envs import environment_results
 from gymtwist.envs.environment_results import message_of
 from gymtwist.errors import EnvironmentFault, GymtwistError
 from gymtwist.spaces.value_mismatch import ValueMismatch
-from gymtwist.worker.session_status import OUT_OF_MEMORY, Operation, SessionStatus
+from gymtwist.worker.session_status import LIMIT_MET, OUT_OF_MEMORY, Operation, SessionStatus
 
 #: Stands for the result of a call that has raised.
 NOTHING = object()
@@ -68,8 +68,8 @@ def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
 
 def ran_out_of_memory(error: BaseException, status: SessionStatus) -> bool:
     """Return whether a fault comes of a limit of memory, and show that in the session status."""
-    if isinstance(error.__cause__, MemoryError):
-        status.words[OUT_OF_MEMORY] = 1.0
+    if status.out_of_memory or isinstance(error.__cause__, MemoryError):
+        status.words[OUT_OF_MEMORY] = LIMIT_MET
     return status.out_of_memory
 
 

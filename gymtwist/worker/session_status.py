@@ -28,6 +28,8 @@ from typing import NamedTuple
 #: The index of each word.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED, OUT_OF_MEMORY = range(10)
 REQUEST_SINCE = 10
+#: Values of ``OUT_OF_MEMORY``: the server has killed processes of the session, or the worker has met the limit.
+PROCESSES_KILLED, LIMIT_MET = 1.0, 2.0
 #: The time of the first observation that the client got; 0.0 before.
 FIRST_OBSERVATION = 11
 #: Set by the server when it wants something of the worker, which looks at it after each step.

@@ -7,6 +7,7 @@ import pytest
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.protocol.messages import Make
 from gymtwist.server.process_memory import Usage
+from gymtwist.worker.guarded_call import ran_out_of_memory
 from gymtwist.worker.session_status import ANSWERED, MADE, STEPS, Operation
 from tests.support.codec_samples import answered, asked
 from tests.support.connection_fixtures import Make as MakeHarness
@@ -43,6 +44,13 @@ def lacks_memory(process: FakeProcess) -> bool:
     """Return whether a failure of the process would be told as a lack of memory."""
     assert process.status is not None
     return process.status.out_of_memory
+
+
+def failed_by(cause: Exception) -> Exception:
+    """Return an error that another has caused."""
+    error = RuntimeError("a step failed")
+    error.__cause__ = cause
+    return error
 
 
 def crash(process: FakeProcess, harness: Harness) -> str:
@@ -86,11 +94,14 @@ def test_a_lack_of_memory_is_forgotten_when_the_environment_goes_on(limited: Har
     process.status.words[STEPS] = 1
     limited.reactor.advance(1.0)
     assert lacks_memory(process)
-    process.status.words[STEPS] = 2
+    process.status.words[STEPS] = 7  # a step of six environments that was under way
+    limited.reactor.advance(1.0)
+    assert lacks_memory(process)
+    process.status.words[STEPS] = 13
     limited.reactor.advance(1.0)
     assert not lacks_memory(process)
     exceed(limited)
-    process.status.words[STEPS] = 10
+    process.status.words[STEPS] = 20
     assert crash(process, limited).startswith("the environment's process was killed by SIGSEGV in step")
 
 
@@ -103,6 +114,30 @@ def test_a_lack_of_memory_is_not_that_of_the_next_process(limited: Harness) -> N
     exceed(limited)
     assert limited.starter.serving[-1].begin().out_of_memory is False
     assert crash(limited.starter.serving[-1], limited).startswith("the environment's process was killed by SIGSEGV")
+
+
+def test_a_worker_that_fails_for_want_of_killed_processes(limited: Harness) -> None:
+    """It is the lack of memory, even if a step of many environments that was under way has still been counted."""
+    process = begin(limited)
+    exceed(limited)
+    status = process.status
+    assert status is not None
+    status.words[STEPS] = 6
+    limited.reactor.advance(1.0)
+    assert lacks_memory(process)
+    ran_out_of_memory(failed_by(ConnectionError()), status)
+    assert crash(process, limited).startswith("the environment ran out of memory in step")
+
+
+def test_a_process_that_is_refused_memory_after_others_were_killed(limited: Harness) -> None:
+    """What the worker itself says is not forgotten, whatever steps came between."""
+    process = begin(limited)
+    exceed(limited)
+    status = process.status
+    assert status is not None
+    status.words[STEPS] = 10
+    ran_out_of_memory(failed_by(MemoryError()), status)
+    assert crash(process, limited).startswith("the environment ran out of memory in step")
 
 
 def test_a_measurement_that_ends_after_its_session(limited: Harness) -> None:
