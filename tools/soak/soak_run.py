@@ -22,6 +22,8 @@ from tools.soak.server_sampling import MARK, ServerSampler, processor_seconds
 _EVERY, _LULL = 10.0, 600.0
 #: Seconds that the server may take in a lull until nothing is left of the sessions; its own timeouts are among them.
 _QUIET = 150.0
+#: Seconds that a lull takes at least: longer than the server keeps the memory of a live view that nobody watches.
+_SETTLED = 20.0
 #: Limits of pauses in seconds.
 _PAUSES = (0.05, 60.0)
 _OPTIONS = (
@@ -109,7 +111,7 @@ class SoakRun:
         orders.lull.set()
         while not (quiet := self._is_quiet()) and time.monotonic() < begin + _QUIET:
             time.sleep(1)
-        time.sleep(1)
+        time.sleep(max(1.0, begin + _SETTLED - time.monotonic()))
         left = {} if quiet else self._sampler.marked()
         seconds, marked = round(time.monotonic() - begin, 1), len(self._sampler.marked())
         orders.journal.write("lull", quiet=quiet, seconds=seconds, marked=marked, left=left, **self._sampler.sample())
