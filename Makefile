@@ -26,14 +26,14 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve screenshots test learning recipes registry packages fuzz gymnasium-tests pettingzoo-tests lint docs figures bench clean
+.PHONY: help serve screenshots test learning recipes registry packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
 	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, recipes, registry), or the program of packages,'
-	@echo 'fuzz, gymnasium-tests, pettingzoo-tests, figures and bench.'
+	@echo 'fuzz, soak, gymnasium-tests, pettingzoo-tests, figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
 serve: $(SERVE) ## Serve on port 5001 of this machine; ARGS="--port 5002" for another, EXTRAS=mujoco for other environments.
@@ -65,6 +65,9 @@ packages: $(VENV)/.test ## Play third-party packages, each in an environment of 
 
 fuzz: $(VENV)/.test ## Feed mutated openings and frames to what reads them; ARGS="--runs 1000000 --seed 2".
 	$(BIN)/python -m tools.fuzzing $(ARGS)
+
+soak: $(VENV)/.test ## Let clients of every kind use and abuse a server, for two hours; ARGS="--minutes 10 --load 1".
+	PYTHONPATH=benchmarks $(BIN)/python -m tools.soak $(ARGS)
 
 pettingzoo-tests: $(VENV)/.test ## Run PettingZoo's own tests with remote environments, and write their page; ARGS="mpe2:*" for some.
 	$(BIN)/python -m tools.pettingzoo_suite $(ARGS)
