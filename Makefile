@@ -26,7 +26,7 @@ SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildc
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve screenshots test learning recipes registry packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
+.PHONY: help serve screenshots test learning cluster recipes registry packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -53,6 +53,9 @@ test: $(VENV)/.test ## Run the tests and report their coverage (at least FAIL_UN
 learning: $(VENV)/.test ## Install what the examples that learn need, so that test tests them: PyTorch, Stable-Baselines3 and sb3-contrib.
 	$(PIP) install '$(TORCH)'
 	$(PIP) install --editable '.[learning]'
+
+cluster: $(VENV)/.test ## Install Ray, so that test tests sessions on a cluster.
+	$(PIP) install --editable '.[ray]'
 
 recipes: learning $(RECIPES:%=.recipes/%/.installed) ## Install the other learning libraries, each apart, and test the recipes of all.
 	$(BIN)/python -m pytest tests/integration/test_recipes.py $(ARGS)

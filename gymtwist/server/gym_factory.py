@@ -140,6 +140,8 @@ class GymFactory(PortFactory):
         self.when_applied: list[Callable[[], None]] = []
         #: The settings of workers that have changed since they were started.
         self._settings: dict[str, Any] = {}
+        #: How many sessions other machines have room for; None if they run on this one.
+        self._room: int | None = None
         self._session_numbers = itertools.count(1)
         self._all_closed: defer.Deferred[None] | None = None
 
@@ -154,11 +156,24 @@ class GymFactory(PortFactory):
         started, wanted = self.pool.starter.settings, options.changeable_settings()
         self._settings = {name: value for name, value in wanted.items() if value != getattr(started, name)}
         self.watchdog = _watchdog(options, self.identities)
-        self.admission.limit(options.max_sessions, options.queue)
+        self._limit_admission()
         for limit in (self.limit, self.request_limit):
             limit.limit(options.max_handshakes, options.max_handshakes_per_address)
         for react in self.when_applied:
             react()
+
+    def set_room(self, room: int) -> None:
+        """Admit no more sessions than other machines have room for.
+
+        Args:
+            room: How many that is.
+        """
+        self._room = room
+        self._limit_admission()
+
+    def _limit_admission(self) -> None:
+        most = self.options.max_sessions
+        self.admission.limit(most if self._room is None else min(most, self._room), self.options.queue)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return the protocol of a new connection; None, to close it at once, if too many wait to be closed."""
@@ -172,8 +187,17 @@ class GymFactory(PortFactory):
         """Return the environments that an identity may use."""
         return AllowList(self.options.allow if identity.allow is None else identity.allow)
 
-    def new_session(self, handshake: Handshake, client: str, identity: Identity, interface: str) -> Session:
+    def new_session(
+        self, handshake: Handshake, client: str, identity: Identity, interface: str, terms: Terms | None = None
+    ) -> Session:
         """Return a session that is not assigned to a worker yet.
+
+        Args:
+            handshake: The client's first message.
+            client: The client's address.
+            identity: Who the client is.
+            interface: What the client speaks if the server itself plays the session for somebody; otherwise empty.
+            terms: What differs for this session; None for what follows from the identity.
 
         Raises:
             OSError: There are no descriptors left, or there is no memory.
@@ -182,8 +206,9 @@ class GymFactory(PortFactory):
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
-        settings = self._settings | identity.overrides
-        terms = Terms(identity.name, identity.session_seconds, identity.processor_seconds, settings)
+        if terms is None:
+            settings = self._settings | identity.overrides
+            terms = Terms(identity.name, identity.session_seconds, identity.processor_seconds, settings)
         return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, terms)
 
     def connection_closed(self, connection: Any) -> None:

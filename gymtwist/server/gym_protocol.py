@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.errors import GymtwistError, TokenRefused, WorkerStartError
 from gymtwist.protocol import websocket
+from gymtwist.protocol.handshake import Handshake
 from gymtwist.protocol.websocket import CloseCode
 from gymtwist.server import keepalive, relay
 from gymtwist.server.connection_states import Event, State
@@ -79,9 +80,7 @@ class GymProtocol(UnservedConnection):
             self._cannot_serve(error)
             return
         try:
-            session = self._session = self.factory.new_session(
-                self.handshake, self.client, self.identity, self.interface
-            )
+            session = self._session = self.new_session(self.handshake)
             if not relay.can_be_handed_over(self.transport):
                 self._relay = relay.start(self.factory.reactor, self.transport, self._relay_closed)
         except OSError as error:
@@ -97,6 +96,14 @@ class GymProtocol(UnservedConnection):
             session.start(self, self._relay.worker_end.fileno(), b"")
         if self.state is State.SERVING:
             self._watch()
+
+    def new_session(self, handshake: Handshake) -> Session:
+        """Return the session of this connection.
+
+        Raises:
+            OSError: There are no descriptors left, or there is no memory.
+        """
+        return self.factory.new_session(handshake, self.client, self.identity, self.interface)
 
     def _cannot_serve(self, error: GymtwistError) -> None:
         """Refuse the client: the server has no descriptors left, or no memory, or may not serve it any more."""
@@ -121,6 +128,13 @@ class GymProtocol(UnservedConnection):
             return
         if self._session.left_at is None and keepalive.has_left(self.client_socket):
             self._session.left_at = time.monotonic()
+        if not self._session.is_watched_here:
+            decision = self.factory.watchdog.look_at_connection(self.client_socket, self._session.time_left)
+            if decision.action is Action.CONTINUE:
+                self.setTimeout(decision.look_again)
+            else:
+                self.handle(Event.HANG_UP, decision.reason)
+            return
         decision = self.factory.watchdog.look(
             self._session.status,
             time.monotonic(),

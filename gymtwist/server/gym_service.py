@@ -50,6 +50,7 @@ _DESCRIPTORS_EACH = 6
 _DESCRIPTORS_OTHER = 64
 #: The fewest connections without a session to keep, however few descriptors there are.
 _LEAST_HANDSHAKES = 64
+_FACTORY = partial(GymFactory, GymProtocol)
 #: How often to accept what waits at a port that is to be closed, each time up to about a hundred connections.
 _LAST_ACCEPTS = 100
 
@@ -72,6 +73,8 @@ class GymService(MultiService):
         log_observer: Writes the log; None to leave that to ``twistd``.
         identities: Who may connect; None for everybody.
         words: The command line, to read it again; see :attr:`~.server_options.Options.words`.
+        pool: Has the workers if they are on other machines; None to have them here.
+        factory: Makes the factory of connections from its arguments behind the first.
 
     Attributes:
         factory: The factory of the connections.
@@ -88,26 +91,34 @@ class GymService(MultiService):
         log_observer: ILogObserver | None = None,
         identities: Identities | None = None,
         words: Sequence[str] = (),
+        *,
+        pool: Any = None,
+        factory: Callable[..., GymFactory] = _FACTORY,
     ) -> None:
         super().__init__()
         self._log_observer = log_observer
         self._options = options
         self._starter = starter
-        pool = WorkerPool(reactor, starter, options.warm)
+        is_local = pool is None
+        pool = pool or WorkerPool(reactor, starter, options.warm)
         self._fresh = fresh = SpawnStarter(reactor, starter.settings, beside_others=True)
-        fresh_pool = WorkerPool(reactor, fresh, 0)
+        fresh_pool = WorkerPool(reactor, fresh, 0) if is_local else pool
         threads = ThreadPool(0, 1, "memory")
         self.addService(ThreadService(threads))
-        self.factory = GymFactory(
-            GymProtocol, reactor, options, pool, partial(deferToThreadPool, reactor, threads), fresh_pool, identities
-        )
+        in_thread = partial(deferToThreadPool, reactor, threads)
+        self.factory = factory(reactor, options, pool, in_thread, fresh_pool, identities)
         self.factory.site = build_site(self.factory)
-        self._scratch = self.factory.scratch = ScratchDirectories(reactor)
+        self._scratch = ScratchDirectories(reactor)
+        if is_local:
+            self.factory.scratch = self._scratch
+        else:
+            pool.attend(self.factory.set_room, lambda: self.factory.admission.queued)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
         self._workers = WorkerService(reactor, starter, pool, self.factory.admission.stop)
         self.addService(self._workers)
-        self.addService(WorkerService(reactor, fresh, fresh_pool, self.factory.admission.stop))
+        if is_local:
+            self.addService(WorkerService(reactor, fresh, fresh_pool, self.factory.admission.stop))
         self.addService(DrainService(reactor, self.factory))
         self._reactor = reactor
         check = None if options.trusted_network else partial(exposure.check, has_identities=bool(identities))
@@ -117,8 +128,8 @@ class GymService(MultiService):
         ]
         for_http = HttpPortFactory(self.factory)
         for number, endpoint in enumerate(self._endpoints):
-            factory = self.factory if number <= len(options.listen) else for_http
-            self.addService(StreamServerEndpointService(endpoint, factory))
+            served = self.factory if number <= len(options.listen) else for_http
+            self.addService(StreamServerEndpointService(endpoint, served))
 
         self.operations = Operations(self.factory, words, self._read_certificates, self._fit_limits)
         if options.control_socket:
@@ -136,6 +147,11 @@ class GymService(MultiService):
         """Open the ports, while the process may still open those below 1024."""
         self._fit_limits()
         super().privilegedStartService()
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """The ports that are open."""
+        return [endpoint.port for endpoint in self._endpoints if endpoint.port is not None]
 
     def _fit_limits(self) -> None:
         """Let the process open as many files as it needs, and let connections without a session have what is left."""
@@ -209,6 +225,7 @@ class Endpoint:
         client_ca: The file of the authorities whose client certificates a port with TLS accepts; None for none.
 
     Attributes:
+        port: The port; None while it is not open.
         listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened, or if the
             server stops before it is.
     """
@@ -230,7 +247,7 @@ class Endpoint:
         self._fail = fail
         self._endpoint = endpoints.serverFromString(reactor, description)
         self._events = events
-        self._port: Any = None
+        self.port: Any = None
 
     def listen(self, protocolFactory: Any) -> defer.Deferred[IListeningPort]:
         """Open the port.
@@ -263,21 +280,21 @@ class Endpoint:
         if use is not None:
             use()
         answer_plain_text(port, self._events)
-        self._port = port
+        self.port = port
         return port
 
     def read_certificates(self) -> Callable[[], None] | None:
         """Read the certificates anew; return what has connections to come use them, or None if this port has none."""
-        return None if self._port is None else read_certificates(self._port, self._description, self._client_ca)
+        return None if self.port is None else read_certificates(self.port, self._description, self._client_ca)
 
     def accept_waiting(self) -> None:
         """Accept the connections that wait at the port: the kernel resets them when it is closed."""
-        if self._port is None or not self._port.connected:
+        if self.port is None or not self.port.connected:
             return
         for _ in range(_LAST_ACCEPTS):
-            accepted = self._port.sessionno
-            self._port.doRead()
-            if self._port.sessionno == accepted:
+            accepted = self.port.sessionno
+            self.port.doRead()
+            if self.port.sessionno == accepted:
                 return
 
 

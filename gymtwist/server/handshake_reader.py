@@ -137,6 +137,12 @@ class HandshakeReader:
             raise HandshakeError("this port speaks HTTP and WebSocket alone; use another one")
         return False
 
+    def speaks(self, protocol: ProtocolName) -> None:
+        """Note the protocol of a connection whose handshake another server has read."""
+        self._protocol = protocol
+        if protocol in _PROTOCOLS.values():
+            self._websocket = WebSocketReader(self._control, limit=MAX_MAKE, size=_FEW)
+
     # WebSocket
 
     @property

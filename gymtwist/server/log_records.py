@@ -68,6 +68,8 @@ def _fields(event: SessionEvent) -> dict[str, Any]:
             }
         elif isinstance(event, Refused) and name == "error":
             fields |= {"code": value.code, "reason": printable(str(value))}
+        elif name == "place":
+            fields |= {"place": value} if value else {}  # a server of one machine has none
         elif isinstance(event, Crashed) and name == "operation":
             fields[name] = value.name.lower()
         else:

@@ -24,6 +24,7 @@ _LOOPBACK = "127.0.0.1"
 _BACKLOG = 1024
 _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_CLUSTER = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 #: Bytes of the path of a UNIX socket; see unix(7).
 _LONGEST_SOCKET = 107
 _ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
@@ -63,6 +64,7 @@ def number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], f
 
 seconds = number("seconds, 0 or more, such as 2.5", lambda value: 0 <= value < 1e9)
 positive_seconds = number("seconds, more than 0, such as 2.5", lambda value: 0 < value < 1e9)
+resource = number("0 or more, such as 0.5", lambda value: 0 <= value <= 1e6)
 microseconds = number("microseconds from 0 to 1000000", lambda value: 0 <= value <= 1e6)
 
 
@@ -70,6 +72,20 @@ def start_method(text: str) -> str:
     """Read how processes start."""
     if text not in ("forkserver", "spawn"):
         raise ValueError("must be 'forkserver' or 'spawn'")
+    return text
+
+
+def place(text: str) -> str:
+    """Read where sessions run."""
+    if text not in ("local", "ray") and not _CLUSTER.fullmatch(text):
+        raise ValueError("must be 'local', 'ray', or the address of a Ray cluster, such as 10.0.0.1:6379")
+    return text
+
+
+def strategy(text: str) -> str:
+    """Read which node is chosen for a session."""
+    if text not in ("pack", "spread"):
+        raise ValueError("must be 'pack' or 'spread'")
     return text
 
 

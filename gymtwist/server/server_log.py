@@ -66,12 +66,12 @@ def log_event(event: SessionEvent) -> None:
                 client=client,
                 problem=printable(problem),
             )
-        case Started(session, process):
+        case Started(session, process, place):
             info(
                 "[session {session.number}] started: {environment} for {session.owner} ({session.spoken}, {process})",
                 session=session,
                 environment=_environment(session.environment),
-                process=_process(process),
+                process=_process(process, place),
             )
         case Crashed(session, how, operation, timeout_reason):
             error(
@@ -89,11 +89,11 @@ def log_event(event: SessionEvent) -> None:
                 limit=limit >> 20,
                 killed="all are" if of_worker else "those that the environment started are",
             )
-        case Resumed(session, process):
+        case Resumed(session, process, place):
             info(
                 "[session {session.number}] resumed ({process})",
                 session=session,
-                process=_process(process),
+                process=_process(process, place),
             )
         case Ended(session, reason, steps, episodes, seconds):
             info(
@@ -113,7 +113,9 @@ def _environment(environment: str) -> str:
     return printable(environment) or "no environment"
 
 
-def _process(process: int | None) -> str:
+def _process(process: int | None, place: str) -> str:
+    if place:
+        return f"on {place}"
     return "process not known" if process is None else f"process {process}"
 
 

@@ -226,6 +226,22 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     log_keep: Annotated[int, Option(
         "Keep this many rotated files of the log, and remove older ones; 0 means all.", readers.integer(0, _MOST),
     )] = 100
+    place: Annotated[str, Option(
+        "Where sessions run: 'local' is this machine; 'ray' the nodes of the Ray cluster that this machine is in, and "
+        "ADDRESS:PORT or ray://HOST:PORT another cluster. Whoever is in the cluster's network can read what this "
+        "server and the nodes exchange.", readers.place,
+    )] = "local"
+    session_cpus: Annotated[float, Option(
+        "With --place ray, CPUs of Ray's count that a session takes: a node has room for as many sessions as this fits "
+        "into its CPUs.", readers.resource,
+    )] = 1.0
+    session_gpus: Annotated[float, Option(
+        "With --place ray, the same for GPUs.", readers.resource,
+    )] = 0.0
+    place_strategy: Annotated[str, Option(
+        "With --place ray, whether to 'spread' sessions over nodes, or to 'pack' them on as few as possible.",
+        readers.strategy,
+    )] = "spread"
     start_method: Annotated[str, Option(
         "How the process of a session starts: 'forkserver' takes milliseconds, 'spawn' starts a new Python for each, "
         "for code that does not survive a fork.", readers.start_method,

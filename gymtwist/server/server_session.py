@@ -100,10 +100,10 @@ class _Reporter:
         self._events = events
         self._assignment: type[Started] | type[Resumed] | None = Started
 
-    def assigned(self, process: int | None) -> None:
+    def assigned(self, process: int | None, place: str = "") -> None:
         """The worker's process is known, or it never will be."""
         if self._assignment is not None:
-            self._events.publish(self._assignment(self.info, process))
+            self._events.publish(self._assignment(self.info, process, place))
             self._assignment = None
 
     def crashed(self, how: str, status: SessionStatus, timeout_reason: str) -> None:
@@ -220,6 +220,19 @@ class Session:
         self._running[self.info.number] = self
         self._assign()
 
+    def continue_from(self, recovery_reply: bytes, make: bytes) -> None:
+        """Go on where another server's worker has ended, rather than begin.
+
+        Args:
+            recovery_reply: What the client gets first.
+            make: The payload of the make message; empty if there is no environment.
+        """
+        self._job.recovery_reply = recovery_reply
+        status = SessionStatus(self._job.status, with_recovery=True)
+        status.recovery[: len(make)] = make
+        status.words[session_status.MADE] = float(len(make))
+        status.close()
+
     def _assign(self) -> None:
         self._attempts += 1
         self._process = None
@@ -233,16 +246,35 @@ class Session:
         self._worker = worker
         worker.output.source = f"session {self._job.session}"
         worker.output.kept = self.output
+        worker.session = self
         worker.pid.addCallback(self._known)
 
     def _known(self, process: int | None) -> None:
         self._process = process
-        self._report.assigned(process)
+        self._report.assigned(process, self.place)
 
     @property
     def process(self) -> int | None:
         """The id of the process that serves the session; None if it is not known."""
         return self._process
+
+    @property
+    def place(self) -> str:
+        """The node that its worker is on; empty for this machine."""
+        return "" if self._worker is None else self._worker.place
+
+    def lost_place(self, how: str) -> None:
+        """Note that its node is lost, and that it goes on at another; called by its worker.
+
+        Args:
+            how: How, as a clause.
+        """
+        self._report.crashed(how, self.status, "")
+        self._report.resuming()
+
+    def found_place(self) -> None:
+        """Note that it goes on at another node; called by its worker."""
+        self._report.assigned(None, self.place)
 
     @property
     def started_at(self) -> float:
@@ -262,6 +294,11 @@ class Session:
         """
         offset, size = session_status.FRAME_OFFSET, session_status.FRAME_SIZE
         return mmap.mmap(self._job.status, size, offset=offset)
+
+    @property
+    def is_watched_here(self) -> bool:
+        """Whether this server watches the worker; a node watches its own ones."""
+        return self._pool.is_watching
 
     @property
     def worker_is_responsive(self) -> bool:

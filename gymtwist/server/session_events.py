@@ -68,10 +68,17 @@ class Incomplete(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """A worker serves a session; its process id is None if there is no process, or none that is known."""
+    """A worker serves a session.
+
+    Attributes:
+        session: The session.
+        process: Its process id; None if there is no process, or none that is known.
+        place: The node that it is on; empty for this machine.
+    """
 
     session: SessionInfo
     process: int | None
+    place: str = ""
 
 
 class Crashed(msgspec.Struct, frozen=True):
@@ -107,10 +114,11 @@ class MemoryExceeded(msgspec.Struct, frozen=True):
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """Another worker serves a session whose worker has crashed."""
+    """Another worker serves a session whose worker has crashed; see :class:`Started`."""
 
     session: SessionInfo
     process: int | None
+    place: str = ""
 
 
 class Ended(msgspec.Struct, frozen=True):

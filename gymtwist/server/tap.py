@@ -34,7 +34,15 @@ def makeService(options: Options) -> IService:
         who = None if values.identities is None else identities.load(values.identities)
     except CannotRead as error:
         raise usage.UsageError(f"--identities {values.identities}: {error}") from error
-    starter = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
+    starter: Any
+    pool: Any = None
+    if values.place != "local":
+        from gymtwist.placement.placing import place
+
+        starter, pool = place(reactor, values)
+    else:
+        kind = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
+        starter = kind(reactor, values.worker_settings())
     twistd: Any = options.parent
     try:
         hung_up: list[Callable[[], object]] = []
@@ -45,7 +53,7 @@ def makeService(options: Options) -> IService:
         )
     except OSError as error:
         raise CannotStart(f"gymsock cannot open its log: {error}") from error
-    service: Any = GymService(reactor, values, starter(reactor, values.worker_settings()), observer, who, options.words)
+    service: Any = GymService(reactor, values, starter, observer, who, options.words, pool=pool)
     hung_up.append(service.operations.reload_at_signal)
     made: IService = service
     return made

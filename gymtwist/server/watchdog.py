@@ -100,6 +100,19 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             return Decision(Action.CONTINUE, min(time_left, decision.look_again or time_left))
         return decision
 
+    def look_at_connection(self, connection: socket.socket | None, time_left: float | None) -> Decision:
+        """Check a session whose worker another server watches.
+
+        Args:
+            connection: The client's socket; None if the client is not watched.
+            time_left: Seconds that the session may still last; None for no limit.
+        """
+        if keepalive.has_vanished(connection, self.keepalive):
+            return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
+        limits = [self.keepalive / 4] if self.keepalive else []
+        limits += [] if time_left is None else [time_left]
+        return Decision(Action.CONTINUE, min(limits, default=None))
+
     def _look_at_start(self, elapsed: float, responsive: bool, ready_timeout: float) -> Decision:
         if responsive and elapsed >= ANSWER_TIMEOUT:
             return Decision(Action.REPLACE)

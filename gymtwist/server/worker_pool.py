@@ -45,6 +45,9 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         warm: How many idle workers to keep ready.
     """
 
+    #: Whether this server has to watch the workers.
+    is_watching = True
+
     def __init__(self, reactor: Any, starter: Starter, warm: int) -> None:
         self.warm = warm
         self._reactor = reactor

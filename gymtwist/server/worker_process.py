@@ -92,6 +92,11 @@ class WorkerProcess:
         finished: Fires when the process has ended and its calls have failed; ampoule waits for it.
     """
 
+    #: The node that the process is on; empty for this machine.
+    place = ""
+    #: The session that it serves.
+    session: Any = None
+
     def __init__(self, link: WorkerLink, output: OutputReader) -> None:
         link.worker = self
         self.link = link

@@ -32,7 +32,12 @@ OUTSIDE = {
     "web": {"msgspec", "prometheus_client"} | TWISTED,
     "client": LIBRARIES | {"gymnasium", "pettingzoo"},
     "control": set(),
+    "placement": {"msgspec", "ray"} | TWISTED,
 }
+#: The modules that import Ray, each in a process of its own.
+WITH_RAY = {Path("placement/node_agent.py"), Path("placement/ray_driver.py")}
+#: The entries of processes that have a reactor.
+ENTRIES = {Path("placement/__main__.py"), Path("server/tap.py")}
 #: What every room may import from the house itself.
 ERRORS = {"gymtwist.error_texts", "gymtwist.errors"}
 #: What each room may import from the others.
@@ -45,6 +50,7 @@ INSIDE = {
     "server": ERRORS
     | {
         *("gymtwist.protocol", "gymtwist.server", "gymtwist.web.control_site", "gymtwist.web.site"),
+        "gymtwist.placement.placing",
         *(
             f"gymtwist.worker.{name}"
             for name in (
@@ -57,6 +63,9 @@ INSIDE = {
     | {"gymtwist.worker.session_status", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
     "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
     "control": ERRORS | {"gymtwist.control"},
+    "placement": ERRORS
+    | {"gymtwist.protocol", "gymtwist.server", "gymtwist.placement"}
+    | {f"gymtwist.worker.{name}" for name in ("amp_commands", "readiness", "session_status", "worker_settings")},
 }
 
 
@@ -110,7 +119,13 @@ def test_a_module_imports_what_its_room_may(module: Path) -> None:
     assert [name for name in imported(module) if name != "gymtwist" and not within(name, allowed)] == []
 
 
-@pytest.mark.parametrize("module", [each for each in MODULES if each != Path("server/tap.py")], ids=str)
+@pytest.mark.parametrize("module", [each for each in MODULES if each not in WITH_RAY], ids=str)
+def test_few_modules_import_ray(module: Path) -> None:
+    """Neither the front nor the server of a node does: Ray starts threads, and handles signals."""
+    assert not [name for name in imported(module) if within(name, {"ray"})]
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if each not in ENTRIES], ids=str)
 def test_nothing_but_the_entry_imports_the_global_reactor(module: Path) -> None:
     """Time and descriptors come in as arguments."""
     tree = ast.parse((ROOT / module).read_text())
@@ -171,6 +186,16 @@ def test_the_server_imports_no_environment_library() -> None:
     found = modules_after("import twisted.internet.reactor, gymtwist.server.gym_service")
     assert "gymtwist.server.gym_service" in found
     assert not found & {"gymnasium", "gym", "ale_py", "gymtwist.envs", "gymtwist.worker.session_loop"}
+
+
+def test_a_server_of_one_machine_imports_nothing_of_placement() -> None:
+    """Nor of Ray: what places sessions on other machines is imported with --place."""
+    found = modules_after(
+        "import gymtwist.server.tap as tap\noptions = tap.Options()\noptions.parseOptions(['--port', '0'])\n"
+        "tap.makeService(options)"
+    )
+    assert "gymtwist.server.gym_service" in found
+    assert not {name for name in found if within(name, {"ray", "gymtwist.placement"})}
 
 
 def test_the_options_import_no_reactor() -> None:

@@ -1,0 +1,67 @@
+"""The AMP commands between the front and a node, over the node's control port."""
+
+from __future__ import annotations
+
+from twisted.protocols import amp
+
+#: Random bytes of a secret or a ticket; each is written in hexadecimal.
+SECRET_BYTES = 32
+TICKET_BYTES = 16
+#: Seconds between two heartbeats, and seconds without an answer after which a node is lost.
+BEAT_INTERVAL, BEAT_TIMEOUT = 0.5, 1.75
+#: Seconds without a heartbeat after which a node ends, with all sessions.
+FRONT_TIMEOUT = 3.0
+#: Seconds in which a ticket must be used.
+TICKET_TIMEOUT = 10.0
+
+
+class Refused(Exception):
+    """The node does not do what it was asked for; the message is the reason."""
+
+
+class Enter(amp.Command):
+    """Front to node, first: show that you know the secret of the node."""
+
+    arguments = [(b"secret", amp.String()), (b"version", amp.Unicode())]
+    errors = {Refused: b"REFUSED"}
+
+
+class Beat(amp.Command):
+    """Front to node: show that you are there, and learn that the front is."""
+
+
+class Expect(amp.Command):
+    """Front to node: serve the connection that brings this ticket.
+
+    With a recovery reply, the session goes on that another node has lost: the client first gets this reply, and the
+    environment is made again from the make message, if there is one.
+    """
+
+    arguments = [
+        (b"ticket", amp.String()),
+        (b"session", amp.Integer()),
+        (b"protocol", amp.String()),
+        (b"handshake", amp.String()),
+        (b"recovery_reply", amp.String()),
+        (b"make", amp.String()),
+        (b"overrides", amp.String()),
+    ]
+
+
+class End(amp.Command):
+    """Front to node: end a session, or kill its process."""
+
+    arguments = [(b"ticket", amp.String()), (b"kill", amp.Boolean())]
+    requiresAnswer = False
+
+
+class Ended(amp.Command):
+    """Node to front: a session has ended; what it sent is on its way to the client."""
+
+    arguments = [
+        (b"ticket", amp.String()),
+        (b"reason", amp.Unicode()),
+        (b"processor_time", amp.Float()),
+        (b"words", amp.String()),
+    ]
+    requiresAnswer = False

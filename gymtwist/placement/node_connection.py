@@ -1,0 +1,273 @@
+"""The node's end: connections that bring tickets, and the link with the front."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.python.failure import Failure
+
+import gymtwist
+from gymtwist.placement import node_commands
+from gymtwist.placement.node_commands import FRONT_TIMEOUT, TICKET_BYTES, TICKET_TIMEOUT
+from gymtwist.protocol import websocket
+from gymtwist.protocol.framing import ProtocolName
+from gymtwist.protocol.handshake import Handshake, read_handshake, read_message
+from gymtwist.server.connection_states import Event, State
+from gymtwist.server.gym_factory import GymFactory
+from gymtwist.server.gym_protocol import GymProtocol
+from gymtwist.server.server_log import log
+from gymtwist.server.server_session import Session, Terms
+from gymtwist.server.session_events import Ended, SessionEvent
+from gymtwist.server.unserved_connection import Transitions
+from gymtwist.worker.amp_commands import Link
+
+#: Bytes of a ticket and the line end behind it.
+_TICKET_LINE = 2 * TICKET_BYTES + 1
+_KILLED = "the front has killed it"
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What the front has said of a connection that is to come; see :class:`~.node_commands.Expect`."""
+
+    session: int
+    handshake: Handshake
+    recovery_reply: bytes
+    make: bytes
+    overrides: dict[str, Any]
+
+
+class Tickets:
+    """The connections that are expected or served, by their tickets; each ticket can be used once.
+
+    Args:
+        reactor: Provides the time.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._expected: dict[bytes, Expected] = {}
+        self.served: dict[bytes, NodeConnection] = {}
+        self._numbers: dict[int, bytes] = {}
+        self.report: Callable[..., None] = lambda **_: None
+
+    def expect(self, ticket: bytes, expected: Expected) -> None:
+        """Let a connection use a ticket, for a while."""
+        self._expected[ticket] = expected
+        self._reactor.callLater(TICKET_TIMEOUT, self._expected.pop, ticket, None)
+
+    def redeem(self, ticket: bytes) -> Expected | None:
+        """Take what belongs to a ticket; None if there is no such ticket, or no more."""
+        return self._expected.pop(ticket, None)
+
+    def serves(self, ticket: bytes, connection: NodeConnection, number: int) -> None:
+        """Note which session a ticket has begun."""
+        self.served[ticket] = connection
+        self._numbers[number] = ticket
+
+    def __call__(self, event: SessionEvent) -> None:
+        """Tell the front of the end of a session."""
+        if isinstance(event, Ended):
+            ticket = self._numbers.pop(event.session.number, None)
+            if ticket is not None:
+                connection = self.served.pop(ticket)
+                words = connection.words()
+                self.report(ticket=ticket, reason=event.reason, processor_time=event.processor_time, words=words)
+
+
+class NodeConnection(GymProtocol):
+    """A connection whose client, the front or one that the front has sent, has a ticket in place of a handshake."""
+
+    factory: NodeFactory
+    _ticket = b""
+    _expected: Expected | None = None
+
+    def read(self, data: bytes) -> None:
+        """Read the ticket, and begin the session that belongs to it."""
+        received = self.reader.received
+        received += data
+        if len(received) < _TICKET_LINE:
+            return
+        self._ticket = bytes(received[: _TICKET_LINE - 1])
+        self._expected = self.factory.tickets.redeem(self._ticket)
+        if self._expected is None or received[_TICKET_LINE - 1 : _TICKET_LINE] != b"\n":
+            log.error("A connection of {client} has no valid ticket", client=self.client)
+            self.handle(Event.DISMISS, b"")
+            return
+        del received[:_TICKET_LINE]
+        self.handshake = self._expected.handshake
+        self.reader.speaks(self.handshake.protocol)
+        self.setTimeout(None)
+        self.factory.admission.enter(self)
+
+    def new_session(self, handshake: Handshake) -> Session:
+        """Return the session that the ticket is for."""
+        assert self._expected is not None
+        expected = self._expected
+        session = self.factory.new_session(
+            handshake, self.client, self.identity, self.interface, Terms(settings=expected.overrides)
+        )
+        if expected.recovery_reply:
+            session.continue_from(expected.recovery_reply, expected.make)
+        self.factory.tickets.serves(self._ticket, self, session.info.number)
+        return session
+
+    TRANSITIONS: ClassVar[Transitions] = {
+        **GymProtocol.TRANSITIONS,
+        State.HANDSHAKE: {**GymProtocol.TRANSITIONS[State.HANDSHAKE], Event.DATA: (State.HANDSHAKE, read)},
+    }
+
+    def words(self) -> bytes:
+        """Return the words of the session's status."""
+        return b"" if self._session is None else bytes(self._session.status.words)
+
+    def end_session(self, *, kill: bool) -> None:
+        """End the session for the front."""
+        if self.state in (State.SERVING, State.ABANDONED):
+            self.handle(Event.KILL if kill else Event.HANG_UP, _KILLED)
+        elif kill and self._session is not None:
+            self._session.kill()
+
+
+class NodeFactory(GymFactory):
+    """Builds the protocol of each connection to a node.
+
+    Args:
+        tickets: The connections that are expected.
+        shared: The arguments of ``GymFactory``.
+    """
+
+    def __init__(self, tickets: Tickets, *shared: Any) -> None:
+        super().__init__(*shared)
+        self.tickets = tickets
+
+
+class FrontLink(Link):
+    """The node's end of the link with the front.
+
+    Args:
+        control: What the links have in common.
+    """
+
+    transport: Any
+
+    def __init__(self, control: ControlFactory) -> None:
+        super().__init__()
+        self._control = control
+        self._has_entered = False
+
+    def ampBoxReceived(self, box: Any) -> None:
+        """Handle a box; only one that knows the secret can do more than enter."""
+        if not self._has_entered and box.get(b"_command") != node_commands.Enter.commandName:
+            self.transport.abortConnection()
+            return
+        super().ampBoxReceived(box)
+
+    @node_commands.Enter.responder
+    def enter(self, secret: bytes, version: str) -> dict[str, Any]:
+        """Let the front in that started this node."""
+        if not hmac.compare_digest(secret, self._control.secret):
+            raise node_commands.Refused("the secret is wrong")
+        if version != gymtwist.__version__:
+            raise node_commands.Refused(
+                f"the node has gymtwist {gymtwist.__version__} and the front {version}: install the same on both"
+            )
+        self._has_entered = True
+        self._control.entered(self)
+        return {}
+
+    @node_commands.Beat.responder
+    def beat(self) -> dict[str, Any]:
+        """Show that the node is there."""
+        self._control.beat()
+        return {}
+
+    @node_commands.Expect.responder
+    def expect(
+        self,
+        ticket: bytes,
+        session: int,
+        protocol: bytes,
+        handshake: bytes,
+        recovery_reply: bytes,
+        make: bytes,
+        overrides: bytes,
+    ) -> dict[str, Any]:
+        """Expect a connection."""
+        name = ProtocolName(protocol.decode())
+        first = read_message(name, handshake, handshake) if name in websocket.OPCODES else read_handshake(handshake)
+        assert first is not None  # the front has read it
+        settings = msgspec.json.decode(overrides) if overrides else {}
+        self._control.tickets.expect(ticket, Expected(session, first, recovery_reply, make, settings))
+        return {}
+
+    @node_commands.End.responder
+    def end(self, ticket: bytes, kill: bool) -> dict[str, Any]:
+        """End a session."""
+        connection = self._control.tickets.served.get(ticket)
+        if connection is not None:
+            connection.end_session(kill=kill)
+        return {}
+
+    def report(self, **fields: Any) -> None:
+        """Tell the front that a session has ended."""
+        if self.transport is not None:
+            self.callRemote(node_commands.Ended, **fields)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Handle the end of the link."""
+        super().connectionLost(reason)
+        self._control.left(self)
+
+
+class ControlFactory(Factory):
+    """Builds the links with the front, of which there is one at a time.
+
+    Args:
+        reactor: Provides the time.
+        secret: What the front must know.
+        tickets: The connections that are expected.
+        abandoned: Called when there is no front any more.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: Any, secret: bytes, tickets: Tickets, abandoned: Callable[[], None]) -> None:
+        self.secret = secret
+        self.tickets = tickets
+        self._reactor = reactor
+        self._abandoned = abandoned
+        self._link: FrontLink | None = None
+        self._timer: Any = None
+
+    def buildProtocol(self, addr: Any) -> FrontLink:
+        """Return the protocol of a new connection; called by Twisted."""
+        return FrontLink(self)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the front for as long as this."""
+        self._timer = self._reactor.callLater(seconds, self._abandoned)
+
+    def entered(self, link: FrontLink) -> None:
+        """Take commands from a link."""
+        self._link = link
+        self.tickets.report = link.report
+        self.beat()
+
+    def beat(self) -> None:
+        """Note that the front is there."""
+        if self._timer is None:
+            self._timer = self._reactor.callLater(FRONT_TIMEOUT, self._abandoned)
+        else:
+            self._timer.reset(FRONT_TIMEOUT)
+
+    def left(self, link: FrontLink) -> None:
+        """Note the end of a link."""
+        if link is self._link:
+            self._link = None
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+            self._abandoned()

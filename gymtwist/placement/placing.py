@@ -1,0 +1,28 @@
+"""What ``--place`` chooses: the pool of workers on other machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gymtwist.placement.ray_cluster import RayCluster
+from gymtwist.placement.remote_pool import RemotePool, RemoteStarter
+from gymtwist.server.server_options import ServerOptions
+
+
+def place(reactor: Any, options: ServerOptions) -> tuple[RemoteStarter, RemotePool]:
+    """Return what starts workers on the nodes of a cluster, and their pool.
+
+    Args:
+        reactor: The reactor.
+        options: The options of the server.
+    """
+    given = msgspec.to_builtins(options)
+    # A client that a relay serves is not on the node, even if it is on the same machine.
+    given["no_shared_memory"] = True
+    address = "" if options.place == "ray" else options.place
+    resources = {"CPU": options.session_cpus, "GPU": options.session_gpus}
+    cluster = RayCluster(reactor, address, given, resources)
+    starter = RemoteStarter(reactor, options.worker_settings(), cluster)
+    return starter, RemotePool(reactor, starter, options.warm, spread=options.place_strategy == "spread")

@@ -1,0 +1,364 @@
+"""A session whose worker is on a node: the front relays its bytes, and moves it to another node if this one is lost."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.python.failure import Failure
+
+from gymtwist.error_texts import RESET_TO_CONTINUE
+from gymtwist.errors import EnvironmentFault, WorkerStartError
+from gymtwist.placement.conversation import Conversation
+from gymtwist.placement.node import Node
+from gymtwist.placement.node_commands import TICKET_BYTES
+from gymtwist.placement.session_relay import Connecting, RelayEnd
+from gymtwist.protocol.framing import ProtocolName
+from gymtwist.protocol.handshake import error_reply
+from gymtwist.server.worker_process import WorkerExited
+from gymtwist.worker.session_status import ANSWERED, EPISODES, OPERATION, STEPS, TAKEN, Operation, SessionStatus
+
+#: How many nodes are tried if each is lost before the client has got anything.
+MAX_ATTEMPTS = 3
+#: Seconds that a client has to take the last bytes of its session.
+_FLUSH_TIMEOUT = 5.0
+#: Seconds between the report that a session has ended and the end of its connection.
+_END_TIMEOUT = 10.0
+
+
+class State(enum.Enum):
+    """Where a session is."""
+
+    WAITING = enum.auto()  # no node has room for it
+    CONNECTING = enum.auto()  # the node was told, and the connection to it is being made
+    PLAYING = enum.auto()  # the node has it
+    ORPHANED = enum.auto()  # its node is lost, and the client has not noticed: it waits for nothing
+    ENDED = enum.auto()
+
+
+class NodeLost(WorkerExited):
+    """A worker was lost together with its node; as a string, a clause that says how.
+
+    Args:
+        how: The clause.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__(None)
+        self._how = how
+
+    def __str__(self) -> str:
+        return self._how
+
+
+class _Output:
+    """What the processes of a session have printed; the node logs it."""
+
+    def __init__(self) -> None:
+        self.source = ""
+        self.kept: collections.deque[str] = collections.deque(maxlen=0)
+
+
+class _RemoteLink:
+    """In place of the link with a worker."""
+
+    responsive = False
+
+
+class RemoteSession:
+    """One session on a node; for :class:`~gymtwist.server.server_session.Session` it is the worker.
+
+    Args:
+        reactor: The reactor.
+        job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`.
+        find_node: Called with this session to find a node for it.
+
+    Attributes:
+        answer: Fires with the answer to ``Serve``.
+        output: What it has printed.
+        link: Whether it is known to answer.
+        pid: Fires with None: the process is not one of this machine.
+        finished: Fires when it has ended.
+        state: Where it is.
+        session: The session whose worker it is.
+    """
+
+    session: Any
+
+    def __init__(self, reactor: Any, job: dict[str, Any], find_node: Callable[[RemoteSession], None]) -> None:
+        self.answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
+        self.output, self.link = _Output(), _RemoteLink()
+        self.pid: defer.Deferred[int | None] = defer.Deferred()
+        self.finished: defer.Deferred[str] = defer.Deferred()
+        self.state = State.WAITING
+        self.node: Node | None = None
+        self._reactor = reactor
+        self._find_node = find_node
+        self._job = job
+        self._protocol = ProtocolName(job["protocol"].decode())
+        self._conversation = Conversation(self._protocol, job["handshake"])
+        self._status = SessionStatus(job["status"])
+        self._recovery_reply = b""
+        self._attempts = 0
+        self._ticket = b""
+        self._unread = bytearray(job["trailing_data"])
+        self._connecting: Connecting | None = None
+        self._worker: RelayEnd | None = None
+        self._joining: list[Any] = []
+        self._timer: Any = None
+        self._report: dict[str, Any] | None = None
+        end = socket.socket(fileno=os.dup(job["socket"]))
+        end.setblocking(False)
+        self._client = RelayEnd(reactor, end, self._from_client, self._client_ended)
+        #: Whether the node has got bytes of the client that are not kept.
+        self._has_sent_unknown = False
+        self._how = ""
+        if self._unread:
+            self._note_requests(memoryview(bytes(self._unread)))
+
+    @property
+    def place(self) -> str:
+        """The node that it is on."""
+        return "" if self.node is None else self.node.info.name
+
+    def start(self) -> None:
+        """Find a node."""
+        self._client.start()
+        self._find_node(self)
+
+    # A node
+
+    def begin_on(self, node: Node) -> None:
+        """Begin on a node, or go on there."""
+        self.state = State.CONNECTING
+        self.node = node
+        if not self.pid.called:
+            self.pid.callback(None)
+        self.session.found_place()
+        self._attempts += 1
+        self._ticket = os.urandom(TICKET_BYTES).hex().encode()
+        node.sessions[self._ticket] = self
+        self._joining = []
+        self._stop_timer()
+        ticket = self._ticket
+        try:
+            self._connecting = Connecting(self._reactor, node.info.host, node.info.port, self._connected)
+        except OSError as error:
+            self._reactor.callLater(0, self._lost_if, ticket, f"it cannot be reached: {error.strerror}")
+            return
+        expecting = node.expect(
+            ticket=ticket,
+            session=self._job["session"],
+            protocol=self._job["protocol"],
+            handshake=self._job["handshake"],
+            recovery_reply=self._recovery_reply,
+            make=self._conversation.make if self._recovery_reply else b"",
+            overrides=self._job["overrides"],
+        )
+        expecting.addCallbacks(
+            lambda _: self._join(ticket, None), lambda failure: self._lost_if(ticket, failure.getErrorMessage())
+        )
+
+    def _connected(self, connected: socket.socket | None, problem: str) -> None:
+        self._connecting = None
+        if connected is None:
+            self.lost(f"it cannot be reached: {problem}")
+        else:
+            self._join(self._ticket, connected)
+
+    def _join(self, ticket: bytes, connected: socket.socket | None) -> None:
+        """Begin to relay once the node knows the ticket, and the connection is there."""
+        if ticket != self._ticket or self.state is not State.CONNECTING:
+            return
+        self._joining.append(connected)
+        if len(self._joining) < 2:
+            return
+        connection = self._joining[0] or self._joining[1]
+        self._joining = []
+        self.state = State.PLAYING
+        self._recovery_reply = b""
+        worker = self._worker = RelayEnd(self._reactor, connection, self._from_worker, self._worker_ended)
+        worker.write(self._ticket + b"\n" + self._unread)
+        self._unread.clear()
+        worker.peer, self._client.peer = self._client, worker
+        worker.start()
+        if self._client.has_ended:
+            worker.end_writing()
+
+    def _lost_if(self, ticket: bytes, how: str) -> None:
+        if ticket == self._ticket and self.state is State.CONNECTING:
+            self.lost(how)
+
+    # What crosses the relay
+
+    def _note_requests(self, data: memoryview) -> None:
+        self._conversation.requested(data)
+        self._has_sent_unknown = not self._conversation.can_go_on
+
+    def _from_client(self, data: memoryview) -> None:
+        self._note_requests(data)
+        if self.state is State.PLAYING:
+            return
+        if self.state is State.ORPHANED:
+            if self._conversation.is_owed_reply:
+                self._resume()
+        else:
+            self._unread += data
+
+    def _from_worker(self, data: memoryview) -> None:
+        self._conversation.replied(data)
+
+    def _client_ended(self) -> None:
+        if self.state is State.PLAYING and self._worker is not None:
+            self._worker.end_writing()
+        elif self.state is not State.CONNECTING:
+            self._finish("the client left")
+
+    def _worker_ended(self) -> None:
+        """The node has closed the connection: it has ended the session, or it is lost, which the link shows."""
+        if self._report is not None:
+            self._flush()
+
+    def node_reported(self, reason: str, processor_time: float, words: bytes) -> None:
+        """Note that the node has ended the session; what it has sent may still be on its way."""
+        self._report = {"reason": reason, "processor_time": processor_time}
+        counts = memoryview(words).cast("d")
+        for word in (STEPS, EPISODES):
+            self._status.words[word] = counts[word]
+        if self._worker is None or self._worker.has_ended:
+            self._flush()
+        else:
+            self._start_timer(_END_TIMEOUT, self._flush)
+
+    def _flush(self) -> None:
+        """Let the client take the last bytes."""
+        assert self._report is not None
+        if self.state is State.ENDED:
+            return
+        self._start_timer(_FLUSH_TIMEOUT, self._finish)
+        self._client.when_flushed(self._finish)
+
+    # The loss of the node
+
+    def lost(self, how: str) -> None:
+        """Go on at another node, if that is possible.
+
+        Args:
+            how: How the node was lost, as a clause.
+        """
+        if self.state is State.ENDED:
+            return
+        node = self.node
+        assert node is not None
+        if self._report is not None:
+            self._flush()
+            return
+        self._leave_node()
+        clause = f"was lost with the node {node.info.name}: {how}"
+        conversation = self._conversation
+        if self._client.has_ended:
+            self._finish("the client left")
+        elif not conversation.has_spoken and not self._recovery_reply:
+            self._begin_again(clause)
+        elif not conversation.can_go_on or not conversation.make or conversation.has_part_of_reply:
+            self._fail(clause)
+        else:
+            self._status.words[OPERATION] = Operation.STEP
+            self.session.lost_place(clause)
+            self._how = clause
+            if conversation.is_owed_reply:
+                self._resume()
+            else:
+                self.state = State.ORPHANED
+                self._client.start()
+
+    def _begin_again(self, clause: str) -> None:
+        """Begin at another node: the client has noticed nothing."""
+        if self._attempts >= MAX_ATTEMPTS or self._has_sent_unknown:
+            self._fail(clause)
+            return
+        self._unread[:] = self._conversation.unread()
+        self.state = State.WAITING
+        self._find_node(self)
+
+    def _resume(self) -> None:
+        """Have another node answer the request that the client waits for, with an error, and go on."""
+        error = EnvironmentFault("step", f"the environment's process {self._how}: {RESET_TO_CONTINUE}")
+        self._recovery_reply = error_reply(self._protocol, error, reset_needed=True)
+        self._conversation.resume()
+        self._unread[:] = self._conversation.unread()
+        self._attempts = 0
+        self.state = State.WAITING
+        self._find_node(self)
+
+    def _fail(self, clause: str) -> None:
+        words = self._status.words
+        words[OPERATION] = Operation.STEP if self._conversation.has_spoken else Operation.MAKE
+        words[ANSWERED] = float(self._conversation.has_spoken)
+        words[TAKEN] = -1.0  # no other worker of this machine can go on
+        self._status.end()
+        self._close()
+        self.answer.errback(Failure(NodeLost(clause)))
+
+    def give_up(self, reason: str) -> None:
+        """End the session, which has found no node."""
+        if self.state is State.WAITING:
+            self._status.words[ANSWERED] = 0.0
+            self._close()
+            self.answer.errback(Failure(WorkerStartError(reason)))
+
+    # The end
+
+    def kill(self) -> None:
+        """Kill the worker."""
+        if self.node is not None:
+            self.node.end(self._ticket, kill=True)
+        elif self.state is not State.ENDED:
+            self._finish("it was ended")
+
+    def _finish(self, reason: str = "") -> None:
+        if self.state is State.ENDED:
+            return
+        report = self._report or {"reason": reason, "processor_time": None}
+        self._status.words[ANSWERED] = 1.0  # the node has answered
+        self._close()
+        self.answer.callback(report)
+
+    def _leave_node(self) -> None:
+        if self.node is not None:
+            self.node.sessions.pop(self._ticket, None)
+            self.node = None
+        self._ticket = b""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        for connection in self._joining:
+            if connection is not None:
+                connection.close()
+        self._joining = []
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+        self._client.peer = None
+
+    def _close(self) -> None:
+        self.state = State.ENDED
+        self._stop_timer()
+        self._leave_node()
+        self._client.close()
+        self._status.close()
+        self._reactor.callLater(0, self.finished.callback, "ended")
+
+    def _start_timer(self, seconds: float, act: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._reactor.callLater(seconds, act)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

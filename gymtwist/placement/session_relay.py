@@ -1,0 +1,230 @@
+"""The relay between a client and its worker on a node: each read is written to the other socket at once.
+
+Twisted's transports would buffer each chunk and write it in the reactor's next turn. While one side does not take what
+the other has sent, the other is not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReadWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: Bytes read at a time. All relays share the memory: nothing stays in it.
+_BUFFER = memoryview(bytearray(256 * 1024))
+
+
+@implementer(IReadWriteDescriptor)
+class RelayEnd:
+    """One of the two sockets of a relay.
+
+    Args:
+        reactor: The reactor.
+        end: A non-blocking socket; it is closed here.
+        seen: Called with what comes from it, which is valid only during the call.
+        ended: Called when nothing more comes from it.
+
+    Attributes:
+        peer: Where to write what comes from this one; None to drop it.
+        has_ended: Whether nothing more comes from it.
+    """
+
+    def __init__(
+        self, reactor: Any, end: socket.socket, seen: Callable[[memoryview], None], ended: Callable[[], None]
+    ) -> None:
+        self.peer: RelayEnd | None = None
+        self.has_ended = False
+        self._reactor = reactor
+        self._socket = end
+        self._seen = seen
+        self._ended = ended
+        self._backlog = bytearray()
+        #: Called when everything is written; None while nobody waits for that.
+        self._flushed: Callable[[], None] | None = None
+        self._receive, self._send = end.recv_into, end.send
+
+    def logPrefix(self) -> str:
+        """Return the name for the reactor's log."""
+        return "relay"
+
+    def fileno(self) -> int:
+        """Return the descriptor; called by the reactor."""
+        return self._socket.fileno()
+
+    def start(self) -> None:
+        """Read from now on."""
+        if not self.has_ended:
+            self._reactor.addReader(self)
+
+    # Reading
+
+    def doRead(self) -> None:
+        """Pass on what has come; called by the reactor."""
+        try:
+            count = self._receive(_BUFFER)
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self._end()
+            return
+        data = _BUFFER[:count]
+        if self.peer is not None:
+            self.peer.write(data)
+        self._seen(data)
+
+    def _end(self) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self._reactor.removeReader(self)
+            self._ended()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Handle the loss of the connection; called by the reactor."""
+        self._reactor.removeWriter(self)
+        self._backlog.clear()
+        self._end()
+
+    # Writing
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write, now as far as the socket takes it; the peer is not read until the rest is written, too."""
+        sent = 0
+        if not self._backlog:
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                return  # it has ended, which reading shows
+            if sent == len(data):
+                return
+        self._backlog += data[sent:]
+        self._reactor.addWriter(self)
+        if self.peer is not None:
+            self._reactor.removeReader(self.peer)
+
+    def doWrite(self) -> None:
+        """Write more of the backlog; called by the reactor."""
+        try:
+            del self._backlog[: self._send(self._backlog)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._backlog.clear()
+        if self._backlog:
+            return
+        self._reactor.removeWriter(self)
+        if self._flushed is not None:
+            flushed, self._flushed = self._flushed, None
+            flushed()
+        elif self.peer is not None:
+            self.peer.start()
+
+    def when_flushed(self, flushed: Callable[[], None]) -> None:
+        """Call a function when everything is written."""
+        if self._backlog:
+            self._flushed = flushed
+        else:
+            flushed()
+
+    def end_writing(self) -> None:
+        """Let the other side read the end of the stream, behind what is on its way."""
+
+        def shut_down() -> None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+        self.when_flushed(shut_down)
+
+    def close(self) -> None:
+        """Close the socket, and drop what is not written yet."""
+        if self._socket.fileno() >= 0:
+            self._reactor.removeReader(self)
+            self._reactor.removeWriter(self)
+            self._socket.close()
+        self.has_ended = True
+        self.peer = None
+        self._backlog.clear()
+        self._flushed = None
+        # Each holds the other, and Python's collector should not have to find them.
+        self._seen = self._ended = _ignore
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""
+
+
+@implementer(IReadWriteDescriptor)
+class Connecting:
+    """A connection that is being made to a node.
+
+    Args:
+        reactor: The reactor.
+        host: The IP address of the node.
+        port: The port.
+        connected: Called with the socket; or with None and the reason if there is none.
+
+    Raises:
+        OSError: There are no descriptors left, or the address is wrong.
+    """
+
+    def __init__(
+        self, reactor: Any, host: str, port: int, connected: Callable[[socket.socket | None, str], None]
+    ) -> None:
+        self._reactor = reactor
+        self._connected = connected
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket: socket.socket | None = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            problem = self._socket.connect_ex((host, port))
+            if problem not in (0, errno.EINPROGRESS):
+                raise OSError(problem, os.strerror(problem))
+        except OSError:
+            self._socket.close()
+            raise
+        reactor.addWriter(self)
+
+    def logPrefix(self) -> str:
+        """Return the name for the reactor's log."""
+        return "relay"
+
+    def fileno(self) -> int:
+        """Return the descriptor; called by the reactor."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def doRead(self) -> None:
+        """Do nothing; it is not read yet."""
+
+    def doWrite(self) -> None:
+        """Note that the attempt to connect has ended; called by the reactor."""
+        if self._socket is None:
+            return
+        problem = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._reactor.removeWriter(self)
+        connected, self._socket = self._socket, None
+        if problem:
+            connected.close()
+            self._connected(None, os.strerror(problem))
+        else:
+            self._connected(connected, "")
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Note that the attempt has failed; called by the reactor."""
+        self.doWrite()
+
+    def cancel(self) -> None:
+        """Give up."""
+        if self._socket is not None:
+            self._reactor.removeWriter(self)
+            self._socket.close()
+            self._socket = None
