@@ -199,8 +199,9 @@ def test_sessions_of_a_lost_node_go_on_elsewhere(
         # A server that is stopped is killed with its agent, which the front replaces.
         assert not left_after(there, began + 5.0 - time.monotonic())
         if fault is stopped_raylet:
-            os.kill(lost.raylet, signal.SIGCONT)
-        if fault in (killed_raylet, removed_node):
+            # Ray may have found it dead by now, and does not take it back then.
+            os.kill(lost.raylet, signal.SIGKILL)
+        if fault in (stopped_raylet, killed_raylet, removed_node):
             with contextlib.suppress(ValueError):
                 cluster.nodes.remove(lost)
             lost = cluster.add()
