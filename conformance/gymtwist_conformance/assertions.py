@@ -56,6 +56,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
     },
     "step": {"action": Any},
     "step_many": {"actions?": list[Any], "action?": Any, "count?": _COUNT, "observations?": Literal["last", "all"]},
+    "step_ready": {"env_ids?": list[_SEED], "actions?": list[Any], "min_ready?": _SEED},
     "sample": {"seed?": _SEED | None},
     "render": {"before_reset?": bool},
     "monitor": {"directory?": str | None, "resume?": bool, "force?": bool, "video_every?": Annotated[int, Meta(ge=0)]},

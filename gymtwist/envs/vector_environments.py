@@ -46,6 +46,11 @@ def has_processes(environment: Any) -> bool:
     return isinstance(environment.unwrapped, AsyncVectorEnv)
 
 
+def rows(environment: AsyncVectorEnv) -> list[Any] | None:
+    """Return the last observation of each environment, valid until its next step; None if a step returns its own."""
+    return list(iterate(environment.observation_space, environment.observations)) if environment.shared_memory else None
+
+
 def normalizes(environment: VectorEnv[Any, Any, Any]) -> bool:
     """Return whether a NormalizeObservation is around a vector environment: it resets only all environments."""
     layer = environment

@@ -47,6 +47,8 @@ from gymtwist.protocol.messages import (
     StepMany,
     Stepped,
     SteppedMany,
+    SteppedReady,
+    StepReady,
 )
 
 Request: TypeAlias = (
@@ -54,6 +56,7 @@ Request: TypeAlias = (
     | Reset
     | Step
     | StepMany
+    | StepReady
     | Sample
     | Render
     | Monitor
@@ -76,6 +79,7 @@ Reply: TypeAlias = (
     | ResetDone
     | Stepped
     | SteppedMany
+    | SteppedReady
     | Sampled
     | Rendered
     | Monitored

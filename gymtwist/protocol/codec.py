@@ -37,6 +37,7 @@ _DYNAMIC: dict[type[Message], str] = {
     messages.ResetDone: "info",
     messages.Stepped: "info",
     messages.SteppedMany: "info",
+    messages.SteppedReady: "info",
     agent_messages.MakeAgents: "kwargs",
     agent_messages.ResetAgents: "options",
     agent_messages.AgentsMade: "metadata",
@@ -61,12 +62,17 @@ _WITH_OTHER_DATA = frozenset({messages.Made, messages.Make})
 #: The fields of make that are lists, with the fields of their items that have data.
 _OF_LISTS = {"wrappers": ("kwargs",), "each": ("kwargs", "options"), "vector_wrappers": ("kwargs",)}
 #: The fields with rewards.
-_REWARDS: dict[type[Message], str] = {messages.Stepped: "reward", messages.SteppedMany: "rewards"}
+_REWARDS: dict[type[Message], str] = {
+    messages.Stepped: "reward",
+    messages.SteppedMany: "rewards",
+    messages.SteppedReady: "rewards",
+}
 #: The fields that can be so large that they are not copied. Each is the first of its message.
 _LARGE: dict[type[Message], str] = {
     messages.ResetDone: "observation",
     messages.Stepped: "observation",
     messages.SteppedMany: "observations",
+    messages.SteppedReady: "observations",
 }
 #: The fields whose nesting has no limit. Values of spaces have one: the depth of their space.
 _NESTED: dict[type[Message], tuple[str, ...]] = {
@@ -74,10 +80,12 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     messages.Reset: ("options",),
     messages.Step: ("action",),
     messages.StepMany: ("action", "actions"),
+    messages.StepReady: ("actions",),
     messages.Made: ("metadata",),
     messages.ResetDone: ("info",),
     messages.Stepped: ("reward", "info"),
     messages.SteppedMany: ("rewards", "info"),
+    messages.SteppedReady: ("rewards", "info"),
     messages.Rendered: ("frame",),
     agent_messages.MakeAgents: ("kwargs",),
     agent_messages.ResetAgents: ("options",),
@@ -89,7 +97,7 @@ _NESTED: dict[type[Message], tuple[str, ...]] = {
     **_VALUES,
 }
 #: The requests with actions, in which ``-0`` of JSON can be a float; in data it is an integer.
-_STEPS = (messages.Step, messages.StepMany, agent_messages.StepAgents)
+_STEPS = (messages.Step, messages.StepMany, messages.StepReady, agent_messages.StepAgents)
 #: An empty ``bin`` of MessagePack, and the header of a long one (``bin 32``): the code and the length.
 EMPTY_BIN = msgspec.msgpack.encode(b"")
 BIN32, BIN32_CODE = struct.Struct(">BI"), 0xC6

@@ -212,6 +212,20 @@ class StepMany(Message, frozen=True, tag="step_many", forbid_unknown_fields=True
         return len(self.actions) if isinstance(self.actions, list) else int(self.count or 0)
 
 
+class StepReady(Message, frozen=True, tag="step_ready", forbid_unknown_fields=True):
+    """Begin steps of some of several environments, and wait until some are done with theirs.
+
+    Attributes:
+        env_ids: The indices of the environments to step, which are not in a step yet.
+        actions: Their actions, in the same order.
+        min_ready: How many environments to wait for, of those that are in a step; 0 for none.
+    """
+
+    env_ids: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=MAX_ENVIRONMENTS)] = []
+    actions: Annotated[list[Any], Meta(max_length=MAX_ENVIRONMENTS)] = []
+    min_ready: Annotated[int, Meta(ge=0, le=MAX_ENVIRONMENTS)] = 0
+
+
 class Sample(Message, frozen=True, tag="sample", forbid_unknown_fields=True):
     """Sample the action space, after seeding it if a seed is given."""
 
@@ -365,6 +379,7 @@ class Made(Message, frozen=True, tag="make"):
         wrappers: The number of wrappers that the client has asked for and got; a server may not know of them.
         each: The number of environments that have got what they have of their own, likewise.
         vector_wrappers: The number of wrappers around the vector environment, likewise.
+        step_ready: Whether some of the environments can be stepped alone; see :class:`StepReady`.
         warnings: What the client should know of its request.
     """
 
@@ -390,6 +405,7 @@ class Made(Message, frozen=True, tag="make"):
     wrappers: int = 0
     each: int = 0
     vector_wrappers: int = 0
+    step_ready: bool = False
     warnings: Warnings = ()
 
 
@@ -460,6 +476,31 @@ class SteppedMany(Message, frozen=True, tag="step_many"):
     terminated: Flags
     truncated: Flags
     count: int
+    info: dict[str, Any] = {}
+    omitted: Omitted = ()
+    warnings: Warnings = ()
+
+
+class SteppedReady(Message, frozen=True, tag="step_ready"):
+    """The reply to :class:`StepReady`: of the environments that are done, in the order of their indices.
+
+    Attributes:
+        observations: Their observations, each a value of one environment: in a list, or one after the other in one
+            ``bin``.
+        env_ids: Their indices.
+        rewards: Their rewards.
+        terminated: Their flags.
+        truncated: Their flags.
+        info: Their infos, merged as those of a vector environment that has only them.
+        omitted: The places of what is left out of the info.
+        warnings: What the client should know of its request.
+    """
+
+    observations: Any = []
+    env_ids: Annotated[list[int], Meta(max_length=MAX_ENVIRONMENTS)] = []
+    rewards: Rewards = []
+    terminated: Flags = []
+    truncated: Flags = []
     info: dict[str, Any] = {}
     omitted: Omitted = ()
     warnings: Warnings = ()

@@ -24,6 +24,7 @@ class State(enum.Enum):
     UNMADE = "no environment was made"
     MADE = "no episode was begun"
     PLAYING = "an episode goes on"
+    STEPPING = "some environments are in a step"
     ENDED = "the episode has ended"
     FAILED = "the environment has failed"
     BROKEN = "the environment has failed, and is to be made anew"
@@ -119,11 +120,15 @@ class BaseHandler(Generic[_Runner]):
         """Return the error for a request that must wait for another one."""
         if self.state is State.UNMADE:
             return NoEnvironment(f"{self.state.value}: make one before {purpose}")
+        if self.state is State.STEPPING:
+            return RequestError(f"{self.state.value}: take their results with step_ready before {purpose}")
         return ResetNeeded(f"{self.state.value}: reset before {purpose}")
 
     def _reach(self, handle: str, request: all_messages.Request) -> all_messages.Reply:
         """Read, change or call an attribute; what does it is not kept, since few clients use it."""
         environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
+        if self.state is State.STEPPING:
+            raise self._not_now("you reach for an attribute")
         with self._status.request():
             access: Any = (
                 AsyncAttributeAccess(environment, self._status, self._codec)

@@ -39,6 +39,7 @@ from gymtwist.worker.async_attributes import InProcess
 from gymtwist.worker.base_handler import BaseHandler, State
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
+from gymtwist.worker.ready_steps import ReadySteps
 from gymtwist.worker.seed_verification import plays_alike
 from gymtwist.worker.session_codecs import ObservationCollector, SessionCodecs, SpaceCodec
 from gymtwist.worker.session_status import Operation, SessionStatus
@@ -89,9 +90,11 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         super().__init__(codec, settings, status)
         self._check_client, self._tell_reward_type = check_client, tell_reward_type
         self._has_plain_numbers = False
+        self._ready: ReadySteps | None = None
         self.handlers |= {
             messages.Step: self.step,
             messages.StepMany: self.step_many,
+            messages.StepReady: self.step_ready,
             messages.Reset: self.reset,
             messages.Sample: self.sample,
             messages.Render: self.render,
@@ -167,7 +170,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         with guarded_call(self._status, Operation.MAKE):
             spaces, request = (runner.action_space, runner.observation_space), self._request
             codecs = SessionCodecs(*spaces, self._framing, request.values, bounded=not request.lenient)
-        self._codecs = codecs
+        self._codecs, self._ready = codecs, None
         self._step, self._load, self._dump = runner.step, codecs.actions.load, codecs.observations.dump
         if self._request.vector_rewards:
             runner.reward_space = environment_results.reward_space_of(runner.environment)
@@ -267,6 +270,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
                 "single_observation_layout": one_observation.layout,
                 "num_envs": runner.num_envs,
                 "autoreset_mode": runner.autoreset_mode,
+                "step_ready": runner.can_step_some,
             }
         space = environment_results.reward_space_of(environment)
         rewards = None if space is None else SpaceCodec(space, "reward", self._framing, request.values).description
@@ -386,6 +390,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
 
     def _wanted(self, info: dict[str, Any], terminated: Any, truncated: Any) -> dict[str, Any]:
         """Return the info if the client wants it of this step."""
+        if self._infos:
+            return info
         if self._request.info == "episode":
             ended = terminated | truncated  # booleans, or arrays of them
             if ended.any() if self._several else ended:
@@ -420,6 +426,22 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             info,
         )
 
+    def step_ready(self, request: messages.StepReady) -> messages.SteppedReady:
+        """Begin steps of some environments, and wait for some that are done."""
+        if self.state not in (State.PLAYING, State.STEPPING):
+            raise self._not_now("the next step")
+        runner = self._running()
+        if not (isinstance(runner, VectorEnvironmentRunner) and runner.can_step_some):
+            raise InvalidField(
+                "step_ready is for several environments that have a process each: make them with num_envs and the "
+                'vectorization_mode "async", and without vector_wrappers'
+            )
+        if self._ready is None:
+            self._ready = ReadySteps(runner, self._framing, self._request.values, bounded=not self._request.lenient)
+        reply = self._ready.step(request, self._wanted)
+        self.state = State.STEPPING if runner.stepping else State.PLAYING
+        return reply
+
     def _actions(self, request: messages.StepMany) -> Iterator[Any]:
         """Return the actions of a request; all of them are checked before any is taken."""
         if request.actions is not UNSET:
@@ -440,7 +462,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             raise RequestError('the environment was made without a render mode: make it with one, such as "rgb_array"')
         if self.state is State.MADE and request.before_reset and not self._several:
             return messages.Rendered(runner.render_early())
-        if self.state in (State.MADE, State.BROKEN):
+        if self.state in (State.MADE, State.BROKEN, State.STEPPING):
             raise self._not_now("you render")
         return messages.Rendered(runner.render())
 

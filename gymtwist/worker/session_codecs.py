@@ -192,10 +192,12 @@ class ObservationCollector:
 
     Args:
         codecs: The codecs of the session.
+        operation: The operation that they come from.
     """
 
-    def __init__(self, codecs: SessionCodecs) -> None:
+    def __init__(self, codecs: SessionCodecs, operation: str = "step_many") -> None:
         self._codecs = codecs
+        self._operation = operation
         self._parts: list[bytes] = []
         # If the space fixes the size, check_count() has checked it before the first step.
         self._bytes_left = MAX_OBSERVATIONS if codecs.observation_size is None else None
@@ -207,14 +209,14 @@ class ObservationCollector:
             EnvironmentFault: It is not in its space, or exceeds the limit of one reply.
         """
         codecs = self._codecs
-        dumped = codecs.observation("step_many", value)
+        dumped = codecs.observation(self._operation, value)
         # Text and bytes take a fraction of the memory of Python's numbers and lists.
         part = bytes(dumped) if codecs.joins else codecs.encode(dumped)
         if self._bytes_left is not None:
             self._bytes_left -= len(part)
             if self._bytes_left < 0:
                 raise EnvironmentFault(
-                    "step_many",
+                    self._operation,
                     f"the observations of {len(self._parts) + 1} steps are more than {MAX_OBSERVATIONS} bytes; ask for "
                     'fewer steps, or for the "last" observation',
                 )

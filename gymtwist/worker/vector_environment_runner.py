@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from multiprocessing.connection import wait
 from time import monotonic  # by name: an environment may replace the module's attributes
 from types import EllipsisType
 from typing import Any
@@ -15,8 +16,9 @@ from gymtwist.envs.environment_plan import EnvironmentPlan
 from gymtwist.error_texts import without_episode
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES
+from gymtwist.spaces.info_merging import add_info
 from gymtwist.worker.environment_runner import LOOK_INTERVAL, STEP, BaseRunner, check_same_space
-from gymtwist.worker.guarded_call import NOTHING, fault, logging_faults
+from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
 from gymtwist.worker.session_status import (
     ATTENTION,
     BUSY_SINCE,
@@ -44,6 +46,8 @@ class VectorEnvironmentRunner(BaseRunner):
     Attributes:
         num_envs: How many environments there are.
         autoreset_mode: When an environment is reset after its episode: ``next_step``, ``same_step`` or ``disabled``.
+        can_step_some: Whether :meth:`begin_steps` can be used: each environment has a process of its own.
+        stepping: The environments that are in a step of :meth:`begin_steps`, in the order in which they began.
     """
 
     def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
@@ -58,6 +62,7 @@ class VectorEnvironmentRunner(BaseRunner):
         #: Of each environment: the sum of the episode's rewards, and the session's number of steps before it.
         self._returns: Floats = np.zeros(self.num_envs)
         self._steps_before_each = [self._steps] * self.num_envs
+        self.stepping: dict[int, None] = {}
 
     def _examine(self, plan: EnvironmentPlan) -> None:
         super()._examine(plan)
@@ -68,6 +73,7 @@ class VectorEnvironmentRunner(BaseRunner):
                 "make", f"the vector environment has {self.num_envs} environments where {wanted} were asked for"
             )
         self.autoreset_mode = vector_environments.autoreset_mode(self.environment)
+        self.can_step_some = plan.mode == "async" and not plan.vector_wrappers
         if plan.vector_wrappers and environment_results.reward_space_of(self.environment) is not None:
             raise InvalidField(
                 f"{plan.vector_wrappers[0].place}: rewards of the environment are arrays (it has a reward_space), and "
@@ -107,6 +113,7 @@ class VectorEnvironmentRunner(BaseRunner):
             options = {**(options or {}), _MASK: chosen}
         seeds = None if seed is None else self._seeds(seed, masked=chosen is not None)
         self._failed = True
+        self._drop_steps()
         observations, info = self._reset(seeds, options)
         self._failed = False
         begun = ... if chosen is None else chosen
@@ -162,10 +169,7 @@ class VectorEnvironmentRunner(BaseRunner):
             EnvironmentFault: The environment raised, or did not return what Gymnasium expects.
         """
         if self._any_ended:
-            ended = tuple(np.flatnonzero(self._ended).tolist())
-            error = ResetNeeded(without_episode(ended))
-            error.environments = ended
-            raise error
+            raise self._reset_needed(np.flatnonzero(self._ended).tolist())
         words, returned = self._words, NOTHING
         words[OPERATION] = STEP
         words[BUSY_SINCE] = monotonic()
@@ -197,6 +201,101 @@ class VectorEnvironmentRunner(BaseRunner):
         if np.count_nonzero(done):
             self._end_episodes(done)
         return observations, rewards, terminated, truncated, info
+
+    @staticmethod
+    def _reset_needed(indices: Iterable[int]) -> ResetNeeded:
+        error = ResetNeeded(without_episode(ended := tuple(indices)))
+        error.environments = ended
+        return error
+
+    # Steps of some environments; Gymnasium's own step waits for all
+
+    def begin_steps(self, indices: list[int], actions: list[Any]) -> None:
+        """Begin a step in some environments, none of which is in one.
+
+        Raises:
+            ResetNeeded: The episode of one has ended, and autoreset is disabled.
+            EnvironmentFault: The process of one has ended.
+        """
+        if ended := [each for each in indices if self._ended[each]]:
+            raise self._reset_needed(ended)
+        pipes, self._failed = self.environment.unwrapped.parent_pipes, True
+        with guarded_call(self._status, Operation.STEP):
+            for index, action in zip(indices, actions, strict=True):
+                pipes[index].send(("step", action))
+                self.stepping[index] = None
+        self._failed = False
+
+    def take_ready(self, count: int) -> tuple[list[int], list[Any], Floats, Flags, Flags, dict[str, Any]]:
+        """Wait until some environments are done with their step; those that began first come first.
+
+        Args:
+            count: How many; so many at least are in a step.
+
+        Returns:
+            Their indices, in ascending order, and of each: its observation, which is valid until it is stepped again;
+            reward; terminated; truncated. And their infos, merged.
+
+        Raises:
+            EnvironmentFault: An environment raised, or its process has ended.
+        """
+        self._failed = True
+        with guarded_call(self._status, Operation.STEP):
+            indices, results = self._results(count)
+            rewards = np.array([each[1] for each in results], np.float64)
+            terminated, truncated = (np.array([bool(each[place]) for each in results]) for place in (2, 3))
+            made = self.environment.unwrapped
+            rows = vector_environments.rows(made)
+            info: dict[str, Any] = {}
+            for place, each in enumerate(results):
+                add_info(count, info, each[4], place)
+        self._failed = False
+        observations = [each[0] if rows is None else rows[index] for index, each in zip(indices, results, strict=True)]
+        if self._words[ATTENTION]:  # what a render would ask for goes through the same pipes
+            self._attention.attend(lambda: observations[0])
+        self._count_steps(indices, rewards, terminated | truncated)
+        return indices, observations, rewards, terminated, truncated, info
+
+    def _results(self, count: int) -> tuple[list[int], list[Any]]:
+        """Wait for the results of some environments; an error ends the steps of all."""
+        made = self.environment.unwrapped
+        pipes = {made.parent_pipes[index]: index for index in self.stepping}
+        ready: set[int] = set()
+        try:
+            while len(ready) < count:
+                ready |= {pipes.pop(pipe) for pipe in wait(list(pipes))}
+            indices = sorted([index for index in self.stepping if index in ready][:count])
+            results, successes = [], [True] * self.num_envs
+            for index in indices:
+                result, successes[index] = made.parent_pipes[index].recv()
+                results.append(result)
+                del self.stepping[index]
+            made._raise_if_errors(successes)
+        except BaseException:
+            self.stepping.clear()
+            raise
+        return indices, results
+
+    def _count_steps(self, indices: list[int], rewards: Floats, done: Flags) -> None:
+        """Show steps of some environments."""
+        count = len(indices)
+        self._steps = self._words[STEPS] = self._steps + count
+        # An episode's length is the number of all steps since it began divided by that of environments.
+        for index in range(self.num_envs):
+            self._steps_before_each[index] += count
+        for index in indices:
+            self._steps_before_each[index] -= self.num_envs
+        self._returns[indices] += rewards
+        if done.any():
+            ended = np.zeros(self.num_envs, np.bool_)
+            ended[indices] = done
+            self._end_episodes(ended)
+
+    def _drop_steps(self) -> None:
+        """Wait until no environment is in a step, and discard the results."""
+        if self.stepping:
+            with guarded_call(self._status, Operation.RESET):
+                self._results(len(self.stepping))
 
     def _end_episodes(self, done: Flags) -> None:
         """Show that episodes have ended.
@@ -267,6 +366,11 @@ class VectorEnvironmentRunner(BaseRunner):
         return observations, rewards, terminated, truncated, info
 
     def _close(self) -> None:
+        made = self.environment.unwrapped
+        for index in self.stepping:
+            # Nobody waits for its step; the others are closed in order.
+            made.processes[index].terminate()
+            made.parent_pipes[index].close()
         # If one of its processes has died, an orderly close would wait in vain for an answer from it.
         if self._failed and vector_environments.has_processes(self.environment):
             self.environment.close(terminate=True)

@@ -76,7 +76,7 @@ LIMITS = {
     "steps in one request": messages.MAX_STEPS,
     "largest buffer in shared memory, bytes": messages.MAX_ROOM,
     "smallest buffer in shared memory, bytes": messages.MIN_ROOM,
-    "bytes of all observations of a step_many": MAX_OBSERVATIONS,
+    "bytes of all observations of a step_many or step_ready": MAX_OBSERVATIONS,
     "depth of a space": descriptions.MAX_DEPTH,
     "leaves of a space": descriptions.MAX_LEAVES,
     "dimensions of an array": MAX_DIMENSIONS,

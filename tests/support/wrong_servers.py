@@ -52,6 +52,12 @@ def _fewer(message: Message) -> None:
         message["count"] -= 1
 
 
+def _begin_only(message: Message) -> None:
+    if message["op"] == "step_ready":
+        message.update(op="sample")
+        message.pop("min_ready", None)
+
+
 def _first_seed(message: Message) -> None:
     if isinstance(message.get("seed"), list) and message["seed"]:
         message["seed"] = message["seed"][0]
@@ -256,6 +262,8 @@ WRONG: dict[str, MutationFactory] = {
     ),
     "vector.masked-reset": without("mask"),
     "vector.step-many": requests(_fewer),
+    "vector.step-ready": answers(lambda message: message.update(env_ids=[0]), "step_ready"),
+    "vector.step-ready-refused": requests(_begin_only),
     "vector.invalid-requests": coded("invalid-field"),
     "vector.action-for-one": coded("invalid-action"),
     "vector.environments-of-errors": answers(lambda message: message.pop("environments", None), "error"),

@@ -132,6 +132,13 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"single_action_space": _TEXT_SPACE, "single_observation_space": _TEXT_SPACE, "num_envs": 2},
         **{"autoreset_mode": "next_step", "vector_wrappers": 1},
     },
+    "make, step_ready": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        **{"single_action_space": _TEXT_SPACE, "single_observation_space": _TEXT_SPACE, "num_envs": 2},
+        **{"autoreset_mode": "next_step", "step_ready": True},
+    },
+    "step_ready, no results": {"op": "step_ready"},
+    "step_ready, no results, warnings": {"op": "step_ready", "warnings": [_WARNING]},
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},
@@ -442,6 +449,32 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
         {
             **{"op": "step_many", "observations": "north", "rewards": _doubles(1), "terminated": True},
             **{"truncated": False, "count": 1, "warnings": [_WARNING]},
+        },
+    ),
+    "step_ready": (
+        {
+            **{"op": "step_ready", "observations": [[1.0, 2.0], [3.0, 4.0]], "env_ids": [0, 2]},
+            **{"rewards": [1.0, "-Infinity"], "terminated": [True, False], "truncated": [False, False]},
+            **{"info": {"lives": [2, 3], "_lives": [True, True]}, "omitted": ["info.model"]},
+        },
+        {
+            **{"op": "step_ready", "observations": _floats(1, 2, 3, 4), "env_ids": [0, 2]},
+            **{"rewards": _doubles(1, -_INFINITY), "terminated": bytes([1, 0]), "truncated": bytes([0, 0])},
+            "info": {
+                "lives": {"dtype": "int8", "shape": [2], "data": bytes([2, 3])},
+                "_lives": {"dtype": "bool", "shape": [2], "data": bytes([1, 1])},
+            },
+            "omitted": ["info.model"],
+        },
+    ),
+    "step_ready, texts": (
+        {
+            **{"op": "step_ready", "observations": ["north"], "env_ids": [1], "rewards": [0.5]},
+            **{"terminated": [False], "truncated": [True]},
+        },
+        {
+            **{"op": "step_ready", "observations": ["north"], "env_ids": [1], "rewards": _doubles(0.5)},
+            **{"terminated": bytes([0]), "truncated": bytes([1])},
         },
     ),
     "sample": ({"op": "sample", "action": 1}, {"op": "sample", "action": bytes.fromhex("0100000000000000")}),

@@ -89,6 +89,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "reset, everything": {"op": "reset", "seed": [7, None], "options": {"level": "hard"}, "mask": [True, False]},
     "step, text": {"op": "step", "action": "north"},
     "step, one of several spaces": {"op": "step", "action": [1, "north"]},
+    "step_ready, results alone": {"op": "step_ready", "min_ready": 2},
+    "step_ready, text": {"op": "step_ready", "env_ids": [1], "actions": ["north"], "min_ready": 1},
     "step_many, text": {"op": "step_many", "actions": ["north", "east"]},
     "sample": {"op": "sample"},
     "sample, seed": {"op": "sample", "seed": 3},
@@ -200,6 +202,13 @@ VALUED: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None]] = {
     "step_many, all observations": (
         {"op": "step_many", "action": 1, "count": 10_000, "observations": "all"},
         {"op": "step_many", "action": bytes.fromhex("0100000000000000"), "count": 10_000, "observations": "all"},
+    ),
+    "step_ready": (
+        {"op": "step_ready", "env_ids": [2, 0], "actions": [0, 1]},
+        {
+            **{"op": "step_ready", "env_ids": [2, 0]},
+            "actions": [bytes.fromhex("0000000000000000"), bytes.fromhex("0100000000000000")],
+        },
     ),
 }
 

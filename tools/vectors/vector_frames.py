@@ -185,6 +185,8 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
     *_both("step_many of no steps", {"op": "step_many", "action": "x", "count": 0}, "invalid-field"),
     *_both("step_many of too many steps", {"op": "step_many", "action": "x", "count": 10_001}, "invalid-field"),
     *_both("unknown observations", {"op": "step_many", "actions": ["x"], "observations": "first"}, "invalid-field"),
+    *_both("step_ready of a negative index", {"op": "step_ready", "env_ids": [-1], "actions": ["x"]}, "invalid-field"),
+    *_both("step_ready of less than none", {"op": "step_ready", "min_ready": -1}, "invalid-field"),
     *_both("a sample's seed that is negative", {"op": "sample", "seed": -1}, "invalid-field"),
     *_both("share with a request_room alone", {"op": "share", "request_room": 4096}, "invalid-field"),
     *_both("share with a reply_room alone", {"op": "share", "reply_room": 4096}, "invalid-field"),

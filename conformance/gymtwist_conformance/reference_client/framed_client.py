@@ -55,6 +55,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "reward_space?": _OBJECT,
         "wrappers?": int,
         "vector_wrappers?": int,
+        "step_ready?": bool,
         "each?": int,
         "version?": int,
         "omitted?": list[str],
@@ -79,6 +80,13 @@ REPLIES: dict[str, dict[str, Any]] = {
     "step_many": {
         **dict.fromkeys(("observations", "rewards", "terminated", "truncated"), Any),
         "count": int,
+        "info?": dict[str, Any],
+        "omitted?": list[str],
+        **_WARNINGS,
+    },
+    "step_ready": {
+        **dict.fromkeys(("observations?", "rewards?", "terminated?", "truncated?"), Any),
+        "env_ids?": list[int],
         "info?": dict[str, Any],
         "omitted?": list[str],
         **_WARNINGS,
@@ -160,6 +168,17 @@ class Failed(Exception):
         self.exception = exception
         self.code, self.message, self.fault, self.reset_needed = code, message, fault, reset_needed
         self.environments, self.warnings = list(environments), list(warnings)
+
+
+class ReadyRows(NamedTuple):
+    """Results of steps of some environments: their indices, and for each a row."""
+
+    env_ids: list[int]
+    observations: list[Any]
+    rewards: Any
+    terminated: Any
+    truncated: Any
+    info: dict[str, Any]
 
 
 class Stepped(NamedTuple):
@@ -316,21 +335,57 @@ class FramedClient(ByteStream):
         told = self.ask("step_many", **fields)
         count, observations = told["count"], told["observations"]
         if fields.get("observations") != "all":
-            observations = [observations]
-        elif self.encoding == INT32 and self.observations.layout is not None:
-            size = self.observations.layout["size"]
-            if not isinstance(observations, bytes) or len(observations) != count * size:
-                raise Violation(f"`observations` is not a bin of {count} times {size} bytes")
-            observations = [observations[index * size : (index + 1) * size] for index in range(count)]
-        elif not isinstance(observations, list) or len(observations) != count:
-            raise Violation(f"`observations` is not a list of {count}")
+            loaded = [self.observations.load(observations)]
+        else:
+            loaded = self._load_each(self.observations, observations, count)
         return (
-            [self.observations.load(each) for each in observations],
+            loaded,
             self.rewards(told["rewards"], count),
             self.flags(told["terminated"]),
             self.flags(told["truncated"]),
             count,
         )
+
+    def step_ready(self, env_ids: Sequence[int] = (), actions: Sequence[Any] = (), min_ready: int = 0) -> ReadyRows:
+        """Begin steps of some environments, and wait for some that are done.
+
+        Args:
+            env_ids: The environments to step.
+            actions: Their actions.
+            min_ready: How many to wait for.
+        """
+        dumped = [self._single("action").dump(each) for each in actions]
+        told = self.ask("step_ready", env_ids=list(env_ids), actions=dumped, min_ready=min_ready)
+        found = told.get("env_ids", [])
+        count = len(found)
+        if count != min_ready or found != sorted(set(found)):
+            raise Violation(f"`env_ids` is {found!r:.200}; expected {min_ready} different ones, in ascending order")
+        if not count:
+            return ReadyRows([], [], np.zeros(0), np.zeros(0), np.zeros(0), {})
+        return ReadyRows(
+            found,
+            self._load_each(self._single("observation"), told["observations"], count),
+            self._rewards(told["rewards"], (count,)),
+            self._flags(told["terminated"], count),
+            self._flags(told["truncated"], count),
+            decode_arrays(told.get("info", {})),
+        )
+
+    def _single(self, name: str) -> ElementCodec:
+        """Return the codec of one of several environments."""
+        space, text = self.made[f"single_{name}_space"], self.encoding == NETSTRING
+        return ElementCodec(space, text=text, checked=name == "action", name=f"the {name}")
+
+    def _load_each(self, codec: ElementCodec, told: Any, count: int) -> list[Any]:
+        """Read several observations."""
+        if self.encoding == INT32 and codec.layout is not None:
+            size = codec.layout["size"]
+            if not isinstance(told, bytes) or len(told) != count * size:
+                raise Violation(f"`observations` is not a bin of {count} times {size} bytes")
+            told = [told[index * size : (index + 1) * size] for index in range(count)]
+        elif not isinstance(told, list) or len(told) != count:
+            raise Violation(f"`observations` is not a list of {count}")
+        return [codec.load(each) for each in told]
 
     def rewards(self, told: Any, steps: int | None = None) -> Any:
         """Read a reward, or an array with one for each step and environment.
@@ -339,7 +394,9 @@ class FramedClient(ByteStream):
             told: What the reply carries.
             steps: The number of steps of ``step_many``; None for a single step.
         """
-        shape = tuple(each for each in (steps, self.num_envs) if each is not None)
+        return self._rewards(told, tuple(each for each in (steps, self.num_envs) if each is not None))
+
+    def _rewards(self, told: Any, shape: tuple[int, ...]) -> Any:
         if isinstance(told, list if self.encoding == NETSTRING else dict) and self.made.get("reward_space"):
             return self._reward_arrays(told, shape)
         if not shape:
@@ -372,12 +429,15 @@ class FramedClient(ByteStream):
             if not isinstance(told, bool):
                 raise Violation(f"`terminated` or `truncated` is {told!r:.80}; expected true or false")
             return told
+        return self._flags(told, self.num_envs)
+
+    def _flags(self, told: Any, count: int) -> Any:
         if self.encoding == NETSTRING:
             right = isinstance(told, list) and all(isinstance(each, bool) for each in told)
         else:
             right = isinstance(told, bytes) and set(told) <= {0, 1}
-        if not right or len(told) != self.num_envs:
-            raise Violation(f"the flags are {told!r:.80}; expected {self.num_envs} of them")
+        if not right or len(told) != count:
+            raise Violation(f"the flags are {told!r:.80}; expected {count} of them")
         return np.array(list(told), np.bool_)
 
     def sample(self, **fields: Any) -> Any:

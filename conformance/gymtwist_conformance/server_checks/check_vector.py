@@ -147,6 +147,49 @@ def test_step_many(subject: Subject) -> None:
     expect_same(observations[0], steps[-1].observation, "the last observation")
 
 
+def test_step_ready(subject: Subject) -> None:
+    """Environments with a process each can be stepped alone, and each plays as a single one does."""
+    probe = subject.vector(vectorization_mode="async")
+    if not probe.made.get("step_ready"):
+        pytest.skip("the server steps all environments or none")
+    count = subject.options.num_envs
+    singles = [subject.session() for _ in range(count)]
+    probe.reset(seed=[SEED + index for index in range(count)])
+    for index, single in enumerate(singles):
+        single.reset(seed=SEED + index)
+    actions = actions_of(singles[0], 4)
+    for number, action in enumerate(actions):
+        asked = [index for index in range(count) if index == number % count or number == 3]
+        rows = probe.step_ready(asked, [action] * len(asked))
+        require(not rows.env_ids, f"`env_ids` is {rows.env_ids} with `min_ready` 0; expected none")
+        rows = probe.step_ready(min_ready=len(asked))
+        require(rows.env_ids == asked, f"`env_ids` is {rows.env_ids} after steps of {asked}")
+        for place, index in enumerate(asked):
+            alone = singles[index].step(action)
+            expect_same(rows.observations[place], alone.observation, f"the observation of environment {index}")
+            flags = (bool(rows.terminated[place]), bool(rows.truncated[place]))
+            expect_same((float(rows.rewards[place]), *flags), tuple(alone[1:4]), f"the step of environment {index}")
+        if (rows.terminated | rows.truncated).any():
+            return
+    requests: list[dict[str, Any]] = [{"env_ids": [count], "actions": [0]}, {"env_ids": [0]}, {"min_ready": 1}]
+    for fields in requests:
+        probe.say("step_ready", **fields)
+        probe.expect_error(f"step_ready with {fields}", "invalid-field", "invalid-action")
+    probe.step_ready([0], actions[:1])
+    probe.say("step", action=probe.actions.dump(batch(probe, 0)))
+    probe.expect_error("a step of all while one is in a step")
+    require(probe.step_ready(min_ready=1).env_ids == [0], "the step of environment 0 was lost")
+    probe.step(batch(probe, 0))
+
+
+def test_step_ready_refused(subject: Subject) -> None:
+    """Environments that one process steps are stepped together."""
+    probe = subject.vector(vectorization_mode="sync")
+    probe.reset(seed=SEED)
+    probe.say("step_ready", min_ready=1)
+    probe.expect_error("step_ready of environments that step together", "invalid-field", "unknown-operation")
+
+
 def test_invalid_requests(subject: Subject) -> None:
     """An action, seeds or a mask for another number of environments are refused, and so is an empty mask."""
     probe, other = subject.vector(vectorization_mode="sync"), subject.vector(vectorization_mode="sync")

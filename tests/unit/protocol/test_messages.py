@@ -212,7 +212,11 @@ def test_messages_cannot_be_changed() -> None:
     [
         ({}, InvalidField, ["no field `op`"]),
         ({"op": 7}, InvalidField, ["field `op` is 7: send a string"]),
-        ({"op": "fly"}, UnknownOperation, ['unknown operation "fly"', "make, reset, step, step_many, sample"]),
+        (
+            {"op": "fly"},
+            UnknownOperation,
+            ['unknown operation "fly"', "make, reset, step, step_many, step_ready, sample"],
+        ),
         ({"op": "x" * 10_000}, UnknownOperation, ["x" * 80 + '"']),
         ({"op": "error"}, UnknownOperation, ['unknown operation "error"']),
         ({"op": "make"}, InvalidField, ["make: missing required field `id`"]),
