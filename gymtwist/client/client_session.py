@@ -76,6 +76,7 @@ class Session:
         outstanding: How many replies the user has yet to receive after calls of ``send``.
         place: The place in the server's queue while there is no session.
         failure: What ended the episode since the last reset, until somebody takes it; None for nothing.
+        stepping: The environments that are in a step, if some are stepped alone.
 
     Raises:
         RemoteError: The request cannot be sent; the connection is closed.
@@ -101,6 +102,7 @@ class Session:
         self._codec = MessageCodec(protocol)
         connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
+        self.stepping: set[int] = set()
         self.failure: RemoteError | None = None
         self.place: int | None = None
         made = messages.Make("") if make is None else make
@@ -209,6 +211,19 @@ class Session:
             self._decode_step = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
             self._decode = self._decode_first
 
+    def single_values(self) -> MessageValues:
+        """Return what converts the values of one of several environments."""
+        made = self.made
+        single = msgspec.structs.replace(
+            made,
+            action_space=made.single_action_space,
+            observation_space=made.single_observation_space,
+            action_layout=made.single_action_layout,
+            observation_layout=made.single_observation_layout,
+            num_envs=None,
+        )
+        return self.read(lambda: MessageValues(single, self._codec, check_observations=self._check_observations))
+
     def _check_size(self, made: messages.Made) -> None:
         """Check the size of the spaces before any memory is allocated for them.
 
@@ -263,6 +278,7 @@ class Session:
         """
         self.check_idle()
         self.failure = None
+        self.stepping.clear()
         connection = self.connection
         if isinstance(connection, SharedMemoryConnection) and connection.needs_memory:
             connection.is_lost = False
@@ -510,6 +526,7 @@ class Session:
             self.connection.invalidate()
             if error.reset_needed and kind is not messages.ResetDone:
                 self.failure = error
+                self.stepping.clear()
         return error
 
     def _broken(self, message: str) -> ProtocolBroken:

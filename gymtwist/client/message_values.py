@@ -278,6 +278,21 @@ class MessageValues:
             reply.info,
         )
 
+    def stepped_each(self, reply: messages.SteppedReady, count: int) -> tuple[list[Any], Any, Any, Any, dict[str, Any]]:
+        """Read a reply with steps of several environments, of each of which these are the values.
+
+        Returns:
+            A list of observations, some of which may be views of the message; rewards; terminated; truncated; info.
+        """
+        shape = (count,)
+        return (
+            self._each(reply.observations, count),
+            self._rewards(reply.rewards, shape),
+            _flags(reply.terminated, shape),
+            _flags(reply.truncated, shape),
+            reply.info,
+        )
+
     def _rewards(self, value: Any, shape: tuple[int, ...]) -> Any:
         """Read rewards, each of which may be an array.
 
@@ -302,6 +317,11 @@ class MessageValues:
 
     def _all(self, value: Any, count: int) -> Any:
         """Read the observations of all steps."""
+        read = self._each(value, count)
+        return np.array(read) if self._stacks else read
+
+    def _each(self, value: Any, count: int) -> list[Any]:
+        """Read several observations; arrays that :meth:`_all` stacks may be views of the message."""
         if self.layout is None:
             parts = list(value)
         else:
@@ -311,9 +331,8 @@ class MessageValues:
             parts = [whole[index * size : (index + 1) * size] for index in range(count)]
         if len(parts) != count:
             raise ValueError(f"{len(parts)} observations of {count} steps")
-        if self._stacks:
-            return np.array([self.view(part) for part in parts])
-        return [self.own(part) for part in parts]
+        read = self.view if self._stacks else self.own
+        return [read(part) for part in parts]
 
     def action(self, value: Any) -> Any:
         """Read a sampled action."""

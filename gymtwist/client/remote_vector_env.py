@@ -170,7 +170,8 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         Args:
             actions: A batch of actions.
             env_ids: The indices of the environments that the actions are for, in the same order; None for all. Those
-                that share a process are stepped together. None of them may be in a step already.
+                that share a process of the server are stepped together, unless there is one such process and its
+                ``vectorization_mode`` is "async". None of them may be in a step already.
 
         Raises:
             RemoteError: The actions are invalid, or a connection is closed.
@@ -178,6 +179,10 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         if env_ids is not None:
             self._group.send_to(actions, env_ids)
             return
+        if self._group.is_stepping_some:
+            raise RequestRefused(
+                "some environments are in a step; take their results with recv() first", code="replies-outstanding"
+            )
         self._send(actions)
         for session in self._sessions:
             session.outstanding += 1
@@ -191,12 +196,13 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         Returns:
             What :meth:`step` returns. With ``min_ready`` it is a batch of the environments that are done, whose indices
             are ``infos["env_id"]`` (int32, ascending): exactly ``min_ready`` if each has a process of its own. Those
-            that share a process are done together, so there may be more. Who has waited longest comes first.
+            that share a process are done together, so there may be more; so are all after ``send`` without
+            ``env_ids``. Who has waited longest comes first.
 
         Raises:
             RemoteError: The step failed, or none was sent.
         """
-        if min_ready is not None:
+        if min_ready is not None or self._group.is_stepping_some:
             return self._group.receive_ready(min_ready)
         self._group.take()
         return self._group.receive() if self._group.resetting else self._recv()

@@ -15,6 +15,7 @@ from gymtwist.client.client_errors import InvalidAction, RemoteError, RequestRef
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.connection import wait_for_reply
 from gymtwist.client.message_values import Steps
+from gymtwist.client.ready_batches import ReadySteps
 from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import own
@@ -37,6 +38,9 @@ class SessionGroup:
         single_observation_space: The observation space of one environment.
         autoreset: Whether environments are reset after the end of an episode.
     """
+
+    #: Whether some of the environments of a session can be stepped alone, if that has a process for each.
+    _steps_some = True
 
     def __init__(
         self,
@@ -64,6 +68,10 @@ class SessionGroup:
         self.resetting: set[int] = set()
         #: All sessions. Those of which a reply was received last are the last.
         self._turns = list(range(len(sessions)))
+        #: Steps some environments of the only session; None if that steps all of them, or there are several.
+        self._some: ReadySteps | None = None
+        if self._steps_some and len(sessions) == 1 and sessions[0].made.step_ready:
+            self._some = ReadySteps(sessions[0], single_action_space, single_observation_space, autoreset=autoreset)
 
     def keep(self) -> None:
         """Copy the last observations, before a request whose reply contains none."""
@@ -217,6 +225,11 @@ class SessionGroup:
 
     # Steps of whichever environments are ready
 
+    @property
+    def is_stepping_some(self) -> bool:
+        """Whether some environments of the only session are in a step of :meth:`send_to`."""
+        return bool(self.sessions[0].stepping)
+
     def take(self) -> None:
         """Begin to receive the first outstanding reply of each session; see :meth:`Session.take`."""
         idle = [index for index, session in enumerate(self.sessions) if not session.outstanding]
@@ -257,6 +270,9 @@ class SessionGroup:
         positions = self._positions(env_ids)
         if batching.length(self._action, actions) != len(positions):
             raise InvalidAction(f"not a batch of {len(positions)} actions, one for each of env_ids: {actions!r:.200}")
+        if self._some is not None:
+            self._some.send(list(positions), actions)
+            return
         asked = []
         for index, count in enumerate(self._counts):
             here = sum(each in positions for each in range(self.starts[index], self.starts[index] + count))
@@ -281,19 +297,13 @@ class SessionGroup:
 
     def receive_ready(self, least: Any) -> Stepped:
         """Wait until steps of some environments are done; see ``RemoteVectorEnv.recv``."""
+        if self.is_stepping_some:
+            return self._receive_some(least)
         flying = [index for index in self._turns if self.sessions[index].outstanding]
         sent = sum(self._counts[index] for index in flying)
         if not sent:
             self.sessions[0].take()  # which says so
-        try:
-            is_possible = 1 <= (least := operator.index(least)) <= sent
-        except TypeError:
-            is_possible = False
-        if not is_possible:
-            raise RequestRefused(
-                f"min_ready is {least!r:.80}: expected 1 to {sent}, the number of environments that were sent actions",
-                code="nothing-sent",
-            )
+        least = checked_least(least, sent)
         taken: list[int] = []
         while sum(self._counts[index] for index in taken) < least:
             left = [index for index in flying if index not in taken]
@@ -313,6 +323,15 @@ class SessionGroup:
         if not self._autoreset:
             self._waiting[ids] |= terminated | truncated
         return whole, rewards, terminated, truncated, {**infos, ENV_ID: ids}
+
+    def _receive_some(self, least: Any) -> Stepped:
+        """Wait for steps of some environments of the only session."""
+        assert self._some is not None
+        count = checked_least(least, len(self.sessions[0].stepping))
+        self._some.ask(count)
+        batch = self._some.receive(count)
+        infos = self.infos([batch.info], [count])
+        return (*batch[1:5], {**infos, ENV_ID: np.array(batch.env_ids, np.int32)})
 
     def _wait_for(self, indices: Sequence[int]) -> list[int]:
         """Wait for a reply to one of some sessions; return all that have one."""
@@ -551,6 +570,24 @@ class SessionGroup:
             return session.read(lambda: frames_of(reply))
 
         return tuple(frame for group in self._each(frames) for frame in group)
+
+
+def checked_least(least: Any, sent: int) -> int:
+    """Check how many environments to wait for, of those that were sent actions; None means all.
+
+    Raises:
+        RequestRefused: There are not so many.
+    """
+    try:
+        count = sent if least is None else operator.index(least)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= sent:
+        raise RequestRefused(
+            f"min_ready is {least!r:.80}: expected 1 to {sent}, the number of environments that were sent actions",
+            code="nothing-sent",
+        )
+    return count
 
 
 def listed(value: Any, count: int) -> list[Any]:

@@ -47,6 +47,9 @@ class TruncatingGroup(SessionGroup):
         restart: Starts another session in place of the one with an index, whose connection has ended.
     """
 
+    # A process that ends takes all environments of its session with it.
+    _steps_some = False
+
     def __init__(
         self, *arguments: Any, autoreset_mode: AutoresetMode, restart: Callable[[int], Session], **keywords: Any
     ) -> None:

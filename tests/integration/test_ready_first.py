@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from gymtwist.client import EnvironmentFailed, RemoteVectorEnv, RequestRefused, 
 from tests.support.client_equivalence import RemoteVec, assert_same
 from tests.support.client_interrupts import interrupt
 from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess
 
 pytest_plugins = ("tests.support.client_fixtures",)
 
@@ -211,3 +214,136 @@ def test_replies_that_nobody_waits_for_any_more(remote_vec: RemoteVec, gate: soc
     waiting.close()
     envs.reset()
     assert envs.step([0, 0])[0].ravel().tolist() == [1, 1]
+
+
+# One process of the server, which has a process for each environment
+
+
+def gated_async(remote_vec: RemoteVec, gate: socket.socket, count: int, **arguments: Any) -> RemoteVectorEnv:
+    """Connect to environments that wait at the gate in a step with action 1, each in a process of one session."""
+    return gated(remote_vec, gate, count, processes=1, vectorization_mode="async", **arguments)
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_the_first_of_one_session_come_first(
+    remote_vec: RemoteVec, gate: socket.socket, shared_memory: bool, protocol: str
+) -> None:
+    """Environments with a process each do not wait for the others, though they share a session."""
+    envs = gated_async(remote_vec, gate, 4, shared_memory=shared_memory, protocol=protocol)
+    envs.send([1, 0, 0, 1], [3, 1, 2, 0])
+    waiting = [gate.accept()[0] for _ in range(2)]
+    for count in (1, 2, 3):
+        observations, rewards, terminated, truncated, infos = envs.recv(min_ready=2)
+        assert infos["env_id"].tolist() == [1, 2]
+        assert infos["env_id"].dtype == np.int32
+        assert observations.tolist() == [[count], [count]]
+        assert (rewards.tolist(), terminated.tolist(), truncated.tolist()) == ([1, 1], [False] * 2, [False] * 2)
+        envs.send([0], [2])
+        envs.send([0], [1])
+    for each in waiting:
+        each.close()
+    assert ids_of(envs.recv()) == [0, 1, 2, 3]
+    assert envs.step([0] * 4)[0].ravel().tolist() == [2, 5, 5, 2]
+
+
+@pytest.mark.parametrize("environment", ["Varied-v0", "CartPole-v1", "Sampling/Dict-v0", "Sampling/Text-v0"])
+def test_steps_of_one_session_are_those_of_all(remote_vec: RemoteVec, environment: str, protocol: str) -> None:
+    """Whichever are stepped, values, infos and automatic resets are those of steps of all."""
+    arguments: Any = {"vectorization_mode": "async", "protocol": protocol}
+    ours, theirs = (remote_vec(environment, 3, **arguments) for _ in range(2))
+    ours.reset(seed=3)
+    theirs.reset(seed=3)
+    ours.action_space.seed(1)
+    for _ in range(40):
+        actions = ours.action_space.sample()
+        theirs.send(actions, [0, 1, 2])
+        stepped = theirs.recv(min_ready=3)
+        infos = {key: each for key, each in stepped[4].items() if key != "env_id"}
+        assert_same((*stepped[:4], infos), ours.step(actions))
+
+
+def test_the_episodes_of_a_session_have_their_lengths(remote_vec: RemoteVec, served: ServerProcess) -> None:
+    """Whichever environments were stepped in between; the step by which one is reset is none of its episode."""
+    envs = remote_vec("CartPole-v1", 2, vectorization_mode="async", max_episode_steps=3)
+    envs.reset(seed=1)
+    for index in [0, 0, 1, 0, *[1] * 6]:
+        envs.send([0], [index])
+        envs.recv(min_ready=1)
+    place = f"http://localhost:{served.port}/api/sessions"
+    with urllib.request.urlopen(place, timeout=PATIENCE) as answer:
+        rows = json.load(answer)["sessions"]
+    number = max(each["number"] for each in rows if each["environment"] == "CartPole-v1")
+    with urllib.request.urlopen(f"{place}/{number}", timeout=PATIENCE) as answer:
+        row = json.load(answer)
+    assert [(each["return"], each["steps"]) for each in row["last_episodes"]] == 3 * [(3.0, 3)]
+    assert row["steps"] == 10
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_fault_in_one_session_is_told_at_once(
+    remote_vec: RemoteVec, gate: socket.socket, shared_memory: bool
+) -> None:
+    """Also that of a process that was killed; a reset of all makes all environments anew."""
+    envs = gated_async(remote_vec, gate, 3, shared_memory=shared_memory)
+    envs.send([0, 2, 1], [0, 1, 2])
+    waiting = gate.accept()[0]
+    with pytest.raises(EnvironmentFailed, match=r"^environment 1: .*SIGKILL"):
+        while True:
+            envs.recv(min_ready=1)
+    waiting.close()
+    with pytest.raises(ResetNeeded):
+        envs.step([0] * 3)
+    envs.reset()
+    assert envs.step([0] * 3)[0].ravel().tolist() == [1, 1, 1]
+
+
+def test_a_session_resets_while_some_are_in_a_step(remote_vec: RemoteVec, gate: socket.socket) -> None:
+    """A reset of all waits for the steps, whose results are discarded; other requests are refused."""
+    envs = gated_async(remote_vec, gate, 3, render_mode="rgb_array")
+    envs.send([0, 1], [0, 1])
+    assert ids_of(envs.recv(min_ready=1)) == [0]
+    waiting = gate.accept()[0]
+    for request in (lambda: envs.step([0] * 3), envs.render, lambda: envs.step_many([0] * 3, 2)):
+        with pytest.raises(RequestRefused, match="in a step"):
+            request()
+    with pytest.raises(RequestRefused, match="in a step"):
+        envs.send([0] * 3)
+    with pytest.raises(RequestRefused, match=r"environments \[1\] are in a step"):
+        envs.send([0, 0], [1, 2])
+    waiting.close()
+    envs.reset()
+    assert envs.step([0] * 3)[0].ravel().tolist() == [1, 1, 1]
+
+
+def test_a_session_refuses_wrong_steps(remote_vec: RemoteVec) -> None:
+    """An action outside its space names its environment, and no environment is stepped."""
+    envs = remote_vec("CartPole-v1", 3, vectorization_mode="async", autoreset_mode="disabled", max_episode_steps=1)
+    envs.reset(seed=1)
+    with pytest.raises(RequestRefused, match=r"^environment 2: "):
+        envs.send([0, 7], [1, 2])
+    envs.send([0], [1])
+    assert envs.recv(min_ready=1)[3].all()
+    envs.send([0], [0])
+    with pytest.raises(ResetNeeded, match="environments 1 have no episode"):
+        envs.send([0], [1])
+    assert ids_of(envs.recv(min_ready=1)) == [0]
+    envs.reset(options={"reset_mask": np.array([True, True, False])})
+    assert not envs.step([0] * 3)[2].any()
+
+
+def test_interrupted_steps_of_one_session(remote_vec: RemoteVec, gate: socket.socket) -> None:
+    """Their replies are discarded, and a reset begins anew."""
+    envs = gated_async(remote_vec, gate, 2)
+    envs.send([1], [0])
+    waiting = gate.accept()[0]
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            envs.recv()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    waiting.close()
+    envs.reset()
+    envs.send([0], [1])
+    assert envs.recv(min_ready=1)[0].tolist() == [[1]]
