@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.client import connect_vec
+from gymtwist.protocol.messages import VectorizationMode
 from gymtwist_benchmarks.benchmark_environments import COMPUTING, WAITING
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.contenders import HERE
@@ -21,6 +22,12 @@ from gymtwist_benchmarks.server_launcher import gymtwist_server
 COUNT, READY, SLOW, FAST = 16, 8, 20_000, 2_000
 #: What the steps are spent with: waiting, as for a simulator elsewhere, or computing on the server's cores.
 KINDS = {"waits": WAITING, "computes": COMPUTING}
+#: How the server holds them: in as many sessions, or in the processes of a single one.
+SESSIONS: dict[str, tuple[int, VectorizationMode]] = {
+    f"{COUNT} sessions": (COUNT, "sync"),
+    "a session": (1, "async"),
+}
+_READY = f"recv(min_ready={READY})"
 _TARGET = 2.5
 
 
@@ -35,13 +42,16 @@ def _receive(envs: Any) -> int:
     return len(ids)
 
 
-def _rate(port: int, environment: str, seconds: float, take: Callable[[Any], int]) -> float:
+def _rate(
+    port: int, environment: str, seconds: float, take: Callable[[Any], int], processes: int, mode: VectorizationMode
+) -> float:
     """Return how many steps of single environments a client takes in a second."""
-    times = [{"microseconds": FAST if index % 4 else SLOW} for index in range(COUNT)]
-    with connect_vec(("127.0.0.1", port), environment, COUNT, processes=COUNT, kwargs=times, info="none") as envs:
+    times: dict[str, Any] = {"kwargs": [{"microseconds": FAST if index % 4 else SLOW} for index in range(COUNT)]}
+    ways: dict[str, Any] = {"processes": processes, "vectorization_mode": mode, "info": "none"}
+    with connect_vec(("127.0.0.1", port), environment, COUNT, **times, **ways) as envs:
         envs.reset()
         if take is _receive:
-            envs.send(np.zeros(COUNT, np.int64))
+            envs.send(np.zeros(COUNT, np.int64), range(COUNT))
         start = time.perf_counter()
         steps = 0
         while time.perf_counter() < start + seconds:
@@ -54,14 +64,19 @@ def measure(quick: bool) -> Section:
     section = Section(f"{COUNT} environments, one in four of which takes {SLOW // FAST} times as long for a step")
     with gymtwist_server("--setup", str(HERE / "benchmark_environments.py")) as server:
         ways = {
-            (kind, name): partial(_rate, server.port, environment, 0.5 if quick else 3.0, take)
+            f"{kind}, {sessions}: {name}": partial(
+                _rate, server.port, environment, 0.5 if quick else 3.0, take, *SESSIONS[sessions]
+            )
             for kind, environment in KINDS.items()
-            for name, take in (("step", _step), (f"recv(min_ready={READY})", _receive))
+            for sessions in SESSIONS
+            for name, take in (("step", _step), (_READY, _receive))
         }
-        samples = take_turns({f"{kind}: {name}": way for (kind, name), way in ways.items()}, 1 if quick else 3)
+        samples = take_turns(ways, 1 if quick else 3)
     for name, rates in samples.items():
         section.add_median(name, rates, "steps per s")
     for kind in KINDS:  # computing takes cores, of which there may be too few for a gain
-        together, ready = (samples[f"{kind}: {name}"] for name in ("step", f"recv(min_ready={READY})"))
-        section.add_ratio(f"{kind}: the ratio of both", ready, together, _TARGET if kind == "waits" else None)
+        target = _TARGET if kind == "waits" else None
+        for sessions in SESSIONS:
+            together, ready = (samples[f"{kind}, {sessions}: {name}"] for name in ("step", _READY))
+            section.add_ratio(f"{kind}, {sessions}: the ratio of both", ready, together, target)
     return section
