@@ -171,6 +171,24 @@ class ServerStopping(RequestError):
     code = "server-stopping"
 
 
+class SnapshotRefused(RequestError):
+    """A copy of the environment's process would not be a copy of the environment, or none can be made."""
+
+    code = "snapshot-refused"
+
+
+class UnknownSnapshot(RequestError):
+    """The session holds no snapshot of that number, or no session holds one of that ticket."""
+
+    code = "unknown-snapshot"
+
+
+class TooManySnapshots(RequestError):
+    """The session holds as many snapshots as it may."""
+
+    code = "too-many-snapshots"
+
+
 class MonitorError(RequestError):
     """Recording cannot start: the directory or the environment does not permit it."""
 

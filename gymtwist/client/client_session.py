@@ -108,6 +108,7 @@ class Session:
         made = messages.Make("") if make is None else make
         self._num_envs, self._wrappers, self._each = made.num_envs, len(made.wrappers), len(made.each)
         self._vector_wrappers = len(made.vector_wrappers)
+        self._is_branch = bool(made.branch)
         self._kwargs: Iterable[str] = [
             name for kwargs in (made.kwargs, *(each.kwargs for each in made.each)) for name in kwargs
         ]
@@ -197,6 +198,8 @@ class Session:
                 "the server is of a version without `each`: its environments of one vector are alike",
                 code="invalid-field",
             )
+        if made.branched != self._is_branch:
+            raise RequestRefused("the server is of a version without snapshots", code="unknown-snapshot")
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self._check_size(made)

@@ -74,6 +74,7 @@ class ConnectOptions:
         processes: How many sessions share the environments.
         on_failure: What the failure of an environment does, or the loss of the connection to it.
         progress: Called while the client waits; specifications do not keep it.
+        branches: The ticket of a snapshot for each session to branch off by; empty for new environments.
 
     Raises:
         ValueError: A value is out of range.
@@ -91,6 +92,7 @@ class ConnectOptions:
     processes: int = 1
     on_failure: messages.OnFailure = "raise"
     progress: Report | None = None
+    branches: tuple[str, ...] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         """Validate the values whose type does not do it."""
@@ -131,8 +133,8 @@ class ConnectOptions:
         sessions: list[Session] = []
         try:
             # The server makes all of them in parallel.
-            for count, first in shares:
-                sessions.append(self.start_session(self.open_connection(attempts), count, first))
+            for (count, first), branch in zip(shares, self.branches or [""] * len(shares), strict=True):
+                sessions.append(self.start_session(self.open_connection(attempts), count, first, branch))
             finish_all(sessions, self.progress)
         except BaseException:
             for session in sessions:
@@ -140,13 +142,16 @@ class ConnectOptions:
             raise
         return sessions
 
-    def start_session(self, connection: FrameConnection, num_envs: int | None, first: int = 0) -> Session:
+    def start_session(
+        self, connection: FrameConnection, num_envs: int | None, first: int = 0, branch: str = ""
+    ) -> Session:
         """Ask for the environment.
 
         Args:
             connection: A new connection.
             num_envs: How many environments of all are this session's.
             first: The index of the first of them.
+            branch: The ticket of a snapshot to branch off by; empty for a new environment.
 
         Returns:
             A session that has no reply yet.
@@ -157,7 +162,9 @@ class ConnectOptions:
         return Session(
             connection,
             self.spoken,
-            msgspec.structs.replace(self.make, num_envs=num_envs, each=self.make.each[first : first + (num_envs or 0)]),
+            msgspec.structs.replace(
+                self.make, num_envs=num_envs, each=self.make.each[first : first + (num_envs or 0)], branch=branch
+            ),
             check_observations=self.check_observations,
             max_space_bytes=self.max_space_bytes,
             first=first,

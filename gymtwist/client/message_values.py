@@ -102,7 +102,7 @@ class MessageValues:
         self._is_plain = made.num_envs is None and self.reward_space is None
         self.is_json = json = codec.framing.is_json
         self._check: Callable[[Any], Any] | None = None
-        self._has_plain_numbers = False
+        self.has_plain_numbers = False
         self._made = made
         observations = self._compile_readers(plain=False, deadline=deadline)
         self.layout: Layout | None = None if json else observations.layout
@@ -155,9 +155,9 @@ class MessageValues:
 
         It changes :attr:`own` and :attr:`view`.
         """
-        if plain == self._has_plain_numbers:
+        if plain == self.has_plain_numbers:
             return
-        self._has_plain_numbers = plain
+        self.has_plain_numbers = plain
         self._compile_readers(plain=plain)
         self._add_check()
 

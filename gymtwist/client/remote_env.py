@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -14,6 +15,7 @@ from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import RemoteAttributes
 from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of, warn_unseeded
+from gymtwist.client.snapshots import Snapshot
 from gymtwist.protocol import messages
 
 
@@ -280,6 +282,56 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
             RemoteError: The server cannot record there, or records already.
         """
         self._session.ask(messages.Monitor(directory, resume, force, video_every), messages.Monitored)
+
+    def snapshot(self) -> Snapshot:
+        """Have the server keep the environment as it is now.
+
+        Returns:
+            The snapshot, for :meth:`restore` and :meth:`branch`. Release it when you need it no more; it is a context
+            manager for that.
+
+        Raises:
+            RemoteError: The server refuses: the environment cannot be copied, or it keeps as many as it may.
+        """
+        return Snapshot([self._session], (self._was_reset, self._session.values.has_plain_numbers))
+
+    def restore(self, here: Snapshot) -> None:
+        """Go on from a snapshot of this environment: it steps as it did from there, with the same random numbers.
+
+        What is on this side of the connection stays as it is: wrappers, and the random numbers of ``action_space``.
+
+        Args:
+            here: The snapshot, which can be restored again.
+
+        Raises:
+            RemoteError: The server refuses.
+        """
+        self._go_on(here.restore([self._session]))
+
+    def branch(self, here: Snapshot) -> RemoteEnv:
+        """Make another environment that goes on from a snapshot, in a session and a process of its own.
+
+        Args:
+            here: A snapshot of this environment, or of one that was made likewise.
+
+        Raises:
+            RemoteError: The server refuses, or has no free session.
+        """
+        here.check()
+        other = type(self)(dataclasses.replace(self._options, branches=tuple(here.tickets)))
+        other._options = self._options  # if it connects again, it makes a new environment
+        other._go_on(here.state)
+        return other
+
+    def _go_on(self, state: Any) -> None:
+        """Use what the server has from now on.
+
+        Args:
+            state: That of a snapshot.
+        """
+        self._was_reset, plain = state
+        self._session.values.use_plain_numbers(plain)
+        self._own = self._session.values.own
 
     def close(self) -> None:
         """Close the environment and the connection; closing again does nothing."""

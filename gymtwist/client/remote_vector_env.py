@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from gymnasium import logger
@@ -15,6 +16,7 @@ from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes, RemoteAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup
+from gymtwist.client.snapshots import Snapshot
 from gymtwist.client.truncating_group import TruncatingGroup
 from gymtwist.protocol import messages
 
@@ -309,6 +311,46 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             AttributeUnreachable: The attribute cannot be set.
         """
         self._group.set(name, values_of(values, self.num_envs))
+
+    def snapshot(self) -> Snapshot:
+        """Have the server keep the environments as they are now; see :meth:`RemoteEnv.snapshot`.
+
+        Raises:
+            RemoteError: The server refuses: the environments cannot be copied, or it keeps as many as it may.
+        """
+        self._refuse_truncating()
+        return Snapshot(self._sessions, self._group.state())
+
+    def restore(self, here: Snapshot) -> None:
+        """Go on from a snapshot of these environments; see :meth:`RemoteEnv.restore`.
+
+        Args:
+            here: The snapshot, which can be restored again.
+
+        Raises:
+            RemoteError: The server refuses.
+        """
+        self._group.put_back(here.restore(self._sessions))
+
+    def branch(self, here: Snapshot) -> RemoteVectorEnv:
+        """Make other environments that go on from a snapshot, in sessions and processes of their own.
+
+        Args:
+            here: A snapshot of these environments, or of some that were made likewise.
+
+        Raises:
+            RemoteError: The server refuses, or has no free session.
+        """
+        here.check()
+        other = type(self)(dataclasses.replace(self._options, branches=tuple(here.tickets)))
+        other._options = self._options
+        other._group.put_back(here.state)
+        return other
+
+    def _refuse_truncating(self) -> None:
+        """Raise an error if failures end episodes: the environments then are no longer those of the snapshot."""
+        if self._options.on_failure == "truncate":
+            raise RequestRefused('snapshot: on_failure="truncate" makes fresh environments; use "raise"')
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""

@@ -77,6 +77,15 @@ class SessionGroup:
         """Copy the last observations, before a request whose reply contains none."""
         self._views = [own(each) for each in self._views]
 
+    def state(self) -> Any:
+        """Return what is known of the environments, for :meth:`put_back`."""
+        return self._waiting.copy(), set(self._failed), [own(each) for each in self._views]
+
+    def put_back(self, state: Any) -> None:
+        """Use what was known of the environments when they were as they are now again."""
+        waiting, failed, views = state
+        self._waiting, self._failed, self._views = waiting.copy(), set(failed), list(views)
+
     @property
     def total(self) -> int:
         """The number of all environments."""

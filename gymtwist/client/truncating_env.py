@@ -83,6 +83,10 @@ class TruncatingEnv(RemoteEnv):
                 raise ProtocolBroken("the environment at the server has other spaces than before") from None
             self._use(session)
 
+    def _go_on(self, state: Any) -> None:
+        super()._go_on(state)
+        self._has_failed, self._unsent = False, None
+
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step; see :meth:`RemoteEnv.step`."""
         self._check_going()

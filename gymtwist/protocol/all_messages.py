@@ -50,6 +50,7 @@ from gymtwist.protocol.messages import (
     SteppedReady,
     StepReady,
 )
+from gymtwist.protocol.snapshot_messages import Release, Released, Restore, Restored, Snapshot, SnapshotTaken
 
 Request: TypeAlias = (
     Make
@@ -72,6 +73,9 @@ Request: TypeAlias = (
     | ObserveAgents
     | DescribeAgents
     | GetState
+    | Snapshot
+    | Restore
+    | Release
 )
 Reply: TypeAlias = (
     Queued
@@ -95,5 +99,8 @@ Reply: TypeAlias = (
     | AgentsObserved
     | AgentsDescribed
     | GotState
+    | SnapshotTaken
+    | Restored
+    | Released
     | Error
 )

@@ -35,6 +35,8 @@ MAX_WRAPPERS = 16
 MAX_SEEDS = 10_000
 #: The longest environment id in characters.
 MAX_ID = 255
+#: The longest ticket of a snapshot in characters.
+MAX_TICKET = 128
 #: The longest token in characters.
 MAX_TOKEN = 1024
 #: The most episodes of which one is filmed.
@@ -135,6 +137,8 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         each: What each of several environments has of its own; empty if all are alike.
         on_failure: Whether an exception of one of several environments is an error, or the end of its episode.
         vector_wrappers: The wrappers around the vector environment, the innermost first.
+        branch: The ticket of a snapshot to go on from, whose session was made by the same message without this field;
+            empty for a new environment.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -155,6 +159,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     each: Annotated[list[OwnOptions], Meta(max_length=MAX_ENVIRONMENTS)] = []
     on_failure: OnFailure = "raise"
     vector_wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
+    branch: Annotated[str, Meta(max_length=MAX_TICKET)] = ""
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -380,6 +385,7 @@ class Made(Message, frozen=True, tag="make"):
         each: The number of environments that have got what they have of their own, likewise.
         vector_wrappers: The number of wrappers around the vector environment, likewise.
         step_ready: Whether some of the environments can be stepped alone; see :class:`StepReady`.
+        branched: Whether the environment is that of a snapshot, as asked for.
         warnings: What the client should know of its request.
     """
 
@@ -406,6 +412,7 @@ class Made(Message, frozen=True, tag="make"):
     each: int = 0
     vector_wrappers: int = 0
     step_ready: bool = False
+    branched: bool = False
     warnings: Warnings = ()
 
 

@@ -64,6 +64,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         attributes: See ``--attributes``.
         wrappers: See ``--wrappers``.
         max_envs: See ``--max-envs``.
+        max_snapshots: See ``--max-snapshots``.
         max_sessions: How many sessions it may have at once, those that wait in the queue among them.
         sessions_per_minute: How many sessions it may begin in a minute.
         session_seconds: How long a session may last.
@@ -83,6 +84,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     attributes: str | None = None
     wrappers: str | None = None
     max_envs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    max_snapshots: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     max_sessions: Count | None = None
     sessions_per_minute: Count | None = None
     session_seconds: Seconds | None = None
@@ -93,7 +95,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def overrides(self) -> dict[str, Any]:
         """The worker settings that differ from the server's."""
-        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
+        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots")
         found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return found if self.memory_limit is None else found | {"memory_limit": self.memory_limit << 20}
 

@@ -21,7 +21,7 @@ from gymtwist.server.session_events import Ended, SessionEvent
 #: The options that can change while the server runs.
 RELOADED = frozenset(
     {
-        *("identities", "allow", "kwargs", "attributes", "wrappers", "max_envs"),
+        *("identities", "allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots"),
         *("max_sessions", "queue", "max_handshakes", "max_handshakes_per_address"),
         *("opening_timeout", "idle_timeout", "step_timeout", "request_timeout", "leave_timeout", "drain", "keepalive"),
     }

@@ -135,6 +135,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_envs: Annotated[int, Option(
         "Make at most this many environments in one session.", readers.integer(1, 10_000),
     )] = 1024
+    max_snapshots: Annotated[int, Option(
+        "Keep at most this many snapshots in one session: each is a process with a megabyte of memory or more; 0 for "
+        "none.", readers.integer(0, 10_000),
+    )] = 100
     drain: Annotated[float, Option(
         "Seconds that sessions may go on when the server is told to stop.", readers.seconds,
     )] = 10.0
@@ -278,7 +282,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def changeable_settings(self) -> dict[str, Any]:
         """Return the settings of workers that can be others for each session."""
-        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs")
+        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots")
         return {name: getattr(self, name) for name in names} | {"limits": self._limits}
 
     @property

@@ -33,7 +33,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     registered = preload.preload(settings, warm_up=role == "forkserver", progress=progress)
     process_control.die_with_parent(False)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
-    from gymtwist.worker import fork_server, fork_trial, job
+    from gymtwist.worker import fork_server, fork_trial, job, snapshot_checks
 
     if role == "forkserver":
         process_control.rename("gymsock fork")
@@ -50,8 +50,9 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
         birth = fork_server.ForkServer(connection).run()
         if birth is None:
             process_control.leave(0)
-            return
         connection = _adopt(birth.amp)
+    else:
+        snapshot_checks.note_before()
     job.run(connection, settings)
 
 

@@ -78,6 +78,12 @@ class AgentsRunner:
             possible = getattr(self.environment, "possible_agents", None)
             self.possible_agents = None if possible is None else _names("make", possible)
 
+    def count_on(self) -> None:
+        """Count steps from where the session is; the episode has as many as it has in this process."""
+        missed = self._status.steps - self._steps
+        self._steps += missed
+        self._steps_before += missed
+
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> Turn:
         """Begin an episode; the first one without a seed has the operator's."""
         with guarded_call(self._status, Operation.RESET):

@@ -43,6 +43,22 @@ class Serve(amp.Command):
     response = [(b"reason", amp.Unicode()), (b"processor_time", amp.Float(optional=True))]
 
 
+class Branch(amp.Command):
+    """Server to a worker that leads others: fork a process off a snapshot, which speaks AMP over one descriptor.
+
+    It prints to the other descriptor. The answer has its process id, or why there is none. A process that is detached
+    has the parent of the worker for its own.
+    """
+
+    arguments = [
+        (b"ticket", amp.Unicode()),
+        (b"detached", amp.Boolean()),
+        (b"amp", amp.Descriptor()),
+        (b"output", amp.Descriptor()),
+    ]
+    response = [(b"pid", amp.Integer()), (b"code", amp.Unicode()), (b"problem", amp.Unicode())]
+
+
 class Ping(amp.Command):
     """Server to an idle worker, or to the fork server: show that you answer."""
 

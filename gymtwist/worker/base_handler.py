@@ -39,6 +39,9 @@ class Runner(Protocol):
     def close(self) -> None:
         """Close the environment."""
 
+    def count_on(self) -> None:
+        """Count steps from where the session is, in a copy of a process that has not taken them all."""
+
 
 _Runner = TypeVar("_Runner", bound=Runner)
 
@@ -84,6 +87,11 @@ class BaseHandler(Generic[_Runner]):
                 f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
                 'without --display; ask for "rgb_array", and show the frames yourself'
             )
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the environment's episodes are being recorded, as files that a copy would write to as well."""
+        return False
 
     def check_unmade(self) -> None:
         """Check that there is no environment yet.
@@ -137,6 +145,11 @@ class BaseHandler(Generic[_Runner]):
             )
             reply: all_messages.Reply = getattr(access, handle)(request)
             return reply
+
+    def count_on(self) -> None:
+        """Count steps from where the session is, in a copy of a process that has not taken them all."""
+        if self._runner is not None:
+            self._runner.count_on()
 
     def unmake(self) -> None:
         """Close the environment as if it had never been made."""

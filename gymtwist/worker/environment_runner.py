@@ -116,6 +116,12 @@ class BaseRunner:
         if self._seed is not None:
             self.action_space.seed(self._seed)
 
+    def count_on(self) -> None:
+        """Count steps from where the session is; the episode has as many as it has in this process."""
+        missed = self._status.steps - self._steps
+        self._steps += missed
+        self._steps_before += missed
+
     def _usual_step(self) -> Callable[[Any], Any]:
         """Return the function that takes a step: the environment's own, unless observations are to be checked."""
         return self._checked_step if self._settings.check_observations else self.environment.step
@@ -242,6 +248,10 @@ class EnvironmentRunner(BaseRunner):
         returned = self._reset(seed, options)
         self._return, self._steps_before = 0.0, self._steps
         return returned
+
+    def tell_again(self) -> None:
+        """Tell the type of rewards again in the next step: there is another client."""
+        self._step = self._first_step
 
     def _first_step(self, action: Any) -> Any:
         """Take the first step, and log a flag that is not true or false: it costs nothing later."""
@@ -370,6 +380,11 @@ class EnvironmentRunner(BaseRunner):
                 environment = environment.env
             self.environment = recording.start(environment, path, resume=resume, force=force, video=video, every=every)
             self._step = self._usual_step()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the episodes are being recorded."""
+        return isinstance(self.environment, recording.EpisodeRecorder) and not self.environment.has_stopped
 
     def stop_recording(self) -> None:
         """Complete the files of a recording, if there is one."""

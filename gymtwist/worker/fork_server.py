@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from twisted.internet import defer
 
-from gymtwist.worker import amp_commands, process_control
+from gymtwist.worker import amp_commands, process_control, snapshot_checks
 from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
 
@@ -92,6 +92,7 @@ class ForkServer:
         process_control.become_subreaper()
         # What --preload or --setup started, such as a virtual display, stays until the end.
         self._own = frozenset(process_control.children())
+        snapshot_checks.note_before()
         connection = AMPConnection(self._protocol, self._socket)
         wake_reader, wake_writer = os.pipe()
         os.set_blocking(wake_reader, False)

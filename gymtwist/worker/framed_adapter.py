@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import os
 import select
 import socket
 import sys
@@ -21,13 +22,14 @@ from gymtwist.errors import (
     RequestError,
     ResetNeeded,
     SharingRefused,
+    SnapshotRefused,
 )
 from gymtwist.protocol import agent_messages, all_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
 from gymtwist.protocol.websocket import OPCODES, CloseCode, WebSocketError, close_code
-from gymtwist.worker import process_control
+from gymtwist.worker import process_control, process_copy
 from gymtwist.worker.access_policy import AllowList
 from gymtwist.worker.base_handler import State
 from gymtwist.worker.guarded_call import ran_out_of_memory
@@ -35,8 +37,9 @@ from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import ReplyWriter
 from gymtwist.worker.request_handler import RequestHandler
-from gymtwist.worker.session_status import ANSWERED, SessionStatus
+from gymtwist.worker.session_status import ANSWERED, Operation, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
+from gymtwist.worker.snapshot_handler import SnapshotHandler
 from gymtwist.worker.socket_waiting import receiver
 from gymtwist.worker.transports import FrameTransport, Transport
 from gymtwist.worker.websocket_transport import WebSocketTransport
@@ -76,6 +79,9 @@ class FramedAdapter:
         self._offer: Offer | None = None
         #: The environments that a client may make, by the API of their agents.
         self._listed: dict[str | None, list[messages.ListedEnv]] = {}
+        self._snapshots = SnapshotHandler(self, connection, settings, status)
+        #: Whether this process is a copy of one that goes on, and may not end what both use.
+        self._is_branch = False
         self._refusals = 0
         self._payload: bytes | memoryview = b""
         self.decode: Callable[[bytes | memoryview], all_messages.Request] = self._decode_make
@@ -92,6 +98,7 @@ class FramedAdapter:
         """Set the handler of each type of request, in the dictionary that the session loop has."""
         self.handlers.update(dict.fromkeys(get_args(all_messages.Request), self._unsuitable))
         self.handlers.update(self._handler.handlers)
+        self.handlers |= self._snapshots.handlers
         self.handlers |= {
             messages.Make: self._make,
             agent_messages.MakeAgents: self._make,
@@ -131,9 +138,7 @@ class FramedAdapter:
             ProtocolError: The handshake is another message.
         """
         self._receive_frames(trailing_data)
-        framing = self._codec.framing
-        payload = handshake if framing.is_websocket else FrameReader(framing, handshake).next_frame()
-        request = None if payload is None else self.decode(payload)
+        request = self._first_request(handshake)
         try:
             if isinstance(request, messages.Envs):
                 reply = self._replies.encode(self._envs(request))
@@ -231,7 +236,91 @@ class FramedAdapter:
             self._socket.end()
         if self._offer is not None:
             self._offer.close()
-        self._handler.close()
+        self._close_environment()
+
+    def _close_environment(self) -> None:
+        if not self._is_branch:
+            self._handler.close()
+
+    # Copies of this process
+
+    @property
+    def handler(self) -> RequestHandler | AgentsHandler:
+        """The handler of requests for the environment."""
+        return self._handler
+
+    def disconnect(self) -> None:
+        """Close the client's connection in this process alone."""
+        process_copy.disconnect(self._connection)
+
+    def reconnected(self) -> None:
+        """Use the client's connection in a copy of the process that used it before, or again."""
+        self._socket.begin()
+
+    def hand_over(self) -> tuple[bytes, list[int]]:
+        """Return what a copy needs to use the connection in place of this process, and descriptors for it.
+
+        Raises:
+            SnapshotRefused: The client has sent too much ahead.
+        """
+        self._socket.end()
+        if not self._recovery.move_pending(self._socket.buffer):
+            raise SnapshotRefused("too many requests wait behind the one to restore: take their replies first")
+        transport = self.transport
+        return transport.hand_over() if isinstance(transport, SharedMemoryTransport) else (b"", [])
+
+    def take_over(self, handover: bytes, descriptors: list[int]) -> None:
+        """Use the client's connection in place of another process.
+
+        Args:
+            handover: What :meth:`hand_over` returned there.
+            descriptors: The client's socket, and the descriptors that it returned.
+        """
+        process_copy.put_in_place(descriptors.pop(0), self._connection.fileno())
+        self._receive_frames(self._recovery.pending())
+        if isinstance(self._socket, FrameTransport):
+            self._socket.skips_doorbells()
+            if handover:
+                (descriptor,) = descriptors
+                framing, poll = self._codec.framing, self._settings.poll
+                self._use(SharedMemoryTransport.taken_over(self._socket, handover, descriptor, framing, poll))
+        self._handler.count_on()
+
+    def branch(self, descriptor: int, status: int, handshake: bytes, trailing_data: bytes) -> None:
+        """Serve another session, with the environment as it is.
+
+        Args:
+            descriptor: The client's socket; it is closed.
+            status: The memory of the session's status; likewise.
+            handshake: The make message of the session.
+            trailing_data: The bytes received after it.
+
+        Raises:
+            RequestError: The message is not that by which the environment was made.
+        """
+        made_by = self._recovery.make() or b""
+        self._is_branch = True
+        self._status.replace(status)
+        os.close(status)
+        self._status.begin(Operation.MAKE)
+        process_copy.put_in_place(descriptor, self._connection.fileno())
+        self._connection.setblocking(True)
+        self._replies.forget_client()
+        self._receive_frames(trailing_data)
+        request = self._first_request(handshake)
+        if not isinstance(request, messages.Make) or not isinstance(self._handler, RequestHandler):
+            raise ProtocolError("the handshake is no make message")
+        reply = self._replies.encode(self._handler.branched(request))
+        self._recovery.keep_make(made_by)
+        self._handler.count_on()
+        self._status.end()
+        with self._status.answering():
+            self.transport.send_parts(reply)
+
+    def _first_request(self, handshake: bytes) -> Any:
+        framing = self._codec.framing
+        payload = handshake if framing.is_websocket else FrameReader(framing, handshake).next_frame()
+        return None if payload is None else self.decode(payload)
 
     # Handlers of what does not concern the environment alone
 
@@ -295,9 +384,12 @@ class FramedAdapter:
         else:
             if offer is None:
                 raise SharingRefused("no memory was offered; send a share message without rooms first")
-            memory = offer.accept(request.request_room, request.reply_room)
+            memory, descriptor = offer.accept(request.request_room, request.reply_room)
             self.send(messages.Shared())
-            self._use(SharedMemoryTransport(self._socket, memory, self._codec.framing, self._settings.poll))
+            framing, poll, before = self._codec.framing, self._settings.poll, self.transport
+            self._use(SharedMemoryTransport(self._socket, memory, framing, poll, descriptor))
+            if isinstance(before, SharedMemoryTransport):
+                before.release()
         # The request counts as activity.
         self._status.end()
 
@@ -325,7 +417,7 @@ class FramedAdapter:
             ConnectionError: Always: the client has closed the session.
         """
         self._recovery.end()
-        self._handler.close()
+        self._close_environment()
         self.send(messages.Closed())
         if isinstance(self._socket, WebSocketTransport):
             self._socket.close(CloseCode.NORMAL)

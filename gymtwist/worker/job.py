@@ -12,11 +12,15 @@ import sys
 from typing import Any
 
 import numpy as np
+from twisted.internet import defer
 
+from gymtwist.errors import GymtwistError, UnknownSnapshot
 from gymtwist.worker import amp_commands, parent_death, process_control, session_loop
 from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
+from gymtwist.worker.process_roles import BranchedOff, Leads, finish, roles
 from gymtwist.worker.session_status import SessionStatus
+from gymtwist.worker.snapshot_leader import Leader
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: The size of the state of the Mersenne Twister, NumPy's global generator, in 32-bit words.
@@ -24,20 +28,94 @@ _MT_WORDS = 624
 
 
 class WorkerProtocol(ResponderLink):
-    """The worker's AMP protocol: ampoule's ``ampChild``.
+    """The worker's AMP protocol: ampoule's ``ampChild``. It records the job, which :class:`Worker` does.
 
-    Args:
-        settings: The operator's options.
-        connection: The AMP socket.
+    Attributes:
+        job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`; None until they have come.
+        answer: Takes the answer to that.
+        leader: What branches other processes off, if this one leads several.
     """
 
-    def __init__(self, settings: WorkerSettings, connection: socket.socket) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._settings = settings
-        self._connection = connection
+        self.job: dict[str, Any] | None = None
+        self.answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
+        self.leader: Leader | None = None
 
     @amp_commands.Serve.responder
-    def serve(  # noqa: PLR0913 # the arguments of the command
+    def serve(self, **job: Any) -> defer.Deferred[dict[str, Any]]:
+        """Record the job."""
+        self.job = job
+        return self.answer
+
+    @amp_commands.Branch.responder
+    def branch(self, ticket: str, detached: bool, amp: int, output: int) -> dict[str, Any]:
+        """Branch a process off a snapshot."""
+        try:
+            if self.leader is None:
+                os.close(amp)
+                os.close(output)
+                raise UnknownSnapshot("the session of this ticket holds no snapshot")
+            return {"pid": self.leader.branch(ticket, amp, output, detached=detached), "code": "", "problem": ""}
+        except GymtwistError as error:
+            return {"pid": 0, "code": error.code, "problem": str(error)}
+
+
+class Worker:
+    """A process that gets one job.
+
+    Args:
+        connection: The AMP socket.
+        settings: The operator's options.
+        adapter: The adapter of a session off which this process was branched; otherwise None.
+    """
+
+    def __init__(self, connection: socket.socket, settings: WorkerSettings, adapter: Any = None) -> None:
+        self._connection, self._settings, self._adapter = connection, settings, adapter
+        self._protocol = WorkerProtocol()
+        self._amp = AMPConnection(self._protocol, connection)
+
+    def run(self) -> None:
+        """Wait for a job, do it, wait for the command to end, and exit.
+
+        Raises:
+            BranchedOff: This process was branched off, and waits for another job.
+        """
+        roles.link = self._connection
+        while self.receive():
+            pass
+        # Exit functions that an environment registered may hang, too.
+        with parent_death.tied(self._connection):
+            if self._protocol.leader is not None:
+                self._protocol.leader.leave()
+            process_control.leave(0, exit_functions=self._adapter is None)
+
+    def receive(self) -> bool:
+        """Wait for what the server sends, and do the job if it was that; return whether the link goes on."""
+        goes_on = self._amp.receive()
+        if self._protocol.job is not None and not self._protocol.answer.called:
+            self._protocol.answer.callback(self._do(self._protocol.job))
+        return goes_on
+
+    def _do(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Serve one connection to its end, in a directory; return the answer to the command."""
+        try:
+            with parent_death.tied(self._connection):
+                reason = self._serve(**job)
+                if roles.leader is not None:
+                    finish(reason)
+        except Leads as leads:
+            leader: Leader = leads.leader
+            self._protocol.leader = leader
+            process_control.rename(f"gymsock {job['session']} lead")
+            finished = leader.run(self._amp, self._connection)
+            reason, processor_time = finished.reason, finished.processor_time + process_control.processor_time()
+        else:
+            # The server may look at this process only when it has ended.
+            processor_time = process_control.processor_time()
+        return {"reason": reason, "processor_time": processor_time}
+
+    def _serve(  # noqa: PLR0913 # the arguments of the command
         self,
         session: int,
         protocol: bytes,
@@ -48,26 +126,20 @@ class WorkerProtocol(ResponderLink):
         overrides: bytes,
         socket: int,
         status: int,
-    ) -> dict[str, Any]:
-        """Serve one connection to its end, in a directory; ``session`` is its number in the server's log."""
+    ) -> str:
+        """Serve one connection; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
         settings = self._settings.with_overrides(overrides)
         if settings.memory_limit != self._settings.memory_limit:
             process_control.limit(resource.RLIMIT_DATA, settings.memory_limit)
-        with parent_death.tied(self._connection):
-            if directory:
-                os.chdir(directory)
-            reason = session_loop.serve(
-                protocol.decode(),
-                _adopt(socket),
-                handshake,
-                trailing_data,
-                settings,
-                _status(status),
-                recovery_reply,
+        if directory:
+            os.chdir(directory)
+        if self._adapter is not None:
+            return session_loop.run(
+                self._adapter, lambda: self._adapter.branch(socket, status, handshake, trailing_data)
             )
-        # The server may look at this process only when it has ended.
-        return {"reason": reason, "processor_time": process_control.processor_time()}
+        name, connection = protocol.decode(), _adopt(socket)
+        return session_loop.serve(name, connection, handshake, trailing_data, settings, _status(status), recovery_reply)
 
 
 def _adopt(descriptor: int) -> socket.socket:
@@ -92,12 +164,13 @@ def run(connection: socket.socket, settings: WorkerSettings) -> None:
         settings: The operator's options.
     """
     _settle(settings)
-    amp_connection = AMPConnection(WorkerProtocol(settings, connection), connection)
-    while amp_connection.receive():
-        pass
-    # Exit functions that an environment registered may hang, too.
-    with parent_death.tied(connection):
-        process_control.leave(0)
+    worker = Worker(connection, settings)
+    while True:
+        try:
+            worker.run()
+        except BranchedOff as branched:
+            # The socket has the number of the other session's, and is that of this process.
+            worker = Worker(connection, settings, branched.adapter)
 
 
 def _settle(settings: WorkerSettings) -> None:

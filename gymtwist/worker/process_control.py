@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 #: From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
@@ -20,7 +21,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 # Loaded once, before any worker is forked.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 #: Between the score of an ordinary process (0) and that of one which is always killed first (1000); see proc(5).
-_OOM_SCORE = 500
+OOM_SCORE = 500
 
 
 def _prctl(option: int, argument: int | bytes) -> None:
@@ -29,9 +30,9 @@ def _prctl(option: int, argument: int | bytes) -> None:
         _libc.prctl(option, argument, 0, 0, 0)
 
 
-def become_subreaper() -> None:
-    """Become the parent of orphaned descendants, so that none is lost. Linux only."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def become_subreaper(yes: bool = True) -> None:
+    """Become the parent of orphaned descendants, so that none is lost, or no longer. Linux only."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(yes))
 
 
 def rename(name: str) -> None:
@@ -44,17 +45,20 @@ def die_with_parent(yes: bool) -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0)
 
 
-def volunteer_for_oom() -> None:
+def volunteer_for_oom(score: int = OOM_SCORE) -> None:
     """Have the kernel kill this process before the server if memory runs out. Linux only.
 
     Call this before :func:`isolate`, which this function undoes in part.
+
+    Args:
+        score: How much earlier than others; 1000 means always first.
     """
     # The file belongs to root while the process is not dumpable.
     _prctl(_PR_SET_DUMPABLE, 1)
     with contextlib.suppress(OSError):
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)  # open() costs each worker 500 KB
         try:
-            os.write(descriptor, str(_OOM_SCORE).encode())
+            os.write(descriptor, str(score).encode())
         finally:
             os.close(descriptor)
 
@@ -104,14 +108,19 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def leave(status: int) -> None:
+def leave(status: int, *, exit_functions: bool = True) -> NoReturn:
     """End this process without waiting for threads or processes that an environment left running.
 
     Registered exit functions run, because they remove temporary files. Threads are not joined. Child processes are
     killed, because without a fork server no other process would do so.
+
+    Args:
+        status: The exit status.
+        exit_functions: Whether to run exit functions: not in a copy of a process that goes on.
     """
     try:
-        atexit._run_exitfuncs()
+        if exit_functions:
+            atexit._run_exitfuncs()
     finally:
         for pid in children():
             with contextlib.suppress(OSError):  # it has ended, or changed its user

@@ -48,6 +48,18 @@ class RecoveryState:
         words = self._words
         words[TAKEN], words[RECEIVED] = (buffer.start, buffer.end) if buffer.is_borrowed else (_LOST, _LOST)
 
+    def move_pending(self, buffer: ReceiveBuffer) -> bool:
+        """Keep the pending bytes wherever they are; return whether there is room for them."""
+        if not buffer.is_borrowed:
+            pending = buffer.rest()
+            if len(pending) > len(self.buffer):
+                return False
+            self.buffer[: len(pending)] = pending
+            self._words[TAKEN], self._words[RECEIVED] = 0.0, float(len(pending))
+        else:
+            self.keep_pending(buffer)
+        return True
+
     def end(self) -> None:
         """Record that no process may resume: the session ends, and its environment is being closed."""
         self._words[TAKEN] = _LOST

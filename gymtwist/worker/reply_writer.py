@@ -53,6 +53,10 @@ class ReplyWriter:
         # The observation is the first field after the operation, so its position is known.
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
 
+    def forget_client(self) -> None:
+        """Forget what the client was told: another one is there."""
+        self._warned.clear()
+
     def warn(self, warnings: Iterable[str]) -> None:
         """Send the client warnings with the next reply, each once in a session."""
         new = [each for each in dict.fromkeys(warnings) if each not in self._warned]

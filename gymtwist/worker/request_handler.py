@@ -28,6 +28,7 @@ from gymtwist.errors import (
     InvalidField,
     RequestError,
     ResetNeeded,
+    UnknownSnapshot,
 )
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec
@@ -131,6 +132,27 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self.state = State.MADE
         return made
 
+    def branched(self, request: messages.Make) -> messages.Made:
+        """Describe the environment to the client of another session, which this process serves from now on.
+
+        Raises:
+            InvalidField: The client asks for another environment.
+        """
+        if self._comparable(request) != self._comparable(self._request):
+            raise InvalidField(
+                "branch: the snapshot is of an environment that another make message made; send the same one, with "
+                "`branch` added"
+            )
+        runner = self._running()
+        if isinstance(runner, EnvironmentRunner):
+            runner.tell_again()
+        with guarded_call(self._status, Operation.MAKE):
+            return msgspec.structs.replace(self._made(), branched=True)
+
+    def _comparable(self, request: messages.Make) -> bytes:
+        own: dict[str, Any] = {"branch": "", "token": None, "report_queue": False}
+        return b"".join(self._codec.encode_request(msgspec.structs.replace(request, **own)))
+
     def _refused_field(self, request: messages.Make) -> str | None:
         """Return the field for which an environment cannot be made, found by making it without each in turn."""
         for name, default in _MAY_BE_REFUSED.items():
@@ -187,6 +209,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         """
         request, settings = self._request, self._settings
         self._check_asked(request)
+        if request.branch:
+            raise UnknownSnapshot("branch: no snapshot has this ticket: it was released, or its session has ended")
         if request.num_envs is not None and request.num_envs > settings.max_envs:
             raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
         if request.num_envs is None and request.vectorization_mode is not None:
@@ -303,6 +327,11 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         """Let an error name the environments of a vector environment that it is about."""
         if isinstance(self._runner, VectorEnvironmentRunner):
             error_locations.locate(error, self._runner.environment)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the environment's episodes are being recorded."""
+        return isinstance(self._runner, EnvironmentRunner) and self._runner.is_recorded
 
     def failed(self, fault: EnvironmentFault) -> bool:
         """Record that the environment has failed.

@@ -84,28 +84,45 @@ def serve(
         ValueError: There is no such protocol.
     """
     name = ProtocolName(protocol)
-    with connection:
-        adapter: Adapter = (
-            ClassicAdapter(connection, settings, status)
-            if name is ProtocolName.CLASSIC
-            else FramedAdapter(name, connection, settings, status)
-        )
-        try:
-            if recovery_reply:
-                adapter.resume(recovery_reply, trailing_data)
-            else:
-                # From now on the server watches this process.
-                status.begin(Operation.MAKE)
-                adapter.open(handshake, trailing_data)
-            reason = _loop(adapter)
-        except OSError as error:
-            reason = _reason_of(error)
-        except Exception as error:
-            with contextlib.suppress(OSError):
-                adapter.final_reply(error if isinstance(error, GymtwistError) else GymtwistError(_INTERNAL_ERROR))
-            reason = _reason_of(error)
-        finally:
-            adapter.close()
+    adapter: Adapter = (
+        ClassicAdapter(connection, settings, status)
+        if name is ProtocolName.CLASSIC
+        else FramedAdapter(name, connection, settings, status)
+    )
+
+    def begin() -> None:
+        if recovery_reply:
+            adapter.resume(recovery_reply, trailing_data)
+        else:
+            # From now on the server watches this process.
+            status.begin(Operation.MAKE)
+            adapter.open(handshake, trailing_data)
+
+    reason = run(adapter, begin)
+    connection.close()
+    return reason
+
+
+def run(adapter: Adapter, begin: Callable[[], None]) -> str:
+    """Serve a connection until it ends; an exception that is none of ``Exception`` leaves everything as it is.
+
+    Args:
+        adapter: The adapter of its protocol.
+        begin: Answers the handshake.
+
+    Returns:
+        Why the session ended, as a clause for the log.
+    """
+    try:
+        begin()
+        reason = _loop(adapter)
+    except OSError as error:
+        reason = _reason_of(error)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            adapter.final_reply(error if isinstance(error, GymtwistError) else GymtwistError(_INTERNAL_ERROR))
+        reason = _reason_of(error)
+    adapter.close()
     # An environment's message may contain surrogates, which UTF-8 cannot encode.
     return reason.encode("utf-8", "replace").decode()
 

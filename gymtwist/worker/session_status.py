@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from time import monotonic  # by name: an environment may patch the module
 from typing import NamedTuple
 
+from gymtwist.worker import memory_mapping
+
 #: The index of each word.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED, OUT_OF_MEMORY = range(10)
 REQUEST_SINCE = 10
@@ -38,6 +40,9 @@ ATTENTION = 12
 STEPS_TO_TIME, FRAME_WANTED = 13, 14
 #: What the room for a frame has; see :class:`FrameState`.
 FRAME_STATE, FRAME_WIDTH, FRAME_HEIGHT, FRAME_CHANNELS = 15, 16, 17, 18
+#: How many snapshots were taken, how many of them are gone, and how many bytes the others have that no other process
+#: shares. The first is written by the process that plays, the others by the one that leads.
+SNAPSHOTS_TAKEN, SNAPSHOTS_GONE, SNAPSHOT_BYTES = 19, 20, 21
 #: Upper bounds of the durations of steps that are counted together, in seconds.
 STEP_TIME_BOUNDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 #: One count for each bound, and one for what took longer; behind them the sum of all durations that were counted.
@@ -72,6 +77,8 @@ class Operation(enum.IntEnum):
     GET = 7
     SET = 8
     CALL = 9
+    SNAPSHOT = 10
+    RESTORE = 11
 
 
 class FrameState(enum.IntEnum):
@@ -201,6 +208,16 @@ class SessionStatus:
         return int(self._number(EPISODES))
 
     @property
+    def snapshots(self) -> int:
+        """The number of snapshots that the session holds."""
+        return max(0, int(self._number(SNAPSHOTS_TAKEN)) - int(self._number(SNAPSHOTS_GONE)))
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """The bytes of memory that the snapshots have and no other process shares, as they were measured last."""
+        return int(self._number(SNAPSHOT_BYTES))
+
+    @property
     def first_observation(self) -> float | None:
         """The time when the client got its first observation; None if it has none yet."""
         return self._number(FIRST_OBSERVATION) or None
@@ -302,6 +319,20 @@ class SessionStatus:
         """Clear the times, until another process resumes the session."""
         for word in (BUSY_SINCE, LAST_ACTIVITY, OUT_OF_MEMORY, REQUEST_SINCE):
             self.words[word] = 0.0
+
+    def replace(self, descriptor: int) -> None:
+        """Have other memory in place of this one, in this process alone; whoever uses this object goes on with that.
+
+        Args:
+            descriptor: What :func:`create` returned; -1 for memory that no other process sees, with the same words.
+
+        Raises:
+            OSError: It cannot be mapped.
+        """
+        kept = bytes(self.words) if descriptor < 0 else None
+        memory_mapping.replace(self._memory, descriptor)
+        if kept is not None:
+            self.words.cast("B")[:] = kept
 
     def close(self) -> None:
         """Unmap the memory."""

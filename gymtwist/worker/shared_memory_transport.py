@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from time import monotonic  # by name: an environment may patch the module
 
+import msgspec
+
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
@@ -59,8 +61,11 @@ class Offer:
         """Return the reply that names the socket and the token."""
         return messages.Shared(self._address, self._token.hex())
 
-    def accept(self, request_room: int, reply_room: int) -> SharedMemory:
+    def accept(self, request_room: int, reply_room: int) -> tuple[SharedMemory, int]:
         """Map the memory whose descriptor the client has sent, and close the socket.
+
+        Returns:
+            The memory and its descriptor.
 
         Raises:
             SharingRefused: The client has sent no descriptor, or one of unsuitable memory.
@@ -68,11 +73,13 @@ class Offer:
         descriptor = -1
         try:
             descriptor = self._receive_descriptor()
-            return SharedMemory(descriptor, request_room, reply_room)
-        finally:
-            self.close()
+            return SharedMemory(descriptor, request_room, reply_room), descriptor
+        except SharingRefused:
             if descriptor >= 0:
                 os.close(descriptor)
+            raise
+        finally:
+            self.close()
 
     def _receive_descriptor(self) -> int:
         for _ in range(_MOST_DATAGRAMS):
@@ -120,14 +127,17 @@ class SharedMemoryTransport(FrameTransport):
         memory: The shared memory.
         framing: How frames are delimited.
         poll: Seconds to poll the memory at most before blocking, if the client wishes it.
+        descriptor: The memory's descriptor, for other processes; -1 if there will be none.
     """
 
-    def __init__(self, transport: FrameTransport, memory: SharedMemory, framing: Framing, poll: float) -> None:
+    def __init__(
+        self, transport: FrameTransport, memory: SharedMemory, framing: Framing, poll: float, descriptor: int = -1
+    ) -> None:
         super().__init__(transport._connection, transport._reader, transport._recovery, transport._receive_into)
         self.skips_doorbells()
         self.send = self._send
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
-        self._framing = framing
+        self._descriptor, self._framing = descriptor, framing
         self._begin = REQUESTS + (INT32_HEADER if framing is Framing.INT32 else 0)
         self._doorbell = shared_memory.doorbell(framing)
         self._receive_at_once = partial(transport._connection.recv_into, nbytes=0, flags=socket.MSG_DONTWAIT)
@@ -144,6 +154,36 @@ class SharedMemoryTransport(FrameTransport):
         self._policy = WaitPolicy(poll)
         #: When the last reply was written; only known during a trial of the policy.
         self._replied_at = 0.0
+
+    def hand_over(self) -> tuple[bytes, list[int]]:
+        """Return what another process needs to use the memory in place of this one, and its descriptor."""
+        shared = self._shared
+        rooms = (shared.request_room, shared.reply_room)
+        slot = (self._start, self._room, self._has_slot)
+        state = (*rooms, self._next_number, self._number, *slot, self._is_in_memory)
+        return msgspec.msgpack.encode(state), [self._descriptor]
+
+    def release(self) -> None:
+        """Close the descriptor: another transport is used."""
+        os.close(self._descriptor)
+
+    @classmethod
+    def taken_over(
+        cls, transport: FrameTransport, handover: bytes, descriptor: int, framing: Framing, poll: float
+    ) -> SharedMemoryTransport:
+        """Make the transport of a process that uses the memory in place of another.
+
+        Args:
+            transport: The transport of the client's socket.
+            handover: What :meth:`hand_over` returned there.
+            descriptor: The memory's descriptor.
+            framing: How frames are delimited.
+            poll: As the constructor takes it.
+        """
+        request_room, reply_room, *state = msgspec.msgpack.decode(handover)
+        made = cls(transport, SharedMemory(descriptor, request_room, reply_room), framing, poll, descriptor)
+        made._next_number, made._number, made._start, made._room, made._has_slot, made._is_in_memory = state
+        return made
 
     def receive(self) -> bytes | memoryview | None:
         """Wait for the next request; see :meth:`~gymtwist.worker.transports.SocketTransport.receive`."""

@@ -42,6 +42,9 @@ class SocketTransport:
         buffer: The receive buffer.
         take: Takes the next request from the buffer; returns None if it is incomplete.
         receive_into: Receives into a buffer; see :func:`~gymtwist.worker.socket_waiting.receiver`.
+
+    Attributes:
+        buffer: The receive buffer.
     """
 
     send: Callable[[bytes | bytearray], None]
@@ -54,7 +57,7 @@ class SocketTransport:
         receive_into: Callable[[memoryview], int],
     ) -> None:
         self._connection = connection
-        self._buffer = buffer
+        self.buffer = buffer
         self._take = take
         self._receive_into = receive_into
         self.send = connection.sendall
@@ -66,12 +69,18 @@ class SocketTransport:
             ProtocolError: The received bytes are not a request.
             OSError: The connection has broken.
         """
-        buffer = self._buffer
+        buffer = self.buffer
         while True:
             if buffer.start < buffer.end and (request := self._take()) is not None:
                 return request
             if not buffer.fill(self._receive_into):
                 return None
+
+    def begin(self) -> None:
+        """Begin what else there is to do beside requests."""
+
+    def end(self) -> None:
+        """End that."""
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send parts with one system call, without joining them; a signal or a slow peer may cause more calls.

@@ -64,6 +64,12 @@ class VectorEnvironmentRunner(BaseRunner):
         self._steps_before_each = [self._steps] * self.num_envs
         self.stepping: dict[int, None] = {}
 
+    def count_on(self) -> None:
+        """Count steps from where the session is; each episode has as many as it has in this process."""
+        missed = self._status.steps - self._steps
+        super().count_on()
+        self._steps_before_each = [each + missed for each in self._steps_before_each]
+
     def _examine(self, plan: EnvironmentPlan) -> None:
         super()._examine(plan)
         self.num_envs: int = self.environment.num_envs

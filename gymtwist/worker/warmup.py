@@ -21,7 +21,7 @@ from gymtwist.protocol.handshake import ProtocolName
 from gymtwist.worker import amp_commands
 from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.blocking_amp import AMPConnection
-from gymtwist.worker.job import WorkerProtocol
+from gymtwist.worker.job import Worker
 from gymtwist.worker.session_status import create
 from gymtwist.worker.worker_settings import WorkerSettings
 
@@ -113,5 +113,5 @@ def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
         )
         os.close(status)
         settings = WorkerSettings(monitor_root="/")
-        AMPConnection(WorkerProtocol(settings, worker_end), worker_end).receive()
+        Worker(worker_end, settings).receive()
         server.receive()

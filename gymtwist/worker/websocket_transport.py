@@ -55,11 +55,7 @@ class WebSocketTransport(SocketTransport):
         self.send = self._send_whole
         self._words = status.words
         self._long_request = long_request
-        #: Held by the thread while it reads, and the connection is not to be used by anybody else.
-        self._lock = threading.Lock()
-        self._wanted = False
-        self._ended = threading.Event()
-        _start(self._watch)
+        self.begin()
 
     def receive(self) -> memoryview | None:
         """Wait for the next request; see :meth:`SocketTransport.receive`."""
@@ -97,6 +93,14 @@ class WebSocketTransport(SocketTransport):
         with contextlib.suppress(OSError):  # the client has left
             self._connection.sendall(close_frame(code, reason))
             self._connection.shutdown(socket.SHUT_WR)
+
+    def begin(self) -> None:
+        """Begin to answer pings during long requests, by a thread."""
+        #: Held by the thread while it reads, and the connection is not to be used by anybody else.
+        self._lock = threading.Lock()
+        self._wanted = False
+        self._ended = threading.Event()
+        _start(self._watch)
 
     def end(self) -> None:
         """End the thread."""

@@ -50,6 +50,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         check_observations: Whether to warn of observations with another dtype than their space, or outside its bounds.
         shared_memory: Whether clients on this host may share memory with their worker.
         max_envs: The most environments of one session.
+        max_snapshots: The most snapshots that a session may hold.
         poll: Seconds to poll a socket or shared memory for a request before blocking.
     """
 
@@ -71,6 +72,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     check_observations: bool = False
     shared_memory: bool = True
     max_envs: int = 1024
+    max_snapshots: int = 100
     poll: float = 500e-6
 
     def memory_problem(self, operation: str) -> str:

@@ -164,6 +164,16 @@ PLAIN: dict[str, dict[str, Any]] = {
     "call, warnings": {"op": "call", "value": {"lives": 3}, "warnings": [_WARNING]},
     "share": {"op": "share"},
     "share, an offer": {"op": "share", "address": "gymtwist-0123456789abcdef", "token": bytes(range(16)).hex()},
+    "make, branched": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        "branched": True,
+    },
+    "snapshot": {"op": "snapshot", "snapshot": 1, "ticket": "0J9Yl3Z2mXk"},
+    "snapshot, warnings": {"op": "snapshot", "snapshot": 2, "ticket": "0J9Yl3Z2mXk", "warnings": [_WARNING]},
+    "restore": {"op": "restore", "playing": True},
+    "restore, no episode": {"op": "restore", "playing": False, "warnings": [_WARNING]},
+    "release": {"op": "release", "held": 3},
+    "release, warnings": {"op": "release", "held": 0, "warnings": [_WARNING]},
     "close": {"op": "close"},
     "reset, warnings": {"op": "reset", "observation": "north", "warnings": [_WARNING]},
     "step, reward type": {

@@ -56,6 +56,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "wrappers?": int,
         "vector_wrappers?": int,
         "step_ready?": bool,
+        "branched?": bool,
         "each?": int,
         "version?": int,
         "omitted?": list[str],
@@ -117,6 +118,9 @@ REPLIES: dict[str, dict[str, Any]] = {
     "observe_agents": {"observations?": dict[str, Any], "spaces?": _OBJECTS, **_WARNINGS},
     "describe_agents": {"spaces?": _OBJECTS, **_WARNINGS},
     "state": {"state?": Any, **_WARNINGS},
+    "snapshot": {"snapshot": int, "ticket": str, **_WARNINGS},
+    "restore": {"playing": bool, **_WARNINGS},
+    "release": {"held": int, **_WARNINGS},
     "error": {
         "code": str,
         "message": str,

@@ -1,0 +1,104 @@
+"""Snapshots of remote environments, which servers keep."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from gymtwist.client.client_errors import RemoteError, RequestRefused
+from gymtwist.client.client_session import Session
+from gymtwist.protocol.snapshot_messages import Release, Released, Restore, Restored, SnapshotTaken
+from gymtwist.protocol.snapshot_messages import Snapshot as SnapshotRequest
+
+
+class Snapshot:
+    """A remote environment as it was at one moment; ``env.snapshot()`` makes it.
+
+    The server keeps it until it is released, also at the end of a ``with`` block, or until the environment is closed.
+
+    Attributes:
+        tickets: What a session branches off by, one for each process of the environment. Keep them secret.
+    """
+
+    def __init__(self, sessions: Sequence[Session], state: Any) -> None:
+        """Take a snapshot.
+
+        Args:
+            sessions: The sessions of the environment.
+            state: What the client has to know when it goes on from there.
+
+        Raises:
+            RemoteError: The server refuses.
+        """
+        self._sessions, self._numbers = list(sessions), list[int]()
+        self._state, self._released = state, False
+        self.tickets: list[str] = []
+        for session in sessions:
+            session.check_idle()
+        try:
+            for session in sessions:
+                taken = session.ask(SnapshotRequest(), SnapshotTaken)
+                self._numbers.append(taken.snapshot)
+                self.tickets.append(taken.ticket)
+        except RemoteError:
+            with contextlib.suppress(RemoteError):
+                self.release()
+            raise
+
+    def restore(self, sessions: Sequence[Session]) -> Any:
+        """Have the server go on from here; return the state of the client.
+
+        Args:
+            sessions: The sessions of the environment now.
+
+        Raises:
+            RemoteError: The server refuses, or the snapshot is of another environment.
+        """
+        self.check(sessions)
+        for session in sessions:
+            session.check_idle()
+        for session, number in zip(sessions, self._numbers, strict=True):
+            session.failure = None
+            session.ask(Restore(number), Restored)
+        return self._state
+
+    def check(self, sessions: Sequence[Session] | None = None) -> None:
+        """Check that the server keeps it, as a snapshot of these sessions.
+
+        Raises:
+            RequestRefused: It does not.
+        """
+        if self._released:
+            raise RequestRefused("the snapshot was released", code="unknown-snapshot")
+        if sessions is not None and list(sessions) != self._sessions:
+            raise RequestRefused(
+                "the snapshot is of another environment, or of a connection that was lost: restore it where it was "
+                "taken, or use branch()",
+                code="unknown-snapshot",
+            )
+
+    @property
+    def state(self) -> Any:
+        """What the client has to know when it goes on from here."""
+        return self._state
+
+    def release(self) -> None:
+        """Have the server give it up; again, or after the end of the connection, this does nothing."""
+        if self._released:
+            return
+        self._released = True
+        for session, number in zip(self._sessions, self._numbers, strict=False):
+            with contextlib.suppress(RemoteError):
+                session.connection.check_open()
+                session.ask(Release(number), Released)
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "released" if self._released else f"number {', '.join(map(str, self._numbers))}"
+        return f"<{type(self).__name__} {state}>"

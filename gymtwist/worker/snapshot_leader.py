@@ -1,0 +1,361 @@
+"""The leader of a session's processes: once there is a snapshot, it is the process that the server knows.
+
+Below it are the *player*, which has the client's connection, and one *frozen copy* for each snapshot. The leader never
+calls the environment again. It tells a frozen copy to fork the next player, and ends when the session ends, in the way
+that the player did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import secrets
+import selectors
+import signal
+import socket
+from typing import Any, NoReturn
+
+from gymtwist.errors import GymtwistError, SnapshotRefused, UnknownSnapshot
+from gymtwist.worker import process_control, process_copy
+from gymtwist.worker.blocking_amp import AMPConnection
+from gymtwist.worker.copy_channel import (
+    BranchOff,
+    Channel,
+    ChannelEnded,
+    Finished,
+    Frozen,
+    GivenUp,
+    GiveUp,
+    GoOn,
+    Keep,
+    Message,
+    NothingReceived,
+    Play,
+    Ready,
+    Refused,
+    Weigh,
+    Weight,
+    close_all,
+)
+from gymtwist.worker.session_status import SNAPSHOT_BYTES, SNAPSHOTS_GONE, SessionStatus
+
+#: Seconds that a frozen copy may take to fork, and what it forked to begin.
+FORK_LIMIT = 5.0
+#: Seconds between two measurements of the memory that snapshots take.
+_WEIGH_INTERVAL = 5.0
+
+
+class _Copy:
+    """A frozen copy, which is a snapshot.
+
+    Attributes:
+        channel: The channel with it.
+        ticket: What a session branches off by.
+        process: Its process id; None until it is known.
+        private: Bytes of memory that are its own, when they were measured last.
+    """
+
+    def __init__(self, channel: Channel, ticket: str) -> None:
+        self.channel, self.ticket = channel, ticket
+        self.process: int | None = None
+        self.private = 0
+
+    def next(self, timeout: float, channel: Channel | None = None) -> tuple[Message, list[int]]:
+        """Receive what is not about the copy itself."""
+        while True:
+            message, descriptors = (channel or self.channel).receive(timeout)
+            if not self.note(message):
+                return message, descriptors
+
+    def note(self, message: Message) -> bool:
+        """Note what a copy says of itself; return whether the message was that."""
+        if isinstance(message, Frozen):
+            self.process = message.process
+        elif isinstance(message, Weight):
+            self.private = message.private
+        else:
+            return False
+        return True
+
+
+class Leader:
+    """Serves the player's requests for snapshots until the session ends.
+
+    Args:
+        player: The process id of the first player.
+        channel: The channel with it.
+        connection: The client's socket.
+        status: The session's status.
+        kept: What must not be destroyed in this process, such as the environment.
+    """
+
+    def __init__(
+        self, player: int, channel: Channel, connection: socket.socket, status: SessionStatus, kept: Any
+    ) -> None:
+        self._player, self._channel = player, channel
+        self._connection, self._status = connection, status
+        self._kept = kept
+        self._copies: dict[int, _Copy] = {}
+        self._finished: Finished | None = None
+        self._selector = selectors.DefaultSelector()
+
+    def run(self, link: AMPConnection, link_socket: socket.socket) -> Finished:
+        """Serve until the player has finished the session; the process ends as the player does if that crashes.
+
+        Args:
+            link: The link with the server.
+            link_socket: Its socket.
+
+        Returns:
+            What the player said at the end.
+        """
+        wake_reader, wake_writer = os.pipe()
+        os.set_blocking(wake_reader, False)
+        os.set_blocking(wake_writer, False)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        register = self._selector.register
+        register(link_socket, selectors.EVENT_READ, lambda: self._hear_server(link))
+        register(wake_reader, selectors.EVENT_READ, lambda: os.read(wake_reader, 4096))
+        register(self._channel, selectors.EVENT_READ, self._serve_player)
+        while self._finished is None:
+            events = self._selector.select(_WEIGH_INTERVAL if self._copies else None)
+            for key, _ in events:
+                if key.fd in self._selector.get_map():  # it may have been closed just now
+                    key.data()
+            if not events:
+                self._weigh()
+            self._reap()
+        self._connection.close()
+        for number in list(self._copies):
+            self._forget(number)
+        return self._finished
+
+    def leave(self) -> NoReturn:
+        """End this process when the player has ended; no exit functions run here, because they have run there."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._player, 0)
+        os._exit(0)
+
+    def _hear_server(self, link: AMPConnection) -> None:
+        """Do what the server asks for; kill all processes of the session if it has ended, or wants that."""
+        if not link.receive():
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    # The player
+
+    def _serve_player(self) -> None:
+        try:
+            message, descriptors = self._channel.receive(0)
+        except NothingReceived:
+            return
+        except ChannelEnded:
+            self._selector.unregister(self._channel)  # it is ending
+            return
+        try:
+            answer = self._answer(message, descriptors)
+        except GymtwistError as error:
+            answer = Refused(error.code, str(error))
+        finally:
+            close_all(descriptors)
+        if answer is not None:
+            with contextlib.suppress(ChannelEnded):
+                self._channel.send(answer)
+
+    def _answer(self, message: Message, descriptors: list[int]) -> Message | None:
+        if isinstance(message, Keep):
+            self._keep(message, descriptors)
+        if isinstance(message, GoOn):
+            self._go_on(message, descriptors)
+        if isinstance(message, GiveUp):
+            self._find(message.snapshot)
+            self._forget(message.snapshot)
+            return GivenUp(len(self._copies))
+        if isinstance(message, Finished):
+            self._finished = message
+        return None
+
+    def _find(self, number: int) -> _Copy:
+        found = self._copies.get(number)
+        if found is None:
+            held = ", ".join(map(str, list(self._copies)[-8:])) or "none"
+            raise UnknownSnapshot(
+                f"snapshot {number} is not held by this session, which holds {held}: it was not taken, or released, or "
+                "its process has ended"
+            )
+        return found
+
+    def _keep(self, message: Keep, descriptors: list[int]) -> None:
+        copy = self._copies[message.snapshot] = _Copy(Channel.adopt(descriptors.pop()), message.ticket)
+        self._selector.register(copy.channel, selectors.EVENT_READ, lambda: self._hear(message.snapshot))
+
+    def _go_on(self, message: GoOn, descriptors: list[int]) -> None:
+        """Have a frozen copy fork the next player, and end this one when that is ready."""
+        copy = self._find(message.snapshot)
+        right, rights = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with right, rights:
+            rights.send(b"1")
+            given = [right.fileno(), self._connection.fileno(), *descriptors]
+            channel, process = self._forked_by(message.snapshot, copy, Play(message.handover), given, right)
+        # It waits for an answer that does not come, and has handed everything over.
+        process_copy.kill(self._player)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._player, 0)
+        self._selector.unregister(self._channel)
+        self._channel.close()
+        self._player, self._channel = process, channel
+        self._selector.register(channel, selectors.EVENT_READ, self._serve_player)
+        self._kill_orphans()
+
+    def _forked_by(
+        self,
+        number: int,
+        copy: _Copy,
+        order: Play | BranchOff,
+        descriptors: list[int],
+        right: socket.socket | None = None,
+    ) -> tuple[Channel, int]:
+        """Have a frozen copy fork a process; return the channel with that, and its id.
+
+        Raises:
+            SnapshotRefused: None begins in time.
+        """
+        channel: Channel | None = None
+        try:
+            copy.channel.send(order, descriptors)
+            _, received = copy.next(FORK_LIMIT)
+            channel = Channel.adopt(received.pop())
+            try:
+                ready, _ = copy.next(FORK_LIMIT, channel)
+            except ChannelEnded:
+                if right is None or _takes(right):
+                    raise
+                ready, _ = copy.next(FORK_LIMIT, channel)  # it has begun just now
+            if isinstance(ready, Ready):
+                return channel, ready.process
+            problem = "it does not begin as it should"
+        except (ChannelEnded, IndexError) as error:
+            problem = str(error) or "no process was forked"
+        if channel is not None:
+            channel.close()
+            self._kill_orphans()
+        raise SnapshotRefused(
+            f"no copy of snapshot {number} begins within {FORK_LIMIT:g} s ({problem}); the session goes on as it is"
+        )
+
+    # Snapshots
+
+    def _hear(self, number: int) -> None:
+        """Hear what a frozen copy says; it has ended if it says nothing."""
+        copy = self._copies[number]
+        try:
+            message, descriptors = copy.channel.receive(0)
+        except NothingReceived:
+            return  # it was received already
+        except ChannelEnded:
+            self._forget(number)
+            return
+        close_all(descriptors)
+        copy.note(message)
+        self._show()
+
+    def _forget(self, number: int) -> None:
+        """End a frozen copy, if it has not ended."""
+        copy = self._copies.pop(number)
+        self._selector.unregister(copy.channel)
+        copy.channel.close()  # it ends with that
+        if copy.process is not None:
+            process_copy.kill(copy.process)
+        self._status.words[SNAPSHOTS_GONE] += 1
+        self._show()
+
+    def _weigh(self) -> None:
+        for copy in self._copies.values():
+            with contextlib.suppress(ChannelEnded):
+                copy.channel.send(Weigh())
+
+    def _show(self) -> None:
+        self._status.words[SNAPSHOT_BYTES] = sum(copy.private for copy in self._copies.values())
+
+    # Branches
+
+    def branch(self, ticket: str, link: int, output: int, *, detached: bool) -> int:
+        """Fork a process for another session off a snapshot.
+
+        Args:
+            ticket: The snapshot's ticket.
+            link: The AMP socket of the process; it is closed here.
+            output: Where it prints to; likewise.
+            detached: Whether the parent of this process becomes its parent.
+
+        Returns:
+            Its process id.
+
+        Raises:
+            GymtwistError: No snapshot has this ticket, or no process begins.
+        """
+        try:
+            given = ticket.encode("utf-8", "replace")
+            found = [each for each in self._copies.items() if secrets.compare_digest(each[1].ticket.encode(), given)]
+            if not found:
+                raise UnknownSnapshot("no snapshot has this ticket: it was released, or its session has ended")
+            ((number, copy),) = found
+            process_control.become_subreaper(not detached)
+            channel, process = self._forked_by(number, copy, BranchOff(), [link, output])
+            channel.close()
+            return process
+        finally:
+            process_control.become_subreaper()
+            close_all([link, output])
+
+    # The ends of processes
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                pid = 0
+            if not pid:
+                return
+            if pid == self._player and self._finished is None:
+                self._player_ended(os.waitstatus_to_exitcode(status))
+
+    def _player_ended(self, code: int) -> None:
+        """End as the player did, unless its last words are still to be read."""
+        while self._finished is None:
+            try:
+                message, _ = self._channel.receive(0)
+            except ChannelEnded:
+                break
+            if isinstance(message, Finished):
+                self._finished = message
+        if self._finished is None:
+            faulthandler.disable()
+            if code < 0:
+                with contextlib.suppress(OSError):  # of SIGKILL
+                    signal.signal(-code, signal.SIG_DFL)
+                os.kill(os.getpid(), -code)
+            os._exit(code if code > 0 else 1)
+
+    def _kill_orphans(self) -> None:
+        """Kill what a player has started, or was forked in vain; without a player above them this process has them."""
+        known = {self._player}
+        for copy in self._copies.values():
+            if copy.process is None:
+                with contextlib.suppress(ChannelEnded):
+                    copy.note(copy.channel.receive(FORK_LIMIT)[0])
+            if copy.process is not None:
+                known.add(copy.process)
+        for orphan in set(process_control.children()) - known:
+            process_copy.kill(orphan)
+
+
+def _takes(right: socket.socket) -> bool:
+    """Take the right to play; return whether nobody else had."""
+    try:
+        right.recv(1, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True

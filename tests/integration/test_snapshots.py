@@ -1,0 +1,202 @@
+"""Snapshots of real sessions: what follows one is the same each time, over every transport."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gymtwist.client import RemoteError, RequestRefused, connect, connect_vec
+from gymtwist.protocol import dynamic_values
+from tests.conftest import Start
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import children, descendants, eventually, hold, left_after
+from tests.support.server_process import ServerProcess
+
+#: Whether to measure the coverage of its server.
+MEASURED = True
+OPTIONS = ("--max-snapshots", "3", "--monitor-root", ".")
+
+CARTPOLE, PONG = "CartPole-v1", "ALE/Pong-v5"
+STEPS = 50
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make(server: ServerProcess) -> Iterator[Make]:
+    """Connect, and close at the end."""
+    with ExitStack() as stack:
+
+        def make(env_id: str = CARTPOLE, *, by: Any = connect, scheme: str = "", **options: Any) -> Any:
+            return stack.enter_context(by(f"{scheme}127.0.0.1:{server.port}", env_id, **options))
+
+        yield make
+
+
+def played(env: Any, count: int = STEPS) -> list[bytes]:
+    """Take steps with actions that depend on their number alone; return all that comes back."""
+    found = []
+    for index in range(count):
+        shape = env.action_space.shape
+        observation, *rest = env.step(np.full(shape, index % 2) if shape else index % 2)
+        found.append(dynamic_values.to_messagepack({"all": [observation, *rest]}))
+    return found
+
+
+def in_play(env: Any, seed: int = 5, steps: int = 7) -> Any:
+    """Begin an episode."""
+    env.reset(seed=seed)
+    played(env, steps)
+    return env
+
+
+TRANSPORTS = pytest.mark.parametrize(
+    "how",
+    [
+        {"shared_memory": False},
+        {"shared_memory": True},
+        {"protocol": "netstring", "shared_memory": False},
+        {"scheme": "ws://"},
+    ],
+    ids=["socket", "memory", "netstring", "websocket"],
+)
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("env_id", [CARTPOLE, PONG])
+def test_a_session_goes_on_from_a_snapshot(make: Make, env_id: str, how: dict[str, Any]) -> None:
+    """As it did before, whatever was done meanwhile, as often as it is asked to, and after a reset, too."""
+    steps = 12 if env_id == CARTPOLE else STEPS
+    env = in_play(make(env_id, **how))
+    here = env.snapshot()
+    first = played(env, steps)
+    env.restore(here)
+    assert played(env, steps) == first
+    env.reset(seed=8)
+    env.restore(here)
+    assert played(env, steps) == first
+    here.release()
+    assert played(in_play(env), steps) == first
+
+
+def test_snapshots_of_one_another(make: Make) -> None:
+    """Are independent: an earlier one can be restored after a later one, and the reverse."""
+    env = in_play(make())
+    with env.snapshot() as one:
+        first = played(env, 4)
+        with env.snapshot() as other:
+            second = played(env, 4)
+            for here, follows in ((one, first + second), (other, second), (one, first), (other, second)):
+                env.restore(here)
+                assert played(env, len(follows)) == follows
+
+
+def test_random_numbers_of_every_kind(make: Make) -> None:
+    """Go on as they did: those of the environment, and the generators of Python and NumPy that it shares."""
+    env = in_play(make("Drawing-v0"))
+    with env.snapshot() as here:
+        first = played(env)
+        env.restore(here)
+        assert played(env) == first
+
+
+def test_vectors(make: Make) -> None:
+    """Are kept as a whole, whichever way one process steps them, and over several processes."""
+    for mode, processes in (("sync", 1), ("vector_entry_point", 1), ("sync", 2)):
+        envs = in_play(make(by=connect_vec, num_envs=4, vectorization_mode=mode, processes=processes))
+        with envs.snapshot() as here:
+            first = played(envs)
+            envs.restore(here)
+            assert played(envs) == first
+
+
+def test_a_limit(make: Make) -> None:
+    """Is not exceeded: the error names it and the remedy, and none is given up for another."""
+    env = in_play(make())
+    held = [env.snapshot() for _ in range(3)]
+    with pytest.raises(RequestRefused, match=r"3 are allowed \(--max-snapshots\): release one first") as caught:
+        env.snapshot()
+    assert caught.value.code == "too-many-snapshots"
+    held[1].release()
+    env.restore(held[0])
+    env.snapshot()
+
+
+def test_snapshots_that_are_not_held(make: Make) -> None:
+    """Cannot be restored, and the session goes on."""
+    env, other = in_play(make()), in_play(make())
+    with env.snapshot() as here, pytest.raises(RequestRefused, match="another environment"):
+        other.restore(here)
+    with pytest.raises(RequestRefused, match="released"):
+        env.restore(here)
+    played(env, 3)
+
+
+def test_what_cannot_be_copied(make: Make) -> None:
+    """Is refused beforehand, with the reason, and goes on."""
+    envs = in_play(make(by=connect_vec, num_envs=2, vectorization_mode="async"))
+    with pytest.raises(RequestRefused, match="it has processes of its own") as caught:
+        envs.snapshot()
+    assert caught.value.code == "snapshot-refused"
+    played(envs, 3)
+    env = in_play(make())
+    env.monitor("snapshots", force=True)
+    with pytest.raises(RequestRefused, match="are being recorded"):
+        env.snapshot()
+    env.monitor(None)
+    env.snapshot().release()
+
+
+def _processes(server: ServerProcess, since: int) -> tuple[int, list[int]]:
+    """Return the leader of the processes of a session that has started since, and those below it, the oldest first."""
+    leader = int(server.wait_for(r"started: CartPole-v1 .*process (\d+)", since=since).group(1))
+    eventually(lambda: len(children(leader)) >= 2, PATIENCE, "a player and a frozen copy")
+    return leader, sorted(descendants(leader))
+
+
+@pytest.mark.parametrize("which", ["leader", "player", "copy"])
+def test_a_process_that_is_killed(make: Make, server: ServerProcess, which: str) -> None:
+    """Leaves none of the others behind, and the client gets an error or goes on."""
+    since = server.mark()
+    env = in_play(make(shared_memory=False))
+    here = env.snapshot()
+    env.restore(here)  # the frozen copy is older than the player
+    leader, (copy, player) = _processes(server, since)
+    handles = hold([leader, copy, player])
+    os.kill({"leader": leader, "player": player, "copy": copy}[which], signal.SIGKILL)
+    if which == "copy":
+        played(env, 3)
+        with pytest.raises(RequestRefused, match="its process has ended"):
+            env.restore(here)
+        env.close()
+    else:
+        with pytest.raises(RemoteError):
+            played(env, 3)
+    assert not left_after(handles, 5.0)
+
+
+def test_a_server_that_ends(start: Start) -> None:
+    """Takes all processes along, even if it is killed."""
+    running = start()
+    env = in_play(connect(running.port, CARTPOLE))
+    env.snapshot()
+    handles = hold(running.descendants())
+    running.process.kill()
+    assert not left_after(handles, 5.0)
+    env.close()
+
+
+def test_fresh_processes(start: Start) -> None:
+    """Have snapshots as forked ones do."""
+    running = start("--start-method", "spawn")
+    with connect(running.port, CARTPOLE) as env:
+        in_play(env)
+        with env.snapshot() as here:
+            first = played(env, 5)
+            env.restore(here)
+            assert played(env, 5) == first
