@@ -15,7 +15,7 @@ from gymtwist.client import RemoteError, RequestRefused, connect, connect_vec
 from gymtwist.protocol import dynamic_values
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import children, descendants, eventually, hold, left_after
+from tests.support.process_inspection import descendants, eventually, hold, left_after
 from tests.support.server_process import ServerProcess
 
 #: Whether to measure the coverage of its server.
@@ -155,7 +155,7 @@ def test_what_cannot_be_copied(make: Make) -> None:
 def _processes(server: ServerProcess, since: int) -> tuple[int, list[int]]:
     """Return the leader of the processes of a session that has started since, and those below it, the oldest first."""
     leader = int(server.wait_for(r"started: CartPole-v1 .*process (\d+)", since=since).group(1))
-    eventually(lambda: len(children(leader)) >= 2, PATIENCE, "a player and a frozen copy")
+    eventually(lambda: len(descendants(leader)) == 2, PATIENCE, "a player and a frozen copy alone")
     return leader, sorted(descendants(leader))
 
 

@@ -65,6 +65,7 @@ LIMITS = {
     "characters of an id": messages.MAX_ID,
     "characters of a render mode": 64,
     "characters of a token": 1024,
+    "characters of a ticket": messages.MAX_TICKET,
     "wrappers around an environment": messages.MAX_WRAPPERS,
     "wrappers around a vector environment": messages.MAX_WRAPPERS,
     "episodes from one video to the next": messages.MAX_VIDEO_EVERY,
@@ -362,6 +363,7 @@ def test_the_limits_of_strings_are_those_of_make() -> None:
         "id": LIMITS["characters of an id"],
         "render_mode": LIMITS["characters of a render mode"],
         "token": LIMITS["characters of a token"],
+        "branch": LIMITS["characters of a ticket"],
     }
 
 
@@ -370,7 +372,7 @@ def test_the_limits_of_strings_are_those_of_make() -> None:
 )
 def test_every_field_is_on_a_page_of_messages(kind: Any) -> None:
     """In the section of its operation."""
-    text = "".join((DIRECTORY / f"{name}.md").read_text() for name in ("messages", "agents"))
+    text = "".join((DIRECTORY / f"{name}.md").read_text() for name in ("messages", "agents", "snapshots"))
     section = text.partition(f"\n## {kind.__struct_config__.tag}\n")[2].partition("\n## ")[0]
     assert section
     for field in kind.__struct_fields__:
