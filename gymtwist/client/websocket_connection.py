@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
@@ -21,9 +20,11 @@ from gymtwist.protocol.websocket import (
     accept_key,
     close_payload,
     masked_frame,
+    new_key,
 )
 
-_MAX_RESPONSE = 16 * 1024
+#: The longest response to a request for WebSocket, in bytes.
+MAX_RESPONSE = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 
 
@@ -78,10 +79,7 @@ class WebSocketConnection(Connection):
                 self._send(masked_frame(Opcode.PONG, payload, os.urandom(4)), self._flags)
 
     def _lost(self, error: OSError) -> ConnectionLost:
-        if self._reader.closed is not None:
-            code, reason = self._reader.closed
-            error = ConnectionResetError(f"the server closed it: {reason or 'without a reason'} (code {code})")
-        return super()._lost(error)
+        return super()._lost(closed_error(self._reader) or error)
 
     @property
     def has_received(self) -> bool:
@@ -96,26 +94,36 @@ class WebSocketConnection(Connection):
         super().close(reason)
 
 
-def _upgrade(connected: socket.socket, address: Address) -> bytes:
-    """Ask a server for WebSocket; return what it sends behind its response."""
-    key = base64.b64encode(os.urandom(16)).decode()
+def closed_error(reader: WebSocketReader) -> ConnectionResetError | None:
+    """Return why the server has closed a connection; None if it has not said so."""
+    if reader.closed is None:
+        return None
+    code, reason = reader.closed
+    return ConnectionResetError(f"the server closed it: {reason or 'without a reason'} (code {code})")
+
+
+def upgrade_request(address: Address, key: str) -> bytes:
+    """Return the request by which a client asks for WebSocket.
+
+    Args:
+        address: The server's address.
+        key: A key of the client's own.
+    """
     host = f"[{address.host}]" if ":" in address.host else address.host
     lines = [
         *(f"GET {address.websocket} HTTP/1.1", f"Host: {host}:{address.port}"),
         *("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"),
     ]
-    try:
-        connected.sendall("\r\n".join([*lines, "", ""]).encode())
-        response = b""
-        while b"\r\n\r\n" not in response and len(response) < _MAX_RESPONSE:
-            data = connected.recv(_MAX_RESPONSE)
-            if not data:
-                break
-            response += data
-    except TimeoutError as error:
-        raise TimedOut(f"no WebSocket with {address} in time; is the server reachable?") from error
-    except OSError as error:
-        raise ConnectionLost(f"no WebSocket with {address}: {error}") from error
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def trailing_data(response: bytes, address: Address, key: str) -> bytes:
+    """Check a response to the request for WebSocket; return what the server has sent behind it.
+
+    Raises:
+        ConnectionLost: The server does not accept it.
+        ProtocolBroken: It is no such response.
+    """
     head, end, rest = response.partition(b"\r\n\r\n")
     status = _STATUS.match(head)
     if not end or status is None:
@@ -127,3 +135,21 @@ def _upgrade(connected: socket.socket, address: Address) -> bytes:
     if accepted is None or accepted[1].decode("latin-1") != accept_key(key):
         raise ProtocolBroken(f"{address} accepts a WebSocket that nobody asked for", code="protocol-error")
     return rest
+
+
+def _upgrade(connected: socket.socket, address: Address) -> bytes:
+    """Ask a server for WebSocket; return what it sends behind its response."""
+    key = new_key()
+    try:
+        connected.sendall(upgrade_request(address, key))
+        response = b""
+        while b"\r\n\r\n" not in response and len(response) < MAX_RESPONSE:
+            data = connected.recv(MAX_RESPONSE)
+            if not data:
+                break
+            response += data
+    except TimeoutError as error:
+        raise TimedOut(f"no WebSocket with {address} in time; is the server reachable?") from error
+    except OSError as error:
+        raise ConnectionLost(f"no WebSocket with {address}: {error}") from error
+    return trailing_data(response, address, key)

@@ -12,6 +12,7 @@ import codecs
 import contextlib
 import enum
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 
@@ -110,6 +111,11 @@ def close_code(error: GymtwistError) -> CloseCode:
 
 
 # The upgrade
+
+
+def new_key() -> str:
+    """Return a random key, by which a client asks for WebSocket."""
+    return base64.b64encode(os.urandom(16)).decode()
 
 
 def accept_key(key: str) -> str:

@@ -500,8 +500,6 @@ def test_a_server_that_is_not_there(served: ServerProcess) -> None:
                 await aio.connect(address, "CartPole-v1", connect_timeout=limit)
         with pytest.raises(ConnectionLost, match="it does not speak TLS: connect without tls"):
             await aio.connect(place(served), "CartPole-v1", tls=True)
-        with pytest.raises(ValueError, match="connect without WebSocket"):
-            await aio.connect(f"ws://localhost:{served.port}", "CartPole-v1")
         with pytest.raises(ValueError, match="tls is"):
             await aio.connect(place(served), "CartPole-v1", tls="nowhere.pem")
         async with aio.connect(("localhost", served.port), "CartPole-v1") as env:

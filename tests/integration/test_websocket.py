@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 
 import gymtwist.client as gymtwist
+from gymtwist.client import aio
 from gymtwist.client.client_errors import ConnectionLost, EnvironmentFailed
 from gymtwist_conformance.reference_client import ENCODINGS, FramedClient
 from gymtwist_conformance.reference_client.websocket_stream import (
@@ -36,6 +38,7 @@ from gymtwist_conformance.reference_client.websocket_stream import (
     client_frame,
 )
 from tests.conftest import Start
+from tests.support.client_equivalence import assert_same
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import eventually
 from tests.support.server_process import REPOSITORY, ServerProcess, connected, write_certificate
@@ -73,6 +76,33 @@ def raw_stream(place: dict[str, Any], server: ServerProcess) -> WebSocketStream:
     if "tls" in place:
         raw = ssl.create_default_context(cafile=place["tls"]).wrap_socket(raw, server_hostname="127.0.0.1")
     return WebSocketStream(raw)
+
+
+@pytest.mark.parametrize("protocol", ENCODINGS)
+def test_the_client_of_asyncio_plays(place: dict[str, Any], protocol: Any) -> None:
+    """The same as the client that blocks, also while the server pings, and with messages that are large."""
+    sent: dict[str, Any] = {"protocol": protocol, "render_mode": "rgb_array"}
+
+    async def play() -> list[Any]:
+        async with aio.connect(env_id="CartPole-v1", **place, **sent) as theirs:
+            played: list[Any] = [await theirs.reset(seed=1)]
+            for _ in range(5):
+                played.append(await theirs.step(1))
+            return [*played, await theirs.render()]
+
+    with gymtwist.connect(env_id="CartPole-v1", **place, **sent) as ours:
+        wanted: list[Any] = [ours.reset(seed=1), *(ours.step(1) for _ in range(5)), ours.render()]
+    assert_same(tuple(asyncio.run(asyncio.wait_for(play(), PATIENCE))), tuple(wanted))
+
+
+def test_the_client_of_asyncio_is_refused(server: ServerProcess) -> None:
+    """With the reason, where the server has no WebSocket."""
+
+    async def connect() -> None:
+        await aio.connect(f"ws://127.0.0.1:{server.port}/nowhere", "CartPole-v1")
+
+    with pytest.raises(ConnectionLost, match="the server answers with 404"):
+        asyncio.run(asyncio.wait_for(connect(), PATIENCE))
 
 
 @pytest.mark.parametrize("protocol", ENCODINGS)

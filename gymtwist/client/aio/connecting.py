@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from gymtwist.client.address import Address, Attempts, context_of, tune, unencrypted
 from gymtwist.client.aio.async_connection import AsyncConnection
+from gymtwist.client.aio.async_websocket import AsyncWebSocketConnection, Upgrade
+from gymtwist.client.client_errors import TimedOut
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.protocol.framing import Framing
 
@@ -24,30 +27,54 @@ async def open_connection(options: ConnectOptions, attempts: Attempts) -> AsyncC
         RemoteError: The server cannot be reached.
         ValueError: The certificates to trust cannot be read.
     """
-    address, timeout = options.address, options.connect_timeout
-    if address.websocket:
-        raise ValueError(f"no address: {str(address)!r}; in an event loop, connect without WebSocket")
+    address = options.address
     context = context_of(address, options.tls)
-    connected = await _open_when_up(address, timeout, attempts)
-    connection = AsyncConnection(
-        connected, str(address), Framing(options.protocol.value), options.timeout, is_plain=context is None
-    )
-    loop = asyncio.get_running_loop()
+    connected = await _open_when_up(address, options.connect_timeout, attempts)
+    usual: dict[str, Any] = {"timeout": options.timeout, "is_plain": context is None}
+    arguments = connected, str(address), Framing(options.spoken.value)
+    if not address.websocket:
+        connection = AsyncConnection(*arguments, **usual)
+        await _begin(options, context, connected, connection, connection.close)
+        return connection
+    upgrade = Upgrade(address)
+    await _begin(options, context, connected, upgrade, connected.close)
+    try:
+        received = await asyncio.wait_for(upgrade.accepted(), options.connect_timeout)
+        connection = AsyncWebSocketConnection(received, *arguments, **usual)
+        upgrade.transport.set_protocol(connection)
+        connection.connection_made(upgrade.transport)
+    except asyncio.TimeoutError as error:
+        upgrade.transport.abort()
+        raise TimedOut(f"no WebSocket with {address} in time; is the server reachable?") from error
+    except BaseException:
+        upgrade.transport.abort()
+        raise
+    return connection
+
+
+async def _begin(
+    options: ConnectOptions,
+    context: Any,
+    connected: socket.socket,
+    protocol: asyncio.BaseProtocol,
+    close: Callable[[], None],
+) -> None:
+    """Give a socket to a transport, with TLS if there is a context for it."""
+    address, loop = options.address, asyncio.get_running_loop()
     # An empty name, that of a UNIX socket, cannot be checked.
     secure: dict[str, Any] = {} if context is None else {"ssl": context, "server_hostname": address.host}
     create: Any = loop.create_unix_connection if address.path else loop.create_connection
     try:
-        await asyncio.wait_for(create(lambda: connection, sock=connected, **secure), timeout)
+        await asyncio.wait_for(create(lambda: protocol, sock=connected, **secure), options.connect_timeout)
     except asyncio.TimeoutError as error:
-        connection.close()
+        close()
         raise unencrypted(address, TimeoutError("timed out")) from error
     except OSError as error:
-        connection.close()
+        close()
         raise unencrypted(address, error) from error
     except BaseException:
-        connection.close()
+        close()
         raise
-    return connection
 
 
 async def _open_when_up(address: Address, timeout: float | None, attempts: Attempts) -> socket.socket:
