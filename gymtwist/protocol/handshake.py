@@ -76,6 +76,7 @@ class Handshake(msgspec.Struct, frozen=True):
         report_queue: Whether to tell the client its place in the queue.
         warnings: What the client should know of its message; the worker tells it, unless the server answers.
         token: The client's token; None if it sent none.
+        branch: The ticket of the snapshot to go on from; empty for none.
     """
 
     protocol: ProtocolName
@@ -84,6 +85,7 @@ class Handshake(msgspec.Struct, frozen=True):
     report_queue: bool = False
     warnings: tuple[str, ...] = ()
     token: str | None = None
+    branch: str = ""
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -168,7 +170,8 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
     """
     request, warnings = _read_first(protocol, payload)
     environment = "" if isinstance(request, Envs) else request.id
-    return Handshake(protocol, environment, message, request.report_queue, warnings, request.token)
+    branch = request.branch if isinstance(request, Make) else ""
+    return Handshake(protocol, environment, message, request.report_queue, warnings, request.token, branch)
 
 
 def after_refusal(data: bytes | bytearray) -> int:

@@ -226,6 +226,16 @@ class ForkServerStarter(Starter):
         else:
             self.fork_server.fork(worker, amp_descriptor, output)
 
+    def adopted(self, pid: int) -> None:
+        """Have the fork server leave a worker that another one has forked."""
+        if self.fork_server is not None and self.fork_server.transport is not None:
+            self.fork_server.callRemote(amp_commands.Adopt, pid=pid)
+
+    def disowned(self, pid: int) -> None:
+        """Have it forget that worker, which has ended."""
+        if self.fork_server is not None and self.fork_server.transport is not None:
+            self.fork_server.callRemote(amp_commands.Disown, pid=pid)
+
     def check(self) -> None:
         """Kill a fork server that does not answer; another one replaces it."""
         if self.fork_server is not None:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from gymtwist.errors import ServerFull
+from gymtwist.errors import ServerFull, UnknownSnapshot
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
@@ -19,13 +19,14 @@ from gymtwist.server.handshake_reader import Http
 from gymtwist.server.identities import Identities, Identity
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
-from gymtwist.server.server_session import Session, Terms
+from gymtwist.server.server_session import NO_SUCH_TICKET, Session, Terms
 from gymtwist.server.server_state import ServerState
 from gymtwist.server.session_events import Refused, SessionEvents, SessionInfo
 from gymtwist.server.token_delays import TokenDelays
 from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.worker.access_policy import AllowList, is_among
+from gymtwist.worker.snapshot_tickets import session_of
 
 #: Seconds between two measurements of a session's memory and processor time, if those are limited.
 _MEASURE_INTERVAL = 0.5
@@ -210,6 +211,21 @@ class GymFactory(PortFactory):
             settings = self._settings | identity.overrides
             terms = Terms(identity.name, identity.session_seconds, identity.processor_seconds, settings)
         return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, terms)
+
+    def origin_of(self, ticket: str, identity: Identity) -> Session:
+        """Return the session whose snapshot has a ticket.
+
+        Args:
+            ticket: The ticket.
+            identity: Who uses it.
+
+        Raises:
+            UnknownSnapshot: There is none for this identity.
+        """
+        origin = self.sessions.get(session_of(ticket))
+        if origin is None or origin.info.identity != identity.name:
+            raise UnknownSnapshot(NO_SUCH_TICKET)
+        return origin
 
     def connection_closed(self, connection: Any) -> None:
         """Forget a connection."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from twisted.python.failure import Failure
 
-from gymtwist.errors import GymtwistError, TokenRefused, WorkerStartError
+from gymtwist.errors import GymtwistError, TokenRefused, UnknownSnapshot, WorkerStartError
 from gymtwist.protocol import websocket
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.protocol.websocket import CloseCode
@@ -76,7 +76,9 @@ class GymProtocol(UnservedConnection):
         self.reader.received.clear()
         try:
             self.identity = self.factory.identities.renewed(self.identity)  # it may have waited for hours
-        except TokenRefused as error:
+            branch = self.handshake.branch
+            origin = self.factory.origin_of(branch, self.identity) if branch else None
+        except (TokenRefused, UnknownSnapshot) as error:
             self._cannot_serve(error)
             return
         try:
@@ -87,6 +89,8 @@ class GymProtocol(UnservedConnection):
             problem = f"the server cannot begin a session now: {error.strerror}; try again later"
             self._cannot_serve(WorkerStartError(problem))
             return
+        if origin is not None:
+            session.branches_off(origin, branch)
         if self._relay is None:
             self.transport.pauseProducing()
             session.start(self, self.transport.fileno(), trailing_data)

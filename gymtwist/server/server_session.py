@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
-from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
+from gymtwist.errors import EnvironmentFault, GymtwistError, RequestError, UnknownSnapshot, WorkerStartError
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server import keepalive, process_memory
 from gymtwist.server.process_memory import SessionMemory, Usage
@@ -43,6 +44,7 @@ from gymtwist.worker.worker_settings import WorkerSettings
 MAX_ATTEMPTS = 3
 #: How many of the last lines that a session has printed are kept.
 _KEPT_LINES = 100
+NO_SUCH_TICKET = "branch: no snapshot has this ticket: it was released, or its session has ended"
 #: The reason of a session whose process got a SIGTERM.
 ENDED_BY_OPERATOR = "an operator ended it (SIGTERM)"
 
@@ -206,6 +208,8 @@ class Session:
         self._steps_at_kill: int | None = None
         self._went_on_before = False
         self._attempts = 0
+        #: Has another session's worker fork the first worker; None to take one from the pool.
+        self._origin: Callable[..., defer.Deferred[dict[str, Any]]] | None = None
 
     def start(self, owner: SessionOwner, descriptor: int, trailing_data: bytes) -> None:
         """Assign the session to a worker.
@@ -233,12 +237,39 @@ class Session:
         status.words[session_status.MADE] = float(len(make))
         status.close()
 
+    def branches_off(self, origin: Session, ticket: str) -> None:
+        """Begin with a snapshot of another session, rather than with a new environment.
+
+        Args:
+            origin: The other session.
+            ticket: The ticket of the snapshot.
+        """
+        self._origin = partial(origin.branch, ticket)
+
+    def branch(
+        self, ticket: str, assigned: Callable[[WorkerProcess], None], **job: Any
+    ) -> defer.Deferred[dict[str, Any]]:
+        """Have the worker fork another one off a snapshot, for another session.
+
+        Args:
+            ticket: The ticket of the snapshot.
+            assigned: As :meth:`~gymtwist.server.worker_pool.WorkerPool.serve` takes it.
+            job: Likewise.
+
+        Raises:
+            UnknownSnapshot: The session has no snapshots.
+        """
+        if self._worker is None or not self.status.snapshots or not self.is_watched_here or self._report.ended:
+            raise UnknownSnapshot(NO_SUCH_TICKET)
+        return self._pool.branch(self._worker, ticket, assigned, **job)
+
     def _assign(self) -> None:
         self._attempts += 1
         self._process = None
         self.assigned_at = time.monotonic()
+        serve, self._origin = self._origin or self._pool.serve, None
         # An error that the pool raises ends the session as a failure of the worker does.
-        answer = defer.maybeDeferred(self._pool.serve, self._assigned, **msgspec.structs.asdict(self._job))
+        answer = defer.maybeDeferred(serve, self._assigned, **msgspec.structs.asdict(self._job))
         answer.addCallbacks(self._answered, self._failed)
         answer.addErrback(self._broken)
 
@@ -413,7 +444,9 @@ class Session:
     def _failed(self, failure: Failure) -> None:
         """The worker has ended without an answer, or there is none."""
         exited = failure.value
-        if not isinstance(exited, WorkerExited):
+        if isinstance(exited, RequestError):
+            self._end(f"refused: {exited}", self._error_reply(exited))
+        elif not isinstance(exited, WorkerExited):
             reason = f"no process could serve it: {failure.getErrorMessage()}"
             self._end(reason, self._final_reply(reason))
         elif exited.signal == signal.SIGTERM and not self.timeout_reason:

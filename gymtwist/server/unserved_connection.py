@@ -167,6 +167,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
         else:
             self.identity = identities.renewed(known)
         self.factory.allow_list_of(self.identity).check(handshake.environment)
+        if handshake.branch:
+            self.factory.origin_of(handshake.branch, self.identity)
 
     def read(self, data: bytes) -> None:
         """Read the handshake; in the framed protocol a client may try again after a refusal."""

@@ -128,6 +128,36 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self.startAWorker()
         return answer
 
+    def branch(
+        self, origin: WorkerProcess, ticket: str, assigned: Callable[[WorkerProcess], None], **job: Any
+    ) -> defer.Deferred[dict[str, Any]]:
+        """Assign a session to a worker that another one forks off a snapshot.
+
+        Args:
+            origin: The other worker.
+            ticket: The ticket of the snapshot.
+            assigned: As :meth:`serve` takes it.
+            job: Likewise.
+
+        Returns:
+            As :meth:`serve`; RequestError if no worker is forked.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
+
+        def serve(worker: WorkerProcess) -> defer.Deferred[dict[str, Any]]:
+            self._addProcess(worker.link, worker.finished)
+            others: set[WorkerLink] = set(self.ready) - {worker.link}
+            self.ready: set[WorkerLink] = {worker.link}
+            try:
+                answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
+            finally:
+                self.ready |= others
+            return answer.addCallback(self._served, [worker])
+
+        return self.starter.branch_off(origin.link, ticket).addCallback(serve)  # type: ignore[no-any-return]
+
     def _served(self, answer: dict[str, Any], chosen: list[WorkerProcess]) -> dict[str, Any]:
         """Log what the worker has printed, and make sure that it exits."""
         self._backoff = _BACKOFF

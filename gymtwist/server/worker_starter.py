@@ -15,12 +15,14 @@ from ampoule.iampoule import IStarter
 from twisted.internet import defer
 from twisted.internet.protocol import Factory
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gymtwist.errors import WorkerStartError
+from gymtwist.errors import RequestError, SnapshotRefused, UnknownSnapshot, WorkerStartError
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import NEW_PROCESS, WorkerLink, WorkerProcess
 from gymtwist.worker import process_control
+from gymtwist.worker.amp_commands import Branch
 from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
@@ -180,6 +182,16 @@ class Starter:
         Raises:
             OSError: There are no descriptors left, or no process can be started.
         """
+        worker, worker_end, writer = self._connect()
+        self.start_worker(worker, worker_end, writer)
+        return worker.link, worker.finished
+
+    def _connect(self) -> tuple[WorkerProcess, int, int]:
+        """Return a worker to be started, and the descriptors of its AMP socket and of where it prints to.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
         server_end, worker_end = socket.socketpair()
         reader, writer = os.pipe()
         link = WorkerLink()
@@ -189,8 +201,58 @@ class Starter:
         except OSError:
             os.close(writer)
             raise
-        self.start_worker(worker, worker_end.detach(), writer)
-        return link, worker.finished
+        return worker, worker_end.detach(), writer
+
+    def branch_off(self, origin: WorkerLink, ticket: str) -> defer.Deferred[WorkerProcess]:
+        """Have a worker fork another one off a snapshot.
+
+        Args:
+            origin: The link with the worker.
+            ticket: The ticket of the snapshot.
+
+        Returns:
+            Fires with the other worker; with a RequestError if there is none.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
+        worker, worker_end, writer = self._connect()
+
+        def close(answer: Any) -> Any:
+            os.close(worker_end)
+            os.close(writer)
+            return answer
+
+        def forked(answer: dict[str, Any]) -> WorkerProcess:
+            pid = answer["pid"]
+            if not pid:
+                is_known = answer["code"] != UnknownSnapshot.code
+                raise (SnapshotRefused if is_known else UnknownSnapshot)(answer["problem"])
+            worker.link.responsive = True
+            worker.started(pid)
+            self.adopted(pid)
+
+            def reap() -> None:
+                self.disowned(pid)
+                process_control.kill_group(pid)
+
+            worker.ends_with_link(reap)
+            return worker
+
+        def failed(failure: Failure) -> Failure:
+            worker.ended(None)
+            if failure.check(RequestError):
+                return failure
+            return Failure(UnknownSnapshot("the session of this ticket has ended"))
+
+        answer = origin.callRemote(Branch, ticket=ticket, amp=worker_end, output=writer)
+        return answer.addBoth(close).addCallback(forked).addErrback(failed)
+
+    def adopted(self, pid: int) -> None:
+        """Note that a worker was forked by another one."""
+
+    def disowned(self, pid: int) -> None:
+        """Note that such a worker has ended."""
 
     def startPythonProcess(self, prot: object, *args: object) -> None:
         """Refuse: this part of ampoule's interface is for starters that extend its own one."""

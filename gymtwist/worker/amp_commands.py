@@ -46,16 +46,10 @@ class Serve(amp.Command):
 class Branch(amp.Command):
     """Server to a worker that leads others: fork a process off a snapshot, which speaks AMP over one descriptor.
 
-    It prints to the other descriptor. The answer has its process id, or why there is none. A process that is detached
-    has the parent of the worker for its own.
+    It prints to the other descriptor. The answer has its process id, or why there is none.
     """
 
-    arguments = [
-        (b"ticket", amp.Unicode()),
-        (b"detached", amp.Boolean()),
-        (b"amp", amp.Descriptor()),
-        (b"output", amp.Descriptor()),
-    ]
+    arguments = [(b"ticket", amp.Unicode()), (b"amp", amp.Descriptor()), (b"output", amp.Descriptor())]
     response = [(b"pid", amp.Integer()), (b"code", amp.Unicode()), (b"problem", amp.Unicode())]
 
 
@@ -97,6 +91,20 @@ class Fork(amp.Command):
 
 class Kill(amp.Command):
     """Server to fork server: kill a worker that has closed the socket by which the server would kill it."""
+
+    arguments = [(b"pid", amp.Integer())]
+    requiresAnswer = False
+
+
+class Adopt(amp.Command):
+    """Server to fork server: a process that a worker has forked serves a session; leave it when that worker ends."""
+
+    arguments = [(b"pid", amp.Integer())]
+    requiresAnswer = False
+
+
+class Disown(amp.Command):
+    """Server to fork server: that process has ended."""
 
     arguments = [(b"pid", amp.Integer())]
     requiresAnswer = False

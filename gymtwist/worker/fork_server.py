@@ -43,6 +43,7 @@ class ForkServerProtocol(ResponderLink):
 
     Attributes:
         descriptors: Those that were received and are still open, also of requests whose rest is yet to come.
+        adopted: Processes of sessions that workers have forked.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class ForkServerProtocol(ResponderLink):
         self.descriptors: set[int] = set()
         self.fork_requests: list[tuple[ForkRequest, defer.Deferred[dict[str, Any]]]] = []
         self.to_kill: list[int] = []
+        self.adopted: set[int] = set()
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
         """Keep a descriptor for the request that it belongs to."""
@@ -67,6 +69,18 @@ class ForkServerProtocol(ResponderLink):
     def kill(self, pid: int) -> dict[str, Any]:
         """Record a request to kill a worker."""
         self.to_kill.append(pid)
+        return {}
+
+    @amp_commands.Adopt.responder
+    def adopt(self, pid: int) -> dict[str, Any]:
+        """Note a process that a worker has forked for another session."""
+        self.adopted.add(pid)
+        return {}
+
+    @amp_commands.Disown.responder
+    def disown(self, pid: int) -> dict[str, Any]:
+        """Forget such a process."""
+        self.adopted.discard(pid)
         return {}
 
 
@@ -182,7 +196,7 @@ class ForkServer:
 
     def _kill_orphans(self) -> None:
         """Kill reparented processes: a worker that has ended had started them."""
-        for orphan in set(process_control.children()) - self._children - self._own:
+        for orphan in set(process_control.children()) - self._children - self._own - self._protocol.adopted:
             with contextlib.suppress(PermissionError, ProcessLookupError):  # it changed its user
                 os.kill(orphan, signal.SIGKILL)
 
@@ -191,7 +205,7 @@ class ForkServer:
 
         Workers and their processes are killed; those that --preload or --setup started get a SIGTERM first.
         """
-        for pid in self._children:
+        for pid in self._children | self._protocol.adopted:
             process_control.kill_group(pid)
         for pid in self._own.intersection(process_control.children()):
             os.kill(pid, signal.SIGTERM)

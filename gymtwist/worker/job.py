@@ -49,14 +49,14 @@ class WorkerProtocol(ResponderLink):
         return self.answer
 
     @amp_commands.Branch.responder
-    def branch(self, ticket: str, detached: bool, amp: int, output: int) -> dict[str, Any]:
+    def branch(self, ticket: str, amp: int, output: int) -> dict[str, Any]:
         """Branch a process off a snapshot."""
         try:
             if self.leader is None:
                 os.close(amp)
                 os.close(output)
                 raise UnknownSnapshot("the session of this ticket holds no snapshot")
-            return {"pid": self.leader.branch(ticket, amp, output, detached=detached), "code": "", "problem": ""}
+            return {"pid": self.leader.branch(ticket, amp, output), "code": "", "problem": ""}
         except GymtwistError as error:
             return {"pid": 0, "code": error.code, "problem": str(error)}
 
@@ -129,6 +129,7 @@ class Worker:
     ) -> str:
         """Serve one connection; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
+        roles.session = session
         settings = self._settings.with_overrides(overrides)
         if settings.memory_limit != self._settings.memory_limit:
             process_control.limit(resource.RLIMIT_DATA, settings.memory_limit)

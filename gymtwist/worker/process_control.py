@@ -30,9 +30,9 @@ def _prctl(option: int, argument: int | bytes) -> None:
         _libc.prctl(option, argument, 0, 0, 0)
 
 
-def become_subreaper(yes: bool = True) -> None:
-    """Become the parent of orphaned descendants, so that none is lost, or no longer. Linux only."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, int(yes))
+def become_subreaper() -> None:
+    """Become the parent of orphaned descendants, so that none is lost. Linux only."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def rename(name: str) -> None:

@@ -21,11 +21,13 @@ class Roles:
     Attributes:
         link: The socket of the link with the server; None if there is none.
         leader: In a player, the channel with the leader.
+        session: The number of the session.
     """
 
     def __init__(self) -> None:
         self.link: socket.socket | None = None
         self.leader: Channel | None = None
+        self.session = 0
 
 
 roles = Roles()

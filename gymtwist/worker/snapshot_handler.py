@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -29,13 +28,13 @@ from gymtwist.worker.copy_channel import (
 from gymtwist.worker.process_roles import BranchedOff, Leads, roles
 from gymtwist.worker.session_status import SNAPSHOTS_TAKEN, Operation, SessionStatus
 from gymtwist.worker.snapshot_leader import Leader
+from gymtwist.worker.snapshot_tickets import ticket_of
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait for the leader's answer: longer than it waits for others.
 _ANSWER_LIMIT = 30.0
 #: How much earlier than others the kernel kills a frozen copy if memory runs out.
 _FROZEN_OOM_SCORE = 900
-_TICKET_BYTES = 16
 _ERRORS: dict[str, type[RequestError]] = {
     each.code: each for each in (errors.SnapshotRefused, errors.UnknownSnapshot, errors.TooManySnapshots)
 }
@@ -167,6 +166,10 @@ class SnapshotHandler:
         leaders.close()
         process_copy.disconnect(roles.link)
         roles.leader = ours
+        try:
+            ours.receive(_ANSWER_LIMIT)  # from now on the leader serves the link
+        except ChannelEnded:
+            os._exit(1)
         self._adapter.reconnected()
 
     def _take(self) -> SnapshotTaken | Restored:
@@ -174,7 +177,7 @@ class SnapshotHandler:
         words = self._status.words
         ours, leaders = Channel.pair()
         words[SNAPSHOTS_TAKEN] += 1
-        number, ticket = int(words[SNAPSHOTS_TAKEN]), secrets.token_urlsafe(_TICKET_BYTES)
+        number, ticket = int(words[SNAPSHOTS_TAKEN]), ticket_of(roles.session)
         try:
             roles.leader.send(Keep(number, ticket), [leaders.fileno()])
             process = process_copy.fork()

@@ -98,6 +98,8 @@ class Leader:
         self._kept = kept
         self._copies: dict[int, _Copy] = {}
         self._finished: Finished | None = None
+        #: The processes of other sessions that are children of this one.
+        self._branches: set[int] = set()
         self._selector = selectors.DefaultSelector()
 
     def run(self, link: AMPConnection, link_socket: socket.socket) -> Finished:
@@ -119,6 +121,8 @@ class Leader:
         register(link_socket, selectors.EVENT_READ, lambda: self._hear_server(link))
         register(wake_reader, selectors.EVENT_READ, lambda: os.read(wake_reader, 4096))
         register(self._channel, selectors.EVENT_READ, self._serve_player)
+        with contextlib.suppress(ChannelEnded):
+            self._channel.send(Ready(os.getpid()))
         while self._finished is None:
             events = self._selector.select(_WEIGH_INTERVAL if self._copies else None)
             for key, _ in events:
@@ -280,14 +284,13 @@ class Leader:
 
     # Branches
 
-    def branch(self, ticket: str, link: int, output: int, *, detached: bool) -> int:
+    def branch(self, ticket: str, link: int, output: int) -> int:
         """Fork a process for another session off a snapshot.
 
         Args:
             ticket: The snapshot's ticket.
             link: The AMP socket of the process; it is closed here.
             output: Where it prints to; likewise.
-            detached: Whether the parent of this process becomes its parent.
 
         Returns:
             Its process id.
@@ -301,12 +304,11 @@ class Leader:
             if not found:
                 raise UnknownSnapshot("no snapshot has this ticket: it was released, or its session has ended")
             ((number, copy),) = found
-            process_control.become_subreaper(not detached)
             channel, process = self._forked_by(number, copy, BranchOff(), [link, output])
             channel.close()
+            self._branches.add(process)
             return process
         finally:
-            process_control.become_subreaper()
             close_all([link, output])
 
     # The ends of processes
@@ -319,6 +321,7 @@ class Leader:
                 pid = 0
             if not pid:
                 return
+            self._branches.discard(pid)
             if pid == self._player and self._finished is None:
                 self._player_ended(os.waitstatus_to_exitcode(status))
 
@@ -341,7 +344,7 @@ class Leader:
 
     def _kill_orphans(self) -> None:
         """Kill what a player has started, or was forked in vain; without a player above them this process has them."""
-        known = {self._player}
+        known = {self._player, *self._branches}
         for copy in self._copies.values():
             if copy.process is None:
                 with contextlib.suppress(ChannelEnded):

@@ -105,6 +105,46 @@ def test_random_numbers_of_every_kind(make: Make) -> None:
         assert played(env) == first
 
 
+@TRANSPORTS
+def test_a_branch(make: Make, how: dict[str, Any]) -> None:
+    """Is another session, which goes on from the snapshot as the first one did, and outlives it."""
+    env = in_play(make(**how))
+    here = env.snapshot()
+    first = played(env, 12)
+    with env.branch(here) as other, env.branch(here) as third:
+        assert played(other, 5) == first[:5]
+        with other.snapshot() as there, other.branch(there) as fourth:
+            assert played(fourth, 7) == played(other, 7)
+        env.close()
+        assert played(third, 12) == first
+        other.reset(seed=5)
+        third.reset(seed=5)
+        assert played(other, 3) == played(third, 3)
+
+
+def test_a_branch_of_what_is_not_held(make: Make) -> None:
+    """Is refused, also by its server, and so is one of another environment."""
+    env = in_play(make())
+    here = env.snapshot()
+    other = make("Episodes-v0")
+    with pytest.raises(RequestRefused, match="another make message"):
+        other.branch(here)
+    env.close()
+    with pytest.raises(RequestRefused, match="no snapshot has this ticket") as caught:
+        env.branch(here)
+    assert caught.value.code == "unknown-snapshot"
+
+
+def test_a_branch_counts_among_sessions(start: Start) -> None:
+    """As any other, and its end makes room."""
+    running = start("--max-sessions", "2", "--queue", "0")
+    with connect(running.port, CARTPOLE) as env:
+        in_play(env)
+        here = env.snapshot()
+        with env.branch(here), pytest.raises(RemoteError, match="full"):
+            connect(running.port, CARTPOLE, connect_timeout=0.5)
+
+
 def test_vectors(make: Make) -> None:
     """Are kept as a whole, whichever way one process steps them, and over several processes."""
     for mode, processes in (("sync", 1), ("vector_entry_point", 1), ("sync", 2)):
@@ -113,6 +153,8 @@ def test_vectors(make: Make) -> None:
             first = played(envs)
             envs.restore(here)
             assert played(envs) == first
+            with envs.branch(here) as others:
+                assert played(others) == first
 
 
 def test_a_limit(make: Make) -> None:
@@ -196,7 +238,10 @@ def test_fresh_processes(start: Start) -> None:
     running = start("--start-method", "spawn")
     with connect(running.port, CARTPOLE) as env:
         in_play(env)
-        with env.snapshot() as here:
-            first = played(env, 5)
-            env.restore(here)
-            assert played(env, 5) == first
+        here = env.snapshot()
+        first = played(env, 5)
+        env.restore(here)
+        assert played(env, 5) == first
+        with env.branch(here) as other:
+            env.close()
+            assert played(other, 5) == first

@@ -1,0 +1,22 @@
+"""The tickets by which sessions branch off snapshots: the number of a session, and a secret."""
+
+from __future__ import annotations
+
+import secrets
+
+_SECRET_BYTES = 16
+
+
+def ticket_of(session: int) -> str:
+    """Return the ticket of a new snapshot.
+
+    Args:
+        session: The number of its session.
+    """
+    return f"{session}-{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+
+def session_of(ticket: str) -> int:
+    """Return the number of the session whose snapshot has a ticket; -1 if there is none."""
+    number = ticket.partition("-")[0]
+    return int(number) if number.isascii() and number.isdecimal() else -1
