@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from gymtwist.errors import ServerFull, UnknownSnapshot
 from gymtwist.protocol.handshake import Handshake
+from gymtwist.protocol.snapshot_tickets import session_of
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
 from gymtwist.server.handshake_reader import Http
@@ -26,7 +27,6 @@ from gymtwist.server.token_delays import TokenDelays
 from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.worker.access_policy import AllowList, is_among
-from gymtwist.worker.snapshot_tickets import session_of
 
 #: Seconds between two measurements of a session's memory and processor time, if those are limited.
 _MEASURE_INTERVAL = 0.5

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from gymtwist import errors
 from gymtwist.errors import RequestError, SnapshotRefused, TooManySnapshots
 from gymtwist.protocol.snapshot_messages import Release, Released, Restore, Restored, Snapshot, SnapshotTaken
+from gymtwist.protocol.snapshot_tickets import ticket_of
 from gymtwist.worker import frozen_copy, process_control, process_copy, snapshot_checks
 from gymtwist.worker.base_handler import State
 from gymtwist.worker.copy_channel import (
@@ -28,7 +29,6 @@ from gymtwist.worker.copy_channel import (
 from gymtwist.worker.process_roles import BranchedOff, Leads, roles
 from gymtwist.worker.session_status import SNAPSHOTS_TAKEN, Operation, SessionStatus
 from gymtwist.worker.snapshot_leader import Leader
-from gymtwist.worker.snapshot_tickets import ticket_of
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait for the leader's answer: longer than it waits for others.
