@@ -27,6 +27,7 @@ OUTSIDE = {
     "spaces": LIBRARIES | {"gymnasium"},
     "protocol": LIBRARIES,
     "envs": LIBRARIES | ENVIRONMENTS | {"cloudpickle", "pettingzoo"},
+    "recordings": LIBRARIES | {"gymnasium", "h5py", "imageio_ffmpeg", "minari"},
     "worker": LIBRARIES | TWISTED,
     "server": {"msgspec", "ampoule", "tomli", "OpenSSL"} | TWISTED,
     "web": {"msgspec", "prometheus_client"} | TWISTED,
@@ -46,9 +47,12 @@ INSIDE = {
     "spaces": ERRORS | {"gymtwist.spaces"},
     "protocol": ERRORS | {"gymtwist.spaces", "gymtwist.protocol"},
     "envs": ERRORS | {"gymtwist.spaces", "gymtwist.envs"},
-    "worker": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.worker"},
+    "recordings": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.recordings"},
+    "worker": ERRORS
+    | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.recordings", "gymtwist.worker"},
     "server": ERRORS
     | {
+        "gymtwist.recordings.dataset_names",
         *("gymtwist.protocol", "gymtwist.server", "gymtwist.web.control_site", "gymtwist.web.site"),
         "gymtwist.placement.placing",
         *(

@@ -1,0 +1,154 @@
+"""The process that makes datasets of journals: ``python -m gymtwist.recordings.dataset_writer ROOT``.
+
+The server starts it when there is something to record. It works while sessions record, behind them and with a low
+priority, and ends when there are no journals, or when its standard input ends and no session records any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from gymtwist.recordings import journal_files
+from gymtwist.recordings.dataset_names import DATA, JOURNALS, is_name
+from gymtwist.recordings.episode_files import EpisodeFiles
+from gymtwist.recordings.journal_files import HEADER, LOCK, UNFINISHED, Header
+from gymtwist.recordings.journal_reader import JournalReader
+
+#: Seconds between two looks for episodes that have ended.
+_INTERVAL = 0.1
+#: Seconds without a journal after which the process ends.
+_IDLE = 10.0
+#: Seconds that it waits for sessions to end once its standard input has.
+_END_TIMEOUT = 10.0
+#: Seconds after which a journal that was never begun is removed.
+_STALE = 60.0
+#: The name of a journal that cannot be read, so that nobody tries again.
+_DAMAGED = ".damaged-"
+
+
+class Journal:
+    """One journal, and the dataset that it is for.
+
+    Args:
+        directory: The directory of the journal.
+        datasets: The root of the datasets.
+
+    Raises:
+        ValueError: Its header is not one.
+        OSError: It cannot be read.
+    """
+
+    def __init__(self, directory: Path, datasets: Path) -> None:
+        self._directory = directory
+        header = msgspec.msgpack.decode((directory / HEADER).read_bytes(), type=Header)
+        if not is_name(header.dataset) or header.byte_order != sys.byteorder:
+            raise ValueError("the header is not one of this machine")
+        self._reader = JournalReader(directory, header)
+        self._files = EpisodeFiles(datasets / header.dataset / DATA, self._reader, directory.name)
+        self._files.prepare()
+
+    def advance(self) -> bool:
+        """Store the episodes that have ended; return whether the session has, and all is stored."""
+        # Asked first: what is read next is all that there is.
+        lock = journal_files.lock(self._directory / LOCK)
+        try:
+            self._files.add(self._reader.poll(is_over=lock is not None))
+            if lock is None:
+                self._reader.release()
+                return False
+            self._files.finish()
+            shutil.rmtree(self._directory)
+            return True
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+
+class DatasetWriter:
+    """Makes datasets of all journals below a root.
+
+    Args:
+        root: The root of the datasets.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._journals: dict[str, Journal] = {}
+
+    def advance(self) -> bool:
+        """Do what there is to do; return whether journals are left."""
+        for directory in sorted((self._root / JOURNALS).iterdir()):
+            if directory.name.startswith(UNFINISHED):
+                _remove_stale(directory)
+            elif directory.is_dir() and not directory.name.startswith("."):
+                self._advance(directory)
+        return bool(self._journals)
+
+    def _advance(self, directory: Path) -> None:
+        try:
+            journal = self._journals.get(directory.name)
+            if journal is None:
+                journal = self._journals[directory.name] = Journal(directory, self._root)
+            if journal.advance():
+                del self._journals[directory.name]
+        except OSError as error:  # such as a full disk: the next time it may not be
+            self._journals.pop(directory.name, None)
+            print(f"cannot store what is recorded: {error}", flush=True)
+            time.sleep(1.0)
+        except Exception:
+            self._journals.pop(directory.name, None)
+            print(f"a journal cannot be read, and is kept as {_DAMAGED}{directory.name}", flush=True)
+            traceback.print_exc()
+            os.rename(directory, directory.with_name(_DAMAGED + directory.name))
+
+
+def _remove_stale(directory: Path) -> None:
+    """Remove a journal that was never begun, of a session that has ended."""
+    if time.time() - directory.stat().st_mtime > _STALE:
+        lock = journal_files.lock(directory / LOCK)
+        if lock is not None:
+            os.close(lock)
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def run(root: Path) -> None:
+    """Make datasets until there is nothing to do.
+
+    Args:
+        root: The root of the datasets.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an operator's Ctrl-C is the server's business
+    os.nice(19)
+    lock = os.open(root / JOURNALS / ".writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(lock, fcntl.LOCK_EX)  # that of a server before this one may still be busy
+    writer = DatasetWriter(root)
+    deadline = None
+    idle_since = time.monotonic()
+    while True:
+        has_work = writer.advance()
+        now = time.monotonic()
+        idle_since = now if has_work else idle_since
+        if deadline is None:
+            if select.select([0], [], [], _INTERVAL)[0] and not os.read(0, 4096):
+                deadline = time.monotonic() + _END_TIMEOUT
+                continue
+            if now - idle_since > _IDLE:
+                return
+        elif not has_work or now > deadline:
+            return
+        else:
+            time.sleep(_INTERVAL)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))

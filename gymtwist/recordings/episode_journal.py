@@ -1,0 +1,177 @@
+"""A session's journal: rows are copied into memory that is a file, so a step makes no system call."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic  # by name: an environment may replace the module's attributes
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from gymtwist.protocol import dynamic_values
+from gymtwist.recordings import episode_rows, journal_files
+from gymtwist.recordings.journal_files import (
+    HEADER,
+    LOCK,
+    MAGIC,
+    NOTES,
+    OFFSET,
+    SEGMENT,
+    SEGMENT_HEADER,
+    UNFINISHED,
+    Header,
+)
+from gymtwist.spaces.gymnasium_spaces import build
+
+#: Bytes of a segment: room for this many rows, within these bounds.
+_ROWS, _LEAST, _MOST = 256, 2**20, 2**24
+#: Seconds after which the size of what is on disk is measured again.
+_MEASURE_INTERVAL = 5.0
+#: The word of a segment with the number of its rows; see :data:`~gymtwist.recordings.journal_files.SEGMENT_HEADER`.
+_COUNT = 1
+
+
+class Stopped(Exception):
+    """Nothing more can be recorded; the message is the reason, for the client."""
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """How much may be on disk.
+
+    Attributes:
+        directories: What is measured.
+        limit: Bytes.
+        name: Whose limit it is, for errors.
+    """
+
+    directories: Callable[[], list[Path]]
+    limit: int
+    name: str
+
+    @property
+    def used(self) -> int:
+        """Bytes on disk."""
+        return sum(journal_files.size_below(each) for each in self.directories())
+
+
+class EpisodeJournal:
+    """Writes the journal of a session.
+
+    Args:
+        directory: The directory, which must not exist.
+        header: What is recorded.
+        quotas: What limits it.
+
+    Attributes:
+        row: The index of the next row in its segment.
+        capacity: The number of rows of the segment.
+        rows: The rows of the segment.
+        put_action: Copies an action into a row.
+        put_observation: Copies an observation into a row.
+        put_reward: Copies a reward into a row.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    rows: npt.NDArray[Any]
+    put_action: episode_rows.Put
+    put_observation: episode_rows.Put
+    put_reward: episode_rows.Put
+
+    def __init__(self, directory: Path, header: Header, quotas: list[Quota]) -> None:
+        self._spaces = build(header.observation_space), build(header.action_space)
+        self.dtype = episode_rows.row_dtype(*self._spaces, header.num_envs, header.reward_shape, header.frame_shape)
+        self._quotas = quotas
+        self._measured_at = -_MEASURE_INTERVAL
+        self._left = 0
+        self._number = self._first = 0
+        self.row = self.capacity = 0
+        # The writer must not take a journal that is not locked yet for one that was left behind.
+        self._directory = directory.with_name(f"{UNFINISHED}{directory.name}")
+        self._directory.mkdir(mode=0o700)
+        try:
+            self._lock = journal_files.lock(self._directory / LOCK)
+            self._notes = os.open(self._directory / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            (self._directory / HEADER).write_bytes(msgspec.msgpack.encode(header))
+            self.next_segment()
+            os.rename(self._directory, directory)
+        except BaseException:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise
+        self._directory = directory
+
+    @property
+    def next_row(self) -> int:
+        """The number of the next row in the journal."""
+        return self._first + self.row
+
+    def next_segment(self) -> None:
+        """Begin another segment.
+
+        Raises:
+            Stopped: No more may be on disk.
+            OSError: The disk is full.
+        """
+        self._first += self.row
+        size = self.dtype.itemsize
+        self.capacity = max(1, min(max(_ROWS * size, _LEAST), _MOST) // size)
+        length = OFFSET + self.capacity * size
+        self._check_quotas(length)
+        path = self._directory / SEGMENT.format(self._number)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # Memory without a block on the disk would be a bus error once the disk is full.
+            os.posix_fallocate(descriptor, 0, length)
+            memory = mmap.mmap(descriptor, length)
+        finally:
+            os.close(descriptor)
+        self._number += 1
+        self.row = 0
+        head = np.ndarray((), SEGMENT_HEADER, memory)
+        head["capacity"], head["first"] = self.capacity, self._first
+        head["magic"] = MAGIC  # last: a reader may look at it
+        self._words = memoryview(memory).cast("Q")
+        self.rows = np.ndarray((self.capacity,), self.dtype, memory, OFFSET)
+        self.put_reward = self.rows[episode_rows.REWARD].__setitem__
+        observations, actions = self._spaces
+        self.put_observation = episode_rows.putter(self.rows, observations, episode_rows.OBSERVATION)
+        self.put_action = episode_rows.putter(self.rows, actions, episode_rows.ACTION)
+
+    def _check_quotas(self, more: int) -> None:
+        now = monotonic()
+        if now - self._measured_at > _MEASURE_INTERVAL or self._left < more:
+            self._measured_at = now
+            room = [(quota.limit - quota.used, quota) for quota in self._quotas]
+            for left, quota in room:
+                if left < more:
+                    raise Stopped(f"recordings may have {quota.limit >> 20} MiB on disk ({quota.name})")
+            self._left = min((left for left, _ in room), default=sys.maxsize)
+        self._left -= more
+
+    def finish_row(self) -> None:
+        """Let the row count, which is complete now."""
+        self.row = self._words[_COUNT] = self.row + 1
+
+    def note(self, **fields: Any) -> None:
+        """Write what the next row has no room for; see :class:`~gymtwist.recordings.journal_files.Note`.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        content = dynamic_values.to_messagepack({"row": self.next_row, **fields})
+        os.write(self._notes, len(content).to_bytes(4, "little") + content)
+
+    def close(self) -> None:
+        """End the journal: the process that writes datasets finishes it."""
+        os.close(self._notes)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
