@@ -195,6 +195,12 @@ class MonitorError(RequestError):
     code = "monitor-refused"
 
 
+class RecordingRefused(RequestError):
+    """The episodes cannot be recorded into a dataset: the server cannot, or another dataset is in the way."""
+
+    code = "recording-refused"
+
+
 class EnvironmentFault(GymtwistError):
     """The environment's own code failed; the exception it raised is the cause.
 

@@ -27,6 +27,16 @@ class _OwnOptions(Struct, forbid_unknown_fields=True):
     seeds: Annotated[list[_SEED], Meta(max_length=10_000)] = []
 
 
+class _Recording(Struct, forbid_unknown_fields=True):
+    dataset: Annotated[str, Meta(min_length=1, max_length=200)]
+    append: bool = False
+    infos: bool = False
+    frames: Literal["none", "video", "lossless"] = "none"
+    compression: Annotated[int, Meta(ge=0, le=9)] = 1
+    episodes: Annotated[int, Meta(ge=1)] | None = None
+    megabytes: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
+
+
 _REQUESTS: dict[str, dict[str, Any]] = {
     "make": {
         "id": Annotated[str, Meta(min_length=1, max_length=255)],
@@ -45,6 +55,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "report_queue?": bool,
         "wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
         "vector_wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
+        "record?": _Recording | None,
         "on_failure?": Literal["raise", "truncate"],
         "each?": Annotated[list[_OwnOptions], Meta(max_length=10_000)],
     },

@@ -25,6 +25,7 @@ from gymtwist.client.connect_options import (
 from gymtwist.client.entry_points import EACH, VECTOR_ONLY, WINDOW, restored
 from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
+from gymtwist.client.recording_options import RecordLike, recording_of
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.client.truncating_env import TruncatingEnv
@@ -40,6 +41,7 @@ def connect(
     max_episode_steps: int | None = None,
     info: messages.InfoWanted = "all",
     wrappers: Iterable[WrapperLike] = (),
+    record: RecordLike | None = None,
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -66,6 +68,10 @@ def connect(
         wrappers: Wrappers that the server puts around the environment, the innermost first: as in Gymnasium's
             ``env.spec.additional_wrappers``, such as ``FrameStackObservation.wrapper_spec(stack_size=4)``, or dicts of
             ``name`` and ``kwargs``. The operator decides which ones the server has.
+        record: The name of a dataset, such as ``"cartpole-v0"``, that the server records all episodes into, as Minari
+            reads it; or a dict with it as ``dataset`` and any of ``append`` (to a dataset that exists), ``infos``,
+            ``frames`` ("video" or "lossless"), ``compression`` (0 to 9), ``episodes`` and ``megabytes`` (at most). The
+            specification of the environment does not keep it.
         protocol: "int32" (MessagePack, fast) or "netstring" (JSON, readable on the wire).
         token: The token that the operator of the server has given you, if the server needs one; None for that of the
             environment variable GYMTWIST_TOKEN, if it is set.
@@ -101,6 +107,7 @@ def connect(
         max_episode_steps=max_episode_steps,
         info=info,
         wrappers=wrappers,
+        record=recording_of(record),
         token=token,
     )
     options = ConnectOptions(
@@ -133,6 +140,7 @@ def connect_vec(
     info: messages.InfoWanted = "all",
     wrappers: Iterable[WrapperLike] = (),
     vector_wrappers: Iterable[WrapperLike] = (),
+    record: RecordLike | None = None,
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -173,6 +181,7 @@ def connect_vec(
             of ``gymnasium.wrappers.vector``, as ``wrappers`` has them. One that keeps statistics of all environments
             together (NormalizeObservation, NormalizeReward) needs ``processes=1``; a class of your own is put around
             the environments of each process.
+        record: See :func:`connect`. The episodes of all environments are in one dataset, in the order of their ends.
         protocol: See :func:`connect`.
         token: See :func:`connect`.
         timeout: See :func:`connect`.
@@ -208,6 +217,7 @@ def connect_vec(
         info=info,
         wrappers=wrappers,
         vector_wrappers=vector_wrappers_of(vector_wrappers),
+        record=recording_of(record),
         token=token,
     )
     return RemoteVectorEnv(

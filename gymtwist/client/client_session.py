@@ -109,6 +109,7 @@ class Session:
         self._num_envs, self._wrappers, self._each = made.num_envs, len(made.wrappers), len(made.each)
         self._vector_wrappers = len(made.vector_wrappers)
         self._is_branch = bool(made.branch)
+        self._records = made.record is not None
         self._kwargs: Iterable[str] = [
             name for kwargs in (made.kwargs, *(each.kwargs for each in made.each)) for name in kwargs
         ]
@@ -200,6 +201,11 @@ class Session:
             )
         if made.branched != self._is_branch:
             raise RequestRefused("the server is of a version without snapshots", code="unknown-snapshot")
+        if self._records and made.recording is None:
+            raise RequestRefused(
+                "the server is of a version without `record`: record here, with minari.DataCollector",
+                code="recording-refused",
+            )
         if made.limits is not None:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self._check_size(made)

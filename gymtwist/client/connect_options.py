@@ -20,6 +20,7 @@ from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.pending_makes import finish_all
 from gymtwist.client.progress import Report
+from gymtwist.client.recording_options import check_one_process
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.websocket_connection import WebSocketConnection
 from gymtwist.client.wrapper_specs import WrapperLike, check_processes, wrappers_of
@@ -109,6 +110,7 @@ class ConnectOptions:
         object.__setattr__(self, "max_space_bytes", count_of("max_space_bytes", self.max_space_bytes))
         object.__setattr__(self, "processes", count_of("processes", self.processes, self.make.num_envs or 1))
         check_processes(self.make.vector_wrappers, self.processes)
+        check_one_process(self.make.record, self.processes)
 
     def make_sessions(
         self, shares: Sequence[tuple[int | None, int]] = ((None, 0),), *, is_restart: bool = False
@@ -122,8 +124,11 @@ class ConnectOptions:
         Raises:
             RemoteError: The server cannot be reached, or has no such environment.
         """
-        attempts = self.attempts(is_restart=is_restart)
-        return retried(lambda: self._make_sessions(shares, attempts), attempts)
+        attempts, options = self.attempts(is_restart=is_restart), self
+        if is_restart and self.make.record is not None:  # the dataset exists
+            record = msgspec.structs.replace(self.make.record, append=True)
+            options = dataclasses.replace(self, make=msgspec.structs.replace(self.make, record=record))
+        return retried(lambda: options._make_sessions(shares, attempts), attempts)
 
     def attempts(self, *, is_restart: bool = False) -> Attempts:
         """Return the attempts to get an environment."""

@@ -56,7 +56,7 @@ def confine(directory: str, root: Path) -> Path:
     try:
         path = (root / directory).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise MonitorError(f"{name} cannot be resolved: {_reason(error)}") from error
+        raise MonitorError(f"{name} cannot be resolved: {reason_of(error)}") from error
     if not path.is_relative_to(root):
         raise MonitorError(
             f"{name} is not under {root}, where this server writes; choose a directory there, or ask the "
@@ -102,7 +102,7 @@ def start(
         recorder = EpisodeRecorder(environment, directory, video=video, every=every)
         recorder.files.write()
     except OSError as error:
-        raise MonitorError(f"cannot record into {quoted(str(directory), MOST_SHOWN)}: {_reason(error)}") from error
+        raise MonitorError(f"cannot record into {quoted(str(directory), MOST_SHOWN)}: {reason_of(error)}") from error
     return recorder
 
 
@@ -174,7 +174,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self._video is None or not self._video.recording:
             return False
         has_frames = bool(self._video.recorded_frames)
-        self._video.recorded_frames = [_in_colour(frame) for frame in self._video.recorded_frames]
+        self._video.recorded_frames = [in_colour(frame) for frame in self._video.recorded_frames]
         path = Path(self._video.video_folder, f"{self._video._video_name}.mp4")
         try:
             # RecordVideo itself would write it at the next reset, which may never come.
@@ -189,7 +189,7 @@ class EpisodeRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return has_frames
 
     def _stop(self, error: Exception) -> None:
-        reason = _reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error!s:.{MOST_SHOWN}}"
+        reason = reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error!s:.{MOST_SHOWN}}"
         self._error = f"recording has stopped: {reason}"
         self.has_stopped = True
         if self._video is not None:
@@ -240,7 +240,7 @@ def _record_video(
         raise MonitorError(f'videos need more on the server: pip install "gymtwist[video]" ({error})') from error
 
 
-def _in_colour(frame: Any) -> Array:
+def in_colour(frame: Any) -> Array:
     """Return a frame as MoviePy films it: uint8 of shape (height, width, 3). Floats are from 0 to 1."""
     if frame.dtype.kind in "bf":
         frame = np.clip(frame, 0, 1) * 255
@@ -267,7 +267,7 @@ def _is_complete(video: Path) -> bool:
     return False
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the reason of a failure without the whole path, which a client may have chosen."""
     if not isinstance(error, OSError) or error.strerror is None:
         return f"{error!s:.{MOST_SHOWN}}"

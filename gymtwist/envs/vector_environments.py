@@ -13,6 +13,9 @@ from gymnasium.wrappers.vector import NormalizeObservation
 
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info
 
+#: The option by which Gymnasium's vector environments take a mask.
+MASK = "reset_mask"
+
 
 def autoreset_mode(environment: VectorEnv[Any, Any, Any]) -> str:
     """Return the name of a vector environment's autoreset mode in messages: the enum member's, in lower case.

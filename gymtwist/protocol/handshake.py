@@ -77,6 +77,7 @@ class Handshake(msgspec.Struct, frozen=True):
         warnings: What the client should know of its message; the worker tells it, unless the server answers.
         token: The client's token; None if it sent none.
         branch: The ticket of the snapshot to go on from; empty for none.
+        records: Whether the client asks to record its episodes.
     """
 
     protocol: ProtocolName
@@ -86,6 +87,7 @@ class Handshake(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     token: str | None = None
     branch: str = ""
+    records: bool = False
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -171,7 +173,8 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
     request, warnings = _read_first(protocol, payload)
     environment = "" if isinstance(request, Envs) else request.id
     branch = request.branch if isinstance(request, Make) else ""
-    return Handshake(protocol, environment, message, request.report_queue, warnings, request.token, branch)
+    records = isinstance(request, Make) and request.record is not None
+    return Handshake(protocol, environment, message, request.report_queue, warnings, request.token, branch, records)
 
 
 def after_refusal(data: bytes | bytearray) -> int:

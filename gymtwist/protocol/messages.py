@@ -37,6 +37,8 @@ MAX_SEEDS = 10_000
 MAX_ID = 255
 #: The longest ticket of a snapshot in characters.
 MAX_TICKET = 128
+#: The longest name of a dataset in characters, and the most MiB that a client may limit it to.
+MAX_DATASET_NAME, MAX_MEGABYTES = 200, 1_000_000_000
 #: The longest token in characters.
 MAX_TOKEN = 1024
 #: The most episodes of which one is filmed.
@@ -54,6 +56,8 @@ InfoWanted: TypeAlias = Literal["all", "episode", "none"]
 ValueForm: TypeAlias = Literal["nested", "base64"]
 #: What an exception of one of several environments does: it is an error, or ends the episode of this environment.
 OnFailure: TypeAlias = Literal["raise", "truncate"]
+#: How the frames of recorded episodes are stored.
+RecordedFrames: TypeAlias = Literal["none", "video", "lossless"]
 #: Which observations of several steps the server sends.
 ObservationsWanted: TypeAlias = Literal["last", "all"]
 #: Whose fault an error is. The server closes the connection after errors of the protocol, and after its own, when it
@@ -115,6 +119,28 @@ class OwnOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forb
     seeds: Annotated[list[Seed], Meta(max_length=MAX_SEEDS)] = []
 
 
+class Recording(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True):
+    """How episodes are recorded into a dataset at the server, which Minari reads.
+
+    Attributes:
+        dataset: The name of the dataset, such as ``lab/cartpole-v0``.
+        append: Whether to add to a dataset that exists; otherwise that is an error.
+        infos: Whether infos are recorded, too.
+        frames: Whether frames are: as a ``video`` for each episode, or ``lossless`` among its infos.
+        compression: The level of gzip for large arrays; 0 for none.
+        episodes: Record so many episodes at most; None for all.
+        megabytes: The most MiB that the dataset may have on disk; None for no limit but the operator's.
+    """
+
+    dataset: Annotated[str, Meta(min_length=1, max_length=MAX_DATASET_NAME)]
+    append: bool = False
+    infos: bool = False
+    frames: RecordedFrames = "none"
+    compression: Annotated[int, Meta(ge=0, le=9)] = 1
+    episodes: Annotated[int, Meta(ge=1)] | None = None
+    megabytes: Annotated[int, Meta(ge=1, le=MAX_MEGABYTES)] | None = None
+
+
 class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     """Make an environment; the first request of every connection.
 
@@ -139,6 +165,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         vector_wrappers: The wrappers around the vector environment, the innermost first.
         branch: The ticket of a snapshot to go on from, whose session was made by the same message without this field;
             empty for a new environment.
+        record: How episodes are recorded into a dataset at the server; None if they are not.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -160,6 +187,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     on_failure: OnFailure = "raise"
     vector_wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
     branch: Annotated[str, Meta(max_length=MAX_TICKET)] = ""
+    record: Recording | None = None
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -386,6 +414,7 @@ class Made(Message, frozen=True, tag="make"):
         vector_wrappers: The number of wrappers around the vector environment, likewise.
         step_ready: Whether some of the environments can be stepped alone; see :class:`StepReady`.
         branched: Whether the environment is that of a snapshot, as asked for.
+        recording: The name of the dataset that episodes are recorded into; None if they are not.
         warnings: What the client should know of its request.
     """
 
@@ -413,6 +442,7 @@ class Made(Message, frozen=True, tag="make"):
     vector_wrappers: int = 0
     step_ready: bool = False
     branched: bool = False
+    recording: str | None = None
     warnings: Warnings = ()
 
 

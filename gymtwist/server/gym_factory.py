@@ -204,7 +204,7 @@ class GymFactory(PortFactory):
             OSError: There are no descriptors left, or there is no memory.
         """
         number, environment = next(self._session_numbers), handshake.environment
-        info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface)
+        info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface, handshake.records)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
         if terms is None:

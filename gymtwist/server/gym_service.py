@@ -10,6 +10,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
+from gymtwist.recordings.dataset_names import DATASETS
 from gymtwist.server import exposure
 from gymtwist.server.certificates import read_certificates
 from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
@@ -33,6 +35,7 @@ from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.identities import Identities
 from gymtwist.server.operations import Operations
 from gymtwist.server.plain_text import answer_plain_text
+from gymtwist.server.recording_service import RecordingService
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import SessionLog, counted, log
 from gymtwist.server.server_options import ServerOptions
@@ -115,6 +118,9 @@ class GymService(MultiService):
             pool.attend(self.factory.set_room, lambda: self.factory.admission.queued)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
+        recordings = RecordingService(reactor, Path(starter.settings.monitor_root, DATASETS))
+        self.factory.events.subscribe(recordings.notice)
+        self.addService(recordings)
         self._workers = WorkerService(reactor, starter, pool, self.factory.admission.stop)
         self.addService(self._workers)
         if is_local:

@@ -70,6 +70,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         session_seconds: How long a session may last.
         processor_seconds: How much processor time the process of a session may have.
         memory_limit: See ``--memory-limit``; MiB, no more than that.
+        record_quota: How many MiB the datasets that it records may have on disk.
         see_all: Whether it is told of the sessions of others, and may watch them.
     """
 
@@ -90,6 +91,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_seconds: Seconds | None = None
     processor_seconds: Seconds | None = None
     memory_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    record_quota: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     see_all: bool = False
 
     @property
@@ -97,6 +99,10 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The worker settings that differ from the server's."""
         names = ("allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots")
         found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.name:
+            found["identity"] = self.name
+        if self.record_quota is not None:
+            found["identity_record_quota"] = self.record_quota << 20
         return found if self.memory_limit is None else found | {"memory_limit": self.memory_limit << 20}
 
     @property

@@ -199,6 +199,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
         "nowhere else (default: the directory the server is started in).", readers.directory,
     )] = None
+    record_quota: Annotated[int, Option(
+        "MiB that the datasets of recorded episodes may have on disk, all together; they are in the directory "
+        "`datasets` of --monitor-root. 0 means no limit.", readers.integer(0, _MOST),
+    )] = 10_000
     rest_shutdown: Annotated[bool, Option(
         "Let clients of gym-http-api shut this server down (POST /v1/shutdown/).",
     )] = False
@@ -298,6 +302,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "monitor_root": self.monitor_root or readers.directory(os.getcwd()),
                 "memory_limit": self.memory_limit * 2**20,
                 "file_size_limit": self.file_size_limit * 2**20,
+                "record_quota": self.record_quota * 2**20,
                 "poll": self.poll / 1e6,
                 "shared_memory": not self.no_shared_memory,
                 "limits": self._limits,

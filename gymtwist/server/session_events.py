@@ -21,6 +21,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
         protocol: The client's protocol.
         identity: The name of the client's identity; empty if the server has none.
         interface: What the client speaks if the server plays the session for it; otherwise empty.
+        records: Whether the client has asked to record its episodes.
     """
 
     number: int
@@ -29,6 +30,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     protocol: ProtocolName
     identity: str = ""
     interface: str = ""
+    records: bool = False
 
     @property
     def spoken(self) -> str:

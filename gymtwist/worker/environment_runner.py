@@ -20,6 +20,7 @@ from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, are_alike, space_of
 from gymtwist.spaces.value_mismatch import shown
+from gymtwist.worker.episode_recorder import EpisodeRecorder
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
 from gymtwist.worker.live_frames import Attention
 from gymtwist.worker.session_status import (
@@ -101,6 +102,7 @@ class BaseRunner:
                     self.environment.close()
                 raise
         self._has_warned = self._has_logged_mismatch = False
+        self._recorder: EpisodeRecorder | None = None
         self._attention = Attention(status)
         self._step = self._usual_step()
         #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
@@ -122,9 +124,14 @@ class BaseRunner:
         self._steps += missed
         self._steps_before += missed
 
+    def record_episodes(self, recorder: EpisodeRecorder) -> None:
+        """Have the episodes recorded that begin from now on."""
+        self._recorder = recorder
+
     def _usual_step(self) -> Callable[[Any], Any]:
-        """Return the function that takes a step: the environment's own, unless observations are to be checked."""
-        return self._checked_step if self._settings.check_observations else self.environment.step
+        """Return the function that takes a step: the environment's own, unless there is more to do with it."""
+        step = self._checked_step if self._settings.check_observations else self.environment.step
+        return step if self._recorder is None else self._recorder.wrap(step)
 
     def _checked_step(self, action: Any) -> Any:
         returned = self.environment.step(action)
@@ -144,6 +151,7 @@ class BaseRunner:
         """Reset the environment; at the first reset without a seed, the operator's seed is used."""
         with guarded_call(self._status, Operation.RESET):
             seed = self._seed if seed is None else seed
+            given = dict(options or {}) if self._recorder is not None else {}  # the environment may change them
             try:
                 returned = self.environment.reset(seed=seed, options=options)
             except Exception:
@@ -158,6 +166,8 @@ class BaseRunner:
             observation, info = environment_results.reset_result(returned)
         self._check_observation("reset", observation)
         self._status.keep_first_observation()
+        if self._recorder is not None:
+            self._recorder.begin(observation, info, seed, given)
         if self._words[ATTENTION]:
             self.attend(observation)
         return observation, info

@@ -39,6 +39,7 @@ from gymtwist.worker.access_policy import AllowList, KwargPolicy, WrapperPolicy
 from gymtwist.worker.async_attributes import InProcess
 from gymtwist.worker.base_handler import BaseHandler, State
 from gymtwist.worker.environment_runner import EnvironmentRunner
+from gymtwist.worker.episode_recorder import EpisodeRecorder, Reservation
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
 from gymtwist.worker.ready_steps import ReadySteps
 from gymtwist.worker.seed_verification import plays_alike
@@ -92,6 +93,10 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self._check_client, self._tell_reward_type = check_client, tell_reward_type
         self._has_plain_numbers = False
         self._ready: ReadySteps | None = None
+        self._reservation: Reservation | None = None
+        self._recorder: EpisodeRecorder | None = None
+        #: Whether another process has begun this session.
+        self._resumes = False
         self.handlers |= {
             messages.Step: self.step,
             messages.StepMany: self.step_many,
@@ -114,11 +119,14 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         with self._status.request():
             self._accept(request)
             try:
+                reservation = self._reserve()
                 self._start()
+                self._record(reservation)
                 with guarded_call(self._status, Operation.MAKE):
                     made = self._made()
             except EnvironmentFault as error:
                 self._close_runner()
+                self._end_recording()
                 name = self._refused_field(request)
                 if name is None:
                     raise
@@ -128,6 +136,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
                 ) from error
             except BaseException:
                 self._close_runner()
+                self._end_recording()
                 raise
         self.state = State.MADE
         return made
@@ -175,7 +184,54 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             request: The message that the environment was made from.
         """
         self._accept(request)
+        self._resumes = True
         self.state = State.BROKEN
+
+    # Recording episodes
+
+    def _reserve(self) -> Reservation | None:
+        """Reserve the dataset that the client has named, if it has.
+
+        Raises:
+            RequestError: It cannot be recorded.
+        """
+        wanted = self._request.record
+        if wanted is None or self._recorder is not None:
+            return None
+        self._reservation = Reservation(wanted, self._settings, resumes=self._resumes)
+        return self._reservation
+
+    def _record(self, reservation: Reservation | None) -> None:
+        """Have the episodes of the runner recorded.
+
+        Raises:
+            RequestError: They cannot be.
+        """
+        runner, plan = self._running(), self._plan
+        assert plan is not None
+        if reservation is not None:
+            self._recorder = EpisodeRecorder(reservation, runner.environment, plan, self._settings)
+        if self._recorder is not None:
+            self._recorder.render = runner.environment.render
+            runner.record_episodes(self._recorder)
+
+    def _end_recording(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        reservation, self._reservation = self._reservation, None
+        if recorder is not None:
+            recorder.close()
+        if reservation is not None:
+            reservation.release()
+
+    def close(self) -> None:
+        """Close the environment, once, and complete the recording."""
+        super().close()
+        self._end_recording()
+
+    def unmake(self) -> None:
+        """Close the environment as if it had never been made."""
+        super().unmake()
+        self._end_recording()
 
     def _accept(self, request: messages.Make) -> None:
         self._request, self._plan = request, None
@@ -320,6 +376,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             wrappers=len(request.wrappers),
             each=len(request.each),
             vector_wrappers=len(request.vector_wrappers),
+            recording=None if self._recorder is None else self._recorder.dataset,
             **single,
         )
 
@@ -354,11 +411,13 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         with self._status.request():
             if self.state is State.BROKEN:
                 self._close_runner()
+                reservation = self._reserve()
                 self._start()
+                self._record(reservation)
                 self.state = State.MADE
             seeded = None if request.seed is None or self._running().takes_seed else False
             if request.verify_seed:
-                alike = plays_alike(request.seed, lambda: self._reset(request), self._sampled_step)
+                alike = self._verify(request)
                 seeded = alike and seeded is None
             dumped, info = self._reset(request)
         self.state = State.PLAYING
@@ -380,6 +439,16 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         dumped = self._codecs.observation("reset", observation)
         self._has_plain_numbers = not self._several and has_plain_numbers(runner.observation_space, observation)
         return dumped, info
+
+    def _verify(self, request: messages.Reset) -> bool:
+        """Return whether two episodes with the seed of a request begin alike; they are not recorded."""
+        if self._recorder is None:
+            return plays_alike(request.seed, lambda: self._reset(request), self._sampled_step)
+        self._recorder.pause()
+        try:
+            return plays_alike(request.seed, lambda: self._reset(request), self._sampled_step)
+        finally:
+            self._recorder.go_on()
 
     def _sampled_step(self, seed: int | None) -> tuple[Any, Any, Any, Any] | None:
         """Take a step with a sampled action; return what a client gets of it but for the info, or None if it failed."""

@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from gymtwist.envs import environment_results, vector_environments
 from gymtwist.envs.environment_plan import EnvironmentPlan
+from gymtwist.envs.vector_environments import MASK
 from gymtwist.error_texts import without_episode
 from gymtwist.errors import EnvironmentFault, InvalidField, ResetNeeded
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES
 from gymtwist.spaces.info_merging import add_info
 from gymtwist.worker.environment_runner import LOOK_INTERVAL, STEP, BaseRunner, check_same_space
+from gymtwist.worker.episode_recorder import EpisodeRecorder
 from gymtwist.worker.guarded_call import NOTHING, fault, guarded_call, logging_faults
 from gymtwist.worker.session_status import (
     ATTENTION,
@@ -35,8 +37,6 @@ from gymtwist.worker.worker_settings import WorkerSettings
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-#: The option by which Gymnasium's vector environments take a mask.
-_MASK = "reset_mask"
 _LAST_INT64 = 2**63 - 1
 
 
@@ -91,6 +91,12 @@ class VectorEnvironmentRunner(BaseRunner):
                 'Gymnasium\'s processes exchange only numbers; ask for the vectorization_mode "sync"'
             )
 
+    def record_episodes(self, recorder: EpisodeRecorder) -> None:
+        """Have the episodes recorded that begin from now on."""
+        self._recorder = recorder
+        self._step = recorder.wrap(self._step)
+        self.can_step_some = False  # a row of what is recorded is a step of all
+
     def reset(
         self,
         seed: int | list[int | None] | None = None,
@@ -111,12 +117,12 @@ class VectorEnvironmentRunner(BaseRunner):
         Raises:
             InvalidField: The vector environment does not take such a seed or mask.
         """
-        if options and _MASK in options:
-            raise InvalidField(f'the option "{_MASK}" is Gymnasium\'s own; send which environments to reset as `mask`')
+        if options and MASK in options:
+            raise InvalidField(f'the option "{MASK}" is Gymnasium\'s own; send which environments to reset as `mask`')
         chosen: Flags | None = None
         if mask is not None:
             chosen = self._mask(mask)
-            options = {**(options or {}), _MASK: chosen}
+            options = {**(options or {}), MASK: chosen}
         seeds = None if seed is None else self._seeds(seed, masked=chosen is not None)
         self._failed = True
         self._drop_steps()

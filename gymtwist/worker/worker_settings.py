@@ -33,6 +33,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         preload: Modules to import before any session.
         setup: A Python file to run before any session, or None.
         monitor_root: The absolute path of the directory under which clients may record.
+        record_quota: Bytes that datasets may have on disk, all together; 0 means no limit.
+        identity_record_quota: Bytes that those of the client's identity may have; 0 means no limit.
+        identity: The name of the client's identity; empty if it has none.
         display: Whether environments may open windows on the server's screen.
         seed: The seed of every session, or None.
         memory_limit: Bytes of memory that a session's processes may hold together; 0 means no limit.
@@ -57,6 +60,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     preload: tuple[str, ...] = ()
     setup: str | None = None
     monitor_root: str
+    record_quota: int = 0
+    identity_record_quota: int = 0
+    identity: str = ""
     display: bool = False
     seed: int | None = None
     memory_limit: int = 0

@@ -22,6 +22,7 @@ from gymtwist.server.server_options import Options
 from gymtwist_conformance.reference_client import Refused
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import hold
+from tests.support.recorded_datasets import wait_for_recordings
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, run_twistd
 
 README = REPOSITORY / "README.md"
@@ -44,7 +45,10 @@ _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 #: Languages whose blocks are shown and not run.
 SHOWN_ONLY = {"toml", "text", "ini", "json"}
 #: What a page needs besides the server's own requirements.
-NEEDED = dict.fromkeys((TUTORIAL, DOCS / "how-to" / "classic-client.md"), ("ale_py", "moviepy", "pygame"))
+NEEDED = {
+    **dict.fromkeys((TUTORIAL, DOCS / "how-to" / "classic-client.md"), ("ale_py", "moviepy", "pygame")),
+    DOCS / "how-to" / "record-datasets.md": ("minari", "h5py"),
+}
 
 
 class Block(NamedTuple):
@@ -111,6 +115,7 @@ def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path
     for number, text in enumerate(blocks(page, "python")):
         for documented, real in ports.items():
             text = text.replace(documented, real)
+        wait_for_recordings(documented_server.directory / "datasets")
         program = documented_server.directory / program_name(number, text)
         program.write_text(text)
         ended = subprocess.run(

@@ -155,6 +155,7 @@ WRONG: dict[str, MutationFactory] = {
     "make.unknown-environment": coded("unknown-environment"),
     "make.unknown-kwargs": without("kwargs"),
     "make.unknown-wrapper": without("wrappers"),
+    "make.recording": without("record"),
     "make.invalid-fields": answers(lambda message: message.update(message="wrong"), "error"),
     "make.missing-id": requests(lambda message: message.setdefault("id", "CartPole-v1")),
     "make.newer-version": without("version"),

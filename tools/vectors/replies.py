@@ -139,6 +139,10 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "step_ready, no results": {"op": "step_ready"},
     "step_ready, no results, warnings": {"op": "step_ready", "warnings": [_WARNING]},
+    "make, recording": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        "recording": "vision/lab/cartpole-v0",
+    },
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},

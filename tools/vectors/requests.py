@@ -67,6 +67,14 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "make", "id": _CARTPOLE, "num_envs": 2},
         "vector_wrappers": [{"name": "RecordEpisodeStatistics"}, {"name": "ClipReward", "kwargs": {"max_reward": 0.5}}],
     },
+    "make, record": {"op": "make", "id": _CARTPOLE, "record": {"dataset": "lab/cartpole-v0"}},
+    "make, all of record": {
+        **{"op": "make", "id": _CARTPOLE, "render_mode": "rgb_array"},
+        "record": {
+            **{"dataset": "cartpole-v1", "append": True, "infos": True, "frames": "video"},
+            **{"compression": 4, "episodes": 100, "megabytes": 500},
+        },
+    },
     "make, on_failure": {"op": "make", "id": _CARTPOLE, "num_envs": 2, "on_failure": "truncate"},
     "make, everything": {
         **{"op": "make", "id": "gymnasium:CartPole-v1", "kwargs": {"sutton_barto_reward": True}},

@@ -159,6 +159,12 @@ REFUSED: list[tuple[str, str, bytes, str]] = [
         {"op": "make", "id": "x", "num_envs": 1, "vector_wrappers": [{"name": "ClipReward"}] * 17},
         "invalid-field",
     ),
+    *_both("record without a dataset", {"op": "make", "id": "x", "record": {"infos": True}}, "invalid-field"),
+    *_both(
+        "record with another field",
+        {"op": "make", "id": "x", "record": {"dataset": "x-v0", "format": "arrow"}},
+        "invalid-field",
+    ),
     *_both("each with another field", {"op": "make", "id": "x", "num_envs": 1, "each": [{"seed": 1}]}, "invalid-field"),
     *_both(
         "each with a seed that is negative",

@@ -58,6 +58,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "step_ready?": bool,
         "branched?": bool,
         "each?": int,
+        "recording?": _TEXT,
         "version?": int,
         "omitted?": list[str],
         **_WARNINGS,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
 
+from gymtwist_conformance.reference_client import Failed
 from gymtwist_conformance.reference_client.byte_stream import require
 from gymtwist_conformance.reference_client.element_codecs import layout_of
 from gymtwist_conformance.server_checks.subject import SEED, Probe, Subject, actions_of, expect_same, play
@@ -77,6 +79,26 @@ def test_unknown_wrapper(subject: Subject) -> None:
         probe.say("make", **subject.fields(wrappers=wrappers))
         error = probe.expect_error(what, "wrapper-refused", "invalid-field", reset_needed=None)
         require(name in error.message, f"the error of {what} does not name it: {error.message!r}")
+        _make_again(subject, probe)
+
+
+def test_recording(subject: Subject) -> None:
+    """Episodes are recorded into a dataset that only this session records, or the reason why not is given."""
+    name = f"conformance/{secrets.token_hex(8)}-v0"
+    first = subject.connect()
+    try:
+        first.say("make", **subject.fields(record={"dataset": name}))
+        told = first.read_made().get("recording")
+    except Failed as refused:
+        may_refuse = refused.code in ("recording-refused", "quota-exceeded")
+        require(may_refuse, f"`record` is refused with the code {refused.code!r}; expected 'recording-refused'")
+        return
+    require(str(told).endswith(name), f"`recording` is {told!r}; expected a name that ends with {name!r}")
+    for dataset, code in ((name, "recording-refused"), ("../up-v0", "invalid-field")):
+        probe, what = subject.connect(), f"make that records into {dataset}"
+        probe.say("make", **subject.fields(record={"dataset": dataset, "append": True}))
+        error = probe.expect_error(what, code, reset_needed=None)
+        require(dataset in error.message, f"the error of {what} does not name it: {error.message!r}")
         _make_again(subject, probe)
 
 

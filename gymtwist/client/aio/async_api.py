@@ -22,6 +22,7 @@ from gymtwist.client.connect_options import (
 )
 from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
+from gymtwist.client.recording_options import RecordLike, recording_of
 from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
 from gymtwist.protocol import messages
 
@@ -57,6 +58,7 @@ def connect(
     max_episode_steps: int | None = None,
     info: messages.InfoWanted = "all",
     wrappers: Iterable[WrapperLike] = (),
+    record: RecordLike | None = None,
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -87,6 +89,7 @@ def connect(
         max_episode_steps=max_episode_steps,
         info=info,
         wrappers=wrappers,
+        record=recording_of(record),
         token=token,
     )
     options = ConnectOptions(
@@ -116,6 +119,7 @@ def connect_vec(
     info: messages.InfoWanted = "all",
     wrappers: Iterable[WrapperLike] = (),
     vector_wrappers: Iterable[WrapperLike] = (),
+    record: RecordLike | None = None,
     protocol: Protocol = "int32",
     token: str | None = None,
     timeout: float | None = TIMEOUT,
@@ -154,6 +158,7 @@ def connect_vec(
         info=info,
         wrappers=wrappers,
         vector_wrappers=vector_wrappers_of(vector_wrappers),
+        record=recording_of(record),
         token=token,
     )
     options = ConnectOptions(
