@@ -532,7 +532,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         if not (isinstance(runner, VectorEnvironmentRunner) and runner.can_step_some):
             raise InvalidField(
                 "step_ready is for several environments that have a process each: make them with num_envs and the "
-                'vectorization_mode "async", and without vector_wrappers'
+                'vectorization_mode "async", and without vector_wrappers and record'
             )
         if self._ready is None:
             self._ready = ReadySteps(runner, self._framing, self._request.values, bounded=not self._request.lenient)
