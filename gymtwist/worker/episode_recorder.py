@@ -120,6 +120,7 @@ class EpisodeRecorder:
     Attributes:
         dataset: The full name of the dataset.
         render: Renders a frame, or one of each environment.
+        has_stopped: Whether nothing more is recorded.
 
     Raises:
         InvalidField: Minari has no such spaces, or there are no frames.
@@ -148,7 +149,7 @@ class EpisodeRecorder:
         #: What the next row says of each of several environments.
         self._kinds: Any = None
         self._error: str | None = None
-        self._has_stopped = False
+        self.has_stopped = False
         #: Whether there is more to record of a step than most sessions want.
         self._has_more = request.infos or request.frames != "none"
         if request.frames == "none":  # otherwise the size of a row is known after the first reset
@@ -226,7 +227,7 @@ class EpisodeRecorder:
     def _is_complete(self) -> bool:
         """Whether nothing more is to be recorded."""
         most = self._request.episodes
-        return self._has_stopped or (most is not None and self._episodes >= most)
+        return self.has_stopped or (most is not None and self._episodes >= most)
 
     def _write_beginning(
         self, journal: EpisodeJournal, kinds: Any, observation: Any, info: dict[str, Any], frame: Any
@@ -365,7 +366,7 @@ class EpisodeRecorder:
 
     def close(self) -> None:
         """Record nothing more; an episode that goes on is in the dataset, marked as unfinished."""
-        self._records, self._has_stopped = False, True
+        self._records, self.has_stopped = False, True
         journal, self._journal = self._journal, None
         if journal is not None:
             journal.close()

@@ -388,6 +388,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
     @property
     def is_recorded(self) -> bool:
         """Whether the environment's episodes are being recorded."""
+        if self._recorder is not None and not self._recorder.has_stopped:
+            return True
         return isinstance(self._runner, EnvironmentRunner) and self._runner.is_recorded
 
     def failed(self, fault: EnvironmentFault) -> bool:

@@ -107,7 +107,8 @@ class SnapshotHandler:
         self._check_count()
         if handler.is_recorded:
             raise SnapshotRefused(
-                "the episodes are being recorded, and a copy would write to the same files: stop the monitor first"
+                "the episodes are being recorded, and a copy would write to the same files: stop the monitor first, or "
+                "make the environment without `record`"
             )
         with self._busy(Operation.SNAPSHOT):
             self._check_structure()

@@ -313,6 +313,19 @@ def test_seeds_are_verified_without_being_recorded(address: tuple[str, int], ser
     assert load_complete(root_of(server), name).total_episodes == 1
 
 
+def test_what_is_recorded_cannot_be_copied(address: tuple[str, int], server: ServerProcess, name: str) -> None:
+    """Until the last episode that is wanted has ended."""
+    with connect(address, "CartPole-v1", record={"dataset": name, "episodes": 1}) as env:
+        env.reset(seed=1)
+        with pytest.raises(RequestRefused, match="record") as caught:
+            env.snapshot()
+        assert caught.value.code == "snapshot-refused"
+        play(env, 2, env.action_space)
+        env.reset(seed=3)
+        env.snapshot().release()
+    assert load_complete(root_of(server), name).total_episodes == 1
+
+
 # Limits
 
 
