@@ -17,6 +17,7 @@ from pathlib import Path
 from gymtwist_benchmarks import (
     connect_time,
     fixed_rate,
+    flooded_sessions,
     machine,
     network_latency,
     session_memory,
@@ -38,6 +39,7 @@ LOAD_TESTS: dict[str, Callable[[bool, Peers], Section]] = {
     "fixed-rate": fixed_rate.measure,
     "uneven-steps": lambda quick, peers: uneven_steps.measure(quick),
     "watched-sessions": lambda quick, peers: watched_sessions.measure(quick),
+    "flooded-sessions": lambda quick, peers: flooded_sessions.measure(quick),
     "network-delay": lambda quick, peers: network_latency.measure(quick),
 }
 

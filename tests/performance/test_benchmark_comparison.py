@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gymtwist_benchmarks import watched_sessions
+from gymtwist_benchmarks import flooded_sessions, watched_sessions
 from gymtwist_benchmarks.bare_tcp import STEP_SIZES
 from gymtwist_benchmarks.benchmark_runner import (
     Effort,
@@ -386,6 +386,14 @@ def test_the_watched_session_is_seen() -> None:
     section = watched_sessions.measure(quick=True)
     assert section.value("frames of the live view")
     assert [row.target for row in section.rows if row.target] == ["0.98 at least", "0.9 at least", "0.98 at least"]
+
+
+@pytest.mark.slow
+def test_a_flood_is_one() -> None:
+    """The rate while nobody floods says nothing."""
+    section = flooded_sessions.measure(quick=True)
+    assert section.value("connections that were opened")
+    assert [row.target for row in section.rows if row.target] == ["0.8 at least"]
 
 
 def test_a_row_has_its_target_and_whether_it_is_met() -> None:
