@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -25,6 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("gymtwist", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gymtwist")
 
+#: Files that the process of the tests opens for a flood of connections.
+_FLOOD_FILES = 2500
+
 Start = Callable[..., ServerProcess]
 Connect = Callable[..., FramedClient]
 
@@ -39,6 +43,17 @@ def module_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     measured = getattr(request.module, "MEASURED", False)
     with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", *options, measured=measured) as running:
         yield running
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process open the connections of a flood."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _FLOOD_FILES:
+        pytest.skip(f"this process may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, _FLOOD_FILES), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

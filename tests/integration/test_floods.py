@@ -6,10 +6,7 @@ import re
 import resource
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-
-import pytest
 
 from gymtwist_conformance.reference_client.classic_client import error_text
 from tests.conftest import Start
@@ -18,18 +15,6 @@ from tests.support.process_inspection import descriptors, eventually
 from tests.support.server_process import ServerProcess
 
 FLOOD = 1500
-
-
-@pytest.fixture
-def room() -> Iterator[None]:
-    """Let this process open the connections of a flood."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FLOOD + 500
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.skip(f"this process may open {hard} files only")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def flood(stack: ExitStack, server: ServerProcess, count: int = FLOOD) -> list[socket.socket]:
@@ -49,7 +34,7 @@ def whole(connection: socket.socket) -> bytes:
     return received
 
 
-def test_connections_that_say_one_byte_do_not_shut_others_out(start: Start, room: None) -> None:
+def test_connections_that_say_one_byte_do_not_shut_others_out(start: Start, many_files: None) -> None:
     """The oldest are told that the server is full, and dropped; the log has a line a second of it at most."""
     server = start("--max-sessions", "8", "--max-handshakes-per-address", "100", "--opening-timeout", "600")
     with server.open("CartPole-v1") as player, ExitStack() as stack:
@@ -69,7 +54,7 @@ def test_connections_that_say_one_byte_do_not_shut_others_out(start: Start, room
     server.wait_for(r"more refused because the server is full, not logged: \d+ connections")
 
 
-def test_errors_of_accept_do_not_fill_the_log(start: Start, room: None) -> None:
+def test_errors_of_accept_do_not_fill_the_log(start: Start, many_files: None) -> None:
     """A server without descriptors closes what it accepts, with a line a second; who plays goes on."""
     server = start("--max-sessions", "8", "--warm", "1")
     with server.open("CartPole-v1") as player, ExitStack() as stack:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import resource
 import socket
 import ssl
 from collections.abc import Iterator
@@ -88,19 +87,7 @@ def memory(process: int) -> int:
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon:")))
 
 
-@pytest.fixture
-def room() -> Iterator[None]:
-    """Let this process open the connections of a flood."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FLOOD + 500
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.skip(f"this process may open {hard} files only")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_requests_that_do_not_end_shut_nobody_out(start: Start, room: None) -> None:
+def test_requests_that_do_not_end_shut_nobody_out(start: Start, many_files: None) -> None:
     """Neither heads nor bodies: who plays goes on, the next request is answered, and the memory is free again."""
     server = start("--max-sessions", "8", "--opening-timeout", "600")
     process = server.process.pid
