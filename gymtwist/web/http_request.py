@@ -72,8 +72,9 @@ class HttpRequest(server.Request):
         self.site = channel.site
         for name, value in SECURITY_HEADERS.items():
             self.setHeader(name.encode(), value.encode())
-        host, origin = self.getHeader("host"), self.getHeader("origin")
-        refused = self.site.policy.refusal(host, origin)
+        hosts, origin = self.requestHeaders.getRawHeaders(b"host"), self.getHeader("origin")
+        host = None if hosts is None else b", ".join(hosts).decode("latin-1")
+        refused = self.site.policy.refusal(host, origin, needs_host=self.clientproto != b"HTTP/1.0")
         if refused is not None:
             self.answer(json_body(self, *refused))
             return
@@ -118,8 +119,9 @@ class HttpRequest(server.Request):
         self.setHeader(b"Vary", b"Origin")
 
     def render(self, resrc: Any) -> None:
-        """Let a resource answer."""
+        """Let a resource answer, without the name of the software, which Twisted has set."""
         body: Any
+        self.responseHeaders.removeHeader(b"Server")
         try:
             body = resrc.render(self)
         except UnsupportedMethod as error:

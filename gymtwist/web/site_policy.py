@@ -31,13 +31,22 @@ class SitePolicy(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
-    def refusal(self, host: str | None, origin: str | None) -> tuple[int, Problem] | None:
+    def refusal(self, host: str | None, origin: str | None, *, needs_host: bool = True) -> tuple[int, Problem] | None:
         """Return the status and the problem of a request that is refused; None if it is not.
 
         Args:
-            host: The header ``Host``, if it was sent.
+            host: The header ``Host``, if it was sent; several are separated by commas.
             origin: The header ``Origin``, if it was sent; programs send none.
+            needs_host: Whether a request must have a ``Host``, as all of HTTP/1.1 (RFC 9112, 3.2).
         """
+        if (needs_host and host is None) or (host is not None and _AUTHORITY.fullmatch(host) is None):
+            return HTTPStatus.BAD_REQUEST, Problem(
+                "a request of HTTP/1.1 has one Host header with a name or an address",
+                code="bad-opening",
+                field="Host",
+                value="" if host is None else shown(host),
+                remedy="send the name or the address of the server, as in its URL",
+            )
         if host is not None and not self._allows_host(host):
             return HTTPStatus.MISDIRECTED_REQUEST, Problem(
                 "this server is not known by the name in the Host header",

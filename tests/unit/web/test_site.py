@@ -153,11 +153,30 @@ def test_a_slow_request_is_refused(make: Make) -> None:
     client.close()
 
 
-@pytest.mark.parametrize("host", ["evil.example.com", "evil.example.com:5001", "a b", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize("host", ["evil.example.com", "evil.example.com:5001", "127.0.0.1.evil.example"])
 def test_a_name_that_a_stranger_gave_this_machine_is_refused(harness: Harness, host: str) -> None:
     """Otherwise his page could use the server of who looks at it (DNS rebinding)."""
     status, _, body = answer(harness, request("GET /healthz HTTP/1.1", Host=host))
     assert (status, body["field"], body["value"]) == (421, "Host", host)
+
+
+@pytest.mark.parametrize("lines", ["", "Host: \r\n", "Host: a b\r\n", "Host: localhost\r\nHost: a.localhost\r\n"])
+def test_a_request_needs_one_valid_host(harness: Harness, lines: str) -> None:
+    """As RFC 9112 asks for, whatever it asks for."""
+    data = f"GET /healthz HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode()
+    status, _, body = answer(harness, data)
+    assert (status, body["code"], body["field"]) == (400, "bad-opening", "Host")
+
+
+def test_a_request_of_http_1_0_needs_no_host(harness: Harness) -> None:
+    """Health checks of old load balancers send none."""
+    assert answer(harness, b"GET /healthz HTTP/1.0\r\n\r\n")[0] == 200
+
+
+@pytest.mark.parametrize("line", ["GET /healthz HTTP/1.1", "GET /nothing HTTP/1.1", "PUT /healthz HTTP/1.1"])
+def test_a_response_does_not_name_the_software(harness: Harness, line: str) -> None:
+    """Nobody needs to know its version."""
+    assert "server" not in answer(harness, request(line))[1]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]:5001", "localhost:5001", "gym", "a.localhost", "10.1.2.3:80"])

@@ -103,6 +103,7 @@ def test_everything_may_come_byte_by_byte(harness: Harness) -> None:
         ("/ws", {"Origin": "https://evil.example.com"}, 403),
         ("/ws", {"Origin": "null"}, 403),
         ("/ws", {"Host": "evil.example.com", "Origin": "http://evil.example.com"}, 421),
+        ("/ws", {"Host": ""}, 400),
         ("/ws", {"Sec-WebSocket-Version": "7"}, 426),
         ("/ws", {"Sec-WebSocket-Key": "?"}, 400),
         ("/ws", {"Upgrade": ""}, 426),
