@@ -95,7 +95,7 @@ def _sessions(given: argparse.Namespace) -> None:
             _print_json(rows)
         elif rows:
             columns = [name for name in rows[0] if name not in ("bytes_sent", "bytes_received")]
-            _print_table([columns, *([_text(name, row[name]) for name in columns] for row in rows)])
+            _print_rows(columns, rows)
         else:
             print("no sessions are running")
         if not given.watch:
@@ -113,9 +113,7 @@ def _show(given: argparse.Namespace) -> None:
     _print_table([(name.replace("_", " "), _text(name, value)) for name, value in session.items()])
     if episodes:
         print("\nlast episodes:")
-        columns = list(episodes[0])
-        shown = episodes[-_SHOWN_EPISODES:]
-        _print_table([columns, *([_text(name, row[name]) for name in columns] for row in shown)])
+        _print_rows(list(episodes[0]), episodes[-_SHOWN_EPISODES:])
     if output:
         print("\nlast output:", *output, sep="\n")
 
@@ -175,6 +173,12 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _print_rows(columns: Sequence[str], rows: Sequence[Any]) -> None:
+    """Print some fields of objects, with a heading."""
+    heading = [name.replace("_", " ") for name in columns]
+    _print_table([heading, *([_text(name, row[name]) for name in columns] for row in rows)])
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
