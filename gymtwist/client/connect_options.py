@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from gymtwist.client.pending_makes import finish_all
 from gymtwist.client.progress import Report
 from gymtwist.client.recording_options import check_one_process
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
+from gymtwist.client.user_values import integer_of
 from gymtwist.client.websocket_connection import WebSocketConnection
 from gymtwist.client.wrapper_specs import WrapperLike, check_processes, wrappers_of
 from gymtwist.protocol import messages
@@ -98,7 +98,8 @@ class ConnectOptions:
     def __post_init__(self) -> None:
         """Validate the values whose type does not do it."""
         for name, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
-            if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds <= _MAX_TIMEOUT):
+            is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+            if seconds is not None and not (is_number and 0 < seconds <= _MAX_TIMEOUT):
                 raise ValueError(f"{name} is {seconds!r}: expected seconds, {_MAX_TIMEOUT:g} at most, or None")
         for name in ("shared_memory", "check_observations"):
             if not isinstance(getattr(self, name), bool):
@@ -289,7 +290,7 @@ def count_of(name: str, number: Any, most: int | None = None) -> int:
         ValueError: It is not an integer from 1 to ``most``.
     """
     try:
-        count = operator.index(number)
+        count = integer_of(number)
     except TypeError:
         count = 0
     if count < 1 or (most is not None and count > most):

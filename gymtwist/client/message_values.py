@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +12,14 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.user_values import action_writer, checked_reader, observation_reader, own, refused_action
+from gymtwist.client.user_values import (
+    action_writer,
+    checked_reader,
+    integer_of,
+    observation_reader,
+    own,
+    refused_action,
+)
 from gymtwist.protocol import messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.received_values import restored
@@ -221,7 +227,7 @@ class MessageValues:
             if count is None:
                 return messages.StepMany(self._listed(actions), observations=observations)
             return messages.StepMany(
-                action=_kept(self._write(actions)), count=operator.index(count), observations=observations
+                action=_kept(self._write(actions)), count=integer_of(count), observations=observations
             )
         except (ValueError, TypeError) as error:
             raise RequestRefused(f"step_many: {error}", code="invalid-field") from error

@@ -18,7 +18,7 @@ from gymtwist.client.message_values import Steps
 from gymtwist.client.ready_batches import ReadySteps
 from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
-from gymtwist.client.user_values import own
+from gymtwist.client.user_values import integer_of, own
 from gymtwist.error_texts import RESET_ALL, without_episode
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
@@ -353,7 +353,7 @@ class SessionGroup:
         except TypeError:
             ids = []
         positions = {each: place for place, each in enumerate(ids) if 0 <= each < self.total}
-        if not ids or len(positions) != len(ids):
+        if not ids or len(positions) != len(ids) or bool in map(type, env_ids):  # a mask is no list of ids
             raise RequestRefused(
                 f"env_ids is {env_ids!r:.200}: expected different integers from 0 to {self.total - 1}",
                 code="invalid-field",
@@ -588,7 +588,7 @@ def checked_least(least: Any, sent: int) -> int:
         RequestRefused: There are not so many.
     """
     try:
-        count = sent if least is None else operator.index(least)
+        count = sent if least is None else integer_of(least)
     except TypeError:
         count = 0
     if not 1 <= count <= sent:

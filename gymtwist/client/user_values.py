@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,17 @@ from gymtwist.client.reply_slots import LARGE, is_borrowed
 from gymtwist.spaces.gymnasium_spaces import Codec, environment_of
 from gymtwist.spaces.layout import DTYPES, Array, array_at, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch
+
+
+def integer_of(number: Any) -> int:
+    """Convert any kind of integer, but no bool, which is meant as something else.
+
+    Raises:
+        TypeError: It is no integer.
+    """
+    if isinstance(number, (bool, np.bool_)):
+        raise TypeError(f"{number!r} is a bool; expected an integer")
+    return operator.index(number)
 
 
 def action_writer(

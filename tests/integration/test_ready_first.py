@@ -130,6 +130,11 @@ def test_episodes_begin_without_waiting(remote_vec: RemoteVec, gate: socket.sock
         envs.recv(min_ready=2)
         envs.send([0, 0], [0, 1])
     assert envs.recv(min_ready=2)[2].all()
+    for ids in ([True, False], np.array([True, False])):
+        with pytest.raises(RequestRefused, match=r"env_ids is .*different integers"):
+            envs.send([0, 0], ids)
+    with pytest.raises(RequestRefused, match="min_ready is True"):
+        envs.recv(min_ready=True)
     with pytest.raises(ResetNeeded, match="environments 0 have no episode"):
         envs.send([0], [0])
     envs.async_reset(options={"reset_mask": np.array([True, False, False])})

@@ -266,7 +266,7 @@ def test_a_name_that_no_host_can_have_is_that_of_no_server(host: str) -> None:
         connect(f"{host}:5001", "CartPole-v1")
 
 
-@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e30, "3"])
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e30, "3", True])
 def test_a_time_is_one_that_can_be_waited(seconds: Any) -> None:
     """Else it is refused before anything is opened."""
     for name in ("timeout", "connect_timeout"):
@@ -274,7 +274,7 @@ def test_a_time_is_one_that_can_be_waited(seconds: Any) -> None:
             connect(5001, "CartPole-v1", **{name: seconds})
 
 
-@pytest.mark.parametrize("number", [0, -1, 2.0, "2"])
+@pytest.mark.parametrize("number", [0, -1, 2.0, "2", True])
 def test_a_number_of_environments_is_an_integer(number: Any) -> None:
     """From 1."""
     with pytest.raises(ValueError, match=r"num_envs is .*expected an integer from 1"):
