@@ -109,7 +109,6 @@ def options_of_node(given: Mapping[str, Any], host: str) -> ServerOptions:
         "no_http": True,
         "trusted_network": True,
         "queue": 0,
-        "monitor_root": given.get("monitor_root") or os.getcwd(),
     }
     dropped = dict.fromkeys(("config", "identities", "control", "client_ca", "place"))
     kept = {name: value for name, value in given.items() if name not in dropped}

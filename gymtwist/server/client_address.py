@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 from gymtwist.server.identities import Peer
 
 #: The kernel's ``struct ucred``: process, user and group; see unix(7).
 _CREDENTIALS = struct.Struct("iII")
+#: From <asm-generic/socket.h>.
+_SO_PEERPIDFD = 77
 
 
 def name_of(address: Any) -> str:
@@ -30,6 +34,26 @@ def peer_of(transport: Any) -> Peer:
     credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(credentials)
     return Peer(user=user)
+
+
+def process_of(transport: Any) -> int | None:
+    """Return the id of the process that connected to a UNIX socket; None if it has ended, where the kernel tells.
+
+    Args:
+        transport: The transport of the connection.
+    """
+    try:
+        # Another process may have its id by now, but not its descriptor: Linux has these from 6.5 on.
+        descriptor = transport.socket.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:
+        credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[0]) or None
+    try:
+        shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+    process = int(shown.rpartition("\nPid:")[2].split()[0])
+    return process if process > 0 else None
 
 
 def _common_name(transport: Any) -> str | None:

@@ -200,6 +200,11 @@ class ForkServerStarter(Starter):
         self._restart: Any = None
         self._stopped: defer.Deferred[None] | None = None
 
+    @property
+    def process(self) -> int | None:
+        """The id of the fork server; None if there is none now."""
+        return None if self.fork_server is None else self.fork_server.process.pid
+
     def start(self) -> None:
         """Start the fork server, and wait until it has imported everything.
 

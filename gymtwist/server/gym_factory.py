@@ -227,6 +227,11 @@ class GymFactory(PortFactory):
             raise UnknownSnapshot(NO_SUCH_TICKET)
         return origin
 
+    def worker_processes(self) -> set[int]:
+        """Return the processes below which code of environments may run."""
+        found = {session.process for session in self.sessions.values()} | {self.pool.starter.process}
+        return {process for process in found if process is not None}
+
     def connection_closed(self, connection: Any) -> None:
         """Forget a connection."""
         self.connections.discard(connection)

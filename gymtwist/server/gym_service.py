@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.recordings.dataset_names import DATASETS
-from gymtwist.server import exposure
+from gymtwist.server import exposure, isolation_support
 from gymtwist.server.certificates import read_certificates
 from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
 from gymtwist.server.gym_protocol import GymProtocol
@@ -111,7 +111,7 @@ class GymService(MultiService):
         in_thread = partial(deferToThreadPool, reactor, threads)
         self.factory = factory(reactor, options, pool, in_thread, fresh_pool, identities)
         self.factory.site = build_site(self.factory)
-        self._scratch = ScratchDirectories(reactor)
+        self._scratch = ScratchDirectories(reactor, options.users_of_sessions)
         if is_local:
             self.factory.scratch = self._scratch
         else:
@@ -173,13 +173,24 @@ class GymService(MultiService):
         return [use for use in read if use is not None]
 
     def startService(self) -> None:
-        """Start the workers, clear what earlier servers left, and log the startup banner."""
+        """Start the workers, clear what earlier servers left, and log the startup banner.
+
+        Raises:
+            CannotStart: Sessions cannot be isolated as they should, or workers cannot start.
+        """
+        self._check_isolation()
         super().startService()
         if self._workers.interrupted:
             return
         self._fresh.ready_timeout = self._starter.ready_timeout
         self._scratch.start()
         defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
+
+    def _check_isolation(self) -> None:
+        options = self._options
+        lacking = isolation_support.lacking(options.isolate, options.users_of_sessions, display=options.display)
+        if lacking and self.factory.scratch is not None:  # otherwise it is up to the machines that have the workers
+            raise CannotStart(f"gymsock cannot start: --isolate {options.isolate} needs {lacking}")
 
     def _fail(self, problem: str) -> None:
         """Stop the server, which cannot go on, with the exit status 1."""

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet import endpoints
 
 from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
-from gymtwist.worker.worker_settings import GYMNASIUM, NONE
+from gymtwist.worker.worker_settings import GYMNASIUM, NONE, Isolation
 
 _LOOPBACK = "127.0.0.1"
 #: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small if hundreds of
@@ -94,6 +94,29 @@ def log_format(text: str) -> str:
     if text not in ("text", "json"):
         raise ValueError("must be 'text' or 'json'")
     return text
+
+
+def isolation(text: str) -> str:
+    """Read a level of isolation."""
+    levels = [level.value for level in Isolation]
+    if text not in levels:
+        raise ValueError(f"must be {', '.join(levels[:-1])} or {levels[-1]}")
+    return text
+
+
+def user_ids(text: str) -> str:
+    """Read a range of users."""
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 2**32 - 1):
+        raise ValueError("must be two numbers such as 1900000000-1900065535, neither of them root's 0")
+    return text
+
+
+def path(text: str) -> str:
+    """Read the path of a file or directory that exists."""
+    if not os.path.exists(text):
+        raise ValueError("there is no such file or directory")
+    return os.path.abspath(text)
 
 
 def kwarg_names(text: str) -> str:

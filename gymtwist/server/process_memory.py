@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,6 +97,16 @@ def used_by(pid: int) -> tuple[int, float]:
     except OSError:
         times = []
     return sum(_resident(pid)), sum(map(int, times)) / _TICKS
+
+
+def is_below(pid: int, ancestors: Container[int]) -> bool:
+    """Return whether a process is one of some, or has one above it, or cannot be found any more."""
+    while pid > 1 and pid not in ancestors:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+        except OSError:
+            return True
+    return pid in ancestors
 
 
 def _resident(pid: int) -> tuple[int, int]:

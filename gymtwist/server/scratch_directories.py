@@ -17,6 +17,7 @@ from typing import Any
 
 from gymtwist.server.line_limit import LineLimit, listed
 from gymtwist.server.server_log import log
+from gymtwist.server.session_users import SessionUsers
 
 PREFIX = "gymsock-"
 #: The name of a directory whose lock is not held yet: no other server may take it for one that was left behind.
@@ -28,10 +29,13 @@ class ScratchDirectories:
 
     Args:
         reactor: The reactor, which provides threads to remove what is left.
+        users: The ids of the users that sessions have; None if they have the server's.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, users: range | None = None) -> None:
         self._reactor = reactor
+        self._users = None if users is None else SessionUsers(users)
+        self._user_of: dict[str, int] = {}
         self._root: Path | None = None
         self._lock = -1
         self._limit = LineLimit(reactor, 1, 1.0, _log_left_out)
@@ -62,6 +66,18 @@ class ScratchDirectories:
             return ""
         return path
 
+    def user(self, path: str) -> int:
+        """Return the user who works in a directory; 0 for the server's own.
+
+        Raises:
+            WorkerStartError: Other sessions have all users.
+        """
+        if self._users is None or not path:
+            return 0
+        if path not in self._user_of:
+            self._user_of[path] = self._users.borrow()
+        return self._user_of[path]
+
     def _make_root(self) -> None:
         root = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
         try:
@@ -75,6 +91,8 @@ class ScratchDirectories:
         """Remove the directory of a session that has ended, without waiting for it."""
         if not path:
             return
+        if self._users is not None and path in self._user_of:
+            self._users.give_back(self._user_of.pop(path))
         try:
             os.rmdir(path)  # most environments leave nothing
         except FileNotFoundError:

@@ -19,7 +19,7 @@ from twisted.python import usage
 from gymtwist.server import config_file
 from gymtwist.server import option_readers as readers
 from gymtwist.server.startup_banner import versions
-from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, SessionLimits, WorkerSettings
+from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, Isolation, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
 #: A larger count is a typing error.
@@ -39,6 +39,9 @@ class Option(msgspec.Struct, frozen=True):
     read: Callable[[str], object] = str
     letter: str | None = None
 
+
+#: Processes and threads that a session may have if it has a user of its own, and no --process-limit.
+_PROCESSES_OF_A_USER = 2048
 
 # The options
 
@@ -159,6 +162,35 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "MiB of the largest file that a session may write, recordings among them. 0 means no limit.",
         readers.integer(0, _MOST),
     )] = 0
+    open_file_limit: Annotated[int, Option(
+        "Files that each process of a session may have open. 0 means no limit but the server's own.",
+        readers.integer(0, _MOST),
+    )] = 0
+    isolate: Annotated[Isolation, Option(
+        "From what to keep the processes of sessions: 'limits' from privileges, from each other's memory and from more "
+        "than the limits; 'files' also from files, TCP ports and processes that they do not need (Landlock, of Linux "
+        "6.12 or later); 'user' gives each a user, and directories for temporary files, of its own (started by root); "
+        "'all' is 'files' and 'user'. The server does not start if it cannot do so.", readers.isolation,
+    )] = Isolation.LIMITS
+    session_reads: Annotated[tuple[str, ...], Option(
+        "With --isolate files, user or all: let sessions read this file or directory, besides those of Python and the "
+        "system (may be repeated).", readers.path,
+    )] = ()
+    session_writes: Annotated[tuple[str, ...], Option(
+        "The same, to write there as well; all sessions share it (may be repeated).", readers.path,
+    )] = ()
+    session_connects: Annotated[tuple[int, ...], Option(
+        "With --isolate files or all: let sessions connect to this TCP port, of any machine (may be repeated).",
+        readers.integer(1, 65535),
+    )] = ()
+    session_users: Annotated[str, Option(
+        "With --isolate user or all: the ids of users, and of groups, that sessions may have and nothing else has.",
+        readers.user_ids,
+    )] = "1900000000-1900065535"
+    disk_limit: Annotated[int, Option(
+        "With --isolate user or all: MiB that a session may write to its working directory, /tmp, /var/tmp and "
+        "/dev/shm together, which are in memory.", readers.integer(1, _MOST),
+    )] = 256
     debuggable: Annotated[bool, Option(
         "Let debuggers attach to sessions, and crashes leave core files; every process of the server's user, other "
         "sessions among them, can then read a session's memory.",
@@ -279,6 +311,12 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(limits)
 
     @property
+    def users_of_sessions(self) -> range | None:
+        """The ids of users that sessions have; None if they have the server's."""
+        first, _, last = self.session_users.partition("-")
+        return range(int(first), int(last) + 1) if self.isolate.has_user else None
+
+    @property
     def control_socket(self) -> str | None:
         """The path of the control socket, if there is one; systemd names the directory that it makes for the server."""
         directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
@@ -303,6 +341,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "memory_limit": self.memory_limit * 2**20,
                 "file_size_limit": self.file_size_limit * 2**20,
                 "record_quota": self.record_quota * 2**20,
+                "trial_user": self.users_of_sessions[0] if self.users_of_sessions else 0,
+                "disk_limit": self.disk_limit * 2**20,
+                "process_limit": self.process_limit or (_PROCESSES_OF_A_USER if self.isolate.has_user else 0),
+                "session_writes": (*self.session_writes, *filter(None, [self.monitor_root])),
                 "poll": self.poll / 1e6,
                 "shared_memory": not self.no_shared_memory,
                 "limits": self._limits,
@@ -391,7 +433,7 @@ class Options(usage.Options):
 
 _REPEATED: list[str] = []
 #: Options that are paths; those of a file are relative to its directory.
-_PATHS = ("client-ca", "config", "control", "identities", "setup", "monitor-root")
+_PATHS = ("client-ca", "config", "control", "identities", "session-reads", "session-writes", "setup", "monitor-root")
 
 
 def _words_of(given: Options) -> list[str]:

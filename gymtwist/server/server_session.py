@@ -88,6 +88,7 @@ class _Job(msgspec.Struct):
     recovery_reply: bytes
     directory: str
     overrides: bytes
+    user: int
     socket: int
     status: int
 
@@ -190,7 +191,7 @@ class Session:
         protocol = handshake.protocol.value.encode()
         self._warnings = handshake.warnings
         overrides = msgspec.json.encode(terms.settings) if terms.settings else b""
-        self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, -1, descriptor)
+        self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, 0, -1, descriptor)
         self._pool = pool
         started: WorkerSettings = pool.starter.settings
         limits = [each for each in (started.memory_limit, terms.settings.get("memory_limit", 0)) if each]
@@ -269,9 +270,14 @@ class Session:
         self.assigned_at = time.monotonic()
         serve, self._origin = self._origin or self._pool.serve, None
         # An error that the pool raises ends the session as a failure of the worker does.
-        answer = defer.maybeDeferred(serve, self._assigned, **msgspec.structs.asdict(self._job))
+        answer = defer.maybeDeferred(self._serve, serve)
         answer.addCallbacks(self._answered, self._failed)
         answer.addErrback(self._broken)
+
+    def _serve(self, serve: Callable[..., defer.Deferred[dict[str, Any]]]) -> defer.Deferred[dict[str, Any]]:
+        if self._scratch is not None:
+            self._job.user = self._scratch.user(self._job.directory)
+        return serve(self._assigned, **msgspec.structs.asdict(self._job))
 
     def _assigned(self, worker: WorkerProcess) -> None:
         self._worker = worker

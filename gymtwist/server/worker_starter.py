@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import subprocess
@@ -28,6 +29,8 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds that a process may take without a report of progress while it imports, or tries environments.
 READY_TIMEOUT = 120.0
+#: The end of the output of a process that cannot isolate sessions.
+_NOT_ISOLATED = re.compile(rf"{WorkerStartError.__name__}: (.*)\Z")
 
 
 def popen(
@@ -66,6 +69,8 @@ def import_failed(printed: bytes) -> WorkerStartError:
         printed: What it printed. The message begins with the last line, which of a traceback has the exception.
     """
     text = printed.decode(errors="replace").rstrip()
+    if refused := _NOT_ISOLATED.search(text):
+        return WorkerStartError(refused.group(1))
     return WorkerStartError(f"--preload or --setup failed: {text.rpartition(chr(10))[2]}\n{text}")
 
 
@@ -146,6 +151,11 @@ class Starter:
         self.readiness = Readiness()
         self.ready_timeout = READY_TIMEOUT
         self.on_lost: Callable[[], None] = lambda: None
+
+    @property
+    def process(self) -> int | None:
+        """The id of the process that starts workers; None if that is the server."""
+        return None
 
     def start(self) -> None:
         """Check that everything can be imported, before the first worker is started.

@@ -11,9 +11,11 @@ from twisted.web import server
 from twisted.web.resource import Resource
 
 from gymtwist.protocol.http_head import Problem
-from gymtwist.server.client_address import peer_of
+from gymtwist.server.client_address import peer_of, process_of
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.operations import CannotReload, Operations
+from gymtwist.server.process_memory import is_below
+from gymtwist.server.server_log import log
 from gymtwist.web.api_resources import OneSession, no_session
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
@@ -24,11 +26,18 @@ _MOST_BYTES, _MOST_REASON = 10_000, 200
 
 
 class ControlRequest(HttpRequest):
-    """A request at the control socket: who can open that may ask anything; called by Twisted."""
+    """A request at the control socket: who can open that may ask anything, but for the server's own sessions."""
 
     def process(self) -> None:
-        """Let the resource answer; a web page cannot reach a UNIX socket."""
-        server.Request.process(self)
+        """Let the resource answer; a web page cannot reach a UNIX socket. Called by Twisted."""
+        channel: Any = self.channel
+        if channel.site.is_below_server(process_of(channel.transport)):
+            log.error("A process of a session tried to use the control socket, and was refused")
+            problem = Problem("processes of sessions may not control the server", code="refused")
+            self.write(json_body(self, 403, problem))
+            self.finish()
+        else:
+            server.Request.process(self)
 
 
 class ControlSite(server.Site):
@@ -36,6 +45,8 @@ class ControlSite(server.Site):
 
     noisy = False
     protocol: Any = HttpChannel
+    #: Whether a process is one of those that serve sessions, or below one; set by :func:`build_control_site`.
+    is_below_server: Callable[[int | None], bool]
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return the channel of a new connection; called by Twisted."""
@@ -158,4 +169,6 @@ def build_control_site(factory: GymFactory, operations: Operations) -> ControlSi
     api.putChild(b"drain", Action(drain))
     api.putChild(b"reload", Action(reload))
     root.putChild(b"api", api)
-    return ControlSite(root, ControlRequest, reactor=factory.reactor, timeout=factory.options.opening_timeout)
+    site = ControlSite(root, ControlRequest, reactor=factory.reactor, timeout=factory.options.opening_timeout)
+    site.is_below_server = lambda process: process is None or is_below(process, factory.worker_processes())
+    return site

@@ -33,8 +33,10 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     registered = preload.preload(settings, warm_up=role == "forkserver", progress=progress)
     process_control.die_with_parent(False)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
-    from gymtwist.worker import fork_server, fork_trial, job, snapshot_checks
+    from gymtwist.worker import fork_server, fork_trial, isolation, job, snapshot_checks
 
+    if role != "worker":
+        isolation.try_out(settings)
     if role == "forkserver":
         process_control.rename("gymsock fork")
         process_control.isolate(debuggable=settings.debuggable)

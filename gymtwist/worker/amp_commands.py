@@ -37,6 +37,7 @@ class Serve(amp.Command):
         (b"recovery_reply", amp.String()),
         (b"directory", amp.Unicode()),
         (b"overrides", amp.String()),
+        (b"user", amp.Integer()),
         (b"socket", amp.Descriptor()),
         (b"status", amp.Descriptor()),
     ]

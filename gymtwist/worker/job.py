@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from twisted.internet import defer
 
-from gymtwist.errors import GymtwistError, UnknownSnapshot
-from gymtwist.worker import amp_commands, parent_death, process_control, session_loop
+from gymtwist.errors import GymtwistError, UnknownSnapshot, WorkerStartError
+from gymtwist.worker import amp_commands, isolation, parent_death, process_control, session_loop
 from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.process_roles import BranchedOff, Leads, finish, roles
@@ -124,22 +124,30 @@ class Worker:
         recovery_reply: bytes,
         directory: str,
         overrides: bytes,
+        user: int,
         socket: int,
         status: int,
     ) -> str:
-        """Serve one connection; ``session`` is its number in the server's log."""
+        """Serve one connection, in a directory and as a user; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
         roles.session = session
         settings = self._settings.with_overrides(overrides)
         if settings.memory_limit != self._settings.memory_limit:
             process_control.limit(resource.RLIMIT_DATA, settings.memory_limit)
-        if directory:
-            os.chdir(directory)
         if self._adapter is not None:
+            if directory and not isolation.is_confined(settings):
+                os.chdir(directory)
             return session_loop.run(
                 self._adapter, lambda: self._adapter.branch(socket, status, handshake, trailing_data)
             )
         name, connection = protocol.decode(), _adopt(socket)
+        try:
+            if directory:
+                os.chdir(directory)
+            isolation.confine(settings, directory, user)
+        except WorkerStartError as error:
+            connection.close()
+            return str(error)
         return session_loop.serve(name, connection, handshake, trailing_data, settings, _status(status), recovery_reply)
 
 
@@ -184,6 +192,7 @@ def _settle(settings: WorkerSettings) -> None:
     for kind, most in (
         (resource.RLIMIT_DATA, settings.memory_limit),
         (resource.RLIMIT_NPROC, settings.process_limit),
+        (resource.RLIMIT_NOFILE, settings.open_file_limit),
         (resource.RLIMIT_FSIZE, settings.file_size_limit),
     ):
         if most:

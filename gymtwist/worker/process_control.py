@@ -75,6 +75,23 @@ def isolate(*, debuggable: bool) -> None:
         limit(resource.RLIMIT_CORE, 0)
 
 
+def become(user: int, *, debuggable: bool) -> None:
+    """Change the user and group of this process, which is root's, for good.
+
+    Args:
+        user: The id of the user, and of its group.
+        debuggable: As for :func:`isolate`; changing the user decides anew whether others may read the memory.
+
+    Raises:
+        OSError: The kernel refuses it.
+    """
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    os.umask(0o077)
+    _prctl(_PR_SET_DUMPABLE, int(debuggable))
+
+
 def limit(kind: int, most: int) -> None:
     """Set a limit of this process and those that it starts, or keep a lower one.
 

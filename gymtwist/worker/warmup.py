@@ -56,6 +56,8 @@ def serve_some() -> None:
             sys.setprofile(None)
         _gather(ran)
     _serve_both(_AFTER)
+    # Otherwise every worker would inherit the descriptors of these sessions: the collector is off until the fork.
+    gc.collect()
 
 
 def _gather(ran: dict[int, CodeType]) -> None:
@@ -108,6 +110,7 @@ def _serve(protocol: ProtocolName, handshake: bytes, requests: bytes) -> None:
             recovery_reply=b"",
             directory="",
             overrides=b"",
+            user=0,
             socket=connection.fileno(),
             status=status,
         )

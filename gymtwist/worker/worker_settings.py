@@ -6,12 +6,37 @@ first.
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 #: Rules for keyword arguments and attributes; the alternative is a list of names.
 PLAIN, ALL, NONE = "plain", "all", "none"
 #: The wrappers of Gymnasium that are allowed by default.
 GYMNASIUM = "gymnasium"
+
+
+class Isolation(str, enum.Enum):
+    """From what the process of a session is kept; see docs/explanation/security.md."""
+
+    LIMITS = "limits"
+    FILES = "files"
+    USER = "user"
+    ALL = "all"
+
+    def __str__(self) -> str:
+        """Return the level as the operator writes it."""
+        return self.value
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it has only the files, ports and processes that it needs."""
+        return self in (Isolation.FILES, Isolation.ALL)
+
+    @property
+    def has_user(self) -> bool:
+        """Whether it has a user and directories of its own."""
+        return self in (Isolation.USER, Isolation.ALL)
 
 
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +67,13 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         process_limit: Processes and threads that the server's user may have for a session to start one more; 0 means
             no limit.
         file_size_limit: Bytes of the largest file that a session may write; 0 means no limit.
+        open_file_limit: Files that each process of a session may have open; 0 means no limit of their own.
+        disk_limit: Bytes that a session may write to the directories that are its own; for :attr:`Isolation.has_user`.
+        isolate: From what a session's process is kept.
+        trial_user: The id of a user that a session may have.
+        session_reads: Files and directories that a session may read, besides Python's and the system's.
+        session_writes: Files and directories that a session may write, besides its own.
+        session_connects: TCP ports that a session may connect to.
         debuggable: Whether other processes of the server's user may read the memory of sessions.
         limits: The limits of sessions, as reported to clients.
         allow: The environments that clients may use; see :class:`~gymtwist.worker.access_policy.AllowList`.
@@ -68,6 +100,13 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit: int = 0
     process_limit: int = 0
     file_size_limit: int = 0
+    open_file_limit: int = 0
+    disk_limit: int = 256 * 2**20
+    isolate: Isolation = Isolation.LIMITS
+    trial_user: int = 0
+    session_reads: tuple[str, ...] = ()
+    session_writes: tuple[str, ...] = ()
+    session_connects: tuple[int, ...] = ()
     debuggable: bool = False
     limits: SessionLimits = SessionLimits()
     allow: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ INSIDE = {
         *(
             f"gymtwist.worker.{name}"
             for name in (
-                *("access_policy", "amp_commands", "process_control", "readiness"),
+                *("access_policy", "amp_commands", "landlock", "process_control", "readiness"),
                 *("session_status", "worker_settings"),
             )
         ),

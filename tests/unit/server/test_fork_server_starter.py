@@ -119,6 +119,7 @@ def serve(link: WorkerLink) -> list[Any]:
         recovery_reply=b"",
         directory="",
         overrides=b"",
+        user=0,
         socket=its.fileno(),
         status=descriptor,
     )

@@ -11,7 +11,7 @@ import pytest
 from twisted.python import usage
 
 from gymtwist.server.server_options import Options, ServerOptions
-from gymtwist.worker.worker_settings import SessionLimits, WorkerSettings
+from gymtwist.worker.worker_settings import Isolation, SessionLimits, WorkerSettings
 
 LOOPBACK = "tcp:5001:interface=127.0.0.1:backlog=1024"
 NAMES = [name.replace("_", "-") for name in ServerOptions.__struct_fields__]
@@ -57,7 +57,7 @@ def test_every_option_has_a_help_text(name: str) -> None:
 
 def test_every_setting_of_a_worker_has_an_option() -> None:
     """By its name, or by the conversion from another unit."""
-    converted = {"limits", "shared_memory"}
+    converted = {"limits", "shared_memory", "trial_user"}
     assert set(WorkerSettings.__struct_fields__) - converted <= set(ServerOptions.__struct_fields__)
 
 
@@ -80,6 +80,9 @@ def test_every_setting_of_a_worker_has_an_option() -> None:
         (["--keepalive", "0"], "keepalive", 0.0),
         (["--allow", "A*", "--allow", "B*"], "allow", ("A*", "B*")),
         (["--start-method", "spawn"], "start_method", "spawn"),
+        (["--isolate", "all"], "isolate", Isolation.ALL),
+        (["--session-reads", "/", "--session-reads", "/usr"], "session_reads", ("/", "/usr")),
+        (["--session-connects", "443"], "session_connects", (443,)),
     ],
 )  # fmt: skip
 def test_an_option_of_the_server(words: list[str], field: str, value: object) -> None:
@@ -154,6 +157,10 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("opening-timeout", "0", "must be a number of seconds, more than 0"),
         *(("poll", value, "must be a number of microseconds") for value in ("soon", "-1", "nan", "inf", "1000001", "")),
         ("start-method", "thread", "must be 'forkserver' or 'spawn'"),
+        ("isolate", "none", "must be limits, files, user or all"),
+        ("session-writes", "/nonexistent", "there is no such file or directory"),
+        ("session-connects", "0", "must be a whole number from 1 to 65535"),
+        *(("session-users", ids, "must be two numbers such as 1900000000-1900065535") for ids in ("0-9", "9", "9-8")),
         ("preload", "no-module", "must be the name of a module"),
         ("preload", "", "must be the name of a module"),
         ("preload", "no_such_module.environments", "there is no such module where the server starts"),

@@ -189,6 +189,7 @@ def test_a_job_whose_worker_dies_fails(harness: Harness) -> None:
         recovery_reply=b"",
         directory="",
         overrides=b"",
+        user=0,
         socket=0,
         status=0,
     )

@@ -81,6 +81,7 @@ class WorkerProcess:
                 recovery_reply=b"",
                 directory="",
                 overrides=b"",
+                user=0,
                 socket=its.fileno(),
                 status=descriptor,
             )

@@ -60,6 +60,7 @@ class WorkerProtocol:
             recovery_reply=b"",
             directory="",
             overrides=b"",
+            user=0,
             socket=given.fileno(),
             status=descriptor,
         )
@@ -232,6 +233,7 @@ def test_a_protocol_that_is_not_known_ends_the_worker(
         recovery_reply=b"",
         directory="",
         overrides=b"",
+        user=0,
         socket=given.fileno(),
         status=given.fileno(),
     )

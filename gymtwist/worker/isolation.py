@@ -1,0 +1,132 @@
+"""Isolation: what a session's process gives up before it makes an environment, by the level of ``--isolate``.
+
+docs/explanation/security.md says what each level protects from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from gymtwist.errors import WorkerStartError
+from gymtwist.worker import landlock, private_mounts, process_control
+from gymtwist.worker.worker_settings import WorkerSettings
+
+#: What programs, and the libraries of environments, read outside of the Python installation.
+_SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/proc", "/sys"),
+    *("/etc/alternatives", "/etc/ca-certificates", "/etc/fonts", "/etc/glvnd", "/etc/OpenCL", "/etc/ssl/certs"),
+    *("/etc/vulkan", "/etc/drirc", "/etc/group", "/etc/hosts", "/etc/ld.so.cache", "/etc/ld.so.conf"),
+    *("/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/os-release"),
+    *("/etc/passwd", "/etc/resolv.conf", "/etc/timezone"),
+)
+#: The answer of a trial that went well.
+_WORKS = "works"
+#: The directory that the server was started in, as this module is imported before any session.
+_STARTED_IN = os.getcwd()
+#: Devices, and the directory of shared memory and semaphores.
+_DEVICES = (
+    *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"),
+    *("/dev/dri", "/dev/kfd", "/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"),
+)
+
+
+def is_confined(settings: WorkerSettings) -> bool:
+    """Return whether a session has files, or a user, of its own; what is branched off a snapshot of it shares them."""
+    return settings.isolate.has_files or settings.isolate.has_user
+
+
+def confine(settings: WorkerSettings, scratch: str, user: int) -> None:
+    """Let this process keep only what its level allows, for itself and those that it starts.
+
+    Args:
+        settings: The operator's options.
+        scratch: The directory that the process works in.
+        user: The id of the session's own user, and of its group; 0 if it has none.
+
+    Raises:
+        WorkerStartError: It is not possible; the process must not serve anybody.
+    """
+    level = settings.isolate
+    if not is_confined(settings):
+        return
+    if not scratch:
+        raise _failed(settings, "there is no scratch directory")
+    # The system calls that follow change one thread.
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        raise _failed(settings, f"what it imported has started threads ({threads - 1}), which would not be isolated")
+    python = set(_python())
+    try:
+        if level.has_user:
+            kept = [*python, *settings.session_reads, *settings.session_writes]
+            private_mounts.enter(scratch, user, settings.disk_limit, kept)
+            os.chdir(scratch)
+            process_control.become(user, debuggable=settings.debuggable)
+        for variable in ("HOME", "TMPDIR"):
+            os.environ[variable] = scratch
+        tempfile.tempdir = None
+        if level.has_files:
+            reads = [*_SYSTEM, *python, *settings.session_reads]
+            writes = [*_DEVICES, scratch, *settings.session_writes]
+            landlock.restrict(reads, writes, settings.session_connects)
+    except OSError as error:
+        raise _failed(settings, str(error)) from error
+
+
+def _failed(settings: WorkerSettings, problem: str) -> WorkerStartError:
+    return WorkerStartError(f"its process cannot be isolated (--isolate {settings.isolate}): {problem}")
+
+
+def try_out(settings: WorkerSettings) -> None:
+    """Isolate a process as a session's is, so that a server whose sessions could not be isolated does not start.
+
+    Args:
+        settings: The operator's options.
+
+    Raises:
+        WorkerStartError: It is not possible, or what it imports from is out of its reach.
+    """
+    if not is_confined(settings):
+        return
+    reader, writer = os.pipe()
+    with tempfile.TemporaryDirectory(prefix="gymtwist-trial-") as scratch:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.write(writer, _trial(settings, scratch).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with open(reader, "rb") as answer:
+            problem = answer.read().decode()
+        os.waitpid(pid, 0)
+    if problem != _WORKS:
+        raise WorkerStartError(problem or "the process that tries to isolate itself was killed")
+
+
+def _trial(settings: WorkerSettings, scratch: str) -> str:
+    process_control.isolate(debuggable=settings.debuggable)
+    try:
+        os.chdir(scratch)
+        confine(settings, scratch, settings.trial_user)
+        for path in (os.__file__, __file__):
+            with open(path, "rb"):
+                pass
+    except WorkerStartError as error:
+        return str(error)
+    except OSError as error:
+        return str(_failed(settings, f"it could not import anything ({error})"))
+    return _WORKS
+
+
+def _python() -> Iterator[str]:
+    """Yield where Python imports from: of the directory in which the server started, only what is imported already."""
+    yield from {sys.prefix, sys.base_prefix, sys.exec_prefix}
+    yield from (path for path in sys.path if path != _STARTED_IN)
+    for name, module in list(sys.modules.items()):
+        if "." not in name:
+            places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+            yield from (path for path in places if path and os.path.dirname(path) == _STARTED_IN)
