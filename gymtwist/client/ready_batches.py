@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from gymtwist.client.client_errors import RemoteError, RequestRefused
 from gymtwist.client.client_session import Session
+from gymtwist.client.waiting import Wait, Waiting
 from gymtwist.protocol import messages
 from gymtwist.spaces.descriptions import kind_of
 
@@ -57,7 +58,7 @@ class ReadySteps:
         #: The environments of each request whose reply was not received.
         self._sent: list[list[int]] = []
 
-    def send(self, env_ids: list[int], actions: Any) -> None:
+    def send(self, env_ids: list[int], actions: Any) -> Waiting[None]:
         """Begin a step of some environments, without waiting for the reply.
 
         Args:
@@ -88,7 +89,7 @@ class ReadySteps:
         self._sent.append(env_ids)
         session.stepping.update(env_ids)
         if not self._autoreset:  # an environment whose episode has ended may be among them
-            self._receive_all()
+            yield from self._receive_all()
 
     def ask(self, least: int) -> None:
         """Ask for results.
@@ -104,7 +105,7 @@ class ReadySteps:
         session.send_step(session.encoded(messages.StepReady(min_ready=least)))
         session.outstanding += 1
 
-    def receive(self, least: int) -> ReadyBatch:
+    def receive(self, least: int) -> Waiting[ReadyBatch]:
         """Wait for the results that were asked for.
 
         Args:
@@ -113,16 +114,17 @@ class ReadySteps:
         Raises:
             RemoteError: A step has failed, or could not begin.
         """
-        reply = self._receive_all()
+        reply = yield from self._receive_all()
         return self._session.read(lambda: self._read(reply, least))
 
-    def _receive_all(self) -> messages.SteppedReady:
+    def _receive_all(self) -> Waiting[messages.SteppedReady]:
         """Receive all replies that are due; return the last one, or raise the first error."""
         session, sent = self._session, self._sent
         failure: RemoteError | None = None
         try:
             while session.outstanding:
                 session.take()
+                yield Wait([0], 1)
                 try:
                     reply = session.receive(messages.SteppedReady)
                 except RemoteError as error:

@@ -15,9 +15,10 @@ from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes, RemoteAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
-from gymtwist.client.session_group import SessionGroup
+from gymtwist.client.session_group import SessionGroup, check_same_spaces
 from gymtwist.client.snapshots import Snapshot
 from gymtwist.client.truncating_group import TruncatingGroup
+from gymtwist.client.waiting import finished
 from gymtwist.protocol import messages
 
 #: What this object knows of each environment, which no message carries.
@@ -55,7 +56,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         try:
             self._describe(self._sessions[0], options)
             if options.make.each:
-                self._check_spaces(starts)
+                check_same_spaces(self._sessions, starts)
         except BaseException:
             self.close()
             raise
@@ -72,18 +73,6 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         )
         #: The session if there is only one, which needs no splitting and joining.
         self._one = self._sessions[0] if options.processes == 1 and not truncates else None
-
-    def _check_spaces(self, starts: list[int]) -> None:
-        """Check that the environments of all processes have the same spaces."""
-        first = self._sessions[0].made
-        for session, start in zip(self._sessions, starts, strict=True):
-            for name in ("single_action_space", "single_observation_space", "reward_space"):
-                if getattr(session.made, name) != getattr(first, name):
-                    text = (
-                        f"environment {start}: the {name.removeprefix('single_')} differs from that of the first "
-                        "environment; environments that step together have the same spaces"
-                    )
-                    raise RequestRefused(text, code="invalid-field", environments=(start,))
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -106,7 +95,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             super().reset(seed=seeds)
         session = self._one
         if session is None:
-            return self._group.reset(seeds, options, mask)
+            return finished(self._group.reset(seeds, options, mask))
         session.before_reset()
         request = messages.Reset(seeds, options, None if mask is None else mask.tolist())
         reply = session.ask(request, messages.ResetDone)
@@ -127,7 +116,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         """
         seeds, session = seeds_of(seed, self.num_envs), self._one
         if session is None:
-            return self._group.verify_seed(seeds)
+            return finished(self._group.verify_seed(seeds))
         session.before_reset()
         return bool(session.ask(messages.Reset(seeds, verify_seed=True), messages.ResetDone).seeded)
 
@@ -179,12 +168,9 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             RemoteError: The actions are invalid, or a connection is closed.
         """
         if env_ids is not None:
-            self._group.send_to(actions, env_ids)
+            finished(self._group.send_to(actions, env_ids))
             return
-        if self._group.is_stepping_some:
-            raise RequestRefused(
-                "some environments are in a step; take their results with recv() first", code="replies-outstanding"
-            )
+        self._group.check_sending_all()
         self._send(actions)
         for session in self._sessions:
             session.outstanding += 1
@@ -205,7 +191,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             RemoteError: The step failed, or none was sent.
         """
         if min_ready is not None or self._group.is_stepping_some:
-            return self._group.receive_ready(min_ready)
+            return finished(self._group.receive_ready(min_ready))
         self._group.take()
         return self._group.receive() if self._group.resetting else self._recv()
 
@@ -238,7 +224,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         """
         session = self._one
         if session is None:
-            return self._group.step_many(actions, count, observations)
+            return finished(self._group.step_many(actions, count, observations))
         session.send(session.values.many(actions, count, observations))
         steps = session.receive_many(observations)
         return steps._replace(info=self._group.infos([steps.info]))
@@ -250,7 +236,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             seed: The seed of the action spaces' random numbers; None to keep their state. The samples depend on the
                 number of processes, too.
         """
-        return self._group.sample(seed_of(seed))
+        return finished(self._group.sample(seed_of(seed)))
 
     def render(self) -> tuple[Any, ...] | None:
         """Render the environments.
@@ -264,7 +250,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
-        return self._group.render()
+        return finished(self._group.render())
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Call a method of each environment; an attribute that is none is read, as in Gymnasium's vector environments.
@@ -285,7 +271,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             return self.render() or (None,) * self.num_envs
         if name in _OF_EACH:
             return (getattr(self, _OF_EACH[name]),) * self.num_envs
-        return self._group.call(messages.Call(name, list(args), kwargs))
+        return finished(self._group.call(messages.Call(name, list(args), kwargs)))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Read an attribute of each environment; a method is called without arguments, as in Gymnasium's.
@@ -310,7 +296,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             ValueError: There is another number of values.
             AttributeUnreachable: The attribute cannot be set.
         """
-        self._group.set(name, values_of(values, self.num_envs))
+        finished(self._group.set(name, values_of(values, self.num_envs)))
 
     def snapshot(self) -> Snapshot:
         """Have the server keep the environments as they are now; see :meth:`RemoteEnv.snapshot`.

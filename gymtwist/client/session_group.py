@@ -19,6 +19,7 @@ from gymtwist.client.ready_batches import ReadySteps
 from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import integer_of, own
+from gymtwist.client.waiting import Wait, Waiting
 from gymtwist.error_texts import RESET_ALL, without_episode
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
@@ -30,6 +31,9 @@ ENV_ID = "env_id"
 
 class SessionGroup:
     """Sessions that each hold a share of the environments.
+
+    What needs replies to several requests is a generator: see :data:`~gymtwist.client.waiting.Waiting`.
+    :meth:`send` and :meth:`receive` are not, as they are the path of a step.
 
     Args:
         sessions: The sessions, in the order of their environments.
@@ -93,7 +97,7 @@ class SessionGroup:
 
     # Resets
 
-    def reset(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> Waiting[tuple[Any, dict[str, Any]]]:
         """Begin episodes.
 
         Args:
@@ -103,20 +107,21 @@ class SessionGroup:
         """
         self._check_idle()
         requests = self._resets(seeds, options, mask)
-        replies = self._reset(requests, mask)
+        replies = yield from self._reset(requests, mask)
         for reply in replies.values():
             warn_unseeded(reply)
         infos = [replies[index].info if index in replies else {} for index in range(len(self.sessions))]
         return self._whole(self._views), self.infos(infos)
 
-    def verify_seed(self, seeds: Any) -> bool:
+    def verify_seed(self, seeds: Any) -> Waiting[bool]:
         """Verify seeds in each session; see :meth:`~gymtwist.client.remote_vector_env.RemoteVectorEnv.verify_seed`."""
         self._check_idle()
         requests = self._resets(seeds, None, None)
         verifying = {index: msgspec.structs.replace(each, verify_seed=True) for index, each in requests.items()}
-        return all(reply.seeded for reply in self._reset(verifying, None).values())
+        replies = yield from self._reset(verifying, None)
+        return all(reply.seeded for reply in replies.values())
 
-    def _reset(self, requests: Mapping[int, messages.Reset], mask: Any) -> dict[int, messages.ResetDone]:
+    def _reset(self, requests: Mapping[int, messages.Reset], mask: Any) -> Waiting[dict[int, messages.ResetDone]]:
         """Send a request to each session that has one; return the replies of these sessions."""
         self.keep()
         self.resetting.clear()  # replies that nobody has waited for to the end
@@ -125,7 +130,7 @@ class SessionGroup:
             self._before_reset(index)
             self.sessions[index].send(requests[index])
 
-        replies = self._together(ask, lambda index: self._reset_done(index, mask), requests)
+        replies = yield from self._together(ask, lambda index: self._reset_done(index, mask), requests)
         return dict(zip(requests, replies, strict=True))
 
     def _before_reset(self, index: int) -> None:
@@ -200,7 +205,7 @@ class SessionGroup:
 
     def receive(self) -> Stepped:
         """Wait for the replies to a step."""
-        stepped = self._together(None, self._begun_or_stepped if self.resetting else self._stepped)
+        stepped = self._answers(self._begun_or_stepped if self.resetting else self._stepped)
         joined = self._joined(stepped, self._views, self._counts)
         if not self._autoreset:
             self._waiting |= joined[2] | joined[3]
@@ -239,6 +244,17 @@ class SessionGroup:
         """Whether some environments of the only session are in a step of :meth:`send_to`."""
         return bool(self.sessions[0].stepping)
 
+    def check_sending_all(self) -> None:
+        """Check that no environment is in a step of :meth:`send_to`.
+
+        Raises:
+            RequestRefused: Some are.
+        """
+        if self.is_stepping_some:
+            raise RequestRefused(
+                "some environments are in a step; take their results with recv() first", code="replies-outstanding"
+            )
+
     def take(self) -> None:
         """Begin to receive the first outstanding reply of each session; see :meth:`Session.take`."""
         idle = [index for index, session in enumerate(self.sessions) if not session.outstanding]
@@ -269,7 +285,7 @@ class SessionGroup:
 
         self._ask(ask, requests)
 
-    def send_to(self, actions: Any, env_ids: Any) -> None:
+    def send_to(self, actions: Any, env_ids: Any) -> Waiting[None]:
         """Request a step of some environments; all actions are checked before any is sent.
 
         Args:
@@ -280,7 +296,7 @@ class SessionGroup:
         if batching.length(self._action, actions) != len(positions):
             raise InvalidAction(f"not a batch of {len(positions)} actions, one for each of env_ids: {actions!r:.200}")
         if self._some is not None:
-            self._some.send(list(positions), actions)
+            yield from self._some.send(list(positions), actions)
             return
         asked = []
         for index, count in enumerate(self._counts):
@@ -304,10 +320,10 @@ class SessionGroup:
         for index in asked:
             self.sessions[index].outstanding += 1
 
-    def receive_ready(self, least: Any) -> Stepped:
+    def receive_ready(self, least: Any) -> Waiting[Stepped]:
         """Wait until steps of some environments are done; see ``RemoteVectorEnv.recv``."""
         if self.is_stepping_some:
-            return self._receive_some(least)
+            return (yield from self._receive_some(least))
         flying = [index for index in self._turns if self.sessions[index].outstanding]
         sent = sum(self._counts[index] for index in flying)
         if not sent:
@@ -316,6 +332,7 @@ class SessionGroup:
         taken: list[int] = []
         while sum(self._counts[index] for index in taken) < least:
             left = [index for index in flying if index not in taken]
+            yield Wait(left, 1, taken=False)
             for index in self._wait_for(left):
                 taken.append(index)
                 if sum(self._counts[index] for index in taken) >= least:
@@ -324,7 +341,7 @@ class SessionGroup:
         self._turns = [index for index in self._turns if index not in taken] + taken
         for index in taken:
             self.sessions[index].take()
-        stepped = self._together(None, self._begun_or_stepped, taken)
+        stepped = self._answers(self._begun_or_stepped, taken)
         counts = [self._counts[index] for index in taken]
         ids = np.concatenate([np.arange(self.total, dtype=np.int32)[self._part(index)] for index in taken])
         views = [self._views[index] for index in taken]
@@ -333,12 +350,12 @@ class SessionGroup:
             self._waiting[ids] |= terminated | truncated
         return whole, rewards, terminated, truncated, {**infos, ENV_ID: ids}
 
-    def _receive_some(self, least: Any) -> Stepped:
+    def _receive_some(self, least: Any) -> Waiting[Stepped]:
         """Wait for steps of some environments of the only session."""
         assert self._some is not None
         count = checked_least(least, len(self.sessions[0].stepping))
         self._some.ask(count)
-        batch = self._some.receive(count)
+        batch = yield from self._some.receive(count)
         infos = self.infos([batch.info], [count])
         return (*batch[1:5], {**infos, ENV_ID: np.array(batch.env_ids, np.int32)})
 
@@ -368,7 +385,7 @@ class SessionGroup:
         error.renumber(self.starts[index], self._counts[index])
         return error
 
-    def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
+    def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Waiting[Steps]:
         """Take several steps; all actions are checked before any is sent."""
         self._check_idle()
         self._check_playing(self._waiting)
@@ -388,14 +405,14 @@ class SessionGroup:
             return values.many(shares[index], count, observations)
 
         requests = self._each(request)
-        done = self._together(
+        done = yield from self._together(
             lambda index: self.sessions[index].send(requests[index]),
             lambda index: self.sessions[index].receive_many(observations),
         )
         taken = {len(each.rewards) for each in done}
         if len(taken) > 1:
             # An episode has ended without autoreset, while the other sessions went on.
-            self._lose()
+            self.lose()
             raise ResetNeeded(
                 "the processes took different numbers of steps, as an episode has ended in one of them; reset all "
                 "environments, and take single steps where autoreset is disabled",
@@ -437,29 +454,46 @@ class SessionGroup:
             raise
 
     def _together(
-        self, ask: Callable[[int], None] | None, answer: Callable[[int], T], indices: Iterable[int] | None = None
-    ) -> list[T]:
-        """Send requests, then receive all replies; raise the first error once no reply is due.
+        self, ask: Callable[[int], None], answer: Callable[[int], T], indices: Iterable[int] | None = None
+    ) -> Waiting[list[T]]:
+        """Send requests, then receive all replies; see :meth:`_answers`."""
+        asked = list(range(len(self.sessions)) if indices is None else indices)
+        self._ask(ask, asked)
+        try:
+            yield Wait(asked, len(asked))
+        except BaseException:
+            self.lose()
+            raise
+        return self._answers(answer, asked)
+
+    def _answers(self, answer: Callable[[int], T], indices: Iterable[int] | None = None) -> list[T]:
+        """Receive replies; raise the first error once no reply is due.
 
         The environments of the other sessions go on.
         """
-        indices = range(len(self.sessions)) if indices is None else indices
         failure: RemoteError | None = None
         answers: list[T] = []
-        if ask is not None:
-            self._ask(ask, indices)
         try:
-            for index in indices:
+            for index in range(len(self.sessions)) if indices is None else indices:
                 try:
                     answers.append(self._numbered(answer, index))
                 except RemoteError as error:
                     self._note(error, index)
                     failure = failure or error
         except BaseException:
-            self._lose()
+            self.lose()
             raise
         if failure is not None:
             raise failure
+        return answers
+
+    def _in_turn(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
+        """Send a request to one session after the other, each of which goes on if there is an error."""
+        answers: list[T] = []
+        for index in range(len(self.sessions)):
+            self._numbered(lambda index: self.sessions[index].send(request(index)), index)
+            yield Wait([index], 1)
+            answers.append(self._numbered(answer, index))
         return answers
 
     def _ask(self, ask: Callable[[int], None], indices: Iterable[int] | None = None) -> None:
@@ -467,7 +501,7 @@ class SessionGroup:
             for index in range(len(self.sessions)) if indices is None else indices:
                 self._numbered(ask, index)
         except BaseException:
-            self._lose()
+            self.lose()
             raise
 
     def _note(self, error: RemoteError, index: int) -> None:
@@ -479,7 +513,7 @@ class SessionGroup:
             self._waiting[self._part(index)] = True
             self._failed.add(index)
 
-    def _lose(self) -> None:
+    def lose(self) -> None:
         """Note that the environments are out of step, so that all must be reset."""
         self._waiting[:] = True
         self._failed.update(range(len(self.sessions)))
@@ -530,19 +564,22 @@ class SessionGroup:
         ]
         return vector_infos.joined(parts, counts)
 
-    def sample(self, seed: int | None) -> Any:
+    def sample(self, seed: int | None) -> Waiting[Any]:
         """Let each session sample actions."""
         self.keep()
 
+        def request(index: int) -> messages.Sample:
+            return messages.Sample(None if seed is None else seed + self.starts[index])
+
         def draw(index: int) -> Any:
             session = self.sessions[index]
-            own_seed = None if seed is None else seed + self.starts[index]
-            reply = session.ask(messages.Sample(own_seed), messages.Sampled)
+            reply = session.receive(messages.Sampled)
             return session.read(lambda: session.values.action(reply.action))
 
-        return batching.whole(self._action, self._each(draw))
+        drawn = yield from self._in_turn(request, draw)
+        return batching.whole(self._action, drawn)
 
-    def call(self, request: messages.Call) -> tuple[Any, ...]:
+    def call(self, request: messages.Call) -> Waiting[tuple[Any, ...]]:
         """Let each session call a method of its environments."""
         self.keep()
 
@@ -550,35 +587,58 @@ class SessionGroup:
             reply = self.sessions[index].receive(messages.Called)
             return self.sessions[index].read(lambda: listed(reply.value, self._counts[index]))
 
-        return tuple(each for values in self._reach(lambda index: request, answer) for each in values)
+        groups = yield from self._reach(lambda index: request, answer)
+        return tuple(each for values in groups for each in values)
 
-    def set(self, name: str, values: list[Any]) -> None:
+    def set(self, name: str, values: list[Any]) -> Waiting[None]:
         """Let each session set an attribute of its environments."""
         self.keep()
-        self._reach(
+        yield from self._reach(
             lambda index: messages.Set(name, values[self._part(index)]),
             lambda index: self.sessions[index].receive(messages.AttributeSet),
         )
 
-    def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> list[T]:
+    def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
         self._check_idle()
         # All are encoded before any is sent.
         frames = self._each(lambda index: self.sessions[index].encoded(request(index)))
         try:
-            return self._together(self._asker(frames), answer)
+            return (yield from self._together(self._asker(frames), answer))
         except RequestRefused as error:
             raise explained(error) from None
 
-    def render(self) -> tuple[Any, ...]:
+    def render(self) -> Waiting[tuple[Any, ...]]:
         """Let each session render."""
         self.keep()
 
         def frames(index: int) -> list[Any]:
             session = self.sessions[index]
-            reply = session.ask(messages.Render(), messages.Rendered)
+            reply = session.receive(messages.Rendered)
             return session.read(lambda: frames_of(reply))
 
-        return tuple(frame for group in self._each(frames) for frame in group)
+        groups = yield from self._in_turn(lambda index: messages.Render(), frames)
+        return tuple(frame for group in groups for frame in group)
+
+
+def check_same_spaces(sessions: Sequence[Session], starts: Sequence[int]) -> None:
+    """Check that the environments of all sessions have the same spaces.
+
+    Args:
+        sessions: The sessions.
+        starts: The index of the first environment of each.
+
+    Raises:
+        RequestRefused: They have not.
+    """
+    first = sessions[0].made
+    for session, start in zip(sessions, starts, strict=True):
+        for name in ("single_action_space", "single_observation_space", "reward_space"):
+            if getattr(session.made, name) != getattr(first, name):
+                text = (
+                    f"environment {start}: the {name.removeprefix('single_')} differs from that of the first "
+                    "environment; environments that step together have the same spaces"
+                )
+                raise RequestRefused(text, code="invalid-field", environments=(start,))
 
 
 def checked_least(least: Any, sent: int) -> int:

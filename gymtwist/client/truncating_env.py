@@ -10,23 +10,65 @@ from typing import Any
 from gymtwist.client.client_errors import (
     Closed,
     ConnectionLost,
-    ProtocolBroken,
     RemoteError,
     RequestRefused,
     ResetNeeded,
     ServerFailed,
 )
+from gymtwist.client.client_session import Session
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_env import RemoteEnv
-from gymtwist.client.truncating_group import ERROR, cause_of, ends_episodes, spaces_of
+from gymtwist.client.truncating_group import ERROR, cause_of, check_same_spaces_again, ends_episodes
 from gymtwist.protocol import messages
 
 #: How often a reset is tried at most while it loses the connection.
-_ATTEMPTS = 3
+ATTEMPTS = 3
+#: What a reset fails with when it loses the connection.
+LOSSES = (ConnectionLost, ServerFailed)
 _log = logging.getLogger("gymtwist.client")
 
 
-class TruncatingEnv(RemoteEnv):
+class TruncatedEpisodes:
+    """What is known of an episode that may end with a failure."""
+
+    _last: Any = None
+    #: Whether the last episode has ended with a failure.
+    _has_failed = False
+    #: Why a step could not be sent; recv() returns it.
+    _unsent: RemoteError | None = None
+
+    def _begin(self, observation: Any) -> None:
+        self._last, self._has_failed, self._unsent = observation, False, None
+
+    def _check_going(self) -> None:
+        if self._has_failed:
+            raise ResetNeeded("the episode has ended with a failure: reset", reset_needed=True)
+
+    def _truncated(self, error: RemoteError, session: Session) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Return the last step of an episode that has failed.
+
+        Raises:
+            RemoteError: The error, if it is of another kind.
+        """
+        error = cause_of(error, session)
+        if self._last is None or not ends_episodes(error):
+            raise error
+        self._has_failed = True
+        _log.warning("%s: %s; truncated", session.connection.name, error)
+        return copy.deepcopy(self._last), 0.0, False, True, {ERROR: str(error)}
+
+
+def log_repeated(error: RemoteError) -> None:
+    """Log why a reset is tried again."""
+    _log.warning("%s; resetting again", error)
+
+
+def refused_many() -> RequestRefused:
+    """Return the error for several steps, in which the time of a failure would be unknown."""
+    return RequestRefused('step_many: on_failure="truncate" is for single steps', code="invalid-field")
+
+
+class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
     """An environment that goes on after a failure; :func:`~gymtwist.client.api.connect` makes it.
 
     A step that fails because of the environment, or loses the connection, returns the last observation once more, as
@@ -36,31 +78,23 @@ class TruncatingEnv(RemoteEnv):
         arguments: Those of the base class.
     """
 
-    def __init__(self, *arguments: Any) -> None:
-        self._last: Any = None
-        #: Whether the last episode has ended with a failure.
-        self._has_failed = False
-        #: Why a step could not be sent; recv() returns it.
-        self._unsent: RemoteError | None = None
-        super().__init__(*arguments)
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, over another connection if the last one is lost; see :meth:`RemoteEnv.reset`.
 
         Raises:
             RemoteError: The reset failed, or the server is not up again within ``connect_timeout``.
         """
-        for left in reversed(range(_ATTEMPTS)):
+        for left in reversed(range(ATTEMPTS)):
             self._connect_again()
             self._drop_outstanding()
             try:
                 begun = super().reset(seed=seed, options=options)
-            except (ConnectionLost, ServerFailed) as error:
+            except LOSSES as error:
                 if not left:
                     raise
-                _log.warning("%s; resetting again", error)
+                log_repeated(error)
             else:
-                self._last, self._has_failed, self._unsent = begun[0], False, None
+                self._begin(begun[0])
                 return begun
         raise AssertionError("unreachable")
 
@@ -78,9 +112,7 @@ class TruncatingEnv(RemoteEnv):
             raise
         except RemoteError:
             (session,) = self._options.make_sessions(is_restart=True)
-            if spaces_of(session) != spaces_of(self._session):
-                session.connection.close()
-                raise ProtocolBroken("the environment at the server has other spaces than before") from None
+            check_same_spaces_again(session, self._session)
             self._use(session)
 
     def _go_on(self, state: Any) -> None:
@@ -93,7 +125,7 @@ class TruncatingEnv(RemoteEnv):
         try:
             stepped = self._step(action, self._own)
         except RemoteError as error:
-            return self._truncated(error)
+            return self._truncated(error, self._session)
         self._last = stepped[0]
         return stepped
 
@@ -115,7 +147,7 @@ class TruncatingEnv(RemoteEnv):
                 raise self._unsent
             stepped = super().recv()
         except RemoteError as error:
-            return self._truncated(error)
+            return self._truncated(error, self._session)
         self._last = stepped[0]
         return stepped
 
@@ -123,21 +155,4 @@ class TruncatingEnv(RemoteEnv):
         self, actions: Any, count: int | None = None, *, observations: messages.ObservationsWanted = "last"
     ) -> Steps:
         """Refuse several steps, in which the time of a failure would be unknown."""
-        raise RequestRefused('step_many: on_failure="truncate" is for single steps', code="invalid-field")
-
-    def _check_going(self) -> None:
-        if self._has_failed:
-            raise ResetNeeded("the episode has ended with a failure: reset", reset_needed=True)
-
-    def _truncated(self, error: RemoteError) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Return the last step of an episode that has failed.
-
-        Raises:
-            RemoteError: The error, if it is of another kind.
-        """
-        error = cause_of(error, self._session)
-        if self._last is None or not ends_episodes(error):
-            raise error
-        self._has_failed = True
-        _log.warning("%s: %s; truncated", self._session.connection.name, error)
-        return copy.deepcopy(self._last), 0.0, False, True, {ERROR: str(error)}
+        raise refused_many()

@@ -25,6 +25,7 @@ from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.message_values import Steps
 from gymtwist.client.session_group import SessionGroup, T
 from gymtwist.client.user_values import own
+from gymtwist.client.waiting import Waiting
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
 
@@ -44,14 +45,15 @@ class TruncatingGroup(SessionGroup):
     Args:
         arguments: Those of the base class.
         autoreset_mode: When environments are reset after the end of an episode.
-        restart: Starts another session in place of the one with an index, whose connection has ended.
+        restart: Starts another session in place of the one with an index, whose connection has ended. None if the
+            caller does so, before the request that needs it: then nothing is tried again while replies are received.
     """
 
     # A process that ends takes all environments of its session with it.
     _steps_some = False
 
     def __init__(
-        self, *arguments: Any, autoreset_mode: AutoresetMode, restart: Callable[[int], Session], **keywords: Any
+        self, *arguments: Any, autoreset_mode: AutoresetMode, restart: Callable[[int], Session] | None, **keywords: Any
     ) -> None:
         super().__init__(*arguments, autoreset=autoreset_mode is not AutoresetMode.DISABLED, **keywords)
         self._mode, self._restart = autoreset_mode, restart
@@ -70,12 +72,31 @@ class TruncatingGroup(SessionGroup):
         except Closed:
             raise
         except RemoteError:
-            session = self._restart(index)
-            if spaces_of(session) != spaces_of(lost):
-                session.connection.close()
-                raise ProtocolBroken("the environment at the server has other spaces than before") from None
-            self.sessions[index] = session
+            if self._restart is None:
+                raise
+            self.replace(index, self._restart(index))
         super()._before_reset(index)
+
+    def replace(self, index: int, session: Session) -> None:
+        """Use another session in place of one whose connection has ended.
+
+        Raises:
+            ProtocolBroken: Its environments have other spaces.
+        """
+        check_same_spaces_again(session, self.sessions[index])
+        self.sessions[index] = session
+
+    def lost(self, *, is_reset: bool) -> list[int]:
+        """Return the sessions to replace before a reset, or before a step that begins episodes."""
+        found = []
+        for index in range(len(self.sessions)) if is_reset else sorted(self._fresh):
+            try:
+                self.sessions[index].connection.check_open()
+            except Closed:
+                raise
+            except RemoteError:
+                found.append(index)
+        return found
 
     def _reset_done(self, index: int, mask: Any) -> messages.ResetDone:
         reply = super()._reset_done(index, mask)
@@ -90,7 +111,7 @@ class TruncatingGroup(SessionGroup):
         self._check_idle()
         super().send(actions)
 
-    def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Steps:
+    def step_many(self, actions: Any, count: int | None, observations: messages.ObservationsWanted) -> Waiting[Steps]:
         """Refuse several steps, in which the time of a failure would be unknown."""
         raise RequestRefused('step_many: on_failure="truncate" is for single steps', code="invalid-field")
 
@@ -145,7 +166,7 @@ class TruncatingGroup(SessionGroup):
             return super()._begun(index)
         except RemoteError as error:
             # A reset that the user has asked for has options and seeds of its own.
-            if index not in self._fresh or not ends_episodes(error):
+            if index not in self._fresh or not ends_episodes(error) or self._restart is None:
                 raise
             return self._begun_anew(index)
 
@@ -171,7 +192,7 @@ class TruncatingGroup(SessionGroup):
 
     # Failures
 
-    def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> list[T]:
+    def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
         def answer_if_sent(index: int) -> T:
             self._check_sent(index)
             return answer(index)
@@ -223,6 +244,17 @@ class TruncatingGroup(SessionGroup):
         """Ask for new episodes."""
         self._before_reset(index)
         self.sessions[index].send(messages.Reset())
+
+
+def check_same_spaces_again(session: Session, lost: Session) -> None:
+    """Check that a session which replaces another has the same spaces; otherwise close it.
+
+    Raises:
+        ProtocolBroken: It has others.
+    """
+    if spaces_of(session) != spaces_of(lost):
+        session.connection.close()
+        raise ProtocolBroken("the environment at the server has other spaces than before") from None
 
 
 def spaces_of(session: Session) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ import copy
 import gc
 import os
 import pickle
+import socket
 import threading
 from collections.abc import Coroutine
 from pathlib import Path
@@ -80,12 +81,14 @@ def test_a_trajectory_is_that_of_the_client_that_blocks(
     run(play())
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Varied-v0"])
 def test_several_are_those_of_the_client_that_blocks(
-    served: ServerProcess, remote_vec: RemoteVec, protocol: Any, environment: str
+    served: ServerProcess, remote_vec: RemoteVec, protocol: Any, environment: str, processes: int
 ) -> None:
-    """With their infos, and with the ends of episodes."""
+    """With their infos, and with the ends of episodes, however many processes they have."""
     options: dict[str, Any] = {"protocol": protocol, "autoreset_mode": "same_step", "max_episode_steps": 7}
+    options |= {"processes": processes, "render_mode": "rgb_array"}
     options["vectorization_mode"] = "sync"
     ours = remote_vec(environment, 3, **options)
     ours.action_space.seed(SEED)
@@ -107,6 +110,137 @@ def test_several_are_those_of_the_client_that_blocks(
             assert_same(await theirs.reset(options={"reset_mask": mask}), ours.reset(options={"reset_mask": mask}))
             assert_same(await theirs.sample(seed=SEED), ours.sample(seed=SEED))
             assert await theirs.verify_seed(SEED) == ours.verify_seed(SEED)
+            assert_same(await theirs.render(), ours.render())
+            await theirs.async_reset(seed=SEED)
+            ours.async_reset(seed=SEED)
+            assert_same(await theirs.recv(), ours.recv())
+
+    run(play())
+
+
+@pytest.mark.parametrize("options", [{"processes": 4}, {"vectorization_mode": "async"}], ids=["sessions", "a session"])
+def test_the_first_that_are_done_come_first(served: ServerProcess, protocol: Any, options: dict[str, Any]) -> None:
+    """Nobody waits for the others, and a cancelled wait for all of several processes loses none of them."""
+
+    async def play() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gate:
+            gate.settimeout(PATIENCE)
+            port = gate.getsockname()[1]
+            connecting = aio.connect_vec(
+                place(served), "Gated-v0", 4, port=port, protocol=protocol, timeout=PATIENCE, **options
+            )
+            async with connecting as envs:
+                await envs.reset()
+                await envs.send([1, 0, 0, 1], [3, 1, 2, 0])
+                waiting = [(await asyncio.to_thread(gate.accept))[0] for _ in range(2)]
+                for count in (1, 2, 3):
+                    observations, _, _, _, infos = await envs.recv(min_ready=2)
+                    assert (infos["env_id"].tolist(), observations.tolist()) == ([1, 2], [[count], [count]])
+                    await envs.send([0, 0], [2, 1])
+                if "processes" in options:
+                    with pytest.raises(asyncio.TimeoutError):
+                        await asyncio.wait_for(envs.recv(), 0.05)
+                for each in waiting:
+                    each.close()
+                assert (await envs.recv())[0].ravel().tolist() == [1, 4, 4, 1]
+                assert (await envs.step([0] * 4))[0].ravel().tolist() == [2, 5, 5, 2]
+
+    run(play())
+
+
+def test_a_step_of_several_processes_that_was_cancelled(served: ServerProcess) -> None:
+    """All must be reset, as nobody knows which of them have taken it."""
+
+    async def play() -> None:
+        async with aio.connect_vec(place(served), "CartPole-v1", 4, processes=2, timeout=PATIENCE) as envs:
+            await envs.reset(seed=SEED)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(envs.step([0] * 4), 0)
+            first = (await envs.reset(seed=SEED))[0]
+            assert (await envs.step([0] * 4))[0].shape == first.shape
+
+    run(play())
+
+
+def test_processes_are_not_left_if_one_cannot_be_had(served: ServerProcess) -> None:
+    """Where their spaces differ."""
+
+    async def play() -> None:
+        mark = served.mark()
+        with pytest.raises(RequestRefused, match="environment 1: the action_space differs"):
+            await aio.connect_vec(place(served), ["CartPole-v1", "Acrobot-v1"], processes=2, timeout=PATIENCE)
+        for _ in range(2):
+            await asyncio.to_thread(served.wait_for, "ended: the client left", PATIENCE, mark)
+
+    run(play())
+
+
+@pytest.mark.parametrize("mode", ["next_step", "disabled"])
+def test_failures_that_end_episodes(served: ServerProcess, mode: str) -> None:
+    """The end of a process truncates the episode of its environment, and the others go on."""
+
+    async def play() -> None:
+        options: dict[str, Any] = {"processes": 3, "autoreset_mode": mode, "on_failure": "truncate"}
+        async with aio.connect_vec(place(served), "Fragile-v0", 3, timeout=PATIENCE, **options) as envs:
+            await envs.reset()
+            await envs.step([0] * 3)
+            observations, rewards, terminated, truncated, infos = await envs.step([0, 2, 0])
+            assert observations.ravel().tolist() == [2, 1, 2]
+            assert (rewards.tolist(), terminated.tolist()) == ([1, 0, 1], [False] * 3)
+            assert truncated.tolist() == [False, True, False]
+            assert "SIGKILL" in infos["error"][1]
+            if mode == "disabled":
+                observations, _ = await envs.reset(options={"reset_mask": truncated})
+                assert observations.ravel().tolist() == [2, 0, 2]
+            else:
+                assert (await envs.step([0] * 3))[0].ravel().tolist() == [3, 0, 3]
+
+    run(play())
+
+
+def test_failures_of_one_environment(served: ServerProcess) -> None:
+    """End its episode, whether its process or the connection has ended; the next one goes on."""
+
+    async def play() -> None:
+        async with aio.connect(place(served), "Fragile-v0", on_failure="truncate", timeout=PATIENCE) as env:
+            for failure in ("process", "connection"):
+                assert (await env.reset())[0].tolist() == [0]
+                await env.step(0)
+                if failure == "connection":
+                    env._session.connection._own_link.transport.abort()
+                observation, reward, terminated, truncated, info = await env.step(2 if failure == "process" else 0)
+                assert (observation.tolist(), reward, terminated, truncated) == ([1], 0.0, False, True)
+                assert ("SIGKILL" if failure == "process" else "has ended") in info["error"]
+                with pytest.raises(ResetNeeded):
+                    await env.step(0)
+            await env.reset()
+            await env.send(0)
+            await env.send(2)
+            assert (await env.recv())[0].tolist() == [1]
+            assert (await env.recv())[3]
+            assert (await env.reset())[0].tolist() == [0]
+            with pytest.raises(RequestRefused, match="single steps"):
+                await env.step_many([0])
+
+    run(play())
+
+
+def test_a_lost_connection_that_ends_episodes(served: ServerProcess) -> None:
+    """Another one takes its place with the next episode."""
+
+    async def play() -> None:
+        options: dict[str, Any] = {"processes": 2, "on_failure": "truncate"}
+        async with aio.connect_vec(place(served), "Fragile-v0", 2, timeout=PATIENCE, **options) as envs:
+            await envs.reset()
+            await envs.step([0] * 2)
+            envs._sessions[1].connection._own_link.transport.abort()
+            observations, _, _, truncated, infos = await envs.step([0] * 2)
+            assert (observations.ravel().tolist(), truncated.tolist()) == ([2, 1], [False, True])
+            assert "has ended" in infos["error"][1]
+            assert (await envs.step([0] * 2))[0].ravel().tolist() == [3, 0]
+            assert (await envs.step([0] * 2))[0].ravel().tolist() == [4, 1]
+        with pytest.raises(ValueError, match="autoreset modes"):
+            aio.connect_vec(place(served), "Fragile-v0", 2, on_failure="truncate", autoreset_mode="same_step")
 
     run(play())
 

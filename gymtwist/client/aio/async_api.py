@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from gymtwist.client.address import AddressLike, TlsLike, parse
 from gymtwist.client.aio.async_env import RemoteEnv
+from gymtwist.client.aio.async_truncating_env import TruncatingEnv
 from gymtwist.client.aio.async_vector_env import RemoteVectorEnv
 from gymtwist.client.client_session import MAX_SPACE_BYTES
 from gymtwist.client.connect_options import (
@@ -26,6 +27,8 @@ from gymtwist.client.recording_options import RecordLike, recording_of
 from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
 from gymtwist.protocol import messages
 
+#: The spellings of the autoreset mode that resets an environment in the step that ends its episode.
+_SAME_STEP = ("same_step", "samestep")
 E = TypeVar("E", bound="RemoteEnv | RemoteVectorEnv")
 
 
@@ -66,6 +69,7 @@ def connect(
     tls: TlsLike = None,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
+    on_failure: messages.OnFailure = "raise",
     progress: Report | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
@@ -74,8 +78,8 @@ def connect(
 
     Await it, or use it in ``async with``, which closes the environment.
 
-    The arguments are those of :func:`gymtwist.client.connect`, without ``on_failure``, and without ``shared_memory``:
-    that has to be polled, which would block the event loop.
+    The arguments are those of :func:`gymtwist.client.connect`, without ``shared_memory``: that has to be polled, which
+    would block the event loop.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -102,9 +106,11 @@ def connect(
         make,
         check_observations,
         max_space_bytes,
+        on_failure=on_failure,
         progress=progress,
     )
-    return Connecting(lambda: RemoteEnv.make(options))
+    kind = TruncatingEnv if on_failure == "truncate" else RemoteEnv
+    return Connecting(lambda: kind.make(options))
 
 
 def connect_vec(
@@ -112,6 +118,8 @@ def connect_vec(
     env_id: str | Sequence[str],
     num_envs: int | None = None,
     *,
+    processes: int = 1,
+    on_failure: messages.OnFailure = "raise",
     vectorization_mode: messages.VectorizationMode | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     render_mode: str | None = None,
@@ -133,17 +141,23 @@ def connect_vec(
     kwargs: KwargsLike | None = None,
     **env_kwargs: Any,
 ) -> Connecting[RemoteVectorEnv]:
-    """Connect to a server and make environments there that step together, in one process of the server.
+    """Connect to a server and make environments there that step together.
 
     Await it, or use it in ``async with``, which closes the environments.
 
-    The arguments are those of :func:`gymtwist.client.connect_vec`, without ``shared_memory``, ``on_failure`` and
-    ``processes``: to use several processes, make several and await them together.
+    The arguments are those of :func:`gymtwist.client.connect_vec`, without ``shared_memory``. With
+    ``on_failure="truncate"`` an automatic reset that fails is not tried again, and there is no
+    ``autoreset_mode="same_step"``. ``progress`` is called for each of several ``processes`` by itself.
 
     Raises:
         ValueError: An argument has a wrong value.
         RemoteError: The server cannot be reached, or has no such environments; when it is awaited.
     """
+    if on_failure == "truncate" and str(getattr(autoreset_mode, "value", autoreset_mode)).lower() in _SAME_STEP:
+        raise ValueError(
+            'on_failure="truncate" is for the autoreset modes "next_step" and "disabled" in an event loop, and not for '
+            f"{autoreset_mode!r}"
+        )
     count = count_environments(num_envs, env_id, kwargs, autoreset_options, autoreset_seeds)
     make = make_request(
         env_id,
@@ -153,6 +167,7 @@ def connect_vec(
         autoreset=(autoreset_options, autoreset_seeds),
         vectorization_mode=vectorization_mode,
         autoreset_mode=autoreset_mode,
+        on_failure=on_failure,
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
@@ -171,6 +186,8 @@ def connect_vec(
         make,
         check_observations,
         max_space_bytes,
-        progress=progress,
+        processes,
+        on_failure,
+        progress,
     )
     return Connecting(lambda: RemoteVectorEnv.make(options))

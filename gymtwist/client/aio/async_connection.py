@@ -144,6 +144,10 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         self.due -= 1
         return frame
 
+    def is_ready(self) -> bool:
+        """Return whether :meth:`receive` has something to return, or to raise."""
+        return self._can_receive()
+
     # Waiting
 
     def check_free(self) -> None:

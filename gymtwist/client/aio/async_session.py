@@ -37,21 +37,25 @@ class AsyncSession:
         self.session, self.connection = session, connection
 
     @classmethod
-    async def make(cls, options: ConnectOptions, num_envs: int | None = None) -> AsyncSession:
+    async def make(
+        cls, options: ConnectOptions, num_envs: int | None = None, first: int = 0, *, is_restart: bool = False
+    ) -> AsyncSession:
         """Connect and wait for the environment; try again while the server is not up, or full.
 
         Args:
             options: How to reach the server and what to make there.
             num_envs: The number of environments, if there are several.
+            first: The index of the first of them among those of several sessions.
+            is_restart: Whether the server was up before.
 
         Raises:
             RemoteError: The server cannot be reached, or has no such environment.
         """
-        attempts = options.attempts()
+        attempts = options.attempts(is_restart=is_restart)
         while True:
             try:
                 connection = await open_connection(options, attempts)
-                session = cls(options.start_session(connection, num_envs), connection)
+                session = cls(options.start_session(connection, num_envs, first), connection)
                 await session._finish(options.progress)
                 return session
             except RemoteError as error:
@@ -83,8 +87,10 @@ class AsyncSession:
         """Converts the environment's values."""
         return self.session.values
 
-    async def _replied(self, others: int = 1) -> None:
+    async def replied(self, others: int = 1) -> None:
         """Wait for a reply, and discard those before, which are to cancelled requests.
+
+        It is there at once if the connection has ended; then receiving it raises the reason.
 
         Args:
             others: How many replies are due besides those to :meth:`send`.
@@ -104,7 +110,7 @@ class AsyncSession:
         """
         self.connection.check_free()
         self.session.send(request)
-        await self._replied()
+        await self.replied()
         return self.session.receive(kind)
 
     async def ask_for_attribute(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
@@ -125,7 +131,7 @@ class AsyncSession:
         self.connection.check_free()
         session.check_idle()
         session.send_step(session.values.written(action))
-        await self._replied()
+        await self.replied()
         return session.receive_step(read)
 
     async def send(self, action: Any) -> None:
@@ -148,7 +154,7 @@ class AsyncSession:
         session = self.session
         self.connection.check_free()
         if session.outstanding:
-            await self._replied(0)
+            await self.replied(0)
         session.take()
         return session.receive_step(read)
 
@@ -160,7 +166,7 @@ class AsyncSession:
         """
         self.connection.check_free()
         self.session.send(self.values.many(actions, count, observations))
-        await self._replied()
+        await self.replied()
         return self.session.receive_many(observations)
 
     async def close(self) -> None:

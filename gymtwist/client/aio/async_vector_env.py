@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, TypeVar
 
 from gymnasium import logger
+from gymnasium.vector import AutoresetMode
 
+from gymtwist.client import batching
 from gymtwist.client.aio.async_session import AsyncSession
 from gymtwist.client.aio.closing import Closing
 from gymtwist.client.client_session import Stepped
@@ -13,33 +16,51 @@ from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
-from gymtwist.client.session_group import SessionGroup, frames_of, listed
+from gymtwist.client.session_group import SessionGroup, check_same_spaces
+from gymtwist.client.truncating_group import TruncatingGroup
+from gymtwist.client.waiting import Wait, Waiting
 from gymtwist.protocol import messages
+
+T = TypeVar("T")
 
 
 class RemoteVectorEnv(DescribedVectorAttributes, Closing):
     """Environments at a server; :func:`~gymtwist.client.aio.connect_vec` makes them.
 
-    One process of the server holds them. Its methods are coroutines, which do what those of
-    :class:`gymtwist.client.RemoteVectorEnv` do; see also :class:`RemoteEnv`.
+    One process of the server holds them, or several step their shares in parallel. Its methods are coroutines, which do
+    what those of :class:`gymtwist.client.RemoteVectorEnv` do; see also :class:`RemoteEnv`.
+
+    If a coroutine is cancelled, environments of a single process can still be used, as :class:`RemoteEnv` says. Those
+    of several processes must be reset after a cancelled request, but for ``recv``: the next call returns that step.
 
     Args:
         options: How the server was reached and what was made there.
-        session: A session that has its make reply.
+        sessions: Sessions that have their make reply.
 
     Attributes:
         num_envs: The number of environments.
         reward_space: The space of each environment's rewards that are arrays; only if they have one.
     """
 
-    def __init__(self, options: ConnectOptions, session: AsyncSession) -> None:
-        self._session = session
-        self._sessions = [session]
+    _sessions: list[AsyncSession]
+
+    def __init__(self, options: ConnectOptions, sessions: list[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._make_options = options
         self.num_envs = options.make.num_envs or 1
-        self._describe(session.session, options)
-        self._group = SessionGroup(
-            [session.session], [self.num_envs], self.single_action_space, self.single_observation_space, autoreset=True
-        )
+        self._describe(sessions[0].session, options)
+        self._counts = batching.shares(self.num_envs, options.processes)
+        blocking = [each.session for each in sessions]
+        parts = blocking, self._counts, self.single_action_space, self.single_observation_space
+        self._truncating: TruncatingGroup | None = None
+        if options.on_failure == "truncate":
+            self._truncating = TruncatingGroup(*parts, autoreset_mode=self.autoreset_mode, restart=None)
+        autoreset = self.autoreset_mode is not AutoresetMode.DISABLED
+        self._group: SessionGroup = self._truncating or SessionGroup(*parts, autoreset=autoreset)
+        if options.make.each:
+            check_same_spaces(blocking, self._group.starts)
+        #: The session if there is only one, which needs no splitting and joining.
+        self._one = sessions[0] if len(sessions) == 1 and self._truncating is None else None
 
     @classmethod
     async def make(cls, options: ConnectOptions) -> RemoteVectorEnv:
@@ -48,12 +69,64 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Raises:
             RemoteError: The server cannot be reached, or has no such environments.
         """
-        session = await AsyncSession.make(options, options.make.num_envs)
+        counts = batching.shares(options.make.num_envs or 1, options.processes)
+        starts = [sum(counts[:index]) for index in range(len(counts))]
+        # The server makes all of them in parallel.
+        making = [
+            asyncio.ensure_future(AsyncSession.make(options, count, start))
+            for count, start in zip(counts, starts, strict=True)
+        ]
         try:
-            return cls(options, session)
+            return cls(options, await asyncio.gather(*making))
         except BaseException:
-            session.connection.close()
+            for each in making:
+                each.cancel()
+            for made in await asyncio.gather(*making, return_exceptions=True):
+                if isinstance(made, AsyncSession):
+                    made.connection.close()
             raise
+
+    async def _finished(self, waiting: Waiting[T]) -> T:
+        """Return the result of a request, for whose replies this coroutine waits."""
+        self._check_free()
+        try:
+            while True:
+                await self._wait(next(waiting))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            waiting.close()
+
+    async def _wait(self, wait: Wait) -> None:
+        """Wait for replies; a session whose connection ends has one, too, and receiving it raises why."""
+        waits = [asyncio.ensure_future(self._sessions[index].replied(int(wait.taken))) for index in wait.indices]
+        try:
+            while sum(each.done() for each in waits) < wait.least:
+                left = [each for each in waits if not each.done()]
+                await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _wait_for_all(self, *, taken: bool) -> None:
+        count = len(self._sessions)
+        await self._wait(Wait(list(range(count)), count, taken))
+
+    def _check_free(self) -> None:
+        for each in self._sessions:
+            each.connection.check_free()
+
+    async def _restart(self, *, is_reset: bool) -> None:
+        """Start sessions in place of those whose connection has ended."""
+        group = self._truncating
+        for index in () if group is None else group.lost(is_reset=is_reset):
+            share = self._counts[index], group.starts[index] if group else 0
+            session = await AsyncSession.make(self._make_options, *share, is_restart=True)
+            if group is not None:
+                group.replace(index, session.session)
+            self._sessions[index] = session
 
     async def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -71,10 +144,15 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             RemoteError: The reset failed.
         """
         mask, options = mask_of(options, self.num_envs)
-        request = messages.Reset(seeds_of(seed, self.num_envs), options, None if mask is None else mask.tolist())
-        reply = await self._session.ask(request, messages.ResetDone)
+        seeds, one = seeds_of(seed, self.num_envs), self._one
+        if one is None:
+            await self._restart(is_reset=True)
+            return await self._finished(self._group.reset(seeds, options, mask))
+        session = one.session
+        session.stepping.clear()
+        request = messages.Reset(seeds, options, None if mask is None else mask.tolist())
+        reply = await one.ask(request, messages.ResetDone)
         warn_unseeded(reply)
-        session = self._session.session
         return session.read(lambda: session.values.own(reply.observation)), self._group.infos([reply.info])
 
     async def verify_seed(self, seed: int | list[int | None]) -> bool:
@@ -89,8 +167,11 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Raises:
             RemoteError: A reset failed.
         """
-        request = messages.Reset(seeds_of(seed, self.num_envs), verify_seed=True)
-        return bool((await self._session.ask(request, messages.ResetDone)).seeded)
+        seeds, one = seeds_of(seed, self.num_envs), self._one
+        if one is None:
+            await self._restart(is_reset=True)
+            return await self._finished(self._group.verify_seed(seeds))
+        return bool((await one.ask(messages.Reset(seeds, verify_seed=True), messages.ResetDone)).seeded)
 
     async def step(self, actions: Any) -> Stepped:
         """Take a step in every environment.
@@ -104,21 +185,67 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Raises:
             RemoteError: The step failed.
         """
-        return self._with_infos(await self._session.step(actions, self._session.values.own))
+        one = self._one
+        if one is not None:
+            return self._with_infos(await one.step(actions, one.values.own))
+        self._check_free()
+        for each in self._sessions:
+            if each.session.outstanding:
+                each.session.check_idle()
+        await self._restart(is_reset=False)
+        self._group.send(actions)
+        try:
+            await self._wait_for_all(taken=True)
+        except BaseException:
+            self._group.lose()
+            raise
+        return self._group.receive()
 
-    async def send(self, actions: Any) -> None:
+    async def async_reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> None:
+        """Begin episodes without waiting for the first observations; :meth:`recv` returns them, as that of a step.
+
+        Args:
+            seed: See :meth:`reset`.
+            options: See :meth:`reset`.
+
+        Raises:
+            RemoteError: The request cannot be sent.
+        """
+        mask, options = mask_of(options, self.num_envs)
+        await self._restart(is_reset=True)
+        self._group.send_resets(seeds_of(seed, self.num_envs), options, mask)
+
+    async def send(self, actions: Any, env_ids: Any = None) -> None:
         """Request a step without waiting for its reply; :meth:`recv` returns that.
 
         Args:
             actions: A batch of actions.
+            env_ids: The indices of the environments that they are for; None for all. See
+                :meth:`gymtwist.client.RemoteVectorEnv.send`.
 
         Raises:
-            RemoteError: The actions are invalid, or the connection is closed.
+            RemoteError: The actions are invalid, or a connection is closed.
         """
-        await self._session.send(actions)
+        await self._restart(is_reset=False)
+        if env_ids is not None:
+            await self._finished(self._group.send_to(actions, env_ids))
+            return
+        self._group.check_sending_all()
+        if self._one is not None:
+            await self._one.send(actions)
+            return
+        self._group.send(actions)
+        for each in self._sessions:
+            each.session.outstanding += 1
 
-    async def recv(self) -> Stepped:
+    async def recv(self, min_ready: int | None = None) -> Stepped:
         """Wait for the first step that was sent and not received; if it is cancelled, the next call returns that step.
+
+        Args:
+            min_ready: Wait only until so many environments are done with a step; see
+                :meth:`gymtwist.client.RemoteVectorEnv.recv`. None for all.
 
         Returns:
             What :meth:`step` returns.
@@ -126,7 +253,15 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Raises:
             RemoteError: The step failed, or none was sent.
         """
-        return self._with_infos(await self._session.recv(self._session.values.own))
+        if min_ready is not None or self._group.is_stepping_some:
+            return await self._finished(self._group.receive_ready(min_ready))
+        if self._one is not None and not self._group.resetting:
+            return self._with_infos(await self._one.recv(self._one.values.own))
+        self._check_free()
+        if all(each.session.outstanding for each in self._sessions):
+            await self._wait_for_all(taken=False)
+        self._group.take()
+        return self._group.receive()
 
     def _with_infos(self, stepped: Stepped) -> Stepped:
         return (*stepped[:4], self._group.infos([stepped[4]]))
@@ -144,7 +279,9 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Raises:
             RemoteError: The steps failed.
         """
-        steps = await self._session.step_many(actions, count, observations)
+        if self._one is None:
+            return await self._finished(self._group.step_many(actions, count, observations))
+        steps = await self._one.step_many(actions, count, observations)
         return steps._replace(info=self._group.infos([steps.info]))
 
     async def sample(self, seed: int | None = None) -> Any:
@@ -153,8 +290,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         Args:
             seed: The seed of the action spaces' random numbers; None to keep their state.
         """
-        reply = await self._session.ask(messages.Sample(seed_of(seed)), messages.Sampled)
-        return self._session.session.read(lambda: self._session.values.action(reply.action))
+        return await self._finished(self._group.sample(seed_of(seed)))
 
     async def render(self) -> tuple[Any, ...] | None:
         """Render the environments.
@@ -168,8 +304,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect_vec(..., render_mode="rgb_array")')
             return None
-        reply = await self._session.ask(messages.Render(), messages.Rendered)
-        return tuple(self._session.session.read(lambda: frames_of(reply)))
+        return await self._finished(self._group.render())
 
     async def get(self, name: str) -> tuple[Any, ...]:
         """Read an attribute of each environment; a method is called without arguments.
@@ -194,8 +329,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             ValueError: There is another number of values.
             AttributeUnreachable: The attribute cannot be set.
         """
-        request = messages.Set(name, values_of(values, self.num_envs))
-        await self._session.ask_for_attribute(request, messages.AttributeSet)
+        await self._finished(self._group.set(name, values_of(values, self.num_envs)))
 
     async def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Call a method of each environment; an attribute that is none is read.
@@ -212,12 +346,11 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             AttributeUnreachable: There is no such method, or the operator does not allow it.
             EnvironmentFailed: The method of an environment raised an exception.
         """
-        reply = await self._session.ask_for_attribute(messages.Call(name, list(args), kwargs), messages.Called)
-        return tuple(self._session.session.read(lambda: listed(reply.value, self.num_envs)))
+        return await self._finished(self._group.call(messages.Call(name, list(args), kwargs)))
 
     async def __aenter__(self) -> RemoteVectorEnv:
         return self
 
     def __repr__(self) -> str:
         name = "?" if self.spec is None else self.spec.id
-        return f"<{type(self).__name__} {self.num_envs} of {name} at {self._session.connection.name}>"
+        return f"<{type(self).__name__} {self.num_envs} of {name} at {self._sessions[0].connection.name}>"
