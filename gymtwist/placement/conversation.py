@@ -44,7 +44,7 @@ class Conversation:
         #: The requests that are not answered; None for one that no worker needs to read again.
         self._unanswered: collections.deque[bytes | None] = collections.deque([handshake])
         self._partial = bytearray()
-        self._kept = 0
+        self._kept = len(handshake)
         self._head = bytearray()
 
     # What crosses the relay
