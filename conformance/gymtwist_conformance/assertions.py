@@ -53,6 +53,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "vector_rewards?": bool,
         "lenient?": bool,
         "report_queue?": bool,
+        "direct?": bool,
         "wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
         "vector_wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
         "record?": _Recording | None,

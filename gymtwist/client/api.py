@@ -48,6 +48,7 @@ def connect(
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
     shared_memory: bool = True,
+    direct: bool = False,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
     on_failure: messages.OnFailure = "raise",
@@ -81,6 +82,8 @@ def connect(
         tls: True to use TLS with the system's certificates, the path of a file of trusted certificates, or an
             ``ssl.SSLContext``.
         shared_memory: Whether to share memory with a server on this host that permits it.
+        direct: Whether to connect to the node that the environment is on, if the server has placed it on one of a
+            cluster: steps are faster then, and do not cross the server. If the node cannot be reached, they do.
         check_observations: Whether to check that every observation is in its space, bounds included; one that is not
             raises :class:`~gymtwist.client.client_errors.EnvironmentFailed`, and the episode continues. Servers check
             dtype and shape alone.
@@ -109,6 +112,7 @@ def connect(
         wrappers=wrappers,
         record=recording_of(record),
         token=token,
+        direct=direct,
     )
     options = ConnectOptions(
         parse(address),
@@ -147,6 +151,7 @@ def connect_vec(
     connect_timeout: float | None = CONNECT_TIMEOUT,
     tls: TlsLike = None,
     shared_memory: bool = True,
+    direct: bool = False,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
     progress: Report | None = None,
@@ -188,6 +193,7 @@ def connect_vec(
         connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
         shared_memory: See :func:`connect`.
+        direct: See :func:`connect`.
         check_observations: See :func:`connect`.
         max_space_bytes: See :func:`connect`.
         progress: See :func:`connect`.
@@ -219,6 +225,7 @@ def connect_vec(
         vector_wrappers=vector_wrappers_of(vector_wrappers),
         record=recording_of(record),
         token=token,
+        direct=direct,
     )
     return RemoteVectorEnv(
         ConnectOptions(

@@ -23,6 +23,7 @@ from gymtwist.client.client_errors import (
     of_reply,
     unknown_kwarg,
 )
+from gymtwist.client.connection import Connection
 from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection, unasked_reply
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.pending_makes import explained_timeout, finish_all
@@ -116,7 +117,9 @@ class Session:
         self._first = first
         self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
         self._most = MAX_FRAME + MAX_OVERHEAD
-        self._has_warned = False
+        self._has_warned = self._is_moving = False
+        #: The make request, while it may have to be sent again.
+        self._make = make if made.direct else None
         self._decode: Callable[[bytes | memoryview], Any] | None = None
         if make is not None:
             self._or_close(lambda: self.send(make))
@@ -139,8 +142,9 @@ class Session:
         Raises:
             RemoteError: As :meth:`finish`.
         """
+        self._is_moving = False
         self._or_close(self._receive_made)
-        if self.place is not None:
+        if self.place is not None or self._is_moving:
             return False
         self._or_close(self._share)
         return True
@@ -158,6 +162,9 @@ class Session:
             self._queued(reply)
             return
         self.place = None
+        if isinstance(reply, messages.Moved):
+            self._move(reply)
+            return
         connection.limit_replies(MAX_REPLY)
         try:
             made = self._expected(reply, self._made_type)
@@ -173,6 +180,20 @@ class Session:
         self.connection.due += 1  # the reply itself
         self.place = message.place
         _log.warning("%s is full: place %d in its queue", self.connection.name, message.place)
+
+    def _move(self, message: messages.Moved) -> None:
+        """Go on at a node, or let the server relay if the node cannot be reached."""
+        connection = self.connection
+        self._is_moving = True
+        connection.due += 1  # the reply itself
+        back = self.encoded(messages.Reset())
+        moved = isinstance(connection, Connection) and connection.move(
+            message.host, message.port, message.ticket.encode(), back
+        )
+        if not moved and self._make is not None:
+            _log.debug("%s: its node %s cannot be reached, and so it relays", connection.name, message.host)
+            connection.due -= 1
+            self.send(self._make)
 
     def _or_close(self, act: Callable[[], None]) -> None:
         try:

@@ -97,6 +97,8 @@ class ConnectOptions:
 
     def __post_init__(self) -> None:
         """Validate the values whose type does not do it."""
+        if self.make.direct and (self.tls or self.address.websocket):
+            raise ValueError("direct is True, but nodes speak neither TLS nor WebSocket: leave out direct")
         for name, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
             is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
             if seconds is not None and not (is_number and 0 < seconds <= _MAX_TIMEOUT):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import select
 import socket
 import struct
@@ -22,6 +23,9 @@ from gymtwist.client.progress import INTERVAL
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
+
+#: Seconds to connect to the node of a session.
+_MOVE_TIMEOUT = 5.0
 
 
 class Connection(FrameConnection):
@@ -58,6 +62,10 @@ class Connection(FrameConnection):
         self._counts: list[int] = []
         #: True while a signal cannot lose data.
         self._is_interruptible = False
+        #: The connection to the server whose session is on a node, while this one is to the node; otherwise None.
+        self._front: socket.socket | None = None
+        #: What to send there if the connection to the node is lost.
+        self._back_request = b""
         #: Why nothing more can be sent. The server may have sent a better reason before, which is still to be read.
         self._send_error: OSError | None = None
 
@@ -142,10 +150,65 @@ class Connection(FrameConnection):
         except RemoteError:
             raise
         except OSError as error:
+            if self._go_back():
+                return self.receive()
             raise self._lost(self._send_error or error) from error
         except BaseException:
             self._settle_interrupt()
             raise
+
+    # The node of a session
+
+    def move(self, host: str, port: int, ticket: bytes, back_request: bytes) -> bool:
+        """Go on at a node of the server.
+
+        The descriptor stays the same, and so does everything that knows it.
+
+        Args:
+            host: The address of the node.
+            port: Its port.
+            ticket: What the node must know.
+            back_request: What to send to the server if the connection to the node is lost while a reply is due.
+
+        Returns:
+            Whether the node can be reached.
+        """
+        if not self._is_plain:
+            return False
+        try:
+            with socket.create_connection((host, port), _MOVE_TIMEOUT) as node:
+                node.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                node.sendall(ticket + b"\n")
+                _block_in_kernel(node, self.timeout)
+                self._front = socket.socket(fileno=os.dup(self.descriptor))
+                os.dup2(node.fileno(), self.descriptor, inheritable=False)
+        except OSError:
+            return False
+        self._back_request = back_request
+        return True
+
+    def _go_back(self) -> bool:
+        """Return to the server if the connection to a node is lost; return whether its reply can be expected."""
+        if self._front is None or self.due != 1 or self._link is None:
+            return False
+        self.invalidate()
+        with self._front as front:
+            self._front = None
+            os.dup2(front.fileno(), self.descriptor, inheritable=False)
+        self._reader.start = self._reader.end = 0
+        self._send_error = None
+        try:
+            Connection._put(self, self._back_request)
+        except OSError:
+            return False
+        return True
+
+    def close(self, reason: RemoteError | None = None) -> None:
+        """See :meth:`FrameConnection.close`; this also closes the connection to the server of a node."""
+        super().close(reason)
+        if self._front is not None:
+            self._front.close()
+            self._front = None
 
     def _settle_interrupt(self) -> None:
         """Keep what was received before an interrupt, or close the connection if that is not known."""

@@ -94,8 +94,10 @@ def _sessions(given: argparse.Namespace) -> None:
         if given.json:
             _print_json(rows)
         elif rows:
-            columns = [name for name in rows[0] if name not in ("bytes_sent", "bytes_received")]
-            _print_rows(columns, rows)
+            left_out = {"bytes_sent", "bytes_received"}
+            if not any(row["node"] for row in rows):  # the server is one of one machine
+                left_out.add("node")
+            _print_rows([name for name in rows[0] if name not in left_out], rows)
         else:
             print("no sessions are running")
         if not given.watch:

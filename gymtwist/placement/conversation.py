@@ -124,6 +124,18 @@ class Conversation:
             answered = self._unanswered.popleft()
             self._kept -= 0 if answered is None else len(answered)
 
+    def take_over(self, request: bytes) -> None:
+        """Follow a conversation from here on: another connection had it, from the reply to the handshake.
+
+        Args:
+            request: The first request that came here.
+        """
+        self.make = self._payload(self._handshake)
+        self.has_spoken = True
+        self._unanswered.clear()
+        self._unanswered.append(request)
+        self._kept = len(request)
+
     # What another worker must know
 
     @property

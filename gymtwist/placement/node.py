@@ -51,7 +51,8 @@ class NodeLink(Link):
         reactor: The reactor.
         node: The node.
         entered: Called when the node takes commands.
-        ended: Called with the fields of :class:`~.node_commands.Ended` when a session has ended.
+        reported: Called with the fields of :class:`~.node_commands.Report`, and of :class:`~.node_commands.Ended` when
+            a session has ended.
         lost: Called once with the reason when the node is lost.
     """
 
@@ -62,14 +63,14 @@ class NodeLink(Link):
         reactor: Any,
         node: NodeInfo,
         entered: Callable[[], None],
-        ended: Callable[..., None],
+        reported: Callable[..., None],
         lost: Callable[[str], None],
     ) -> None:
         super().__init__()
         self._reactor = reactor
         self._node = node
         self._entered = entered
-        self._session_ended = ended
+        self._reported = reported
         self._lost: Callable[[str], None] | None = lost
         self._answered_at = reactor.seconds()
         self._beats = task.LoopingCall.withCount(self._beat)
@@ -98,10 +99,16 @@ class NodeLink(Link):
     def _answered(self, answer: object) -> None:
         self._answered_at = self._reactor.seconds()
 
+    @node_commands.Report.responder
+    def report(self, **fields: Any) -> dict[str, Any]:
+        """A session has done something."""
+        self._reported(**fields)
+        return {}
+
     @node_commands.Ended.responder
     def ended(self, **fields: Any) -> dict[str, Any]:
         """A session has ended."""
-        self._session_ended(**fields)
+        self._reported(**fields)
         return {}
 
     def lose(self, how: str) -> None:
@@ -166,6 +173,7 @@ class Node:
         info: The node.
         sessions: Its sessions by their tickets.
         is_open: Whether it takes sessions.
+        shares_memory: Whether clients on its machine may share memory with their workers.
     """
 
     def __init__(
@@ -174,8 +182,9 @@ class Node:
         self.info = info
         self.sessions: dict[bytes, Any] = {}
         self.is_open = False
+        self.shares_memory = False
         self._entered, self._lost = entered, lost
-        self._link = NodeLink(reactor, info, self._open, self._session_ended, self._lose)
+        self._link = NodeLink(reactor, info, self._open, self._report, self._lose)
         reactor.connectTCP(info.host, info.control_port, _LinkFactory(self._link), timeout=5)
 
     @property
@@ -191,7 +200,7 @@ class Node:
         self.is_open = False
         self._lost(self, how)
 
-    def _session_ended(self, ticket: bytes, **fields: Any) -> None:
+    def _report(self, ticket: bytes, **fields: Any) -> None:
         session = self.sessions.get(ticket)
         if session is not None:
             session.node_reported(**fields)

@@ -11,6 +11,8 @@ TICKET_BYTES = 16
 BEAT_INTERVAL, BEAT_TIMEOUT = 0.5, 1.75
 #: Seconds without a heartbeat after which a node ends, with all sessions.
 FRONT_TIMEOUT = 3.0
+#: Seconds between two reports of a session that makes progress.
+REPORT_INTERVAL = 1.0
 #: Seconds in which a ticket must be used.
 TICKET_TIMEOUT = 10.0
 
@@ -55,6 +57,19 @@ class End(amp.Command):
     requiresAnswer = False
 
 
+class Report(amp.Command):
+    """Node to front: what a session has done so far, and at which time of the node's clock."""
+
+    arguments = [
+        (b"ticket", amp.String()),
+        (b"now", amp.Float()),
+        (b"words", amp.String()),
+        (b"memory", amp.Integer()),
+        (b"processor_time", amp.Float()),
+    ]
+    requiresAnswer = False
+
+
 class Ended(amp.Command):
     """Node to front: a session has ended; what it sent is on its way to the client."""
 
@@ -62,6 +77,7 @@ class Ended(amp.Command):
         (b"ticket", amp.String()),
         (b"reason", amp.Unicode()),
         (b"processor_time", amp.Float()),
+        (b"now", amp.Float()),
         (b"words", amp.String()),
     ]
     requiresAnswer = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
+from twisted.internet import task
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 import gymtwist
@@ -52,7 +55,7 @@ class Tickets:
         self._expected: dict[bytes, Expected] = {}
         self.served: dict[bytes, NodeConnection] = {}
         self._numbers: dict[int, bytes] = {}
-        self.report: Callable[..., None] = lambda **_: None
+        self.tell: Callable[..., None] = _ignore
 
     def expect(self, ticket: bytes, expected: Expected) -> None:
         """Let a connection use a ticket, for a while."""
@@ -74,8 +77,34 @@ class Tickets:
             ticket = self._numbers.pop(event.session.number, None)
             if ticket is not None:
                 connection = self.served.pop(ticket)
-                words = connection.words()
-                self.report(ticket=ticket, reason=event.reason, processor_time=event.processor_time, words=words)
+                self.tell(
+                    node_commands.Ended,
+                    ticket=ticket,
+                    reason=event.reason,
+                    processor_time=event.processor_time,
+                    now=time.monotonic(),
+                    words=connection.told(),
+                )
+
+    def report(self) -> None:
+        """Tell the front what sessions have done, if they have done anything."""
+        for ticket, connection in self.served.items():
+            told = connection.told()
+            if told and told != connection.last_told:
+                connection.last_told = told
+                memory, processor_time = connection.used()
+                self.tell(
+                    node_commands.Report,
+                    ticket=ticket,
+                    now=time.monotonic(),
+                    words=told,
+                    memory=memory,
+                    processor_time=processor_time,
+                )
+
+
+def _ignore(*_: object, **__: object) -> None:
+    """Tell nobody: no front has entered yet."""
 
 
 class NodeConnection(GymProtocol):
@@ -84,6 +113,8 @@ class NodeConnection(GymProtocol):
     factory: NodeFactory
     _ticket = b""
     _expected: Expected | None = None
+    #: What the front was told last.
+    last_told = b""
 
     def read(self, data: bytes) -> None:
         """Read the ticket, and begin the session that belongs to it."""
@@ -120,14 +151,18 @@ class NodeConnection(GymProtocol):
         State.HANDSHAKE: {**GymProtocol.TRANSITIONS[State.HANDSHAKE], Event.DATA: (State.HANDSHAKE, read)},
     }
 
-    def words(self) -> bytes:
-        """Return the words of the session's status."""
-        return b"" if self._session is None else bytes(self._session.status.words)
+    def told(self) -> bytes:
+        """Return what the session has done."""
+        return b"" if self._session is None else self._session.status.told()
+
+    def used(self) -> tuple[int, float]:
+        """Return the memory that the session's process holds, and the processor time that it had."""
+        return (0, 0.0) if self._session is None else self._session.used()
 
     def end_session(self, *, kill: bool) -> None:
         """End the session for the front."""
         if self.state in (State.SERVING, State.ABANDONED):
-            self.handle(Event.KILL if kill else Event.HANG_UP, _KILLED)
+            self.handle(*((Event.KILL, _KILLED) if kill else (Event.HANG_UP, "the client left")))
         elif kill and self._session is not None:
             self._session.kill()
 
@@ -212,10 +247,10 @@ class FrontLink(Link):
             connection.end_session(kill=kill)
         return {}
 
-    def report(self, **fields: Any) -> None:
-        """Tell the front that a session has ended."""
+    def tell(self, command: type[amp.Command], **fields: Any) -> None:
+        """Tell the front something of a session."""
         if self.transport is not None:
-            self.callRemote(node_commands.Ended, **fields)
+            self.callRemote(command, **fields)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the end of the link."""
@@ -242,6 +277,8 @@ class ControlFactory(Factory):
         self._abandoned = abandoned
         self._link: FrontLink | None = None
         self._timer: Any = None
+        self._reports = task.LoopingCall(tickets.report)
+        self._reports.clock = reactor
 
     def buildProtocol(self, addr: Any) -> FrontLink:
         """Return the protocol of a new connection; called by Twisted."""
@@ -254,7 +291,9 @@ class ControlFactory(Factory):
     def entered(self, link: FrontLink) -> None:
         """Take commands from a link."""
         self._link = link
-        self.tickets.report = link.report
+        self.tickets.tell = link.tell
+        if not self._reports.running:
+            self._reports.start(node_commands.REPORT_INTERVAL, now=False)
         self.beat()
 
     def beat(self) -> None:

@@ -12,6 +12,7 @@ from gymtwist.errors import WorkerStartError
 from gymtwist.placement.node import Node, NodeInfo
 from gymtwist.placement.remote_session import RemoteSession, State
 from gymtwist.server.server_log import log
+from gymtwist.server.worker_pool import NodeRoom
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker.worker_settings import WorkerSettings
 
@@ -52,10 +53,13 @@ class RemotePool:
         starter: The same.
         warm: How many idle workers each node keeps ready.
         nodes: The nodes by their ids.
+        started: Whether sessions can be placed.
     """
 
     #: The nodes watch their sessions.
     is_watching = False
+    #: Idle workers of this machine.
+    ready: frozenset[Any] = frozenset()
 
     def __init__(self, reactor: Any, starter: RemoteStarter, warm: int, *, spread: bool) -> None:
         self.starter = starter
@@ -65,6 +69,7 @@ class RemotePool:
         self._queued: Callable[[], int] = lambda: 0
         self._demand = task.LoopingCall(self._show_demand)
         self._demand.clock = reactor
+        self.started = False
         self._reactor = reactor
         self._spread = spread
         self._waiting: collections.deque[RemoteSession] = collections.deque()
@@ -79,10 +84,17 @@ class RemotePool:
         """
         self._room_changed, self._queued = room_changed, queued
 
+    @property
+    def rooms(self) -> tuple[NodeRoom, ...]:
+        """The rooms of the nodes, by their names."""
+        nodes = self.nodes.values()
+        return tuple(sorted(NodeRoom(each.info.name, len(each.sessions), each.info.room) for each in nodes))
+
     # Start and stop
 
     def start(self, ampChild: object = None) -> defer.Deferred[Any]:
         """Connect to the nodes."""
+        self.started = True
         self.starter.follow(self._up, self._down)
         self._update_room()
         self._demand.start(_DEMAND_INTERVAL, now=False)
@@ -108,7 +120,8 @@ class RemotePool:
     def _up(self, info: NodeInfo) -> None:
         if not self._is_stopped:
             self._down(info.id)
-            self.nodes[info.id] = Node(self._reactor, info, self._entered, self._lost)
+            node = self.nodes[info.id] = Node(self._reactor, info, self._entered, self._lost)
+            node.shares_memory = self.starter.settings.shared_memory
             self._update_room()
 
     def _down(self, name: str) -> None:

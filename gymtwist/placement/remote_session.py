@@ -6,25 +6,30 @@ import collections
 import enum
 import os
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import msgspec
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from gymtwist.error_texts import RESET_TO_CONTINUE
-from gymtwist.errors import EnvironmentFault, WorkerStartError
+from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
 from gymtwist.placement.conversation import Conversation
 from gymtwist.placement.node import Node
 from gymtwist.placement.node_commands import TICKET_BYTES
 from gymtwist.placement.session_relay import Connecting, RelayEnd
-from gymtwist.protocol.framing import ProtocolName
-from gymtwist.protocol.handshake import error_reply
+from gymtwist.protocol.framing import Framing, ProtocolName, locate
+from gymtwist.protocol.handshake import MAX_MAKE, error_reply, moved_reply, read_handshake
 from gymtwist.server.worker_process import WorkerExited
-from gymtwist.worker.session_status import ANSWERED, EPISODES, OPERATION, STEPS, TAKEN, Operation, SessionStatus
+from gymtwist.worker.session_status import ANSWERED, OPERATION, TAKEN, Operation, SessionStatus
 
 #: How many nodes are tried if each is lost before the client has got anything.
 MAX_ATTEMPTS = 3
+#: Seconds that a node has to end a session whose client has left.
+_LEAVE_TIMEOUT = 40.0
 #: Seconds that a client has to take the last bytes of its session.
 _FLUSH_TIMEOUT = 5.0
 #: Seconds between the report that a session has ended and the end of its connection.
@@ -37,6 +42,7 @@ class State(enum.Enum):
     WAITING = enum.auto()  # no node has room for it
     CONNECTING = enum.auto()  # the node was told, and the connection to it is being made
     PLAYING = enum.auto()  # the node has it
+    DIRECT = enum.auto()  # the same, and the client was told to connect to the node
     ORPHANED = enum.auto()  # its node is lost, and the client has not noticed: it waits for nothing
     ENDED = enum.auto()
 
@@ -84,6 +90,7 @@ class RemoteSession:
         link: Whether it is known to answer.
         pid: Fires with None: the process is not one of this machine.
         finished: Fires when it has ended.
+        used: The memory that its process holds, and the processor time that it had.
         state: Where it is.
         session: The session whose worker it is.
     """
@@ -95,6 +102,7 @@ class RemoteSession:
         self.output, self.link = _Output(), _RemoteLink()
         self.pid: defer.Deferred[int | None] = defer.Deferred()
         self.finished: defer.Deferred[str] = defer.Deferred()
+        self.used = (0, 0.0)
         self.state = State.WAITING
         self.node: Node | None = None
         self._reactor = reactor
@@ -115,6 +123,7 @@ class RemoteSession:
         end = socket.socket(fileno=os.dup(job["socket"]))
         end.setblocking(False)
         self._client = RelayEnd(reactor, end, self._from_client, self._client_ended)
+        self._handshake = _direct_handshake(self._protocol, job["handshake"]) if not self._unread else None
         #: Whether the node has got bytes of the client that are not kept.
         self._has_sent_unknown = False
         self._how = ""
@@ -146,11 +155,8 @@ class RemoteSession:
         self._joining = []
         self._stop_timer()
         ticket = self._ticket
-        try:
-            self._connecting = Connecting(self._reactor, node.info.host, node.info.port, self._connected)
-        except OSError as error:
-            self._reactor.callLater(0, self._lost_if, ticket, f"it cannot be reached: {error.strerror}")
-            return
+        if self._handshake is None:
+            self._connect()
         expecting = node.expect(
             ticket=ticket,
             session=self._job["session"],
@@ -158,11 +164,71 @@ class RemoteSession:
             handshake=self._job["handshake"],
             recovery_reply=self._recovery_reply,
             make=self._conversation.make if self._recovery_reply else b"",
-            overrides=self._job["overrides"],
+            overrides=self._overrides(),
         )
-        expecting.addCallbacks(
-            lambda _: self._join(ticket, None), lambda failure: self._lost_if(ticket, failure.getErrorMessage())
-        )
+        expected = partial(self._join, ticket, None) if self._handshake is None else partial(self._redirect, ticket)
+        expecting.addCallbacks(lambda _: expected(), lambda failure: self._lost_if(ticket, failure.getErrorMessage()))
+
+    def _connect(self) -> None:
+        assert self.node is not None
+        try:
+            self._connecting = Connecting(self._reactor, self.node.info.host, self.node.info.port, self._connected)
+        except OSError as error:
+            problem = f"it cannot be reached: {error.strerror}"
+            self._reactor.callLater(0, self._lost_if, self._ticket, problem)
+
+    def _overrides(self) -> bytes:
+        """Return the settings that differ; a client that connects to the node itself may be on its machine."""
+        overrides: bytes = self._job["overrides"]
+        if self._handshake is None or not self.node or not self.node.shares_memory:
+            return overrides
+        settings = msgspec.json.decode(overrides) if overrides else {}
+        return msgspec.json.encode(settings | {"shared_memory": True})
+
+    # A client that connects to the node itself
+
+    def _redirect(self, ticket: bytes) -> None:
+        """Tell the client where its session is, and wait for its end."""
+        if ticket != self._ticket or self.state is not State.CONNECTING or self.node is None:
+            return
+        self.state = State.DIRECT
+        host, port = self.node.info.host, self.node.info.port
+        self._client.write(moved_reply(self._protocol, host, port, ticket.decode()))
+        if self._client.has_ended:
+            self._client_ended()
+
+    def _come_back(self) -> None:
+        """Relay from now on: the client could not connect to the node, or has lost its connection."""
+        assert self._handshake is not None
+        handshake = self._handshake
+        framing = Framing(self._protocol.value)
+        try:
+            found = locate(framing, self._unread, 0, len(self._unread), MAX_MAKE)
+        except GymtwistError:
+            self._finish("the client broke the protocol")
+            return
+        if found is None:
+            return
+        request = bytes(self._unread[: found[2]])
+        del self._unread[: found[2]]
+        self._handshake = None
+        is_again = request == handshake
+        if not is_again:
+            self._conversation.take_over(request)
+        self._note_requests(memoryview(bytes(self._unread)))
+        self._unread[:] = self._conversation.unread()
+        if self.node is None:
+            if is_again:
+                self._begin_again(self._how)
+            else:
+                self._resume()
+        elif is_again:
+            self.state = State.CONNECTING
+            self._joining = [None]
+            self._connect()
+        else:
+            self.node.end(self._ticket, kill=True)
+            self.lost("the client has lost its connection there")
 
     def _connected(self, connected: socket.socket | None, problem: str) -> None:
         self._connecting = None
@@ -201,6 +267,11 @@ class RemoteSession:
         self._has_sent_unknown = not self._conversation.can_go_on
 
     def _from_client(self, data: memoryview) -> None:
+        if self._handshake is not None:
+            self._unread += data
+            if self.state in (State.DIRECT, State.ORPHANED):
+                self._come_back()
+            return
         self._note_requests(data)
         if self.state is State.PLAYING:
             return
@@ -216,6 +287,9 @@ class RemoteSession:
     def _client_ended(self) -> None:
         if self.state is State.PLAYING and self._worker is not None:
             self._worker.end_writing()
+        elif self.state is State.DIRECT and self.node is not None:
+            self.node.end(self._ticket, kill=False)
+            self._start_timer(_LEAVE_TIMEOUT, lambda: self._finish("the client left"))
         elif self.state is not State.CONNECTING:
             self._finish("the client left")
 
@@ -223,13 +297,26 @@ class RemoteSession:
         """The node has closed the connection: it has ended the session, or it is lost, which the link shows."""
         if self._report is not None:
             self._flush()
+        elif not self._conversation.has_spoken:
+            self.lost("it does not take the ticket")
 
-    def node_reported(self, reason: str, processor_time: float, words: bytes) -> None:
-        """Note that the node has ended the session; what it has sent may still be on its way."""
+    def node_reported(
+        self, now: float, words: bytes, processor_time: float, memory: int = 0, reason: str | None = None
+    ) -> None:
+        """Note what the session has done, and that it has ended; what it has sent may still be on its way.
+
+        Args:
+            now: The time of the node's clock.
+            words: What its status tells.
+            processor_time: The processor time that its process had.
+            memory: The memory that it holds.
+            reason: Why it has ended; None if it has not.
+        """
+        self._status.take_over(words, time.monotonic() - now)
+        self.used = (memory, processor_time)
+        if reason is None:
+            return
         self._report = {"reason": reason, "processor_time": processor_time}
-        counts = memoryview(words).cast("d")
-        for word in (STEPS, EPISODES):
-            self._status.words[word] = counts[word]
         if self._worker is None or self._worker.has_ended:
             self._flush()
         else:
@@ -254,7 +341,8 @@ class RemoteSession:
         if self.state is State.ENDED:
             return
         node = self.node
-        assert node is not None
+        if node is None:
+            return
         if self._report is not None:
             self._flush()
             return
@@ -263,6 +351,11 @@ class RemoteSession:
         conversation = self._conversation
         if self._client.has_ended:
             self._finish("the client left")
+        elif self.state is State.DIRECT and self._handshake is not None:
+            self._how = clause
+            self._status.words[OPERATION] = Operation.STEP
+            self.session.lost_place(clause)
+            self.state = State.ORPHANED
         elif not conversation.has_spoken and not self._recovery_reply:
             self._begin_again(clause)
         elif not conversation.can_go_on or not conversation.make or conversation.has_part_of_reply:
@@ -362,3 +455,11 @@ class RemoteSession:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+
+def _direct_handshake(protocol: ProtocolName, handshake: bytes) -> bytes | None:
+    """Return the handshake if it asks for a direct connection; otherwise None."""
+    if protocol not in (ProtocolName.INT32, ProtocolName.NETSTRING):
+        return None
+    read = read_handshake(handshake)
+    return handshake if read is not None and read.direct else None

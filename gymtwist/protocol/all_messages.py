@@ -33,6 +33,7 @@ from gymtwist.protocol.messages import (
     Make,
     Monitor,
     Monitored,
+    Moved,
     Queued,
     Render,
     Rendered,
@@ -79,6 +80,7 @@ Request: TypeAlias = (
 )
 Reply: TypeAlias = (
     Queued
+    | Moved
     | Made
     | ResetDone
     | Stepped

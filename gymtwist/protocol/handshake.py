@@ -35,7 +35,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.http_head import Problem, is_http, response
-from gymtwist.protocol.messages import Envs, Error, Fault, Make, Queued
+from gymtwist.protocol.messages import Envs, Error, Fault, Make, Moved, Queued
 
 #: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
@@ -78,6 +78,7 @@ class Handshake(msgspec.Struct, frozen=True):
         token: The client's token; None if it sent none.
         branch: The ticket of the snapshot to go on from; empty for none.
         records: Whether the client asks to record its episodes.
+        direct: Whether the client can connect to a node.
     """
 
     protocol: ProtocolName
@@ -88,6 +89,7 @@ class Handshake(msgspec.Struct, frozen=True):
     token: str | None = None
     branch: str = ""
     records: bool = False
+    direct: bool = False
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -174,7 +176,10 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
     environment = "" if isinstance(request, Envs) else request.id
     branch = request.branch if isinstance(request, Make) else ""
     records = isinstance(request, Make) and request.record is not None
-    return Handshake(protocol, environment, message, request.report_queue, warnings, request.token, branch, records)
+    direct = isinstance(request, Make) and request.direct
+    return Handshake(
+        protocol, environment, message, request.report_queue, warnings, request.token, branch, records, direct
+    )
 
 
 def after_refusal(data: bytes | bytearray) -> int:
@@ -220,7 +225,7 @@ def error_reply(
     return _encoded(protocol, error_message(error, reset_needed=reset_needed))
 
 
-def _encoded(protocol: ProtocolName, reply: Error | Queued) -> bytes:
+def _encoded(protocol: ProtocolName, reply: Error | Moved | Queued) -> bytes:
     """Encode a reply with its frame."""
     payload = b"".join(_CODECS[protocol].encode_reply(reply))
     if protocol in websocket.OPCODES:
@@ -237,6 +242,11 @@ def _http_status(error: GymtwistError) -> int:
 def queue_reply(protocol: ProtocolName, place: int) -> bytes:
     """Encode the place of a client in the queue, for a framed protocol."""
     return _encoded(protocol, Queued(place))
+
+
+def moved_reply(protocol: ProtocolName, host: str, port: int, ticket: str) -> bytes:
+    """Encode where the session of a client is, for a framed protocol."""
+    return _encoded(protocol, Moved(host, port, ticket))
 
 
 def error_message(error: GymtwistError, *, reset_needed: bool = False) -> Error:

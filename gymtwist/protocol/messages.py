@@ -166,6 +166,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         branch: The ticket of a snapshot to go on from, whose session was made by the same message without this field;
             empty for a new environment.
         record: How episodes are recorded into a dataset at the server; None if they are not.
+        direct: Whether to send :class:`Moved` if the environment is to run on a node of a cluster.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -188,6 +189,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     vector_wrappers: Annotated[list[Wrapper], Meta(max_length=MAX_WRAPPERS)] = []
     branch: Annotated[str, Meta(max_length=MAX_TICKET)] = ""
     record: Recording | None = None
+    direct: bool = False
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -455,6 +457,22 @@ class Queued(Message, frozen=True, tag="queued"):
     """
 
     place: int
+    warnings: Warnings = ()
+
+
+class Moved(Message, frozen=True, tag="moved"):
+    """The session is on a node: sent before the reply to the first request, if that asks for it.
+
+    Attributes:
+        host: The IP address of the node.
+        port: Its port.
+        ticket: What a connection to it begins with, before a line end.
+        warnings: What the client should know of its request.
+    """
+
+    host: str
+    port: int
+    ticket: str
     warnings: Warnings = ()
 
 

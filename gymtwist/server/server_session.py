@@ -300,6 +300,12 @@ class Session:
         """The node that its worker is on; empty for this machine."""
         return "" if self._worker is None else self._worker.place
 
+    def used(self) -> tuple[int, float]:
+        """Return the memory that its process holds, and the processor time that it had."""
+        if self._process is not None:
+            return process_memory.used_by(self._process)
+        return (0, 0.0) if self._worker is None else self._worker.used
+
     def lost_place(self, how: str) -> None:
         """Note that its node is lost, and that it goes on at another; called by its worker.
 

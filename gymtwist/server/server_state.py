@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gymtwist.error_texts import printable
-from gymtwist.server import keepalive, process_memory
+from gymtwist.server import keepalive
 from gymtwist.server.session_events import (
     Crashed,
     Ended,
@@ -62,6 +62,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         identity: The name of the client's identity; empty if the server has none.
         protocol: The client's protocol.
         process: The id of its process; None if it is not known.
+        node: The node that it is on; empty for this machine.
         state: ``starting``, ``waiting`` (for the client), ``ended``, or what the environment is doing, as ``step``.
         age: Seconds since it began.
         steps: How many steps were taken.
@@ -90,6 +91,7 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     processor_time: float
     bytes_sent: int
     bytes_received: int
+    node: str = ""
 
 
 class EpisodeRow(msgspec.Struct, frozen=True):
@@ -378,7 +380,7 @@ class ServerState:
             self.first_observations.add(max(0.0, status.first_observation - session.started_at))
         steps = status.steps
         last = status.last_episodes(1)
-        memory, processor_time = (0, 0.0) if session.process is None else process_memory.used_by(session.process)
+        memory, processor_time = session.used()
         sent, received = keepalive.bytes_exchanged(session.client_socket)
         before = reading.row
         reading.read_at = now
@@ -389,6 +391,7 @@ class ServerState:
             identity=info.identity,
             protocol=info.spoken,
             process=session.process,
+            node=session.place,
             state=_state(status),
             age=now - session.started_at,
             steps=steps,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ampoule.pool import ProcessPool
 from twisted.internet import defer, task
@@ -33,6 +33,20 @@ _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
 EXIT_TIMEOUT = 10.0
 
 
+class NodeRoom(NamedTuple):
+    """The room of a node.
+
+    Attributes:
+        name: The name of the node.
+        sessions: How many sessions it has.
+        room: How many it has room for.
+    """
+
+    name: str
+    sessions: int
+    room: int
+
+
 class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
     """Keeps idle workers ready and assigns one session to each.
 
@@ -45,6 +59,8 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         warm: How many idle workers to keep ready.
     """
 
+    #: The rooms of nodes: a server of one machine has none.
+    rooms: tuple[NodeRoom, ...] = ()
     #: Whether this server has to watch the workers.
     is_watching = True
 

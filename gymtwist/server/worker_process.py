@@ -94,6 +94,8 @@ class WorkerProcess:
 
     #: The node that the process is on; empty for this machine.
     place = ""
+    #: The memory that a process of a node holds, and the processor time that it had.
+    used = (0, 0.0)
     #: The session that it serves.
     session: Any = None
 

@@ -96,6 +96,12 @@ class ServerCollector(Collector):
         factory = self._factory
         workers = {("idle",): len(factory.pool.ready), ("busy",): len(factory.sessions)}
         yield _gauges("workers", "Processes for sessions.", ("state",), workers)
+        rooms = factory.pool.rooms
+        if rooms:
+            sessions = {(each.name,): each.sessions for each in rooms}
+            yield _gauges("node_sessions", "Sessions of each node.", ("node",), sessions)
+            room = {(each.name,): each.room for each in rooms}
+            yield _gauges("node_sessions_limit", "Sessions that each node has room for.", ("node",), room)
         yield _gauge("queue_length", "Connections that wait for a session.", factory.admission.queued)
         yield _gauge("queue_limit", "Connections that may wait (--queue).", factory.options.queue)
         yield _gauge("connections", "Connections of all kinds.", len(factory.connections))

@@ -34,6 +34,13 @@ class Library(msgspec.Struct, frozen=True):
     example: str
 
 
+class Node(msgspec.Struct, frozen=True):
+    """A node of a cluster, with the sessions that it has and those that it has room for."""
+
+    name: str
+    sessions: Share
+
+
 class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
     """The server.
 
@@ -56,6 +63,7 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
         crashes: How many of their processes have crashed.
         refusals: How many clients were refused, by the code of the error.
         libraries: The environments that clients may ask for.
+        nodes: The nodes that sessions are placed on; empty for a server of one machine.
     """
 
     version: str
@@ -76,6 +84,7 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
     crashes: int
     refusals: dict[str, int]
     libraries: list[Library]
+    nodes: list[Node]
 
 
 def state_of(factory: Any) -> str:
@@ -120,6 +129,7 @@ def overview(factory: Any) -> ServerOverview:
         libraries=[
             Library(each.library, each.count, each.example) for each in factory.pool.starter.readiness.libraries
         ],
+        nodes=[Node(each.name, Share(each.sessions, each.room)) for each in factory.pool.rooms],
     )
 
 

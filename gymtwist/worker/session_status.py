@@ -52,6 +52,13 @@ _STEP_TIME_SUM = STEP_TIMES + len(STEP_TIME_BOUNDS) + 1
 #: place ``n % KEPT_EPISODES``.
 _EPISODE_RING = 64
 KEPT_EPISODES, _EPISODE_WORDS = 100, 3
+#: The words that another machine is told of, and those of them that are no times.
+_TOLD_WORDS = _EPISODE_RING + KEPT_EPISODES * _EPISODE_WORDS
+_TAKEN_OVER = (
+    *(OPERATION, BUSY_SINCE, STEPS, EPISODES),
+    *range(STEP_TIMES, _STEP_TIME_SUM + 1),
+    *(word for word in range(_EPISODE_RING, _TOLD_WORDS) if (word - _EPISODE_RING) % _EPISODE_WORDS != 2),
+)
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
 #: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
 RECOVERY_SIZE = 17 * 1024 * 1024
@@ -284,6 +291,26 @@ class SessionStatus:
         height, width, channels = (int(self._number(each)) for each in (FRAME_HEIGHT, FRAME_WIDTH, FRAME_CHANNELS))
         possible = height and width and channels in (1, 3) and height * (1 + width * channels) <= FRAME_SIZE
         return (height, width, channels) if possible else None
+
+    def told(self) -> bytes:
+        """Return the words that say what the session has done."""
+        return bytes(self.words[:_TOLD_WORDS])
+
+    def take_over(self, told: bytes, offset: float) -> None:
+        """Show what a session on another machine has done.
+
+        Args:
+            told: What :meth:`told` has returned there.
+            offset: The time of this machine's clock less that of the other's.
+        """
+        theirs = memoryview(told).cast("d")[:_TOLD_WORDS]
+        for word in _TAKEN_OVER:
+            if word < len(theirs):
+                self.words[word] = theirs[word]
+        times = [BUSY_SINCE, LAST_ACTIVITY, FIRST_OBSERVATION, *range(_EPISODE_RING + 2, len(theirs), _EPISODE_WORDS)]
+        for word in times:
+            if word < len(theirs) and theirs[word]:
+                self.words[word] = theirs[word] + offset
 
     def begin(self, operation: Operation) -> None:
         """Record that an operation of the environment begins."""

@@ -9,7 +9,9 @@ import json
 import os
 import re
 import signal
+import socket
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,10 +20,11 @@ import numpy as np
 import pytest
 
 import gymtwist.client
+from gymtwist_conformance.reference_client import INT32, FramedClient
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import left_after
+from tests.support.process_inspection import eventually, left_after
 from tests.support.ray_nodes import RayNode, RayNodes, stop_process
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, connected
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (gymtwist[ray])")
 
@@ -52,11 +55,11 @@ class Twin:
         host: The node that the remote one is on.
     """
 
-    def __init__(self, server: ServerProcess, seed: int) -> None:
+    def __init__(self, server: ServerProcess, seed: int, **options: Any) -> None:
         """Connect, and reset both."""
         since = server.mark()
         self.local = gymnasium.make("CartPole-v1")
-        self.remote = gymtwist.client.connect(f"localhost:{server.port}", "CartPole-v1")
+        self.remote = gymtwist.client.connect(f"localhost:{server.port}", "CartPole-v1", **options)
         self.random = np.random.default_rng(seed)
         self.reset(seed)
         self.number, self.host = placed(server, since)
@@ -135,6 +138,96 @@ def test_instances_of_the_rest_interface_play_on_nodes(front: ServerProcess) -> 
         assert instance.ask(f"{instance.path}/step/", {"action": 1})["reward"] == 1.0
 
 
+# Connections to nodes
+
+
+def moved(front: ServerProcess) -> FramedClient:
+    """Return a client that was told to connect to a node."""
+    client = FramedClient(connected(("127.0.0.1", front.port)), INT32)
+    client.say("make", id="CartPole-v1", direct=True)
+    return client
+
+
+def test_a_direct_client_plays_as_in_process(front: ServerProcess) -> None:
+    """On its node, with shared memory or without; the front has the session until it ends."""
+    for options in ({}, {"shared_memory": False}, {"protocol": "netstring"}):
+        with contextlib.closing(Twin(front, 3, direct=True, **options)) as twin:
+            assert peer_of(twin) == twin.host
+            twin.play(100)
+        front.wait_for(rf"\[session {twin.number}\] ended: the client left; .* [1-9]\d+ steps")
+
+
+def peer_of(twin: Twin) -> str:
+    """Return the address that the client is connected to."""
+    with socket.socket(fileno=os.dup(twin.remote._session.connection.descriptor)) as connection:
+        host: str = connection.getpeername()[0]
+        return host
+
+
+def test_direct_vectors_are_on_several_nodes(front: ServerProcess) -> None:
+    """Each process is a session, and so has a place of its own."""
+    remote = gymtwist.client.connect_vec(
+        f"localhost:{front.port}", "CartPole-v1", 6, processes=3, vectorization_mode="sync", direct=True
+    )
+    local = gymnasium.make_vec("CartPole-v1", 6, vectorization_mode="sync")
+    with contextlib.closing(remote), contextlib.closing(local):
+        assert remote.reset(seed=5)[0].tobytes() == local.reset(seed=5)[0].tobytes()
+        for step in range(50):
+            actions = np.full(6, step % 2)
+            assert remote.step(actions)[0].tobytes() == local.step(actions)[0].tobytes()
+        assert len({row["node"] for row in api(front, "sessions")["sessions"]}) == 3
+
+
+def api(front: ServerProcess, what: str) -> Any:
+    """Return what the API says."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{front.port}/api/{what}") as answer:
+        return json.loads(answer.read())
+
+
+def test_the_front_knows_what_sessions_do_on_nodes(front: ServerProcess) -> None:
+    """Their steps and episodes, within a second or two, and how full each node is."""
+    with contextlib.closing(Twin(front, 11)) as twin:
+        twin.play(100)
+
+        def row() -> Any:
+            return api(front, f"sessions/{twin.number}")
+
+        eventually(lambda: row()["steps"] == 100 and row()["memory"], PATIENCE)
+        found = row()
+        assert found["node"].startswith(twin.host)
+        assert found["episodes"] == len(found["last_episodes"]) > 0
+        assert found["state"] == "waiting"
+        nodes = {each["name"]: each["sessions"] for each in api(front, "status")["nodes"]}
+        assert nodes[found["node"]] == {"taken": 1, "limit": ROOM}
+        with urllib.request.urlopen(f"http://127.0.0.1:{front.port}/metrics") as answer:
+            assert f'gymtwist_node_sessions{{node="{found["node"]}"}} 1.0' in answer.read().decode()
+
+
+def test_a_ticket_is_valid_once(front: ServerProcess) -> None:
+    """Whoever brings another one, or the same again, gets nothing."""
+    with moved(front) as client:
+        told = client.reply("moved")
+        address, ticket = (told["host"], told["port"]), told["ticket"].encode() + b"\n"
+        with connected(address) as wrong:
+            wrong.sendall(b"0" * len(ticket))
+            assert wrong.recv(100) == b""
+        with FramedClient(connected(address), INT32) as there, connected(address) as late:
+            there.send(ticket)
+            there.reply("make")
+            late.sendall(ticket)
+            assert late.recv(100) == b""
+            there.ask("reset", seed=1)
+
+
+def test_a_client_that_cannot_reach_its_node_is_relayed(front: ServerProcess) -> None:
+    """It sends the make message again."""
+    with moved(front) as client:
+        client.reply("moved")
+        client.say("make", id="CartPole-v1", direct=True)
+        client.reply("make")
+        client.ask("reset", seed=1)
+
+
 # Faults
 
 
@@ -169,35 +262,36 @@ def test_sessions_of_a_lost_node_go_on_elsewhere(
 ) -> None:
     """The front knows soon; those elsewhere notice nothing, nothing is left there, and the places come back."""
     with contextlib.ExitStack() as stack:
-        twins = [stack.enter_context(contextlib.closing(Twin(front, seed))) for seed in range(6)]
+        # Of each three, one is on each node.
+        twins = [stack.enter_context(contextlib.closing(Twin(front, seed, direct=seed > 2))) for seed in range(6)]
         for twin in twins:
             twin.play(5)
         since = front.mark()
         classic = stack.enter_context(front.open("CartPole-v1"))
         classic_host = placed(front, since)[1]
         lost = cluster.nodes[-1]
-        moved = [twin for twin in twins if twin.host == lost.host]
-        assert moved
+        losers = [twin for twin in twins if twin.host == lost.host]
+        assert losers
         there, since, began = cluster.below(lost), front.mark(), time.monotonic()
         fault(cluster, lost)
         # A raylet must be found stopped for a while before that counts.
         patience = 5.0 if fault is stopped_raylet else 2.0
         front.wait_for(rf"\[node {re.escape(lost.host)} .* lost", timeout=patience, since=since)
         for twin in twins:
-            if twin not in moved:
+            if twin not in losers:
                 twin.play(50)
-        for twin in moved:
-            with pytest.raises(gymtwist.client.EnvironmentFailed, match="was lost with the node") as error:
-                twin.remote.step(0)
-            assert error.value.reset_needed
-            twin.reset(7)
-            twin.play(50)
         if classic_host == lost.host:
             assert classic.read_to_end() == b""
         else:
             classic.play()
         # A server that is stopped is killed with its agent, which the front replaces.
         assert not left_after(there, began + 5.0 - time.monotonic())
+        for twin in losers:
+            with pytest.raises(gymtwist.client.EnvironmentFailed, match="was lost with the node") as error:
+                twin.remote.step(0)
+            assert error.value.reset_needed
+            twin.reset(7)
+            twin.play(50)
         if fault is stopped_raylet:
             # Ray may have found it dead by now, and does not take it back then.
             os.kill(lost.raylet, signal.SIGKILL)
@@ -206,3 +300,14 @@ def test_sessions_of_a_lost_node_go_on_elsewhere(
                 cluster.nodes.remove(lost)
             lost = cluster.add()
         front.wait_for(rf"\[node {re.escape(lost.host)} .* has room for {ROOM}", since=since)
+
+
+def test_nothing_is_left_on_nodes_when_the_front_dies(cluster: RayNodes, front: ServerProcess) -> None:
+    """Neither servers nor sessions, whether relayed or direct; this test is the last one of the front."""
+    with contextlib.closing(Twin(front, 1)), contextlib.closing(Twin(front, 2, direct=True)) as twin:
+        there = [handle for node in cluster.nodes for handle in cluster.below(node)]
+        assert len(there) > 2 * len(cluster.nodes)
+        front.process.kill()
+        assert not left_after(there, 5.0)
+        with pytest.raises(gymtwist.client.RemoteError):
+            twin.remote.step(0)

@@ -207,6 +207,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "envs, none": {"op": "envs"},
     "envs, warnings": {"op": "envs", "server": _SERVER, "warnings": [_WARNING]},
+    "moved": {"op": "moved", "host": "10.0.0.3", "port": 40123, "ticket": "00ff"},
+    "moved, warnings": {"op": "moved", "host": "::1", "port": 1, "ticket": "00", "warnings": [_WARNING]},
     "queued": {"op": "queued", "place": 3},
     "queued, warnings": {"op": "queued", "place": 3, "warnings": [_WARNING]},
     "make_agents": {

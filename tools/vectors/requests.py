@@ -46,6 +46,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "make, values base64": {"op": "make", "id": _CARTPOLE, "values": "base64"},
     "make, token": {"op": "make", "id": _CARTPOLE, "token": "a secret, perhaps in Ελληνικά"},
     "make, vector_rewards": {"op": "make", "id": _CARTPOLE, "vector_rewards": True},
+    "make, direct": {"op": "make", "id": _CARTPOLE, "direct": True},
     "make, report_queue": {"op": "make", "id": _CARTPOLE, "report_queue": True},
     "make, version": {"op": "make", "id": _CARTPOLE, "version": 2},
     "make, wrappers": {

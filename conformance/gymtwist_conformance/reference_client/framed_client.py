@@ -64,6 +64,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         **_WARNINGS,
     },
     "queued": {"place": int, **_WARNINGS},
+    "moved": {"host": str, "port": int, "ticket": str, **_WARNINGS},
     "reset": {
         "observation": Any,
         "info?": dict[str, Any],

@@ -4,7 +4,7 @@ import { cards, count, element, fill, get, megabytes, number, seconds, share, ta
 const address = ({ number }) => `#/sessions/${number}`;
 const SESSION_COLUMNS = [
   { title: "Session", value: (row) => String(row.number), link: address },
-  { title: "Environment", value: (row) => row.environment || "none" },
+  { title: "Environment", value: (row) => (row.environment || "none") + (row.node ? ` on ${row.node}` : "") },
   { title: "Client", value: (row) => (row.identity ? `${row.client} as ${row.identity}` : row.client) },
   { title: "Protocol", value: (row) => row.protocol },
   { title: "State", value: (row) => row.state },
@@ -36,6 +36,7 @@ export function sessions(content) {
         ["Open files", share(status.open_files)],
         ["Idle workers", count(status.idle_workers)],
         ["Fork server", status.fork_server === null ? "not used" : status.fork_server ? "runs" : "does not run"],
+        ...status.nodes.map((node) => [`Node ${node.name}`, share(node.sessions)]),
         ["Steps in all", count(status.steps)],
         ["Episodes in all", count(status.episodes)],
         ["Sessions ended", count(status.sessions_ended)],

@@ -42,7 +42,7 @@ export function session(content, name) {
         ["Last return", number(row.last_return)],
         ["Memory", megabytes(row.memory)],
         ["Processor time", seconds(row.processor_time)],
-        ["Process", row.process === null ? "–" : String(row.process)],
+        row.node ? ["Node", row.node] : ["Process", row.process === null ? "–" : String(row.process)],
       ]);
       if (row.episodes !== drawn) {
         drawn = row.episodes;
