@@ -40,12 +40,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
 
 
 @pytest.fixture(scope="module")
-def front(cluster: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def module_front(cluster: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A front whose nodes all serve."""
     with ServerProcess(tmp_path_factory.mktemp("front"), "--place", cluster.address, "--warm", "2") as server:
         for node in cluster.nodes:
             server.wait_for(rf"\[node {node.host} \(\w+\)\] has room for {ROOM} sessions")
         yield server
+
+
+@pytest.fixture
+def front(module_front: ServerProcess) -> ServerProcess:
+    """The front, when the sessions of the test before have ended: the next ones then spread evenly."""
+    eventually(lambda: not api(module_front, "sessions")["sessions"], PATIENCE)
+    return module_front
 
 
 class Twin:
