@@ -35,6 +35,21 @@ def test_an_input_that_breaks_a_reader_is_shown(
     assert len(bytes.fromhex(shown)) > 100
 
 
+@pytest.mark.parametrize("broken", ["gymtwist.web.openenv_session.no_tools", "gymtwist.web.gym_http_api._is_given"])
+def test_a_body_that_breaks_a_handler_is_shown(
+    broken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a message of OpenEnv, or of a request."""
+
+    def fail(value: object) -> None:
+        raise KeyError(value)
+
+    monkeypatch.setattr(broken, fail)
+    monkeypatch.setattr("sys.argv", ["fuzzing", "--runs", "50"])
+    assert fuzzing.main() == 1
+    assert "to be saved in tools/fuzzing" in capsys.readouterr().out
+
+
 def test_mutations_depend_on_the_seed_alone() -> None:
     """So that a run can be repeated; most of them are no input that was there."""
     seeds = fuzzing.seeds()

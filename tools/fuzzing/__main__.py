@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import random
 import resource
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import classic
+from gymtwist.protocol import classic, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.handshake import Handshake, ProtocolName
@@ -23,10 +24,11 @@ from gymtwist.protocol.http_head import Head
 from gymtwist.protocol.websocket import WebSocketReader, upgrade_problem
 from gymtwist.server.handshake_reader import HandshakeReader, Refusal
 from tools.fuzzing.mutations import mutated
+from tools.fuzzing.web_bodies import WebBodies
 
 _ROOT = Path(__file__).parents[2]
 _VECTORS = _ROOT / "docs" / "reference" / "protocol" / "vectors"
-_CORPUS = Path(__file__).parent / "corpus"
+_CORPUS, _BODIES = (Path(__file__).parent / name for name in ("corpus", "bodies"))
 #: Seconds that an input may take.
 _SLOW = 1.0
 #: Inputs after which memory is measured first, and how many bytes it may grow from then on.
@@ -35,8 +37,9 @@ _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, Protoco
 
 
 def seeds() -> list[bytes]:
-    """Return the inputs to begin with: the golden vectors and the corpus."""
-    found = [path.read_bytes() for path in sorted(_CORPUS.iterdir()) if path.suffix != ".md"]
+    """Return the inputs to begin with: the golden vectors, the corpus, and bodies of requests."""
+    paths = [*sorted(_CORPUS.iterdir()), *sorted(_BODIES.iterdir())]
+    found = [path.read_bytes() for path in paths if path.suffix != ".md"]
     for path in sorted(_VECTORS.glob("*.json")):
         found += _bytes_in(json.loads(path.read_text()))
     return [each for each in found if each]
@@ -94,12 +97,41 @@ def _read_websocket(data: bytes) -> None:
 
 
 def read_every_way(data: bytes) -> None:
-    """Read an input as a connection, as frames of WebSocket, and as requests and replies without a frame."""
+    """Read an input as a connection, as frames of WebSocket, as requests and replies without a frame, and as a body.
+
+    A body is an object or a list at least in its first byte: what is none is refused there.
+    """
     ways: list[Any] = [read, _read_websocket]
     ways += [way for codec in _CODECS.values() for way in (codec.decode_request, codec.decode_reply)]
+    if _is_body(data):
+        ways.append(_web_bodies().read)
     for way in ways:
         with contextlib.suppress(GymtwistError):
             way(data)
+
+
+def _is_body(data: bytes) -> bool:
+    return data[:1] in (b"{", b"[")
+
+
+def _place(data: bytes) -> Path:
+    return (_BODIES if _is_body(data) else _CORPUS).relative_to(_ROOT)
+
+
+@functools.cache
+def _web_bodies() -> WebBodies:
+    """Make the sites once."""
+    made = {}
+    for name, codec in _CODECS.items():
+        reply = bytes.fromhex(
+            json.loads((_VECTORS / f"session-{name.value}.json").read_text())["exchanges"][0]["reply"]["bytes"]
+        )
+        payload = FrameReader(Framing(name.value), reply).next_frame()
+        assert payload is not None
+        found = codec.decode_reply(payload)
+        assert isinstance(found, messages.Made)
+        made[name] = found
+    return WebBodies(made)
 
 
 def main() -> int:
@@ -108,6 +140,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=100_000, help="how many inputs; %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn; %(default)s")
     given = parser.parse_args()
+    try:
+        return _run(given)
+    finally:
+        if _web_bodies.cache_info().currsize:
+            _web_bodies().close()
+            _web_bodies.cache_clear()
+
+
+def _run(given: argparse.Namespace) -> int:
     source, known = random.Random(given.seed), seeds()
     begin, slowest, before = time.monotonic(), 0.0, 0
     for number in range(given.runs):
@@ -117,11 +158,11 @@ def main() -> int:
             read_every_way(data)
         except Exception:
             traceback.print_exc()
-            print(f"input {number}, to be saved in {_CORPUS.relative_to(_ROOT)}: {data.hex()}")
+            print(f"input {number}, to be saved in {_place(data)}: {data.hex()}")
             return 1
         taken = time.perf_counter() - start
         if taken > _SLOW:
-            print(f"input {number} took {taken:.1f} s, to be saved in {_CORPUS.relative_to(_ROOT)}: {data.hex()}")
+            print(f"input {number} took {taken:.1f} s, to be saved in {_place(data)}: {data.hex()}")
             return 1
         slowest = max(slowest, taken)
         if number == _WARM:
