@@ -11,8 +11,6 @@ COMMANDS = {
     "figures": ("figures", "what the server costs: start, memory, processor time, rates"),
     "compare": ("comparison", "gymtwist beside its alternatives, or beside another version of itself"),
     "loads": ("load_tests", "gymtwist under load: many sessions, a fixed rate, a slow network"),
-    "step-profile": ("step_profile", "where the time of a step goes"),
-    "page-copies": ("page_copies", "where the memory of an idle session goes (as root)"),
 }
 
 if __name__ == "__main__":
