@@ -233,7 +233,12 @@ REQUEST_WAYS: tuple[Contender, ...] = (
     ),
     _gymtwist("gymtwist-in-flight", "16 in flight", (), GYMTWIST_REQUESTS="in_flight"),
 )
-BY_NAME = {each.name: each for each in (*CONTENDERS, *REQUEST_WAYS)}
+#: Where wrappers are that shrink frames, for the load tests.
+WRAPPED_WAYS: tuple[Contender, ...] = tuple(
+    _gymtwist(f"gymtwist-wrapped-{place}", f"wrapped at the {place}", (), GYMTWIST_WRAPPERS=place)
+    for place in ("server", "client")
+)
+BY_NAME = {each.name: each for each in (*CONTENDERS, *REQUEST_WAYS, *WRAPPED_WAYS)}
 
 #: What the page says about the contenders of the comparison.
 NOTES = {

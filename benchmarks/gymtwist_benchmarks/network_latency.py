@@ -31,6 +31,14 @@ WAYS = (
     ("64 x CartPole, step", "gymtwist", "cartpole-64"),
     ("Pong, step", "gymtwist", "pong"),
     ("Pong, 16 in flight", "gymtwist-in-flight", "pong"),
+    *(
+        (f"{title} at the {place}", f"gymtwist-wrapped-{place}", workload)
+        for title, workload in (
+            ("Pong, 4 steps in one and grey, `wrappers`", "pong"),
+            ("8 x Pong, grey, `vector_wrappers`", "pong-84x84-8"),
+        )
+        for place in ("server", "client")
+    ),
 )
 _PATIENCE = 120.0
 
@@ -62,7 +70,7 @@ def _measure_rate(path: NetworkPath, address: str, contender: str, workload: str
 
 
 def _measure(section: Section, round_trip: float, seconds: float, rounds: int) -> None:
-    ways = [way for way in WAYS if way[2] != "pong" or importlib.util.find_spec("ale_py") is not None]
+    ways = [way for way in WAYS if not way[2].startswith("pong") or importlib.util.find_spec("ale_py") is not None]
     title = f"{1e3 * round_trip:g} ms to and fro"
     with (
         open_network_path(round_trip) as path,

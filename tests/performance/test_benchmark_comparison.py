@@ -40,7 +40,7 @@ from gymtwist_benchmarks.comparison_report import (
     workload_table,
     write,
 )
-from gymtwist_benchmarks.contenders import BY_NAME, CONTENDERS, HERE, NOTES, REQUEST_WAYS, Contender
+from gymtwist_benchmarks.contenders import BY_NAME, CONTENDERS, HERE, NOTES, REQUEST_WAYS, WRAPPED_WAYS, Contender
 from gymtwist_benchmarks.markdown_report import Section, replace_result, table, values_table
 from gymtwist_benchmarks.server_launcher import Failed
 from gymtwist_benchmarks.side_by_side import pair_contenders, ratios_table
@@ -357,6 +357,17 @@ def test_each_way_of_requests_plays(each: Contender) -> None:
         if found.steps > 200:
             return
     pytest.fail(f"only {found.steps} steps in {found.seconds:.1f} s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("each", WRAPPED_WAYS, ids=lambda each: each.name)
+@pytest.mark.parametrize("workload", ["pong", "pong-84x84-8"])
+def test_wrapped_environments_play(each: Contender, workload: str) -> None:
+    """At the server and here."""
+    if importlib.util.find_spec("ale_py") is None:
+        pytest.skip("there is no ale-py")
+    (found,) = _measured([each], workload, 1)
+    assert not found.error
 
 
 def _measured(contenders: list[Contender], workload: str, clients: int, seconds: float = 0.1) -> list[Run]:

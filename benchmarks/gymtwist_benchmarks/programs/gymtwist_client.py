@@ -10,6 +10,12 @@ from gymtwist_benchmarks.workloads import Workload
 
 #: Steps in a request of ``step_many``, and steps in flight.
 MANY = 16
+#: Gymnasium's wrappers that shrink frames, around one environment and around a vector environment.
+WRAPPERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("MaxAndSkipObservation", {"skip": 4}),
+    ("GrayscaleObservation", {}),
+)
+VECTOR_WRAPPERS: tuple[tuple[str, dict[str, Any]], ...] = (("GrayscaleObservation", {}),)
 
 
 class StepManyPlayer:
@@ -75,6 +81,9 @@ def connect(address: str, workload: Workload) -> Player:
 
     protocol: Any = os.environ.get("GYMTWIST_PROTOCOL", "int32")
     shared = os.environ.get("GYMTWIST_SHARED_MEMORY") != "0"
+    wrapped = os.environ.get("GYMTWIST_WRAPPERS")
+    if wrapped:
+        return _wrapped_player(address, workload, at_server=wrapped == "server")
     if workload.num_envs is None:
         env = gymtwist.client.connect(address, workload.environment, protocol=protocol, shared_memory=shared)
         players: dict[str, Any] = {"step_many": StepManyPlayer, "in_flight": InFlightPlayer}
@@ -90,6 +99,28 @@ def connect(address: str, workload: Workload) -> Player:
         kwargs=dict(workload.kwargs),
     )
     return VectorPlayer(envs, workload)
+
+
+def _wrapped_player(address: str, workload: Workload, *, at_server: bool) -> Player:
+    """Connect to environments in the same wrappers, at the server or here."""
+    import gymnasium.wrappers
+
+    import gymtwist.client
+
+    several = workload.num_envs is not None
+    wanted = VECTOR_WRAPPERS if several else WRAPPERS
+    asked = [{"name": name, "kwargs": kwargs} for name, kwargs in wanted] if at_server else []
+    env: Any
+    if workload.num_envs is not None:
+        env = gymtwist.client.connect_vec(
+            address, workload.environment, workload.num_envs, vectorization_mode="sync", vector_wrappers=asked
+        )
+    else:
+        env = gymtwist.client.connect(address, workload.environment, wrappers=asked)
+    module = gymnasium.wrappers.vector if several else gymnasium.wrappers
+    for name, kwargs in () if at_server else wanted:
+        env = getattr(module, name)(env, **kwargs)
+    return VectorPlayer(env, workload) if several else environment_player(env, workload)
 
 
 if __name__ == "__main__":
