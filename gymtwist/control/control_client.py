@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any
 
-#: Seconds to wait for an answer; the server answers at once.
+#: Seconds to wait for an answer; most are answered at once.
 _TIMEOUT = 30.0
 
 
@@ -20,10 +20,11 @@ class _Connection(http.client.HTTPConnection):
 
     Args:
         path: The path of the socket.
+        timeout: Seconds to wait.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -33,7 +34,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, method: str, target: str, content: Any = None) -> Any:
+def ask(path: str, method: str, target: str, content: Any = None, timeout: float = _TIMEOUT) -> Any:
     """Send a request; return the content of the answer.
 
     Args:
@@ -41,11 +42,12 @@ def ask(path: str, method: str, target: str, content: Any = None) -> Any:
         method: ``GET`` or ``POST``.
         target: The path of the request.
         content: What to send as JSON; None for nothing.
+        timeout: Seconds to wait for the answer.
 
     Raises:
         Refused: The server cannot be asked, or refuses.
     """
-    connection = _Connection(path)
+    connection = _Connection(path, timeout)
     try:
         connection.request(method, target, None if content is None else json.dumps(content))
         response = connection.getresponse()

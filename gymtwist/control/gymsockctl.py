@@ -16,6 +16,8 @@ from gymtwist.control.control_client import Refused, ask
 _VARIABLE = "GYMSOCK_CONTROL"
 #: Where the systemd unit of the documentation has the socket.
 _DEFAULT = "/run/gymsock/control"
+#: Seconds to wait for an upgrade; the server gives up before.
+_UPGRADE_TIMEOUT = 660.0
 #: Episodes of a session that are shown.
 _SHOWN_EPISODES = 10
 _CLEAR = "\x1b[H\x1b[2J"
@@ -24,6 +26,8 @@ _CLEAR = "\x1b[H\x1b[2J"
 def main() -> int:
     """Run the command; return its exit status."""
     given = _parser().parse_args()
+    if given.process is not None:
+        given.socket += f".{given.process}"
     try:
         given.run(given)
     except Refused as error:
@@ -49,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get(_VARIABLE, _DEFAULT),
         help=f"the control socket; by default the value of the variable {_VARIABLE}, or else {_DEFAULT}",
     )
+    parser.add_argument(
+        "--process",
+        metavar="PID",
+        type=int,
+        help="not the process that has the ports, but this one, which goes on with its sessions after an upgrade",
+    )
     parser.add_argument("--json", action="store_true", help="print the server's answer as JSON")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -66,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     end.add_argument("--reason", default="", help="why, for the log")
     add("drain", _drain, "refuse new sessions, and stop the server when the last one has ended")
     add("reload", _reload, "reload the options of --config, the identities and the certificates")
+    add("upgrade", _upgrade, "start a new process, with the code as it is now, that takes over from the running one")
     envs = add("envs", _envs, "list the environments that clients may ask for")
     envs.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="list only ids like this: 'ALE/*'")
     add("errors", _errors, "show the last errors")
@@ -139,6 +150,17 @@ def _reload(given: argparse.Namespace) -> None:
         return
     ignored = [f"{each} needs a restart" for each in answer["ignored"]]
     print(*(answer["changed"] + ignored or ["nothing has changed"]), sep="\n")
+
+
+def _upgrade(given: argparse.Namespace) -> None:
+    answer = ask(given.socket, "POST", "/api/upgrade", timeout=_UPGRADE_TIMEOUT)
+    if given.json:
+        _print_json(answer)
+        return
+    old, count = answer["old_process"], answer["connections"]
+    print(f"process {answer['process']} serves now; process {old} ends with the {count} connections it has")
+    if count:
+        print(f"gymsockctl --process {old} sessions lists its sessions")
 
 
 def _envs(given: argparse.Namespace) -> None:

@@ -96,6 +96,7 @@ class Admission:
         self._clock = clock
         self._shares: dict[str, _Share] = collections.defaultdict(_Share)
         self._sessions = 0
+        self._elsewhere = 0
         self._arrivals = 0
         self._stopping = False
         self._admitting = False
@@ -109,6 +110,19 @@ class Admission:
         """
         self._max_sessions, self._queue = max_sessions, queue
         self._admit_waiting()
+
+    def note_elsewhere(self, sessions: int) -> None:
+        """Count the sessions of earlier processes, which go on with them after an upgrade, among those that run.
+
+        Args:
+            sessions: How many they have together.
+        """
+        self._elsewhere = sessions
+        self._admit_waiting()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._sessions + self._elsewhere >= self._max_sessions
 
     @property
     def sessions(self) -> int:
@@ -136,7 +150,7 @@ class Admission:
         except QuotaExceeded as error:
             waiter.refused(error)
             return
-        if self._sessions < self._max_sessions:
+        if not self._is_full:
             share.note(waiter.identity, now)
             self._admit(waiter)
         elif self._makes_room(share):
@@ -168,7 +182,7 @@ class Admission:
         return True
 
     def _full(self) -> ServerFull:
-        taken = f"{self._sessions} of {self._max_sessions} sessions run"
+        taken = f"{self._sessions + self._elsewhere} of {self._max_sessions} sessions run"
         if self._queue:
             taken += f" and {self.queued} of {self._queue} places in the queue are taken"
         return ServerFull(
@@ -220,7 +234,7 @@ class Admission:
             return  # a session that ended as soon as it began; the loop below, which began it, continues
         self._admitting = True
         try:
-            while self._sessions < self._max_sessions and (following := self._next()) is not None:
+            while not self._is_full and (following := self._next()) is not None:
                 self._admit(following)
         finally:
             self._admitting = False

@@ -48,6 +48,6 @@ def read_certificates(port: Any, description: str, client_ca: str | None) -> Cal
 class _Recorder:
     """In place of a reactor: it opens no port, and keeps the context that an endpoint has made of its files."""
 
-    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **options: Any) -> None:  # noqa: N802, N803
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, **options: Any) -> None:
         """Keep the context; called by Twisted's endpoint."""
         self.context_factory = contextFactory

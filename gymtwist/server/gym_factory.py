@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import NO_SUCH_TICKET, Session, Terms
 from gymtwist.server.server_state import ServerState
 from gymtwist.server.session_events import Refused, SessionEvents, SessionInfo
+from gymtwist.server.takeover import Predecessors
 from gymtwist.server.token_delays import TokenDelays
 from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
@@ -30,6 +30,8 @@ from gymtwist.worker.access_policy import AllowList, is_among
 
 #: Seconds between two measurements of a session's memory and processor time, if those are limited.
 _MEASURE_INTERVAL = 0.5
+#: The sessions of a process that replaces another one have numbers from a multiple of this on, and leave that some.
+_SESSION_BLOCK, _SPARE_NUMBERS = 1000, 100
 #: The reason for which a connection without a session is dropped.
 TOO_MANY_CONNECTIONS = (
     "the server is full: too many connections have sent no handshake; send it as soon as you connect, or try again "
@@ -106,6 +108,8 @@ class GymFactory(PortFactory):
         sessions: The sessions that run, by their numbers.
         state: What there is to know about the server.
         in_thread: Calls a function in a thread that measures memory, and fires with the result.
+        predecessors: The earlier processes, which go on with their sessions after an upgrade.
+        successor: The number of the process that has the ports after an upgrade; None before.
         scratch: The directories that sessions work in; None if they work where the workers started.
     """
 
@@ -136,6 +140,8 @@ class GymFactory(PortFactory):
         self.sessions: dict[int, Session] = {}
         self.state = ServerState(self.sessions)
         self.events.subscribe(self.state)
+        self.predecessors = Predecessors(reactor, None)
+        self.successor: int | None = None
         self.scratch: ScratchDirectories | None = None
         self.site: Any = None
         self.when_applied: list[Callable[[], None]] = []
@@ -143,7 +149,7 @@ class GymFactory(PortFactory):
         self._settings: dict[str, Any] = {}
         #: How many sessions other machines have room for; None if they run on this one.
         self._room: int | None = None
-        self._session_numbers = itertools.count(1)
+        self._next_session = 1
         self._all_closed: defer.Deferred[None] | None = None
 
     def apply(self, options: ServerOptions, identities: Identities) -> None:
@@ -203,7 +209,8 @@ class GymFactory(PortFactory):
         Raises:
             OSError: There are no descriptors left, or there is no memory.
         """
-        number, environment = next(self._session_numbers), handshake.environment
+        number, environment = self._next_session, handshake.environment
+        self._next_session += 1
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface, handshake.records)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
@@ -230,7 +237,17 @@ class GymFactory(PortFactory):
     def worker_processes(self) -> set[int]:
         """Return the processes below which code of environments may run."""
         found = {session.process for session in self.sessions.values()} | {self.pool.starter.process}
+        # What is below another process of the server is its session: none of them uses a control socket itself.
+        found |= {each.process for each in self.predecessors.links} | {self.successor}
         return {process for process in found if process is not None}
+
+    def number_sessions_from(self, first: int) -> None:
+        """Give the first session to come this number."""
+        self._next_session = first
+
+    def next_session_block(self) -> int:
+        """Return the first number of sessions of a process that replaces this one, which may begin some more."""
+        return -(-(self._next_session + _SPARE_NUMBERS) // _SESSION_BLOCK) * _SESSION_BLOCK + 1
 
     def connection_closed(self, connection: Any) -> None:
         """Forget a connection."""

@@ -16,31 +16,32 @@ from typing import Any, NoReturn
 
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService, Service
-from twisted.internet import defer, endpoints, task
+from twisted.internet import defer, task
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
-from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
-from zope.interface import implementer
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.recordings.dataset_names import DATASETS
 from gymtwist.server import exposure, isolation_support
-from gymtwist.server.certificates import read_certificates
 from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
 from gymtwist.server.gym_protocol import GymProtocol
+from gymtwist.server.handed_over import HANDED_OVER, HandedOver, tell_predecessor, told_to_predecessor
 from gymtwist.server.identities import Identities
 from gymtwist.server.operations import Operations
-from gymtwist.server.plain_text import answer_plain_text
+from gymtwist.server.ports import CannotStart, Endpoint
 from gymtwist.server.recording_service import RecordingService
+from gymtwist.server.relaunch import write_pidfile
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import SessionLog, counted, log
 from gymtwist.server.server_options import ServerOptions
-from gymtwist.server.session_events import SessionEvents
+from gymtwist.server.service_manager import notify
 from gymtwist.server.startup_banner import log_startup
+from gymtwist.server.takeover import Predecessors
+from gymtwist.server.upgrade import State, Upgrade
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.web.control_site import build_control_site
@@ -54,16 +55,6 @@ _DESCRIPTORS_OTHER = 64
 #: The fewest connections without a session to keep, however few descriptors there are.
 _LEAST_HANDSHAKES = 64
 _FACTORY = partial(GymFactory, GymProtocol)
-#: How often to accept what waits at a port that is to be closed, each time up to about a hundred connections.
-_LAST_ACCEPTS = 100
-
-
-class CannotStart(SystemExit, Exception):
-    """The server cannot start, for a reason that the operator can remove.
-
-    In the foreground it ends ``twistd`` with its message and without a traceback, as ``SystemExit`` does. A daemon
-    reports only an ``Exception`` to the ``twistd`` that waits for it.
-    """
 
 
 class GymService(MultiService):
@@ -82,6 +73,7 @@ class GymService(MultiService):
     Attributes:
         factory: The factory of the connections.
         operations: What an operator may do while it runs.
+        upgrade: Replaces this process by another one.
     """
 
     name = "gymsock"
@@ -137,11 +129,26 @@ class GymService(MultiService):
             served = self.factory if number <= len(options.listen) else for_http
             self.addService(StreamServerEndpointService(endpoint, served))
 
+        self._predecessors = Predecessors(reactor, HANDED_OVER)
+        self._predecessors.fail, self._predecessors.taken_over = self._fail, self._taken_over
+        self.factory.predecessors = self._predecessors
+        self._predecessors.changed = lambda: self.factory.admission.note_elsewhere(self._predecessors.sessions)
+        self.upgrade = Upgrade(reactor, self.factory, lambda: self._ports, self._predecessors)
+        self.upgrade.handed_over.append(self._handed_over)
         self.operations = Operations(self.factory, words, self._read_certificates, self._fit_limits)
+        self._control = None
         if options.control_socket:
-            path = re.sub(r"([\\:=])", r"\\\1", options.control_socket)
-            control = Endpoint(reactor, f"unix:{path}:mode=600", self.factory.events, self._fail)
-            self.addService(StreamServerEndpointService(control, build_control_site(self.factory, self.operations)))
+            self._control = self._add_control(options.control_socket)
+        self._ports = [*self._endpoints, *([self._control] if self._control else [])]
+        if HANDED_OVER is not None:
+            self.factory.number_sessions_from(HANDED_OVER.first_session)
+
+    def _add_control(self, path: str) -> Endpoint:
+        quoted = re.sub(r"([\\:=])", r"\\\1", path)
+        control = Endpoint(self._reactor, f"unix:{quoted}:mode=600", self.factory.events, self._fail)
+        site = build_control_site(self.factory, self.operations, self.upgrade)
+        self.addService(StreamServerEndpointService(control, site))
+        return control
 
     def setServiceParent(self, parent: Any) -> None:
         """Become the service of an application, and write its log; called by ``twistd``."""
@@ -152,7 +159,8 @@ class GymService(MultiService):
     def privilegedStartService(self) -> None:
         """Open the ports, while the process may still open those below 1024."""
         self._fit_limits()
-        super().privilegedStartService()
+        with told_to_predecessor():
+            super().privilegedStartService()
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -178,13 +186,15 @@ class GymService(MultiService):
         Raises:
             CannotStart: Sessions cannot be isolated as they should, or workers cannot start.
         """
-        self._check_isolation()
-        super().startService()
+        with told_to_predecessor():
+            self._check_isolation()
+            super().startService()
         if self._workers.interrupted:
             return
         self._fresh.ready_timeout = self._starter.ready_timeout
         self._scratch.start()
-        defer.gatherResults([endpoint.listening for endpoint in self._endpoints]).addCallback(self._log_startup)
+        opened = defer.gatherResults([endpoint.listening for endpoint in self._endpoints])
+        opened.addCallback(self._log_startup)
 
     def _check_isolation(self) -> None:
         options = self._options
@@ -195,6 +205,7 @@ class GymService(MultiService):
     def _fail(self, problem: str) -> None:
         """Stop the server, which cannot go on, with the exit status 1."""
         log.error("{problem}; stopping", problem=problem)
+        tell_predecessor(problem)
         # Twistd exits with 0 whatever a service raises; this runs when everything has stopped.
         atexit.register(os._exit, 1)
         self._reactor.callWhenRunning(self._stop)
@@ -215,104 +226,48 @@ class GymService(MultiService):
             has_identities=bool(self.factory.identities),
             web=listening[1 + len(options.listen) :] if options.no_http else listening,
         )
+        if HANDED_OVER is None:
+            notify("READY=1")
+        else:
+            self._reactor.callWhenRunning(self._predecessors.ready)
+
+    def _taken_over(self, handed_over: HandedOver) -> None:
+        """Own what belongs to the ports: the process that had them has closed them."""
+        for port in self._ports:
+            port.own()
+        if self.upgrade.relaunch is not None and handed_over.pidfile:
+            write_pidfile(self.upgrade.relaunch, handed_over.pidfile)
+        log.info("[upgrade] this process serves in place of process {process}", process=handed_over.process)
+
+    def _handed_over(self) -> None:
+        """Leave the server to the process that has the ports now, and be reached beside it."""
+        self._ports = []
+        self.factory.site.is_retired = True
+        pool = self.factory.pool
+        pool.warm = 0
+        pool.renew()
+        if self._options.control_socket:
+            # Not the path of the server: the process that has the ports answers there.
+            try:
+                self._add_control(f"{self._options.control_socket}.{os.getpid()}")
+            except CannotStart as error:
+                log.warn("{error}: gymsockctl cannot reach this process any more", error=error)
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
         """Close the ports, let sessions end, and end the workers: ``MultiService`` would do it all at once."""
         Service.stopService(self)
-        for endpoint in self._endpoints:
-            endpoint.accept_waiting()
+        self.upgrade.stop()
+        if self.upgrade.state is State.STOPPING:
+            notify("STOPPING=1")
+            for endpoint in self._endpoints:
+                endpoint.accept_waiting()
+        predecessors = self._predecessors.stop()
         for part in reversed(self.services):
             yield part.stopService()
+        yield predecessors
         self._scratch.close()
         self._session_log.flush()
-
-
-@implementer(IStreamServerEndpoint)
-class Endpoint:
-    """An endpoint whose port is known, and whose failure ends the start: its service alone would log it and go on.
-
-    Args:
-        reactor: The reactor.
-        description: The description of the endpoint.
-        events: Where to publish refusals of connections that are not accepted.
-        fail: Called with the reason if the port cannot be opened although :meth:`listen` has returned.
-        check: Checks the description of the endpoint and the address of its port; raises ``ValueError`` if it is not to
-            be served. None to serve any.
-        client_ca: The file of the authorities whose client certificates a port with TLS accepts; None for none.
-
-    Attributes:
-        port: The port; None while it is not open.
-        listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened, or if the
-            server stops before it is.
-    """
-
-    listening: defer.Deferred[IListeningPort]
-
-    def __init__(
-        self,
-        reactor: Any,
-        description: str,
-        events: SessionEvents,
-        fail: Callable[[str], None],
-        check: Callable[[str, Any], None] | None = None,
-        client_ca: str | None = None,
-    ) -> None:
-        self._description = description
-        self._client_ca = client_ca
-        self._check = check
-        self._fail = fail
-        self._endpoint = endpoints.serverFromString(reactor, description)
-        self._events = events
-        self.port: Any = None
-
-    def listen(self, protocolFactory: Any) -> defer.Deferred[IListeningPort]:
-        """Open the port.
-
-        Raises:
-            CannotStart: It cannot be opened.
-        """
-        problems: list[str] = []
-        report = problems.append
-
-        def failed(failure: Failure) -> None:
-            if not failure.check(defer.CancelledError):  # the server stops
-                report(f"gymsock cannot listen on {self._description}: {failure.getErrorMessage()}")
-
-        self.listening = defer.maybeDeferred(self._endpoint.listen, protocolFactory).addCallback(self._opened)
-        self.listening.addErrback(failed)
-        if problems:
-            raise CannotStart(problems[0])
-        report = self._fail
-        return self.listening
-
-    def _opened(self, port: Any) -> Any:
-        if self._check is not None:
-            try:
-                self._check(self._description, port.getHost())
-            except ValueError:
-                port.stopListening()
-                raise
-        use = None if self._client_ca is None else read_certificates(port, self._description, self._client_ca)
-        if use is not None:
-            use()
-        answer_plain_text(port, self._events)
-        self.port = port
-        return port
-
-    def read_certificates(self) -> Callable[[], None] | None:
-        """Read the certificates anew; return what has connections to come use them, or None if this port has none."""
-        return None if self.port is None else read_certificates(self.port, self._description, self._client_ca)
-
-    def accept_waiting(self) -> None:
-        """Accept the connections that wait at the port: the kernel resets them when it is closed."""
-        if self.port is None or not self.port.connected:
-            return
-        for _ in range(_LAST_ACCEPTS):
-            accepted = self.port.sessionno
-            self.port.doRead()
-            if self.port.sessionno == accepted:
-                return
 
 
 class ThreadService(Service):

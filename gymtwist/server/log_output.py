@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
@@ -49,6 +50,7 @@ def observer(
     keep: int,
     hung_up: Sequence[Callable[[], object]] = (),
     form: str = "text",
+    retired: list[Callable[[], object]] | None = None,
 ) -> Any:
     """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
 
@@ -62,6 +64,7 @@ def observer(
         keep: How many rotated files to keep; 0 for all.
         hung_up: What else to call at SIGHUP.
         form: ``text``, or ``json`` for one object a line; syslog always gets text.
+        retired: Gets what to call when another process has the ports, and rotates the file.
 
     Returns:
         The observer; None to leave the log, or the error, to ``twistd`` or ``twist``.
@@ -90,7 +93,9 @@ def observer(
             path or "twistd.log", rotateLength=size * _MEGABYTE or None, maxRotatedFiles=keep or None
         )
         reopen = file.reopen
-        _on_signal(reactor, signal.SIGUSR1, file.rotate)
+        on_signal(reactor, signal.SIGUSR1, file.rotate)
+        if retired is not None:
+            retired.append(file.leave_rotation)
         written = write_lines(file)
 
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -110,7 +115,7 @@ def observer(
         for act in hung_up:
             act()
 
-    _on_signal(reactor, signal.SIGHUP, at_hangup)
+    on_signal(reactor, signal.SIGHUP, at_hangup)
     limit: Any = AcceptErrorLimit(reactor)
     return FilteringLogObserver(written, [limit])
 
@@ -124,13 +129,32 @@ def _has_terminal() -> bool:
     return True
 
 
-def _on_signal(reactor: Any, number: signal.Signals, act: Callable[[], None]) -> None:
+def on_signal(reactor: Any, number: signal.Signals, act: Callable[[], None]) -> None:
     """Have a function called in the reactor's thread at each signal."""
     signal.signal(number, lambda *_: reactor.callFromThread(act))
 
 
 class ReopenedFile(LogFile):
-    """A log file that goes on as it was if it cannot be opened again; Twisted's would have been closed by then."""
+    """A log file that goes on as it was if it cannot be opened again; Twisted's would have been closed by then.
+
+    Several processes may write to it during an upgrade: each line is appended, and one of them alone rotates the file.
+    """
+
+    _rotates = True
+
+    def _openFile(self) -> None:
+        super()._openFile()
+        flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+        fcntl.fcntl(self._file, fcntl.F_SETFL, flags | os.O_APPEND)
+
+    def leave_rotation(self) -> None:
+        """Leave the rotation to another process that writes to the file."""
+        self._rotates, self.rotateLength = False, None
+
+    def rotate(self) -> None:
+        """Rename the file, and begin another one."""
+        if self._rotates:
+            super().rotate()
 
     def reopen(self) -> None:
         """Open the file again, since another program may have moved it.

@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.internet import endpoints
 
+from gymtwist.server.handed_over import HANDED_OVER
 from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
 from gymtwist.worker.worker_settings import GYMNASIUM, NONE, Isolation
 
@@ -218,6 +219,8 @@ def endpoint(text: str) -> str:
         text = f"tcp:{text}:interface={_LOOPBACK}"
     if text.split(":")[0] in _ENDPOINTS_WITH_BACKLOG and ":backlog=" not in text:
         text = f"{text}:backlog={_BACKLOG}"
+    if HANDED_OVER is not None and HANDED_OVER.had(text):
+        return text  # of systemd, which has given the socket to another process
     unused: Any = None  # parsing a description only stores the reactor
     try:
         endpoints.serverFromString(unused, text)

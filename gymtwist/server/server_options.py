@@ -18,6 +18,7 @@ from twisted.python import usage
 
 from gymtwist.server import config_file
 from gymtwist.server import option_readers as readers
+from gymtwist.server.handed_over import HANDED_OVER
 from gymtwist.server.startup_banner import versions
 from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, Isolation, SessionLimits, WorkerSettings
 
@@ -92,8 +93,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     )] = None
     control: Annotated[str | None, Option(
         "Let gymsockctl control the server at this UNIX socket, which only the server's user can open: it ends "
-        "sessions, drains the server and reloads the options. Under systemd with RuntimeDirectory= the default is the "
-        "socket `control` there.", readers.socket_path,
+        "sessions, drains and upgrades the server, and reloads the options. Under systemd with RuntimeDirectory= "
+        "the default is the socket `control` there.", readers.socket_path,
     )] = None
     client_ca: Annotated[str | None, Option(
         "At ports with TLS, accept client certificates that the authorities in this PEM file have signed. The file of "
@@ -417,6 +418,15 @@ class Options(usage.Options):
         except OSError as error:
             raise usage.UsageError("the working directory was removed; start in one that exists") from error
         words = sys.argv[1:] if options is None else options
+        try:
+            self._parse(words)
+        except usage.UsageError as error:
+            if HANDED_OVER is None or self.parent is None:
+                raise
+            # The process that is to be replaced tells its operator this line, and no usage text.
+            raise SystemExit(str(error)) from error
+
+    def _parse(self, words: list[str]) -> None:
         given = type(self)()
         for name, *_ in self.optParameters:
             given[name] = None

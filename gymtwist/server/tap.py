@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -21,14 +22,18 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from gymtwist.server import identities, log_output
+    from gymtwist.server import handed_over, identities, log_output
     from gymtwist.server.config_file import CannotRead
 
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
     from gymtwist.server.fork_server_starter import ForkServerStarter
-    from gymtwist.server.gym_service import CannotStart, GymService
+    from gymtwist.server.gym_service import GymService
+    from gymtwist.server.ports import CannotStart
+    from gymtwist.server.relaunch import relaunch_of
     from gymtwist.server.worker_starter import SpawnStarter
 
+    if handed_over.HANDED_OVER is not None:
+        handed_over.HANDED_OVER.detach()
     values = options.server_options()
     try:
         who = None if values.identities is None else identities.load(values.identities)
@@ -46,8 +51,9 @@ def makeService(options: Options) -> IService:
     twistd: Any = options.parent
     try:
         hung_up: list[Callable[[], object]] = []
+        retired: list[Callable[[], object]] = []
         observer = (
-            log_output.observer(reactor, twistd, values.log_size, values.log_keep, hung_up, values.log_format)
+            log_output.observer(reactor, twistd, values.log_size, values.log_keep, hung_up, values.log_format, retired)
             if twistd
             else None
         )
@@ -55,5 +61,9 @@ def makeService(options: Options) -> IService:
         raise CannotStart(f"gymsock cannot open its log: {error}") from error
     service: Any = GymService(reactor, values, starter, observer, who, options.words, pool=pool)
     hung_up.append(service.operations.reload_at_signal)
+    service.upgrade.handed_over += retired
+    if pool is None:  # nodes serve one process
+        service.upgrade.relaunch = relaunch_of(twistd, options.words)
+    log_output.on_signal(reactor, signal.SIGUSR2, service.upgrade.begin_at_signal)
     made: IService = service
     return made

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from gymtwist.protocol.http_head import Problem
 from gymtwist.server.client_address import peer_of, process_of
@@ -16,6 +18,7 @@ from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.operations import CannotReload, Operations
 from gymtwist.server.process_memory import is_below
 from gymtwist.server.server_log import log
+from gymtwist.server.upgrade import CannotUpgrade, Upgrade
 from gymtwist.web.api_resources import OneSession, no_session
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
@@ -44,6 +47,7 @@ class ControlSite(server.Site):
     """Builds the channel of each connection to the control socket."""
 
     noisy = False
+    is_retired = False
     protocol: Any = HttpChannel
     #: Whether a process is one of those that serve sessions, or below one; set by :func:`build_control_site`.
     is_below_server: Callable[[int | None], bool]
@@ -67,16 +71,17 @@ class Action(JsonResource):
     """Answers ``POST`` with what a function returns.
 
     Args:
-        act: Does what is asked: it gets the request and the name of who asks, and returns the body of the response.
+        act: Does what is asked: it gets the request and the name of who asks, and returns the body of the response,
+            or :data:`~twisted.web.server.NOT_DONE_YET`.
     """
 
     isLeaf = True
 
-    def __init__(self, act: Callable[[Any, str], bytes]) -> None:
+    def __init__(self, act: Callable[[Any, str], bytes | int]) -> None:
         super().__init__()
         self._act = act
 
-    def render_POST(self, request: Any) -> bytes:
+    def render_POST(self, request: Any) -> bytes | int:
         """Answer; called by Twisted."""
         return self._act(request, _user_of(request))
 
@@ -144,12 +149,13 @@ def _user_of(request: Any) -> str:
         return f"user {user}"
 
 
-def build_control_site(factory: GymFactory, operations: Operations) -> ControlSite:
+def build_control_site(factory: GymFactory, operations: Operations, upgrade: Upgrade) -> ControlSite:
     """Build the site at the control socket.
 
     Args:
         factory: What connections share; it has its site.
         operations: What the operator may do.
+        upgrade: Replaces the process.
     """
 
     def drain(request: Any, who: str) -> bytes:
@@ -161,6 +167,22 @@ def build_control_site(factory: GymFactory, operations: Operations) -> ControlSi
         except CannotReload as error:
             return json_body(request, 409, Problem(str(error), code="cannot-reload"))
 
+    def begin_upgrade(request: Any, who: str) -> int:
+        left = request.notifyFinish()
+        left.addErrback(lambda failure: None)
+
+        def answer(status: int, content: Any) -> None:
+            if not left.called:
+                request.write(json_body(request, status, content))
+                request.finish()
+
+        def refuse(failure: Failure) -> None:
+            failure.trap(CannotUpgrade)
+            answer(409, Problem(failure.getErrorMessage(), code="cannot-upgrade"))
+
+        upgrade.begin(who).addCallbacks(lambda upgraded: answer(200, upgraded), refuse)
+        return NOT_DONE_YET
+
     root: Any = JsonResource()
     api: Any = JsonResource()
     for name, child in factory.site.resource.children[b"api"].children.items():
@@ -168,6 +190,7 @@ def build_control_site(factory: GymFactory, operations: Operations) -> ControlSi
     api.putChild(b"sessions", ControlledSessions(api.children[b"sessions"], operations))
     api.putChild(b"drain", Action(drain))
     api.putChild(b"reload", Action(reload))
+    api.putChild(b"upgrade", Action(begin_upgrade))
     root.putChild(b"api", api)
     site = ControlSite(root, ControlRequest, reactor=factory.reactor, timeout=factory.options.opening_timeout)
     site.is_below_server = lambda process: process is None or is_below(process, factory.worker_processes())

@@ -25,6 +25,7 @@ from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.client_address import name_of
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.web.finite_numbers import finite, has_names
+from gymtwist.web.forwarding import forward
 from gymtwist.web.played_session import PlayedSession, RequestFailed, open_session
 from gymtwist.web.space_fields import contains, space_fields
 
@@ -247,6 +248,8 @@ class GymHttpApi(Resource):
         super().__init__()
         self._factory = factory
         self._instances: dict[str, Instance] = {}
+        #: Called with the id of each instance that is created.
+        self.created: list[Callable[[str], object]] = []
         one = ("envs", "*")
         self._routes: dict[tuple[str, ...], dict[bytes, Handler]] = {
             (*one, "step"): {b"POST": self._step},
@@ -279,6 +282,23 @@ class GymHttpApi(Resource):
         handler = handlers.get(b"GET" if request.method == b"HEAD" else request.method)
         if handler is None:
             return _other_method(request, handlers)
+        if arguments and arguments[0] not in self._instances and self._factory.predecessors.links:
+            return self._ask_predecessor(request, handler, arguments)
+        return self._handle(request, handler, arguments)
+
+    def _ask_predecessor(self, request: Any, handler: Handler, arguments: list[str]) -> bytes | int:
+        """Let the process that has an instance answer, which goes on with it after an upgrade."""
+        predecessors = self._factory.predecessors
+        if not predecessors.are_known:
+            predecessors.when_known.append(lambda: request.channel and request.render(self))
+            return NOT_DONE_YET
+        owner = predecessors.owner_of(arguments[0])
+        if owner is None:
+            return self._handle(request, handler, arguments)
+        forward(self._factory.reactor, request, owner.forward)
+        return NOT_DONE_YET
+
+    def _handle(self, request: Any, handler: Handler, arguments: list[str]) -> bytes | int:
         try:
             answer = handler(request, *arguments)
         except Refusal as refusal:
@@ -289,6 +309,11 @@ class GymHttpApi(Resource):
         return NOT_DONE_YET
 
     # Instances
+
+    @property
+    def instances(self) -> list[str]:
+        """The ids of all instances."""
+        return list(self._instances)
 
     def _instance(self, request: Any, name: str) -> Instance:
         """Find an instance.
@@ -332,6 +357,8 @@ class GymHttpApi(Resource):
             name = uuid.uuid4().hex[:8]
         self._instances[name] = Instance(session, seed or None, owner)
         session.ended.addCallback(lambda reason: self._instances.pop(name))
+        for note in self.created:
+            note(name)
         return _encode({"instance_id": name}) + b"\n"
 
     def _close(self, request: Any, name: str) -> defer.Deferred[bytes]:

@@ -54,6 +54,13 @@ class HttpChannel(http.HTTPChannel):
     def resetTimeout(self) -> None:
         """Do nothing: a request must be complete in time, however often a byte comes; called by Twisted."""
 
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Return whether further requests may come; not if another process answers them. Called by Twisted."""
+        if self.factory.is_retired:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
+
     def allContentReceived(self) -> None:
         """Answer a request; called by Twisted."""
         self.count(True)

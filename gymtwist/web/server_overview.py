@@ -46,9 +46,12 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         version: Its version, such as ``gymtwist 0.1.0``.
-        state: ``starting``, ``ready`` or ``stopping``.
+        process: The number of its process.
+        state: ``starting``, ``ready``, ``stopping``, or ``leaving`` after an upgrade.
         uptime: Seconds since it started.
         sessions: The sessions that run, of ``--max-sessions``.
+        earlier_processes: How many sessions each earlier process has, which goes on with them after an upgrade, by its
+            number; they count among ``--max-sessions``, too.
         queue: The connections that wait for one, of ``--queue``.
         handshakes: The connections without a session, of ``--max-handshakes``.
         open_files: The files that the server has open, of those that it may have.
@@ -67,9 +70,11 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     version: str
+    process: int
     state: str
     uptime: float
     sessions: Share
+    earlier_processes: dict[str, int]
     queue: Share
     handshakes: Share
     open_files: Share
@@ -88,9 +93,11 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def state_of(factory: Any) -> str:
-    """Return ``starting``, ``ready`` or ``stopping``."""
+    """Return ``starting``, ``ready``, ``stopping`` or ``leaving``."""
     if factory.admission.is_stopping:
         return "stopping"
+    if factory.site.is_retired:
+        return "leaving"
     return "ready" if factory.pool.started else "starting"
 
 
@@ -110,9 +117,11 @@ def overview(factory: Any) -> ServerOverview:
     memory, processor_time = process_memory.used_by(os.getpid())
     return ServerOverview(
         version=f"gymtwist {gymtwist.__version__}",
+        process=os.getpid(),
         state=state_of(factory),
         uptime=time.monotonic() - state.started_at,
         sessions=Share(factory.admission.sessions, options.max_sessions),
+        earlier_processes=factory.predecessors.counted(),
         queue=Share(factory.admission.queued, options.queue),
         handshakes=Share(len(factory.limit), factory.limit.total),
         open_files=Share(open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]),

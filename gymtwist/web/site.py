@@ -5,6 +5,8 @@ Each part adds a child to the root: the name is the first part of its paths.
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
 
 from twisted.web import server
@@ -18,6 +20,8 @@ from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.identities import Identity
 from gymtwist.web.api_resources import Readiness, build_api
 from gymtwist.web.authentication import token_of
+from gymtwist.web.control_site import ControlSite
+from gymtwist.web.forwarding import ForwardedRequest
 from gymtwist.web.gym_http_api import GymHttpApi
 from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
@@ -47,14 +51,20 @@ class GymSite(server.Site):
 
     Attributes:
         factory: What connections share.
+        is_retired: Whether another process has the ports, so that a connection ends with the response to its next
+            request.
         policy: The names of the server, and the pages that may use it.
+        api: Answers for gym-http-api.
     """
 
     protocol: Any = HttpChannel
+    is_retired = False
 
-    def __init__(self, root: Any, factory: GymFactory) -> None:
+    def __init__(self, root: Any, factory: GymFactory, api: GymHttpApi) -> None:
         super().__init__(root, HttpRequest, reactor=factory.reactor)
         self.factory = factory
+        self.api = api
+        self._forwarded = ControlSite(root, ForwardedRequest, reactor=factory.reactor)
         self._bodies: dict[Any, int] = {}
         self._apply()
         factory.when_applied.append(self._apply)
@@ -63,6 +73,12 @@ class GymSite(server.Site):
     def _apply(self) -> None:
         """Take the options as they are now for the connections to come."""
         self.timeOut = self.factory.options.opening_timeout
+
+    def serve_forwarded(self, descriptor: int) -> None:
+        """Answer the request of a socket, which another process of the server has accepted; close the descriptor."""
+        os.set_blocking(descriptor, False)
+        self.factory.reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, self._forwarded)
+        os.close(descriptor)
 
     def channel(self, head: Head, connection: Any) -> Any:
         """Return what serves a connection: it reads requests, or the messages of a client of OpenEnv.
@@ -112,11 +128,12 @@ def build_site(factory: GymFactory) -> GymSite:
     root: Any = Root()
     root.putChild(b"", StaticFile("index.html"))
     root.putChild(b"static", static_files())
-    root.putChild(b"v1", GymHttpApi(factory))
+    gym_http_api: Any = GymHttpApi(factory)
+    root.putChild(b"v1", gym_http_api)
     root.putChild(PREFIX.encode(), OpenEnvApi(factory))
     root.putChild(b"healthz", Content({"status": "ok"}))
     root.putChild(b"ws", UpgradeNeeded())
     root.putChild(b"readyz", Readiness(factory))
     root.putChild(b"metrics", Metrics(factory))
     root.putChild(b"api", build_api(factory))
-    return GymSite(root, factory)
+    return GymSite(root, factory, gym_http_api)

@@ -18,7 +18,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
-from gymtwist.server.gym_service import CannotStart, Endpoint, GymService
+from gymtwist.server.gym_service import GymService
+from gymtwist.server.ports import CannotStart, Endpoint
 from gymtwist.server.server_options import ServerOptions
 from tests.support.harness import FakeStarter, Log, SteppedReactor, soon
 from tests.support.patience import PATIENCE
