@@ -53,6 +53,7 @@ def connect(
     max_space_bytes: int = MAX_SPACE_BYTES,
     on_failure: messages.OnFailure = "raise",
     progress: Report | None = None,
+    keep_snapshots: int = 0,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteEnv:
@@ -95,6 +96,8 @@ def connect(
             connects again if that is necessary, and waits for up to ``connect_timeout``.
         progress: Called with a :class:`Progress` about once a second while the client waits for the server, for a
             session, or for the environment. What it raises ends the wait.
+        keep_snapshots: Keep so many snapshots at most, the last ones, and go back to the last one if the environment's
+            process crashes; the error then has ``reset_needed`` false. 0 to keep all, and to make a fresh environment.
         kwargs: Keyword arguments of the environment, of any name.
         env_kwargs: Keyword arguments of the environment with other names than the above.
 
@@ -113,6 +116,7 @@ def connect(
         record=recording_of(record),
         token=token,
         direct=direct,
+        keep_snapshots=keep_snapshots,
     )
     options = ConnectOptions(
         parse(address),

@@ -68,7 +68,16 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
     given = {name: getattr(options, name) for name in DEFAULTS}
     given |= {"protocol": options.protocol.value, "tls": True if has_context else options.tls}
     items = {name: value for name, value in given.items() if value != DEFAULTS[name]}
-    for name in ("max_episode_steps", "info", "vectorization_mode", "autoreset_mode", "render_mode", "direct"):
+    kept = (
+        "max_episode_steps",
+        "info",
+        "vectorization_mode",
+        "autoreset_mode",
+        "render_mode",
+        "direct",
+        "keep_snapshots",
+    )
+    for name in kept:
         if (value := getattr(make, name)) != getattr(defaults, name):
             items[name] = value
     for name, wrappers in (("wrappers", make.wrappers), (VECTOR_WRAPPERS, make.vector_wrappers)):

@@ -35,6 +35,8 @@ MAX_WRAPPERS = 16
 MAX_SEEDS = 10_000
 #: The longest environment id in characters.
 MAX_ID = 255
+#: The most snapshots that one session may ask to keep.
+MAX_SNAPSHOTS = 10_000
 #: The longest ticket of a snapshot in characters.
 MAX_TICKET = 128
 #: The longest name of a dataset in characters, and the most MiB that a client may limit it to.
@@ -167,6 +169,8 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
             empty for a new environment.
         record: How episodes are recorded into a dataset at the server; None if they are not.
         direct: Whether to send :class:`Moved` if the environment is to run on a node of a cluster.
+        keep_snapshots: Keep so many snapshots at most, the last ones, and go back to the last one if the environment's
+            process crashes; 0 to keep all, and to make a fresh environment then.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -190,6 +194,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     branch: Annotated[str, Meta(max_length=MAX_TICKET)] = ""
     record: Recording | None = None
     direct: bool = False
+    keep_snapshots: Annotated[int, Meta(ge=0, le=MAX_SNAPSHOTS)] = 0
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):

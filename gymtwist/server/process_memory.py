@@ -66,7 +66,7 @@ class SessionMemory:
                 parents.append((child, anonymous))
         return Usage(total, own, list(self._inherited))
 
-    def enforce(self, worker: int, limit: int, exceeded: Callable[[], None]) -> Usage:
+    def enforce(self, worker: int, limit: int, exceeded: Callable[[], None], others: int = 0) -> Usage:
         """Measure, and kill what the environment started if all is over the limit; the worker, too, if it alone is.
 
         Without shared memory a worker meets the kernel's own limit first.
@@ -75,8 +75,10 @@ class SessionMemory:
             worker: The process id of the worker.
             limit: Bytes that all processes may hold together.
             exceeded: Called before any is killed.
+            others: Bytes that snapshots hold because their originals have written to theirs, which no size shows.
         """
         usage = self.measure(worker)
+        usage = usage._replace(held=usage.held + others)
         if usage.held > limit:
             exceeded()
             for process in [*usage.started, worker] if usage.own > limit else usage.started:
@@ -89,14 +91,20 @@ class SessionMemory:
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def used_by(pid: int) -> tuple[int, float]:
-    """Return the bytes that a process holds, and the seconds of processor time that it and its ended children had."""
+def used_by(pid: int, *, with_children: bool = False) -> tuple[int, float]:
+    """Return the bytes that a process holds, and the seconds of processor time that it and its ended children had.
+
+    Args:
+        pid: The id of the process.
+        with_children: Whether to add the processor time of its children that run.
+    """
     try:
         # Behind the name, which may contain anything: fields 14 to 17 of proc(5).
         times = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]
     except OSError:
         times = []
-    return sum(_resident(pid)), sum(map(int, times)) / _TICKS
+    running = sum(used_by(child)[1] for child in children(pid)) if with_children else 0.0
+    return sum(_resident(pid)), sum(map(int, times)) / _TICKS + running
 
 
 def is_below(pid: int, ancestors: Container[int]) -> bool:

@@ -95,15 +95,16 @@ def log_event(event: SessionEvent) -> None:
                 session=session,
                 process=_process(process, place),
             )
-        case Ended(session, reason, steps, episodes, seconds):
+        case Ended(session, reason, steps, episodes, seconds, snapshots=snapshots):
             info(
                 "[session {session.number}] ended: {reason}; {environment} for {session.owner}, {steps}, "
-                "{episodes}, {rate:.0f} steps/s, {seconds:.1f} s",
+                "{episodes}, {snapshots}{rate:.0f} steps/s, {seconds:.1f} s",
                 session=session,
                 reason=printable(reason),
                 environment=_environment(session.environment),
                 steps=counted(steps, "step"),
                 episodes=counted(episodes, "episode"),
+                snapshots=f"{counted(snapshots, 'snapshot')}, " if snapshots else "",
                 rate=steps / seconds if seconds else 0.0,
                 seconds=seconds,
             )

@@ -129,7 +129,10 @@ class _Reporter:
         elapsed = time.monotonic() - self.started_at
         exchanged = keepalive.bytes_exchanged(connection)
         self._events.publish(
-            Ended(self.info, reason, status.steps, status.episodes, elapsed, processor_time, *exchanged)
+            Ended(
+                *(self.info, reason, status.steps, status.episodes, elapsed, processor_time, *exchanged),
+                snapshots=status.snapshots_taken,
+            )
         )
 
 
@@ -372,7 +375,9 @@ class Session:
 
     def _processor_time(self) -> float:
         if self._process is not None:
-            self._last_processor_time = max(self._last_processor_time, process_memory.used_by(self._process)[1])
+            below = bool(self.status.snapshots_taken)
+            used = process_memory.used_by(self._process, with_children=below)[1]
+            self._last_processor_time = max(self._last_processor_time, used)
         return self._past_processor_time + self._last_processor_time
 
     def explained(self, timeout: str) -> str:
@@ -394,7 +399,8 @@ class Session:
             return
         self._is_measured = True
         limit = self._settings.memory_limit
-        measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory)
+        others = self.status.snapshot_bytes
+        measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory, others)
         measured.addCallback(self._measured, self._process).addErrback(self._not_measured)
 
     def _note_out_of_memory(self) -> None:

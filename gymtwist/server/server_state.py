@@ -73,6 +73,8 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         processor_time: Seconds of processor time that its process had.
         bytes_sent: Bytes that the client got through its TCP connection.
         bytes_received: Bytes that it sent there.
+        snapshots: How many snapshots it holds.
+        snapshot_memory: Bytes that these have and no other process shares, as they were measured last.
     """
 
     number: int
@@ -92,6 +94,8 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int
     bytes_received: int
     node: str = ""
+    snapshots: int
+    snapshot_memory: int
 
 
 class EpisodeRow(msgspec.Struct, frozen=True):
@@ -381,6 +385,11 @@ class ServerState:
         steps = status.steps
         last = status.last_episodes(1)
         memory, processor_time = session.used()
+        memory, processor_time = (
+            (0, 0.0)
+            if session.process is None
+            else process_memory.used_by(session.process, with_children=bool(status.snapshots_taken))
+        )
         sent, received = keepalive.bytes_exchanged(session.client_socket)
         before = reading.row
         reading.read_at = now
@@ -403,6 +412,8 @@ class ServerState:
             processor_time=processor_time if before is None else max(processor_time, before.processor_time),
             bytes_sent=sent if before is None else max(sent, before.bytes_sent),
             bytes_received=received if before is None else max(received, before.bytes_received),
+            snapshots=status.snapshots,
+            snapshot_memory=status.snapshot_bytes,
         )
         return reading.row
 

@@ -135,6 +135,7 @@ class Ended(msgspec.Struct, frozen=True):
         processor_time: Seconds of processor time that its process had, and those that it started and that have ended.
         bytes_sent: Bytes that the client got through TCP.
         bytes_received: Bytes that it sent there.
+        snapshots: How many snapshots it took.
     """
 
     session: SessionInfo
@@ -145,6 +146,7 @@ class Ended(msgspec.Struct, frozen=True):
     processor_time: float = 0.0
     bytes_sent: int = 0
     bytes_received: int = 0
+    snapshots: int = 0
 
 
 SessionEvent = Queued | Refused | Incomplete | Started | MemoryExceeded | Crashed | Resumed | Ended

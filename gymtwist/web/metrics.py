@@ -43,17 +43,21 @@ class ServerCollector(Collector):
     def _sessions(self) -> Iterator[Metric]:
         factory, state = self._factory, self._factory.state
         running: dict[tuple[str, str], int] = {}
-        memory = 0
+        memory = snapshots = snapshot_memory = 0
         for row, session in zip(state.rows(), factory.sessions.values(), strict=True):
             labels = (state.label(session), row.protocol)
             running[labels] = running.get(labels, 0) + 1
             memory += row.memory
+            snapshots += row.snapshots
+            snapshot_memory += row.snapshot_memory
         yield _gauges("sessions", "Sessions that run.", ("environment", "protocol"), running)
         yield _counters(
             "sessions_ended", "Sessions that have ended.", ("environment", "protocol", "outcome"), state.ended
         )
         yield _gauge("sessions_limit", "Sessions that may run at once (--max-sessions).", factory.options.max_sessions)
         yield _gauge("worker_memory_bytes", "Memory that the processes of sessions hold.", memory)
+        yield _gauge("snapshots", "Snapshots that sessions hold.", snapshots)
+        yield _gauge("snapshot_memory_bytes", "Memory of snapshots that no other process shares.", snapshot_memory)
 
     def _totals(self) -> Iterator[Metric]:
         state = self._factory.state

@@ -89,6 +89,11 @@ class BaseHandler(Generic[_Runner]):
             )
 
     @property
+    def keep_snapshots(self) -> int:
+        """How many snapshots to keep, and to go back to the last one after a crash; 0 to keep all."""
+        return 0
+
+    @property
     def is_recorded(self) -> bool:
         """Whether the environment's episodes are being recorded, as files that a copy would write to as well."""
         return False
@@ -145,6 +150,10 @@ class BaseHandler(Generic[_Runner]):
             )
             reply: all_messages.Reply = getattr(access, handle)(request)
             return reply
+
+    def try_out(self) -> bytes:
+        """Use the environment in a copy of the process that is thrown away; return what came of it, as a digest."""
+        return b"-"
 
     def count_on(self) -> None:
         """Count steps from where the session is, in a copy of a process that has not taken them all."""

@@ -45,7 +45,11 @@ class GoOn(_Message, frozen=True):
 
 
 class GiveUp(_Message, frozen=True):
-    """Give a snapshot up."""
+    """Give a snapshot up.
+
+    Attributes:
+        snapshot: The number of the snapshot; 0 for the oldest.
+    """
 
     snapshot: int
 
@@ -87,9 +91,15 @@ class Refused(_Message, frozen=True):
 
 
 class Play(_Message, frozen=True):
-    """Fork a player; what comes along is a socket with the right to play, the client's, and perhaps shared memory."""
+    """Fork a player; what comes along is a socket with the right to play, the client's, and perhaps shared memory.
+
+    Attributes:
+        handover: What the last player has handed over.
+        problem: What the client is to be told of the end of the last player; empty if that has handed over.
+    """
 
     handover: bytes
+    problem: str = ""
 
 
 class BranchOff(_Message, frozen=True):

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 from gymtwist.envs import environment_plan, registry
 from gymtwist.envs.environment_options import EnvironmentOptions
@@ -68,7 +67,10 @@ class _Trial:
 
     def is_stuck(self, limit: float) -> bool:
         """Return whether the process has used no processor time for so many seconds."""
-        now, used = time.monotonic(), sum(map(_ticks, [self.pid, *process_control.children(self.pid)]))
+        now, used = (
+            time.monotonic(),
+            sum(map(process_control.processor_ticks, [self.pid, *process_control.children(self.pid)])),
+        )
         if used != self._used:
             self._used, self._used_at = used, now
         return now - self._used_at > limit
@@ -91,15 +93,6 @@ def _use(environment: str, directory: str) -> None:
     made = environment_plan.plan(registry.find(environment), EnvironmentOptions()).make()
     made.reset()
     made.step(made.action_space.sample())
-
-
-def _ticks(pid: int) -> int:
-    """Return the processor time of a process, in the kernel's ticks; 0 if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return sum(map(int, fields[11:15]))
 
 
 def prepare(registered: Iterable[str], settings: WorkerSettings) -> None:

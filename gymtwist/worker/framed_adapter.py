@@ -249,6 +249,10 @@ class FramedAdapter:
         """The handler of requests for the environment."""
         return self._handler
 
+    def warn(self, texts: list[str]) -> None:
+        """Send warnings along with the reply."""
+        self._replies.warn(texts)
+
     def disconnect(self) -> None:
         """Close the client's connection in this process alone."""
         process_copy.disconnect(self._connection)

@@ -110,6 +110,15 @@ def processor_time() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
+def processor_ticks(pid: int) -> int:
+    """Return the processor time of a process, in the kernel's ticks; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(map(int, fields[11:15]))
+
+
 def children(of: int | str = "self") -> list[int]:
     """Return the ids of a process's children, by default of this one's; an empty list on other systems than Linux."""
     found: list[int] = []

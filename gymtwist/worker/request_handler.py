@@ -42,7 +42,7 @@ from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.episode_recorder import EpisodeRecorder, Reservation
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
 from gymtwist.worker.ready_steps import ReadySteps
-from gymtwist.worker.seed_verification import plays_alike
+from gymtwist.worker.seed_verification import digest, plays_alike
 from gymtwist.worker.session_codecs import ObservationCollector, SessionCodecs, SpaceCodec
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
@@ -58,7 +58,7 @@ _MAY_BE_REFUSED = {
 }
 _NO_INFO: dict[str, Any] = {}
 #: Operations whose failure does not end the episode.
-_HARMLESS = ("sample", "render", "monitor", "get", "set", "call")
+_HARMLESS = ("sample", "render", "monitor", "get", "set", "call", "restore")
 
 
 class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
@@ -384,6 +384,31 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         """Let an error name the environments of a vector environment that it is about."""
         if isinstance(self._runner, VectorEnvironmentRunner):
             error_locations.locate(error, self._runner.environment)
+
+    def try_out(self) -> bytes:
+        """Use the environment in a copy of the process that is thrown away; return what came of it, as a digest."""
+        runner, digests = self._running(), []
+
+        def note(act: Callable[[], Any]) -> None:
+            try:
+                digests.append(digest(act()))
+            except Exception as error:
+                digests.append(type(error).__name__.encode())
+
+        if self.state in (State.PLAYING, State.ENDED):
+            for seed in (0, None, None):
+                note(lambda seed=seed: self._sampled_step(seed))  # type: ignore[misc]
+            if runner.environment.render_mode is not None:
+                note(runner.render)
+        seed = 0 if runner.takes_seed else None
+        note(lambda: self._reset(messages.Reset(seed))[0])
+        note(lambda: self._sampled_step(0))
+        return digest(b"".join(digests))
+
+    @property
+    def keep_snapshots(self) -> int:
+        """How many snapshots to keep, and to go back to the last one after a crash; 0 to keep all."""
+        return self._request.keep_snapshots
 
     @property
     def is_recorded(self) -> bool:

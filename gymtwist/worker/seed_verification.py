@@ -35,12 +35,12 @@ def plays_alike(
 
     def played(most: int, until: float) -> list[bytes]:
         observation, info = reset()
-        digests = [_digest(observation) + dynamic_values.to_messagepack(info)]
+        digests = [digest(observation) + dynamic_values.to_messagepack(info)]
         for index in range(most):
             stepped = step(None if index else of_actions)
             if stepped is None:
                 break
-            digests.append(_digest(*stepped))
+            digests.append(digest(*stepped))
             if np.any(stepped[2]) or np.any(stepped[3]) or monotonic() > until:
                 break
         return digests
@@ -49,6 +49,7 @@ def plays_alike(
     return played(len(first) - 1, math.inf) == first
 
 
-def _digest(*values: Any) -> bytes:
+def digest(*values: Any) -> bytes:
+    """Return a short text by which values can be compared."""
     # Observations may be large, and may share the environment's memory.
     return blake2b(msgspec.msgpack.encode(values, enc_hook=dynamic_values.to_bytes)).digest()

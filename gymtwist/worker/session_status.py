@@ -220,6 +220,11 @@ class SessionStatus:
         return max(0, int(self._number(SNAPSHOTS_TAKEN)) - int(self._number(SNAPSHOTS_GONE)))
 
     @property
+    def snapshots_taken(self) -> int:
+        """The number of snapshots that the session has taken."""
+        return int(self._number(SNAPSHOTS_TAKEN))
+
+    @property
     def snapshot_bytes(self) -> int:
         """The bytes of memory that the snapshots have and no other process shares, as they were measured last."""
         return int(self._number(SNAPSHOT_BYTES))

@@ -85,9 +85,9 @@ def obstacle(own: set[int]) -> str:
     return ""
 
 
-def shared_files() -> list[str]:
-    """Return the files that this process may write to, and a copy of it as well."""
-    found = []
+def shared_files() -> dict[int, str]:
+    """Return the files that this process may write to, and a copy of it as well, by their descriptors."""
+    found: dict[int, str] = {}
     for descriptor, link in _descriptors():
         if link in _before.descriptors.values() or not link.startswith("/") or link.startswith("/memfd:"):
             continue
@@ -96,8 +96,8 @@ def shared_files() -> list[str]:
         except OSError:
             continue
         if is_file and _is_writable(descriptor):
-            found.append(link)
-    return sorted(set(found))
+            found[descriptor] = link
+    return found
 
 
 def _is_writable(descriptor: int) -> bool:

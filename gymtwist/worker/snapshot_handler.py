@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from gymtwist import errors
-from gymtwist.errors import RequestError, SnapshotRefused, TooManySnapshots
+from gymtwist.errors import EnvironmentFault, RequestError, SnapshotRefused, TooManySnapshots
 from gymtwist.protocol.snapshot_messages import Release, Released, Restore, Restored, Snapshot, SnapshotTaken
 from gymtwist.protocol.snapshot_tickets import ticket_of
-from gymtwist.worker import frozen_copy, process_control, process_copy, snapshot_checks
+from gymtwist.worker import frozen_copy, process_control, process_copy, snapshot_checks, snapshot_probe
 from gymtwist.worker.base_handler import State
 from gymtwist.worker.copy_channel import (
     BranchOff,
@@ -29,6 +29,7 @@ from gymtwist.worker.copy_channel import (
 from gymtwist.worker.process_roles import BranchedOff, Leads, roles
 from gymtwist.worker.session_status import SNAPSHOTS_TAKEN, Operation, SessionStatus
 from gymtwist.worker.snapshot_leader import Leader
+from gymtwist.worker.started_threads import threads
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait for the leader's answer: longer than it waits for others.
@@ -46,6 +47,9 @@ class Copied(Protocol):
     @property
     def handler(self) -> Any:
         """The handler of requests for the environment."""
+
+    def warn(self, texts: list[str]) -> None:
+        """Send warnings along with the reply."""
 
     def disconnect(self) -> None:
         """Close the client's connection in this process alone."""
@@ -85,6 +89,8 @@ class SnapshotHandler:
         self._settings, self._status = settings, status
         #: The copies that this process has forked and not reaped.
         self._forked: set[int] = set()
+        #: How many threads there were when copies were tried, or when this process began.
+        self._probed_threads = 0
         self.handlers: dict[type, Callable[[Any], Any]] = {
             Snapshot: self.take,
             Restore: self.restore,
@@ -163,7 +169,8 @@ class SnapshotHandler:
             raise SnapshotRefused(f"no process can be started for a snapshot: {error}") from error
         if player:
             ours.close()
-            raise Leads(Leader(player, leaders, self._connection, self._status, self._adapter))
+            goes_back = self._adapter.handler.keep_snapshots > 0
+            raise Leads(Leader(player, leaders, self._connection, self._status, self._adapter, goes_back=goes_back))
         leaders.close()
         process_copy.disconnect(roles.link)
         roles.leader = ours
@@ -196,22 +203,59 @@ class SnapshotHandler:
         return SnapshotTaken(number, ticket)
 
     def _check_structure(self) -> None:
-        """Check, once a session, what a copy would not have; and each time that there are no other processes."""
+        """Check what a copy would not have, without a step of the environment but in copies that are thrown away."""
         self._reap()
         if roles.leader is None:
             own = {self._connection.fileno()} | ({roles.link.fileno()} if roles.link is not None else set())
             problem = snapshot_checks.obstacle(own)
         else:
             problem = snapshot_checks.processes_of_its_own(self._forked)
+        # A library may have started some since then, as one does that draws.
+        if not problem and len(threads()) > self._probed_threads:
+            problem = self._probe()
         if problem:
             raise SnapshotRefused(
                 f"no snapshot of this environment can be taken: {problem}; replay its actions after a reset with the "
                 "same seed instead"
             )
 
+    def _probe(self) -> str:
+        """Try two copies, once or after other threads were started; return why there can be none, or warn the client.
+
+        Raises:
+            SnapshotRefused: No process can be started.
+        """
+        files = snapshot_checks.shared_files()
+
+        def act() -> bytes:
+            self._status.replace(-1)
+            self._adapter.disconnect()
+            for descriptor in (1, 2, *files):
+                process_copy.put_in_place(os.open(os.devnull, os.O_RDWR), descriptor)
+            answer: bytes = self._adapter.handler.try_out()
+            return answer
+
+        try:
+            verdict = snapshot_probe.probe(act)
+        except OSError as error:
+            raise SnapshotRefused(f"no process can be started for a snapshot: {error}") from error
+        if not verdict.answers:
+            return "a copy of it gives no answer, as if other threads did its work"
+        self._probed_threads = len(threads())
+        warnings = [f"copies of the environment share the file {path}" for path in sorted(set(files.values()))]
+        if not verdict.alike:
+            warnings.append(
+                "two copies of the environment did different things (because of a clock, fresh random numbers, or what "
+                "they share): what follows a snapshot may differ each time"
+            )
+        self._adapter.warn(warnings)
+        return ""
+
     def _check_count(self) -> None:
-        most, held = self._settings.max_snapshots, self._status.snapshots
-        if held >= most:
+        most, held, keep = self._settings.max_snapshots, self._status.snapshots, self._adapter.handler.keep_snapshots
+        if keep and held >= min(keep, most) and most:
+            self._ask(GiveUp(0))
+        elif held >= most:
             raise TooManySnapshots(
                 f"the session holds {held} snapshots, and {most} are allowed (--max-snapshots): release one first"
             )
@@ -238,6 +282,9 @@ class SnapshotHandler:
         assert isinstance(order, Play)
         frozen_copy.begin(roles.leader, descriptors.pop(0))
         self._adapter.take_over(order.handover, descriptors)
+        self._probed_threads = len(threads())
+        if order.problem:
+            raise EnvironmentFault("restore", order.problem)
         return Restored(self._adapter.handler.state is State.PLAYING)
 
     def _branch_off(self, leader: Channel, link: int, output: int) -> None:

@@ -14,8 +14,11 @@ import secrets
 import selectors
 import signal
 import socket
+import sys
+from time import monotonic  # by name: an environment may patch the module
 from typing import Any, NoReturn
 
+from gymtwist.error_texts import how_ended, process_ended
 from gymtwist.errors import GymtwistError, SnapshotRefused, UnknownSnapshot
 from gymtwist.worker import process_control, process_copy
 from gymtwist.worker.blocking_amp import AMPConnection
@@ -88,19 +91,29 @@ class Leader:
         connection: The client's socket.
         status: The session's status.
         kept: What must not be destroyed in this process, such as the environment.
+        goes_back: Whether the session goes on from the last snapshot if the player crashes.
     """
 
     def __init__(
-        self, player: int, channel: Channel, connection: socket.socket, status: SessionStatus, kept: Any
+        self,
+        player: int,
+        channel: Channel,
+        connection: socket.socket,
+        status: SessionStatus,
+        kept: Any,
+        *,
+        goes_back: bool,
     ) -> None:
         self._player, self._channel = player, channel
         self._connection, self._status = connection, status
-        self._kept = kept
+        self._kept, self._goes_back = kept, goes_back
         self._copies: dict[int, _Copy] = {}
         self._finished: Finished | None = None
         #: The processes of other sessions that are children of this one.
         self._branches: set[int] = set()
         self._selector = selectors.DefaultSelector()
+        #: When to measure the memory of snapshots next.
+        self._weigh_at = 0.0
 
     def run(self, link: AMPConnection, link_socket: socket.socket) -> Finished:
         """Serve until the player has finished the session; the process ends as the player does if that crashes.
@@ -128,7 +141,7 @@ class Leader:
             for key, _ in events:
                 if key.fd in self._selector.get_map():  # it may have been closed just now
                     key.data()
-            if not events:
+            if monotonic() >= self._weigh_at:
                 self._weigh()
             self._reap()
         self._connection.close()
@@ -173,8 +186,9 @@ class Leader:
         if isinstance(message, GoOn):
             self._go_on(message, descriptors)
         if isinstance(message, GiveUp):
-            self._find(message.snapshot)
-            self._forget(message.snapshot)
+            number = message.snapshot or min(self._copies, default=0)
+            self._find(number)
+            self._forget(number)
             return GivenUp(len(self._copies))
         if isinstance(message, Finished):
             self._finished = message
@@ -196,17 +210,32 @@ class Leader:
 
     def _go_on(self, message: GoOn, descriptors: list[int]) -> None:
         """Have a frozen copy fork the next player, and end this one when that is ready."""
-        copy = self._find(message.snapshot)
+        self._find(message.snapshot)
+        self._play_on(message.snapshot, message.handover, descriptors)
+
+    def _play_on(self, number: int, handover: bytes, descriptors: list[int], problem: str = "") -> None:
+        """Have a frozen copy fork the next player.
+
+        Args:
+            number: The number of the snapshot.
+            handover: What the last player has handed over.
+            descriptors: What came along.
+            problem: Why the last player has ended; empty if it waits.
+
+        Raises:
+            SnapshotRefused: No player begins in time.
+        """
         right, rights = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with right, rights:
             rights.send(b"1")
             given = [right.fileno(), self._connection.fileno(), *descriptors]
-            channel, process = self._forked_by(message.snapshot, copy, Play(message.handover), given, right)
+            channel, process = self._forked_by(number, self._find(number), Play(handover, problem), given, right)
         # It waits for an answer that does not come, and has handed everything over.
         process_copy.kill(self._player)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._player, 0)
-        self._selector.unregister(self._channel)
+        with contextlib.suppress(KeyError, ValueError):  # its end was heard
+            self._selector.unregister(self._channel)
         self._channel.close()
         self._player, self._channel = process, channel
         self._selector.register(channel, selectors.EVENT_READ, self._serve_player)
@@ -275,6 +304,8 @@ class Leader:
         self._show()
 
     def _weigh(self) -> None:
+        """Have each frozen copy tell how much memory is its own."""
+        self._weigh_at = monotonic() + _WEIGH_INTERVAL
         for copy in self._copies.values():
             with contextlib.suppress(ChannelEnded):
                 copy.channel.send(Weigh())
@@ -334,13 +365,29 @@ class Leader:
                 break
             if isinstance(message, Finished):
                 self._finished = message
-        if self._finished is None:
+        if self._finished is None and not self._has_gone_back(code):
             faulthandler.disable()
             if code < 0:
                 with contextlib.suppress(OSError):  # of SIGKILL
                     signal.signal(-code, signal.SIG_DFL)
                 os.kill(os.getpid(), -code)
             os._exit(code if code > 0 else 1)
+
+    def _has_gone_back(self, code: int) -> bool:
+        """Go on from the last snapshot after a crash, if the client wants that and waits for a whole reply."""
+        status = self._status
+        if not (self._goes_back and self._copies and status.busy_since is not None and status.can_be_resumed):
+            return False
+        number = max(self._copies)
+        problem = (
+            f"{process_ended(how_ended(code), status.operation.name.lower())}: it is again as in snapshot {number}"
+        )
+        print(problem, file=sys.stderr, flush=True)
+        try:
+            self._play_on(number, b"", [], problem)
+        except SnapshotRefused:
+            return False
+        return True
 
     def _kill_orphans(self) -> None:
         """Kill what a player has started, or was forked in vain; without a player above them this process has them."""

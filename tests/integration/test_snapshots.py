@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gymtwist.client import RemoteError, RequestRefused, connect, connect_vec
+from gymtwist.client import EnvironmentFailed, RemoteError, RequestRefused, connect, connect_vec
 from gymtwist.protocol import dynamic_values
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
@@ -194,6 +196,27 @@ def test_what_cannot_be_copied(make: Make) -> None:
     env.snapshot().release()
 
 
+def test_what_threads_do(make: Make) -> None:
+    """Is found out by copies that are thrown away, and refused; the environment itself has not noticed."""
+    environments = {"Threaded-v0": connect, "ALE/Pong-v5": partial(connect_vec, num_envs=2)}
+    for name, by in environments.items():
+        env = in_play(make(name, by=by))
+        with pytest.raises(RequestRefused, match="gives no answer, as if other threads did its work") as caught:
+            env.snapshot()
+        assert caught.value.code == "snapshot-refused"
+        played(env, 3)
+
+
+def test_what_copies_do_not_do_alike(make: Make) -> None:
+    """Is a warning, and so is a file that they share."""
+    env = in_play(make("Clock-v0"))
+    with pytest.warns(UserWarning) as told:
+        env.snapshot()
+    texts = " ".join(str(each.message) for each in told)
+    assert "share the file /tmp/clock-" in texts.replace(tempfile.gettempdir(), "/tmp")
+    assert "did different things" in texts
+
+
 def _processes(server: ServerProcess, since: int) -> tuple[int, list[int]]:
     """Return the leader of the processes of a session that has started since, and those below it, the oldest first."""
     leader = int(server.wait_for(r"started: CartPole-v1 .*process (\d+)", since=since).group(1))
@@ -209,17 +232,42 @@ def test_a_process_that_is_killed(make: Make, server: ServerProcess, which: str)
     here = env.snapshot()
     env.restore(here)  # the frozen copy is older than the player
     leader, (copy, player) = _processes(server, since)
-    handles = hold([leader, copy, player])
+    led, copied, played_by = hold([leader, copy, player])
     os.kill({"leader": leader, "player": player, "copy": copy}[which], signal.SIGKILL)
     if which == "copy":
+        assert not left_after([copied], 5.0)
         played(env, 3)
         with pytest.raises(RequestRefused, match="its process has ended"):
             env.restore(here)
         env.close()
-    else:
+    assert not left_after([led, played_by, copied], 5.0)
+    if which != "copy":
         with pytest.raises(RemoteError):
             played(env, 3)
-    assert not left_after(handles, 5.0)
+
+
+def test_a_crash_goes_back_to_the_last_snapshot(make: Make) -> None:
+    """If the client wants that, as often as need be; it keeps as many as the client wants, and gives up the oldest."""
+    env = make("Crashing-v0", keep_snapshots=2)
+    env.reset()
+    held = []
+    for _ in range(3):
+        env.step(0)
+        held.append(env.snapshot())
+    for _ in range(2):
+        played(env, 2)
+        env.step(0)
+        with pytest.raises(
+            EnvironmentFailed, match="killed by SIGSEGV in step: it is again as in snapshot 3"
+        ) as caught:
+            env.step(1)
+        assert not caught.value.reset_needed
+        assert env.step(0)[4]["steps"] == 4
+        env.restore(held[2])
+    env.restore(held[1])
+    assert env.step(0)[4]["steps"] == 3
+    with pytest.raises(RequestRefused, match="snapshot 1 is not held"):
+        env.restore(held[0])
 
 
 def test_a_server_that_ends(start: Start) -> None:

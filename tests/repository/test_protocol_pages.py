@@ -65,6 +65,7 @@ LIMITS = {
     "characters of an id": messages.MAX_ID,
     "characters of a render mode": 64,
     "characters of a token": 1024,
+    "snapshots to keep": messages.MAX_SNAPSHOTS,
     "characters of a ticket": messages.MAX_TICKET,
     "wrappers around an environment": messages.MAX_WRAPPERS,
     "wrappers around a vector environment": messages.MAX_WRAPPERS,

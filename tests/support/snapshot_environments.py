@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import tempfile
+import threading
+import time
 from typing import Any
 
 import gymnasium
@@ -26,3 +31,50 @@ class Drawing(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Draw."""
         return self._draw(), 0.0, False, False, {}
+
+
+class Threaded(Drawing):
+    """Has a thread that does its work."""
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        self._asked, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._asked.acquire()
+            self._done.release()
+
+    def _draw(self) -> Any:
+        self._asked.release()
+        self._done.acquire()
+        return super()._draw()
+
+
+class Clock(Drawing):
+    """Observes the time, and writes to a file."""
+
+    def __init__(self) -> None:
+        """Open the file."""
+        self._file = tempfile.NamedTemporaryFile("w", prefix="clock-")  # noqa: SIM115
+
+    def _draw(self) -> Any:
+        self._file.write("tick")
+        return np.array([time.monotonic() % 1.0, 0.0, 0.0])
+
+
+class Crashing(Drawing):
+    """Counts steps, and crashes by the action 1 from the sixth one on."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin to count."""
+        self._steps = 0
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Count, or crash."""
+        self._steps += 1
+        if self._steps > 5 and action == 1:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return self._draw(), 0.0, False, False, {"steps": self._steps}

@@ -119,6 +119,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "call, arguments": {"op": "call", "name": "set_level", "args": [3, "hard"], "kwargs": {"seed": 1}},
     "share": {"op": "share"},
     "share, rooms": {"op": "share", "request_room": 4096, "reply_room": 134_217_728},
+    "make, keep_snapshots": {"op": "make", "id": _CARTPOLE, "keep_snapshots": 5},
     "make, branch": {"op": "make", "id": _CARTPOLE, "branch": "0J9Yl3Z2mXk"},
     "snapshot": {"op": "snapshot"},
     "restore": {"op": "restore", "snapshot": 1},

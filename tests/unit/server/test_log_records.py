@@ -79,7 +79,7 @@ def logged(event: SessionEvent, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
             {"event": "memory-exceeded", **OF_SESSION, "held": 3 << 20, "limit": 2 << 20, "of_worker": True},
         ),
         (
-            Ended(SESSION, "the client left", 10, 2, 1.5, 0.25, 300, 200),
+            Ended(SESSION, "the client left", 10, 2, 1.5, 0.25, 300, 200, 4),
             {
                 "event": "ended",
                 **OF_SESSION,
@@ -90,6 +90,7 @@ def logged(event: SessionEvent, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
                 "processor_time": 0.25,
                 "bytes_sent": 300,
                 "bytes_received": 200,
+                "snapshots": 4,
             },
         ),
     ],
