@@ -57,6 +57,8 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
         "vector_wrappers?": Annotated[list[_Wrapper], Meta(max_length=16)],
         "record?": _Recording | None,
+        "branch?": Annotated[str, Meta(max_length=128)],
+        "keep_snapshots?": Annotated[int, Meta(ge=0, le=10_000)],
         "on_failure?": Literal["raise", "truncate"],
         "each?": Annotated[list[_OwnOptions], Meta(max_length=10_000)],
     },

@@ -415,7 +415,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         """Whether the environment's episodes are being recorded."""
         if self._recorder is not None and not self._recorder.has_stopped:
             return True
-        return isinstance(self._runner, EnvironmentRunner) and self._runner.is_recorded
+        is_monitored = isinstance(self._runner, EnvironmentRunner) and self._runner.is_recorded
+        return is_monitored or self._recorder is not None
 
     def failed(self, fault: EnvironmentFault) -> bool:
         """Record that the environment has failed.
