@@ -306,7 +306,7 @@ class Session:
     def used(self) -> tuple[int, float]:
         """Return the memory that its process holds, and the processor time that it had."""
         if self._process is not None:
-            return process_memory.used_by(self._process)
+            return process_memory.used_by(self._process, with_children=bool(self.status.snapshots_taken))
         return (0, 0.0) if self._worker is None else self._worker.used
 
     def lost_place(self, how: str) -> None:

@@ -385,11 +385,6 @@ class ServerState:
         steps = status.steps
         last = status.last_episodes(1)
         memory, processor_time = session.used()
-        memory, processor_time = (
-            (0, 0.0)
-            if session.process is None
-            else process_memory.used_by(session.process, with_children=bool(status.snapshots_taken))
-        )
         sent, received = keepalive.bytes_exchanged(session.client_socket)
         before = reading.row
         reading.read_at = now

@@ -159,7 +159,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             return msgspec.structs.replace(self._made(), branched=True)
 
     def _comparable(self, request: messages.Make) -> bytes:
-        own: dict[str, Any] = {"branch": "", "token": None, "report_queue": False}
+        own: dict[str, Any] = {"branch": "", "token": None, "report_queue": False, "direct": False}
         return b"".join(self._codec.encode_request(msgspec.structs.replace(request, **own)))
 
     def _refused_field(self, request: messages.Make) -> str | None:
