@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import socket
-from typing import Any
+from typing import IO, Any
 
 #: Seconds to wait for an answer; most are answered at once.
 _TIMEOUT = 30.0
+#: Bytes of a download that are written at once.
+_PIECE = 2**20
 
 
 class Refused(Exception):
@@ -34,6 +37,40 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def download(path: str, target: str, file: IO[bytes]) -> None:
+    """Write what the server answers to a file.
+
+    Args:
+        path: The path of the control socket.
+        target: The path of the request.
+        file: The file.
+
+    Raises:
+        Refused: The server cannot be asked, or refuses, or the file cannot be written.
+    """
+    connection = _Connection(path, _TIMEOUT)
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        if response.status < 400:
+            shutil.copyfileobj(response, file, _PIECE)
+            return
+        answer = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Refused(f"{path}: {_reason(error)}") from error
+    finally:
+        connection.close()
+    raise Refused(_text(answer))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _text(answer: Any) -> str:
+    return ": ".join(str(answer[key]) for key in ("message", "value", "remedy") if answer.get(key))
+
+
 def ask(path: str, method: str, target: str, content: Any = None, timeout: float = _TIMEOUT) -> Any:
     """Send a request; return the content of the answer.
 
@@ -53,10 +90,9 @@ def ask(path: str, method: str, target: str, content: Any = None, timeout: float
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Refused(f"no server answers at {path}: {reason}") from error
+        raise Refused(f"no server answers at {path}: {_reason(error)}") from error
     finally:
         connection.close()
     if response.status >= 400:
-        raise Refused(": ".join(str(answer[key]) for key in ("message", "value", "remedy") if answer.get(key)))
+        raise Refused(_text(answer))
     return answer

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gymtwist.control.control_client import Refused, ask
+from gymtwist.control.control_client import Refused, ask, download
 
 _VARIABLE = "GYMSOCK_CONTROL"
 #: Where the systemd unit of the documentation has the socket.
@@ -79,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     add("upgrade", _upgrade, "start a new process, with the code as it is now, that takes over from the running one")
     envs = add("envs", _envs, "list the environments that clients may ask for")
     envs.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="list only ids like this: 'ALE/*'")
+    datasets = add("datasets", _datasets, "list the datasets of recorded episodes")
+    datasets.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help="only names like this: 'lab/*'")
+    export = add("export", _export, "write a dataset into a tar archive, to unpack among Minari's datasets")
+    export.add_argument("name", help="the name of the dataset")
+    export.add_argument("file", metavar="FILE", help="the archive; - for standard output")
     add("errors", _errors, "show the last errors")
     return parser
 
@@ -172,6 +179,42 @@ def _envs(given: argparse.Namespace) -> None:
         print(each["id"])
 
 
+def _datasets(given: argparse.Namespace) -> None:
+    rows = ask(given.socket, "GET", "/api/datasets")["datasets"]
+    rows = [row for row in rows if fnmatch.fnmatchcase(row["name"], given.pattern)]
+    if given.json:
+        _print_json(rows)
+    elif not rows:
+        print("there are no datasets")
+    else:
+        _print_table([list(rows[0]), *([_text(name, value) for name, value in row.items()] for row in rows)])
+
+
+def _export(given: argparse.Namespace) -> None:
+    target = f"/api/datasets/{urllib.parse.quote(given.name)}"
+    row = ask(given.socket, "GET", target)
+    if not row["complete"]:
+        print("gymsockctl: not all that was recorded is in the dataset yet", file=sys.stderr)
+    if given.file == "-":
+        download(given.socket, f"{target}.tar", sys.stdout.buffer)
+        return
+    part = f"{given.file}.part"
+    try:
+        with open(part, "wb") as file:
+            download(given.socket, f"{target}.tar", file)
+        os.replace(part, given.file)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        if isinstance(error, OSError):
+            raise Refused(f"{given.file}: {error.strerror}") from error
+        raise
+    if given.json:
+        _print_json(row)
+    else:
+        print(f"{given.file}: episodes: {row['episodes']}, steps: {row['steps']}")
+
+
 def _errors(given: argparse.Namespace) -> None:
     errors = ask(given.socket, "GET", "/api/errors")["errors"]
     if given.json:
@@ -192,7 +235,9 @@ def _text(name: str, value: Any) -> str:
         if set(value) == {"taken", "limit"}:
             return f"{value['taken']} of {value['limit']}"
         return ", ".join(f"{key} {each}" for key, each in value.items()) or "none"
-    if name in ("memory", "bytes_sent", "bytes_received"):
+    if name == "modified":
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    if name in ("memory", "bytes", "bytes_sent", "bytes_received"):
         return f"{value / 2**20:.1f} MiB"
     if isinstance(value, bool):
         return "yes" if value else "no"

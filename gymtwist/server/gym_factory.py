@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import defer
@@ -13,6 +15,7 @@ from zope.interface import implementer
 from gymtwist.errors import ServerFull, UnknownSnapshot
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.protocol.snapshot_tickets import session_of
+from gymtwist.recordings.dataset_names import DATASETS
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
 from gymtwist.server.handshake_reader import Http
@@ -110,6 +113,7 @@ class GymFactory(PortFactory):
         in_thread: Calls a function in a thread that measures memory, and fires with the result.
         predecessors: The earlier processes, which go on with their sessions after an upgrade.
         successor: The number of the process that has the ports after an upgrade; None before.
+        datasets: The root of the datasets that are recorded.
         scratch: The directories that sessions work in; None if they work where the workers started.
     """
 
@@ -143,6 +147,7 @@ class GymFactory(PortFactory):
         self.predecessors = Predecessors(reactor, None)
         self.successor: int | None = None
         self.scratch: ScratchDirectories | None = None
+        self.datasets = Path(options.monitor_root or os.curdir, DATASETS)
         self.site: Any = None
         self.when_applied: list[Callable[[], None]] = []
         #: The settings of workers that have changed since they were started.

@@ -231,13 +231,13 @@ def _made_body(request: Any, made: bytes) -> bytes:
     return json_body(request, 200, msgspec.Raw(made))
 
 
-def answer_later(request: Any, answer: defer.Deferred[Any], body: Callable[[Any, Any], bytes]) -> None:
+def answer_later(request: Any, answer: defer.Deferred[Any], body: Callable[[Any, Any], bytes | None]) -> None:
     """Answer a request when there is an answer, or with the error that there is instead.
 
     Args:
         request: The request.
         answer: Fires with the answer; it is cancelled if the client leaves.
-        body: Sets the headers, and returns the body.
+        body: Sets the headers, and returns the body; None if it is sent otherwise.
     """
     request.setHeader(b"Cache-Control", b"no-store")
     request.notifyFinish().addErrback(lambda _: answer.cancel())

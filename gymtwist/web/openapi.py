@@ -9,6 +9,7 @@ import msgspec
 import gymtwist
 from gymtwist.protocol.http_head import Problem
 from gymtwist.protocol.messages import ListedEnv
+from gymtwist.recordings.dataset_catalogue import DatasetRow
 from gymtwist.server.server_state import ErrorRow, SessionPage, SessionRow
 from gymtwist.web.live_view import Reason
 from gymtwist.web.server_overview import ServerOverview
@@ -30,6 +31,12 @@ class EnvironmentList(msgspec.Struct, frozen=True):
     """The environments that clients may ask for, by their ids."""
 
     environments: list[ListedEnv]
+
+
+class DatasetList(msgspec.Struct, frozen=True):
+    """The datasets of recorded episodes, by their names."""
+
+    datasets: list[DatasetRow]
 
 
 class ErrorList(msgspec.Struct, frozen=True):
@@ -58,6 +65,13 @@ _ID = {
     "description": "The id of the environment, such as `CartPole-v1`.",
     "schema": {"type": "string"},
 }
+_DATASET = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The name of the dataset, such as `lab/cartpole-v0`.",
+    "schema": {"type": "string"},
+}
 #: For each path: a summary, the types of the answers by their status codes, and parameters.
 _PATHS: dict[str, tuple[str, dict[int, Any], list[dict[str, Any]]]] = {
     "/healthz": ("Whether the server answers.", {200: Status}, []),
@@ -75,13 +89,15 @@ _PATHS: dict[str, tuple[str, dict[int, Any], list[dict[str, Any]]]] = {
         {200: dict[str, Any], 400: Problem, 403: Problem, 503: Problem},
         [_ID],
     ),
+    "/api/datasets": ("The datasets of recorded episodes.", {200: DatasetList, 503: Problem}, []),
+    "/api/datasets/{name}": ("One dataset of recorded episodes.", {200: DatasetRow, 404: Problem}, [_DATASET]),
     "/api/errors": ("The last refused clients and crashed workers.", {200: ErrorList}, []),
 }
 _MEANINGS = {
     200: "The answer.",
     400: "The environment cannot be made.",
     403: "The request comes from a page of another site.",
-    404: "There is no such session.",
+    404: "There is none.",
     503: "The server is starting, stopping or full.",
 }
 
@@ -99,6 +115,11 @@ def describe() -> dict[str, Any]:
         "summary": "The next frame of a session after the frame `after`, as a PNG.",
         "parameters": [_NUMBER, _AFTER],
         "responses": {"200": frame, "204": nothing},
+    }
+    archives = {
+        "summary": "A tar archive with a dataset, which unpacks into a directory of Minari's datasets.",
+        "parameters": [_DATASET],
+        "responses": {"200": {"description": "The archive.", "content": {"application/x-tar": {}}}},
     }
     return {
         "openapi": "3.1.0",
@@ -123,6 +144,6 @@ def describe() -> dict[str, Any]:
             }
             for path, (summary, answers, parameters) in _PATHS.items()
         }
-        | {"/api/sessions/{number}/frame": {"get": frames}},
+        | {"/api/sessions/{number}/frame": {"get": frames}, "/api/datasets/{name}.tar": {"get": archives}},
         "components": {"schemas": components},
     }

@@ -21,6 +21,7 @@ from gymtwist.server.identities import Identity
 from gymtwist.web.api_resources import Readiness, build_api
 from gymtwist.web.authentication import token_of
 from gymtwist.web.control_site import ControlSite
+from gymtwist.web.dataset_resources import Datasets
 from gymtwist.web.forwarding import ForwardedRequest
 from gymtwist.web.gym_http_api import GymHttpApi
 from gymtwist.web.http_channel import HttpChannel
@@ -135,5 +136,7 @@ def build_site(factory: GymFactory) -> GymSite:
     root.putChild(b"ws", UpgradeNeeded())
     root.putChild(b"readyz", Readiness(factory))
     root.putChild(b"metrics", Metrics(factory))
-    root.putChild(b"api", build_api(factory))
+    api: Any = build_api(factory)
+    api.putChild(b"datasets", Datasets(factory))
+    root.putChild(b"api", api)
     return GymSite(root, factory, gym_http_api)

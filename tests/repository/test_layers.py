@@ -52,7 +52,7 @@ INSIDE = {
     | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.envs", "gymtwist.recordings", "gymtwist.worker"},
     "server": ERRORS
     | {
-        "gymtwist.recordings.dataset_names",
+        *("gymtwist.recordings.dataset_catalogue", "gymtwist.recordings.dataset_names"),
         *("gymtwist.protocol", "gymtwist.server", "gymtwist.web.control_site", "gymtwist.web.site"),
         "gymtwist.placement.placing",
         *(
@@ -64,7 +64,10 @@ INSIDE = {
         ),
     },
     "web": ERRORS
-    | {"gymtwist.worker.session_status", "gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"},
+    | {
+        *("gymtwist.recordings.dataset_catalogue", "gymtwist.worker.session_status"),
+        *("gymtwist.spaces", "gymtwist.protocol", "gymtwist.server", "gymtwist.web"),
+    },
     "client": ERRORS | {"gymtwist.spaces", "gymtwist.protocol", "gymtwist.client"},
     "control": ERRORS | {"gymtwist.control"},
     "placement": ERRORS

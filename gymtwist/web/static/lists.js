@@ -1,4 +1,4 @@
-// The first page, with the sessions that run and the limits, and the page of the last errors.
+// The first page, with the sessions that run and the limits, and the pages of datasets and of the last errors.
 import { cards, count, element, fill, get, megabytes, number, seconds, share, table } from "./dom.js";
 
 const address = ({ number }) => `#/sessions/${number}`;
@@ -66,6 +66,31 @@ export function errors(content) {
       const rows = (await get("/api/errors")).errors.map((row, index) => ({ ...row, index })).reverse();
       fill(list.body, ERROR_COLUMNS, rows, (row) => `${row.time} ${row.index}`);
       list.caption.textContent = rows.length ? "The newest first." : "There have been none since the server started.";
+    },
+  };
+}
+
+const DATASET_COLUMNS = [
+  { title: "Dataset", value: (row) => row.name },
+  { title: "Environment", value: (row) => row.environment ?? "–" },
+  { title: "Episodes", value: (row) => count(row.episodes), number: true },
+  { title: "Steps", value: (row) => count(row.steps), number: true },
+  { title: "Size", value: (row) => megabytes(row.bytes), number: true },
+  { title: "Changed", value: (row) => new Date(1000 * row.modified).toLocaleString() },
+  { title: "State", value: (row) => (row.complete ? "complete" : "being recorded") },
+  { title: "Archive", value: () => "Download", link: (row) => `/api/datasets/${encodeURI(row.name)}.tar` },
+];
+
+export function datasets(content) {
+  const list = table("", DATASET_COLUMNS);
+  content.append(element("h1", {}, "Datasets"), list.scroll);
+  return {
+    async refresh() {
+      const rows = (await get("/api/datasets")).datasets;
+      fill(list.body, DATASET_COLUMNS, rows.slice(0, MOST_ROWS), (row) => row.name);
+      const more = rows.length > MOST_ROWS ? ` The first ${MOST_ROWS} of ${rows.length} are shown.` : "";
+      const caption = rows.length ? `Unpack an archive among your own datasets of Minari.${more}` : "Nothing has been recorded.";
+      if (list.caption.textContent !== caption) list.caption.textContent = caption;
     },
   };
 }

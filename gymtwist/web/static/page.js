@@ -1,7 +1,7 @@
 // The page: it shows what the hash of its address names, and asks the server again each second while it is visible.
 import { get } from "./dom.js";
 import { environment, environments } from "./environments.js";
-import { errors, sessions } from "./lists.js";
+import { datasets, errors, sessions } from "./lists.js";
 import { play } from "./play.js";
 import { session } from "./session.js";
 
@@ -12,6 +12,7 @@ let shown = { refresh: async () => {}, leave: () => {} };
 
 const views = [
   [/^#?\/?$/, sessions],
+  [/^#\/datasets$/, datasets],
   [/^#\/errors$/, errors],
   [/^#\/environments$/, environments],
   [/^#\/environments\/(.+)$/, environment],

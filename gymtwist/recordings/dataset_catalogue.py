@@ -1,0 +1,185 @@
+"""Lists the datasets below a root, and exports them; the server does it, so nothing here imports NumPy."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gymtwist.recordings.dataset_names import DATA, JOURNALS, is_name, owner_of
+
+#: The most datasets that are listed.
+MOST_LISTED = 10_000
+#: Bytes of a piece of an archive.
+_PIECE = 64 * 1024
+#: The deepest dataset below the root: the namespace of an identity, three of its own, and the name.
+_DEPTH = 5
+
+
+class DatasetRow(msgspec.Struct, frozen=True):
+    """A dataset of recorded episodes.
+
+    Attributes:
+        name: Its name; before the first slash is the identity that recorded it, if the server has identities.
+        environment: The id of the environment; None if that cannot be made again from the dataset.
+        episodes: The number of episodes.
+        steps: The number of steps.
+        bytes: Bytes of its files.
+        modified: When episodes were added, in seconds since 1970.
+        complete: Whether all that was recorded is in it: no session records it now, or has just done so.
+    """
+
+    name: str
+    environment: str | None
+    episodes: int
+    steps: int
+    bytes: int
+    modified: float
+    complete: bool
+
+
+class _Metadata(msgspec.Struct):
+    total_episodes: int = 0
+    total_steps: int = 0
+    env_spec: str = "{}"
+
+
+class _Spec(msgspec.Struct):
+    id: str | None = None
+
+
+class _Header(msgspec.Struct):
+    dataset: str
+
+
+def list_datasets(root: Path) -> list[DatasetRow]:
+    """Return the datasets below a root, by their names.
+
+    Args:
+        root: The root.
+    """
+    incomplete = _incomplete(root)
+    rows = []
+    for name in _names(root, "", _DEPTH):
+        row = find_dataset(root, name, incomplete)
+        if row is not None:
+            rows.append(row)
+        if len(rows) == MOST_LISTED:
+            break
+    return rows
+
+
+def find_dataset(root: Path, name: str, incomplete: set[str] | None = None) -> DatasetRow | None:
+    """Return a dataset; None if there is none of this name.
+
+    Args:
+        root: The root.
+        name: The name of the dataset.
+        incomplete: The names of those that are not complete; None to find out.
+    """
+    if not is_name(name):
+        return None
+    directory = root / name / DATA
+    try:
+        if directory.resolve() != root.resolve() / name / DATA:
+            return None
+        path = directory / "metadata.json"
+        metadata = msgspec.json.decode(path.read_bytes(), type=_Metadata)
+        spec = msgspec.json.decode(metadata.env_spec, type=_Spec)
+        size = sum(each.stat().st_size for _, each in _files(directory))
+        incomplete = _incomplete(root) if incomplete is None else incomplete
+        return DatasetRow(
+            name,
+            spec.id,
+            metadata.total_episodes,
+            metadata.total_steps,
+            size,
+            path.stat().st_mtime,
+            name not in incomplete,
+        )
+    except (OSError, msgspec.MsgspecError):  # it is being made, or is removed
+        return None
+
+
+def _names(root: Path, namespace: str, depth: int) -> Iterator[str]:
+    try:
+        entries = sorted(os.scandir(root / namespace), key=lambda each: each.name)
+    except OSError:
+        return
+    for each in entries:
+        if each.name.startswith(".") or not each.is_dir(follow_symlinks=False):
+            continue
+        name = f"{namespace}{each.name}"
+        if os.path.isdir(root / name / DATA):
+            yield name
+        elif depth > 1:
+            yield from _names(root, f"{name}/", depth - 1)
+
+
+def _incomplete(root: Path) -> set[str]:
+    """Return the names of datasets for which there are journals."""
+    found: set[str] = set()
+    try:
+        journals = [each for each in os.listdir(root / JOURNALS) if not each.startswith(".")]
+    except OSError:
+        return found
+    for each in journals:
+        try:
+            content = (root / JOURNALS / each / "header").read_bytes()
+            found.add(msgspec.msgpack.decode(content, type=_Header).dataset)
+        except (OSError, msgspec.MsgspecError):
+            continue  # it is being removed
+    return found
+
+
+def _files(directory: Path) -> list[tuple[str, Path]]:
+    """Return the files of a dataset by their names, in an order in which none is older than what refers to it."""
+    found = []
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and not path.is_symlink():
+                found.append((str(path.relative_to(directory)), path))
+    first = {"metadata.json": 0, "main_data.hdf5": 1}
+    return sorted(found, key=lambda each: (first.get(each[0], 2), each[0]))
+
+
+def archive(root: Path, name: str) -> Iterator[bytes]:
+    """Yield the pieces of a tar archive with a dataset, which unpacks into a directory of Minari's datasets.
+
+    Args:
+        root: The root.
+        name: The name of a dataset that :func:`find_dataset` finds.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    for file_name, path in _files(root / name / DATA):
+        with path.open("rb") as file:
+            info: Any = tarfile.TarInfo(f"{name}/{DATA}/{file_name}")
+            status = os.fstat(file.fileno())
+            info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), 0o644
+            yield info.tobuf(tarfile.PAX_FORMAT)
+            left = status.st_size
+            while left:
+                piece = file.read(min(left, _PIECE))
+                if not piece:
+                    raise OSError(f"{file_name} has become shorter")
+                left -= len(piece)
+                yield piece
+            yield bytes(-status.st_size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def is_seen(name: str, sees: Any) -> bool:
+    """Return whether a client may know of a dataset.
+
+    Args:
+        name: The name of the dataset.
+        sees: Tells whether the client may know of what the identity of a name does.
+    """
+    return bool(sees(owner_of(name)))
