@@ -32,6 +32,8 @@ _IDLE = 10.0
 _END_TIMEOUT = 10.0
 #: Seconds after which a journal that was never begun is removed.
 _STALE = 60.0
+#: How many processes may begin to read a journal; each server after the first is one.
+_MOST_ATTEMPTS = 5
 #: The name of a journal that cannot be read, so that nobody tries again.
 _DAMAGED = ".damaged-"
 
@@ -54,14 +56,22 @@ class Journal:
         if not is_name(header.dataset) or header.byte_order != sys.byteorder:
             raise ValueError("the header is not one of this machine")
         self._reader = JournalReader(directory, header)
-        self._files = EpisodeFiles(datasets / header.dataset / DATA, self._reader, directory.name)
+        self._dataset = datasets / header.dataset / DATA
+        self._check_dataset()
+        self._files = EpisodeFiles(self._dataset, self._reader, directory.name)
         self._files.prepare()
+
+    def _check_dataset(self) -> None:
+        """Check that the dataset is where its name says: a session may write there, and only there."""
+        if self._dataset.resolve() != self._dataset:
+            raise ValueError("a link below the root leads elsewhere")
 
     def advance(self) -> bool:
         """Store the episodes that have ended; return whether the session has, and all is stored."""
         # Asked first: what is read next is all that there is.
         lock = journal_files.lock(self._directory / LOCK)
         try:
+            self._check_dataset()
             self._files.add(self._reader.poll(is_over=lock is not None))
             if lock is None:
                 self._reader.release()
@@ -98,9 +108,11 @@ class DatasetWriter:
         try:
             journal = self._journals.get(directory.name)
             if journal is None:
+                self._count_attempt(directory)
                 journal = self._journals[directory.name] = Journal(directory, self._root)
             if journal.advance():
                 del self._journals[directory.name]
+                self._attempts(directory).unlink(missing_ok=True)
         except OSError as error:  # such as a full disk: the next time it may not be
             self._journals.pop(directory.name, None)
             print(f"cannot store what is recorded: {error}", flush=True)
@@ -110,6 +122,23 @@ class DatasetWriter:
             print(f"a journal cannot be read, and is kept as {_DAMAGED}{directory.name}", flush=True)
             traceback.print_exc()
             os.rename(directory, directory.with_name(_DAMAGED + directory.name))
+            self._attempts(directory).unlink(missing_ok=True)
+
+    def _count_attempt(self, directory: Path) -> None:
+        """Count the processes that have begun to read a journal.
+
+        Raises:
+            ValueError: Too many have, and have ended over it: whoever makes a file shorter that is mapped kills its
+                reader.
+        """
+        path = self._attempts(directory)
+        count = int(path.read_text()) if path.exists() else 0
+        if count == _MOST_ATTEMPTS:
+            raise ValueError(f"{count} processes have ended over this journal")
+        path.write_text(str(count + 1))
+
+    def _attempts(self, directory: Path) -> Path:
+        return directory.with_name(f".attempts-{directory.name}")
 
 
 def _remove_stale(directory: Path) -> None:
@@ -151,4 +180,4 @@ def run(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    run(Path(sys.argv[1]).resolve())

@@ -76,6 +76,11 @@ class Reservation:
                 'record.frames "video": the server needs imageio-ffmpeg for it; install it there: pip install '
                 '"gymtwist[record]", or ask for "lossless"'
             )
+        if settings.isolate.has_user:
+            raise RecordingRefused(
+                f"record: the sessions of this server have users of their own (--isolate {settings.isolate}), who may "
+                "not write datasets; record on the client's side, with minari.DataCollector"
+            )
         self.request = request
         self.dataset = dataset_names.full_name(request.dataset, settings.identity)
         self._lock: int | None = None
@@ -88,7 +93,12 @@ class Reservation:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = journal_files.lock(directory / "lock")
         except OSError as error:
-            raise RecordingRefused(f'record.dataset "{request.dataset}": cannot be made: {error.strerror}') from error
+            hint = ""
+            if settings.isolate.has_files:
+                hint = " (with --isolate, sessions can write there only if the operator names it by --monitor-root)"
+            raise RecordingRefused(
+                f'record.dataset "{request.dataset}": cannot be made: {error.strerror}{hint}'
+            ) from error
         if self._lock is None:
             raise RecordingRefused(
                 f'record.dataset "{request.dataset}": another session records it now; name another, such as one with '
