@@ -6,7 +6,6 @@ priority, and ends when there are no journals, or when its standard input ends a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -150,6 +149,11 @@ def _remove_stale(directory: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def _has_ended(seconds: float) -> bool:
+    """Wait; return whether the standard input has ended."""
+    return bool(select.select([0], [], [], seconds)[0]) and not os.read(0, 4096)
+
+
 def run(root: Path) -> None:
     """Make datasets until there is nothing to do.
 
@@ -158,8 +162,10 @@ def run(root: Path) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an operator's Ctrl-C is the server's business
     os.nice(19)
-    lock = os.open(root / JOURNALS / ".writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.lockf(lock, fcntl.LOCK_EX)  # that of a server before this one may still be busy
+    # That of a server before this one may be busy, also with the sessions of this one.
+    while journal_files.lock(root / JOURNALS / ".writer") is None:
+        if _has_ended(_INTERVAL):
+            return
     writer = DatasetWriter(root)
     deadline = None
     idle_since = time.monotonic()
@@ -168,7 +174,7 @@ def run(root: Path) -> None:
         now = time.monotonic()
         idle_since = now if has_work else idle_since
         if deadline is None:
-            if select.select([0], [], [], _INTERVAL)[0] and not os.read(0, 4096):
+            if _has_ended(_INTERVAL):
                 deadline = time.monotonic() + _END_TIMEOUT
                 continue
             if now - idle_since > _IDLE:
