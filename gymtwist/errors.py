@@ -142,6 +142,18 @@ class SharingRefused(RequestError):
     code = "sharing-refused"
 
 
+class UnknownSession(RequestError):
+    """No session waits for this client with this secret: it has ended, or there never was one."""
+
+    code = "unknown-session"
+
+
+class RepliesLost(RequestError):
+    """The server does not keep the replies any more that the client has not received; the session cannot go on."""
+
+    code = "replies-lost"
+
+
 class TokenRefused(RequestError):
     """The client has no identity here: its token is missing, wrong or expired.
 

@@ -40,6 +40,8 @@ _EXPECTED_TLS = "expected True, the path of a file of certificates in PEM format
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 #: Keepalive: seconds until the first probe of a silent connection, seconds between probes, and how many may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+#: Milliseconds without an acknowledgement after which a connection is lost whose session can be resumed.
+_LOSS_TIMEOUT = 20_000
 #: The errors of a server or a machine that is not up yet, and of a UNIX socket to which too many connect at once.
 _NOT_UP = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH})
 #: The codes of refusals of a server that is full or about to restart.
@@ -323,6 +325,16 @@ def tune(connection: socket.socket) -> None:
         for name, value in _KEEPALIVE:
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def notice_loss(connection: socket.socket) -> None:
+    """Let a TCP connection end when the other side does not acknowledge anything for a while, where that is possible.
+
+    By default it would only after a quarter of an hour, which is too late to resume a session.
+    """
+    if connection.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LOSS_TIMEOUT)
 
 
 def context_of(address: Address, tls: TlsLike) -> SSLContext | None:

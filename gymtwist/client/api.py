@@ -21,6 +21,7 @@ from gymtwist.client.connect_options import (
     count_of,
     make_request,
     protocol_named,
+    resume_seconds,
 )
 from gymtwist.client.entry_points import EACH, VECTOR_ONLY, WINDOW, restored
 from gymtwist.client.own_options import KwargsLike, count_environments
@@ -52,6 +53,7 @@ def connect(
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
     on_failure: messages.OnFailure = "raise",
+    resume: float | None = None,
     progress: Report | None = None,
     keep_snapshots: int = 0,
     kwargs: Mapping[str, Any] | None = None,
@@ -94,6 +96,9 @@ def connect(
             lost, as when the server is restarted: "raise" an error, or "truncate" the episode. The step then returns
             the last observation as truncated, with the text of the error in ``info["error"]``. The next ``reset``
             connects again if that is necessary, and waits for up to ``connect_timeout``.
+        resume: If the connection is lost, connect again for up to so many seconds, and go on with the same episode:
+            the session waits at the server, which may permit less time. Nothing is done twice. None to raise
+            :class:`~gymtwist.client.client_errors.ConnectionLost` at once.
         progress: Called with a :class:`Progress` about once a second while the client waits for the server, for a
             session, or for the environment. What it raises ends the wait.
         keep_snapshots: Keep so many snapshots at most, the last ones, and go back to the last one if the environment's
@@ -117,6 +122,7 @@ def connect(
         token=token,
         direct=direct,
         keep_snapshots=keep_snapshots,
+        resume=resume_seconds(resume),
     )
     options = ConnectOptions(
         parse(address),
@@ -161,6 +167,7 @@ def connect_vec(
     progress: Report | None = None,
     autoreset_options: KwargsLike | None = None,
     autoreset_seeds: Sequence[Sequence[int]] | None = None,
+    resume: float | None = None,
     kwargs: KwargsLike | None = None,
     **env_kwargs: Any,
 ) -> RemoteVectorEnv:
@@ -205,6 +212,7 @@ def connect_vec(
             environments, or a list with one for each.
         autoreset_seeds: For each environment, the seeds of its resets without a seed, in order. When they are used up,
             resets have no seed.
+        resume: See :func:`connect`.
         kwargs: Keyword arguments of the environments, of any name; or a list with those of each.
         env_kwargs: Keyword arguments of all environments with other names than the above.
 
@@ -230,6 +238,7 @@ def connect_vec(
         record=recording_of(record),
         token=token,
         direct=direct,
+        resume=resume_seconds(resume),
     )
     return RemoteVectorEnv(
         ConnectOptions(

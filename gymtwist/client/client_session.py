@@ -28,6 +28,7 @@ from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection, unasked
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.pending_makes import explained_timeout, finish_all
 from gymtwist.client.progress import Report
+from gymtwist.client.resumable_connection import Reopening, ResumableConnection
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
 from gymtwist.error_texts import printable
 from gymtwist.errors import GymtwistError, SharingRefused
@@ -69,6 +70,7 @@ class Session:
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together.
         first: The index of its first environment among those of several sessions.
+        reopening: How to reach the server again if the connection is lost; None if the session ends then.
 
     Attributes:
         connection: The connection.
@@ -98,8 +100,10 @@ class Session:
         check_observations: bool = False,
         max_space_bytes: int = MAX_SPACE_BYTES,
         first: int = 0,
+        reopening: Reopening | None = None,
     ) -> None:
         self.connection = connection
+        self._reopening = reopening
         self._codec = MessageCodec(protocol)
         connection.explain_unasked = partial(_unasked_error, self._codec)
         self.outstanding = 0
@@ -146,8 +150,22 @@ class Session:
         self._or_close(self._receive_made)
         if self.place is not None or self._is_moving:
             return False
+        self._outlive_connection()
         self._or_close(self._share)
         return True
+
+    def _outlive_connection(self) -> None:
+        """Resume the session from now on if the connection is lost and the server permits it."""
+        if self._reopening is None:
+            return
+        if self.made.resume is None:
+            logger.warn(
+                "%s does not keep this session if the connection is lost, so resume has no effect: its operator does "
+                "not allow that (--resume-timeout), or the session branches off another one, or runs on a node",
+                self.connection.name,
+            )
+            return
+        self.connection = ResumableConnection(self.connection, self.made.resume, self._codec, self._reopening)
 
     def _receive_made(self) -> None:
         """Receive the make reply, which may take no more memory than its spaces do, or what comes before."""
@@ -277,7 +295,7 @@ class Session:
 
     def _share(self) -> None:
         """Share memory with the server if it is on this host and permits it."""
-        connection = self.connection
+        connection = self.connection.direct
         if not isinstance(connection, SharedMemoryConnection) or not self.made.shared_memory:
             return
         layouts = (self.made.action_layout, self.made.observation_layout)
@@ -294,7 +312,7 @@ class Session:
                 memory = create_for(offer, request_room, reply_room)
             # In any case: without a descriptor the server refuses, and stops waiting for one.
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
-            if memory is not None:
+            if memory is not None and connection is self.connection.direct:
                 connection.share(memory, usual, slots)
                 _log.debug("%s: memory of %d bytes is shared", connection.name, request_room + reply_room)
         except RequestRefused as error:
@@ -309,7 +327,7 @@ class Session:
         self.check_idle()
         self.failure = None
         self.stepping.clear()
-        connection = self.connection
+        connection = self.connection.direct
         if isinstance(connection, SharedMemoryConnection) and connection.needs_memory:
             connection.is_lost = False
             self._share()

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 from gymnasium.vector import AutoresetMode
 
-from gymtwist.client.address import Address, Attempts, TlsLike, connected, retried
+from gymtwist.client.address import Address, Attempts, TlsLike, connected, notice_loss, retried
 from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.frame_connection import FrameConnection
@@ -20,6 +20,7 @@ from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.pending_makes import finish_all
 from gymtwist.client.progress import Report
 from gymtwist.client.recording_options import check_one_process
+from gymtwist.client.resumable_connection import Reopening
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.user_values import integer_of
 from gymtwist.client.websocket_connection import WebSocketConnection
@@ -176,7 +177,15 @@ class ConnectOptions:
             check_observations=self.check_observations,
             max_space_bytes=self.max_space_bytes,
             first=first,
+            reopening=self._reopening,
         )
+
+    @property
+    def _reopening(self) -> Reopening | None:
+        """How to reach the server again if the connection is lost; None if the session ends then."""
+        if self.make.resume is None:
+            return None
+        return Reopening(self.address, self.open_connection, self.make.token, self.progress)
 
     def open_connection(self, attempts: Attempts) -> Connection:
         """Connect.
@@ -190,6 +199,8 @@ class ConnectOptions:
         # Polling for one session must not take a core from another.
         limit = min(poll_limit(), math.inf if cores() > self.processes else 0.0)
         plain = connected(self.address, self.connect_timeout, self.tls, attempts=attempts)
+        if self.make.resume is not None:
+            notice_loss(plain)
         if self.address.websocket:
             begin: Callable[..., Connection] = partial(WebSocketConnection, self.address, self.connect_timeout)
         else:
@@ -223,6 +234,19 @@ def poll_limit() -> float:
 def token_or_default(token: str | None) -> str | None:
     """Return a token, or that of the variable GYMTWIST_TOKEN if none is given."""
     return token if token is not None else os.environ.get(_TOKEN) or None
+
+
+def resume_seconds(seconds: float | None) -> float | None:
+    """Return for how long a session should wait for its client if the connection is lost; None for not at all.
+
+    Raises:
+        ValueError: It is no number, or out of range.
+    """
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= messages.MAX_RESUME:
+        raise ValueError(f"resume is {seconds!r:.80}: expected seconds, {messages.MAX_RESUME} at most, or None")
+    return float(seconds)
 
 
 def protocol_named(name: str) -> ProtocolName:

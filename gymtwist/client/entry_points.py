@@ -76,6 +76,7 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
         "render_mode",
         "direct",
         "keep_snapshots",
+        "resume",
     )
     for name in kept:
         if (value := getattr(make, name)) != getattr(defaults, name):

@@ -123,6 +123,11 @@ class FrameConnection:
         """See :class:`~gymtwist.client.fork_safety.Inherited`."""
 
     @property
+    def direct(self) -> FrameConnection:
+        """The connection itself; that of the moment if it is one after the other."""
+        return self
+
+    @property
     def has_received(self) -> bool:
         """True if bytes were received that nobody has taken."""
         start, end = self._reader.pending

@@ -152,6 +152,11 @@ class SharedMemoryConnection(Connection):
         self._shared, self._slots, self.is_lost = None, None, True
 
     @property
+    def has_shared(self) -> bool:
+        """True if memory is shared, or was."""
+        return self._shared is not None or self.is_lost
+
+    @property
     def needs_memory(self) -> bool:
         """True if memory should be shared anew."""
         return self.is_lost or (self._slots is not None and self._slots.are_lost)
@@ -159,6 +164,7 @@ class SharedMemoryConnection(Connection):
     def close(self, reason: RemoteError | None = None) -> None:
         """See :meth:`Connection.close`; this also releases the memory."""
         super().close(reason)
+        self.is_lost = self.has_shared
         self._shared = self._slots = None
 
     def before_fork(self) -> None:

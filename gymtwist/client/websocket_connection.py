@@ -25,6 +25,7 @@ from gymtwist.protocol.websocket import (
 
 #: The longest response to a request for WebSocket, in bytes.
 MAX_RESPONSE = 16 * 1024
+_STATUS_LINE = b"HTTP/1.1 "
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 
 
@@ -126,6 +127,9 @@ def trailing_data(response: bytes, address: Address, key: str) -> bytes:
     """
     head, end, rest = response.partition(b"\r\n\r\n")
     status = _STATUS.match(head)
+    is_begun = _STATUS.match(response) or _STATUS_LINE.startswith(response[: len(_STATUS_LINE)])
+    if is_begun and not end and len(response) < MAX_RESPONSE:
+        raise ConnectionLost(f"no WebSocket with {address}: the server closed the connection")
     if not end or status is None:
         raise ProtocolBroken(f"{address} does not speak HTTP: it answers with {response[:80]!r}", code="protocol-error")
     if status[1] != b"101":

@@ -16,6 +16,8 @@ from gymtwist.protocol.messages import (
     Message,
     Name,
     Omitted,
+    Resumable,
+    ResumeSeconds,
     Seed,
     Short,
     ValueForm,
@@ -40,6 +42,7 @@ class MakeAgents(Message, frozen=True, tag="make_agents", forbid_unknown_fields=
         token: The token that the operator of the server asks for, if any.
         version: The client's version of the protocol.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
+        resume: As in :class:`~gymtwist.protocol.messages.Make`.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -50,6 +53,7 @@ class MakeAgents(Message, frozen=True, tag="make_agents", forbid_unknown_fields=
     token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
     version: Annotated[int, Meta(ge=1)] = VERSION
     report_queue: bool = False
+    resume: ResumeSeconds | None = None
 
 
 class ResetAgents(Message, frozen=True, tag="reset_agents", forbid_unknown_fields=True):
@@ -125,6 +129,7 @@ class AgentsMade(Message, frozen=True, tag="make_agents"):
         limits: The server's limits.
         version: The server's version of the protocol.
         omitted: The places of what is left out of the metadata.
+        resume: As in :class:`~gymtwist.protocol.messages.Made`.
         warnings: What the client should know of its request.
     """
 
@@ -137,6 +142,7 @@ class AgentsMade(Message, frozen=True, tag="make_agents"):
     limits: Limits | None = None
     version: int = VERSION
     omitted: Omitted = ()
+    resume: Resumable | None = None
     warnings: Warnings = ()
 
 

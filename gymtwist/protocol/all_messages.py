@@ -51,6 +51,7 @@ from gymtwist.protocol.messages import (
     SteppedReady,
     StepReady,
 )
+from gymtwist.protocol.resume_messages import Resume, Resumed
 from gymtwist.protocol.snapshot_messages import Release, Released, Restore, Restored, Snapshot, SnapshotTaken
 
 Request: TypeAlias = (
@@ -77,6 +78,7 @@ Request: TypeAlias = (
     | Snapshot
     | Restore
     | Release
+    | Resume
 )
 Reply: TypeAlias = (
     Queued
@@ -104,5 +106,6 @@ Reply: TypeAlias = (
     | SnapshotTaken
     | Restored
     | Released
+    | Resumed
     | Error
 )

@@ -36,6 +36,7 @@ from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.http_head import Problem, is_http, response
 from gymtwist.protocol.messages import Envs, Error, Fault, Make, Moved, Queued
+from gymtwist.protocol.resume_messages import Resume
 
 #: The most bytes that a server buffers before a session begins.
 MAX_HANDSHAKE = 64 * 1024
@@ -79,6 +80,9 @@ class Handshake(msgspec.Struct, frozen=True):
         branch: The ticket of the snapshot to go on from; empty for none.
         records: Whether the client asks to record its episodes.
         direct: Whether the client can connect to a node.
+        resume_seconds: For how many seconds the session should wait for the client if the connection is lost; None for
+            a session that ends then.
+        resume: The message that asks for a session whose connection was lost; None if a new one is asked for.
     """
 
     protocol: ProtocolName
@@ -90,6 +94,8 @@ class Handshake(msgspec.Struct, frozen=True):
     branch: str = ""
     records: bool = False
     direct: bool = False
+    resume_seconds: float | None = None
+    resume: Resume | None = None
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -173,13 +179,16 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
         GymtwistError: The handshake is malformed.
     """
     request, warnings = _read_first(protocol, payload)
-    environment = "" if isinstance(request, Envs) else request.id
-    branch = request.branch if isinstance(request, Make) else ""
-    records = isinstance(request, Make) and request.record is not None
-    direct = isinstance(request, Make) and request.direct
-    return Handshake(
-        protocol, environment, message, request.report_queue, warnings, request.token, branch, records, direct
-    )
+    if isinstance(request, Resume):
+        return Handshake(protocol, "", message, warnings=warnings, token=request.token, resume=request)
+    found = Handshake(protocol, "", message, request.report_queue, warnings, request.token)
+    if isinstance(request, Envs):
+        return found
+    found = msgspec.structs.replace(found, environment=request.id, resume_seconds=request.resume)
+    if isinstance(request, MakeAgents):
+        return found
+    records = request.record is not None
+    return msgspec.structs.replace(found, branch=request.branch, records=records, direct=request.direct)
 
 
 def after_refusal(data: bytes | bytearray) -> int:
@@ -193,13 +202,13 @@ def after_refusal(data: bytes | bytearray) -> int:
     return len(data) if found is None else found[2]
 
 
-def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | MakeAgents | Envs, tuple[str, ...]]:
+def _read_first(protocol: ProtocolName, payload: bytes) -> tuple[Make | MakeAgents | Envs | Resume, tuple[str, ...]]:
     notes: list[str] = []
     codec = MessageCodec(protocol, note=notes.extend)
     if not codec.framing.is_json and len(payload) > MAX_MAKE_PARTS and codec.has_more(payload, MAX_MAKE_PARTS):
         raise MalformedMessage(f"the first message has more than {MAX_MAKE_PARTS} parts; send arrays as bytes")
     request = codec.decode_request(payload)
-    if not isinstance(request, (Make, MakeAgents, Envs)):
+    if not isinstance(request, (Make, MakeAgents, Envs, Resume)):
         operation = type(request).__struct_config__.tag
         error = NoEnvironment(f'the first message is "{operation}"; make an environment first, with a "make" message')
         error.warnings = tuple(notes)

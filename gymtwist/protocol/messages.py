@@ -45,6 +45,8 @@ MAX_DATASET_NAME, MAX_MEGABYTES = 200, 1_000_000_000
 MAX_TOKEN = 1024
 #: The most episodes of which one is filmed.
 MAX_VIDEO_EVERY = 1_000_000
+#: The longest time that a client can ask a session to wait for it, in seconds.
+MAX_RESUME = 86_400
 #: The most environments that one reply lists.
 MAX_LISTED = 1000
 
@@ -67,6 +69,8 @@ ObservationsWanted: TypeAlias = Literal["last", "all"]
 Fault: TypeAlias = Literal["request", "environment", "protocol", "server"]
 
 Seed: TypeAlias = Annotated[int, Meta(ge=0)]
+#: For how long a session should wait for its client.
+ResumeSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=MAX_RESUME)]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 Short: TypeAlias = Annotated[str, Meta(max_length=64)]
 
@@ -171,6 +175,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
         direct: Whether to send :class:`Moved` if the environment is to run on a node of a cluster.
         keep_snapshots: Keep so many snapshots at most, the last ones, and go back to the last one if the environment's
             process crashes; 0 to keep all, and to make a fresh environment then.
+        resume: For how many seconds the session should wait for the client if the connection is lost; None to end then.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -195,6 +200,7 @@ class Make(Message, frozen=True, tag="make", forbid_unknown_fields=True):
     record: Recording | None = None
     direct: bool = False
     keep_snapshots: Annotated[int, Meta(ge=0, le=MAX_SNAPSHOTS)] = 0
+    resume: ResumeSeconds | None = None
 
 
 class Reset(Message, frozen=True, tag="reset", forbid_unknown_fields=True):
@@ -393,6 +399,20 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     max_frame: int
 
 
+class Resumable(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a client needs to go on with its session if the connection is lost.
+
+    Attributes:
+        secret: What it sends then; whoever has it can take over the session.
+        seconds: For how long the session waits.
+        kept: The bytes of replies that the server keeps to send them again; the last reply is kept in any case.
+    """
+
+    secret: str
+    seconds: float
+    kept: int
+
+
 class Made(Message, frozen=True, tag="make"):
     """The reply to :class:`Make`.
 
@@ -422,6 +442,7 @@ class Made(Message, frozen=True, tag="make"):
         step_ready: Whether some of the environments can be stepped alone; see :class:`StepReady`.
         branched: Whether the environment is that of a snapshot, as asked for.
         recording: The name of the dataset that episodes are recorded into; None if they are not.
+        resume: What the client needs to go on after the loss of the connection; None if the session ends then.
         warnings: What the client should know of its request.
     """
 
@@ -450,6 +471,7 @@ class Made(Message, frozen=True, tag="make"):
     step_ready: bool = False
     branched: bool = False
     recording: str | None = None
+    resume: Resumable | None = None
     warnings: Warnings = ()
 
 

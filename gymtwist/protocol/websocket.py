@@ -163,6 +163,12 @@ def frame_header(opcode: int, length: int) -> bytes:
     return _HEADER_64.pack(_FINAL | opcode, _LENGTH_64, length)
 
 
+def without_header(frame: bytes) -> bytes:
+    """Return the payload of a whole message as a server sends it."""
+    header = {_LENGTH_16: _HEADER_16, _LENGTH_64: _HEADER_64}.get(frame[1], _SHORT_HEADER)
+    return frame[header.size :]
+
+
 def masked_frame(opcode: Opcode, payload: bytes, mask: bytes) -> bytes:
     """Encode a frame that is a whole message, as a client sends it.
 

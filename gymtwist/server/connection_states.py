@@ -40,6 +40,7 @@ class Event(enum.Enum):
     QUEUE = enum.auto()  # too many sessions run
     ADMIT = enum.auto()  # its session can begin
     REFUSE = enum.auto()  # it gets no session (error)
+    RECONNECT = enum.auto()  # it goes on with a session whose connection was lost
     # The watchdog
     HANG_UP = enum.auto()  # the client is idle or has vanished (reason)
     TAKE_LEAVE = enum.auto()  # the worker may tell the client why
@@ -47,6 +48,7 @@ class Event(enum.Enum):
     KILL_AND_RESUME = enum.auto()  # the same, but another worker can continue (reason)
     # The session
     RESUMED = enum.auto()  # another worker serves it
-    FINISHED = enum.auto()  # the session has ended (final reply)
+    TAKEN = enum.auto()  # another connection of the client has it
+    FINISHED = enum.auto()  # the session has ended, or waits for another connection (final reply)
     FINISHED_UNFLUSHED = enum.auto()  # the same, but the relay may have bytes for the client (final reply)
     RELAY_CLOSED = enum.auto()  # the relay has passed on everything that the worker sent

@@ -12,14 +12,16 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from gymtwist.errors import ServerFull, UnknownSnapshot
+from gymtwist.errors import ServerFull, UnknownSession, UnknownSnapshot
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.protocol.snapshot_tickets import session_of
 from gymtwist.recordings.dataset_names import DATASETS
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
+from gymtwist.server.disconnected_session import DisconnectedSessions
 from gymtwist.server.handshake_reader import Http
 from gymtwist.server.identities import Identities, Identity
+from gymtwist.server.reconnection import Reconnection
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.server_session import NO_SUCH_TICKET, Session, Terms
@@ -109,6 +111,7 @@ class GymFactory(PortFactory):
         when_applied: Called when other options and identities hold.
         site: Answers HTTP: a factory of Twisted's, set by the service.
         sessions: The sessions that run, by their numbers.
+        disconnected: Those of them whose connection was lost, and that wait for their client.
         state: What there is to know about the server.
         in_thread: Calls a function in a thread that measures memory, and fires with the result.
         predecessors: The earlier processes, which go on with their sessions after an upgrade.
@@ -142,6 +145,7 @@ class GymFactory(PortFactory):
         self.events = SessionEvents()
         self.connections: set[Any] = set()
         self.sessions: dict[int, Session] = {}
+        self.disconnected = DisconnectedSessions(options.max_disconnected)
         self.state = ServerState(self.sessions)
         self.events.subscribe(self.state)
         self.predecessors = Predecessors(reactor, None)
@@ -169,6 +173,7 @@ class GymFactory(PortFactory):
         self._settings = {name: value for name, value in wanted.items() if value != getattr(started, name)}
         self.watchdog = _watchdog(options, self.identities)
         self._limit_admission()
+        self.disconnected.most = options.max_disconnected
         for limit in (self.limit, self.request_limit):
             limit.limit(options.max_handshakes, options.max_handshakes_per_address)
         for react in self.when_applied:
@@ -219,10 +224,34 @@ class GymFactory(PortFactory):
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface, handshake.records)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
+        # What a node serves ends with its connection, and so does what branches off another session.
+        may_outlive = terms is None and pool.is_watching and not handshake.branch
         if terms is None:
             settings = self._settings | identity.overrides
             terms = Terms(identity.name, identity.session_seconds, identity.processor_seconds, settings)
-        return Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, terms)
+        session = Session(info, handshake, pool, self.events, self.scratch, in_thread, self.sessions, terms)
+        most = self.options.resume_timeout if identity.resume_timeout is None else identity.resume_timeout
+        seconds = min(handshake.resume_seconds or 0.0, most)
+        if may_outlive and seconds:
+            session.outlive_connection(Reconnection(number, seconds, self.reactor))
+        return session
+
+    def session_of(self, handshake: Handshake, identity: Identity) -> Session:
+        """Return the session that a client wants to go on with.
+
+        Raises:
+            UnknownSession: It cannot have that.
+        """
+        assert handshake.resume is not None
+        secret = handshake.resume.secret
+        number = secret.partition(".")[0]
+        session = self.sessions.get(int(number)) if number.isascii() and number.isdecimal() else None
+        if session is None or not session.may_reconnect(secret, identity.name, handshake.protocol):
+            raise UnknownSession(
+                "no session waits for you with this secret: it has ended, the server was restarted, or it is another "
+                "identity's or in another protocol; make another one"
+            )
+        return session
 
     def origin_of(self, ticket: str, identity: Identity) -> Session:
         """Return the session whose snapshot has a ticket.

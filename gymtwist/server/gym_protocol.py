@@ -11,6 +11,7 @@ import socket
 import time
 from typing import ClassVar
 
+import msgspec
 from twisted.python.failure import Failure
 
 from gymtwist.errors import GymtwistError, TokenRefused, UnknownSnapshot, WorkerStartError
@@ -19,11 +20,12 @@ from gymtwist.protocol.handshake import Handshake
 from gymtwist.protocol.websocket import CloseCode
 from gymtwist.server import keepalive, relay
 from gymtwist.server.connection_states import Event, State
+from gymtwist.server.disconnected_session import DisconnectedSession
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.process_link import ANSWER_TIMEOUT
 from gymtwist.server.server_session import Session
 from gymtwist.server.unserved_connection import Transitions, UnservedConnection
-from gymtwist.server.watchdog import Action
+from gymtwist.server.watchdog import Action, Watchdog
 
 #: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
 CLOSE_TIMEOUT = 30.0
@@ -57,6 +59,26 @@ class GymProtocol(UnservedConnection):
         self.factory.admission.session_ended(self)
         unflushed = self._relay is not None and not self._relay.closed
         self.handle(Event.FINISHED_UNFLUSHED if unflushed else Event.FINISHED, final_reply)
+
+    def session_disconnected(self) -> DisconnectedSession:
+        """Close the connection, which is lost, and return what has the session from now on; called by the session."""
+        assert self._session is not None
+        waiting = DisconnectedSession(self.factory, self._session, self.identity)
+        self._part()
+        return waiting
+
+    def session_taken(self) -> None:
+        """Close the connection at once, since another one of the client has the session; called by the session."""
+        if self._relay is not None:
+            self._relay.worker_end.close()
+        self.handle(Event.TAKEN)
+
+    def _part(self) -> None:
+        """Close the connection, which has no session any more."""
+        if self._relay is not None:
+            self._relay.worker_end.close()
+        unflushed = self._relay is not None and not self._relay.closed
+        self.handle(Event.FINISHED_UNFLUSHED if unflushed else Event.FINISHED, b"")
 
     def _relay_closed(self) -> None:
         self.handle(Event.RELAY_CLOSED)
@@ -109,6 +131,30 @@ class GymProtocol(UnservedConnection):
         """
         return self.factory.new_session(handshake, self.client, self.identity, self.interface)
 
+    def _reconnect(self) -> None:
+        """Go on with the session that the handshake names."""
+        assert self.handshake is not None
+        assert self.handshake.resume is not None
+        self.factory.limit.remove(self)
+        trailing_data, received = bytes(self.reader.received), self.handshake.resume.received
+        self.reader.received.clear()
+        session = self.factory.session_of(self.handshake, self.identity)
+        try:
+            if relay.can_be_handed_over(self.transport):
+                self.transport.pauseProducing()
+                session.reconnect(self, self.client, self.transport.fileno(), received, trailing_data)
+            else:
+                self._relay = relay.start(self.factory.reactor, self.transport, self._relay_closed)
+                session.reconnect(self, self.client, self._relay.worker_end.fileno(), received, trailing_data)
+        except OSError as error:
+            if self._relay is not None:
+                self._relay.worker_end.close()
+            problem = f"the server cannot take the connection now: {error.strerror}; try again later"
+            self.handle(Event.REFUSE, WorkerStartError(problem))
+            return
+        self._session = session
+        self._watch()
+
     def _cannot_serve(self, error: GymtwistError) -> None:
         """Refuse the client: the server has no descriptors left, or no memory, or may not serve it any more."""
         if self._session is not None:
@@ -139,7 +185,7 @@ class GymProtocol(UnservedConnection):
             else:
                 self.handle(Event.HANG_UP, decision.reason)
             return
-        decision = self.factory.watchdog.look(
+        decision = self._watchdog().look(
             self._session.status,
             time.monotonic(),
             self._session.assigned_at,
@@ -161,6 +207,16 @@ class GymProtocol(UnservedConnection):
         else:
             self.handle(Event.KILL, self._session.explained(decision.reason))
 
+    def _watchdog(self) -> Watchdog:
+        """Return the limits of the session; the loss of a connection that it outlives ends it later."""
+        assert self._session is not None
+        watchdog, reconnection = self.factory.watchdog, self._session.reconnection
+        if reconnection is None or not self._session.status.outlives_connection:
+            return watchdog
+        if keepalive.has_vanished(self.client_socket, watchdog.keepalive):
+            self._cut()
+        return msgspec.structs.replace(watchdog, leave=reconnection.seconds, ends_vanished=False)
+
     def _watch_abandoned(self) -> None:
         """Check the session, unless it was to end before its client left: then its time is up."""
         assert self._session is not None
@@ -172,7 +228,7 @@ class GymProtocol(UnservedConnection):
     def _hang_up(self, reason: str) -> None:
         """Let the worker read the end of the stream, so that it closes the environment."""
         assert self._session is not None
-        self._session.reason = reason
+        self._session.give_up(reason)
         if self.reader.speaks_websocket:
             self.handle(Event.TAKE_LEAVE)
         else:
@@ -190,6 +246,9 @@ class GymProtocol(UnservedConnection):
     def _disconnect(self) -> None:
         """Let the worker read the end of the stream, and write no more."""
         self.setTimeout(CLOSE_TIMEOUT)
+        self._cut()
+
+    def _cut(self) -> None:
         if self._relay is not None:
             self._relay.abort()
         else:
@@ -198,7 +257,7 @@ class GymProtocol(UnservedConnection):
 
     def _kill_for(self, reason: str) -> None:
         assert self._session is not None
-        self._session.reason = reason
+        self._session.give_up(reason)
         self._kill()
 
     def _kill_and_resume(self, reason: str) -> None:
@@ -213,6 +272,16 @@ class GymProtocol(UnservedConnection):
         self.setTimeout(CLOSE_TIMEOUT)
 
     # The end
+
+    def _lose(self) -> None:
+        """Close the connection at once: another one has the session."""
+        self._cut()
+        self.setTimeout(None)
+        self.abort()
+
+    def _forget_taken(self) -> None:
+        self._cut()
+        self.forget()
 
     def _abandon(self, reason: Failure) -> None:
         """Let the worker of a relayed connection read the end of the stream at once, as any other worker does."""
@@ -254,6 +323,7 @@ class GymProtocol(UnservedConnection):
             Event.DISMISS: (State.CLOSING, UnservedConnection.close),
             Event.QUEUE: (State.QUEUED, UnservedConnection.wait),
             Event.ADMIT: (State.SERVING, _serve),
+            Event.RECONNECT: (State.SERVING, _reconnect),
             Event.REFUSE: (State.CLOSING, UnservedConnection.refuse),
             Event.TIMEOUT: (State.CLOSING, UnservedConnection.refuse_slow),
             Event.STOP: (State.CLOSING, UnservedConnection.close_silently),
@@ -295,6 +365,7 @@ class GymProtocol(UnservedConnection):
             Event.FINISHED: (State.CLOSING, close),
             Event.FINISHED_UNFLUSHED: (State.FLUSHING, _flush),
             Event.RELAY_CLOSED: (State.SERVING, _end_websocket),
+            Event.TAKEN: (State.CLOSING, _lose),
             Event.LOST: (State.ABANDONED, _abandon),
         },
         State.LEAVING: {
@@ -326,6 +397,7 @@ class GymProtocol(UnservedConnection):
             Event.FINISHED: (State.CLOSED, UnservedConnection.forget),
             Event.FINISHED_UNFLUSHED: (State.CLOSED, UnservedConnection.forget),
             Event.RELAY_CLOSED: (State.ABANDONED, None),
+            Event.TAKEN: (State.CLOSED, _forget_taken),
         },
         State.FLUSHING: {
             Event.DATA: (State.FLUSHING, _pass_on),
@@ -342,6 +414,7 @@ class GymProtocol(UnservedConnection):
             Event.STOP: (State.CLOSING, None),
             Event.DROP: (State.CLOSING, UnservedConnection.abort),
             Event.RESUMED: (State.CLOSING, None),
+            Event.RELAY_CLOSED: (State.CLOSING, None),
             Event.LOST: (State.CLOSED, UnservedConnection.forget),
         },
         State.CLOSED: {

@@ -32,6 +32,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gymtwist.errors import TokenRefused
+from gymtwist.protocol.messages import MAX_RESUME
 from gymtwist.server import option_readers
 from gymtwist.server.config_file import CannotRead, check_key, read_tables
 
@@ -71,6 +72,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         processor_seconds: How much processor time the process of a session may have.
         memory_limit: See ``--memory-limit``; MiB, no more than that.
         record_quota: How many MiB the datasets that it records may have on disk.
+        resume_timeout: See ``--resume-timeout``.
+        max_disconnected: How many of its sessions may wait for their clients at once.
         see_all: Whether it is told of the sessions of others, and may watch them.
     """
 
@@ -92,6 +95,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     processor_seconds: Seconds | None = None
     memory_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     record_quota: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    resume_timeout: Annotated[float, msgspec.Meta(ge=0, le=MAX_RESUME)] | None = None
+    max_disconnected: Annotated[int, msgspec.Meta(ge=0)] | None = None
     see_all: bool = False
 
     @property

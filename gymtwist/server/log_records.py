@@ -14,10 +14,12 @@ from twisted.logger import LogEvent, formatEvent
 from gymtwist.error_texts import printable
 from gymtwist.server.session_events import (
     Crashed,
+    Disconnected,
     Ended,
     Incomplete,
     MemoryExceeded,
     Queued,
+    Reconnected,
     Refused,
     Resumed,
     SessionEvent,
@@ -33,6 +35,8 @@ _NAMES: dict[type[SessionEvent], str] = {
     Crashed: "crashed",
     MemoryExceeded: "memory-exceeded",
     Resumed: "resumed",
+    Disconnected: "disconnected",
+    Reconnected: "reconnected",
     Ended: "ended",
 }
 

@@ -23,6 +23,7 @@ RELOADED = frozenset(
     {
         *("identities", "allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots"),
         *("max_sessions", "queue", "max_handshakes", "max_handshakes_per_address"),
+        *("resume_timeout", "max_disconnected"),
         *("opening_timeout", "idle_timeout", "step_timeout", "request_timeout", "leave_timeout", "drain", "keepalive"),
     }
 )

@@ -14,10 +14,12 @@ from gymtwist.server.client_address import network_of
 from gymtwist.server.line_limit import LineLimit, listed
 from gymtwist.server.session_events import (
     Crashed,
+    Disconnected,
     Ended,
     Incomplete,
     MemoryExceeded,
     Queued,
+    Reconnected,
     Refused,
     Resumed,
     SessionEvent,
@@ -39,6 +41,8 @@ _MOST_LIMITS = 1000
 _KINDS: dict[type[SessionEvent], str] = {
     Crashed: "crashes",
     Resumed: "resumptions",
+    Disconnected: "lost connections",
+    Reconnected: "clients that came back",
     MemoryExceeded: "sessions with too much memory",
 }
 
@@ -94,6 +98,18 @@ def log_event(event: SessionEvent) -> None:
                 "[session {session.number}] resumed ({process})",
                 session=session,
                 process=_process(process, place),
+            )
+        case Disconnected(session, seconds):
+            info(
+                "[session {session.number}] lost its connection; it waits {seconds:g} s for {session.owner}",
+                session=session,
+                seconds=seconds,
+            )
+        case Reconnected(session, seconds):
+            info(
+                "[session {session.number}] has its client back after {seconds:.1f} s ({session.owner})",
+                session=session,
+                seconds=seconds,
             )
         case Ended(session, reason, steps, episodes, seconds, snapshots=snapshots):
             info(
@@ -157,8 +173,8 @@ class SessionLog:
             case Ended(session) if session.number in self._unlogged:
                 self._unlogged.remove(session.number)
                 return False
-            case Crashed(session) | Resumed(session) | MemoryExceeded(session):
-                kind = _KINDS[type(event)]
+            case Crashed() | Resumed() | MemoryExceeded() | Disconnected() | Reconnected():
+                kind, session = _KINDS[type(event)], event.session
                 return session.number not in self._unlogged and self._limit(session.client, *_SESSIONS).allows(kind)
         return event.session.number not in self._unlogged
 

@@ -136,6 +136,15 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Seconds that a request may go on after its client has closed the connection or its sending side, before the "
         "session is ended; 0 means until the environment returns.", readers.seconds,
     )] = 30.0
+    resume_timeout: Annotated[float, Option(
+        "Seconds that a session may wait for its client after its connection was lost, if the client has asked for "
+        "that: it then holds its place and its memory without a connection. 0 means that sessions end with their "
+        "connections.", readers.seconds,
+    )] = 60.0
+    max_disconnected: Annotated[int, Option(
+        "At most this many sessions may wait for their clients at once; of more, the one ends that has waited longest.",
+        readers.integer(0, _MOST),
+    )] = 64
     max_envs: Annotated[int, Option(
         "Make at most this many environments in one session.", readers.integer(1, 10_000),
     )] = 1024

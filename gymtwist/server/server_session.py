@@ -22,12 +22,15 @@ from gymtwist.errors import EnvironmentFault, GymtwistError, RequestError, Unkno
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server import keepalive, process_memory
 from gymtwist.server.process_memory import SessionMemory, Usage
+from gymtwist.server.reconnection import Reconnection
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
 from gymtwist.server.session_events import (
     Crashed,
+    Disconnected,
     Ended,
     MemoryExceeded,
+    Reconnected,
     Resumed,
     SessionEvents,
     SessionInfo,
@@ -54,6 +57,12 @@ class SessionOwner(Protocol):
 
     def session_resumed(self) -> None:
         """Another worker serves the session."""
+
+    def session_disconnected(self) -> SessionOwner:
+        """The connection is lost; return what has the session until its client comes back."""
+
+    def session_taken(self) -> None:
+        """Another connection of the client has the session now."""
 
     def session_ended(self, final_reply: bytes) -> None:
         """The session has ended, and the client is owed these bytes."""
@@ -91,6 +100,8 @@ class _Job(msgspec.Struct):
     user: int
     socket: int
     status: int
+    resume: bytes | None = None
+    channel: int | None = None
 
 
 class _Reporter:
@@ -118,16 +129,23 @@ class _Reporter:
         """Processes of the session were killed because all together held too much."""
         self._events.publish(MemoryExceeded(self.info, usage.held, limit, of_worker=usage.own > limit))
 
+    def disconnected(self, seconds: float) -> None:
+        """The session has lost its connection, and waits for so many seconds."""
+        self._events.publish(Disconnected(self.info, seconds))
+
+    def reconnected(self, seconds: float) -> None:
+        """The client has come back after so many seconds."""
+        self._events.publish(Reconnected(self.info, seconds))
+
     def resuming(self) -> None:
         """Another worker is to serve the session."""
         self._assignment = Resumed
 
-    def end(self, reason: str, status: SessionStatus, processor_time: float, connection: socket.socket | None) -> None:
-        """The session has ended; its connection may tell how many bytes it took."""
+    def end(self, reason: str, status: SessionStatus, processor_time: float, exchanged: tuple[int, int]) -> None:
+        """The session has ended, whose client has got and sent so many bytes."""
         self.ended = True
         self.assigned(None)
         elapsed = time.monotonic() - self.started_at
-        exchanged = keepalive.bytes_exchanged(connection)
         self._events.publish(
             Ended(
                 *(self.info, reason, status.steps, status.episodes, elapsed, processor_time, *exchanged),
@@ -158,6 +176,8 @@ class Session:
         begun_at: When the session began, by ``time.monotonic``.
         assigned_at: When it was assigned to a worker, likewise.
         left_at: When the client was found to have left, likewise; None if it was not.
+        reconnection: Lets it outlive its connection; None if it ends with that.
+        disconnected_at: When it lost its connection, likewise; None while it has one.
 
     Raises:
         OSError: There are no descriptors left, or there is no memory.
@@ -181,6 +201,8 @@ class Session:
         self.timeout_reason = ""
         self.assigned_at = time.monotonic()
         self.left_at: float | None = None
+        self.reconnection: Reconnection | None = None
+        self.disconnected_at: float | None = None
         self._terms = terms
         self.begun_at = self.assigned_at
         descriptor = session_status.create()
@@ -195,6 +217,10 @@ class Session:
         self._warnings = handshake.warnings
         overrides = msgspec.json.encode(terms.settings) if terms.settings else b""
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, 0, -1, descriptor)
+        #: A socket whose other end is closed, for a worker that begins without a connection.
+        self._no_connection: socket.socket | None = None
+        #: What its client has exchanged over connections that are lost.
+        self._past_exchanged = (0, 0)
         self._pool = pool
         started: WorkerSettings = pool.starter.settings
         limits = [each for each in (started.memory_limit, terms.settings.get("memory_limit", 0)) if each]
@@ -280,6 +306,8 @@ class Session:
     def _serve(self, serve: Callable[..., defer.Deferred[dict[str, Any]]]) -> defer.Deferred[dict[str, Any]]:
         if self._scratch is not None:
             self._job.user = self._scratch.user(self._job.directory)
+        if self.reconnection is not None:
+            self._job.channel = self.reconnection.open(self._lost_connection, self.kill)
         return serve(self._assigned, **msgspec.structs.asdict(self._job))
 
     def _assigned(self, worker: WorkerProcess) -> None:
@@ -331,6 +359,12 @@ class Session:
     def client_socket(self) -> socket.socket | None:
         """The client's socket; None if it has none in this process."""
         return getattr(self._owner, "client_socket", None)
+
+    @property
+    def bytes_exchanged(self) -> tuple[int, int]:
+        """How many bytes the client has got and sent through TCP, as far as the kernel counts them."""
+        sent, received = keepalive.bytes_exchanged(self.client_socket)
+        return self._past_exchanged[0] + sent, self._past_exchanged[1] + received
 
     def map_frame(self) -> mmap.mmap:
         """Map the memory to which the worker writes frames.
@@ -442,6 +476,67 @@ class Session:
         """
         self._owner.stop(reason)
 
+    def give_up(self, reason: str) -> None:
+        """Note why the session is to end, and that it waits for no other connection.
+
+        Args:
+            reason: Why, for the log.
+        """
+        self.reason = reason
+        if self.reconnection is not None:
+            self.reconnection.close()
+
+    # Its connections, if it outlives them
+
+    def outlive_connection(self, reconnection: Reconnection) -> None:
+        """Wait for the client if the connection is lost; call this before the start."""
+        self.reconnection, self._job.resume = reconnection, reconnection.granted
+
+    def may_reconnect(self, secret: str, identity: str, protocol: ProtocolName) -> bool:
+        """Return whether a client may go on with the session over another connection."""
+        reconnection = self.reconnection
+        if reconnection is None or not self.status.outlives_connection or self.reason is not None:
+            return False
+        return reconnection.has(secret) and self.info.identity == identity and self.info.protocol is protocol
+
+    def reconnect(self, owner: SessionOwner, client: str, descriptor: int, received: int, trailing_data: bytes) -> None:
+        """Let another connection have the session; one that it still has loses it.
+
+        Args:
+            owner: The connection.
+            client: The client's address.
+            descriptor: The client's socket, or the worker's end of a relay; it must stay open until the session ends.
+            received: How many replies the client has received.
+            trailing_data: The bytes that the client sent after its handshake.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
+        assert self.reconnection is not None
+        self.reconnection.hand_over(descriptor, received, trailing_data)
+        now = time.monotonic()
+        seconds = 0.0 if self.disconnected_at is None else now - self.disconnected_at
+        if self.disconnected_at is None:
+            self._past_exchanged = self.bytes_exchanged
+        self.disconnected_at = self.left_at = None
+        previous, self._owner = self._owner, owner
+        self.info = self._report.info = msgspec.structs.replace(self.info, client=client)
+        self._report.reconnected(seconds)
+        previous.session_taken()
+
+    def _lost_connection(self) -> None:
+        """Wait for the client: the worker has lost its connection."""
+        if self.reason is None and not self._report.ended:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self.disconnected_at is None:
+            assert self.reconnection is not None
+            self.disconnected_at = time.monotonic()
+            self._past_exchanged = self.bytes_exchanged
+            self._report.disconnected(self.reconnection.seconds)
+            self._owner = self._owner.session_disconnected()
+
     def kill(self) -> None:
         """Kill the worker and every process in its group."""
         if self._worker is not None:
@@ -530,10 +625,22 @@ class Session:
             self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
         self._worker = self._steps_at_kill = None
         self._attempts = 0
+        if self.reconnection is not None and self.status.outlives_connection:
+            self._begin_without_connection()
         self.status.prepare_resume()
         self._report.resuming()
         self._assign()
         self._owner.session_resumed()
+
+    def _begin_without_connection(self) -> None:
+        """Let the next worker wait for a connection: what of a message was lost with the last one is unknown."""
+        assert self.reconnection is not None
+        if not self.reconnection.is_pending:
+            self._disconnect()
+        if self._no_connection is None:
+            self._no_connection, other = socket.socketpair()
+            other.close()
+        self._job.socket = self._no_connection.fileno()
 
     # The end of the session
 
@@ -558,7 +665,7 @@ class Session:
             self._end("an error in gymtwist itself", b"")
 
     def _end(self, reason: str, final_reply: bytes) -> None:
-        self._report.end(self.reason or reason, self.status, self._processor_time(), self.client_socket)
+        self._report.end(self.reason or reason, self.status, self._processor_time(), self.bytes_exchanged)
         del self._running[self.info.number]
         self.discard()
         self._owner.session_ended(final_reply)
@@ -567,6 +674,10 @@ class Session:
         """Release the status and, once the worker has ended, remove the directory."""
         self.status.close()
         os.close(self._job.status)
+        if self.reconnection is not None:
+            self.reconnection.end()
+        if self._no_connection is not None:
+            self._no_connection.close()
         if self._worker is None:
             self._remove_directory("")
         else:

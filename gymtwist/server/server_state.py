@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from gymtwist.error_texts import printable
-from gymtwist.server import keepalive
 from gymtwist.server.session_events import (
     Crashed,
+    Disconnected,
     Ended,
     Incomplete,
     MemoryExceeded,
+    Reconnected,
     Refused,
     Resumed,
     SessionEvent,
@@ -49,6 +50,8 @@ _OUTCOMES = {
     "took more than": "timeout",
     "the server is shutting down": "stopped",
     "an operator ended it": "stopped",
+    "the client did not come back": "vanished",
+    "sessions without a connection": "vanished",
 }
 
 
@@ -63,7 +66,8 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         protocol: The client's protocol.
         process: The id of its process; None if it is not known.
         node: The node that it is on; empty for this machine.
-        state: ``starting``, ``waiting`` (for the client), ``ended``, or what the environment is doing, as ``step``.
+        state: ``starting``, ``waiting`` (for the client), ``disconnected`` (waiting for the client to come back),
+            ``ended``, or what the environment is doing, as ``step``.
         age: Seconds since it began.
         steps: How many steps were taken.
         steps_per_second: How many were taken per second, lately.
@@ -250,6 +254,8 @@ class ServerState:
         ended: How many sessions have ended, by environment, protocol and outcome.
         crashes: How many processes have crashed in the middle of a session.
         resumptions: How many sessions another process has resumed.
+        disconnections: How many times sessions have lost their connection and waited for their client.
+        reconnections: How many times a client has come back to its session.
         excesses: How many times processes were killed because a session held too much memory.
         first_observations: The times from the beginning of sessions to their first observations.
         started_at: When the server started, by ``time.monotonic``.
@@ -265,7 +271,7 @@ class ServerState:
         self.errors: collections.deque[ErrorRow] = collections.deque(maxlen=_KEPT_ERRORS)
         self.refusals: collections.Counter[str] = collections.Counter()
         self.ended: collections.Counter[tuple[str, str, str]] = collections.Counter()
-        self.crashes = self.resumptions = self.excesses = 0
+        self.crashes = self.resumptions = self.excesses = self.disconnections = self.reconnections = 0
         self.first_observations = Histogram(FIRST_OBSERVATION_BOUNDS)
         self.started_at = time.monotonic()
 
@@ -288,6 +294,10 @@ class ServerState:
                 self.excesses += 1
                 problem = f"its processes hold {held >> 20} MiB and may hold {limit >> 20}"
                 self._note("memory-exceeded", session, problem)
+            case Disconnected():
+                self.disconnections += 1
+            case Reconnected():
+                self.reconnections += 1
             case Resumed(session):
                 self.resumptions += 1
                 self._crashed.discard(session.number)
@@ -385,7 +395,7 @@ class ServerState:
         steps = status.steps
         last = status.last_episodes(1)
         memory, processor_time = session.used()
-        sent, received = keepalive.bytes_exchanged(session.client_socket)
+        sent, received = session.bytes_exchanged
         before = reading.row
         reading.read_at = now
         reading.row = SessionRow(
@@ -396,7 +406,7 @@ class ServerState:
             protocol=info.spoken,
             process=session.process,
             node=session.place,
-            state=_state(status),
+            state="disconnected" if session.disconnected_at is not None else _state(status),
             age=now - session.started_at,
             steps=steps,
             steps_per_second=reading.rate(now, steps),

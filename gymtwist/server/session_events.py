@@ -123,6 +123,30 @@ class Resumed(msgspec.Struct, frozen=True):
     place: str = ""
 
 
+class Disconnected(msgspec.Struct, frozen=True):
+    """A session has lost its connection, and waits for its client.
+
+    Attributes:
+        session: The session.
+        seconds: For how long.
+    """
+
+    session: SessionInfo
+    seconds: float
+
+
+class Reconnected(msgspec.Struct, frozen=True):
+    """The client of a session has come back, perhaps with another address.
+
+    Attributes:
+        session: The session.
+        seconds: How long it had no connection; 0.0 if the server had not noticed that the last one was lost.
+    """
+
+    session: SessionInfo
+    seconds: float
+
+
 class Ended(msgspec.Struct, frozen=True):
     """A session has ended.
 
@@ -149,7 +173,9 @@ class Ended(msgspec.Struct, frozen=True):
     snapshots: int = 0
 
 
-SessionEvent = Queued | Refused | Incomplete | Started | MemoryExceeded | Crashed | Resumed | Ended
+SessionEvent = (
+    Queued | Refused | Incomplete | Started | MemoryExceeded | Crashed | Resumed | Disconnected | Reconnected | Ended
+)
 Subscriber = Callable[[SessionEvent], None]
 
 

@@ -166,6 +166,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
             self.identity = identities.find(handshake.token, peer_of(self.transport))
         else:
             self.identity = identities.renewed(known)
+        if handshake.resume is not None:
+            self.factory.session_of(handshake, self.identity)
+            return
         self.factory.allow_list_of(self.identity).check(handshake.environment)
         if handshake.branch:
             self.factory.origin_of(handshake.branch, self.identity)
@@ -187,7 +190,10 @@ class UnservedConnection(Protocol, TimeoutMixin):
             if isinstance(found, Handshake):
                 self.handshake = found
                 self.setTimeout(None)
-                self.factory.admission.enter(self)
+                if found.resume is None:
+                    self.factory.admission.enter(self)
+                else:
+                    self.handle(Event.RECONNECT)
                 return
             if isinstance(found.error, TokenRefused) and found.error.is_wrong:
                 self.handle(Event.DELAY, found.error)

@@ -45,6 +45,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         request: How long one request may take, with all its operations.
         leave: How long a request may go on after its client has left.
         keepalive: How long a client may leave data unacknowledged.
+        ends_vanished: Whether a session ends whose client has vanished.
         measure: How often to measure the session's memory and processor time.
     """
 
@@ -53,6 +54,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     request: float = 0.0
     leave: float = 0.0
     keepalive: float = 0.0
+    ends_vanished: bool = True
     measure: float = 0.0
 
     def look(
@@ -94,7 +96,8 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
             silent = now - _past(status.last_activity, now, assigned_at)
             unattended = None if left_at is None else min(now - left_at, silent)
             decision = self._look_at_client(silent, unattended)
-        if decision.action is Action.CONTINUE and keepalive.has_vanished(connection, self.keepalive):
+        is_continued = decision.action is Action.CONTINUE
+        if is_continued and self.ends_vanished and keepalive.has_vanished(connection, self.keepalive):
             return Decision(Action.HANG_UP, reason="the client vanished (what was sent to it is not acknowledged)")
         if decision.action is Action.CONTINUE and time_left is not None:
             return Decision(Action.CONTINUE, min(time_left, decision.look_again or time_left))

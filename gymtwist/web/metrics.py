@@ -54,6 +54,8 @@ class ServerCollector(Collector):
         yield _counters(
             "sessions_ended", "Sessions that have ended.", ("environment", "protocol", "outcome"), state.ended
         )
+        disconnected = len(factory.disconnected)
+        yield _gauge("sessions_disconnected", "Sessions that wait for their clients to come back.", disconnected)
         yield _gauge("sessions_limit", "Sessions that may run at once (--max-sessions).", factory.options.max_sessions)
         yield _gauge("worker_memory_bytes", "Memory that the processes of sessions hold.", memory)
         yield _gauge("snapshots", "Snapshots that sessions hold.", snapshots)
@@ -88,6 +90,8 @@ class ServerCollector(Collector):
         )
         yield _counter("worker_crashes", "Processes that have crashed in a session.", state.crashes)
         yield _counter("session_resumptions", "Sessions that another process has resumed.", state.resumptions)
+        yield _counter("session_disconnections", "Connections lost by sessions that then waited.", state.disconnections)
+        yield _counter("session_reconnections", "Clients that came back to their sessions.", state.reconnections)
         yield _counter("memory_excesses", "Sessions whose processes held more memory than they may.", state.excesses)
         yield _counters(
             "refusals",

@@ -27,6 +27,7 @@ class Serve(amp.Command):
 
     The overrides are the settings, as JSON, that differ for the client's identity.
     With a recovery reply, the worker resumes a session whose process has died: it first sends the client this reply.
+    With a channel, the session outlives its connection; the JSON of ``resume`` is what the client needs for that.
     """
 
     arguments = [
@@ -40,6 +41,8 @@ class Serve(amp.Command):
         (b"user", amp.Integer()),
         (b"socket", amp.Descriptor()),
         (b"status", amp.Descriptor()),
+        (b"resume", amp.String(optional=True)),
+        (b"channel", amp.Descriptor(optional=True)),
     ]
     response = [(b"reason", amp.Unicode()), (b"processor_time", amp.Float(optional=True))]
 
@@ -52,6 +55,25 @@ class Branch(amp.Command):
 
     arguments = [(b"ticket", amp.Unicode()), (b"amp", amp.Descriptor()), (b"output", amp.Descriptor())]
     response = [(b"pid", amp.Integer()), (b"code", amp.Unicode()), (b"problem", amp.Unicode())]
+
+
+class Reconnect(amp.Command):
+    """Server to worker, over the channel of a session: go on with this connection.
+
+    ``received`` is how many replies the client has received.
+    """
+
+    arguments = [
+        (b"received", amp.Integer()),
+        (b"trailing_data", amp.String()),
+        (b"socket", amp.Descriptor()),
+    ]
+
+
+class Disconnected(amp.Command):
+    """Worker to server, over the channel of a session: the connection has ended, and it waits for another one."""
+
+    requiresAnswer = False
 
 
 class Ping(amp.Command):

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, get_args
 
+import msgspec
+
 import gymtwist
 from gymtwist.envs import agent_environments
 from gymtwist.envs.installed import find_listed
@@ -19,6 +21,7 @@ from gymtwist.errors import (
     GymtwistError,
     InvalidField,
     ProtocolError,
+    RepliesLost,
     RequestError,
     ResetNeeded,
     SharingRefused,
@@ -28,7 +31,9 @@ from gymtwist.protocol import agent_messages, all_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
-from gymtwist.protocol.websocket import OPCODES, CloseCode, WebSocketError, close_code
+from gymtwist.protocol.resume_messages import Resume, Resumed
+from gymtwist.protocol.snapshot_messages import Release, Restore, Snapshot
+from gymtwist.protocol.websocket import OPCODES, CloseCode, WebSocketError, close_code, without_header
 from gymtwist.worker import process_control, process_copy
 from gymtwist.worker.access_policy import AllowList
 from gymtwist.worker.base_handler import State
@@ -37,6 +42,8 @@ from gymtwist.worker.omission_warning import OmissionWarning
 from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.reply_writer import ReplyWriter
 from gymtwist.worker.request_handler import RequestHandler
+from gymtwist.worker.resumable_transport import ResumableTransport
+from gymtwist.worker.session_channel import Reconnection, SessionChannel
 from gymtwist.worker.session_status import ANSWERED, Operation, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
 from gymtwist.worker.snapshot_handler import SnapshotHandler
@@ -60,6 +67,7 @@ class FramedAdapter:
         connection: The client's socket, in blocking mode.
         settings: The operator's options.
         status: The session's status.
+        channel: Hands over another connection when this one is lost; None if the session then ends.
     """
 
     transport: Transport
@@ -67,9 +75,17 @@ class FramedAdapter:
     _socket: FrameTransport | WebSocketTransport
 
     def __init__(
-        self, protocol: ProtocolName, connection: socket.socket, settings: WorkerSettings, status: SessionStatus
+        self,
+        protocol: ProtocolName,
+        connection: socket.socket,
+        settings: WorkerSettings,
+        status: SessionStatus,
+        channel: SessionChannel | None = None,
     ) -> None:
         self._connection = connection
+        self._channel = channel
+        self._is_resumable = False
+        self._resumable: ResumableTransport | None = None
         self._settings = settings
         self._status = status
         self._codec = MessageCodec(protocol, OmissionWarning(), self._note)
@@ -105,6 +121,7 @@ class FramedAdapter:
             messages.Share: self._share,
             messages.Close: self._close,
             messages.Envs: self._envs,
+            Resume: self._refuse_resume,
         }
 
     def _use_handler_for(self, request: messages.Make | agent_messages.MakeAgents) -> RequestHandler | AgentsHandler:
@@ -152,6 +169,7 @@ class FramedAdapter:
         self._status.end()
         with self._status.answering():
             self.transport.send_parts(reply)
+        self._outlive_connection()
 
     def resume(self, recovery_reply: bytes, trailing_data: bytes) -> None:
         """Resume the session of a process that has died.
@@ -163,7 +181,9 @@ class FramedAdapter:
         # The reply must not be sent a second time if this process dies, too.
         self._status.words[ANSWERED] = 1.0
         self._status.end()
-        self._receive_frames(trailing_data + self._recovery.pending())
+        # What was lost with its connection is sent again.
+        is_resumable = self._status.outlives_connection and self._channel is not None
+        self._receive_frames(b"" if is_resumable else trailing_data + self._recovery.pending())
         if isinstance(self._socket, FrameTransport):
             # The dead process may have left doorbells unread.
             self._socket.skips_doorbells()
@@ -173,7 +193,58 @@ class FramedAdapter:
             handler: Any = self._use_handler_for(request)
             handler.resume(request)
             self.decode = self._codec.decode_request
-        self._connection.sendall(recovery_reply)
+        if is_resumable:
+            self._is_resumable = True
+            self._outlive_connection(self._status.requests)
+            payload_of = without_header if self._codec.framing.is_websocket else bytes
+            self.transport.send_parts([payload_of(recovery_reply)])
+        else:
+            self._connection.sendall(recovery_reply)
+
+    # The connections of a session that outlives them
+
+    def _outlive_connection(self, requests: int = 0) -> None:
+        """Let the session wait for another connection from now on when this one is lost, if the client may have that.
+
+        Args:
+            requests: How many requests were received, of which the last is not answered yet.
+        """
+        if self._is_resumable and self._channel is not None:
+            parts = self.transport, self._channel, self._status, self
+            self._resumable = ResumableTransport(*parts, requests, max(0, requests - 1))
+            self.transport = self._replies.transport = self._resumable
+            # A copy of this process would have another count.
+            self.handlers |= dict.fromkeys((Snapshot, Restore, Release), self._refuse_snapshot)
+
+    def drop_connection(self) -> None:
+        """Close the connection, which has ended; see :class:`~gymtwist.worker.resumable_transport.Connector`."""
+        if isinstance(self._socket, WebSocketTransport):
+            self._socket.end()
+        self._connection.close()
+
+    def use_connection(self, found: Reconnection) -> Transport:
+        """Return the transport of another connection, likewise."""
+        self._connection = found.connection
+        self._receive_frames(found.trailing_data)
+        # It counts as activity.
+        self._status.end()
+        return self._socket
+
+    def answer_resume(self, transport: Transport, answer: int | RepliesLost) -> None:
+        """Tell a client how many requests were received, or that it cannot go on; likewise."""
+        reply = Resumed(answer) if isinstance(answer, int) else error_message(answer)
+        transport.send_parts(self._replies.encode(reply))
+
+    @property
+    def was_closed_for_good(self) -> bool:
+        """Whether the client has closed its connection for good; likewise."""
+        return isinstance(self._socket, WebSocketTransport) and self._socket.was_closed_for_good
+
+    def _refuse_snapshot(self, request: Snapshot | Restore | Release) -> None:
+        raise SnapshotRefused("a session that outlives its connection holds no snapshots: make it without `resume`")
+
+    def _refuse_resume(self, request: Resume) -> None:
+        raise RequestError("resume is the first message of a connection; open another one for it")
 
     def _note(self, notes: list[str]) -> None:
         self._replies.warn(notes)
@@ -190,10 +261,17 @@ class FramedAdapter:
         self._use(self._socket)
 
     def _use(self, transport: Transport) -> None:
-        self.transport = self._replies.transport = transport
+        if self._resumable is not None:
+            self._resumable.inner = transport
+        else:
+            self.transport = self._replies.transport = transport
 
     def _check_client(self) -> None:
         """Raise a ConnectionError if the connection is closed, as the server does when the client has left."""
+        if self._is_resumable and self._channel is not None:
+            if self._channel.has_ended:
+                raise ConnectionError("the session is to end")
+            return
         poll = select.poll()
         poll.register(self._connection, 0)
         if poll.poll(0):
@@ -237,6 +315,9 @@ class FramedAdapter:
         if self._offer is not None:
             self._offer.close()
         self._close_environment()
+        if self._channel is not None:
+            self._connection.close()
+            self._channel.close()
 
     def _close_environment(self) -> None:
         if not self._is_branch:
@@ -335,6 +416,7 @@ class FramedAdapter:
 
     def _make(self, request: messages.Make | agent_messages.MakeAgents) -> None:
         self.transport.send_parts(self._reply_to_make(request))
+        self._outlive_connection()
 
     def _reply_to_make(self, request: messages.Make | agent_messages.MakeAgents) -> Parts:
         """Make the environment and keep the message, from which another process can make it again."""
@@ -357,12 +439,15 @@ class FramedAdapter:
             raise InvalidField(f"a make message of {len(self._payload)} bytes; it may have {MAX_MAKE}")
         handler: Any = self._use_handler_for(request)
         made = handler.make(request)
+        if request.resume is not None and self._channel is not None:
+            made = msgspec.structs.replace(made, resume=self._channel.granted)
         try:
             reply = self._replies.encode(made)
         except EnvironmentFault:
             # The client cannot learn of this environment, but it may ask for another.
             handler.unmake()
             raise
+        self._is_resumable = made.resume is not None
         self._recovery.keep_make(self._payload)
         self.decode, self._payload = self._codec.decode_request, b""
         return reply

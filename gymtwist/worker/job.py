@@ -11,14 +11,17 @@ import socket
 import sys
 from typing import Any
 
+import msgspec
 import numpy as np
 from twisted.internet import defer
 
 from gymtwist.errors import GymtwistError, UnknownSnapshot, WorkerStartError
+from gymtwist.protocol.messages import Resumable
 from gymtwist.worker import amp_commands, isolation, parent_death, process_control, session_loop
 from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.process_roles import BranchedOff, Leads, finish, roles
+from gymtwist.worker.session_channel import SessionChannel
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.snapshot_leader import Leader
 from gymtwist.worker.worker_settings import WorkerSettings
@@ -127,6 +130,8 @@ class Worker:
         user: int,
         socket: int,
         status: int,
+        resume: bytes | None = None,
+        channel: int | None = None,
     ) -> str:
         """Serve one connection, in a directory and as a user; ``session`` is its number in the server's log."""
         process_control.rename(f"gymsock {session}")
@@ -140,7 +145,7 @@ class Worker:
             return session_loop.run(
                 self._adapter, lambda: self._adapter.branch(socket, status, handshake, trailing_data)
             )
-        name, connection = protocol.decode(), _adopt(socket)
+        connection = _adopt(socket)
         try:
             if directory:
                 os.chdir(directory)
@@ -148,7 +153,9 @@ class Worker:
         except WorkerStartError as error:
             connection.close()
             return str(error)
-        return session_loop.serve(name, connection, handshake, trailing_data, settings, _status(status), recovery_reply)
+        found = None if resume is None or channel is None else _channel(channel, resume)
+        parts = protocol.decode(), connection, handshake, trailing_data
+        return session_loop.serve(*parts, settings, _status(status), recovery_reply, found)
 
 
 def _adopt(descriptor: int) -> socket.socket:
@@ -156,6 +163,10 @@ def _adopt(descriptor: int) -> socket.socket:
     # The server's reactor made it non-blocking. The mode belongs to the socket, which the server no longer uses.
     connection.setblocking(True)
     return connection
+
+
+def _channel(descriptor: int, granted: bytes) -> SessionChannel:
+    return SessionChannel(_adopt(descriptor), msgspec.json.decode(granted, type=Resumable))
 
 
 def _status(descriptor: int) -> SessionStatus:

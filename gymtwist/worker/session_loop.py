@@ -12,6 +12,7 @@ from gymtwist.protocol.framing import ProtocolName
 from gymtwist.worker.classic_adapter import ClassicAdapter
 from gymtwist.worker.framed_adapter import FramedAdapter
 from gymtwist.worker.guarded_call import print_traceback
+from gymtwist.worker.session_channel import SessionChannel
 from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.transports import Transport
 from gymtwist.worker.worker_settings import WorkerSettings
@@ -65,6 +66,7 @@ def serve(
     settings: WorkerSettings,
     status: SessionStatus,
     recovery_reply: bytes = b"",
+    channel: SessionChannel | None = None,
 ) -> str:
     """Serve a connection until it ends.
 
@@ -76,6 +78,7 @@ def serve(
         settings: The operator's options.
         status: The session's status.
         recovery_reply: The first reply of a session that is resumed after its process has died; otherwise empty.
+        channel: Hands over another connection when this one is lost; None if the session then ends.
 
     Returns:
         Why the session ended, as a clause for the log.
@@ -87,7 +90,7 @@ def serve(
     adapter: Adapter = (
         ClassicAdapter(connection, settings, status)
         if name is ProtocolName.CLASSIC
-        else FramedAdapter(name, connection, settings, status)
+        else FramedAdapter(name, connection, settings, status, channel)
     )
 
     def begin() -> None:

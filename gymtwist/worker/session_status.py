@@ -43,6 +43,9 @@ FRAME_STATE, FRAME_WIDTH, FRAME_HEIGHT, FRAME_CHANNELS = 15, 16, 17, 18
 #: How many snapshots were taken, how many of them are gone, and how many bytes the others have that no other process
 #: shares. The first is written by the process that plays, the others by the one that leads.
 SNAPSHOTS_TAKEN, SNAPSHOTS_GONE, SNAPSHOT_BYTES = 19, 20, 21
+#: Whether the client can go on with the session over another connection, and how many requests it has sent since its
+#: make message; only counted then.
+OUTLIVES, REQUESTS = 22, 23
 #: Upper bounds of the durations of steps that are counted together, in seconds.
 STEP_TIME_BOUNDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 #: One count for each bound, and one for what took longer; behind them the sum of all durations that were counted.
@@ -198,6 +201,16 @@ class SessionStatus:
     def can_be_resumed(self) -> bool:
         """True if another process could resume the session: no bytes from the client are lost."""
         return self.words[TAKEN] >= 0.0
+
+    @property
+    def outlives_connection(self) -> bool:
+        """True if the client can go on with the session over another connection."""
+        return bool(self.words[OUTLIVES])
+
+    @property
+    def requests(self) -> int:
+        """How many requests were received since the make message, if the session outlives its connection."""
+        return int(self._number(REQUESTS))
 
     @property
     def out_of_memory(self) -> bool:

@@ -102,6 +102,11 @@ class WebSocketTransport(SocketTransport):
         self._ended = threading.Event()
         _start(self._watch)
 
+    @property
+    def was_closed_for_good(self) -> bool:
+        """Whether the client has closed the WebSocket because all is done, and not because it goes away."""
+        return self._reader.closed is not None and self._reader.closed[0] == CloseCode.NORMAL
+
     def end(self) -> None:
         """End the thread."""
         self._ended.set()

@@ -27,6 +27,7 @@ from gymtwist.protocol import (
     handshake,
     http_head,
     messages,
+    resume_messages,
     websocket,
 )
 from gymtwist.protocol.codec import MessageCodec
@@ -67,6 +68,8 @@ LIMITS = {
     "characters of a token": 1024,
     "snapshots to keep": messages.MAX_SNAPSHOTS,
     "characters of a ticket": messages.MAX_TICKET,
+    "characters of the secret of a session": resume_messages.MAX_SECRET,
+    "seconds that a session waits for its client": messages.MAX_RESUME,
     "wrappers around an environment": messages.MAX_WRAPPERS,
     "wrappers around a vector environment": messages.MAX_WRAPPERS,
     "episodes from one video to the next": messages.MAX_VIDEO_EVERY,
@@ -373,7 +376,8 @@ def test_the_limits_of_strings_are_those_of_make() -> None:
 )
 def test_every_field_is_on_a_page_of_messages(kind: Any) -> None:
     """In the section of its operation."""
-    text = "".join((DIRECTORY / f"{name}.md").read_text() for name in ("messages", "agents", "snapshots"))
+    pages = "messages", "agents", "snapshots", "resuming"
+    text = "".join((DIRECTORY / f"{name}.md").read_text() for name in pages)
     section = text.partition(f"\n## {kind.__struct_config__.tag}\n")[2].partition("\n## ")[0]
     assert section
     for field in kind.__struct_fields__:

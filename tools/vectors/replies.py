@@ -143,6 +143,10 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
         "recording": "vision/lab/cartpole-v0",
     },
+    "make, resume": {
+        **{"op": "make", "action_space": _TEXT_SPACE, "observation_space": _TEXT_SPACE, "server": _SERVER},
+        "resume": {"secret": "7.Vw3mZ0", "seconds": 60.0, "kept": 1_048_576},
+    },
     "reset, a seed that is not taken": {"op": "reset", "observation": "north", "seeded": False},
     "reset, a verified seed": {"op": "reset", "observation": "north", "seeded": True},
     "reset, plain_numbers": {"op": "reset", "observation": "north", "plain_numbers": True},
@@ -178,6 +182,8 @@ PLAIN: dict[str, dict[str, Any]] = {
     "restore, no episode": {"op": "restore", "playing": False, "warnings": [_WARNING]},
     "release": {"op": "release", "held": 3},
     "release, warnings": {"op": "release", "held": 0, "warnings": [_WARNING]},
+    "resume": {"op": "resume", "received": 3},
+    "resume, warnings": {"op": "resume", "received": 0, "warnings": [_WARNING]},
     "close": {"op": "close"},
     "reset, warnings": {"op": "reset", "observation": "north", "warnings": [_WARNING]},
     "step, reward type": {
@@ -217,6 +223,10 @@ PLAIN: dict[str, dict[str, Any]] = {
         **{"version": 2, "omitted": ["metadata.model"], "warnings": [_WARNING]},
     },
     "make_agents, agents that are not known": {"op": "make_agents", "server": _SERVER},
+    "make_agents, resume": {
+        **{"op": "make_agents", "server": _SERVER},
+        "resume": {"secret": "8.Vw3mZ0", "seconds": 2.5, "kept": 1_048_576},
+    },
     "make_agents, spaces without layout": {
         **{"op": "make_agents", "server": _SERVER, "possible_agents": ["agent_0"]},
         "spaces": {"agent_0": {"observation_space": _TEXT_SPACE, "action_space": _TEXT_SPACE}},

@@ -59,6 +59,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "branched?": bool,
         "each?": int,
         "recording?": _TEXT,
+        "resume?": _OBJECT,
         "version?": int,
         "omitted?": list[str],
         **_WARNINGS,
@@ -111,10 +112,12 @@ REPLIES: dict[str, dict[str, Any]] = {
         "metadata?": dict[str, Any],
         "render_mode?": _TEXT,
         "limits?": _OBJECT,
+        "resume?": _OBJECT,
         "version?": int,
         "omitted?": list[str],
         **_WARNINGS,
     },
+    "resume": {"received": int, **_WARNINGS},
     "reset_agents": _AGENTS,
     "step_agents": _AGENTS,
     "observe_agents": {"observations?": dict[str, Any], "spaces?": _OBJECTS, **_WARNINGS},
@@ -144,6 +147,7 @@ _LISTED = {
     **{"id": str, "library?": str, "max_episode_steps?": _INTEGER},
     **{"reward_threshold?": _NUMBER, "nondeterministic?": bool},
 }
+_RESUME = {"secret": str, "seconds": float, "kept": int}
 _LIMITS = {"idle_timeout": _NUMBER, "step_timeout": _NUMBER, "max_frame": int}
 
 
@@ -476,7 +480,7 @@ def check_reply(told: dict[str, Any]) -> dict[str, Any]:
         right = place.startswith(("metadata", "spec.kwargs") if op in ("make", "make_agents") else "info")
         require(right, f"`omitted` of the reply {op!r} has {place!r:.80}; expected a place in its data")
     if op in ("make", "make_agents"):
-        for name, fields in (("spec", _SPEC), ("limits", _LIMITS)):
+        for name, fields in (("spec", _SPEC), ("limits", _LIMITS), ("resume", _RESUME)):
             if found.get(name) is not None:
                 found[name] = check_fields(found[name], fields, f"`{name}` of the reply to make")
     if "envs" in found:

@@ -1,0 +1,136 @@
+"""A session whose connection was lost, while it waits for its client to come back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from gymtwist.server.identities import Identity
+from gymtwist.server.server_session import Session
+
+#: Seconds a worker has to close its environment; then it is killed.
+_CLOSE_TIMEOUT = 30.0
+
+
+class DisconnectedSession:
+    """Has a session in place of a connection: it ends the session when its client does not come back in time.
+
+    Args:
+        factory: What connections share.
+        session: The session.
+        identity: Who the client is.
+    """
+
+    client_socket = None
+
+    def __init__(self, factory: Any, session: Session, identity: Identity) -> None:
+        assert session.reconnection is not None
+        self.identity = identity
+        self._factory, self._session = factory, session
+        self._seconds = session.reconnection.seconds
+        self._since = time.monotonic()
+        self._timer: Any = None
+        factory.connections.add(self)
+        factory.disconnected.add(self)
+        if session.reason is None:
+            self._look()
+
+    def _look(self) -> None:
+        """Check the session, and set the timer for the next check."""
+        session, measure = self._session, self._factory.watchdog.measure
+        if measure:
+            session.check_memory()
+        left = self._seconds - (time.monotonic() - self._since)
+        reason = session.over_quota() or (
+            f"the client did not come back within {self._seconds:g} s" if left <= 0 else ""
+        )
+        if reason:
+            self.stop(reason)
+            return
+        limits = [left, session.time_left, measure or None]
+        self._call_later(min(each for each in limits if each is not None), self._look)
+
+    def _call_later(self, seconds: float, act: Any) -> None:
+        self._cancel()
+        self._timer = self._factory.reactor.callLater(max(seconds, 0.01), act)
+
+    def _cancel(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def stop(self, reason: str) -> None:
+        """End the session.
+
+        Args:
+            reason: Why, for the log.
+        """
+        if self._session.reason is None:
+            self._session.give_up(reason)
+            self._call_later(_CLOSE_TIMEOUT, self._kill)
+
+    def _kill(self) -> None:
+        self._session.kill()
+        # A process in a system call may take its time to die; try again.
+        self._call_later(_CLOSE_TIMEOUT, self._kill)
+
+    def drain(self) -> None:
+        """End the session, as the server is to stop: its client cannot come back."""
+        self.stop("the server is shutting down")
+
+    def session_resumed(self) -> None:
+        """Go on to wait: another worker serves the session."""
+
+    def session_disconnected(self) -> DisconnectedSession:
+        """Go on to wait: another worker, which has no connection, serves the session."""
+        return self
+
+    def session_taken(self) -> None:
+        """Forget the session: its client has come back."""
+        self._cancel()
+        self._factory.disconnected.discard(self)
+        self._factory.connection_closed(self)
+
+    def session_ended(self, final_reply: bytes) -> None:
+        """Forget the session, which has ended."""
+        self.session_taken()
+        self._factory.admission.session_ended(self)
+
+
+class DisconnectedSessions:
+    """The sessions that wait for their clients; of too many, the one ends that has waited longest.
+
+    Args:
+        most: How many there may be.
+
+    Attributes:
+        most: How many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._sessions: dict[DisconnectedSession, None] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._sessions)
+
+    def add(self, session: DisconnectedSession) -> None:
+        """Add a session; of too many, end one of its identity, or of the identity that has most."""
+        self._sessions[session] = None
+        name, most = session.identity.name, session.identity.max_disconnected
+        counts = Counter(each.identity.name for each in self._sessions)
+        if most is not None and counts[name] > most:
+            self._end_oldest(name, f'"{name}" may have {most} sessions without a connection (max-disconnected)')
+        elif len(self._sessions) > self.most:
+            longest = max(counts, key=counts.__getitem__)
+            self._end_oldest(longest, f"there may be {self.most} sessions without a connection (--max-disconnected)")
+
+    def _end_oldest(self, name: str, reason: str) -> None:
+        oldest = next(each for each in self._sessions if each.identity.name == name)
+        del self._sessions[oldest]
+        oldest.stop(reason)
+
+    def discard(self, session: DisconnectedSession) -> None:
+        """Forget a session if it is among them."""
+        self._sessions.pop(session, None)

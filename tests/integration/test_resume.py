@@ -1,0 +1,152 @@
+"""Sessions that outlive their connections: the connections are cut at random bytes, and nothing is lost or done twice.
+
+All thousand cuts need the marker ``sweep``: ``python -m pytest tests/integration/test_resume.py -m sweep``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gymtwist.client as gymtwist
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.patience import PATIENCE
+from tests.support.server_process import ServerProcess, connected, write_certificate
+
+#: Seconds that sessions wait; enough for a busy machine.
+WAIT = 60
+STEPS = 250
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with ports of all kinds."""
+    directory = tmp_path_factory.mktemp("server")
+    key, certificate = write_certificate(directory)
+    secure = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    options = "--drain", "60", "--listen", secure, "--listen", f"unix:{directory / 'socket'}"
+    with ServerProcess(directory, *options) as running:
+        running.wait_for(r"\(TLS\) starting on")
+        connected(str(directory / "socket")).close()
+        yield running
+
+
+def upstream(server: ServerProcess, kind: str) -> tuple[str, int] | str:
+    """Return where the server has a port of a kind."""
+    if kind in ("tls", "wss"):
+        return "127.0.0.1", int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    return str(server.directory / "socket") if kind == "unix" else ("127.0.0.1", server.port)
+
+
+def arguments(server: ServerProcess, kind: str, port: int) -> dict[str, Any]:
+    """Return how to connect through a proxy."""
+    certificate = str(server.directory / "certificate.pem")
+    found: dict[str, Any] = {"address": f"127.0.0.1:{port}", "timeout": PATIENCE, "shared_memory": kind == "memory"}
+    if kind in ("ws", "wss"):
+        found["address"] = f"{kind}://127.0.0.1:{port}"
+    if kind in ("tls", "wss"):
+        found["tls"] = certificate
+    return found
+
+
+Trajectory = list[tuple[Any, ...]]
+
+
+def steps(where: dict[str, Any], seed: int, **options: Any) -> Trajectory:
+    """Play single steps."""
+    played: Trajectory = []
+    with gymtwist.connect(env_id="CartPole-v1", **where, **options) as env:
+        env.action_space.seed(seed)
+        played.append((env.reset(seed=seed)[0],))
+        for _ in range(STEPS):
+            played.append(env.step(env.action_space.sample()))
+            if played[-1][2] or played[-1][3]:
+                played.append((env.reset()[0],))
+    return played
+
+
+def pipelined(where: dict[str, Any], seed: int, **options: Any) -> Trajectory:
+    """Play steps that are sent before the replies to earlier ones have come, and many in one request."""
+    played: Trajectory = []
+    with gymtwist.connect(env_id="Acrobot-v1", **where, **options) as env:
+        env.action_space.seed(seed)
+        played.append((env.reset(seed=seed)[0],))
+        for _ in range(STEPS // 10):
+            for _ in range(5):
+                env.send(env.action_space.sample())
+            played += [env.recv() for _ in range(5)]
+            played.append(tuple(env.step_many([env.action_space.sample() for _ in range(5)])))
+    return played
+
+
+def vector(where: dict[str, Any], seed: int, **options: Any) -> Trajectory:
+    """Play environments of two processes, each with a connection of its own."""
+    played: Trajectory = []
+    with gymtwist.connect_vec(env_id="CartPole-v1", num_envs=4, processes=2, **where, **options) as envs:
+        envs.action_space.seed(seed)
+        played.append((envs.reset(seed=seed)[0].copy(),))
+        for _ in range(STEPS // 2):
+            played.append(tuple(np.copy(each) for each in envs.step(envs.action_space.sample())[:4]))
+    return played
+
+
+def pictures(where: dict[str, Any], seed: int, **options: Any) -> Trajectory:
+    """Play steps with large observations, which arrive in many parts."""
+    played: Trajectory = []
+    with gymtwist.connect(env_id="ALE/Pong-v5", **where, **options) as env:
+        env.action_space.seed(seed)
+        played.append((env.reset(seed=seed)[0].copy(),))
+        for _ in range(STEPS // 5):
+            observation, *rest = env.step(env.action_space.sample())
+            played.append((observation.copy(), *rest[:3]))
+    return played
+
+
+def assert_same(one: Trajectory, other: Trajectory) -> None:
+    """Check that two trajectories are equal."""
+    assert len(one) == len(other)
+    for mine, its in zip(one, other, strict=True):
+        for left, right in zip(mine, its, strict=True):
+            np.testing.assert_equal(left, right)
+
+
+def check(
+    server: ServerProcess, play: Callable[..., Trajectory], kind: str, seed: int, mean: int, **options: Any
+) -> int:
+    """Play with and without cuts; return how many there were."""
+    expected = play({"address": ("127.0.0.1", server.port)}, seed, **options)
+    # A client whose make is cut has no secret yet.
+    spared = 6_000 if kind in ("tls", "wss") else 1_500
+    first, of_server = (2 if play is vector else 1), play is pictures
+    with CuttingProxy(upstream(server, kind), seed, mean, spared, first, of_server=of_server) as proxy:
+        where = arguments(server, kind, proxy.port)
+        assert_same(play(where, seed, resume=WAIT, **options), expected)
+        return proxy.cuts
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "tls", "ws", "wss", "memory"])
+def test_steps_are_the_same_whatever_is_cut(server: ServerProcess, kind: str) -> None:
+    """Every kind of connection: each step is done once, and its result arrives."""
+    assert check(server, steps, kind, seed=7, mean=1_000) > 3
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ws"])
+def test_json(server: ServerProcess, kind: str) -> None:
+    """The other framing."""
+    assert check(server, steps, kind, seed=8, mean=3_000, protocol="netstring") > 3
+
+
+@pytest.mark.parametrize("kind", ["tcp", "wss", "memory"])
+@pytest.mark.parametrize("play", [pipelined, vector])
+def test_requests_on_their_way(server: ServerProcess, play: Callable[..., Trajectory], kind: str) -> None:
+    """Requests that were sent together are each done once, in order."""
+    assert check(server, play, kind, seed=9, mean=1_500) > 1
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_large_replies(server: ServerProcess, kind: str) -> None:
+    """A reply is cut in its middle, and comes again whole."""
+    assert check(server, pictures, kind, seed=10, mean=800_000) > 1
