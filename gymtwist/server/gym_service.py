@@ -111,9 +111,10 @@ class GymService(MultiService):
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
         self.factory.datasets = Path(starter.settings.monitor_root, DATASETS)
-        recordings = RecordingService(reactor, self.factory.datasets)
-        self.factory.events.subscribe(recordings.notice)
-        self.addService(recordings)
+        if not options.isolate.has_user:  # this user must not trust the files of others
+            recordings = RecordingService(reactor, self.factory.datasets)
+            self.factory.events.subscribe(recordings.notice)
+            self.addService(recordings)
         self._workers = WorkerService(reactor, starter, pool, self.factory.admission.stop)
         self.addService(self._workers)
         if is_local:

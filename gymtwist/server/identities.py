@@ -66,6 +66,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         wrappers: See ``--wrappers``.
         max_envs: See ``--max-envs``.
         max_snapshots: See ``--max-snapshots``.
+        max_frame: Bytes of the longest request of a session; the handshake has a limit of its own.
         max_sessions: How many sessions it may have at once, those that wait in the queue among them.
         sessions_per_minute: How many sessions it may begin in a minute.
         session_seconds: How long a session may last.
@@ -89,6 +90,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wrappers: str | None = None
     max_envs: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     max_snapshots: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
+    max_frame: Annotated[int, msgspec.Meta(ge=2**16, le=2**24)] | None = None
     max_sessions: Count | None = None
     sessions_per_minute: Count | None = None
     session_seconds: Seconds | None = None
@@ -102,7 +104,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def overrides(self) -> dict[str, Any]:
         """The worker settings that differ from the server's."""
-        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots")
+        names = ("allow", "kwargs", "attributes", "wrappers", "max_envs", "max_frame", "max_snapshots")
         found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.name:
             found["identity"] = self.name

@@ -14,7 +14,6 @@ from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidAction, Inva
 from gymtwist.protocol import agent_messages, messages
 from gymtwist.protocol.agent_rewards import encoded_reward
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import are_alike, describe
 from gymtwist.spaces.space_codecs import CutReport
 from gymtwist.worker.access_policy import AllowList, KwargPolicy
@@ -122,7 +121,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             None if state_space is None else self._codec_of(state_space, "state").description,
             dict(metadata) if isinstance(metadata, Mapping) else {},
             runner.attribute("render_mode"),
-            messages.Limits(settings.limits.idle or None, settings.limits.step or None, MAX_FRAME),
+            messages.Limits(settings.limits.idle or None, settings.limits.step or None, settings.max_frame),
         )
 
     def _check(self) -> AgentEnvironment:

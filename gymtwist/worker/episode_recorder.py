@@ -65,6 +65,11 @@ class Reservation:
     """
 
     def __init__(self, request: Recording, settings: WorkerSettings, *, resumes: bool) -> None:
+        if settings.isolate.has_user:
+            raise RecordingRefused(
+                f"record: this server gives each session a user of its own (--isolate {settings.isolate}), and a "
+                "dataset is not for several users; use a server with --isolate files or limits, or a monitor"
+            )
         missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             raise RecordingRefused(

@@ -20,6 +20,7 @@ from gymtwist.errors import (
     EnvironmentFault,
     GymtwistError,
     InvalidField,
+    LimitExceeded,
     ProtocolError,
     RepliesLost,
     RequestError,
@@ -29,7 +30,7 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import agent_messages, all_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
-from gymtwist.protocol.framing import FrameReader, Parts, ProtocolName
+from gymtwist.protocol.framing import MAX_FRAME, FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
 from gymtwist.protocol.resume_messages import Resume, Resumed
 from gymtwist.protocol.snapshot_messages import Release, Restore, Snapshot
@@ -258,6 +259,7 @@ class FramedAdapter:
         else:
             reader = FrameReader(framing, received, borrowed=self._recovery.buffer)
             self._socket = FrameTransport(self._connection, reader, self._recovery, receive)
+        self._socket.limit_requests(self._settings.max_frame)
         self._use(self._socket)
 
     def _use(self, transport: Transport) -> None:
@@ -296,6 +298,8 @@ class FramedAdapter:
 
     def final_reply(self, error: GymtwistError) -> None:
         """Answer with an error that ends the session; only an OSError leaves a reply incomplete."""
+        if isinstance(error, LimitExceeded) and self._settings.max_frame < MAX_FRAME:
+            error = LimitExceeded(f"{error} by the operator of the server (max-frame)")
         if not isinstance(error, WebSocketError):
             self._send_error(error)
         if isinstance(self._socket, WebSocketTransport):

@@ -32,7 +32,6 @@ from gymtwist.errors import (
 )
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.protocol.framing import MAX_FRAME
 from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
 from gymtwist.worker import fork_trial
 from gymtwist.worker.access_policy import AllowList, KwargPolicy, WrapperPolicy
@@ -370,7 +369,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             # The autoreset mode is an enumeration of Gymnasium's and has a field of its own.
             metadata={key: each for key, each in (environment.metadata or {}).items() if key != "autoreset_mode"},
             render_mode=environment.render_mode,
-            limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, MAX_FRAME),
+            limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, settings.max_frame),
             shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE and not self._framing.is_websocket,
             reward_space=rewards,
             wrappers=len(request.wrappers),

@@ -15,7 +15,7 @@ import msgspec
 from gymtwist.errors import LimitExceeded, ProtocolError, SharingRefused
 from gymtwist.protocol import messages, shared_memory
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
-from gymtwist.protocol.framing import INT32_HEADER, MAX_FRAME, Framing, locate
+from gymtwist.protocol.framing import INT32_HEADER, Framing, locate
 from gymtwist.protocol.shared_memory import (
     CLIENT_WAITS,
     NUMBERS,
@@ -36,7 +36,6 @@ from gymtwist.worker.transports import FrameTransport
 _MOST_DATAGRAMS = 64
 #: Requests to take from the memory between two checks of the socket.
 _LOOK_EVERY = 1024
-_LONGEST_INT32 = INT32_HEADER + MAX_FRAME
 
 
 class Offer:
@@ -138,6 +137,7 @@ class SharedMemoryTransport(FrameTransport):
         self.send = self._send
         self._shared, self._memory, self._words = memory, memory.memory, memory.words
         self._descriptor, self._framing = descriptor, framing
+        self._longest = INT32_HEADER + self._reader.limit
         self._begin = REQUESTS + (INT32_HEADER if framing is Framing.INT32 else 0)
         self._doorbell = shared_memory.doorbell(framing)
         self._receive_at_once = partial(transport._connection.recv_into, nbytes=0, flags=socket.MSG_DONTWAIT)
@@ -261,11 +261,12 @@ class SharedMemoryTransport(FrameTransport):
                 f"a request in shared memory has {length} bytes: expected 1 to {self._shared.request_room}, its room"
             )
         if self._framing is Framing.INT32:
-            if length > _LONGEST_INT32:
-                raise LimitExceeded(f"the frame has {length - INT32_HEADER} bytes; at most {MAX_FRAME} are allowed")
+            if length > self._longest:
+                most = self._longest - INT32_HEADER
+                raise LimitExceeded(f"the frame has {length - INT32_HEADER} bytes; at most {most} are allowed")
             return self._memory[self._begin : REQUESTS + length]
         frame = self._memory[REQUESTS : REQUESTS + length]
-        found = locate(self._framing, frame, 0, length, MAX_FRAME)
+        found = locate(self._framing, frame, 0, length, self._reader.limit)
         if found is None:
             raise ProtocolError("the message in shared memory is not a complete frame")
         return frame[found[0] : found[1]]

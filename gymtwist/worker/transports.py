@@ -120,6 +120,10 @@ class FrameTransport(SocketTransport):
         self._recovery = recovery
         self._keep_pending = recovery.keep_pending
 
+    def limit_requests(self, most: int) -> None:
+        """Refuse requests that are longer than so many bytes."""
+        self._reader.limit = most
+
     def skips_doorbells(self) -> None:
         """Skip empty frames from now on: they are doorbells of shared memory."""
         self._reader.least = 0

@@ -57,6 +57,10 @@ class WebSocketTransport(SocketTransport):
         self._long_request = long_request
         self.begin()
 
+    def limit_requests(self, most: int) -> None:
+        """Refuse requests that are longer than so many bytes."""
+        self._reader.limit = most
+
     def receive(self) -> memoryview | None:
         """Wait for the next request; see :meth:`SocketTransport.receive`."""
         reader = self._reader

@@ -85,6 +85,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         check_observations: Whether to warn of observations with another dtype than their space, or outside its bounds.
         shared_memory: Whether clients on this host may share memory with their worker.
         max_envs: The most environments of one session.
+        max_frame: Bytes of the longest request.
         max_snapshots: The most snapshots that a session may hold.
         poll: Seconds to poll a socket or shared memory for a request before blocking.
     """
@@ -117,6 +118,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     check_observations: bool = False
     shared_memory: bool = True
     max_envs: int = 1024
+    max_frame: int = 16 * 2**20
     max_snapshots: int = 100
     poll: float = 500e-6
 

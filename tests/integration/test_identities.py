@@ -13,11 +13,12 @@ import pytest
 import trustme
 
 import gymtwist.client
+from gymtwist_conformance.reference_client import INT32, Failed, FramedClient
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake
 from tests.conftest import Start
 from tests.support.identity_files import write_identities
 from tests.support.process_inspection import command_line
-from tests.support.server_process import ServerProcess, run_twistd
+from tests.support.server_process import ServerProcess, connected, run_twistd
 
 
 @pytest.fixture
@@ -214,3 +215,19 @@ def test_authorities_are_certificates(tmp_path: Path) -> None:
     done = run_twistd("-n", "--pidfile=", "gymsock", "--client-ca", "clients.pem", directory=tmp_path)
     assert done.returncode == 1
     assert "not a PEM file of certificates" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_request_has_so_many_bytes(start: Start, tmp_path: Path, shared_memory: bool) -> None:
+    """The client knows; one that does not care gets an error that names the limit."""
+    path, tokens = write_identities(tmp_path, carol="max-frame = 65536")
+    server = start("--identities", path)
+    long = {"text": "x" * 70_000}
+    with gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["carol"], shared_memory=shared_memory) as env:
+        env.reset(options={"text": "x" * 60_000})
+        with pytest.raises(gymtwist.client.RemoteError, match="the server takes 65536 at most"):
+            env.reset(options=long)
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
+        client.make("CartPole-v1", token=tokens["carol"])
+        with pytest.raises(Failed, match=r"at most 65536 are allowed by the operator of the server \(max-frame\)"):
+            client.reset(options=long)

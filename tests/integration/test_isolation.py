@@ -105,17 +105,16 @@ def listening(address: str, stack: ExitStack) -> str:
 
 def arguments_of(attack: str, server: ServerProcess, directory: Path, stack: ExitStack) -> dict[str, Any]:
     """Return the targets of an attack, among them another session."""
-    other = opened(server, stack)
     limits = {"memory": MEMORY, "file": FILE, "disk": DISK, "descriptors": FILES, "process-table": PROCESSES}
     if attack.startswith("fill-"):
         return {"limit": limits[attack.removeprefix("fill-")]}
     if attack.endswith("-server") or attack == "list-processes":
         return {"process": server.process.pid}
     if attack in ("read-session-memory", "signal-session"):
-        return {"process": server.session(other).process}
+        return {"process": server.session(opened(server, stack)).process}
     if attack in ("read-session-files", "read-session-shared-memory"):
         target = f"/dev/shm/gymtwist-test-{server.process.pid}" if "memory" in attack else "own"
-        path = tried(other, "make-file", path=target)["result"]
+        path = tried(opened(server, stack), "make-file", path=target)["result"]
         assert path is not None
         stack.callback(Path(path).unlink, missing_ok=True)
         return {"path": path}
@@ -187,7 +186,7 @@ def test_a_session_holds_only_the_descriptors_that_it_needs(level: Level, name: 
 
 @pytest.mark.parametrize("name", LEVELS)
 def test_what_ordinary_environments_need_works(level: Level, name: str) -> None:
-    """Shared memory with the client, processes of an asynchronous vector environment, and rendering."""
+    """Shared memory with the client, rendering, snapshots, and an asynchronous vector environment's processes."""
     server = level(name)
     address = f"127.0.0.1:{server.port}"
     with gymtwist.client.connect(address, "CartPole-v1", render_mode="rgb_array") as env:
@@ -196,6 +195,10 @@ def test_what_ordinary_environments_need_works(level: Level, name: str) -> None:
             env.step(0)
             env.reset()
         assert env.render().shape == (400, 600, 3)
+        here = env.snapshot()
+        expected = env.step(0)[0]
+        env.restore(here)
+        assert np.array_equal(env.step(0)[0], expected)
     with gymtwist.client.connect_vec(address, "CartPole-v1", num_envs=2, vectorization_mode="async") as several:
         several.reset(seed=1)
         assert several.step(np.zeros(2, np.int64))[1].tolist() == [1.0, 1.0]
@@ -216,6 +219,12 @@ def test_a_session_can_record_where_the_operator_says(start: Start, tmp_path: Pa
         env.reset(seed=1)
         env.step(0)
     assert [path.name for path in root.iterdir()] == ["mine"]
+
+
+def test_a_dataset_is_refused_if_sessions_have_users_of_their_own(level: Level) -> None:
+    """The server's user must not read what others have written as if it were its own."""
+    with pytest.raises(gymtwist.client.RemoteError, match=r"--isolate all\), and a dataset is not for several users"):
+        gymtwist.client.connect(f"127.0.0.1:{level('all').port}", "CartPole-v1", record="cartpole-v0")
 
 
 def test_a_level_that_this_machine_lacks_is_refused_at_start(tmp_path: Path) -> None:

@@ -149,9 +149,10 @@ def test_an_identity_overrides_what_it_names(tmp_path: Path) -> None:
         "attributes": "all",
         "wrappers": "none",
         "max_envs": 4,
+        "identity": "alice",
     }
     assert (alice.session_seconds, alice.expires) == (2.5, datetime.date(2999, 1, 31))
-    assert identities.find(tokens["bob"], HERE).overrides == {}
+    assert identities.find(tokens["bob"], HERE).overrides == {"identity": "bob"}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_without_options_every_value_is_its_default() -> None:
 def test_the_defaults_of_the_workers() -> None:
     """Recordings stay below the directory that the server is started in."""
     limits = SessionLimits(idle=600.0, step=300.0)
-    expected = WorkerSettings(monitor_root=os.path.realpath(os.getcwd()), limits=limits)
+    expected = WorkerSettings(monitor_root=os.path.realpath(os.getcwd()), limits=limits, record_quota=10_000 * 2**20)
     assert parse().server_options().worker_settings() == expected
 
 
@@ -57,7 +57,7 @@ def test_every_option_has_a_help_text(name: str) -> None:
 
 def test_every_setting_of_a_worker_has_an_option() -> None:
     """By its name, or by the conversion from another unit."""
-    converted = {"limits", "shared_memory", "trial_user"}
+    converted = {"identity", "identity_record_quota", "limits", "max_frame", "shared_memory", "trial_user"}
     assert set(WorkerSettings.__struct_fields__) - converted <= set(ServerOptions.__struct_fields__)
 
 
