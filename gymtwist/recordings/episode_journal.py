@@ -35,7 +35,7 @@ _ROWS, _LEAST, _MOST = 256, 2**20, 2**24
 #: Seconds after which the size of what is on disk is measured again.
 _MEASURE_INTERVAL = 5.0
 #: The word of a segment with the number of its rows; see :data:`~gymtwist.recordings.journal_files.SEGMENT_HEADER`.
-_COUNT = 1
+COUNT = 1
 
 
 class Stopped(Exception):
@@ -73,18 +73,20 @@ class EpisodeJournal:
         row: The index of the next row in its segment.
         capacity: The number of rows of the segment.
         rows: The rows of the segment.
-        put_action: Copies an action into a row.
-        put_observation: Copies an observation into a row.
-        put_reward: Copies a reward into a row.
+        actions: Takes an action by the index of its row.
+        observations: Takes an observation.
+        rewards: Takes a reward.
+        words: Takes the number of complete rows, as the word :data:`COUNT`.
 
     Raises:
         OSError: It cannot be written.
     """
 
     rows: npt.NDArray[Any]
-    put_action: episode_rows.Put
-    put_observation: episode_rows.Put
-    put_reward: episode_rows.Put
+    actions: Any
+    observations: Any
+    rewards: npt.NDArray[Any]
+    words: memoryview
 
     def __init__(self, directory: Path, header: Header, quotas: list[Quota]) -> None:
         self._spaces = build(header.observation_space), build(header.action_space)
@@ -138,12 +140,12 @@ class EpisodeJournal:
         head = np.ndarray((), SEGMENT_HEADER, memory)
         head["capacity"], head["first"] = self.capacity, self._first
         head["magic"] = MAGIC  # last: a reader may look at it
-        self._words = memoryview(memory).cast("Q")
+        self.words = memoryview(memory).cast("Q")
         self.rows = np.ndarray((self.capacity,), self.dtype, memory, OFFSET)
-        self.put_reward = self.rows[episode_rows.REWARD].__setitem__
+        self.rewards = self.rows[episode_rows.REWARD]
         observations, actions = self._spaces
-        self.put_observation = episode_rows.putter(self.rows, observations, episode_rows.OBSERVATION)
-        self.put_action = episode_rows.putter(self.rows, actions, episode_rows.ACTION)
+        self.observations = episode_rows.column(self.rows, observations, episode_rows.OBSERVATION)
+        self.actions = episode_rows.column(self.rows, actions, episode_rows.ACTION)
 
     def _check_quotas(self, more: int) -> None:
         now = monotonic()
@@ -158,7 +160,7 @@ class EpisodeJournal:
 
     def finish_row(self) -> None:
         """Let the row count, which is complete now."""
-        self.row = self._words[_COUNT] = self.row + 1
+        self.row = self.words[COUNT] = self.row + 1
 
     def note(self, **fields: Any) -> None:
         """Write what the next row has no room for; see :class:`~gymtwist.recordings.journal_files.Note`.

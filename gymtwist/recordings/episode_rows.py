@@ -6,7 +6,7 @@ The beginning of an episode has its first observation alone. The fields of neste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,6 @@ MAX_ROW = 64 * 1024 * 1024
 KIND, REWARD, TERMINATED, TRUNCATED, FRAME = "kind", "reward", "terminated", "truncated", "frame"
 #: The first part of the names of the fields of observations and actions.
 OBSERVATION, ACTION = "observation", "action"
-
-#: Copies a value into a row, or that of one environment into its place there.
-Put = Callable[[int | tuple[int, int], Any], None]
 
 
 def leaves(space: Any, path: str) -> Iterator[tuple[str, np.dtype[Any], tuple[int, ...]]]:
@@ -102,25 +99,33 @@ def _product(shape: tuple[int, ...]) -> int:
     return product
 
 
-def putter(rows: npt.NDArray[Any], space: Any, path: str) -> Put:
-    """Return the function that copies a value of a space, or one of each environment, into a row.
+def column(rows: npt.NDArray[Any], space: Any, path: str) -> Any:
+    """Return what takes the values of a space, or those of each environment, by the indices of their rows.
 
     Args:
         rows: The rows.
         space: The space of one environment.
         path: The name of the space, as for :func:`leaves`.
     """
-    named: list[tuple[Any, Put]]
     if isinstance(space, spaces.Dict):
-        named = [(key, putter(rows, each, f"{path}/{key}")) for key, each in space.spaces.items()]
-    elif isinstance(space, spaces.Tuple):
-        named = [(index, putter(rows, each, f"{path}/_index_{index}")) for index, each in enumerate(space.spaces)]
-    else:
-        put: Put = rows[path].__setitem__
-        return put
+        return Columns([(key, column(rows, each, f"{path}/{key}")) for key, each in space.spaces.items()])
+    if isinstance(space, spaces.Tuple):
+        return Columns(
+            [(index, column(rows, each, f"{path}/_index_{index}")) for index, each in enumerate(space.spaces)]
+        )
+    return rows[path]
 
-    def put_each(row: int | tuple[int, int], value: Any) -> None:
-        for key, put in named:
-            put(row, value[key])
 
-    return put_each
+class Columns:
+    """Takes the values of a Dict or a Tuple.
+
+    Args:
+        parts: The keys, and what takes their values.
+    """
+
+    def __init__(self, parts: list[tuple[Any, Any]]) -> None:
+        self._parts = parts
+
+    def __setitem__(self, row: Any, value: Any) -> None:
+        for key, part in self._parts:
+            part[row] = value[key]

@@ -28,7 +28,7 @@ from gymtwist.errors import InvalidField, QuotaExceeded, RecordingRefused
 from gymtwist.protocol.messages import Recording
 from gymtwist.recordings import dataset_names, episode_rows, journal_files
 from gymtwist.recordings.dataset_names import DATA, DATASETS, JOURNALS
-from gymtwist.recordings.episode_journal import EpisodeJournal, Quota, Stopped
+from gymtwist.recordings.episode_journal import COUNT, EpisodeJournal, Quota, Stopped
 from gymtwist.recordings.episode_rows import BEGIN, FRAME, KIND, NOTHING, REWARD, STEP, TERMINATED, TRUNCATED
 from gymtwist.recordings.journal_files import Header
 from gymtwist.spaces.gymnasium_spaces import build, describe, space_of
@@ -251,7 +251,7 @@ class EpisodeRecorder:
             journal.next_segment()
         row, rows = journal.row, journal.rows
         rows[KIND][row] = kinds
-        journal.put_observation(row, observation)
+        journal.observations[row] = observation
         if frame is not None:
             rows[FRAME][row] = frame
         if self._request.infos and info:
@@ -266,6 +266,7 @@ class EpisodeRecorder:
         return np.array([in_colour(each) for each in rendered])
 
     def _step(self, step: Step, action: Any) -> Any:
+        # What follows is done for each step: a call or an attribute less counts.
         journal = self._journal
         if not self._records or journal is None:
             return self._told(step(action))
@@ -273,29 +274,35 @@ class EpisodeRecorder:
             if journal.row == journal.capacity:
                 journal.next_segment()
             row = journal.row
-            journal.put_action(row, action)  # before the environment may change it
+            journal.actions[row] = action  # before the environment may change it
         except Exception as error:
             self._stop(error)
             return self._told(step(action))
         returned = step(action)
-        if not isinstance(returned, (tuple, list)) or len(returned) != 5:
-            return returned  # it is refused
         try:
             observation, reward, terminated, truncated, info = returned
-            journal.put_observation(row, observation)
-            journal.put_reward(row, reward)
-            if terminated or truncated:
-                journal.rows[TERMINATED][row], journal.rows[TRUNCATED][row] = bool(terminated), bool(truncated)
-                self._records = False
+        except (TypeError, ValueError):
+            return returned  # it is refused
+        try:
+            journal.observations[row] = observation
+            journal.rewards[row] = reward
             if self._has_more:
                 self._write_more(journal, row, info)
-            journal.finish_row()
-            if not self._records:
-                self._count(1)
+            if terminated or truncated:
+                self._end(journal, row, terminated, truncated)
+            else:
+                journal.row = journal.words[COUNT] = row + 1
         except Exception as error:
             self._stop(error)
             return self._told(returned)
         return returned
+
+    def _end(self, journal: EpisodeJournal, row: int, terminated: Any, truncated: Any) -> None:
+        """Complete the last row of an episode."""
+        journal.rows[TERMINATED][row], journal.rows[TRUNCATED][row] = bool(terminated), bool(truncated)
+        journal.finish_row()
+        self._records = False
+        self._count(1)
 
     def _write_more(self, journal: EpisodeJournal, row: int, info: Any) -> None:
         if self._request.frames != "none":
@@ -311,7 +318,7 @@ class EpisodeRecorder:
             if journal.row == journal.capacity:
                 journal.next_segment()
             row = journal.row
-            journal.put_action(row, actions)
+            journal.actions[row] = actions
         except Exception as error:
             self._stop(error)
             return self._told(step(actions))
@@ -330,14 +337,14 @@ class EpisodeRecorder:
         rows, kinds = journal.rows, self._kinds
         done = np.logical_or(terminated, truncated)
         has_ended = bool(done.any())
-        journal.put_observation(row, observations)
+        journal.observations[row] = observations
         if np.ndim(rewards) == rows[REWARD].ndim - 1:  # otherwise all environments were reset
-            journal.put_reward(row, rewards)
+            journal.rewards[row] = rewards
         rows[KIND][row], rows[TERMINATED][row], rows[TRUNCATED][row] = kinds, terminated, truncated
         is_same_step = has_ended and self._mode == "same_step"
         if is_same_step:
             for index in done.nonzero()[0].tolist():
-                journal.put_observation((row, index), info[FINAL_OBSERVATION][index])
+                journal.observations[row, index] = info[FINAL_OBSERVATION][index]
         if self._has_more:
             kept = {key: each for key, each in info.items() if key.removeprefix("_") != FINAL_OBSERVATION}
             self._write_more(journal, row, kept)
