@@ -414,8 +414,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         """Whether the environment's episodes are being recorded."""
         if self._recorder is not None and not self._recorder.has_stopped:
             return True
-        is_monitored = isinstance(self._runner, EnvironmentRunner) and self._runner.is_recorded
-        return is_monitored or self._recorder is not None
+        return isinstance(self._runner, EnvironmentRunner) and self._runner.is_recorded
 
     def failed(self, fault: EnvironmentFault) -> bool:
         """Record that the environment has failed.
