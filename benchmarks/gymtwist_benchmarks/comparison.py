@@ -65,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--quick", action="store_true", help="measure less: 3 rounds of half a second")
     made.add_argument("--only", nargs="+", metavar="CONTENDER", choices=[each.name for each in CONTENDERS])
+    large = " and ".join(each.name for each in CONTENDERS if each.is_large)
+    made.add_argument("--all", action="store_true", help=f"{large} take part, too, which install gigabytes")
     made.add_argument("--workloads", nargs="+", metavar="WORKLOAD", choices=list(WORKLOADS))
     made.add_argument("--rounds", type=int, help="how often the contenders take turns")
     made.add_argument("--seconds", type=float, help="how long each plays in a round")
@@ -136,7 +138,9 @@ def main() -> None:
         places = {each.name: sides[each.name.partition(":")[2]] for pair in pairs for each in pair}
         planned = side_by_side.plan_pairs(pairs, options.workloads or side_by_side.USUAL, options.clients or (1,))
     else:
-        wanted = [each for each in CONTENDERS if not options.only or each.name in options.only]
+        wanted = [each for each in CONTENDERS if each.name in (options.only or ()) or options.all]
+        if not (options.only or options.all):
+            wanted = [each for each in CONTENDERS if not each.is_large]
         places = prepare(wanted, options.venvs, dict(options.checkout))
         able = [each for each in wanted if each.name in places]
         planned = plan(able, options.workloads or [each.name for each in COMPARED], effort.clients)

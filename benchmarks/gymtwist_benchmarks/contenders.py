@@ -45,6 +45,7 @@ class Contender:
         checkout: The public repository that must be checked out, such as ``owner/name``, or None.
         clients: The numbers of concurrent clients that play CartPole.
         address: The ADDRESS of the program.
+        is_large: Whether its requirements take gigabytes, so that it takes part only if it is asked for by name.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Contender:
     checkout: str | None = None
     clients: tuple[int, ...] = (1,)
     address: str = "{address}"
+    is_large: bool = False
 
 
 _VECTORS = ("cartpole-1", "cartpole-8", "cartpole-64", "cartpole-1024")
@@ -69,6 +71,10 @@ _GYMNASIUM = ("gymnasium>=1.1", "ale-py>=0.10")
 _LOCAL = (*_GYMNASIUM, "opencv-python-headless")
 _ENVPOOL = ("envpool", "gymnasium")
 _OPENENV = ("openenv-core==0.3.0", "uvloop")
+#: The newer of the two packages of that name.
+_OPENENV_NEW = ("openenv[core]==0.10.0", "uvloop")
+_PUFFERLIB = ("pufferlib-core==3.0.23", "gymnasium")
+_TORCHRL = ("torchrl>=0.14", "gymnasium")
 
 
 def _local(kind: str, name: str, title: str, address: str, workloads: tuple[str, ...]) -> Contender:
@@ -79,6 +85,12 @@ def _local(kind: str, name: str, title: str, address: str, workloads: tuple[str,
     return Contender(
         name, title, kind, requirements, program, workloads, optional=optional, clients=clients, address=address
     )
+
+
+def _library(name: str, title: str, requirements: tuple[str, ...], workloads: tuple[str, ...]) -> Contender:
+    """Describe the vectors of a learning library."""
+    program = "programs.vector_libraries"
+    return Contender(name, title, "local", requirements, program, workloads, address=name, is_large=True)
 
 
 _PROGRAMS = {
@@ -163,6 +175,8 @@ CONTENDERS: tuple[Contender, ...] = (
     _local("local", "async-vector", "AsyncVectorEnv", "async", ("cartpole", "pong-84x84-8", *_VECTORS[:3], *_COMPUTED)),
     _local("local", "envpool", "EnvPool", "envpool:0", ("cartpole", "pong-84x84-8", *_VECTORS)),
     _local("local", "envpool-1", "EnvPool, one thread", "envpool:1", ("pong-84x84-8", *_VECTORS)),
+    _library("pufferlib", "PufferLib", _PUFFERLIB, ("cartpole-8", "cartpole-64")),
+    _library("torchrl", "TorchRL's ParallelEnv", _TORCHRL, ("cartpole-8",)),
     _gymtwist("gymtwist", "gymtwist", (*_PLAYED_BY_ALL, "halfcheetah", "pong-84x84-8", *_VECTORS, *_COMPUTED)),
     _gymtwist(
         "gymtwist-socket",
@@ -204,6 +218,15 @@ CONTENDERS: tuple[Contender, ...] = (
         "openenv-template",
         "OpenEnv, as its template",
         _OPENENV,
+        "openenv_client",
+        _OPENENV_SERVER,
+        OPENENV_AS_TEMPLATE="1",
+    ),
+    _peer("openenv-0.10", "OpenEnv 0.10, tuned", _OPENENV_NEW, "openenv_client", _OPENENV_SERVER),
+    _peer(
+        "openenv-0.10-template",
+        "OpenEnv 0.10, as its template",
+        _OPENENV_NEW,
         "openenv_client",
         _OPENENV_SERVER,
         OPENENV_AS_TEMPLATE="1",
@@ -252,6 +275,8 @@ NOTES = {
     "envpool": "Environments rewritten in C++, stepped by threads in the learner's process; `make_gymnasium` with its "
     "defaults, all environments in each step.",
     "envpool-1": "The same with `num_threads=1`, which can be faster where a step is short.",
+    "pufferlib": "Its `Multiprocessing`: as many processes as cores share the environments; all in each step.",
+    "torchrl": "A process for each environment, and tensors; `step_and_maybe_reset`.",
     "gymtwist": "`connect` and `connect_vec` with their defaults: MessagePack, through memory shared with the server, "
     "as both are on one host; vectors by `vector_entry_point`, over one connection.",
     "gymtwist-socket": "The same with `shared_memory=False`, as for clients on other hosts.",
@@ -278,6 +303,8 @@ NOTES = {
     "on both sides, no compression, a process for every two cores.",
     "openenv-template": "The same with what `openenv init` writes: steps in another thread, asyncio, compression, one "
     "process.",
+    "openenv-0.10": "The newer package, `openenv`, by the same programs.",
+    "openenv-0.10-template": "The same with what `openenv init` writes.",
     "gym-http-api": "HTTP and JSON, frames as lists of numbers. Its client and server unchanged, over the same module; "
     "one process, which closes each connection after one request.",
     "gym-http-api-keep-alive": "The same, served by waitress, which keeps connections.",

@@ -34,10 +34,13 @@ class OpenEnvPlayer:
         as_template = os.environ.get("OPENENV_AS_TEMPLATE") == "1"
         self._loop: Any = asyncio.new_event_loop() if as_template else uvloop.new_event_loop()
         self._client = GenericEnvClient(f"ws://{address}")
-        self._loop.run_until_complete(self._client.connect())
+        self._loop.run_until_complete(self._connect())
         self._balance, self._actions = workload.balance, random_actions(workload)
         self._at = 0
         self._observation: Any = None
+
+    async def _connect(self) -> None:
+        await self._client.connect()  # what it returns is a coroutine only in some versions
 
     def play(self, steps: int) -> int:
         """See :class:`programs.driver.Player`."""
@@ -61,8 +64,11 @@ class OpenEnvPlayer:
 
     def close(self) -> None:
         """Leave."""
-        self._loop.run_until_complete(self._client.close())
+        self._loop.run_until_complete(self._leave())
         self._loop.close()
+
+    async def _leave(self) -> None:
+        await self._client.close()
 
 
 if __name__ == "__main__":
