@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from gymtwist.client.client_errors import RemoteError, RequestRefused
 from gymtwist.client.client_session import Session
-from gymtwist.client.waiting import Wait, Waiting
+from gymtwist.client.group_requests import Wait, Waiting
 from gymtwist.protocol import messages
 from gymtwist.spaces.descriptions import kind_of
 

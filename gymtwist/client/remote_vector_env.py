@@ -12,13 +12,13 @@ from gymtwist.client import batching
 from gymtwist.client.client_errors import RequestRefused
 from gymtwist.client.client_session import Stepped
 from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.group_requests import finished
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes, RemoteAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup, check_same_spaces
 from gymtwist.client.snapshots import Snapshot
 from gymtwist.client.truncating_group import TruncatingGroup
-from gymtwist.client.waiting import finished
 from gymtwist.protocol import messages
 
 #: What this object knows of each environment, which no message carries.

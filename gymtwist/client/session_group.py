@@ -14,12 +14,12 @@ from gymtwist.client import batching, vector_infos
 from gymtwist.client.client_errors import InvalidAction, RemoteError, RequestRefused, ResetNeeded
 from gymtwist.client.client_session import Session, Stepped
 from gymtwist.client.connection import wait_for_reply
+from gymtwist.client.group_requests import Wait, Waiting
 from gymtwist.client.message_values import Steps
 from gymtwist.client.ready_batches import ReadySteps
 from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
 from gymtwist.client.user_values import integer_of, own
-from gymtwist.client.waiting import Wait, Waiting
 from gymtwist.error_texts import RESET_ALL, without_episode
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
@@ -32,7 +32,7 @@ ENV_ID = "env_id"
 class SessionGroup:
     """Sessions that each hold a share of the environments.
 
-    What needs replies to several requests is a generator: see :data:`~gymtwist.client.waiting.Waiting`.
+    What needs replies to several requests is a generator: see :data:`~gymtwist.client.group_requests.Waiting`.
     :meth:`send` and :meth:`receive` are not, as they are the path of a step.
 
     Args:

@@ -22,10 +22,10 @@ from gymtwist.client.client_errors import (
     TimedOut,
 )
 from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.group_requests import Waiting
 from gymtwist.client.message_values import Steps
 from gymtwist.client.session_group import SessionGroup, T
 from gymtwist.client.user_values import own
-from gymtwist.client.waiting import Waiting
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
 

@@ -13,12 +13,12 @@ from gymtwist.client.aio.async_session import AsyncSession
 from gymtwist.client.aio.closing import Closing
 from gymtwist.client.client_session import Stepped
 from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.group_requests import Wait, Waiting
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup, check_same_spaces
 from gymtwist.client.truncating_group import TruncatingGroup
-from gymtwist.client.waiting import Wait, Waiting
 from gymtwist.protocol import messages
 
 T = TypeVar("T")
