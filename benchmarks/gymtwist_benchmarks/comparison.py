@@ -29,7 +29,7 @@ from gymtwist_benchmarks.benchmark_runner import (
     prepare,
     server_command,
 )
-from gymtwist_benchmarks.comparison_report import Document, write
+from gymtwist_benchmarks.comparison_report import Document, machines_table, write
 from gymtwist_benchmarks.contenders import BY_NAME, CONTENDERS, HERE, REPOSITORY, Contender
 from gymtwist_benchmarks.markdown_report import replace_result, say
 from gymtwist_benchmarks.server_launcher import environment_variables
@@ -87,6 +87,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--venvs", type=Path, default=VENVS, help="the directory of the virtual environments")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every single result to a file")
+    made.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="show the targets beside the results of another machine, a file of --json; may be repeated",
+    )
     made.add_argument("--markdown", type=Path, metavar="FILE", help="put the tables into a page, between its comments")
     made.add_argument("--no-loads", action="store_true", help="leave out memory, latency, and a network with delay")
     made.add_argument("--plots", type=Path, metavar="DIR", help="draw plots as PNG files; installs matplotlib for it")
@@ -138,9 +146,8 @@ def main() -> None:
         places = {each.name: sides[each.name.partition(":")[2]] for pair in pairs for each in pair}
         planned = side_by_side.plan_pairs(pairs, options.workloads or side_by_side.USUAL, options.clients or (1,))
     else:
-        wanted = [each for each in CONTENDERS if each.name in (options.only or ()) or options.all]
-        if not (options.only or options.all):
-            wanted = [each for each in CONTENDERS if not each.is_large]
+        named = options.only or [each.name for each in CONTENDERS if options.all or not each.is_large]
+        wanted = [each for each in CONTENDERS if each.name in named]
         places = prepare(wanted, options.venvs, dict(options.checkout))
         able = [each for each in wanted if each.name in places]
         planned = plan(able, options.workloads or [each.name for each in COMPARED], effort.clients)
@@ -162,6 +169,12 @@ def main() -> None:
         return
     images = draw(data, options.plots, options.venvs) if options.plots is not None else []
     print(write(document, CONTENDERS))
+    others = [Document.read(json.loads(each.read_text())) for each in options.beside]
+    by_machine = machines_table([document, *others], CONTENDERS)
+    if others:
+        print(f"\n### By machine\n\n{by_machine}")
+    if options.markdown is not None and is_whole and others:
+        replace_result(options.markdown, "machines", by_machine)
     if options.markdown is not None and is_whole:
         links = {image.stem: os.path.relpath(image, options.markdown.parent) for image in images}
         replace_result(options.markdown, "compared", write(document, CONTENDERS, links))

@@ -269,6 +269,21 @@ def write(document: Document, contenders: Sequence[Contender], images: Mapping[s
     return "\n\n".join(parts)
 
 
+def machines_table(documents: Sequence[Document], contenders: Sequence[Contender]) -> str:
+    """Show what was aimed at by machine, side by side.
+
+    Args:
+        documents: The results of each machine.
+        contenders: The contenders.
+    """
+    rows = [("gymtwist, divided by the other", *(each.machine.partition(", Linux")[0] for each in documents))]
+    for target in TARGETS:
+        found = [verdict(each, target, contenders) for each in documents]
+        if any(found):
+            rows.append((target.title, *(_DASH if each is None else each[1] for each in found)))
+    return table(rows, numbers=True)
+
+
 def participants(document: Document, contenders: Iterable[Contender]) -> str:
     """List the contenders that played, with their notes and versions."""
     lines = []

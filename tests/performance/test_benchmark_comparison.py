@@ -33,6 +33,7 @@ from gymtwist_benchmarks.comparison_report import (
     TARGETS,
     Document,
     Target,
+    machines_table,
     median,
     participants,
     ratio_text,
@@ -66,6 +67,16 @@ def document(**rates: list[float]) -> Document:
         for number, rate in enumerate(found)
     ]
     return Document("A machine.", 0.5, {"rounds": 3, "seconds": 1.0, "clients": [1]}, {}, runs)
+
+
+def test_machines_are_shown_side_by_side() -> None:
+    """The targets of both, where either has a result."""
+    one, other = document(gymtwist=[300.0], gym_socket_api=[100.0]), document(gymtwist=[200.0])
+    peers = [contender("gym-socket-api"), contender("gymtwist", "gymtwist")]
+    rows = [line for line in machines_table([one, other], peers).splitlines() if "| CartPole / gym-socket-api" in line]
+    assert [[each.strip() for each in row.split("|")[1:-1]] for row in rows] == [
+        ["CartPole / gym-socket-api", "3.0", "-"]
+    ]
 
 
 # The order
