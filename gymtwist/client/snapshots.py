@@ -89,9 +89,11 @@ class Snapshot:
             return
         self._released = True
         for session, number in zip(self._sessions, self._numbers, strict=False):
-            with contextlib.suppress(RemoteError):
+            try:
                 session.connection.check_open()
-                session.ask(Release(number), Released)
+            except RemoteError:
+                continue  # it has ended with its session
+            session.ask(Release(number), Released)
 
     def __enter__(self) -> Snapshot:
         return self

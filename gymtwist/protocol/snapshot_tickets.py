@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 
 _SECRET_BYTES = 16
 
@@ -13,7 +13,7 @@ def ticket_of(session: int) -> str:
     Args:
         session: The number of its session.
     """
-    return f"{session}-{secrets.token_urlsafe(_SECRET_BYTES)}"
+    return f"{session}-{os.urandom(_SECRET_BYTES).hex()}"
 
 
 def session_of(ticket: str) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
-from gymtwist.worker import process_copy
+from gymtwist.worker import process_control, process_copy
 from gymtwist.worker.copy_channel import (
     BranchOff,
     Channel,
@@ -89,7 +88,12 @@ def begin(channel: Channel, right: int) -> None:
 def private_memory() -> int:
     """Return the bytes of memory that this process shares with no other one; 0 where the kernel does not tell."""
     try:
-        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        text = process_control.read("/proc/self/smaps_rollup")
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+    total = 0
+    for field in (b"Private_Clean:", b"Private_Dirty:"):
+        at = text.find(field)
+        if at >= 0:
+            total += int(text[at + len(field) : text.index(b"kB", at)])
+    return 1024 * total

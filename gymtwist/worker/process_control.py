@@ -119,12 +119,29 @@ def processor_ticks(pid: int) -> int:
     return sum(map(int, fields[11:15]))
 
 
+def read(path: str) -> bytes:
+    """Read a file of ``/proc``: open() and pathlib would write to more memory, which a fork then copies.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = b""
+        while part := os.read(descriptor, 1 << 16):
+            found += part
+        return found
+    finally:
+        os.close(descriptor)
+
+
 def children(of: int | str = "self") -> list[int]:
     """Return the ids of a process's children, by default of this one's; an empty list on other systems than Linux."""
     found: list[int] = []
-    for task in Path(f"/proc/{of}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            found += map(int, task.read_text().split())
+    with contextlib.suppress(OSError):  # the process has ended
+        for task in os.listdir(f"/proc/{of}/task"):
+            with contextlib.suppress(OSError):  # the thread has ended
+                found += map(int, read(f"/proc/{of}/task/{task}/children").split())
     return found
 
 

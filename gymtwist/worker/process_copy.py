@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import warnings
 
 from gymtwist.worker import process_control
@@ -22,10 +23,13 @@ def fork() -> int:
         OSError: No process can be started.
     """
     state = random.getstate()
-    with warnings.catch_warnings():
-        # What its threads are for has been found out before.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    if sys.version_info < (3, 12):
         pid = os.fork()
+    else:
+        with warnings.catch_warnings():
+            # What its threads are for has been found out before.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
     if pid == 0:
         random.setstate(state)
     return pid

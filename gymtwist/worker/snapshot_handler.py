@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -172,6 +173,7 @@ class SnapshotHandler:
             goes_back = self._adapter.handler.keep_snapshots > 0
             raise Leads(Leader(player, leaders, self._connection, self._status, self._adapter, goes_back=goes_back))
         leaders.close()
+        gc.freeze()  # a collection writes to all objects, so that copies would share no page with one another
         process_copy.disconnect(roles.link)
         roles.leader = ours
         try:
