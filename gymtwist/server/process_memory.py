@@ -38,9 +38,13 @@ class SessionMemory:
     A process that was forked shares pages with its parent until either writes to them. So what its parent held when the
     process was first seen is not counted a second time, unless it runs another program. Shared memory is counted in
     each process that has used it.
+
+    Attributes:
+        of_snapshots: Bytes that snapshots hold because their originals have written to theirs, which no size shows.
     """
 
     def __init__(self) -> None:
+        self.of_snapshots = 0
         self._inherited: dict[int, int] = {}
 
     def measure(self, worker: int) -> Usage:
@@ -66,7 +70,7 @@ class SessionMemory:
                 parents.append((child, anonymous))
         return Usage(total, own, list(self._inherited))
 
-    def enforce(self, worker: int, limit: int, exceeded: Callable[[], None], others: int = 0) -> Usage:
+    def enforce(self, worker: int, limit: int, exceeded: Callable[[], None]) -> Usage:
         """Measure, and kill what the environment started if all is over the limit; the worker, too, if it alone is.
 
         Without shared memory a worker meets the kernel's own limit first.
@@ -75,10 +79,9 @@ class SessionMemory:
             worker: The process id of the worker.
             limit: Bytes that all processes may hold together.
             exceeded: Called before any is killed.
-            others: Bytes that snapshots hold because their originals have written to theirs, which no size shows.
         """
         usage = self.measure(worker)
-        usage = usage._replace(held=usage.held + others)
+        usage = usage._replace(held=usage.held + self.of_snapshots)
         if usage.held > limit:
             exceeded()
             for process in [*usage.started, worker] if usage.own > limit else usage.started:

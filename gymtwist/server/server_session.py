@@ -433,8 +433,8 @@ class Session:
             return
         self._is_measured = True
         limit = self._settings.memory_limit
-        others = self.status.snapshot_bytes
-        measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory, others)
+        self._memory.of_snapshots = self.status.snapshot_bytes
+        measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory)
         measured.addCallback(self._measured, self._process).addErrback(self._not_measured)
 
     def _note_out_of_memory(self) -> None:
