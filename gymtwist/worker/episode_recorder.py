@@ -81,11 +81,6 @@ class Reservation:
                 'record.frames "video": the server needs imageio-ffmpeg for it; install it there: pip install '
                 '"gymtwist[record]", or ask for "lossless"'
             )
-        if settings.isolate.has_user:
-            raise RecordingRefused(
-                f"record: the sessions of this server have users of their own (--isolate {settings.isolate}), who may "
-                "not write datasets; record on the client's side, with minari.DataCollector"
-            )
         self.request = request
         self.dataset = dataset_names.full_name(request.dataset, settings.identity)
         self._lock: int | None = None

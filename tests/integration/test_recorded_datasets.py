@@ -17,6 +17,7 @@ pytest.importorskip("h5py")
 from gymtwist.client import EnvironmentFailed, RequestRefused, connect, connect_vec
 from gymtwist_conformance.reference_client import Failed
 from tests.conftest import Connect, Start
+from tests.support.cutting_proxy import CuttingProxy
 from tests.support.recorded_datasets import attributes, load, load_complete, root_of
 from tests.support.server_process import ServerProcess
 
@@ -145,6 +146,19 @@ def test_a_session_that_outlives_its_process_goes_on_recording(
         env.reset()
     load_complete(root_of(server), name)
     assert "error in gymtwist" not in server.tail()
+
+
+def test_cuts_of_the_connection_lose_nothing(server: ServerProcess, name: str) -> None:
+    """A session that outlives its connections records each step once."""
+    with (
+        CuttingProxy(("127.0.0.1", server.port), seed=7, mean=1_000, spared=1_500) as proxy,
+        connect(("127.0.0.1", proxy.port), "CartPole-v1", record=name, resume=60.0, shared_memory=False) as env,
+    ):
+        env.action_space.seed(1)
+        played = [play(env, seed, env.action_space) for seed in SEEDS]
+        assert proxy.cuts
+    dataset = load_complete(root_of(server), name)
+    assert [same(episode, rows) for episode, rows in zip(dataset, played, strict=True)] == [True] * len(SEEDS)
 
 
 # Several environments
