@@ -38,6 +38,9 @@ class NodeAgent:
         # Environments get none of Ray's variables: they tell where its tokens are.
         variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         variables["PYTHONHASHSEED"] = "0"
+        if not variables.get("CUDA_VISIBLE_DEVICES"):
+            # Ray hides all GPUs from an actor that takes none, but its sessions may.
+            variables.pop("CUDA_VISIBLE_DEVICES", None)
         # In the process group of the agent, which Ray kills.
         server = self._server = subprocess.Popen(
             [sys.executable, "-m", "gymtwist.placement"],

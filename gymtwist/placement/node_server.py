@@ -110,7 +110,7 @@ def options_of_node(given: Mapping[str, Any], host: str) -> ServerOptions:
         "trusted_network": True,
         "queue": 0,
     }
-    dropped = dict.fromkeys(("config", "identities", "control", "client_ca", "place"))
+    dropped = dict.fromkeys(("config", "identities", "control", "client_ca", "place", "runtime_env"))
     kept = {name: value for name, value in given.items() if name not in dropped}
     return msgspec.convert(kept | own, ServerOptions)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +25,9 @@ def place(reactor: Any, options: ServerOptions) -> tuple[RemoteStarter, RemotePo
     given["no_shared_memory"] = True
     address = "" if options.place == "ray" else options.place
     resources = {"CPU": options.session_cpus, "GPU": options.session_gpus}
-    cluster = RayCluster(reactor, address, given, resources)
+    named = (each.partition("=") for each in options.session_resource)
+    resources |= {name: float(amount) for name, _, amount in named}
+    runtime_env = json.loads(Path(options.runtime_env).read_bytes()) if options.runtime_env else None
+    cluster = RayCluster(reactor, address, given, resources, runtime_env)
     starter = RemoteStarter(reactor, options.worker_settings(), cluster)
     return starter, RemotePool(reactor, starter, options.warm, spread=options.place_strategy == "spread")

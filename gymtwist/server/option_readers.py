@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import os
 import re
@@ -81,6 +82,30 @@ def place(text: str) -> str:
     if text not in ("local", "ray") and not _CLUSTER.fullmatch(text):
         raise ValueError("must be 'local', 'ray', or the address of a Ray cluster, such as 10.0.0.1:6379")
     return text
+
+
+def named_resource(text: str) -> str:
+    """Read how much of a resource a session takes."""
+    name, _, amount = text.partition("=")
+    if not name:
+        raise ValueError("must be a name and an amount, such as simulator=1")
+    try:
+        resource(amount)
+    except ValueError as error:
+        raise ValueError(f"must be a name and an amount, such as simulator=1; the amount {error}") from None
+    return text
+
+
+def json_file(text: str) -> str:
+    """Read the path of a file with an object of JSON."""
+    path = readable_file(text)
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError("it must be an object of JSON")
+    return path
 
 
 def strategy(text: str) -> str:

@@ -288,6 +288,14 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     session_gpus: Annotated[float, Option(
         "With --place ray, the same for GPUs.", readers.resource,
     )] = 0.0
+    session_resource: Annotated[tuple[str, ...], Option(
+        "With --place ray, the same for another resource of Ray's count, such as simulator=1 (may be repeated).",
+        readers.named_resource,
+    )] = ()
+    runtime_env: Annotated[str | None, Option(
+        "With --place ray, let Ray prepare nodes as this JSON file says, for instance {\"pip\": [\"minigrid\"]}.",
+        readers.json_file,
+    )] = None
     place_strategy: Annotated[str, Option(
         "With --place ray, whether to 'spread' sessions over nodes, or to 'pack' them on as few as possible.",
         readers.strategy,
@@ -452,7 +460,10 @@ class Options(usage.Options):
 
 _REPEATED: list[str] = []
 #: Options that are paths; those of a file are relative to its directory.
-_PATHS = ("client-ca", "config", "control", "identities", "session-reads", "session-writes", "setup", "monitor-root")
+_PATHS = (
+    *("client-ca", "config", "control", "identities", "session-reads", "session-writes"),
+    *("setup", "monitor-root", "runtime-env"),
+)
 
 
 def _words_of(given: Options) -> list[str]:

@@ -157,6 +157,11 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("opening-timeout", "0", "must be a number of seconds, more than 0"),
         *(("poll", value, "must be a number of microseconds") for value in ("soon", "-1", "nan", "inf", "1000001", "")),
         ("start-method", "thread", "must be 'forkserver' or 'spawn'"),
+        *(("place", value, "such as 10.0.0.1:6379") for value in ("nowhere", "10.0.0.1", "http://10.0.0.1:1", "")),
+        ("place-strategy", "random", "must be 'pack' or 'spread'"),
+        *((name, value, "0 or more") for name in ("session-cpus", "session-gpus") for value in ("-1", "nan", "few")),
+        *(("session-resource", value, "such as simulator=1") for value in ("simulator", "=1", "simulator=many")),
+        ("runtime-env", "/does/not/exist.json", "No such file"),
         ("isolate", "none", "must be limits, files, user or all"),
         ("session-writes", "/nonexistent", "there is no such file or directory"),
         ("session-connects", "0", "must be a whole number from 1 to 65535"),
@@ -187,6 +192,15 @@ def test_a_setup_file_that_is_not_python_is_an_error(tmp_path: Path, text: str) 
     with pytest.raises(usage.UsageError, match=f"--setup {setup}: not Python: ") as raised:
         parse("--setup", str(setup))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("{", "it is not JSON"), ("[]", "it must be an object of JSON")])
+def test_a_runtime_environment_that_is_no_object_is_an_error(tmp_path: Path, text: str, problem: str) -> None:
+    """Told before Ray is asked."""
+    file = tmp_path / "env.json"
+    file.write_text(text)
+    with pytest.raises(usage.UsageError, match=f"--runtime-env {file}: {problem}"):
+        parse("--runtime-env", str(file))
 
 
 @pytest.mark.parametrize("words", [["--nonsense"], ["--display=1"], ["--warm"], ["stray"]])
