@@ -32,11 +32,12 @@ class Conversation:
         make: The payload of the make message that was answered; empty before.
         can_go_on: Whether another worker can go on, as far as is known.
         has_spoken: Whether the client has got anything.
+        has_lost_requests: Whether the client has sent what is not kept, and no worker could read again.
     """
 
     def __init__(self, protocol: ProtocolName, handshake: bytes) -> None:
         self.make = b""
-        self.has_spoken = False
+        self.has_spoken = self.has_lost_requests = False
         self._protocol = protocol
         self._handshake = handshake
         self._requests, self._replies = counter_for(protocol), counter_for(protocol)
@@ -53,6 +54,7 @@ class Conversation:
         """Note what the client sends."""
         requests = self._requests
         if requests is None:
+            self.has_lost_requests = True
             return
         if self.make and not self._unanswered and not self._partial and requests.is_one(data):
             self._unanswered.append(None)
@@ -71,7 +73,7 @@ class Conversation:
             self._give_up()
 
     def _give_up(self) -> None:
-        self.can_go_on = False
+        self.can_go_on, self.has_lost_requests = False, True
         self._requests = None
         self._unanswered.clear()
         self._partial.clear()

@@ -124,11 +124,9 @@ class RemoteSession:
         end.setblocking(False)
         self._client = RelayEnd(reactor, end, self._from_client, self._client_ended)
         self._handshake = _direct_handshake(self._protocol, job["handshake"]) if not self._unread else None
-        #: Whether the node has got bytes of the client that are not kept.
-        self._has_sent_unknown = False
         self._how = ""
         if self._unread:
-            self._note_requests(memoryview(bytes(self._unread)))
+            self._conversation.requested(memoryview(bytes(self._unread)))
 
     @property
     def place(self) -> str:
@@ -215,7 +213,7 @@ class RemoteSession:
         is_again = request == handshake
         if not is_again:
             self._conversation.take_over(request)
-        self._note_requests(memoryview(bytes(self._unread)))
+        self._conversation.requested(memoryview(bytes(self._unread)))
         self._unread[:] = self._conversation.unread()
         if self.node is None:
             if is_again:
@@ -248,10 +246,11 @@ class RemoteSession:
         self._joining = []
         self.state = State.PLAYING
         self._recovery_reply = b""
-        worker = self._worker = RelayEnd(self._reactor, connection, self._from_worker, self._worker_ended)
+        worker = self._worker = RelayEnd(self._reactor, connection, self._conversation.replied, self._worker_ended)
         worker.write(self._ticket + b"\n" + self._unread)
         self._unread.clear()
         worker.peer, self._client.peer = self._client, worker
+        self._client.seen = self._conversation.requested
         worker.start()
         if self._client.has_ended:
             worker.end_writing()
@@ -262,27 +261,18 @@ class RemoteSession:
 
     # What crosses the relay
 
-    def _note_requests(self, data: memoryview) -> None:
-        self._conversation.requested(data)
-        self._has_sent_unknown = not self._conversation.can_go_on
-
     def _from_client(self, data: memoryview) -> None:
         if self._handshake is not None:
             self._unread += data
             if self.state in (State.DIRECT, State.ORPHANED):
                 self._come_back()
             return
-        self._note_requests(data)
-        if self.state is State.PLAYING:
-            return
+        self._conversation.requested(data)
         if self.state is State.ORPHANED:
             if self._conversation.is_owed_reply:
                 self._resume()
         else:
             self._unread += data
-
-    def _from_worker(self, data: memoryview) -> None:
-        self._conversation.replied(data)
 
     def _client_ended(self) -> None:
         if self.state is State.PLAYING and self._worker is not None:
@@ -372,7 +362,7 @@ class RemoteSession:
 
     def _begin_again(self, clause: str) -> None:
         """Begin at another node: the client has noticed nothing."""
-        if self._attempts >= MAX_ATTEMPTS or self._has_sent_unknown:
+        if self._attempts >= MAX_ATTEMPTS or self._conversation.has_lost_requests:
             self._fail(clause)
             return
         self._unread[:] = self._conversation.unread()
@@ -437,7 +427,7 @@ class RemoteSession:
         if self._worker is not None:
             self._worker.close()
             self._worker = None
-        self._client.peer = None
+        self._client.peer, self._client.seen = None, self._from_client
 
     def _close(self) -> None:
         self.state = State.ENDED

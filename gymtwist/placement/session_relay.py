@@ -33,6 +33,7 @@ class RelayEnd:
 
     Attributes:
         peer: Where to write what comes from this one; None to drop it.
+        seen: Called with what comes from it.
         has_ended: Whether nothing more comes from it.
     """
 
@@ -43,7 +44,7 @@ class RelayEnd:
         self.has_ended = False
         self._reactor = reactor
         self._socket = end
-        self._seen = seen
+        self.seen = seen
         self._ended = ended
         self._backlog = bytearray()
         #: Called when everything is written; None while nobody waits for that.
@@ -79,7 +80,7 @@ class RelayEnd:
         data = _BUFFER[:count]
         if self.peer is not None:
             self.peer.write(data)
-        self._seen(data)
+        self.seen(data)
 
     def _end(self) -> None:
         if not self.has_ended:
@@ -156,7 +157,7 @@ class RelayEnd:
         self._backlog.clear()
         self._flushed = None
         # Each holds the other, and Python's collector should not have to find them.
-        self._seen = self._ended = _ignore
+        self.seen = self._ended = _ignore
 
 
 def _ignore(*_: object) -> None:
