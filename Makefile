@@ -61,7 +61,8 @@ recipes: learning $(RECIPES:%=.recipes/%/.installed) ## Install the other learni
 	$(BIN)/python -m pytest tests/integration/test_recipes.py $(ARGS)
 
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
-	$(BIN)/python -m pytest tests/integration/test_registered_environments.py -m "sweep or not sweep" $(ARGS)
+	$(BIN)/python -m pytest tests/integration/test_registered_environments.py \
+		tests/integration/test_registered_snapshots.py -m "sweep or not sweep" $(ARGS)
 
 packages: $(VENV)/.test ## Play third-party packages, each in an environment of its own, and write their page; ARGS=minigrid for one.
 	$(BIN)/python -m tools.packages $(ARGS)
