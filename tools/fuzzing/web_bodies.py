@@ -21,6 +21,7 @@ from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.handshake import ProtocolName
 from gymtwist.server.identities import EVERYBODY
 from gymtwist.server.operations import Operations, Reloaded
+from gymtwist.server.upgrade import Upgrade
 from gymtwist.web.control_site import build_control_site
 from gymtwist.web.gym_http_api import Instance
 from gymtwist.web.openenv_session import OpenEnvSession
@@ -84,7 +85,8 @@ class WebBodies:
         self._made = made
         self._factory = self._harness.factory
         self._factory.admission.stop()  # a session is refused
-        self._control = build_control_site(self._factory, _Unharmed(self._factory))
+        upgrade = Upgrade(self._factory.reactor, self._factory, tuple, self._factory.predecessors)  # refused, too
+        self._control = build_control_site(self._factory, _Unharmed(self._factory), upgrade)
         rest = self._factory.site.resource.children[b"v1"]
         played: Any = _UnplayedSession(ProtocolName.NETSTRING, made[ProtocolName.NETSTRING])
         rest._instances["00000000"] = Instance(played, None, EVERYBODY.name)
