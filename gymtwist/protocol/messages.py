@@ -134,7 +134,7 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True, gc=False, forbi
         infos: Whether infos are recorded, too.
         frames: Whether frames are: as a ``video`` for each episode, or ``lossless`` among its infos.
         compression: The level of gzip for large arrays; 0 for none.
-        episodes: Record so many episodes at most; None for all.
+        episodes: Record nothing more once so many episodes were terminated or truncated; None for all.
         megabytes: The most MiB that the dataset may have on disk; None for no limit but the operator's.
     """
 

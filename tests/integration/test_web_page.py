@@ -309,3 +309,17 @@ def test_a_hostile_name_is_text(page: Page, server: ServerProcess) -> None:
     page.wait(lambda: page.text("main .bad"))
     assert page.find("main img") == []
     page.driver.get_log("browser")  # it notes the status of the answer
+
+
+def test_datasets_are_listed(page: Page, server: ServerProcess) -> None:
+    """With what is in each, and a link to its archive."""
+    pytest.importorskip("minari")
+    pytest.importorskip("h5py")
+    page.open("#/datasets")
+    page.wait(lambda: "Nothing has been recorded." in page.text("main"))
+    with gymtwist.client.connect(server.port, "CartPole-v1", record="shown/cartpole-v0") as env:
+        env.reset(seed=1)
+        env.step(0)
+    page.wait(lambda: "complete" in page.text("tbody"))
+    assert "shown/cartpole-v0" in page.text("tbody")
+    assert page.find('a[href="/api/datasets/shown/cartpole-v0.tar"]')
