@@ -94,6 +94,7 @@ class FramedAdapter:
         self._replies = ReplyWriter(self._codec)
         self._handler: RequestHandler | AgentsHandler = self._single_handler()
         self._offer: Offer | None = None
+        self._shared: SharedMemoryTransport | None = None
         #: The environments that a client may make, by the API of their agents.
         self._listed: dict[str | None, list[messages.ListedEnv]] = {}
         self._snapshots = SnapshotHandler(self, connection, settings, status)
@@ -268,6 +269,14 @@ class FramedAdapter:
         else:
             self.transport = self._replies.transport = transport
 
+    def _share_by(self, transport: SharedMemoryTransport | None) -> None:
+        """Use shared memory from now on, and let go of what was used before; None for no more."""
+        before, self._shared = self._shared, transport
+        if before is not None:
+            before.release()
+        if transport is not None:
+            self._use(transport)
+
     def _check_client(self) -> None:
         """Raise a ConnectionError if the connection is closed, as the server does when the client has left."""
         if self._is_resumable and self._channel is not None:
@@ -318,6 +327,7 @@ class FramedAdapter:
             self._socket.end()
         if self._offer is not None:
             self._offer.close()
+        self._share_by(None)
         self._close_environment()
         if self._channel is not None:
             self._connection.close()
@@ -372,7 +382,7 @@ class FramedAdapter:
             if handover:
                 (descriptor,) = descriptors
                 framing, poll = self._codec.framing, self._settings.poll
-                self._use(SharedMemoryTransport.taken_over(self._socket, handover, descriptor, framing, poll))
+                self._share_by(SharedMemoryTransport.taken_over(self._socket, handover, descriptor, framing, poll))
         self._handler.count_on()
 
     def branch(self, descriptor: int, status: int, handshake: bytes, trailing_data: bytes) -> None:
@@ -479,10 +489,8 @@ class FramedAdapter:
                 raise SharingRefused("no memory was offered; send a share message without rooms first")
             memory, descriptor = offer.accept(request.request_room, request.reply_room)
             self.send(messages.Shared())
-            framing, poll, before = self._codec.framing, self._settings.poll, self.transport
-            self._use(SharedMemoryTransport(self._socket, memory, framing, poll, descriptor))
-            if isinstance(before, SharedMemoryTransport):
-                before.release()
+            framing, poll = self._codec.framing, self._settings.poll
+            self._share_by(SharedMemoryTransport(self._socket, memory, framing, poll, descriptor))
         # The request counts as activity.
         self._status.end()
 

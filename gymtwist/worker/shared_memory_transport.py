@@ -165,7 +165,9 @@ class SharedMemoryTransport(FrameTransport):
 
     def release(self) -> None:
         """Close the descriptor: another transport is used."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     @classmethod
     def taken_over(
