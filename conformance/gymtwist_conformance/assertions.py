@@ -59,6 +59,7 @@ _REQUESTS: dict[str, dict[str, Any]] = {
         "record?": _Recording | None,
         "branch?": Annotated[str, Meta(max_length=128)],
         "keep_snapshots?": Annotated[int, Meta(ge=0, le=10_000)],
+        "resume?": Annotated[float, Meta(gt=0, le=86_400)] | None,
         "on_failure?": Literal["raise", "truncate"],
         "each?": Annotated[list[_OwnOptions], Meta(max_length=10_000)],
     },

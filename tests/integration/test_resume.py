@@ -5,7 +5,10 @@ All thousand cuts need the marker ``sweep``: ``python -m pytest tests/integratio
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 import gymtwist.client as gymtwist
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.patience import PATIENCE
+from tests.support.process_inspection import descriptors, eventually
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
 #: Seconds that sessions wait; enough for a busy machine.
@@ -150,3 +154,54 @@ def test_requests_on_their_way(server: ServerProcess, play: Callable[..., Trajec
 def test_large_replies(server: ServerProcess, kind: str) -> None:
     """A reply is cut in its middle, and comes again whole."""
     assert check(server, pictures, kind, seed=10, mean=800_000) > 1
+
+
+def play_until(
+    where: dict[str, Any], seed: int, is_over: Callable[[int], bool], finish: Callable[[], None], **options: Any
+) -> Trajectory:
+    """Play single steps, steps on their way and several in one request, until enough are played."""
+    played: Trajectory = []
+    with gymtwist.connect(env_id="CartPole-v1", **where, **options) as env:
+        env.action_space.seed(seed)
+        played.append((env.reset(seed=seed)[0],))
+        while not is_over(len(played)):
+            if len(played) % 3:
+                played.append(env.step(env.action_space.sample()))
+            else:
+                for _ in range(3):
+                    env.send(env.action_space.sample())
+                for _ in range(3):
+                    with contextlib.suppress(gymtwist.ResetNeeded):
+                        played.append(env.recv())
+            if len(played[-1]) > 1 and (played[-1][2] or played[-1][3]):
+                played.append((env.reset()[0],))
+        finish()
+    return played
+
+
+def cut_often(server: ServerProcess, seed: int, cuts: int) -> int:
+    """Play until a session has had so many cuts; compare with the same without. Return how many there were."""
+    kind = ("tcp", "unix", "tls", "ws", "wss", "memory")[seed % 6]
+    protocol = ("int32", "netstring")[seed // 6 % 2]
+    spared = 6_000 if kind in ("tls", "wss") else 1_500
+    with CuttingProxy(upstream(server, kind), seed, 400, spared) as proxy:
+        where = arguments(server, kind, proxy.port)
+        played = play_until(where, seed, lambda _: proxy.cuts >= cuts, proxy.spare, protocol=protocol, resume=WAIT)
+    direct = {"address": ("127.0.0.1", server.port), "timeout": PATIENCE}
+    assert_same(played, play_until(direct, seed, lambda count: count >= len(played), lambda: None))
+    return proxy.cuts
+
+
+@pytest.mark.parametrize(
+    ("sessions", "cuts"), [(6, 5), pytest.param(20, 50, marks=pytest.mark.sweep)], ids=["some", "thousand"]
+)
+def test_many_cuts_in_many_sessions_at_once(server: ServerProcess, sessions: int, cuts: int) -> None:
+    """Every trajectory is that without cuts, and nothing is left afterwards: no session, process or descriptor."""
+    since, before = server.mark(), len(descriptors(server.process.pid))
+    with ThreadPoolExecutor(sessions) as pool:
+        found = list(pool.map(partial(cut_often, server, cuts=cuts), range(sessions)))
+    assert sum(found) >= sessions * cuts
+    print(f"{sum(found)} cuts in {sessions} sessions")
+    eventually(lambda: sum("ended:" in each for each in server.lines[since:]) >= 2 * sessions, PATIENCE, "their end")
+    assert not [each for each in server.lines[since:] if "did not come back" in each or "crashed" in each]
+    eventually(lambda: len(descriptors(server.process.pid)) <= before, PATIENCE, "the descriptors from before")

@@ -8,7 +8,19 @@ from importlib import import_module
 #: The themes of the checks, in the order in which they run; each is a module of this package.
 THEMES = (
     *("framing", "make", "envs", "episode", "values"),
-    *("pipelining", "refusal", "forms", "attribute", "vector", "agents", "snapshot", "sharing", "fault", "websocket"),
+    *(
+        "pipelining",
+        "refusal",
+        "forms",
+        "attribute",
+        "vector",
+        "agents",
+        "snapshot",
+        "resume",
+        "sharing",
+        "fault",
+        "websocket",
+    ),
 )
 
 
