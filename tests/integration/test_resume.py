@@ -6,11 +6,13 @@ All thousand cuts need the marker ``sweep``: ``python -m pytest tests/integratio
 from __future__ import annotations
 
 import contextlib
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -176,6 +178,8 @@ def play_until(
             if len(played[-1]) > 1 and (played[-1][2] or played[-1][3]):
                 played.append((env.reset()[0],))
         finish()
+        # The connection may have been cut since the last step, and is to be there when the session is closed.
+        played.append((env.reset(seed=seed)[0],))
     return played
 
 
@@ -188,7 +192,7 @@ def cut_often(server: ServerProcess, seed: int, cuts: int) -> int:
         where = arguments(server, kind, proxy.port)
         played = play_until(where, seed, lambda _: proxy.cuts >= cuts, proxy.spare, protocol=protocol, resume=WAIT)
     direct = {"address": ("127.0.0.1", server.port), "timeout": PATIENCE}
-    assert_same(played, play_until(direct, seed, lambda count: count >= len(played), lambda: None))
+    assert_same(played, play_until(direct, seed, lambda count: count >= len(played) - 1, lambda: None))
     return proxy.cuts
 
 
@@ -198,10 +202,15 @@ def cut_often(server: ServerProcess, seed: int, cuts: int) -> int:
 def test_many_cuts_in_many_sessions_at_once(server: ServerProcess, sessions: int, cuts: int) -> None:
     """Every trajectory is that without cuts, and nothing is left afterwards: no session, process or descriptor."""
     since, before = server.mark(), len(descriptors(server.process.pid))
+
+    def running() -> list[Any]:
+        with urllib.request.urlopen(f"http://localhost:{server.port}/api/sessions", timeout=PATIENCE) as answer:
+            return [each for each in msgspec.json.decode(answer.read())["sessions"] if each["protocol"] != "classic"]
+
     with ThreadPoolExecutor(sessions) as pool:
         found = list(pool.map(partial(cut_often, server, cuts=cuts), range(sessions)))
     assert sum(found) >= sessions * cuts
     print(f"{sum(found)} cuts in {sessions} sessions")
-    eventually(lambda: sum("ended:" in each for each in server.lines[since:]) >= 2 * sessions, PATIENCE, "their end")
+    eventually(lambda: not running(), WAIT / 2, "their end")
     assert not [each for each in server.lines[since:] if "did not come back" in each or "crashed" in each]
     eventually(lambda: len(descriptors(server.process.pid)) <= before, PATIENCE, "the descriptors from before")
