@@ -13,6 +13,8 @@ from types import TracebackType
 
 #: What closes a connection with a reset.
 _RESET = struct.pack("ii", 1, 0)
+#: Seconds to wait for a connection whose client has closed it.
+_JOIN_TIMEOUT = 5.0
 Address = tuple[str, int] | str
 
 
@@ -57,6 +59,7 @@ class CuttingProxy:
         self._is_sparing = False
         self.cuts = 0
         self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -68,9 +71,11 @@ class CuttingProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening, and close every connection."""
+        """Stop listening, pass on what is on its way, and close every connection."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for thread in self._threads:
+            thread.join(_JOIN_TIMEOUT)
         for each in list(self._open):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -95,7 +100,8 @@ class CuttingProxy:
             left = spared + int(self._random.expovariate(1 / self._mean))
             counted = self._random.choice([client, upstream])
             plan = upstream if self._of_server else counted, left, self._random.choice(list(Cut))
-            threading.Thread(target=self._serve, args=(client, upstream, *plan), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._serve, args=(client, upstream, *plan), daemon=True))
+            self._threads[-1].start()
 
     def _serve(
         self, client: socket.socket, upstream: socket.socket, counted: socket.socket, left: int, cut: Cut
