@@ -42,7 +42,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
 @pytest.fixture(scope="module")
 def module_front(cluster: RayNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A front whose nodes all serve."""
-    with ServerProcess(tmp_path_factory.mktemp("front"), "--place", cluster.address, "--warm", "2") as server:
+    words = ("--place", cluster.address, "--warm", "2")
+    with ServerProcess(tmp_path_factory.mktemp("front"), *words, measured=True) as server:
         for node in cluster.nodes:
             server.wait_for(rf"\[node {node.host} \(\w+\)\] has room for {ROOM} sessions")
         yield server
