@@ -46,6 +46,7 @@ from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.web.control_site import build_control_site
 from gymtwist.web.site import build_site
+from gymtwist.worker.process_control import return_large_blocks
 
 #: Seconds that sessions have to end, and then workers, when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0
@@ -188,6 +189,7 @@ class GymService(MultiService):
         Raises:
             CannotStart: Sessions cannot be isolated as they should, or workers cannot start.
         """
+        return_large_blocks()
         with told_to_predecessor():
             self._check_isolation()
             super().startService()

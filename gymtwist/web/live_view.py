@@ -152,6 +152,7 @@ class LiveView:
     def end(self) -> None:
         """Give back the memory: nobody watches, or the session has ended."""
         self._has_ended = True
+        self._frame = None  # at once: the collector may come late, since this and its timers refer to each other
         if self._idle.active():
             self._idle.cancel()
         if self._looking.running:

@@ -18,6 +18,9 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+#: From glibc's <malloc.h>; and a size that messages of most environments do not have, since such blocks cost more.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE = 512 * 1024
 # Loaded once, before any worker is forked.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 #: Between the score of an ordinary process (0) and that of one which is always killed first (1000); see proc(5).
@@ -28,6 +31,17 @@ def _prctl(option: int, argument: int | bytes) -> None:
     """Ask Linux for an attribute of this process; other systems have none of them."""
     if _libc is not None:
         _libc.prctl(option, argument, 0, 0, 0)
+
+
+def return_large_blocks() -> None:
+    """Have the C library give blocks of memory from 512 KiB on back to the kernel when they are freed.
+
+    Otherwise glibc raises this limit to the size of the largest block that was freed, keeps twice as much of what it
+    frees later, and does so for each thread: one large picture would cost a server megabytes for months.
+    """
+    if _libc is not None and hasattr(_libc, "mallopt"):
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            _libc.mallopt(option, _LARGE)
 
 
 def become_subreaper() -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import pytest
 
+from gymtwist.client import connect
 from gymtwist_conformance.reference_client import ClassicClient, Refused
 from gymtwist_conformance.reference_client.classic_client import RESET, handshake, monitor, step, string
 from tests.support.patience import PATIENCE
@@ -227,6 +229,35 @@ def test_connections_of_every_kind_leave_nothing() -> None:
                 client.play()
         assert os.listdir(temporary) == []
         assert os.listdir(directory) == ["recorded"]
+
+
+def watch(server: ServerProcess, environment: str) -> None:
+    """Look at three frames of a session, each of which is written after a reset."""
+    since = server.mark()
+    with (
+        connect(f"127.0.0.1:{server.port}", environment, render_mode="rgb_array") as env,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        env.reset()
+        number = server.wait_for(rf"\[session (\d+)\] started: {environment}", since=since).group(1)
+        address, after = f"http://127.0.0.1:{server.port}/api/sessions/{number}/frame?after=", "0"
+        for _ in range(3):
+            asked = pool.submit(urlopen, address + after)
+            while not asked.done():
+                env.reset()
+            with asked.result() as answer:
+                after = answer.headers["Frame-Number"]
+    server.wait_for(rf"\[session {number}\] ended")
+
+
+def test_large_pictures_leave_nothing(tmp_path: Path) -> None:
+    """Neither the pictures of sessions that have ended nor the memory in which they were made."""
+    with ServerProcess(tmp_path) as server:
+        watch(server, "Episodes-v0")
+        before = resident(server.process.pid)
+        for _ in range(4):
+            watch(server, "Noise-v0")
+        eventually(lambda: resident(server.process.pid) - before < MEBIBYTE, 10, "the memory of before")
 
 
 @pytest.mark.skipif(

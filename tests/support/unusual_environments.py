@@ -95,6 +95,14 @@ class Mirror(Plain):
         return action, 0.0, False, False, {}
 
 
+class Noise(Plain):
+    """Renders a picture that cannot be compressed."""
+
+    def render(self) -> Any:
+        """Return 1.5 MB of noise."""
+        return np.random.randint(0, 256, (700, 700, 3), dtype=np.uint8)
+
+
 class Unseeded(gym.Env):  # type: ignore[type-arg]
     """An old environment without a method that seeds it, which observes a number of NumPy's global generator."""
 
@@ -215,6 +223,7 @@ def register() -> None:
     gymnasium.register("IgnoringLater-v0", entry_point=partial(IgnoringLater))
     gymnasium.register("WrongResults-v0", entry_point=partial(WrongResults))
     gymnasium.register("RewardTypes-v0", entry_point=partial(RewardTypes))
+    gymnasium.register("Noise-v0", entry_point=partial(Noise))
     gymnasium.register("Hashing-v0", entry_point=partial(Hashing))
     for name, kind in OLD.items():
         gym.register(f"{name}-v0", entry_point=kind)
