@@ -18,7 +18,14 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from gymtwist.error_texts import RESET_TO_CONTINUE, process_ended
-from gymtwist.errors import EnvironmentFault, GymtwistError, RequestError, UnknownSnapshot, WorkerStartError
+from gymtwist.errors import (
+    EnvironmentFault,
+    GymtwistError,
+    RequestError,
+    UnknownSession,
+    UnknownSnapshot,
+    WorkerStartError,
+)
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
 from gymtwist.server import keepalive, process_memory
 from gymtwist.server.process_memory import SessionMemory, Usage
@@ -667,6 +674,8 @@ class Session:
     def _end(self, reason: str, final_reply: bytes) -> None:
         self._report.end(self.reason or reason, self.status, self._processor_time(), self.bytes_exchanged)
         del self._running[self.info.number]
+        if self.reconnection is not None and self.reconnection.is_pending and not final_reply:
+            final_reply = self._error_reply(UnknownSession(f"the session has ended meanwhile: {self.reason or reason}"))
         self.discard()
         self._owner.session_ended(final_reply)
 
