@@ -75,9 +75,9 @@ def test_a_page_takes_the_figures(
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n")
     assert report(tmp_path, monkeypatch, capsys, "--page", str(page))[0] == 0
-    assert "(page.svg)" in page.read_text()
+    assert "(page-measured.svg)" in page.read_text()
     assert page.read_text().endswith("after\n")
-    assert (tmp_path / "page.svg").exists()
+    assert (tmp_path / "page-measured.svg").exists()
 
 
 @pytest.mark.parametrize(

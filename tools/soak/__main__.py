@@ -25,19 +25,22 @@ def main() -> int:
     )
     parser.add_argument("--report", type=Path, metavar="DIRECTORY", help="run nothing: report an earlier run")
     parser.add_argument("--page", type=Path, help="put the figures into this page, and the charts beside it")
+    parser.add_argument("--mark", default="measured", help="the comments between which they belong there; %(default)s")
     given = parser.parse_args()
     directory = given.report or given.directory or Path(tempfile.mkdtemp(prefix="gymtwist-soak-"))
     if given.report is None:
         print(f"The journal is {directory / 'journal'}", file=sys.stderr)
         SoakRun(directory, given.minutes, given.load, given.seed).run()
     report = SoakReport(directory / "journal")
-    charts = (directory / "soak" if given.page is None else given.page).with_suffix(".svg")
+    charts = (
+        directory / "soak.svg" if given.page is None else given.page.with_name(f"{given.page.stem}-{given.mark}.svg")
+    )
     charts.write_text(report.charts())
     figures = report.markdown(charts.name)
     if given.page is None:
         print(figures)
     else:
-        replace_result(given.page, "measured", figures)
+        replace_result(given.page, given.mark, figures)
     failures = report.failures()
     print("\n".join(f"FAILED {each}" for each in failures) or "everything held", file=sys.stderr)
     return 1 if failures else 0

@@ -34,7 +34,9 @@ class Chart(NamedTuple):
 class _Axis:
     """Places values between two ends."""
 
-    def __init__(self, values: Sequence[float], start: float, end: float, *, logarithmic: bool = False) -> None:
+    def __init__(
+        self, values: Sequence[float], start: float, end: float, *, logarithmic: bool = False, most_ticks: int = 4
+    ) -> None:
         self._start, self._end, self._is_logarithmic = start, end, logarithmic
         low, high = min(values), max(values)
         if logarithmic:
@@ -42,9 +44,9 @@ class _Axis:
             high = max(high, low + 1)
             self.ticks = [10.0**each for each in range(low, high + 1)]
         else:
-            step = _round_step((high - min(low, 0.0)) / 4 or 1.0)
-            self.ticks = [step * each for each in range(math.ceil(high / step) + 1)]
-            low, high = 0.0, self.ticks[-1] or 1.0
+            step = _round_step((high - min(low, 0.0)) / most_ticks or 1.0)
+            low, high = 0.0, step * math.ceil(high / step) or 1.0
+            self.ticks = [step * each for each in range(round(high / step) + 1)]
         self._low, self._high = low, high
 
     def place(self, value: float) -> float:
@@ -88,7 +90,7 @@ def _chart(chart: Chart, top: int, minutes: _Axis, *, shows_minutes: bool) -> li
 def draw(charts: Sequence[Chart]) -> str:
     """Draw charts below each other, over the same time; return the SVG."""
     times = [x for chart in charts for points in chart.lines.values() for x, _ in points] or [0.0, 1.0]
-    minutes = _Axis([0.0, *times], _LEFT, _WIDTH - _RIGHT)
+    minutes = _Axis([0.0, *times], _LEFT, _WIDTH - _RIGHT, most_ticks=8)
     height = _HEIGHT * len(charts)
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', '<rect width="100%" height="100%" fill="white"/>']

@@ -16,7 +16,7 @@ _GROWTH = 0.05
 _MB = 1e6
 #: The processes of the server that last, by their names in the journal.
 _PROCESSES = {"parent": "server", "fork_server": "fork server"}
-_MEMORY = {"rss": "resident", "pss": "proportional (PSS)", "anonymous": "of it not of files"}
+_MEMORY = {"rss": "resident", "pss": "proportional (PSS)", "anonymous": "proportional, not of files"}
 
 
 class SoakReport:
@@ -56,9 +56,9 @@ class SoakReport:
         used = sum(each["used"] for each in samples) / max(1, sum(each["used"] > 0 for each in samples))
         busy = sorted(each["machine_load"] for each in samples)
         about = (
-            f"{begin['machine']} A shared, loaded machine: the load average was between {busy[0]:.1f} and "
-            f"{busy[-1]:.1f}. Commit {begin['commit']}, {lasted:.0f} minutes, seed {begin['seed']}. The server, its "
-            f"workers and all clients together used {used:.2f} of a core on average."
+            f"{begin['machine']} Commit {begin['commit']}, {lasted:.0f} minutes, seed {begin['seed']}. The server, its "
+            f"workers and all clients together used {used:.2f} of a core on average; the load average of the machine "
+            f"was {busy[len(busy) // 2]:.1f} (median; {busy[0]:.1f} to {busy[-1]:.1f})."
         )
         parts = [about, f"![Memory, descriptors, processes and latencies over time]({picture})", self._compared()]
         return "\n\n".join([*parts, self._happened(), self._latencies()])
@@ -67,9 +67,10 @@ class SoakReport:
         """Compare the first lull with the last, and with the most of all."""
         lulls = self._of("lull")
         first, last = lulls[0], lulls[-1]
+        ended = f"after {last['at'] / 60:.0f} min"
         after = f"after {first['at'] / 60:.0f} min"
         rows: list[Sequence[str]] = [
-            ("without clients, but for two sessions that last", after, "at the end", "most in a lull", "change")
+            ("without clients, but for two sessions that last", after, ended, "most in a lull", "change")
         ]
         for process, title in _PROCESSES.items():
             for name, kind in _MEMORY.items():
