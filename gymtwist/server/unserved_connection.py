@@ -103,8 +103,20 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.handle(Event.LOST, reason)
 
     def timeoutConnection(self) -> None:
-        """Handle the timer; called by ``TimeoutMixin``."""
-        self.handle(Event.TIMEOUT)
+        """Handle the timer, unless a handshake has come meanwhile; called by ``TimeoutMixin``."""
+        state = self.state
+        if state is State.HANDSHAKE:
+            self.read_pending()
+        if self.state is state:
+            self.handle(Event.TIMEOUT)
+
+    def read_pending(self) -> None:
+        """Read what has come and was not read: after the machine was too busy, timers come before data.
+
+        The reactor notices any end.
+        """
+        if relay.can_be_handed_over(self.transport):
+            self.transport.doRead()
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
         """Use the server's reactor for ``TimeoutMixin``, not the global one."""
@@ -120,9 +132,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
 
     def drop(self) -> None:
         """Close the connection unless it can have its session now; called by the limit."""
-        if self.state is State.HANDSHAKE and relay.can_be_handed_over(self.transport):
-            # If many connect at once, its handshake may have come and not be read yet. The reactor notices any end.
-            self.transport.doRead()
+        if self.state is State.HANDSHAKE:
+            self.read_pending()  # if many connect at once, its handshake may have come
         if self.state not in (State.QUEUED, State.SERVING):
             self.handle(Event.DROP)
 
@@ -236,6 +247,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         del self.transport.bufferSize  # the site has no limit of one value of AMP
         self.channel = self.factory.site.channel(head, self)
         self.channel.count = self._count_request
+        self.channel.read_pending = self.read_pending
         self.channel.dismiss = lambda reply: self.handle(Event.DISMISS, reply)
         self.channel.makeConnection(self.transport)
         received = bytes(self.reader.received)

@@ -33,11 +33,15 @@ class HttpChannel(http.HTTPChannel):
     dismiss: Callable[[bytes], None]
     #: Counts the connection: whether it waits for a response; set likewise.
     count: Callable[[bool], None]
+    #: Reads what has come and was not read; set likewise.
+    read_pending: Callable[[], None] = staticmethod(lambda: None)
     #: The bytes of long bodies, of all channels of a site.
     bodies: dict[Any, int]
     totalHeadersSize = MAX_HEAD
     #: A request that was answered, while the client does not read the responses.
     _unread: Any = None
+    #: Whether a request has come since this was last set to False.
+    _has_come = False
 
     def take(self, size: int) -> bool:
         """Return whether the body of a request may have a size; refuse the request if not."""
@@ -63,6 +67,7 @@ class HttpChannel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """Answer a request; called by Twisted."""
+        self._has_come = True
         self.count(True)
         super().allContentReceived()
 
@@ -97,6 +102,11 @@ class HttpChannel(http.HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """Refuse a request that is not complete in time, or close an idle connection; called by Twisted."""
+        if self._unread is None:
+            self._has_come = False
+            self.read_pending()
+            if self._has_come:
+                return
         if self._unread is None and (self.requests or self._buffer):
             self.refuse(408, _TOO_SLOW)
         else:

@@ -102,6 +102,17 @@ def test_a_handshake_that_times_out_is_refused(make: Make) -> None:
     client.close()
 
 
+def test_a_handshake_that_comes_while_the_server_is_busy_is_served(make: Make) -> None:
+    """Its timer comes first then: when the machine goes on after a stall, or after it was suspended."""
+    harness = make("--opening-timeout", "2")
+    client = connect(harness, CARTPOLE[:3])
+    client.sendall(CARTPOLE[3:])
+    harness.reactor.advance(2.1)
+    harness.turn()
+    assert len(harness.starter.serving) == 1
+    client.close()
+
+
 def test_an_environment_that_is_not_allowed_is_refused(make: Make) -> None:
     """No worker hears of it."""
     harness = make("--allow", "Pong*")

@@ -144,6 +144,19 @@ def test_a_head_that_is_too_long_is_refused(harness: Harness) -> None:
     assert (status, body["code"]) == (431, "limit-exceeded")
 
 
+def test_a_request_that_comes_while_the_server_is_busy_is_answered(make: Make) -> None:
+    """Its timer comes first then: when the machine goes on after a stall, or after it was suspended."""
+    harness = make("--opening-timeout", "2")
+    client = connect(harness, HEALTH)
+    assert parsed(received(client, harness))[0] == 200
+    client.sendall(HEALTH)
+    harness.reactor.advance(2.1)
+    assert parsed(received(client, harness))[0] == 200
+    harness.reactor.advance(2.1)
+    assert read(client, harness) == b""
+    client.close()
+
+
 def test_a_slow_request_is_refused(make: Make) -> None:
     """After the time for handshakes."""
     harness = make("--opening-timeout", "2")
