@@ -226,6 +226,10 @@ class UnblockedStream:
 
 
 @implementer(ILogFilterPredicate)
+#: Where they come from: Twisted's ports, and ours.
+_PORTS = ("twisted.internet.tcp", "gymtwist.server.ports")
+
+
 class AcceptErrorLimit:
     """Limits the lines that Twisted logs when it cannot accept connections: one a second.
 
@@ -238,7 +242,7 @@ class AcceptErrorLimit:
 
     def __call__(self, event: LogEvent) -> Any:
         """Return whether to log an event."""
-        if not event.get("log_namespace", "").startswith("twisted.internet.tcp") or self._limit.allows("lines"):
+        if not event.get("log_namespace", "").startswith(_PORTS) or self._limit.allows("lines"):
             return PredicateResult.maybe
         return PredicateResult.no
 
