@@ -225,11 +225,11 @@ class UnblockedStream:
                 )
 
 
-@implementer(ILogFilterPredicate)
-#: Where they come from: Twisted's ports, and ours.
+#: Where lines about connections that cannot be accepted come from: Twisted's ports, and ours.
 _PORTS = ("twisted.internet.tcp", "gymtwist.server.ports")
 
 
+@implementer(ILogFilterPredicate)
 class AcceptErrorLimit:
     """Limits the lines that Twisted logs when it cannot accept connections: one a second.
 
