@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import random
 import socket
 import time
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from gymtwist.client import connect
 from gymtwist_conformance.reference_client import (
     INT32,
     NETSTRING,
@@ -25,7 +29,7 @@ from gymtwist_conformance.reference_client import (
 from tools.fuzzing.__main__ import seeds
 from tools.fuzzing.mutations import mutated
 from tools.soak.journal import Orders
-from tools.soak.protocol_players import PATIENCE, PLAYERS, Comparison, environments_of
+from tools.soak.protocol_players import PATIENCE, PLAYERS, Comparison, PythonPlayer, environments_of
 
 #: Connections of a flood, and those that begin sessions at once.
 _FLOOD, _BURST = 300, 12
@@ -33,6 +37,10 @@ _FLOOD, _BURST = 300, 12
 _ELSEWHERE = ("127.0.0.2", 0)
 #: Seconds that a flood, and a client that says nothing more, stay.
 _STAY = 2.0
+#: Seconds that a session waits for a client that has lost its connection.
+_RESUME = 8.0
+#: Environments whose episodes do not end within a few steps.
+_LONG = ("CartPole-v1", "Pendulum-v1", "Acrobot-v1")
 #: Environments that fail, or kill their process.
 _CRASHES = (
     *("SegfaultInStep", "ExitInStep", "SystemExitInStep", "RaiseInStep", "SegfaultInReset", "RaiseInReset"),
@@ -139,7 +147,8 @@ def vanish(visit: Visit) -> None:
         opening = message(encoding, "make", id="CartPole-v1")
         client.send(opening[: visit.source.randrange(len(opening))])
     else:
-        client.say("make", id=visit.source.choice(("CartPole-v1", "ALE/Pong-v5")))
+        resume = {"resume": _RESUME} if visit.source.random() < 0.3 else {}
+        client.say("make", id=visit.source.choice(("CartPole-v1", "ALE/Pong-v5")), **resume)
     if when > 1:
         client.read_made()
         if when == 3 and encoding == INT32:
@@ -152,6 +161,39 @@ def vanish(visit: Visit) -> None:
                     client.reply("step")
     visit.stay(_STAY / 4)
     client.abort() if visit.source.random() < 0.5 else client.close()
+
+
+def come_back(visit: Visit) -> None:
+    """Play in a session that outlives its connection, and cut that some times."""
+    environment = visit.source.choice(environments_of("Int32"))
+    player = PythonPlayer(visit.port, environment, shares=visit.source.random() < 0.5, resume=_RESUME)
+    comparison = Comparison("a client that comes back", environment, player, visit.source.randrange(2**31))
+    with contextlib.closing(comparison):
+        for _ in range(visit.source.randint(1, 5)):
+            for _ in range(visit.source.randint(1, 20)):
+                comparison.step()
+            with socket.socket(fileno=os.dup(player.env._session.connection.direct.descriptor)) as connection:
+                connection.shutdown(visit.source.choice((socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR)))
+
+
+def go_back(visit: Visit) -> None:
+    """Play on from a snapshot twice, the second time in another session at times; or leave with snapshots."""
+    env = connect(f"127.0.0.1:{visit.port}", visit.source.choice(_LONG), timeout=PATIENCE)
+    with contextlib.closing(env):
+        env.reset(seed=visit.source.randrange(2**31))
+        here = env.snapshot()
+        actions = [env.action_space.sample() for _ in range(5)]
+        expected = [env.step(action)[0] for action in actions]
+        if visit.source.random() < 0.5:
+            env.restore(here)
+            found = [env.step(action)[0] for action in actions]
+        else:
+            with env.branch(here) as other:
+                found = [other.step(action)[0] for action in actions]
+        if not np.array_equal(found, expected):
+            raise Unexpected(f"{found} after a snapshot instead of {expected}")
+        if visit.source.random() < 0.5:
+            here.release()
 
 
 def flood(visit: Visit) -> None:
@@ -241,6 +283,8 @@ DEEDS: dict[Deed, int] = {
     crash_a_classic_client: 3,
     hang: 3,
     vanish: 12,
+    come_back: 4,
+    go_back: 4,
     flood: 2,
     burst: 2,
     speak_rubbish: 10,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import threading
 import time
@@ -44,6 +45,7 @@ def _start(orders: Orders, tally: Tally, kind: str, workers: list[Callable[[], N
 
 def run_crowd(orders: Orders) -> None:
     """Do one thing after the other, drawn by the seed."""
+    logging.getLogger("gymtwist.client").setLevel(logging.ERROR)  # connections are cut on purpose
     tally = Tally()
 
     def live(number: int) -> None:

@@ -83,9 +83,12 @@ class PythonPlayer:
 
     takes_seeds = True
 
-    def __init__(self, port: int, environment: str, *, num_envs: int | None = None, shares: bool = True) -> None:
+    def __init__(
+        self, port: int, environment: str, *, num_envs: int | None = None, shares: bool = True, **options: Any
+    ) -> None:
         connect: Any = gymtwist.client.connect if num_envs is None else gymtwist.client.connect_vec
-        options: dict[str, Any] = {} if num_envs is None else {"num_envs": num_envs}
+        if num_envs is not None:
+            options["num_envs"] = num_envs
         self.env = connect(f"127.0.0.1:{port}", environment, timeout=PATIENCE, shared_memory=shares, **options)
         self._is_vector = num_envs is not None
 

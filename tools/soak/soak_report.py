@@ -163,6 +163,8 @@ _SAID = {
     "crash_a_classic_client": "did so by the classic protocol",
     "hang": "let their environment hang",
     "vanish": "vanished",
+    "come_back": "lost their connection, and came back",
+    "go_back": "went back to a snapshot, or branched off one",
     "flood": "opened 300 connections at once",
     "burst": "began 12 sessions at once",
     "speak_rubbish": "sent mutated messages",
