@@ -31,6 +31,10 @@ from gymtwist.worker.amp_commands import Link
 #: Bytes of a ticket and the line end behind it.
 _TICKET_LINE = 2 * TICKET_BYTES + 1
 _KILLED = "the front has killed it"
+#: Until a connection to the control port has shown the secret: bytes that it may send, and seconds that it has.
+_MOST_TO_ENTER, _TIME_TO_ENTER = 4096, 10.0
+#: How many such connections there may be; the oldest is closed for another one.
+_MOST_ENTERING = 16
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -181,7 +185,7 @@ class NodeFactory(GymFactory):
 
 
 class FrontLink(Link):
-    """The node's end of the link with the front.
+    """The node's end of the link with the front; until the secret is shown, anybody may be at the other end.
 
     Args:
         control: What the links have in common.
@@ -193,6 +197,16 @@ class FrontLink(Link):
         super().__init__()
         self._control = control
         self._has_entered = False
+        self._received = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse received bytes: AMP itself does not limit how many a box has."""
+        if not self._has_entered:
+            self._received += len(data)
+            if self._received > _MOST_TO_ENTER:
+                self.transport.abortConnection()
+                return
+        super().dataReceived(data)
 
     def ampBoxReceived(self, box: Any) -> None:
         """Handle a box; only one that knows the secret can do more than enter."""
@@ -255,6 +269,7 @@ class FrontLink(Link):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Handle the end of the link."""
         super().connectionLost(reason)
+        self._control.no_stranger(self)
         self._control.left(self)
 
 
@@ -277,12 +292,29 @@ class ControlFactory(Factory):
         self._abandoned = abandoned
         self._link: FrontLink | None = None
         self._timer: Any = None
+        #: The links that have not shown the secret, and what closes them.
+        self._strangers: dict[FrontLink, Any] = {}
         self._reports = task.LoopingCall(tickets.report)
         self._reports.clock = reactor
 
     def buildProtocol(self, addr: Any) -> FrontLink:
         """Return the protocol of a new connection; called by Twisted."""
-        return FrontLink(self)
+        link = FrontLink(self)
+        if len(self._strangers) == _MOST_ENTERING:
+            self._close(next(iter(self._strangers)))
+        self._strangers[link] = self._reactor.callLater(_TIME_TO_ENTER, self._close, link)
+        return link
+
+    def _close(self, link: FrontLink) -> None:
+        self.no_stranger(link)
+        if link.transport is not None:
+            link.transport.abortConnection()
+
+    def no_stranger(self, link: FrontLink) -> None:
+        """Note that a link has shown the secret, or has ended."""
+        timeout = self._strangers.pop(link, None)
+        if timeout is not None and timeout.active():
+            timeout.cancel()
 
     def wait(self, seconds: float) -> None:
         """Wait for the front for as long as this."""
@@ -290,6 +322,7 @@ class ControlFactory(Factory):
 
     def entered(self, link: FrontLink) -> None:
         """Take commands from a link."""
+        self.no_stranger(link)
         self._link = link
         self.tickets.tell = link.tell
         if not self._reports.running:
