@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.error_texts import RESET_TO_CONTINUE
 from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
-from gymtwist.placement.conversation import Conversation
+from gymtwist.placement.conversation import MOST_KEPT, Conversation
 from gymtwist.placement.node import Node
 from gymtwist.placement.node_commands import TICKET_BYTES
 from gymtwist.placement.session_relay import Connecting, RelayEnd
@@ -247,10 +247,11 @@ class RemoteSession:
         self.state = State.PLAYING
         self._recovery_reply = b""
         worker = self._worker = RelayEnd(self._reactor, connection, self._conversation.replied, self._worker_ended)
-        worker.write(self._ticket + b"\n" + self._unread)
-        self._unread.clear()
         worker.peer, self._client.peer = self._client, worker
         self._client.seen = self._conversation.requested
+        self._client.start()
+        worker.write(self._ticket + b"\n" + self._unread)
+        self._unread.clear()
         worker.start()
         if self._client.has_ended:
             worker.end_writing()
@@ -266,13 +267,16 @@ class RemoteSession:
             self._unread += data
             if self.state in (State.DIRECT, State.ORPHANED):
                 self._come_back()
-            return
-        self._conversation.requested(data)
-        if self.state is State.ORPHANED:
-            if self._conversation.is_owed_reply:
-                self._resume()
         else:
-            self._unread += data
+            self._conversation.requested(data)
+            if self.state is not State.ORPHANED:
+                self._unread += data
+            elif self._conversation.is_owed_reply:
+                self._resume()
+            elif not self._conversation.can_go_on:
+                self._fail(self._how)
+        if len(self._unread) > MOST_KEPT:
+            self._client.pause()  # until there is a node
 
     def _client_ended(self) -> None:
         if self.state is State.PLAYING and self._worker is not None:

@@ -64,6 +64,10 @@ class RelayEnd:
         if not self.has_ended:
             self._reactor.addReader(self)
 
+    def pause(self) -> None:
+        """Read no more, until :meth:`start` is called."""
+        self._reactor.removeReader(self)
+
     # Reading
 
     def doRead(self) -> None:

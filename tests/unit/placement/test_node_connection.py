@@ -38,7 +38,8 @@ def boxed(command: Any, **arguments: Any) -> bytes:
     link, transport = Link(), StringTransport()
     link.makeConnection(transport)
     link.callRemote(command, **arguments)
-    return transport.value()
+    sent: bytes = transport.value()
+    return sent
 
 
 @pytest.mark.parametrize("size", [1, 60_000])
