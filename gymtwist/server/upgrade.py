@@ -260,7 +260,9 @@ class Upgrade:
         if relaunch.takes_rundir:
             relaunch.twistd["pidfile"] = ""  # twistd would remove the file at the end
         notify(f"MAINPID={self.process}")
-        os.write(2, attempt.end())
+        printed = attempt.end()
+        with contextlib.suppress(OSError):  # nobody reads it, or the disk is full
+            os.write(2, printed)
         running = self._factory.connections
         log.info(
             "[upgrade] process {process} serves from now on; this one ends with its {connections}",
@@ -319,6 +321,8 @@ class Upgrade:
         if self.process and self._link is not None:  # whose end would have been noticed
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
+        elif self._attempt is not None:
+            self._attempt.kill()
 
     def stop(self) -> None:
         """Give up an upgrade that is under way: this process stops."""
@@ -381,6 +385,10 @@ class _Attempt:
             theirs.close()
             os.close(stderr)
         self._timeout = reactor.callLater(_READY_TIMEOUT, expire)
+
+    def kill(self) -> None:
+        """Kill the process, which has not told yet which child of its own goes on."""
+        self._process.kill()
 
     def end(self) -> bytes:
         """Stop waiting; return the end of what the process has printed."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.error
@@ -24,7 +25,7 @@ import gymtwist.client
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, eventually
-from tests.support.server_process import connected, run_twistd, write_certificate
+from tests.support.server_process import connected, run_twistd, twistd, variables, write_certificate
 from tests.support.upgrades import Generations, generations
 
 Begin = Callable[..., Generations]
@@ -314,6 +315,37 @@ def test_a_server_that_stops_while_another_process_starts(begin: Begin, tmp_path
     assert new.wait(PATIENCE)
 
 
+def site_of(directory: Path, program: str) -> dict[str, str]:
+    """Have each Python of a server run a program first; return the variables for that."""
+    site = directory / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(program)
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")]))}
+
+
+def test_a_new_process_that_hangs_before_it_says_anything(begin: Begin, tmp_path: Path) -> None:
+    """It ends with the server, too."""
+    hang, began = tmp_path / "hang", tmp_path / "began"
+    program = f"""
+import os, sys, time
+if os.path.exists({str(hang)!r}):
+    with open({str(began)!r}, "w") as file:
+        file.write(str(os.getpid()))
+    while True: time.sleep(1)
+"""
+    held = begin(changes=site_of(tmp_path, program))
+    hang.touch()
+    os.kill(held.serving.process, signal.SIGUSR2)
+    eventually(lambda: began.exists() and bool(began.read_text()), PATIENCE)
+    new = Handle(int(began.read_text()))
+    try:
+        os.kill(held.serving.process, signal.SIGTERM)
+        assert held.serving.wait(PATIENCE)
+        assert new.wait(PATIENCE)
+    finally:
+        new.kill()
+
+
 def test_ports_with_tls_and_for_http_and_other_ports_in_the_file(begin: Begin, tmp_path: Path) -> None:
     """Those that stay are handed over, those that are new are opened, and those that are gone are closed."""
     key, certificate = write_certificate(tmp_path)
@@ -338,6 +370,34 @@ def test_ports_with_tls_and_for_http_and_other_ports_in_the_file(begin: Begin, t
         gymtwist.client.connect(f"unix:{new}", "CartPole-v1").close()
         with pytest.raises(gymtwist.client.ConnectionLost):
             gymtwist.client.connect(f"unix:{gone}", "CartPole-v1", connect_timeout=0.01)
+
+
+def test_errors_that_cannot_be_written(tmp_path: Path) -> None:
+    """The disk with the file is full, say: what the new process has printed is lost, and nothing else."""
+    program = "import os\nif 'GYMSOCK_HANDED_OVER' in os.environ: os.write(2, b'printed')"
+    socket_path, pidfile = tmp_path / "socket", tmp_path / "gymsock.pid"
+    with open("/dev/full", "w") as full:
+        server = subprocess.Popen(
+            [*twistd(), "-n", f"--pidfile={pidfile}", f"--logfile={tmp_path / 'log'}", "gymsock"]
+            + ["-p", f"unix:{socket_path}", "--warm", "0"],
+            cwd=tmp_path,
+            env=variables(site_of(tmp_path, program)),
+            stderr=full,
+        )
+    handles = [Handle(server.pid)]
+    try:
+        gymtwist.client.connect(f"unix:{socket_path}", "CartPole-v1", connect_timeout=PATIENCE).close()
+        os.kill(server.pid, signal.SIGUSR2)
+        eventually(lambda: int(pidfile.read_text() or server.pid) != server.pid, PATIENCE)
+        handles.append(Handle(int(pidfile.read_text())))
+        server.wait(PATIENCE)
+        gymtwist.client.connect(f"unix:{socket_path}", "CartPole-v1").close()
+        os.kill(handles[-1].process, signal.SIGTERM)
+        assert handles[-1].wait(PATIENCE)
+    finally:
+        for each in handles:
+            each.kill()
+        server.wait()
 
 
 def test_a_daemon(tmp_path: Path) -> None:
