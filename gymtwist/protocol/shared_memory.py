@@ -115,6 +115,13 @@ class SharedMemory:
         self.request_room, self.reply_room = request_room, reply_room
         self.replies = REQUESTS + request_room
 
+    def close(self) -> None:
+        """Unmap the memory now, with the descriptor that the mapping has, rather than when it is collected."""
+        self.words.release()
+        self.view.release()
+        with contextlib.suppress(BufferError):  # somebody has a view of it, and it is unmapped with that
+            self.memory.close()
+
 
 def _check_memory(descriptor: int, size: int) -> None:
     """Check the size of memory, and that no process can shorten it, which would kill the other side (SIGBUS).

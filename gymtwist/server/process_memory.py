@@ -41,10 +41,12 @@ class SessionMemory:
 
     Attributes:
         of_snapshots: Bytes that snapshots hold because their originals have written to theirs, which no size shows.
+        others: The processes of other sessions, which may have branched off this one.
     """
 
     def __init__(self) -> None:
         self.of_snapshots = 0
+        self.others: Container[int] = ()
         self._inherited: dict[int, int] = {}
 
     def measure(self, worker: int) -> Usage:
@@ -60,6 +62,8 @@ class SessionMemory:
         while parents:
             parent, held = parents.pop()
             for child in children(parent):
+                if child in self.others:
+                    continue
                 anonymous, shared = _resident(child)
                 if child in inherited:
                     held_before = inherited[child]
@@ -94,19 +98,21 @@ class SessionMemory:
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def used_by(pid: int, *, with_children: bool = False) -> tuple[int, float]:
+def used_by(pid: int, *, with_children: bool = False, others: Container[int] = ()) -> tuple[int, float]:
     """Return the bytes that a process holds, and the seconds of processor time that it and its ended children had.
 
     Args:
         pid: The id of the process.
         with_children: Whether to add the processor time of its children that run.
+        others: Children that are not to be counted.
     """
     try:
         # Behind the name, which may contain anything: fields 14 to 17 of proc(5).
         times = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]
     except OSError:
         times = []
-    running = sum(used_by(child)[1] for child in children(pid)) if with_children else 0.0
+    below = [child for child in children(pid) if child not in others] if with_children else []
+    running = sum(used_by(child)[1] for child in below)
     return sum(_resident(pid)), sum(map(int, times)) / _TICKS + running
 
 

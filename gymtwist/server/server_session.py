@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -341,8 +341,15 @@ class Session:
     def used(self) -> tuple[int, float]:
         """Return the memory that its process holds, and the processor time that it had."""
         if self._process is not None:
-            return process_memory.used_by(self._process, with_children=bool(self.status.snapshots_taken))
+            below = bool(self.status.snapshots_taken)
+            return process_memory.used_by(self._process, with_children=below, others=self._other_processes())
         return (0, 0.0) if self._worker is None else self._worker.used
+
+    def _other_processes(self) -> Container[int]:
+        """Return the processes of other sessions, of which some may have branched off this one and be below it."""
+        if not self.status.snapshots_taken:
+            return ()
+        return {each.process for each in self._running.values() if each.process is not None} - {self._process}
 
     def lost_place(self, how: str) -> None:
         """Note that its node is lost, and that it goes on at another; called by its worker.
@@ -417,7 +424,7 @@ class Session:
     def _processor_time(self) -> float:
         if self._process is not None:
             below = bool(self.status.snapshots_taken)
-            used = process_memory.used_by(self._process, with_children=below)[1]
+            used = process_memory.used_by(self._process, with_children=below, others=self._other_processes())[1]
             self._last_processor_time = max(self._last_processor_time, used)
         return self._past_processor_time + self._last_processor_time
 
@@ -440,7 +447,7 @@ class Session:
             return
         self._is_measured = True
         limit = self._settings.memory_limit
-        self._memory.of_snapshots = self.status.snapshot_bytes
+        self._memory.of_snapshots, self._memory.others = self.status.snapshot_bytes, self._other_processes()
         measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory)
         measured.addCallback(self._measured, self._process).addErrback(self._not_measured)
 

@@ -361,9 +361,10 @@ class SessionStatus:
             raise
 
     def prepare_resume(self) -> None:
-        """Clear the times, until another process resumes the session."""
-        for word in (BUSY_SINCE, LAST_ACTIVITY, OUT_OF_MEMORY, REQUEST_SINCE):
+        """Clear the times, until another process resumes the session, and forget the snapshots, which have ended."""
+        for word in (BUSY_SINCE, LAST_ACTIVITY, OUT_OF_MEMORY, REQUEST_SINCE, SNAPSHOT_BYTES):
             self.words[word] = 0.0
+        self.words[SNAPSHOTS_GONE] = self.words[SNAPSHOTS_TAKEN]
 
     def replace(self, descriptor: int) -> None:
         """Have other memory in place of this one, in this process alone; whoever uses this object goes on with that.

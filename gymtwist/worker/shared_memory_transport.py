@@ -164,10 +164,11 @@ class SharedMemoryTransport(FrameTransport):
         return msgspec.msgpack.encode(state), [self._descriptor]
 
     def release(self) -> None:
-        """Close the descriptor: another transport is used."""
+        """Close the descriptor and the memory: another transport is used."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        self._shared.close()
 
     @classmethod
     def taken_over(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait for the leader's answer: longer than it waits for others.
 _ANSWER_LIMIT = 30.0
+#: Descriptors that the leader needs for a while, beside those of this process and one for each snapshot.
+_SPARE_DESCRIPTORS = 16
 #: How much earlier than others the kernel kills a frozen copy if memory runs out.
 _FROZEN_OOM_SCORE = 900
 _ERRORS: dict[str, type[RequestError]] = {
@@ -130,8 +133,8 @@ class SnapshotHandler:
             RequestError: It fails.
         """
         with self._busy(Operation.RESTORE):
-            handover, descriptors = self._adapter.hand_over()
             try:
+                handover, descriptors = self._adapter.hand_over()
                 self._ask(GoOn(request.snapshot, handover), descriptors)
                 raise AssertionError("the leader answers this only with a refusal")
             finally:
@@ -261,6 +264,16 @@ class SnapshotHandler:
             raise TooManySnapshots(
                 f"the session holds {held} snapshots, and {most} are allowed (--max-snapshots): release one first"
             )
+        elif held >= self._room():
+            raise TooManySnapshots(
+                f"the session holds {held} snapshots, and its process may open no more files (--open-file-limit): "
+                "release one first"
+            )
+
+    def _room(self) -> int:
+        """Return how many snapshots the leader has descriptors for: beside those of this process, one for each."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return most - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS
 
     def _reap(self) -> None:
         """Reap the copies of this process that have ended; the leader reaps the others."""

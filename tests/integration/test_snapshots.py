@@ -15,9 +15,10 @@ import pytest
 
 from gymtwist.client import EnvironmentFailed, RemoteError, RequestRefused, connect, connect_vec
 from gymtwist.protocol import dynamic_values
+from gymtwist.server.process_memory import SessionMemory
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import descendants, eventually, hold, left_after
+from tests.support.process_inspection import descendants, descriptors, eventually, hold, left_after
 from tests.support.server_process import ServerProcess
 
 #: Whether to measure the coverage of its server.
@@ -217,9 +218,14 @@ def test_what_copies_do_not_do_alike(make: Make) -> None:
     assert "did different things" in texts
 
 
+def _process(server: ServerProcess, since: int) -> int:
+    """Return the process of a session that has started since."""
+    return int(server.wait_for(r"started: CartPole-v1 .*int32, process (\d+)", since=since).group(1))
+
+
 def _processes(server: ServerProcess, since: int) -> tuple[int, list[int]]:
     """Return the leader of the processes of a session that has started since, and those below it, the oldest first."""
-    leader = int(server.wait_for(r"started: CartPole-v1 .*process (\d+)", since=since).group(1))
+    leader = _process(server, since)
     eventually(lambda: len(descendants(leader)) == 2, PATIENCE, "a player and a frozen copy alone")
     return leader, sorted(descendants(leader))
 
@@ -268,6 +274,71 @@ def test_a_crash_goes_back_to_the_last_snapshot(make: Make) -> None:
     assert env.step(0)[4]["steps"] == 3
     with pytest.raises(RequestRefused, match="snapshot 1 is not held"):
         env.restore(held[0])
+
+
+def test_a_crash_without_that(make: Make) -> None:
+    """Takes the snapshots along, and of the fresh environment others can be taken: as many as are allowed."""
+    env = make("Crashing-v0")
+    env.reset()
+    held = [env.snapshot() for _ in range(3)]
+    for _ in range(6):
+        env.step(0)
+    with pytest.raises(EnvironmentFailed, match="killed by SIGSEGV"):
+        env.step(1)
+    env.reset()
+    with pytest.raises(RequestRefused, match="holds no snapshot"):
+        env.restore(held[0])
+    with pytest.raises(RequestRefused, match="no snapshot has this ticket"):
+        env.branch(held[0])
+    env.reset()
+    fresh = [env.snapshot() for _ in range(3)]
+    env.step(0)
+    env.restore(fresh[0])
+    assert env.step(0)[4]["steps"] == 1
+
+
+def test_snapshots_of_snapshots(make: Make, server: ServerProcess) -> None:
+    """However long the chain is, no process has more open files than the one before."""
+    since = server.mark()
+    env = in_play(make(shared_memory=True))
+    counts = []
+    for _ in range(6):
+        with env.snapshot() as here:
+            env.restore(here)
+        played(env, 1)
+        leader = _process(server, since)
+        eventually(lambda leader=leader: len(descendants(leader)) == 1, PATIENCE, "a player alone")  # type: ignore[misc]
+        counts.append(len(descriptors(*descendants(leader))))
+    assert counts[-1] <= counts[0]
+
+
+def test_open_files_of_a_leader(start: Start) -> None:
+    """Bound the number of snapshots: the error names the option, and the session goes on."""
+    running = start("--open-file-limit", "64")
+    with connect(running.port, CARTPOLE) as env:
+        in_play(env)
+        held: list[Any] = []
+        with pytest.raises(RequestRefused, match=r"no more files \(--open-file-limit\): release one first") as caught:
+            while len(held) < 64:
+                held.append(env.snapshot())
+        assert caught.value.code == "too-many-snapshots"
+        env.restore(held[-1])
+        held[0].release()
+        env.snapshot()
+
+
+def test_the_memory_of_a_branch(make: Make, server: ServerProcess) -> None:
+    """Is that of its own session, although its process is below that of the other one."""
+    since = server.mark()
+    env = in_play(make())
+    here, first = env.snapshot(), _process(server, since)
+    since = server.mark()
+    with env.branch(here):
+        branch = _process(server, since)
+        memory = SessionMemory()
+        assert branch in memory.measure(first).started
+        memory.others = {branch}
+        assert branch not in memory.measure(first).started
 
 
 def test_a_server_that_ends(start: Start) -> None:
