@@ -32,8 +32,8 @@ from gymtwist.spaces.gymnasium_spaces import build
 
 #: Bytes of a segment: room for this many rows, within these bounds.
 _ROWS, _LEAST, _MOST = 256, 2**20, 2**24
-#: Seconds after which the size of what is on disk is measured again.
-_MEASURE_INTERVAL = 5.0
+#: Seconds after which the size of what is on disk is measured again, and bytes of this journal after which it is.
+_MEASURE_INTERVAL, _MEASURE_BYTES = 5.0, 2**26
 #: The word of a segment with the number of its rows; see :data:`~gymtwist.recordings.journal_files.SEGMENT_HEADER`.
 COUNT = 1
 
@@ -155,7 +155,8 @@ class EpisodeJournal:
             for left, quota in room:
                 if left < more:
                     raise Stopped(f"recordings may have {quota.limit >> 20} MiB on disk ({quota.name})")
-            self._left = min((left for left, _ in room), default=sys.maxsize)
+            # Others write as well.
+            self._left = min([max(more, _MEASURE_BYTES), *(left for left, _ in room)]) if room else sys.maxsize
         self._left -= more
 
     def finish_row(self) -> None:
@@ -166,9 +167,15 @@ class EpisodeJournal:
         """Write what the next row has no room for; see :class:`~gymtwist.recordings.journal_files.Note`.
 
         Raises:
+            Stopped: No more may be on disk.
             OSError: It cannot be written.
         """
         content = dynamic_values.to_messagepack({"row": self.next_row, **fields})
+        size = 4 + len(content)
+        if size > self._left:
+            self._check_quotas(size)
+        else:
+            self._left -= size
         os.write(self._notes, len(content).to_bytes(4, "little") + content)
 
     def close(self) -> None:

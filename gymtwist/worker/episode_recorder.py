@@ -39,6 +39,8 @@ from gymtwist.worker.worker_settings import WorkerSettings
 RECORD_ERROR = "record_error"
 #: What the server needs for it.
 _PACKAGES = ("h5py", "minari")
+#: The file with the spaces of a dataset, beside its data.
+_SPACES = "spaces"
 #: Frames of a second of video, if the environment does not say.
 _FPS = 30.0
 #: The entries of an info that are about an episode whose environment was reset in the same step.
@@ -89,7 +91,7 @@ class Reservation:
             self.root.mkdir(exist_ok=True)
             self.root = self.root.resolve()
             (self.root / JOURNALS).mkdir(mode=0o700, exist_ok=True)
-            directory = dataset_names.directory_of(self.root, self.dataset)
+            directory = self._directory = dataset_names.directory_of(self.root, self.dataset)
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = journal_files.lock(directory / "lock")
         except OSError as error:
@@ -110,6 +112,29 @@ class Reservation:
                 f'record.dataset "{request.dataset}": exists already; send "append": true to add episodes to it, or '
                 "name another, such as one with the next version"
             )
+
+    def keep_spaces(self, header: Header) -> None:
+        """Keep the spaces of a new dataset, or check that what is to be appended has the same.
+
+        Args:
+            header: What is to be recorded.
+
+        Raises:
+            InvalidField: It has others.
+            RecordingRefused: They cannot be written.
+        """
+        path = self._directory / _SPACES
+        found = msgspec.json.encode([header.observation_space, header.action_space, header.reward_shape])
+        try:
+            if not (path.exists() and (self._directory / DATA).exists()):
+                journal_files.write_whole(path, found)
+            elif path.read_bytes() != found:
+                raise InvalidField(
+                    f'record.append: the dataset "{self.request.dataset}" is of other spaces than those of this '
+                    "environment, or of other rewards; name another dataset"
+                )
+        except OSError as error:
+            raise RecordingRefused(f"record: recordings cannot be written: {error.strerror}") from error
 
     def release(self) -> None:
         """Let other sessions record the dataset."""
@@ -150,6 +175,7 @@ class EpisodeRecorder:
             self._check_frames(environment)
         self._num_envs: int | None = None if plan.mode is None else environment.num_envs
         self._header = _header(reservation, environment, plan, settings, self._num_envs)
+        reservation.keep_spaces(self._header)
         self._quotas = _quotas(reservation, settings)
         self._journal: EpisodeJournal | None = None
         self._episodes = 0

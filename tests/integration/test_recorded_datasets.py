@@ -313,6 +313,19 @@ def test_one_session_records_a_dataset(address: tuple[str, int], server: ServerP
     assert [each["seed"] for each in attributes(dataset)] == [1, 2]
 
 
+def test_what_is_appended_has_the_same_spaces(address: tuple[str, int], server: ServerProcess, name: str) -> None:
+    """Otherwise it is refused, and the dataset stays as it was."""
+    with connect(address, "CartPole-v1", record=name) as env:
+        play(env, 1, env.action_space)
+    load_complete(root_of(server), name)
+    with pytest.raises(RequestRefused, match=r"record.append: .* other spaces") as caught:
+        connect(address, "MountainCar-v0", record={"dataset": name, "append": True})
+    assert caught.value.code == "invalid-field"
+    with connect(address, "CartPole-v1", record={"dataset": name, "append": True}) as env:
+        play(env, 2, env.action_space)
+    assert load_complete(root_of(server), name).total_episodes == 2
+
+
 def test_frames_need_a_render_mode(connect: Connect) -> None:
     """The error says which."""
     with pytest.raises(Failed, match="rgb_array"):
@@ -360,6 +373,17 @@ def test_a_full_quota_ends_the_recording_and_not_the_session(start: Start, tmp_p
     with pytest.raises(RequestRefused, match="--record-quota") as caught:
         connect(address, "CartPole-v1", record="more-v0").close()
     assert caught.value.code == "quota-exceeded"
+
+
+def test_options_of_resets_count_among_what_is_on_disk(start: Start) -> None:
+    """They are as long as the client makes them, while steps take next to no room."""
+    server = start("--record-quota", "8")
+    told: list[str] = []
+    with connect(("127.0.0.1", server.port), "CartPole-v1", record="options-v0") as env:
+        for _ in range(16):
+            env.reset(options={"low": -0.05, "text": "a" * 2**20})
+            told += [info["record_error"] for info in [env.step(0)[4]] if "record_error" in info]
+    assert "--record-quota" in told[0]
 
 
 def test_what_a_killed_server_leaves_is_completed_by_the_next(start: Start, tmp_path: Path) -> None:
