@@ -79,6 +79,7 @@ class State(enum.Enum):
     SERVING = enum.auto()  # it has the ports
     STARTING = enum.auto()  # it has the ports, and another process starts
     LEAVING = enum.auto()  # another process has the ports
+    LEFT = enum.auto()  # another process has the ports, and this one stops
     STOPPING = enum.auto()  # it stops
 
 
@@ -215,7 +216,7 @@ class Upgrade:
         unnamed = [each.description for each in self._ports() if not each.name]
         if self.state is State.STARTING:
             problem = f"an upgrade is under way (process {self.process or 'not known yet'})"
-        elif self.state is State.LEAVING:
+        elif self.state in (State.LEAVING, State.LEFT):
             problem = f"this process has handed over its ports; ask process {self.process}, which has them"
         elif self.state is State.STOPPING or self._factory.admission.is_stopping:
             problem = "the server is shutting down"
@@ -301,7 +302,8 @@ class Upgrade:
         """The new process has ended."""
         attempt, self._attempt, self._link = self._attempt, None, None
         if attempt is None:
-            log.info("[upgrade] the process that has the ports has ended; this one goes on with its connections")
+            if self.state is State.LEAVING:  # otherwise this process is the one that ends
+                log.info("[upgrade] the process that has the ports has ended; this one goes on with its connections")
             return
         self.state = State.SERVING
         printed = attempt.end().decode(errors="replace").rstrip()
@@ -326,8 +328,8 @@ class Upgrade:
 
     def stop(self) -> None:
         """Give up an upgrade that is under way: this process stops."""
-        if self.state is not State.LEAVING:
-            self.state = State.STOPPING
+        has_ports = self.state not in (State.LEAVING, State.LEFT)
+        self.state = State.STOPPING if has_ports else State.LEFT
         if self._attempt is not None:
             self._attempt.reason = "the server stops"
             self._kill()

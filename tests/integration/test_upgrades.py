@@ -427,3 +427,4 @@ def test_a_daemon(tmp_path: Path) -> None:
             each.kill()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["gymsock.log"], log.read_text()
     assert log.read_text().count("gymtwist 0.") == 3
+    assert "the process that has the ports has ended" not in log.read_text()
