@@ -99,8 +99,11 @@ def _status(given: argparse.Namespace) -> None:
     if given.json:
         _print_json(status)
         return
-    rows = [(name.replace("_", " "), _text(name, value)) for name, value in status.items() if name != "libraries"]
-    rows += [("environments", f"{each['environments']} of {each['name']}") for each in status["libraries"]]
+    libraries, nodes, earlier = status.pop("libraries"), status.pop("nodes"), status.pop("earlier_processes")
+    rows = [(name.replace("_", " "), _text(name, value)) for name, value in status.items()]
+    rows += [("earlier process", f"{process} ({_counted(count, 'session')})") for process, count in earlier.items()]
+    rows += [("node", f"{each['name']}: {_text('sessions', each['sessions'])}") for each in nodes]
+    rows += [("environments", f"{each['environments']} of {each['name']}") for each in libraries]
     _print_table(rows)
 
 
@@ -155,7 +158,7 @@ def _reload(given: argparse.Namespace) -> None:
     if given.json:
         _print_json(answer)
         return
-    ignored = [f"{each} needs a restart" for each in answer["ignored"]]
+    ignored = [f"{each} needs an upgrade or a restart" for each in answer["ignored"]]
     print(*(answer["changed"] + ignored or ["nothing has changed"]), sep="\n")
 
 
@@ -165,7 +168,7 @@ def _upgrade(given: argparse.Namespace) -> None:
         _print_json(answer)
         return
     old, count = answer["old_process"], answer["connections"]
-    print(f"process {answer['process']} serves now; process {old} ends with the {count} connections it has")
+    print(f"process {answer['process']} serves now; process {old} ends with its {_counted(count, 'connection')}")
     if count:
         print(f"gymsockctl --process {old} sessions lists its sessions")
 
@@ -242,6 +245,10 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _print_rows(columns: Sequence[str], rows: Sequence[Any]) -> None:

@@ -139,7 +139,7 @@ class Operations:
             "[control] {who} reloads the options: {changed}{ignored}",
             who=who,
             changed="; ".join(done.changed) or "nothing has changed",
-            ignored="".join(f"; {each} needs a restart" for each in done.ignored),
+            ignored="".join(f"; {each} needs an upgrade or a restart" for each in done.ignored),
         )
         return done
 

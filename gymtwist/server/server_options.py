@@ -187,7 +187,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "system (may be repeated).", readers.path,
     )] = ()
     session_writes: Annotated[tuple[str, ...], Option(
-        "The same, to write there as well; all sessions share it (may be repeated).", readers.path,
+        "With --isolate files, user or all: let sessions read and write this file or directory, which all sessions "
+        "share (may be repeated).", readers.path,
     )] = ()
     session_connects: Annotated[tuple[int, ...], Option(
         "With --isolate files or all: let sessions connect to this TCP port, of any machine (may be repeated).",
@@ -286,10 +287,11 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "into its CPUs.", readers.resource,
     )] = 1.0
     session_gpus: Annotated[float, Option(
-        "With --place ray, the same for GPUs.", readers.resource,
+        "With --place ray, GPUs that a session takes: they are counted, not assigned.", readers.resource,
     )] = 0.0
     session_resource: Annotated[tuple[str, ...], Option(
-        "With --place ray, the same for another resource of Ray's count, such as simulator=1 (may be repeated).",
+        "With --place ray, another resource of the cluster that a session takes, such as simulator=1 (may be "
+        "repeated).",
         readers.named_resource,
     )] = ()
     runtime_env: Annotated[str | None, Option(

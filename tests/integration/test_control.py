@@ -60,7 +60,9 @@ def test_an_operator_sees_and_ends_sessions(controlled: tuple[ServerProcess, Pat
         first, second = asked(server, "sessions")
         assert (first["environment"], first["steps"], second["steps"]) == ("CartPole-v1", 1, 0)
         assert asked(server, "status")["sessions"] == {"taken": 2, "limit": 256}
-        assert "2 of 256" in gymsockctl(server, "status")
+        status = gymsockctl(server, "status")
+        assert "2 of 256" in status
+        assert "node" not in status
         heading, row, *_ = gymsockctl(server, "sessions").splitlines()
         assert "steps per second" in heading and "_" not in heading
         assert "CartPole-v1  127.0.0.1:" in row
@@ -100,10 +102,12 @@ def test_options_are_read_anew(controlled: tuple[ServerProcess, Path], how: str)
         path.write_text('control = "control"\nallow = ["Pendulum-*"]\nwarm = 3\nmax-envs = 2')
         if how == "command":
             printed = gymsockctl(server, "reload").splitlines()
-            assert printed == ["max-envs is 2", "allow is Pendulum-*", "warm needs a restart"]
+            assert printed == ["max-envs is 2", "allow is Pendulum-*", "warm needs an upgrade or a restart"]
         else:
             os.kill(server.process.pid, signal.SIGHUP)
-            server.wait_for("SIGHUP reloads the options: max-envs is 2; allow is Pendulum-\\*; warm needs a restart")
+            server.wait_for(
+                r"SIGHUP reloads the options: max-envs is 2; allow is Pendulum-\*; warm needs an upgrade or a"
+            )
         gymtwist.client.connect(server.port, "Pendulum-v1").close()
         assert "CartPole-v1" not in gymsockctl(server, "envs")
         with pytest.raises(gymtwist.client.RequestRefused, match="not allowed"):

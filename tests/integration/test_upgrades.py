@@ -195,6 +195,7 @@ def test_an_old_process_goes_on_beside_the_new_one(begin: Begin) -> None:
             status = held.read("status")
             assert status["process"] == held.serving.process
             assert status["earlier_processes"] == {str(first): 1, str(second): 1}
+            assert f"{first} (1 session)" in held.ask("status")
             assert [row["number"] for row in held.read("--process", str(first), "sessions")] == [1]
             assert [row["number"] for row in held.read("--process", str(second), "sessions")] == [1001]
             assert held.read("--process", str(first), "status")["state"] == "leaving"
