@@ -177,7 +177,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         readers.integer(0, _MOST),
     )] = 0
     isolate: Annotated[Isolation, Option(
-        "From what to keep the processes of sessions: 'limits' from privileges, from each other's memory and from more "
+        "What to keep the processes of sessions from: 'limits' from privileges, from each other's memory and from more "
         "than the limits; 'files' also from files, TCP ports and processes that they do not need (Landlock, of Linux "
         "6.12 or later); 'user' gives each a user, and directories for temporary files, of its own (started by root); "
         "'all' is 'files' and 'user'. The server does not start if it cannot do so.", readers.isolation,
