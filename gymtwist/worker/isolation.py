@@ -24,8 +24,10 @@ _SYSTEM = (
 )
 #: The answer of a trial that went well.
 _WORKS = "works"
-#: The directory that the server was started in, as this module is imported before any session.
-_STARTED_IN = os.getcwd()
+#: The directory that the server was started in, as this module is imported before any session; None if it is gone.
+_STARTED_IN: str | None = None
+with contextlib.suppress(FileNotFoundError):
+    _STARTED_IN = os.getcwd()
 #: Devices, and the directory of shared memory and semaphores.
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm"),

@@ -26,7 +26,10 @@ from tests.support.process_inspection import eventually, left_after
 from tests.support.ray_nodes import RayNode, RayNodes, stop_process
 from tests.support.server_process import ServerProcess, connected
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (gymtwist[ray])")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (gymtwist[ray])"),
+]
 
 #: Sessions that each node has room for.
 ROOM = 20
