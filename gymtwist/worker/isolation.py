@@ -5,6 +5,7 @@ docs/explanation/security.md says what each level protects from.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile

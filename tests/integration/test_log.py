@@ -15,7 +15,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -84,6 +86,11 @@ def read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def was_replaced(path: Path, before: TextIO) -> bool:
+    """Return whether another file than an open one is at a path."""
+    return path.exists() and path.stat().st_ino != os.fstat(before.fileno()).st_ino
+
+
 @contextlib.contextmanager
 def daemon(directory: Path, *options: str) -> Iterator[tuple[Handle, ClassicClient]]:
     """Run a daemon with a client, its log in ``g.log`` and its process id in ``twistd.pid``; check that it ends."""
@@ -118,10 +125,10 @@ def test_sighup_reopens_the_log_and_keeps_sessions(tmp_path: Path) -> None:
         for _ in range(4):
             os.kill(server.process, signal.SIGHUP)
             eventually(lambda: "SIGHUP" in read(logfile), PATIENCE, "a line")
-            rotated = logfile.stat().st_ino
-            os.kill(server.process, signal.SIGUSR1)
-            # It may have lines already: those of SIGHUP are written as what it reloads is read.
-            eventually(lambda: logfile.exists() and logfile.stat().st_ino != rotated, PATIENCE, "a rotation")
+            with logfile.open() as before:
+                os.kill(server.process, signal.SIGUSR1)
+                # The new one may have lines already: those of SIGHUP are written as what it reloads is read.
+                eventually(partial(was_replaced, logfile, before), PATIENCE, "a rotation")
         assert {each.name for each in tmp_path.glob("g.log*")} == {"g.log", "g.log.1", "g.log.2"}
 
 
