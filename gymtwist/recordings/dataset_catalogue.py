@@ -62,7 +62,7 @@ def list_datasets(root: Path) -> list[DatasetRow]:
     Args:
         root: The root.
     """
-    incomplete = _incomplete(root)
+    incomplete = incomplete_datasets(root)
     rows = []
     for name in _names(root, "", _DEPTH):
         row = find_dataset(root, name, incomplete)
@@ -91,7 +91,7 @@ def find_dataset(root: Path, name: str, incomplete: set[str] | None = None) -> D
         metadata = msgspec.json.decode(path.read_bytes(), type=_Metadata)
         spec = msgspec.json.decode(metadata.env_spec, type=_Spec)
         size = sum(each.stat().st_size for _, each in _files(directory))
-        incomplete = _incomplete(root) if incomplete is None else incomplete
+        incomplete = incomplete_datasets(root) if incomplete is None else incomplete
         return DatasetRow(
             name,
             spec.id,
@@ -120,7 +120,7 @@ def _names(root: Path, namespace: str, depth: int) -> Iterator[str]:
             yield from _names(root, f"{name}/", depth - 1)
 
 
-def _incomplete(root: Path) -> set[str]:
+def incomplete_datasets(root: Path) -> set[str]:
     """Return the names of datasets for which there are journals."""
     found: set[str] = set()
     try:

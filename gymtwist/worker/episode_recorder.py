@@ -27,6 +27,7 @@ from gymtwist.envs.vector_environments import MASK, autoreset_mode
 from gymtwist.errors import InvalidField, QuotaExceeded, RecordingRefused
 from gymtwist.protocol.messages import Recording
 from gymtwist.recordings import dataset_names, episode_rows, journal_files
+from gymtwist.recordings.dataset_catalogue import incomplete_datasets
 from gymtwist.recordings.dataset_names import DATA, DATASETS, JOURNALS
 from gymtwist.recordings.episode_journal import COUNT, EpisodeJournal, Quota, Stopped
 from gymtwist.recordings.episode_rows import BEGIN, FRAME, KIND, NOTHING, REWARD, STEP, TERMINATED, TRUNCATED
@@ -106,7 +107,9 @@ class Reservation:
                 f'record.dataset "{request.dataset}": another session records it now; name another, such as one with '
                 "the next version"
             )
-        if (directory / DATA).exists() and not (request.append or resumes):
+        # What was recorded just now may not be stored yet.
+        self._exists = (directory / DATA).exists() or self.dataset in incomplete_datasets(self.root)
+        if self._exists and not (request.append or resumes):
             self.release()
             raise RecordingRefused(
                 f'record.dataset "{request.dataset}": exists already; send "append": true to add episodes to it, or '
@@ -126,7 +129,7 @@ class Reservation:
         path = self._directory / _SPACES
         found = msgspec.json.encode([header.observation_space, header.action_space, header.reward_shape])
         try:
-            if not (path.exists() and (self._directory / DATA).exists()):
+            if not (path.exists() and self._exists):
                 journal_files.write_whole(path, found)
             elif path.read_bytes() != found:
                 raise InvalidField(

@@ -313,6 +313,17 @@ def test_one_session_records_a_dataset(address: tuple[str, int], server: ServerP
     assert [each["seed"] for each in attributes(dataset)] == [1, 2]
 
 
+def test_a_dataset_exists_before_its_episodes_are_stored(address: tuple[str, int], name: str) -> None:
+    """Another session is refused at once, however short the first one was."""
+    for number in range(5):
+        with connect(address, "CartPole-v1", record=f"{name}{number}") as env:
+            env.reset()
+            env.step(0)
+        with pytest.raises(RequestRefused) as caught:
+            connect(address, "MountainCar-v0", record=f"{name}{number}").close()
+        assert caught.value.code == "recording-refused"
+
+
 def test_what_is_appended_has_the_same_spaces(address: tuple[str, int], server: ServerProcess, name: str) -> None:
     """Otherwise it is refused, and the dataset stays as it was."""
     with connect(address, "CartPole-v1", record=name) as env:
