@@ -213,7 +213,7 @@ class ResumableConnection(FrameConnection):
             self.close(final)
             raise final from error
         _log.warning(
-            "%s: resumed after %.1f s; %d requests were sent again, and %d were not",
+            "%s: the session goes on after %.1f s (requests sent again: %d; received by the server before: %d)",
             self.name,
             time.monotonic() - since,
             sent_again,

@@ -290,6 +290,23 @@ def test_the_python_client_ends_what_nobody_closed(server: ServerProcess) -> Non
     server.wait_for(r"ended: the client left; CartPole-v1 .* 0 steps", since=mark)
 
 
+def test_the_python_client_says_that_the_session_goes_on(
+    server: ServerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After how long, and what became of the requests whose replies were lost."""
+    with (
+        CuttingProxy(("127.0.0.1", server.port), 1, 100, 1_000) as proxy,
+        caplog.at_level(logging.WARNING, "gymtwist.client"),
+        gymtwist.connect(("127.0.0.1", proxy.port), "CartPole-v1", timeout=PATIENCE, resume=60) as env,
+    ):
+        env.reset(seed=1)
+        while proxy.cuts < 3 or "connecting again" not in caplog.text:
+            if any(env.step(0)[2:4]):
+                env.reset()
+    expected = r"the session goes on after \d+\.\d s \(requests sent again: \d+; received by the server before: \d+\)"
+    assert re.search(expected, caplog.text)
+
+
 def test_a_server_that_keeps_no_sessions(start: Start, recwarn: pytest.WarningsRecorder) -> None:
     """The client is told, and plays without."""
     server = start("--resume-timeout", "0")
