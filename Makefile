@@ -32,7 +32,7 @@ help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
-	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, recipes, registry), or the program of packages,'
+	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, cluster, recipes, registry), or the program of packages,'
 	@echo 'fuzz, soak, gymnasium-tests, pettingzoo-tests, figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
