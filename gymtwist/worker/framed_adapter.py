@@ -405,6 +405,7 @@ class FramedAdapter:
         process_copy.put_in_place(descriptor, self._connection.fileno())
         self._connection.setblocking(True)
         self._replies.forget_client()
+        self._share_by(None)  # it is the other client's
         self._receive_frames(trailing_data)
         request = self._first_request(handshake)
         if not isinstance(request, messages.Make) or not isinstance(self._handler, RequestHandler):

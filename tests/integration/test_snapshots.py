@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import tempfile
@@ -325,6 +326,14 @@ def test_open_files_of_a_leader(start: Start) -> None:
         env.restore(held[-1])
         held[0].release()
         env.snapshot()
+
+
+def test_what_a_branch_does_not_share(make: Make, server: ServerProcess) -> None:
+    """It lets go of the memory that the other session shares with its client."""
+    env = in_play(make(shared_memory=True))
+    branches, since = tuple(env.snapshot().tickets), server.mark()
+    with type(env)(dataclasses.replace(env._options, branches=branches, shared_memory=False)):
+        assert not [each for each in descriptors(_process(server, since)) if "gymtwist-shared" in each]
 
 
 def test_the_memory_of_a_branch(make: Make, server: ServerProcess) -> None:
