@@ -378,9 +378,9 @@ def test_errors_that_cannot_be_written(tmp_path: Path) -> None:
     program = "import os\nif 'GYMSOCK_HANDED_OVER' in os.environ: os.write(2, b'printed')"
     socket_path, pidfile = tmp_path / "socket", tmp_path / "gymsock.pid"
     with open("/dev/full", "w") as full:
+        words = ["-n", f"--pidfile={pidfile}", f"--logfile={tmp_path / 'log'}", "gymsock", "-p", f"unix:{socket_path}"]
         server = subprocess.Popen(
-            [*twistd(), "-n", f"--pidfile={pidfile}", f"--logfile={tmp_path / 'log'}", "gymsock"]
-            + ["-p", f"unix:{socket_path}", "--warm", "0"],
+            [*twistd(), *words, "--warm", "0"],
             cwd=tmp_path,
             env=variables(site_of(tmp_path, program)),
             stderr=full,
