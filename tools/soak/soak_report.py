@@ -186,7 +186,7 @@ def _growth(first: dict[str, Any], last: dict[str, Any]) -> list[str]:
     found = []
     for process, title in _PROCESSES.items():
         before, after = first[process], last[process]
-        for name in ("rss", "pss"):
+        for name in ("rss", "anonymous"):  # other programs change how much there is of what files back
             if after[name] > before[name] * (1 + _GROWTH):
                 found.append(f"{title}: {name} grew from {before[name] / _MB:.1f} to {after[name] / _MB:.1f} MB")
         if after["descriptors"] != before["descriptors"]:
