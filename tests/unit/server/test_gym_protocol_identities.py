@@ -34,7 +34,7 @@ def test_a_token_admits_a_client(make: Make, tmp_path: Path) -> None:
     path, tokens = write_identities(tmp_path, alice='kwargs = "none"')
     harness = make("--identities", path)
     client, process = serving(harness, framed(token=tokens["alice"]))
-    assert msgspec.json.decode(process.job["overrides"]) == {"kwargs": "none"}
+    assert msgspec.json.decode(process.job["overrides"]) == {"kwargs": "none", "identity": "alice"}
     process.answer()
     harness.turn()
     assert harness.log.having("started: CartPole-v1 for 127.0.0.1:") == harness.log.having(" as alice (netstring")

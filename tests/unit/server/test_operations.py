@@ -169,7 +169,8 @@ def test_a_client_that_waits_needs_its_identity_until_it_is_served(make: Make, p
     process.answer()
     harness.turn()
     assert b"token-refused" in read(alice, harness)
-    assert msgspec.json.decode(harness.starter.serving[-1].job["overrides"]) == {"kwargs": "none"}
+    overrides = msgspec.json.decode(harness.starter.serving[-1].job["overrides"])
+    assert overrides == {"kwargs": "none", "identity": "bob"}
     for each in (first, alice, bob):
         each.close()
 
