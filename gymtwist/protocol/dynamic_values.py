@@ -330,8 +330,9 @@ def to_json(value: Any, *, strict: bool = False, omitted: list[str] | None = Non
 def to_messagepack(value: Any, *, strict: bool = False, omitted: list[str] | None = None) -> bytes:
     """Encode a mapping as MessagePack; see :func:`to_json`."""
     try:
-        if _has_plain_keys(value):
-            return _encode_binary(value)
+        copied = _plain_copy(value)
+        if copied is not None:
+            return _encode_binary(copied)
     except Exception:
         pass
     return _encode_binary(_copied(value, _messagepack[strict], strict, omitted))
@@ -367,20 +368,22 @@ def _copied(value: Any, sanitizer: Sanitizer, strict: bool, omitted: list[str] |
     return {}
 
 
-def _has_plain_keys(value: Any, depth: int = MAX_DEPTH - 2) -> bool:
-    """Return True for a dictionary if its keys, and all keys inside it, are strings.
+def _plain_copy(value: Any, depth: int = MAX_DEPTH - 2) -> dict[str, Any] | None:
+    """Copy a dictionary, and those inside it, if all their keys are strings; return None where that would be costly.
 
-    MessagePack would encode keys of any type. Where the answer would be costly it is False, and the value is copied.
+    MessagePack would encode keys of any type. It writes the number of entries first, and other threads may run when it
+    comes to an array: a dictionary that they write to meanwhile would be malformed.
 
     Args:
         value: Anything.
         depth: The levels that are left; the map of an array at the deepest level adds two.
     """
     if not depth or type(value) is not dict:
-        return False
-    for key, item in value.items():
+        return None
+    copied = value.copy()
+    for key, item in copied.items():
         if type(key) is not str:
-            return False
+            return None
         kind = type(item)
         if kind in _SCALARS or isinstance(item, np.generic):
             continue
@@ -388,10 +391,13 @@ def _has_plain_keys(value: Any, depth: int = MAX_DEPTH - 2) -> bool:
             continue
         if kind in _LISTS or kind is np.ndarray:
             if not all(type(each) in _SCALARS for each in item):
-                return False
-        elif not _has_plain_keys(item, depth - 1):
-            return False
-    return True
+                return None
+        else:
+            inner = _plain_copy(item, depth - 1)
+            if inner is None:
+                return None
+            copied[key] = inner
+    return copied
 
 
 def is_flat(value: dict[Any, Any]) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter, UserDict
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -306,3 +307,22 @@ def test_metadata_and_the_spec_are_cleaned_as_infos_are(codec: MessageCodec) -> 
     assert back.omitted == ("metadata.left out", "spec.kwargs.left out")
     assert back.spec is not None
     assert back.spec.kwargs == {"kept": 1}
+
+
+@pytest.mark.parametrize("is_inner", [False, True])
+def test_a_dictionary_that_is_written_to_meanwhile_is_sent_as_it_was(
+    is_inner: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MessagePack has the number of its entries before them, and other threads run while arrays are converted."""
+    written: dict[str, Any] = {"numbers": np.arange(3)}
+    convert = dynamic_values._binary
+
+    def write_and_convert(value: Any) -> object:
+        written["late"] = np.arange(2)
+        return convert(value)
+
+    monkeypatch.setattr(dynamic_values, "_binary", write_and_convert)
+    encoded = dynamic_values.to_messagepack({"inner": written} if is_inner else written)
+    decoded = msgspec.msgpack.decode(encoded)
+    assert list(decoded["inner"] if is_inner else decoded) == ["numbers"]
+    assert "late" in written
