@@ -260,7 +260,8 @@ def test_sigterm_after_an_upgrade(begin: Begin, which: str) -> None:
         held.upgrade()
         os.kill(old.process if which == "old" else held.serving.process, signal.SIGTERM)
         while True:
-            env.step(0)
+            if env.step(0)[2]:
+                env.reset()
     assert old.wait(PATIENCE)
     if which == "old":
         gymtwist.client.connect(held.server.port, "CartPole-v1").close()
