@@ -43,6 +43,17 @@ def ids_of(stepped: Any) -> list[int]:
     return list(ids.tolist())
 
 
+def interrupt_recv(envs: Any) -> None:
+    """Have a signal interrupt the wait for batches."""
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            envs.recv()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize("shared_memory", [True, False])
 def test_the_first_that_are_done_come_first(
     remote_vec: RemoteVec, gate: socket.socket, shared_memory: bool, protocol: str
@@ -209,13 +220,7 @@ def test_replies_that_nobody_waits_for_any_more(remote_vec: RemoteVec, gate: soc
     envs.send([1], [0])
     waiting = gate.accept()[0]
     envs.async_reset(options={"reset_mask": np.array([False, True])})
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            envs.recv()
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    interrupt_recv(envs)
     waiting.close()
     envs.reset()
     assert envs.step([0, 0])[0].ravel().tolist() == [1, 1]
@@ -341,13 +346,7 @@ def test_interrupted_steps_of_one_session(remote_vec: RemoteVec, gate: socket.so
     envs = gated_async(remote_vec, gate, 2)
     envs.send([1], [0])
     waiting = gate.accept()[0]
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-            envs.recv()
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    interrupt_recv(envs)
     waiting.close()
     envs.reset()
     envs.send([0], [1])
