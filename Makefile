@@ -6,12 +6,13 @@ ARGS ?=
 FAIL_UNDER ?= 90
 TORCH ?= torch
 EXTRAS ?= atari,video,display,classic-control
+FOR_TESTS := atari,video,display,classic-control,box2d,mujoco,wrappers,multi-agent,test
 
 # The libraries of the recipes that have virtual environments of their own, by the names of their modules.
 RECIPES := pufferlib ray tianshou torchrl
 
-# Many tests wait for servers, so four processes pay on two cores. The order of the files puts the long ones first.
-PARALLEL := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Many tests wait for servers, so six processes pay on two cores. The order of the files puts the long ones first.
+PARALLEL := --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -21,18 +22,22 @@ MADE := $(VENV)/.made-with-$(subst /,_,$(PYTHON))
 COMMA := ,
 SERVE := $(VENV)/.serve-with-$(subst $(COMMA),-,$(EXTRAS))
 METADATA := pyproject.toml setup.py conformance/pyproject.toml
+CLIENT := $(wildcard client/*.* gymtwist/*.py) $(shell find $(wildcard gymtwist/client gymtwist/protocol gymtwist/spaces) -name '*.py')
 SOURCES := gymtwist twisted conformance setup.py noxfile.py docs/conf.py $(wildcard tests benchmarks tools)
+
+# Without their bytecode, each of the many processes that the tests start compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve screenshots test learning cluster recipes registry packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
+.PHONY: help serve everything screenshots test learning cluster recipes registry sweep cgroups packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 	@echo
 	@echo 'PYTHON=python3.12 chooses the Python, VENV=.venv312 the virtual environment,'
-	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, cluster, recipes, registry), or the program of packages,'
+	@echo 'ARGS="..." goes to twistd gymsock (serve), pytest (test, cluster, recipes, registry, sweep, cgroups), or the program of packages,'
 	@echo 'fuzz, soak, gymnasium-tests, pettingzoo-tests, figures and bench.'
 	@echo 'EXTRAS=mujoco,box2d chooses what serve installs; otherwise: $(EXTRAS).'
 
@@ -55,15 +60,25 @@ learning: $(VENV)/.test ## Install what the examples that learn need, so that te
 	$(PIP) install --editable '.[learning]'
 
 cluster: $(VENV)/.test ## Install Ray, and test sessions on a cluster of three nodes; skipped if there is no Ray for this Python.
-	$(PIP) install --editable '.[ray]' || echo 'notice: Ray cannot be installed; its tests are skipped'
-	$(BIN)/python -m pytest tests/integration/test_ray_placement.py -m cluster $(ARGS)
+	@[ $(VENV)/.ray -nt pyproject.toml ] || { $(PIP) install --editable '.[ray]' && touch $(VENV)/.ray; } \
+	  || echo 'notice: Ray cannot be installed; its tests are skipped'
+	$(BIN)/python -m pytest tests/integration/test_ray_placement.py tests/integration/test_resting_nodes.py \
+		tests/integration/test_cut_networks.py -m "cluster and not sweep" $(ARGS)
 
 recipes: learning $(RECIPES:%=.recipes/%/.installed) ## Install the other learning libraries, each apart, and test the recipes of all.
-	$(BIN)/python -m pytest tests/integration/test_recipes.py $(ARGS)
+	$(BIN)/python -m pytest tests/integration/test_recipes.py -m "sweep or not sweep" $(ARGS)
 
 registry: $(VENV)/.test ## Play every registered environment through every protocol, and list those that cannot be made.
 	$(BIN)/python -m pytest tests/integration/test_registered_environments.py \
 		tests/integration/test_registered_snapshots.py -m "sweep or not sweep" $(ARGS)
+
+sweep: $(VENV)/.test ## Run the tests that are too many for every day, except those of recipes and registry.
+	$(BIN)/python -m pytest $(PARALLEL) -m "sweep and not cluster" --ignore tests/integration/test_recipes.py \
+		--ignore tests/integration/test_registered_environments.py \
+		--ignore tests/integration/test_registered_snapshots.py $(ARGS)
+
+cgroups: $(VENV)/.test ## Test control groups of sessions, as root, in one that systemd delegates; elsewhere those tests are skipped.
+	sudo systemd-run --scope --property Delegate=yes $(BIN)/python -m pytest tests/integration/test_cgroups.py $(ARGS)
 
 packages: $(VENV)/.test ## Play third-party packages, each in an environment of its own, and write their page; ARGS=minigrid for one.
 	$(BIN)/python -m tools.packages $(ARGS)
@@ -105,8 +120,14 @@ clean: ## Remove everything that was made, the virtual environment included.
 	find gymtwist twisted conformance tests benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 	if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
 
+# For .ci/run: one installation instead of six, which leaves it to the first import to compile a module.
+everything: NEEDED := $(FOR_TESTS),learning,ray,lint,docs
+everything: $(MADE)
+	$(PIP) install --no-compile '$(TORCH)' --editable '.[$(NEEDED)]' --editable ./conformance
+	@touch $(VENV)/.test $(VENV)/.ray $(VENV)/.lint $(VENV)/.docs
+
 $(SERVE): NEEDED := $(EXTRAS)
-$(VENV)/.test: NEEDED := atari,video,display,classic-control,box2d,mujoco,wrappers,multi-agent,test
+$(VENV)/.test: NEEDED := $(FOR_TESTS)
 $(VENV)/.lint: NEEDED := atari,display,lint,test
 $(VENV)/.docs: NEEDED := docs
 # The conformance checks and their reference client are a distribution of their own.
@@ -117,12 +138,17 @@ $(SERVE) $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(MADE) $(METADATA)
 	$(PIP) install --editable '.[$(NEEDED)]' $(BESIDE)
 	@touch $@
 
-.recipes/%/.installed: LIBRARY = $*
-.recipes/pufferlib/.installed: LIBRARY = pufferlib-core
-.recipes/ray/.installed: LIBRARY = ray[rllib]
-.recipes/%/.installed:
+# What is installed is told here, and the client, a copy, by its sources.
+$(RECIPES:%=.recipes/%/.made): LIBRARY = $*
+.recipes/pufferlib/.made: LIBRARY = pufferlib-core
+.recipes/ray/.made: LIBRARY = ray[rllib]
+$(RECIPES:%=.recipes/%/.made): .recipes/%/.made: $(firstword $(MAKEFILE_LIST))
 	$(PYTHON) -m venv --clear .recipes/$*
-	.recipes/$*/bin/python -m pip --disable-pip-version-check install '$(TORCH)' '$(LIBRARY)' ./client
+	.recipes/$*/bin/python -m pip --disable-pip-version-check install '$(TORCH)' '$(LIBRARY)' './client[multi-agent]' 'mpe2>=1.1'
+	@touch $@
+
+.recipes/%/.installed: .recipes/%/.made $(CLIENT)
+	.recipes/$*/bin/python -m pip --disable-pip-version-check install --force-reinstall --no-deps ./client
 	@touch $@
 
 # pip learned to install an editable project without a setup.cfg, as here, in 21.3: an older one is replaced.

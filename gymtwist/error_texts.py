@@ -42,6 +42,20 @@ def without_episode(indices: Sequence[int]) -> str:
     return f"environments {indices_text(indices)} have no episode; reset them before the next step"
 
 
+def not_held(snapshot: int, held: Sequence[int]) -> str:
+    """Say that a session does not hold a snapshot.
+
+    Args:
+        snapshot: Its number.
+        held: The numbers of those that it holds.
+    """
+    those = ", ".join(map(str, held[-8:])) or "none"
+    return (
+        f"snapshot {snapshot} is not held by this session, which holds {those}: it was not taken, or released, or its "
+        "process has ended"
+    )
+
+
 def how_ended(exit_code: int | None) -> str:
     """Say how a process has ended, as a clause: ``was killed by SIGSEGV``.
 

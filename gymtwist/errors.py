@@ -177,6 +177,12 @@ class ServerFull(RequestError):
     code = "server-full"
 
 
+class NodeMissing(RequestError):
+    """No node of the cluster is large enough for a session of this environment, or has the labels that it needs."""
+
+    code = "node-missing"
+
+
 class ServerStopping(RequestError):
     """The server is shutting down and begins no new session."""
 

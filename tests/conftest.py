@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from gymtwist.protocol import adaptive_waiting
 from gymtwist_conformance.reference_client import ENCODINGS, ClassicClient, FramedClient, message
+from tests.support import process_coverage
 from tests.support.connection_fixtures import Make, harnesses
 from tests.support.harness import Harness
 from tests.support.served_session import Serve, Served, named
@@ -31,6 +32,21 @@ _FLOOD_FILES = 2500
 
 Start = Callable[..., ServerProcess]
 Connect = Callable[..., FramedClient]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Measure the coverage of what is imported, and then of some modules only."""
+    if not session.config.pluginmanager.has_plugin("dsession"):  # of the process whose workers run the tests
+        process_coverage.pause()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coverage(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Measure unit tests, and modules that are MEASURED or whose CLIENT_MEASURED is true, which spares the server."""
+    is_unit = request.module.__name__.startswith("tests.unit.")
+    measured = is_unit or not vars(request.module).keys().isdisjoint({"MEASURED", "CLIENT_MEASURED"})
+    with process_coverage.measuring() if measured else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +73,22 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def bystanders(module_server: ServerProcess) -> Iterator[list[ClassicClient]]:
-    """The newcomer after one test, who is the bystander of the next."""
-    bystanders: list[ClassicClient] = []
-    yield bystanders
-    for bystander in bystanders:
-        bystander.close()
+def bystander(module_server: ServerProcess) -> Iterator[ClassicClient]:
+    """A client that plays through all tests of a module; after them, a newcomer can still play."""
+    with module_server.open("CartPole-v1") as bystander:
+        yield bystander
+    with module_server.open("CartPole-v1") as newcomer:
+        newcomer.play()
 
 
 @pytest.fixture
-def server(module_server: ServerProcess, bystanders: list[ClassicClient]) -> Iterator[ServerProcess]:
+def server(module_server: ServerProcess, bystander: ClassicClient) -> Iterator[ServerProcess]:
     """The module's server; whatever the test does to it, other clients must not notice."""
-    with bystanders.pop() if bystanders else module_server.open("CartPole-v1") as bystander:
-        bystander.play()
-        since = module_server.mark()
-        yield module_server
-        print("\n".join(module_server.lines[since:][-80:]))  # pytest shows it for a test that failed
-        bystander.play()
-    newcomer = module_server.open("CartPole-v1")
-    bystanders.append(newcomer)
-    newcomer.play()
+    bystander.play()
+    since = module_server.mark()
+    yield module_server
+    print("\n".join(module_server.lines[since:][-80:]))  # pytest shows it for a test that failed
+    bystander.play()
 
 
 @pytest.fixture
@@ -87,6 +99,22 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def run(*options: str, directory: Path = tmp_path, **arguments: object) -> ServerProcess:
             running = ServerProcess(directory, *options, **arguments)  # type: ignore[arg-type]
             return stack.enter_context(running)
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a server with options of its own, once for all tests of a module that need the same."""
+    with ExitStack() as stack:
+        started: dict[object, ServerProcess] = {}
+
+        def run(*options: str, **arguments: object) -> ServerProcess:
+            needed = options, *sorted(arguments.items())
+            if needed not in started:
+                running = ServerProcess(tmp_path_factory.mktemp("server"), *options, **arguments)  # type: ignore[arg-type]
+                started[needed] = stack.enter_context(running)
+            return started[needed]
 
         yield run
 

@@ -1,8 +1,8 @@
 """Bare TCP, the floor under a served step: as many bytes to and fro, and no environment.
 
-``bare_tcp serve PORT`` is the server, with a process for each connection; with other arguments it is a contender's
-program. The client first says how many bytes requests and replies have. With ``BARE_TCP_POLLS=1`` both sides read again
-and again instead of sleeping until bytes come, which excludes the time in which the kernel wakes a process up.
+``bare_tcp PORT`` is the server, with a process for each connection. The client first says how many bytes requests and
+replies have. With ``BARE_TCP_POLLS=1`` both sides read again and again instead of sleeping until bytes come, which
+excludes the time in which the kernel wakes a process up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import sys
 import time
 
 from gymtwist_benchmarks.process_statistics import total_cpu
-from gymtwist_benchmarks.programs.driver import main
 from gymtwist_benchmarks.workloads import Workload
 
 #: Bytes of a request and of its usual reply, as gymtwist's Python client and server exchange them.
@@ -113,20 +112,17 @@ class EchoPlayer:
 
 def round_trips(count: int) -> tuple[float, float]:
     """Make round trips of the classic protocol's sizes to a process that only answers; return seconds and its cpu."""
-    command, reply = map(bytes, _CLASSIC_SIZES)
-    buffer = bytearray(4096)
+    command, buffer = bytes(_CLASSIC_SIZES[0]), bytearray(4096)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         if (pid := os.fork()) == 0:
             try:
-                connection = listening.accept()[0]
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                while connection.recv_into(buffer):
-                    connection.sendall(reply)
+                _serve_connection(listening.accept()[0])
             finally:
                 os._exit(0)
         try:
             with socket.create_connection(listening.getsockname()) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.sendall(_SIZES.pack(*_CLASSIC_SIZES))
                 before, start = total_cpu(pid), time.perf_counter()
                 for _ in range(count):
                     connection.sendall(command)
@@ -136,8 +132,7 @@ def round_trips(count: int) -> tuple[float, float]:
             os.waitpid(pid, 0)
 
 
+connect = EchoPlayer
+
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(int(sys.argv[2]))
-    else:
-        main(EchoPlayer)
+    serve(int(sys.argv[1]))

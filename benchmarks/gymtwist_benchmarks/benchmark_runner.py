@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gymtwist_benchmarks.contenders import REPOSITORY, Contender
 from gymtwist_benchmarks.markdown_report import say
+from gymtwist_benchmarks.programs.driver import WARM
 from gymtwist_benchmarks.server_launcher import Failed, ServerProcess, run_program
 from gymtwist_benchmarks.venvs import CannotInstall, build
 from gymtwist_benchmarks.workloads import WORKLOADS
@@ -133,7 +134,7 @@ def play(
     seconds: float,
     clients: int = 1,
     server: str = "",
-    warm: float | None = None,
+    warm: float = WARM,
     prefix: Sequence[str] = (),
 ) -> tuple[int, float, float]:
     """Run a contender's program.
@@ -145,7 +146,7 @@ def play(
         seconds: How long it plays.
         clients: The number of concurrent clients.
         server: The address of its server; empty without one.
-        warm: Unmeasured seconds of play before; None for the default.
+        warm: Unmeasured seconds of play before.
         prefix: Words before the command.
 
     Returns:
@@ -155,10 +156,9 @@ def play(
         Failed: The program failed.
     """
     words = replacements(place, workload, server.rpartition(":")[2], server)
-    command = [*prefix, str(place.python), "-m", f"gymtwist_benchmarks.{contender.program}"]
-    command += [contender.address.format(**words), workload, str(seconds), str(clients)]
-    command += [] if warm is None else [str(warm)]
-    result = json.loads(run_program(command, seconds + (warm or 0.0) + _PATIENCE, dict(contender.variables)))
+    command = [*prefix, str(place.python), "-m", "gymtwist_benchmarks.programs.driver", contender.program]
+    command += [contender.address.format(**words), workload, str(seconds), str(clients), str(warm)]
+    result = json.loads(run_program(command, seconds + warm + _PATIENCE, dict(contender.variables)))
     return int(result["steps"]), float(result["seconds"]), float(result["cpu"])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from gymtwist_benchmarks.benchmark_runner import Effort, Place, Run, Series
 from gymtwist_benchmarks.benchmark_runner import measure as play_in_turn
 from gymtwist_benchmarks.contenders import BY_NAME
+from gymtwist_benchmarks.machine import HAS_ATARI
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.server_launcher import Failed
 
@@ -91,10 +92,10 @@ COMPARISONS = (
 )
 
 
-def measure(rounds: int, seconds: float, has_atari: bool) -> list[Section]:
+def measure(rounds: int, seconds: float) -> list[Section]:
     """Make all comparisons, with rounds of so many seconds; without ale-py, Pong is left out."""
     effort = Effort(rounds, seconds, (1,))
-    return [_compare(each, effort) for each in COMPARISONS if has_atari or "pong" not in each.workload]
+    return [_compare(each, effort) for each in COMPARISONS if HAS_ATARI or "pong" not in each.workload]
 
 
 def _compare(comparison: Comparison, effort: Effort) -> Section:

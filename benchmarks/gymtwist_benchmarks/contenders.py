@@ -35,7 +35,7 @@ class Contender:
             server), ``network`` (an alternative with a server), or ``gymtwist``.
         requirements: What pip installs into its virtual environment. An item that begins with ``.`` is this repository
             with extras, such as ``.[atari]``. Contenders with the same requirements share one virtual environment.
-        program: The module of its client, from this package; see :func:`programs.driver.main`.
+        program: The module of its client, from this package; see :mod:`programs.driver`.
         workloads: The names of the compared workloads that it can play.
         server: The command of its server, None without one. It is started for each workload, in an empty directory.
         ready: A regular expression: the server accepts connections once a line of its output matches. None: once its
@@ -126,9 +126,13 @@ def _gymtwist(name: str, title: str, workloads: tuple[str, ...], **variables: st
     )
 
 
+def _websocket(name: str, title: str, workloads: tuple[str, ...]) -> Contender:
+    return _gymtwist(name, title, workloads, GYMTWIST_PROTOCOL=name.removeprefix("gymtwist-"))
+
+
 def _bare_tcp(name: str, title: str, workloads: tuple[str, ...], clients: tuple[int, ...], polls: str) -> Contender:
     """Describe a way to exchange as many bytes."""
-    server = ("{python}", "-m", "gymtwist_benchmarks.bare_tcp", "serve", "{port}")
+    server = ("{python}", "-m", "gymtwist_benchmarks.bare_tcp", "{port}")
     variables = (("BARE_TCP_POLLS", polls),)
     return Contender(name, title, "floor", (), "bare_tcp", workloads, server, variables=variables, clients=clients)
 
@@ -154,22 +158,25 @@ def _peer(
     )
 
 
-_OPENENV_SERVER = ("openenv_server", "{port}", "{environment}")
+def _openenv(name: str, title: str, requirements: tuple[str, ...], **variables: str) -> Contender:
+    """Describe one of OpenEnv's packages, tuned or as its template."""
+    return _peer(
+        name, title, requirements, "openenv_client", ("openenv_server", "{port}", "{environment}"), **variables
+    )
+
+
 _GYM_SOCKET_SERVER = ("gym_peer_server", "{checkout}", ".", "--port", "{port}")
+_DM_ENV_RPC = ("dm-env-rpc==1.1.7", "dm-env")
+_KEEP_ALIVE = "gym-http-api-keep-alive"
 _GYM_HTTP = ("flask", "requests", "six", "waitress")
 _GYM_HTTP_SERVER = ("gym_peer_server", "{checkout}", "gym_http_server.py", "--port", "{port}")
 _GYM_HTTP_WAITRESS = ("gym_peer_server", "{checkout}", "-m", "waitress", "--listen={address}", "gym_http_server:app")
 _PLAYED_BY_ALL = ("cartpole", "pong", "nested")
+_OTHERS = (*_PLAYED_BY_ALL, "halfcheetah")
 
 #: The contenders of the comparison, in the order in which they take turns.
 CONTENDERS: tuple[Contender, ...] = (
-    _local(
-        "limit",
-        "inprocess",
-        "Gymnasium in-process",
-        "gymnasium",
-        (*_PLAYED_BY_ALL, "halfcheetah", *_VECTORS, *_COMPUTED),
-    ),
+    _local("limit", "inprocess", "Gymnasium in-process", "gymnasium", (*_OTHERS, *_VECTORS, *_COMPUTED)),
     _local("limit", "ale-vector", "ale-py's vector environment", "ale-vector", ("pong-84x84-8",)),
     _local("local", "sync-vector", "SyncVectorEnv", "sync", ("pong-84x84-8", *_VECTORS)),
     _local("local", "async-vector", "AsyncVectorEnv", "async", ("cartpole", "pong-84x84-8", *_VECTORS[:3], *_COMPUTED)),
@@ -177,7 +184,7 @@ CONTENDERS: tuple[Contender, ...] = (
     _local("local", "envpool-1", "EnvPool, one thread", "envpool:1", ("pong-84x84-8", *_VECTORS)),
     _library("pufferlib", "PufferLib", _PUFFERLIB, ("cartpole-8", "cartpole-64")),
     _library("torchrl", "TorchRL's ParallelEnv", _TORCHRL, ("cartpole-8",)),
-    _gymtwist("gymtwist", "gymtwist", (*_PLAYED_BY_ALL, "halfcheetah", "pong-84x84-8", *_VECTORS, *_COMPUTED)),
+    _gymtwist("gymtwist", "gymtwist", (*_OTHERS, "pong-84x84-8", *_VECTORS, *_COMPUTED)),
     _gymtwist(
         "gymtwist-socket",
         "gymtwist, through its socket",
@@ -188,58 +195,22 @@ CONTENDERS: tuple[Contender, ...] = (
     _gymtwist("gymtwist-javascript", "gymtwist, JSON with base64, JavaScript", ("pong",), GYMTWIST_VALUES="base64"),
     _gymtwist("gymtwist-javascript-lists", "gymtwist, JSON with lists, JavaScript", ("cartpole", "pong")),
     _gymtwist("gymtwist-javascript-int32", "gymtwist, Int32, JavaScript", ("pong",), GYMTWIST_PROTOCOL="int32"),
-    _gymtwist(
-        "gymtwist-websocket",
-        "gymtwist, WebSocket, JavaScript",
-        ("cartpole",),
-        GYMTWIST_PROTOCOL="websocket",
-    ),
-    _gymtwist(
-        "gymtwist-websocket-binary",
-        "gymtwist, binary WebSocket, JavaScript",
-        ("pong",),
-        GYMTWIST_PROTOCOL="websocket-binary",
-    ),
+    _websocket("gymtwist-websocket", "gymtwist, WebSocket, JavaScript", ("cartpole",)),
+    _websocket("gymtwist-websocket-binary", "gymtwist, binary WebSocket, JavaScript", ("pong",)),
     _gymtwist("gymtwist-classic", "gymtwist, classic protocol", ("cartpole", "pong", *_COMPUTED)),
     _gymtwist("gymtwist-rest", "gymtwist, client of gym-http-api", ("cartpole", "pong")),
     _gymtwist("gymtwist-openenv", "gymtwist, client of OpenEnv", ("cartpole", "pong"), OPENENV_AS_TEMPLATE="1"),
     _bare_tcp("floor", "bare TCP", (*_PLAYED_BY_ALL, "pong-84x84-8", *_VECTORS), _CLIENTS, polls="0"),
     _bare_tcp("floor-polling", "bare TCP, polling", ("cartpole", "pong"), (1,), polls="1"),
     _peer("gym-socket-api", "gym-socket-api", ("msgspec",), "lean_classic_client", _GYM_SOCKET_SERVER),
-    _peer(
-        "dm-env-rpc",
-        "dm_env_rpc",
-        ("dm-env-rpc==1.1.7", "dm-env"),
-        "dm_env_rpc_client",
-        ("dm_env_rpc_server", "{port}"),
-    ),
-    _peer("openenv", "OpenEnv, tuned", _OPENENV, "openenv_client", _OPENENV_SERVER),
-    _peer(
-        "openenv-template",
-        "OpenEnv, as its template",
-        _OPENENV,
-        "openenv_client",
-        _OPENENV_SERVER,
-        OPENENV_AS_TEMPLATE="1",
-    ),
-    _peer("openenv-0.10", "OpenEnv 0.10, tuned", _OPENENV_NEW, "openenv_client", _OPENENV_SERVER),
-    _peer(
-        "openenv-0.10-template",
-        "OpenEnv 0.10, as its template",
-        _OPENENV_NEW,
-        "openenv_client",
-        _OPENENV_SERVER,
-        OPENENV_AS_TEMPLATE="1",
-    ),
+    _peer("dm-env-rpc", "dm_env_rpc", _DM_ENV_RPC, "dm_env_rpc_client", ("dm_env_rpc_server", "{port}")),
+    _openenv("openenv", "OpenEnv, tuned", _OPENENV),
+    _openenv("openenv-template", "OpenEnv, as its template", _OPENENV, OPENENV_AS_TEMPLATE="1"),
+    _openenv("openenv-0.10", "OpenEnv 0.10, tuned", _OPENENV_NEW),
+    _openenv("openenv-0.10-template", "OpenEnv 0.10, as its template", _OPENENV_NEW, OPENENV_AS_TEMPLATE="1"),
     _peer("gym-http-api", "gym-http-api", _GYM_HTTP, "gym_http_client", _GYM_HTTP_SERVER),
     replace(
-        _peer(
-            "gym-http-api-keep-alive",
-            "gym-http-api, kept connections",
-            _GYM_HTTP,
-            "gym_http_client",
-            _GYM_HTTP_WAITRESS,
-        ),
+        _peer(_KEEP_ALIVE, "gym-http-api, kept connections", _GYM_HTTP, "gym_http_client", _GYM_HTTP_WAITRESS),
         workloads=("cartpole",),
         clients=(1,),
     ),
@@ -261,7 +232,12 @@ WRAPPED_WAYS: tuple[Contender, ...] = tuple(
     _gymtwist(f"gymtwist-wrapped-{place}", f"wrapped at the {place}", (), GYMTWIST_WRAPPERS=place)
     for place in ("server", "client")
 )
-BY_NAME = {each.name: each for each in (*CONTENDERS, *REQUEST_WAYS, *WRAPPED_WAYS)}
+#: Sessions on a Ray cluster, for the load tests: connected to the node, and what is written by hand.
+CLUSTER_WAYS: tuple[Contender, ...] = (
+    _gymtwist("gymtwist-direct", "direct", (), GYMTWIST_DIRECT="1", GYMTWIST_SHARED_MEMORY="0"),
+    Contender("ray-actor", "a call of a Ray actor for each step", "network", ("ray",), "programs.ray_actor", ()),
+)
+BY_NAME = {each.name: each for each in (*CONTENDERS, *REQUEST_WAYS, *WRAPPED_WAYS, *CLUSTER_WAYS)}
 
 #: What the page says about the contenders of the comparison.
 NOTES = {

@@ -6,8 +6,6 @@ alone, and the other one floods the server from another address.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,8 +16,8 @@ from gymtwist.client import connect
 from gymtwist.server.identities import new_token
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section
-from gymtwist_benchmarks.programs.driver import WARM, Player, environment_player, play_for
-from gymtwist_benchmarks.server_launcher import environment_variables, gymtwist_server, stop
+from gymtwist_benchmarks.programs.driver import environment_player, rate
+from gymtwist_benchmarks.server_launcher import gymtwist_server, running_beside
 from gymtwist_benchmarks.workloads import CARTPOLE
 
 #: Connections that the other one opens in a second, and sessions that the one that plays begins in a turn.
@@ -30,75 +28,45 @@ _ALONE, _FLOODED = "alone", "flooded"
 _LEAST, _MOST = 0.8, 1.0
 
 
-class _Turns:
-    """What is measured in turn.
+def _measure(section: Section, port: int, tokens: tuple[str, str], quick: bool) -> None:
+    """Measure the session of the first token, while the second one's identity floods the server, and alone."""
+    joined = partial(connect, ("127.0.0.1", port), CARTPOLE.environment, token=tokens[0])
+    player = environment_player(joined(), CARTPOLE)
+    new: dict[str, list[float]] = {_ALONE: [], _FLOODED: []}
+    opened: list[float] = []
 
-    Args:
-        port: The server's.
-        tokens: Of who plays and who floods.
-        seconds: How long it plays in a turn.
-    """
-
-    def __init__(self, port: int, tokens: tuple[str, str], seconds: float) -> None:
-        self._port, self._tokens, self._seconds = port, tokens, seconds
-        self._player = self._play()
-        self.new: dict[str, list[float]] = {_ALONE: [], _FLOODED: []}
-        self.opened: list[float] = []
-
-    def _play(self) -> Player:
-        env = connect(("127.0.0.1", self._port), CARTPOLE.environment, token=self._tokens[0])
-        return environment_player(env, CARTPOLE)
-
-    def measure(self, name: str) -> float:
-        """Return the steps per second; note how long new sessions take."""
-        steps, seconds, _ = play_for(self._player, self._seconds, WARM)
+    def measure(name: str) -> float:
+        found = rate(player, 1.0 if quick else 3.0)
         for _ in range(_NEW):
             begin = time.perf_counter()
-            with connect(("127.0.0.1", self._port), CARTPOLE.environment, token=self._tokens[0]) as env:
+            with joined() as env:
                 env.reset(seed=1)
-                self.new[name].append(time.perf_counter() - begin)
-        return steps / seconds
+                new[name].append(time.perf_counter() - begin)
+        return found
 
-    def measure_flooded(self) -> float:
-        """Measure while the other identity floods the server; note how many connections it opens in a second."""
-        program = "gymtwist_benchmarks.programs.connection_flood"
-        words = [sys.executable, "-m", program, str(self._port), str(_RATE), self._tokens[1]]
-        with subprocess.Popen(
-            words, env=environment_variables(), stdout=subprocess.PIPE, text=True, start_new_session=True
-        ) as flood:
-            assert flood.stdout is not None
-            try:
-                flood.stdout.readline()
-                return self.measure(_FLOODED)
-            finally:
-                stop(flood)
-                self.opened += map(float, flood.stdout.readlines())
+    def measure_flooded() -> float:
+        with running_beside("connection_flood", port, _RATE, tokens[1]) as counted:
+            found = measure(_FLOODED)
+        opened.extend(map(float, counted))
+        return found
 
-    def close(self) -> None:
-        """End the session."""
-        self._player.close()
+    ways: dict[str, Callable[[], float]] = {_ALONE: partial(measure, _ALONE), _FLOODED: measure_flooded}
+    rates = take_turns(ways, 2 if quick else 8)
+    player.close()
+    section.add_rates(rates, _ALONE, {_FLOODED: _LEAST})
+    section.add_median("connections that were opened", opened, "per s")
+    for name, seconds in new.items():
+        section.add_median(f"a new session, {name}: median", [1e3 * each for each in seconds], "ms")
+    section.add_value("the slowest, flooded", max(new[_FLOODED]), "s", new[_FLOODED], f"under {_MOST:g} s")
 
 
 def measure(quick: bool) -> Section:
     """Measure with two identities."""
+    section = Section("CartPole by `connect` while another identity opens 1,000 connections a second")
     player, flooder = new_token("player"), new_token("flooder")
     with tempfile.TemporaryDirectory(prefix="gymtwist-bench-") as directory:
         identities = Path(directory, "identities.toml")
         identities.write_text(f'[player]\ntoken = "{player[1]}"\n[flooder]\ntoken = "{flooder[1]}"\n{_QUOTAS}')
         with gymtwist_server("--identities", str(identities)) as server:
-            turns = _Turns(server.port, (player[0], flooder[0]), 1.0 if quick else 3.0)
-            ways: dict[str, Callable[[], float]] = {
-                _ALONE: partial(turns.measure, _ALONE),
-                _FLOODED: turns.measure_flooded,
-            }
-            rates = take_turns(ways, 2 if quick else 8)
-            turns.close()
-    section = Section("CartPole by `connect` while another identity opens 1,000 connections a second")
-    for name, each in rates.items():
-        section.add_median(name, each, "steps per s")
-    section.add_ratio(f"{_FLOODED} / {_ALONE}", rates[_FLOODED], rates[_ALONE], _LEAST)
-    section.add_median("connections that were opened", turns.opened, "per s")
-    for name, new in turns.new.items():
-        section.add_median(f"a new session, {name}: median", [1e3 * each for each in new], "ms")
-    section.add_value("the slowest, flooded", max(turns.new[_FLOODED]), "s", turns.new[_FLOODED], f"under {_MOST:g} s")
+            _measure(section, server.port, (player[0], flooder[0]), quick)
     return section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import mmap
 import os
 import platform
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+#: Without ale-py, Pong is left out.
+HAS_ATARI = importlib.util.find_spec("ale_py") is not None
 _LIBRARIES = ("gymtwist", "gymnasium", "ale-py", "numpy", "msgspec", "Twisted", "ampoule")
 
 

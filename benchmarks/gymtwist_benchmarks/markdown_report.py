@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,15 @@ class Section:
     def add_median(self, name: str, samples: Sequence[float], unit: str, note: str = "") -> None:
         """Add a line with the median of samples."""
         self.add_value(name, statistics.median(samples), unit, samples, note)
+
+    def add_rates(
+        self, rates: Mapping[str, Sequence[float]], to: str = "", least: Mapping[str, float] | None = None
+    ) -> None:
+        """Add a line with each rate in steps per second, and one with the ratio of each of `least` to another."""
+        for name, found in rates.items():
+            self.add_median(name, found, "steps per s")
+        for name, target in (least or {}).items():
+            self.add_ratio(f"{name} / {to}", rates[name], rates[to], target)
 
     def add_ratio(self, name: str, one: Sequence[float], other: Sequence[float], least: float | None = None) -> None:
         """Add a line with the median of the ratios of the rounds; `least` is its target, if it has one."""

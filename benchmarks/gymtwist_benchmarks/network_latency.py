@@ -5,7 +5,6 @@ As a program, ``network_latency ADDRESS``, it measures a round trip from the far
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import statistics
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from gymtwist_benchmarks.benchmark_runner import Place, play, take_turns
 from gymtwist_benchmarks.contenders import BY_NAME
+from gymtwist_benchmarks.machine import HAS_ATARI
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.network_path import NetworkPath, Unavailable, open_network_path
 from gymtwist_benchmarks.server_launcher import gymtwist_server, run_program
@@ -70,7 +70,7 @@ def _measure_rate(path: NetworkPath, address: str, contender: str, workload: str
 
 
 def _measure(section: Section, round_trip: float, seconds: float, rounds: int) -> None:
-    ways = [way for way in WAYS if not way[2].startswith("pong") or importlib.util.find_spec("ale_py") is not None]
+    ways = [way for way in WAYS if not way[2].startswith("pong") or HAS_ATARI]
     title = f"{1e3 * round_trip:g} ms to and fro"
     with (
         open_network_path(round_trip) as path,

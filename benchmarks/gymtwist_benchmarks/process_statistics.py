@@ -22,10 +22,19 @@ def total_cpu(pid: int) -> float:
 
 def pss(pid: int) -> float:
     """Read the proportional set size of a process in millions of bytes: its pages, and its share of common ones."""
+    return _rollup(pid, "Pss:")
+
+
+def private(pid: int) -> float:
+    """Read what no other process shares with a process, in millions of bytes."""
+    return _rollup(pid, "Private_Dirty:") + _rollup(pid, "Private_Clean:")
+
+
+def _rollup(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024 / 1e6
-    raise ValueError(f"/proc/{pid}/smaps_rollup has no line for Pss")
+    raise ValueError(f"/proc/{pid}/smaps_rollup has no line for {name}")
 
 
 def _children_by_parent() -> dict[int, list[int]]:

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from gymtwist_benchmarks.contenders import LISTENING, PYTHONPATH
 from gymtwist_benchmarks.process_statistics import children
@@ -33,7 +34,7 @@ def environment_variables(more: Mapping[str, str] | None = None) -> dict[str, st
     return found | {"PYTHONPATH": PYTHONPATH} | dict(more or {})
 
 
-def stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
     """End a process that has a session of its own, and all processes of that session."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
@@ -43,6 +44,26 @@ def stop(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _start(
+    words: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    output: Any = subprocess.PIPE,
+    errors: Any = None,
+    directory: str | None = None,
+) -> subprocess.Popen[str]:
+    """Start a process that has a session of its own."""
+    return subprocess.Popen(
+        words,
+        cwd=directory,
+        env=environment_variables(variables),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+        text=True,
+        start_new_session=True,
+    )
 
 
 class ServerProcess:
@@ -65,16 +86,9 @@ class ServerProcess:
         """Start it, and wait until it accepts connections; raise :class:`Failed` if it does not."""
         self._directory = tempfile.TemporaryDirectory(prefix="gymtwist-bench-", ignore_cleanup_errors=True)
         self._log = Path(self._directory.name, "log")
+        words = [word.replace("{port}", str(self.port)) for word in self._words]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [word.replace("{port}", str(self.port)) for word in self._words],
-                cwd=self._directory.name,
-                env=environment_variables(self._variables),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = _start(words, self._variables, log, subprocess.STDOUT, self._directory.name)
         self.pid = self._process.pid
         try:
             self._wait(self._is_ready, _START, "it does not accept connections")
@@ -148,16 +162,7 @@ def run_program(words: Sequence[str], timeout: float, variables: Mapping[str, st
         Failed: It failed, or did not end before the timeout in seconds.
     """
     with tempfile.TemporaryDirectory(prefix="gymtwist-bench-", ignore_cleanup_errors=True) as directory:
-        process = subprocess.Popen(
-            words,
-            cwd=directory,
-            env=environment_variables(variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        process = _start(words, variables, subprocess.PIPE, subprocess.PIPE, directory)
         try:
             output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -167,6 +172,21 @@ def run_program(words: Sequence[str], timeout: float, variables: Mapping[str, st
     if process.returncode:
         raise Failed(_last_line(errors) or f"it ended with {process.returncode}")
     return _last_line(output)
+
+
+@contextlib.contextmanager
+def running_beside(program: str, *words: object) -> Iterator[list[str]]:
+    """Run one of our programs, which writes a line when it is at work; its later lines are in the list afterwards."""
+    command = [sys.executable, "-m", f"gymtwist_benchmarks.programs.{program}", *map(str, words)]
+    lines: list[str] = []
+    with _start(command) as process:
+        assert process.stdout is not None
+        try:
+            process.stdout.readline()
+            yield lines
+        finally:
+            stop(process)
+            lines += process.stdout
 
 
 def _last_line(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.client import connect_vec
-from gymtwist.protocol.messages import VectorizationMode
+from gymtwist.protocol.make_messages import VectorizationMode
 from gymtwist_benchmarks.benchmark_environments import COMPUTING, WAITING
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.contenders import HERE
@@ -72,8 +72,7 @@ def measure(quick: bool) -> Section:
             for name, take in (("step", _step), (_READY, _receive))
         }
         samples = take_turns(ways, 1 if quick else 3)
-    for name, rates in samples.items():
-        section.add_median(name, rates, "steps per s")
+    section.add_rates(samples, "", {})
     for kind in KINDS:  # computing takes cores, of which there may be too few for a gain
         target = _TARGET if kind == "waits" else None
         for sessions in SESSIONS:

@@ -6,8 +6,6 @@ frames a second at most. Another plays in turn with it at a server with identiti
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -16,8 +14,8 @@ from gymtwist.client import connect
 from gymtwist.server.identities import new_token
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section
-from gymtwist_benchmarks.programs.driver import WARM, Player, environment_player, play_for
-from gymtwist_benchmarks.server_launcher import environment_variables, gymtwist_server, stop
+from gymtwist_benchmarks.programs.driver import WARM, Player, environment_player, rate
+from gymtwist_benchmarks.server_launcher import gymtwist_server, running_beside
 from gymtwist_benchmarks.workloads import CARTPOLE
 
 #: Seconds of a turn: each has one of the page's requests, which come each second.
@@ -28,24 +26,12 @@ _ALONE, _LIST, _LIVE, _KNOWN = "unwatched", "the page's list open", "the live vi
 _TARGETS = {_LIST: 0.98, _LIVE: 0.9, _KNOWN: 0.98}
 
 
-def _rate(player: Player) -> float:
-    steps, seconds, _ = play_for(player, _SECONDS, WARM)
-    return steps / seconds
-
-
 def _watched_rate(player: Player, port: int, kind: str, frames: list[float]) -> float:
     """Play while another process asks for what the page asks for; note the frames that it gets in a second."""
-    words = [sys.executable, "-m", "gymtwist_benchmarks.programs.web_page", str(port), kind]
-    variables = environment_variables()
-    with subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, text=True, start_new_session=True) as page:
-        assert page.stdout is not None
-        try:
-            page.stdout.readline()
-            rate = _rate(player)
-        finally:
-            stop(page)
-        frames.append(len(page.stdout.readlines()) / (_SECONDS + WARM))
-    return rate
+    with running_beside("web_page", port, kind) as shown:
+        found = rate(player, _SECONDS)
+    frames.append(len(shown) / (_SECONDS + WARM))
+    return found
 
 
 def _play(port: int, token: str | None = None) -> Player:
@@ -58,10 +44,10 @@ def _measure(identities: str, token: str, rounds: int, frames: list[float]) -> d
     with gymtwist_server() as server, gymtwist_server("--identities", identities) as guarded:
         player, known = _play(server.port), _play(guarded.port, token)
         ways = {
-            _ALONE: partial(_rate, player),
+            _ALONE: partial(rate, player, _SECONDS),
             _LIST: partial(_watched_rate, player, server.port, "list", []),
             _LIVE: partial(_watched_rate, player, server.port, "live", frames),
-            _KNOWN: partial(_rate, known),
+            _KNOWN: partial(rate, known, _SECONDS),
         }
         found = take_turns(ways, rounds)
         player.close()
@@ -82,9 +68,6 @@ def measure(quick: bool) -> Section:
             for name, each in _measure(str(identities), token, rounds, frames).items():
                 rates.setdefault(name, []).extend(each)
     section = Section("CartPole by `connect`, watched, and with identities")
-    for name, each in rates.items():
-        section.add_median(name, each, "steps per s")
-    for name, least in _TARGETS.items():
-        section.add_ratio(f"{name} / {_ALONE}", rates[name], rates[_ALONE], least)
+    section.add_rates(rates, _ALONE, _TARGETS)
     section.add_median("frames of the live view", frames, "per s")
     return section

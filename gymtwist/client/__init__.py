@@ -8,7 +8,7 @@ import gymnasium as _gymnasium
 
 from gymtwist.client.address import Address, AddressLike
 from gymtwist.client.agents_api import connect_aec, connect_parallel
-from gymtwist.client.api import connect, connect_vec
+from gymtwist.client.api import connect, connect_vec, resume
 from gymtwist.client.client_errors import (
     AttributeUnreachable,
     Closed,
@@ -29,6 +29,7 @@ from gymtwist.client.progress import Progress
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.client.server_listing import envs
+from gymtwist.client.snapshots import Snapshot
 from gymtwist.protocol.messages import ListedEnv
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "RequestRefused",
     "ResetNeeded",
     "ServerFailed",
+    "Snapshot",
     "Steps",
     "TimedOut",
     "UnknownKwarg",
@@ -57,6 +59,7 @@ __all__ = [
     "connect_parallel",
     "connect_vec",
     "envs",
+    "resume",
 ]
 
 #: The client's id for ``gymnasium.make`` and ``gymnasium.make_vec``.

@@ -193,12 +193,12 @@ def _unconnected(address: Address, timeout: float | None, error: Exception) -> C
     """Return the error for a server that cannot be connected to."""
     if isinstance(error, TimeoutError):
         return TimedOut(f"no connection to {address} in time: {error}; is the server reachable?")
-    within = f" within {timeout:g} s" if timeout is not None and _is_not_up(error) else ""
+    within = f" within {timeout:g} s" if timeout is not None and is_not_up(error) else ""
     question = "is the name of the host right?" if isinstance(error, socket.gaierror) else "is the server running?"
     return ConnectionLost(f"no connection to {address}{within}: {error}; {question}")
 
 
-def _is_not_up(error: Exception) -> TypeGuard[OSError]:
+def is_not_up(error: BaseException | None) -> TypeGuard[OSError]:
     """Return whether an error is that of a server that may come up."""
     return isinstance(error, OSError) and error.errno in _NOT_UP
 
@@ -264,7 +264,7 @@ class Attempts:
         """Return whether an attempt that failed may succeed later."""
         if isinstance(error, RequestRefused):
             return error.code in _TEMPORARY
-        return _is_not_up(error) or (self._is_restart and isinstance(error, ConnectionLost))
+        return is_not_up(error) or (self._is_restart and isinstance(error, ConnectionLost))
 
     def succeed(self) -> None:
         """Note that the server is up."""

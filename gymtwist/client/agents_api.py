@@ -61,16 +61,17 @@ def connect_parallel(
     _check_installed()
     from gymtwist.client.remote_agents import RemoteParallelEnv
 
-    make = make_request(env_id, kwargs, env_kwargs, render_mode=render_mode, token=token)
     return RemoteParallelEnv(
-        ConnectOptions(
-            parse(address),
-            protocol_named(protocol),
-            timeout,
-            connect_timeout,
-            tls,
-            False,
-            make,
+        agents_options(
+            address,
+            env_id,
+            (kwargs, env_kwargs),
+            render_mode=render_mode,
+            protocol=protocol,
+            token=token,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            tls=tls,
             max_space_bytes=max_space_bytes,
             progress=progress,
         )
@@ -116,19 +117,53 @@ def connect_aec(
     _check_installed()
     from gymtwist.client.remote_agents import RemoteAECEnv
 
-    make = make_request(env_id, kwargs, env_kwargs, render_mode=render_mode, token=token)
     return RemoteAECEnv(
-        ConnectOptions(
-            parse(address),
-            protocol_named(protocol),
-            timeout,
-            connect_timeout,
-            tls,
-            False,
-            make,
+        agents_options(
+            address,
+            env_id,
+            (kwargs, env_kwargs),
+            render_mode=render_mode,
+            protocol=protocol,
+            token=token,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            tls=tls,
             max_space_bytes=max_space_bytes,
             progress=progress,
         )
+    )
+
+
+def agents_options(
+    address: AddressLike,
+    env_id: str,
+    env_kwargs: tuple[Mapping[str, Any] | None, Mapping[str, Any]],
+    *,
+    render_mode: str | None,
+    protocol: Protocol,
+    token: str | None,
+    **options: Any,
+) -> ConnectOptions:
+    """Return the options of a multi-agent environment.
+
+    Args:
+        address: The server's address.
+        env_id: The environment's id.
+        env_kwargs: Its keyword arguments, of any name and with other names than those of the function.
+        render_mode: The render mode.
+        protocol: The name of the protocol.
+        token: The client's token.
+        options: Further options of the connection.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+    """
+    return ConnectOptions(
+        parse(address),
+        protocol_named(protocol),
+        make=make_request(env_id, *env_kwargs, render_mode=render_mode, token=token),
+        shared_memory=False,  # agents have spaces of their own, and no common layout
+        **options,
     )
 
 

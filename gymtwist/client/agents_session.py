@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from gymnasium import spaces
 
-from gymtwist.client.address import Attempts
 from gymtwist.client.client_errors import IllegalAction, InvalidAction, RequestRefused
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
+from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.user_values import observation_reader
 from gymtwist.protocol import agent_messages, messages
 from gymtwist.protocol.agent_rewards import read_reward
@@ -24,6 +24,15 @@ from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
 
 T = TypeVar("T")
+#: How an environment is after a reset or a step.
+AgentsAfter: TypeAlias = agent_messages.AgentsReset | agent_messages.AgentsStepped
+#: The replies that may have spaces of agents.
+_WITH_SPACES = (
+    agent_messages.AgentsReset,
+    agent_messages.AgentsStepped,
+    agent_messages.AgentsObserved,
+    agent_messages.AgentsDescribed,
+)
 
 
 class _Space(NamedTuple):
@@ -38,8 +47,14 @@ class _Space(NamedTuple):
     convert: Callable[[Any], Any]
 
 
-class _Agent(NamedTuple):
-    """The spaces of an agent, which it may share with others."""
+class AgentsOwn(NamedTuple):
+    """The spaces of an agent, which it may share with others.
+
+    Attributes:
+        observations: That of its observations.
+        actions: That of its actions.
+        rewards: That of its rewards that are arrays; None if they are numbers.
+    """
 
     observations: _Space
     actions: _Space
@@ -50,30 +65,31 @@ class AgentsSession(Session):
     """A session with one multi-agent environment.
 
     Args:
-        options: How to reach the server and what to make there.
+        connection: A new connection.
+        options: How the server was reached and what to make there.
         api: How the agents act.
-        attempts: Decides when to try again while the server is not up.
 
     Attributes:
         agents_made: The server's description of the environment.
         state_space: The space of states; None if the environment has none.
 
     Raises:
-        RemoteError: The server cannot be reached; see also :meth:`finish`.
+        RemoteError: The request cannot be sent; see also :meth:`finish`.
     """
 
     _made_type = agent_messages.AgentsMade
     agents_made: agent_messages.AgentsMade
     state_space: spaces.Space[Any] | None
 
-    def __init__(self, options: ConnectOptions, api: messages.AgentApi, attempts: Attempts) -> None:
-        connection = options.open_connection(attempts)
+    def __init__(self, connection: FrameConnection, options: ConnectOptions, api: messages.AgentApi) -> None:
         super().__init__(connection, options.spoken, max_space_bytes=options.max_space_bytes)
         self._is_json = self._codec.framing.is_json
-        self._agents: dict[str, _Agent] = {}
+        self._agents: dict[str, AgentsOwn] = {}
         #: The bytes of an element of each agent's own spaces, and of the state.
         self._sizes: dict[str | None, int] = {}
         self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}
+        #: How the environment is since an interrupted reset or step, until somebody takes it.
+        self._missed: AgentsAfter | None = None
         make = options.make
         self._kwargs, self._id = make.kwargs, make.id
         request = agent_messages.MakeAgents(
@@ -97,6 +113,33 @@ class AgentsSession(Session):
     def made_id(self) -> str:
         """The id of the environment that was asked for."""
         return self._id
+
+    # Interrupted requests
+
+    def discard(self) -> None:
+        """Receive the reply to an interrupted request: the server says what has changed only once."""
+        payload = self.connection.receive()
+        self.connection.invalidate()
+        reply = self._decoded(payload)
+        if isinstance(reply, _WITH_SPACES):
+            self.learn(reply.spaces)
+        if isinstance(reply, AgentsAfter):
+            # Its spaces are known now, and to learn them again would make other objects of them.
+            self._missed = msgspec.structs.replace(reply, spaces={})
+
+    def settle(self) -> None:
+        """Wait for the replies to interrupted requests, and discard them.
+
+        Raises:
+            RemoteError: One does not come.
+        """
+        while self.connection.due:
+            self.discard()
+
+    def missed(self) -> AgentsAfter | None:
+        """Return how the environment is if the last reset or step was interrupted; only once."""
+        missed, self._missed = self._missed, None
+        return missed
 
     # Spaces
 
@@ -127,8 +170,8 @@ class AgentsSession(Session):
             self.connection.close(error)
             raise error
 
-    def _agent_of(self, described: agent_messages.AgentSpaces, deadline: float) -> _Agent:
-        return _Agent(
+    def _agent_of(self, described: agent_messages.AgentSpaces, deadline: float) -> AgentsOwn:
+        return AgentsOwn(
             self._space_of(described.observation_space, 0, deadline),
             self._space_of(described.action_space, 1, deadline),
             None if described.reward_space is None else build(described.reward_space, deadline=deadline),
@@ -176,35 +219,50 @@ class AgentsSession(Session):
         """Whether rewards are arrays."""
         return any(agent.rewards is not None for agent in self._agents.values())
 
-    def agent(self, name: str) -> _Agent:
+    def agent(self, name: str) -> AgentsOwn:
         """Return an agent, whose spaces are asked for if no reply has had them.
 
         Raises:
             RemoteError: The environment does not know it; then this is a KeyError, too.
         """
+        if name not in self._agents:
+            self.learn(self.ask(agent_messages.DescribeAgents([name]), agent_messages.AgentsDescribed).spaces)
+        return self._agents[name]
+
+    def known_agent(self, name: str) -> AgentsOwn:
+        """Return an agent whose spaces a reply has had.
+
+        Raises:
+            KeyError: None has.
+        """
         found = self._agents.get(name)
         if found is None:
-            self.learn(self.ask(agent_messages.DescribeAgents([name]), agent_messages.AgentsDescribed).spaces)
-            found = self._agents.get(name)
-        if found is None:
-            raise KeyError(name)
+            raise KeyError(f"no reply of the server has had the spaces of an agent {name!r:.80}")
         return found
+
+    def unknown(self, actions: Mapping[str, Any]) -> list[str]:
+        """Return the agents that act, and whose spaces no reply has had."""
+        return [name for name, action in actions.items() if action is not None and name not in self._agents]
 
     # Values
 
-    def written(self, name: str, action: Any) -> Any:
-        """Convert the action of an agent for a message; None stays None.
+    def step_request(self, actions: Mapping[str, Any]) -> agent_messages.StepAgents:
+        """Return the request to let agents act whose spaces are known.
 
         Raises:
-            IllegalAction: It is not in the action space.
+            IllegalAction: An action is not in its space.
         """
+        return agent_messages.StepAgents({name: self._converted(name, action) for name, action in actions.items()})
+
+    def _converted(self, name: str, action: Any) -> Any:
+        """Convert the action of an agent for a message; None stays None."""
         if action is None:
             return None
-        agent = self.agent(name)
+        actions = self._agents[name].actions
         try:
-            return agent.actions.convert(action)
+            return actions.convert(action)
         except ValueError as error:
-            text = f"the action of {name!r}: {error}; its action space is {agent.actions.space}"
+            text = f"the action of {name!r}: {error}; its action space is {actions.space}"
             raise IllegalAction(text[:500]) from error
 
     def observation(self, name: str, value: Any) -> Any:
@@ -216,7 +274,7 @@ class AgentsSession(Session):
             raise ValueError(f"there is an observation of the agent {name!r:.80}, whose spaces no reply has had")
         return self._agents[name].observations.convert(value)
 
-    def observations(self, reply: agent_messages.AgentsReset | agent_messages.AgentsStepped) -> dict[str, Any]:
+    def observations(self, reply: AgentsAfter) -> dict[str, Any]:
         """Take the spaces from a reply, then its observations, in a new dictionary."""
         self.learn(reply.spaces)
         return {name: self.observation(name, value) for name, value in reply.observations.items()}
@@ -231,9 +289,11 @@ class AgentsSession(Session):
         Raises:
             RemoteError: The step failed.
         """
-        written = {name: self.written(name, action) for name, action in actions.items()}
+        for name in self.unknown(actions):
+            self.agent(name)
+        request = self.step_request(actions)
         try:
-            return self.ask(agent_messages.StepAgents(written), agent_messages.AgentsStepped)
+            return self.ask(request, agent_messages.AgentsStepped)
         except InvalidAction as error:
             raise IllegalAction(error.message) from error
 

@@ -31,7 +31,7 @@ from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.client.truncating_env import TruncatingEnv
 from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 
 
 def connect(
@@ -40,7 +40,8 @@ def connect(
     *,
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
-    info: messages.InfoWanted = "all",
+    info: make_messages.InfoWanted = "all",
+    lenient: bool = False,
     wrappers: Iterable[WrapperLike] = (),
     record: RecordLike | None = None,
     protocol: Protocol = "int32",
@@ -52,7 +53,7 @@ def connect(
     direct: bool = False,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
-    on_failure: messages.OnFailure = "raise",
+    on_failure: make_messages.OnFailure = "raise",
     resume: float | None = None,
     progress: Report | None = None,
     keep_snapshots: int = 0,
@@ -69,6 +70,8 @@ def connect(
         render_mode: See ``gymnasium.make``.
         max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
         info: Which infos the server sends: "all", only those of resets and of steps that end an "episode", or "none".
+        lenient: Whether to leave actions outside the bounds of a Box, and steps after the end of an episode, to the
+            environment, as a local one does: many clip such actions. Otherwise both are refused.
         wrappers: Wrappers that the server puts around the environment, the innermost first: as in Gymnasium's
             ``env.spec.additional_wrappers``, such as ``FrameStackObservation.wrapper_spec(stack_size=4)``, or dicts of
             ``name`` and ``kwargs``. The operator decides which ones the server has.
@@ -117,6 +120,7 @@ def connect(
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
+        lenient=lenient,
         wrappers=wrappers,
         record=recording_of(record),
         token=token,
@@ -146,12 +150,13 @@ def connect_vec(
     num_envs: int | None = None,
     *,
     processes: int = 1,
-    on_failure: messages.OnFailure = "raise",
-    vectorization_mode: messages.VectorizationMode | None = None,
+    on_failure: make_messages.OnFailure = "raise",
+    vectorization_mode: make_messages.VectorizationMode | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
-    info: messages.InfoWanted = "all",
+    info: make_messages.InfoWanted = "all",
+    lenient: bool = False,
     wrappers: Iterable[WrapperLike] = (),
     vector_wrappers: Iterable[WrapperLike] = (),
     record: RecordLike | None = None,
@@ -191,6 +196,7 @@ def connect_vec(
         render_mode: See ``gymnasium.make``.
         max_episode_steps: See :func:`connect`.
         info: See :func:`connect`.
+        lenient: See :func:`connect`; the ends of episodes are those of the autoreset mode.
         wrappers: Wrappers that the server puts around each environment; see :func:`connect`. With them, a
             ``vectorization_mode`` of None means "sync".
         vector_wrappers: Wrappers that the server puts around the vector environment of all, the innermost first: those
@@ -233,6 +239,7 @@ def connect_vec(
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
+        lenient=lenient,
         wrappers=wrappers,
         vector_wrappers=vector_wrappers_of(vector_wrappers),
         record=recording_of(record),
@@ -256,6 +263,49 @@ def connect_vec(
             progress,
         )
     )
+
+
+def resume(
+    address: AddressLike,
+    resume_token: str,
+    *,
+    token: str | None = None,
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    tls: TlsLike = None,
+    shared_memory: bool = True,
+    progress: Report | None = None,
+) -> RemoteEnv:
+    """Go on with the session of an environment that another process has made with ``resume``, and has not closed.
+
+    Args:
+        address: The server's address; see :func:`connect`.
+        resume_token: That environment's ``resume_token``. Keep it secret.
+        token: See :func:`connect`; it must be of the same identity.
+        timeout: See :func:`connect`.
+        connect_timeout: See :func:`connect`.
+        tls: See :func:`connect`.
+        shared_memory: See :func:`connect`.
+        progress: See :func:`connect`.
+
+    Returns:
+        The environment, in the same episode. Its attribute ``resumed`` has what the last step returned.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or the session has ended.
+    """
+    options = ConnectOptions.of_resume_token(
+        resume_token,
+        token,
+        address=parse(address),
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        tls=tls,
+        shared_memory=shared_memory,
+        progress=progress,
+    )
+    return TruncatingEnv(options) if options.on_failure == "truncate" else RemoteEnv(options)
 
 
 def reconnect(

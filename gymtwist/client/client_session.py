@@ -1,13 +1,11 @@
-"""A client session: sends requests to an environment at a server, and receives the replies in order."""
+"""A client session: how it begins, or goes on where another process has left it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import warnings
 from collections.abc import Callable, Iterable
-from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,27 +13,24 @@ import msgspec
 from gymnasium import logger
 
 from gymtwist.client.client_errors import (
-    ProtocolBroken,
     RemoteError,
     RequestRefused,
     TimedOut,
     UnknownKwarg,
-    of_reply,
     unknown_kwarg,
 )
 from gymtwist.client.connection import Connection
-from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection, unasked_reply
-from gymtwist.client.message_values import MessageValues, Steps
+from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection
+from gymtwist.client.message_values import MessageValues
 from gymtwist.client.pending_makes import explained_timeout, finish_all
 from gymtwist.client.progress import Report
-from gymtwist.client.resumable_connection import Reopening, ResumableConnection
+from gymtwist.client.session_requests import SessionRequests, Stepped
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, create_for
-from gymtwist.error_texts import printable
-from gymtwist.errors import GymtwistError, SharingRefused
-from gymtwist.protocol import all_messages, dynamic_values, messages, received_values, shared_memory
-from gymtwist.protocol.codec import MessageCodec, refuse_extension, tag_of
-from gymtwist.protocol.dynamic_values import MAX_DEPTH, MAX_OMITTED, MAX_PLACE
+from gymtwist.errors import SharingRefused
+from gymtwist.protocol import make_messages, messages, shared_memory
+from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
+from gymtwist.protocol.resume_messages import Resume, Resumed
 from gymtwist.protocol.shared_memory import SharedMemory
 from gymtwist.spaces import descriptions
 
@@ -50,18 +45,12 @@ MAX_SPACE_BYTES = 64 << 20
 _MAX_MADE_PARTS = 2_000_000
 #: How many bytes of text a byte of an array takes at most: 255 and a comma.
 _TEXT = 4
-#: The result of a step: observation, reward, terminated, truncated, info; arrays for vector environments.
-Stepped: TypeAlias = "tuple[Any, Any, Any, Any, dict[str, Any]]"
+#: Makes a connection over one connection after the other, of the first one.
+Outlive: TypeAlias = Callable[[FrameConnection, make_messages.Resumable, MessageCodec, Resumed], FrameConnection]
 
 
-class _PackedStep(messages.Stepped, frozen=True, tag="step", kw_only=True):
-    """The reply to a step whose observation has a layout; the observation is a view of the received bytes."""
-
-    observation: memoryview
-
-
-class Session:
-    """A session with one environment, or with several that step together.
+class Session(SessionRequests):
+    """A session with one environment, or with several that step together: how it begins, and what it has.
 
     Args:
         connection: A new connection.
@@ -70,47 +59,37 @@ class Session:
         check_observations: Whether to check that observations are in their space.
         max_space_bytes: The most bytes of one element of each of the environment's spaces together.
         first: The index of its first environment among those of several sessions.
-        reopening: How to reach the server again if the connection is lost; None if the session ends then.
+        outlive: Makes the connection of a session that outlives it; None if the session ends with it.
+        stored: The payload of the make reply of a session to go on with, which is asked for instead of another one.
 
     Attributes:
-        connection: The connection.
         made: The server's description of the environment; available after :meth:`finish`.
-        values: Converts the environment's values; available likewise.
-        outstanding: How many replies the user has yet to receive after calls of ``send``.
         place: The place in the server's queue while there is no session.
-        failure: What ended the episode since the last reset, until somebody takes it; None for nothing.
-        stepping: The environments that are in a step, if some are stepped alone.
 
     Raises:
         RemoteError: The request cannot be sent; the connection is closed.
     """
 
     #: The type of the reply that describes the environment.
-    _made_type: type[messages.Message] = messages.Made
-    made: messages.Made
-    values: MessageValues
-    _stepped: Callable[[Any, Callable[[Any], Any]], tuple[Any, Any, Any, Any]]
+    _made_type: type[messages.Message] = make_messages.Made
+    made: make_messages.Made
 
     def __init__(
         self,
         connection: FrameConnection,
         protocol: ProtocolName,
-        make: messages.Make | None = None,
+        make: make_messages.Make | None = None,
         *,
         check_observations: bool = False,
         max_space_bytes: int = MAX_SPACE_BYTES,
         first: int = 0,
-        reopening: Reopening | None = None,
+        outlive: Outlive | None = None,
+        stored: bytes = b"",
     ) -> None:
-        self.connection = connection
-        self._reopening = reopening
-        self._codec = MessageCodec(protocol)
-        connection.explain_unasked = partial(_unasked_error, self._codec)
-        self.outstanding = 0
-        self.stepping: set[int] = set()
-        self.failure: RemoteError | None = None
+        super().__init__(connection, protocol)
+        self._outlive = outlive
         self.place: int | None = None
-        made = messages.Make("") if make is None else make
+        made = make_messages.Make("") if make is None else make
         self._num_envs, self._wrappers, self._each = made.num_envs, len(made.wrappers), len(made.each)
         self._vector_wrappers = len(made.vector_wrappers)
         self._is_branch = bool(made.branch)
@@ -119,13 +98,21 @@ class Session:
             name for kwargs in (made.kwargs, *(each.kwargs for each in made.each)) for name in kwargs
         ]
         self._first = first
-        self._check_observations, self._max_space_bytes = check_observations, max_space_bytes
-        self._most = MAX_FRAME + MAX_OVERHEAD
-        self._has_warned = self._is_moving = False
+        self._max_space_bytes = max_space_bytes
+        self._checks = {"check_observations": check_observations, "bounded": not made.lenient}
+        self._is_moving = self._awaits_last = False
         #: The make request, while it may have to be sent again.
         self._make = make if made.direct else None
-        self._decode: Callable[[bytes | memoryview], Any] | None = None
-        if make is not None:
+        #: The make reply, if another process may need it; of a session that another process has made, from the start.
+        self.made_payload = stored
+        #: What the server has received before, and its last reply.
+        self._taken_over = Resumed(0)
+        self._last_reply: messages.Message | None = None
+        #: What is expected, and what converts values if the server describes that.
+        self._prepared: tuple[make_messages.Made, MessageValues] | None = None
+        if stored:
+            self._or_close(lambda: self._ask_to_resume(made.token))
+        elif make is not None:
             self._or_close(lambda: self.send(make))
 
     def finish(self, report: Report | None = None) -> Session:
@@ -139,6 +126,17 @@ class Session:
         """
         finish_all([self], report)
         return self
+
+    def expect(self, made: make_messages.Made) -> None:
+        """Prepare for an environment while the server is still busy with it.
+
+        Args:
+            made: A description with the same spaces.
+        """
+        self._prepared = made, self._values(made, math.inf)
+
+    def _values(self, made: make_messages.Made, deadline: float) -> MessageValues:
+        return MessageValues(made, self._codec, **self._checks, deadline=deadline)
 
     def advance(self) -> bool:
         """Receive the make reply, or the place in the server's queue; return whether the session can be used.
@@ -156,16 +154,16 @@ class Session:
 
     def _outlive_connection(self) -> None:
         """Resume the session from now on if the connection is lost and the server permits it."""
-        if self._reopening is None:
+        if self._outlive is None:
             return
         if self.made.resume is None:
             logger.warn(
                 "%s does not keep this session if the connection is lost, so resume has no effect: its operator does "
-                "not allow that (--resume-timeout), or the session branches off another one, or runs on a node",
+                "not allow that (--resume-timeout), or the session runs on a node",
                 self.connection.name,
             )
             return
-        self.connection = ResumableConnection(self.connection, self.made.resume, self._codec, self._reopening)
+        self.connection = self._outlive(self.connection, self.made.resume, self._codec, self._taken_over)
 
     def _receive_made(self) -> None:
         """Receive the make reply, which may take no more memory than its spaces do, or what comes before."""
@@ -175,12 +173,19 @@ class Session:
         payload = self._payload()
         if len(payload) > _MAX_MADE_PARTS and self._codec.has_more(payload, _MAX_MADE_PARTS):
             raise self._broken(f"a reply to make has more than {_MAX_MADE_PARTS} parts")
+        if self._awaits_last:
+            self._awaits_last, self._last_reply = False, self._decoded(bytes(payload))
+            return
         reply = self._decoded(payload)
-        if isinstance(reply, messages.Queued):
+        if isinstance(reply, make_messages.Queued):
             self._queued(reply)
             return
         self.place = None
-        if isinstance(reply, messages.Moved):
+        if isinstance(reply, Resumed) and self.made_payload:
+            connection.limit_replies(MAX_REPLY)
+            self._resumed(reply)
+            return
+        if isinstance(reply, make_messages.Moved):
             self._move(reply)
             return
         connection.limit_replies(MAX_REPLY)
@@ -192,14 +197,48 @@ class Session:
             if isinstance(error, UnknownKwarg):
                 raise unknown_kwarg(error, self._kwargs) from None
             raise
+        if self._outlive is not None:
+            self.made_payload = bytes(payload)
         self._understand(made)
 
-    def _queued(self, message: messages.Queued) -> None:
+    def _ask_to_resume(self, token: str | None) -> None:
+        """Ask for a session that another process has made."""
+        made = self._decoded(self.made_payload)
+        if not isinstance(made, self._made_type) or made.resume is None:  # type: ignore[attr-defined] # both kinds have it
+            raise self._broken("the stored reply is none to make")
+        self._stored = made
+        self.send(Resume(made.resume.secret, None, token))  # type: ignore[attr-defined]
+
+    def _resumed(self, reply: Resumed) -> None:
+        """Take the session over; its last reply follows."""
+        self._taken_over = reply
+        self._understand(self._stored)
+        if reply.received:
+            self._is_moving = self._awaits_last = True
+            self.connection.due += 1
+
+    def last_step(self) -> Stepped | None:
+        """Return what the last step or reset of another process returned; None if its last request was another one.
+
+        Raises:
+            ProtocolBroken: The reply is malformed.
+        """
+        reply, values = self._last_reply, self.values
+        if isinstance(reply, messages.ResetDone):
+            values.use_plain_numbers(reply.plain_numbers)
+            return self.read(lambda: (values.own(reply.observation), 0.0, False, False, reply.info))
+        if not isinstance(reply, messages.Stepped):
+            return None
+        if reply.reward_type is not None:
+            self._stepped = values.stepped_with(reply.reward_type)
+        return self.read(lambda: (*self._stepped(reply, values.own), reply.info))
+
+    def _queued(self, message: make_messages.Queued) -> None:
         self.connection.due += 1  # the reply itself
         self.place = message.place
         _log.warning("%s is full: place %d in its queue", self.connection.name, message.place)
 
-    def _move(self, message: messages.Moved) -> None:
+    def _move(self, message: make_messages.Moved) -> None:
         """Go on at a node, or let the server relay if the node cannot be reached."""
         connection = self.connection
         self._is_moving = True
@@ -249,15 +288,12 @@ class Session:
             self._most = made.limits.max_frame + MAX_OVERHEAD
         self._check_size(made)
         self.made = made
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and spaces_of(prepared[0]) == spaces_of(made):
+            self._use(prepared[1])
+            return
         deadline = math.inf if self.connection.timeout is None else monotonic() + self.connection.timeout
-        self.values = self.read(
-            lambda: MessageValues(made, self._codec, check_observations=self._check_observations, deadline=deadline)
-        )
-        # Bound methods save time in each step.
-        self._written, self._stepped = self.values.written, self.values.stepped
-        if self.values.layout is not None:
-            self._decode_step = msgspec.msgpack.Decoder(_PackedStep | messages.Error, ext_hook=refuse_extension).decode
-            self._decode = self._decode_first
+        self._use(self.read(lambda: self._values(made, deadline)))
 
     def single_values(self) -> MessageValues:
         """Return what converts the values of one of several environments."""
@@ -270,22 +306,15 @@ class Session:
             observation_layout=made.single_observation_layout,
             num_envs=None,
         )
-        return self.read(lambda: MessageValues(single, self._codec, check_observations=self._check_observations))
+        return self.read(lambda: MessageValues(single, self._codec, **self._checks))
 
-    def _check_size(self, made: messages.Made) -> None:
+    def _check_size(self, made: make_messages.Made) -> None:
         """Check the size of the spaces before any memory is allocated for them.
 
         Raises:
             RequestRefused: They are too large.
         """
-        described = (
-            made.action_space,
-            made.observation_space,
-            made.single_action_space,
-            made.single_observation_space,
-            made.reward_space,
-        )
-        size = self.read(lambda: sum(descriptions.check(each) for each in described if each is not None))
+        size = self.read(lambda: sum(descriptions.check(each) for each in spaces_of(made) if each is not None))
         if size > self._max_space_bytes:
             raise RequestRefused(
                 f"the environment's spaces have elements of {size} bytes in all, and {self._max_space_bytes} are "
@@ -337,17 +366,6 @@ class Session:
         """The id of the environment, as the server has registered it; None if it is not registered."""
         return None if self.made.spec is None else self.made.spec.id
 
-    # One request, one reply
-
-    def ask(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
-        """Send a request and wait for its reply.
-
-        Raises:
-            RemoteError: The server replied with an error, or did not reply.
-        """
-        self.send(request)
-        return self.receive(kind)
-
     def ask_for_list(self, request: messages.Envs) -> messages.EnvsListed:
         """Ask for a list of environments, for which the server may need a free session first.
 
@@ -356,238 +374,20 @@ class Session:
         """
         self.send(request)
         try:
-            while isinstance(reply := self._decoded(self._payload()), messages.Queued):
+            while isinstance(reply := self._decoded(self._payload()), make_messages.Queued):
                 self._queued(reply)
         except TimedOut as error:
             raise explained_timeout(error, [self], 1) from None
         self.place = None
         return self._expected(reply, messages.EnvsListed)
 
-    def send(self, request: all_messages.Request) -> None:
-        """Send a request, whose reply must be received before the next request.
 
-        Raises:
-            RemoteError: The request cannot be sent.
-        """
-        self.check_idle()
-        self.send_step(self.encoded(request))
-
-    def encoded(self, request: all_messages.Request) -> bytes:
-        """Encode a request as a frame.
-
-        Raises:
-            RequestRefused: No message can carry it.
-        """
-        try:
-            return b"".join(self._codec.encode_request(request))
-        except GymtwistError as error:
-            raise RequestRefused(str(error), code=error.code) from error
-        except (TypeError, ValueError, OverflowError) as error:
-            name = tag_of(request)
-            raise RequestRefused(
-                f"no message can carry what {name} was given: {error}", code="invalid-field"
-            ) from error
-
-    def receive(self, kind: type[_Reply]) -> _Reply:
-        """Wait for the reply to a request.
-
-        Raises:
-            RemoteError: The server replied with an error, or did not reply.
-        """
-        return self._expected(self._decoded(self._payload()), kind)
-
-    def _expected(self, reply: messages.Message, kind: type[_Reply]) -> _Reply:
-        if not isinstance(reply, kind):
-            raise self._unexpected(reply, kind)
-        if omitted := getattr(reply, "omitted", ()):
-            self._warn_of(omitted)
-        return reply
-
-    def _warn_of(self, omitted: messages.Omitted) -> None:
-        """Warn once of what the server leaves out of its replies."""
-        if not self._has_warned:
-            self._has_warned = True
-            logger.warn(
-                "the server leaves out %s, which no message can carry; let the environment convert it to numbers, "
-                "text, arrays, lists or dictionaries",
-                ", ".join(repr(place[:MAX_PLACE]) for place in omitted[:MAX_OMITTED]),
-            )
-
-    def check_idle(self) -> None:
-        """Check that no reply is outstanding.
-
-        Raises:
-            RemoteError: A reply is outstanding, or the connection is closed.
-        """
-        self.connection.check_open()
-        if self.outstanding:
-            raise RequestRefused(
-                f"{self.outstanding} replies to send() are outstanding; take them with recv() first",
-                code="replies-outstanding",
-            )
-
-    def read(self, read: Callable[[], T]) -> T:
-        """Read a reply's content; close the connection if it is malformed.
-
-        Raises:
-            ProtocolBroken: The content is malformed.
-            TimedOut: It has spaces that take too long.
-        """
-        try:
-            return read()
-        except (ValueError, TypeError) as error:
-            raise self._broken(str(error)) from error
-        except TimeoutError as error:
-            raise self.connection.timed_out(str(error)) from error
-
-    # Steps
-
-    def step(self, action: Any, read: Callable[[Any], Any]) -> Stepped:
-        """Take a step.
-
-        Args:
-            action: An action.
-            read: Converts an observation from a message.
-
-        Raises:
-            RemoteError: The step failed.
-        """
-        if self.outstanding:
-            self.check_idle()
-        frame = self._written(action)
-        # As send_step(), without the call.
-        if len(frame) > self._most:
-            raise self._too_long(frame)
-        self.connection.send(frame)
-        return self.receive_step(read)
-
-    def send_step(self, frame: bytes) -> None:
-        """Send the frame of a request.
-
-        Raises:
-            RemoteError: The frame cannot be sent.
-        """
-        if len(frame) > self._most:
-            raise self._too_long(frame)
-        self.connection.send(frame)
-
-    def _too_long(self, frame: bytes) -> RequestRefused:
-        """Return the error for a request that would make the server close the connection."""
-        return RequestRefused(
-            f"the request has {len(frame)} bytes; the server takes {self._most - MAX_OVERHEAD} at most",
-            code="limit-exceeded",
-        )
-
-    def take(self) -> None:
-        """Begin to receive the first outstanding reply; the caller must receive it next.
-
-        Raises:
-            RemoteError: No reply is outstanding, or the connection is closed.
-        """
-        if not self.outstanding:
-            self.connection.check_open()
-            raise RequestRefused("nothing was sent that could be received", code="nothing-sent")
-        self.outstanding -= 1
-
-    def _decode_first(self, payload: bytes | memoryview) -> Any:
-        """Decode the reply to the first step, which may have the type of rewards; later ones are not looked at."""
-        reply = self._decode_step(payload)
-        if type(reply) is _PackedStep:
-            self._decode = self._decode_step
-            self._stepped = self.values.stepped_with(reply.reward_type)
-        return reply
-
-    def receive_step(self, read: Callable[[Any], Any]) -> Stepped:
-        """Wait for the reply to a step; see :meth:`step`."""
-        connection = self.connection
-        payload = connection.receive() if connection.due <= self.outstanding + 1 else self._payload()
-        if self._decode is None:
-            reply: Any = self._decoded(payload)
-            if not isinstance(reply, messages.Stepped):
-                raise self._unexpected(reply, messages.Stepped)
-            if reply.omitted:
-                self._warn_of(reply.omitted)
-            if reply.reward_type is not None:
-                self._stepped = self.values.stepped_with(reply.reward_type)
-            info = reply.info
-        else:
-            try:
-                reply = self._decode(payload)
-            except (ValueError, RecursionError, OverflowError) as error:
-                # It may be another valid message.
-                raise self._unexpected(self._decoded(payload), messages.Stepped) from error
-            if type(reply) is not _PackedStep:
-                raise self._unexpected(reply, messages.Stepped)
-            info = reply.info
-            if (info and not dynamic_values.is_flat(info)) or reply.omitted:
-                if reply.omitted:
-                    self._warn_of(reply.omitted)
-                shallow = received_values.restored_shallow(info)
-                if shallow is None and received_values.too_deep(info):
-                    raise self._broken(f"an info is nested deeper than {MAX_DEPTH}")
-                # The field itself is never an array, whatever keys it has.
-                info = shallow or {key: received_values.restored(each) for key, each in info.items()}
-        try:
-            return (*self._stepped(reply, read), info)
-        except (ValueError, TypeError) as error:
-            raise self._broken(str(error)) from error
-
-    def receive_many(self, observations: messages.ObservationsWanted) -> Steps:
-        """Wait for the reply to several steps.
-
-        Args:
-            observations: Which observations were requested.
-
-        Raises:
-            RemoteError: The steps failed.
-        """
-        reply = self.receive(messages.SteppedMany)
-        return self.read(lambda: self.values.stepped_many(reply, observations))
-
-    # Replies
-
-    def _payload(self) -> bytes | memoryview:
-        connection = self.connection
-        while connection.due > self.outstanding + 1:
-            # The reply to an interrupted request. Nobody needs it, but it may say that the environment has failed.
-            connection.receive()
-            connection.invalidate()
-        return connection.receive()
-
-    def _decoded(self, payload: bytes | memoryview) -> messages.Message:
-        try:
-            reply = self._codec.decode_reply(payload)
-        except GymtwistError as error:
-            raise self._broken(str(error)) from error
-        for text in reply.warnings:
-            warnings.warn(f"{self.connection.name}: {printable(text)}", stacklevel=2)
-        return reply
-
-    def _unexpected(self, reply: messages.Message, kind: type[messages.Message]) -> RemoteError:
-        """Convert an unexpected message to an error."""
-        if not isinstance(reply, messages.Error):
-            return self._broken(f"there is a reply to {tag_of(reply)} where one to {tag_of(kind)} is due")
-        error = of_reply(reply)
-        if reply.fault in ("protocol", "server"):
-            self.connection.close(error)
-        elif reply.fault == "environment":
-            self.connection.invalidate()
-            if error.reset_needed and kind is not messages.ResetDone:
-                self.failure = error
-                self.stepping.clear()
-        return error
-
-    def _broken(self, message: str) -> ProtocolBroken:
-        text = f"the server violates the protocol: {printable(message)}"
-        error = ProtocolBroken(text, code="malformed-message")
-        self.connection.close(error)
-        return error
-
-
-def _unasked_error(codec: MessageCodec, frame: memoryview | None) -> RemoteError:
-    """Return the error for a frame that nobody asked for: it may say why the server closes the connection."""
-    with contextlib.suppress(GymtwistError):
-        reply = None if frame is None else codec.decode_reply(frame)
-        if isinstance(reply, messages.Error):
-            return of_reply(reply)
-    return unasked_reply(frame)
+def spaces_of(made: make_messages.Made) -> tuple[Any, ...]:
+    """Return the descriptions of the spaces."""
+    return (
+        made.action_space,
+        made.observation_space,
+        made.single_action_space,
+        made.single_observation_space,
+        made.reward_space,
+    )

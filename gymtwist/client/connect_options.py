@@ -13,19 +13,21 @@ import msgspec
 from gymnasium.vector import AutoresetMode
 
 from gymtwist.client.address import Address, Attempts, TlsLike, connected, notice_loss, retried
-from gymtwist.client.client_session import MAX_SPACE_BYTES, Session
+from gymtwist.client.client_errors import RequestRefused
+from gymtwist.client.client_session import MAX_SPACE_BYTES, Outlive, Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.pending_makes import finish_all
 from gymtwist.client.progress import Report
 from gymtwist.client.recording_options import check_one_process
-from gymtwist.client.resumable_connection import Reopening
+from gymtwist.client.resumable_connection import Reopening, ResumableConnection
+from gymtwist.client.resume_tokens import parse_resume_token, resume_token_of
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.user_values import integer_of
 from gymtwist.client.websocket_connection import WebSocketConnection
 from gymtwist.client.wrapper_specs import WrapperLike, check_processes, wrappers_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.adaptive_waiting import REPLY_LIMIT, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing, ProtocolName
 
@@ -56,7 +58,7 @@ _TOKEN = "GYMTWIST_TOKEN"
 #: The protocols by WebSocket with the same encoding.
 _BY_WEBSOCKET = {ProtocolName.INT32: ProtocolName.BINARY, ProtocolName.NETSTRING: ProtocolName.TEXT}
 #: The names of Gymnasium's autoreset modes in messages: those of the members, in lower case.
-_AUTORESET_MODES: tuple[messages.AutoresetMode, ...] = get_args(messages.AutoresetMode)
+_AUTORESET_MODES: tuple[make_messages.AutoresetMode, ...] = get_args(make_messages.AutoresetMode)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,8 @@ class ConnectOptions:
         on_failure: What the failure of an environment does, or the loss of the connection to it.
         progress: Called while the client waits; specifications do not keep it.
         branches: The ticket of a snapshot for each session to branch off by; empty for new environments.
+        described: With them, what the server will hardly describe otherwise; specifications do not keep it.
+        stored: The payload of the make reply of a session to go on with; empty for a new one.
 
     Raises:
         ValueError: A value is out of range.
@@ -88,13 +92,15 @@ class ConnectOptions:
     connect_timeout: float | None
     tls: TlsLike
     shared_memory: bool
-    make: messages.Make = dataclasses.field(repr=False)  # it has the token
+    make: make_messages.Make = dataclasses.field(repr=False)  # it has the token
     check_observations: bool = False
     max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1
-    on_failure: messages.OnFailure = "raise"
+    on_failure: make_messages.OnFailure = "raise"
     progress: Report | None = None
     branches: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    described: tuple[make_messages.Made, ...] = dataclasses.field(default=(), repr=False)
+    stored: bytes = dataclasses.field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         """Validate the values whose type does not do it."""
@@ -107,7 +113,7 @@ class ConnectOptions:
         for name in ("shared_memory", "check_observations"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.80}: expected True or False")
-        if self.on_failure not in get_args(messages.OnFailure):
+        if self.on_failure not in get_args(make_messages.OnFailure):
             raise ValueError(f'on_failure is {self.on_failure!r:.80}: expected "raise" or "truncate"')
         if self.progress is not None and not callable(self.progress):
             raise ValueError(f"progress is {self.progress!r:.80}: expected a function, or None")
@@ -134,6 +140,49 @@ class ConnectOptions:
             options = dataclasses.replace(self, make=msgspec.structs.replace(self.make, record=record))
         return retried(lambda: options._make_sessions(shares, attempts), attempts)
 
+    def without_origin(self) -> ConnectOptions:
+        """Return the options for another environment, which neither branches off a snapshot nor goes on."""
+        return dataclasses.replace(self, branches=(), described=(), stored=b"")
+
+    def resume_token(self, session: Session) -> str:
+        """Return what another process needs to go on with a session, which from now on ends only if it is closed.
+
+        Raises:
+            RequestRefused: The session ends with its connection.
+        """
+        if not session.made_payload or session.made.resume is None:
+            raise RequestRefused(
+                "there is no resume_token, as this session ends with its connection: connect with resume=SECONDS to a "
+                "server that permits that",
+                code="unknown-session",
+            )
+        session.connection.leaves_session = True
+        own = {name: getattr(self, name) for name in ("check_observations", "max_space_bytes", "on_failure")}
+        return resume_token_of(self.make, session.made_payload, self.protocol, **own).text()
+
+    @classmethod
+    def of_resume_token(cls, text: str, token: str | None, **options: Any) -> ConnectOptions:
+        """Return the options that go on with a session.
+
+        Args:
+            text: What :meth:`resume_token` has returned.
+            token: The client's token; None for that of the variable GYMTWIST_TOKEN, if there is one.
+            options: How to reach the server.
+
+        Raises:
+            ValueError: The text is none of these, or an option has a wrong value.
+        """
+        found = parse_resume_token(text)
+        return cls(
+            make=msgspec.structs.replace(found.request(), token=token_or_default(token)),
+            protocol=found.protocol,
+            check_observations=found.check_observations,
+            max_space_bytes=found.max_space_bytes,
+            on_failure=found.on_failure,
+            stored=found.made,
+            **options,
+        )
+
     def attempts(self, *, is_restart: bool = False) -> Attempts:
         """Return the attempts to get an environment."""
         return Attempts(self.address, self.connect_timeout, self.progress, is_restart=is_restart)
@@ -144,6 +193,8 @@ class ConnectOptions:
             # The server makes all of them in parallel.
             for (count, first), branch in zip(shares, self.branches or [""] * len(shares), strict=True):
                 sessions.append(self.start_session(self.open_connection(attempts), count, first, branch))
+            for session, made in zip(sessions, self.described, strict=False):
+                session.expect(made)
             finish_all(sessions, self.progress)
         except BaseException:
             for session in sessions:
@@ -152,7 +203,12 @@ class ConnectOptions:
         return sessions
 
     def start_session(
-        self, connection: FrameConnection, num_envs: int | None, first: int = 0, branch: str = ""
+        self,
+        connection: FrameConnection,
+        num_envs: int | None,
+        first: int = 0,
+        branch: str = "",
+        outlive: Outlive | None = None,
     ) -> Session:
         """Ask for the environment.
 
@@ -161,6 +217,7 @@ class ConnectOptions:
             num_envs: How many environments of all are this session's.
             first: The index of the first of them.
             branch: The ticket of a snapshot to branch off by; empty for a new environment.
+            outlive: Makes the connection of a session that outlives it; None for one that waits.
 
         Returns:
             A session that has no reply yet.
@@ -177,32 +234,42 @@ class ConnectOptions:
             check_observations=self.check_observations,
             max_space_bytes=self.max_space_bytes,
             first=first,
-            reopening=self._reopening,
+            outlive=outlive or self._outliving,
+            stored=self.stored,
         )
 
     @property
-    def _reopening(self) -> Reopening | None:
-        """How to reach the server again if the connection is lost; None if the session ends then."""
+    def _outliving(self) -> Outlive | None:
         if self.make.resume is None:
             return None
-        return Reopening(self.address, self.open_connection, self.make.token, self.progress)
+        return partial(ResumableConnection, reopening=self.reopening(self.open_connection))
 
-    def open_connection(self, attempts: Attempts) -> Connection:
+    def reopening(self, reopen: Callable[[Attempts, float | None], Any]) -> Reopening:
+        """Return how to reach the server again if the connection is lost.
+
+        Args:
+            reopen: Connects.
+        """
+        return Reopening(self.address, reopen, self.make.token, self.progress)
+
+    def open_connection(self, attempts: Attempts, timeout: float | None = None) -> Connection:
         """Connect.
 
         Args:
             attempts: Decides when to try again while the server is not up.
+            timeout: Seconds to connect; None for ``connect_timeout``.
 
         Raises:
             RemoteError: The server cannot be reached.
         """
         # Polling for one session must not take a core from another.
         limit = min(poll_limit(), math.inf if cores() > self.processes else 0.0)
-        plain = connected(self.address, self.connect_timeout, self.tls, attempts=attempts)
+        timeout = timeout or self.connect_timeout
+        plain = connected(self.address, timeout, self.tls, attempts=attempts)
         if self.make.resume is not None:
             notice_loss(plain)
         if self.address.websocket:
-            begin: Callable[..., Connection] = partial(WebSocketConnection, self.address, self.connect_timeout)
+            begin: Callable[..., Connection] = partial(WebSocketConnection, self.address, timeout)
         else:
             begin = SharedMemoryConnection if self.shared_memory and is_local(plain) else Connection
         return begin(plain, str(self.address), Framing(self.spoken.value), self.timeout, WaitPolicy(limit))
@@ -271,7 +338,7 @@ def make_request(
     token: str | None = None,
     autoreset: tuple[KwargsLike | None, Sequence[Sequence[int]] | None] = (None, None),
     **fields: Any,
-) -> messages.Make:
+) -> make_messages.Make:
     """Make the request for an environment, or for several.
 
     Args:
@@ -295,7 +362,7 @@ def make_request(
     twice = sorted(given & set(env_kwargs))
     if twice:
         raise TypeError(f"given twice, by kwargs and by itself: {', '.join(twice)}")
-    return messages.Make(
+    return make_messages.Make(
         name,
         {**common, **env_kwargs},
         num_envs=num_envs,
@@ -325,7 +392,7 @@ def count_of(name: str, number: Any, most: int | None = None) -> int:
     return count
 
 
-def _autoreset_mode(mode: AutoresetMode | str) -> messages.AutoresetMode:
+def _autoreset_mode(mode: AutoresetMode | str) -> make_messages.AutoresetMode:
     """Return the name that messages use for an autoreset mode.
 
     Args:

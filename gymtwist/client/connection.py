@@ -26,6 +26,15 @@ from gymtwist.protocol.framing import Framing
 
 #: Seconds to connect to the node of a session.
 _MOVE_TIMEOUT = 5.0
+#: Options of the connection to a node: it is lost after 10 seconds in which nothing is acknowledged. The server, which
+#: is reached in another way, knows of a node that is cut off, and the client must ask it.
+_NODE_OPTIONS = (
+    ("TCP_NODELAY", 1),
+    ("TCP_KEEPIDLE", 4),
+    ("TCP_KEEPINTVL", 2),
+    ("TCP_KEEPCNT", 3),
+    ("TCP_USER_TIMEOUT", 10_000),
+)
 
 
 class Connection(FrameConnection):
@@ -177,7 +186,10 @@ class Connection(FrameConnection):
             return False
         try:
             with socket.create_connection((host, port), _MOVE_TIMEOUT) as node:
-                node.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                node.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                for name, value in _NODE_OPTIONS:
+                    if hasattr(socket, name):
+                        node.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
                 node.sendall(ticket + b"\n")
                 _block_in_kernel(node, self.timeout)
                 self._front = socket.socket(fileno=os.dup(self.descriptor))

@@ -13,7 +13,7 @@ import msgspec
 from gymnasium.envs.registration import EnvSpec
 
 from gymtwist.client.connect_options import DEFAULTS, ConnectOptions
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 
 #: The entry points, by name: so specifications can be written as JSON.
 CONNECT, CONNECT_VEC = "gymtwist.client.api:connect", "gymtwist.client.api:connect_vec"
@@ -63,7 +63,7 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
         options: The options of the environment.
         registered: The keyword arguments that the environment has without the client's.
     """
-    make, defaults = options.make, messages.Make("")
+    make, defaults = options.make, make_messages.Make("")
     has_context = options.tls is not None and not isinstance(options.tls, (bool, str))
     given = {name: getattr(options, name) for name in DEFAULTS}
     given |= {"protocol": options.protocol.value, "tls": True if has_context else options.tls}
@@ -71,6 +71,7 @@ def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOption
     kept = (
         "max_episode_steps",
         "info",
+        "lenient",
         "vectorization_mode",
         "autoreset_mode",
         "render_mode",
@@ -115,7 +116,7 @@ def _differs(one: Any, other: Any) -> bool:
         return True
 
 
-def spec_of(made: messages.Made, options: ConnectOptions) -> EnvSpec | None:
+def spec_of(made: make_messages.Made, options: ConnectOptions) -> EnvSpec | None:
     """Make the specification of a remote environment; None if the server sent none that Gymnasium accepts."""
     spec = made.spec
     if spec is None:
@@ -158,7 +159,7 @@ def completed(assigned: EnvSpec | None, own: EnvSpec | None) -> EnvSpec | None:
     )
 
 
-def metadata_of(made: messages.Made) -> dict[str, Any]:
+def metadata_of(made: make_messages.Made) -> dict[str, Any]:
     """Return an environment's metadata, without the render modes that do not work on this side of the connection."""
     metadata = {"render_modes": [], **made.metadata}
     modes = metadata["render_modes"]

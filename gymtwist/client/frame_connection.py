@@ -41,7 +41,10 @@ class FrameConnection:
         descriptor: The socket's descriptor.
         due: How many replies are due. Those to interrupted requests count, and come first.
         explain_unasked: Returns the error for a frame that nobody asked for; None stands for one that is incomplete.
+        leaves_session: Whether the session is left to wait if nobody closes the connection. It is otherwise ended.
     """
+
+    leaves_session = False
 
     def __init__(
         self, link: Link, descriptor: int, name: str, framing: Framing, timeout: float | None, *, is_plain: bool

@@ -20,7 +20,7 @@ from gymtwist.client.user_values import (
     own,
     refused_action,
 )
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.received_values import restored
 from gymtwist.spaces.gymnasium_spaces import Codec, build, value_codec
@@ -59,6 +59,7 @@ class MessageValues:
         codec: The session's codec.
         check_observations: Whether to check that observations are in their space. :attr:`own` and :attr:`view` then
             also raise :class:`~gymtwist.client.client_errors.EnvironmentFailed`.
+        bounded: Whether :meth:`checked` checks the bounds of Boxes.
         deadline: The time by ``time.monotonic`` at which to give up.
 
     Attributes:
@@ -81,10 +82,11 @@ class MessageValues:
 
     def __init__(
         self,
-        made: messages.Made,
+        made: make_messages.Made,
         codec: MessageCodec,
         *,
         check_observations: bool = False,
+        bounded: bool = True,
         deadline: float = math.inf,
     ) -> None:
         self._codec = codec
@@ -123,6 +125,7 @@ class MessageValues:
         self._read_action = actions.from_json if json else actions.unpack
         self._write = action_writer(self.action_space, self._single, actions.to_json if json else actions.pack)
         self._check_action: Callable[[Any], Any] | None = None
+        self._bounded = bounded
         self._head = None if json or actions.layout is None else self._step_head(actions.layout.size)
         #: What messages carry of the actions, and the whole requests for a step, where there are few.
         self._values: dict[Any, Any] = {}
@@ -198,13 +201,13 @@ class MessageValues:
         return b"".join(self._codec.encode_request(messages.Step(value)))
 
     def checked(self, action: Any) -> Any:
-        """Encode an action after checking it as a server does, bounds included.
+        """Encode an action after checking it as a server does, bounds included if that checks them.
 
         Raises:
             RequestRefused: The action is not in the action space.
         """
         if self._check_action is None:
-            actions = value_codec(self.action_space, name="action")
+            actions = value_codec(self.action_space, name="action", bounded=self._bounded)
             self._check_action = actions.from_json if self.is_json else actions.unpack
         value = self._write(action)
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 from gymtwist.client.reset_arguments import seed_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 
 #: Keyword arguments for all environments, or a list with those of each.
 KwargsLike = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -31,7 +31,7 @@ def is_list(given: Any) -> bool:
 
 def own_options(
     num_envs: int, env_ids: Any, kwargs: Any, options: Any, seeds: Any
-) -> tuple[str, dict[str, Any], list[messages.OwnOptions]]:
+) -> tuple[str, dict[str, Any], list[make_messages.OwnOptions]]:
     """Part what all environments have from what each has of its own.
 
     Args:
@@ -67,7 +67,7 @@ def own_options(
     for index in range(num_envs):
         its = env_ids[index] if is_list(env_ids) else first
         each.append(
-            messages.OwnOptions(
+            make_messages.OwnOptions(
                 None if its == first else its,
                 _mapping("kwargs", kwargs[index] if is_list(kwargs) else {}),
                 _mapping("autoreset_options", options[index] if is_list(options) else options),

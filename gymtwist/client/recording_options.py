@@ -7,13 +7,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 
 #: The name of a dataset, or a mapping with it as ``dataset`` and more fields of :class:`~.messages.Recording`.
 RecordLike: TypeAlias = str | Mapping[str, Any]
 
 
-def recording_of(given: RecordLike | None) -> messages.Recording | None:
+def recording_of(given: RecordLike | None) -> make_messages.Recording | None:
     """Convert what a user wants to have recorded.
 
     Raises:
@@ -22,7 +22,7 @@ def recording_of(given: RecordLike | None) -> messages.Recording | None:
     if given is None:
         return None
     fields = {"dataset": given} if isinstance(given, str) else given
-    names = messages.Recording.__struct_fields__
+    names = make_messages.Recording.__struct_fields__
     if not isinstance(fields, Mapping):
         raise ValueError(f"record is {given!r:.80}: expected the name of a dataset, or a mapping with it as `dataset`")
     unknown = [name for name in fields if name not in names]
@@ -32,14 +32,14 @@ def recording_of(given: RecordLike | None) -> messages.Recording | None:
         raise ValueError(f"record is {dict(fields)!r:.80}: expected the name of a dataset as `dataset`")
     for name, value in fields.items():
         try:
-            msgspec.convert({"dataset": "-", name: value}, messages.Recording)
+            msgspec.convert({"dataset": "-", name: value}, make_messages.Recording)
         except msgspec.ValidationError as error:
             problem = str(error).partition(" - at ")[0]
             raise ValueError(f"record.{name} is {value!r:.80}: {problem[:1].lower()}{problem[1:]}") from error
-    return msgspec.convert(dict(fields), messages.Recording)
+    return msgspec.convert(dict(fields), make_messages.Recording)
 
 
-def check_one_process(record: messages.Recording | None, processes: int) -> None:
+def check_one_process(record: make_messages.Recording | None, processes: int) -> None:
     """Check that one session alone records a dataset.
 
     Raises:

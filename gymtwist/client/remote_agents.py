@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import gymnasium
-import msgspec
 import numpy as np
-from gymnasium import spaces
 from gymnasium.utils import seeding
-from gymnasium.wrappers import HumanRendering
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 from pettingzoo.utils.env_logger import EnvLogger
 
 from gymtwist.client.address import Attempts, retried
-from gymtwist.client.agents_session import AgentsSession
-from gymtwist.client.client_errors import AttributeUnreachable, Closed, RequestRefused, ResetNeeded
+from gymtwist.client.agents_session import AgentsOwn, AgentsSession
+from gymtwist.client.client_errors import AttributeUnreachable, Closed, RequestRefused
 from gymtwist.client.connect_options import ConnectOptions
-from gymtwist.client.entry_points import WINDOW
+from gymtwist.client.described_agents import AgentsAtOnce, AgentsInTurn, DescribedAgents, served_options
 from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of
 from gymtwist.protocol import agent_messages, messages
@@ -35,71 +31,26 @@ _OWN = frozenset(
 )
 
 
-class _Frames(gymnasium.Env[Any, Any]):
-    """Frames of a multi-agent environment for Gymnasium's window, which shows one after each step."""
-
-    action_space = observation_space = spaces.Discrete(1)
-    render_mode = "rgb_array"
-
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
-        self.frame: Any = None
-        self.metadata = {"render_fps": 30, **metadata}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Do nothing."""
-        return 0, 0.0, False, False, {}
-
-    def render(self) -> Any:
-        """Return the last frame."""
-        return self.frame
-
-
-class _RemoteAgents:
+class _RemoteAgents(DescribedAgents):
     """What both kinds of environments have in common.
 
     Args:
         options: How to reach the server and what to make there.
 
-    Attributes:
-        metadata: The environment's metadata.
-        render_mode: Its render mode.
-        possible_agents: All agents that there may be; absent if the environment does not know.
-        state_space: The space of states; absent if the environment has none.
-
     Raises:
         RemoteError: The server cannot be reached, or has no such environment.
     """
 
-    _api: messages.AgentApi
-    metadata: dict[str, Any]
-    render_mode: str | None
-    agents: list[str]
-    possible_agents: list[str]
-    state_space: spaces.Space[Any]
-
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options
-        self._window: HumanRendering[Any, Any] | None = None
-        is_human = options.make.render_mode == WINDOW
-        if is_human:
-            make = msgspec.structs.replace(options.make, render_mode="rgb_array")
-            options = dataclasses.replace(options, make=make)
-        attempts = options.attempts()
-        self._session = session = retried(lambda: self._make(options, attempts), attempts)
-        made = session.agents_made
-        self.metadata, self.render_mode = dict(made.metadata), made.render_mode
-        if is_human:
-            self.render_mode, self._frames = WINDOW, _Frames(self.metadata)
-            self._window = HumanRendering(self._frames)
-        if made.possible_agents is not None:
-            self.possible_agents = list(made.possible_agents)
-        if session.state_space is not None:
-            self.state_space = session.state_space
+        served, attempts = served_options(options), options.attempts()
+        self._session = session = retried(lambda: self._make(served, attempts), attempts)
+        self._describe(session, options, waits=True)
         self._methods: dict[str, RemoteMethod] = {}
         self._np_random: np.random.Generator | None = None
 
     def _make(self, options: ConnectOptions, attempts: Attempts) -> AgentsSession:
-        session = AgentsSession(options, self._api, attempts)
+        session = AgentsSession(options.open_connection(attempts), options, self._api)
         session.finish(options.progress)
         return session
 
@@ -109,8 +60,6 @@ class _RemoteAgents:
         Raises:
             AttributeError: It cannot be reached.
         """
-        if name == "reward_space" and self._session.has_reward_spaces:
-            return self._reward_space
         if name.startswith("_") or name in _OWN:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         method = self._methods.get(name)
@@ -134,24 +83,8 @@ class _RemoteAgents:
             self._np_random, _ = seeding.np_random()
         return self._np_random
 
-    def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the observation space of an agent: the same object until the environment changes it at a reset.
-
-        Raises:
-            KeyError: There is no such agent.
-        """
-        return self._session.agent(agent).observations.space
-
-    def action_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the action space of an agent; see :meth:`observation_space`."""
-        return self._session.agent(agent).actions.space
-
-    def _reward_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the space of an agent's rewards that are arrays, as MOMAland has it."""
-        rewards = self._session.agent(agent).rewards
-        if rewards is None:
-            raise KeyError(agent)
-        return rewards
+    def _agent(self, name: str) -> AgentsOwn:
+        return self._session.agent(name)
 
     def state(self) -> Any:
         """Return the state of the environment, which no agent alone observes.
@@ -173,9 +106,7 @@ class _RemoteAgents:
         frame = self._session.ask(messages.Render(), messages.Rendered).frame
         if self._window is None:
             return frame
-        if isinstance(frame, np.ndarray):  # some environments have nothing to show
-            self._frames.frame = frame
-            self._window.step(0)
+        self._window.show(frame)
         return None
 
     def close(self) -> None:
@@ -183,24 +114,26 @@ class _RemoteAgents:
         session = self.__dict__.get("_session")
         if session is not None:
             session.connection.close()
-        window = self.__dict__.get("_window")
-        if window is not None:
-            window.close()
+        self._close_window()
 
-    def _begun(self, seed: int | None, options: dict[str, Any] | None) -> agent_messages.AgentsReset:
+    def _ask_to_begin(self, seed: int | None, options: dict[str, Any] | None) -> agent_messages.AgentsReset:
         seed = seed_of(seed)
         if seed is not None:
             self._np_random, _ = seeding.np_random(seed)
+        self._settle()
         return self._session.ask(agent_messages.ResetAgents(seed, options), agent_messages.AgentsReset)
+
+    def _settle(self) -> None:
+        """Take what interrupted requests have changed."""
+        session = self._session
+        session.settle()
+        missed = session.missed()
+        if missed is not None:
+            self._take(missed)
 
     def _show(self) -> None:
         if self._window is not None:
             self.render()
-
-    def _agents_before(self, purpose: str) -> list[str]:
-        if "agents" not in self.__dict__:
-            raise ResetNeeded(f"no episode was begun: reset before {purpose}")
-        return self.agents
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy connects by itself: two objects cannot share a connection.
@@ -214,14 +147,12 @@ class _RemoteAgents:
         self.close()
 
 
-class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
+class RemoteParallelEnv(_RemoteAgents, AgentsAtOnce, ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
     """A multi-agent environment at a server whose agents act at once; ``connect_parallel`` makes it.
 
     Use it in one thread at a time. An exception of the environment does not end the episode, as in a local one; one of
     a reset does. An error that closes the connection is final.
     """
-
-    _api = "parallel"
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -234,11 +165,9 @@ class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):  # type: ign
         Raises:
             RemoteError: The reset failed.
         """
-        reply = self._begun(seed, options)
-        observations = self._session.observations(reply)
-        self.agents = reply.agents
+        begun = self._begun(self._ask_to_begin(seed, options))
         self._show()
-        return observations, reply.infos
+        return begun
 
     def step(
         self, actions: Mapping[str, Any]
@@ -255,30 +184,20 @@ class RemoteParallelEnv(_RemoteAgents, ParallelEnv[str, Any, Any]):  # type: ign
         Raises:
             RemoteError: The step failed.
         """
-        agents = self._agents_before("step")
+        self._settle()
+        agents = self._before("step")
         if not agents:
             return {}, {}, {}, {}, {}
-        session = self._session
-        reply = session.act({agent: actions[agent] for agent in agents if agent in actions})
-        observations = session.observations(reply)
-        self.agents = reply.agents
+        stepped = self._stepped(self._session.act({agent: actions[agent] for agent in agents if agent in actions}))
         self._show()
-        return observations, session.rewards(reply.rewards), reply.terminations, reply.truncations, reply.infos
+        return stepped
 
 
-class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
+class RemoteAECEnv(_RemoteAgents, AgentsInTurn, AECEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
     """A multi-agent environment at a server whose agents take turns; ``connect_aec`` makes it.
 
     Each turn is one message. See also :class:`RemoteParallelEnv`.
     """
-
-    _api = "aec"
-    agent_selection: str
-    rewards: dict[str, Any]
-    terminations: dict[str, bool]
-    truncations: dict[str, bool]
-    infos: dict[str, dict[str, Any]]
-    _cumulative_rewards: dict[str, Any]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begin an episode.
@@ -286,7 +205,8 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
         Raises:
             RemoteError: The reset failed.
         """
-        self._take(self._begun(seed, options))
+        self._take(self._ask_to_begin(seed, options))
+        self._show_moved()
 
     def step(self, action: Any) -> None:
         """Let the agent act whose turn it is; one that has ended leaves with the action None.
@@ -294,25 +214,38 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
         Raises:
             RemoteError: The step failed.
         """
-        if not self._agents_before("step"):
+        self._settle()
+        if not self._before("step"):
             EnvLogger.warn_step_after_terminated_truncated()
             return
         self._take(self._session.act({self.agent_selection: action}))
+        self._show_moved()
 
-    def _take(self, reply: agent_messages.AgentsReset | agent_messages.AgentsStepped) -> None:
-        session = self._session
-        session.learn(reply.spaces)
-        self._observations = reply.observations
-        self.agents = reply.agents
-        if reply.selection is not None:
-            self.agent_selection = reply.selection
-        self.rewards = session.rewards(reply.rewards)
-        self._cumulative_rewards = session.rewards(reply.cumulative_rewards)
-        self.terminations, self.truncations, self.infos = reply.terminations, reply.truncations, reply.infos
-        # Agents that could act at once change what is to be seen when all have acted.
-        takes_turns = not self.metadata.get("is_parallelizable")
-        if takes_turns or not self.agents or self.agent_selection == self.agents[0]:
+    def _show_moved(self) -> None:
+        if self._has_moved:
             self._show()
+
+    def agent_iter(self, max_iter: int = 2**63) -> Iterator[str]:
+        """Yield the agent whose turn it is, for a loop that steps each time, until there is none.
+
+        Args:
+            max_iter: How many turns there are at most.
+        """
+        for _ in range(max_iter):
+            self._settle()
+            if not self.agents:
+                return
+            yield self.agent_selection
+
+    def last(self, observe: bool = True) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Return what the agent whose turn it is has got since it acted; see PettingZoo's ``AECEnv.last``.
+
+        Raises:
+            RemoteError: The reply to an interrupted request does not come.
+        """
+        self._settle()  # whose turn it is may not be known yet
+        last: tuple[Any, Any, bool, bool, dict[str, Any]] = super().last(observe)
+        return last
 
     def observe(self, agent: str) -> Any:
         """Return what an agent observes, no matter whose turn it is.
@@ -322,13 +255,7 @@ class RemoteAECEnv(_RemoteAgents, AECEnv[str, Any, Any]):  # type: ignore[misc] 
         Raises:
             RemoteError: The agent cannot be asked.
         """
-        agents = self._agents_before("observe")
-        known, session = self._observations, self._session
-        if agent not in known and agent in agents:
-            others = [each for each in agents if each not in known]
-            if len(others) > 1:
-                known |= session.observe(others)
-        if agent not in known:
-            known |= session.observe([agent])
-        # Read anew each time: the arrays are the caller's own.
-        return session.observation(agent, known[agent])
+        self._settle()
+        for agents in self._unobserved(agent):
+            self._observations |= self._session.observe(agents)
+        return self._observed(agent)

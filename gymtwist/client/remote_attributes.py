@@ -15,7 +15,7 @@ from gymtwist.client.client_errors import ProtocolBroken
 from gymtwist.client.client_session import Session
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.entry_points import completed, metadata_of, spec_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 from gymtwist.spaces.gymnasium_spaces import build
 
 
@@ -67,7 +67,7 @@ class DescribedVectorAttributes(DescribedAttributes):
         self.autoreset_mode = AutoresetMode[(session.made.autoreset_mode or "next_step").upper()]
         self.metadata["autoreset_mode"] = self.autoreset_mode
 
-    def _build_single_spaces(self, made: messages.Made) -> None:
+    def _build_single_spaces(self, made: make_messages.Made) -> None:
         if made.single_action_space is None or made.single_observation_space is None:
             raise ProtocolBroken("the server does not describe the spaces of a single environment")
         self.single_action_space = build(made.single_action_space)

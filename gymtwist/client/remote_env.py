@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, SupportsFloat
 
 import gymnasium
@@ -15,6 +14,8 @@ from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import RemoteAttributes
 from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of, warn_unseeded
+from gymtwist.client.resumable_connection import leave
+from gymtwist.client.session_requests import Stepped
 from gymtwist.client.snapshots import Snapshot
 from gymtwist.protocol import messages
 
@@ -30,15 +31,22 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
 
     Attributes:
         reward_space: The space of rewards that are arrays, as MO-Gymnasium has it; only if the environment has one.
+        resumed: Of an environment that :func:`~gymtwist.client.api.resume` has returned: what its last step returned
+            before that, or its last reset, with a reward of 0. None if the last request was another one.
 
     Raises:
         RemoteError: The server cannot be reached, or has no such environment.
     """
 
+    resumed: Stepped | None = None
+
     def __init__(self, options: ConnectOptions) -> None:
         (session,) = options.make_sessions()
         self._use(session)
-        self._set_attributes(session, options)
+        self._set_attributes(session, options.without_origin())  # if it connects again, it makes a new environment
+        if options.stored:
+            self._was_reset, self.resumed = True, session.last_step()
+            self._own = session.values.own
         #: From here on, what this object does not have is looked for in the remote environment.
         self._is_made = True
 
@@ -317,9 +325,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         Raises:
             RemoteError: The server refuses, or has no free session.
         """
-        here.check()
-        other = type(self)(dataclasses.replace(self._options, branches=tuple(here.tickets)))
-        other._options = self._options  # if it connects again, it makes a new environment
+        other = type(self)(here.branched(self._options))
         other._go_on(here.state)
         return other
 
@@ -332,6 +338,37 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         self._was_reset, plain = state
         self._session.values.use_plain_numbers(plain)
         self._own = self._session.values.own
+
+    @property
+    def resume_token(self) -> str:
+        """What :func:`~gymtwist.client.api.resume` needs to go on with this session in another process.
+
+        It stays the same until the environment is closed. Once it was read, a program that ends without closing the
+        environment leaves the session to wait. It is a secret: whoever has it, and the same identity at the server, can
+        take the session over.
+
+        Raises:
+            RequestRefused: The session ends with its connection, as the environment was made without ``resume``.
+        """
+        return self._options.resume_token(self._session)
+
+    def detach(self) -> str:
+        """Close the connection, but let the session wait for :func:`~gymtwist.client.api.resume`.
+
+        Returns:
+            The resume token.
+
+        Raises:
+            RequestRefused: The session ends with its connection, as the environment was made without ``resume``.
+        """
+        token = self.resume_token
+        leave(self._session.connection)
+        return token
+
+    def __del__(self) -> None:
+        session = self.__dict__.get("_session")
+        if session is not None and not session.connection.leaves_session:  # otherwise the connection leaves it
+            self.close()
 
     def close(self) -> None:
         """Close the environment and the connection; closing again does nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from gymnasium import logger
@@ -10,13 +9,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from gymtwist.client import batching
 from gymtwist.client.client_errors import RequestRefused
-from gymtwist.client.client_session import Stepped
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.group_requests import finished
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes, RemoteAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup, check_same_spaces
+from gymtwist.client.session_requests import Stepped
 from gymtwist.client.snapshots import Snapshot
 from gymtwist.client.truncating_group import TruncatingGroup
 from gymtwist.protocol import messages
@@ -327,8 +326,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         Raises:
             RemoteError: The server refuses, or has no free session.
         """
-        here.check()
-        other = type(self)(dataclasses.replace(self._options, branches=tuple(here.tickets)))
+        other = type(self)(here.branched(self._options))
         other._options = self._options
         other._group.put_back(here.state)
         return other

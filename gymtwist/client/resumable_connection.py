@@ -1,4 +1,4 @@
-"""A connection that outlives the one it is made of: when that is lost, another one goes on with the session.
+"""Connections that outlive the ones they are made of: when one is lost, another one goes on with the session.
 
 Requests are kept until their replies have come. The server says how many of them it has; the rest is sent again, and it
 sends the replies again that were lost.
@@ -9,25 +9,29 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
-import select
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gymtwist.client import fork_safety
-from gymtwist.client.address import Address, Attempts, retried
-from gymtwist.client.client_errors import ConnectionLost, RemoteError, RequestRefused, of_reply
+from gymtwist.client.address import Address, Attempts, is_not_up, retried
+from gymtwist.client.client_errors import Closed, ConnectionLost, RemoteError, RequestRefused, of_reply
+from gymtwist.client.connection import wait_for_reply
 from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.progress import Report
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.resume_messages import Resume, Resumed
 
 _log = logging.getLogger("gymtwist.client")
-#: Seconds to wait for outstanding replies before a session is closed.
-_CLOSE_TIMEOUT = 1.0
+#: The most seconds that closing takes: until the server has said that the session has ended, over whatever connection.
+CLOSE_TIMEOUT = 5.0
+#: Seconds between two attempts to have a session ended.
+CLOSE_PAUSE = 0.05
+#: The fewest seconds to wait for something.
+MIN_TIMEOUT = 1e-3
 
 
 class Reopening(NamedTuple):
@@ -35,36 +39,42 @@ class Reopening(NamedTuple):
 
     Attributes:
         address: The server's address.
-        open: Connects.
+        open: Connects within so many seconds, None for the client's own limit; in an event loop it returns a coroutine.
         token: The client's token.
         report: Called while the client waits.
     """
 
     address: Address
-    open: Callable[[Attempts], FrameConnection]
+    open: Callable[[Attempts, float | None], Any]
     token: str | None = None
     report: Report | None = None
 
 
-class ResumableConnection(FrameConnection):
-    """A connection over one connection after the other.
+class OutlivingConnection(FrameConnection):
+    """A connection over one connection after the other: what of it is the same whether its methods wait or not.
 
     Args:
-        connection: The first one; the reply to ``make`` was the last that it has received.
+        connection: The first one, which has received all replies.
         granted: What the server has granted.
         codec: The codec of the session.
+        taken_over: What the server has received since ``make``, all of it answered.
         reopening: How to reach the server again.
     """
 
     def __init__(
-        self, connection: FrameConnection, granted: messages.Resumable, codec: MessageCodec, reopening: Reopening
+        self,
+        connection: FrameConnection,
+        granted: make_messages.Resumable,
+        codec: MessageCodec,
+        taken_over: Resumed,
+        reopening: Reopening,
     ) -> None:
         self._inner = connection
         self.name = connection.name
         self._granted, self._codec, self._reopening = granted, codec, reopening
         #: The requests whose replies have not come, and how many were sent in all.
         self._unanswered: collections.deque[bytes] = collections.deque()
-        self._sent = 0
+        self._sent, self._takeovers = taken_over.received, taken_over.takeovers
         self._largest = 0
         #: The attempts since the last reply; None if the connection was not lost since.
         self._attempts: Attempts | None = None
@@ -140,8 +150,8 @@ class ResumableConnection(FrameConnection):
 
     # Requests and replies
 
-    def send(self, data: bytes) -> None:
-        """Send a request, and keep it until its reply has come; see :meth:`FrameConnection.send`.
+    def _keep(self, data: bytes) -> None:
+        """Keep a request until its reply has come.
 
         Raises:
             RequestRefused: The server could not keep as many replies as would be due.
@@ -154,26 +164,16 @@ class ResumableConnection(FrameConnection):
                 code="replies-outstanding",
             )
         self._settle()
-        # First: an interrupt may come at any time.
         self._unanswered.append(data)
         self._sent += 1
-        try:
-            self._inner.send(data)
-        except ConnectionLost as error:
-            self._resume(error)
-        except RequestRefused:
-            self._unanswered.pop()
-            self._sent -= 1
-            raise
 
-    def receive(self) -> bytes | memoryview:
-        """Return the next payload; see :meth:`FrameConnection.receive`."""
-        while True:
-            try:
-                payload = self._inner.receive()
-                break
-            except ConnectionLost as error:
-                self._resume(error)
+    def _forget_last(self) -> None:
+        """Forget the request that was to be sent last."""
+        self._unanswered.pop()
+        self._sent -= 1
+
+    def _received(self, payload: bytes | memoryview) -> bytes | memoryview:
+        """Note that a reply has come; return it."""
         self._settle()
         self._attempts = None
         if len(payload) > self._largest:
@@ -188,6 +188,121 @@ class ResumableConnection(FrameConnection):
 
     # Another connection
 
+    def _begin_attempts(self, lost: ConnectionLost) -> Attempts:
+        """Return the attempts to go on, the first since the last reply."""
+        reopening, seconds = self._reopening, self._granted.seconds
+        _log.warning("%s; connecting again to resume the session, for up to %g s", lost.message, seconds)
+        self._attempts = Attempts(reopening.address, seconds, reopening.report, is_restart=True)
+        return self._attempts
+
+    def _given_up(self, lost: ConnectionLost, error: RemoteError) -> ConnectionLost:
+        """Close the connection for good; return the error for that."""
+        why = "" if error is lost else f"; the session cannot be resumed: {error.message}"
+        final = ConnectionLost(f"{lost.message}{why}", code=lost.code if error is lost else error.code)
+        self.close(final)
+        return final
+
+    def _tell_success(self, since: float, sent_again: int, replies_lost: int) -> None:
+        _log.warning(
+            "%s: the session goes on after %.1f s (requests sent again: %d; received by the server before: %d)",
+            self.name,
+            time.monotonic() - since,
+            sent_again,
+            replies_lost,
+        )
+
+    def _resume_request(self) -> bytes:
+        """Encode the first request of another connection."""
+        request = Resume(self._granted.secret, self._sent - len(self._unanswered), self._reopening.token)
+        return b"".join(self._codec.encode_request(request))
+
+    def _use(self, connection: FrameConnection, payload: bytes | memoryview) -> tuple[int, int]:
+        """Use another connection from now on.
+
+        Args:
+            connection: The connection.
+            payload: Its reply to the request to resume.
+
+        Returns:
+            How many requests were sent again, and how many had been received without a reply.
+
+        Raises:
+            RemoteError: The session cannot go on.
+        """
+        kept = list(self._unanswered)
+        known = self._known(payload)
+        # The server sends the replies to these without another request.
+        connection.due = known
+        for frame in kept[known:]:
+            connection.send(frame)
+        connection.explain_unasked = self._inner.explain_unasked
+        self._inner = connection
+        return len(kept) - known, known
+
+    def _known(self, payload: bytes | memoryview) -> int:
+        """Return how many of the requests that are kept the server has, according to its reply."""
+        try:
+            reply = self._codec.decode_reply(payload)
+        except GymtwistError as error:
+            raise ConnectionLost(f"the reply to resume is malformed: {error}", code=error.code) from error
+        if isinstance(reply, messages.Error):
+            raise of_reply(reply)
+        known = -1
+        if isinstance(reply, Resumed):
+            if reply.takeovers != self._takeovers:
+                raise RequestRefused("another client has gone on with this session", code="unknown-session")
+            known = reply.received - (self._sent - len(self._unanswered))
+        if not 0 <= known <= len(self._unanswered):
+            raise RequestRefused("the server has lost requests, or counts others", code="malformed-message")
+        return known
+
+    # The end
+
+    def _close_request(self) -> bytes:
+        """Encode what tells the server that this is the end, and not the loss of a connection; keep it."""
+        frame = b"".join(self._codec.encode_request(messages.Close()))
+        self._settle()
+        self._unanswered.append(frame)
+        self._sent += 1
+        return frame
+
+    def close(self, reason: RemoteError | None = None) -> None:
+        """Close the connection for good; see :meth:`FrameConnection.close`."""
+        self._is_final = True
+        self._inner.close(reason)
+
+    def before_fork(self) -> None:
+        """See :class:`~gymtwist.client.fork_safety.Inherited`; the connection that there is does it itself."""
+
+
+class ResumableConnection(OutlivingConnection):
+    """A connection over one connection after the other, whose methods wait."""
+
+    _inner: FrameConnection
+
+    def send(self, data: bytes) -> None:
+        """Send a request, and keep it until its reply has come; see :meth:`FrameConnection.send`.
+
+        Raises:
+            RequestRefused: The server could not keep as many replies as would be due.
+        """
+        self._keep(data)  # first: an interrupt may come at any time
+        try:
+            self._inner.send(data)
+        except ConnectionLost as error:
+            self._resume(error)
+        except RequestRefused:
+            self._forget_last()
+            raise
+
+    def receive(self) -> bytes | memoryview:
+        """Return the next payload; see :meth:`FrameConnection.receive`."""
+        while True:
+            try:
+                return self._received(self._inner.receive())
+            except ConnectionLost as error:
+                self._resume(error)
+
     def _resume(self, lost: ConnectionLost) -> None:
         """Connect again, and go on.
 
@@ -197,101 +312,101 @@ class ResumableConnection(FrameConnection):
         if self._is_final:
             raise lost
         self._inner.close(lost)
-        since, seconds = time.monotonic(), self._granted.seconds
+        since, attempts = time.monotonic(), self._attempts
         try:
-            if self._attempts is None:
-                where, report = self._reopening.address, self._reopening.report
-                self._attempts = Attempts(where, seconds, report, is_restart=True)
-                _log.warning("%s; connecting again to resume the session, for up to %g s", lost.message, seconds)
+            if attempts is None:
+                attempts = self._begin_attempts(lost)
             else:
-                time.sleep(self._attempts.pause_after(lost))
-            attempts = self._attempts
-            sent_again, replies_lost = retried(lambda: self._reconnect(attempts), attempts)
+                time.sleep(attempts.pause_after(lost))
+            found = retried(lambda: self._go_on(self._reopening.open(attempts, None)), attempts)
         except RemoteError as error:
-            why = "" if error is lost else f"; the session cannot be resumed: {error.message}"
-            final = ConnectionLost(f"{lost.message}{why}", code=lost.code if error is lost else error.code)
-            self.close(final)
-            raise final from error
-        _log.warning(
-            "%s: the session goes on after %.1f s (requests sent again: %d; received by the server before: %d)",
-            self.name,
-            time.monotonic() - since,
-            sent_again,
-            replies_lost,
-        )
+            raise self._given_up(lost, error) from error
+        self._tell_success(since, *found)
 
-    def _reconnect(self, attempts: Attempts) -> tuple[int, int]:
-        """Connect once; return how many requests were sent again, and how many had been received without a reply.
+    def _go_on(self, connection: FrameConnection, deadline: float | None = None) -> tuple[int, int]:
+        """Go on over another connection.
+
+        Args:
+            connection: The connection.
+            deadline: When the server must have replied; None for the timeout of the connection.
+
+        Returns:
+            See :meth:`_use`.
 
         Raises:
             RemoteError: The connection is lost as well, or the session cannot go on.
         """
-        reopening, kept = self._reopening, list(self._unanswered)
-        connection = reopening.open(attempts)
+        before = self._inner
         try:
-            known = self._ask(connection, self._sent - len(kept), reopening.token)
-            # The server sends the replies to these without another request.
-            connection.due = known
-            for frame in kept[known:]:
-                connection.send(frame)
+            connection.send(self._resume_request())
+            _wait(connection, deadline)
+            found = self._use(connection, connection.receive())
         except BaseException as error:
             connection.close(error if isinstance(error, RemoteError) else None)
             raise
         if isinstance(connection, SharedMemoryConnection):
-            connection.is_lost = isinstance(self._inner, SharedMemoryConnection) and self._inner.has_shared
-        connection.explain_unasked = self._inner.explain_unasked
-        self._inner = connection
-        return len(kept) - known, known
-
-    def _ask(self, connection: FrameConnection, received: int, token: str | None) -> int:
-        """Resume the session; return how many of the requests that are kept the server has.
-
-        Raises:
-            RemoteError: That is not possible.
-        """
-        request = Resume(self._granted.secret, received, token)
-        connection.send(b"".join(self._codec.encode_request(request)))
-        try:
-            reply = self._codec.decode_reply(connection.receive())
-        except GymtwistError as error:
-            if isinstance(error, RemoteError):
-                raise
-            raise ConnectionLost(f"the reply to resume is malformed: {error}", code=error.code) from error
-        if isinstance(reply, messages.Error):
-            raise of_reply(reply)
-        known = reply.received - received if isinstance(reply, Resumed) else -1
-        if not 0 <= known <= len(self._unanswered):
-            raise RequestRefused("the server has lost requests, or counts others", code="malformed-message")
-        return known
-
-    # The end
+            connection.is_lost = isinstance(before, SharedMemoryConnection) and before.has_shared
+        return found
 
     def close(self, reason: RemoteError | None = None) -> None:
-        """Close the connection for good, and with it the session; see :meth:`FrameConnection.close`."""
+        """Close the connection for good, and with it the session; see :meth:`FrameConnection.close`.
+
+        The server is given a few seconds to say that the session has ended.
+        """
         if not self._is_final:
             self._is_final = True
-            if reason is None:
-                with contextlib.suppress(RemoteError, OSError):
-                    self._end_session()
-            self._inner.close(reason)
+            try:
+                if reason is None:
+                    with contextlib.suppress(RemoteError, OSError):
+                        self._end_session()
+            finally:
+                self._inner.close(reason)
 
     def _end_session(self) -> None:
-        """Tell the server that this is the end, and not the loss of a connection."""
-        inner = self._inner
-        inner.send(b"".join(self._codec.encode_request(messages.Close())))
-        # What the system has received and nobody reads makes it reset the connection, and the message may be lost.
-        deadline, events = time.monotonic() + _CLOSE_TIMEOUT, select.poll()
-        events.register(inner.descriptor, select.POLLIN)
-        while inner.due > 1 and (left := deadline - time.monotonic()) > 0:
-            if inner.is_ready():
-                inner.receive()
-            else:
-                events.poll(1e3 * left)
+        """Have the server end the session, over another connection if this one is lost.
 
-    def before_fork(self) -> None:
-        """See :class:`~gymtwist.client.fork_safety.Inherited`; the connection that there is does it itself."""
+        Raises:
+            RemoteError: The session has ended, or the server does not say so in time.
+        """
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        frame = self._close_request()
+        with contextlib.suppress(RemoteError):
+            self._inner.send(frame)
+        while True:
+            try:
+                while self._inner.due:
+                    _wait(self._inner, deadline)
+                    self._inner.receive()
+                return
+            except RemoteError as error:
+                self._inner.close(error)
+            left = deadline - time.monotonic()
+            try:
+                self._go_on(
+                    self._reopening.open(Attempts(self._reopening.address, 0.0), max(left, MIN_TIMEOUT)), deadline
+                )
+            except ConnectionLost as error:
+                if left <= 0 or is_not_up(error.__cause__):  # a server that is not up has no session
+                    raise
+                time.sleep(CLOSE_PAUSE)
 
     def __del__(self) -> None:
-        """End the session of a client that has forgotten to close it."""
+        """End the session of a client that has forgotten to close it, or leave it to whoever has its resume token."""
         if not self.__dict__.get("_is_final", True):
-            self.close()
+            if self.leaves_session:
+                leave(self)
+            else:
+                self.close()
+
+
+def leave(connection: FrameConnection) -> None:
+    """Close a connection, and let its session wait for another one."""
+    # Without a reason the session would be ended.
+    connection.close(Closed("the environment was detached, to be resumed"))
+
+
+def _wait(connection: FrameConnection, deadline: float | None) -> None:
+    """Wait for a reply until a deadline, at which the connection is closed."""
+    if deadline is not None:
+        connection.timeout = max(deadline - time.monotonic(), MIN_TIMEOUT)
+        wait_for_reply([connection])

@@ -16,7 +16,7 @@ from gymtwist.client.connect_options import (
     token_or_default,
 )
 from gymtwist.error_texts import printable
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.framing import MAX_FRAME
 
 #: More than any server has; one that lists more would fill the client's memory.
@@ -41,7 +41,7 @@ def open_session(
         RemoteError: The server cannot be reached.
     """
     options = ConnectOptions(
-        parse(address), protocol_named(protocol), timeout, connect_timeout, tls, False, messages.Make("-")
+        parse(address), protocol_named(protocol), timeout, connect_timeout, tls, False, make_messages.Make("-")
     )
     session = Session(options.open_connection(attempts or options.attempts()), options.spoken)
     session.connection.limit_replies(MAX_FRAME)

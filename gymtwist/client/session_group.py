@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from gymnasium import spaces
 
 from gymtwist.client import batching, vector_infos
-from gymtwist.client.client_errors import InvalidAction, RemoteError, RequestRefused, ResetNeeded
-from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.client_errors import InvalidAction, RequestRefused, ResetNeeded
+from gymtwist.client.client_session import Session
 from gymtwist.client.connection import wait_for_reply
 from gymtwist.client.group_requests import Wait, Waiting
+from gymtwist.client.joined_sessions import JoinedSessions, T
 from gymtwist.client.message_values import Steps
 from gymtwist.client.ready_batches import ReadySteps
 from gymtwist.client.remote_method import explained
 from gymtwist.client.reset_arguments import warn_unseeded
-from gymtwist.client.user_values import integer_of, own
-from gymtwist.error_texts import RESET_ALL, without_episode
+from gymtwist.client.session_requests import Stepped
+from gymtwist.client.user_values import integer_of
+from gymtwist.error_texts import RESET_ALL
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
 
-T = TypeVar("T")
 #: The key in infos of a batch with the indices of its environments, as EnvPool has it.
 ENV_ID = "env_id"
 
 
-class SessionGroup:
+class SessionGroup(JoinedSessions):
     """Sessions that each hold a share of the environments.
 
     What needs replies to several requests is a generator: see :data:`~gymtwist.client.group_requests.Waiting`.
@@ -55,45 +56,16 @@ class SessionGroup:
         *,
         autoreset: bool,
     ) -> None:
-        self.sessions = sessions
-        self._counts = counts
-        self.starts = [sum(counts[:index]) for index in range(len(counts))]
+        super().__init__(sessions, counts)
         self._action, self._observation = single_action_space, single_observation_space
         self._restore = info_restorer(single_observation_space)
         self._autoreset = autoreset
-        #: Which environments must be reset before the next step; bool, of shape (total,).
-        self._waiting = np.ones(self.total, np.bool_)
-        #: The sessions of which all environments must be reset at once: none was reset yet, or one has failed.
-        self._failed = set(range(len(sessions)))
-        # The last observations of each session; None before its first reset. They may be views of its last message,
-        # which is valid until the next request; see keep().
-        self._views: list[Any] = [None] * len(sessions)
-        #: The sessions whose next reply is that to a reset, whose observations are received like those of a step.
-        self.resetting: set[int] = set()
         #: All sessions. Those of which a reply was received last are the last.
         self._turns = list(range(len(sessions)))
         #: Steps some environments of the only session; None if that steps all of them, or there are several.
         self._some: ReadySteps | None = None
         if self._steps_some and len(sessions) == 1 and sessions[0].made.step_ready:
             self._some = ReadySteps(sessions[0], single_action_space, single_observation_space, autoreset=autoreset)
-
-    def keep(self) -> None:
-        """Copy the last observations, before a request whose reply contains none."""
-        self._views = [own(each) for each in self._views]
-
-    def state(self) -> Any:
-        """Return what is known of the environments, for :meth:`put_back`."""
-        return self._waiting.copy(), set(self._failed), [own(each) for each in self._views]
-
-    def put_back(self, state: Any) -> None:
-        """Use what was known of the environments when they were as they are now again."""
-        waiting, failed, views = state
-        self._waiting, self._failed, self._views = waiting.copy(), set(failed), list(views)
-
-    @property
-    def total(self) -> int:
-        """The number of all environments."""
-        return sum(self._counts)
 
     # Resets
 
@@ -144,10 +116,6 @@ class SessionGroup:
         self._failed.discard(index)
         self._waiting[self._part(index)] &= False if mask is None else ~mask[self._part(index)]
         return reply
-
-    def _part(self, index: int) -> slice:
-        """Return the environments of a session."""
-        return slice(self.starts[index], self.starts[index] + self._counts[index])
 
     def _resets(self, seeds: Any, options: dict[str, Any] | None, mask: Any) -> dict[int, messages.Reset]:
         """Make the request for each session that has environments to reset."""
@@ -438,101 +406,6 @@ class SessionGroup:
             np.concatenate([each.truncated for each in done]),
             self.infos([each.info for each in done]),
         )
-
-    # All sessions
-
-    def _each(self, act: Callable[[int], T]) -> list[T]:
-        """Do something for each session; an error names environments by their index among those of all sessions."""
-        return [self._numbered(act, index) for index in range(len(self.sessions))]
-
-    def _numbered(self, act: Callable[[int], T], index: int) -> T:
-        try:
-            return act(index)
-        except RemoteError as error:
-            if len(self.sessions) > 1:
-                error.renumber(self.starts[index], self._counts[index])
-            raise
-
-    def _together(
-        self, ask: Callable[[int], None], answer: Callable[[int], T], indices: Iterable[int] | None = None
-    ) -> Waiting[list[T]]:
-        """Send requests, then receive all replies; see :meth:`_answers`."""
-        asked = list(range(len(self.sessions)) if indices is None else indices)
-        self._ask(ask, asked)
-        try:
-            yield Wait(asked, len(asked))
-        except BaseException:
-            self.lose()
-            raise
-        return self._answers(answer, asked)
-
-    def _answers(self, answer: Callable[[int], T], indices: Iterable[int] | None = None) -> list[T]:
-        """Receive replies; raise the first error once no reply is due.
-
-        The environments of the other sessions go on.
-        """
-        failure: RemoteError | None = None
-        answers: list[T] = []
-        try:
-            for index in range(len(self.sessions)) if indices is None else indices:
-                try:
-                    answers.append(self._numbered(answer, index))
-                except RemoteError as error:
-                    self._note(error, index)
-                    failure = failure or error
-        except BaseException:
-            self.lose()
-            raise
-        if failure is not None:
-            raise failure
-        return answers
-
-    def _in_turn(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
-        """Send a request to one session after the other, each of which goes on if there is an error."""
-        answers: list[T] = []
-        for index in range(len(self.sessions)):
-            self._numbered(lambda index: self.sessions[index].send(request(index)), index)
-            yield Wait([index], 1)
-            answers.append(self._numbered(answer, index))
-        return answers
-
-    def _ask(self, ask: Callable[[int], None], indices: Iterable[int] | None = None) -> None:
-        try:
-            for index in range(len(self.sessions)) if indices is None else indices:
-                self._numbered(ask, index)
-        except BaseException:
-            self.lose()
-            raise
-
-    def _note(self, error: RemoteError, index: int) -> None:
-        """Note which environments must be reset after an error, whose message has replaced their observations."""
-        self._views[index] = None
-        if isinstance(error, ResetNeeded) and error.environments:
-            self._waiting[list(error.environments)] = True
-        elif error.reset_needed:
-            self._waiting[self._part(index)] = True
-            self._failed.add(index)
-
-    def lose(self) -> None:
-        """Note that the environments are out of step, so that all must be reset."""
-        self._waiting[:] = True
-        self._failed.update(range(len(self.sessions)))
-        self._views = [None] * len(self.sessions)
-        self.resetting = {index for index in self.resetting if self.sessions[index].outstanding}
-
-    def _check_idle(self, indices: Iterable[int] | None = None) -> None:
-        for index in range(len(self.sessions)) if indices is None else indices:
-            self.sessions[index].check_idle()
-
-    def _check_playing(self, waiting: Any) -> None:
-        """Check that none of the environments that are to be stepped waits for a reset."""
-        # A single session's server checks it.
-        if not waiting.any() or len(self.sessions) == 1:
-            return
-        for session in self.sessions:
-            session.connection.check_open()
-        indices = tuple(np.flatnonzero(waiting).tolist())
-        raise ResetNeeded(without_episode(indices), reset_needed=True, environments=indices)
 
     def _parts(self, actions: Any) -> list[Any]:
         try:

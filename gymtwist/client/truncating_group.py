@@ -21,10 +21,12 @@ from gymtwist.client.client_errors import (
     ServerFailed,
     TimedOut,
 )
-from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.client_session import Session, spaces_of
 from gymtwist.client.group_requests import Waiting
+from gymtwist.client.joined_sessions import T
 from gymtwist.client.message_values import Steps
-from gymtwist.client.session_group import SessionGroup, T
+from gymtwist.client.session_group import SessionGroup
+from gymtwist.client.session_requests import Stepped
 from gymtwist.client.user_values import own
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
@@ -252,21 +254,9 @@ def check_same_spaces_again(session: Session, lost: Session) -> None:
     Raises:
         ProtocolBroken: It has others.
     """
-    if spaces_of(session) != spaces_of(lost):
+    if spaces_of(session.made) != spaces_of(lost.made):
         session.connection.close()
         raise ProtocolBroken("the environment at the server has other spaces than before") from None
-
-
-def spaces_of(session: Session) -> tuple[Any, ...]:
-    """Return what describes the spaces of a session."""
-    made = session.made
-    return (
-        made.action_space,
-        made.observation_space,
-        made.single_action_space,
-        made.single_observation_space,
-        made.reward_space,
-    )
 
 
 def cause_of(error: RemoteError, session: Session) -> RemoteError:

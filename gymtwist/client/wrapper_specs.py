@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium.envs.registration import WrapperSpec
 
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 
 #: A wrapper: what Gymnasium stores of one in the specification of an environment, or a mapping with the name of one of
 #: its classes, or ``module:Class``, as ``name`` and, if it takes any, its arguments as ``kwargs``.
@@ -20,7 +20,7 @@ _OF_VECTORS = "gymnasium.wrappers.vector"
 _KEEP_STATISTICS = frozenset({"NormalizeObservation", "NormalizeReward"})
 
 
-def wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
+def wrappers_of(given: Iterable[WrapperLike]) -> list[make_messages.Wrapper]:
     """Convert wrappers of single environments, the innermost first.
 
     Raises:
@@ -29,7 +29,7 @@ def wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
     return _converted("wrappers", given)
 
 
-def vector_wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
+def vector_wrappers_of(given: Iterable[WrapperLike]) -> list[make_messages.Wrapper]:
     """Convert wrappers of vector environments, the innermost first.
 
     Raises:
@@ -38,7 +38,7 @@ def vector_wrappers_of(given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
     return _converted("vector_wrappers", given)
 
 
-def check_processes(wrappers: Iterable[messages.Wrapper], processes: int) -> None:
+def check_processes(wrappers: Iterable[make_messages.Wrapper], processes: int) -> None:
     """Check that the wrappers around each part of a vector environment do what they would do around the whole.
 
     Args:
@@ -58,13 +58,13 @@ def check_processes(wrappers: Iterable[messages.Wrapper], processes: int) -> Non
             )
 
 
-def _converted(argument: str, given: Iterable[WrapperLike]) -> list[messages.Wrapper]:
+def _converted(argument: str, given: Iterable[WrapperLike]) -> list[make_messages.Wrapper]:
     if not isinstance(given, Iterable):
         raise ValueError(f"{argument} is {given!r:.80}: expected a list of wrappers")
     return [_wrapper_of(argument, each) for each in given]
 
 
-def _wrapper_of(argument: str, given: WrapperLike) -> messages.Wrapper:
+def _wrapper_of(argument: str, given: WrapperLike) -> make_messages.Wrapper:
     if isinstance(given, Mapping) and {"name"} <= given.keys() <= {"name", "kwargs"}:
         name, kwargs = given["name"], given.get("kwargs", {})
     elif isinstance(given, WrapperSpec):
@@ -81,7 +81,7 @@ def _wrapper_of(argument: str, given: WrapperLike) -> messages.Wrapper:
             f"{given!r:.200} is no wrapper: expected a gymnasium.envs.registration.WrapperSpec, such as "
             'FrameStackObservation.wrapper_spec(stack_size=4), or a dict of "name" and "kwargs"'
         )
-    return messages.Wrapper(name, {key: _sendable(value) for key, value in kwargs.items()})
+    return make_messages.Wrapper(name, {key: _sendable(value) for key, value in kwargs.items()})
 
 
 def _name_of(argument: str, entry_point: str) -> str:

@@ -100,11 +100,19 @@ def _status(given: argparse.Namespace) -> None:
         _print_json(status)
         return
     libraries, nodes, earlier = status.pop("libraries"), status.pop("nodes"), status.pop("earlier_processes")
+    waiting = status.pop("waiting", [])  # a server that was started before it was updated has none
     rows = [(name.replace("_", " "), _text(name, value)) for name, value in status.items()]
     rows += [("earlier process", f"{process} ({_counted(count, 'session')})") for process, count in earlier.items()]
-    rows += [("node", f"{each['name']}: {_text('sessions', each['sessions'])}") for each in nodes]
+    rows += [("node", _node(each)) for each in nodes]
+    rows += [("waiting", f"{each['count']} for {each['environment'] or 'none'}: {each['lack']}") for each in waiting]
     rows += [("environments", f"{each['environments']} of {each['name']}") for each in libraries]
     _print_table(rows)
+
+
+def _node(node: dict[str, Any]) -> str:
+    shares = {"sessions": node["sessions"], **node.get("resources", {})}
+    told = ", ".join(f"{_text(name, share)} {name}" for name, share in shares.items())
+    return f"{node['name']}: {told}" + (", resting" if node.get("resting") else "")
 
 
 def _sessions(given: argparse.Namespace) -> None:
@@ -190,7 +198,8 @@ def _datasets(given: argparse.Namespace) -> None:
     elif not rows:
         print("there are no datasets")
     else:
-        _print_table([list(rows[0]), *([_text(name, value) for name, value in row.items()] for row in rows)])
+        heading = ["size" if name == "bytes" else name for name in rows[0]]
+        _print_table([heading, *([_text(name, value) for name, value in row.items()] for row in rows)])
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -231,12 +240,15 @@ def _errors(given: argparse.Namespace) -> None:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return a value for people: bytes in MiB, seconds and rates rounded, shares as ``3 of 256``."""
+    """Return a value for people: sizes in MiB, seconds and rates rounded, shares as ``3 of 256``."""
     if value is None:
         return "-"
     if isinstance(value, dict):
         if set(value) == {"taken", "limit"}:
-            return f"{value['taken']} of {value['limit']}"
+            taken, limit = (
+                f"{each:g}" if isinstance(each, float) else each for each in (value["taken"], value["limit"])
+            )
+            return f"{taken} of {limit}"
         return ", ".join(f"{key} {each}" for key, each in value.items()) or "none"
     if name == "modified":
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))

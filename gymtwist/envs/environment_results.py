@@ -14,7 +14,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from gymtwist.envs.error_locations import name_environments
 from gymtwist.envs.error_origins import RaisedInProcess, origin_in_gymnasium
-from gymtwist.envs.missing_packages import remedy
+from gymtwist.envs.missing_packages import with_remedy
 from gymtwist.errors import EnvironmentFault
 from gymtwist.spaces.layout import DTYPES
 from gymtwist.spaces.value_mismatch import shape_text, shown
@@ -256,7 +256,7 @@ def fault(operation: str, error: BaseException) -> EnvironmentFault:
     origin, message = origin_in_gymnasium(error), message_of(error)
     kind = error.kind if isinstance(error, RaisedInProcess) else type(error)
     who = "the environment" if origin is None else "Gymnasium"
-    text = f"{who} raised {kind.__name__} in {operation}{message}".rstrip(": ") + remedy(kind, message)
+    text = f"{who} raised {kind.__name__} in {operation}{with_remedy(kind, message)}".rstrip(": ")
     made = EnvironmentFault(operation, text)
     made.exception = _built_in(kind)
     if origin is None or operation not in _EXPECTED:

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from gymtwist.envs.environment_options import takes_integer
-from gymtwist.envs.missing_packages import remedy
+from gymtwist.envs.missing_packages import with_remedy
 from gymtwist.errors import InvalidField
 from gymtwist.spaces.equivalent_forms import whole
 from gymtwist.spaces.value_mismatch import shown
@@ -94,8 +94,8 @@ class EnvironmentWrapper(msgspec.Struct, frozen=True):
             raise
         except Exception as error:
             raise InvalidField(
-                f"{self.place} cannot wrap this environment with these kwargs: {type(error).__name__}: {error}"
-                f"{remedy(type(error), str(error))}"
+                f"{self.place} cannot wrap this environment with these kwargs: {type(error).__name__}: "
+                f"{with_remedy(type(error), str(error))}"
             ) from error
         return made, left - needed
 
@@ -140,7 +140,7 @@ def _checked(place: str, request: WrapperRequest, default: str) -> EnvironmentWr
     try:
         creator = getattr(importlib.import_module(module or default), name)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}{remedy(type(error), str(error))}"
+        reason = f"{type(error).__name__}: {with_remedy(type(error), str(error))}"
         raise InvalidField(f"{place} cannot be imported: {reason}") from error
     # The first parameter is the environment.
     parameters = list(inspect.signature(creator).parameters.values())[1:]

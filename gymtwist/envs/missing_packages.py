@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 #: The extras that bring packages, by the packages' names in lower case, as imports and errors have them.
 EXTRAS = {
@@ -19,15 +20,22 @@ EXTRAS = {
 _NAMED = re.compile(r"No module named '(\w+)|([\w-]+) (?:package |is )not installed")
 
 
-def remedy(kind: type[BaseException], message: str) -> str:
-    """Return what to do about an error, to be added to its text; empty if it is not about a missing package.
+#: What Gymnasium and Gym advise, by extras of their own.
+_THEIR_ADVICE = re.compile(r", (?:you can install it by )?run `pip install.*", re.DOTALL)
+
+
+def with_remedy(kind: type[BaseException], message: str) -> str:
+    """Return the text of an error; if it is about a missing package, with what to install on the server.
 
     Args:
         kind: The class of the exception; Gymnasium and Gym have a ``DependencyNotInstalled`` each.
         message: The exception's message.
     """
     if not issubclass(kind, ImportError) and kind.__name__ != "DependencyNotInstalled":
-        return ""
+        return message
     named = _NAMED.search(message)
     extra = EXTRAS.get((named[1] or named[2]).lower()) if named else None
-    return f'; on the server: pip install "gymtwist[{extra}]"' if extra else "; install what is missing on the server"
+    # Box2D has no wheel for Python 3.14, so the extra brings nothing there.
+    if extra is None or (extra == "box2d" and sys.version_info >= (3, 14)):
+        return f"{message}; install what is missing on the server"
+    return f'{_THEIR_ADVICE.sub("", message)}; on the server: pip install "gymtwist[{extra}]"'

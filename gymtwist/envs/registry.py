@@ -14,7 +14,7 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from gymtwist.envs import gym_compatibility
-from gymtwist.envs.missing_packages import remedy
+from gymtwist.envs.missing_packages import with_remedy
 from gymtwist.errors import UnknownEnvironment
 
 _VERSION = re.compile(r"-v(\d+)$")
@@ -124,8 +124,8 @@ def _split(environment: str) -> tuple[str | None, str]:
             importlib.import_module(module)
         except Exception as error:
             raise UnknownEnvironment(
-                f'unknown environment "{environment}": importing {module} failed: {type(error).__name__}: {error}'
-                f"{remedy(type(error), str(error))}"
+                f'unknown environment "{environment}": importing {module} failed: {type(error).__name__}: '
+                f"{with_remedy(type(error), str(error))}"
             ) from error
     return library, bare
 

@@ -126,17 +126,16 @@ class Conversation:
             answered = self._unanswered.popleft()
             self._kept -= 0 if answered is None else len(answered)
 
-    def take_over(self, request: bytes) -> None:
+    def take_over(self) -> None:
         """Follow a conversation from here on: another connection had it, from the reply to the handshake.
 
-        Args:
-            request: The first request that came here.
+        A request is unanswered that is not kept.
         """
         self.make = self._payload(self._handshake)
         self.has_spoken = True
         self._unanswered.clear()
-        self._unanswered.append(request)
-        self._kept = len(request)
+        self._unanswered.append(None)
+        self._kept = 0
 
     # What another worker must know
 

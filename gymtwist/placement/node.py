@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,12 @@ from twisted.python.failure import Failure
 import gymtwist
 from gymtwist.placement import node_commands
 from gymtwist.placement.node_commands import BEAT_INTERVAL, BEAT_TIMEOUT
+from gymtwist.placement.node_resources import Demand, NodeResources, Taken
 from gymtwist.worker.amp_commands import Link
 from gymtwist.worker.readiness import Readiness
+
+#: Seconds that the agent of a resting node has to start: as many as at first.
+WAKE_TIMEOUT = 300.0
 
 
 class NodeInfo(msgspec.Struct, frozen=True):
@@ -26,7 +31,9 @@ class NodeInfo(msgspec.Struct, frozen=True):
         port: Where connections bring their tickets.
         control_port: Where the front sends commands.
         secret: What the front must know.
-        room: How many sessions its resources suffice for.
+        resources: Its resources, as Ray tells them.
+        labels: Its labels.
+        gpus: The ids of its GPUs; empty for their numbers.
         readiness: The environments that it can make.
     """
 
@@ -35,7 +42,9 @@ class NodeInfo(msgspec.Struct, frozen=True):
     port: int
     control_port: int
     secret: str
-    room: int
+    resources: dict[str, float] = {}
+    labels: dict[str, str] = {}
+    gpus: tuple[str, ...] = ()
     readiness: Readiness = Readiness()
 
     @property
@@ -53,6 +62,7 @@ class NodeLink(Link):
         entered: Called when the node takes commands.
         reported: Called with the fields of :class:`~.node_commands.Report`, and of :class:`~.node_commands.Ended` when
             a session has ended.
+        expired: Called with a ticket that was not used in time.
         lost: Called once with the reason when the node is lost.
     """
 
@@ -64,13 +74,14 @@ class NodeLink(Link):
         node: NodeInfo,
         entered: Callable[[], None],
         reported: Callable[..., None],
+        expired: Callable[[bytes], None],
         lost: Callable[[str], None],
     ) -> None:
         super().__init__()
         self._reactor = reactor
         self._node = node
         self._entered = entered
-        self._reported = reported
+        self._reported, self._expired = reported, expired
         self._lost: Callable[[str], None] | None = lost
         self._answered_at = reactor.seconds()
         self._beats = task.LoopingCall.withCount(self._beat)
@@ -111,6 +122,12 @@ class NodeLink(Link):
         self._reported(**fields)
         return {}
 
+    @node_commands.Expired.responder
+    def expired(self, ticket: bytes) -> dict[str, Any]:
+        """A ticket was not used in time."""
+        self._expired(ticket)
+        return {}
+
     def lose(self, how: str) -> None:
         """Count the node as lost.
 
@@ -126,11 +143,15 @@ class NodeLink(Link):
             self.transport.abortConnection()
         lost(how)
 
-    def close(self) -> None:
-        """Close the link; the node then ends its sessions."""
+    def rest(self) -> None:
+        """Watch the node no more: its server is about to end."""
         self._lost = None
         if self._beats.running:
             self._beats.stop()
+
+    def close(self) -> None:
+        """Close the link; the node then ends its sessions."""
+        self.rest()
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -160,6 +181,16 @@ class _LinkFactory(Factory):
         """Do nothing: the link handles its end; called by Twisted."""
 
 
+class NodeState(enum.Enum):
+    """Whether sessions can begin on a node."""
+
+    CONNECTING = enum.auto()  # its server runs, and has not let the front in
+    OPEN = enum.auto()
+    RESTING = enum.auto()  # it has no agent, so that an autoscaler may remove it
+    WAKING = enum.auto()  # it has a session, and its agent starts
+    LOST = enum.auto()
+
+
 class Node:
     """A node that sessions are placed on.
 
@@ -172,38 +203,128 @@ class Node:
     Attributes:
         info: The node.
         sessions: Its sessions by their tickets.
-        is_open: Whether it takes sessions.
+        resources: What it has, and what of that is free.
+        state: Whether sessions can begin there.
+        idle_since: The reactor's time at which its last session ended.
         shares_memory: Whether clients on its machine may share memory with their workers.
     """
 
     def __init__(
         self, reactor: Any, info: NodeInfo, entered: Callable[[Node], None], lost: Callable[[Node, str], None]
     ) -> None:
-        self.info = info
         self.sessions: dict[bytes, Any] = {}
-        self.is_open = False
+        self.resources = NodeResources(info.resources, info.labels, info.gpus)
+        self._taken: dict[bytes, Taken] = {}
         self.shares_memory = False
+        self.idle_since = reactor.seconds()
+        self._reactor = reactor
         self._entered, self._lost = entered, lost
-        self._link = NodeLink(reactor, info, self._open, self._report, self._lose)
-        reactor.connectTCP(info.host, info.control_port, _LinkFactory(self._link), timeout=5)
+        #: What to call when it is open, and what gives up waiting for that.
+        self._awaiting: list[Callable[[], None]] = []
+        self._timer: Any = None
+        self.connect(info)
 
     @property
-    def free(self) -> int:
-        """How many more sessions it has room for."""
-        return self.info.room - len(self.sessions)
+    def takes_sessions(self) -> bool:
+        """Whether it can be given sessions; they begin when it is open."""
+        return self.state in (NodeState.OPEN, NodeState.RESTING, NodeState.WAKING)
+
+    def room(self, demand: Demand) -> int:
+        """Return how many more sessions it has room for that take this."""
+        return self.resources.room(demand)
+
+    def enter(self, ticket: bytes, session: Any, demand: Demand) -> str | None:
+        """Give a session what it takes.
+
+        Args:
+            ticket: The ticket of the session.
+            session: The session.
+            demand: What it takes.
+
+        Returns:
+            The ids of its GPUs; None on a node without GPUs.
+        """
+        self.sessions[ticket] = session
+        taken = self._taken[ticket] = self.resources.take(demand)
+        return self.resources.gpus_of(taken)
+
+    def leave(self, ticket: bytes) -> None:
+        """Take back what a session has."""
+        self.sessions.pop(ticket, None)
+        self.idle_since = self._reactor.seconds()
+        taken = self._taken.pop(ticket, None)
+        if taken is not None:
+            self.resources.give_back(taken)
+
+    # Its state
+
+    def connect(self, info: NodeInfo) -> None:
+        """Connect to its server, which has started, perhaps after a rest."""
+        self._stop_timer()
+        self.info = info
+        self.state = NodeState.CONNECTING
+        self._link = NodeLink(self._reactor, info, self._open, self._report, self._expire, self._lose)
+        self._reactor.connectTCP(info.host, info.control_port, _LinkFactory(self._link), timeout=5)
+
+    def when_open(self, act: Callable[[], None]) -> None:
+        """Call a function when sessions can begin: now, or later; never if the node is lost before."""
+        if self.state is NodeState.OPEN:
+            act()
+        else:
+            self._awaiting.append(act)
+
+    def rest(self) -> None:
+        """Note that its agent is about to end."""
+        self.state = NodeState.RESTING
+        self._link.rest()
+
+    def wake(self) -> None:
+        """Note that its agent is about to start, for which there is a limited time."""
+        self.state = NodeState.WAKING
+        self._timer = self._reactor.callLater(WAKE_TIMEOUT, self.lose, f"no agent started within {WAKE_TIMEOUT:g} s")
+
+    def lose(self, how: str) -> None:
+        """Count the node as lost."""
+        if self.state in (NodeState.RESTING, NodeState.WAKING):
+            self._lose(how)
+        else:
+            self._link.lose(how)
+
+    def close(self) -> None:
+        """Let go of the node, which then ends its sessions."""
+        self._stop_timer()
+        self.state = NodeState.LOST
+        self._link.close()
 
     def _open(self) -> None:
-        self.is_open = True
+        self.state = NodeState.OPEN
+        self.idle_since = self._reactor.seconds()
+        awaiting, self._awaiting = self._awaiting, []
+        for act in awaiting:
+            act()
         self._entered(self)
 
     def _lose(self, how: str) -> None:
-        self.is_open = False
+        self._stop_timer()
+        self.state = NodeState.LOST
+        self._awaiting.clear()
         self._lost(self, how)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    # Its sessions
 
     def _report(self, ticket: bytes, **fields: Any) -> None:
         session = self.sessions.get(ticket)
         if session is not None:
             session.node_reported(**fields)
+
+    def _expire(self, ticket: bytes) -> None:
+        session = self.sessions.get(ticket)
+        if session is not None:
+            session.ticket_expired()
 
     def expect(self, **fields: Any) -> defer.Deferred[Any]:
         """Tell the node which connection is to come; see :class:`~.node_commands.Expect`."""
@@ -212,14 +333,5 @@ class Node:
 
     def end(self, ticket: bytes, *, kill: bool) -> None:
         """End a session."""
-        if self.is_open:
+        if self.state is NodeState.OPEN:
             self._link.callRemote(node_commands.End, ticket=ticket, kill=kill)
-
-    def lose(self, how: str) -> None:
-        """Count the node as lost."""
-        self._link.lose(how)
-
-    def close(self) -> None:
-        """Let go of the node, which then ends its sessions."""
-        self.is_open = False
-        self._link.close()

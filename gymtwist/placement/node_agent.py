@@ -12,6 +12,8 @@ from typing import Any
 
 import ray
 
+from gymtwist.placement.visible_gpus import visible_gpus
+
 #: The end of what a server has printed that tells why it could not start, in characters.
 _MOST_PRINTED = 2000
 
@@ -56,7 +58,7 @@ class NodeAgent:
         line = server.stdout.readline()
         if not line:
             raise RuntimeError(f"the server of the node ended with status {server.wait()}; its log is among Ray's")
-        return {"host": host, "secret": secret, **json.loads(line)}
+        return {"host": host, "secret": secret, "gpus": visible_gpus(task["raylet"]), **json.loads(line)}
 
     def wait(self) -> int:
         """Wait until the server has ended; return its exit status."""

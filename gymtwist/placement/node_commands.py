@@ -81,3 +81,10 @@ class Ended(amp.Command):
         (b"words", amp.String()),
     ]
     requiresAnswer = False
+
+
+class Expired(amp.Command):
+    """Node to front: no connection has brought a ticket in time, and none can any more."""
+
+    arguments = [(b"ticket", amp.String())]
+    requiresAnswer = False

@@ -64,7 +64,11 @@ class Tickets:
     def expect(self, ticket: bytes, expected: Expected) -> None:
         """Let a connection use a ticket, for a while."""
         self._expected[ticket] = expected
-        self._reactor.callLater(TICKET_TIMEOUT, self._expected.pop, ticket, None)
+        self._reactor.callLater(TICKET_TIMEOUT, self._expire, ticket)
+
+    def _expire(self, ticket: bytes) -> None:
+        if self._expected.pop(ticket, None) is not None:
+            self.tell(node_commands.Expired, ticket=ticket)
 
     def redeem(self, ticket: bytes) -> Expected | None:
         """Take what belongs to a ticket; None if there is no such ticket, or no more."""

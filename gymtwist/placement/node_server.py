@@ -109,6 +109,8 @@ def options_of_node(given: Mapping[str, Any], host: str) -> ServerOptions:
         "no_http": True,
         "trusted_network": True,
         "queue": 0,
+        # What is delegated to Ray is not the node's to divide, unless the operator says so.
+        "cgroups": "on" if given.get("cgroups") == "on" else "off",
     }
     dropped = dict.fromkeys(("config", "identities", "control", "client_ca", "place", "runtime_env"))
     kept = {name: value for name, value in given.items() if name not in dropped}
@@ -184,6 +186,25 @@ class NodeServer:
         os._exit(ABANDONED)
 
 
+def rank_as(process: int) -> None:
+    """Take the priority of another process, and its score for the kernel when memory runs out.
+
+    Ray lowers both for its actors: the sessions of a node would run only while nothing else does, and all of them would
+    end before the one that takes too much memory.
+
+    Args:
+        process: The other process.
+    """
+    score = Path(f"/proc/{process}/oom_score_adj").read_bytes()
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, process))
+        Path("/proc/self/oom_score_adj").write_bytes(score)
+    except OSError as error:
+        log.info(
+            "Sessions have a lower priority than others: {problem}; see RAY_worker_niceness", problem=error.strerror
+        )
+
+
 def main(reactor: Any) -> None:
     """Run the server of a node: the first line of standard input is its task, and it tells when it serves.
 
@@ -198,6 +219,8 @@ def main(reactor: Any) -> None:
             raise SystemExit("no task")
         line += byte
     task = msgspec.json.decode(line, type=Task)
+    if task.raylet:
+        rank_as(task.raylet)
     report = os.dup(1)
     os.dup2(2, 1)  # what anything prints goes to the log
     observers: Any = [textFileLogObserver(sys.stderr)]

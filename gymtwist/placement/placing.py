@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gymtwist.placement.node_resources import Demands
 from gymtwist.placement.ray_cluster import RayCluster
 from gymtwist.placement.remote_pool import RemotePool, RemoteStarter
 from gymtwist.server.server_options import ServerOptions
@@ -24,10 +25,15 @@ def place(reactor: Any, options: ServerOptions) -> tuple[RemoteStarter, RemotePo
     # A client that a relay serves is not on the node, even if it is on the same machine.
     given["no_shared_memory"] = True
     address = "" if options.place == "ray" else options.place
-    resources = {"CPU": options.session_cpus, "GPU": options.session_gpus}
-    named = (each.partition("=") for each in options.session_resource)
-    resources |= {name: float(amount) for name, _, amount in named}
     runtime_env = json.loads(Path(options.runtime_env).read_bytes()) if options.runtime_env else None
-    cluster = RayCluster(reactor, address, given, resources, runtime_env)
+    cluster = RayCluster(reactor, address, given, runtime_env)
     starter = RemoteStarter(reactor, options.worker_settings(), cluster)
-    return starter, RemotePool(reactor, starter, options.warm, spread=options.place_strategy == "spread")
+    return starter, RemotePool(
+        reactor,
+        starter,
+        options.warm,
+        Demands(options),
+        spread=options.place_strategy == "spread",
+        grows=options.cluster_grows,
+        rest_after=options.rest_after if options.cluster_grows else 0.0,
+    )

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.placement.node import NodeInfo
+from gymtwist.placement.node_resources import Demand
 from gymtwist.server.server_log import log
 
 #: Seconds to connect to the cluster and to start the first node, which may have to install a runtime environment.
@@ -36,7 +37,6 @@ class RayCluster:
         reactor: The reactor.
         address: The address of the cluster; empty for the one that Ray finds.
         options: The options of the front, for nodes.
-        resources: What one session takes, by the names that Ray has for it.
         runtime_env: Ray's description of what nodes need; see ``ray.init``.
     """
 
@@ -45,16 +45,14 @@ class RayCluster:
         reactor: Any,
         address: str,
         options: dict[str, Any],
-        resources: Mapping[str, float],
         runtime_env: dict[str, Any] | None = None,
     ) -> None:
         self._reactor = reactor
-        self._resources = {name: value for name, value in resources.items() if value}
         self._task = {"address": address, "options": options, "runtime_env": runtime_env or {}}
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._lines: _Lines | None = None
-        self._demanded = 0
+        self._demanded: Mapping[Demand, int] = {}
         self._early: list[dict[str, Any]] = []
         self._received = b""
         self._up: Callable[[NodeInfo], None] = lambda _: None
@@ -90,6 +88,7 @@ class RayCluster:
             raise
 
     def _launch(self) -> None:
+        self._demanded = {}
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -145,12 +144,12 @@ class RayCluster:
             case "failed" | "refused" as event:
                 where = f" on the node {said['host']}" if event == "failed" else ""
                 log.error("Ray{where}: {problem}", where=where, problem=said["problem"])
+                if event == "failed":
+                    self._down(said["node"])  # sessions may wait for it
 
     def _info(self, said: dict[str, Any]) -> NodeInfo:
-        there = said["resources"]
-        room = min((int(there.get(name, 0) / wanted + 1e-9) for name, wanted in self._resources.items()), default=1000)
-        fields = {name: said[name] for name in ("host", "port", "control_port", "secret", "readiness")}
-        return msgspec.convert({"id": said["node"], "room": room, **fields}, NodeInfo)
+        fields = {name: value for name, value in said.items() if name not in ("event", "node")}
+        return msgspec.convert({"id": said["node"], **fields}, NodeInfo)
 
     def _say(self, event: str, **fields: Any) -> None:
         if self._lines is not None:
@@ -160,11 +159,24 @@ class RayCluster:
         """Start a node again that is lost."""
         self._say("replace", node=node)
 
-    def demand(self, sessions: int) -> None:
-        """Show Ray how many sessions there are to be room for, those that run among them."""
-        if sessions != self._demanded and self._resources:
+    def rest(self, node: str) -> None:
+        """End the agent of a node that has no sessions."""
+        self._say("rest", node=node)
+
+    def wake(self, node: str) -> None:
+        """Start the agent of a node that rests."""
+        self._say("wake", node=node)
+
+    def demand(self, sessions: Mapping[Demand, int]) -> None:
+        """Show Ray what sessions there are to be room for, those that run among them."""
+        if sessions != self._demanded:
             self._demanded = sessions
-            self._say("demand", bundles=[dict(self._resources)] * sessions)
+            bundles = [
+                {"resources": each.bundle, "labels": dict(each.labels), "count": count}
+                for each, count in sessions.items()
+                if each.resources
+            ]
+            self._say("demand", bundles=bundles)
 
     def _lost(self) -> None:
         """Start the process again: its nodes have ended with it."""

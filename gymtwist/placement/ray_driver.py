@@ -3,24 +3,29 @@
 Ray is imported here and not in the front: it starts threads, handles signals, and may block for seconds.
 
 Both send lines of JSON over a UNIX socket. To the front go ``connected`` (how many nodes there are), ``up`` (a node
-serves), ``failed`` (its server does not start) and ``down``; from there come ``replace`` (a node is lost) and
-``demand`` (resources that sessions wait for).
+serves), ``failed`` (its server does not start) and ``down``; from there come ``replace`` (a node is lost), ``rest`` (it
+has no sessions), ``wake`` (it gets one) and ``demand`` (resources that sessions wait for).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import socket
 import sys
 import time
+import uuid
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from gymtwist.placement import demand_keeper
+from gymtwist.placement.demand_keeper import DemandKeeper
 from gymtwist.placement.node_agent import NodeAgent
+from gymtwist.placement.node_resources import HEAD
 
 #: Seconds between two looks at the cluster.
 _INTERVAL = 0.5
@@ -35,6 +40,7 @@ class _Place:
         agent: Its agent.
         starting: Fires with where its server listens; None once that is known.
         running: Fires when its server has ended; None before it has started.
+        is_resting: Whether it has no agent because it has no sessions.
         not_before: When to start an agent there.
         backoff: Seconds to wait after the next failure.
     """
@@ -43,6 +49,7 @@ class _Place:
         self.agent: Any = None
         self.starting: Any = None
         self.running: Any = None
+        self.is_resting = False
         self.not_before = 0.0
         self.backoff = _BACKOFF
 
@@ -60,7 +67,13 @@ class Driver:
         self._task = task
         self._received = b""
         self._places: dict[str, _Place] = {}
-        self._demand: list[dict[str, float]] = []
+        self._demand: list[dict[str, Any]] = []
+        #: The id of this front, for the keeper of what all of them need.
+        self._id = uuid.uuid4().hex
+        self._keeper: Any = None
+        #: Fires when the keeper has heard what it was shown last.
+        self._told: Any = None
+        self._shown_at = 0.0
         actor: Any = ray.remote(num_cpus=0, max_concurrency=2, max_restarts=0)(NodeAgent)
         self._actor = actor
 
@@ -70,52 +83,76 @@ class Driver:
         ray.init(
             address=address or "auto",
             log_to_driver=False,
-            namespace="gymtwist",
+            namespace=demand_keeper.NAMESPACE,
             runtime_env=self._task["runtime_env"] or None,
             logging_level="ERROR",
         )
         self._tell("connected", nodes=len([each for each in ray.nodes() if each["Alive"]]))
 
     def _tell(self, event: str, **fields: Any) -> None:
-        self._front.sendall(json.dumps({"event": event, **fields}).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the front has ended, which ends run()
+            self._front.sendall(json.dumps({"event": event, **fields}).encode() + b"\n")
 
     def run(self) -> None:
         """Keep the agents until the front closes its socket."""
         while self._listen():
             self._look()
+            if self._demand and time.monotonic() - self._shown_at > demand_keeper.REPORT_INTERVAL:
+                self._show_demand()
+        if self._keeper is not None:
+            with contextlib.suppress(Exception):  # it notices later that this front is gone
+                ray.get(self._keeper.leave.remote(self._id), timeout=1.0)
 
     def _listen(self) -> bool:
         readable, _, _ = select.select([self._front], [], [], _INTERVAL)
         if not readable:
             return True
-        data = self._front.recv(65536)
+        try:
+            data = self._front.recv(65536)
+        except ConnectionResetError:  # the front has ended, and has not read everything
+            return False
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
             said = json.loads(line)
             if said["event"] == "replace":
                 self._drop(said["node"])
+            elif said["event"] == "rest":
+                self._rest(said["node"])
+            elif said["event"] == "wake":
+                self._wake(said["node"])
             elif said["event"] == "demand":
-                self._show_demand(said["bundles"])
+                self._demand = said["bundles"]
+                self._show_demand()
         return bool(data)
 
-    def _show_demand(self, bundles: list[dict[str, float]]) -> None:
+    def _show_demand(self) -> None:
         """Let Ray's autoscaler make room for what waits and for what runs."""
-        if bundles != self._demand:
-            self._demand = bundles
-            from ray.autoscaler.sdk import request_resources
-
-            request_resources(bundles=bundles)
+        silent, self._shown_at = time.monotonic() - self._shown_at, time.monotonic()
+        if silent > demand_keeper.FRONT_TIMEOUT / 2:
+            self._keeper = None  # it may have ended
+        try:
+            if self._keeper is not None and ray.wait([self._told], timeout=0)[0]:
+                ray.get(self._told)
+            if self._keeper is None:
+                # On the head: it would keep any other node from being removed.
+                keeper: Any = ray.remote(num_cpus=0, resources={HEAD: 0.001}, max_restarts=-1)(DemandKeeper)
+                self._keeper = keeper.options(name=demand_keeper.NAME, get_if_exists=True, lifetime="detached").remote()
+            self._told = self._keeper.show.remote(self._id, self._demand)
+        except Exception as error:
+            self._keeper = None  # there is another one the next time
+            print(f"the autoscaler was not asked for room: {error}", file=sys.stderr)
 
     def _look(self) -> None:
         """Start agents where there are none, and tell what has become of the others."""
         alive = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}
         for gone in self._places.keys() - alive.keys():
-            self._drop(gone)
-            del self._places[gone]
+            self._end(self._places.pop(gone))
+            # Whatever its state: sessions may wait for its agent.
+            self._tell("down", node=gone)
         for name, node in alive.items():
             place = self._places.setdefault(name, _Place())
             if place.agent is None:
-                if time.monotonic() >= place.not_before:
+                if not place.is_resting and time.monotonic() >= place.not_before:
                     self._start(name, place)
             elif place.starting is not None:
                 self._look_at_start(name, place, node)
@@ -140,23 +177,44 @@ class Driver:
         place.starting = None
         place.running = place.agent.wait.remote()
         place.backoff = _BACKOFF
-        self._tell("up", node=name, resources=node["Resources"], **listening)
+        self._tell("up", node=name, resources=node["Resources"], labels=node["Labels"], **listening)
 
     def _drop(self, name: str) -> None:
         """Forget the agent of a node, and start another after a while."""
         place = self._places.get(name)
-        if place is None or place.agent is None:
+        if place is None or (place.agent is None and not place.is_resting):
             return
-        was_up = place.running is not None
-        try:
-            ray.kill(place.agent)
-        except Exception as error:
-            print(f"an agent could not be killed: {error}", file=sys.stderr)
-        place.agent = place.starting = place.running = None
+        was_known = place.is_resting or place.running is not None
+        self._end(place)
+        place.is_resting = False
         place.not_before = time.monotonic() + place.backoff
         place.backoff = min(2 * place.backoff, _MAX_BACKOFF)
-        if was_up:
+        if was_known:
             self._tell("down", node=name)
+
+    def _end(self, place: _Place) -> None:
+        """End the agent of a node if it has one."""
+        if place.agent is not None:
+            try:
+                ray.kill(place.agent)
+            except Exception as error:
+                print(f"an agent could not be killed: {error}", file=sys.stderr)
+            place.agent = place.starting = place.running = None
+
+    def _rest(self, name: str) -> None:
+        """Have no agent on a node: Ray's autoscaler removes none that has an actor."""
+        place = self._places.get(name)
+        if place is not None:
+            self._end(place)
+            place.is_resting = True
+
+    def _wake(self, name: str) -> None:
+        """Start the agent of a node that rests."""
+        place = self._places.get(name)
+        if place is None:
+            self._tell("down", node=name)  # it was removed
+        elif place.is_resting:
+            place.is_resting, place.not_before = False, 0.0
 
 
 def _problem(error: Exception) -> str:

@@ -16,13 +16,15 @@ from twisted.internet import defer
 from twisted.python.failure import Failure
 
 from gymtwist.error_texts import RESET_TO_CONTINUE
-from gymtwist.errors import EnvironmentFault, GymtwistError, WorkerStartError
+from gymtwist.errors import EnvironmentFault, WorkerStartError
 from gymtwist.placement.conversation import MOST_KEPT, Conversation
-from gymtwist.placement.node import Node
-from gymtwist.placement.node_commands import TICKET_BYTES
+from gymtwist.placement.frame_counter import FrameCounter, NoFrame, counter_for
+from gymtwist.placement.node import Node, NodeState
+from gymtwist.placement.node_commands import TICKET_BYTES, TICKET_TIMEOUT
+from gymtwist.placement.node_resources import Demand
 from gymtwist.placement.session_relay import Connecting, RelayEnd
-from gymtwist.protocol.framing import Framing, ProtocolName, locate
-from gymtwist.protocol.handshake import MAX_MAKE, error_reply, moved_reply, read_handshake
+from gymtwist.protocol.framing import ProtocolName
+from gymtwist.protocol.handshake import error_reply, moved_reply, read_handshake
 from gymtwist.server.worker_process import WorkerExited
 from gymtwist.worker.session_status import ANSWERED, OPERATION, TAKEN, Operation, SessionStatus
 
@@ -81,6 +83,7 @@ class RemoteSession:
 
     Args:
         reactor: The reactor.
+        relays: What watches the sockets of relays: a :class:`~.relay_loop.RelayLoop`, or the reactor.
         job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`.
         find_node: Called with this session to find a node for it.
 
@@ -89,23 +92,30 @@ class RemoteSession:
         output: What it has printed.
         link: Whether it is known to answer.
         pid: Fires with None: the process is not one of this machine.
+        end: The descriptor of its link: none, so 0.
         finished: Fires when it has ended.
         used: The memory that its process holds, and the processor time that it had.
         state: Where it is.
+        demand: What it takes of a node.
         session: The session whose worker it is.
     """
 
     session: Any
+    end = 0
 
-    def __init__(self, reactor: Any, job: dict[str, Any], find_node: Callable[[RemoteSession], None]) -> None:
+    def __init__(
+        self, reactor: Any, relays: Any, job: dict[str, Any], find_node: Callable[[RemoteSession], None]
+    ) -> None:
         self.answer: defer.Deferred[dict[str, Any]] = defer.Deferred()
         self.output, self.link = _Output(), _RemoteLink()
         self.pid: defer.Deferred[int | None] = defer.Deferred()
         self.finished: defer.Deferred[str] = defer.Deferred()
         self.used = (0, 0.0)
         self.state = State.WAITING
+        self.demand = Demand()
         self.node: Node | None = None
-        self._reactor = reactor
+        self._gpus: str | None = None
+        self._reactor, self._relays = reactor, relays
         self._find_node = find_node
         self._job = job
         self._protocol = ProtocolName(job["protocol"].decode())
@@ -122,7 +132,9 @@ class RemoteSession:
         self._report: dict[str, Any] | None = None
         end = socket.socket(fileno=os.dup(job["socket"]))
         end.setblocking(False)
-        self._client = RelayEnd(reactor, end, self._from_client, self._client_ended)
+        self._client = RelayEnd(relays, end, self._from_client, self._client_ended)
+        #: Counts the request that a client has sent in vain on its connection to the node.
+        self._dropped: FrameCounter | None = None
         self._handshake = _direct_handshake(self._protocol, job["handshake"]) if not self._unread else None
         self._how = ""
         if self._unread:
@@ -149,10 +161,16 @@ class RemoteSession:
         self.session.found_place()
         self._attempts += 1
         self._ticket = os.urandom(TICKET_BYTES).hex().encode()
-        node.sessions[self._ticket] = self
+        self._gpus = node.enter(self._ticket, self, self.demand)
         self._joining = []
         self._stop_timer()
-        ticket = self._ticket
+        node.when_open(partial(self._announce, self._ticket))
+
+    def _announce(self, ticket: bytes) -> None:
+        """Tell the node of the session, and connect to it."""
+        node = self.node
+        if ticket != self._ticket or node is None:
+            return  # it was lost, or killed, before the node had its server
         if self._handshake is None:
             self._connect()
         expecting = node.expect(
@@ -178,10 +196,13 @@ class RemoteSession:
     def _overrides(self) -> bytes:
         """Return the settings that differ; a client that connects to the node itself may be on its machine."""
         overrides: bytes = self._job["overrides"]
-        if self._handshake is None or not self.node or not self.node.shares_memory:
+        own: dict[str, Any] = {} if self._gpus is None else {"gpus": self._gpus}
+        if self._handshake is not None and self.node and self.node.shares_memory:
+            own["shared_memory"] = True
+        if not own:
             return overrides
         settings = msgspec.json.decode(overrides) if overrides else {}
-        return msgspec.json.encode(settings | {"shared_memory": True})
+        return msgspec.json.encode(settings | own)
 
     # A client that connects to the node itself
 
@@ -197,24 +218,23 @@ class RemoteSession:
 
     def _come_back(self) -> None:
         """Relay from now on: the client could not connect to the node, or has lost its connection."""
-        assert self._handshake is not None
-        handshake = self._handshake
-        framing = Framing(self._protocol.value)
-        try:
-            found = locate(framing, self._unread, 0, len(self._unread), MAX_MAKE)
-        except GymtwistError:
-            self._finish("the client broke the protocol")
-            return
-        if found is None:
-            return
-        request = bytes(self._unread[: found[2]])
-        del self._unread[: found[2]]
+        handshake, unread = self._handshake, self._unread
+        assert handshake is not None
+        is_again = self._dropped is None and unread.startswith(handshake)
+        if is_again:
+            end = len(handshake)
+        elif self._dropped is None and handshake.startswith(unread):
+            return  # more of it may come
+        else:
+            found = self._drop_request()
+            if not found:
+                return
+            end = found[0]
+            self._conversation.take_over()
+        del unread[:end]
         self._handshake = None
-        is_again = request == handshake
-        if not is_again:
-            self._conversation.take_over(request)
-        self._conversation.requested(memoryview(bytes(self._unread)))
-        self._unread[:] = self._conversation.unread()
+        self._conversation.requested(memoryview(bytes(unread)))
+        unread[:] = self._conversation.unread()
         if self.node is None:
             if is_again:
                 self._begin_again(self._how)
@@ -227,6 +247,26 @@ class RemoteSession:
         else:
             self.node.end(self._ticket, kill=True)
             self.lost("the client has lost its connection there")
+
+    def _drop_request(self) -> list[int]:
+        """Drop a request, which an error answers, however long it is; return where requests end in what is left."""
+        counter = self._dropped = self._dropped or counter_for(self._protocol)
+        assert counter is not None  # only protocols with frames have direct connections
+        try:
+            ends = counter.ends(memoryview(bytes(self._unread)))
+        except NoFrame:
+            self._finish("the client broke the protocol")
+            return []
+        if not ends:
+            self._unread.clear()
+        return ends
+
+    def ticket_expired(self) -> None:
+        """The node waits for no connection any more."""
+        if self.state is State.CONNECTING:
+            self.lost(f"no connection was made within {TICKET_TIMEOUT:g} s")
+        else:
+            self.give_up(f"the client did not connect to the node within {TICKET_TIMEOUT:g} s")
 
     def _connected(self, connected: socket.socket | None, problem: str) -> None:
         self._connecting = None
@@ -246,7 +286,7 @@ class RemoteSession:
         self._joining = []
         self.state = State.PLAYING
         self._recovery_reply = b""
-        worker = self._worker = RelayEnd(self._reactor, connection, self._conversation.replied, self._worker_ended)
+        worker = self._worker = RelayEnd(self._relays, connection, self._conversation.replied, self._worker_ended)
         worker.peer, self._client.peer = self._client, worker
         self._client.seen = self._conversation.requested
         self._client.start()
@@ -284,7 +324,7 @@ class RemoteSession:
         elif self.state is State.DIRECT and self.node is not None:
             self.node.end(self._ticket, kill=False)
             self._start_timer(_LEAVE_TIMEOUT, lambda: self._finish("the client left"))
-        elif self.state is not State.CONNECTING:
+        elif self.state is not State.CONNECTING or self.node is None or self.node.state is not NodeState.OPEN:
             self._finish("the client left")
 
     def _worker_ended(self) -> None:
@@ -393,8 +433,8 @@ class RemoteSession:
         self.answer.errback(Failure(NodeLost(clause)))
 
     def give_up(self, reason: str) -> None:
-        """End the session, which has found no node."""
-        if self.state is State.WAITING:
+        """End the session, which has not begun."""
+        if self.state in (State.WAITING, State.DIRECT):
             self._status.words[ANSWERED] = 0.0
             self._close()
             self.answer.errback(Failure(WorkerStartError(reason)))
@@ -403,7 +443,7 @@ class RemoteSession:
 
     def kill(self) -> None:
         """Kill the worker."""
-        if self.node is not None:
+        if self.node is not None and self.node.state is NodeState.OPEN:
             self.node.end(self._ticket, kill=True)
         elif self.state is not State.ENDED:
             self._finish("it was ended")
@@ -418,7 +458,7 @@ class RemoteSession:
 
     def _leave_node(self) -> None:
         if self.node is not None:
-            self.node.sessions.pop(self._ticket, None)
+            self.node.leave(self._ticket)
             self.node = None
         self._ticket = b""
         if self._connecting is not None:

@@ -26,7 +26,7 @@ class RelayEnd:
     """One of the two sockets of a relay.
 
     Args:
-        reactor: The reactor.
+        reactor: The reactor, or a :class:`~.relay_loop.RelayLoop`.
         end: A non-blocking socket; it is closed here.
         seen: Called with what comes from it, which is valid only during the call.
         ended: Called when nothing more comes from it.

@@ -7,16 +7,15 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from gymtwist.protocol.make_messages import Limits, Resumable
 from gymtwist.protocol.messages import (
     MAX_ID,
     MAX_TOKEN,
     VERSION,
     AgentApi,
-    Limits,
     Message,
     Name,
     Omitted,
-    Resumable,
     ResumeSeconds,
     Seed,
     Short,
@@ -42,7 +41,7 @@ class MakeAgents(Message, frozen=True, tag="make_agents", forbid_unknown_fields=
         token: The token that the operator of the server asks for, if any.
         version: The client's version of the protocol.
         report_queue: Whether to send :class:`Queued` while the client waits for a session.
-        resume: As in :class:`~gymtwist.protocol.messages.Make`.
+        resume: As in :class:`~gymtwist.protocol.make_messages.Make`.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
@@ -129,7 +128,7 @@ class AgentsMade(Message, frozen=True, tag="make_agents"):
         limits: The server's limits.
         version: The server's version of the protocol.
         omitted: The places of what is left out of the metadata.
-        resume: As in :class:`~gymtwist.protocol.messages.Made`.
+        resume: As in :class:`~gymtwist.protocol.make_messages.Made`.
         warnings: What the client should know of its request.
     """
 

@@ -18,6 +18,7 @@ from gymtwist.protocol.agent_messages import (
     ResetAgents,
     StepAgents,
 )
+from gymtwist.protocol.make_messages import Made, Make, Moved, Queued
 from gymtwist.protocol.messages import (
     AttributeSet,
     Call,
@@ -29,12 +30,8 @@ from gymtwist.protocol.messages import (
     Error,
     Get,
     Got,
-    Made,
-    Make,
     Monitor,
     Monitored,
-    Moved,
-    Queued,
     Render,
     Rendered,
     Reset,

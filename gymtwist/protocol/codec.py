@@ -15,7 +15,7 @@ import msgspec
 
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import InvalidField, MalformedMessage
-from gymtwist.protocol import agent_messages, dynamic_values, messages, received_values
+from gymtwist.protocol import agent_messages, dynamic_values, make_messages, messages, received_values
 from gymtwist.protocol.all_messages import Reply, Request
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import MAX_FRAME, Framing, Parts, ProtocolName, frame, header
@@ -31,9 +31,9 @@ GATHERED = 32 * 1024
 
 #: The fields with dynamic values, which no space describes.
 _DYNAMIC: dict[type[Message], str] = {
-    messages.Make: "kwargs",
+    make_messages.Make: "kwargs",
     messages.Reset: "options",
-    messages.Made: "metadata",
+    make_messages.Made: "metadata",
     messages.ResetDone: "info",
     messages.Stepped: "info",
     messages.SteppedMany: "info",
@@ -58,7 +58,7 @@ _CONVERTED = frozenset(_VALUES) | frozenset(_ARRAYS)
 #: The requests with fields of either kind.
 _READ = frozenset(_DYNAMIC) | frozenset(_VALUES)
 #: The messages with further dynamic values, inside of fields.
-_WITH_OTHER_DATA = frozenset({messages.Made, messages.Make})
+_WITH_OTHER_DATA = frozenset({make_messages.Made, make_messages.Make})
 #: The fields of make that are lists, with the fields of their items that have data.
 _OF_LISTS = {"wrappers": ("kwargs",), "each": ("kwargs", "options"), "vector_wrappers": ("kwargs",)}
 #: The fields with rewards.
@@ -76,12 +76,12 @@ _LARGE: dict[type[Message], str] = {
 }
 #: The fields whose nesting has no limit. Values of spaces have one: the depth of their space.
 _NESTED: dict[type[Message], tuple[str, ...]] = {
-    messages.Make: ("kwargs",),
+    make_messages.Make: ("kwargs",),
     messages.Reset: ("options",),
     messages.Step: ("action",),
     messages.StepMany: ("action", "actions"),
     messages.StepReady: ("actions",),
-    messages.Made: ("metadata",),
+    make_messages.Made: ("metadata",),
     messages.ResetDone: ("info",),
     messages.Stepped: ("reward", "info"),
     messages.SteppedMany: ("rewards", "info"),
@@ -187,7 +187,7 @@ class MessageCodec:
         if type(request) in _VALUES:
             return self._with_values(request)
         name = _DYNAMIC[type(request)]
-        if isinstance(request, messages.Make) and (request.wrappers or request.each or request.vector_wrappers):
+        if isinstance(request, make_messages.Make) and (request.wrappers or request.each or request.vector_wrappers):
             lists = {field: self._read_list(field, getattr(request, field)) for field in _OF_LISTS}
             request = msgspec.structs.replace(request, **lists)
         return self._read_data(request, name, f"{tag_of(request)}: field `{name}`")
@@ -354,10 +354,10 @@ class MessageCodec:
 
     def _encode_other_data(self, message: Request | Reply, changes: dict[str, Any]) -> None:
         """Encode the dynamic values that are not a field of their own."""
-        if isinstance(message, messages.Made) and message.spec is not None and message.spec.kwargs:
+        if isinstance(message, make_messages.Made) and message.spec is not None and message.spec.kwargs:
             kwargs = self._encoded_dynamic(message, "spec.kwargs", message.spec.kwargs, changes, strict=False)
             changes["spec"] = msgspec.structs.replace(message.spec, kwargs=kwargs)
-        elif isinstance(message, messages.Make):
+        elif isinstance(message, make_messages.Make):
             for field, names in _OF_LISTS.items():
                 if getattr(message, field):
                     changes[field] = [

@@ -31,6 +31,8 @@ from gymtwist.spaces.numbers import NOT_FINITE, number_text
 
 #: The deepest nesting of a value; deeper parts are left out. It is far below Python's recursion limit.
 MAX_DEPTH = 64
+#: Whether msgspec writes what is nested as deeply as the stack allows, and not 1,000 levels at most.
+_HAS_NO_LIMIT = sys.version_info >= (3, 14)
 #: The most places of omitted parts that are reported, and the most characters of each.
 MAX_OMITTED, MAX_PLACE = 16, 200
 #: The most items of a value that is encoded by itself, such as that of an attribute: values at any depth.
@@ -460,6 +462,11 @@ def encode_value(value: object) -> bytes:
     return text if b"null" not in text else _encode_json(_classic_strict.copy(value, []))
 
 
+def _may_be_deep(text: bytes) -> bool:
+    """Return whether JSON has so many lists and objects that they may be deeper than earlier Pythons let them be."""
+    return len(text) > 1000 and text.count(b"[") + text.count(b"{") > 1000
+
+
 def encode_info(info: Mapping[Any, Any], tell: Callable[[list[str]], None] = lambda omitted: None) -> bytes:
     """Encode an info as JSON of the classic protocol; entries that cannot be encoded are left out, and it never fails.
 
@@ -479,7 +486,7 @@ def encode_info(info: Mapping[Any, Any], tell: Callable[[list[str]], None] = lam
     except Exception:
         pass
     else:
-        if text[0] == _OBJECT and has_only_usual_numbers(text):
+        if text[0] == _OBJECT and has_only_usual_numbers(text) and not (_HAS_NO_LIMIT and _may_be_deep(text)):
             return text
     omitted: list[str] = []
     kept = _copied(info, _classic_lenient, False, omitted)

@@ -35,7 +35,8 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, locate
 from gymtwist.protocol.framing import ProtocolName as ProtocolName
 from gymtwist.protocol.http_head import Problem, is_http, response
-from gymtwist.protocol.messages import Envs, Error, Fault, Make, Moved, Queued
+from gymtwist.protocol.make_messages import Make, Moved, Queued
+from gymtwist.protocol.messages import Envs, Error, Fault
 from gymtwist.protocol.resume_messages import Resume
 
 #: The most bytes that a server buffers before a session begins.
@@ -73,7 +74,8 @@ class Handshake(msgspec.Struct, frozen=True):
     Attributes:
         protocol: The protocol of the connection.
         environment: The requested environment id; empty for none.
-        message: The bytes of the handshake, with its framing.
+        message: The bytes of the handshake, with its framing; without the token, which environments must not find.
+        size: How many bytes the client has sent for it; 0 with WebSocket.
         report_queue: Whether to tell the client its place in the queue.
         warnings: What the client should know of its message; the worker tells it, unless the server answers.
         token: The client's token; None if it sent none.
@@ -96,6 +98,7 @@ class Handshake(msgspec.Struct, frozen=True):
     direct: bool = False
     resume_seconds: float | None = None
     resume: Resume | None = None
+    size: int = 0
 
 
 def is_tls(data: bytes | bytearray) -> bool:
@@ -163,8 +166,9 @@ def read_handshake(data: bytes | bytearray, protocol: ProtocolName | None = None
         if found is None:
             return None
         begin, stop, size = found
-        return read_message(protocol, bytes(data[begin:stop]), bytes(data[:size]))
-    return Handshake(protocol, environment, bytes(data[:size]))
+        read = read_message(protocol, bytes(data[begin:stop]), bytes(data[:size]))
+        return msgspec.structs.replace(read, size=size)
+    return Handshake(protocol, environment, bytes(data[:size]), size=size)
 
 
 def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Handshake:
@@ -179,6 +183,7 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
         GymtwistError: The handshake is malformed.
     """
     request, warnings = _read_first(protocol, payload)
+    message = _without_token(protocol, request, payload, message)
     if isinstance(request, Resume):
         return Handshake(protocol, "", message, warnings=warnings, token=request.token, resume=request)
     found = Handshake(protocol, "", message, request.report_queue, warnings, request.token)
@@ -189,6 +194,25 @@ def read_message(protocol: ProtocolName, payload: bytes, message: bytes) -> Hand
         return found
     records = request.record is not None
     return msgspec.structs.replace(found, branch=request.branch, records=records, direct=request.direct)
+
+
+def _without_token(
+    protocol: ProtocolName, request: Make | MakeAgents | Envs | Resume, payload: bytes, message: bytes
+) -> bytes:
+    """Return what the worker gets of a message, without the token in it."""
+    token = (request.token or "").encode("utf-8", "surrogatepass")
+    if not token:
+        return message
+    if message.count(token) == 1:  # the message stays as it is otherwise
+        return message.replace(token, b"*" * len(token))
+    # It is written in another way, or is a part of something else.
+    codec = _CODECS[protocol]
+    frame = b"".join(codec.encode_request(msgspec.structs.replace(request, token=None)))
+    if len(message) != len(payload):
+        return frame
+    found = locate(codec.framing, frame, 0, len(frame), len(frame))
+    assert found is not None
+    return frame[found[0] : found[1]]
 
 
 def after_refusal(data: bytes | bytearray) -> int:

@@ -23,12 +23,13 @@ class Resume(Message, frozen=True, tag="resume", forbid_unknown_fields=True):
 
     Attributes:
         secret: What the reply to ``make`` has in ``resume``.
-        received: How many replies the client has received since that one.
+        received: How many replies the client has received since that one; None if it does not know, as after a restart:
+            then only the last reply is sent again.
         token: The client's token, if the server needs one.
     """
 
     secret: Annotated[str, Meta(min_length=1, max_length=MAX_SECRET)]
-    received: Annotated[int, Meta(ge=0)]
+    received: Annotated[int, Meta(ge=0)] | None = None
     token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
 
 
@@ -37,8 +38,11 @@ class Resumed(Message, frozen=True, tag="resume"):
 
     Attributes:
         received: How many requests the server has received since ``make``: the client sends the rest again.
+        takeovers: How many clients have gone on with the session without counts of their own, this one included. If
+            another has done so since, the requests that this client counts are not the only ones.
         warnings: What the client should know of its request.
     """
 
     received: int
+    takeovers: int = 0
     warnings: Warnings = ()

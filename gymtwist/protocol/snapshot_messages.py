@@ -1,6 +1,6 @@
 """The messages of the framed protocol for snapshots: a session's environment is kept as it is, and goes on from there.
 
-A session branches off a snapshot by the field ``branch`` of :class:`~gymtwist.protocol.messages.Make`.
+A session branches off a snapshot by the field ``branch`` of :class:`~gymtwist.protocol.make_messages.Make`.
 """
 
 from __future__ import annotations

@@ -122,18 +122,25 @@ def _names(root: Path, namespace: str, depth: int) -> Iterator[str]:
 
 def incomplete_datasets(root: Path) -> set[str]:
     """Return the names of datasets for which there are journals."""
-    found: set[str] = set()
+    return {name for name, _ in _journals(root)}
+
+
+def journals_of(root: Path, dataset: str) -> list[Path]:
+    """Return the directories of the journals for a dataset."""
+    return [directory for name, directory in _journals(root) if name == dataset]
+
+
+def _journals(root: Path) -> Iterator[tuple[str, Path]]:
     try:
         journals = [each for each in os.listdir(root / JOURNALS) if not each.startswith(".")]
     except OSError:
-        return found
+        return
     for each in journals:
         try:
             content = (root / JOURNALS / each / "header").read_bytes()
-            found.add(msgspec.msgpack.decode(content, type=_Header).dataset)
+            yield msgspec.msgpack.decode(content, type=_Header).dataset, root / JOURNALS / each
         except (OSError, msgspec.MsgspecError):
             continue  # it is being removed
-    return found
 
 
 def _files(directory: Path) -> list[tuple[str, Path]]:

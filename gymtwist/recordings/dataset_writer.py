@@ -6,6 +6,7 @@ priority, and ends when there are no journals, or when its standard input ends a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -23,8 +24,12 @@ from gymtwist.recordings.episode_files import EpisodeFiles
 from gymtwist.recordings.journal_files import HEADER, LOCK, UNFINISHED, Header
 from gymtwist.recordings.journal_reader import JournalReader
 
-#: Seconds between two looks for episodes that have ended.
-_INTERVAL = 0.1
+#: Seconds between two looks for episodes that have ended, at least and at most.
+_INTERVAL, _MOST_INTERVAL = 0.1, 2.0
+#: The part of a processor that it uses, unless the longest interval is too short for that.
+_SHARE = 0.05
+#: How many times it tries to get the lowest priority for its session.
+_TRIES = 10
 #: Seconds without a journal after which the process ends.
 _IDLE = 10.0
 #: Seconds that it waits for sessions to end once its standard input has.
@@ -154,6 +159,35 @@ def _has_ended(seconds: float) -> bool:
     return bool(select.select([0], [], [], seconds)[0]) and not os.read(0, 4096)
 
 
+def _take_lowest_priority() -> None:
+    """Let every other process go first.
+
+    Linux may share processors among sessions of processes first (``sched_autogroup_enabled``). Niceness counts within
+    one only, and a worker has one of its own, so this process needs one as well; see sched(7).
+    """
+    os.nice(19)
+    with contextlib.suppress(OSError):
+        os.setsid()
+        for _ in range(_TRIES):
+            # Except for root, the kernel allows this once in a tenth of a second, for all processes together.
+            with contextlib.suppress(BlockingIOError):
+                Path("/proc/self/autogroup").write_text("19")
+                return
+            time.sleep(_INTERVAL)
+
+
+def _interval(used: float) -> float:
+    """Return how many seconds to wait for the next look.
+
+    Client and worker poll for each other's messages, for which they need a processor each. On a machine with two, they
+    lose that as long as a third process has something to do. So it does much at once, and seldom.
+
+    Args:
+        used: The seconds of processor time of the last one.
+    """
+    return min(max(_INTERVAL, used / _SHARE), _MOST_INTERVAL)
+
+
 def run(root: Path) -> None:
     """Make datasets until there is nothing to do.
 
@@ -161,7 +195,7 @@ def run(root: Path) -> None:
         root: The root of the datasets.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an operator's Ctrl-C is the server's business
-    os.nice(19)
+    _take_lowest_priority()
     # That of a server before this one may be busy, also with the sessions of this one.
     while journal_files.lock(root / JOURNALS / ".writer") is None:
         if _has_ended(_INTERVAL):
@@ -170,11 +204,13 @@ def run(root: Path) -> None:
     deadline = None
     idle_since = time.monotonic()
     while True:
+        begun = time.process_time()
         has_work = writer.advance()
+        interval = _interval(time.process_time() - begun)
         now = time.monotonic()
         idle_since = now if has_work else idle_since
         if deadline is None:
-            if _has_ended(_INTERVAL):
+            if _has_ended(interval):
                 deadline = time.monotonic() + _END_TIMEOUT
                 continue
             if now - idle_since > _IDLE:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from minari.serialization import serialize_space
 
-from gymtwist.recordings import info_arrays
+from gymtwist.recordings import hdf5_arrays, info_arrays
 from gymtwist.recordings.episode_rows import ACTION, FRAME, OBSERVATION, REWARD, TERMINATED, TRUNCATED, leaves
 from gymtwist.recordings.journal_files import write_whole
 from gymtwist.recordings.journal_reader import Episode, JournalReader
@@ -132,10 +133,11 @@ class EpisodeFiles:
 
     def _write_episode(self, group: Any, number: int, episode: Episode) -> None:
         rows, steps, reader = episode.rows, episode.rows[1:], self._reader
-        attributes: dict[str, Any] = {"id": number, "total_steps": len(steps)}
+        hdf5_arrays.write_integer(group, "id", number)
+        hdf5_arrays.write_integer(group, "total_steps", len(steps))
         if episode.seed is not None:
-            attributes["seed"] = np.uint64(episode.seed)
-        attributes |= _flat(episode.options or {}, "options")
+            hdf5_arrays.write_integer(group, "seed", np.uint64(episode.seed))
+        attributes = _flat(episode.options or {}, "options")
         if not episode.is_finished:
             attributes["unfinished"] = True
         self._write_space(group, "observations", reader.observation_space, OBSERVATION, rows, episode.environment)
@@ -147,8 +149,8 @@ class EpisodeFiles:
         for name, array in arrays.items():
             self._write_array(group, name, [array], array.dtype, array.shape)
         group.create_group("infos")  # Minari's own collector makes it, too, if there are none
-        infos = [reader.infos.get(int(row), {}) for row in rows]
-        if any(infos):
+        infos = reader.infos(rows)
+        if infos:
             its = [info_arrays.of_environment(info, episode.environment, self._header.num_envs) for info in infos]
             attributes |= _left_out(info_arrays.write(group["infos"], its))
         if self._header.frame_shape is not None:
@@ -176,22 +178,23 @@ class EpisodeFiles:
             yield column[first : last + 1] if last - first == len(indices) - 1 else column[indices]
 
     def _write_array(self, group: Any, name: str, pieces: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-        kept: Any = h5py.string_dtype("utf-8") if dtype.kind == "U" else dtype
-        size = dtype.itemsize * int(np.prod(shape))
-        options: dict[str, Any] = {}
-        if self._header.compression and size >= _COMPRESSED and dtype.kind != "U":
-            item = max(1, size // max(1, shape[0]))
-            options = {
-                "chunks": (max(1, min(shape[0], _CHUNK // item)), *shape[1:]),
-                "compression": "gzip",
-                "compression_opts": self._header.compression,
-                "shuffle": dtype.itemsize > 1,
-            }
-        if size < _LARGE or dtype.kind == "U":
-            array = np.concatenate(list(pieces))
-            group.create_dataset(name, data=array.astype(object) if dtype.kind == "U" else array, dtype=kept, **options)
+        if dtype.kind == "U":
+            array = np.concatenate(list(pieces)).astype(object)
+            group.create_dataset(name, data=array, dtype=h5py.string_dtype("utf-8"))
             return
-        dataset = group.create_dataset(name, shape, kept, **options)
+        size = dtype.itemsize * math.prod(shape)
+        level, chunks = self._header.compression, None
+        if level and size >= _COMPRESSED:
+            item = max(1, size // max(1, shape[0]))
+            chunks = max(1, min(shape[0], _CHUNK // item)), *shape[1:]
+        if size < _LARGE:
+            hdf5_arrays.write_array(group, name, np.concatenate(list(pieces)), chunks, level)
+            return
+        options: dict[str, Any] = {}
+        if chunks is not None:
+            compression = {"compression": "gzip", "compression_opts": level, "shuffle": dtype.itemsize > 1}
+            options = {"chunks": chunks, **compression}
+        dataset = group.create_dataset(name, shape, dtype, **options)
         at = 0
         for piece in pieces:
             dataset[at : at + len(piece)] = piece

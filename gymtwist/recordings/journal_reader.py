@@ -7,7 +7,7 @@ import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -20,6 +20,8 @@ from gymtwist.recordings.journal_files import MAGIC, NOTES, OFFSET, SEGMENT, SEG
 from gymtwist.spaces.gymnasium_spaces import build
 
 _NOTES_READ = 2**20
+#: Numbers of rows: all from one up to another, which is the usual case, or an array.
+_Rows: TypeAlias = tuple[int, int] | npt.NDArray[np.int64]
 
 
 class Segment:
@@ -81,6 +83,22 @@ class Episode(msgspec.Struct, frozen=True):
         return int(self.rows[-1])
 
 
+def _joined(parts: list[_Rows], rows: npt.NDArray[np.int64]) -> list[_Rows]:
+    """Append the numbers of rows; what is without gaps takes no memory for each row."""
+    if not len(rows):
+        return parts
+    first, end = int(rows[0]), int(rows[-1]) + 1
+    if end - first != len(rows):
+        parts.append(rows)
+        return parts
+    last = parts[-1] if parts else None
+    if isinstance(last, tuple) and last[1] == first:
+        first = last[0]
+        parts.pop()
+    parts.append((first, end))
+    return parts
+
+
 class JournalReader:
     """Reads a journal.
 
@@ -92,7 +110,6 @@ class JournalReader:
         header: The same.
         observation_space: The observation space of one environment.
         action_space: Its action space.
-        infos: The infos of rows that have one.
 
     Raises:
         ValueError: The header does not fit.
@@ -110,10 +127,24 @@ class JournalReader:
         self._read = 0
         self._several = header.num_envs is not None
         #: The rows of the episode of each environment that goes on; None between two episodes.
-        self._open: list[list[npt.NDArray[np.int64]] | None] = [None] * (header.num_envs or 1)
+        self._open: list[list[_Rows] | None] = [None] * (header.num_envs or 1)
         self._notes_offset, self._notes_rest = 0, b""
         self._resets: dict[int, Note] = {}
-        self.infos: dict[int, dict[str, Any]] = {}
+        #: Encoded: that is a small part of what an info takes, and an episode may have no end.
+        self._infos: dict[int, bytes] = {}
+
+    def infos(self, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Return the infos of some rows; an empty list if none has one.
+
+        Args:
+            rows: The numbers of the rows.
+        """
+        if not self._infos:
+            return []
+        encoded = [self._infos.get(row) for row in rows.tolist()]
+        if not any(encoded):
+            return []
+        return [{} if each is None else restored(msgspec.msgpack.decode(each)["info"]) for each in encoded]
 
     def poll(self, *, is_over: bool) -> list[Episode]:
         """Return the episodes that have ended since the last call, in the order of their ends.
@@ -171,27 +202,27 @@ class JournalReader:
                 place = int(np.searchsorted(numbers, mark))
                 if its_kinds[mark] == BEGIN:
                     yield from self._cut(environment, begin + numbers[taken:place])
-                    self._open[environment] = [begin + numbers[place : place + 1]]
+                    self._open[environment] = _joined([], begin + numbers[place : place + 1])
                 else:
                     parts = self._open[environment]
                     if parts is not None:
-                        parts.append(begin + numbers[taken : place + 1])
+                        _joined(parts, begin + numbers[taken : place + 1])
                         yield from self._ended(environment, parts, is_finished=True)
                     self._open[environment] = None
                 taken = place + 1
             going_on = self._open[environment]
             if going_on is not None and taken < len(numbers):
-                going_on.append(begin + numbers[taken:])
+                _joined(going_on, begin + numbers[taken:])
 
     def _cut(self, environment: int, last: npt.NDArray[np.int64]) -> Iterator[Episode]:
         """End an episode that goes on at a reset."""
         parts = self._open[environment]
         if parts is not None:
-            parts.append(last)
+            _joined(parts, last)
             yield from self._ended(environment, parts, is_finished=False)
 
-    def _ended(self, environment: int, parts: list[npt.NDArray[np.int64]], *, is_finished: bool) -> Iterator[Episode]:
-        rows = np.concatenate(parts)
+    def _ended(self, environment: int, parts: list[_Rows], *, is_finished: bool) -> Iterator[Episode]:
+        rows = np.concatenate([np.arange(*each) if isinstance(each, tuple) else each for each in parts])
         note = self._resets.get(int(rows[0]), Note(0))
         seed = note.seed[environment] if isinstance(note.seed, list) else note.seed
         # Gymnasium's vector environments seed each with a number of its own.
@@ -221,7 +252,7 @@ class JournalReader:
         if note.seed is not None or note.options is not None:
             self._resets[note.row] = note
         if "info" in fields:
-            self.infos[note.row] = restored(fields["info"])
+            self._infos[note.row] = content
 
     def slices(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
         """Yield the segments that some rows are in, each with the indices of these in it.
@@ -238,8 +269,9 @@ class JournalReader:
 
     def release(self) -> None:
         """Remove what no episode needs any more, after those that :meth:`poll` returned were stored."""
-        needed = min((int(parts[0][0]) for parts in self._open if parts is not None), default=self._read)
+        needed = min((int(parts[0][0]) for parts in self._open if parts), default=self._read)
         self._resets = {row: note for row, note in self._resets.items() if row >= needed}
-        self.infos = {row: info for row, info in self.infos.items() if row >= needed}
+        if self._infos and next(iter(self._infos)) < needed:
+            self._infos = {row: info for row, info in self._infos.items() if row >= needed}
         while self._segments and self._segments[0].first + self._segments[0].capacity <= needed:
             os.unlink(self._segments.pop(0).path)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from gymtwist.errors import GymtwistError, QuotaExceeded, ServerFull, ServerStopping
+from gymtwist.errors import GymtwistError, NodeMissing, QuotaExceeded, ServerFull, ServerStopping
 from gymtwist.server.identities import Identity
 
 _STOPPING = "the server is shutting down; try again in a while"
 _MINUTE = 60.0
+#: How often a connection is passed for which no node has room, before a node is held for it.
+MOST_PASSED = 16
 
 
 class Waiter(Protocol):
@@ -20,6 +22,10 @@ class Waiter(Protocol):
     @property
     def identity(self) -> Identity:
         """Who the client is."""
+
+    @property
+    def environment(self) -> str:
+        """The id of the environment that it asks for; empty for none."""
 
     def queued(self) -> None:
         """Wait for a session to end."""
@@ -32,6 +38,26 @@ class Waiter(Protocol):
 
     def refused(self, error: GymtwistError) -> None:
         """Close the connection: no session will begin."""
+
+
+class Room(Protocol):
+    """What other machines have room for."""
+
+    def attend(self, room_changed: Callable[[], None], queued: Callable[[], Iterable[str]]) -> None:
+        """Call a function when there may be more room, and another for the environments that the queue waits for."""
+
+    def lack(self, environment: str) -> str:
+        """Return why no session of an environment can begin now, as a clause; empty if one can."""
+
+    def why_never(self, environment: str) -> str:
+        """Return why none can ever begin, as a clause; empty if one may."""
+
+    def hold(self, environment: str | None) -> bool:
+        """Hold room for a session of an environment, until this is called again; None to hold nothing.
+
+        Returns:
+            Whether room is held: no other session takes it.
+        """
 
 
 class _Share:
@@ -81,16 +107,21 @@ class Admission:
     """Counts the sessions and queues connections until one ends.
 
     A free place goes to the identity with the fewest sessions; between equals, to the connection that has waited
-    longest. If the queue is full, a connection of an identity that has few places there displaces the last one of the
-    identity that has most.
+    longest. One for which no node has room lets others pass, but not for ever: when it was passed :data:`MOST_PASSED`
+    times, a node is held for it. If the queue is full, a connection of an identity that has few places there displaces
+    the last one of the identity that has most.
 
     Args:
         max_sessions: How many sessions there may be at once.
         queue: How many connections may wait.
         clock: Returns a time in seconds.
+
+    Attributes:
+        room: What other machines have room for; None if sessions run on this one.
     """
 
     def __init__(self, max_sessions: int, queue: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.room: Room | None = None
         self._max_sessions = max_sessions
         self._queue = queue
         self._clock = clock
@@ -98,6 +129,9 @@ class Admission:
         self._sessions = 0
         self._elsewhere = 0
         self._arrivals = 0
+        #: How often those in the queue were passed, and the one for which a node is held.
+        self._passed: collections.Counter[Waiter] = collections.Counter()
+        self._held_for: Waiter | None = None
         self._stopping = False
         self._admitting = False
 
@@ -109,7 +143,12 @@ class Admission:
             queue: How many connections may wait.
         """
         self._max_sessions, self._queue = max_sessions, queue
-        self._admit_waiting()
+        self.admit_waiting()
+
+    def ask(self, room: Room) -> None:
+        """Admit only sessions that other machines have room for."""
+        self.room = room
+        room.attend(self.admit_waiting, lambda: self.waiting_for)
 
     def note_elsewhere(self, sessions: int) -> None:
         """Count the sessions of earlier processes, which go on with them after an upgrade, among those that run.
@@ -118,7 +157,7 @@ class Admission:
             sessions: How many they have together.
         """
         self._elsewhere = sessions
-        self._admit_waiting()
+        self.admit_waiting()
 
     @property
     def _is_full(self) -> bool:
@@ -133,6 +172,17 @@ class Admission:
     def queued(self) -> int:
         """How many connections wait."""
         return sum(len(each.waiting) for each in self._shares.values())
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """The environments that those in the queue ask for."""
+        return [waiter.environment for share in self._shares.values() for waiter in share.waiting]
+
+    def lack(self, environment: str) -> str:
+        """Return why a session of an environment cannot begin now, as a clause; empty if it can."""
+        if self._is_full:
+            return f"{self._sessions + self._elsewhere} of {self._max_sessions} sessions run"
+        return "" if self.room is None else self.room.lack(environment)
 
     @property
     def is_stopping(self) -> bool:
@@ -150,9 +200,15 @@ class Admission:
         except QuotaExceeded as error:
             waiter.refused(error)
             return
-        if not self._is_full:
+        if self.room is not None and (never := self.room.why_never(waiter.environment)):
+            waiter.refused(NodeMissing(never))
+            return
+        if not self.lack(waiter.environment):
             share.note(waiter.identity, now)
+            if self.room is not None:
+                self._passed.update(each for other in self._shares.values() for each in other.waiting)
             self._admit(waiter)
+            self._hold()
         elif self._makes_room(share):
             share.note(waiter.identity, now)
             self._arrivals += 1
@@ -162,8 +218,10 @@ class Admission:
                 waiter.moved(len(share.waiting))  # behind all others, who need not be sorted
             else:
                 self._tell_places()
+            if self.room is not None:
+                self.admit_waiting()  # who was refused for it may have had a node held
         else:
-            waiter.refused(self._full())
+            waiter.refused(self._full(waiter))
 
     def _admit(self, waiter: Waiter) -> None:
         self._sessions += 1
@@ -178,21 +236,38 @@ class Admission:
         if len(share.waiting) + 1 >= len(longest.waiting):
             return False
         last, _ = longest.waiting.popitem()
-        last.refused(self._full())
+        self._forget(last)
+        last.refused(self._full(last))
         return True
 
-    def _full(self) -> ServerFull:
-        taken = f"{self._sessions + self._elsewhere} of {self._max_sessions} sessions run"
+    def _full(self, waiter: Waiter) -> ServerFull:
+        taken = self.lack(waiter.environment)
+        more = "a larger --max-sessions" if self._is_full else "more nodes"
         if self._queue:
             taken += f" and {self.queued} of {self._queue} places in the queue are taken"
-        return ServerFull(
-            f"the server is full: {taken}; try again later, or ask its operator for a larger --max-sessions"
-        )
+        return ServerFull(f"the server is full: {taken}; try again later, or ask its operator for {more}")
 
     def leave_queue(self, waiter: Waiter) -> None:
         """Remove a connection from the queue if it is there."""
         if self._shares[waiter.identity.name].waiting.pop(waiter, None) is not None:
-            self._tell_places()
+            self._forget(waiter)
+            self.admit_waiting()
+
+    def _forget(self, waiter: Waiter) -> None:
+        """Forget how often one was passed that has left the queue."""
+        del self._passed[waiter]
+        self._hold()
+
+    def _hold(self) -> None:
+        """Hold a node for one of those that were passed too often; it stays the same one as long as it waits."""
+        if self.room is None:
+            return
+        overdue = [each for each, passed in self._passed.items() if passed >= MOST_PASSED]
+        overdue.sort(key=lambda each: each is not self._held_for)
+        hold = self.room.hold
+        self._held_for = next((each for each in overdue if hold(each.environment)), None)
+        if self._held_for is None:
+            hold(None)
 
     def _in_order(self) -> Iterator[Waiter]:
         """Yield the connections of the queue in the order in which they get places if no session ends before."""
@@ -210,13 +285,34 @@ class Admission:
             waiter.moved(place)
 
     def _next(self) -> Waiter | None:
-        """Remove the connection that gets the next place from the queue, and return it."""
-        shares = [share for share in self._shares.values() if share.waiting]
-        if not shares:
-            return None
-        share = min(shares, key=lambda each: (each.sessions, next(iter(each.waiting.values()))))
-        waiter = next(iter(share.waiting))
-        del share.waiting[waiter]
+        """Remove the connection that gets the next place from the queue, and return it; None if there is none for it.
+
+        One whose session no node has room for lets others pass.
+        """
+        lacks: dict[str, str] = {}
+
+        def fits(waiter: Waiter) -> bool:
+            environment = waiter.environment
+            if environment not in lacks:
+                lacks[environment] = self.lack(environment)
+            return not lacks[environment]
+
+        waiter = self._held_for
+        if waiter is None or not fits(waiter):
+            firsts = (next(filter(fits, share.waiting), None) for share in self._shares.values())
+            ranked = [
+                (share.sessions, share.waiting[first], first)
+                for first, share in zip(firsts, self._shares.values(), strict=True)
+                if first is not None
+            ]
+            if not ranked:
+                return None
+            _, _, waiter = min(ranked, key=lambda each: each[:2])
+        arrival = self._shares[waiter.identity.name].waiting.pop(waiter)
+        if self.room is not None:
+            queued = (each for share in self._shares.values() for each in share.waiting.items())
+            self._passed.update(each for each, came in queued if came < arrival and not fits(each))
+        self._forget(waiter)
         return waiter
 
     def session_ended(self, waiter: Waiter) -> None:
@@ -227,14 +323,16 @@ class Admission:
         """
         self._sessions -= 1
         self._shares[waiter.identity.name].sessions -= 1
-        self._admit_waiting()
+        self.admit_waiting()
 
-    def _admit_waiting(self) -> None:
+    def admit_waiting(self) -> None:
+        """Admit those that wait for which there is room now."""
         if self._admitting:
             return  # a session that ended as soon as it began; the loop below, which began it, continues
         self._admitting = True
+        self._hold()  # nodes may have come or gone
         try:
-            while not self._is_full and (following := self._next()) is not None:
+            while self.queued and not self._is_full and (following := self._next()) is not None:
                 self._admit(following)
         finally:
             self._admitting = False
@@ -243,7 +341,10 @@ class Admission:
     def stop(self) -> None:
         """Refuse the connections that wait, and all later ones."""
         self._stopping = True
-        while (waiter := self._next()) is not None:
+        waiting = list(self._in_order())
+        for share in self._shares.values():
+            share.waiting.clear()
+        for waiter in waiting:
             waiter.refused(ServerStopping(_STOPPING))
 
 

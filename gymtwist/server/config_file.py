@@ -33,7 +33,7 @@ def read_tables(path: str) -> dict[str, Any]:
 
 
 def read(path: str, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Read a TOML file without tables; yield its keys and values.
+    """Read a TOML file; yield its keys and values, tables among them.
 
     Args:
         path: The file.

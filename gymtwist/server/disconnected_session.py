@@ -9,6 +9,8 @@ from typing import Any
 from gymtwist.server.identities import Identity
 from gymtwist.server.server_session import Session
 
+#: Why a session ends whose connection was lost, in a process that has no port any more.
+REPLACED = "its client cannot come back to it: the server was upgraded"
 #: Seconds a worker has to close its environment; then it is killed.
 _CLOSE_TIMEOUT = 30.0
 
@@ -33,7 +35,9 @@ class DisconnectedSession:
         self._timer: Any = None
         factory.connections.add(self)
         factory.disconnected.add(self)
-        if session.reason is None:
+        if factory.successor is not None:
+            self.stop(REPLACED)
+        elif session.reason is None:
             self._look()
 
     def _look(self) -> None:
@@ -125,6 +129,15 @@ class DisconnectedSessions:
         elif len(self._sessions) > self.most:
             longest = max(counts, key=counts.__getitem__)
             self._end_oldest(longest, f"there may be {self.most} sessions without a connection (--max-disconnected)")
+
+    def end_all(self, reason: str) -> None:
+        """End all of them.
+
+        Args:
+            reason: Why, for the log.
+        """
+        for each in list(self._sessions):
+            each.stop(reason)
 
     def _end_oldest(self, name: str, reason: str) -> None:
         oldest = next(each for each in self._sessions if each.identity.name == name)

@@ -40,6 +40,9 @@ class ForkServer(ProcessLink):
         ready_descriptor: Where the process reports that it has imported everything; -1 for nowhere.
         ready_timeout: Seconds that it may take for that.
 
+    Attributes:
+        lost: Whether the process has ended.
+
     Raises:
         OSError: There are no descriptors left, or no process can be started.
     """
@@ -53,6 +56,7 @@ class ForkServer(ProcessLink):
         ready_timeout: float = READY_TIMEOUT,
     ) -> None:
         super().__init__()
+        self.lost = False
         self._ended = ended
         self._workers: dict[int, WorkerProcess] = {}
         self._ready_by = time.monotonic() + ready_timeout
@@ -131,7 +135,7 @@ class ForkServer(ProcessLink):
 
     def _kill_worker(self, pid: int) -> None:
         """Kill a worker, unless the process or its fork server has ended."""
-        if self.transport is not None and pid in self._workers:
+        if not self.lost and pid in self._workers:
             self.callRemote(amp_commands.Kill, pid=pid)
 
     def check(self, now: float) -> None:
@@ -164,6 +168,7 @@ class ForkServer(ProcessLink):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The process has ended; its workers are orphans now, and continue."""
+        self.lost = True  # those whose calls fail now may ask for workers at once
         super().connectionLost(reason)
         exit_code = self.reap()
         workers, self._workers = self._workers, {}
@@ -196,6 +201,7 @@ class ForkServerStarter(Starter):
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         super().__init__(reactor, settings)
         self.fork_server: ForkServer | None = None
+        self._begun: tuple[ForkServer, int] | None = None
         self._waiting: list[tuple[WorkerProcess, int, int]] = []
         self._restart: Any = None
         self._stopped: defer.Deferred[None] | None = None
@@ -205,18 +211,31 @@ class ForkServerStarter(Starter):
         """The id of the fork server; None if there is none now."""
         return None if self.fork_server is None else self.fork_server.process.pid
 
+    def begin(self) -> None:
+        """Start the fork server, which imports while this process does something else before :meth:`start`.
+
+        This process must be the one that goes on, as the user that it has then.
+        """
+        ready_pipe, ready_writer = os.pipe()
+        try:
+            self._begun = ForkServer(self.reactor, self.settings, self._lost, ready_writer), ready_pipe
+        except OSError:
+            os.close(ready_pipe)
+            raise
+        finally:
+            os.close(ready_writer)
+
     def start(self) -> None:
-        """Start the fork server, and wait until it has imported everything.
+        """Start the fork server unless it has begun, and wait until it has imported everything.
 
         Raises:
             WorkerStartError: It could not; the message has the reason.
         """
-        ready_pipe, ready_writer = os.pipe()
+        if self._begun is None:
+            self.begin()
+        assert self._begun is not None
+        fork_server, ready_pipe = self._begun
         try:
-            try:
-                fork_server = ForkServer(self.reactor, self.settings, self._lost, ready_writer)
-            finally:
-                os.close(ready_writer)
             ready = fork_server.wait_ready(ready_pipe)
             self.started(ready)
             fork_server.log_output(self.reactor, ready.printed)
@@ -225,20 +244,20 @@ class ForkServerStarter(Starter):
         self.fork_server = fork_server
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Fork a worker, from the next fork server if there is none now."""
-        if self.fork_server is None:
+        """Fork a worker, from the next fork server if there is none now, or only one that ends just now."""
+        if self.fork_server is None or self.fork_server.lost:
             self._waiting.append((worker, amp_descriptor, output))
         else:
             self.fork_server.fork(worker, amp_descriptor, output)
 
     def adopted(self, pid: int) -> None:
         """Have the fork server leave a worker that another one has forked."""
-        if self.fork_server is not None and self.fork_server.transport is not None:
+        if self.fork_server is not None and not self.fork_server.lost:
             self.fork_server.callRemote(amp_commands.Adopt, pid=pid)
 
     def disowned(self, pid: int) -> None:
         """Have it forget that worker, which has ended."""
-        if self.fork_server is not None and self.fork_server.transport is not None:
+        if self.fork_server is not None and not self.fork_server.lost:
             self.fork_server.callRemote(amp_commands.Disown, pid=pid)
 
     def check(self) -> None:

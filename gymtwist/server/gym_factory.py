@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from gymtwist.errors import ServerFull, UnknownSession, UnknownSnapshot
+from gymtwist.errors import ServerFull, SnapshotRefused, UnknownSession, UnknownSnapshot
 from gymtwist.protocol.handshake import Handshake
-from gymtwist.protocol.snapshot_tickets import session_of
+from gymtwist.protocol.snapshot_tickets import is_of_state, session_of
 from gymtwist.recordings.dataset_names import DATASETS
 from gymtwist.server.admission import Admission, ConnectionLimit
 from gymtwist.server.client_address import name_of
@@ -156,8 +156,6 @@ class GymFactory(PortFactory):
         self.when_applied: list[Callable[[], None]] = []
         #: The settings of workers that have changed since they were started.
         self._settings: dict[str, Any] = {}
-        #: How many sessions other machines have room for; None if they run on this one.
-        self._room: int | None = None
         self._next_session = 1
         self._all_closed: defer.Deferred[None] | None = None
 
@@ -172,25 +170,12 @@ class GymFactory(PortFactory):
         started, wanted = self.pool.starter.settings, options.changeable_settings()
         self._settings = {name: value for name, value in wanted.items() if value != getattr(started, name)}
         self.watchdog = _watchdog(options, self.identities)
-        self._limit_admission()
+        self.admission.limit(options.max_sessions, options.queue)
         self.disconnected.most = options.max_disconnected
         for limit in (self.limit, self.request_limit):
             limit.limit(options.max_handshakes, options.max_handshakes_per_address)
         for react in self.when_applied:
             react()
-
-    def set_room(self, room: int) -> None:
-        """Admit no more sessions than other machines have room for.
-
-        Args:
-            room: How many that is.
-        """
-        self._room = room
-        self._limit_admission()
-
-    def _limit_admission(self) -> None:
-        most = self.options.max_sessions
-        self.admission.limit(most if self._room is None else min(most, self._room), self.options.queue)
 
     def buildProtocol(self, addr: Any) -> Any:
         """Return the protocol of a new connection; None, to close it at once, if too many wait to be closed."""
@@ -224,8 +209,8 @@ class GymFactory(PortFactory):
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface, handshake.records)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
-        # What a node serves ends with its connection, and so does what branches off another session.
-        may_outlive = terms is None and pool.is_watching and not handshake.branch
+        # What a node serves ends with its connection.
+        may_outlive = terms is None and pool.is_watching
         if terms is None:
             settings = self._settings | identity.overrides
             terms = Terms(identity.name, identity.session_seconds, identity.processor_seconds, settings)
@@ -248,8 +233,8 @@ class GymFactory(PortFactory):
         session = self.sessions.get(int(number)) if number.isascii() and number.isdecimal() else None
         if session is None or not session.may_reconnect(secret, identity.name, handshake.protocol):
             raise UnknownSession(
-                "no session waits for you with this secret: it has ended, the server was restarted, or it is another "
-                "identity's or in another protocol; make another one"
+                "no session waits for you: it has ended, the server was restarted or "
+                "upgraded, or it is another identity's or in another protocol; make a new environment"
             )
         return session
 
@@ -262,10 +247,17 @@ class GymFactory(PortFactory):
 
         Raises:
             UnknownSnapshot: There is none for this identity.
+            SnapshotRefused: No session can branch off.
         """
         origin = self.sessions.get(session_of(ticket))
         if origin is None or origin.info.identity != identity.name:
             raise UnknownSnapshot(NO_SUCH_TICKET)
+        if is_of_state(ticket):
+            raise SnapshotRefused(
+                f'branch "{ticket}": the snapshot is a state in the memory of the environment\'s process, and no copy '
+                "of that process, so no other can go on from it; restore it in its session, or make another "
+                "environment and replay the actions after a reset with the same seed"
+            )
         return origin
 
     def worker_processes(self) -> set[int]:

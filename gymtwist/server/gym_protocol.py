@@ -14,7 +14,7 @@ from typing import ClassVar
 import msgspec
 from twisted.python.failure import Failure
 
-from gymtwist.errors import GymtwistError, TokenRefused, UnknownSnapshot, WorkerStartError
+from gymtwist.errors import GymtwistError, SnapshotRefused, TokenRefused, UnknownSnapshot, WorkerStartError
 from gymtwist.protocol import websocket
 from gymtwist.protocol.handshake import Handshake
 from gymtwist.protocol.websocket import CloseCode
@@ -100,7 +100,7 @@ class GymProtocol(UnservedConnection):
             self.identity = self.factory.identities.renewed(self.identity)  # it may have waited for hours
             branch = self.handshake.branch
             origin = self.factory.origin_of(branch, self.identity) if branch else None
-        except (TokenRefused, UnknownSnapshot) as error:
+        except (TokenRefused, SnapshotRefused, UnknownSnapshot) as error:
             self._cannot_serve(error)
             return
         try:

@@ -26,7 +26,7 @@ from twisted.python.threadpool import ThreadPool
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.recordings.dataset_names import DATASETS
-from gymtwist.server import exposure, isolation_support
+from gymtwist.server import control_groups, exposure, isolation_support
 from gymtwist.server.gym_factory import GymFactory, HttpPortFactory
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.handed_over import HANDED_OVER, HandedOver, tell_predecessor, told_to_predecessor
@@ -47,6 +47,7 @@ from gymtwist.server.worker_starter import SpawnStarter, Starter
 from gymtwist.web.control_site import build_control_site
 from gymtwist.web.site import build_site
 from gymtwist.worker.process_control import return_large_blocks
+from gymtwist.worker.session_users import LOCKS, SessionUsers
 
 #: Seconds that sessions have to end, and then workers, when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0
@@ -101,14 +102,15 @@ class GymService(MultiService):
         fresh_pool = WorkerPool(reactor, fresh, 0) if is_local else pool
         threads = ThreadPool(0, 1, "memory")
         self.addService(ThreadService(threads))
-        in_thread = partial(deferToThreadPool, reactor, threads)
-        self.factory = factory(reactor, options, pool, in_thread, fresh_pool, identities)
+        self._in_thread = partial(deferToThreadPool, reactor, threads)
+        self.factory = factory(reactor, options, pool, self._in_thread, fresh_pool, identities)
         self.factory.site = build_site(self.factory)
-        self._scratch = ScratchDirectories(reactor, options.users_of_sessions)
+        self._users = None if (ids := options.users_of_sessions) is None else SessionUsers(ids)
+        self._scratch = ScratchDirectories(reactor, self._users)
         if is_local:
             self.factory.scratch = self._scratch
         else:
-            pool.attend(self.factory.set_room, lambda: self.factory.admission.queued)
+            self.factory.admission.ask(pool)
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
         self.factory.datasets = Path(starter.settings.monitor_root, DATASETS)
@@ -201,10 +203,30 @@ class GymService(MultiService):
         opened.addCallback(self._log_startup)
 
     def _check_isolation(self) -> None:
+        if self.factory.scratch is None:  # it is up to the machines that have the workers
+            return
         options = self._options
+        self._set_up_groups()
         lacking = isolation_support.lacking(options.isolate, options.users_of_sessions, display=options.display)
-        if lacking and self.factory.scratch is not None:  # otherwise it is up to the machines that have the workers
+        if lacking:
             raise CannotStart(f"gymsock cannot start: --isolate {options.isolate} needs {lacking}")
+        try:
+            if self._users is not None:
+                self._users.open()
+        except OSError as error:
+            raise CannotStart(
+                f"gymsock cannot start: --isolate {options.isolate} needs the file {LOCKS}, by which servers know the "
+                f"users that sessions of others have: {error.strerror}"
+            ) from error
+
+    def _set_up_groups(self) -> None:
+        """Have workers started in control groups; after an upgrade the starter has begun with them."""
+        groups = self._starter.groups or control_groups.prepare(self._reactor, self._options.cgroups)
+        for starter in (self._starter, self._fresh):
+            starter.have_groups(groups)
+        groups.in_thread = self._in_thread
+        if HANDED_OVER is None:  # otherwise sessions of the process that had the ports may have just ended
+            groups.remove_stale()
 
     def _fail(self, problem: str) -> None:
         """Stop the server, which cannot go on, with the exit status 1."""
@@ -227,6 +249,8 @@ class GymService(MultiService):
             listening,
             self._starter.readiness,
             options.limits_text,
+            isolation=str(options.isolate),
+            groups=str(self._starter.groups or ""),
             has_identities=bool(self.factory.identities),
             web=listening[1 + len(options.listen) :] if options.no_http else listening,
         )
@@ -270,6 +294,8 @@ class GymService(MultiService):
         for part in reversed(self.services):
             yield part.stopService()
         yield predecessors
+        if self._starter.groups is not None:
+            self._starter.groups.close()
         self._scratch.close()
         self._session_log.flush()
 

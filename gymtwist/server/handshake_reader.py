@@ -110,7 +110,7 @@ class HandshakeReader:
             self._check(handshake)
         except GymtwistError as error:
             return self._refuse(error)
-        del self.received[: len(handshake.message)]
+        del self.received[: handshake.size]
         return handshake
 
     def _check(self, handshake: Handshake) -> None:

@@ -1,4 +1,4 @@
-"""Where the log goes: a file that is rotated and reopened, standard output, or syslog.
+"""Where the log goes: a file that is rotated and reopened, standard output, the journal of systemd, or syslog.
 
 ``twistd`` would choose the same from the same options, but its file keeps every rotated one, cannot be reopened, and
 its standard output stops the server when nobody reads it.
@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
 from twisted.logger import (
     FileLogObserver,
@@ -30,6 +30,7 @@ from twisted.logger import (
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
+from gymtwist.server import systemd_journal
 from gymtwist.server.line_limit import LineLimit, listed
 from gymtwist.server.log_records import as_json
 from gymtwist.server.server_log import log
@@ -49,7 +50,7 @@ def observer(
     size: int,
     keep: int,
     hung_up: Sequence[Callable[[], object]] = (),
-    form: str = "text",
+    form: str = "auto",
     retired: list[Callable[[], object]] | None = None,
 ) -> Any:
     """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
@@ -63,14 +64,15 @@ def observer(
         size: Megabytes at which the file is rotated; 0 for never.
         keep: How many rotated files to keep; 0 for all.
         hung_up: What else to call at SIGHUP.
-        form: ``text``, or ``json`` for one object a line; syslog always gets text.
+        form: ``text``, or ``json`` for one object a line; syslog always gets text. ``journal`` sends records to the
+            journal of systemd, and ``auto`` does so in place of text that it would get from standard output.
         retired: Gets what to call when another process has the ports, and rotates the file.
 
     Returns:
         The observer; None to leave the log, or the error, to ``twistd`` or ``twist``.
 
     Raises:
-        OSError: The file cannot be opened.
+        OSError: The file cannot be opened, or there is no journal.
     """
     if "logfile" not in twistd:
         return None
@@ -80,12 +82,16 @@ def observer(
     write_lines = partial(FileLogObserver, formatEvent=as_json) if form == "json" else textFileLogObserver
     written: Any  # mypy does not read the interfaces that Twisted's classes declare
     reopen: Callable[[], object] = lambda: None  # noqa: E731
-    if twistd["syslog"]:
+    is_foreground = twistd["nodaemon"] and path in (None, "", "-")
+    journal = _journal(form, is_output=is_foreground and not twistd["syslog"])
+    if journal is not None:
+        written = partial(_write_record, UnblockedStream(reactor, journal))
+    elif twistd["syslog"]:
         from twisted.python import syslog
 
         emit: Any = syslog.SyslogObserver(twistd["prefix"]).emit
         written = LegacyLogObserverWrapper(emit)
-    elif twistd["nodaemon"] and path in (None, "", "-"):
+    elif is_foreground:
         stream: Any = UnblockedStream(reactor, sys.stdout)
         written = write_lines(stream)
     else:
@@ -118,6 +124,26 @@ def observer(
     on_signal(reactor, signal.SIGHUP, at_hangup)
     limit: Any = AcceptErrorLimit(reactor)
     return FilteringLogObserver(written, [limit])
+
+
+def _journal(form: str, *, is_output: bool) -> systemd_journal.JournalSocket | None:
+    """Return the journal of systemd if the log goes there.
+
+    Args:
+        form: The form of the log.
+        is_output: Whether text goes to standard output.
+
+    Raises:
+        OSError: It should, and cannot be reached.
+    """
+    if form == "journal":
+        return systemd_journal.JournalSocket()
+    return systemd_journal.of_output() if form == "auto" and is_output else None
+
+
+def _write_record(journal: UnblockedStream, event: LogEvent) -> None:
+    journal.write(systemd_journal.encoded(event))
+    journal.flush()
 
 
 def _has_terminal() -> bool:
@@ -175,19 +201,19 @@ class UnblockedStream:
 
     Args:
         reactor: The reactor of the server.
-        stream: The stream.
+        stream: The stream: of text, or the journal.
     """
 
-    def __init__(self, reactor: Any, stream: TextIO) -> None:
+    def __init__(self, reactor: Any, stream: Any) -> None:
         self._reactor = reactor
         self._stream = stream
         self._changed = threading.Condition()
-        self._waiting: collections.deque[str] = collections.deque()
+        self._waiting: collections.deque[str | bytes] = collections.deque()
         self._dropped = 0
         self._thread: threading.Thread | None = None
 
-    def write(self, text: str) -> None:
-        """Have a text written, or drop it if too many wait."""
+    def write(self, text: str | bytes) -> None:
+        """Have a text or a record written, or drop it if too many wait."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()

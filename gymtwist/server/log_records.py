@@ -1,4 +1,4 @@
-"""Lines of the log as JSON objects, for programs.
+"""Events of the log as records with fields, and these as lines of JSON, for programs.
 
 The events of sessions have fields of their own; the reference of the log names them.
 """
@@ -44,9 +44,13 @@ _NAMES: dict[type[SessionEvent], str] = {
 def as_json(event: LogEvent) -> str:
     """Return an event of the log as a line with one JSON object."""
     when = datetime.datetime.fromtimestamp(event["log_time"], datetime.timezone.utc)
+    return msgspec.json.encode({"time": when.isoformat(timespec="microseconds")} | record_of(event)).decode() + "\n"
+
+
+def record_of(event: LogEvent) -> dict[str, Any]:
+    """Return the fields of an event of the log, but for its time."""
     failure = event.get("log_failure")
     record = {
-        "time": when.isoformat(timespec="microseconds"),
         "level": event["log_level"].name if "log_level" in event else "info",
         "source": event.get("log_namespace", ""),
         "message": printable(formatEvent(event)),
@@ -54,7 +58,7 @@ def as_json(event: LogEvent) -> str:
     if failure is not None:
         record["traceback"] = failure.getTraceback().encode("utf-8", "backslashreplace").decode()
     happened = event.get("happened")
-    return msgspec.json.encode(record | ({} if happened is None else _fields(happened))).decode() + "\n"
+    return record | ({} if happened is None else _fields(happened))
 
 
 def _fields(event: SessionEvent) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.internet import endpoints
 
+from gymtwist.server import session_needs
 from gymtwist.server.handed_over import HANDED_OVER
 from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
 from gymtwist.worker.worker_settings import GYMNASIUM, NONE, Isolation
@@ -84,11 +85,25 @@ def place(text: str) -> str:
     return text
 
 
+def gpus(text: str) -> float:
+    """Read how many GPUs a session takes."""
+    amount = resource(text)
+    session_needs.check_gpus("session-gpus", amount)
+    return amount
+
+
+def needs(text: str) -> str:
+    """Read what sessions of some environments take."""
+    session_needs.read_needs(text)
+    return text
+
+
 def named_resource(text: str) -> str:
     """Read how much of a resource a session takes."""
     name, _, amount = text.partition("=")
     if not name:
         raise ValueError("must be a name and an amount, such as simulator=1")
+    session_needs.check_resource(name)
     try:
         resource(amount)
     except ValueError as error:
@@ -117,8 +132,8 @@ def strategy(text: str) -> str:
 
 def log_format(text: str) -> str:
     """Read the form of the log."""
-    if text not in ("text", "json"):
-        raise ValueError("must be 'text' or 'json'")
+    if text not in ("auto", "text", "json", "journal"):
+        raise ValueError("must be 'auto', 'text', 'json' or 'journal'")
     return text
 
 
@@ -127,6 +142,13 @@ def isolation(text: str) -> str:
     levels = [level.value for level in Isolation]
     if text not in levels:
         raise ValueError(f"must be {', '.join(levels[:-1])} or {levels[-1]}")
+    return text
+
+
+def cgroups(text: str) -> str:
+    """Read whether sessions have control groups."""
+    if text not in ("auto", "on", "off"):
+        raise ValueError("must be 'auto', 'on' or 'off'")
     return text
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import defer, endpoints, tcp, unix
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -22,6 +23,9 @@ from gymtwist.server.session_events import SessionEvents
 
 #: How often to accept what waits at a port that is to be closed, each time up to about a hundred connections.
 _LAST_ACCEPTS = 100
+#: The most connections that a port accepts before the reactor goes on. Twisted would accept ever more while many wait;
+#: those that are dropped for later ones would all be open at once, until no more are accepted of anybody.
+_MOST_ACCEPTS = 100
 #: How the descriptions of sockets that systemd has opened begin.
 _SYSTEMD = "systemd:"
 
@@ -44,6 +48,11 @@ class TcpPort(tcp.Port):
     name = ""
     #: Twisted would shut the socket down, which stops every process from listening.
     _shouldShutdown = False
+
+    def doRead(self) -> None:
+        """Accept connections; called by the reactor."""
+        self.numberAccepts = min(self.numberAccepts, _MOST_ACCEPTS)
+        super().doRead()
 
 
 class UnixPort(unix.Port):
@@ -73,6 +82,11 @@ class UnixPort(unix.Port):
         self.connected = True
         self.numberAccepts = 100
         self.startReading()
+
+    def doRead(self) -> None:
+        """Accept connections; called by the reactor."""
+        self.numberAccepts = min(self.numberAccepts, _MOST_ACCEPTS)
+        super().doRead()
 
     def own_path(self) -> None:
         """Take the path, and the lock beside it, from the process that had them."""
@@ -253,7 +267,9 @@ class Endpoint:
 
         def failed(failure: Failure) -> None:
             if not failure.check(defer.CancelledError):  # the server stops
-                report(f"gymsock cannot listen on {self.description}: {failure.getErrorMessage()}")
+                error = failure.value
+                reason = error.socketError if isinstance(error, CannotListenError) else failure.getErrorMessage()
+                report(f"gymsock cannot listen on {self.description}: {reason}")
 
         self.listening = defer.maybeDeferred(self._endpoint.listen, protocolFactory).addCallback(self._opened)
         self.listening.addErrback(failed)

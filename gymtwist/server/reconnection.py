@@ -14,7 +14,7 @@ import msgspec
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from gymtwist.protocol.messages import Resumable
+from gymtwist.protocol.make_messages import Resumable
 from gymtwist.protocol.resume_messages import KEPT_BYTES
 from gymtwist.server.process_link import ProcessLink
 from gymtwist.worker.amp_commands import Disconnected, Reconnect
@@ -45,12 +45,12 @@ class _Connection(msgspec.Struct, frozen=True):
 
     Attributes:
         descriptor: A descriptor of its own.
-        received: How many replies the client has received.
+        received: How many replies the client has received; None if it does not know.
         trailing_data: The bytes that the client sent after its handshake.
     """
 
     descriptor: int
-    received: int
+    received: int | None
     trailing_data: bytes
 
 
@@ -124,12 +124,12 @@ class Reconnection:
         else:
             self._send(self._pending)
 
-    def hand_over(self, descriptor: int, received: int, trailing_data: bytes) -> None:
+    def hand_over(self, descriptor: int, received: int | None, trailing_data: bytes) -> None:
         """Hand the worker another connection, as soon as it has lost the one that it has.
 
         Args:
             descriptor: The client's socket, or the worker's end of a relay.
-            received: How many replies the client has received.
+            received: How many replies the client has received; None if it does not know.
             trailing_data: The bytes that the client sent after its handshake.
 
         Raises:

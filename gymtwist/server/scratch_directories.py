@@ -17,7 +17,7 @@ from typing import Any
 
 from gymtwist.server.line_limit import LineLimit, listed
 from gymtwist.server.server_log import log
-from gymtwist.server.session_users import SessionUsers
+from gymtwist.worker.session_users import SessionUsers
 
 PREFIX = "gymsock-"
 #: The name of a directory whose lock is not held yet: no other server may take it for one that was left behind.
@@ -29,13 +29,14 @@ class ScratchDirectories:
 
     Args:
         reactor: The reactor, which provides threads to remove what is left.
-        users: The ids of the users that sessions have; None if they have the server's.
+        users: The users that sessions have; None if they have the server's.
     """
 
-    def __init__(self, reactor: Any, users: range | None = None) -> None:
+    def __init__(self, reactor: Any, users: SessionUsers | None = None) -> None:
         self._reactor = reactor
-        self._users = None if users is None else SessionUsers(users)
+        self._users = users
         self._user_of: dict[str, int] = {}
+        self._shared: dict[str, frozenset[int]] = {}
         self._root: Path | None = None
         self._lock = -1
         self._limit = LineLimit(reactor, 1, 1.0, _log_left_out)
@@ -78,6 +79,29 @@ class ScratchDirectories:
             self._user_of[path] = self._users.borrow()
         return self._user_of[path]
 
+    def share_users(self, path: str, origin: str) -> None:
+        """Keep the users of one session until another one has ended, too, that begins from a snapshot of it.
+
+        Args:
+            path: The directory of the session that begins.
+            origin: The directory of the other one.
+        """
+        if self._users is not None:
+            self._shared[path] = self._users_of(origin)
+
+    def _users_of(self, path: str) -> frozenset[int]:
+        own = self._user_of.get(path)
+        return self._shared.get(path, frozenset()) | (frozenset() if own is None else {own})
+
+    def _give_back_users(self, path: str) -> None:
+        users = self._users_of(path)
+        self._user_of.pop(path, None)
+        self._shared.pop(path, None)
+        kept = frozenset[int]().union(*map(self._users_of, {*self._user_of, *self._shared}))
+        for user in users - kept:
+            assert self._users is not None
+            self._users.give_back(user)
+
     def _make_root(self) -> None:
         root = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
         try:
@@ -91,8 +115,7 @@ class ScratchDirectories:
         """Remove the directory of a session that has ended, without waiting for it."""
         if not path:
             return
-        if self._users is not None and path in self._user_of:
-            self._users.give_back(self._user_of.pop(path))
+        self._give_back_users(path)
         try:
             os.rmdir(path)  # most environments leave nothing
         except FileNotFoundError:

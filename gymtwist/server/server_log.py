@@ -56,11 +56,12 @@ def log_event(event: SessionEvent) -> None:
     """Log an event of a session in one line; subscribe this to :class:`~.session_events.SessionEvents`."""
     info, error = partial(log.info, happened=event), partial(log.error, happened=event)
     match event:
-        case Queued(client, environment):
+        case Queued(client, environment, lack):
             info(
-                "[session -] queued {client} for {environment}",
+                "[session -] queued {client} for {environment}: {lack}",
                 client=client,
                 environment=_environment(environment),
+                lack=lack,
             )
         case Refused(client, refusal):
             info("[session -] refused {client}: {reason}", client=client, reason=printable(str(refusal)))

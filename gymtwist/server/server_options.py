@@ -8,6 +8,7 @@ usage text, the parser and the values all follow from that table. Workers get th
 from __future__ import annotations
 
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 from twisted.python import usage
 
-from gymtwist.server import config_file
+from gymtwist.server import config_file, session_needs
 from gymtwist.server import option_readers as readers
 from gymtwist.server.handed_over import HANDED_OVER
 from gymtwist.server.startup_banner import versions
@@ -41,6 +42,22 @@ class Option(msgspec.Struct, frozen=True):
     letter: str | None = None
 
 
+#: The headings of the help, by the option that is the first below each.
+_SUBJECTS = {
+    "config": "The server",
+    "port": "Where to listen",
+    "identities": "Who may connect",
+    "warm": "Capacity",
+    "isolate": "Isolation",
+    "opening-timeout": "Timeouts",
+    "preload": "Which environments",
+    "monitor-root": "What clients may touch",
+    "poll": "How sessions wait",
+    "no-shared-memory": "Clients on this machine",
+    "log-format": "The log",
+    "place": "Sessions on a cluster",
+    "start-method": "How workers start",
+}
 #: Processes and threads that a session may have if it has a user of its own, and no --process-limit.
 _PROCESSES_OF_A_USER = 2048
 
@@ -54,6 +71,11 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     config: Annotated[str | None, Option(
         "Read options from this TOML file, by their names without the dashes: idle-timeout = 60. The command line "
         "overrides it.", readers.readable_file,
+    )] = None
+    control: Annotated[str | None, Option(
+        "Let gymsockctl control the server at this UNIX socket, which only the server's user can open: it ends "
+        "sessions, drains and upgrades the server, and reloads the options. Under systemd with RuntimeDirectory= "
+        "the default is the socket `control` there.", readers.socket_path,
     )] = None
     port: Annotated[str, Option(
         "Listen here: a port number (on 127.0.0.1, so only this machine can connect), or any Twisted endpoint "
@@ -78,6 +100,20 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Let web pages of this origin, such as https://example.org, use the server; '*' allows those of any site (may "
         "be repeated).", readers.origin,
     )] = ()
+    trusted_network: Annotated[bool, Option(
+        "Allow other machines to connect without TLS or without --identities: whoever can connect can then play, or "
+        "read what others send, including tokens.",
+    )] = False
+    identities: Annotated[str | None, Option(
+        "Admit only clients with an identity in this TOML file: by a token, which `python -m "
+        "gymtwist.server.identities NAME` makes, by a certificate, by their user at a UNIX socket, or by their "
+        "network. The file also says what each may use. Without this, whoever can connect can play.",
+        readers.readable_file,
+    )] = None
+    client_ca: Annotated[str | None, Option(
+        "At ports with TLS, accept client certificates that the authorities in this PEM file have signed. The file of "
+        "--identities maps their common names to identities.", readers.certificates,
+    )] = None
     warm: Annotated[int, Option(
         "Keep this many idle workers ready, so that a new connection is served at once.",
         readers.integer(0, _MOST), "w",
@@ -85,25 +121,6 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: Annotated[int, Option(
         "Serve at most this many connections at once.", readers.integer(1, _MOST), "m",
     )] = 256
-    identities: Annotated[str | None, Option(
-        "Admit only clients with an identity in this TOML file: by a token, which `python -m "
-        "gymtwist.server.identities NAME` makes, by a certificate, by their user at a UNIX socket, or by their "
-        "network. The file also says what each may use. Without this, whoever can connect can play.",
-        readers.readable_file,
-    )] = None
-    control: Annotated[str | None, Option(
-        "Let gymsockctl control the server at this UNIX socket, which only the server's user can open: it ends "
-        "sessions, drains and upgrades the server, and reloads the options. Under systemd with RuntimeDirectory= "
-        "the default is the socket `control` there.", readers.socket_path,
-    )] = None
-    client_ca: Annotated[str | None, Option(
-        "At ports with TLS, accept client certificates that the authorities in this PEM file have signed. The file of "
-        "--identities maps their common names to identities.", readers.certificates,
-    )] = None
-    trusted_network: Annotated[bool, Option(
-        "Allow other machines to connect without TLS or without --identities: whoever can connect can then play, or "
-        "read what others send, including tokens.",
-    )] = False
     queue: Annotated[int, Option(
         "Let this many more connections wait for a session to end; further clients get an error: the server is full.",
         readers.integer(0, _MOST), "q",
@@ -113,8 +130,66 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "been answered and not closed. Beyond that the oldest is dropped.", readers.integer(1, _MOST),
     )] = 512
     max_handshakes_per_address: Annotated[int, Option(
-        "The same for each IP address (of IPv6, for each network of 64 bits), so that one client cannot use them all.",
+        "The same limit for one IP address (with IPv6, for one /64 network), so that one client cannot use up all of "
+        "--max-handshakes.",
         readers.integer(1, _MOST),
+    )] = 256
+    max_envs: Annotated[int, Option(
+        "Make at most this many environments in one session.", readers.integer(1, 10_000),
+    )] = 1024
+    max_snapshots: Annotated[int, Option(
+        "Keep at most this many snapshots in one session: each is a process with a megabyte of memory or more; 0 for "
+        "none.", readers.integer(0, 10_000),
+    )] = 100
+    memory_limit: Annotated[int, Option(
+        "MiB of memory that the processes of one session may hold together. An environment that allocates more gets a "
+        "MemoryError; if several processes hold more, those that it started are killed. 0 means no limit.",
+        readers.integer(0, _MOST),
+    )] = 0
+    process_limit: Annotated[int, Option(
+        "Sessions cannot start another process or thread while the server's user has this many or more, other programs "
+        "included; it does not limit root. 0 means no limit. With a user or a control group of its own, each session "
+        "may have this many, and 0 means 2048.", readers.integer(0, _MOST),
+    )] = 0
+    file_size_limit: Annotated[int, Option(
+        "MiB of the largest file that a session may write, recordings among them. 0 means no limit.",
+        readers.integer(0, _MOST),
+    )] = 0
+    open_file_limit: Annotated[int, Option(
+        "Files that each process of a session may have open. 0 means no limit but the server's own.",
+        readers.integer(0, _MOST),
+    )] = 0
+    isolate: Annotated[Isolation, Option(
+        "How strictly sessions are isolated. 'limits': they gain no privileges, cannot read each other's memory, and "
+        "stay within the limits above. 'files': they also reach only the files, TCP ports and processes that they need "
+        "(Landlock; Linux 6.12 or later). 'user': each session also runs as a user of its own, with its own /tmp (root "
+        "must start the server). 'all': both. If this machine cannot do it, the server does not start.",
+        readers.isolation,
+    )] = Isolation.LIMITS
+    cgroups: Annotated[str, Option(
+        "Give each session a control group (cgroup v2): the kernel then limits its memory and its processes, shares "
+        "processors fairly, and leaves no process behind. 'auto': if a group is delegated to the server, as with "
+        "systemd's Delegate=yes; 'on': always, or the server does not start; 'off': never.", readers.cgroups,
+    )] = "auto"
+    session_reads: Annotated[tuple[str, ...], Option(
+        "With --isolate files, user or all: let sessions read this file or directory, besides those of Python and the "
+        "system (may be repeated).", readers.path,
+    )] = ()
+    session_writes: Annotated[tuple[str, ...], Option(
+        "With --isolate files, user or all: let sessions read and write this file or directory, which all sessions "
+        "share (may be repeated).", readers.path,
+    )] = ()
+    session_connects: Annotated[tuple[int, ...], Option(
+        "With --isolate files or all: let sessions connect to this TCP port, of any machine (may be repeated).",
+        readers.integer(1, 65535),
+    )] = ()
+    session_users: Annotated[str, Option(
+        "With --isolate user or all: the range of ids from which each session gets its user and group. No account of "
+        "this machine may have one of them.", readers.user_ids,
+    )] = "1900000000-1900065535"
+    disk_limit: Annotated[int, Option(
+        "With --isolate user or all: MiB that a session may write to its working directory, /tmp, /var/tmp and "
+        "/dev/shm together, which are in memory.", readers.integer(1, _MOST),
     )] = 256
     opening_timeout: Annotated[float, Option(
         "Seconds a new connection has to say which environment it wants.", readers.positive_seconds,
@@ -142,70 +217,17 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "connections.", readers.seconds,
     )] = 60.0
     max_disconnected: Annotated[int, Option(
-        "At most this many sessions may wait for their clients at once; of more, the one ends that has waited longest.",
+        "At most this many sessions may be without a connection and wait for their clients. If there are more, the one "
+        "that has waited longest is ended.",
         readers.integer(0, _MOST),
     )] = 64
-    max_envs: Annotated[int, Option(
-        "Make at most this many environments in one session.", readers.integer(1, 10_000),
-    )] = 1024
-    max_snapshots: Annotated[int, Option(
-        "Keep at most this many snapshots in one session: each is a process with a megabyte of memory or more; 0 for "
-        "none.", readers.integer(0, 10_000),
-    )] = 100
-    drain: Annotated[float, Option(
-        "Seconds that sessions may go on when the server is told to stop.", readers.seconds,
-    )] = 10.0
     keepalive: Annotated[float, Option(
         "Seconds after which TCP keepalive detects a client that vanished without closing its connection (its "
         "machine or its network went down); 0 means never.", readers.seconds,
     )] = 60.0
-    memory_limit: Annotated[int, Option(
-        "MiB of memory that the processes of one session may hold together. An environment that allocates more gets a "
-        "MemoryError; if several processes hold more, those that it started are killed. 0 means no limit.",
-        readers.integer(0, _MOST),
-    )] = 0
-    process_limit: Annotated[int, Option(
-        "A session may start a process or thread only while the server's user has fewer than this in all (root has "
-        "no limit). 0 means no limit.", readers.integer(0, _MOST),
-    )] = 0
-    file_size_limit: Annotated[int, Option(
-        "MiB of the largest file that a session may write, recordings among them. 0 means no limit.",
-        readers.integer(0, _MOST),
-    )] = 0
-    open_file_limit: Annotated[int, Option(
-        "Files that each process of a session may have open. 0 means no limit but the server's own.",
-        readers.integer(0, _MOST),
-    )] = 0
-    isolate: Annotated[Isolation, Option(
-        "What to keep the processes of sessions from: 'limits' from privileges, from each other's memory and from more "
-        "than the limits; 'files' also from files, TCP ports and processes that they do not need (Landlock, of Linux "
-        "6.12 or later); 'user' gives each a user, and directories for temporary files, of its own (started by root); "
-        "'all' is 'files' and 'user'. The server does not start if it cannot do so.", readers.isolation,
-    )] = Isolation.LIMITS
-    session_reads: Annotated[tuple[str, ...], Option(
-        "With --isolate files, user or all: let sessions read this file or directory, besides those of Python and the "
-        "system (may be repeated).", readers.path,
-    )] = ()
-    session_writes: Annotated[tuple[str, ...], Option(
-        "With --isolate files, user or all: let sessions read and write this file or directory, which all sessions "
-        "share (may be repeated).", readers.path,
-    )] = ()
-    session_connects: Annotated[tuple[int, ...], Option(
-        "With --isolate files or all: let sessions connect to this TCP port, of any machine (may be repeated).",
-        readers.integer(1, 65535),
-    )] = ()
-    session_users: Annotated[str, Option(
-        "With --isolate user or all: the ids of users, and of groups, that sessions may have and nothing else has.",
-        readers.user_ids,
-    )] = "1900000000-1900065535"
-    disk_limit: Annotated[int, Option(
-        "With --isolate user or all: MiB that a session may write to its working directory, /tmp, /var/tmp and "
-        "/dev/shm together, which are in memory.", readers.integer(1, _MOST),
-    )] = 256
-    debuggable: Annotated[bool, Option(
-        "Let debuggers attach to sessions, and crashes leave core files; every process of the server's user, other "
-        "sessions among them, can then read a session's memory.",
-    )] = False
+    drain: Annotated[float, Option(
+        "Seconds that sessions may go on when the server is told to stop.", readers.seconds,
+    )] = 10.0
     preload: Annotated[tuple[str, ...], Option(
         "Import this Python module before any session; ale_py is always imported if installed (may be repeated).",
         readers.module,
@@ -238,6 +260,14 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "'gymnasium,mypackage.wrappers:Mine' allow those, import that module, and give the class the arguments that a "
         "client chooses, but no paths; 'none' allows none.", readers.wrapper_names,
     )] = GYMNASIUM
+    seed: Annotated[int | None, Option(
+        "Seed every session with this number, so that the same actions give the same episodes.",
+        readers.integer(0, 2**63 - 1),
+    )] = None
+    check_observations: Annotated[bool, Option(
+        "Check the dtype and the bounds of every observation, which costs time, and log the first one of a session "
+        "that is not in its space. Shapes are always checked.",
+    )] = False
     monitor_root: Annotated[str | None, Option(
         "Clients may record statistics and videos below this directory, and remove earlier recordings there, but "
         "nowhere else (default: the directory the server is started in).", readers.directory,
@@ -252,13 +282,9 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     display: Annotated[bool, Option(
         "Let any client open windows on this server's screen; without this, what clients render is not shown.",
     )] = False
-    seed: Annotated[int | None, Option(
-        "Seed every session with this number, so that the same actions give the same episodes.",
-        readers.integer(0, 2**63 - 1),
-    )] = None
-    check_observations: Annotated[bool, Option(
-        "Check the dtype and the bounds of every observation, which costs time, and log the first one of a session "
-        "that is not in its space. Shapes are always checked.",
+    debuggable: Annotated[bool, Option(
+        "Let debuggers attach to sessions, and crashes leave core files; every process of the server's user, other "
+        "sessions among them, can then read a session's memory.",
     )] = False
     poll: Annotated[float, Option(
         "Microseconds that the process of a session polls for the next request before it sleeps and has to be "
@@ -268,8 +294,10 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "Exchange everything with clients on this machine through their sockets, as with others.",
     )] = False
     log_format: Annotated[str, Option(
-        "Write the log as 'text' for people, or as 'json': one object a line, for programs.", readers.log_format,
-    )] = "text"
+        "Write the log as 'text' for people, as 'json', one object a line, or to the 'journal' of systemd, "
+        "with the same fields; 'auto' means 'journal' if standard output is the journal, and 'text' otherwise.",
+        readers.log_format,
+    )] = "auto"
     log_size: Annotated[int, Option(
         "Megabytes at which the file of twistd's --logfile is rotated; 0 means never, for logrotate.",
         readers.integer(0, _MOST),
@@ -282,26 +310,40 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         "ADDRESS:PORT or ray://HOST:PORT another cluster. Whoever is in the cluster's network can read what this "
         "server and the nodes exchange.", readers.place,
     )] = "local"
+    place_strategy: Annotated[str, Option(
+        "With --place ray, whether to 'spread' sessions over nodes, or to 'pack' them on as few as possible.",
+        readers.strategy,
+    )] = "spread"
     session_cpus: Annotated[float, Option(
         "With --place ray, CPUs of Ray's count that a session takes: a node has room for as many sessions as this fits "
         "into its CPUs.", readers.resource,
     )] = 1.0
     session_gpus: Annotated[float, Option(
-        "With --place ray, GPUs that a session takes: they are counted, not assigned.", readers.resource,
+        "With --place ray, GPUs that a session takes, a part of one or whole ones; it sees no others.", readers.gpus,
     )] = 0.0
     session_resource: Annotated[tuple[str, ...], Option(
         "With --place ray, another resource of the cluster that a session takes, such as simulator=1 (may be "
         "repeated).",
         readers.named_resource,
     )] = ()
+    session_needs: Annotated[str, Option(
+        "With --place ray, what sessions of some environments take, and the labels of nodes that may have them, as an "
+        "object of JSON by patterns of ids, or a table in the file of --config: {'ALE/*': {'gpus': 0.5}} with double "
+        "quotes. The keys are cpus, gpus, resources and labels; the first pattern that matches counts.",
+        readers.needs,
+    )] = "{}"
+    cluster_grows: Annotated[bool, Option(
+        "With --place ray, let clients wait for nodes that are not there: Ray's autoscaler adds them. Without this, a "
+        "client is refused whose session no node has been large enough for.",
+    )] = False
+    rest_after: Annotated[float, Option(
+        "With --cluster-grows, seconds after which the server has no process on a node without sessions, so that Ray's "
+        "autoscaler can remove it; 0 means never.", readers.seconds,
+    )] = 60.0
     runtime_env: Annotated[str | None, Option(
         "With --place ray, let Ray prepare nodes as this JSON file says, for instance {\"pip\": [\"minigrid\"]}.",
         readers.json_file,
     )] = None
-    place_strategy: Annotated[str, Option(
-        "With --place ray, whether to 'spread' sessions over nodes, or to 'pack' them on as few as possible.",
-        readers.strategy,
-    )] = "spread"
     start_method: Annotated[str, Option(
         "How the process of a session starts: 'forkserver' takes milliseconds, 'spawn' starts a new Python for each, "
         "for code that does not survive a fork.", readers.start_method,
@@ -361,7 +403,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "memory_limit": self.memory_limit * 2**20,
                 "file_size_limit": self.file_size_limit * 2**20,
                 "record_quota": self.record_quota * 2**20,
-                "trial_user": self.users_of_sessions[0] if self.users_of_sessions else 0,
+                "trial_users": (users[0], users[-1]) if (users := self.users_of_sessions) else None,
                 "disk_limit": self.disk_limit * 2**20,
                 "process_limit": self.process_limit or (_PROCESSES_OF_A_USER if self.isolate.has_user else 0),
                 "session_writes": (*self.session_writes, *filter(None, [self.monitor_root])),
@@ -421,6 +463,18 @@ class Options(usage.Options):
         for name in _REPEATED:
             self[name] = []
 
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the text of ``--help``, by subject where Twisted sorts by name; called by ``twistd``."""
+        listed, blank, description = super().getUsage(width).partition("\n\n")
+        _, *options = re.split(r"(?m)^(?=  -\w, --|      --)", f"{listed}\n")
+        texts = {re.findall(r"--([\w-]+)", text)[0]: text for text in options}
+        parts = ["Options:\n", texts.pop("help"), texts.pop("version")]
+        for field in msgspec.structs.fields(ServerOptions):
+            name = field.name.replace("_", "-")
+            parts += [f"\n{_SUBJECTS[name]}:\n"] if name in _SUBJECTS else []
+            parts.append(texts.pop(name))
+        return "".join([*parts, blank[1:], description])
+
     def opt_version(self) -> None:
         """Print the versions of gymtwist, Twisted and Python, and exit."""
         print(versions())
@@ -447,6 +501,7 @@ class Options(usage.Options):
 
     def _parse(self, words: list[str]) -> None:
         given = type(self)()
+        given.parent = self.parent  # for the first line of --help
         for name, *_ in self.optParameters:
             given[name] = None
         usage.Options.parseOptions(given, words)
@@ -461,6 +516,8 @@ class Options(usage.Options):
 
 
 _REPEATED: list[str] = []
+#: Options that are tables in a file, and JSON on the command line.
+_TABLES = ("session-needs",)
 #: Options that are paths; those of a file are relative to its directory.
 _PATHS = (
     *("client-ca", "config", "control", "identities", "session-reads", "session-writes"),
@@ -502,6 +559,10 @@ def _words_of_file(given: Options) -> list[str]:
                 if type(value) is not bool:
                     raise config_file.CannotRead(f"`{name}` must be true or false")
                 words += [f"--{name}"] * value
+            elif name in _TABLES:
+                if not isinstance(value, dict):
+                    raise config_file.CannotRead(f"`{name}` must be a table, such as [{name}.'ALE/*']")
+                words.append(f"--{name}={session_needs.to_text(value)}")
             elif not _is_of_kind(name, value):
                 expected = "a list of texts, such as ['one', 'other']" if name in _REPEATED else "a text or a number"
                 raise config_file.CannotRead(f"`{name}` must be {expected}")
@@ -511,7 +572,7 @@ def _words_of_file(given: Options) -> list[str]:
             elif not given[name]:
                 words += [f"--{name}={each}" for each in value]
         usage.Options.parseOptions(Options(), words)
-    except (config_file.CannotRead, usage.UsageError) as error:
+    except (ValueError, usage.UsageError) as error:  # CannotRead among them
         raise usage.UsageError(f"--config {path}: {error}") from error
     return words
 
@@ -523,8 +584,7 @@ def _is_of_kind(name: str, value: Any) -> bool:
     return isinstance(value, (str, int, float)) and type(value) is not bool
 
 
-def _add_to_command_line(field: msgspec.structs.FieldInfo) -> None:
-    annotation = typing.get_type_hints(ServerOptions, include_extras=True)[field.name]
+def _add_to_command_line(field: msgspec.structs.FieldInfo, annotation: Any) -> None:
     kind, option = typing.get_args(annotation)
     name = field.name.replace("_", "-")
     if kind is bool:
@@ -536,5 +596,6 @@ def _add_to_command_line(field: msgspec.structs.FieldInfo) -> None:
         Options.optParameters.append([name, option.letter, field.default, option.help, _reader(name, option)])
 
 
+_annotations = typing.get_type_hints(ServerOptions, include_extras=True)
 for _field in msgspec.structs.fields(ServerOptions):
-    _add_to_command_line(_field)
+    _add_to_command_line(_field, _annotations[_field.name])

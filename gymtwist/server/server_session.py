@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import mmap
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,26 +26,17 @@ from gymtwist.errors import (
     WorkerStartError,
 )
 from gymtwist.protocol.handshake import Handshake, ProtocolName, error_reply
-from gymtwist.server import keepalive, process_memory
-from gymtwist.server.process_memory import SessionMemory, Usage
+from gymtwist.server import keepalive
 from gymtwist.server.reconnection import Reconnection
 from gymtwist.server.scratch_directories import ScratchDirectories
 from gymtwist.server.server_log import log
-from gymtwist.server.session_events import (
-    Crashed,
-    Disconnected,
-    Ended,
-    MemoryExceeded,
-    Reconnected,
-    Resumed,
-    SessionEvents,
-    SessionInfo,
-    Started,
-)
+from gymtwist.server.session_events import SessionEvents, SessionInfo
+from gymtwist.server.session_reporter import SessionReporter
+from gymtwist.server.session_resources import SessionResources
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerExited, WorkerProcess
 from gymtwist.worker import session_status
-from gymtwist.worker.session_status import OUT_OF_MEMORY, PROCESSES_KILLED, SessionStatus
+from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
@@ -111,56 +101,6 @@ class _Job(msgspec.Struct):
     channel: int | None = None
 
 
-class _Reporter:
-    """Publishes the events of one session; each assignment to a worker is reported once."""
-
-    def __init__(self, info: SessionInfo, events: SessionEvents) -> None:
-        self.info = info
-        self.ended = False
-        self.started_at = time.monotonic()
-        self._events = events
-        self._assignment: type[Started] | type[Resumed] | None = Started
-
-    def assigned(self, process: int | None, place: str = "") -> None:
-        """The worker's process is known, or it never will be."""
-        if self._assignment is not None:
-            self._events.publish(self._assignment(self.info, process, place))
-            self._assignment = None
-
-    def crashed(self, how: str, status: SessionStatus, timeout_reason: str) -> None:
-        """The worker has ended in the middle of the session."""
-        self.assigned(None)
-        self._events.publish(Crashed(self.info, how, status.operation, timeout_reason))
-
-    def memory_exceeded(self, usage: Usage, limit: int) -> None:
-        """Processes of the session were killed because all together held too much."""
-        self._events.publish(MemoryExceeded(self.info, usage.held, limit, of_worker=usage.own > limit))
-
-    def disconnected(self, seconds: float) -> None:
-        """The session has lost its connection, and waits for so many seconds."""
-        self._events.publish(Disconnected(self.info, seconds))
-
-    def reconnected(self, seconds: float) -> None:
-        """The client has come back after so many seconds."""
-        self._events.publish(Reconnected(self.info, seconds))
-
-    def resuming(self) -> None:
-        """Another worker is to serve the session."""
-        self._assignment = Resumed
-
-    def end(self, reason: str, status: SessionStatus, processor_time: float, exchanged: tuple[int, int]) -> None:
-        """The session has ended, whose client has got and sent so many bytes."""
-        self.ended = True
-        self.assigned(None)
-        elapsed = time.monotonic() - self.started_at
-        self._events.publish(
-            Ended(
-                *(self.info, reason, status.steps, status.episodes, elapsed, processor_time, *exchanged),
-                snapshots=status.snapshots_taken,
-            )
-        )
-
-
 class Session:
     """One session of a client.
 
@@ -222,31 +162,27 @@ class Session:
         self._scratch = scratch
         protocol = handshake.protocol.value.encode()
         self._warnings = handshake.warnings
-        overrides = msgspec.json.encode(terms.settings) if terms.settings else b""
+        own: dict[str, Any] = dict(terms.settings)
+        started: WorkerSettings = pool.starter.settings
+        limits = [each for each in (started.memory_limit, own.get("memory_limit", 0)) if each]
+        settings = msgspec.structs.replace(started, memory_limit=min(limits, default=0))
+        if "memory_limit" in own:
+            own["memory_limit"] = settings.memory_limit
+        overrides = msgspec.json.encode(own) if own else b""
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, 0, -1, descriptor)
         #: A socket whose other end is closed, for a worker that begins without a connection.
         self._no_connection: socket.socket | None = None
         #: What its client has exchanged over connections that are lost.
         self._past_exchanged = (0, 0)
         self._pool = pool
-        started: WorkerSettings = pool.starter.settings
-        limits = [each for each in (started.memory_limit, terms.settings.get("memory_limit", 0)) if each]
-        self._settings = msgspec.structs.replace(started, memory_limit=min(limits, default=0))
-        #: The processor time of its processes that have ended, and what was measured last of the one that runs.
-        self._past_processor_time = self._last_processor_time = 0.0
-        self._report = _Reporter(info, events)
+        self._report = SessionReporter(info, events)
+        self._resources = SessionResources(self._report, self.status, settings, in_thread, self._workers)
         self._owner: SessionOwner
         self._worker: WorkerProcess | None = None
-        self._process: int | None = None
-        self._memory = SessionMemory()
-        self._in_thread = in_thread
-        self._is_measured = False
-        #: How many steps there were when processes of the environment were killed, if it has not gone on since.
-        self._steps_at_kill: int | None = None
-        self._went_on_before = False
         self._attempts = 0
         #: Has another session's worker fork the first worker; None to take one from the pool.
         self._origin: Callable[..., defer.Deferred[dict[str, Any]]] | None = None
+        self._is_branched = False
 
     def start(self, owner: SessionOwner, descriptor: int, trailing_data: bytes) -> None:
         """Assign the session to a worker.
@@ -274,6 +210,11 @@ class Session:
         status.words[session_status.MADE] = float(len(make))
         status.close()
 
+    @property
+    def directory(self) -> str:
+        """The scratch directory."""
+        return self._job.directory
+
     def branches_off(self, origin: Session, ticket: str) -> None:
         """Begin with a snapshot of another session, rather than with a new environment.
 
@@ -282,6 +223,8 @@ class Session:
             ticket: The ticket of the snapshot.
         """
         self._origin = partial(origin.branch, ticket)
+        if self._scratch is not None:
+            self._scratch.share_users(self._job.directory, origin.directory)
 
     def branch(
         self, ticket: str, assigned: Callable[[WorkerProcess], None], **job: Any
@@ -302,8 +245,9 @@ class Session:
 
     def _assign(self) -> None:
         self._attempts += 1
-        self._process = None
+        self._resources.process = None
         self.assigned_at = time.monotonic()
+        self._is_branched = self._origin is not None
         serve, self._origin = self._origin or self._pool.serve, None
         # An error that the pool raises ends the session as a failure of the worker does.
         answer = defer.maybeDeferred(self._serve, serve)
@@ -322,16 +266,17 @@ class Session:
         worker.output.source = f"session {self._job.session}"
         worker.output.kept = self.output
         worker.session = self
-        worker.pid.addCallback(self._known)
+        worker.pid.addCallback(self._known, worker.end)
 
-    def _known(self, process: int | None) -> None:
-        self._process = process
+    def _known(self, process: int | None, link: int) -> None:
+        groups = self._pool.starter.groups
+        self._resources.served_by(process, link, branched=self._is_branched, groups=groups)
         self._report.assigned(process, self.place)
 
     @property
     def process(self) -> int | None:
         """The id of the process that serves the session; None if it is not known."""
-        return self._process
+        return self._resources.process
 
     @property
     def place(self) -> str:
@@ -340,16 +285,11 @@ class Session:
 
     def used(self) -> tuple[int, float]:
         """Return the memory that its process holds, and the processor time that it had."""
-        if self._process is not None:
-            below = bool(self.status.snapshots_taken)
-            return process_memory.used_by(self._process, with_children=below, others=self._other_processes())
-        return (0, 0.0) if self._worker is None else self._worker.used
+        return self._resources.used() or ((0, 0.0) if self._worker is None else self._worker.used)
 
-    def _other_processes(self) -> Container[int]:
-        """Return the processes of other sessions, of which some may have branched off this one and be below it."""
-        if not self.status.snapshots_taken:
-            return ()
-        return {each.process for each in self._running.values() if each.process is not None} - {self._process}
+    def _workers(self) -> set[int]:
+        """Return the processes that serve the sessions that run."""
+        return {each.process for each in self._running.values() if each.process is not None}
 
     def lost_place(self, how: str) -> None:
         """Note that its node is lost, and that it goes on at another; called by its worker.
@@ -415,18 +355,11 @@ class Session:
         left, most = self.time_left, self._terms.processor_seconds
         if left is not None and left <= 0:
             return f'it has lasted {self._terms.seconds:g} s, as long as "{self._terms.identity}" may (session-seconds)'
-        if most is not None and self._processor_time() >= most:
+        if most is not None and self._resources.processor_time() >= most:
             return (
                 f'it has had {most:g} s of processor time, as much as "{self._terms.identity}" may (processor-seconds)'
             )
         return ""
-
-    def _processor_time(self) -> float:
-        if self._process is not None:
-            below = bool(self.status.snapshots_taken)
-            used = process_memory.used_by(self._process, with_children=below, others=self._other_processes())[1]
-            self._last_processor_time = max(self._last_processor_time, used)
-        return self._past_processor_time + self._last_processor_time
 
     def explained(self, timeout: str) -> str:
         """Return the reason for which an overdue worker is killed, with what else may lie behind it."""
@@ -437,50 +370,7 @@ class Session:
 
     def check_memory(self) -> None:
         """Kill what the environment started if that, with the worker, holds more than a limit that there is."""
-        if self._goes_on_after_kill():
-            # Those steps may be one of a vector environment that was under way.
-            if self._went_on_before:
-                self._forget_lack_of_memory()
-            else:
-                self._went_on_before, self._steps_at_kill = True, self.status.steps
-        if self._process is None or self._is_measured or not self._settings.memory_limit:
-            return
-        self._is_measured = True
-        limit = self._settings.memory_limit
-        self._memory.of_snapshots, self._memory.others = self.status.snapshot_bytes, self._other_processes()
-        measured = self._in_thread(self._memory.enforce, self._process, limit, self._note_out_of_memory)
-        measured.addCallback(self._measured, self._process).addErrback(self._not_measured)
-
-    def _note_out_of_memory(self) -> None:
-        """Let the worker know why the environment fails; called in a thread, before it does."""
-        with contextlib.suppress(ValueError):  # the session has ended
-            self.status.words[OUT_OF_MEMORY] = PROCESSES_KILLED
-
-    def _measured(self, usage: Usage, process: int) -> None:
-        self._is_measured = False
-        limit = self._settings.memory_limit
-        if usage.held > limit and not self._report.ended:
-            self._report.memory_exceeded(usage, limit)
-            if self._process == process:
-                # A worker that was killed itself does not go on.
-                self._steps_at_kill = None if usage.own > limit else self.status.steps
-                self._went_on_before = False
-            else:
-                self.status.words[OUT_OF_MEMORY] = 0.0
-
-    def _not_measured(self, failure: Failure) -> None:
-        self._is_measured = False
-        log.failure("[session {number}] its memory cannot be measured", failure, number=self._job.session)
-
-    def _goes_on_after_kill(self) -> bool:
-        """Return whether the environment has taken steps without the processes that were killed."""
-        return self._steps_at_kill is not None and self.status.steps > self._steps_at_kill + 1
-
-    def _forget_lack_of_memory(self) -> None:
-        """Forget that processes were killed; what the worker itself has found stays."""
-        self._steps_at_kill = None
-        if self.status.words[OUT_OF_MEMORY] == PROCESSES_KILLED:
-            self.status.words[OUT_OF_MEMORY] = 0.0
+        self._resources.check_memory()
 
     def end(self, reason: str) -> None:
         """End the session as soon as the environment returns.
@@ -513,14 +403,16 @@ class Session:
             return False
         return reconnection.has(secret) and self.info.identity == identity and self.info.protocol is protocol
 
-    def reconnect(self, owner: SessionOwner, client: str, descriptor: int, received: int, trailing_data: bytes) -> None:
+    def reconnect(
+        self, owner: SessionOwner, client: str, descriptor: int, received: int | None, trailing_data: bytes
+    ) -> None:
         """Let another connection have the session; one that it still has loses it.
 
         Args:
             owner: The connection.
             client: The client's address.
             descriptor: The client's socket, or the worker's end of a relay; it must stay open until the session ends.
-            received: How many replies the client has received.
+            received: How many replies the client has received; None if it does not know.
             trailing_data: The bytes that the client sent after its handshake.
 
         Raises:
@@ -561,11 +453,10 @@ class Session:
     def _answered(self, answer: dict[str, Any]) -> None:
         """The worker has finished the session, and replied to its client if it could."""
         reason = answer["reason"]
-        self._last_processor_time = max(self._last_processor_time, answer["processor_time"] or 0.0)
-        if self._goes_on_after_kill():
-            self._forget_lack_of_memory()
-        if self.status.out_of_memory:
-            reason = f"{reason} ({self._settings.memory_problem(self.status.operation.name.lower())})"
+        self._resources.note_processor_time(answer["processor_time"] or 0.0)
+        self._resources.forgive()
+        if problem := self._resources.memory_problem:
+            reason = f"{reason} ({problem})"
         self._end(reason, b"" if self.status.answered else self._final_reply(reason))
 
     def _failed(self, failure: Failure) -> None:
@@ -593,10 +484,8 @@ class Session:
             self._end(reason, self._job.recovery_reply or self._final_reply(reason, crashed=True))
 
     def _crashed(self, how: str) -> None:
-        if self._goes_on_after_kill():
-            self._forget_lack_of_memory()
-        if self.status.out_of_memory and not self.timeout_reason:
-            self.timeout_reason = self._settings.memory_problem(self.status.operation.name.lower())
+        self._resources.forgive()
+        self.timeout_reason = self.timeout_reason or self._resources.memory_problem
         if self.reason is None:
             self._report.crashed(how, self.status, self.timeout_reason)
         if self.can_be_resumed:
@@ -627,7 +516,7 @@ class Session:
 
     def _resume(self, how: str) -> None:
         """Assign the session to another worker, which first sends the client an error."""
-        self._past_processor_time, self._last_processor_time = self._processor_time(), 0.0
+        self._resources.begin_anew()
         operation = self.status.operation.name.lower()
         made = self.status.made
         problem = self.timeout_reason or process_ended(how, operation)
@@ -637,7 +526,7 @@ class Session:
         self.timeout_reason = ""
         if self.status.answered:
             self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
-        self._worker = self._steps_at_kill = None
+        self._worker = None
         self._attempts = 0
         if self.reconnection is not None and self.status.outlives_connection:
             self._begin_without_connection()
@@ -679,7 +568,7 @@ class Session:
             self._end("an error in gymtwist itself", b"")
 
     def _end(self, reason: str, final_reply: bytes) -> None:
-        self._report.end(self.reason or reason, self.status, self._processor_time(), self.bytes_exchanged)
+        self._report.end(self.reason or reason, self.status, self._resources.processor_time(), self.bytes_exchanged)
         del self._running[self.info.number]
         if self.reconnection is not None and self.reconnection.is_pending and not final_reply:
             final_reply = self._error_reply(UnknownSession(f"the session has ended meanwhile: {self.reason or reason}"))

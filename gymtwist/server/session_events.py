@@ -44,10 +44,15 @@ class SessionInfo(msgspec.Struct, frozen=True):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """A connection waits for a session to end."""
+    """A connection waits for a session to end.
+
+    Attributes:
+        lack: What it waits for, as a clause that says what there is not.
+    """
 
     client: str
     environment: str
+    lack: str
 
 
 class Refused(msgspec.Struct, frozen=True):

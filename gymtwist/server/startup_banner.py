@@ -27,6 +27,8 @@ def log_startup(
     readiness: Readiness,
     limits: str,
     *,
+    isolation: str = "limits",
+    groups: str = "",
     has_identities: bool = False,
     web: Sequence[tuple[str, Any]] = (),
 ) -> None:
@@ -36,6 +38,8 @@ def log_startup(
         endpoints: The description of each endpoint, and the address of its port.
         readiness: The environments that there are.
         limits: The limits of sessions.
+        isolation: What sessions are kept from; see ``--isolate``.
+        groups: Whether they have control groups, as a clause.
         has_identities: Whether clients need an identity.
         web: Those of the endpoints that have the web page.
     """
@@ -47,12 +51,16 @@ def log_startup(
         )
     log.info("Environments: {environments}", environments=printable(_environments(readiness)))
     log.info("Limits: {limits}", limits=limits)
+    also = f"; {printable(groups)}" if groups else ""
+    log.info("Isolation of sessions: {isolation} (--isolate){also}", isolation=isolation, also=also)
     if endpoints and readiness.libraries:
         log.info(
-            'To connect from Python: import gymtwist.client; env = gymtwist.client.connect("{address}", "{example}"); '
+            "To connect from Python{token}: "
+            'import gymtwist.client; env = gymtwist.client.connect("{address}", "{example}"); '
             "env.reset(seed=1); env.step(env.action_space.sample())",
             address=printable(_client_address(*endpoints[0], from_here=True)),
             example=printable(readiness.libraries[0].example),
+            token=", with your token in the variable GYMTWIST_TOKEN" if has_identities else "",
         )
     for description, address in web:
         if not isinstance(address, UNIXAddress):

@@ -22,14 +22,11 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from gymtwist.server import handed_over, identities, log_output
+    from gymtwist.server import control_groups, handed_over, identities, log_output
     from gymtwist.server.config_file import CannotRead
 
     # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
     from gymtwist.server.fork_server_starter import ForkServerStarter
-    from gymtwist.server.gym_service import GymService
-    from gymtwist.server.ports import CannotStart
-    from gymtwist.server.relaunch import relaunch_of
     from gymtwist.server.worker_starter import SpawnStarter
 
     if handed_over.HANDED_OVER is not None:
@@ -48,6 +45,15 @@ def makeService(options: Options) -> IService:
     else:
         kind = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
         starter = kind(reactor, values.worker_settings())
+        if handed_over.HANDED_OVER is not None:  # it has its place and its user already
+            with handed_over.told_to_predecessor():
+                starter.have_groups(control_groups.prepare(reactor, values.cgroups))
+                starter.begin()
+    # The rest is imported while the fork server imports what it needs.
+    from gymtwist.server.gym_service import GymService
+    from gymtwist.server.ports import CannotStart
+    from gymtwist.server.relaunch import relaunch_of
+
     twistd: Any = options.parent
     try:
         hung_up: list[Callable[[], object]] = []

@@ -137,6 +137,11 @@ class UnservedConnection(Protocol, TimeoutMixin):
         if self.state not in (State.QUEUED, State.SERVING):
             self.handle(Event.DROP)
 
+    @property
+    def environment(self) -> str:
+        """The id of the environment that the client asks for; empty for none."""
+        return "" if self.handshake is None else self.handshake.environment
+
     def queued(self) -> None:
         """Wait for a session to end; called by the admission."""
         self.handle(Event.QUEUE)
@@ -301,7 +306,8 @@ class UnservedConnection(Protocol, TimeoutMixin):
         """Wait in the queue."""
         assert self.handshake is not None
         self.factory.limit.remove(self)
-        self.factory.events.publish(Queued(self.client, self.handshake.environment))
+        lack = self.factory.admission.lack(self.environment)
+        self.factory.events.publish(Queued(self.client, self.environment, lack))
 
     def moved(self, place: int) -> None:
         """Tell the client its place in the queue if it asked for that; called by the admission."""

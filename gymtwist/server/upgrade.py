@@ -23,6 +23,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from gymtwist.server.disconnected_session import REPLACED
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.handed_over import (
     VARIABLE,
@@ -228,11 +229,6 @@ class Upgrade:
             problem = "it is process 1, with which its container ends; start another container"
         elif self.relaunch is None:
             problem = "the server has --place, or was not started by twistd; drain it, and start it again"
-        elif self._factory.options.users_of_sessions is not None:
-            problem = (
-                "with --isolate user or all, sessions of both processes might get the same user; drain the server, "
-            )
-            problem += "and start it again"
         elif self.relaunch.in_chroot:
             problem = "with twistd's --chroot the server does not find its files again; drain it, and start it again"
         if self.relaunch is None or problem:
@@ -258,6 +254,7 @@ class Upgrade:
         for port in self._ports():
             port.release()
         self._predecessors.release()
+        self._factory.disconnected.end_all(REPLACED)
         if relaunch.takes_rundir:
             relaunch.twistd["pidfile"] = ""  # twistd would remove the file at the end
         notify(f"MAINPID={self.process}")

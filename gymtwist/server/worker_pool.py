@@ -12,11 +12,13 @@ finds one ready, and never keeps more than the number wanted. What ampoule's pub
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ampoule.pool import ProcessPool
 from twisted.internet import defer, task
+from twisted.python.failure import Failure
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server.process_link import ANSWER_TIMEOUT, PING_INTERVAL
@@ -40,11 +42,15 @@ class NodeRoom(NamedTuple):
         name: The name of the node.
         sessions: How many sessions it has.
         room: How many it has room for.
+        is_resting: Whether none can begin before its agent has started.
+        resources: How much of each resource its sessions take, and how much it has.
     """
 
     name: str
     sessions: int
     room: int
+    is_resting: bool
+    resources: dict[str, tuple[float, float]]
 
 
 class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
@@ -61,6 +67,8 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
 
     #: The rooms of nodes: a server of one machine has none.
     rooms: tuple[NodeRoom, ...] = ()
+    #: What those in the queue wait for of them.
+    wanted: Mapping[str, float] = MappingProxyType({})
     #: Whether this server has to watch the workers.
     is_watching = True
 
@@ -161,18 +169,22 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         Raises:
             OSError: There are no descriptors left.
         """
+        worker, begun = self.starter.branch_off(origin.link, ticket)
+        self._addProcess(worker.link, worker.finished)
+        others: set[WorkerLink] = set(self.ready) - {worker.link}
+        self.ready: set[WorkerLink] = {worker.link}
+        try:
+            # It waits in the socket of a process that is still to begin.
+            answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
+        finally:
+            self.ready |= others
+        answer.addCallback(self._served, [worker])
 
-        def serve(worker: WorkerProcess) -> defer.Deferred[dict[str, Any]]:
-            self._addProcess(worker.link, worker.finished)
-            others: set[WorkerLink] = set(self.ready) - {worker.link}
-            self.ready: set[WorkerLink] = {worker.link}
-            try:
-                answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
-            finally:
-                self.ready |= others
-            return answer.addCallback(self._served, [worker])
+        def refused(failure: Failure) -> Failure:
+            answer.addErrback(lambda ended: None)  # that it has not begun is no news
+            return failure
 
-        return self.starter.branch_off(origin.link, ticket).addCallback(serve)  # type: ignore[no-any-return]
+        return begun.addCallbacks(lambda _: answer, refused)  # type: ignore[no-any-return] # ampoule has no types
 
     def _served(self, answer: dict[str, Any], chosen: list[WorkerProcess]) -> dict[str, Any]:
         """Log what the worker has printed, and make sure that it exits."""

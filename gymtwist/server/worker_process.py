@@ -86,6 +86,7 @@ class WorkerProcess:
     Args:
         link: The server's end of AMP with it.
         output: Reads what it prints.
+        end: The number (inode) of the socket that is its end of that link.
 
     Attributes:
         pid: Fires with the process id; with None if the process has ended before that was known.
@@ -98,11 +99,14 @@ class WorkerProcess:
     used = (0, 0.0)
     #: The session that it serves.
     session: Any = None
+    #: Its process id, once that is known.
+    process: int | None = None
 
-    def __init__(self, link: WorkerLink, output: OutputReader) -> None:
+    def __init__(self, link: WorkerLink, output: OutputReader, end: int = 0) -> None:
         link.worker = self
         self.link = link
         self.output = output
+        self.end = end
         self.pid: defer.Deferred[int | None] = defer.Deferred()
         self.finished: defer.Deferred[str] = defer.Deferred()
         self._ended = False
@@ -141,6 +145,7 @@ class WorkerProcess:
         self._kill = kill
         if self.output.source == NEW_PROCESS:
             self.output.source = f"process {pid}"
+        self.process = pid
         self.pid.callback(pid)
 
     def ends_with_link(self, reap: Callable[[], int | None]) -> None:
@@ -154,7 +159,7 @@ class WorkerProcess:
             self.ended(reap())
 
     def link_lost(self) -> None:
-        """Note that the link is lost."""
+        """Note that the link is lost, or that the process has ended and another one holds its link."""
         if self._reap is not None:
             self.ended(self._reap())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -20,6 +21,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gymtwist.errors import RequestError, SnapshotRefused, UnknownSnapshot, WorkerStartError
+from gymtwist.server.control_groups import ControlGroups
+from gymtwist.server.process_end import ProcessEnd
 from gymtwist.server.worker_output import OutputReader
 from gymtwist.server.worker_process import NEW_PROCESS, WorkerLink, WorkerProcess
 from gymtwist.worker import process_control
@@ -140,6 +143,7 @@ class Starter:
         settings: The settings of the workers.
 
     Attributes:
+        groups: The control groups of sessions; None until it is known whether there are any.
         readiness: The environments that there are; known once it has started.
         ready_timeout: Seconds that a process started later may take until it answers: it reports no progress.
         on_lost: Called when no process is left that cleans up after idle workers.
@@ -148,14 +152,23 @@ class Starter:
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
         self.reactor = reactor
         self.settings = settings
+        self.groups: ControlGroups | None = None
         self.readiness = Readiness()
         self.ready_timeout = READY_TIMEOUT
         self.on_lost: Callable[[], None] = lambda: None
+
+    def have_groups(self, groups: ControlGroups) -> None:
+        """Start workers in control groups from now on, if there are any."""
+        self.groups = groups
+        self.settings = groups.applied_to(self.settings)
 
     @property
     def process(self) -> int | None:
         """The id of the process that starts workers; None if that is the server."""
         return None
+
+    def begin(self) -> None:
+        """Begin what takes long of the start; only if this process neither forks nor changes its user before it."""
 
     def start(self) -> None:
         """Check that everything can be imported, before the first worker is started.
@@ -205,7 +218,9 @@ class Starter:
         server_end, worker_end = socket.socketpair()
         reader, writer = os.pipe()
         link = WorkerLink()
-        worker = WorkerProcess(link, OutputReader(self.reactor, reader, NEW_PROCESS))
+        output = OutputReader(self.reactor, reader, NEW_PROCESS)
+        worker = WorkerProcess(link, output, os.fstat(worker_end.fileno()).st_ino)
+        worker.finished.addCallback(self._remove_group, worker)
         try:
             adopt(self.reactor, server_end, link)
         except OSError:
@@ -213,7 +228,12 @@ class Starter:
             raise
         return worker, worker_end.detach(), writer
 
-    def branch_off(self, origin: WorkerLink, ticket: str) -> defer.Deferred[WorkerProcess]:
+    def _remove_group(self, how: str, worker: WorkerProcess) -> str:
+        if self.groups is not None and worker.process is not None:
+            self.groups.ended(worker.process, worker.end)
+        return how
+
+    def branch_off(self, origin: WorkerLink, ticket: str) -> tuple[WorkerProcess, defer.Deferred[None]]:
         """Have a worker fork another one off a snapshot.
 
         Args:
@@ -221,7 +241,8 @@ class Starter:
             ticket: The ticket of the snapshot.
 
         Returns:
-            Fires with the other worker; with a RequestError if there is none.
+            The other worker, which may get its job at once, and what fires when its process has begun; with a
+            RequestError if there is none.
 
         Raises:
             OSError: There are no descriptors left.
@@ -233,7 +254,7 @@ class Starter:
             os.close(writer)
             return answer
 
-        def forked(answer: dict[str, Any]) -> WorkerProcess:
+        def forked(answer: dict[str, Any]) -> None:
             pid = answer["pid"]
             if not pid:
                 is_known = answer["code"] != UnknownSnapshot.code
@@ -247,7 +268,6 @@ class Starter:
                 process_control.kill_group(pid)
 
             worker.ends_with_link(reap)
-            return worker
 
         def failed(failure: Failure) -> Failure:
             worker.ended(None)
@@ -256,7 +276,7 @@ class Starter:
             return Failure(UnknownSnapshot("the session of this ticket has ended"))
 
         answer = origin.callRemote(Branch, ticket=ticket, amp=worker_end, output=writer)
-        return answer.addBoth(close).addCallback(forked).addErrback(failed)
+        return worker, answer.addBoth(close).addCallback(forked).addErrback(failed)
 
     def adopted(self, pid: int) -> None:
         """Note that a worker was forked by another one."""
@@ -326,3 +346,7 @@ class SpawnStarter(Starter):
             return process.wait()
 
         worker.ends_with_link(reap)
+        if not worker.finished.called and hasattr(os, "pidfd_open"):  # Linux
+            # A process that it leaves behind may hold the other end of the link.
+            with contextlib.suppress(OSError):  # the link does for most
+                worker.finished.addCallback(ProcessEnd(self.reactor, process.pid, worker.link_lost).close)

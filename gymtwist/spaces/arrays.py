@@ -21,6 +21,8 @@ from gymtwist.spaces.value_plan import array_plan
 
 #: The most elements without a byte in them: any other number of elements is bounded by the length of the message.
 MAX_EMPTY = 10_000
+#: What an error calls NumPy's kinds of text, whose names have the number of their bits: str128.
+_NO_NUMBERS = {"U": "text", "S": "bytes"}
 
 
 def array_codec(
@@ -144,7 +146,8 @@ def _check_exact(value: Any, given: Array, dtype: np.dtype[Any], context: CodecC
     if not given.size or given.dtype.kind == "O":
         return
     if given.dtype.kind not in "biu":
-        raise context.mismatch(f"is {shown(value)}: send integers ({dtype.name}), not {given.dtype.name}")
+        kind = _NO_NUMBERS.get(given.dtype.kind, given.dtype.name)
+        raise context.mismatch(f"is {shown(value)}: send integers ({dtype.name}), not {kind}")
     with np.errstate(over="ignore"):
         if not (given.astype(dtype) == given).all():
             raise context.mismatch(f"is {shown(value)}: send integers that fit {dtype.name}")

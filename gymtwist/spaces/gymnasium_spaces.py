@@ -326,3 +326,20 @@ def _numbers(space: Space, value: Any) -> Iterator[Any]:
     elif isinstance(space, spaces.Dict):
         for key, inner in space.spaces.items():
             yield from _numbers(inner, value[key])
+
+
+def make_generators(space: Any) -> None:
+    """Make the random generators of a space and of its parts.
+
+    Gymnasium makes them when they are first used, from fresh random numbers. Two copies of a space without them would
+    draw differently.
+
+    Args:
+        space: A space of an environment; one that is not Gymnasium's may have none.
+    """
+    getattr(space, "np_random", None)
+    parts = getattr(space, "spaces", ())
+    named = (getattr(space, name, None) for name in ("feature_space", "node_space", "edge_space"))
+    for part in (*(parts.values() if isinstance(parts, Mapping) else parts), *named):
+        if part is not None:
+            make_generators(part)

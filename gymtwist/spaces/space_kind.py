@@ -15,11 +15,12 @@ from gymtwist.spaces.value_mismatch import shown
 MAX_DEPTH = 32
 
 # A kind that holds other spaces is in the union of all kinds that its own fields refer to. msgspec finds the union by
-# this reference when it makes the first decoder; for the type checker the base class stands for it.
+# this reference when it makes the first decoder; for the type checker the base class stands for it. The expression
+# names the module because Python 3.14 evaluates a reference where the annotation is, whatever its own module.
 if TYPE_CHECKING:
     Inner: TypeAlias = "SpaceKind"
 else:
-    Inner = ForwardRef("Description", module="gymtwist.spaces.descriptions")
+    Inner = ForwardRef("__import__('gymtwist.spaces.descriptions', fromlist=['Description']).Description")
 
 #: Describes a space inside another; the second argument is its place there, as Python writes it: ``["mission"]``.
 Describe: TypeAlias = "Callable[[Any, str], SpaceKind]"

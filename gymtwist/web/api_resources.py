@@ -272,7 +272,7 @@ def build_api(factory: Any) -> JsonResource:
         return {"errors": [each for each in factory.state.errors if identity.sees(each.identity)]}
 
     api: Any = JsonResource()
-    api.putChild(b"status", Answer(lambda identity: overview(factory)))
+    api.putChild(b"status", Answer(lambda identity: overview(factory, identity)))
     api.putChild(b"sessions", Sessions(factory))
     api.putChild(b"environments", Environments(factory))
     api.putChild(b"errors", Answer(errors))

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet import defer
 
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.identities import Identity
 from gymtwist.web.played_session import PlayedSession, RequestFailed, open_session
@@ -75,7 +75,7 @@ class EnvironmentCatalogue:
             return self._made[key]
         session = open_session(self._factory, _CLIENT, ProtocolName.NETSTRING, identity)
         try:
-            frame = b"".join(session.codec.encode_request(messages.Make(name)))
+            frame = b"".join(session.codec.encode_request(make_messages.Make(name)))
             encoded = yield session.send(frame, partial(_payload, session))
         finally:
             session.abort()

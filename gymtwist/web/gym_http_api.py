@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.client_address import name_of
 from gymtwist.server.gym_factory import GymFactory
@@ -346,12 +346,12 @@ class GymHttpApi(Resource):
         except (GymtwistError, OSError) as error:
             raise Refusal(503, f"the server cannot begin a session now: {error}") from None
         request.notifyFinish().addErrback(lambda left: None if hasattr(session, "made") else session.abort())
-        made = session.make_visible(messages.Make(environment, lenient=True))
+        made = session.make_visible(make_messages.Make(environment, lenient=True))
         return made.addCallbacks(
             self._created, _not_created, (session, seed, request.identity.name), {}, (session, environment)
         )
 
-    def _created(self, made: messages.Made, session: PlayedSession, seed: int | None, owner: str) -> bytes:
+    def _created(self, made: make_messages.Made, session: PlayedSession, seed: int | None, owner: str) -> bytes:
         name = uuid.uuid4().hex[:8]
         while name in self._instances:
             name = uuid.uuid4().hex[:8]

@@ -11,7 +11,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from twisted.web.resource import Resource
 
+from gymtwist.protocol.http_head import Problem
 from gymtwist.server.server_state import Histogram
+from gymtwist.web.json_resource import json_body
 from gymtwist.web.server_overview import fork_server_runs, state_of
 
 #: How many steps of each session are timed after a scrape: those of all would cost each step time.
@@ -110,6 +112,15 @@ class ServerCollector(Collector):
             yield _gauges("node_sessions", "Sessions of each node.", ("node",), sessions)
             room = {(each.name,): each.room for each in rooms}
             yield _gauges("node_sessions_limit", "Sessions that each node has room for.", ("node",), room)
+            resources = [((each.name, name), share) for each in rooms for name, share in each.resources.items()]
+            labels = ("node", "resource")
+            taken = {name: share[0] for name, share in resources}
+            yield _gauges("node_resources_taken", "What sessions take of the resources of each node.", labels, taken)
+            limits = {name: share[1] for name, share in resources}
+            yield _gauges("node_resources_limit", "The resources of each node.", labels, limits)
+        wanted = {(name,): amount for name, amount in factory.pool.wanted.items()}
+        if rooms or wanted:  # there may be no node yet
+            yield _gauges("queue_resources", "The resources that those in the queue wait for.", ("resource",), wanted)
         yield _gauge("queue_length", "Connections that wait for a session.", factory.admission.queued)
         yield _gauge("queue_limit", "Connections that may wait (--queue).", factory.options.queue)
         yield _gauge("connections", "Connections of all kinds.", len(factory.connections))
@@ -152,7 +163,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 
 
 class Metrics(Resource):
-    """Answers with all metrics.
+    """Answers with all metrics, to whoever may know of all sessions.
 
     Args:
         factory: What the connections of the server share.
@@ -168,6 +179,13 @@ class Metrics(Resource):
 
     def render_GET(self, request: Any) -> bytes:
         """Answer; called by Twisted."""
+        if not request.identity.see_all:
+            problem = Problem(
+                "the metrics are about the sessions of all identities, and this one sees its own alone",
+                code="not-permitted",
+                remedy="ask the operator of the server for `see-all`",
+            )
+            return json_body(request, 403, problem)
         encode, content_type = choose_encoder(request.getHeader("accept") or "")
         request.setHeader(b"Content-Type", content_type.encode())
         encoded: bytes = encode(self._registry)

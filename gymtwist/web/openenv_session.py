@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.identities import Identity
@@ -180,7 +180,7 @@ class OpenEnvSession:
             raise self._no_room(str(error)) from None
         self._session = session
         try:
-            made = yield session.make_visible(messages.Make(self._environment, self._kwargs))
+            made = yield session.make_visible(make_messages.Make(self._environment, self._kwargs))
         except RequestFailed as failed:
             self.leave()
             self._not_made(failed.error)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 from gymtwist.protocol.dynamic_values import to_builtins
 from gymtwist.protocol.received_values import restored
 from gymtwist.spaces.descriptions import Box, Description, Dict, Discrete, Tuple
@@ -41,7 +41,7 @@ class Observations:
         encoding: The same.
     """
 
-    def __init__(self, made: messages.Made, encoding: Encoding | None) -> None:
+    def __init__(self, made: make_messages.Made, encoding: Encoding | None) -> None:
         self._space = made.observation_space
         self._layout = made.observation_layout
         self.encoding = encoding

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError, InvalidField, ProtocolError, ServerFull
-from gymtwist.protocol import all_messages, messages
+from gymtwist.protocol import all_messages, make_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import FrameReader, ProtocolName
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
@@ -80,7 +80,7 @@ class PlayedSession(FileDescriptor):
         ended: Fires with the reason when the session has ended.
     """
 
-    made: messages.Made
+    made: make_messages.Made
 
     def __init__(self, reactor: Any, end: socket.socket, protocol: ProtocolName) -> None:
         super().__init__(reactor)
@@ -100,19 +100,19 @@ class PlayedSession(FileDescriptor):
 
     # Requests
 
-    def make(self, request: messages.Make) -> defer.Deferred[messages.Made]:
+    def make(self, request: make_messages.Make) -> defer.Deferred[make_messages.Made]:
         """Make the environment, and keep its description."""
 
-        def keep(made: messages.Made) -> messages.Made:
+        def keep(made: make_messages.Made) -> make_messages.Made:
             self.made = made
             return made
 
-        return self.ask(request, messages.Made).addCallback(keep)
+        return self.ask(request, make_messages.Made).addCallback(keep)
 
-    def make_visible(self, request: messages.Make) -> defer.Deferred[messages.Made]:
+    def make_visible(self, request: make_messages.Make) -> defer.Deferred[make_messages.Made]:
         """Make the environment with RGB frames if it can render them, otherwise without rendering."""
 
-        def without(failure: Failure) -> defer.Deferred[messages.Made]:
+        def without(failure: Failure) -> defer.Deferred[make_messages.Made]:
             failed = failure.value
             if isinstance(failed, RequestFailed) and failed.error.code in _REFUSED_MODE:
                 return self.make(request)  # if it was about something else, it is again

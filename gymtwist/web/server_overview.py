@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import resource
@@ -9,9 +10,12 @@ import time
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 import gymtwist
 from gymtwist.server import process_memory
+from gymtwist.server.identities import Identity
+from gymtwist.server.worker_pool import NodeRoom
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -34,15 +38,50 @@ class Library(msgspec.Struct, frozen=True):
     example: str
 
 
+class Amount(msgspec.Struct, frozen=True):
+    """How much of a resource is taken, which may be divided.
+
+    Attributes:
+        taken: How much is.
+        limit: How much there is.
+    """
+
+    taken: float
+    limit: float
+
+
 class Node(msgspec.Struct, frozen=True):
-    """A node of a cluster, with the sessions that it has and those that it has room for."""
+    """A node of a cluster.
+
+    Attributes:
+        name: Its name.
+        sessions: The sessions that it has, and those that it has room for.
+        resting: Whether it has no agent, because it has no sessions.
+        resources: Its CPUs, its GPUs and its other resources, by the names that Ray has for them.
+    """
 
     name: str
     sessions: Share
+    resting: bool
+    resources: dict[str, Amount]
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Connections of the queue that ask for the same environment.
+
+    Attributes:
+        environment: Its id; empty for none.
+        count: How many there are.
+        lack: Why none of them can begin now.
+    """
+
+    environment: str
+    count: int
+    lack: str
 
 
 class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """The server.
+    """The server. An identity that does not see what others do gets the fields alone that are never unset.
 
     Attributes:
         version: Its version, such as ``gymtwist 0.1.0``.
@@ -53,6 +92,7 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
         earlier_processes: How many sessions each earlier process has, which goes on with them after an upgrade, by its
             number; they count among ``--max-sessions``, too.
         queue: The connections that wait for one, of ``--queue``.
+        waiting: What these wait for.
         handshakes: The connections without a session, of ``--max-handshakes``.
         open_files: The files that the server has open, of those that it may have.
         connections: All connections.
@@ -70,26 +110,27 @@ class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     version: str
-    process: int
+    process: int | UnsetType = UNSET
     state: str
     uptime: float
     sessions: Share
-    earlier_processes: dict[str, int]
+    earlier_processes: dict[str, int] | UnsetType = UNSET
     queue: Share
-    handshakes: Share
-    open_files: Share
-    connections: int
-    idle_workers: int
-    fork_server: bool | None
-    memory: int
-    processor_time: float
-    sessions_ended: int
-    steps: int
-    episodes: int
-    crashes: int
-    refusals: dict[str, int]
+    waiting: list[Waiting] | UnsetType = UNSET
+    handshakes: Share | UnsetType = UNSET
+    open_files: Share | UnsetType = UNSET
+    connections: int | UnsetType = UNSET
+    idle_workers: int | UnsetType = UNSET
+    fork_server: bool | UnsetType | None = UNSET
+    memory: int | UnsetType = UNSET
+    processor_time: float | UnsetType = UNSET
+    sessions_ended: int | UnsetType = UNSET
+    steps: int | UnsetType = UNSET
+    episodes: int | UnsetType = UNSET
+    crashes: int | UnsetType = UNSET
+    refusals: dict[str, int] | UnsetType = UNSET
     libraries: list[Library]
-    nodes: list[Node]
+    nodes: list[Node] | UnsetType = UNSET
 
 
 def state_of(factory: Any) -> str:
@@ -107,22 +148,39 @@ def fork_server_runs(factory: Any) -> bool | None:
     return starter.fork_server is not None if hasattr(starter, "fork_server") else None
 
 
-def overview(factory: Any) -> ServerOverview:
+def overview(factory: Any, identity: Identity) -> ServerOverview:
     """Return what there is to know of a server.
 
     Args:
         factory: What its connections share.
+        identity: Who asks.
     """
-    options, state, totals = factory.options, factory.state, factory.state.totals()
-    memory, processor_time = process_memory.used_by(os.getpid())
-    return ServerOverview(
+    options, state = factory.options, factory.state
+    public = ServerOverview(
         version=f"gymtwist {gymtwist.__version__}",
-        process=os.getpid(),
         state=state_of(factory),
         uptime=time.monotonic() - state.started_at,
         sessions=Share(factory.admission.sessions, options.max_sessions),
-        earlier_processes=factory.predecessors.counted(),
         queue=Share(factory.admission.queued, options.queue),
+        libraries=[
+            Library(each.library, each.count, each.example) for each in factory.pool.starter.readiness.libraries
+        ],
+    )
+    return _completed(public, factory) if identity.see_all else public
+
+
+def _completed(public: ServerOverview, factory: Any) -> ServerOverview:
+    """Add what concerns all identities and the machine."""
+    state, totals, admission = factory.state, factory.state.totals(), factory.admission
+    memory, processor_time = process_memory.used_by(os.getpid())
+    return msgspec.structs.replace(
+        public,
+        process=os.getpid(),
+        earlier_processes=factory.predecessors.counted(),
+        waiting=[
+            Waiting(environment, count, admission.lack(environment))
+            for environment, count in collections.Counter(admission.waiting_for).most_common()
+        ],
         handshakes=Share(len(factory.limit), factory.limit.total),
         open_files=Share(open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         connections=len(factory.connections),
@@ -135,11 +193,13 @@ def overview(factory: Any) -> ServerOverview:
         episodes=sum(totals.episodes.values()),
         crashes=state.crashes,
         refusals=dict(state.refusals),
-        libraries=[
-            Library(each.library, each.count, each.example) for each in factory.pool.starter.readiness.libraries
-        ],
-        nodes=[Node(each.name, Share(each.sessions, each.room)) for each in factory.pool.rooms],
+        nodes=list(map(_node, factory.pool.rooms)),
     )
+
+
+def _node(room: NodeRoom) -> Node:
+    resources = {name: Amount(*each) for name, each in room.resources.items()}
+    return Node(room.name, Share(room.sessions, room.room), room.is_resting, resources)
 
 
 def open_files() -> int:

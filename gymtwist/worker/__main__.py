@@ -12,17 +12,14 @@ import signal
 import socket
 import sys
 
-from gymtwist.worker import preload, process_control, started_threads
+from gymtwist.worker import huge_pages, preload, process_control, session_cgroup, started_threads
 from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
 
 def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descriptor: int) -> None:
     """Run a fork server, a worker or a check until it ends."""
-    if role != "check":
-        # An operator's Ctrl-C is the server's business.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    preload.prepare_environment_variables()
+    _begin(role, settings, amp_descriptor)
     # An import or the setup file may hang; later the link tells of the server's end.
     process_control.die_with_parent(True)
 
@@ -30,32 +27,48 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
         if ready_descriptor >= 0:
             os.write(ready_descriptor, b"\n")
 
-    registered = preload.preload(settings, warm_up=role == "forkserver", progress=progress)
+    forks = role == "forkserver"
+    if forks:
+        huge_pages.reserve()
+    registered = preload.preload(settings, warm_up=forks, progress=progress)
+    if forks:
+        huge_pages.collapse()
     process_control.die_with_parent(False)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
     from gymtwist.worker import fork_server, fork_trial, isolation, job, snapshot_checks
 
     if role != "worker":
         isolation.try_out(settings)
-    if role == "forkserver":
+    if forks:
         process_control.rename("gymsock fork")
         process_control.isolate(debuggable=settings.debuggable)
         progress()
         fork_trial.prepare(registered, settings)
     if ready_descriptor >= 0:
-        os.write(ready_descriptor, _readiness(settings, forks=role == "forkserver").to_line())
+        os.write(ready_descriptor, _readiness(settings, forks=forks).to_line())
         os.close(ready_descriptor)
     if role == "check":
         return
     connection = _adopt(amp_descriptor)
-    if role == "forkserver":
+    if forks:
         birth = fork_server.ForkServer(connection).run()
         if birth is None:
             process_control.leave(0)
         connection = _adopt(birth.amp)
+        session_cgroup.enter(settings, birth.amp)
     else:
         snapshot_checks.note_before()
     job.run(connection, settings)
+
+
+def _begin(role: str, settings: WorkerSettings, amp_descriptor: int) -> None:
+    """Do what must come before every import."""
+    if role != "check":
+        # An operator's Ctrl-C is the server's business.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    preload.prepare_environment_variables()
+    if role == "worker":
+        session_cgroup.enter(settings, amp_descriptor)
 
 
 def _readiness(settings: WorkerSettings, *, forks: bool) -> Readiness:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gymtwist.errors import AttributeRefused, EnvironmentRefused, KwargRefused, WrapperRefused
-from gymtwist.protocol.messages import Wrapper
+from gymtwist.protocol.make_messages import Wrapper
 from gymtwist.spaces import value_mismatch
 from gymtwist.worker.worker_settings import ALL, GYMNASIUM, NONE, PLAIN
 

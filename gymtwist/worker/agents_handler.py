@@ -11,7 +11,7 @@ import gymtwist
 from gymtwist.envs import agent_environments
 from gymtwist.envs.agent_environments import AgentEnvironment
 from gymtwist.errors import EnvironmentFault, GymtwistError, InvalidAction, InvalidField, RequestError
-from gymtwist.protocol import agent_messages, messages
+from gymtwist.protocol import agent_messages, make_messages, messages
 from gymtwist.protocol.agent_rewards import encoded_reward
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.spaces.gymnasium_spaces import are_alike, describe
@@ -121,7 +121,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             None if state_space is None else self._codec_of(state_space, "state").description,
             dict(metadata) if isinstance(metadata, Mapping) else {},
             runner.attribute("render_mode"),
-            messages.Limits(settings.limits.idle or None, settings.limits.step or None, settings.max_frame),
+            make_messages.Limits(settings.limits.idle or None, settings.limits.step or None, settings.max_frame),
         )
 
     def _check(self) -> AgentEnvironment:

@@ -60,11 +60,11 @@ class Branch(amp.Command):
 class Reconnect(amp.Command):
     """Server to worker, over the channel of a session: go on with this connection.
 
-    ``received`` is how many replies the client has received.
+    ``received`` is how many replies the client has received; absent if it does not know.
     """
 
     arguments = [
-        (b"received", amp.Integer()),
+        (b"received", amp.Integer(optional=True)),
         (b"trailing_data", amp.String()),
         (b"socket", amp.Descriptor()),
     ]

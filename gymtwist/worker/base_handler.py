@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from gymtwist.envs.vector_environments import has_processes
-from gymtwist.errors import EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded
-from gymtwist.protocol import agent_messages, all_messages, messages
+from gymtwist.errors import EnvironmentMade, InvalidField, NoEnvironment, RequestError, ResetNeeded, SnapshotRefused
+from gymtwist.protocol import agent_messages, all_messages, make_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.worker.access_policy import AttributePolicy
 from gymtwist.worker.async_attributes import AsyncAttributeAccess
@@ -73,7 +73,7 @@ class BaseHandler(Generic[_Runner]):
             messages.Call: partial(self._reach, "call"),
         }
 
-    def _check_asked(self, request: messages.Make | agent_messages.MakeAgents) -> None:
+    def _check_asked(self, request: make_messages.Make | agent_messages.MakeAgents) -> None:
         """Check the fields of a request that do not depend on the environment.
 
         Raises:
@@ -154,6 +154,29 @@ class BaseHandler(Generic[_Runner]):
     def try_out(self) -> bytes:
         """Use the environment in a copy of the process that is thrown away; return what came of it, as a digest."""
         return b"-"
+
+    def make_generators(self) -> None:
+        """Make the random generators that would otherwise be made later, differently in each copy of this process."""
+
+    def keep_state(self) -> Any:
+        """Keep the state of the environment, if it has a hook for that; see :mod:`~gymtwist.envs.kept_state`.
+
+        Raises:
+            SnapshotRefused: It has none.
+        """
+        raise SnapshotRefused("no hook is looked for in multi-agent environments")
+
+    def restore_state(self, kept: Any) -> None:
+        """Go on from a state of the environment.
+
+        Args:
+            kept: What :meth:`keep_state` returned.
+
+        Raises:
+            EnvironmentFault: The environment raised, and has to be reset.
+            RequestError: The state is of another environment, or this one is being recorded.
+        """
+        raise NotImplementedError
 
     def count_on(self) -> None:
         """Count steps from where the session is, in a copy of a process that has not taken them all."""

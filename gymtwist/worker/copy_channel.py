@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
+import array
 import os
+import re
 import socket
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -21,15 +24,17 @@ class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class Keep(_Message, frozen=True):
-    """Keep a snapshot: the leader's end of the channel with the copy that is about to be forked comes along.
+    """Keep a snapshot: the leader's end of the channel with the copy comes along.
 
     Attributes:
         snapshot: The number of the snapshot.
         ticket: What a session branches off by.
+        process: The process id of the copy.
     """
 
     snapshot: int
     ticket: str
+    process: int
 
 
 class GoOn(_Message, frozen=True):
@@ -42,6 +47,10 @@ class GoOn(_Message, frozen=True):
 
     snapshot: int
     handover: bytes = b""
+
+
+class UseConnection(_Message, frozen=True):
+    """Give the client's socket that comes along to whatever goes on from now on: the last one was lost."""
 
 
 class GiveUp(_Message, frozen=True):
@@ -91,7 +100,10 @@ class Refused(_Message, frozen=True):
 
 
 class Play(_Message, frozen=True):
-    """Fork a player; what comes along is a socket with the right to play, the client's, and perhaps shared memory.
+    """Play, and leave another frozen copy behind.
+
+    What comes along is the player's end of its channel with the leader, a socket with the right to play, the client's
+    socket, and perhaps shared memory.
 
     Attributes:
         handover: What the last player has handed over.
@@ -103,18 +115,21 @@ class Play(_Message, frozen=True):
 
 
 class BranchOff(_Message, frozen=True):
-    """Fork a process for another session; its AMP socket and where it prints to come along."""
+    """Fork a process for another session.
+
+    Its end of a channel with the leader comes along, its AMP socket, and where it prints to.
+    """
 
 
 class Weigh(_Message, frozen=True):
     """Tell how much memory is the process's own."""
 
 
-# Frozen copy, or what it forked, to leader
+# Frozen copy, or what goes on from it, to leader
 
 
 class Frozen(_Message, frozen=True):
-    """A copy exists.
+    """The sender plays, and another process is the copy.
 
     Attributes:
         process: Its process id.
@@ -123,12 +138,8 @@ class Frozen(_Message, frozen=True):
     process: int
 
 
-class Forked(_Message, frozen=True):
-    """A process was forked, whose parent is not this one; the leader's end of the channel with it comes along."""
-
-
 class Ready(_Message, frozen=True):
-    """A process that was forked has begun.
+    """A process goes on from a snapshot.
 
     Attributes:
         process: Its process id.
@@ -138,16 +149,39 @@ class Ready(_Message, frozen=True):
 
 
 class Weight(_Message, frozen=True):
-    """How much memory is the sender's own, in bytes."""
+    """How much memory is the sender's own, in bytes: not encoded, but what ``/proc/self/smaps_rollup`` says."""
 
     private: int
 
 
 Message: TypeAlias = (
-    Keep | GoOn | GiveUp | Finished | GivenUp | Refused | Play | BranchOff | Weigh | Frozen | Forked | Ready | Weight
+    Keep
+    | GoOn
+    | UseConnection
+    | GiveUp
+    | Finished
+    | GivenUp
+    | Refused
+    | Play
+    | BranchOff
+    | Weigh
+    | Frozen
+    | Ready
+    | Weight
 )
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
+#: As plain numbers: those of the module :mod:`socket` are objects of an enumeration.
+_AF_UNIX, _SOCK_SEQPACKET, _MSG_NOSIGNAL = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET), int(socket.MSG_NOSIGNAL)
+_SOL_SOCKET, _SCM_RIGHTS = socket.SOL_SOCKET, socket.SCM_RIGHTS
+_MSG_CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+#: Bytes for the descriptors of a message.
+_ROOM = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
+#: A message that is recognized without decoding.
+WEIGH = _encode(Weigh())
+#: The first byte of each encoded message has this bit, and no text has it.
+_ENCODED = 0x80
+_find_private = re.compile(rb"^Private_(?:Clean|Dirty): *(\d+) kB", re.MULTILINE).findall
 
 
 class ChannelEnded(Exception):
@@ -161,11 +195,16 @@ class NothingReceived(ChannelEnded):
 class Channel:
     """One end of a channel.
 
+    Its socket is not of the class ``socket.socket``: its functions would be written to for each snapshot, and so take
+    memory of each.
+
     Args:
         connection: A UNIX socket of packets.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    __slots__ = ("_socket",)
+
+    def __init__(self, connection: _socket.socket) -> None:
         self._socket = connection
 
     @classmethod
@@ -175,13 +214,13 @@ class Channel:
         Raises:
             OSError: There are no descriptors left.
         """
-        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        one, other = _socket.socketpair(_AF_UNIX, _SOCK_SEQPACKET)
         return cls(one), cls(other)
 
     @classmethod
     def adopt(cls, descriptor: int) -> Channel:
         """Make an end of a descriptor that was received."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
+        connection = _socket.socket(_AF_UNIX, _SOCK_SEQPACKET, 0, descriptor)
         connection.setblocking(True)
         return cls(connection)
 
@@ -196,7 +235,8 @@ class Channel:
             ChannelEnded: The other end is closed, or does not take what it is sent.
         """
         try:
-            socket.send_fds(self._socket, [_encode(message)], descriptors, socket.MSG_NOSIGNAL)
+            given = [(_SOL_SOCKET, _SCM_RIGHTS, array.array("i", descriptors))] if descriptors else ()
+            self._socket.sendmsg([_encode(message)], given, _MSG_NOSIGNAL)
         except OSError as error:
             raise ChannelEnded(f"{type(message).__name__} was not sent: {error}") from error
 
@@ -213,11 +253,13 @@ class Channel:
         self._socket.settimeout(timeout)
         descriptors: list[int] = []
         try:
-            data, descriptors, flags, _ = socket.recv_fds(
-                self._socket, _MOST_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            data, given, flags, _ = self._socket.recvmsg(_MOST_BYTES, _ROOM, _MSG_CMSG_CLOEXEC)
+            for level, kind, content in given:
+                if (level, kind) == (_SOL_SOCKET, _SCM_RIGHTS):
+                    descriptors += array.array("i", content)
             if data and not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                return _decode(data), descriptors
+                is_encoded = data[0] & _ENCODED
+                return _decode(data) if is_encoded else Weight(1024 * sum(map(int, _find_private(data)))), descriptors
         except (BlockingIOError, TimeoutError) as error:
             raise NothingReceived("it does not answer") from error
         except (OSError, ValueError) as error:
@@ -227,6 +269,10 @@ class Channel:
             self._socket.settimeout(None)
         close_all(descriptors)
         raise ChannelEnded("the other end is closed" if not data else "the message is too long")
+
+    def detach(self) -> int:
+        """Return the descriptor, which this object no longer closes."""
+        return self._socket.detach()
 
     def close(self) -> None:
         """Close this end."""

@@ -11,7 +11,7 @@ import msgspec
 from gymtwist.envs import environment_plan, registry
 from gymtwist.error_texts import MOST_SHOWN
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import all_messages, dynamic_values, messages
+from gymtwist.protocol import all_messages, dynamic_values, make_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, ProtocolName
 from gymtwist.spaces.classic_codecs import classic_description, encoder
@@ -68,7 +68,7 @@ class _Session:
         omitted: The places of infos and metadata that cannot be sent.
     """
 
-    def __init__(self, protocol: ProtocolName, settings: WorkerSettings, request: messages.Make) -> None:
+    def __init__(self, protocol: ProtocolName, settings: WorkerSettings, request: make_messages.Make) -> None:
         descriptor = create()
         self._status = SessionStatus(descriptor)
         os.close(descriptor)
@@ -123,7 +123,7 @@ def check(
         steps: The most steps of an episode.
     """
     report = Report(environment)
-    request = messages.Make(environment, kwargs or {}, vector_rewards=True)
+    request = make_messages.Make(environment, kwargs or {}, vector_rewards=True)
     try:
         with _Session(ProtocolName.INT32, settings, request) as session:
             _describe(report, session.made)
@@ -147,7 +147,7 @@ def check(
     return report
 
 
-def _describe(report: Report, made: messages.Made) -> None:
+def _describe(report: Report, made: make_messages.Made) -> None:
     spec = registry.find(report.environment).spec
     report.facts.append(("made by", str(spec.entry_point)[:MOST_SHOWN]))
     for name, space in (("actions", made.action_space), ("observations", made.observation_space)):

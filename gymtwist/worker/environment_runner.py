@@ -15,7 +15,7 @@ from typing import Any
 
 from gymtwist.envs import environment_results, gym_compatibility, observation_checks, recording
 from gymtwist.envs.environment_plan import EnvironmentPlan
-from gymtwist.envs.missing_packages import remedy
+from gymtwist.envs.missing_packages import with_remedy
 from gymtwist.envs.viewer import Viewer
 from gymtwist.errors import EnvironmentFault, MonitorError
 from gymtwist.spaces.gymnasium_spaces import SPACE_NAMES, are_alike, space_of
@@ -81,6 +81,9 @@ class BaseRunner:
         GymtwistError: The environment cannot be made.
     """
 
+    #: The attributes that tell of the episode.
+    _of_episode: tuple[str, ...] = ("_seed", "_return", "_steps", "_steps_before")
+
     def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
         self._settings = settings
         self._status = status
@@ -117,6 +120,16 @@ class BaseRunner:
         self.takes_seed = not plan.of_gym or gym_compatibility.takes_seed(self.environment)
         if self._seed is not None:
             self.action_space.seed(self._seed)
+
+    @property
+    def episode(self) -> dict[str, Any]:
+        """What is known of the episode, beside the environment."""
+        return {name: getattr(self, name) for name in self._of_episode}
+
+    def go_back(self, episode: dict[str, Any]) -> None:
+        """Go back to an earlier :attr:`episode`; the counts of the session go on."""
+        vars(self).update(episode)
+        self.count_on()
 
     def count_on(self) -> None:
         """Count steps from where the session is; the episode has as many as it has in this process."""
@@ -415,7 +428,7 @@ class EnvironmentRunner(BaseRunner):
                 self._show()
             except Exception as error:
                 self._cannot_show = True
-                reason = f"{type(error).__name__}: {error}{remedy(type(error), str(error))}"
+                reason = f"{type(error).__name__}: {with_remedy(type(error), str(error))}"
                 print(f"render is ignored from here on: {reason}", file=sys.stderr)
 
     def _show(self) -> None:

@@ -25,9 +25,9 @@ from gymtwist.envs.recorded_spec import spec_text
 from gymtwist.envs.recording import in_colour, reason_of
 from gymtwist.envs.vector_environments import MASK, autoreset_mode
 from gymtwist.errors import InvalidField, QuotaExceeded, RecordingRefused
-from gymtwist.protocol.messages import Recording
+from gymtwist.protocol.make_messages import Recording
 from gymtwist.recordings import dataset_names, episode_rows, journal_files
-from gymtwist.recordings.dataset_catalogue import incomplete_datasets
+from gymtwist.recordings.dataset_catalogue import incomplete_datasets, journals_of
 from gymtwist.recordings.dataset_names import DATA, DATASETS, JOURNALS
 from gymtwist.recordings.episode_journal import COUNT, EpisodeJournal, Quota, Stopped
 from gymtwist.recordings.episode_rows import BEGIN, FRAME, KIND, NOTHING, REWARD, STEP, TERMINATED, TRUNCATED
@@ -40,8 +40,8 @@ from gymtwist.worker.worker_settings import WorkerSettings
 RECORD_ERROR = "record_error"
 #: What the server needs for it.
 _PACKAGES = ("h5py", "minari")
-#: The file with the spaces of a dataset, beside its data.
-_SPACES = "spaces"
+#: The files beside the data of a dataset: its lock, and its spaces with the id of its environment.
+_LOCK, _SPACES = "lock", "spaces"
 #: Frames of a second of video, if the environment does not say.
 _FPS = 30.0
 #: The entries of an info that are about an episode whose environment was reset in the same step.
@@ -93,8 +93,7 @@ class Reservation:
             self.root = self.root.resolve()
             (self.root / JOURNALS).mkdir(mode=0o700, exist_ok=True)
             directory = self._directory = dataset_names.directory_of(self.root, self.dataset)
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = journal_files.lock(directory / "lock")
+            self._lock = _locked(directory)
         except OSError as error:
             hint = ""
             if settings.isolate.has_files:
@@ -126,24 +125,57 @@ class Reservation:
             InvalidField: It has others.
             RecordingRefused: They cannot be written.
         """
-        path = self._directory / _SPACES
-        found = msgspec.json.encode([header.observation_space, header.action_space, header.reward_shape])
+        path, name = self._directory / _SPACES, self.request.dataset
+        own_id = None if header.env_spec is None else msgspec.json.decode(header.env_spec).get("id")
+        content = msgspec.json.encode([header.observation_space, header.action_space, header.reward_shape, own_id])
         try:
             if not (path.exists() and self._exists):
-                journal_files.write_whole(path, found)
-            elif path.read_bytes() != found:
+                journal_files.write_whole(path, content)
+                return
+            found, own = (msgspec.json.decode(each) for each in (path.read_bytes(), content))
+            if found[:3] != own[:3]:
                 raise InvalidField(
-                    f'record.append: the dataset "{self.request.dataset}" is of other spaces than those of this '
-                    "environment, or of other rewards; name another dataset"
+                    f'record.append: the dataset "{name}" is of other spaces than those of this environment, or of '
+                    "other rewards; name another dataset"
+                )
+            if found[3:] not in ([], own[3:]):  # an older dataset does not tell
+                raise InvalidField(
+                    f'record.append: the dataset "{name}" is of {found[3]!r}, and this environment is {own_id!r}; name '
+                    "another dataset"
                 )
         except OSError as error:
             raise RecordingRefused(f"record: recordings cannot be written: {error.strerror}") from error
 
     def release(self) -> None:
-        """Let other sessions record the dataset."""
+        """Let other sessions record the dataset; what was made for nothing is removed."""
         if self._lock is not None:
+            directory = self._directory
+            if not (directory / DATA).exists() and self.dataset not in incomplete_datasets(self.root):
+                with contextlib.suppress(OSError):  # there is something else
+                    (directory / _SPACES).unlink(missing_ok=True)
+                    (directory / _LOCK).unlink()
+                    while directory != self.root:
+                        directory.rmdir()
+                        directory = directory.parent
             os.close(self._lock)
             self._lock = None
+
+
+def _locked(directory: Path) -> int | None:
+    """Make the directory of a dataset, and lock it; None if another session has locked it.
+
+    Raises:
+        OSError: That cannot be done.
+    """
+    path = directory / _LOCK
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Another session may remove what it has made for nothing.
+        with contextlib.suppress(FileNotFoundError):
+            lock = journal_files.lock(path)
+            if lock is None or os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+            os.close(lock)
 
 
 class EpisodeRecorder:
@@ -467,10 +499,9 @@ def _quotas(reservation: Reservation, settings: WorkerSettings) -> list[Quota]:
     if settings.identity_record_quota:
         quotas.append(Quota(of_owner, settings.identity_record_quota, f'record-quota of the identity "{owner}"'))
     if request.megabytes is not None:
-        dataset = root / reservation.dataset
-        quotas.append(
-            Quota(lambda: [dataset, *journals.glob(f"{owner}@*")], request.megabytes << 20, "record.megabytes")
-        )
+        name = reservation.dataset
+        of_dataset = lambda: [root / name, *journals_of(root, name)]  # noqa: E731
+        quotas.append(Quota(of_dataset, request.megabytes << 20, "record.megabytes"))
     return quotas
 
 

@@ -28,12 +28,11 @@ from gymtwist.errors import (
     SharingRefused,
     SnapshotRefused,
 )
-from gymtwist.protocol import agent_messages, all_messages, messages
+from gymtwist.protocol import agent_messages, all_messages, make_messages, messages
 from gymtwist.protocol.codec import MessageCodec, tag_of
 from gymtwist.protocol.framing import MAX_FRAME, FrameReader, Parts, ProtocolName
 from gymtwist.protocol.handshake import MAX_MAKE, error_message
 from gymtwist.protocol.resume_messages import Resume, Resumed
-from gymtwist.protocol.snapshot_messages import Release, Restore, Snapshot
 from gymtwist.protocol.websocket import OPCODES, CloseCode, WebSocketError, close_code, without_header
 from gymtwist.worker import process_control, process_copy
 from gymtwist.worker.access_policy import AllowList
@@ -45,7 +44,7 @@ from gymtwist.worker.reply_writer import ReplyWriter
 from gymtwist.worker.request_handler import RequestHandler
 from gymtwist.worker.resumable_transport import ResumableTransport
 from gymtwist.worker.session_channel import Reconnection, SessionChannel
-from gymtwist.worker.session_status import ANSWERED, Operation, SessionStatus
+from gymtwist.worker.session_status import ANSWERED, OUTLIVES, Operation, SessionStatus
 from gymtwist.worker.shared_memory_transport import Offer, SharedMemoryTransport
 from gymtwist.worker.snapshot_handler import SnapshotHandler
 from gymtwist.worker.socket_waiting import receiver
@@ -118,7 +117,7 @@ class FramedAdapter:
         self.handlers.update(self._handler.handlers)
         self.handlers |= self._snapshots.handlers
         self.handlers |= {
-            messages.Make: self._make,
+            make_messages.Make: self._make,
             agent_messages.MakeAgents: self._make,
             messages.Share: self._share,
             messages.Close: self._close,
@@ -126,10 +125,12 @@ class FramedAdapter:
             Resume: self._refuse_resume,
         }
 
-    def _use_handler_for(self, request: messages.Make | agent_messages.MakeAgents) -> RequestHandler | AgentsHandler:
+    def _use_handler_for(
+        self, request: make_messages.Make | agent_messages.MakeAgents
+    ) -> RequestHandler | AgentsHandler:
         """Replace the handler if it is one for other environments."""
-        if isinstance(request, messages.Make) != isinstance(self._handler, RequestHandler):
-            if isinstance(request, messages.Make):
+        if isinstance(request, make_messages.Make) != isinstance(self._handler, RequestHandler):
+            if isinstance(request, make_messages.Make):
                 self._handler = self._single_handler()
             else:
                 # Few sessions need it.
@@ -161,7 +162,7 @@ class FramedAdapter:
         try:
             if isinstance(request, messages.Envs):
                 reply = self._replies.encode(self._envs(request))
-            elif isinstance(request, (messages.Make, agent_messages.MakeAgents)):
+            elif isinstance(request, (make_messages.Make, agent_messages.MakeAgents)):
                 reply = self._reply_to_make(request)
             else:
                 raise ProtocolError("the handshake is neither a make, a make_agents nor an envs message")
@@ -191,7 +192,7 @@ class FramedAdapter:
             self._socket.skips_doorbells()
         payload = self._recovery.make()
         request = None if payload is None else self._codec.decode_request(payload)
-        if isinstance(request, (messages.Make, agent_messages.MakeAgents)):
+        if isinstance(request, (make_messages.Make, agent_messages.MakeAgents)):
             handler: Any = self._use_handler_for(request)
             handler.resume(request)
             self.decode = self._codec.decode_request
@@ -215,8 +216,6 @@ class FramedAdapter:
             parts = self.transport, self._channel, self._status, self
             self._resumable = ResumableTransport(*parts, requests, max(0, requests - 1))
             self.transport = self._replies.transport = self._resumable
-            # A copy of this process would have another count.
-            self.handlers |= dict.fromkeys((Snapshot, Restore, Release), self._refuse_snapshot)
 
     def drop_connection(self) -> None:
         """Close the connection, which has ended; see :class:`~gymtwist.worker.resumable_transport.Connector`."""
@@ -227,23 +226,23 @@ class FramedAdapter:
     def use_connection(self, found: Reconnection) -> Transport:
         """Return the transport of another connection, likewise."""
         self._connection = found.connection
+        self._snapshots.use_connection(found.connection)
         self._receive_frames(found.trailing_data)
         # It counts as activity.
         self._status.end()
         return self._socket
 
-    def answer_resume(self, transport: Transport, answer: int | RepliesLost) -> None:
+    def answer_resume(self, transport: Transport, answer: int | RepliesLost, *, is_new: bool = False) -> None:
         """Tell a client how many requests were received, or that it cannot go on; likewise."""
-        reply = Resumed(answer) if isinstance(answer, int) else error_message(answer)
+        if is_new:
+            self._replies.forget_client()
+        reply = Resumed(answer, self._status.takeovers) if isinstance(answer, int) else error_message(answer)
         transport.send_parts(self._replies.encode(reply))
 
     @property
     def was_closed_for_good(self) -> bool:
         """Whether the client has closed its connection for good; likewise."""
         return isinstance(self._socket, WebSocketTransport) and self._socket.was_closed_for_good
-
-    def _refuse_snapshot(self, request: Snapshot | Restore | Release) -> None:
-        raise SnapshotRefused("a session that outlives its connection holds no snapshots: make it without `resume`")
 
     def _refuse_resume(self, request: Resume) -> None:
         raise RequestError("resume is the first message of a connection; open another one for it")
@@ -348,6 +347,12 @@ class FramedAdapter:
         """Send warnings along with the reply."""
         self._replies.warn(texts)
 
+    @property
+    def sockets(self) -> set[int]:
+        """The descriptors of the sockets that this process has for the client."""
+        channel = set() if self._channel is None else {self._channel.fileno()}
+        return {self._connection.fileno()} | channel
+
     def disconnect(self) -> None:
         """Close the client's connection in this process alone."""
         process_copy.disconnect(self._connection)
@@ -365,8 +370,14 @@ class FramedAdapter:
         self._socket.end()
         if not self._recovery.move_pending(self._socket.buffer):
             raise SnapshotRefused("too many requests wait behind the one to restore: take their replies first")
-        transport = self.transport
-        return transport.hand_over() if isinstance(transport, SharedMemoryTransport) else (b"", [])
+        transport = self.transport if self._resumable is None else self._resumable.inner
+        handover, descriptors = transport.hand_over() if isinstance(transport, SharedMemoryTransport) else (b"", [])
+        if self._resumable is not None:
+            try:
+                descriptors.append(self._resumable.hand_over())
+            except OSError as error:
+                raise SnapshotRefused(f"the last replies cannot be handed over: {error.strerror}") from error
+        return handover, descriptors
 
     def take_over(self, handover: bytes, descriptors: list[int]) -> None:
         """Use the client's connection in place of another process.
@@ -376,7 +387,14 @@ class FramedAdapter:
             descriptors: The client's socket, and the descriptors that it returned.
         """
         process_copy.put_in_place(descriptors.pop(0), self._connection.fileno())
+        if self._resumable is not None and not descriptors:
+            self._receive_frames(b"")  # what was lost is sent again
+            self._resumable.go_back(self._connection)
+            self._handler.count_on()
+            return
         self._receive_frames(self._recovery.pending())
+        if self._resumable is not None:
+            self._resumable.take_over(descriptors.pop())
         if isinstance(self._socket, FrameTransport):
             self._socket.skips_doorbells()
             if handover:
@@ -385,7 +403,14 @@ class FramedAdapter:
                 self._share_by(SharedMemoryTransport.taken_over(self._socket, handover, descriptor, framing, poll))
         self._handler.count_on()
 
-    def branch(self, descriptor: int, status: int, handshake: bytes, trailing_data: bytes) -> None:
+    def branch(
+        self,
+        descriptor: int,
+        status: int,
+        handshake: bytes,
+        trailing_data: bytes,
+        channel: SessionChannel | None = None,
+    ) -> None:
         """Serve another session, with the environment as it is.
 
         Args:
@@ -393,6 +418,7 @@ class FramedAdapter:
             status: The memory of the session's status; likewise.
             handshake: The make message of the session.
             trailing_data: The bytes received after it.
+            channel: Hands over another connection when this one is lost; None if the session then ends.
 
         Raises:
             RequestError: The message is not that by which the environment was made.
@@ -405,17 +431,21 @@ class FramedAdapter:
         process_copy.put_in_place(descriptor, self._connection.fileno())
         self._connection.setblocking(True)
         self._replies.forget_client()
-        self._share_by(None)  # it is the other client's
+        if self._channel is not None:
+            self._channel.close()  # it is the other client's, and so is the memory
+        self._channel, self._resumable, self._is_resumable = channel, None, False
+        self._share_by(None)
         self._receive_frames(trailing_data)
         request = self._first_request(handshake)
-        if not isinstance(request, messages.Make) or not isinstance(self._handler, RequestHandler):
+        if not isinstance(request, make_messages.Make) or not isinstance(self._handler, RequestHandler):
             raise ProtocolError("the handshake is no make message")
-        reply = self._replies.encode(self._handler.branched(request))
+        reply = self._replies.encode(self._granted(self._handler.branched(request), request))
         self._recovery.keep_make(made_by)
         self._handler.count_on()
         self._status.end()
         with self._status.answering():
             self.transport.send_parts(reply)
+        self._outlive_connection()
 
     def _first_request(self, handshake: bytes) -> Any:
         framing = self._codec.framing
@@ -429,11 +459,11 @@ class FramedAdapter:
         self._payload = payload
         return self._codec.decode_request(payload)
 
-    def _make(self, request: messages.Make | agent_messages.MakeAgents) -> None:
+    def _make(self, request: make_messages.Make | agent_messages.MakeAgents) -> None:
         self.transport.send_parts(self._reply_to_make(request))
         self._outlive_connection()
 
-    def _reply_to_make(self, request: messages.Make | agent_messages.MakeAgents) -> Parts:
+    def _reply_to_make(self, request: make_messages.Make | agent_messages.MakeAgents) -> Parts:
         """Make the environment and keep the message, from which another process can make it again."""
         self._handler.check_unmade()
         try:
@@ -449,23 +479,29 @@ class FramedAdapter:
             with contextlib.suppress(Exception):  # an environment may have closed standard error
                 print(f"not made: {error}"[:_REFUSAL_LENGTH], file=sys.stderr, flush=True)
 
-    def _reply_to_first_make(self, request: messages.Make | agent_messages.MakeAgents) -> Parts:
+    def _reply_to_first_make(self, request: make_messages.Make | agent_messages.MakeAgents) -> Parts:
         if len(self._payload) > MAX_MAKE:
             raise InvalidField(f"a make message of {len(self._payload)} bytes; it may have {MAX_MAKE}")
         handler: Any = self._use_handler_for(request)
-        made = handler.make(request)
-        if request.resume is not None and self._channel is not None:
-            made = msgspec.structs.replace(made, resume=self._channel.granted)
+        made = self._granted(handler.make(request), request)
         try:
             reply = self._replies.encode(made)
         except EnvironmentFault:
             # The client cannot learn of this environment, but it may ask for another.
             handler.unmake()
             raise
-        self._is_resumable = made.resume is not None
         self._recovery.keep_make(self._payload)
         self.decode, self._payload = self._codec.decode_request, b""
         return reply
+
+    def _granted(self, made: Any, request: Any) -> Any:
+        """Return the reply to ``make`` with the secret of a session that may outlive its connection."""
+        self._is_resumable = request.resume is not None and self._channel is not None
+        # Before the client has the secret, and may use it.
+        self._status.words[OUTLIVES] = float(self._is_resumable)
+        if self._channel is None or not self._is_resumable:
+            return made
+        return msgspec.structs.replace(made, resume=self._channel.granted)
 
     def _share(self, request: messages.Share) -> None:
         """Share memory with the client: the first request asks for an address, the second follows the descriptor.
@@ -520,6 +556,8 @@ class FramedAdapter:
         """
         self._recovery.end()
         self._close_environment()
+        # From now on nobody can resume the session, although the server does not know of its end yet.
+        self._status.words[OUTLIVES] = 0.0
         self.send(messages.Closed())
         if isinstance(self._socket, WebSocketTransport):
             self._socket.close(CloseCode.NORMAL)

@@ -1,64 +1,120 @@
-"""A frozen copy: a process that is a snapshot. It waits, and forks what goes on from there."""
+"""A frozen copy: a process that is a snapshot. It waits, and goes on from there, or forks what does.
+
+A frozen copy that is to play first forks the next frozen copy, and then plays itself: so nobody waits for the process
+that was forked. One that a session branches off forks the process for it, whose end nobody has to wait for.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
+from typing import NamedTuple
 
-from gymtwist.worker import process_control, process_copy
+from gymtwist.errors import SnapshotRefused
+from gymtwist.worker import frozen_sleep, process_copy
 from gymtwist.worker.copy_channel import (
     BranchOff,
     Channel,
     ChannelEnded,
-    Forked,
     Frozen,
-    Message,
     Play,
     Ready,
-    Weigh,
-    Weight,
+    Refused,
     close_all,
 )
 
 
-def wait(channel: Channel) -> tuple[Channel, Message, list[int]]:
-    """Wait in a frozen copy, until it ends or the session gives it up.
+class Going(NamedTuple):
+    """How a process goes on from a snapshot.
+
+    Attributes:
+        leader: A channel of its own with the leader.
+        order: What to do.
+        descriptors: What came along.
+        forked: The processes that it has forked: the one that is the snapshot now, and branches.
+    """
+
+    leader: Channel
+    order: Play | BranchOff
+    descriptors: list[int]
+    forked: set[int]
+
+
+def freeze(channel: Channel, unused: Channel, client: int, *, debuggable: bool) -> int:
+    """Fork a frozen copy, which sleeps at once.
+
+    Args:
+        channel: Its channel with the leader.
+        unused: The other end, which is closed in the copy.
+        client: The descriptor of the client's socket, likewise; its number stands for something else there.
+        debuggable: As for :func:`~gymtwist.worker.frozen_sleep.sleep`.
+
+    Returns:
+        Its process id; 0 in the copy, once the leader wants something of it.
+
+    Raises:
+        OSError: No process can be started.
+    """
+    number, other = channel.fileno(), unused.fileno()
+
+    def sleep() -> None:
+        frozen_sleep.sleep(number, other, client, debuggable=debuggable)
+
+    process = process_copy.fork_asleep(sleep)
+    if process == 0:
+        unused.detach()
+    return process
+
+
+def wait(channel: Channel) -> Going:
+    """Wait as a frozen copy, until the session gives it up, which ends the process.
 
     Args:
         channel: The channel with the leader.
 
     Returns:
-        Only in processes that it forks: the channel with the leader, what to do, and the descriptors for that.
+        Only in a process that goes on from there.
     """
+    number = channel.fileno()
+    handler = None
+    children: set[int] = set()
     try:
-        channel.send(Frozen(os.getpid()))
         while True:
             order, descriptors = channel.receive()
-            if isinstance(order, Weigh):
-                channel.send(Weight(private_memory()))
-            elif isinstance(order, (Play, BranchOff)):
-                forked = _fork(channel)
-                if forked is not None:
-                    return forked, order, descriptors
+            if isinstance(order, (Play, BranchOff)):
+                leader = Channel.adopt(descriptors.pop(0))
+                if isinstance(order, BranchOff) and handler is None:
+                    # The kernel reaps branches, and does not count their processor time here.
+                    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN) or signal.SIG_DFL
+                forked = _fork(leader, order, number)
+                if forked:
+                    children.add(forked)
+                elif forked == 0:
+                    children.clear()
+                if forked is not None and bool(forked) == isinstance(order, Play):
+                    if forked:
+                        channel.send(Frozen(forked))
+                    channel.close()
+                    if handler is not None:
+                        signal.signal(signal.SIGCHLD, handler)
+                    return Going(leader, order, descriptors, children)
+                leader.close()
             close_all(descriptors)
+            frozen_sleep.wait(number)
     except ChannelEnded:
         os._exit(0)
 
 
-def _fork(channel: Channel) -> Channel | None:
-    """Fork; return the channel of the copy with the leader in the copy, and None in this process."""
-    ours, leaders = Channel.pair()
+def _fork(leader: Channel, order: Play | BranchOff, channel: int) -> int | None:
+    """Fork, and return what that does; None if no process can be started."""
     try:
-        if process_copy.fork_detached():
-            channel.close()
-            leaders.close()
-            return ours
-        channel.send(Forked(), [leaders.fileno()])
-    except OSError:
-        channel.send(Forked())  # without a channel: there is none
-    ours.close()
-    leaders.close()
-    return None
+        if isinstance(order, BranchOff):
+            return process_copy.fork()
+        return process_copy.fork_asleep(lambda: frozen_sleep.wait(channel))
+    except OSError as error:
+        leader.send(Refused(SnapshotRefused.code, f"no process can be started: {error}"))
+        return None
 
 
 def report(channel: Channel) -> None:
@@ -83,17 +139,3 @@ def begin(channel: Channel, right: int) -> None:
             channel.send(Ready(os.getpid()))
         except (OSError, ChannelEnded):
             os._exit(0)
-
-
-def private_memory() -> int:
-    """Return the bytes of memory that this process shares with no other one; 0 where the kernel does not tell."""
-    try:
-        text = process_control.read("/proc/self/smaps_rollup")
-    except OSError:
-        return 0
-    total = 0
-    for field in (b"Private_Clean:", b"Private_Dirty:"):
-        at = text.find(field)
-        if at >= 0:
-            total += int(text[at + len(field) : text.index(b"kB", at)])
-    return 1024 * total

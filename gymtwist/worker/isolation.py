@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.worker import landlock, private_mounts, process_control
+from gymtwist.worker.session_users import SessionUsers
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: What programs, and the libraries of environments, read outside of the Python installation.
@@ -95,11 +96,11 @@ def try_out(settings: WorkerSettings) -> None:
     if not is_confined(settings):
         return
     reader, writer = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="gymtwist-trial-") as scratch:
+    with _trial_user(settings) as user, tempfile.TemporaryDirectory(prefix="gymtwist-trial-") as scratch:
         pid = os.fork()
         if pid == 0:
             try:
-                os.write(writer, _trial(settings, scratch).encode())
+                os.write(writer, _trial(settings, scratch, user).encode())
             finally:
                 os._exit(0)
         os.close(writer)
@@ -110,11 +111,30 @@ def try_out(settings: WorkerSettings) -> None:
         raise WorkerStartError(problem or "the process that tries to isolate itself was killed")
 
 
-def _trial(settings: WorkerSettings, scratch: str) -> str:
+@contextlib.contextmanager
+def _trial_user(settings: WorkerSettings) -> Iterator[int]:
+    """Borrow a user for the trial: a session that had the same one could kill its process."""
+    if settings.trial_users is None:
+        yield 0
+        return
+    first, last = settings.trial_users
+    users = SessionUsers(range(first, last + 1))
+    try:
+        users.open()
+        try:
+            user = users.borrow()
+        except WorkerStartError:
+            user = first  # sessions have them all; that must not keep the fork server from being replaced
+        yield user
+    finally:
+        users.close()
+
+
+def _trial(settings: WorkerSettings, scratch: str, user: int) -> str:
     process_control.isolate(debuggable=settings.debuggable)
     try:
         os.chdir(scratch)
-        confine(settings, scratch, settings.trial_user)
+        confine(settings, scratch, user)
         for path in (os.__file__, __file__):
             with open(path, "rb"):
                 pass

@@ -16,8 +16,8 @@ import numpy as np
 from twisted.internet import defer
 
 from gymtwist.errors import GymtwistError, UnknownSnapshot, WorkerStartError
-from gymtwist.protocol.messages import Resumable
-from gymtwist.worker import amp_commands, isolation, parent_death, process_control, session_loop
+from gymtwist.protocol.make_messages import Resumable
+from gymtwist.worker import amp_commands, isolation, parent_death, process_control, session_cgroup, session_loop
 from gymtwist.worker.amp_commands import ResponderLink
 from gymtwist.worker.blocking_amp import AMPConnection
 from gymtwist.worker.process_roles import BranchedOff, Leads, finish, roles
@@ -137,13 +137,19 @@ class Worker:
         process_control.rename(f"gymsock {session}")
         roles.session = session
         settings = self._settings.with_overrides(overrides)
+        if settings.gpus is not None:
+            # CUDA reads it when it is first used, which it cannot have been before the fork.
+            os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus
         if settings.memory_limit != self._settings.memory_limit:
             process_control.limit(resource.RLIMIT_DATA, settings.memory_limit)
+            if self._adapter is None and settings.control_groups:
+                session_cgroup.own(settings.control_groups, self._connection.fileno()).set_limits(settings)
+        found = None if resume is None or channel is None else _channel(channel, resume)
         if self._adapter is not None:
             if directory and not isolation.is_confined(settings):
                 os.chdir(directory)
             return session_loop.run(
-                self._adapter, lambda: self._adapter.branch(socket, status, handshake, trailing_data)
+                self._adapter, lambda: self._adapter.branch(socket, status, handshake, trailing_data, found)
             )
         connection = _adopt(socket)
         try:
@@ -153,7 +159,6 @@ class Worker:
         except WorkerStartError as error:
             connection.close()
             return str(error)
-        found = None if resume is None or channel is None else _channel(channel, resume)
         parts = protocol.decode(), connection, handshake, trailing_data
         return session_loop.serve(*parts, settings, _status(status), recovery_reply, found)
 
@@ -202,7 +207,8 @@ def _settle(settings: WorkerSettings) -> None:
     process_control.volunteer_for_oom()
     for kind, most in (
         (resource.RLIMIT_DATA, settings.memory_limit),
-        (resource.RLIMIT_NPROC, settings.process_limit),
+        # A control group limits the processes of one session, this one those of all sessions of a user.
+        (resource.RLIMIT_NPROC, 0 if settings.control_groups else settings.process_limit),
         (resource.RLIMIT_NOFILE, settings.open_file_limit),
         (resource.RLIMIT_FSIZE, settings.file_size_limit),
     ):

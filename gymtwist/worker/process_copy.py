@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import signal
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 
 from gymtwist.worker import process_control
 
-#: The exit status of a process between the one that forks and the copy.
-_OK, _FAILED = 0, 1
+# The C library's own fork runs what libraries have registered for forks; Python's part has functions of its own.
+_fork = ctypes.PyDLL(None, use_errno=True).fork
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_after_fork_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
+for _function in (_before_fork, _after_fork_in_parent, _after_fork_in_child):
+    _function.restype = None
 
 
 def fork() -> int:
@@ -35,26 +42,31 @@ def fork() -> int:
     return pid
 
 
-def fork_detached() -> bool:
-    """Fork a copy whose parent is this process's nearest subreaper, which learns of its end.
+def fork_asleep(sleep: Callable[[], None]) -> int:
+    """Fork as :func:`fork` does, but a copy that first sleeps.
 
-    Returns:
-        True in the copy, False in this process, once the copy has its parent.
+    What Python does in a process that was forked writes to some 600 KB of memory, which the copy then has for itself.
+    Here it is done when the copy wakes up. Until then no other thread of Python's can run in it.
+
+    Args:
+        sleep: What the copy does first. It must call nothing that lets other threads run, such as ``socket.recv``.
 
     Raises:
         OSError: No process can be started.
     """
-    middle = fork()
-    if middle == 0:
-        try:
-            if fork() == 0:
-                return True
-        except OSError:
-            os._exit(_FAILED)
-        os._exit(_OK)
-    if os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1]) != _OK:
-        raise OSError("no process can be started")
-    return False
+    _before_fork()
+    pid = int(_fork())
+    if pid:
+        number = ctypes.get_errno()
+        _after_fork_in_parent()
+        if pid < 0:
+            raise OSError(number, os.strerror(number))
+        return pid
+    sleep()
+    state = random.getstate()
+    _after_fork_in_child()
+    random.setstate(state)
+    return 0
 
 
 def put_in_place(descriptor: int, number: int) -> None:

@@ -48,7 +48,9 @@ class ReplyWriter:
         self._usually_fast = self._fast
         self._encode = codec.encode_reply
         self._warnings: list[str] = []
+        #: The type of rewards, and whether it is to be told.
         self._reward_type: str | None = None
+        self._tells_type = False
         self._warned: set[str] = set()
         # The observation is the first field after the operation, so its position is known.
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
@@ -56,6 +58,8 @@ class ReplyWriter:
     def forget_client(self) -> None:
         """Forget what the client was told: another one is there."""
         self._warned.clear()
+        if self._reward_type is not None:
+            self.tell_reward_type(self._reward_type)
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Send the client warnings with the next reply, each once in a session."""
@@ -68,7 +72,7 @@ class ReplyWriter:
 
     def tell_reward_type(self, name: str) -> None:
         """Send the client the type of rewards with the next reply to a step."""
-        self._reward_type = name
+        self._reward_type, self._tells_type = name, True
         self._add_to_next()
 
     def _add_to_next(self) -> None:
@@ -77,13 +81,13 @@ class ReplyWriter:
 
     def _encode_with_additions(self, reply: Reply) -> Parts:
         additions: dict[str, Any] = {"warnings": tuple(self._warnings)} if self._warnings else {}
-        if isinstance(reply, Stepped):
+        if isinstance(reply, Stepped) and self._tells_type:
             additions["reward_type"] = self._reward_type
         parts = self._codec.encode_reply(msgspec.structs.replace(reply, **additions) if additions else reply)
         self._warnings = []
         if isinstance(reply, Stepped):
-            self._reward_type = None
-        if self._reward_type is None:
+            self._tells_type = False
+        if not self._tells_type:
             self._fast, self._encode = self._usually_fast, self._codec.encode_reply
         return parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,14 +14,12 @@ import gymtwist
 from gymtwist.envs import (
     environment_plan,
     environment_results,
-    environment_wrappers,
     error_locations,
-    registry,
+    kept_state,
     vector_environments,
 )
-from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.envs.environment_plan import EnvironmentPlan
-from gymtwist.envs.registry import RegisteredEnvironment
+from gymtwist.envs.kept_state import KeptState
 from gymtwist.error_texts import RESET_ALL
 from gymtwist.errors import (
     EnvironmentFault,
@@ -28,15 +27,14 @@ from gymtwist.errors import (
     InvalidField,
     RequestError,
     ResetNeeded,
+    SnapshotRefused,
     UnknownSnapshot,
 )
-from gymtwist.protocol import messages, shared_memory
+from gymtwist.protocol import make_messages, messages, shared_memory
 from gymtwist.protocol.codec import MessageCodec
-from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, space_of
-from gymtwist.worker import fork_trial
-from gymtwist.worker.access_policy import AllowList, KwargPolicy, WrapperPolicy
-from gymtwist.worker.async_attributes import InProcess
+from gymtwist.spaces.gymnasium_spaces import has_plain_numbers, make_generators, space_of
 from gymtwist.worker.base_handler import BaseHandler, State
+from gymtwist.worker.environment_planning import planned
 from gymtwist.worker.environment_runner import EnvironmentRunner
 from gymtwist.worker.episode_recorder import EpisodeRecorder, Reservation
 from gymtwist.worker.guarded_call import fault_of_value, guarded_call
@@ -57,7 +55,7 @@ _MAY_BE_REFUSED = {
 }
 _NO_INFO: dict[str, Any] = {}
 #: Operations whose failure does not end the episode.
-_HARMLESS = ("sample", "render", "monitor", "get", "set", "call", "restore")
+_HARMLESS = ("sample", "render", "monitor", "get", "set", "call", "snapshot", "restore")
 
 
 class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
@@ -75,7 +73,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         handlers: The handler of each type of request but ``make``; it returns the reply.
     """
 
-    _request: messages.Make
+    _request: make_messages.Make
     _plan: EnvironmentPlan | None
     _step: Callable[[Any], tuple[Any, Any, Any, Any, Any]]
     _codecs: SessionCodecs
@@ -94,6 +92,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self._ready: ReadySteps | None = None
         self._reservation: Reservation | None = None
         self._recorder: EpisodeRecorder | None = None
+        #: The space whose generators were made last.
+        self._has_generators: Any = None
         #: Whether another process has begun this session.
         self._resumes = False
         self.handlers |= {
@@ -108,7 +108,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
 
     # Making the environment
 
-    def make(self, request: messages.Make) -> messages.Made:
+    def make(self, request: make_messages.Make) -> make_messages.Made:
         """Make the environment.
 
         Raises:
@@ -140,7 +140,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self.state = State.MADE
         return made
 
-    def branched(self, request: messages.Make) -> messages.Made:
+    def branched(self, request: make_messages.Make) -> make_messages.Made:
         """Describe the environment to the client of another session, which this process serves from now on.
 
         Raises:
@@ -149,7 +149,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         if self._comparable(request) != self._comparable(self._request):
             raise InvalidField(
                 "branch: the snapshot is of an environment that another make message made; send the same one, with "
-                "`branch` added"
+                "`branch` added (`resume` and `token` may differ)"
             )
         runner = self._running()
         if isinstance(runner, EnvironmentRunner):
@@ -157,11 +157,11 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         with guarded_call(self._status, Operation.MAKE):
             return msgspec.structs.replace(self._made(), branched=True)
 
-    def _comparable(self, request: messages.Make) -> bytes:
-        own: dict[str, Any] = {"branch": "", "token": None, "report_queue": False, "direct": False}
+    def _comparable(self, request: make_messages.Make) -> bytes:
+        own: dict[str, Any] = {"branch": "", "token": None, "report_queue": False, "direct": False, "resume": None}
         return b"".join(self._codec.encode_request(msgspec.structs.replace(request, **own)))
 
-    def _refused_field(self, request: messages.Make) -> str | None:
+    def _refused_field(self, request: make_messages.Make) -> str | None:
         """Return the field for which an environment cannot be made, found by making it without each in turn."""
         for name, default in _MAY_BE_REFUSED.items():
             if getattr(request, name) in (None, default):
@@ -176,7 +176,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             return name
         return None
 
-    def resume(self, request: messages.Make) -> None:
+    def resume(self, request: make_messages.Make) -> None:
         """Replace a handler whose process has died: the next reset makes the environment again.
 
         Args:
@@ -232,7 +232,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         super().unmake()
         self._end_recording()
 
-    def _accept(self, request: messages.Make) -> None:
+    def _accept(self, request: make_messages.Make) -> None:
         self._request, self._plan = request, None
         self._infos = request.info == "all"
         self._several = request.num_envs is not None
@@ -240,7 +240,10 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
     def _start(self) -> None:
         """Make the environment and all that serves its steps."""
         with guarded_call(self._status, Operation.MAKE):
-            plan = self._plan = self._plan or self._check()
+            if self._plan is None:
+                self._check_asked(self._request)
+                self._plan = planned(self._request, self._settings, self._framing)
+            plan = self._plan
         kind = EnvironmentRunner if plan.mode is None else VectorEnvironmentRunner
         runner = self._runner = kind(plan, self._settings, self._status)
         runner.check_client = self._check_client
@@ -256,79 +259,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         elif not self._several:
             self._step = self._step_for_array
 
-    def _check(self) -> EnvironmentPlan:
-        """Check the make message and plan the environment.
-
-        Raises:
-            RequestError: The environment is not available with these options.
-        """
-        request, settings = self._request, self._settings
-        self._check_asked(request)
-        if request.branch:
-            raise UnknownSnapshot("branch: no snapshot has this ticket: it was released, or its session has ended")
-        if request.num_envs is not None and request.num_envs > settings.max_envs:
-            raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
-        if request.num_envs is None and request.vectorization_mode is not None:
-            raise InvalidField("vectorization_mode is for several environments: send num_envs, too")
-        if request.num_envs is None and request.on_failure == "truncate":
-            raise InvalidField('on_failure "truncate" is for several environments: send num_envs, too')
-        if request.num_envs is None and request.vector_wrappers:
-            raise InvalidField("vector_wrappers are for several environments: send num_envs, too")
-        registered = self._find(request.id)
-        self._check_kwargs(request.kwargs, registered)
-        policy = WrapperPolicy(settings.wrappers)
-        policy.check(request.wrappers)
-        policy.check(request.vector_wrappers, "vector_wrappers")
-        options = {name: getattr(request, name) for name in EnvironmentOptions.__struct_fields__}
-        in_process = InProcess(settings.attributes, self._framing.value, debuggable=settings.debuggable)
-        wrappers = environment_wrappers.checked(request.wrappers)
-        vector_wrappers = environment_wrappers.checked(request.vector_wrappers, "vector_wrappers")
-        checked = EnvironmentOptions(**options)
-        if not request.each:
-            planned = environment_plan.plan(registered, checked, in_process, wrappers)
-            return msgspec.structs.replace(planned, vector_wrappers=vector_wrappers)
-        if len(request.each) != request.num_envs:
-            raise InvalidField(
-                f"each has {len(request.each)} elements: send one for each of num_envs {request.num_envs} environments"
-            )
-        found = {request.id: registered}
-
-        def member(index: int) -> EnvironmentPlan:
-            own = request.each[index]
-            name = own.id or request.id
-            its = found[name] = found.get(name) or self._find(name)
-            self._check_kwargs(own.kwargs, its)
-            return environment_plan.member(its, checked, own, in_process, wrappers)
-
-        planned = environment_plan.joined([self._of_each(member, index) for index in range(len(request.each))])
-        return msgspec.structs.replace(planned, vector_wrappers=vector_wrappers)
-
-    @staticmethod
-    def _of_each(act: Callable[[int], EnvironmentPlan], index: int) -> EnvironmentPlan:
-        try:
-            return act(index)
-        except GymtwistError as error:
-            error_locations.name_environments(error, (index,), str(error))
-            raise
-
-    def _find(self, name: str) -> RegisteredEnvironment:
-        """Find an environment that the client may have.
-
-        Raises:
-            RequestError: It is unknown, or not allowed.
-        """
-        allowed = AllowList(self._settings.allow)
-        allowed.check(name)
-        registered = registry.find(name)
-        allowed.check_meant(name, registered.spec.id)
-        fork_trial.check(registered, self._settings)
-        return registered
-
-    def _check_kwargs(self, kwargs: dict[str, Any], registered: RegisteredEnvironment) -> None:
-        settings = self._settings
-        KwargPolicy(settings.kwargs, restricted=bool(settings.allow)).check(kwargs, registered.spec.kwargs)
-
-    def _made(self) -> messages.Made:
+    def _made(self) -> make_messages.Made:
         """Describe the environment."""
         request, runner, plan, settings = self._request, self._running(), self._plan, self._settings
         assert plan is not None
@@ -353,13 +284,13 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             }
         space = environment_results.reward_space_of(environment)
         rewards = None if space is None else SpaceCodec(space, "reward", self._framing, request.values).description
-        return messages.Made(
+        return make_messages.Made(
             actions.description,
             observations.description,
             f"gymtwist {gymtwist.__version__}",
             action_layout=actions.layout,
             observation_layout=observations.layout,
-            spec=messages.Spec(
+            spec=make_messages.Spec(
                 spec.id,
                 min(limits, default=None),
                 spec.reward_threshold,
@@ -369,7 +300,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             # The autoreset mode is an enumeration of Gymnasium's and has a field of its own.
             metadata={key: each for key, each in (environment.metadata or {}).items() if key != "autoreset_mode"},
             render_mode=environment.render_mode,
-            limits=messages.Limits(settings.limits.idle or None, settings.limits.step or None, settings.max_frame),
+            limits=make_messages.Limits(settings.limits.idle or None, settings.limits.step or None, settings.max_frame),
             shared_memory=settings.shared_memory and shared_memory.IS_POSSIBLE and not self._framing.is_websocket,
             reward_space=rewards,
             wrappers=len(request.wrappers),
@@ -404,6 +335,56 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         note(lambda: self._sampled_step(0))
         return digest(b"".join(digests))
 
+    def make_generators(self) -> None:
+        """Make those of the action space.
+
+        Raises:
+            EnvironmentFault: The space raised.
+        """
+        space = self._running().action_space
+        if space is not self._has_generators:
+            with guarded_call(self._status, Operation.SNAPSHOT):
+                make_generators(space)
+            self._has_generators = space
+
+    def keep_state(self) -> KeptState:
+        """Keep the state of the environment, if it has a hook for that, and of the generators that it may use.
+
+        Raises:
+            SnapshotRefused: It has none, or something of it cannot be copied.
+            EnvironmentFault: It raised.
+        """
+        runner = self._running()
+        generators = random.getstate(), np.random.get_state()
+        rest = runner.action_space, runner.episode, self.state, self._has_plain_numbers, generators
+        with guarded_call(self._status, Operation.SNAPSHOT):
+            return kept_state.keep(runner.environment, rest)
+
+    def restore_state(self, kept: KeptState) -> None:
+        """Go on from a state of the environment.
+
+        Args:
+            kept: What :meth:`keep_state` returned.
+
+        Raises:
+            EnvironmentFault: The environment raised, and has to be reset.
+            RequestError: The state is of another environment, or this one is being recorded.
+        """
+        runner = self._running()
+        if self.is_recorded:
+            raise SnapshotRefused("the episodes are being recorded: stop the monitor before you restore")
+        if runner.environment.unwrapped is not kept.environment:
+            raise UnknownSnapshot(
+                "the snapshot was the state of an environment that failed and was made anew: take another one"
+            )
+        self.state = State.FAILED  # unless it succeeds
+        with guarded_call(self._status, Operation.RESTORE):
+            _, episode, state, self._has_plain_numbers, generators = kept.restore()
+        random.setstate(generators[0])
+        np.random.set_state(generators[1])
+        runner.go_back(episode)
+        self.state = state
+
     @property
     def keep_snapshots(self) -> int:
         """How many snapshots to keep, and to go back to the last one after a crash; 0 to keep all."""
@@ -423,7 +404,8 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             Whether the environment must be reset: a frame that cannot be rendered does not end the episode.
         """
         if fault.operation in _HARMLESS or self.state is State.UNMADE:
-            return False
+            # A state may have been restored in part.
+            return self.state is State.FAILED and fault.operation == "restore"
         if self.state is not State.BROKEN:
             # A reset that failed would hardly succeed next time, and an asynchronous environment has lost a process.
             is_lost = self._runner is None or vector_environments.has_processes(self._runner.environment)
@@ -524,7 +506,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
 
     def step_many(self, request: messages.StepMany) -> messages.SteppedMany:
         """Take several steps, at most until the episode ends."""
-        if self.state is not State.PLAYING:
+        if self.state is not State.PLAYING and not (self.state is State.ENDED and self._request.lenient):
             raise self._not_now("the next step")
         runner, codecs = self._running(), self._codecs
         collected: ObservationCollector | None = None

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
+import socket
 from collections.abc import Sequence
 from typing import Protocol
+
+import msgspec
 
 from gymtwist.errors import RepliesLost
 from gymtwist.protocol.resume_messages import KEPT_BYTES
 from gymtwist.worker.session_channel import Reconnection, SessionChannel
-from gymtwist.worker.session_status import OUTLIVES, REQUESTS, SessionStatus
+from gymtwist.worker.session_status import OUTLIVES, REQUESTS, TAKEOVERS, SessionStatus
 from gymtwist.worker.transports import Transport
 
 
@@ -23,34 +27,58 @@ class KeptReplies:
 
     Args:
         sent: How many replies were sent before.
+        frames: The last of them.
+
+    Attributes:
+        frames: Those that are kept.
     """
 
-    def __init__(self, sent: int = 0) -> None:
+    def __init__(self, sent: int = 0, frames: Sequence[bytes] = ()) -> None:
         self.sent = sent
-        self._frames: collections.deque[bytes] = collections.deque()
-        self._size = 0
+        self.frames = collections.deque(frames)
+        self._size = sum(map(len, frames))
 
     def add(self, frame: bytes) -> None:
         """Keep a reply, and forget the oldest that are too many."""
         self.sent += 1
-        self._frames.append(frame)
+        self.frames.append(frame)
         self._size += len(frame)
-        while self._size > KEPT_BYTES and len(self._frames) > 1:
-            self._size -= len(self._frames.popleft())
+        while self._size > KEPT_BYTES and len(self.frames) > 1:
+            self._size -= len(self.frames.popleft())
 
-    def after(self, received: int) -> list[bytes]:
-        """Return the replies behind those that the client has received.
+    def after(self, received: int | None) -> list[bytes]:
+        """Return the replies behind those that the client has received; the last one if it does not know.
 
         Raises:
             RepliesLost: They are not kept any more, or the client has received more than were sent.
         """
+        if received is None:
+            return list(self.frames)[-1:]
         missing = self.sent - received
-        if not 0 <= missing <= len(self._frames):
+        if not 0 <= missing <= len(self.frames):
             raise RepliesLost(
-                f"of {self.sent} replies that were sent, the last {len(self._frames)} are kept, and you have received "
+                f"of {self.sent} replies that were sent, the last {len(self.frames)} are kept, and you have received "
                 f"{received}: this session cannot go on; make another one"
             )
-        return list(self._frames)[len(self._frames) - missing :]
+        return list(self.frames)[len(self.frames) - missing :]
+
+
+class _Handover(msgspec.Struct, frozen=True, array_like=True):
+    """What another process needs to go on.
+
+    Attributes:
+        requests: How many requests were received.
+        sent: How many of them were answered.
+        frames: The last replies.
+    """
+
+    requests: int
+    sent: int
+    frames: list[bytes]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Handover).decode
 
 
 class Connector(Protocol):
@@ -66,8 +94,14 @@ class Connector(Protocol):
     def drop_connection(self) -> None:
         """Close the connection, which has ended."""
 
-    def answer_resume(self, transport: Transport, answer: int | RepliesLost) -> None:
-        """Tell a client how many requests were received, or that it cannot go on."""
+    def answer_resume(self, transport: Transport, answer: int | RepliesLost, *, is_new: bool = False) -> None:
+        """Tell a client how many requests were received, or that it cannot go on.
+
+        Args:
+            transport: Its connection.
+            answer: The number, or why not.
+            is_new: Whether the client knows nothing of what it was told before.
+        """
 
 
 class ResumableTransport:
@@ -129,7 +163,9 @@ class ResumableTransport:
         inner = self.inner = self._connector.use_connection(found)
         try:
             missing = self._replies.after(found.received)
-            self._connector.answer_resume(inner, self._requests)
+            is_new = found.received is None
+            self._words[TAKEOVERS] += is_new
+            self._connector.answer_resume(inner, self._requests, is_new=is_new)
             for frame in missing:
                 inner.send(frame)
         except OSError:  # it has ended as well, which the wait for the next request finds out
@@ -139,6 +175,46 @@ class ResumableTransport:
                 self._connector.answer_resume(inner, error)
             return False
         return True
+
+    # Copies of this process
+
+    def hand_over(self) -> int:
+        """Return the descriptor of a file for a copy that is to go on in place of this process.
+
+        Raises:
+            OSError: There is no room for the replies that are kept.
+        """
+        descriptor = os.memfd_create("replies", os.MFD_CLOEXEC)
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(_encode(_Handover(self._requests, self._replies.sent, list(self._replies.frames))))
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def take_over(self, descriptor: int) -> None:
+        """Go on in place of another process.
+
+        Args:
+            descriptor: What :meth:`hand_over` returned there; it is closed.
+        """
+        with open(descriptor, "rb") as file:
+            file.seek(0)
+            handover = _decode(file.read())
+        self._requests = handover.requests
+        self._replies = KeptReplies(handover.sent, handover.frames)
+
+    def go_back(self, connection: socket.socket) -> None:
+        """Go on in place of a process that has crashed: what of a message the client has is unknown.
+
+        Args:
+            connection: Its connection.
+        """
+        self._requests = int(self._words[REQUESTS])
+        self._replies = KeptReplies(self._requests - 1)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
     def send(self, frame: bytes | bytearray) -> None:
         """Keep a reply, and send it unless the connection has ended."""

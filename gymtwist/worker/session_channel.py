@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gymtwist.protocol.messages import Resumable
+from gymtwist.protocol.make_messages import Resumable
 from gymtwist.worker.amp_commands import Disconnected, Link, Reconnect
 from gymtwist.worker.blocking_amp import AMPConnection
 
@@ -22,12 +22,12 @@ class Reconnection(msgspec.Struct, frozen=True):
 
     Attributes:
         connection: The client's socket, in blocking mode.
-        received: How many replies the client has received.
+        received: How many replies the client has received; None if it does not know.
         trailing_data: The bytes received after the handshake.
     """
 
     connection: socket.socket
-    received: int
+    received: int | None
     trailing_data: bytes
 
 
@@ -41,9 +41,16 @@ class _ChannelProtocol(Link):
     def __init__(self) -> None:
         super().__init__()
         self.found: Reconnection | None = None
+        self._received: list[int] = []
+        # AMP numbers descriptors from the beginning of the link, of which a copy of this process has missed a part.
+        self._getDescriptor = lambda number: self._received.pop(0)  # type: ignore[assignment] # that of a dictionary
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:  # Twisted's name
+        """Keep a descriptor, which the next command is about."""
+        self._received.append(descriptor)
 
     @Reconnect.responder
-    def reconnect(self, received: int, trailing_data: bytes, socket: int) -> dict[str, Any]:
+    def reconnect(self, trailing_data: bytes, socket: int, received: int | None = None) -> dict[str, Any]:
         """Keep a connection."""
         self.found = Reconnection(_adopted(socket), received, trailing_data)
         return {}
@@ -78,6 +85,10 @@ class SessionChannel:
         poll = select.poll()
         poll.register(self._socket, 0)
         return bool(poll.poll(0))
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._socket.fileno()
 
     def next(self) -> Reconnection | None:
         """Tell the server that the connection has ended, and wait for another; None if the session is to end."""

@@ -46,6 +46,8 @@ SNAPSHOTS_TAKEN, SNAPSHOTS_GONE, SNAPSHOT_BYTES = 19, 20, 21
 #: Whether the client can go on with the session over another connection, and how many requests it has sent since its
 #: make message; only counted then.
 OUTLIVES, REQUESTS = 22, 23
+#: How many clients have gone on with the session without counts of their own.
+TAKEOVERS = 24
 #: Upper bounds of the durations of steps that are counted together, in seconds.
 STEP_TIME_BOUNDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 #: One count for each bound, and one for what took longer; behind them the sum of all durations that were counted.
@@ -211,6 +213,11 @@ class SessionStatus:
     def requests(self) -> int:
         """How many requests were received since the make message, if the session outlives its connection."""
         return int(self._number(REQUESTS))
+
+    @property
+    def takeovers(self) -> int:
+        """How many clients have gone on with the session without counts of their own."""
+        return int(self._number(TAKEOVERS))
 
     @property
     def out_of_memory(self) -> bool:

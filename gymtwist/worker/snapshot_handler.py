@@ -7,13 +7,15 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from gymtwist import errors
+from gymtwist.envs.kept_state import KeptState
+from gymtwist.error_texts import not_held
 from gymtwist.errors import EnvironmentFault, RequestError, SnapshotRefused, TooManySnapshots
 from gymtwist.protocol.snapshot_messages import Release, Released, Restore, Restored, Snapshot, SnapshotTaken
-from gymtwist.protocol.snapshot_tickets import ticket_of
+from gymtwist.protocol.snapshot_tickets import ticket_of, ticket_of_state
 from gymtwist.worker import frozen_copy, process_control, process_copy, snapshot_checks, snapshot_probe
 from gymtwist.worker.base_handler import State
 from gymtwist.worker.copy_channel import (
@@ -27,19 +29,20 @@ from gymtwist.worker.copy_channel import (
     Message,
     Play,
     Refused,
+    UseConnection,
 )
 from gymtwist.worker.process_roles import BranchedOff, Leads, roles
-from gymtwist.worker.session_status import SNAPSHOTS_TAKEN, Operation, SessionStatus
+from gymtwist.worker.session_status import SNAPSHOT_BYTES, SNAPSHOTS_GONE, SNAPSHOTS_TAKEN, Operation, SessionStatus
 from gymtwist.worker.snapshot_leader import Leader
-from gymtwist.worker.started_threads import threads
 from gymtwist.worker.worker_settings import WorkerSettings
 
 #: Seconds to wait for the leader's answer: longer than it waits for others.
 _ANSWER_LIMIT = 30.0
+#: How many snapshots are taken until this process counts its descriptors again: it writes to less memory without.
+_UNCHECKED = 8
 #: Descriptors that the leader needs for a while, beside those of this process and one for each snapshot.
 _SPARE_DESCRIPTORS = 16
-#: How much earlier than others the kernel kills a frozen copy if memory runs out.
-_FROZEN_OOM_SCORE = 900
+_REPLAY = "replay its actions after a reset with the same seed instead"
 _ERRORS: dict[str, type[RequestError]] = {
     each.code: each for each in (errors.SnapshotRefused, errors.UnknownSnapshot, errors.TooManySnapshots)
 }
@@ -55,6 +58,10 @@ class Copied(Protocol):
     def warn(self, texts: list[str]) -> None:
         """Send warnings along with the reply."""
 
+    @property
+    def sockets(self) -> set[int]:
+        """The descriptors of the sockets that it has for the client."""
+
     def disconnect(self) -> None:
         """Close the client's connection in this process alone."""
 
@@ -69,7 +76,8 @@ class Copied(Protocol):
 
         Args:
             handover: What :meth:`hand_over` returned there.
-            descriptors: The client's socket, and the descriptors that it returned.
+            descriptors: The client's socket, and the descriptors that it returned; without these, and without a
+                handover, that process has crashed.
         """
 
 
@@ -95,11 +103,25 @@ class SnapshotHandler:
         self._forked: set[int] = set()
         #: How many threads there were when copies were tried, or when this process began.
         self._probed_threads = 0
+        #: For how many snapshots there is room at least.
+        self._known_room = 0
+        #: Why snapshots are states and no copies, as a clause; empty if they are copies, or if there were none.
+        self._obstacle = ""
+        self._states: dict[int, KeptState] = {}
         self.handlers: dict[type, Callable[[Any], Any]] = {
             Snapshot: self.take,
             Restore: self.restore,
             Release: self.release,
         }
+
+    def use_connection(self, connection: socket.socket) -> None:
+        """Use another connection of the client from now on, in this process and in whatever goes on after it."""
+        self._connection = connection
+        if roles.leader is not None:
+            try:
+                roles.leader.send(UseConnection(), [connection.fileno()])
+            except ChannelEnded:
+                os._exit(1)  # with the leader the session has ended
 
     def take(self, request: Snapshot) -> SnapshotTaken | Restored:
         """Keep the environment as it is.
@@ -110,6 +132,7 @@ class SnapshotHandler:
         Raises:
             RequestError: There is no environment, or its process cannot be copied, or the session holds too many.
         """
+        # Each page that this and the like write to is copied for a snapshot: so they use few functions and classes.
         handler = self._adapter.handler
         handler.check_made("you take a snapshot")
         if handler.state is State.BROKEN:
@@ -120,25 +143,41 @@ class SnapshotHandler:
                 "the episodes are being recorded, and a copy would write to the same files: stop the monitor first, or "
                 "make the environment without `record`"
             )
-        with self._busy(Operation.SNAPSHOT):
-            self._check_structure()
-            if roles.leader is None:
-                self._become_player()
-            return self._take()
+        handler.make_generators()
+        self._status.begin(Operation.SNAPSHOT)
+        try:
+            problem = self._obstacle or self._find_obstacle()
+            if problem:
+                reply: SnapshotTaken | Restored = self._keep_state(problem)
+            else:
+                if roles.leader is None:
+                    self._become_player()
+                reply = self._take()
+        except Exception:
+            self._status.end()
+            raise
+        self._status.end()
+        return reply
 
     def restore(self, request: Restore) -> Restored:
-        """Go on from a snapshot: this process ends, unless that fails.
+        """Go on from a snapshot: this process ends, unless that fails, or the snapshot is a state.
 
         Raises:
             RequestError: It fails.
         """
-        with self._busy(Operation.RESTORE):
+        self._status.begin(Operation.RESTORE)
+        try:
+            if self._obstacle:
+                self._adapter.handler.restore_state(self._state(request.snapshot))
+                return Restored(self._adapter.handler.state is State.PLAYING)
             try:
                 handover, descriptors = self._adapter.hand_over()
                 self._ask(GoOn(request.snapshot, handover), descriptors)
                 raise AssertionError("the leader answers this only with a refusal")
             finally:
                 self._adapter.reconnected()
+        finally:
+            self._status.end()
 
     def release(self, request: Release) -> Released:
         """Give a snapshot up.
@@ -146,21 +185,72 @@ class SnapshotHandler:
         Raises:
             UnknownSnapshot: The session does not hold it.
         """
-        answer = self._ask(GiveUp(request.snapshot))
-        assert isinstance(answer, GivenUp)
+        self._reap()
+        held = self._give_up(request.snapshot)
         self._status.end()
-        return Released(answer.held)
+        return Released(held)
 
-    @contextlib.contextmanager
-    def _busy(self, operation: Operation) -> Iterator[None]:
-        """Show an operation within the context, which a process with another role leaves as it is."""
-        self._status.begin(operation)
+    def _give_up(self, number: int) -> int:
+        """Give a snapshot up, or with 0 the oldest one; return how many are held.
+
+        Raises:
+            UnknownSnapshot: The session does not hold it.
+        """
+        if self._obstacle:
+            number = number or min(self._states, default=0)
+            self._state(number)
+            del self._states[number]
+            self._status.words[SNAPSHOTS_GONE] += 1
+            self._show_states()
+            return len(self._states)
+        answer = self._ask(GiveUp(number))
+        assert isinstance(answer, GivenUp)
+        return answer.held
+
+    # States, where the process cannot be copied
+
+    def _keep_state(self, problem: str) -> SnapshotTaken:
+        """Keep the state of an environment that has a hook for that.
+
+        Args:
+            problem: Why its process cannot be copied, as a clause.
+
+        Raises:
+            SnapshotRefused: It has no hook, or the session holds a copy of the process, which has no states.
+        """
+        refused = "no snapshot of this environment can be taken"
+        handler, words = self._adapter.handler, self._status.words
+        if roles.leader is not None:
+            raise SnapshotRefused(f"{refused}: {problem}; {_REPLAY}")
         try:
-            yield
-        except Exception:
-            self._status.end()
-            raise
-        self._status.end()
+            state = handler.keep_state()
+        except SnapshotRefused as error:
+            raise SnapshotRefused(f"{refused}: {problem}, and {error}; {_REPLAY}") from error
+        if not self._obstacle and handler.keep_snapshots:
+            self._adapter.warn(
+                [f"keep_snapshots {handler.keep_snapshots}: a crash loses the snapshots, since {problem}"]
+            )
+        self._obstacle = problem
+        number = int(words[SNAPSHOTS_TAKEN]) + 1
+        words[SNAPSHOTS_TAKEN] = number
+        self._states[number] = state
+        self._show_states()
+        return SnapshotTaken(number, ticket_of_state(roles.session))
+
+    def _state(self, number: int) -> KeptState:
+        """Return a state.
+
+        Raises:
+            UnknownSnapshot: The session does not hold it.
+        """
+        if number not in self._states:
+            raise errors.UnknownSnapshot(not_held(number, list(self._states)))
+        return self._states[number]
+
+    def _show_states(self) -> None:
+        self._status.words[SNAPSHOT_BYTES] = sum(each.size for each in self._states.values())
+
+    # Copies of the process
 
     def _become_player(self) -> None:
         """Fork the process that plays from now on; this one leads it."""
@@ -189,40 +279,44 @@ class SnapshotHandler:
         assert roles.leader is not None
         words = self._status.words
         ours, leaders = Channel.pair()
-        words[SNAPSHOTS_TAKEN] += 1
-        number, ticket = int(words[SNAPSHOTS_TAKEN]), ticket_of(roles.session)
+        number, ticket = int(words[SNAPSHOTS_TAKEN]) + 1, ticket_of(roles.session)
         try:
-            roles.leader.send(Keep(number, ticket), [leaders.fileno()])
-            process = process_copy.fork()
-        except ChannelEnded:
-            os._exit(1)  # with the leader the session has ended
+            client = self._connection.fileno()
+            process = frozen_copy.freeze(ours, leaders, client, debuggable=self._settings.debuggable)
         except OSError as error:
-            ours.close()  # so the leader forgets it
-            raise SnapshotRefused(f"no process can be started for a snapshot: {error}") from error
-        finally:
+            ours.close()
             leaders.close()
+            raise SnapshotRefused(f"no process can be started for a snapshot: {error}") from error
         if process == 0:
             return self._wait(ours)
+        words[SNAPSHOTS_TAKEN] = number
+        try:
+            roles.leader.send(Keep(number, ticket, process), [leaders.fileno()])
+        except ChannelEnded:
+            os._exit(1)  # with the leader the session has ended
+        leaders.close()
         ours.close()
         self._forked.add(process)
         return SnapshotTaken(number, ticket)
 
-    def _check_structure(self) -> None:
-        """Check what a copy would not have, without a step of the environment but in copies that are thrown away."""
+    def _find_obstacle(self) -> str:
+        """Return why no copy of this process would do, as a clause; empty if it would, or has done before.
+
+        The environment takes no step but in copies that are thrown away.
+
+        Raises:
+            SnapshotRefused: No process can be started.
+        """
         self._reap()
         if roles.leader is None:
-            own = {self._connection.fileno()} | ({roles.link.fileno()} if roles.link is not None else set())
+            own = self._adapter.sockets | ({roles.link.fileno()} if roles.link is not None else set())
             problem = snapshot_checks.obstacle(own)
         else:
             problem = snapshot_checks.processes_of_its_own(self._forked)
         # A library may have started some since then, as one does that draws.
-        if not problem and len(threads()) > self._probed_threads:
+        if not problem and process_control.count_threads() > self._probed_threads:
             problem = self._probe()
-        if problem:
-            raise SnapshotRefused(
-                f"no snapshot of this environment can be taken: {problem}; replay its actions after a reset with the "
-                "same seed instead"
-            )
+        return problem
 
     def _probe(self) -> str:
         """Try two copies, once or after other threads were started; return why there can be none, or warn the client.
@@ -245,8 +339,11 @@ class SnapshotHandler:
         except OSError as error:
             raise SnapshotRefused(f"no process can be started for a snapshot: {error}") from error
         if not verdict.answers:
-            return "a copy of it gives no answer, as if other threads did its work"
-        self._probed_threads = len(threads())
+            return (
+                "a copy of it crashes or does not answer, as when threads, which a copy lacks, do its work (one that "
+                "draws may work if it has drawn before the first snapshot)"
+            )
+        self._probed_threads = process_control.count_threads()
         warnings = [f"copies of the environment share the file {path}" for path in sorted(set(files.values()))]
         if not verdict.alike:
             warnings.append(
@@ -257,26 +354,35 @@ class SnapshotHandler:
         return ""
 
     def _check_count(self) -> None:
-        most, held, keep = self._settings.max_snapshots, self._status.snapshots, self._adapter.handler.keep_snapshots
+        words = self._status.words
+        most, held = self._settings.max_snapshots, int(words[SNAPSHOTS_TAKEN] - words[SNAPSHOTS_GONE])
+        keep = self._adapter.handler.keep_snapshots
         if keep and held >= min(keep, most) and most:
-            self._ask(GiveUp(0))
+            self._give_up(0)
         elif held >= most:
             raise TooManySnapshots(
                 f"the session holds {held} snapshots, and {most} are allowed (--max-snapshots): release one first"
             )
-        elif held >= self._room():
+        elif not self._obstacle and held >= self._known_room and held >= self._look_for_room():
             raise TooManySnapshots(
                 f"the session holds {held} snapshots, and its process may open no more files (--open-file-limit): "
                 "release one first"
             )
 
-    def _room(self) -> int:
+    def _look_for_room(self) -> int:
         """Return how many snapshots the leader has descriptors for: beside those of this process, one for each."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        return most - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS
+        room = most - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS
+        self._known_room = min(room, self._status.snapshots + _UNCHECKED)
+        return room
 
     def _reap(self) -> None:
         """Reap the copies of this process that have ended; the leader reaps the others."""
+        try:
+            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return  # none has ended
+        except ChildProcessError:
+            pass  # there are none, or the environment has reaped them
         for process in list(self._forked):
             with contextlib.suppress(ChildProcessError):
                 if os.waitpid(process, os.WNOHANG)[0] == 0:
@@ -289,15 +395,16 @@ class SnapshotHandler:
         roles.leader.close()
         self._forked.clear()
         self._adapter.disconnect()
-        self._volunteer(_FROZEN_OOM_SCORE)
-        roles.leader, order, descriptors = frozen_copy.wait(channel)
-        self._volunteer(process_control.OOM_SCORE)
+        roles.leader, order, descriptors, forked = frozen_copy.wait(channel)
+        process_control.volunteer_for_oom()
+        process_control.isolate(debuggable=self._settings.debuggable)
         if isinstance(order, BranchOff):
             self._branch_off(roles.leader, *descriptors)
         assert isinstance(order, Play)
         frozen_copy.begin(roles.leader, descriptors.pop(0))
+        self._forked |= forked
         self._adapter.take_over(order.handover, descriptors)
-        self._probed_threads = len(threads())
+        self._probed_threads = process_control.count_threads()
         if order.problem:
             raise EnvironmentFault("restore", order.problem)
         return Restored(self._adapter.handler.state is State.PLAYING)
@@ -315,10 +422,6 @@ class SnapshotHandler:
         roles.leader = None
         frozen_copy.report(leader)
         raise BranchedOff(self._adapter)
-
-    def _volunteer(self, score: int) -> None:
-        process_control.volunteer_for_oom(score)
-        process_control.isolate(debuggable=self._settings.debuggable)
 
     def _ask(self, message: Message, descriptors: list[int] | None = None) -> Message:
         """Ask the leader.

@@ -18,7 +18,7 @@ import sys
 from time import monotonic  # by name: an environment may patch the module
 from typing import Any, NoReturn
 
-from gymtwist.error_texts import how_ended, process_ended
+from gymtwist.error_texts import how_ended, not_held, process_ended
 from gymtwist.errors import GymtwistError, SnapshotRefused, UnknownSnapshot
 from gymtwist.worker import process_control, process_copy
 from gymtwist.worker.blocking_amp import AMPConnection
@@ -37,6 +37,7 @@ from gymtwist.worker.copy_channel import (
     Play,
     Ready,
     Refused,
+    UseConnection,
     Weigh,
     Weight,
     close_all,
@@ -59,27 +60,33 @@ class _Copy:
         private: Bytes of memory that are its own, when they were measured last.
     """
 
-    def __init__(self, channel: Channel, ticket: str) -> None:
+    def __init__(self, channel: Channel, ticket: str, process: int) -> None:
         self.channel, self.ticket = channel, ticket
-        self.process: int | None = None
+        self.process: int | None = process
         self.private = 0
 
-    def next(self, timeout: float, channel: Channel | None = None) -> tuple[Message, list[int]]:
-        """Receive what is not about the copy itself."""
-        while True:
-            message, descriptors = (channel or self.channel).receive(timeout)
-            if not self.note(message):
-                return message, descriptors
+    def found(self) -> int:
+        """Return its process id, once that is known.
 
-    def note(self, message: Message) -> bool:
-        """Note what a copy says of itself; return whether the message was that."""
+        Raises:
+            ChannelEnded: It has ended.
+        """
+        while self.process is None:
+            self.note(self.channel.receive(FORK_LIMIT)[0])
+        return self.process
+
+    def note(self, message: Message) -> None:
+        """Note what the copy says of itself."""
         if isinstance(message, Frozen):
             self.process = message.process
         elif isinstance(message, Weight):
             self.private = message.private
-        else:
-            return False
-        return True
+
+    def end(self) -> None:
+        """End it, if it has not ended."""
+        self.channel.close()  # it ends with that
+        if self.process is not None:
+            process_copy.kill(self.process)
 
 
 class Leader:
@@ -109,7 +116,7 @@ class Leader:
         self._kept, self._goes_back = kept, goes_back
         self._copies: dict[int, _Copy] = {}
         self._finished: Finished | None = None
-        #: The processes of other sessions that are children of this one.
+        #: The processes of other sessions that are below this one.
         self._branches: set[int] = set()
         self._selector = selectors.DefaultSelector()
         #: When to measure the memory of snapshots next.
@@ -185,11 +192,14 @@ class Leader:
             self._keep(message, descriptors)
         if isinstance(message, GoOn):
             self._go_on(message, descriptors)
+        if isinstance(message, UseConnection):
+            process_copy.put_in_place(descriptors.pop(), self._connection.fileno())
         if isinstance(message, GiveUp):
             number = message.snapshot or min(self._copies, default=0)
-            self._find(number)
-            self._forget(number)
-            return GivenUp(len(self._copies))
+            copy = self._remove(number)
+            with contextlib.suppress(ChannelEnded):
+                self._channel.send(GivenUp(len(self._copies)))
+            copy.end()  # that takes a processor for a while, and the client need not wait for it
         if isinstance(message, Finished):
             self._finished = message
         return None
@@ -197,15 +207,11 @@ class Leader:
     def _find(self, number: int) -> _Copy:
         found = self._copies.get(number)
         if found is None:
-            held = ", ".join(map(str, list(self._copies)[-8:])) or "none"
-            raise UnknownSnapshot(
-                f"snapshot {number} is not held by this session, which holds {held}: it was not taken, or released, or "
-                "its process has ended"
-            )
+            raise UnknownSnapshot(not_held(number, list(self._copies)))
         return found
 
     def _keep(self, message: Keep, descriptors: list[int]) -> None:
-        copy = self._copies[message.snapshot] = _Copy(Channel.adopt(descriptors.pop()), message.ticket)
+        copy = self._copies[message.snapshot] = _Copy(Channel.adopt(descriptors.pop()), message.ticket, message.process)
         self._selector.register(copy.channel, selectors.EVENT_READ, lambda: self._hear(message.snapshot))
 
     def _go_on(self, message: GoOn, descriptors: list[int]) -> None:
@@ -225,11 +231,12 @@ class Leader:
         Raises:
             SnapshotRefused: No player begins in time.
         """
+        copy = self._find(number)
         right, rights = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with right, rights:
             rights.send(b"1")
             given = [right.fileno(), self._connection.fileno(), *descriptors]
-            channel, process = self._forked_by(number, self._find(number), Play(handover, problem), given, right)
+            channel, process = self._forked_by(number, copy, Play(handover, problem), given, right)
         # It waits for an answer that does not come, and has handed everything over.
         process_copy.kill(self._player)
         with contextlib.suppress(ChildProcessError):
@@ -237,6 +244,7 @@ class Leader:
         with contextlib.suppress(KeyError, ValueError):  # its end was heard
             self._selector.unregister(self._channel)
         self._channel.close()
+        copy.process = None  # it plays, and has forked the next one
         self._player, self._channel = process, channel
         self._selector.register(channel, selectors.EVENT_READ, self._serve_player)
         self._kill_orphans()
@@ -249,30 +257,31 @@ class Leader:
         descriptors: list[int],
         right: socket.socket | None = None,
     ) -> tuple[Channel, int]:
-        """Have a frozen copy fork a process; return the channel with that, and its id.
+        """Have a process go on from a frozen copy; return the channel with that, and its id.
 
         Raises:
             SnapshotRefused: None begins in time.
         """
-        channel: Channel | None = None
+        channel, theirs = Channel.pair()
         try:
-            copy.channel.send(order, descriptors)
-            _, received = copy.next(FORK_LIMIT)
-            channel = Channel.adopt(received.pop())
             try:
-                ready, _ = copy.next(FORK_LIMIT, channel)
+                copy.found()
+                copy.channel.send(order, [theirs.fileno(), *descriptors])
+            finally:
+                theirs.close()
+            try:
+                answer, _ = channel.receive(FORK_LIMIT)
             except ChannelEnded:
                 if right is None or _takes(right):
                     raise
-                ready, _ = copy.next(FORK_LIMIT, channel)  # it has begun just now
-            if isinstance(ready, Ready):
-                return channel, ready.process
-            problem = "it does not begin as it should"
-        except (ChannelEnded, IndexError) as error:
-            problem = str(error) or "no process was forked"
-        if channel is not None:
-            channel.close()
-            self._kill_orphans()
+                answer, _ = channel.receive(FORK_LIMIT)  # it has begun just now
+            if isinstance(answer, Ready):
+                return channel, answer.process
+            problem = answer.problem if isinstance(answer, Refused) else "it does not begin as it should"
+        except ChannelEnded as error:
+            problem = str(error)
+        channel.close()
+        self._kill_orphans()
         raise SnapshotRefused(
             f"no copy of snapshot {number} begins within {FORK_LIMIT:g} s ({problem}); the session goes on as it is"
         )
@@ -295,13 +304,20 @@ class Leader:
 
     def _forget(self, number: int) -> None:
         """End a frozen copy, if it has not ended."""
-        copy = self._copies.pop(number)
+        self._remove(number).end()
+
+    def _remove(self, number: int) -> _Copy:
+        """Hold a snapshot no longer; its frozen copy is still to be ended.
+
+        Raises:
+            UnknownSnapshot: It is not held.
+        """
+        copy = self._find(number)
+        del self._copies[number]
         self._selector.unregister(copy.channel)
-        copy.channel.close()  # it ends with that
-        if copy.process is not None:
-            process_copy.kill(copy.process)
         self._status.words[SNAPSHOTS_GONE] += 1
         self._show()
+        return copy
 
     def _weigh(self) -> None:
         """Have each frozen copy tell how much memory is its own."""
@@ -337,7 +353,7 @@ class Leader:
             ((number, copy),) = found
             channel, process = self._forked_by(number, copy, BranchOff(), [link, output])
             channel.close()
-            self._branches.add(process)
+            self._branches = {each for each in self._branches if os.path.exists(f"/proc/{each}")} | {process}
             return process
         finally:
             close_all([link, output])
@@ -357,14 +373,16 @@ class Leader:
                 self._player_ended(os.waitstatus_to_exitcode(status))
 
     def _player_ended(self, code: int) -> None:
-        """End as the player did, unless its last words are still to be read."""
+        """End as the player did, unless what is still to be read says that it has finished."""
         while self._finished is None:
             try:
-                message, _ = self._channel.receive(0)
+                message, descriptors = self._channel.receive(0)
             except ChannelEnded:
                 break
-            if isinstance(message, Finished):
-                self._finished = message
+            # It waited for the answer to anything else, and did not act on it.
+            if isinstance(message, (Keep, UseConnection, Finished)):
+                self._answer(message, descriptors)
+            close_all(descriptors)
         if self._finished is None and not self._has_gone_back(code):
             faulthandler.disable()
             if code < 0:
@@ -393,11 +411,11 @@ class Leader:
         """Kill what a player has started, or was forked in vain; without a player above them this process has them."""
         known = {self._player, *self._branches}
         for copy in self._copies.values():
-            if copy.process is None:
-                with contextlib.suppress(ChannelEnded):
-                    copy.note(copy.channel.receive(FORK_LIMIT)[0])
-            if copy.process is not None:
-                known.add(copy.process)
+            with contextlib.suppress(ChannelEnded):
+                known.add(copy.found())
+                while True:  # it may have forked another one in vain
+                    copy.note(copy.channel.receive(0)[0])
+                    known.add(copy.found())
         for orphan in set(process_control.children()) - known:
             process_copy.kill(orphan)
 

@@ -50,6 +50,11 @@ class VectorEnvironmentRunner(BaseRunner):
         stepping: The environments that are in a step of :meth:`begin_steps`, in the order in which they began.
     """
 
+    _of_episode = (
+        *BaseRunner._of_episode,
+        *("_failed", "_has_array_rewards", "_ended", "_any_ended", "_returns", "_steps_before_each"),
+    )
+
     def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
         super().__init__(plan, settings, status)
         if self.autoreset_mode == "same_step":

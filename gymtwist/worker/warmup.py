@@ -15,7 +15,7 @@ import socket
 import sys
 from types import CodeType, FrameType, FunctionType
 
-from gymtwist.protocol import classic, messages
+from gymtwist.protocol import classic, make_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.handshake import ProtocolName
 from gymtwist.worker import amp_commands
@@ -81,7 +81,7 @@ def _serve_both(times: int) -> None:
     make, sample, reset, step = (
         b"".join(codec.encode_request(request))
         for request in (
-            messages.Make("CartPole-v1"),
+            make_messages.Make("CartPole-v1"),
             messages.Sample(),
             messages.Reset(),
             messages.Step((1).to_bytes(8, "little")),

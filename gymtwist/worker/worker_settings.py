@@ -64,13 +64,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         display: Whether environments may open windows on the server's screen.
         seed: The seed of every session, or None.
         memory_limit: Bytes of memory that a session's processes may hold together; 0 means no limit.
-        process_limit: Processes and threads that the server's user may have for a session to start one more; 0 means
-            no limit.
+        process_limit: Processes and threads that a session may have with a control group of its own; otherwise those
+            that the server's user may have for a session to start one more. 0 means no limit.
         file_size_limit: Bytes of the largest file that a session may write; 0 means no limit.
         open_file_limit: Files that each process of a session may have open; 0 means no limit of their own.
         disk_limit: Bytes that a session may write to the directories that are its own; for :attr:`Isolation.has_user`.
         isolate: From what a session's process is kept.
-        trial_user: The id of a user that a session may have.
+        control_groups: The path of the control group that has those of sessions; empty if they have none.
+        trial_users: The first and the last id of the users that sessions may have; None if they have the server's.
         session_reads: Files and directories that a session may read, besides Python's and the system's.
         session_writes: Files and directories that a session may write, besides its own.
         session_connects: TCP ports that a session may connect to.
@@ -88,6 +89,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_frame: Bytes of the longest request.
         max_snapshots: The most snapshots that a session may hold.
         poll: Seconds to poll a socket or shared memory for a request before blocking.
+        gpus: The ids of the GPUs that a session sees, separated by commas; None for those that the server sees.
     """
 
     preload: tuple[str, ...] = ()
@@ -104,7 +106,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_file_limit: int = 0
     disk_limit: int = 256 * 2**20
     isolate: Isolation = Isolation.LIMITS
-    trial_user: int = 0
+    control_groups: str = ""
+    trial_users: tuple[int, int] | None = None
     session_reads: tuple[str, ...] = ()
     session_writes: tuple[str, ...] = ()
     session_connects: tuple[int, ...] = ()
@@ -121,6 +124,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_frame: int = 16 * 2**20
     max_snapshots: int = 100
     poll: float = 500e-6
+    gpus: str | None = None
 
     def memory_problem(self, operation: str) -> str:
         """Say that an environment ran out of memory, and of how much of it.

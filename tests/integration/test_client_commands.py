@@ -15,6 +15,8 @@ from gymtwist.client.commands import shown_text
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 

@@ -31,6 +31,8 @@ from tests.support.client_equivalence import Remote, assert_same
 from tests.support.scripted_server import Script, begun, error, made, stepped
 from tests.support.server_process import ServerProcess
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 
@@ -139,6 +141,7 @@ def test_an_action_may_be_any_kind_of_integer(remote: Remote, action: Any) -> No
     ("kind", "action", "words"),
     [
         ("MultiDiscrete", [0.5, 1], "send integers"),
+        ("Discrete", "left", r'"left": send integers \(int64\), not text'),
         ("MultiDiscrete", [0, 2**40], "fit int32"),
         ("MultiDiscrete", [0, 7], r"action\[1\] is 7"),
         ("MultiBinary", [[1, 0, 300]] * 2, "fit int8"),

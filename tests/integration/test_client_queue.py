@@ -13,6 +13,8 @@ from gymtwist.client import Progress, RemoteEnv, RequestRefused, TimedOut, conne
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected
 
+CLIENT_MEASURED = True
+
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:

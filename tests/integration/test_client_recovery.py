@@ -12,6 +12,8 @@ from tests.conftest import Start
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec
 from tests.support.server_process import connected
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 

@@ -20,7 +20,7 @@ from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_sa
 from tests.support.client_interrupts import lost_by
 from tests.support.harness import descriptor_count
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import descendants
+from tests.support.process_inspection import descendants, eventually
 from tests.support.scripted_server import Script, error, made
 from tests.support.server_process import ServerProcess, connected, write_certificate
 from tests.support.shared_memory_env import (
@@ -60,11 +60,18 @@ def mapped() -> int:
     return Path("/proc/self/maps").read_text().count(MAPPED)
 
 
-def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str) -> None:
-    """The session's process maps the memory once and unmaps it at the end of the session."""
-    server = start("--debuggable", setup=SETUP)
+@pytest.fixture
+def debuggable(start_once: Start) -> ServerProcess:
+    """A server whose processes show what they have mapped, without sessions."""
+    server = start_once("--debuggable", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
-    before = mapped()
+    eventually(lambda: not sharers(server), PATIENCE, "the end of earlier sessions")
+    return server
+
+
+def test_a_client_on_the_servers_host_shares_memory(debuggable: ServerProcess, protocol: str) -> None:
+    """The session's process maps the memory once and unmaps it at the end of the session."""
+    server, before, since = debuggable, mapped(), debuggable.mark()
     with connect(server.port, "CartPole-v1", protocol=protocol, timeout=PATIENCE) as theirs:  # type: ignore[arg-type]
         assert len(sharers(server)) == 1
         assert mapped() == before + 1
@@ -72,30 +79,26 @@ def test_a_client_on_the_servers_host_shares_memory(start: Start, protocol: str)
         hold("polling", connections(theirs)[0])
         play(theirs, [0, 1])
         assert passed(theirs) > numbers
-    server.wait_for("ended: the client left")
+    server.wait_for("ended: the client left", since=since)
     assert mapped() == before
 
 
-def test_each_process_of_a_vector_environment_shares_its_own(start: Start) -> None:
+def test_each_process_of_a_vector_environment_shares_its_own(debuggable: ServerProcess) -> None:
     """Two connections share two blocks of memory."""
-    server = start("--debuggable", setup=SETUP)
-    connected(("127.0.0.1", server.port)).close()
-    with connect_vec(server.port, "CartPole-v1", 4, processes=2, timeout=PATIENCE) as theirs:
+    with connect_vec(debuggable.port, "CartPole-v1", 4, processes=2, timeout=PATIENCE) as theirs:
         assert shares(theirs)
-        assert len(set(sharers(server))) == len(sharers(server)) == 2
+        assert len(set(sharers(debuggable))) == len(sharers(debuggable)) == 2
 
 
-def test_a_client_need_not_share(start: Start) -> None:
+def test_a_client_need_not_share(debuggable: ServerProcess) -> None:
     """With shared_memory=False the client uses the socket."""
-    server = start("--debuggable", setup=SETUP)
-    connected(("127.0.0.1", server.port)).close()
-    with connect(server.port, "CartPole-v1", shared_memory=False, timeout=PATIENCE) as theirs:
+    with connect(debuggable.port, "CartPole-v1", shared_memory=False, timeout=PATIENCE) as theirs:
         assert not shares(theirs)
-        assert sharers(server) == []
+        assert sharers(debuggable) == []
         play(theirs, [0, 1])
-    with connect_vec(server.port, "CartPole-v1", 2, processes=2, shared_memory=False, timeout=PATIENCE) as several:
+    with connect_vec(debuggable.port, "CartPole-v1", 2, processes=2, shared_memory=False, timeout=PATIENCE) as several:
         assert not shares(several)
-        assert sharers(server) == []
+        assert sharers(debuggable) == []
 
 
 def test_a_specification_keeps_whether_memory_is_shared(remote: Remote) -> None:

@@ -15,6 +15,7 @@ from tests.support.server_process import run_twistd
 def test_the_help_lists_every_option(tmp_path: Path) -> None:
     """`twistd gymsock --help` starts nothing; the unit tests check the texts."""
     ended = run_twistd("gymsock", "--help", directory=tmp_path)
+    assert ended.stdout.startswith("Usage: twistd [options] gymsock [options]\n")
     assert ended.returncode == 0
     for name in ServerOptions.__struct_fields__:
         assert f"--{name.replace('_', '-')}" in ended.stdout

@@ -19,6 +19,8 @@ from tests.conftest import Start
 from tests.support.identity_files import write_identities
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
+CLIENT_MEASURED = True
+
 
 def gymsockctl(server: ServerProcess, *words: str, status: int = 0) -> str:
     """Run the command; return what it prints."""

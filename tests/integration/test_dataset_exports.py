@@ -23,6 +23,8 @@ from tests.support.identity_files import write_identities
 from tests.support.recorded_datasets import load, load_complete, root_of
 from tests.support.server_process import ServerProcess
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
 OPTIONS = ("--control", "control")
 
 

@@ -21,6 +21,8 @@ from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, eventually, left_after
 from tests.support.server_process import ServerProcess, connected
 
+#: Whether to measure the coverage of its server.
+MEASURED = True
 OPTIONS = ("--step-timeout", "3", "--max-disconnected", "3")
 CHOSEN = "Fault/Chosen-v0"
 #: What Chosen can be told to do.
@@ -275,6 +277,7 @@ def test_the_python_client_and_a_restart(start: Start, tmp_path: Path, caplog: p
         with pytest.raises(gymtwist.ConnectionLost, match="cannot be resumed: no session waits for you") as caught:
             env.step(0)
         assert caught.value.code == "unknown-session"
+        assert "make a new environment" in str(caught.value)
         with pytest.raises(gymtwist.ConnectionLost):
             env.step(0)
         env.close()
@@ -320,12 +323,3 @@ def test_a_server_that_keeps_no_sessions(start: Start, recwarn: pytest.WarningsR
             for _ in range(1_000):
                 env.step(0)
                 env.reset()
-
-
-def test_a_session_that_holds_no_snapshots(resumable: Resumable) -> None:
-    """A copy of its process would count other requests."""
-    with pytest.raises(Failed) as caught:
-        resumable.client.ask("snapshot")
-    assert caught.value.code == "snapshot-refused"
-    resumable.received += 1
-    assert resumable.step()["steps"] == 1

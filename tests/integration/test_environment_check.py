@@ -11,6 +11,8 @@ import pytest
 from tests.support import sample_environments
 from tests.support.patience import PATIENCE
 
+CLIENT_MEASURED = True
+
 SETUP = Path(sample_environments.__file__)
 
 

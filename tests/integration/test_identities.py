@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import trustme
 
 import gymtwist.client
-from gymtwist_conformance.reference_client import INT32, Failed, FramedClient
+from gymtwist_conformance.reference_client import ENCODINGS, INT32, Failed, FramedClient
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake
 from tests.conftest import Start
 from tests.support.identity_files import write_identities
@@ -21,12 +22,22 @@ from tests.support.process_inspection import command_line
 from tests.support.server_process import ServerProcess, connected, run_twistd
 
 
-@pytest.fixture
-def guarded(start: Start, tmp_path: Path) -> tuple[ServerProcess, dict[str, str]]:
-    """A server with two identities, and their tokens."""
-    limits = 'kwargs = "none"\nattributes = "none"\nwrappers = "none"\nmax-envs = 2\nallow = ["CartPole-*"]'
-    path, tokens = write_identities(tmp_path, alice="", carol=limits)
-    return start("--identities", path, "--allow", "CartPole-*", "--allow", "Pendulum-*"), tokens
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, dict[str, str]]]:
+    """A server with identities, and their tokens."""
+    directory = tmp_path_factory.mktemp("guarded")
+    path, tokens = write_identities(
+        directory,
+        alice="",
+        carol='kwargs = "none"\nattributes = "none"\nwrappers = "none"\nmax-envs = 2\nallow = ["CartPole-*"]',
+        dan='kwargs = "none"',
+        erin="processor-seconds = 0.5",
+        frank="memory-limit = 512",
+        grace="max-frame = 65536",
+    )
+    allowed = (word for each in ("CartPole-*", "Pendulum-*", "Fault/*") for word in ("--allow", each))
+    with ServerProcess(directory, "--identities", path, *allowed) as server:
+        yield server, tokens
 
 
 def test_a_client_with_a_token_plays(
@@ -94,18 +105,17 @@ def test_a_worker_keeps_to_the_limits_of_an_identity(guarded: tuple[ServerProces
     assert all("CartPole-" in each for each in listed)
 
 
-def test_an_identity_outlives_a_crash(start: Start, tmp_path: Path) -> None:
+def test_an_identity_outlives_a_crash(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
     """The next process keeps to its limits as well."""
-    path, tokens = write_identities(tmp_path, carol='kwargs = "none"')
-    server = start("--identities", path)
-    with gymtwist.client.connect(server.port, "Fault/SegfaultInStep-v0", token=tokens["carol"]) as env:
+    server, tokens = guarded
+    with gymtwist.client.connect(server.port, "Fault/SegfaultInStep-v0", token=tokens["dan"]) as env:
         env.reset(seed=1)
         with pytest.raises(gymtwist.client.EnvironmentFailed):
             env.step(env.action_space.sample())
         env.reset(seed=1)
-        session = server.wait_for(r"\[session (\d+)\] started: .* as carol").group(1)
+        session = server.wait_for(r"\[session (\d+)\] started: .* as dan").group(1)
         server.wait_for(rf"\[session {session}\] resumed")
-    server.wait_for(rf"\[session {session}\] ended: .* as carol")
+    server.wait_for(rf"\[session {session}\] ended: .* as dan")
 
 
 def test_users_of_a_unix_socket_need_no_token(start: Start, tmp_path: Path) -> None:
@@ -141,13 +151,12 @@ def test_an_operator_may_trust_the_network(start: Start) -> None:
     server.wait_for("Listening on 0.0.0.0:.*there is no password")
 
 
-def test_a_session_has_so_much_processor_time(start: Start, tmp_path: Path) -> None:
+def test_a_session_has_so_much_processor_time(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
     """Over all its processes; a session of another identity goes on."""
-    path, tokens = write_identities(tmp_path, carol="processor-seconds = 0.5", alice="")
-    server = start("--identities", path)
+    server, tokens = guarded
     with (
         gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["alice"]) as other,
-        gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["carol"]) as env,
+        gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["erin"]) as env,
     ):
         other.reset(seed=1)
         env.reset(seed=1)
@@ -156,19 +165,18 @@ def test_a_session_has_so_much_processor_time(start: Start, tmp_path: Path) -> N
                 _, _, terminated, truncated, _ = env.step(0)
                 if terminated or truncated:
                     env.reset()
-        server.wait_for(r'ended: it has had 0.5 s of processor time, as much as "carol" may')
+        server.wait_for(r'ended: it has had 0.5 s of processor time, as much as "erin" may')
         other.step(0)
 
 
-def test_a_session_has_so_much_memory(start: Start, tmp_path: Path) -> None:
+def test_a_session_has_so_much_memory(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
     """Its environment gets a MemoryError; one of another identity does not."""
-    path, tokens = write_identities(tmp_path, carol="memory-limit = 512", alice="")
-    server = start("--identities", path)
+    server, tokens = guarded
     with gymtwist.client.connect(server.port, "Fault/Hoard-v0", mebibytes=200, token=tokens["alice"]) as env:
         for _ in range(3):
             env.reset()
     with (
-        gymtwist.client.connect(server.port, "Fault/Hoard-v0", mebibytes=200, token=tokens["carol"]) as env,
+        gymtwist.client.connect(server.port, "Fault/Hoard-v0", mebibytes=200, token=tokens["frank"]) as env,
         pytest.raises(gymtwist.client.EnvironmentFailed, match="may hold 512 MiB"),
     ):
         for _ in range(3):
@@ -218,16 +226,59 @@ def test_authorities_are_certificates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared_memory", [True, False])
-def test_a_request_has_so_many_bytes(start: Start, tmp_path: Path, shared_memory: bool) -> None:
+def test_a_request_has_so_many_bytes(guarded: tuple[ServerProcess, dict[str, str]], shared_memory: bool) -> None:
     """The client knows; one that does not care gets an error that names the limit."""
-    path, tokens = write_identities(tmp_path, carol="max-frame = 65536")
-    server = start("--identities", path)
+    server, tokens = guarded
     long = {"text": "x" * 70_000}
-    with gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["carol"], shared_memory=shared_memory) as env:
+    with gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["grace"], shared_memory=shared_memory) as env:
         env.reset(options={"text": "x" * 60_000})
         with pytest.raises(gymtwist.client.RemoteError, match="the server takes 65536 at most"):
             env.reset(options=long)
     with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
-        client.make("CartPole-v1", token=tokens["carol"])
+        client.make("CartPole-v1", token=tokens["grace"])
         with pytest.raises(Failed, match=r"at most 65536 are allowed by the operator of the server \(max-frame\)"):
             client.reset(options=long)
+
+
+#: Looks for a text in the memory of its process; it is told the text backwards, so that it is not there for that.
+SEARCH = """
+import ctypes, re
+import gymnasium
+from gymnasium import spaces
+
+class Search(gymnasium.Env):
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        begin, end = options["backwards"][12:], options["backwards"][:12]
+        found = 0
+        for line in open("/proc/self/maps").read().splitlines():
+            first, last = (int(each, 16) for each in line.split()[0].split("-"))
+            if not line.split()[1].startswith("rw"):
+                continue
+            data = ctypes.string_at(first, last - first)
+            found += sum(
+                data[each.end() : each.end() + 12][::-1] == end.encode()
+                for each in re.finditer(re.escape(begin[::-1].encode()), data)
+            )
+            del data
+        return 0, {"found": found}
+
+gymnasium.register("Search-v0", Search)
+"""
+
+
+def test_an_environment_does_not_find_the_token_of_its_client(start: Start, tmp_path: Path) -> None:
+    """It is nowhere in the memory of the session, so that the code of an environment cannot use it."""
+    setup = tmp_path / "search.py"
+    setup.write_text(SEARCH)
+    path, tokens = write_identities(tmp_path, alice="")
+    server = start("--identities", path, "--warm", "1", setup=setup)
+    token = tokens["alice"]
+    for protocol in ENCODINGS:
+        with FramedClient(connected(("127.0.0.1", server.port)), protocol) as client:
+            client.make("Search-v0", token=token)
+            told = {"backwards": token[-24:][::-1]}
+            assert client.reset(options=told)[1]["found"] == 0
+            # What it is told the right way round it finds.
+            assert client.reset(options={**told, "forwards": token[-24:]})[1]["found"] > 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +23,9 @@ from tests.conftest import Start
 from tests.support.attacks import ATTACKS
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
-from tests.support.server_process import REPOSITORY, ServerProcess, connected, run_twistd
+from tests.support.server_process import REPOSITORY, ServerProcess, connected, run_twistd, twistd, variables
+
+CLIENT_MEASURED = True
 
 SETUP = Path(__file__).parents[1] / "support" / "attacks.py"
 PAGE = REPOSITORY / "docs" / "explanation" / "security.md"
@@ -39,6 +43,25 @@ RAISES_LIMITS = 24
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 MEBIBYTE = 2**20
 MEMORY, FILE, DISK, FILES, PROCESSES = 1024 * MEBIBYTE, 4 * MEBIBYTE, 16 * MEBIBYTE, 200, 60
+
+#: A process that has a user as a session has, and kills whatever else has that.
+KILLER = """
+import os, signal, sys, time
+from gymtwist.worker.session_users import SessionUsers
+user = int(sys.argv[1])
+users = SessionUsers(range(user, user + 1))
+users.open()
+users.borrow()
+os.setgroups([])
+os.setresgid(user, user, user)
+os.setresuid(user, user, user)
+print("ready", flush=True)
+while True:
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        time.sleep(0.001)
+"""
 
 Level = Callable[[str], ServerProcess]
 
@@ -157,6 +180,8 @@ def test_an_attack_is_prevented_where_the_page_says_so(level: Level, tmp_path: P
         pytest.skip("the limit is about all processes of whoever runs the tests")
     if attack == "trace-server" and name == "limits" and _YAMA.exists() and int(_YAMA.read_text()):
         pytest.skip("the kernel of this machine prevents it at every level (kernel.yama.ptrace_scope)")
+    if attack == "leave-control-group" and "no control groups" in server.wait_for("Isolation of sessions: .*").group():
+        pytest.skip("no control group is delegated to the server")
     with ExitStack() as stack:
         arguments = arguments_of(attack, server, tmp_path, stack)
         attacker = opened(server, stack)
@@ -233,6 +258,38 @@ def test_a_level_that_this_machine_lacks_is_refused_at_start(tmp_path: Path) -> 
     ended = run_twistd(*options, "--display", directory=tmp_path)
     assert ended.returncode == 1
     assert re.search(r"gymsock cannot start: --isolate user needs (no --display|root|Linux|the uids)", ended.stdout)
+
+
+def test_a_server_that_cannot_share_the_users_of_sessions_does_not_start(tmp_path: Path) -> None:
+    """It would give those of other servers' sessions away."""
+    skip_unless_possible("user")
+    read_only = 'mount -t tmpfs -o ro tmpfs /run && exec "$@"'
+    server = [*twistd(), "-n", "--pidfile=", "gymsock", "--port", "0", "--isolate", "user"]
+    ended = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", read_only, "sh", *server],
+        cwd=tmp_path,
+        env=variables(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == 1
+    needed = "gymsock cannot start: --isolate user needs the file /run/gymsock.users, by which servers know the users"
+    assert f"{needed} that sessions of others have: Read-only file system" in ended.stdout + ended.stderr
+
+
+def test_a_trial_has_no_user_of_another_servers_session(tmp_path: Path) -> None:
+    """Which could end it, and so keep the server from starting; here it kills whatever else has its user."""
+    skip_unless_possible("user")
+    with subprocess.Popen([sys.executable, "-c", KILLER, "1900000000"], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            with ServerProcess(tmp_path, "--isolate", "user", "--session-users", "1900000000-1900000001") as server:
+                gymtwist.client.connect(server.port, "CartPole-v1").close()
+        finally:
+            other.kill()
 
 
 def test_a_server_whose_sessions_could_not_import_does_not_start(tmp_path: Path) -> None:

@@ -152,13 +152,24 @@ def test_no_worker_outlives_a_killed_parent(start: Start, environment: str) -> N
         other.wait_closed()
 
 
-def test_a_killed_fork_server_is_replaced(start: Start) -> None:
+@pytest.fixture
+def spare(start_once: Start) -> ServerProcess:
+    """A server that goes on when a process of it is killed, with some idle ones."""
+    return start_once("--warm", "2")
+
+
+@pytest.fixture
+def spawning(start_once: Start) -> ServerProcess:
+    """A server whose workers are fresh interpreters."""
+    return start_once("--start-method", "spawn", "--warm", "1")
+
+
+def test_a_killed_fork_server_is_replaced(spare: ServerProcess) -> None:
     """Those who play go on, those who come are served."""
-    server = start()
+    server = spare
     with server.open("CartPole-v1") as client, server.open("Fault/RaiseInStep-v0") as other:
         client.play()
         old = server.fork_server()
-        server.track()
         os.kill(old, signal.SIGKILL)
         eventually(lambda: old not in descendants(server.process.pid), PATIENCE, "the end of the fork server")
         client.play(50)
@@ -175,9 +186,9 @@ def test_a_killed_fork_server_is_replaced(start: Start) -> None:
     assert server.end(session).startswith("the client left; ")
 
 
-def test_idle_workers_of_a_killed_fork_server_are_replaced(start: Start) -> None:
+def test_idle_workers_of_a_killed_fork_server_are_replaced(spare: ServerProcess) -> None:
     """What a later session leaves behind is killed by the fork server that made its process: one that lives."""
-    server = start("--warm", "2")
+    server = spare
     with server.open("CartPole-v1") as client:
         client.play()
     old = server.fork_server()
@@ -201,9 +212,9 @@ def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
     server.wait_for("The fork server does not answer")
 
 
-def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
+def test_a_killed_worker_ends_its_session_only(spare: ServerProcess) -> None:
     """A worker that is killed from outside is named as such."""
-    server = start()
+    server = spare
     with server.open("CartPole-v1") as client, server.open("CartPole-v1") as other:
         other.play()
         session = server.session(client)
@@ -213,10 +224,10 @@ def test_a_killed_worker_ends_its_session_only(start: Start) -> None:
         other.play()
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_an_operator_ends_one_session_by_sigterm(start: Start, method: str) -> None:
+@pytest.mark.parametrize("which", ["spare", "spawning"])
+def test_an_operator_ends_one_session_by_sigterm(request: pytest.FixtureRequest, which: str) -> None:
     """Even during a step, where a process that dies otherwise is replaced; the client is told, the others play on."""
-    server = start("--start-method", method, "--warm", "1")
+    server: ServerProcess = request.getfixturevalue(which)
     with server.open("CartPole-v1") as other, FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
         other.play()
         mark = server.mark()
@@ -237,12 +248,18 @@ def test_an_operator_ends_one_session_by_sigterm(start: Start, method: str) -> N
     assert server.search("resumed", 0, since=mark) is None
 
 
-def test_killed_warm_workers_are_replaced(start: Start) -> None:
+def test_killed_warm_workers_are_replaced(spare: ServerProcess) -> None:
     """Idle workers may be killed as well; the next clients are served."""
-    server = start("--warm", "3")
+    server = spare
     with server.open("CartPole-v1") as client:
         busy = server.session(client).process
-        warm = [handle for handle in hold(descendants(server.fork_server())) if handle.process != busy]
+        warm: list[Handle] = []
+
+        def found() -> list[Handle]:
+            warm[:] = [handle for handle in hold(descendants(server.fork_server())) if handle.process != busy]
+            return warm
+
+        eventually(found, PATIENCE, "an idle worker")  # an earlier test may have killed those that there were
         for handle in warm:
             handle.kill()
         assert not left_after(warm, PATIENCE)
@@ -270,9 +287,9 @@ def test_a_fork_server_is_replaced_although_the_working_directory_is_gone(start:
 # Ways to start
 
 
-def test_spawned_workers_serve(start: Start) -> None:
+def test_spawned_workers_serve(spawning: ServerProcess) -> None:
     """Where there is no fork, a worker is a fresh interpreter that has run the setup file."""
-    server = start("--start-method", "spawn", "--warm", "1")
+    server = spawning
     with server.open("CartPole-v1") as client, server.open("Act/Box-v0") as other:
         client.play(100)
         other.reset()
@@ -282,9 +299,9 @@ def test_spawned_workers_serve(start: Start) -> None:
     assert not left_after([handle], PATIENCE)
 
 
-def test_a_crash_of_a_spawned_worker_is_named(start: Start) -> None:
+def test_a_crash_of_a_spawned_worker_is_named(spawning: ServerProcess) -> None:
     """The two methods differ in nothing that can be seen from outside."""
-    server = start("--start-method", "spawn", "--warm", "1")
+    server = spawning
     with server.open("Fault/SegfaultInStep-v0") as client:
         session = server.session(client)
         client.reset()

@@ -205,6 +205,81 @@ def test_twist_runs_the_server_and_writes_its_log(tmp_path: Path) -> None:
     assert not any("Traceback" in line for line in lines), "".join(lines)
 
 
+#: Runs a journal of its own, which nobody outside sees, and a server in it; prints what the journal has, as JSON.
+IN_JOURNAL = """
+set -e
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/journal /run/log/journal
+/lib/systemd/systemd-journald > /dev/null &
+journal=$!
+trap 'kill $journal' EXIT
+while ! [ -S /run/systemd/journal/stdout ]; do sleep 0.05; done
+"$@"
+kill $journal
+wait $journal || true
+trap - EXIT
+journalctl --directory=/run/log/journal --output=json
+"""
+UNSHARED = ("unshare", "--mount", "--propagation", "private")
+#: Starts a server whose standard output is the journal, as systemd does, and plays.
+PLAY = """
+import os, signal, socket, subprocess, sys
+import gymtwist.client
+stream = socket.socket(socket.AF_UNIX)
+stream.connect("/run/systemd/journal/stdout")
+stream.sendall(b"ident\\n\\n6\\n0\\n0\\n0\\n0\\n")
+status = os.fstat(stream.fileno())
+os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+server = subprocess.Popen(sys.argv[1:], stdout=stream, stderr=stream, stdin=subprocess.DEVNULL)
+with gymtwist.client.connect("unix:socket", "CartPole-v1", connect_timeout=PATIENCE) as env:
+    env.reset(seed=1)
+    env.step(0)
+server.send_signal(signal.SIGTERM)
+assert server.wait(PATIENCE) == -signal.SIGTERM
+"""
+
+
+def can_run_a_journal() -> bool:
+    """Return whether a journal can run in a mount namespace of its own."""
+    parts = map(shutil.which, ("unshare", "journalctl", "/lib/systemd/systemd-journald"))
+    return all(parts) and not subprocess.run([*UNSHARED, "true"], check=False).returncode
+
+
+@pytest.mark.skipif(not can_run_a_journal(), reason="this needs root, and the journal of systemd")
+def test_the_journal_of_systemd_gets_records_with_fields(tmp_path: Path) -> None:
+    """The end of a session has what accounting needs, and nothing is there twice."""
+    program = PLAY.replace("PATIENCE", str(PATIENCE))
+    server = [*twistd(), "-n", "--pidfile=", "gymsock", "--port", "unix:socket", "--warm", "1"]
+    ran = subprocess.run(
+        [*UNSHARED, "sh", "-c", IN_JOURNAL, "sh", sys.executable, "-c", program, *server],
+        cwd=tmp_path,
+        env=variables(),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=True,
+    )
+    records = [json.loads(line) for line in ran.stdout.splitlines()]
+    ours = [record for record in records if record.get("SYSLOG_IDENTIFIER") == "gymsock"]
+    assert any(record["MESSAGE"].startswith("Listening on") and record["PRIORITY"] == "6" for record in ours)
+    (ended,) = [record for record in ours if record.get("GYMTWIST_EVENT") == "ended"]
+    assert (ended["GYMTWIST_ENVIRONMENT"], ended["GYMTWIST_STEPS"]) == ("CartPole-v1", "1")
+    assert ended["GYMTWIST_REASON"] == "the client left"
+    assert ended["_TRANSPORT"] == "journal"
+    others = [record["MESSAGE"] for record in records if record.get("SYSLOG_IDENTIFIER") == "ident"]
+    assert not [line for line in others if "[session" in line]
+
+
+def test_a_journal_that_is_not_there_is_refused_at_start(tmp_path: Path) -> None:
+    """The operator has asked for it."""
+    if os.path.exists("/run/systemd/journal/socket"):
+        pytest.skip("this machine has a journal")
+    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", "0", "--log-format", "journal", directory=tmp_path)
+    assert ended.returncode == 1
+    assert "cannot open its log: " in ended.stdout
+    assert "/run/systemd/journal/socket" in ended.stdout
+
+
 def test_the_log_may_be_json(start: Start) -> None:
     """Each line is one object, and the end of a session has what accounting needs."""
     server = start("--log-format", "json")

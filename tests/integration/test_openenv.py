@@ -18,6 +18,8 @@ from gymtwist_conformance.reference_client.websocket_stream import WebSocketStre
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected
 
+CLIENT_MEASURED = True
+
 OPTIONS = ("--max-sessions", "6", "--queue", "0")
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 

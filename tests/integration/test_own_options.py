@@ -14,6 +14,8 @@ from gymnasium.vector import SyncVectorEnv
 from gymtwist.client import EnvironmentFailed, RequestRefused, UnknownKwarg, connect_vec
 from tests.support.client_equivalence import RemoteVec, assert_same
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 PROCESSES = pytest.mark.parametrize("processes", [1, 2, 3])

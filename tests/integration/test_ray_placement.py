@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
 import importlib.util
@@ -10,9 +11,12 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -22,7 +26,7 @@ import pytest
 import gymtwist.client
 from gymtwist_conformance.reference_client import INT32, FramedClient
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import eventually, left_after
+from tests.support.process_inspection import command_line, descendants, eventually, left_after
 from tests.support.ray_nodes import RayNode, RayNodes, stop_process
 from tests.support.server_process import ServerProcess, connected
 
@@ -149,6 +153,15 @@ def test_instances_of_the_rest_interface_play_on_nodes(front: ServerProcess) -> 
         assert instance.ask(f"{instance.path}/step/", {"action": 1})["reward"] == 1.0
 
 
+def test_sessions_have_the_priority_of_the_raylet(cluster: RayNodes, front: ServerProcess) -> None:
+    """Ray's actors have a lower one, and the kernel kills them first when memory runs out."""
+    for node in cluster.nodes:
+        server = cluster.server(node)
+        assert os.getpriority(os.PRIO_PROCESS, server) == os.getpriority(os.PRIO_PROCESS, node.raylet)
+        server_score, score = (Path(f"/proc/{each}/oom_score_adj").read_text() for each in (server, node.raylet))
+        assert server_score == score
+
+
 # Connections to nodes
 
 
@@ -187,6 +200,161 @@ def test_direct_vectors_are_on_several_nodes(front: ServerProcess) -> None:
             actions = np.full(6, step % 2)
             assert remote.step(actions)[0].tobytes() == local.step(actions)[0].tobytes()
         assert len({row["node"] for row in api(front, "sessions")["sessions"]}) == 3
+
+
+def test_a_vector_spreads_over_the_nodes(front: ServerProcess) -> None:
+    """Eight sessions of eight environments each, relayed."""
+    remote = gymtwist.client.connect_vec(
+        f"localhost:{front.port}", "CartPole-v1", 64, processes=8, vectorization_mode="sync"
+    )
+    local = gymnasium.make_vec("CartPole-v1", 64, vectorization_mode="sync")
+    with contextlib.closing(remote), contextlib.closing(local):
+        assert remote.reset(seed=5)[0].tobytes() == local.reset(seed=5)[0].tobytes()
+        for step in range(20):
+            actions = np.full(64, step % 2)
+            assert remote.step(actions)[0].tobytes() == local.step(actions)[0].tobytes()
+        nodes = collections.Counter(row["node"] for row in api(front, "sessions")["sessions"])
+        assert sorted(nodes.values()) == [2, 3, 3]
+
+
+@pytest.mark.parametrize("way", ["", "ray://"])
+def test_another_front_packs_sessions_and_prepares_its_nodes(
+    cluster: RayNodes, front: ServerProcess, tmp_path: Path, way: str
+) -> None:
+    """Its agents are its own; it reaches the cluster as a member, or through Ray's client server."""
+    if way and importlib.util.find_spec("grpc") is None:
+        pytest.skip("Ray's client needs grpcio (ray[client])")
+    prepared = tmp_path / "environment.json"
+    # Ray's client has 30 seconds for its start, and preparing takes some of them.
+    prepared.write_text("{}" if way else '{"env_vars": {"GYMTWIST_PREPARED": "yes"}}')
+    address = f"ray://{cluster.nodes[0].host}:{cluster.client_port}" if way else cluster.address
+    words = ("--place", address, "--session-cpus", str(ROOM / 2), "--place-strategy", "pack")
+    with (
+        ServerProcess(tmp_path, *words, "--runtime-env", str(prepared)) as server,
+        contextlib.closing(Twin(front, 7)),
+    ):
+        for node in cluster.nodes:
+            server.wait_for(rf"\[node {node.host} \(\w+\)\] has room for 2 sessions")
+            servers = [
+                each for each in descendants(node.raylet) if command_line(each).endswith("-m gymtwist.placement")
+            ]
+            have = [b"GYMTWIST_PREPARED=yes" in Path(f"/proc/{each}/environ").read_bytes() for each in servers]
+            assert sum(have) == (0 if way else 1)
+        with contextlib.ExitStack() as stack:
+            hosts = [stack.enter_context(contextlib.closing(Twin(server, seed))).host for seed in range(4)]
+            # The autoscaler is asked for room for all of them, and for the session of the first front.
+            asked = [{"CPU": 1.0}, *4 * [{"CPU": ROOM / 2}]]
+            eventually(lambda: sorted(cluster.demand() or (), key=str) == sorted(asked, key=str), PATIENCE)
+        eventually(lambda: cluster.demand() == [{"CPU": 1.0}], PATIENCE)
+        assert server.search("process that speaks to Ray has ended", 0) is None
+        assert hosts[0] == hosts[1] != hosts[2] == hosts[3]
+
+
+#: Registers environments whose infos name the GPUs that CUDA would find.
+SETUP = """
+import os
+
+import gymnasium
+
+
+class Seeing(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return 0, {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "all")}
+
+
+for name in ("Usual", "Half", "Whole", "Huge", "Near", "Far"):
+    gymnasium.register(f"{name}-v0", Seeing)
+"""
+NEEDS = """
+session-cpus = 0.5
+
+[session-needs."Half-*"]
+gpus = 0.5
+
+[session-needs."Whole-*"]
+gpus = 1
+resources = {simulator = 1}
+
+[session-needs."Huge-*"]
+gpus = 3
+
+[session-needs."Near-*"]
+labels = {zone = "in(eu, us)"}
+
+[session-needs."Far-*"]
+labels = {zone = "asia"}
+"""
+
+
+def shows_what_is_taken(server: ServerProcess, control: Path, node: RayNode, lack: str) -> None:
+    """Check what the server tells of a node without free GPUs, and of a session that waits for one."""
+    status = api(server, "status")
+    (found,) = (each for each in status["nodes"] if each["name"].startswith(node.host))
+    gpus, simulators = {"taken": 2.0, "limit": 2.0}, {"taken": 1.0, "limit": 1.0}
+    assert found["resources"].items() >= {"GPU": gpus, "simulator": simulators}.items()
+    assert found["resources"].keys() == {"CPU", "GPU", "simulator"}
+    assert not found["resting"]
+    assert status["waiting"] == [{"environment": "Whole-v0", "count": 1, "lack": lack}]
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        metrics = answer.read().decode()
+    assert f'gymtwist_node_resources_taken{{node="{found["name"]}",resource="GPU"}} 2.0' in metrics
+    assert f'gymtwist_node_resources_limit{{node="{found["name"]}",resource="simulator"}} 1.0' in metrics
+    assert 'gymtwist_queue_resources{resource="GPU"} 1.0' in metrics
+    rows = subprocess.check_output(
+        [sys.executable, "-m", "gymtwist.control.gymsockctl", "--socket", str(control), "status"], text=True
+    )
+    assert re.search(rf"node +{re.escape(found['name'])}: 6 of \d+ sessions, .*2 of 2 GPU, .*1 of 1 simulator", rows)
+    assert f"1 for Whole-v0: {lack}" in rows
+
+
+def test_sessions_get_what_their_environments_need(cluster: RayNodes, front: ServerProcess, tmp_path: Path) -> None:
+    """GPUs of their own, other resources, and nodes with labels; who has no room waits, and who cannot have is told."""
+    setup, config, control = tmp_path / "setup.py", tmp_path / "gymsock.toml", tmp_path / "control"
+    setup.write_text(SETUP)
+    config.write_text(NEEDS)
+    options = {"num_gpus": 2, "labels": {"zone": "eu"}, "resources": {"simulator": 1}}
+    node = cluster.add(**options, env_vars={"CUDA_VISIBLE_DEVICES": "5,7"})
+    words = ("--place", cluster.address, "--config", str(config), "--setup", str(setup), "--place-strategy", "pack")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(ServerProcess(tmp_path, *words, "--control", str(control)))
+        server.wait_for(rf"\[node {node.host} .* has room for {2 * ROOM} sessions")
+
+        def seen(name: str) -> tuple[Any, str, str]:
+            since = server.mark()
+            remote = gymtwist.client.connect(f"localhost:{server.port}", f"{name}-v0")
+            stack.callback(remote.close)
+            gpus = remote.reset()[1]["gpus"]
+            return remote, placed(server, since)[1], gpus
+
+        assert [seen("Half")[1:] for _ in range(2)] == 2 * [(node.host, "5")]
+        whole, *rest = seen("Whole")
+        assert rest == [node.host, "7"]
+        assert seen("Near")[1:] == (node.host, "")
+        assert seen("Usual")[1:] == (node.host, "")  # the node with the least room
+        since = server.mark()
+        with FramedClient(connected(("127.0.0.1", server.port)), INT32) as waiting:
+            waiting.say("make", id="Whole-v0")
+            lack = "no node has room for a session that takes 0.5 CPU, 1 GPU, 1 simulator"
+            server.wait_for(rf"queued .* for Whole-v0: {lack}", since=since)
+            assert seen("Usual")  # others pass it
+            bundle = {"CPU": 0.5, "GPU": 1.0, "simulator": 1.0}
+            eventually(lambda: (cluster.demand() or []).count(bundle) == 2, PATIENCE)
+            shows_what_is_taken(server, control, node, lack)
+            whole.close()
+            waiting.reply("make")
+            assert waiting.ask("reset")["info"]["gpus"] == "7"
+        for name, problem in (
+            ("Huge", r'no node can have .* gpus of "Huge-\*" in --session-needs is 3; the node has 2 GPU'),
+            ("Far", r'labels.zone of "Far-\*" in --session-needs is "asia"; the label zone of the node is eu'),
+        ):
+            with pytest.raises(gymtwist.client.RequestRefused, match=problem) as refused:
+                gymtwist.client.connect(f"localhost:{server.port}", f"{name}-v0")
+            assert refused.value.code == "node-missing"
+    since = front.mark()
+    cluster.remove(node, graceful=True)
+    front.wait_for(rf"\[node {re.escape(node.host)} .* lost", since=since)
 
 
 def api(front: ServerProcess, what: str) -> Any:
@@ -236,6 +404,29 @@ def test_a_client_that_cannot_reach_its_node_is_relayed(front: ServerProcess) ->
         client.reply("moved")
         client.say("make", id="CartPole-v1", direct=True)
         client.reply("make")
+        client.ask("reset", seed=1)
+
+
+def test_a_ticket_that_nobody_uses_gives_its_place_back(front: ServerProcess) -> None:
+    """The client is told so, and may ask again."""
+    with moved(front) as client:
+        client.reply("moved")
+        told = client.hear()
+        assert told["op"] == "error"
+        assert "did not connect to the node" in told["message"]
+    eventually(lambda: not api(front, "sessions")["sessions"], PATIENCE)
+
+
+@pytest.mark.parametrize("size", [10, 2**20])
+def test_a_client_comes_back_with_any_request(front: ServerProcess, size: int) -> None:
+    """It gets an error in the place of the reply, and goes on."""
+    with moved(front) as client:
+        told = client.reply("moved")
+        with FramedClient(connected((told["host"], told["port"])), INT32) as there:
+            there.send(told["ticket"].encode() + b"\n")
+            there.reply("make")
+        client.say("reset", seed=1, options={"text": "x" * size})
+        assert client.hear()["reset_needed"]
         client.ask("reset", seed=1)
 
 
@@ -318,7 +509,10 @@ def test_nothing_is_left_on_nodes_when_the_front_dies(cluster: RayNodes, front: 
     with contextlib.closing(Twin(front, 1)), contextlib.closing(Twin(front, 2, direct=True)) as twin:
         there = [handle for node in cluster.nodes for handle in cluster.below(node)]
         assert len(there) > 2 * len(cluster.nodes)
+        eventually(cluster.demand, PATIENCE)
         front.process.kill()
         assert not left_after(there, 5.0)
         with pytest.raises(gymtwist.client.RemoteError):
             twin.remote.step(0)
+    # The request for room of a front that has died does not last.
+    eventually(lambda: cluster.demand() == [], PATIENCE)

@@ -18,6 +18,8 @@ from tests.support.client_interrupts import interrupt
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 

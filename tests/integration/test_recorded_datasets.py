@@ -18,6 +18,8 @@ from gymtwist.client import EnvironmentFailed, RequestRefused, connect, connect_
 from gymtwist_conformance.reference_client import Failed
 from tests.conftest import Connect, Start
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import command_line, descendants, eventually
 from tests.support.recorded_datasets import attributes, load, load_complete, root_of
 from tests.support.server_process import ServerProcess
 
@@ -93,6 +95,22 @@ def test_minari_lists_and_loads_the_datasets(
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root_of(server)))
     assert name in minari.list_local_datasets()
     assert minari.load_dataset(name).total_episodes == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel groups no sessions")
+def test_the_writer_gives_way(address: tuple[str, int], server: ServerProcess, name: str) -> None:
+    """To all other processes, also where the kernel shares processors among sessions first."""
+
+    def writers() -> list[int]:
+        return [each for each in descendants(server.process.pid) if "dataset_writer" in command_line(each)]
+
+    with connect(address, "CartPole-v1", record=name) as env:
+        env.reset()
+        eventually(lambda: [each for each in writers() if os.getsid(each) == each], PATIENCE, "a session of its own")
+        (writer,) = writers()
+        group = Path(f"/proc/{writer}/autogroup")
+        eventually(lambda: group.read_text().endswith("nice 19\n"), PATIENCE, "the lowest priority")
+        assert os.getpriority(os.PRIO_PROCESS, writer) == 19
 
 
 def test_step_many_is_recorded(address: tuple[str, int], server: ServerProcess, name: str) -> None:
@@ -337,10 +355,41 @@ def test_what_is_appended_has_the_same_spaces(address: tuple[str, int], server: 
     assert load_complete(root_of(server), name).total_episodes == 2
 
 
-def test_frames_need_a_render_mode(connect: Connect) -> None:
-    """The error says which."""
+def test_what_is_appended_is_of_the_same_environment(
+    address: tuple[str, int], server: ServerProcess, name: str
+) -> None:
+    """Another one may have the same spaces, and is refused with both ids."""
+    with connect(address, "CartPole-v1", record=name) as env:
+        play(env, 1, env.action_space)
+    load_complete(root_of(server), name)
+    expected = r"record.append: the dataset .* is of 'CartPole-v1', and this environment is 'CartPole-v0'"
+    with pytest.raises(RequestRefused, match=expected) as caught:
+        connect(address, "CartPole-v0", record={"dataset": name, "append": True})
+    assert caught.value.code == "invalid-field"
+
+
+def test_frames_need_a_render_mode(connect: Connect, server: ServerProcess) -> None:
+    """The error says which, and no directory is left."""
     with pytest.raises(Failed, match="rgb_array"):
-        connect("CartPole-v1", record={"dataset": "frames-v0", "frames": "lossless"})
+        connect("CartPole-v1", record={"dataset": "refused/frames-v0", "frames": "lossless"})
+    eventually(lambda: not (root_of(server) / "refused").exists(), PATIENCE, "the end of the directory")
+
+
+def test_the_megabytes_of_a_dataset_are_its_own(start: Start) -> None:
+    """What other sessions of clients without an identity record does not count."""
+    server = start()
+    address = "127.0.0.1", server.port
+    with (
+        connect(address, "ALE/Pong-v5", record="large-v0") as large,
+        connect(address, "CartPole-v1", record={"dataset": "small-v0", "megabytes": 4}) as small,
+    ):
+        large.reset(seed=1)
+        large.step_many(0, 200)  # of a tenth of a megabyte each
+        play(small, 1, small.action_space)
+        for _ in range(3):
+            small.reset(seed=1, options={"low": -0.01, "high": 0.01})
+            assert "record_error" not in small.step(0)[4]
+    assert load_complete(root_of(server), "small-v0").total_episodes > 1
 
 
 def test_seeds_are_verified_without_being_recorded(address: tuple[str, int], server: ServerProcess, name: str) -> None:

@@ -35,7 +35,12 @@ def steps(env: Any, actions: list[Any]) -> Iterator[bytes]:
 def test_what_follows_a_snapshot(module_server: ServerProcess, each: Registered) -> None:
     """Is the same when it is restored, in a branch, and in the original that goes on."""
     try:
-        each.make().close()
+        local = each.make()
+        try:
+            local.reset(seed=SEED)
+            local.step(local.action_space.sample())
+        finally:
+            local.close()
     except Exception as error:
         if (why := reason(error)) is None:
             raise

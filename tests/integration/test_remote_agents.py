@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -26,19 +27,14 @@ from gymtwist.client import (
     connect_parallel,
     envs,
 )
+from gymtwist.protocol.agent_messages import ResetAgents
 from gymtwist.protocol.messages import AgentApi
 from tests.support.client_equivalence import assert_same
-from tests.support.multi_agent_environments import REWARDS, WRONG, Duel, Objectives
+from tests.support.multi_agent_environments import DUEL, EXAMPLES, MODULE, REWARDS, SERVED, WRONG, Duel, Objectives
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
-MODULE = "tests.support.multi_agent_environments"
-DUEL = f"{MODULE}:Duel"
-EXAMPLES = "pettingzoo.test.example_envs"
-OPTIONS = (
-    *("--allow", "*", "--allow", "mpe2:*", "--allow", f"{MODULE}:*", "--allow", f"{EXAMPLES}:*"),
-    *("--attributes", "plain,crash"),
-)
+OPTIONS = SERVED
 MEASURED = True
 #: Environments whose agents act at once, and those whose agents take turns.
 AT_ONCE = ["mpe2:simple_tag_v3", "mpe2:simple_world_comm_v3", "butterfly/cooperative_pong_v6"]
@@ -330,6 +326,52 @@ def test_wrong_results_are_faults_of_the_environment(parallel: Connect, wrong: s
     assert environment.reset()[0].keys() == {"first_0", "second_0"}
 
 
+def test_after_an_interrupted_request(parallel: Connect, aec: Connect) -> None:
+    """It was carried out; whose turn it is, who is there, and with which spaces, is what its reply says."""
+    game = aec(IN_TURN[0])
+    game.reset()
+    game._session.send(game._session.step_request({"player_1": 4}))
+    assert game.observe("player_2")["action_mask"].sum() == 8
+    assert game.agent_selection == "player_2"
+    game.step(0)
+    duel = parallel(DUEL)
+    duel.reset()
+    for _ in range(2):
+        duel._session.send(duel._session.step_request({"first_0": 1, "second_0": np.zeros(2, np.float32)}))
+    assert duel.step({"first_0": 1})[0].keys() == {"first_0"}
+    generated = parallel(GENERATED[0])
+    for seed in range(6):
+        generated._session.send(ResetAgents(seed))
+        for agent, observation in generated.reset(seed=seed)[0].items():
+            assert generated.observation_space(agent).contains(observation)
+
+
+def test_turns_after_an_interrupted_one(aec: Connect) -> None:
+    """A loop over the turns goes on with whoever is next, and so does what is asked of the last one."""
+    game = aec(IN_TURN[0])
+    game.reset()
+    game._session.send(game._session.step_request({"player_1": 4}))
+    assert list(game.agent_iter(1)) == ["player_2"]
+    game._session.send(game._session.step_request({"player_2": 0}))
+    observation, *_ = game.last()
+    assert game.agent_selection == "player_1"
+    assert observation["action_mask"].tolist() == [0, 1, 1, 1, 0, 1, 1, 1, 1]
+
+
+def test_spaces_of_an_interrupted_reset_are_made_once(aec: Connect) -> None:
+    """Whoever has seeded one that the reply has brought keeps it."""
+    turns = aec(GENERATED[1])
+    turns.reset(seed=1)
+    turns._session.send(ResetAgents(2))
+    with pytest.raises(AttributeError):
+        turns.nothing  # noqa: B018  # the reply to the reset comes first
+    session = turns._session
+    before = {agent: session.known_agent(agent) for agent in session._agents}
+    turns.last()
+    assert turns.agent_selection in before
+    assert all(turns.action_space(agent) is each.actions.space for agent, each in before.items())
+
+
 def test_only_turns_are_observed(parallel: Connect) -> None:
     """Agents that act at once get their observations with each step."""
     environment = parallel(DUEL)
@@ -420,6 +462,35 @@ def test_pettingzoos_wrappers_and_conversions(parallel: Connect, aec: Connect) -
     parallel_api_test(aec_to_parallel(aec(AT_ONCE[0])), 10)
     parallel_api_test(turn_based_aec_to_parallel(aec(IN_TURN[0])), 10)
     api_test(parallel_to_aec(parallel(AT_ONCE[0])), 10)
+
+
+@pytest.mark.parametrize("wrapper", ["black_death_v3", "frame_stack_v1", "frame_skip_v0", "concat_vec_envs_v1"])
+def test_supersuits_wrappers(parallel: Connect, wrapper: str) -> None:
+    """Around a remote environment, they do what they do around a local one."""
+    supersuit = pytest.importorskip("supersuit")
+    arguments = {"black_death_v3": (), "frame_stack_v1": (3,), "frame_skip_v0": (2,), "concat_vec_envs_v1": (2,)}[
+        wrapper
+    ]
+    local = importlib.import_module(AT_ONCE[1].replace("mpe2:", "mpe2.")).parallel_env()
+    if wrapper == "concat_vec_envs_v1":
+        local = importlib.import_module("mpe2.simple_spread_v3").parallel_env()
+        theirs, ours = (
+            supersuit.concat_vec_envs_v1(supersuit.pettingzoo_env_to_vec_env_v1(each), *arguments)
+            for each in (parallel("mpe2:simple_spread_v3"), local)
+        )
+        with closing(theirs), closing(ours):
+            assert_same(theirs.reset(seed=5), ours.reset(seed=5))
+            ours.action_space.seed(5)
+            for _ in range(30):
+                actions = np.array([ours.action_space.sample() for _ in range(ours.num_envs)])
+                assert_same(theirs.step(actions), ours.step(actions))
+        return
+    theirs, ours = (getattr(supersuit, wrapper)(each, *arguments) for each in (parallel(AT_ONCE[1]), local))
+    assert_same(theirs.reset(seed=5), ours.reset(seed=5))
+    while ours.agents:
+        chosen = {agent: number % 5 for number, agent in enumerate(ours.agents)}
+        assert_same(theirs.step(chosen), ours.step(chosen))
+    assert theirs.agents == []
 
 
 def test_the_list_of_environments(module_server: ServerProcess) -> None:

@@ -13,6 +13,8 @@ from gymtwist.client import AttributeUnreachable, EnvironmentFailed, RequestRefu
 from tests.support.client_equivalence import Remote, RemoteVec
 from tests.support.scripted_server import Script, error, made
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 

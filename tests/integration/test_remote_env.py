@@ -14,6 +14,8 @@ from tests.support.client_environments import SPACES, shown
 from tests.support.client_equivalence import Remote, assert_same, local
 from tests.support.server_process import ServerProcess
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 SEED = 77
@@ -143,6 +145,31 @@ def test_options_and_seeds_reach_the_environment(remote: Remote, protocol: str) 
     first, info = theirs.reset(seed=seed, options=options)
     assert info == {"options": options}
     assert theirs.reset(seed=5)[0] == first
+
+
+def test_a_lenient_server_leaves_actions_and_ends_to_the_environment(remote: Remote, protocol: str) -> None:
+    """As it is here: MuJoCo and Pendulum clip an action, and CartPole goes on after its end with a warning."""
+    ours, theirs = local("Pendulum-v1").unwrapped, remote("Pendulum-v1", protocol=protocol, lenient=True)
+    assert_same(theirs.reset(seed=SEED), ours.reset(seed=SEED))
+    outside = np.array([100.0], np.float32)
+    assert_same(theirs.step(outside), ours.step(outside))
+    with pytest.raises(RequestRefused, match="is an array of shape"):
+        theirs.step(np.zeros(2, np.float32))
+    ended = remote("CartPole-v1", protocol=protocol, lenient=True, max_episode_steps=1)
+    ended.reset(seed=SEED)
+    assert ended.step(0)[3]
+    assert ended.step(0)[1] == 1.0
+    assert ended.step_many([0]).rewards.tolist() == [1.0]
+
+
+def test_a_lenient_environment_is_copied_as_such(remote: Remote) -> None:
+    """Its specification has it."""
+    theirs = remote("Pendulum-v1", lenient=True)
+    assert theirs.spec is not None
+    stored = EnvSpec.from_json(theirs.spec.to_json())
+    with gymnasium.make(stored, disable_env_checker=True) as again:
+        again.reset()
+        again.step(np.array([100.0], np.float32))
 
 
 @pytest.mark.parametrize("seed", [-1, "x", 1.5])

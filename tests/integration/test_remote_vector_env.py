@@ -22,6 +22,8 @@ from tests.support.client_environments import SPACES, shown
 from tests.support.client_equivalence import RemoteVec, assert_same
 from tests.support.server_process import ServerProcess
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 SEED = 77
@@ -208,6 +210,19 @@ def test_an_invalid_action_names_its_environment_and_costs_no_episode(
             use()
         assert (caught.value.code, caught.value.environments) == ("invalid-action", (4,))
     assert_same(theirs.step(actions), beside.step(actions))
+
+
+@PROCESSES
+def test_a_lenient_server_leaves_bounds_to_the_environments(
+    remote_vec: RemoteVec, protocol: str, processes: int
+) -> None:
+    """Each clips its action, as Pendulum does here."""
+    theirs, beside = (
+        remote_vec("Pendulum-v1", 3, processes=processes, protocol=protocol, lenient=True) for _ in range(2)
+    )
+    theirs.reset(seed=SEED)
+    beside.reset(seed=SEED)
+    assert_same(theirs.step(np.full((3, 1), 100, np.float32)), beside.step(np.full((3, 1), 2, np.float32)))
 
 
 @pytest.mark.parametrize("on_failure", ["raise", "truncate"])

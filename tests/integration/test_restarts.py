@@ -30,6 +30,8 @@ from tests.support.patience import PATIENCE
 from tests.support.scripted_server import Script, begun, error, made
 from tests.support.server_process import ServerProcess
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 SEED = 77

@@ -17,6 +17,8 @@ from gymtwist.client import EnvironmentFailed, RequestRefused, connect
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same, local
 from tests.support.scripted_server import Script, made
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 SEED = 11

@@ -13,7 +13,7 @@ from gymtwist.client import EnvironmentFailed, RequestRefused, ResetNeeded
 from gymtwist.protocol import shared_memory as wire_sharing
 from tests.support.client_environments import SIGHTS
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same
-from tests.support.shared_memory_env import SEED, WAYS, on, passed, play, shares
+from tests.support.shared_memory_env import SEED, SHARING, WAYS, on, passed, play, shares
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
@@ -28,7 +28,16 @@ ALIKE = [
 ]
 
 
-@pytest.mark.parametrize("environment", ALIKE)
+def pairs(cases: list[Any]) -> list[tuple[Any, str, str]]:
+    """Return each case with two protocols and two ways, which the other two combinations of these have at the next."""
+    return [
+        (each, protocol, SHARING[(index + place) % 2])
+        for index, each in enumerate(cases)
+        for place, protocol in enumerate(("int32", "netstring"))
+    ]
+
+
+@pytest.mark.parametrize(("environment", "protocol", "way"), pairs(ALIKE))
 def test_steps_are_the_same_as_here(remote: Remote, protocol: str, way: str, environment: str) -> None:
     """Steps through memory and through the socket equal local ones to the last bit."""
     theirs, ours = on(way, remote, environment, protocol=protocol), on("socket", remote, environment, protocol=protocol)
@@ -51,7 +60,7 @@ def test_frames_of_pong_are_the_same(remote: Remote, protocol: str, way: str) ->
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("environment", ["CartPole-v1", "Varied-v0", "Sampling/Packed-v0"])
+@pytest.mark.parametrize(("environment", "protocol", "way"), pairs(["CartPole-v1", "Varied-v0", "Sampling/Packed-v0"]))
 def test_several_step_the_same(
     remote_vec: RemoteVec, protocol: str, way: str, environment: str, processes: int
 ) -> None:
@@ -84,11 +93,11 @@ def test_observations_of_those_that_are_not_reset_stay(remote_vec: RemoteVec, wh
     assert np.array_equal(again, seen)
 
 
-@pytest.mark.parametrize("ahead", [1, 2, 3, 17])
+@pytest.mark.parametrize(("ahead", "protocol", "way"), pairs([1, 2, 3, 17]))
 def test_steps_that_are_sent_ahead(remote: Remote, protocol: str, way: str, ahead: int) -> None:
     """The first passes through memory and the rest through the socket; replies keep their order."""
     theirs, ours = on(way, remote, "CartPole-v1", protocol=protocol), on("socket", remote, "CartPole-v1")
-    for seed in range(20):
+    for seed in range(8):
         assert_same(theirs.reset(seed=seed), ours.reset(seed=seed))
         for _ in range(3):
             action = seed % 2

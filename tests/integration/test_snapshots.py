@@ -16,10 +16,10 @@ import pytest
 
 from gymtwist.client import EnvironmentFailed, RemoteError, RequestRefused, connect, connect_vec
 from gymtwist.protocol import dynamic_values
-from gymtwist.server.process_memory import SessionMemory
+from gymtwist.server.process_memory import SessionMemory, used_by
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import descendants, descriptors, eventually, hold, left_after
+from tests.support.process_inspection import command_line, descendants, descriptors, eventually, hold, left_after
 from tests.support.server_process import ServerProcess
 
 #: Whether to measure the coverage of its server.
@@ -74,9 +74,12 @@ TRANSPORTS = pytest.mark.parametrize(
 @TRANSPORTS
 @pytest.mark.parametrize("env_id", [CARTPOLE, PONG])
 def test_a_session_goes_on_from_a_snapshot(make: Make, env_id: str, how: dict[str, Any]) -> None:
-    """As it did before, whatever was done meanwhile, as often as it is asked to, and after a reset, too."""
-    steps = 12 if env_id == CARTPOLE else STEPS
-    env = in_play(make(env_id, **how))
+    """As it did before, whatever was done meanwhile, as often as it is asked to, and after a reset, too.
+
+    Of Pong the memory of its machine is observed, which tells all that a frame does.
+    """
+    steps, kwargs = (12, {}) if env_id == CARTPOLE else (STEPS, {"obs_type": "ram"})
+    env = in_play(make(env_id, **how, **kwargs))
     here = env.snapshot()
     first = played(env, steps)
     env.restore(here)
@@ -126,14 +129,37 @@ def test_a_branch(make: Make, how: dict[str, Any]) -> None:
         assert played(other, 3) == played(third, 3)
 
 
-def test_a_branch_of_what_is_not_held(make: Make) -> None:
+@pytest.mark.parametrize("by", [connect, partial(connect_vec, num_envs=3, processes=2)], ids=["one", "several"])
+def test_what_converts_the_values_of_a_branch(make: Make, by: Any) -> None:
+    """Is compiled while the server forks, for the spaces of its own that the server then describes."""
+    env, other = make(by=by), make("FrozenLake-v1", by=by)
+    env.reset(seed=5)
+    with env.snapshot() as here:
+        expected, wrong = here.branched(env._options), tuple(each.made for each in _sessions(other))
+        for options in (expected, dataclasses.replace(expected, described=wrong)):
+            with type(env)(options) as branch:
+                used = [session.values._made for session in _sessions(branch)]
+                assert (used == list(expected.described)) == (options is expected)
+                assert branch.observation_space == env.observation_space
+                assert branch.observation_space is not env.observation_space
+                branch.reset(seed=1)
+                branch.step(branch.action_space.sample())
+
+
+def _sessions(env: Any) -> list[Any]:
+    return [env._session] if hasattr(env, "_session") else env._sessions
+
+
+def test_a_branch_of_what_is_not_held(server: ServerProcess, make: Make) -> None:
     """Is refused, also by its server, and so is one of another environment."""
     env = in_play(make())
     here = env.snapshot()
     other = make("Episodes-v0")
     with pytest.raises(RequestRefused, match="another make message"):
         other.branch(here)
+    mark = server.mark()
     env.close()
+    server.wait_for(rf"ended: the client left; {CARTPOLE}", since=mark)
     with pytest.raises(RequestRefused, match="no snapshot has this ticket") as caught:
         env.branch(here)
     assert caught.value.code == "unknown-snapshot"
@@ -203,7 +229,7 @@ def test_what_threads_do(make: Make) -> None:
     environments = {"Threaded-v0": connect, "ALE/Pong-v5": partial(connect_vec, num_envs=2)}
     for name, by in environments.items():
         env = in_play(make(name, by=by))
-        with pytest.raises(RequestRefused, match="gives no answer, as if other threads did its work") as caught:
+        with pytest.raises(RequestRefused, match="crashes or does not answer, as when threads") as caught:
             env.snapshot()
         assert caught.value.code == "snapshot-refused"
         played(env, 3)
@@ -219,16 +245,22 @@ def test_what_copies_do_not_do_alike(make: Make) -> None:
     assert "did different things" in texts
 
 
-def _process(server: ServerProcess, since: int) -> int:
-    """Return the process of a session that has started since."""
-    return int(server.wait_for(r"started: CartPole-v1 .*int32, process (\d+)", since=since).group(1))
+def _process(server: ServerProcess, env: Any, since: int, env_id: str = "CartPole-v1") -> int:
+    """Return the process of a session that has started since: on a busy machine others are still to be read of."""
+    port = env._session.connection._link.getsockname()[1]
+    return int(server.wait_for(rf"started: {env_id} .*:{port} \(int32, process (\d+)", since=since).group(1))
 
 
-def _processes(server: ServerProcess, since: int) -> tuple[int, list[int]]:
+def _processes(server: ServerProcess, env: Any, since: int) -> tuple[int, list[int]]:
     """Return the leader of the processes of a session that has started since, and those below it, the oldest first."""
-    leader = _process(server, since)
+    leader = _process(server, env, since)
     eventually(lambda: len(descendants(leader)) == 2, PATIENCE, "a player and a frozen copy alone")
     return leader, sorted(descendants(leader))
+
+
+def _living(leader: int) -> list[int]:
+    """Return the processes below the leader that have not ended; a player reaps its copies at its next request."""
+    return [each for each in descendants(leader) if command_line(each)]
 
 
 @pytest.mark.parametrize("which", ["leader", "player", "copy"])
@@ -237,17 +269,17 @@ def test_a_process_that_is_killed(make: Make, server: ServerProcess, which: str)
     since = server.mark()
     env = in_play(make(shared_memory=False))
     here = env.snapshot()
-    env.restore(here)  # the frozen copy is older than the player
-    leader, (copy, player) = _processes(server, since)
+    env.restore(here)  # what was the frozen copy plays, and has forked another one
+    leader, (player, copy) = _processes(server, env, since)
     led, copied, played_by = hold([leader, copy, player])
     os.kill({"leader": leader, "player": player, "copy": copy}[which], signal.SIGKILL)
     if which == "copy":
-        assert not left_after([copied], 5.0)
+        assert not left_after([copied], PATIENCE)
         played(env, 3)
         with pytest.raises(RequestRefused, match="its process has ended"):
             env.restore(here)
         env.close()
-    assert not left_after([led, played_by, copied], 5.0)
+    assert not left_after([led, played_by, copied], PATIENCE)
     if which != "copy":
         with pytest.raises(RemoteError):
             played(env, 3)
@@ -275,6 +307,51 @@ def test_a_crash_goes_back_to_the_last_snapshot(make: Make) -> None:
     assert env.step(0)[4]["steps"] == 3
     with pytest.raises(RequestRefused, match="snapshot 1 is not held"):
         env.restore(held[0])
+
+
+def test_a_crash_right_after_a_snapshot(make: Make, server: ServerProcess) -> None:
+    """Goes back to it, even if the leader learns of all at once."""
+    since = server.mark()
+    env = make("Crashing-v0", keep_snapshots=5, shared_memory=False)
+    env.reset()
+    env.snapshot()
+    for _ in range(5):
+        env.step(0)
+    leader = _process(server, env, since, "Crashing-v0")
+    os.kill(leader, signal.SIGSTOP)
+    for _ in range(2):
+        env.snapshot()
+    env.send(1)
+    eventually(lambda: len(_living(leader)) == 3, PATIENCE, "the three frozen copies alone")
+    os.kill(leader, signal.SIGCONT)
+    with pytest.raises(EnvironmentFailed, match="it is again as in snapshot 3"):
+        env.recv()
+
+
+def test_a_snapshot_beside_a_branch(make: Make) -> None:
+    """A process that was restored may have branches below it, which are not the environment's own processes."""
+    env = in_play(make())
+    here = env.snapshot()
+    with env.branch(here) as other, env.branch(here):
+        env.restore(here)
+        with env.snapshot() as later:
+            assert played(other, 5) == played(env, 5)
+            env.restore(later)
+        env.restore(here)
+        env.snapshot()
+    env.snapshot()
+
+
+def test_actions_that_are_drawn_are_the_same(make: Make) -> None:
+    """Also if the action space had no generator yet when the snapshot was taken."""
+    env = make("CartPole-v1")
+    env.reset(seed=5)
+    here = env.snapshot()
+    drawn = []
+    for _ in range(3):
+        drawn.append([int(env.sample()) for _ in range(40)])
+        env.restore(here)
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 def test_a_crash_without_that(make: Make) -> None:
@@ -307,10 +384,28 @@ def test_snapshots_of_snapshots(make: Make, server: ServerProcess) -> None:
         with env.snapshot() as here:
             env.restore(here)
         played(env, 1)
-        leader = _process(server, since)
-        eventually(lambda leader=leader: len(descendants(leader)) == 1, PATIENCE, "a player alone")  # type: ignore[misc]
-        counts.append(len(descriptors(*descendants(leader))))
+        leader = _process(server, env, since)
+        eventually(lambda leader=leader: len(_living(leader)) == 1, PATIENCE, "a player alone")  # type: ignore[misc]
+        counts.append(len(descriptors(*_living(leader))))
     assert counts[-1] <= counts[0]
+
+
+def test_a_snapshot_does_not_hold_the_connection(make: Make, server: ServerProcess) -> None:
+    """While its process sleeps, so that the client hears of the end when the others close it."""
+    since = server.mark()
+    env = in_play(make(shared_memory=False))
+    with env.snapshot() as here:
+        leader = _process(server, env, since)
+        player, copy = sorted(descendants(leader))
+
+        def connections(process: int) -> set[str]:
+            return {each for each in descriptors(process) if each.startswith("socket:")}
+
+        both = connections(leader) & connections(player)
+        assert len(both) == 1
+        eventually(lambda: not both & connections(copy), PATIENCE, "a copy without the client's connection")
+        env.restore(here)
+        assert played(env, 1)
 
 
 def test_open_files_of_a_leader(start: Start) -> None:
@@ -332,22 +427,37 @@ def test_what_a_branch_does_not_share(make: Make, server: ServerProcess) -> None
     """It lets go of the memory that the other session shares with its client."""
     env = in_play(make(shared_memory=True))
     branches, since = tuple(env.snapshot().tickets), server.mark()
-    with type(env)(dataclasses.replace(env._options, branches=branches, shared_memory=False)):
-        assert not [each for each in descriptors(_process(server, since)) if "gymtwist-shared" in each]
+    with type(env)(dataclasses.replace(env._options, branches=branches, shared_memory=False)) as other:
+        assert not [each for each in descriptors(_process(server, other, since)) if "gymtwist-shared" in each]
 
 
 def test_the_memory_of_a_branch(make: Make, server: ServerProcess) -> None:
     """Is that of its own session, although its process is below that of the other one."""
     since = server.mark()
     env = in_play(make())
-    here, first = env.snapshot(), _process(server, since)
+    here, first = env.snapshot(), _process(server, env, since)
     since = server.mark()
-    with env.branch(here):
-        branch = _process(server, since)
+    with env.branch(here) as other:
+        branch = _process(server, other, since)
         memory = SessionMemory()
         assert branch in memory.measure(first).started
         memory.others = {branch}
         assert branch not in memory.measure(first).started
+
+
+def test_the_processor_time_of_a_branch(make: Make, server: ServerProcess) -> None:
+    """Is that of its own session, and not of the one that it comes from."""
+    since = server.mark()
+    env = make("Working-v0")
+    env.reset()
+    origin = int(server.wait_for(r"started: Working-v0 .*, process (\d+)", since=since).group(1))
+    since = server.mark()
+    here = env.snapshot()
+    before = used_by(origin, with_children=True)[1]
+    with env.branch(here) as other:
+        other.step(1)
+    server.wait_for("ended: the client left; Working-v0", since=since)
+    assert used_by(origin, with_children=True)[1] < before + 1.0
 
 
 def test_a_server_that_ends(start: Start) -> None:
@@ -357,7 +467,7 @@ def test_a_server_that_ends(start: Start) -> None:
     env.snapshot()
     handles = hold(running.descendants())
     running.process.kill()
-    assert not left_after(handles, 5.0)
+    assert not left_after(handles, PATIENCE)
     env.close()
 
 

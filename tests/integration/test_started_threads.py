@@ -10,6 +10,8 @@ import pytest
 from gymtwist_conformance.reference_client import INT32, Failed, FramedClient, Refused
 from tests.support.server_process import ServerProcess, connected
 
+CLIENT_MEASURED = True
+
 #: A thread works for the environment, as the thread pools of JAX do.
 ENGINE = """
 import queue, threading

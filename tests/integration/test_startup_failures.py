@@ -34,6 +34,7 @@ def test_a_port_that_is_taken_ends_the_server(tmp_path: Path, taken_port: int) -
     printed = start_in_vain(tmp_path, port=str(taken_port))
     assert f"gymsock cannot listen on tcp:{taken_port}" in printed
     assert "in use" in printed
+    assert printed.count(str(taken_port)) == 1
     assert "Traceback" not in printed
 
 

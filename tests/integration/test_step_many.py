@@ -12,6 +12,8 @@ from gymtwist.client import Closed, RequestRefused, ResetNeeded, Steps
 from tests.support.client_environments import SPACES, shown
 from tests.support.client_equivalence import Remote, assert_same
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 SEED = 77

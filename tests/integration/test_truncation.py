@@ -15,6 +15,8 @@ from gymtwist.client import Closed, ConnectionLost, EnvironmentFailed, RequestRe
 from tests.support.client_environments import shown
 from tests.support.client_equivalence import RemoteVec, assert_same
 
+CLIENT_MEASURED = True
+
 pytest_plugins = ("tests.support.client_fixtures",)
 
 #: The actions of a Mortal environment that fail, with the words of the error.

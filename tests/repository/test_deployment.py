@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from gymtwist.server.server_options import Options
 from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY
 
@@ -57,3 +60,39 @@ def test_the_linter_of_containerfiles_finds_nothing() -> None:
         pytest.skip("there is no hadolint")
     done = run(program, str(REPOSITORY / "Containerfile"))
     assert (done.returncode, done.stdout) == (0, "")
+
+
+# Kubernetes
+
+CLUSTER_PAGE = REPOSITORY / "docs" / "how-to" / "use-a-cluster.md"
+
+
+def container_of(group: dict[str, Any]) -> dict[str, Any]:
+    """Return the only container of a pod template's owner."""
+    (container,) = group["template"]["spec"]["containers"]
+    assert {"name", "image"} <= container.keys()
+    found: dict[str, Any] = container
+    return found
+
+
+def test_the_manifests_of_a_ray_cluster_have_what_kuberay_requires() -> None:
+    """And the front's words are options of gymsock: it finds the head by the name that KubeRay gives its service."""
+    text = re.search(r"^```yaml\n(.*?)^```$", CLUSTER_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert text is not None
+    cluster, front = yaml.safe_load_all(text[1])
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    for group in groups:
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        resources = container_of(group)["resources"]
+        assert resources["limits"] == resources["requests"]
+    for group in groups[1:]:
+        assert group["groupName"]
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    container = container_of(front["spec"])
+    assert front["spec"]["selector"]["matchLabels"] == front["spec"]["template"]["metadata"]["labels"]
+    options = Options()
+    options.parseOptions(container["args"])
+    name = cluster["metadata"]["name"]
+    assert options.server_options().place == f"ray://{name}-head-svc:10001"
+    assert len({container_of(each)["image"] for each in (*groups, front["spec"])}) == 1

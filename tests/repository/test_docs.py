@@ -43,7 +43,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 #: Languages whose blocks are shown and not run.
-SHOWN_ONLY = {"toml", "text", "ini", "json"}
+SHOWN_ONLY = {"toml", "yaml", "text", "ini", "json"}
 #: What a page needs besides the server's own requirements.
 NEEDED = {
     **dict.fromkeys((TUTORIAL, DOCS / "how-to" / "classic-client.md"), ("ale_py", "moviepy", "pygame")),
@@ -282,10 +282,13 @@ def test_the_page_of_options_has_the_short_forms() -> None:
         assert f"`-{letter}`" in page
 
 
-def test_the_help_of_twistd_has_the_same_options() -> None:
+def test_the_help_of_twistd_has_the_same_options_by_the_same_subjects() -> None:
     """The class that is compared with the pages is the one that prints the help."""
-    printed = set(re.findall(r"--([\w-]+)", Options().getUsage(width=1000).partition("Serve Gymnasium")[0]))
-    assert defaults().keys() <= printed
+    page = (DOCS / "reference" / "options.md").read_text()
+    headings = re.findall(r"^(?:## (.*)|`--([\w-]+)`.*(?=\n: ))", page, re.MULTILINE)
+    printed = Options().getUsage(width=1000).partition("\nServe Gymnasium")[0]
+    assert re.findall(r"^(?:(\w.*):| .*?--([\w-]+))", printed.partition("The server:\n")[2], re.MULTILINE) == headings
+    assert re.findall(r"--([\w-]+)", printed.partition("The server:\n")[0]) == ["help", "version"]
 
 
 # The API

@@ -6,7 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ OUTSIDE = {
     "placement": {"msgspec", "ray"} | TWISTED,
 }
 #: The modules that import Ray, each in a process of its own.
-WITH_RAY = {Path("placement/node_agent.py"), Path("placement/ray_driver.py")}
+WITH_RAY = {Path(f"placement/{name}.py") for name in ("demand_keeper", "node_agent", "ray_driver")}
 #: The entries of processes that have a reactor.
 ENTRIES = {Path("placement/__main__.py"), Path("server/tap.py")}
 #: What every room may import from the house itself.
@@ -59,7 +59,7 @@ INSIDE = {
             f"gymtwist.worker.{name}"
             for name in (
                 *("access_policy", "amp_commands", "landlock", "process_control", "readiness"),
-                *("session_status", "worker_settings"),
+                *("session_cgroup", "session_status", "session_users", "worker_settings"),
             )
         ),
     },
@@ -72,7 +72,8 @@ INSIDE = {
     "control": ERRORS | {"gymtwist.control"},
     "placement": ERRORS
     | {"gymtwist.protocol", "gymtwist.server", "gymtwist.placement"}
-    | {f"gymtwist.worker.{name}" for name in ("amp_commands", "readiness", "session_status", "worker_settings")},
+    | {f"gymtwist.worker.{name}" for name in ("access_policy", "amp_commands", "readiness")}
+    | {f"gymtwist.worker.{name}" for name in ("session_status", "worker_settings")},
 }
 
 
@@ -93,20 +94,31 @@ def room(module: Path) -> str:
     return "" if len(module.parts) == 1 else module.parts[0]
 
 
-def imported(module: Path) -> Iterator[str]:
-    """Names every module that a module imports, wherever the statement stands."""
-    for node in ast.walk(ast.parse((ROOT / module).read_text())):
+@cache
+def imports(module: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Return every import of a module, wherever the statement stands."""
+    tree = ast.parse((ROOT / module).read_text())
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@cache
+def imported(module: Path) -> list[str]:
+    """Return the names of the modules that a module imports."""
+    found: list[str] = []
+    for node in imports(module):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} imports relatively; the names of rooms are to be read"
-            base = node.module or ""
-            submodules = {alias.name for alias in node.names if is_module(f"{base}.{alias.name}")}
-            yield from (f"{base}.{name}" for name in submodules)
-            if len(submodules) < len(node.names):
-                yield base
+            found += [alias.name for alias in node.names]
+            continue
+        assert node.level == 0, f"{module} imports relatively; the names of rooms are to be read"
+        base = node.module or ""
+        submodules = {alias.name for alias in node.names if is_module(f"{base}.{alias.name}")}
+        found += [f"{base}.{name}" for name in submodules]
+        if len(submodules) < len(node.names):
+            found.append(base)
+    return found
 
 
+@cache
 def is_module(name: str) -> bool:
     """Tell whether a name is that of a module of ours."""
     path = ROOT.parent.joinpath(*name.split("."))
@@ -118,36 +130,50 @@ def within(name: str, packages: set[str]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_a_module_imports_what_its_room_may(module: Path) -> None:
+def test_a_module_imports_what_its_room_may() -> None:
     """As the table of the architecture says."""
-    allowed = OUTSIDE[room(module)] | INSIDE[room(module)] | set(sys.stdlib_module_names)
+    standard = set(sys.stdlib_module_names)
     # The house itself holds its version, and nothing else.
-    assert [name for name in imported(module) if name != "gymtwist" and not within(name, allowed)] == []
+    refused = {
+        str(module): [
+            name
+            for name in imported(module)
+            if name != "gymtwist" and not within(name, OUTSIDE[room(module)] | INSIDE[room(module)] | standard)
+        ]
+        for module in MODULES
+    }
+    assert {module: names for module, names in refused.items() if names} == {}
 
 
-@pytest.mark.parametrize("module", [each for each in MODULES if each not in WITH_RAY], ids=str)
-def test_few_modules_import_ray(module: Path) -> None:
+def test_few_modules_import_ray() -> None:
     """Neither the front nor the server of a node does: Ray starts threads, and handles signals."""
-    assert not [name for name in imported(module) if within(name, {"ray"})]
+    assert {module for module in MODULES if any(within(name, {"ray"}) for name in imported(module))} == WITH_RAY
 
 
-@pytest.mark.parametrize("module", [each for each in MODULES if each not in ENTRIES], ids=str)
-def test_nothing_but_the_entry_imports_the_global_reactor(module: Path) -> None:
+def test_nothing_but_the_entry_imports_the_global_reactor() -> None:
     """Time and descriptors come in as arguments."""
-    tree = ast.parse((ROOT / module).read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "twisted.internet":
-            assert "reactor" not in {alias.name for alias in node.names}
-        if isinstance(node, ast.Import):
-            assert "twisted.internet.reactor" not in {alias.name for alias in node.names}
+    importing = {
+        module
+        for module in MODULES
+        for node in imports(module)
+        if any(alias.name == "twisted.internet.reactor" for alias in node.names)
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "twisted.internet"
+            and any(alias.name == "reactor" for alias in node.names)
+        )
+    }
+    assert importing == ENTRIES
 
 
-@pytest.mark.parametrize("package", [path for path in MODULES if path.name == "__init__.py"], ids=str)
-def test_every_package_has_a_docstring(package: Path) -> None:
+def test_every_package_has_a_docstring() -> None:
     """In the first sentence of its docstring; and holds nothing else to look for."""
-    tree = ast.parse((ROOT / package).read_text())
-    assert (ast.get_docstring(tree) or "").split("\n")[0].rstrip().endswith((".", ":"))
+    first_lines = {
+        package: (ast.get_docstring(ast.parse((ROOT / package).read_text())) or "").split("\n")[0].rstrip()
+        for package in MODULES
+        if package.name == "__init__.py"
+    }
+    assert [package for package, line in first_lines.items() if not line.endswith((".", ":"))] == []
 
 
 def test_no_import_is_part_of_a_cycle() -> None:

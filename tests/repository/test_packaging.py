@@ -128,7 +128,7 @@ class Environment:
             return
         for name in required(requirements(wheel)):
             for file in metadata.files(name) or []:
-                if file.parts[0] != ".." and file.suffix != ".pyc":
+                if file.parts[0] != "..":
                     # Folders are this environment's own: a wheel may add to them.
                     (self.packages / file).parent.mkdir(parents=True, exist_ok=True)
                     (self.packages / file).symlink_to(libraries / file)

@@ -100,7 +100,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 
 
 def test_the_workflow_covers_the_pythons_of_the_package() -> None:
-    """All that pyproject.toml declares: the newest by the script that runs everything."""
+    """All that pyproject.toml declares: one of them by the script that runs everything."""
     declared = set(
         re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (REPOSITORY / "pyproject.toml").read_text())
     )
@@ -151,7 +151,7 @@ def test_a_finding_has_its_form(path: Path) -> None:
     for part in ("Package:     ", "Expected:    ", "Observed:    ", "Consequence: ", "Output:\n#   "):
         assert f"\n# {part}" in text
     assert "folder=$(mktemp -d)\n" in text
-    assert re.search(r"install .*\w(==|@)\d", text)
+    assert re.search(r"install .*[\w\]](==|@)\d", text)
     assert "gymtwist" not in text.partition("set -euo pipefail")[2]
     subprocess.run(["bash", "-n", str(path)], check=True, timeout=PATIENCE)
 
@@ -195,3 +195,25 @@ def test_make_serve_takes_an_interrupt_for_no_error(tmp_path: Path, status: int,
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.stdout == "--nodaemon --pidfile= gymsock --port 1\n"
     assert ended.returncode == expected, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "installed"),
+    [
+        (None, []),
+        ("gymtwist/spaces/kinds/box.py", ["--force-reinstall --no-deps ./client"]),
+        ("client/setup.py", ["--force-reinstall --no-deps ./client"]),
+        ("Makefile", ["torch ray[rllib] ./client[multi-agent] mpe2>=1.1", "--force-reinstall --no-deps ./client"]),
+    ],
+)
+def test_make_recipes_installs_what_has_changed(tmp_path: Path, changed: str | None, installed: list[str]) -> None:
+    """A recipe runs on the client as it is now, and beside the libraries that the Makefile names now."""
+    files = ["Makefile", "client/setup.py", "gymtwist/spaces/kinds/box.py"]
+    for age, name in enumerate([*files, ".recipes/ray/.made", ".recipes/ray/.installed", changed]):
+        if name is not None:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(MAKEFILE if name == "Makefile" else "")
+            os.utime(path, (age, age))
+    commands = make("--dry-run", "--directory", str(tmp_path), "TORCH=torch", ".recipes/ray/.installed").stdout
+    assert re.findall(r" install (.*)", commands.replace("'", "")) == installed

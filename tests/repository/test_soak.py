@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.process_inspection import children, command_line
 from tools.soak.__main__ import main
 from tools.soak.journal import quantiles
+from tools.soak.soak_run import SoakRun
 
 COUNTED = {
     **dict.fromkeys(("sessions", "connections", "steps_total", "sessions_ended_total"), 2.0),
@@ -50,6 +53,20 @@ def report(
     monkeypatch.setattr("sys.argv", ["soak", "--report", str(directory), *options])
     status = main()
     return status, *capsys.readouterr()
+
+
+def test_a_soak_that_cannot_begin_leaves_no_server(tmp_path: Path) -> None:
+    """Whether its journal cannot be opened, or cannot be written."""
+    before = children(os.getpid())
+    (tmp_path / "one" / "journal").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        SoakRun(tmp_path / "one", 1.0, 1.0, 1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "journal").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space"):
+        SoakRun(tmp_path / "other", 1.0, 1.0, 1).run()
+    started = set(children(os.getpid())) - set(before)
+    assert [each for each in started if "twistd" in command_line(each)] == []
 
 
 def test_a_soak_is_reported(

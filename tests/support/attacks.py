@@ -189,9 +189,32 @@ def outlive_session() -> int:
     return int(os.read(reader, 100))
 
 
+def leave_control_group() -> None:
+    """Take a limit from the control group that this process is in."""
+    name = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
+    Path(f"/sys/fs/cgroup{name}/pids.max").write_text("max")
+
+
 def survive_lack_of_memory() -> None:
     """Have the kernel kill the server instead when memory runs out."""
     Path("/proc/self/oom_score_adj").write_text("-900")
+
+
+def leave_process_and_die() -> None:
+    """Leave a process as :func:`outlive_session` does, and end in a way that lets nobody clean up."""
+    outlive_session()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start_processes(count: int) -> list[int]:
+    """Start processes that stay; return their ids."""
+    started = []
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(1000)
+        started.append(pid)
+    return started
 
 
 def list_processes(process: int) -> None:
@@ -221,6 +244,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "leave-core-file": leave_core_file,
     "survive-lack-of-memory": survive_lack_of_memory,
     "outlive-session": outlive_session,
+    "leave-control-group": leave_control_group,
     "open-control-socket": ask_control,
     "fill-memory": fill_memory,
     "fill-file": fill_file,
@@ -244,7 +268,12 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "list-processes": list_processes,
 }
 #: What tests let other sessions do.
-DEEDS: dict[str, Callable[..., Any]] = {"list-descriptors": list_descriptors, "make-file": make_file}
+DEEDS: dict[str, Callable[..., Any]] = {
+    "leave-process-and-die": leave_process_and_die,
+    "list-descriptors": list_descriptors,
+    "make-file": make_file,
+    "start-processes": start_processes,
+}
 
 
 class Attacking(Plain):

@@ -25,7 +25,7 @@ from gymnasium import spaces
 from gymtwist.client.client_session import Session
 from gymtwist.client.connection import Connection
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing, ProtocolName
 from gymtwist.worker import session_loop, shared_memory_transport, socket_waiting
@@ -254,7 +254,7 @@ def _step_together(
 ) -> None:
     kind, policy = (SharedMemoryConnection, Always(_LONG)) if shared else (Connection, WaitPolicy(0.0))
     connected = kind(connection, "a session", Framing(protocol.value), 60.0, policy)
-    session = Session(connected, protocol, messages.Make(ENVIRONMENT)).finish()
+    session = Session(connected, protocol, make_messages.Make(ENVIRONMENT)).finish()
     session.ask(messages.Reset(None, None), messages.ResetDone)
     step, own = session.step, session.values.own
     for _ in range(steps):

@@ -9,6 +9,14 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo.utils.env import ParallelEnv
 
+MODULE = "tests.support.multi_agent_environments"
+DUEL = f"{MODULE}:Duel"
+EXAMPLES = "pettingzoo.test.example_envs"
+#: The options of a server that has these environments, and others.
+SERVED = (
+    *("--allow", "*", "--allow", "mpe2:*", "--allow", f"{MODULE}:*", "--allow", f"{EXAMPLES}:*"),
+    *("--attributes", "plain,crash"),
+)
 #: Rewards, by their kinds.
 REWARDS: dict[str, Any] = {
     "int": 3,

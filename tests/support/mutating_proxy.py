@@ -8,7 +8,6 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from gymtwist.errors import GymtwistError
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist_conformance.reference_client import INT32, NETSTRING, frame
+from tests.support.listening_proxy import ListeningProxy
 from tests.support.server_process import connected
 
 Message = dict[str, Any]
@@ -101,7 +101,7 @@ class _Side:
         return taken, True
 
 
-class Proxy:
+class Proxy(ListeningProxy):
     """A server that is wrong in the way of a mutation."""
 
     def __init__(self, port: int, mutation: Callable[[list[Mutation]], Mutation]) -> None:
@@ -109,32 +109,15 @@ class Proxy:
         self._upstream = port
         self._mutation = mutation
         self._mutations: list[Mutation] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
-    def __enter__(self) -> Proxy:
-        """Return the proxy itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening, and close every connection."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def _end(self) -> None:
         for mutation in self._mutations:
             mutation.over = True
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client = self._listener.accept()[0]
-            except OSError:
-                return
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            upstream = connected(("127.0.0.1", self._upstream))
-            threading.Thread(target=self._serve, args=(client, upstream), daemon=True).start()
+    def _connected(self, client: socket.socket) -> None:
+        upstream = connected(("127.0.0.1", self._upstream))
+        threading.Thread(target=self._serve, args=(client, upstream), daemon=True).start()
 
     def _serve(self, client: socket.socket, upstream: socket.socket) -> None:
         with client, upstream, contextlib.suppress(OSError):

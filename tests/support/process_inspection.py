@@ -98,6 +98,11 @@ def proportional(process: int) -> int:
     return _kibibytes(process, "smaps_rollup", "Pss")
 
 
+def private(process: int) -> int:
+    """Return the memory in bytes that a process has written to and shares with no other."""
+    return _kibibytes(process, "smaps_rollup", "Private_Dirty")
+
+
 class Handle:
     """A hold on one process by its pidfd, which no later process of the same number can take over."""
 

@@ -20,13 +20,12 @@ import trustme
 
 from gymtwist_conformance.reference_client import ByteStream, ClassicClient
 from tests.support.patience import PATIENCE
+from tests.support.process_coverage import MEASURES_ALL, measure
 from tests.support.process_inspection import Handle, children, command_line, descendants, hold, left_after
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = Path(__file__).with_name("sample_environments.py")
 ANY_PORT = "tcp:0:interface=127.0.0.1"
-#: Whether to measure the coverage of every server; otherwise it is that of the servers of some modules.
-MEASURES_ALL = os.environ.get("GYMTWIST_MEASURE") == "all"
 
 #: An error in the parent itself; what children print stands behind a bar.
 COMPLAINT = re.compile(r"^\s*Traceback|#critical\]|Unhandled error|error in gymtwist itself")
@@ -42,9 +41,10 @@ def write_certificate(directory: Path) -> tuple[Path, Path]:
     return key, certificate
 
 
-def twistd() -> list[str]:
+def twistd(*, measured: bool = False) -> list[str]:
     """Return the words that start the twistd of this interpreter."""
-    return [sys.executable, str(Path(sys.executable).with_name("twistd"))]
+    program = Path(sys.executable).with_name("twistd")
+    return [sys.executable, str(Path(__file__).with_name("measured_twistd.py") if measured else program)]
 
 
 def variables(changes: Mapping[str, str] | None = None, *, measured: bool = False) -> dict[str, str]:
@@ -56,8 +56,7 @@ def variables(changes: Mapping[str, str] | None = None, *, measured: bool = Fals
     """
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     found = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(changes or {})}
-    if not (measured or MEASURES_ALL):
-        found.pop("COVERAGE_PROCESS_CONFIG", None)
+    measure(found, measured)
     return found
 
 
@@ -118,7 +117,7 @@ class ServerProcess:
         self._changed = threading.Condition()
         self._tracked: list[Handle] = []
         self.process = subprocess.Popen(
-            [*twistd(), *words, *options],
+            [*twistd(measured=measured or MEASURES_ALL), *words, *options],
             cwd=directory,
             env=variables(changes, measured=measured),
             stdin=subprocess.DEVNULL,

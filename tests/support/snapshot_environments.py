@@ -78,3 +78,57 @@ class Crashing(Drawing):
         if self._steps > 5 and action == 1:
             os.kill(os.getpid(), signal.SIGSEGV)
         return self._draw(), 0.0, False, False, {"steps": self._steps}
+
+
+class Working(Drawing):
+    """Takes a second of processor time for each step of the action 1."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Work, or do not."""
+        until = time.process_time() + action
+        while time.process_time() < until:
+            pass
+        return super().step(action)
+
+
+class Hooked(Threaded):
+    """Has such a thread, and keeps and restores its state by itself; its episodes have 20 steps.
+
+    Behind the action 2 it cannot be restored, behind the action 3 its state cannot be had. A reset with options fails.
+    """
+
+    action_space = gymnasium.spaces.Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin to count."""
+        self._steps, self._last = 0, 0
+        if options:
+            raise ValueError("no episode")
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Count."""
+        self._steps += 1
+        self._last = action
+        return self._draw(), float(self._steps), self._steps == 20, False, {"steps": self._steps}
+
+    def __snapshot__(self) -> Any:
+        """Return the state, which the next step changes."""
+        if self._last == 3:
+            raise ValueError("no state")
+        return self._steps, self.np_random, self._last
+
+    def __restore__(self, state: Any) -> None:
+        """Go on from it."""
+        self._steps, self.np_random, last = state
+        if last == 2:
+            raise ValueError("no way back")
+
+
+class Unpicklable(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Has what cannot be copied."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Make it."""
+        super().__init__(env)
+        self.lock = threading.Lock()

@@ -256,6 +256,7 @@ WRONG: dict[str, MutationFactory] = {
     "snapshot.branch": answers(lambda message: message.pop("branched", None), "make"),
     "resume.reply": answers(lambda message: message.update(received=3), "resume"),
     "resume.request": answers(lambda message: message.update(received=2), "resume"),
+    "resume.restart": requests(lambda message: message.get("received", 0) is None and message.update(received=4)),
     "resume.takeover": answers(lambda message: message.update(received=0), "resume"),
     "resume.secret": coded("unknown-session"),
     "agents.at-once": answers(lambda message: message["observations"].popitem(), "step_agents"),

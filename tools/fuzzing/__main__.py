@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import classic, messages
+from gymtwist.protocol import classic, make_messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.handshake import Handshake, ProtocolName
@@ -129,7 +129,7 @@ def _web_bodies() -> WebBodies:
         payload = FrameReader(Framing(name.value), reply).next_frame()
         assert payload is not None
         found = codec.decode_reply(payload)
-        assert isinstance(found, messages.Made)
+        assert isinstance(found, make_messages.Made)
         made[name] = found
     return WebBodies(made)
 

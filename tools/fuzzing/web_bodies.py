@@ -15,7 +15,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import StringTransport
 
 from gymtwist.errors import GymtwistError
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import FrameReader, Framing
 from gymtwist.protocol.handshake import ProtocolName
@@ -47,7 +47,7 @@ class Unanswered(Exception):
 class _UnplayedSession:
     """A session that decodes each request as its worker does, and does not answer it."""
 
-    def __init__(self, protocol: ProtocolName, made: messages.Made) -> None:
+    def __init__(self, protocol: ProtocolName, made: make_messages.Made) -> None:
         self.codec, self.made = MessageCodec(protocol), made
 
     def send(self, frame: bytes, decode: Any) -> defer.Deferred[Any]:
@@ -79,7 +79,7 @@ class WebBodies:
         made: What an environment is, by the protocol of its session.
     """
 
-    def __init__(self, made: dict[ProtocolName, messages.Made]) -> None:
+    def __init__(self, made: dict[ProtocolName, make_messages.Made]) -> None:
         self._ends = socket.socketpair()
         self._harness = Harness("--warm", "0", pool=False)
         self._made = made

@@ -52,7 +52,13 @@ class RemoteCreator:
         if not self._is_vector:
             # Gymnasium itself adds the time limit.
             return connect(
-                self._port, self._environment, render_mode=render_mode, max_episode_steps=-1, timeout=60, kwargs=kwargs
+                self._port,
+                self._environment,
+                render_mode=render_mode,
+                max_episode_steps=-1,
+                lenient=True,
+                timeout=60,
+                kwargs=kwargs,
             )
         num_envs, limit = kwargs.pop("num_envs", 1), kwargs.pop("max_episode_steps", None)
         return connect_vec(
@@ -62,6 +68,7 @@ class RemoteCreator:
             vectorization_mode="vector_entry_point",
             render_mode=render_mode,
             max_episode_steps=limit,
+            lenient=True,
             timeout=60,
             kwargs=kwargs,
         )

@@ -35,6 +35,7 @@ from tests.support.server_process import ServerProcess
 from tools.packages.differences import Difference, compare_info, compare_observation, compare_reward, copied
 from tools.packages.listed import Package
 from tools.packages.local import is_vector, make_local, registered
+from tools.packages.snapshot_check import what_follows
 
 SEED = 1234
 #: The most steps of an environment, and the most seconds that they may take in this process.
@@ -301,6 +302,8 @@ class Player:
         sides += [(name, _framed(self._server.port, environment, name, vector)) for name in FRAMED]
         for name, start in sides:
             told["sides"][name] = self._play_side(start, moments, steady, space)
+        if not vector and told["here"] is None:
+            told["snapshot"] = what_follows(self._server.port, environment, SEED)
         return told
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The page ``docs/reference/environments.md``: its table is made of the results."""
+"""The pages whose tables are made of the results: ``environments.md`` and ``snapshot-environments.md``."""
 
 from __future__ import annotations
 
@@ -10,29 +10,58 @@ from pathlib import Path
 from typing import Any
 
 from tools.packages.listed import PACKAGES, Package
+from tools.packages.snapshot_check import EQUAL
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "environments.md"
+_REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+PAGE, SNAPSHOT_PAGE = _REFERENCE / "environments.md", _REFERENCE / "snapshot-environments.md"
 BEGIN, END = "<!-- written by make packages -->\n", "<!-- end of what make packages writes -->\n"
 #: The most differences that a row names.
 MOST_NAMED = 3
 
 
 def write_page(cache: Path) -> None:
-    """Replace the table of the page by one of what is known; a package without a result keeps its row."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    old, _, after = rest.partition(END)
-    rows = {line.split("`")[1]: line for line in old.splitlines() if line.startswith("| `")}
-    packages = sorted(PACKAGES, key=lambda each: each.name.lower())
-    for package in packages:
-        path = cache / package.name / "result.json"
-        if path.exists():
-            rows[package.name] = row(package, json.loads(path.read_text()))
+    """Replace the tables of the pages by those of what is known; a package without a result keeps its rows."""
+    results = {
+        package: json.loads(path.read_text())
+        for package in sorted(PACKAGES, key=lambda each: each.name.lower())
+        if (path := cache / package.name / "result.json").exists()
+    }
     lines = ["| package | the server needs | framed | classic | notes |", "|---|---|---|---|---|"]
-    lines += [rows[package.name] for package in packages if package.name in rows]
-    for package in packages:
+    lines += _rows(PAGE, {package.name: row(package, told) for package, told in results.items()})
+    for package in sorted(PACKAGES, key=lambda each: each.name.lower()):
         if package.setup:
             lines += ["", f"## {package.name}", "", "```text", package.setup.strip(), "```"]
-    PAGE.write_text("".join([before, BEGIN, "\n", "\n".join(lines), "\n\n", END, after]))
+    _replace(PAGE, lines)
+    told_of = {package.name: snapshot_row(package, told) for package, told in results.items()}
+    rows = _rows(SNAPSHOT_PAGE, {name: each for name, each in told_of.items() if each})
+    _replace(SNAPSHOT_PAGE, ["| package | the same follows | otherwise |", "|---|---|---|", *rows])
+
+
+def _rows(page: Path, new: dict[str, str]) -> list[str]:
+    """Return the rows of a page's table, of which some are new."""
+    old = page.read_text().partition(BEGIN)[2].partition(END)[0]
+    rows = {line.split("`")[1]: line for line in old.splitlines() if line.startswith("| `")} | new
+    return [rows[name] for name in sorted((each.name for each in PACKAGES), key=str.lower) if name in rows]
+
+
+def _replace(page: Path, lines: list[str]) -> None:
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text("".join([before, BEGIN, "\n", "\n".join(lines), "\n\n", END, after]))
+
+
+def snapshot_row(package: Package, told: dict[str, Any]) -> str:
+    """Return the row of what follows snapshots of a package's environments; empty if none was taken."""
+    tried = {each["id"]: each["snapshot"] for each in told["ids"] if each.get("snapshot")}
+    if not tried:
+        return ""
+    good = sum(each == EQUAL for each in tried.values())
+    others: dict[str, str] = {}
+    for name, text in tried.items():
+        if text != EQUAL:
+            others.setdefault(_cell(text), name)
+    notes = ". ".join(f"`{name}`: {text}" for text, name in list(others.items())[:MOST_NAMED])
+    return f"| `{package.name}` {package.version} | {good} of {len(tried)} | {notes} |"
 
 
 def row(package: Package, told: dict[str, Any]) -> str:

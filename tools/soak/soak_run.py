@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import time
+from contextlib import ExitStack
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -46,16 +47,17 @@ class SoakRun:
         self._seconds, self._load = minutes * 60, load
         self._scratch = directory / "scratch"
         self._scratch.mkdir(parents=True)
-        self._server = ServerProcess(
-            directory, *_OPTIONS, changes={"TMPDIR": str(self._scratch), MARK: (mark := secrets.token_hex(8))}
-        )
         context = multiprocessing.get_context("spawn")
-        journal = Journal(directory / "journal", time.monotonic())
+        journal, mark = Journal(directory / "journal", time.monotonic()), secrets.token_hex(8)
         lull, stop = context.Event(), context.Event()
-        self._orders = Orders(self._server.port, seed, journal, lull, stop, context.Value("d", 2.0))
-        self._server.wait_for("To stop: kill")
-        process = self._server.process.pid
-        self._sampler = ServerSampler(process, self._server.fork_server(), self._orders.port, mark, self._scratch)
+        with ExitStack() as stack:  # no server is left if something fails
+            changes = {"TMPDIR": str(self._scratch), MARK: mark}
+            self._server = stack.enter_context(ServerProcess(directory, *_OPTIONS, changes=changes))
+            self._orders = Orders(self._server.port, seed, journal, lull, stop, context.Value("d", 2.0))
+            self._server.wait_for("To stop: kill")
+            process = self._server.process.pid
+            self._sampler = ServerSampler(process, self._server.fork_server(), self._orders.port, mark, self._scratch)
+            stack.pop_all()
         self._clients: list[SpawnProcess] = [
             context.Process(target=work, args=(self._orders,)) for work in (run_crowd, run_witnesses)
         ]
@@ -65,8 +67,8 @@ class SoakRun:
         """Run it; what came of it is in the journal."""
         orders = self._orders
         about = {"minutes": self._seconds / 60, "load": self._load, "seed": orders.seed, "options": _OPTIONS}
-        orders.journal.write("begin", commit=_commit(), machine=machine.describe(), **about)
         try:
+            orders.journal.write("begin", commit=_commit(), machine=machine.describe(), **about)
             for process in self._clients:
                 process.start()
             self._sample_until_end()
@@ -131,6 +133,8 @@ class SoakRun:
         journal = self._orders.journal
         self._orders.stop.set()
         for process in self._clients:
+            if process.pid is None:  # it could not be started
+                continue
             process.join(180)
             if process.is_alive():
                 journal.write("fault", what="clients did not end", text=process.name)

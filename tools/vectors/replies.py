@@ -183,6 +183,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "release": {"op": "release", "held": 3},
     "release, warnings": {"op": "release", "held": 0, "warnings": [_WARNING]},
     "resume": {"op": "resume", "received": 3},
+    "resume, takeovers": {"op": "resume", "received": 3, "takeovers": 1},
     "resume, warnings": {"op": "resume", "received": 0, "warnings": [_WARNING]},
     "close": {"op": "close"},
     "reset, warnings": {"op": "reset", "observation": "north", "warnings": [_WARNING]},

@@ -128,6 +128,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "release": {"op": "release", "snapshot": 12},
     "close": {"op": "close"},
     "resume": {"op": "resume", "secret": "7.abc", "received": 0},
+    "resume, restarted": {"op": "resume", "secret": "7.abc"},
     "resume, token": {"op": "resume", "secret": "12.Vw3mZ0", "received": 70_000, "token": "alice.secret"},
     "envs": {"op": "envs"},
     "envs, a page": {"op": "envs", "after": "ALE/Pong-v5", "count": 20},

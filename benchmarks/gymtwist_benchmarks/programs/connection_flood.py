@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import ProtocolName
 
@@ -23,7 +23,7 @@ _OPEN, _TOGETHER = 200, 10
 
 def main(port: int, rate: float, token: str) -> None:
     """Open connections."""
-    request = b"".join(MessageCodec(ProtocolName.INT32).encode_request(messages.Make("CartPole-v1", token=token)))
+    request = b"".join(MessageCodec(ProtocolName.INT32).encode_request(make_messages.Make("CartPole-v1", token=token)))
     kept: collections.deque[socket.socket] = collections.deque()
     begin, opened, told = time.monotonic(), 0, 0
     while True:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dm_env_rpc.v1 import connection, dm_env_adaptor
 
-from gymtwist_benchmarks.programs.driver import SinglePlayer, main
+from gymtwist_benchmarks.programs.driver import SinglePlayer
 from gymtwist_benchmarks.workloads import Workload
 
 
@@ -33,7 +33,3 @@ def connect(address: str, workload: Workload) -> SinglePlayer:
         link.close()  # an open connection keeps the interpreter from ending
 
     return SinglePlayer(workload, reset, take, close)
-
-
-if __name__ == "__main__":
-    main(connect)

@@ -1,13 +1,14 @@
 """Play a workload for some seconds, and count the steps: the frame of every contender's program.
 
-A program says how a client connects, and calls :func:`main`. It is run with ADDRESS, WORKLOAD, SECONDS and CLIENTS, and
-writes one line of JSON. It runs in the contender's virtual environment, so this module imports the standard library
-only, and NumPy for those who play with arrays. Clients are forked: nothing that starts threads may be imported before
-``connect`` is called.
+``driver PROGRAM ADDRESS WORKLOAD SECONDS CLIENTS WARM`` plays with the function ``connect`` of a module, for WARM
+unmeasured seconds before, and writes one line of JSON. It runs in the contender's virtual environment, so this module
+imports the standard library only, and NumPy for those who play with arrays. Clients are forked: nothing that starts
+threads may be imported before ``connect`` is called.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import random
@@ -131,39 +132,34 @@ class VectorPlayer:
         return steps * self._count
 
 
-class BalancingVectorPlayer:
-    """Balances CartPole in a vector of one environment, for libraries that have only vectors."""
+def vector_player(envs: Any, workload: Workload, dtype: Any = "int64") -> Player:
+    """Play a vector environment; of a workload of a single environment, a vector of one."""
+    if workload.num_envs is not None:
+        return VectorPlayer(envs, workload, dtype)
+    import numpy as np
 
-    def __init__(self, envs: Any, dtype: Any = "int64") -> None:
-        import numpy as np
-
-        self._envs, self.close = envs, envs.close
-        self._actions = [np.zeros(1, dtype), np.ones(1, dtype)]
-        self._observation: Any = None
-
-    def play(self, steps: int) -> int:
-        """See :class:`Player`."""
-        if self._observation is None:
-            self._observation = self._envs.reset()[0][0]
-        step, actions, observation = self._envs.step, self._actions, self._observation
-        for _ in range(steps):
-            observation = step(actions[1 if observation[2] + observation[3] > 0 else 0])[0][0]
-        self._observation = observation
-        return steps
+    step, reset = envs.step, envs.reset
+    # It begins the next episode itself.
+    return SinglePlayer(
+        workload,
+        lambda: reset()[0][0],
+        lambda action: (step(action)[0][0], False),
+        envs.close,
+        lambda action: np.array([action], dtype),
+    )
 
 
-def main(connect: Connect) -> None:
-    """Run a contender's program: ``ADDRESS WORKLOAD SECONDS CLIENTS [WARM]``, with WARM unmeasured seconds before."""
-    address, name, seconds, clients = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
-    warm = float(sys.argv[5]) if len(sys.argv) > 5 else WARM
-    workload = WORKLOADS[name]
-    if clients == 1:
-        player = connect(address, workload)
-        steps, elapsed, cpu = play_for(player, seconds, warm)
+def main() -> None:
+    """Run a contender's program."""
+    program, address, name, seconds, clients, warm = sys.argv[1:]
+    connect: Connect = importlib.import_module(f"gymtwist_benchmarks.{program}").connect
+    if clients == "1":
+        player = connect(address, WORKLOADS[name])
+        steps, elapsed, cpu = play_for(player, float(seconds), float(warm))
         player.close()
     else:
-        steps, elapsed, cpu = _play_at_once(connect, address, workload, seconds, clients)
-    print(json.dumps({"steps": steps, "seconds": elapsed, "cpu": cpu, "clients": clients}), flush=True)
+        steps, elapsed, cpu = _play_at_once(connect, address, WORKLOADS[name], float(seconds), int(clients))
+    print(json.dumps({"steps": steps, "seconds": elapsed, "cpu": cpu}), flush=True)
 
 
 def _play_at_once(
@@ -209,3 +205,13 @@ def play_for(player: Player, seconds: float, warm: float) -> tuple[int, float, f
         steps += player.play(chunk)
         now = time.perf_counter()
     return steps, now - start, time.process_time() - cpu
+
+
+def rate(player: Player, seconds: float) -> float:
+    """Return the steps per second of a player."""
+    steps, elapsed, _ = play_for(player, seconds, WARM)
+    return steps / elapsed
+
+
+if __name__ == "__main__":
+    main()

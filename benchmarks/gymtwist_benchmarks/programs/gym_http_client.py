@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gymtwist_benchmarks.programs.driver import SinglePlayer, main
+from gymtwist_benchmarks.programs.driver import SinglePlayer
 from gymtwist_benchmarks.workloads import Workload
 
 
@@ -32,7 +32,3 @@ def connect(address: str, workload: Workload) -> SinglePlayer:
         client.session.close()
 
     return SinglePlayer(workload, lambda: observed(client.env_reset(instance)), take, close)
-
-
-if __name__ == "__main__":
-    main(connect)

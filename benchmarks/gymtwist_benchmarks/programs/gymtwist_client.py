@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from gymtwist_benchmarks.programs.driver import Player, VectorPlayer, environment_player, main, random_actions
+from gymtwist_benchmarks.programs.driver import Player, VectorPlayer, environment_player, random_actions
 from gymtwist_benchmarks.workloads import Workload
 
 #: Steps in a request of ``step_many``, and steps in flight.
@@ -85,7 +85,10 @@ def connect(address: str, workload: Workload) -> Player:
     if wrapped:
         return _wrapped_player(address, workload, at_server=wrapped == "server")
     if workload.num_envs is None:
-        env = gymtwist.client.connect(address, workload.environment, protocol=protocol, shared_memory=shared)
+        direct = os.environ.get("GYMTWIST_DIRECT") == "1"
+        env = gymtwist.client.connect(
+            address, workload.environment, protocol=protocol, shared_memory=shared, direct=direct
+        )
         players: dict[str, Any] = {"step_many": StepManyPlayer, "in_flight": InFlightPlayer}
         player: Player = players.get(os.environ.get("GYMTWIST_REQUESTS", ""), environment_player)(env, workload)
         return player
@@ -121,7 +124,3 @@ def _wrapped_player(address: str, workload: Workload, *, at_server: bool) -> Pla
     for name, kwargs in () if at_server else wanted:
         env = getattr(module, name)(env, **kwargs)
     return VectorPlayer(env, workload) if several else environment_player(env, workload)
-
-
-if __name__ == "__main__":
-    main(connect)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from gymtwist_benchmarks.programs.driver import WARM
-from gymtwist_benchmarks.workloads import WORKLOADS
+from gymtwist_benchmarks.workloads import Workload
 
-if __name__ == "__main__":
-    address, name, seconds, _, *warm = sys.argv[1:]
-    workload = WORKLOADS[name]
+
+def connect(address: str, workload: Workload) -> NoReturn:
+    """Let Node.js take the place of this process, with the seconds of the command line."""
     program = str(Path(__file__).with_suffix(".mjs"))
     played = [workload.environment, str(workload.actions), str(int(workload.balance))]
-    words = ["node", program, address, *played, seconds, *(warm or [str(WARM)])]
+    words = ["node", program, address, *played, sys.argv[4], sys.argv[6]]
     try:
         os.execvp("node", words)
     except FileNotFoundError:

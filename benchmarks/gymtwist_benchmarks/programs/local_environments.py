@@ -10,7 +10,7 @@ import importlib
 from functools import partial
 from typing import Any
 
-from gymtwist_benchmarks.programs.driver import BalancingVectorPlayer, Player, VectorPlayer, environment_player, main
+from gymtwist_benchmarks.programs.driver import Player, VectorPlayer, environment_player, vector_player
 from gymtwist_benchmarks.workloads import Workload
 
 
@@ -63,7 +63,7 @@ def _connect_gymnasium_vector(kind: str, workload: Workload) -> Player:
 
     make_vector: Any = AsyncVectorEnv if kind == "async" else SyncVectorEnv
     envs = make_vector([partial(_make, workload.environment)] * (workload.num_envs or 1))
-    return BalancingVectorPlayer(envs) if workload.num_envs is None else VectorPlayer(envs, workload)
+    return vector_player(envs, workload)
 
 
 def _connect_envpool(threads: int, workload: Workload) -> Player:
@@ -72,9 +72,7 @@ def _connect_envpool(threads: int, workload: Workload) -> Player:
 
     task = workload.environment.removeprefix("ALE/")
     envs = envpool.make_gymnasium(task, num_envs=workload.num_envs or 1, num_threads=threads)
-    if workload.num_envs is None:
-        return BalancingVectorPlayer(envs, "int32")
-    return VectorPlayer(envs, workload, "int32")
+    return vector_player(envs, workload, "int32")
 
 
 def connect(address: str, workload: Workload) -> Player:
@@ -85,7 +83,3 @@ def connect(address: str, workload: Workload) -> Player:
     if kind in ("sync", "async"):
         return _connect_gymnasium_vector(kind, workload)
     return _connect_ale_vector(workload) if kind == "ale-vector" else _connect_gymnasium(workload)
-
-
-if __name__ == "__main__":
-    main(connect)

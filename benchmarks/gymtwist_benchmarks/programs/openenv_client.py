@@ -15,7 +15,7 @@ import numpy as np
 import uvloop
 from openenv.core import GenericEnvClient
 
-from gymtwist_benchmarks.programs.driver import main, random_actions
+from gymtwist_benchmarks.programs.driver import random_actions
 from gymtwist_benchmarks.workloads import Workload
 
 _FRAME = (210, 160, 3)
@@ -71,5 +71,4 @@ class OpenEnvPlayer:
         await self._client.close()
 
 
-if __name__ == "__main__":
-    main(OpenEnvPlayer)
+connect = OpenEnvPlayer

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any
 
-from gymtwist_benchmarks.programs.driver import Player, VectorPlayer, main, random_actions
+from gymtwist_benchmarks.programs.driver import Player, VectorPlayer
 from gymtwist_benchmarks.programs.local_environments import register
 from gymtwist_benchmarks.workloads import Workload
 
@@ -35,32 +35,22 @@ def _connect_pufferlib(workload: Workload) -> Player:
     return VectorPlayer(envs, workload)
 
 
-class TorchPlayer:
-    """Plays TorchRL's environments that step together."""
+class TorchEnvironments:
+    """TorchRL's environments that step together, with the methods of a vector environment."""
 
-    def __init__(self, envs: Any, workload: Workload) -> None:
+    def __init__(self, envs: Any) -> None:
         import torch
 
-        assert workload.num_envs is not None
-        self._envs, self._count = envs, workload.num_envs
-        drawn = torch.tensor(random_actions(workload, 256 * workload.num_envs))
-        self._actions = list(drawn.reshape(256, workload.num_envs))
-        self._state: Any = None
-        self._at = 0
+        self._envs, self._tensor, self.close = envs, torch.from_numpy, envs.close
 
-    def play(self, steps: int) -> int:
-        """See :class:`programs.driver.Player`."""
-        state = self._envs.reset() if self._state is None else self._state
-        for _ in range(steps):
-            self._at += 1
-            state["action"] = self._actions[self._at % 256]
-            state = self._envs.step_and_maybe_reset(state)[1]
-        self._state = state
-        return steps * self._count
+    def reset(self) -> None:
+        """Begin the episodes."""
+        self._state = self._envs.reset()
 
-    def close(self) -> None:
-        """Leave."""
-        self._envs.close()
+    def step(self, actions: Any) -> None:
+        """Take a step of each."""
+        self._state["action"] = self._tensor(actions)
+        self._state = self._envs.step_and_maybe_reset(self._state)[1]
 
 
 def _connect_torchrl(workload: Workload) -> Player:
@@ -68,13 +58,9 @@ def _connect_torchrl(workload: Workload) -> Player:
     from torchrl.envs import GymEnv, ParallelEnv
 
     make = partial(GymEnv, workload.environment, categorical_action_encoding=True)
-    return TorchPlayer(ParallelEnv(workload.num_envs or 1, make), workload)
+    return VectorPlayer(TorchEnvironments(ParallelEnv(workload.num_envs or 1, make)), workload)
 
 
 def connect(address: str, workload: Workload) -> Player:
     """Make the environments."""
     return _connect_pufferlib(workload) if address == "pufferlib" else _connect_torchrl(workload)
-
-
-if __name__ == "__main__":
-    main(connect)

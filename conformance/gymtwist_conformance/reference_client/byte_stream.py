@@ -7,7 +7,7 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -22,11 +22,16 @@ class Violation(AssertionError):
     """The other side sent bytes, a message or a value that the protocol does not allow."""
 
 
-def require(condition: object, text: str) -> None:
-    """Raise a :class:`Violation` unless a condition holds."""
+def require(condition: object, text: str | Callable[[], str]) -> None:
+    """Raise a :class:`Violation` unless a condition holds.
+
+    Args:
+        condition: What must hold.
+        text: What is wrong otherwise, or what says so: a text with a large value takes longer than to check it.
+    """
     __tracebackhide__ = True
     if not condition:
-        raise Violation(text)
+        raise Violation(text if isinstance(text, str) else text())
 
 
 class ByteStream:

@@ -71,16 +71,17 @@ def check_fields(told: Any, fields: dict[str, Any], what: str) -> dict[str, Any]
     Raises:
         Violation: It is not an object, or a field is missing or of another type.
     """
-    require(isinstance(told, dict), f"{what} is {told!r:.200}; expected an object")
+    require(isinstance(told, dict), lambda: f"{what} is {told!r:.200}; expected an object")
     found = {}
     for field, kind in fields.items():
         name = field.rstrip("?")
-        require(name in told or field != name, f"{what} has no field `{name}`: {told!r:.200}")
         if name in told:
             try:
                 found[name] = msgspec.convert(told[name], kind)
             except msgspec.ValidationError as error:
                 raise Violation(f"{what}: field `{name}` is not as specified: {error}: {told[name]!r:.200}") from None
+        elif field == name:
+            raise Violation(f"{what} has no field `{name}`: {told!r:.200}")
     return found
 
 
@@ -224,7 +225,7 @@ class ElementCodec:
         if self._nested or self.layout is None:
             return self._load(self.space, carried, self._name)
         data, size = _from_base64(carried, self._name) if self._text else carried, self.layout["size"]
-        require(isinstance(data, bytes) and len(data) == size, _expected(self._name, data, f"{size} bytes"))
+        require(isinstance(data, bytes) and len(data) == size, lambda: _expected(self._name, data, f"{size} bytes"))
         return self._unpack(self.space, data, 0, self._name)[0]
 
     def dump(self, value: Any) -> Any:
@@ -270,7 +271,9 @@ class ElementCodec:
             return self._finish(space, self._load_array(tree, *array_type(space), where, batch, kind), where)
         if kind == "Dict":
             names = {str(key): each for key, each in parts}
-            require(isinstance(tree, dict) and tree.keys() == names.keys(), _expected(where, tree, str(list(names))))
+            require(
+                isinstance(tree, dict) and tree.keys() == names.keys(), lambda: _expected(where, tree, f"{[*names]}")
+            )
             return {key: self._load(each, tree[key], f"{where}[{key!r}]", batch=batch) for key, each in names.items()}
         if kind == "Tuple":
             _require_list(tree, where, len(parts))
@@ -283,13 +286,14 @@ class ElementCodec:
         if kind == "Sequence":
             return self._load(space["space"], tree, where, batch=True)
         if kind == "Text":
-            require(isinstance(tree, str), _expected(where, tree, "a string"))
+            require(isinstance(tree, str), lambda: _expected(where, tree, "a string"))
             right = space["min_length"] <= len(tree) <= space["max_length"] and set(tree) <= set(space["characters"])
-            require(right or not self._checked, _expected(where, tree, f"an element of {space!r:.200}"))
+            require(right or not self._checked, lambda: _expected(where, tree, f"an element of {space!r:.200}"))
             return tree
         if kind == "OneOf":
             _require_list(tree, where, 2)
-            require(type(tree[0]) is int and 0 <= tree[0] < len(parts), _expected(where, tree, "the index of a space"))
+            right = type(tree[0]) is int and 0 <= tree[0] < len(parts)
+            require(right, lambda: _expected(where, tree, "the index of a space"))
             return tree[0], self._load(parts[tree[0]][1], tree[1], f"{where}[1]")
         return self._load_graph(space, tree, where)
 
@@ -405,7 +409,7 @@ def _from_lists(tree: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...], 
     overflows = f"{where} has a number that overflows {dtype.name}"
     if dtype.kind in "iu":  # not by NumPy, which before version 2 takes any integer
         limits = np.iinfo(dtype)
-        require(all(limits.min <= each <= limits.max for each in array.flat), overflows)
+        require(not array.size or (limits.min <= array.min() and array.max() <= limits.max), overflows)
     with np.errstate(over="ignore"):
         narrow: Array = array.astype(dtype)
     require(dtype.kind != "f" or (np.isinf(narrow) == np.isinf(array)).all(), overflows)
@@ -425,7 +429,7 @@ def _from_base64(carried: Any, where: str) -> bytes:
 
 def _require_list(tree: Any, where: str, count: int | None = None) -> None:
     right = isinstance(tree, list) and count in (None, len(tree))
-    require(right, _expected(where, tree, "a list" if count is None else f"a list of {count}"))
+    require(right, lambda: _expected(where, tree, "a list" if count is None else f"a list of {count}"))
 
 
 def _expected(where: str, found: Any, expected: str) -> str:

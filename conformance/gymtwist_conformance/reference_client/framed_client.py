@@ -117,7 +117,7 @@ REPLIES: dict[str, dict[str, Any]] = {
         "omitted?": list[str],
         **_WARNINGS,
     },
-    "resume": {"received": int, **_WARNINGS},
+    "resume": {"received": int, "takeovers?": int, **_WARNINGS},
     "reset_agents": _AGENTS,
     "step_agents": _AGENTS,
     "observe_agents": {"observations?": dict[str, Any], "spaces?": _OBJECTS, **_WARNINGS},

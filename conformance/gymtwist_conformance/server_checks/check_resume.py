@@ -25,7 +25,7 @@ def _begun(subject: Subject) -> tuple[Probe, str]:
     return probe, granted["secret"]
 
 
-def _ask(subject: Subject, secret: str, received: int) -> Probe:
+def _ask(subject: Subject, secret: str, received: int | None) -> Probe:
     """Ask for a session over another connection."""
     probe = subject.connect()
     token = {} if subject.options.token is None else {"token": subject.options.token}
@@ -33,7 +33,7 @@ def _ask(subject: Subject, secret: str, received: int) -> Probe:
     return probe
 
 
-def _resumed(subject: Subject, lost: Probe, secret: str, received: int) -> tuple[Probe, int]:
+def _resumed(subject: Subject, lost: Probe, secret: str, received: int | None) -> tuple[Probe, int]:
     """Go on over another connection; return it, and how many requests the server has."""
     probe = _ask(subject, secret, received)
     known = probe.reply("resume")["received"]
@@ -65,6 +65,22 @@ def test_request(subject: Subject) -> None:
     require(known == 1, f"`received` is {known} after one whole request")
     expect_same(probe.steps(actions), expected[1:], "the steps after a lost part of a request")
     probe.ask("close")
+
+
+def test_restart(subject: Subject) -> None:
+    """A client that does not know how many replies were received gets the last one."""
+    actions, expected = reference(subject, _BEFORE + _BEHIND)
+    lost, secret = _begun(subject)
+    lost.steps(actions[:_BEFORE])
+    lost.close()
+    probe, known = _resumed(subject, lost, secret, None)
+    require(known == _BEFORE + 1, f"`received` is {known} after {_BEFORE + 1} requests")
+    again = [probe.read_step(), *probe.steps(actions[_BEFORE:])]
+    expect_same(again, expected[_BEFORE:], "the last step, and those behind it")
+    last = _ask(subject, secret, 1 + _BEFORE + _BEHIND)
+    takeovers = last.reply("resume").get("takeovers", 0)
+    require(takeovers == 1, f"`takeovers` is {takeovers} after one resume with `received` null")
+    last.ask("close")
 
 
 def test_takeover(subject: Subject) -> None:

@@ -3,8 +3,22 @@
 The names are those of :mod:`gymtwist.client`. So are the errors, and everything else that is not here.
 """
 
-from gymtwist.client.aio.async_api import connect, connect_vec
+from gymtwist.client.aio.async_agents import RemoteAECEnv, RemoteParallelEnv
+from gymtwist.client.aio.async_agents_api import connect_aec, connect_parallel
+from gymtwist.client.aio.async_api import connect, connect_vec, resume
 from gymtwist.client.aio.async_env import RemoteEnv
+from gymtwist.client.aio.async_snapshots import Snapshot
 from gymtwist.client.aio.async_vector_env import RemoteVectorEnv
 
-__all__ = ["RemoteEnv", "RemoteVectorEnv", "connect", "connect_vec"]
+__all__ = [
+    "RemoteAECEnv",
+    "RemoteEnv",
+    "RemoteParallelEnv",
+    "RemoteVectorEnv",
+    "Snapshot",
+    "connect",
+    "connect_aec",
+    "connect_parallel",
+    "connect_vec",
+    "resume",
+]

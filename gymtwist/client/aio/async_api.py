@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
@@ -11,6 +11,7 @@ from gymtwist.client.address import AddressLike, TlsLike, parse
 from gymtwist.client.aio.async_env import RemoteEnv
 from gymtwist.client.aio.async_truncating_env import TruncatingEnv
 from gymtwist.client.aio.async_vector_env import RemoteVectorEnv
+from gymtwist.client.aio.closing import Connecting
 from gymtwist.client.client_session import MAX_SPACE_BYTES
 from gymtwist.client.connect_options import (
     CONNECT_TIMEOUT,
@@ -20,37 +21,16 @@ from gymtwist.client.connect_options import (
     count_of,
     make_request,
     protocol_named,
+    resume_seconds,
 )
 from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
 from gymtwist.client.recording_options import RecordLike, recording_of
 from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 
 #: The spellings of the autoreset mode that resets an environment in the step that ends its episode.
 _SAME_STEP = ("same_step", "samestep")
-E = TypeVar("E", bound="RemoteEnv | RemoteVectorEnv")
-
-
-class Connecting(Generic[E]):
-    """An environment to be: await it, or use it as an asynchronous context that closes the environment in the end.
-
-    Args:
-        make: Connects.
-    """
-
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, E]]) -> None:
-        self._make = make
-
-    def __await__(self) -> Generator[Any, None, E]:
-        return self._make().__await__()
-
-    async def __aenter__(self) -> E:
-        self._env = await self
-        return self._env
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._env.close()
 
 
 def connect(
@@ -59,7 +39,8 @@ def connect(
     *,
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
-    info: messages.InfoWanted = "all",
+    info: make_messages.InfoWanted = "all",
+    lenient: bool = False,
     wrappers: Iterable[WrapperLike] = (),
     record: RecordLike | None = None,
     protocol: Protocol = "int32",
@@ -69,7 +50,8 @@ def connect(
     tls: TlsLike = None,
     check_observations: bool = False,
     max_space_bytes: int = MAX_SPACE_BYTES,
-    on_failure: messages.OnFailure = "raise",
+    on_failure: make_messages.OnFailure = "raise",
+    resume: float | None = None,
     progress: Report | None = None,
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
@@ -92,9 +74,11 @@ def connect(
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
+        lenient=lenient,
         wrappers=wrappers,
         record=recording_of(record),
         token=token,
+        resume=resume_seconds(resume),
     )
     options = ConnectOptions(
         parse(address),
@@ -113,18 +97,52 @@ def connect(
     return Connecting(lambda: kind.make(options))
 
 
+def resume(
+    address: AddressLike,
+    resume_token: str,
+    *,
+    token: str | None = None,
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float | None = CONNECT_TIMEOUT,
+    tls: TlsLike = None,
+    progress: Report | None = None,
+) -> Connecting[RemoteEnv]:
+    """Go on with the session of an environment that another process has made with ``resume``, and has not closed.
+
+    Await it, or use it in ``async with``, which closes the environment. The arguments are those of
+    :func:`gymtwist.client.resume`, without ``shared_memory``.
+
+    Raises:
+        ValueError: An argument has a wrong value.
+        RemoteError: The server cannot be reached, or the session has ended; when it is awaited.
+    """
+    options = ConnectOptions.of_resume_token(
+        resume_token,
+        token,
+        address=parse(address),
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        tls=tls,
+        shared_memory=True,  # of no effect, but for what the specification makes
+        progress=progress,
+    )
+    kind = TruncatingEnv if options.on_failure == "truncate" else RemoteEnv
+    return Connecting(lambda: kind.make(options))
+
+
 def connect_vec(
     address: AddressLike,
     env_id: str | Sequence[str],
     num_envs: int | None = None,
     *,
     processes: int = 1,
-    on_failure: messages.OnFailure = "raise",
-    vectorization_mode: messages.VectorizationMode | None = None,
+    on_failure: make_messages.OnFailure = "raise",
+    vectorization_mode: make_messages.VectorizationMode | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
-    info: messages.InfoWanted = "all",
+    info: make_messages.InfoWanted = "all",
+    lenient: bool = False,
     wrappers: Iterable[WrapperLike] = (),
     vector_wrappers: Iterable[WrapperLike] = (),
     record: RecordLike | None = None,
@@ -138,6 +156,7 @@ def connect_vec(
     progress: Report | None = None,
     autoreset_options: KwargsLike | None = None,
     autoreset_seeds: Sequence[Sequence[int]] | None = None,
+    resume: float | None = None,
     kwargs: KwargsLike | None = None,
     **env_kwargs: Any,
 ) -> Connecting[RemoteVectorEnv]:
@@ -171,10 +190,12 @@ def connect_vec(
         render_mode=render_mode,
         max_episode_steps=max_episode_steps,
         info=info,
+        lenient=lenient,
         wrappers=wrappers,
         vector_wrappers=vector_wrappers_of(vector_wrappers),
         record=recording_of(record),
         token=token,
+        resume=resume_seconds(resume),
     )
     options = ConnectOptions(
         parse(address),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
-from gymtwist.client.client_errors import RemoteError, RequestRefused
+from gymtwist.client.client_errors import ConnectionLost, RemoteError, RequestRefused
 from gymtwist.client.frame_connection import MAX_REPLY, FrameConnection
 from gymtwist.client.progress import INTERVAL
 from gymtwist.errors import ProtocolError
@@ -114,6 +115,11 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         super().close(reason)
         self._wake()
 
+    async def end(self) -> None:
+        """Close the connection, and wait until that is done."""
+        self.close()
+        await self.wait_closed()
+
     def close_from_anywhere(self) -> None:
         """Close the connection, from any thread.
 
@@ -121,7 +127,25 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
             RuntimeError: The event loop is closed.
         """
         if self._link is not None:
-            self._loop.call_soon_threadsafe(self.close)
+            self.call_soon(self.close)
+
+    def call_soon(self, act: Callable[[], None]) -> None:
+        """Do something in the event loop, from any thread.
+
+        Raises:
+            RuntimeError: The event loop is closed.
+        """
+        self._loop.call_soon_threadsafe(act)
+
+    def loss(self) -> ConnectionLost | None:
+        """Return the error of a connection that was lost and has no more replies, and close it; None otherwise."""
+        if self._link is None:
+            return self._reason if isinstance(self._reason, ConnectionLost) else None
+        if self._end is None:
+            return None
+        with contextlib.suppress(ProtocolError):  # which receive() explains
+            return None if self._reader.has_frame() else self._lost(self._end)
+        return None
 
     def send(self, data: bytes) -> None:
         """Send a request; see :class:`~gymtwist.client.frame_connection.FrameConnection`."""
@@ -156,12 +180,21 @@ class AsyncConnection(FrameConnection, asyncio.BufferedProtocol):
         Raises:
             RequestRefused: One does.
         """
-        if self._waiter is not None:
-            raise RequestRefused(
-                "another coroutine waits for a reply of this environment: await it first, or use an environment of "
-                "your own",
-                code="replies-outstanding",
-            )
+        if self.is_awaited:
+            raise self.occupied()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a coroutine waits for a reply."""
+        return self._waiter is not None
+
+    def occupied(self) -> RequestRefused:
+        """Return the error for a second coroutine that would wait."""
+        return RequestRefused(
+            "another coroutine waits for a reply of this environment: await it first, or use an environment of "
+            "your own",
+            code="replies-outstanding",
+        )
 
     async def wait(self, tick: Callable[[], None] | None = None) -> None:
         """Wait until :meth:`receive` has something to return, or to raise.

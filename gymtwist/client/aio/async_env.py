@@ -7,16 +7,18 @@ from typing import Any, SupportsFloat
 from gymnasium import logger
 
 from gymtwist.client.aio.async_session import AsyncSession
-from gymtwist.client.aio.closing import Closing
-from gymtwist.client.client_errors import AttributeUnreachable
+from gymtwist.client.aio.async_snapshots import Snapshot
+from gymtwist.client.aio.awaited_attributes import AsyncAttributes
+from gymtwist.client.aio.closing import Closing, Connecting
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedAttributes
 from gymtwist.client.reset_arguments import seed_of, warn_unseeded
+from gymtwist.client.resumable_connection import leave
 from gymtwist.protocol import messages
 
 
-class RemoteEnv(DescribedAttributes, Closing):
+class RemoteEnv(DescribedAttributes, AsyncAttributes, Closing):
     """An environment at a server; :func:`~gymtwist.client.aio.connect` makes it.
 
     Its methods are coroutines. They do what those of :class:`gymtwist.client.RemoteEnv` do, and raise the same errors;
@@ -37,9 +39,11 @@ class RemoteEnv(DescribedAttributes, Closing):
     def __init__(self, options: ConnectOptions, session: AsyncSession) -> None:
         self._session = session
         self._sessions = [session]
-        self._set_attributes(session.session, options)
+        self._set_attributes(session.session, options.without_origin())
+        self._was_reset = bool(options.stored)
+        #: See :class:`gymtwist.client.RemoteEnv`.
+        self.resumed = session.session.last_step() if options.stored else None
         self._own = session.values.own
-        self._was_reset = False
 
     @classmethod
     async def make(cls, options: ConnectOptions) -> RemoteEnv:
@@ -48,7 +52,8 @@ class RemoteEnv(DescribedAttributes, Closing):
         Raises:
             RemoteError: The server cannot be reached, or has no such environment.
         """
-        return cls(options, await AsyncSession.make(options))
+        (branch,) = options.branches or ("",)
+        return cls(options, await AsyncSession.make(options, branch=branch))
 
     async def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -165,50 +170,71 @@ class RemoteEnv(DescribedAttributes, Closing):
             return None
         return (await self._session.ask(messages.Render(before_reset=not self._was_reset), messages.Rendered)).frame
 
-    async def get(self, name: str, *, as_text: bool = False) -> Any:
-        """Read an attribute of the environment, or of one of its wrappers at the server.
-
-        Args:
-            name: The attribute's name.
-            as_text: Whether to return its ``repr``, for objects that cannot be sent.
-
-        Raises:
-            AttributeUnreachable: There is no such attribute, its value cannot be sent, it is a method, or the operator
-                does not allow it.
-        """
-        reply = await self._session.ask_for_attribute(messages.Get(name, as_text), messages.Got)
-        if reply.callable:
-            raise AttributeUnreachable(f"{name!r} is a method: await call({name!r})", code="unsendable-value")
-        return reply.value
-
-    async def set(self, name: str, value: Any) -> None:
-        """Set an attribute that the environment, or one of its wrappers at the server, has.
-
-        Args:
-            name: The attribute's name.
-            value: The new value.
-
-        Raises:
-            AttributeUnreachable: The attribute cannot be set.
-        """
-        await self._session.ask_for_attribute(messages.Set(name, value), messages.AttributeSet)
-
-    async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the environment, or of one of its wrappers at the server.
-
-        Args:
-            name: The method's name.
-            args: Its arguments.
-            kwargs: Its keyword arguments.
+    async def snapshot(self) -> Snapshot:
+        """Have the server keep the environment as it is now.
 
         Returns:
-            What the method returned.
+            The snapshot, for :meth:`restore` and :meth:`branch`. Release it when you need it no more; it is an
+            asynchronous context manager for that.
 
         Raises:
-            AttributeUnreachable: There is no such method, or the operator does not allow it.
-            EnvironmentFailed: The method raised an exception.
+            RemoteError: The server refuses: the environment cannot be copied, or it keeps as many as it may.
         """
-        return (await self._session.ask_for_attribute(messages.Call(name, list(args), kwargs), messages.Called)).value
+        return await Snapshot.take([self._session], (self._was_reset, self._session.values.has_plain_numbers))
+
+    async def restore(self, here: Snapshot) -> None:
+        """Go on from a snapshot of this environment: it steps as it did from there, with the same random numbers.
+
+        Args:
+            here: The snapshot, which can be restored again.
+
+        Raises:
+            RemoteError: The server refuses.
+        """
+        self._go_on(await here.restore([self._session]))
+
+    def branch(self, here: Snapshot) -> Connecting[RemoteEnv]:
+        """Make another environment that goes on from a snapshot, in a session and a process of its own.
+
+        Await it, or use it in ``async with``, which closes the other environment.
+
+        Args:
+            here: A snapshot of this environment, or of one that was made likewise.
+
+        Raises:
+            RemoteError: The server refuses, or has no free session; when it is awaited.
+        """
+        return Connecting(lambda: self._branch(here))
+
+    async def _branch(self, here: Snapshot) -> RemoteEnv:
+        other = await type(self).make(here.branched(self._options))
+        other._go_on(here.state)
+        return other
+
+    def _go_on(self, state: Any) -> None:
+        """Use what the server has from now on; the state is that of a snapshot."""
+        self._was_reset, plain = state
+        self._session.values.use_plain_numbers(plain)
+        self._own = self._session.values.own
+
+    @property
+    def resume_token(self) -> str:
+        """See :attr:`gymtwist.client.RemoteEnv.resume_token`; :func:`~gymtwist.client.aio.resume` takes it."""
+        return self._options.resume_token(self._session.session)
+
+    async def detach(self) -> str:
+        """Close the connection, but let the session wait for :func:`~gymtwist.client.aio.resume`.
+
+        Returns:
+            The resume token.
+
+        Raises:
+            RequestRefused: The session ends with its connection, as the environment was made without ``resume``.
+        """
+        token = self.resume_token
+        leave(self._session.connection)
+        await self._session.connection.wait_closed()
+        return token
 
     async def __aenter__(self) -> RemoteEnv:
         return self

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from gymtwist.client.aio.async_connection import AsyncConnection
+from gymtwist.client.aio.async_resumable_connection import AsyncResumableConnection
 from gymtwist.client.aio.connecting import open_connection
 from gymtwist.client.client_errors import RemoteError, RequestRefused
-from gymtwist.client.client_session import Session, Stepped
+from gymtwist.client.client_session import Outlive, Session
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.message_values import MessageValues, Steps
 from gymtwist.client.pending_makes import Makes
 from gymtwist.client.progress import Report
 from gymtwist.client.remote_method import explained
+from gymtwist.client.session_requests import Stepped
 from gymtwist.protocol import all_messages, messages
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
@@ -30,15 +33,27 @@ class AsyncSession:
 
     Args:
         session: A session with a connection of asyncio.
-        connection: The connection.
     """
 
-    def __init__(self, session: Session, connection: AsyncConnection) -> None:
-        self.session, self.connection = session, connection
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @property
+    def connection(self) -> AsyncConnection:
+        """The connection."""
+        connection = self.session.connection
+        assert isinstance(connection, AsyncConnection)
+        return connection
 
     @classmethod
     async def make(
-        cls, options: ConnectOptions, num_envs: int | None = None, first: int = 0, *, is_restart: bool = False
+        cls,
+        options: ConnectOptions,
+        num_envs: int | None = None,
+        first: int = 0,
+        branch: str = "",
+        *,
+        is_restart: bool = False,
     ) -> AsyncSession:
         """Connect and wait for the environment; try again while the server is not up, or full.
 
@@ -46,6 +61,27 @@ class AsyncSession:
             options: How to reach the server and what to make there.
             num_envs: The number of environments, if there are several.
             first: The index of the first of them among those of several sessions.
+            branch: The ticket of a snapshot to branch off by; empty for a new environment.
+            is_restart: Whether the server was up before.
+
+        Raises:
+            RemoteError: The server cannot be reached, or has no such environment.
+        """
+
+        def start(connection: AsyncConnection) -> Session:
+            return options.start_session(connection, num_envs, first, branch, _outliving(options))
+
+        return await cls.begin(options, start, is_restart=is_restart)
+
+    @classmethod
+    async def begin(
+        cls, options: ConnectOptions, start: Callable[[AsyncConnection], Session], *, is_restart: bool = False
+    ) -> AsyncSession:
+        """Connect and wait for an environment of any kind; try again while the server is not up, or full.
+
+        Args:
+            options: How to reach the server.
+            start: Asks for the environment.
             is_restart: Whether the server was up before.
 
         Raises:
@@ -54,8 +90,7 @@ class AsyncSession:
         attempts = options.attempts(is_restart=is_restart)
         while True:
             try:
-                connection = await open_connection(options, attempts)
-                session = cls(options.start_session(connection, num_envs, first), connection)
+                session = cls(start(await open_connection(options, attempts)))
                 await session._finish(options.progress)
                 return session
             except RemoteError as error:
@@ -98,9 +133,20 @@ class AsyncSession:
         connection = self.connection
         await connection.wait()
         while connection.due > self.session.outstanding + others:
-            connection.receive()
-            connection.invalidate()
+            self.session.discard()
             await connection.wait()
+
+    async def settle(self) -> None:
+        """Wait for the replies to cancelled requests, and discard them.
+
+        Raises:
+            RemoteError: One does not come.
+        """
+        connection = self.connection
+        connection.check_free()
+        while connection.due > self.session.outstanding:
+            await connection.wait()
+            self.session.discard()
 
     async def ask(self, request: all_messages.Request, kind: type[_Reply]) -> _Reply:
         """Send a request and wait for its reply.
@@ -126,7 +172,7 @@ class AsyncSession:
             raise explained(error) from None
 
     async def step(self, action: Any, read: Callable[[Any], Any]) -> Stepped:
-        """Take a step; see :meth:`~gymtwist.client.client_session.Session.step`."""
+        """Take a step; see :meth:`~gymtwist.client.session_requests.SessionRequests.step`."""
         session = self.session
         self.connection.check_free()
         session.check_idle()
@@ -171,5 +217,12 @@ class AsyncSession:
 
     async def close(self) -> None:
         """Close the connection; closing it again does nothing."""
-        self.connection.close()
-        await self.connection.wait_closed()
+        await self.connection.end()
+
+
+def _outliving(options: ConnectOptions) -> Outlive | None:
+    """Return what makes the connection of a session that outlives it; None if the session ends with it."""
+    if options.make.resume is None:
+        return None
+    reopen = partial(open_connection, options)
+    return partial(AsyncResumableConnection, reopening=options.reopening(reopen))

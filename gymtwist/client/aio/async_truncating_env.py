@@ -25,7 +25,7 @@ class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
 
     def __init__(self, options: ConnectOptions, session: AsyncSession) -> None:
         super().__init__(options, session)
-        self._how = options
+        self._how = options.without_origin()
 
     async def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -10,14 +10,16 @@ from gymnasium.vector import AutoresetMode
 
 from gymtwist.client import batching
 from gymtwist.client.aio.async_session import AsyncSession
-from gymtwist.client.aio.closing import Closing
-from gymtwist.client.client_session import Stepped
+from gymtwist.client.aio.async_snapshots import Snapshot
+from gymtwist.client.aio.closing import Closing, Connecting
+from gymtwist.client.client_errors import RequestRefused
 from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.client.group_requests import Wait, Waiting
 from gymtwist.client.message_values import Steps
 from gymtwist.client.remote_attributes import DescribedVectorAttributes
 from gymtwist.client.reset_arguments import mask_of, seed_of, seeds_of, values_of, warn_unseeded
 from gymtwist.client.session_group import SessionGroup, check_same_spaces
+from gymtwist.client.session_requests import Stepped
 from gymtwist.client.truncating_group import TruncatingGroup
 from gymtwist.protocol import messages
 
@@ -46,9 +48,9 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
 
     def __init__(self, options: ConnectOptions, sessions: list[AsyncSession]) -> None:
         self._sessions = sessions
-        self._make_options = options
+        self._make_options = options.without_origin()
         self.num_envs = options.make.num_envs or 1
-        self._describe(sessions[0].session, options)
+        self._describe(sessions[0].session, options.without_origin())
         self._counts = batching.shares(self.num_envs, options.processes)
         blocking = [each.session for each in sessions]
         parts = blocking, self._counts, self.single_action_space, self.single_observation_space
@@ -73,8 +75,8 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
         starts = [sum(counts[:index]) for index in range(len(counts))]
         # The server makes all of them in parallel.
         making = [
-            asyncio.ensure_future(AsyncSession.make(options, count, start))
-            for count, start in zip(counts, starts, strict=True)
+            asyncio.ensure_future(AsyncSession.make(options, count, start, branch))
+            for count, start, branch in zip(counts, starts, options.branches or [""] * len(counts), strict=True)
         ]
         try:
             return cls(options, await asyncio.gather(*making))
@@ -347,6 +349,47 @@ class RemoteVectorEnv(DescribedVectorAttributes, Closing):
             EnvironmentFailed: The method of an environment raised an exception.
         """
         return await self._finished(self._group.call(messages.Call(name, list(args), kwargs)))
+
+    async def snapshot(self) -> Snapshot:
+        """Have the server keep the environments as they are now; see :meth:`RemoteEnv.snapshot`.
+
+        Raises:
+            RemoteError: The server refuses: the environments cannot be copied, or it keeps as many as it may.
+        """
+        if self._truncating is not None:
+            raise RequestRefused('snapshot: on_failure="truncate" makes fresh environments; use "raise"')
+        self._check_free()
+        return await Snapshot.take(self._sessions, self._group.state())
+
+    async def restore(self, here: Snapshot) -> None:
+        """Go on from a snapshot of these environments; see :meth:`RemoteEnv.restore`.
+
+        Args:
+            here: The snapshot, which can be restored again.
+
+        Raises:
+            RemoteError: The server refuses.
+        """
+        self._check_free()
+        self._group.put_back(await here.restore(self._sessions))
+
+    def branch(self, here: Snapshot) -> Connecting[RemoteVectorEnv]:
+        """Make other environments that go on from a snapshot, in sessions and processes of their own.
+
+        Await it, or use it in ``async with``, which closes the other environments.
+
+        Args:
+            here: A snapshot of these environments, or of some that were made likewise.
+
+        Raises:
+            RemoteError: The server refuses, or has no free session; when it is awaited.
+        """
+        return Connecting(lambda: self._branch(here))
+
+    async def _branch(self, here: Snapshot) -> RemoteVectorEnv:
+        other = await self.make(here.branched(self._make_options))
+        other._group.put_back(here.state)
+        return other
 
     async def __aenter__(self) -> RemoteVectorEnv:
         return self

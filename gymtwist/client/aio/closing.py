@@ -1,12 +1,35 @@
-"""The end of an environment whose methods are coroutines."""
+"""The beginning and the end of an environment whose methods are coroutines."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, Generic, NoReturn, TypeVar
 
 from gymtwist.client.aio.async_session import AsyncSession
+
+E = TypeVar("E", bound="Closing")
+
+
+class Connecting(Generic[E]):
+    """An environment to be: await it, or use it as an asynchronous context that closes the environment in the end.
+
+    Args:
+        make: Connects.
+    """
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, E]]) -> None:
+        self._make = make
+
+    def __await__(self) -> Generator[Any, None, E]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> E:
+        self._env = await self
+        return self._env
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._env.close()
 
 
 class Closing:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gymtwist.client.address import Address, Attempts, context_of, tune, unencrypted
+from gymtwist.client.address import Address, Attempts, context_of, notice_loss, tune, unencrypted
 from gymtwist.client.aio.async_connection import AsyncConnection
 from gymtwist.client.aio.async_websocket import AsyncWebSocketConnection, Upgrade
 from gymtwist.client.client_errors import TimedOut
@@ -16,12 +16,13 @@ from gymtwist.client.connect_options import ConnectOptions
 from gymtwist.protocol.framing import Framing
 
 
-async def open_connection(options: ConnectOptions, attempts: Attempts) -> AsyncConnection:
+async def open_connection(options: ConnectOptions, attempts: Attempts, timeout: float | None = None) -> AsyncConnection:
     """Connect.
 
     Args:
         options: How to reach the server.
         attempts: Decides when to try again while the server is not up.
+        timeout: Seconds to connect; None for that of the options.
 
     Raises:
         RemoteError: The server cannot be reached.
@@ -29,7 +30,9 @@ async def open_connection(options: ConnectOptions, attempts: Attempts) -> AsyncC
     """
     address = options.address
     context = context_of(address, options.tls)
-    connected = await _open_when_up(address, options.connect_timeout, attempts)
+    connected = await _open_when_up(address, timeout or options.connect_timeout, attempts)
+    if options.make.resume is not None:
+        notice_loss(connected)
     usual: dict[str, Any] = {"timeout": options.timeout, "is_plain": context is None}
     arguments = connected, str(address), Framing(options.spoken.value)
     if not address.websocket:

@@ -47,12 +47,14 @@ export function cards(list, values) {
   const known = new Map([...list.children].map((each) => [each.dataset.key, each]));
   for (const [name, value] of values) {
     let card = known.get(name);
+    known.delete(name);
     if (!card) {
       card = element("div", { "data-key": name }, element("dt", {}, name), element("dd"));
       list.append(card);
     }
     if (card.lastChild.textContent !== value) card.lastChild.textContent = value;
   }
+  for (const card of known.values()) card.remove();
 }
 
 export const count = (value) => Math.round(value).toLocaleString("en");

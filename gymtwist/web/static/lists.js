@@ -32,21 +32,35 @@ export function sessions(content) {
       cards(limits, [
         ["Sessions (--max-sessions)", share(status.sessions)],
         ["Queue (--queue)", share(status.queue)],
-        ["Handshakes (--max-handshakes)", share(status.handshakes)],
-        ["Open files", share(status.open_files)],
-        ["Idle workers", count(status.idle_workers)],
-        ["Fork server", status.fork_server === null ? "not used" : status.fork_server ? "runs" : "does not run"],
-        ...status.nodes.map((node) => [`Node ${node.name}`, share(node.sessions)]),
-        ["Steps in all", count(status.steps)],
-        ["Episodes in all", count(status.episodes)],
-        ["Sessions ended", count(status.sessions_ended)],
-        ["Crashes", count(status.crashes)],
-        ["Refusals", count(Object.values(status.refusals).reduce((sum, each) => sum + each, 0))],
-        ["Server's memory", megabytes(status.memory)],
+        ...(status.handshakes ? whole(status) : []),
         ["Uptime", seconds(status.uptime)],
       ]);
     },
   };
+}
+
+// How full a node is: "3 of 16 sessions, 3 of 16 CPU, 1.5 of 2 GPU".
+function room(node) {
+  const resources = Object.entries(node.resources).map(([name, { taken, limit }]) => `${number(taken)} of ${number(limit)} ${name}`);
+  return [`${share(node.sessions)} sessions`, ...resources, ...(node.resting ? ["resting"] : [])].join(", ");
+}
+
+// What only an identity is told that sees the sessions of all.
+function whole(status) {
+  return [
+    ["Handshakes (--max-handshakes)", share(status.handshakes)],
+    ["Open files", share(status.open_files)],
+    ["Idle workers", count(status.idle_workers)],
+    ["Fork server", status.fork_server === null ? "not used" : status.fork_server ? "runs" : "does not run"],
+    ...status.nodes.map((node) => [`Node ${node.name}`, room(node)]),
+    ...status.waiting.map((each) => [`Waiting for ${each.environment || "no environment"}`, `${each.count}: ${each.lack}`]),
+    ["Steps in all", count(status.steps)],
+    ["Episodes in all", count(status.episodes)],
+    ["Sessions ended", count(status.sessions_ended)],
+    ["Crashes", count(status.crashes)],
+    ["Refusals", count(Object.values(status.refusals).reduce((sum, each) => sum + each, 0))],
+    ["Server's memory", megabytes(status.memory)],
+  ];
 }
 
 const ERROR_COLUMNS = [

@@ -16,7 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymtwist.client.address import parse
 from gymtwist.client.connect_options import ConnectOptions, make_request
 from gymtwist.client.entry_points import OPTIONS, completed, restored, saved, spec_of
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.spaces import descriptions
 
@@ -29,10 +29,10 @@ def options(tls: Any = None, **arguments: Any) -> ConnectOptions:
     return ConnectOptions(parse("localhost:5001"), ProtocolName.INT32, 600.0, 10.0, tls, True, make)
 
 
-def made() -> messages.Made:
+def made() -> make_messages.Made:
     """Return what a server says of the environment."""
-    spec = messages.Spec("Pendulum-v1", 200, kwargs={"g": 3.0, "game": "pong"})
-    return messages.Made(SPACE, SPACE, "a server", spec=spec)
+    spec = make_messages.Spec("Pendulum-v1", 200, kwargs={"g": 3.0, "game": "pong"})
+    return make_messages.Made(SPACE, SPACE, "a server", spec=spec)
 
 
 def test_what_is_stored_is_not_secret_and_not_the_default() -> None:

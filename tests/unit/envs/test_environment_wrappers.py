@@ -16,7 +16,7 @@ from gymnasium.wrappers import vector
 from gymtwist.envs import environment_plan, environment_wrappers, registry
 from gymtwist.envs.environment_options import EnvironmentOptions
 from gymtwist.errors import InvalidField
-from gymtwist.protocol.messages import Wrapper
+from gymtwist.protocol.make_messages import Wrapper
 from gymtwist.worker.access_policy import GYMNASIUM_VECTOR_WRAPPERS, GYMNASIUM_WRAPPERS
 from tests.support.plain_environment import Plain
 from tests.support.served_session import named

@@ -13,7 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from gymtwist.envs import vector_environments
 from gymtwist.errors import EnvironmentFault, InvalidField, UnknownEnvironment, UnknownKwarg
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages
 from tests.support.environment_making import make
 from tests.support.faulty_environments import Constructing
 from tests.support.plain_environment import Plain
@@ -131,7 +131,7 @@ def test_how_environments_are_vectorized(environment: str, mode: str | None, kin
         made.close()
 
 
-@pytest.mark.parametrize("mode", get_args(messages.AutoresetMode))
+@pytest.mark.parametrize("mode", get_args(make_messages.AutoresetMode))
 def test_autoreset_modes(mode: str) -> None:
     """Are Gymnasium's, under names for messages."""
     made = make_vec("Pendulum-v1", autoreset_mode=mode)

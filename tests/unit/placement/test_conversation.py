@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gymtwist.placement.conversation import MOST_KEPT, Conversation
 from gymtwist.placement.frame_counter import NoFrame, counter_for
-from gymtwist.protocol import messages, websocket
+from gymtwist.protocol import make_messages, messages, websocket
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import ProtocolName
 
@@ -25,7 +25,7 @@ def framed(protocol: ProtocolName, payload: bytes) -> bytes:
     return websocket.frame_header(websocket.OPCODES[protocol], len(payload)) + payload
 
 
-def request(protocol: ProtocolName, message: messages.Make | messages.Reset) -> bytes:
+def request(protocol: ProtocolName, message: make_messages.Make | messages.Reset) -> bytes:
     """Return the frame of a request."""
     return b"".join(MessageCodec(protocol).encode_request(message))
 
@@ -44,7 +44,7 @@ def made(protocol: ProtocolName) -> bytes:
 
 def begun(protocol: ProtocolName) -> tuple[Conversation, bytes]:
     """Return a conversation whose environment is made, and the payload of the make message."""
-    make = request(protocol, messages.Make("CartPole-v1"))
+    make = request(protocol, make_messages.Make("CartPole-v1"))
     conversation = Conversation(protocol, make)
     conversation.replied(memoryview(made(protocol)))
     payload = make[4:] if protocol is ProtocolName.INT32 else make.partition(b":")[2][:-1]
@@ -109,11 +109,11 @@ def test_control_frames_are_no_messages(protocol: ProtocolName) -> None:
 @pytest.mark.parametrize("protocol", FRAMED)
 def test_the_make_message_that_is_answered_is_kept(protocol: ProtocolName) -> None:
     """And not one that was refused before."""
-    refused = request(protocol, messages.Make("NoSuch-v0"))
+    refused = request(protocol, make_messages.Make("NoSuch-v0"))
     conversation = Conversation(protocol, refused)
     conversation.replied(memoryview(error(protocol)))
     assert (conversation.make, conversation.is_owed_reply) == (b"", False)
-    make = request(protocol, messages.Make("CartPole-v1"))
+    make = request(protocol, make_messages.Make("CartPole-v1"))
     for byte in range(len(make)):
         conversation.requested(memoryview(make)[byte : byte + 1])
     reply = memoryview(made(protocol))

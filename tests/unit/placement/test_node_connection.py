@@ -23,8 +23,8 @@ class Control:
         """Wait for connections."""
         self.clock = Clock()
         self.abandoned: list[bool] = []
-        tickets = Tickets(self.clock)
-        self.factory = ControlFactory(self.clock, SECRET, tickets, lambda: self.abandoned.append(True))
+        self.tickets = Tickets(self.clock)
+        self.factory = ControlFactory(self.clock, SECRET, self.tickets, lambda: self.abandoned.append(True))
 
     def connect(self) -> tuple[FrontLink, StringTransport]:
         """Connect to it."""
@@ -91,3 +91,17 @@ def test_the_front_may_send_large_boxes() -> None:
         front.dataReceived(boxed(node_commands.Expect, ticket=ticket, overrides=b"{}" + b" " * 60_000, **expected))
     assert not transport.disconnected
     assert transport.value().count(b"_answer") == 11
+
+
+def test_the_front_is_told_that_a_ticket_was_not_used() -> None:
+    """Once, and not of one that was used."""
+    control = Control()
+    told: list[dict[str, Any]] = []
+    control.tickets.tell = lambda command, **fields: told.append({"command": command, **fields})
+    expected: Any = object()
+    for ticket in (b"used", b"unused"):
+        control.tickets.expect(ticket, expected)
+    assert control.tickets.redeem(b"used") is expected
+    control.clock.advance(node_commands.TICKET_TIMEOUT)
+    assert told == [{"command": node_commands.Expired, "ticket": b"unused"}]
+    assert control.tickets.redeem(b"unused") is None

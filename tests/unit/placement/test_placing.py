@@ -1,14 +1,12 @@
-"""What a node takes over of the front's options, and how many sessions it has room for."""
+"""What a node takes over of the front's options."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-import pytest
 
 from gymtwist.placement.node_server import options_of_node
-from gymtwist.placement.ray_cluster import RayCluster
 from gymtwist.server.server_options import Options, ServerOptions
 
 
@@ -40,19 +38,7 @@ def test_every_option_has_a_value_on_a_node() -> None:
     assert isinstance(options_of_node(options(), "127.0.0.1"), ServerOptions)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "room"),
-    [
-        ({"CPU": 1.0}, 16),
-        ({"CPU": 0.1}, 160),
-        ({"CPU": 3.0}, 5),
-        ({"CPU": 1.0, "GPU": 0.5}, 4),
-        ({"CPU": 1.0, "simulator": 1.0}, 0),
-        ({"CPU": 0.0}, 1000),
-    ],
-)
-def test_the_room_of_a_node_is_what_fits_into_each_resource(wanted: dict[str, float], room: int) -> None:
-    """A resource that the node has not leaves none."""
-    cluster = RayCluster(None, "", {}, wanted)
-    said = {"node": "n", "host": "h", "port": 1, "control_port": 2, "secret": "s", "readiness": {}}
-    assert cluster._info({**said, "resources": {"CPU": 16.0, "GPU": 2.0}}).room == room
+def test_a_node_divides_rays_control_group_only_if_it_is_told_to() -> None:
+    """What is delegated to Ray is for all its processes."""
+    wanted = {"auto": "off", "off": "off", "on": "on"}
+    assert {each: options_of_node(options("--cgroups", each), "10.0.0.3").cgroups for each in wanted} == wanted

@@ -17,10 +17,10 @@ from gymtwist.protocol.all_messages import Reply, Request
 from gymtwist.protocol.codec import GATHERED, MessageCodec
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import FrameReader, Framing, ProtocolName
+from gymtwist.protocol.make_messages import Make
 from gymtwist.protocol.messages import (
     Close,
     Error,
-    Make,
     Rendered,
     Reset,
     ResetDone,

@@ -21,7 +21,8 @@ from gymtwist.protocol import dynamic_values, messages, received_values
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import ProtocolName
-from gymtwist.protocol.messages import Made, Make, Reset, ResetDone, Spec, Stepped
+from gymtwist.protocol.make_messages import Made, Make, Spec
+from gymtwist.protocol.messages import Reset, ResetDone, Stepped
 from gymtwist.spaces.descriptions import Discrete
 from tests.support.codec_samples import CODECS, EACH_CODEC, INT32, NETSTRING, decoded, payload_of
 from tests.unit.protocol.test_json_text import ANYTHING, DTYPES, Broken, Unspeakable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -19,9 +21,11 @@ from gymtwist.errors import (
     WorkerStartError,
 )
 from gymtwist.protocol.all_messages import Request
-from gymtwist.protocol.framing import Framing, frame, header
+from gymtwist.protocol.codec import MessageCodec
+from gymtwist.protocol.framing import Framing, frame, header, locate
 from gymtwist.protocol.handshake import MAX_MAKE, ProtocolName, error_reply, read_handshake, recognise
-from gymtwist.protocol.messages import Envs, Error, Fault, Make, Reset, Step
+from gymtwist.protocol.make_messages import Make
+from gymtwist.protocol.messages import Envs, Error, Fault, Reset, Step
 from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed
 
 
@@ -113,3 +117,33 @@ def test_an_invalid_first_netstring_is_refused(data: bytes) -> None:
 def test_a_refusal_is_an_error_message(protocol: ProtocolName, error: GymtwistError, code: str, fault: Fault) -> None:
     """In the framed protocol, in the client's own framing: with the code, the words, and whose fault it is."""
     assert answered(protocol, error_reply(protocol, error)) == Error(code, str(error), fault)
+
+
+@EACH_FRAMED
+@pytest.mark.parametrize("token", ["alice.0123456789abcdef", "make", "größe", "*"])
+def test_a_worker_does_not_get_the_token(protocol: ProtocolName, token: str) -> None:
+    """Whatever else is like it; the rest of the message is the same."""
+    make = Make("CartPole-v1", {"padding": "x" * 300, "signed": -0.0}, render_mode="rgb_array")
+    asking = asked(protocol, msgspec.structs.replace(make, token=token))
+    read = read_handshake(asking + b"rest")
+    assert read is not None
+    assert (read.token, read.size) == (token, len(asking))
+    again = read_handshake(read.message)
+    assert again is not None
+    assert again.token in (None, "*" * len(token.encode()))
+    codec, size = MessageCodec(protocol), len(read.message)
+    located = locate(codec.framing, read.message, 0, size, MAX_MAKE)
+    assert located is not None
+    assert located[2] == size
+    decoded: Any = codec.decode_request(read.message[slice(*located[:2])])
+    assert msgspec.structs.replace(decoded, token=None) == make
+
+
+def test_a_token_that_is_escaped_is_no_exception() -> None:
+    """JSON has several ways to write it."""
+    payload = b'{"op":"make","id":"CartPole-v1","token":"\\u0061lice.secret","kwargs":{"other":1}}'
+    read = read_handshake(framed(ProtocolName.NETSTRING, payload))
+    assert read is not None
+    assert read.token == "alice.secret"
+    assert b"secret" not in read.message
+    assert b'"other":1' in read.message

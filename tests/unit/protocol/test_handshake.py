@@ -22,7 +22,7 @@ from gymtwist.protocol.handshake import (
     read_handshake,
     recognise,
 )
-from gymtwist.protocol.messages import Make
+from gymtwist.protocol.make_messages import Make
 from gymtwist_conformance.reference_client.classic_client import handshake, string
 from tests.support.codec_samples import FRAMED, asked, framed
 

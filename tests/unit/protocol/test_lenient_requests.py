@@ -15,7 +15,8 @@ from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage
 from gymtwist.protocol.all_messages import Request
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import Framing, ProtocolName
-from gymtwist.protocol.messages import Make, Reset, Sample, Share, Step, StepMany
+from gymtwist.protocol.make_messages import Make
+from gymtwist.protocol.messages import Reset, Sample, Share, Step, StepMany
 from tests.support.codec_samples import EACH_CODEC, INT32, NETSTRING, payload_of
 
 packed = msgspec.msgpack.encode

@@ -12,6 +12,7 @@ from gymtwist.errors import GymtwistError, InvalidField, MalformedMessage, Unkno
 from gymtwist.protocol.all_messages import Reply, Request
 from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import ProtocolName
+from gymtwist.protocol.make_messages import Limits, Made, Make, Spec
 from gymtwist.protocol.messages import (
     MAX_ENVIRONMENTS,
     MAX_STEPS,
@@ -20,10 +21,7 @@ from gymtwist.protocol.messages import (
     Envs,
     EnvsListed,
     Error,
-    Limits,
     ListedEnv,
-    Made,
-    Make,
     Message,
     Render,
     Rendered,
@@ -31,7 +29,6 @@ from gymtwist.protocol.messages import (
     ResetDone,
     Sample,
     Sampled,
-    Spec,
     Step,
     StepMany,
     Stepped,

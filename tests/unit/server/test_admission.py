@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from gymtwist.errors import EnvironmentRefused, GymtwistError, QuotaExceeded, ServerFull, ServerStopping
-from gymtwist.server.admission import Admission, ConnectionLimit, Droppable, Waiter
+from gymtwist.errors import EnvironmentRefused, GymtwistError, NodeMissing, QuotaExceeded, ServerFull, ServerStopping
+from gymtwist.server.admission import MOST_PASSED, Admission, ConnectionLimit, Droppable, Waiter
 from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.worker.access_policy import AllowList
 
@@ -89,9 +89,10 @@ def test_a_connection_without_an_environment_is_always_allowed() -> None:
 class Client:
     """A connection that notes what it is told."""
 
-    def __init__(self, identity: Identity = EVERYBODY) -> None:
+    def __init__(self, identity: Identity = EVERYBODY, environment: str = "CartPole-v1") -> None:
         """Have been told nothing."""
         self.identity = identity
+        self.environment = environment
         self.told: list[object] = []
 
     def queued(self) -> None:
@@ -200,6 +201,98 @@ def test_a_full_queue_is_an_error() -> None:
     (error,) = three.told
     assert isinstance(error, ServerFull)
     assert re.search(r"is full: 1 of 1 sessions run and 1 of 1 places in .*; .*--max-sessions", str(error))
+
+
+class Rooms:
+    """Room for some sessions of each environment; nodes can only have those that it has a number for."""
+
+    def __init__(self, **room: int) -> None:
+        """Have this much room."""
+        self.room = room
+
+    def attend(self, room_changed: object, queued: object) -> None:
+        """Tell nobody: the test does."""
+
+    def lack(self, environment: str) -> str:
+        """Say whether there is no room."""
+        return "" if self.room[environment] else f"no node has room for {environment}"
+
+    def why_never(self, environment: str) -> str:
+        """Say whether there never is."""
+        return "" if environment in self.room else f"no node can have {environment}"
+
+    def hold(self, environment: str | None) -> bool:
+        """Hold nothing."""
+        return False
+
+
+def test_who_waits_for_a_node_lets_others_pass() -> None:
+    """Each is admitted when there is room for its own session."""
+    admission, rooms = Admission(10, 2), Rooms(small=1, large=0)
+    admission.ask(rooms)
+    large, small = Client(environment="large"), Client(environment="small")
+    for each in (large, small):
+        admission.enter(each)
+    assert (large.told, small.told) == (["queued"], ["admitted"])
+    assert admission.waiting_for == ["large"]
+    rooms.room.update(small=0)
+    later = [Client(environment=name) for name in ("small", "large")]
+    for each in later:
+        admission.enter(each)
+    assert later[0].told == ["queued"]
+    (error,) = later[1].told
+    assert isinstance(error, ServerFull)
+    assert "no node has room for large and 2 of 2 places in the queue are taken" in str(error)
+    assert "more nodes" in str(error)
+    rooms.room.update(small=1)
+    admission.session_ended(small)
+    assert (large.told, later[0].told) == (["queued"], ["queued", "admitted"])
+    rooms.room.update(small=0, large=1)
+    admission.admit_waiting()
+    assert large.told == ["queued", "admitted"]
+
+
+class HeldRooms(Rooms):
+    """Room for small sessions, which all is held when it is held for a large one."""
+
+    is_held = False
+
+    def lack(self, environment: str) -> str:
+        """Say whether there is no room that is not held."""
+        return "the room is held" if environment == "small" and self.is_held else super().lack(environment)
+
+    def hold(self, environment: str | None) -> bool:
+        """Hold everything for a large session."""
+        self.is_held = environment == "large"
+        return self.is_held
+
+
+def test_who_is_displaced_holds_no_node() -> None:
+    """Those whom only that kept out are admitted, the newcomer among them."""
+    admission, rooms = Admission(100, 3), HeldRooms(small=100, large=0, huge=0)
+    admission.ask(rooms)
+    alices = [Client(ALICE, environment) for environment in ("huge", "large")]
+    for each in alices:
+        admission.enter(each)
+    for _ in range(MOST_PASSED):
+        admission.enter(Client(BOB, "small"))
+    assert rooms.is_held
+    kept_out, newcomer = Client(BOB, "small"), Client(Identity(name="carol"), "small")
+    for each in (kept_out, newcomer):
+        admission.enter(each)
+    assert isinstance(alices[1].told[-1], ServerFull)
+    assert kept_out.told[-1] == newcomer.told[-1] == "admitted"
+
+
+def test_who_can_never_have_a_node_is_refused() -> None:
+    """At once: it would wait for ever."""
+    admission = Admission(10, 2)
+    admission.ask(Rooms(small=1))
+    client = Client(environment="huge")
+    admission.enter(client)
+    (error,) = client.told
+    assert isinstance(error, NodeMissing)
+    assert str(error) == "no node can have huge"
 
 
 def test_who_leaves_the_queue_is_not_admitted() -> None:

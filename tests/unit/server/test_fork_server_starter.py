@@ -204,6 +204,24 @@ def test_a_worker_that_was_being_forked_when_the_fork_server_died_ends(
     parent.reactor.advance(RESTART_DELAY)
 
 
+def test_a_worker_that_is_wanted_while_the_fork_server_dies_waits_for_the_next(
+    parent: Parent, starter: ForkServerStarter
+) -> None:
+    """The end of another one, which was being forked just then, may be why it is wanted."""
+    assert starter.fork_server is not None
+    os.kill(starter.fork_server.process.pid, signal.SIGSTOP)
+    link, _, _ = parent.worker(starter)
+    link.abort()
+    soon(lambda: link.lost, parent.turn)
+    outcomes: list[list[Any]] = []
+    link.worker.finished.addCallback(lambda _: outcomes.append(serve(parent.worker(starter)[0])))
+    kill_forkserver(starter)
+    soon(lambda: outcomes, parent.turn)
+    parent.reactor.advance(RESTART_DELAY)
+    soon(lambda: outcomes[0], parent.turn)
+    assert outcomes[0][0]["reason"] == "the client left"
+
+
 def test_a_stop_without_a_fork_server_ends_those_who_wait_for_one(parent: Parent) -> None:
     """And no other is started."""
     starter = ForkServerStarter(parent.reactor, parent.settings)

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from gymtwist.protocol.framing import MAX_FRAME, Framing, ProtocolName, header
-from gymtwist.protocol.messages import Error, Make, Step
+from gymtwist.protocol.make_messages import Make
+from gymtwist.protocol.messages import Error, Step
 from gymtwist.server.server_session import MAX_ATTEMPTS
 from gymtwist.worker.session_status import ANSWERED, MADE, Operation
 from tests.support.codec_samples import EACH_FRAMED, answered, asked, framed

@@ -55,6 +55,16 @@ def test_without_a_token_a_client_may_try_again(make: Make, tmp_path: Path) -> N
     client.close()
 
 
+@pytest.mark.parametrize(("limit", "own", "effective"), [(512, 256, 256), (512, 1024, 512), (0, 1024, 1024)])
+def test_the_lower_limit_of_memory_counts(make: Make, tmp_path: Path, limit: int, own: int, effective: int) -> None:
+    """An identity cannot have more memory than the server gives to a session."""
+    path, tokens = write_identities(tmp_path, alice=f"memory-limit = {own}")
+    harness = make("--identities", path, "--memory-limit", str(limit))
+    client, process = serving(harness, framed(token=tokens["alice"]))
+    assert msgspec.json.decode(process.job["overrides"])["memory_limit"] == effective << 20
+    client.close()
+
+
 def test_a_wrong_token_is_refused_later_each_time(make: Make, tmp_path: Path) -> None:
     """And its connection closed; a client with a valid one is served meanwhile."""
     path, tokens = write_identities(tmp_path, alice="")

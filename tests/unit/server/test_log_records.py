@@ -54,8 +54,11 @@ def logged(event: SessionEvent, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     ("event", "fields"),
     [
         (
-            Queued("127.0.0.1:5", "CartPole-v1"),
-            {"event": "queued", "client": "127.0.0.1:5", "environment": "CartPole-v1"},
+            Queued("127.0.0.1:5", "CartPole-v1", "4 of 4 sessions run"),
+            {
+                **{"event": "queued", "client": "127.0.0.1:5", "environment": "CartPole-v1"},
+                "lack": "4 of 4 sessions run",
+            },
         ),
         (
             Refused("127.0.0.1:5", ServerFull("is\nfull")),

@@ -42,7 +42,10 @@ def log() -> Iterator[Log]:
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        (Queued("127.0.0.1:5", "Pong-v4"), "[session -] queued 127.0.0.1:5 for Pong-v4"),
+        (
+            Queued("127.0.0.1:5", "Pong-v4", "4 of 4 sessions run"),
+            "[session -] queued 127.0.0.1:5 for Pong-v4: 4 of 4 sessions run",
+        ),
         (Refused("127.0.0.1:5", ServerFull("full\n")), "[session -] refused 127.0.0.1:5: full\\n"),
         (Incomplete("127.0.0.1:5", "it left\n"), "[session -] no handshake of 127.0.0.1:5: it left\\n"),
         (Started(SESSION, 42), "[session 7] started: CartPole-v1 for 127.0.0.1:5 (classic, process 42)"),

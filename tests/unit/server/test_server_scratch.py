@@ -12,6 +12,7 @@ import pytest
 
 from gymtwist.server import scratch_directories
 from gymtwist.server.scratch_directories import PREFIX, ScratchDirectories
+from gymtwist.worker.session_users import SessionUsers
 from tests.support.connection_fixtures import serving
 from tests.support.harness import Harness, Log, SteppedReactor
 
@@ -49,6 +50,25 @@ def test_without_a_directory_for_them_sessions_have_none(
     log.close()
     tmp_path.mkdir()
     assert Path(scratch.make(101)).is_dir()
+
+
+def test_a_user_is_kept_for_sessions_that_began_from_snapshots(tmp_path: Path, reactor: SteppedReactor) -> None:
+    """They run as that user, whatever became of the session that was there first; another one must not get it."""
+    users = SessionUsers(range(1000, 1004), tmp_path / "users")
+    users.open()
+    scratch = ScratchDirectories(reactor, users)
+    first = scratch.user("first")
+    scratch.share_users("branch", "first")
+    scratch.share_users("twig", "branch")
+    scratch.user("branch")
+    for path in ("first", "branch"):
+        scratch.remove(path)
+        others = [scratch.user("other"), scratch.user("another")]
+        assert first not in others
+        scratch.remove("other")
+        scratch.remove("another")
+    scratch.remove("twig")
+    assert {scratch.user(name) for name in "abcd"} == {1000, 1001, 1002, 1003}
 
 
 def test_a_client_is_served_without_a_directory(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gymtwist.protocol.framing import ProtocolName
-from gymtwist.protocol.messages import Make
+from gymtwist.protocol.make_messages import Make
 from gymtwist.server.process_memory import Usage
 from gymtwist.worker.guarded_call import ran_out_of_memory
 from gymtwist.worker.session_status import ANSWERED, MADE, STEPS, Operation

@@ -27,16 +27,29 @@ def test_every_line() -> None:
     """What it is, where it listens, for whom, what there is, how to connect, how to stop."""
     lines = logged(("tcp:5001:interface=127.0.0.1", IPv4Address("TCP", "127.0.0.1", 5001)))
     assert lines[0].startswith(f"gymtwist {__version__}, Twisted ")
-    assert lines[1:5] == [
+    assert lines[1:6] == [
         "Listening on 127.0.0.1:5001, for this machine only",
         "Environments: 13 of gymnasium (such as CartPole-v1), 1 of own (such as Mine-v0); not installed: jax",
         "Limits: as many as there are",
+        "Isolation of sessions: limits (--isolate)",
         "To connect from Python: import gymtwist.client; "
         'env = gymtwist.client.connect("localhost:5001", "CartPole-v1"); env.reset(seed=1); '
         "env.step(env.action_space.sample())",
     ]
-    assert lines[5].startswith("To stop: ")
-    assert lines[5].endswith(f"kill {os.getpid()}")
+    assert lines[6].startswith("To stop: ")
+    assert lines[6].endswith(f"kill {os.getpid()}")
+
+
+def test_who_needs_a_token_is_told_so() -> None:
+    """In the line that says how to connect, too."""
+    endpoint = ("tcp:5001:interface=127.0.0.1", IPv4Address("TCP", "127.0.0.1", 5001))
+    with capturedLogs() as events:
+        log_startup([endpoint], READINESS, "none", isolation="all", groups="no groups", has_identities=True)
+    lines = [formatEvent(event) for event in events]
+    assert "Listening on 127.0.0.1:5001, for this machine only; each needs an identity" in lines
+    assert "Isolation of sessions: all (--isolate); no groups" in lines
+    (hint,) = [line for line in lines if "connect(" in line]
+    assert hint.startswith("To connect from Python, with your token in the variable GYMTWIST_TOKEN: import gymtwist")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import openapi_spec_validator
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -67,6 +66,8 @@ def play(process: FakeProcess, steps: int = 3, total: float = 2.5) -> SessionSta
 
 def test_the_description_is_valid() -> None:
     """As OpenAPI 3.1 has it."""
+    import openapi_spec_validator  # it brings much along, and every process of the tests imports this module
+
     openapi_spec_validator.validate(describe())
 
 
@@ -78,6 +79,18 @@ def test_the_status_has_limits_and_what_is_taken(make: Make) -> None:
     found = checked(harness, "/api/status")
     assert (found["sessions"], found["queue"]) == ({"taken": 1, "limit": 7}, {"taken": 0, "limit": 5})
     assert (found["state"], found["steps"], found["episodes"], found["idle_workers"]) == ("ready", 3, 1, 1)
+    client.close()
+
+
+def test_the_status_tells_what_the_queue_waits_for(make: Make) -> None:
+    """By environments, and why none of these can begin."""
+    harness = make("--max-sessions", "1", "--queue", "5")
+    client, _ = serving(harness)
+    handshake = message("netstring", "make", id="Pendulum-v1")
+    with connect(harness, handshake), connect(harness, handshake):
+        assert checked(harness, "/api/status")["waiting"] == [
+            {"environment": "Pendulum-v1", "count": 2, "lack": "1 of 1 sessions run"}
+        ]
     client.close()
 
 
@@ -278,6 +291,9 @@ def test_an_identity_sees_what_is_its_own(make: Make, tmp_path: Path) -> None:
     play(process).words[0] = 1.0
     numbers = {name: [each["number"] for each in seen(name, "sessions")[2]["sessions"]] for name in tokens}
     assert numbers == {"alice": [1], "bob": [], "carol": [1]}
+    shared = {"version", "state", "uptime", "sessions", "queue", "libraries"}
+    assert seen("bob", "status")[2].keys() == shared
+    assert seen("carol", "status")[2].keys() > shared | {"steps", "refusals", "memory", "nodes", "waiting", "process"}
     assert {name: seen(name, "sessions/1")[0] for name in tokens} == {"alice": 200, "bob": 404, "carol": 200}
     assert seen("bob", "sessions/1/frame")[1]["no-frame"] == "no-session"
     process.die(-11)
@@ -285,6 +301,18 @@ def test_an_identity_sees_what_is_its_own(make: Make, tmp_path: Path) -> None:
     assert {name: len(seen(name, "errors")[2]["errors"]) for name in tokens} == {"alice": 1, "bob": 0, "carol": 1}
     assert seen("bob", "sessions/1")[0] == 404
     client.close()
+
+
+def test_metrics_are_for_those_who_see_all(make: Make, tmp_path: Path) -> None:
+    """They name environments of others, and how much these play."""
+    path, tokens = write_identities(tmp_path, alice="", carol="see-all = true")
+    harness = make("--identities", path)
+    asked = {name: request("GET /metrics HTTP/1.1", Authorization=f"Bearer {tokens[name]}") for name in tokens}
+    status, _, problem = answer(harness, asked["alice"])
+    assert (status, problem["code"]) == (403, "not-permitted")
+    assert "`see-all`" in problem["remedy"]
+    with connect(harness, asked["carol"]) as client:
+        assert b"gymtwist_steps_total" in read(client, harness)
 
 
 def test_an_identity_does_not_wait_for_environments_of_others(make: Make, tmp_path: Path) -> None:

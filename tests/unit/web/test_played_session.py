@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gymtwist.errors import ServerFull
-from gymtwist.protocol import messages
+from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.framing import ProtocolName
 from gymtwist.spaces.descriptions import Discrete
 from gymtwist.web.played_session import PlayedSession, RequestFailed, SessionEnded, open_session
@@ -18,7 +18,7 @@ from gymtwist.worker.session_status import ANSWERED
 from gymtwist_conformance.reference_client import message
 from tests.support.harness import Harness
 
-MAKE = messages.Make("CartPole-v1")
+MAKE = make_messages.Make("CartPole-v1")
 BOX = {"kind": "Box", "shape": [1], "dtype": "float32", "low": -1, "high": 1}
 MADE = {"action_space": {"kind": "Discrete", "n": 2}, "observation_space": BOX, "server": "test"}
 

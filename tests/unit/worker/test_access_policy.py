@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gymtwist.errors import KwargRefused, WrapperRefused
-from gymtwist.protocol.messages import Wrapper
+from gymtwist.protocol.make_messages import Wrapper
 from gymtwist.worker.access_policy import KwargPolicy, WrapperPolicy
 from gymtwist.worker.worker_settings import ALL, GYMNASIUM, NONE, PLAIN
 

@@ -1,0 +1,216 @@
+"""What a node has, what its sessions take of it, and which of its GPUs each of them has."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gymtwist.server.server_options import ServerOptions
+from gymtwist.server.session_needs import holds, read_needs
+from gymtwist.worker.access_policy import is_among
+
+#: Ray counts resources in units of this part of one.
+_UNITS = 10_000
+#: The room of a node of which sessions take nothing.
+_UNBOUNDED = 1000
+_GPU = "GPU"
+#: How the names begin of resources that Ray adds by itself, and no session takes.
+_RAYS_OWN = ("memory", "object_store_memory", "node:", "accelerator_type:")
+#: The resource of Ray that only its head has.
+HEAD = "node:__internal_head__"
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What one session takes.
+
+    Attributes:
+        resources: Units of each resource, by the names that Ray has for them; none of 0.
+        labels: Conditions for the labels of its node.
+        fields: Which option says how much it takes of each resource and label, for errors.
+    """
+
+    resources: tuple[tuple[str, int], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources as Ray writes them."""
+        return {name: units / _UNITS for name, units in self.resources}
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        parts = [f"{units / _UNITS:g} {name}" for name, units in self.resources]
+        parts += [f"a node with {key}={condition}" for key, condition in self.labels]
+        return ", ".join(parts) or "nothing"
+
+    def field(self, name: str) -> str:
+        """Return which option says how much it takes of a resource, or what a label (``labels.zone``) must be."""
+        return dict(self.fields)[name]
+
+
+class Demands:
+    """What sessions take, by the environments that they ask for first.
+
+    Args:
+        options: The options of the server.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        named = (each.rpartition("=") for each in options.session_resource)
+        self._all = {"CPU": options.session_cpus, _GPU: options.session_gpus}
+        self._all |= {name: float(amount) for name, _, amount in named}
+        self._fields = {"CPU": "--session-cpus", _GPU: "--session-gpus"}
+        self._needs = read_needs(options.session_needs)
+        #: The resources and the labels that matter to any session.
+        self._named = sorted({*self._all, *(name for needs in self._needs.values() for name in needs.resources)})
+        self._keys = sorted({key for needs in self._needs.values() for key in needs.labels})
+        self.of = functools.lru_cache(maxsize=1024)(self._of)
+        #: What a session takes that no pattern matches.
+        self.usual = self._demand("", {}, {}, {})
+
+    def _of(self, environment: str) -> Demand:
+        """Return what a session of an environment takes.
+
+        Args:
+            environment: The id; empty for none.
+        """
+        for pattern, needs in self._needs.items():
+            if pattern == "*" or is_among((pattern,), environment):
+                own = {"CPU": needs.cpus, _GPU: needs.gpus, **needs.resources}
+                fields = {"CPU": "cpus", _GPU: "gpus"} | {name: f"resources.{name}" for name in needs.resources}
+                return self._demand(pattern, own, fields, needs.labels)
+        return self.usual
+
+    def kind(self, node: NodeResources) -> tuple[Any, ...]:
+        """Return what distinguishes a node from those of other kinds: no two nodes have exactly the same memory."""
+        return node.among(self._named, self._keys)
+
+    def _demand(
+        self, pattern: str, own: Mapping[str, float | None], keys: Mapping[str, str], labels: Mapping[str, str]
+    ) -> Demand:
+        given = {name: amount for name, amount in own.items() if amount is not None}
+        of_pattern = f'of "{pattern}" in --session-needs'
+        fields = {name: self._fields.get(name, "--session-resource") for name in self._all}
+        fields |= {name: f"{keys[name]} {of_pattern}" for name in given}
+        fields |= {f"labels.{key}": f"labels.{key} {of_pattern}" for key in labels}
+        amounts = {name: round(amount * _UNITS) for name, amount in (self._all | given).items()}
+        taken = tuple((name, units) for name, units in amounts.items() if units)
+        return Demand(taken, tuple(labels.items()), tuple(fields.items()))
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What one session has of a node.
+
+    Attributes:
+        demand: What it takes.
+        gpus: The indices of its GPUs among those of the node.
+    """
+
+    demand: Demand
+    gpus: tuple[int, ...] = ()
+
+
+class NodeResources:
+    """The resources and labels of a node.
+
+    Args:
+        resources: Its resources, as Ray tells them.
+        labels: Its labels.
+        gpus: The ids of its GPUs; without any, they are numbered.
+    """
+
+    def __init__(
+        self, resources: Mapping[str, float], labels: Mapping[str, str] | None = None, gpus: Sequence[str] = ()
+    ) -> None:
+        self._all = {name: round(amount * _UNITS) for name, amount in resources.items()}
+        self._free = dict(self._all)
+        self._labels = labels or {}
+        count = self._all.get(_GPU, 0) // _UNITS
+        self._gpus = list(gpus[:count]) if len(gpus) >= count else list(map(str, range(count)))
+        self._free_gpus = [_UNITS] * count
+        self._sessions = 0
+
+    def among(self, resources: Sequence[str], labels: Sequence[str]) -> tuple[Any, ...]:
+        """Return how much it has of some resources, and its values of some labels."""
+        return tuple(self._all.get(name, 0) for name in resources), tuple(map(self._labels.get, labels))
+
+    @property
+    def shares(self) -> dict[str, tuple[float, float]]:
+        """How much of each resource is taken, and how much there is; without those that Ray adds by itself."""
+        return {
+            name: ((units - self._free[name]) / _UNITS, units / _UNITS)
+            for name, units in self._all.items()
+            if not name.startswith(_RAYS_OWN)
+        }
+
+    def spares(self, demand: Demand, held: Demand) -> bool:
+        """Return whether a session leaves as much free as another one needs of the resources that both take."""
+        needed = dict(held.resources)
+        return all(
+            self._free.get(name, 0) - units >= needed[name] for name, units in demand.resources if name in needed
+        )
+
+    def room(self, demand: Demand) -> int:
+        """Return how many more sessions fit that take this."""
+        if self._unmet_label(demand) is not None:
+            return 0
+        rooms = (
+            self._room_of_gpus(units) if name == _GPU else self._free.get(name, 0) // units
+            for name, units in demand.resources
+        )
+        return min(rooms, default=max(0, _UNBOUNDED - self._sessions))
+
+    def _room_of_gpus(self, units: int) -> int:
+        if units < _UNITS:
+            return sum(free // units for free in self._free_gpus)
+        return self._free_gpus.count(_UNITS) // (units // _UNITS)
+
+    def _unmet_label(self, demand: Demand) -> str | None:
+        return next((key for key, condition in demand.labels if not holds(condition, self._labels.get(key))), None)
+
+    def why_never(self, demand: Demand) -> str:
+        """Return what it lacks for such a session even if there is no other one; empty if it lacks nothing."""
+        key = self._unmet_label(demand)
+        if key is not None:
+            value = self._labels.get(key)
+            return f'{demand.field(f"labels.{key}")} is "{dict(demand.labels)[key]}"; ' + (
+                f"the label {key} of the node is {value}" if value else f"the node has no label {key}"
+            )
+        for name, units in demand.resources:
+            has = self._all.get(name, 0)
+            if has < units:
+                return f"{demand.field(name)} is {units / _UNITS:g}; the node has {has / _UNITS:g} {name}"
+        return ""
+
+    def take(self, demand: Demand) -> Taken:
+        """Take what a session needs, which there is room for.
+
+        Part of a GPU is taken where least is left, so that others stay whole.
+        """
+        units = dict(demand.resources).get(_GPU, 0)
+        each = min(units, _UNITS)
+        fitting = sorted((free, index) for index, free in enumerate(self._free_gpus) if free >= each)
+        chosen = tuple(index for _, index in fitting[: -(-units // _UNITS)])
+        taken = Taken(demand, chosen)
+        self._change(taken, -1)
+        return taken
+
+    def give_back(self, taken: Taken) -> None:
+        """Give back what a session has taken."""
+        self._change(taken, 1)
+
+    def _change(self, taken: Taken, sign: int) -> None:
+        self._sessions -= sign
+        for name, units in taken.demand.resources:
+            self._free[name] += sign * units
+            if name == _GPU:
+                for index in taken.gpus:
+                    self._free_gpus[index] += sign * min(units, _UNITS)
+
+    def gpus_of(self, taken: Taken) -> str | None:
+        """Return the ids of the GPUs of a session, for ``CUDA_VISIBLE_DEVICES``; None on a node without GPUs."""
+        return ",".join(self._gpus[index] for index in taken.gpus) if self._gpus else None

@@ -1,0 +1,42 @@
+"""Which tests and which of the processes that they start are measured by coverage, which may double what they cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+
+from coverage import Coverage
+
+_NAME = "COVERAGE_PROCESS_CONFIG"
+#: How coverage measures a process; None without coverage.
+_CONFIGURATION = os.environ.get(_NAME)
+# A measurement that is stopped is no longer current.
+_COVERAGE = Coverage.current()
+#: Whether to measure everything; otherwise unit tests are, and modules and servers that say so.
+MEASURES_ALL = os.environ.get("GYMTWIST_MEASURE") == "all"
+
+
+def measure(variables: MutableMapping[str, str], measured: bool) -> None:
+    """Set whether a process with these environment variables is measured."""
+    if (measured or MEASURES_ALL) and _CONFIGURATION is not None:
+        variables[_NAME] = _CONFIGURATION
+    else:
+        variables.pop(_NAME, None)
+
+
+def pause() -> None:
+    """Measure neither this process nor those that it starts."""
+    if _COVERAGE is not None and not MEASURES_ALL:
+        _COVERAGE.stop()
+    measure(os.environ, False)
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Measure this process and those that it starts meanwhile."""
+    if _COVERAGE is not None and not MEASURES_ALL:
+        _COVERAGE.start()
+    measure(os.environ, True)
+    yield
+    pause()

@@ -1,0 +1,1 @@
+"""Tests of gymtwist.recordings without a server."""
