@@ -566,11 +566,11 @@ def _words_of_file(given: Options) -> list[str]:
             elif not _is_of_kind(name, value):
                 expected = "a list of texts, such as ['one', 'other']" if name in _REPEATED else "a text or a number"
                 raise config_file.CannotRead(f"`{name}` must be {expected}")
-            elif not isinstance(value, list):
-                text = os.path.join(os.path.dirname(path), value) if name in _PATHS else value
-                words.append(f"--{name}={text}")
-            elif not given[name]:
-                words += [f"--{name}={each}" for each in value]
+            elif not (name in _REPEATED and given[name]):
+                texts = value if isinstance(value, list) else [value]
+                if name in _PATHS:
+                    texts = [os.path.join(os.path.dirname(path), str(each)) for each in texts]
+                words += [f"--{name}={each}" for each in texts]
         usage.Options.parseOptions(Options(), words)
     except (ValueError, usage.UsageError) as error:  # CannotRead among them
         raise usage.UsageError(f"--config {path}: {error}") from error

@@ -44,8 +44,10 @@ def test_the_command_line_goes_before_the_file(path: Path) -> None:
 
 def test_paths_of_the_file_are_relative_to_it(path: Path) -> None:
     """Wherever the server starts."""
-    (path.parent / "setup.py").write_text("")
-    assert read(path, 'setup = "setup.py"').setup == str(path.parent / "setup.py")
+    found = path.parent / "setup.py"
+    found.write_text("")
+    assert read(path, 'setup = "setup.py"').setup == str(found)
+    assert read(path, 'session-reads = ["setup.py"]').session_reads == (str(found),)
 
 
 def test_an_empty_file_changes_nothing(path: Path) -> None:
@@ -68,6 +70,7 @@ def test_an_empty_file_changes_nothing(path: Path) -> None:
         ("allow = 'x'", r"`allow` must be a list of texts"),
         ("allow = [1]", r"`allow` must be a list of texts"),
         ("debuggable = 1", "`debuggable` must be true or false"),
+        ("setup = 1", "--setup .*/1: "),
         ("[port]\nx = 1", "`port` must be a text or a number"),
         ("port", "not TOML"),
         ("port = " + 100_000 * "[", "not TOML"),
