@@ -68,7 +68,7 @@ class GymService(MultiService):
         starter: Starts the workers.
         log_observer: Writes the log; None to leave that to ``twistd``.
         identities: Who may connect; None for everybody.
-        words: The command line, to read it again; see :attr:`~.server_options.Options.words`.
+        words: The command line, to read it again; see :attr:`~.command_line.Options.words`.
         pool: Has the workers if they are on other machines; None to have them here.
         factory: Makes the factory of connections from its arguments behind the first.
 

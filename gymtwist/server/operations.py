@@ -12,10 +12,11 @@ from twisted.python import usage
 
 from gymtwist.error_texts import printable
 from gymtwist.server import identities
+from gymtwist.server.command_line import Options
 from gymtwist.server.config_file import CannotRead
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.server_log import counted, log
-from gymtwist.server.server_options import Options, ServerOptions
+from gymtwist.server.server_options import ServerOptions
 from gymtwist.server.session_events import Ended, SessionEvent
 
 #: The options that can change while the server runs.
@@ -50,7 +51,7 @@ class Operations:
 
     Args:
         factory: What connections share.
-        words: The command line, as :attr:`~.server_options.Options.words` has it.
+        words: The command line, as :attr:`~.command_line.Options.words` has it.
         read_certificates: Reads the certificates of the ports that speak TLS anew; returns what lets each port use its
             own.
         fit_limits: Fits the limits of the process to those of the options.

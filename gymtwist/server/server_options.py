@@ -1,26 +1,19 @@
 """The options of ``twistd gymsock``.
 
 Each field of :class:`ServerOptions` is one option: its name, its type and default, its help text and its check. The
-usage text, the parser and the values all follow from that table. Workers get the options that
-:class:`~gymtwist.worker.worker_settings.WorkerSettings` has a field for.
+usage text, the parser and the values all follow from that table (see :mod:`gymtwist.server.command_line`). Workers get
+the options that :class:`~gymtwist.worker.worker_settings.WorkerSettings` has a field for.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import sys
-import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-from twisted.python import usage
 
-from gymtwist.server import config_file, session_needs
 from gymtwist.server import option_readers as readers
-from gymtwist.server.handed_over import HANDED_OVER
-from gymtwist.server.startup_banner import versions
 from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, Isolation, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
@@ -42,22 +35,6 @@ class Option(msgspec.Struct, frozen=True):
     letter: str | None = None
 
 
-#: The headings of the help, by the option that is the first below each.
-_SUBJECTS = {
-    "config": "The server",
-    "port": "Where to listen",
-    "identities": "Who may connect",
-    "warm": "Capacity",
-    "isolate": "Isolation",
-    "opening-timeout": "Timeouts",
-    "preload": "Which environments",
-    "monitor-root": "What clients may touch",
-    "poll": "How sessions wait",
-    "no-shared-memory": "Clients on this machine",
-    "log-format": "The log",
-    "place": "Sessions on a cluster",
-    "start-method": "How workers start",
-}
 #: Processes and threads that a session may have if it has a user of its own, and no --process-limit.
 _PROCESSES_OF_A_USER = 2048
 
@@ -412,190 +389,3 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "limits": self._limits,
             }
         )
-
-
-# The command line
-
-
-def _reader(name: str, option: Option) -> Callable[[str], object]:
-    """Return the function that parses an option, for ``usage.Options``."""
-
-    def read(text: str) -> object:
-        try:
-            return option.read(text)
-        except ValueError as error:
-            raise usage.UsageError(f"--{name} {text}: {error}") from error
-
-    return read
-
-
-def _appender(name: str, option: Option) -> Callable[[usage.Options, str], None]:
-    """Return the method that parses an option which may be repeated, for ``usage.Options``."""
-    read = _reader(name, option)
-
-    def append(self: usage.Options, text: str) -> None:
-        self[name].append(read(text))
-
-    append.__doc__ = option.help
-    return append
-
-
-class Options(usage.Options):
-    """The command line of ``twistd gymsock``; see :class:`ServerOptions`."""
-
-    longdesc = (
-        "Serve Gymnasium and Gym environments over a socket to clients in any language. Each connection is a session "
-        "with a process of its own. Whoever can connect can play, unless --identities says who may. By default only "
-        "this machine can connect, clients cannot import modules, and recordings stay below the directory the server "
-        "is started in."
-    )
-    optParameters: list[list[Any]] = []
-    optFlags: list[list[Any]] = []
-    compData = usage.Completions(
-        optActions={"setup": usage.CompleteFiles("*.py"), "monitor-root": usage.CompleteDirs()}
-    )
-
-    #: The command line that was parsed, as it can be parsed again in another directory.
-    words: Sequence[str] = ()
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in _REPEATED:
-            self[name] = []
-
-    def getUsage(self, width: int | None = None) -> str:
-        """Return the text of ``--help``, by subject where Twisted sorts by name; called by ``twistd``."""
-        listed, blank, description = super().getUsage(width).partition("\n\n")
-        _, *options = re.split(r"(?m)^(?=  -\w, --|      --)", f"{listed}\n")
-        texts = {re.findall(r"--([\w-]+)", text)[0]: text for text in options}
-        parts = ["Options:\n", texts.pop("help"), texts.pop("version")]
-        for field in msgspec.structs.fields(ServerOptions):
-            name = field.name.replace("_", "-")
-            parts += [f"\n{_SUBJECTS[name]}:\n"] if name in _SUBJECTS else []
-            parts.append(texts.pop(name))
-        return "".join([*parts, blank[1:], description])
-
-    def opt_version(self) -> None:
-        """Print the versions of gymtwist, Twisted and Python, and exit."""
-        print(versions())
-        raise SystemExit(0)
-
-    def parseOptions(self, options: list[str] | None = None) -> None:
-        """Parse the command line, and the file of ``--config``; called by ``twistd``.
-
-        Raises:
-            usage.UsageError: A value is wrong, or the working directory does not exist.
-        """
-        try:
-            os.getcwd()
-        except OSError as error:
-            raise usage.UsageError("the working directory was removed; start in one that exists") from error
-        words = sys.argv[1:] if options is None else options
-        try:
-            self._parse(words)
-        except usage.UsageError as error:
-            if HANDED_OVER is None or self.parent is None:
-                raise
-            # The process that is to be replaced tells its operator this line, and no usage text.
-            raise SystemExit(str(error)) from error
-
-    def _parse(self, words: list[str]) -> None:
-        given = type(self)()
-        given.parent = self.parent  # for the first line of --help
-        for name, *_ in self.optParameters:
-            given[name] = None
-        usage.Options.parseOptions(given, words)
-        self.words = _words_of(given)
-        super().parseOptions([*_words_of_file(given), *self.words])
-
-    def server_options(self) -> ServerOptions:
-        """Return the values that were parsed."""
-        flags = {row[0] for row in self.optFlags}  # Twisted stores 0 or 1 for them
-        values = {name.replace("-", "_"): bool(value) if name in flags else value for name, value in self.items()}
-        return msgspec.convert(values, ServerOptions)
-
-
-_REPEATED: list[str] = []
-#: Options that are tables in a file, and JSON on the command line.
-_TABLES = ("session-needs",)
-#: Options that are paths; those of a file are relative to its directory.
-_PATHS = (
-    *("client-ca", "config", "control", "identities", "session-reads", "session-writes"),
-    *("setup", "monitor-root", "runtime-env"),
-)
-
-
-def _words_of(given: Options) -> list[str]:
-    """Return the words of a command line; its paths are absolute, since a daemon changes its directory.
-
-    Args:
-        given: What the command line has; None for what it has not.
-    """
-    flags = {row[0] for row in Options.optFlags}
-    words = [f"--{name}" for name in flags if given[name]]
-    words += [
-        f"--{name}={value}" for name, value in given.items() if name not in (*flags, *_REPEATED) and value is not None
-    ]
-    return words + [f"--{name}={value}" for name in _REPEATED for value in given[name]]
-
-
-def _words_of_file(given: Options) -> list[str]:
-    """Return the options of the file of ``--config`` as words of a command line.
-
-    Args:
-        given: What the command line itself has; an option that may be repeated is taken from one of both alone.
-
-    Raises:
-        usage.UsageError: The file cannot be read, or something in it is wrong.
-    """
-    path = given["config"]
-    if path is None:
-        return []
-    flags = {row[0] for row in Options.optFlags}
-    words = []
-    try:
-        for name, value in config_file.read(path, set(given) - {"config"}):
-            if name in flags:
-                if type(value) is not bool:
-                    raise config_file.CannotRead(f"`{name}` must be true or false")
-                words += [f"--{name}"] * value
-            elif name in _TABLES:
-                if not isinstance(value, dict):
-                    raise config_file.CannotRead(f"`{name}` must be a table, such as [{name}.'ALE/*']")
-                words.append(f"--{name}={session_needs.to_text(value)}")
-            elif not _is_of_kind(name, value):
-                expected = "a list of texts, such as ['one', 'other']" if name in _REPEATED else "a text or a number"
-                raise config_file.CannotRead(f"`{name}` must be {expected}")
-            elif not (name in _REPEATED and given[name]):
-                texts = value if isinstance(value, list) else [value]
-                if name in _PATHS:
-                    texts = [os.path.join(os.path.dirname(path), str(each)) for each in texts]
-                words += [f"--{name}={each}" for each in texts]
-        usage.Options.parseOptions(Options(), words)
-    except (ValueError, usage.UsageError) as error:  # CannotRead among them
-        raise usage.UsageError(f"--config {path}: {error}") from error
-    return words
-
-
-def _is_of_kind(name: str, value: Any) -> bool:
-    """Return whether a value of a file is of the kind that its option takes."""
-    if name in _REPEATED:
-        return isinstance(value, list) and all(isinstance(each, str) for each in value)
-    return isinstance(value, (str, int, float)) and type(value) is not bool
-
-
-def _add_to_command_line(field: msgspec.structs.FieldInfo, annotation: Any) -> None:
-    kind, option = typing.get_args(annotation)
-    name = field.name.replace("_", "-")
-    if kind is bool:
-        Options.optFlags.append([name, option.letter, option.help])
-    elif typing.get_origin(kind) is tuple:
-        _REPEATED.append(name)
-        setattr(Options, f"opt_{field.name}", _appender(name, option))
-    else:
-        Options.optParameters.append([name, option.letter, field.default, option.help, _reader(name, option)])
-
-
-_annotations = typing.get_type_hints(ServerOptions, include_extras=True)
-for _field in msgspec.structs.fields(ServerOptions):
-    _add_to_command_line(_field, _annotations[_field.name])

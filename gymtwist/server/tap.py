@@ -9,7 +9,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from gymtwist.server.server_options import Options
+from gymtwist.server.command_line import Options
 
 __all__ = ["Options", "makeService"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gymtwist.server.server_options import Options
+from gymtwist.server.command_line import Options
 from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY
 

@@ -18,7 +18,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 
 from gymtwist import client
 from gymtwist.client import aio, connect
-from gymtwist.server.server_options import Options
+from gymtwist.server.command_line import Options
 from gymtwist_conformance.reference_client import Refused
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import hold

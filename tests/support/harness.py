@@ -23,11 +23,11 @@ from zope.interface.verify import verifyObject
 
 from gymtwist.errors import WorkerStartError
 from gymtwist.server import identities
+from gymtwist.server.command_line import Options
 from gymtwist.server.gym_factory import GymFactory
 from gymtwist.server.gym_protocol import GymProtocol
 from gymtwist.server.process_memory import Usage
 from gymtwist.server.server_log import log_event
-from gymtwist.server.server_options import Options
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.server.worker_process import WorkerProcess
 from gymtwist.server.worker_starter import Starter

@@ -9,7 +9,7 @@ import pytest
 from twisted.python import usage
 
 from gymtwist.placement.node_resources import Demand, Demands, NodeResources
-from gymtwist.server.server_options import Options
+from gymtwist.server.command_line import Options
 
 
 def demands(*words: str, **needs: Any) -> Demands:

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from gymtwist.placement.node_server import options_of_node
-from gymtwist.server.server_options import Options, ServerOptions
+from gymtwist.server.command_line import Options
+from gymtwist.server.server_options import ServerOptions
 
 
 def options(*words: str) -> dict[str, Any]:

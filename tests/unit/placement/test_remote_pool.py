@@ -15,8 +15,9 @@ from gymtwist.placement.node_resources import HEAD, Demands, NodeResources, Take
 from gymtwist.placement.remote_pool import RemotePool
 from gymtwist.placement.remote_session import State
 from gymtwist.server.admission import MOST_PASSED, Admission
+from gymtwist.server.command_line import Options
 from gymtwist.server.identities import EVERYBODY
-from gymtwist.server.server_options import Options, ServerOptions
+from gymtwist.server.server_options import ServerOptions
 from tests.unit.placement.test_remote_session import Reactor
 
 DEMANDS = Demands(ServerOptions())

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from twisted.python import usage
 
-from gymtwist.server.server_options import Options, ServerOptions
+from gymtwist.server.command_line import Options
+from gymtwist.server.server_options import ServerOptions
 
 
 def read(path: Path, text: str, *words: str) -> ServerOptions:

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from twisted.internet.error import ReactorNotRunning
 
+from gymtwist.server.command_line import Options
 from gymtwist.server.identities import load, new_token
 from gymtwist.server.operations import CannotReload, Operations
-from gymtwist.server.server_options import Options
 from tests.support.connection_fixtures import CARTPOLE, Make, connect, error_of, read, serving
 from tests.support.harness import Harness
 from tests.support.identity_files import write_identities

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from twisted.python import usage
 
-from gymtwist.server.server_options import Options, ServerOptions
+from gymtwist.server.command_line import Options
+from gymtwist.server.server_options import ServerOptions
 from gymtwist.worker.worker_settings import Isolation, SessionLimits, WorkerSettings
 
 LOOPBACK = "tcp:5001:interface=127.0.0.1:backlog=1024"
