@@ -80,12 +80,10 @@ def takes_seed(environment: Any) -> bool:
 
 def _seed_method(environment: Any) -> Callable[[int], object] | None:
     """Return the method by which environments before Gym 0.26 are seeded; None if there is none that takes a seed."""
-    method = getattr(environment, "seed", None)
-    if not callable(method):  # it may be a number
-        return None
+    method: Any = getattr(environment, "seed", None)
     try:
         inspect.signature(method).bind(0)
-    except TypeError:
+    except TypeError:  # it takes none, or it is a number
         return None
     except ValueError:  # a method written in C, whose parameters are unknown
         pass
