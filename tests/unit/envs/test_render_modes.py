@@ -59,9 +59,58 @@ class Passing(Frames):
         return super().render(*args, **kwargs)
 
 
-for _kind in (Unaware, Forwarding):
+class Configured(Frames):
+    """Takes a configuration, which has no mode."""
+
+    def __init__(self, **configuration: Any) -> None:
+        """Check it."""
+        super().__init__()
+        if configuration:
+            raise ValueError(f"unknown: {', '.join(configuration)}")
+
+
+class Transitional(Frames):
+    """Takes the mode in its constructor, and one in render that it does not look at."""
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Take the mode."""
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self, mode: str = "human") -> Any:
+        """Return a frame."""
+        return super().render(self.render_mode or mode)
+
+
+class Accepting(Transitional):
+    """Takes any arguments in its constructor and in render, under the new name for the list of modes."""
+
+    metadata = {"render_modes": ["human", "rgb_array"]}
+
+    def __init__(self, **arguments: Any) -> None:
+        """Pass them on."""
+        super().__init__(**arguments)
+
+    def render(self, *args: Any, **kwargs: Any) -> Any:
+        """Pass them on."""
+        return super().render(*args, **kwargs)
+
+
+class NewWithMode(Plain):
+    """Is of Gymnasium, and also takes a mode in render."""
+
+    def __init__(self, **arguments: Any) -> None:
+        """Pass them on."""
+        super().__init__(**arguments)
+
+    def render(self, mode: str | None = None) -> Any:
+        """Return a frame."""
+        return super().render()
+
+
+for _kind in (Unaware, Forwarding, NewWithMode):
     gymnasium.register(f"RenderModes/{_kind.__name__}-v0", entry_point=cast(EnvCreator, _kind))
-for _old in (Frames, Renamed, Passing):
+for _old in (Frames, Renamed, Passing, Configured, Transitional, Accepting):
     gym.register(f"RenderModes/{_old.__name__}-v0", entry_point=_old)
 
 
@@ -100,14 +149,33 @@ def test_a_render_mode_that_was_asked_for_is_refused_by_name(num_envs: int | Non
         make("RenderModes/Unaware-v0", render_mode="rgb_array", num_envs=num_envs)
 
 
-@pytest.mark.parametrize("name", ["Frames", "Renamed", "Passing"])
-@pytest.mark.parametrize("options", [{}, {"render_mode": "rgb_array"}], ids=["classic", "asked for"])
+OPTIONS = pytest.mark.parametrize("options", [{}, {"render_mode": "rgb_array"}], ids=["classic", "asked for"])
+
+
+@pytest.mark.parametrize("name", ["Frames", "Renamed", "Passing", "Configured"])
+@OPTIONS
 def test_an_old_environment_of_gym_renders(name: str, options: dict[str, Any]) -> None:
     """It is told the mode with each frame, and its constructor is told nothing."""
     made = make(f"gym:RenderModes/{name}-v0", **options)
     assert made.render_mode == "rgb_array"
     made.reset()
     assert made.render().shape == FRAME
+
+
+@pytest.mark.parametrize(
+    "name", ["gym:RenderModes/Transitional", "gym:RenderModes/Accepting", "RenderModes/NewWithMode"]
+)
+@OPTIONS
+def test_a_constructor_that_takes_the_mode_is_told(name: str, options: dict[str, Any]) -> None:
+    """Although its class has a method that takes one, too."""
+    made = make(f"{name}-v0", **options)
+    assert getattr(made, "original", made.unwrapped).render_mode == made.render_mode == "rgb_array"
+
+
+def test_an_old_environment_of_gym_is_not_asked_for_other_modes() -> None:
+    """There is nobody who would look at a window; the constructor takes no mode, which is said."""
+    with pytest.raises(UnknownKwarg, match='RenderModes/Frames-v0 takes no kwarg "render_mode"'):
+        make("gym:RenderModes/Frames-v0", render_mode="human")
 
 
 def test_old_environments_of_gym_render_together() -> None:
