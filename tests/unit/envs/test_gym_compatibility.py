@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import gym
@@ -51,6 +52,32 @@ class Drawing(OldGym):
         return np.zeros((2, 3, 3), np.uint8) if mode == "rgb_array" else None
 
 
+class Printing(Drawing):
+    """Has no mode for frames."""
+
+    metadata = {"render.modes": ["human"]}
+
+
+class Decided(Drawing):
+    """Has decided on another mode."""
+
+    render_mode = "human"
+
+
+class Native(OldGym):
+    """Is seeded by a method that is written in C and does not tell its parameters."""
+
+    def __init__(self) -> None:
+        """Use the generator of the C library."""
+        super().__init__()
+        self.library = ctypes.CDLL(None)
+        self.seed = self.library.srand  # type: ignore[method-assign]
+
+    def reset(self) -> Any:  # type: ignore[override]
+        """Draw a number."""
+        return np.array([float(self.library.rand()), 0.0])
+
+
 class Pairs(OldGym):
     """Observes a pair of which the second part is a dictionary."""
 
@@ -88,6 +115,15 @@ def test_an_environment_of_five_results(wrap: Any) -> None:
     assert (observation.tolist(), info) == ([7.0], {})
     assert environment.step(1)[1:] == (1.0, False, False, {"new": True})
     assert environment.step(2)[1:] == (2.0, False, True, {"new": True})
+
+
+def test_a_method_of_unknown_parameters_is_taken_for_one_that_takes_a_seed() -> None:
+    """Most of them do."""
+    environment = GymEnvironment(Native())
+    assert environment.takes_seed
+    first, _ = environment.reset(seed=7)
+    assert environment.reset()[0][0] != first[0]
+    assert environment.reset(seed=7)[0][0] == first[0]
 
 
 @pytest.mark.parametrize("make", [OldGym, NewGym])
@@ -138,9 +174,17 @@ def test_an_old_render(wrap: Any) -> None:
     assert environment.render().shape == (2, 3, 3)
 
 
-def test_no_render() -> None:
+@pytest.mark.parametrize("kind", [OldGym, Printing])
+def test_no_render(kind: Any) -> None:
     """An environment without a mode for frames has no render mode."""
-    assert GymEnvironment(OldGym()).render_mode is None
+    assert GymEnvironment(kind()).render_mode is None
+
+
+def test_a_render_mode_of_its_own() -> None:
+    """Stays."""
+    environment = GymEnvironment(Decided())
+    assert environment.render_mode == "human"
+    assert environment.render() is None
 
 
 def test_a_new_render() -> None:
