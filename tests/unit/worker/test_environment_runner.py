@@ -196,6 +196,9 @@ def test_what_an_environment_raises_is_its_fault(
             r"\[false, true\] for `terminated` from step; Gymnasium expects true or false",
         ),
         ((0, (1.0,), False, np.array([True, False]), {}), r"an array of shape \[2\] for `truncated` from step"),
+        ((0, (1.0,), "no", False, {}), '"no" for `terminated` from step'),
+        ((0, (1.0,), False, [False], {}), r"\[false\] for `truncated` from step"),
+        ((0, (1.0,), False, {"done": False}, {}), r"\{.*done.*\} for `truncated` from step"),
     ],
 )
 @pytest.mark.parametrize("many", [False, True], ids=["step", "step_many"])
