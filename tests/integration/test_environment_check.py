@@ -51,6 +51,8 @@ def test_environments_that_are_served_in_part(tmp_path: Path) -> None:
     assert "problem: an episode with the same seed in the same environment differs, from the reset on" in ended.stdout
     assert "problem: the environment takes no seed, or ignores it" in ended.stdout
     assert "seed: none is taken, but the episodes are the same" in ended.stdout
+    left_out = "info.function, info.beside.function"
+    assert f"problem: no message can carry these parts of infos or metadata: {left_out}\n" in ended.stdout
 
 
 @pytest.mark.parametrize(
