@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvCreator, VectorEnvCreator
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from gymtwist.envs import vector_environments
@@ -153,6 +154,30 @@ def test_vector_environments_that_cannot_be_had(environment: str, fields: dict[s
     with pytest.raises((InvalidField, UnknownKwarg)) as caught:
         make_vec(environment, **fields)
     assert words in str(caught.value)
+
+
+def test_a_vector_environment_of_another_autoreset_mode_is_closed() -> None:
+    """When it is refused: it may hold anything."""
+    closed: list[int] = []
+
+    class Own(VectorEnv[Any, Any, Any]):
+        metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+
+        def __init__(self, num_envs: int) -> None:
+            self.num_envs = num_envs
+
+        def close_extras(self, **kwargs: Any) -> None:
+            closed.append(self.num_envs)
+
+    gymnasium.register(
+        "Vectors/Own-v0", entry_point=cast(EnvCreator, Plain), vector_entry_point=cast(VectorEnvCreator, Own)
+    )
+    try:
+        with pytest.raises(InvalidField, match='supports only the autoreset_mode "next_step"'):
+            make_vec("Vectors/Own-v0", autoreset_mode="same_step")
+    finally:
+        del gymnasium.registry["Vectors/Own-v0"]
+    assert closed == [2]
 
 
 def test_ale_py_takes_an_array_of_seeds() -> None:

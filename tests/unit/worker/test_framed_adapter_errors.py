@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.registration import VectorEnvCreator
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 
 from gymtwist_conformance.reference_client import INT32, NETSTRING, Failed, decode_arrays, message
 from tests.support.echo_environments import ACTIONS, Acting, Observing
@@ -204,12 +207,36 @@ class Refusing(Plain):
         self.alive.remove(self)
 
 
+class RefusingVector(VectorEnv[Any, Any, Any]):
+    """A vector environment of its own kind, of two environments without a limit of the steps."""
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(self, num_envs: int, max_episode_steps: int | None = None) -> None:
+        """Refuse."""
+        assert num_envs == 2, "two only"
+        assert max_episode_steps is None, "no limit"
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = Plain.observation_space, Plain.action_space
+        self.observation_space, self.action_space = (
+            batch_space(each, num_envs) for each in (Plain.observation_space, Plain.action_space)
+        )
+
+
+gymnasium.register(
+    "RefusingVector-v0", entry_point=partial(Plain), vector_entry_point=cast(VectorEnvCreator, RefusingVector)
+)
+OWN = "vector_entry_point"
+
+
 @pytest.mark.parametrize(
     ("environment", "fields", "words"),
     [
         ("Refusing", {"render_mode": "odd"}, 'render_mode "odd": .* AssertionError in make: only ansi'),
         ("Refusing", {"num_envs": 5, "vectorization_mode": "sync"}, "num_envs 5: .* one too many"),
         ("ALE/Pong-v5", {"num_envs": 2, "autoreset_mode": "disabled"}, 'autoreset_mode "disabled": .* ValueError'),
+        ("RefusingVector-v0", {"num_envs": 2, "max_episode_steps": 9}, "max_episode_steps 9: .* no limit"),
+        ("RefusingVector-v0", {"num_envs": 3, "vectorization_mode": OWN}, f'vectorization_mode "{OWN}": .* two only'),
     ],
 )
 def test_what_an_environment_refuses_of_make_is_the_clients_error(
