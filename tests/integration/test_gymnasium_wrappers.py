@@ -76,6 +76,27 @@ def test_what_gymnasium_made_knows_itself(served: ServerProcess) -> None:
             assert again.num_envs == 3
 
 
+@pytest.mark.filterwarnings("ignore:`:UserWarning")  # that a dataset has no author, and more of the kind
+def test_minari_stores_what_was_played(served: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dataset has the specification, without the token, and gives the environment back."""
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    address = ("127.0.0.1", served.port)
+    with connect(address, "CartPole-v1", token="a secret", max_episode_steps=7) as theirs:
+        first, _ = theirs.reset(seed=SEED)
+        second, *ends, _ = theirs.step(0)
+        episode = minari.data_collector.EpisodeBuffer(
+            *(0, SEED, None, np.array([first, second]), np.zeros(1, np.int64)), *([each] for each in ends)
+        )
+        dataset = minari.create_dataset_from_buffers("played/cartpole-v0", [episode], env=theirs)
+    assert all(b"a secret" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    with dataset.recover_environment() as again:
+        assert isinstance(again.unwrapped, RemoteEnv)
+        assert (again.spec.id, again.spec.max_episode_steps) == ("CartPole-v1", 7)
+        assert_same(again.reset(seed=SEED)[0], first)
+        assert_same(again.step(0)[0], second)
+
+
 def test_gymnasium_makes_a_vector_of_them(served: ServerProcess) -> None:
     """In one process of the server, or with a connection each."""
     arguments: Any = {"address": ("127.0.0.1", served.port), "env_id": "CartPole-v1"}
