@@ -131,6 +131,21 @@ def test_a_control_socket_that_is_taken_is_an_error_at_once(tmp_path: Path) -> N
         each.reactor.close()
 
 
+class RaisingEndpoint:
+    """An endpoint that raises an error instead of returning it."""
+
+    def listen(self, protocolFactory: object) -> defer.Deferred[object]:
+        """Raise it."""
+        raise OSError("there is no such device")
+
+
+def test_an_endpoint_that_raises_is_an_error_at_once(server: Server) -> None:
+    """As one that returns the error, which Twisted's own do."""
+    server.service._endpoints[0]._endpoint = RaisingEndpoint()
+    with pytest.raises(CannotStart, match=r"gymsock cannot listen on .*: there is no such device"):
+        server.service.privilegedStartService()
+
+
 class PendingEndpoint:
     """An endpoint that does not open its port."""
 
