@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,25 @@ def test_a_session_is_isolated(server: ServerProcess) -> None:
 def test_a_session_in_a_fresh_interpreter_is_isolated(start: Start) -> None:
     """A new program may be read by others again until it says otherwise."""
     assert_isolated(start("--start-method", "spawn", "--warm", "1"))
+
+
+@pytest.fixture
+def core_files() -> Iterator[None]:
+    """Let what is started meanwhile leave core files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    if hard == 0:
+        pytest.skip("this user may leave no core files")
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_session_leaves_no_core_file(start: Start, core_files: None, method: str) -> None:
+    """Even where the server itself may leave one."""
+    server = start("--start-method", method, "--warm", "1")
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_CORE)[0] != 0
+    assert_isolated(server)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
