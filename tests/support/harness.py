@@ -207,6 +207,7 @@ class FakeStarter(Starter):
         """Create a starter without processes."""
         super().__init__(reactor, SETTINGS)
         self.processes: list[FakeProcess] = []
+        self.checks = 0
         self.error: OSError | None = None
         self.import_error: WorkerStartError | None = None
 
@@ -214,6 +215,10 @@ class FakeStarter(Starter):
         """Imports nothing, or fails to."""
         if self.import_error is not None:
             raise self.import_error
+
+    def check(self) -> None:
+        """Count."""
+        self.checks += 1
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
         """Start a fake process at once."""

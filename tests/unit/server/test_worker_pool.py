@@ -255,6 +255,14 @@ def test_an_idle_worker_that_does_not_answer_is_replaced(harness: Harness) -> No
     assert not [line for line in harness.log.lines if "starting another" in line]
 
 
+def test_what_starts_workers_is_checked_as_often(harness: Harness) -> None:
+    """It may have stopped although no worker has."""
+    for count in range(3):
+        assert harness.starter.checks == count
+        harness.reactor.advance(PING_INTERVAL)
+        harness.turn()
+
+
 def test_workers_are_not_blamed_for_a_stop_of_the_server(harness: Harness) -> None:
     """What they have answered in the meantime is read only after the timers."""
     for _ in range(3):
