@@ -85,7 +85,8 @@ def hang_aloud() -> None:
 
 
 def spin() -> None:
-    """Hold the interpreter's lock for ever."""
+    """Hold the interpreter's lock for ever, and say so before."""
+    print("spinning", flush=True)
     ctypes.PyDLL(None).sleep(1_000_000)
 
 
