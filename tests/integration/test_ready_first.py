@@ -183,6 +183,17 @@ def test_wrong_indices_are_refused(remote_vec: RemoteVec, actions: Any, env_ids:
     assert envs.step([0] * 4)[0].ravel().tolist() == [1] * 4
 
 
+def test_nothing_is_sent_with_one_invalid_action(remote_vec: RemoteVec) -> None:
+    """It names its environment, and the others have not been stepped either."""
+    envs, beside = (remote_vec("Pendulum-v1", 3, processes=3) for _ in range(2))
+    for each in (envs, beside):
+        each.reset(seed=1)
+    with pytest.raises(RequestRefused, match=r"^environment 2: .* 9.0") as caught:
+        envs.send(np.array([[1], [9]], np.float32), [0, 2])
+    assert (caught.value.code, caught.value.environments) == ("invalid-action", (2,))
+    assert_same(envs.step(np.ones((3, 1), np.float32)), beside.step(np.ones((3, 1), np.float32)))
+
+
 def test_no_more_are_waited_for_than_were_sent(remote_vec: RemoteVec) -> None:
     """It would be for ever."""
     envs = remote_vec("Fragile-v0", 4, processes=4)
