@@ -99,6 +99,15 @@ def pytest_configure(config: pytest.Config) -> None:
     registration.load_env_creator = load_env_creator
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the tests of each process run in a directory of its own: many write their videos into the same one."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is not None:
+        directory = session.config.rootpath / worker["workerid"]
+        directory.mkdir(exist_ok=True)
+        os.chdir(directory)
+
+
 class Outcomes:
     """Collects the outcome of each test, and writes all at the end.
 
