@@ -297,6 +297,17 @@ def test_a_fork_server_that_is_stopped_is_replaced(parent: Parent, starter: Fork
     soon(lambda: starter.fork_server is not None and starter.fork_server.ping(0.0) == 0.0, parent.turn)
 
 
+def test_a_fork_server_is_not_waited_for_by_a_worker_that_is_killed(parent: Parent, starter: ForkServerStarter) -> None:
+    """The worker does not exist yet, and it is the fork server that does not answer."""
+    assert starter.fork_server is not None
+    os.kill(starter.fork_server.process.pid, signal.SIGSTOP)
+    link, _, end = parent.worker(starter)
+    link.kill_process()
+    soon(lambda: end and parent.log.having("The fork server ended (status -9)"), parent.turn)
+    assert parent.log.having("The fork server does not answer")
+    parent.reactor.advance(RESTART_DELAY)
+
+
 def test_an_idle_worker_that_is_stopped_can_be_killed(parent: Parent, starter: ForkServerStarter) -> None:
     """It reads nothing, but its fork server kills it."""
     link, pid, end = parent.worker(starter)
