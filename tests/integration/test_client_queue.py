@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gymtwist.client import Progress, RemoteEnv, RequestRefused, TimedOut, connect, connect_vec, envs
+from gymtwist.client import Progress, RemoteEnv, RequestRefused, TimedOut, aio, connect, connect_vec, envs
+from tests.support.event_loops import place, run
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected
 
@@ -130,10 +131,19 @@ def test_a_list_of_environments_waits_for_a_session(full: ServerProcess, caplog:
     assert envs(full.port, timeout=PATIENCE)
 
 
-def test_several_processes_do_not_wait_for_one_if_another_is_refused(full: ServerProcess) -> None:
+@pytest.mark.parametrize("waits", ["blocking", "in an event loop"])
+def test_several_processes_do_not_wait_for_one_if_another_is_refused(full: ServerProcess, waits: str) -> None:
     """The first has the session, two wait behind it, and there is no room for the fourth."""
+    arguments: Any = {"processes": 4, "timeout": PATIENCE, "connect_timeout": 0.01}
+
+    async def play() -> None:
+        await aio.connect_vec(place(full), "CartPole-v1", 4, **arguments)
+
     with pytest.raises(RequestRefused, match="the server is full") as caught:
-        connect_vec(full.port, "CartPole-v1", 4, processes=4, timeout=PATIENCE, connect_timeout=0.01)
+        if waits == "blocking":
+            connect_vec(full.port, "CartPole-v1", 4, **arguments)
+        else:
+            run(play())
     assert caught.value.code == "server-full"
     with connect(full.port, "CartPole-v1", timeout=PATIENCE) as env:
         env.reset()
