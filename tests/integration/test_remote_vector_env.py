@@ -120,7 +120,7 @@ def test_every_environment_can_have_its_own_seed(remote_vec: RemoteVec, processe
 def test_it_has_the_attributes_of_a_vector_environment(remote_vec: RemoteVec, processes: int) -> None:
     """Those that libraries ask for, and the generator of `reset`."""
     theirs = remote_vec("Varied-v0", 3, processes=processes, autoreset_mode="same_step")
-    assert theirs.autoreset_mode is AutoresetMode.SAME_STEP
+    assert theirs.autoreset_mode is theirs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     theirs.reset(seed=SEED)
     assert theirs.np_random_seed == SEED
     assert theirs.np_random.random() == np.random.default_rng(SEED).random()
