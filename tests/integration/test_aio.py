@@ -34,7 +34,9 @@ SEED = 77
 # What it returns
 
 
-@pytest.mark.parametrize("environment", ["CartPole-v1", "Blackjack-v1", *(f"Sampling/{kind}-v0" for kind in SPACES)])
+@pytest.mark.parametrize(
+    "environment", ["CartPole-v1", "FrozenLake-v1", "Blackjack-v1", *(f"Sampling/{kind}-v0" for kind in SPACES)]
+)
 def test_a_trajectory_is_that_of_the_client_that_blocks(
     served: ServerProcess, remote: Remote, protocol: Any, environment: str
 ) -> None:
