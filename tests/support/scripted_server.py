@@ -57,9 +57,9 @@ def made(**fields: Any) -> bytes:
     return message(INT32, "make", **{**described, **fields})
 
 
-def begun(observation: int = 0) -> bytes:
+def begun(observation: int = 0, **fields: Any) -> bytes:
     """Return the reply to a reset."""
-    return message(INT32, "reset", observation=observation.to_bytes(8, "little"))
+    return message(INT32, "reset", observation=observation.to_bytes(8, "little"), **fields)
 
 
 def stepped(observation: int = 1, reward: float = 1.0) -> bytes:

@@ -162,6 +162,9 @@ def test_spaces_take_no_more_memory_than_is_allowed(scripted: Script, name: str)
     finally:
         tracemalloc.stop()
     assert caught.value.code == "limit-exceeded"
+    half = {**_BOX, "shape": [100]}
+    with pytest.raises(RequestRefused, match="elements of 800 bytes in all, and 799 are allowed"):
+        connect(scripted(made(**{name: half, "action_space": half})).port, "Scripted-v0", max_space_bytes=799)
     with connect(scripted(made()).port, "Scripted-v0", max_space_bytes=1) as theirs:
         assert theirs.observation_space.n == 5  # type: ignore[attr-defined]
 
@@ -196,9 +199,10 @@ def test_the_text_of_an_error_does_not_act_on_the_terminal(scripted: Script) -> 
         connect(scripted(told).port, "Scripted-v0")
     assert caught.value.message == "what\\r\\x1b[2K\\u202e to do\\x07"
     assert caught.value.code == "a\\x1b[2Jcode"
-    with pytest.raises(ProtocolBroken) as broken:
-        connect(scripted(made(autoreset_mode="\x1b[2J")).port, "Scripted-v0")
-    assert str(broken.value).isprintable()
+    for fields in ({"autoreset_mode": "\x1b[2J"}, {"observation_space": {"kind": "\x1b[2J"}}):
+        with pytest.raises(ProtocolBroken) as broken:
+            connect(scripted(made(**fields)).port, "Scripted-v0")
+        assert str(broken.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,7 @@ def test_a_reply_that_nobody_asked_for_is_not_taken_for_another(
 
 def test_observations_can_be_checked(scripted: Script) -> None:
     """One that is not in its space is an error; the episode continues."""
-    script = (made(), begun(5), begun(4), stepped(7), stepped(2))
+    script = (made(), begun(5), begun(4), stepped(7), stepped(2), begun(4, plain_numbers=True), stepped(7))
     with connect(scripted(*script).port, "Scripted-v0") as trusting:
         assert trusting.reset()[0] == 5
     with connect(scripted(*script).port, "Scripted-v0", check_observations=True) as theirs:
@@ -234,6 +238,9 @@ def test_observations_can_be_checked(scripted: Script) -> None:
             theirs.step(0)
         assert (caught.value.code, caught.value.reset_needed) == ("invalid-observation", False)
         assert theirs.step(0)[0] == 2
+        assert type(theirs.reset()[0]) is int
+        with pytest.raises(EnvironmentFailed, match="observation is 7"):
+            theirs.step(0)
 
 
 def test_a_server_that_sends_without_end_and_does_not_read_is_not_waited_for() -> None:
