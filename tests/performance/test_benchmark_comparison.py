@@ -423,6 +423,7 @@ def test_a_client_in_javascript_plays(play_round: Callable[..., Played], each: C
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_the_watched_session_is_seen() -> None:
     """A rate with the live view open says nothing unless frames come."""
     section = watched_sessions.measure(quick=True)
@@ -431,6 +432,7 @@ def test_the_watched_session_is_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_a_flood_is_one() -> None:
     """The rate while nobody floods says nothing."""
     section = flooded_sessions.measure(quick=True)
