@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,13 @@ class Counted(gymnasium.Env):
 for name, same in (("Same-v0", True), ("Unsteady-v0", False), ("Elsewhere-v0", None)):
     gymnasium.register(name, lambda same=same: Counted(same))
 """
+
+
+def test_the_check_of_a_package_needs_none_of_the_libraries_of_tests() -> None:
+    """A package's virtual environment has them only if the package brings them along."""
+    missing = "import sys; sys.modules.update(dict.fromkeys(['coverage', 'hypothesis', 'pytest']))"
+    line = [sys.executable, "-c", f"{missing}; import tools.packages.equivalence_check"]
+    subprocess.run(line, cwd=REPOSITORY, check=True)
 
 
 def test_every_package_is_on_the_page_with_its_version() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
-from coverage import Coverage
-
 _NAME = "COVERAGE_PROCESS_CONFIG"
 #: How coverage measures a process; None without coverage.
 _CONFIGURATION = os.environ.get(_NAME)
-# A measurement that is stopped is no longer current.
-_COVERAGE = Coverage.current()
+# A measurement that is stopped is no longer current. Where third-party packages are played there is no coverage.
+_COVERAGE = importlib.import_module("coverage").Coverage.current() if _CONFIGURATION is not None else None
 #: Whether to measure everything; otherwise unit tests are, and modules and servers that say so.
 MEASURES_ALL = os.environ.get("GYMTWIST_MEASURE") == "all"
 

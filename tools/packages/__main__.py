@@ -56,8 +56,8 @@ def _reason(log: Path) -> str:
     return next(iter(errors or lines[-1:]), "pip failed").removeprefix("cause: ").removeprefix("ERROR: ")[:200]
 
 
-def play(package: Package, folder: Path, most: int) -> None:
-    """Play an installed package in its virtual environment; the result is in its folder."""
+def play(package: Package, folder: Path, most: int) -> str | None:
+    """Play an installed package in its virtual environment, with the result in its folder; return why it ended early."""
     result = folder / "result.json"
     result.unlink(missing_ok=True)
     text = json.dumps({"package": package, "most": most})
@@ -72,6 +72,7 @@ def play(package: Package, folder: Path, most: int) -> None:
     if error is not None:
         told = json.loads(result.read_text()) if result.exists() else {"ids": [], "versions": {}}
         result.write_text(json.dumps({**told, "error": error}, indent=1))
+    return error
 
 
 def main() -> None:
@@ -86,19 +87,22 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - {package.name for package in PACKAGES}:
         parser.error(f"no such package: {', '.join(sorted(unknown))}")
+    failed = 0
     for package in PACKAGES:
         folder = (options.cache / package.name).absolute()
         if options.page_only or (options.names and package.name not in options.names):
             continue
         folder.mkdir(parents=True, exist_ok=True)
         print(f"{package.name} {package.version}: ", end="", flush=True)
-        refused = install(package, folder)
-        if refused is not None:
-            (folder / "result.json").write_text(json.dumps({"ids": [], "versions": {}, "refused": refused}))
+        error, done = install(package, folder), "installed"
+        if error is not None:
+            (folder / "result.json").write_text(json.dumps({"ids": [], "versions": {}, "refused": error}))
         elif not options.install_only:
-            play(package, folder, options.most)
-        print(refused or ("installed" if options.install_only else "played"), flush=True)
+            error, done = play(package, folder, options.most), "played"
+        failed += error is not None
+        print(error or done, flush=True)
     write_page(options.cache)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
