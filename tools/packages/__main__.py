@@ -57,7 +57,7 @@ def _reason(log: Path) -> str:
 
 
 def play(package: Package, folder: Path, most: int) -> str | None:
-    """Play an installed package in its virtual environment, with the result in its folder; return why it ended early."""
+    """Play an installed package in its virtual environment; return why it ended early. The result is in its folder."""
     result = folder / "result.json"
     result.unlink(missing_ok=True)
     text = json.dumps({"package": package, "most": most})
