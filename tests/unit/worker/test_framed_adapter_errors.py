@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any, cast
 
@@ -252,6 +253,29 @@ def test_what_an_environment_refuses_of_make_is_the_clients_error(
         client.read_made()
     assert (caught.value.code, caught.value.fault) == ("invalid-field", "request")
     client.make(environment)
+
+
+def test_refusals_without_end_do_not_fill_the_log(
+    encoding: str, started: list[Served], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sixteen of a session are printed, and a thousand characters of each."""
+
+    def make(**kwargs: Any) -> Plain:
+        return Plain()
+
+    names = [f"parameter_{number}" for number in range(100)]
+    taken = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    make.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined] # inspect looks for it
+    environment = named(make)
+    started.append(Served(encoding, message(encoding, "make", id=environment, kwargs={"size": 1})))
+    client = started[-1].client
+    with pytest.raises(Failed, match="takes no kwarg"):
+        client.read_made()
+    for _ in range(20):
+        with pytest.raises(Failed, match="takes no kwarg"):
+            client.make(environment, kwargs={"size": 1})
+    lines = [each for each in capsys.readouterr().err.splitlines() if each.startswith("not made: ")]
+    assert [len(each) for each in lines] == [1000] * 16
 
 
 def test_an_environment_that_cannot_be_made_at_all_blames_no_field(encoding: str, started: list[Served]) -> None:
