@@ -17,10 +17,11 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IStreamServerEndpoint
 from zope.interface.verify import verifyObject
 
-from gymtwist.errors import WorkerStartError
+from gymtwist.errors import HandshakeError, WorkerStartError
 from gymtwist.server.gym_service import GymService
 from gymtwist.server.ports import CannotStart, Endpoint
 from gymtwist.server.server_options import ServerOptions
+from gymtwist.server.session_events import Refused
 from tests.support.harness import FakeStarter, Log, SteppedReactor, soon
 from tests.support.patience import PATIENCE
 
@@ -93,6 +94,18 @@ def test_a_stop_closes_the_port_then_drains_then_ends_the_workers(server: Server
     soon(lambda: stopped, server.turn)
     assert not server.starter.alive
     assert not server.service.running
+
+
+def test_what_was_not_logged_is_counted_at_the_end(server: Server) -> None:
+    """One address cannot fill the log, and the last line about that does not get lost."""
+    server.start()
+    for _ in range(30):
+        server.service.factory.events.publish(Refused("127.0.0.1:5", HandshakeError("garbage")))
+    assert len(server.log.having("refused 127.0.0.1:5: garbage")) == 20
+    stopped: list[object] = []
+    server.service.stopService().addCallback(stopped.append)
+    soon(lambda: stopped, server.turn)
+    assert server.log.having("more of 127.0.0.1, not logged: 10 refusals")
 
 
 def test_memory_is_measured_in_a_thread_of_its_own(server: Server) -> None:
