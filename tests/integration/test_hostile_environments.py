@@ -155,6 +155,13 @@ def test_a_session_in_a_fresh_interpreter_is_isolated(start: Start) -> None:
     assert_isolated(start("--start-method", "spawn", "--warm", "1"))
 
 
+def test_the_fork_server_is_isolated(server: ServerProcess) -> None:
+    """It has imported what the operator has named, of which sessions are copies."""
+    process = server.fork_server()
+    assert "NoNewPrivs:\t1\n" in Path(f"/proc/{process}/status").read_text()
+    assert resource.prlimit(process, resource.RLIMIT_CORE) == (0, 0)
+
+
 @pytest.fixture
 def core_files() -> Iterator[None]:
     """Let what is started meanwhile leave core files."""
