@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gymtwist.client import connect
 from gymtwist_conformance.reference_client import INT32, FramedClient
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake, step
 from tests.conftest import Start
@@ -20,6 +21,8 @@ from tests.support.server_process import ServerProcess, connected
 
 #: A step that takes longer than this has hung.
 DEADLINE = 2
+#: What a process of a session tells of itself.
+ISOLATED = {"CORE": 0, "dumpable": 0, "no_new_privs": True, "oom_score_adj": 500}
 OPTIONS = ("--step-timeout", str(DEADLINE), "--idle-timeout", "60")
 
 
@@ -134,20 +137,29 @@ def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:
 
 def assert_isolated(server: ServerProcess, environment: str = "Hostile/ReportIsolation-v0") -> None:
     """Check the process of a session, and those that an asynchronous vector environment starts."""
-    wanted = {"CORE": 0, "dumpable": 0, "no_new_privs": True, "oom_score_adj": 500}
     with server.open(environment) as client:
         client.reset()
-        assert client.step(0).info.items() >= wanted.items()
+        assert client.step(0).info.items() >= ISOLATED.items()
     with FramedClient(connected(("127.0.0.1", server.port)), INT32) as several:
         several.make(environment, num_envs=2, vectorization_mode="async")
         several.reset()
         infos = several.step(np.zeros(2, np.int64)).info
-        assert {name: infos[name].tolist() for name in wanted} == {name: [value] * 2 for name, value in wanted.items()}
+    assert {name: infos[name].tolist() for name in ISOLATED} == {name: [value] * 2 for name, value in ISOLATED.items()}
 
 
 def test_a_session_is_isolated(server: ServerProcess) -> None:
     """Others cannot read its memory, it gains no privileges and leaves no core, and it is killed before the server."""
     assert_isolated(server)
+
+
+def test_what_is_branched_off_a_snapshot_is_isolated(server: ServerProcess) -> None:
+    """So is what goes on from it: each is a process that was forked from another one."""
+    with connect(("127.0.0.1", server.port), "Hostile/ReportIsolation-v0") as env:
+        env.reset()
+        with env.snapshot() as here, env.branch(here) as other:
+            assert other.step(0)[4].items() >= ISOLATED.items()
+            env.restore(here)
+            assert env.step(0)[4].items() >= ISOLATED.items()
 
 
 def test_a_session_in_a_fresh_interpreter_is_isolated(start: Start) -> None:
