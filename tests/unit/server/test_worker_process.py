@@ -270,6 +270,17 @@ def test_descriptors_that_a_worker_sends_are_closed(linked: tuple[Born, socket.s
     assert not born.worker.finished.called
 
 
+def test_boxes_are_measured_one_by_one(born: Born) -> None:
+    """An idle worker answers for as long as the server runs."""
+    answers: list[object] = []
+    killed: list[None] = []
+    born.worker.started(1, lambda: killed.append(None))
+    for number in range(1, 4):
+        born.link.callRemote(amp_commands.Ping).addCallback(answers.append)
+        born.link.dataReceived(b"\0\7_answer\0\1%x\0\1k\xff\xff%b\0\0" % (number, bytes(65535)))
+    assert (answers, killed) == ([{}] * 3, [])
+
+
 @pytest.mark.parametrize(
     ("sent", "problem"),
     [
