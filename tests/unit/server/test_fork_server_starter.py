@@ -297,6 +297,20 @@ def test_a_fork_server_that_is_stopped_is_replaced(parent: Parent, starter: Fork
     soon(lambda: starter.fork_server is not None and starter.fork_server.ping(0.0) == 0.0, parent.turn)
 
 
+def test_a_fork_server_that_imports_is_given_its_time(parent: Parent, starter: ForkServerStarter) -> None:
+    """It answers when it has imported everything, as the first one did."""
+    kill_forkserver(starter)
+    soon(lambda: parent.log.having("The fork server ended"), parent.turn)
+    parent.reactor.advance(RESTART_DELAY)
+    starter.check()
+    parent.reactor.advance(ANSWER_TIMEOUT + 1)
+    starter.check()
+    link, _, _ = parent.worker(starter)
+    outcome = serve(link)
+    soon(lambda: outcome, parent.turn)
+    assert not parent.log.having("The fork server does not answer")
+
+
 def test_a_fork_server_is_not_waited_for_by_a_worker_that_is_killed(parent: Parent, starter: ForkServerStarter) -> None:
     """The worker does not exist yet, and it is the fork server that does not answer."""
     assert starter.fork_server is not None
