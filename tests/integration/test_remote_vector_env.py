@@ -18,6 +18,7 @@ from gymtwist.client import (
     ResetNeeded,
     connect_vec,
 )
+from tests.conftest import Start
 from tests.support.client_environments import SPACES, shown
 from tests.support.client_equivalence import RemoteVec, assert_same
 from tests.support.server_process import ServerProcess
@@ -28,6 +29,12 @@ pytest_plugins = ("tests.support.client_fixtures",)
 
 SEED = 77
 PROCESSES = pytest.mark.parametrize("processes", [1, 3])
+
+
+@pytest.fixture(scope="module")
+def quiet(start_once: Start) -> ServerProcess:
+    """A server of few sessions: of the hundreds that the other tests begin, its log would leave out some."""
+    return start_once("--warm", "1")
 
 
 def local_vec(environment: str, count: int, mode: Any = AutoresetMode.NEXT_STEP, **arguments: Any) -> Any:
@@ -395,10 +402,10 @@ def test_the_server_draws_actions_for_all(remote_vec: RemoteVec, processes: int)
 
 
 @PROCESSES
-def test_a_closed_environment_stays_closed(remote_vec: RemoteVec, served: ServerProcess, processes: int) -> None:
+def test_a_closed_environment_stays_closed(quiet: ServerProcess, processes: int) -> None:
     """Every session ends, and closing again does nothing."""
-    since = served.mark()
-    with remote_vec("CartPole-v1", 3, processes=processes) as theirs:
+    since = quiet.mark()
+    with connect_vec(("127.0.0.1", quiet.port), "CartPole-v1", 3, processes=processes) as theirs:
         theirs.reset()
         assert isinstance(theirs, RemoteVectorEnv)
     theirs.close()
@@ -407,7 +414,7 @@ def test_a_closed_environment_stays_closed(remote_vec: RemoteVec, served: Server
         theirs.step([0] * 3)
     with pytest.raises(Closed):
         theirs.reset()
-    served.wait_for("ended: the client left; CartPole-v1", since=since)
+    quiet.wait_for("ended: the client left; CartPole-v1", since=since)
 
 
 @pytest.mark.parametrize("processes", [0, 3])
@@ -426,12 +433,12 @@ def test_autoreset_modes_have_names(remote_vec: RemoteVec) -> None:
         remote_vec("Varied-v0", 2, autoreset_mode="sometimes")
 
 
-def test_one_that_cannot_be_made_leaves_no_connection(remote_vec: RemoteVec, served: ServerProcess) -> None:
+def test_one_that_cannot_be_made_leaves_no_connection(quiet: ServerProcess) -> None:
     """The connections that were opened for the others are closed."""
-    since = served.mark()
+    since = quiet.mark()
     with pytest.raises(RequestRefused, match="no kwarg"):
-        remote_vec("CartPole-v1", 4, processes=2, gravity=3)
-    served.wait_for("ended: .*CartPole-v1", since=since)
+        connect_vec(("127.0.0.1", quiet.port), "CartPole-v1", 4, processes=2, gravity=3)
+    quiet.wait_for("ended: .*CartPole-v1", since=since)
 
 
 def test_the_environments_own_vector_environment_is_used(remote_vec: RemoteVec) -> None:
