@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -321,9 +322,10 @@ def test_a_step_after_the_end_of_one_episode_costs_no_other(remote_vec: RemoteVe
         beside.step([0] * 4)
         ended = terminated | truncated
     for envs in (theirs, beside):
-        with pytest.raises(ResetNeeded, match="have no episode") as caught:
-            envs.step([0] * 4)
-        assert caught.value.environments == tuple(np.flatnonzero(ended).tolist())
+        for use in (envs.step, partial(envs.step_many, count=2)):
+            with pytest.raises(ResetNeeded, match="have no episode") as caught:
+                use([0] * 4)
+            assert caught.value.environments == tuple(np.flatnonzero(ended).tolist())
     options = {"reset_mask": ended}
     assert_same(theirs.reset(seed=1, options=options), beside.reset(seed=1, options=options))
     assert_same(theirs.step([0] * 4), beside.step([0] * 4))
