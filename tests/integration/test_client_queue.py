@@ -117,6 +117,10 @@ def test_a_timeout_in_the_queue_says_that_the_server_is_full(full: ServerProcess
     words = r"is full: no session was free within 0\.5 s, at place 1 in its queue"
     with connect(full.port, "CartPole-v1", timeout=PATIENCE), pytest.raises(TimedOut, match=words):
         connect(full.port, "CartPole-v1", timeout=0.5)
+    with pytest.raises(
+        TimedOut, match=r"is full: no session was free for 2 of 3 processes within 0\.5 s, at place 1 in"
+    ):
+        connect_vec(full.port, "CartPole-v1", 3, processes=3, timeout=0.5)
 
 
 def test_a_list_of_environments_waits_for_a_session(full: ServerProcess, caplog: pytest.LogCaptureFixture) -> None:
