@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gymtwist.client import Closed, RequestRefused, ResetNeeded, Steps
+from gymtwist.protocol.framing import MAX_FRAME
 from tests.support.client_environments import SPACES, shown
 from tests.support.client_equivalence import Remote, assert_same
 
@@ -40,6 +41,15 @@ def test_one_action_can_be_repeated(remote: Remote, protocol: str) -> None:
     steps = theirs.step_many(1, 4)
     assert steps.rewards.tolist() == [1, 2, 3, 4]
     assert not steps.terminated
+
+
+def test_a_reply_may_be_larger_than_the_spaces(remote: Remote) -> None:
+    """Only that to make is limited by them."""
+    theirs = remote("Observe/Frame-v0", max_space_bytes=1 << 20)
+    theirs.reset()
+    observations = theirs.step_many(0, 200, observations="all").observations
+    assert observations.nbytes == 200 * 210 * 160 * 3 > 2 * (1 << 20) + MAX_FRAME
+    assert np.array_equal(observations[-1], observations[0])
 
 
 def test_the_end_of_an_episode_ends_the_steps(remote: Remote) -> None:
