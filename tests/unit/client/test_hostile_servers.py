@@ -243,6 +243,15 @@ def test_observations_can_be_checked(scripted: Script) -> None:
             theirs.step(0)
 
 
+def test_observations_of_several_can_be_checked(scripted: Script) -> None:
+    """The error names the environment."""
+    seen = message(INT32, "reset", observation=np.array([0, 7, 0]).tobytes())
+    theirs = connect_vec(scripted(made(**_THREE), seen).port, "Scripted-v0", 3, check_observations=True)
+    with pytest.raises(EnvironmentFailed, match=r"^environment 1: observation is 7: its space has") as caught:
+        theirs.reset()
+    assert caught.value.environments == (1,)
+
+
 def test_a_server_that_sends_without_end_and_does_not_read_is_not_waited_for() -> None:
     """For longer than the timeout."""
     ours, peer = socket.socketpair()
