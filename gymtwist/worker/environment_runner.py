@@ -272,10 +272,6 @@ class EnvironmentRunner(BaseRunner):
         self._return, self._steps_before = 0.0, self._steps
         return returned
 
-    def tell_again(self) -> None:
-        """Tell the type of rewards again in the next step: there is another client."""
-        self._step = self._first_step
-
     def _first_step(self, action: Any) -> Any:
         """Take the first step, and log a flag that is not true or false: it costs nothing later."""
         usual = self._usual_step()

@@ -151,9 +151,6 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
                 "branch: the snapshot is of an environment that another make message made; send the same one, with "
                 "`branch` added (`resume` and `token` may differ)"
             )
-        runner = self._running()
-        if isinstance(runner, EnvironmentRunner):
-            runner.tell_again()
         with guarded_call(self._status, Operation.MAKE):
             return msgspec.structs.replace(self._made(), branched=True)
 
