@@ -146,6 +146,17 @@ def test_what_converts_the_values_of_a_branch(make: Make, by: Any) -> None:
                 branch.step(branch.action_space.sample())
 
 
+@pytest.mark.parametrize("actions", [(0, 1), (1, 0)], ids=["float first", "integer first"])
+def test_the_type_of_rewards_is_that_of_the_session_whose_branch_it_is(make: Make, actions: tuple[int, int]) -> None:
+    """And not that of the branch's own first step."""
+    env = make("Paying-v0")
+    env.reset(seed=5)
+    env.step(actions[0])
+    with env.snapshot() as here, env.branch(here) as other:
+        for action in (actions[1], 1):
+            assert type(env.step(action)[1]) is type(other.step(action)[1])
+
+
 def _sessions(env: Any) -> list[Any]:
     return [env._session] if hasattr(env, "_session") else env._sessions
 

@@ -17,7 +17,7 @@ from tests.support.echo_environments import ACTIONS, OBSERVATIONS, Acting, Argui
 from tests.support.faulty_environments import FAULTS
 from tests.support.hostile_environments import HOSTILE
 from tests.support.plain_environment import Plain, Result
-from tests.support.snapshot_environments import Clock, Crashing, Drawing, Hooked, Threaded, Working
+from tests.support.snapshot_environments import Clock, Crashing, Drawing, Hooked, Paying, Threaded, Working
 from tests.support.unusual_environments import register as register_unusual
 
 
@@ -96,7 +96,7 @@ def register() -> None:
     gymnasium.register("Arguing-v0", entry_point=partial(Arguing))
     gymnasium.register("Episodes-v0", entry_point=cast(EnvCreator, Episodes))
     gymnasium.register("Truncated-v0", entry_point=partial(Plain), max_episode_steps=3)
-    for kind in (Drawing, Threaded, Clock, Crashing, Working, Hooked):
+    for kind in (Drawing, Threaded, Clock, Crashing, Working, Paying, Hooked):
         gymnasium.register(f"{kind.__name__}-v0", entry_point=cast(EnvCreator, kind))
     gym.register("OldGym-v0", entry_point=OldGym, max_episode_steps=5)
     gym.register("NewGym-v0", entry_point=NewGym)

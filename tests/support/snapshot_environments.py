@@ -91,6 +91,14 @@ class Working(Drawing):
         return super().step(action)
 
 
+class Paying(Drawing):
+    """Rewards the action 1 with an integer, and others with a float."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Pay."""
+        return self._draw(), 1 if action else 0.5, False, False, {}
+
+
 class Hooked(Threaded):
     """Has such a thread, and keeps and restores its state by itself; its episodes have 20 steps.
 
