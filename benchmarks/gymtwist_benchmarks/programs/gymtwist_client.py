@@ -85,10 +85,9 @@ def connect(address: str, workload: Workload) -> Player:
     if wrapped:
         return _wrapped_player(address, workload, at_server=wrapped == "server")
     if workload.num_envs is None:
-        direct = os.environ.get("GYMTWIST_DIRECT") == "1"
-        env = gymtwist.client.connect(
-            address, workload.environment, protocol=protocol, shared_memory=shared, direct=direct
-        )
+        # A version of gymtwist to compare with may not know this option.
+        direct: dict[str, Any] = {"direct": True} if os.environ.get("GYMTWIST_DIRECT") == "1" else {}
+        env = gymtwist.client.connect(address, workload.environment, protocol=protocol, shared_memory=shared, **direct)
         players: dict[str, Any] = {"step_many": StepManyPlayer, "in_flight": InFlightPlayer}
         player: Player = players.get(os.environ.get("GYMTWIST_REQUESTS", ""), environment_player)(env, workload)
         return player
