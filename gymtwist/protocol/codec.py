@@ -21,6 +21,7 @@ from gymtwist.protocol.dynamic_values import MAX_DEPTH
 from gymtwist.protocol.framing import MAX_FRAME, Framing, Parts, ProtocolName, frame, header
 from gymtwist.protocol.lenient_requests import HEADS, has_signed_zero, read_request, signed_zeros
 from gymtwist.protocol.messages import Message
+from gymtwist.spaces.large_lists import MANY_NUMBERS, without_collection
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, named_numbers
 
 #: The most items of a request: values at any depth, and map keys. Bytes and strings are one item, however long. An
@@ -259,8 +260,10 @@ class MessageCodec:
         Raises:
             MalformedMessage: The bytes are not a reply.
         """
+        is_large = self._json and len(payload) >= 2 * MANY_NUMBERS  # a number has two characters or more
         try:
-            return self._finish(self._reply(payload))
+            reply = without_collection(self._reply, payload) if is_large else self._reply(payload)
+            return self._finish(reply)
         except (ValueError, RecursionError, OverflowError) as error:
             raise MalformedMessage(f"the reply is not as the protocol says: {error!s:.{MOST_SHOWN}}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from gymtwist.spaces.bounds import Bounds
 from gymtwist.spaces.equivalent_forms import listed, whole
+from gymtwist.spaces.large_lists import MANY_NUMBERS, without_collection
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
 from gymtwist.spaces.numbers import EXPECTED_NUMBER, NOT_FINITE, integer_limits
 from gymtwist.spaces.space_codecs import CodecContext
@@ -52,6 +54,7 @@ class ListReader:
         self._type = self._list_type()
         # Sent as true and false by many, and read one by one.
         self._booleans = self._booleans or (dtype.kind != "f" and bounds is not None and bounds.are_of_booleans)
+        self._is_large = math.prod(size for size in shape if size is not None) >= MANY_NUMBERS
         self._lists = f"lists of shape {shape_text(shape)}"
 
     def _list_type(self) -> Any:
@@ -75,13 +78,16 @@ class ListReader:
         """
         array: Array | None
         try:
-            array = np.array(msgspec.convert(tree, self._type), self._wide)
+            array = without_collection(self._read_all, tree) if self._is_large else self._read_all(tree)
         except (msgspec.ValidationError, ValueError, OverflowError):
             array = None
         if array is None or not array.size or not fits(array.shape, self._shape):
             # There are names of numbers in the lists, or an empty list that hides a dimension, or they are wrong.
             array = self._read_each(tree)
         return array if array.dtype == self._dtype else self._narrowed(array)
+
+    def _read_all(self, tree: Any) -> Array:
+        return np.array(msgspec.convert(tree, self._type), self._wide)
 
     def _read_each(self, tree: Any) -> Array:
         """Read the lists number by number, and find the first thing that is wrong."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gymtwist.spaces.large_lists import MANY_NUMBERS, without_collection
 from gymtwist.spaces.layout import MAX_DIMENSIONS, Array
 from gymtwist.spaces.value_mismatch import number_text as number_text
 
@@ -28,7 +29,7 @@ def jsonable(array: Array) -> Any:
 
     A float becomes the float64 of the same value, whose shortest decimal form leads back to it to the last bit.
     """
-    plain = array.tolist()
+    plain = array.tolist() if array.size < MANY_NUMBERS else without_collection(array.tolist)
     return plain if array.dtype.kind != "f" or np.isfinite(array).all() else named_numbers(plain)
 
 

@@ -1,0 +1,31 @@
+"""Large nested lists of numbers, without Python's garbage collector."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+#: Numbers from which on it pays to go without the collector: fewer make it run a few times at most.
+MANY_NUMBERS = 4096
+
+
+def without_collection(make: Callable[..., Result], *arguments: Any) -> Result:
+    """Return the result of a call during which the garbage collector does not run.
+
+    The collector runs for each 700 new lists, and visits all of them, though lists of numbers have no cycles. For
+    frames in JSON that took half of the time.
+
+    Args:
+        make: What to call: it makes or reads nested lists.
+        arguments: Its arguments.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return make(*arguments)
+    finally:
+        if was_enabled:
+            gc.enable()
