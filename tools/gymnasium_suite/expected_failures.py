@@ -46,6 +46,4 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "the client refuses an action of another shape in words of its own": (
         "tests/envs/test_action_dim_check.py::test_mujoco_action_dimensions[[]*",
     ),
-    # The tests of a process share environments, and it uses one that another test has closed; alone, it passes.
-    "a remote environment stays closed": ("tests/envs/test_envs.py::test_pickle_env[[]*",),
 }

@@ -99,6 +99,11 @@ def pytest_configure(config: pytest.Config) -> None:
     registration.load_env_creator = load_env_creator
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that use an environment of which another test closes: a remote environment stays closed."""
+    items.sort(key=lambda item: "::test_pickle_env[" not in item.nodeid)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let the tests of each process run in a directory of its own: many write their videos into the same one."""
     worker = getattr(session.config, "workerinput", None)
