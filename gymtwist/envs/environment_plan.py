@@ -21,6 +21,7 @@ from gymtwist.envs.environment_options import (
     RENDER_MODE,
     RGB,
     EnvironmentOptions,
+    accepts,
     parameters,
     render_modes,
     renders_by_argument,
@@ -103,7 +104,8 @@ class EnvironmentPlan(msgspec.Struct, frozen=True):
         except GymtwistError:
             raise
         except BaseException as error:  # including SystemExit
-            if self.may_render and isinstance(error, (TypeError, DependencyNotInstalled)):  # the mode may be why
+            is_about_mode = isinstance(error, TypeError) and RENDER_MODE in str(error)
+            if self.may_render and (is_about_mode or isinstance(error, DependencyNotInstalled)):
                 return msgspec.structs.replace(self, kwargs={}, may_render=False).make()
             raise environment_results.fault("make", error) from error
 
@@ -394,10 +396,8 @@ def _entry_point_kwargs(environment: str, entry_point: Any, options: Environment
 
 
 def _default_render_mode(registered: RegisteredEnvironment, creator: Any) -> str | None:
-    """Return ``rgb_array`` if an environment declares that mode and the registration chose no other.
-
-    A constructor that does not take it raises a TypeError; then the environment is made without it.
-    """
+    """Return ``rgb_array`` if the constructor takes that mode and the registration chose no other."""
     if RENDER_MODE in registered.spec.kwargs or RGB not in render_modes(creator):
         return None
-    return None if registered.of_gym and renders_by_argument(creator) else RGB
+    takes_none = registered.of_gym and renders_by_argument(creator)
+    return RGB if accepts(creator, RENDER_MODE) and not takes_none else None
