@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,13 @@ FRAME = np.zeros((210, 160, 3), np.uint8)
 
 
 @pytest.fixture
-def collections() -> Iterator[list[str]]:
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count no threads that other tests have left to this process."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+@pytest.fixture
+def collections(alone: None) -> Iterator[list[str]]:
     """The collections that were begun."""
     found: list[str] = []
 
@@ -55,9 +62,35 @@ def test_a_frame_in_json_is_written_and_read_with_few_collections(collections: l
     assert collections.count("start") <= 6
 
 
+def test_other_threads_never_find_the_collector_disabled() -> None:
+    """They could fork meanwhile, or keep the state that they find."""
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    try:
+        assert without_collection(gc.isenabled)
+    finally:
+        done.set()
+        other.join()
+
+
+def test_an_interrupt_leaves_the_collector_enabled(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs the handler of a signal as soon as a function in C has returned."""
+    disable = gc.disable
+
+    def interrupted() -> None:
+        disable()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gc, "disable", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        without_collection(FRAME.tolist)
+    assert gc.isenabled()
+
+
 @pytest.mark.parametrize("size", [1, MANY_NUMBERS])
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_collector_is_as_it_was(size: int, enabled: bool) -> None:
+def test_the_collector_is_as_it_was(alone: None, size: int, enabled: bool) -> None:
     """Whatever the size of a message, and whether it can be read."""
     (gc.enable if enabled else gc.disable)()
     try:
