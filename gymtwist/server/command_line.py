@@ -185,12 +185,14 @@ def _words_of_file(given: Options) -> list[str]:
                     raise config_file.CannotRead(f"`{name}` must be a table, such as [{name}.'ALE/*']")
                 words.append(f"--{name}={session_needs.to_text(value)}")
             elif not _is_of_kind(name, value):
-                expected = "a list of texts, such as ['one', 'other']" if name in _REPEATED else "a text or a number"
+                expected = "a text" if name in _PATHS else "a text or a number"
+                if name in _REPEATED:
+                    expected = "a list of texts, such as ['one', 'other']"
                 raise config_file.CannotRead(f"`{name}` must be {expected}")
-            elif not (name in _REPEATED and given[name]):
+            elif not given[name]:
                 texts = value if isinstance(value, list) else [value]
-                if name in _PATHS:
-                    texts = [os.path.join(os.path.dirname(path), str(each)) for each in texts]
+                if name in _PATHS:  # an empty one is no directory
+                    texts = [each and os.path.join(os.path.dirname(path), each) for each in texts]
                 words += [f"--{name}={each}" for each in texts]
         usage.Options.parseOptions(Options(), words)
     except (ValueError, usage.UsageError) as error:  # CannotRead among them
@@ -202,6 +204,8 @@ def _is_of_kind(name: str, value: Any) -> bool:
     """Return whether a value of a file is of the kind that its option takes."""
     if name in _REPEATED:
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if name in _PATHS:
+        return isinstance(value, str)
     return isinstance(value, (str, int, float)) and type(value) is not bool
 
 
