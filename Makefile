@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve everything screenshots test learning cluster recipes registry sweep cgroups packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
+.PHONY: help serve everything screenshots test learning ray cluster recipes registry sweep cgroups packages fuzz soak gymnasium-tests pettingzoo-tests lint docs figures bench clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -59,9 +59,11 @@ learning: $(VENV)/.test ## Install what the examples that learn need, so that te
 	$(PIP) install '$(TORCH)'
 	$(PIP) install --editable '.[learning]'
 
-cluster: $(VENV)/.test ## Install Ray, and test sessions on a cluster of three nodes; skipped if there is no Ray for this Python.
+ray: $(VENV)/.test
 	@[ $(VENV)/.ray -nt pyproject.toml ] || { $(PIP) install --editable '.[ray]' && touch $(VENV)/.ray; } \
 	  || echo 'notice: Ray cannot be installed; its tests are skipped'
+
+cluster: ray ## Install Ray, and test sessions on a cluster of three nodes; skipped if there is no Ray for this Python.
 	$(BIN)/python -m pytest tests/integration/test_ray_placement.py tests/integration/test_resting_nodes.py \
 		tests/integration/test_cut_networks.py -m "cluster and not sweep" $(ARGS)
 
