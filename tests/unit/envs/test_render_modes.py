@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import gym
@@ -14,7 +15,7 @@ from gymnasium.error import DependencyNotInstalled
 from gymtwist.errors import EnvironmentFault, UnknownKwarg
 from tests.support.environment_making import make
 from tests.support.plain_environment import Plain
-from tests.support.sample_environments import OldGym
+from tests.support.sample_environments import NewGym, OldGym
 
 FRAME = (2, 3, 3)
 
@@ -184,3 +185,41 @@ def test_old_environments_of_gym_render_together() -> None:
     made.reset()
     assert [each.shape for each in made.render()] == [FRAME] * 2
     made.close()
+
+
+class Declared(Plain):
+    """Declares that it takes nothing, and is strict about what it is given."""
+
+    __signature__ = inspect.Signature()
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Look for unknown arguments."""
+        if kwargs:
+            raise KeyError(f"unknown options {kwargs}")
+        super().__init__()
+
+
+def test_a_constructor_is_looked_at_before_it_is_offered_a_mode() -> None:
+    """What it raises for an argument that it does not know need not be a TypeError."""
+    gymnasium.register("RenderModes/Declared-v0", entry_point=cast(EnvCreator, Declared))
+    assert make("RenderModes/Declared-v0").render_mode is None
+
+
+def test_a_type_error_of_its_own_is_told_and_makes_an_environment_once() -> None:
+    """It has nothing to do with the mode."""
+    modes: list[str | None] = []
+
+    class Failing(NewGym):
+        """Takes the mode, and fails for another reason."""
+
+        metadata = {"render_modes": ["rgb_array"]}
+
+        def __init__(self, render_mode: str | None = None) -> None:
+            """Note the mode."""
+            modes.append(render_mode)
+            raise TypeError("object of type 'int' has no len()")
+
+    gym.register("RenderModes/Failing-v0", entry_point=Failing)
+    with pytest.raises(EnvironmentFault, match="has no len"):
+        make("gym:RenderModes/Failing-v0")
+    assert modes == ["rgb_array"]
