@@ -189,7 +189,7 @@ def _words_of_file(given: Options) -> list[str]:
                 if name in _REPEATED:
                     expected = "a list of texts, such as ['one', 'other']"
                 raise config_file.CannotRead(f"`{name}` must be {expected}")
-            elif not given[name]:
+            elif not (name in _REPEATED and given[name]):  # any other is checked, though the command line has it
                 texts = value if isinstance(value, list) else [value]
                 if name in _PATHS:  # an empty one is no directory
                     texts = [each and os.path.join(os.path.dirname(path), each) for each in texts]

@@ -43,6 +43,12 @@ def test_the_command_line_goes_before_the_file(path: Path) -> None:
     assert (options.allow, options.listen) == (("b",), ("unix:/s:backlog=1024",))
 
 
+def test_what_the_command_line_overrides_is_checked(path: Path) -> None:
+    """The file would fail without it."""
+    with pytest.raises(usage.UsageError, match="--idle-timeout x: must be a number of seconds"):
+        read(path, 'idle-timeout = "x"', "--idle-timeout=7")
+
+
 def test_paths_of_the_file_are_relative_to_it(path: Path) -> None:
     """Wherever the server starts."""
     found = path.parent / "setup.py"
