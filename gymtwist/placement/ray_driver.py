@@ -31,6 +31,10 @@ from gymtwist.placement.node_resources import HEAD
 _INTERVAL = 0.5
 #: Seconds before an agent is started again on a node where one has ended, at first and at most.
 _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
+#: What Ray's client server (ray://) says if the process that it starts for a client has died, or is not heard of within
+#: 30 s. It forks while threads of gRPC run, which does not always go well. How often it is asked.
+_CLIENT_FAILURES = "Starting Ray client server failed", "Proxy failed to Connect to backend"
+_CLIENT_ATTEMPTS = 3
 
 
 class _Place:
@@ -79,14 +83,21 @@ class Driver:
 
     def connect(self) -> None:
         """Connect to the cluster."""
-        address = self._task["address"]
-        ray.init(
-            address=address or "auto",
-            log_to_driver=False,
-            namespace=demand_keeper.NAMESPACE,
-            runtime_env=self._task["runtime_env"] or None,
-            logging_level="ERROR",
-        )
+        for attempts_left in reversed(range(_CLIENT_ATTEMPTS)):
+            try:
+                ray.init(
+                    address=self._task["address"] or "auto",
+                    log_to_driver=False,
+                    namespace=demand_keeper.NAMESPACE,
+                    runtime_env=self._task["runtime_env"] or None,
+                    logging_level="ERROR",
+                )
+                break
+            except ConnectionAbortedError as error:
+                problem = next((each for each in _CLIENT_FAILURES if each in str(error)), None)
+                if problem is None or not attempts_left:
+                    raise
+                print(f"Ray: {problem}; trying again", file=sys.stderr)
         self._tell("connected", nodes=len([each for each in ray.nodes() if each["Alive"]]))
 
     def _tell(self, event: str, **fields: Any) -> None:

@@ -217,7 +217,8 @@ def test_a_vector_spreads_over_the_nodes(front: ServerProcess) -> None:
         assert sorted(nodes.values()) == [2, 3, 3]
 
 
-@pytest.mark.parametrize("way", ["", "ray://"])
+# Ray's client server forks while threads of gRPC run: on a busy machine its process may hang.
+@pytest.mark.parametrize("way", ["", pytest.param("ray://", marks=pytest.mark.sweep)])
 def test_another_front_packs_sessions_and_prepares_its_nodes(
     cluster: RayNodes, front: ServerProcess, tmp_path: Path, way: str
 ) -> None:
@@ -248,6 +249,23 @@ def test_another_front_packs_sessions_and_prepares_its_nodes(
         eventually(lambda: cluster.demand() == [{"CPU": 1.0}], PATIENCE)
         assert server.search("process that speaks to Ray has ended", 0) is None
         assert hosts[0] == hosts[1] != hosts[2] == hosts[3]
+
+
+@pytest.mark.sweep  # Ray's client server: see above
+def test_a_client_server_that_does_not_start_at_once(cluster: RayNodes, tmp_path: Path) -> None:
+    """The front asks Ray for another one."""
+    if importlib.util.find_spec("grpc") is None:
+        pytest.skip("Ray's client needs grpcio (ray[client])")
+
+    def client_servers() -> list[int]:
+        return [each for each in descendants(cluster.process.pid) if "--mode=specific-server" in command_line(each)]
+
+    address = f"ray://{cluster.nodes[0].host}:{cluster.client_port}"
+    with ServerProcess(tmp_path, "--place", address, "--session-cpus", "1") as server:
+        eventually(lambda: bool(client_servers()), PATIENCE)
+        os.kill(client_servers()[0], signal.SIGKILL)
+        server.wait_for("Ray: (Starting Ray client server failed|Proxy failed to Connect to backend); trying again")
+        server.wait_for(rf"\[node {cluster.nodes[0].host} \(\w+\)\] has room for")
 
 
 #: Registers environments whose infos name the GPUs that CUDA would find.
