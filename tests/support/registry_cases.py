@@ -70,7 +70,7 @@ def registered() -> list[Registered]:
     ours = [(library, spec) for library, spec in known if library in (GYMNASIUM, ALE)]
     gyms = [(GYM, spec) for spec in gym.envs.registry.values() if _library(spec)[0] == GYM]  # type: ignore[attr-defined]
     # Gym's are made and played by the same code, whichever it is: every third has one of each kind of space.
-    newest = [*_newest(ours), *sorted(_newest(gyms), key=lambda each: str(each[1].id))[1::3]]
+    newest = [*_some_of_mujoco(_newest(ours)), *_some_of_mujoco(_sorted(_newest(gyms))[1::3])]
     chosen = {(library, spec.id) for library, spec in newest}
     chosen |= {(ALE, name) for name in _one_id_per_game([spec for library, spec in ours if library == ALE])}
     return [
@@ -105,12 +105,27 @@ def _newest(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(library, spec) for (library, _), spec in newest.items()]
 
 
+def _sorted(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Sort them by their ids."""
+    return sorted(entries, key=lambda each: str(each[1].id))
+
+
+def _some_of_mujoco(entries: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Leave out three in four of those that are played by MuJoCo.
+
+    Their spaces are of one kind each, and one class plays them all, in which only the shapes differ.
+    """
+    by_mujoco = [each for each in _sorted(entries) if "mujoco" in str(each[1].entry_point)]
+    left_out = {spec.id for number, (_, spec) in enumerate(by_mujoco) if number % 4 != 1}
+    return [(library, spec) for library, spec in entries if spec.id not in left_out]
+
+
 def _one_id_per_game(specs: list[Any]) -> set[str]:
-    """Return one id of every twenty-fourth Atari game; the ways to name a game take turns.
+    """Return one id of every fortieth Atari game; the ways to name a game take turns.
 
     Apart from the time it takes to load a game, the games differ little.
     """
     games = defaultdict(list)
     for spec in sorted(specs, key=lambda spec: str(spec.id)):
         games[spec.kwargs["game"]].append(spec.id)
-    return {ids[index % len(ids)] for index, (_, ids) in enumerate(sorted(games.items())[::24])}
+    return {ids[index % len(ids)] for index, (_, ids) in enumerate(sorted(games.items())[::40])}
