@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from gymtwist.client import EnvironmentFailed, connect
 from tests.support.client_equivalence import differs
 from tests.support.server_process import REPOSITORY, ServerProcess, variables
 
@@ -38,21 +39,24 @@ class Recipe(NamedTuple):
 
 ALL = [
     Recipe("sb3_atari.py", "stable_baselines3", "--timesteps 64 --num-steps 32"),
-    Recipe("sb3_vector.py", "stable_baselines3", "--timesteps 512 --num-envs 4"),
+    Recipe("sb3_vector.py", "stable_baselines3", "--timesteps 256 --num-envs 4"),
     Recipe("sb3_her.py", "stable_baselines3", "--timesteps 240"),
     Recipe("sb3_maskable_ppo.py", "sb3_contrib", "--timesteps 256"),
-    Recipe("cleanrl_atari_ppo.py", "torch", "--num-envs 2 --num-steps 32 --timesteps 128 --epochs 1"),
+    Recipe("cleanrl_atari_ppo.py", "torch", "--num-envs 2 --num-steps 16 --timesteps 64 --epochs 1"),
     Recipe("torchrl_ppo.py", "torchrl", "--timesteps 512"),
     Recipe("tianshou_dqn.py", "tianshou", "--epochs 1 --epoch-steps 400"),
     Recipe("rllib_ppo.py", "ray", "--iterations 2"),
     Recipe("pufferlib_a2c.py", "pufferlib", "--updates 4"),
-    Recipe("supersuit_ppo.py", "supersuit", "--timesteps 1024"),
+    Recipe("supersuit_ppo.py", "supersuit", "--timesteps 512"),
     Recipe("torchrl_agents.py", "torchrl", "--episodes 20"),
     Recipe("tianshou_agents.py", "tianshou", "--epochs 1 --epoch-steps 400"),
     Recipe("rllib_agents.py", "ray", "--iterations 1"),
 ]
 #: Those of multi-agent environments, which have a server of their own.
 MULTI_AGENT = ("supersuit_ppo.py", "torchrl_agents.py", "tianshou_agents.py", "rllib_agents.py")
+
+#: An environment of theirs that crashes once in a thousand steps.
+CRASHING = "recipes/CrashingCartPole-v0"
 
 Run = Callable[..., str]
 
@@ -68,7 +72,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the options that the page names."""
     pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is not installed at the server")
     (options,) = re.findall(r"gymsock (--setup examples/recipes/environments.py .*)", page())
-    words = options.replace("examples/recipes", str(RECIPES)).split()
+    words = [
+        *options.replace("examples/recipes", str(RECIPES)).split(),
+        "--preload",
+        "tests.support.recipe_environments",
+    ]
     with ServerProcess(tmp_path_factory.mktemp("server"), *words, setup=None) as running:
         yield f"127.0.0.1:{running.port}"
 
@@ -163,15 +171,15 @@ def test_a_recipe_learns_the_same_as_with_local_environments(
 def test_the_atari_wrapper_plays_the_same_as_around_a_local_game(where: str, address: str) -> None:
     """Random actions lose all lives: then it begins another game, of which it fires the first ball."""
     names = runpy.run_path(str(RECIPES / "sb3_atari.py"))
-    common = {"env_id": "BreakoutNoFrameskip-v4", "seed": 3, "address": address}
+    common = {"env_id": "BreakoutNoFrameskip-v4", "seed": 6, "address": address}
     make = names["wrapped_here" if where == "client" else "wrapped_there"]
-    drawn, ends, games = np.random.default_rng(3), 0, 0
+    drawn, ends, games = np.random.default_rng(6), 0, 0
     with (
         closing(make(SimpleNamespace(**common, local=False))) as theirs,
         closing(names["wrapped_here"](SimpleNamespace(**common, local=True))) as ours,
     ):
         assert differs(theirs.reset(), ours.reset()) == ""
-        for _ in range(300):
+        for _ in range(140):
             actions = drawn.integers(4, size=2)
             (*one, theirs_infos), (*other, ours_infos) = theirs.step(actions), ours.step(actions)
             assert differs(tuple(one), tuple(other)) == ""
@@ -188,20 +196,33 @@ def test_the_atari_wrapper_plays_the_same_as_around_a_local_game(where: str, add
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("steps", "wanted", "least"),
-    [(10_240, 60.0, 0), pytest.param(50_000, 475.0, 20, marks=pytest.mark.sweep)],
-    ids=["plays better", "solves it"],
+    ("env_id", "steps", "wanted", "least"),
+    [
+        ("Recipe/BriefCartPole-v0", 3_840, 60.0, 20),
+        pytest.param(CRASHING, 10_240, 60.0, 0, marks=pytest.mark.sweep),
+        pytest.param(CRASHING, 50_000, 475.0, 20, marks=pytest.mark.sweep),
+    ],
+    ids=["crashes often", "plays better", "solves it"],
 )
 def test_crashes_do_not_keep_an_agent_from_learning(
-    run: Run, address: str, caplog: pytest.LogCaptureFixture, steps: int, wanted: float, least: int
+    run: Run, address: str, caplog: pytest.LogCaptureFixture, env_id: str, steps: int, wanted: float, least: int
 ) -> None:
-    """One in a thousand steps ends its own episode, and CartPole is learned: at random the mean return is 22."""
-    words = ["--env-id", "recipes/CrashingCartPole-v0", "--timesteps", str(steps), "--num-envs", "8"]
+    """Some steps end their own episodes, and CartPole is learned: at random the mean return is 22."""
+    words = ["--env-id", env_id, "--timesteps", str(steps), "--num-envs", "8"]
     output = run(recipe("sb3_vector.py"), address, *words)
     (mean,) = re.findall(r"^mean return (\S+) ", output, re.MULTILINE)
     assert float(mean) >= wanted
     crashes = [each for each in caplog.messages if "exited with status 1 in step" in each]
     assert len(crashes) > least
+
+
+def test_the_environment_that_crashes(address: str) -> None:
+    """Does so, sooner or later."""
+    with connect(address, CRASHING) as env, pytest.raises(EnvironmentFailed, match="exited with status 1 in step"):
+        env.reset()
+        for action in range(100_000):
+            if env.step(action % 2)[2]:
+                env.reset()
 
 
 def test_the_page_has_every_recipe() -> None:
