@@ -37,6 +37,7 @@ def main():
     model = SAC(
         "MultiInputPolicy",
         envs,
+        buffer_size=100_000,  # room for the default of a million takes a second to make
         replay_buffer_class=HerReplayBuffer,
         # Each batch asks the first environment once: compute_reward(achieved_goals, desired_goals, infos).
         replay_buffer_kwargs={"n_sampled_goal": 4, "goal_selection_strategy": "future"},
