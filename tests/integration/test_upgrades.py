@@ -45,6 +45,13 @@ def begin(start: Start, tmp_path: Path) -> Iterator[Begin]:
         yield run
 
 
+@pytest.fixture(scope="module")
+def held(start_once: Start) -> Iterator[Generations]:
+    """A server at TCP and at a path, which one test after the other upgrades."""
+    with generations(start_once("--control", "control", "--listen", "unix:socket", "--warm", "1")) as held:
+        yield held
+
+
 class Crowd:
     """Clients that play in threads, each at some steps a second, and compare what they get with a local environment.
 
@@ -158,18 +165,17 @@ def play_through(held: Generations, upgrades: int, crowd: Crowd) -> tuple[Crowd,
     return crowd, callers
 
 
-def test_those_who_play_and_those_who_connect_notice_nothing(begin: Begin, tmp_path: Path) -> None:
+def test_those_who_play_and_those_who_connect_notice_nothing(held: Generations) -> None:
     """No connection fails at any port, each step is the next one of its episode, and no process is left."""
-    held = begin("--listen", f"unix:{tmp_path / 'socket'}")
-    crowd, callers = play_through(held, 2, Crowd(held.server.port, 4, 4, 0.02))
+    crowd, callers = play_through(held, 2, Crowd(held.server.port, 2, 2, 0.02))
     assert crowd.errors == []
     assert [each.errors for each in callers] == [[], []]
     assert all(each.connected > 20 for each in callers)
 
 
-def test_a_connection_that_is_lost_after_an_upgrade_takes_its_session_along(begin: Begin) -> None:
+def test_a_connection_that_is_lost_after_an_upgrade_takes_its_session_along(held: Generations) -> None:
     """Until then its session goes on; the client that comes back is told why there is none."""
-    held = begin()
+    mark = held.server.mark()
     env = gymtwist.client.connect(("127.0.0.1", held.server.port), "CartPole-v1", timeout=PATIENCE, resume=60)
     env.reset(seed=1)
     held.upgrade()
@@ -178,7 +184,8 @@ def test_a_connection_that_is_lost_after_an_upgrade_takes_its_session_along(begi
     with pytest.raises(gymtwist.client.RequestRefused, match="restarted or upgraded") as caught:
         gymtwist.client.resume(("127.0.0.1", held.server.port), token, timeout=PATIENCE)
     assert caught.value.code == "unknown-session"
-    held.server.wait_for(r"ended: its client cannot come back to it: the server was upgraded; CartPole-v1 .* 1 step,")
+    reason = "its client cannot come back to it: the server was upgraded"
+    held.server.wait_for(rf"ended: {reason}; CartPole-v1 .* 1 step,", since=mark)
 
 
 @pytest.mark.sweep
@@ -201,7 +208,7 @@ def test_two_hundred_clients_and_five_upgrades_in_a_minute(begin: Begin, tmp_pat
 
 def test_an_old_process_goes_on_beside_the_new_one(begin: Begin) -> None:
     """Each is asked by itself; the sessions of both count; the old one ends with its last session."""
-    held = begin("--max-sessions", "2", "--queue", "1", measured=True)
+    held = begin("--max-sessions", "2", "--queue", "1", "--warm", "0", measured=True)
     first = held.serving.process
     with gymtwist.client.connect(held.server.port, "CartPole-v1") as env:
         env.reset(seed=1)
@@ -231,9 +238,8 @@ def test_an_old_process_goes_on_beside_the_new_one(begin: Begin) -> None:
             other.step(0)
 
 
-def test_instances_of_gym_http_api_are_found_where_they_are(begin: Begin) -> None:
+def test_instances_of_gym_http_api_are_found_where_they_are(held: Generations) -> None:
     """Two upgrades ago, one ago, or in the process that has the ports; what none has is unknown."""
-    held = begin()
 
     def ask(path: str, content: Any = None) -> Any:
         data = None if content is None else json.dumps(content).encode()
@@ -264,41 +270,45 @@ def test_instances_of_gym_http_api_are_found_where_they_are(begin: Begin) -> Non
     assert ask(f"{names[2]}/step/", {"action": 0})["reward"] == 1.0
     with pytest.raises(urllib.error.HTTPError, match="400"):
         ask(f"{names[0]}/reset/", {})
+    ask(f"{names[2]}/close/", {})  # otherwise the server would wait for it at its end
 
 
-@pytest.mark.parametrize("which", ["old", "new"])
-def test_sigterm_after_an_upgrade(begin: Begin, which: str) -> None:
+def test_sigterm_after_an_upgrade(begin: Begin) -> None:
     """To the old process, ends that one; to the new process, which is the server, ends both."""
-    held = begin("--drain", "0")
-    old = held.serving
-    with (
-        gymtwist.client.connect(held.server.port, "CartPole-v1") as env,
-        pytest.raises(gymtwist.client.ConnectionLost),
-    ):
-        env.reset(seed=1)
-        held.upgrade()
-        os.kill(old.process if which == "old" else held.serving.process, signal.SIGTERM)
-        while True:
-            if env.step(0)[2]:
-                env.reset()
-    assert old.wait(PATIENCE)
-    if which == "old":
-        gymtwist.client.connect(held.server.port, "CartPole-v1").close()
-    else:
-        assert held.serving.wait(PATIENCE)
+    held = begin("--drain", "0", "--warm", "0")
+
+    def lose(which: str) -> Handle:
+        """Lose a session by a signal to one of two processes; return the old one."""
+        old = held.serving
+        with (
+            gymtwist.client.connect(held.server.port, "CartPole-v1") as env,
+            pytest.raises(gymtwist.client.ConnectionLost),
+        ):
+            env.reset(seed=1)
+            held.upgrade()
+            os.kill(old.process if which == "old" else held.serving.process, signal.SIGTERM)
+            while True:
+                if env.step(0)[2]:
+                    env.reset()
+        return old
+
+    assert lose("old").wait(PATIENCE)
+    gymtwist.client.connect(held.server.port, "CartPole-v1").close()
+    assert lose("new").wait(PATIENCE)
+    assert held.serving.wait(PATIENCE)
 
 
 def test_a_new_process_that_cannot_start(begin: Begin, tmp_path: Path) -> None:
     """The old one serves on, and says why; once the reason is removed, it can be upgraded."""
     config = tmp_path / "gymsock.toml"
-    config.write_text("warm = 2")
+    config.write_text("warm = 1")
     setup = tmp_path / "mine.py"
     setup.write_text("")
     held = begin("--config", str(config), setup=setup)
-    config.write_text("wram = 2")
+    config.write_text("wram = 1")
     assert "there is no `wram`; did you mean `warm`?" in held.ask("upgrade", status=1)
     held.server.wait_for(r"did you mean `warm`\?; this process serves on")
-    config.write_text("warm = 2")
+    config.write_text("warm = 1")
     setup.write_text("raise ValueError('my reason')")
     assert "ValueError: my reason" in held.ask("upgrade", status=1)
     gymtwist.client.connect(held.server.port, "CartPole-v1").close()
@@ -324,7 +334,7 @@ def test_a_server_that_stops_while_another_process_starts(begin: Begin, tmp_path
     """Both end, and whoever asked is told."""
     setup = tmp_path / "mine.py"
     setup.write_text("")
-    held = begin(setup=setup)
+    held = begin("--warm", "0", setup=setup)
     setup.write_text("import time\nwhile True: time.sleep(1)")
     mark = held.server.mark()
     os.kill(held.serving.process, signal.SIGUSR2)
@@ -354,7 +364,7 @@ if os.path.exists({str(hang)!r}):
         file.write(str(os.getpid()))
     while True: time.sleep(1)
 """
-    held = begin(changes=site_of(tmp_path, program))
+    held = begin("--warm", "0", setup=None, changes=site_of(tmp_path, program))
     hang.touch()
     os.kill(held.serving.process, signal.SIGUSR2)
     eventually(lambda: began.exists() and bool(began.read_text()), PATIENCE)
@@ -374,7 +384,7 @@ def test_ports_with_tls_and_for_http_and_other_ports_in_the_file(begin: Begin, t
     tls = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
     gone, new = tmp_path / "gone", tmp_path / "new"
     config.write_text(f'listen = ["{tls}", "unix:{gone}"]\nlisten-http = ["tcp:0:interface=127.0.0.1"]')
-    held = begin("--config", str(config))
+    held = begin("--config", str(config), "--warm", "1")
     log = "\n".join(held.server.lines)
     port = int(log.partition("Listening on tls:127.0.0.1:")[2].partition(",")[0])
     with gymtwist.client.connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=str(certificate)) as env:
@@ -393,11 +403,11 @@ def test_ports_with_tls_and_for_http_and_other_ports_in_the_file(begin: Begin, t
             gymtwist.client.connect(f"unix:{gone}", "CartPole-v1", connect_timeout=0.01)
 
 
-@pytest.mark.parametrize("level", ["user", "all"])
+@pytest.mark.parametrize("level", ["all", pytest.param("user", marks=pytest.mark.sweep)])
 def test_sessions_of_both_processes_have_different_users(begin: Begin, level: str) -> None:
     """As many as there are, whichever process has them."""
     skip_unless_possible(level)
-    held = begin("--isolate", level, "--session-users", "1900000000-1900000001")
+    held = begin("--isolate", level, "--session-users", "1900000000-1900000001", "--warm", "0")
     address = held.server.port
 
     def users(*words: str) -> list[int]:
@@ -510,7 +520,9 @@ def test_errors_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_daemon(tmp_path: Path) -> None:
     """Its pidfile has the new process, and its log goes on; it ends as any, and leaves nothing."""
     address = f"unix:{tmp_path / 'socket'}:mode=600"
-    started = run_twistd("--pidfile=gymsock.pid", "--logfile=gymsock.log", "gymsock", "-p", address, directory=tmp_path)
+    started = run_twistd(
+        "--pidfile=gymsock.pid", "--logfile=gymsock.log", "gymsock", "-p", address, "--warm", "0", directory=tmp_path
+    )
     assert started.returncode == 0, started.stdout
     pidfile, log = tmp_path / "gymsock.pid", tmp_path / "gymsock.log"
     handles = [Handle(int(pidfile.read_text()))]
