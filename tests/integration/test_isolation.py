@@ -80,6 +80,14 @@ def is_prevented(attack: str, level: str) -> bool:
     return {"yes": True, "no": False, "unless root": not is_root}[TABLE[attack][level]]
 
 
+def recordings_below(directory: Path) -> Path:
+    """Make a directory in which every user may record, and none sees what others have."""
+    root = directory / "recordings"
+    root.mkdir()
+    root.chmod(0o1733)
+    return root
+
+
 @pytest.fixture(scope="module")
 def level(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Level]:
     """Start a server with a level of isolation, once."""
@@ -92,7 +100,8 @@ def level(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Level]:
                 directory = tmp_path_factory.mktemp(name)
                 options = ["--isolate", name, "--control", str(directory / "control")]
                 options += ["--memory-limit", str(MEMORY // MEBIBYTE), "--file-size-limit", str(FILE // MEBIBYTE)]
-                options += ["--disk-limit", str(DISK // MEBIBYTE), "--open-file-limit", str(FILES)]
+                options += ["--disk-limit", str(DISK // MEBIBYTE), "--open-file-limit", str(FILES), "--warm", "1"]
+                options += ["--monitor-root", str(recordings_below(directory))]
                 if Isolation(name).has_user:  # otherwise it is about all processes of whoever runs the tests
                     options += ["--process-limit", str(PROCESSES)]
                 started[name] = stack.enter_context(ServerProcess(directory, *options, setup=SETUP))
@@ -216,7 +225,7 @@ def test_what_ordinary_environments_need_works(level: Level, name: str) -> None:
     address = f"127.0.0.1:{server.port}"
     with gymtwist.client.connect(address, "CartPole-v1", render_mode="rgb_array") as env:
         env.reset(seed=1)
-        for _ in range(200):
+        for _ in range(50):
             env.step(0)
             env.reset()
         assert env.render().shape == (400, 600, 3)
@@ -229,21 +238,29 @@ def test_what_ordinary_environments_need_works(level: Level, name: str) -> None:
         assert several.step(np.zeros(2, np.int64))[1].tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-@pytest.mark.parametrize("name", ["files", "all"])
-def test_a_session_can_record_where_the_operator_says(start: Start, tmp_path: Path, name: str, method: str) -> None:
-    """And in no directory that nobody has named; what another session has recorded stays its own with `all`."""
-    skip_unless_possible(name)
-    root = tmp_path / "recordings"
-    root.mkdir()
-    root.chmod(0o1733)
-    options = ("--isolate", name, "--start-method", method, "--warm", "1")
-    server = start(*options, "--monitor-root", str(root), setup=SETUP)
+def records(server: ServerProcess, root: Path) -> bool:
+    """Return whether a session records below a root what it is asked to, and nothing else."""
     with gymtwist.client.connect(f"127.0.0.1:{server.port}", "CartPole-v1") as env:
         env.monitor("mine")
         env.reset(seed=1)
         env.step(0)
-    assert [path.name for path in root.iterdir()] == ["mine"]
+    return [path.name for path in root.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["files", "all"])
+def test_a_session_can_record_where_the_operator_says(level: Level, name: str) -> None:
+    """And in no directory that nobody has named; what another session has recorded stays its own with `all`."""
+    server = level(name)
+    assert records(server, server.directory / "recordings")
+
+
+@pytest.mark.parametrize("name", ["all", pytest.param("files", marks=pytest.mark.sweep)])
+def test_a_session_in_a_fresh_interpreter_can_record(start: Start, tmp_path: Path, name: str) -> None:
+    """As one in a forked process."""
+    skip_unless_possible(name)
+    root = recordings_below(tmp_path)
+    options = ("--isolate", name, "--start-method", "spawn", "--warm", "0")
+    assert records(start(*options, "--monitor-root", str(root), setup=SETUP), root)
 
 
 def test_a_dataset_is_refused_if_sessions_have_users_of_their_own(level: Level) -> None:
@@ -286,7 +303,8 @@ def test_a_trial_has_no_user_of_another_servers_session(tmp_path: Path) -> None:
         try:
             assert other.stdout is not None
             other.stdout.readline()
-            with ServerProcess(tmp_path, "--isolate", "user", "--session-users", "1900000000-1900000001") as server:
+            options = ("--isolate", "user", "--session-users", "1900000000-1900000001", "--warm", "0")
+            with ServerProcess(tmp_path, *options) as server:
                 gymtwist.client.connect(server.port, "CartPole-v1").close()
         finally:
             other.kill()
@@ -309,7 +327,7 @@ def test_a_session_that_cannot_be_isolated_is_refused(start: Start, tmp_path: Pa
     skip_unless_possible("files")
     setup = tmp_path / "setup.py"
     setup.write_text("import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n")
-    server = start("--isolate", "files", "--start-method", "spawn", "--warm", "1", setup=setup)
+    server = start("--isolate", "files", "--start-method", "spawn", "--warm", "0", setup=setup)
     with pytest.raises(gymtwist.client.ServerFailed, match=r"--isolate files.* has started threads"):
         gymtwist.client.connect(f"127.0.0.1:{server.port}", "CartPole-v1")
     server.wait_for("ended: its process cannot be isolated")
