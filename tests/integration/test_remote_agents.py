@@ -35,7 +35,7 @@ from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
 OPTIONS = SERVED
-MEASURED = True
+CLIENT_MEASURED = True  # test_aio_agents.py measures what the server does with agents
 #: Environments whose agents act at once, and those whose agents take turns.
 AT_ONCE = ["mpe2:simple_tag_v3", "mpe2:simple_world_comm_v3", "butterfly/cooperative_pong_v6"]
 IN_TURN = ["classic/tictactoe_v3", "classic/connect_four_v3", "classic/rps_v2"]
@@ -44,6 +44,11 @@ GENERATED = f"{EXAMPLES}:generated_agents_parallel_v0", f"{EXAMPLES}:generated_a
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 Connect = Callable[..., Any]
+
+
+def not_daily(environments: list[str]) -> list[Any]:
+    """Leave further environments of a kind to `make sweep`."""
+    return [pytest.param(each, marks=pytest.mark.sweep) for each in environments]
 
 
 @pytest.fixture(params=["int32", "netstring"])
@@ -78,21 +83,21 @@ def aec(module_server: ServerProcess) -> Iterator[Connect]:
 # PettingZoo's own tests
 
 
-@pytest.mark.parametrize("environment", [*AT_ONCE, GENERATED[0], DUEL])
+@pytest.mark.parametrize("environment", [AT_ONCE[0], GENERATED[0], DUEL, *not_daily(AT_ONCE[1:])])
 def test_pettingzoos_tests_of_agents_that_act_at_once(parallel: Connect, environment: str) -> None:
     """As for a local one."""
     parallel_api_test(parallel(environment), 30)
     parallel_seed_test(lambda: parallel(environment), 30)
 
 
-@pytest.mark.parametrize("environment", [*IN_TURN, AT_ONCE[0], GENERATED[1], DUEL])
+@pytest.mark.parametrize("environment", [IN_TURN[0], GENERATED[1], DUEL, *not_daily([*IN_TURN[1:], AT_ONCE[0]])])
 def test_pettingzoos_tests_of_agents_that_take_turns(aec: Connect, environment: str) -> None:
     """As for a local one."""
     api_test(aec(environment), 30)
     seed_test(lambda: aec(environment), 30)
 
 
-@pytest.mark.parametrize("environment", AT_ONCE)
+@pytest.mark.parametrize("environment", [*not_daily(AT_ONCE[:2]), AT_ONCE[2]])
 def test_pettingzoos_tests_of_both(parallel: Connect, aec: Connect, environment: str) -> None:
     """Cycles, and states."""
 
