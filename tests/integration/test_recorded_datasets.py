@@ -25,6 +25,7 @@ from tests.support.server_process import ServerProcess
 
 MEASURED = True
 SEEDS = (3, 4, 5)
+AUTORESET = ("next_step", "same_step", "disabled")
 
 
 @pytest.fixture
@@ -182,8 +183,14 @@ def test_cuts_of_the_connection_lose_nothing(server: ServerProcess, name: str) -
 # Several environments
 
 
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("vectorization", "mode"),
+    [
+        *(("sync", mode) for mode in AUTORESET),
+        ("async", "same_step"),
+        *(pytest.param("async", mode, marks=pytest.mark.sweep) for mode in AUTORESET if mode != "same_step"),
+    ],
+)
 def test_each_of_several_environments_is_recorded(
     server: ServerProcess, address: tuple[str, int], name: str, mode: str, vectorization: Any
 ) -> None:
@@ -375,21 +382,19 @@ def test_frames_need_a_render_mode(connect: Connect, server: ServerProcess) -> N
     eventually(lambda: not (root_of(server) / "refused").exists(), PATIENCE, "the end of the directory")
 
 
-def test_the_megabytes_of_a_dataset_are_its_own(start: Start) -> None:
+def test_the_megabytes_of_a_dataset_are_its_own(address: tuple[str, int], server: ServerProcess, name: str) -> None:
     """What other sessions of clients without an identity record does not count."""
-    server = start()
-    address = "127.0.0.1", server.port
     with (
-        connect(address, "ALE/Pong-v5", record="large-v0") as large,
-        connect(address, "CartPole-v1", record={"dataset": "small-v0", "megabytes": 4}) as small,
+        connect(address, "ALE/Pong-v5", record=name.replace("-v0", "-large-v0")) as large,
+        connect(address, "CartPole-v1", record={"dataset": name, "megabytes": 4}) as small,
     ):
         large.reset(seed=1)
-        large.step_many(0, 200)  # of a tenth of a megabyte each
+        large.step_many(0, 60)  # of a tenth of a megabyte each
         play(small, 1, small.action_space)
         for _ in range(3):
             small.reset(seed=1, options={"low": -0.01, "high": 0.01})
             assert "record_error" not in small.step(0)[4]
-    assert load_complete(root_of(server), "small-v0").total_episodes > 1
+    assert load_complete(root_of(server), name).total_episodes > 1
 
 
 def test_seeds_are_verified_without_being_recorded(address: tuple[str, int], server: ServerProcess, name: str) -> None:
@@ -418,7 +423,7 @@ def test_what_is_recorded_cannot_be_copied(address: tuple[str, int], server: Ser
 
 def test_a_full_quota_ends_the_recording_and_not_the_session(start: Start, tmp_path: Path) -> None:
     """The client is told in an info; another recording is refused with the name of the option."""
-    server = start("--record-quota", "16")
+    server = start("--record-quota", "16", "--warm", "0")
     address = ("127.0.0.1", server.port)
     record = {"dataset": "images-v0", "frames": "lossless", "compression": 0}
     with connect(address, "CartPole-v1", render_mode="rgb_array", record=record) as env:
@@ -435,20 +440,19 @@ def test_a_full_quota_ends_the_recording_and_not_the_session(start: Start, tmp_p
     assert caught.value.code == "quota-exceeded"
 
 
-def test_options_of_resets_count_among_what_is_on_disk(start: Start) -> None:
+def test_options_of_resets_count_among_what_is_on_disk(address: tuple[str, int], name: str) -> None:
     """They are as long as the client makes them, while steps take next to no room."""
-    server = start("--record-quota", "8")
     told: list[str] = []
-    with connect(("127.0.0.1", server.port), "CartPole-v1", record="options-v0") as env:
+    with connect(address, "CartPole-v1", record={"dataset": name, "megabytes": 8}) as env:
         for _ in range(16):
             env.reset(options={"low": -0.05, "text": "a" * 2**20})
             told += [info["record_error"] for info in [env.step(0)[4]] if "record_error" in info]
-    assert "--record-quota" in told[0]
+    assert "record.megabytes" in told[0]
 
 
 def test_what_a_killed_server_leaves_is_completed_by_the_next(start: Start, tmp_path: Path) -> None:
     """No step is lost."""
-    first = start()
+    first = start("--warm", "0")
     with connect(("127.0.0.1", first.port), "CartPole-v1", record="kept-v0") as env:
         env.reset(seed=1)
         for _ in range(3):
@@ -456,6 +460,6 @@ def test_what_a_killed_server_leaves_is_completed_by_the_next(start: Start, tmp_
         first.track()
         first.process.kill()
         first.stop()
-    start()
+    start("--warm", "0")
     dataset = load_complete(tmp_path / "datasets", "kept-v0")
     assert dataset.total_steps == 3
