@@ -44,9 +44,9 @@ else:
 """
 
 
-def test_a_vanished_client_ends_its_session(start: Start) -> None:
+def test_a_vanished_client_ends_its_session(start_once: Start) -> None:
     """No FIN and no RST: only the kernel's probes can tell."""
-    server = start("--keepalive", "2")
+    server = start_once("--keepalive", "1")
     with server.open("CartPole-v1") as client:
         session = server.session(client)
         handle = Handle(session.process)
@@ -55,7 +55,7 @@ def test_a_vanished_client_ends_its_session(start: Start) -> None:
             client.socket.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
         except PermissionError:
             pytest.skip("TCP_REPAIR needs CAP_NET_ADMIN")
-    server.end(session, 2 + ABOUT)
+    server.end(session, 1 + ABOUT)
     assert not left_after([handle], PATIENCE)
 
 
@@ -68,10 +68,17 @@ class Network(NamedTuple):
 
     def unplug(self) -> None:
         """Nothing goes through the cable any more."""
-        subprocess.run(["ip", "-n", self.name, "link", "set", self.cable, "down"], check=True)
+        self._set("down")
+
+    def plug(self) -> None:
+        """What was unplugged is plugged in again."""
+        self._set("up")
+
+    def _set(self, state: str) -> None:
+        subprocess.run(["ip", "-n", self.name, "link", "set", self.cable, state], check=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     """Make a namespace with a cable to this one, where that may be done."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
@@ -100,13 +107,13 @@ def network() -> Iterator[Network]:
 
 
 @pytest.mark.parametrize("doing", ["idle", "streaming"])
-def test_a_client_behind_a_cut_cable_ends_its_session(start: Start, network: Network, doing: str) -> None:
+def test_a_client_behind_a_cut_cable_ends_its_session(start_once: Start, network: Network, doing: str) -> None:
     """A machine that is gone answers no probe and acknowledges no reply; the session ends all the same.
 
     While replies are under way no probe is sent: the kernel sends them again for a quarter of an hour,
     unless it is told otherwise.
     """
-    server = start("--trusted-network", "--keepalive", "2", port=f"tcp:0:interface={network.address}")
+    server = start_once("--trusted-network", "--keepalive", "2", port=f"tcp:0:interface={network.address}")
     words = ["ip", "netns", "exec", network.name, sys.executable, "-c", CLIENT, str(REPOSITORY / "conformance")]
     words += [network.address, str(server.port), doing]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as player:
@@ -120,11 +127,12 @@ def test_a_client_behind_a_cut_cable_ends_its_session(start: Start, network: Net
             assert not left_after([handle], PATIENCE)
         finally:
             player.kill()
+            network.plug()
 
 
-def test_a_client_that_reads_late_has_not_vanished(start: Start) -> None:
+def test_a_client_that_reads_late_has_not_vanished(start_once: Start) -> None:
     """A window that stays closed for longer than the keepalive time is a slow client, not an absent one."""
-    server = start("--keepalive", "1")
+    server = start_once("--keepalive", "1")
     with server.open("Observe/Frame-v0") as client:
         session = server.session(client)
         client.send(RESET + step(0) * 300)
@@ -134,9 +142,9 @@ def test_a_client_that_reads_late_has_not_vanished(start: Start) -> None:
             assert client.read_step().reward == 1.0
 
 
-def test_a_client_that_is_silent_has_not_vanished(start: Start) -> None:
+def test_a_client_that_is_silent_has_not_vanished(start_once: Start) -> None:
     """A learner may think for longer than the keepalive time."""
-    server = start("--keepalive", "1")
+    server = start_once("--keepalive", "1")
     with server.open("CartPole-v1") as client:
         session = server.session(client)
         client.reset()
@@ -146,7 +154,7 @@ def test_a_client_that_is_silent_has_not_vanished(start: Start) -> None:
 
 def test_a_client_that_never_reads_is_idle(start: Start) -> None:
     """Replies pile up to what the kernel holds, then the session waits; waiting is limited."""
-    server = start("--idle-timeout", "1.5")
+    server = start("--idle-timeout", "1.5", "--warm", "1")
     with server.open("Observe/Frame-v0") as client:
         session = server.session(client)
         handle = Handle(session.process)
