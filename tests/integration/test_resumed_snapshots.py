@@ -26,7 +26,7 @@ from tests.support.server_process import ServerProcess
 
 __all__ = ["module_server"]
 #: Steps of a trajectory, at least.
-LENGTH = 120
+LENGTH = 60
 #: An environment, and what it can be told to do.
 ENVIRONMENT = "Crashing-v0"
 NOTHING, CRASH = range(2)

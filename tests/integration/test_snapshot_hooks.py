@@ -12,10 +12,10 @@ import pytest
 
 from gymtwist.client import EnvironmentFailed, RequestRefused, connect, connect_vec
 from gymtwist.protocol import dynamic_values
-from tests.conftest import Start
 from tests.support.server_process import ServerProcess
 
-OPTIONS = ("--max-snapshots", "3", "--monitor-root", ".")
+UNPICKLABLE = "tests.support.snapshot_environments:Unpicklable"
+OPTIONS = ("--max-snapshots", "3", "--monitor-root", ".", "--drain", "60", "--wrappers", f"gymnasium,{UNPICKLABLE}")
 STEPS = 50
 WRAPPERS = [
     {"name": "FrameStackObservation", "kwargs": {"stack_size": 3}},
@@ -23,6 +23,14 @@ WRAPPERS = [
     {"name": "TimeLimit", "kwargs": {"max_episode_steps": 15}},
 ]
 Make = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server on which MuJoCo draws without a display."""
+    directory = tmp_path_factory.mktemp("server")
+    with ServerProcess(directory, *OPTIONS, changes={"MUJOCO_GL": "egl"}) as running:
+        yield running
 
 
 @pytest.fixture
@@ -160,30 +168,22 @@ def test_an_environment_that_is_recorded(make: Make) -> None:
     played(env, 3)
 
 
-def test_what_cannot_be_kept(start: Start) -> None:
+def test_what_cannot_be_kept(make: Make) -> None:
     """Is refused, and named: an environment without a hook, and a wrapper with what has no copy."""
-    name = "tests.support.snapshot_environments:Unpicklable"
-    running = start("--wrappers", name)
-    address = f"127.0.0.1:{running.port}"
-    with connect(address, "Threaded-v0") as env:
-        in_play(env)
-        with pytest.raises(RequestRefused, match="Threaded has no methods `__snapshot__` and `__restore__`; replay"):
-            env.snapshot()
-        played(env, 3)
-    with connect(address, "Hooked-v0", wrappers=[{"name": name}]) as env:
-        in_play(env)
-        with pytest.raises(
-            RequestRefused, match=r"Unpicklable\.lock cannot be pickled \(TypeError: .*; replay"
-        ) as caught:
-            env.snapshot()
-        assert caught.value.code == "snapshot-refused"
-        played(env, 3)
+    env = in_play(make("Threaded-v0"))
+    with pytest.raises(RequestRefused, match="Threaded has no methods `__snapshot__` and `__restore__`; replay"):
+        env.snapshot()
+    played(env, 3)
+    env = in_play(make(wrappers=[{"name": UNPICKLABLE}]))
+    with pytest.raises(RequestRefused, match=r"Unpicklable\.lock cannot be pickled \(TypeError: .*; replay") as caught:
+        env.snapshot()
+    assert caught.value.code == "snapshot-refused"
+    played(env, 3)
 
 
 @pytest.mark.parametrize("env_id", ["Humanoid-v5", "Reacher-v5"])
-def test_mujoco_that_draws(start: Start, env_id: str) -> None:
+def test_mujoco_that_draws(make: Make, env_id: str) -> None:
     """Goes on bit for bit by MuJoCo's own functions, with its frames and after a reset, as in-process."""
-    running = start(changes={"MUJOCO_GL": "egl"})
     local: Any = gymnasium.make(env_id)
     actions = np.random.default_rng(1).uniform(-0.4, 0.4, (STEPS, *local.action_space.shape)).astype(np.float32)
 
@@ -196,7 +196,7 @@ def test_mujoco_that_draws(start: Start, env_id: str) -> None:
                 found.append(env.reset()[0])
         return [*found, env.reset()[0], env.step(actions[0])[0]]
 
-    with connect(f"127.0.0.1:{running.port}", env_id, render_mode="rgb_array") as env:
+    with make(env_id, render_mode="rgb_array") as env:
         for each in (local, env):
             each.reset(seed=1)
             for action in actions[:7]:
