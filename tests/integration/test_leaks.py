@@ -207,7 +207,7 @@ def connect_many(server: ServerProcess, count: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("connections", [126, pytest.param(400, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("connections", [63, pytest.param(400, marks=pytest.mark.sweep)])
 def test_connections_of_every_kind_leave_nothing(connections: int) -> None:
     """Descriptors, processes, mappings, files and memory are as before the connections."""
     with tempfile.TemporaryDirectory(prefix="gymtwist-") as name:
