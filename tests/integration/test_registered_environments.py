@@ -1,8 +1,8 @@
 """Every environment that can be had plays over each of the three protocols what it plays in this process.
 
 ``make registry`` plays everything that Gymnasium, Gym and ale-py register. Without the marker ``sweep`` only the newest
-version of each of Gymnasium's environments (of those of MuJoCo some), some of Gym's and some Atari games are played. The
-end of the run lists the skipped environments with the reasons; an unknown reason is a failure.
+version of each of Gymnasium's environments, or of some that MuJoCo plays, some of Gym's and some Atari games are
+played. The end of the run lists the skipped environments with the reasons; an unknown reason is a failure.
 """
 
 from __future__ import annotations
