@@ -34,10 +34,18 @@ Start = Callable[..., ServerProcess]
 Connect = Callable[..., FramedClient]
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Measure the coverage of what is imported, and then of some modules only."""
-    if not session.config.pluginmanager.has_plugin("dsession"):  # of the process whose workers run the tests
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Measure the coverage of what is imported in one process: it is the same in all."""
+    workers = session.config.pluginmanager.has_plugin("dsession")
+    worker = getattr(session.config, "workerinput", {"workerid": "gw0"})["workerid"]
+    if workers or worker != "gw0":
         process_coverage.pause()
+
+
+def pytest_collection_finish() -> None:
+    """Measure the coverage of some modules from now on."""
+    process_coverage.pause()
 
 
 @pytest.fixture(scope="module", autouse=True)
