@@ -32,10 +32,10 @@ def pause() -> None:
 
 
 @contextmanager
-def measuring() -> Iterator[None]:
-    """Measure this process and those that it starts meanwhile."""
+def measuring(*, children: bool) -> Iterator[None]:
+    """Measure this process, and perhaps those that it starts meanwhile."""
     if _COVERAGE is not None and not MEASURES_ALL:
         _COVERAGE.start()
-    measure(os.environ, True)
+    measure(os.environ, children)
     yield
     pause()

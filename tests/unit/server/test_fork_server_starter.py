@@ -168,7 +168,6 @@ def test_workers_outlive_the_fork_server(parent: Parent, starter: ForkServerStar
     assert outcome[0]["reason"] == "the client left"
     handle.kill()
     soon(lambda: end, parent.turn)
-    parent.reactor.advance(RESTART_DELAY)
 
 
 def test_a_worker_that_is_wanted_without_a_fork_server_waits_for_the_next(
@@ -201,7 +200,6 @@ def test_a_worker_that_was_being_forked_when_the_fork_server_died_ends(
     soon(lambda: end, parent.turn)
     assert not pid
     assert str(outcome[0].value) == "ended"
-    parent.reactor.advance(RESTART_DELAY)
 
 
 def test_a_worker_that_is_wanted_while_the_fork_server_dies_waits_for_the_next(
@@ -236,14 +234,14 @@ def test_a_stop_without_a_fork_server_ends_those_who_wait_for_one(parent: Parent
     assert not parent.processes()
 
 
-@pytest.mark.parametrize("kind", [ForkServerStarter, SpawnStarter])
 @pytest.mark.parametrize(
-    ("setup", "told"),
+    ("kind", "setup", "told"),
     [
-        ("raise ValueError('gone')", "ValueError: gone"),
-        ("import os; print('bye', flush=True); os._exit(5)", "bye"),
-        ("import os; print('bye', flush=True); os._exit(0)", "bye"),
-        ("import sys; sys.exit()", "called sys.exit"),
+        (ForkServerStarter, "raise ValueError('gone')", "ValueError: gone"),
+        (ForkServerStarter, "import os; print('bye', flush=True); os._exit(5)", "bye"),
+        (ForkServerStarter, "import os; print('bye', flush=True); os._exit(0)", "bye"),
+        (SpawnStarter, "import os; print('bye', flush=True); os._exit(0)", "bye"),
+        (SpawnStarter, "import sys; sys.exit()", "called sys.exit"),
     ],
 )
 def test_a_setup_file_that_fails_is_an_error(tmp_path: Path, kind: type[Any], setup: str, told: str) -> None:
@@ -319,7 +317,6 @@ def test_a_fork_server_is_not_waited_for_by_a_worker_that_is_killed(parent: Pare
     link.kill_process()
     soon(lambda: end and parent.log.having("The fork server ended (status -9)"), parent.turn)
     assert parent.log.having("The fork server does not answer")
-    parent.reactor.advance(RESTART_DELAY)
 
 
 def test_an_idle_worker_that_is_stopped_can_be_killed(parent: Parent, starter: ForkServerStarter) -> None:

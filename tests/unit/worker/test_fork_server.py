@@ -169,9 +169,28 @@ class ForkServer:
             os.close(self.output)
 
 
+@pytest.fixture(scope="module")
+def shared_forkserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """A fork server with the environments of the tests, for those that leave it as it is."""
+    made = ForkServer(tmp_path_factory.mktemp("forkserver"))
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def forkserver(tmp_path: Path) -> Iterator[ForkServer]:
-    """A fork server with the environments of the tests."""
+def forkserver(shared_forkserver: ForkServer) -> Iterator[ForkServer]:
+    """The same; each test finds it without workers."""
+    yield shared_forkserver
+    for worker in shared_forkserver.workers:
+        worker.close()
+        shared_forkserver.wait_ended(worker)
+    shared_forkserver.workers.clear()
+    eventually(lambda: not children(shared_forkserver.process.pid), PATIENCE)
+
+
+@pytest.fixture
+def own_forkserver(tmp_path: Path) -> Iterator[ForkServer]:
+    """A fork server of the test's own."""
     made = ForkServer(tmp_path)
     yield made
     made.close()
@@ -269,8 +288,9 @@ def test_processes_of_a_killed_worker_end_with_it(forkserver: ForkServer) -> Non
 
 
 @pytest.mark.parametrize("end", ["the server is killed", "it is told"])
-def test_nothing_outlives_the_fork_server(forkserver: ForkServer, end: str) -> None:
+def test_nothing_outlives_the_fork_server(own_forkserver: ForkServer, end: str) -> None:
     """Neither its workers nor what these left behind."""
+    forkserver = own_forkserver
     (worker,) = forkserver.fork()
     client, left = littered(worker)
     if end == "it is told":
@@ -303,8 +323,9 @@ def test_what_the_operator_started_stays(tmp_path: Path) -> None:
         display.kill()
 
 
-def test_a_fork_that_fails_is_an_error(forkserver: ForkServer) -> None:
+def test_a_fork_that_fails_is_an_error(own_forkserver: ForkServer) -> None:
     """Its descriptors are closed, and the fork server lives on."""
+    forkserver = own_forkserver
     if os.getuid() == 0:
         pytest.skip("the number of root's processes has no limit")
     pid = forkserver.process.pid
