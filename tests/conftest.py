@@ -45,7 +45,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Measure the coverage of some modules from now on, and spare the garbage collector thousands of collected tests."""
+    """Measure the coverage of some modules from now on, and spare the garbage collector the collected tests."""
     process_coverage.pause()
     gc.freeze()
 
