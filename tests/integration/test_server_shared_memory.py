@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from tests.support.server_process import REPOSITORY, ServerProcess, connected
 from tests.support.shared_memory_env import SHARING, by, passed, shares
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
-pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+pytestmark = [
+    pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only"),
+    pytest.mark.usefixtures("few_objects"),
+]
 
 CHOSEN = "Fault/Chosen-v0"
 #: What Chosen can be told to do.
@@ -52,11 +56,17 @@ while True:
 """
 
 
+def polling(start_once: Start) -> ServerProcess:
+    """Start a server that polls for a second."""
+    server = start_once("--poll", "1000000", setup=SETUP)
+    connected(("127.0.0.1", server.port)).close()
+    return server
+
+
 @pytest.mark.parametrize("doing", ["idle", "stepping"])
 def test_a_client_that_is_killed_frees_its_session(start_once: Start, way: str, doing: str) -> None:
     """The session ends while either side polls or waits."""
-    server = start_once("--poll", "1000000", setup=SETUP)
-    connected(("127.0.0.1", server.port)).close()
+    server = polling(start_once)
     since = server.mark()
     words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port), way, doing]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -69,10 +79,9 @@ def test_a_client_that_is_killed_frees_its_session(start_once: Start, way: str, 
     assert not left_after([handle], PATIENCE)
 
 
-def test_a_client_that_is_stopped_does_not_hold_up_the_others(start: Start) -> None:
+def test_a_client_that_is_stopped_does_not_hold_up_the_others(start_once: Start) -> None:
     """A session waits for its own client only."""
-    server = start(setup=SETUP)
-    connected(("127.0.0.1", server.port)).close()
+    server = polling(start_once)
     words = [sys.executable, "-c", CLIENT, str(REPOSITORY), str(server.port), "polling", "stepping"]
     with subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as player:
         assert player.stdout is not None
@@ -120,18 +129,21 @@ def test_a_client_that_steps_through_memory_is_not_idle(start_once: Start) -> No
         assert passed(theirs) > numbers
 
 
-def test_a_server_that_shuts_down_ends_shared_memory(start: Start, way: str) -> None:
+def test_a_server_that_shuts_down_ends_shared_memory(start: Start) -> None:
     """The server shuts down in order and leaves no process behind."""
     server = start("--drain", "0.2", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
-    with connect(server.port, "CartPole-v1", timeout=PATIENCE) as theirs:
-        by(way, theirs)
-        theirs.reset()
+    with ExitStack() as stack:
+        sharing: list[Any] = []
+        for way in SHARING:
+            sharing.append(by(way, stack.enter_context(connect(server.port, "CartPole-v1", timeout=PATIENCE))))
+            sharing[-1].reset()
         server.terminate()
         server.wait_shut_down()
-        with pytest.raises(RemoteError):
-            for _ in range(2):
-                theirs.step(0)
+        for theirs in sharing:
+            with pytest.raises(RemoteError):
+                for _ in range(2):
+                    theirs.step(0)
 
 
 # Nothing is left
@@ -201,7 +213,7 @@ def test_sessions_that_shared_memory_leave_nothing(quiet: ServerProcess) -> None
         list(pool.map(one, range(8)))
         eventually(lambda: len(descendants(quiet.process.pid)) <= 6, PATIENCE)
         before = settled(quiet)
-        list(pool.map(one, range(30)))
+        list(pool.map(one, range(20)))
         eventually(lambda: Holdings(quiet) == before, PATIENCE, f"{before} (now {Holdings(quiet)})")
 
 

@@ -24,9 +24,9 @@ MAPPED = "memfd:gymtwist-shared"
 
 
 @pytest.fixture
-def overdue(start: Start) -> ServerProcess:
+def overdue(start_once: Start) -> ServerProcess:
     """A server with a time limit of half a second for a step."""
-    server = start("--step-timeout", "0.5", setup=SETUP)
+    server = start_once("--step-timeout", "0.5", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     return server
 
@@ -46,7 +46,16 @@ def again(theirs: Any, way: str) -> None:
     assert passed(theirs) == numbers + 5
 
 
-@pytest.mark.parametrize("fault", ["SegfaultInStep", "ExitInStep", "SegfaultInReset"])
+@pytest.mark.parametrize(
+    ("protocol", "way", "fault"),
+    [
+        ("int32", "polling", "SegfaultInStep"),
+        ("int32", "waiting", "ExitInStep"),
+        ("int32", "waiting", "SegfaultInReset"),
+        ("netstring", "polling", "ExitInStep"),
+        ("netstring", "waiting", "SegfaultInStep"),
+    ],
+)
 def test_a_process_that_dies_over_a_request_in_memory(remote: Remote, protocol: str, way: str, fault: str) -> None:
     """The client gets the same error as through a socket, every time."""
     theirs = by(way, remote(f"Fault/{fault}-v0", protocol=protocol))

@@ -14,12 +14,14 @@ from gymtwist.client import ResetNeeded
 from gymtwist.client.reply_slots import LARGE
 from gymtwist.protocol import shared_memory as wire_sharing
 from gymtwist.protocol.adaptive_waiting import cores
-from tests.support.client_environments import SIGHTS
 from tests.support.client_equivalence import Remote, RemoteVec, assert_same
 from tests.support.shared_memory_env import SEED, borrowed, connections, on, passed
 
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
-pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
+pytestmark = [
+    pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only"),
+    pytest.mark.usefixtures("few_objects"),
+]
 
 
 @pytest.fixture
@@ -32,7 +34,9 @@ def kept() -> Iterator[list[tuple[Any, bytes]]]:
         assert bytes(use) == content
 
 
-@pytest.mark.parametrize("name", [name for name in SIGHTS if name != "Dict"])
+@pytest.mark.parametrize(
+    ("name", "way"), [("Bytes", "polling"), ("Bytes", "waiting"), ("Singles", "waiting"), ("Doubles", "polling")]
+)
 def test_an_observation_is_not_copied_and_belongs_to_the_user(
     remote: Remote, way: str, name: str, kept: list[tuple[Any, bytes]]
 ) -> None:

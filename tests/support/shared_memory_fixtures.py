@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -31,6 +32,15 @@ def of() -> Iterator[Of]:
             return made
 
         yield of
+
+
+@pytest.fixture(scope="module")
+def few_objects() -> Iterator[None]:
+    """Spare what exists already, such as all tests, from collections: the tests that count what is left do many."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(params=SHARING)
