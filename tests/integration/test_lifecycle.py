@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,40 @@ from gymtwist_conformance.reference_client.classic_client import error_text, han
 from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, children, descendants, eventually, hold, left_after
-from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, connected, run_twistd
+from tests.support.server_process import REPOSITORY, ServerProcess, connected
+
+
+@pytest.fixture
+def spare(start_once: Start) -> ServerProcess:
+    """A server that goes on when a process of it is killed, with some idle ones."""
+    return start_once("--warm", "2", *(word for each in ("CartPole-*", "Fault/*") for word in ("--allow", each)))
+
+
+@pytest.fixture
+def spawning(start_once: Start) -> ServerProcess:
+    """A server whose workers are fresh interpreters."""
+    return start_once("--start-method", "spawn", "--warm", "1")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that has no idle workers, and that imports a module for all of them, in a directory that it can lose."""
+    modules, directory = tmp_path_factory.mktemp("modules"), tmp_path_factory.mktemp("server")
+    (modules / "preloaded.py").write_text('import os\nprint("preloaded by", os.getpid(), flush=True)\n')
+    options = "--warm", "0", "--step-timeout", "2", "--preload", "preloaded"
+    with ServerProcess(directory, *options, changes={"PYTHONPATH": f"{REPOSITORY}:{modules}"}) as running:
+        yield running
+
 
 # Starting
 
 
-def test_the_log_begins_with_a_summary_for_newcomers(start: Start) -> None:
+def test_the_log_begins_with_a_summary_for_newcomers(spare: ServerProcess) -> None:
     """The version, where the server listens and for whom, what there is to play, how to connect and how to stop."""
-    server = start("--allow", "CartPole-*")
+    server = spare
     server.wait_for(rf"gymtwist {re.escape(__version__)}, Twisted [\d.]+, Python [\d.]+$")
     server.wait_for(rf"Listening on 127.0.0.1:{server.port}, for this machine only$")
-    server.wait_for(r"Environments: 2 of gymnasium \(such as CartPole-v1\), 2 of gym \(such as gym:CartPole-v1\)")
+    server.wait_for(r"Environments: 2 of gymnasium \(such as CartPole-v1\), .*\b2 of gym \(such as gym:CartPole-v1\)")
     server.wait_for(rf'env = gymtwist.client.connect\("localhost:{server.port}", "CartPole-v1"\); env.reset')
     server.wait_for(rf"To stop: kill {server.process.pid}$")
 
@@ -61,25 +85,23 @@ def test_sigterm_while_it_imports_answers_who_waits(tmp_path: Path) -> None:
 # Stopping
 
 
-def test_sigterm_stops_an_idle_server(start: Start) -> None:
-    """Nothing to wait for: it ends at once, with its warm workers."""
-    server = start("--drain", "30")
-    with server.open("CartPole-v1") as client:
-        client.play()
-        session = server.session(client)
-    server.end(session)
-    server.terminate()
-    server.wait_shut_down()
-
-
 def test_sigterm_ends_sessions_after_the_drain(start: Start) -> None:
-    """A session that goes on is ended when its time is over; its environment is closed."""
+    """When its time is over a session that goes on is ended, and its environment is closed; what hangs is killed."""
     server = start("--drain", "1")
-    with server.open("Fault/Files-v0") as client:
+    with (
+        server.open("Fault/Files-v0") as client,
+        server.open("Fault/HangInStep-v0") as hanging,
+        server.connect() as making,
+    ):
         session = server.session(client)
         client.reset()
+        hanging.reset()
+        hanging.send(step(0))
+        making.send(handshake("Fault/HangInMake-v0"))
+        server.wait_for("the constructor hangs")
         server.terminate()
-        client.wait_closed()
+        for each in (client, hanging, making):
+            each.wait_closed()
         assert server.end(session).startswith("the server is shutting down; ")
     server.wait_for(rf"\[session {session.number}\] \| the environment was closed")
     server.wait_shut_down()
@@ -100,28 +122,6 @@ def test_sessions_may_end_during_the_drain(start: Start) -> None:
     server.wait_shut_down()
 
 
-def test_sigterm_ends_a_hanging_step(start: Start) -> None:
-    """What does not listen is killed when the drain is over."""
-    server = start("--drain", "1")
-    with server.open("Fault/HangInStep-v0") as client:
-        client.reset()
-        client.send(step(0))
-        server.terminate()
-        client.wait_closed()
-    server.wait_shut_down()
-
-
-def test_sigterm_while_a_constructor_hangs(start: Start) -> None:
-    """A session that has not begun is ended like others."""
-    server = start("--drain", "1")
-    with server.connect() as client:
-        client.send(handshake("Fault/HangInMake-v0"))
-        server.wait_for("the constructor hangs")
-        server.terminate()
-        client.wait_closed()
-    server.wait_shut_down()
-
-
 def test_sigterm_during_the_start(start: Start) -> None:
     """A server that has only just begun to listen ends, too."""
     server = start()
@@ -134,34 +134,26 @@ def test_sigterm_during_the_start(start: Start) -> None:
 # Killing
 
 
-@pytest.mark.parametrize("environment", ["Fault/HangInStep-v0", "Fault/LeaveThread-v0", "CartPole-v1"])
-def test_no_worker_outlives_a_killed_parent(start: Start, environment: str) -> None:
+def test_no_worker_outlives_a_killed_parent(start: Start) -> None:
     """Busy, deaf or idle: when the parent is gone, so is everything below it within five seconds."""
     server = start()
-    with server.open(environment) as client, server.open("CartPole-v1") as other:
-        other.play()
-        client.reset()
-        client.send(step(0))
-        if "Hang" not in environment:
+    with (
+        server.open("Fault/HangInStep-v0") as busy,
+        server.open("Fault/LeaveThread-v0") as deaf,
+        server.open("CartPole-v1") as idle,
+    ):
+        for client in (busy, deaf, idle):
+            client.reset()
+            client.send(step(0))
+        for client in (deaf, idle):
             client.read_step()
         handles = server.track()
-        assert server.session(client).process in [handle.process for handle in handles]
+        sessions = {server.session(client).process for client in (busy, deaf, idle)}
+        assert sessions < {handle.process for handle in handles}
         server.process.kill()
         assert not left_after(handles, PATIENCE)
-        client.wait_closed()
-        other.wait_closed()
-
-
-@pytest.fixture
-def spare(start_once: Start) -> ServerProcess:
-    """A server that goes on when a process of it is killed, with some idle ones."""
-    return start_once("--warm", "2")
-
-
-@pytest.fixture
-def spawning(start_once: Start) -> ServerProcess:
-    """A server whose workers are fresh interpreters."""
-    return start_once("--start-method", "spawn", "--warm", "1")
+        for client in (busy, deaf, idle):
+            client.wait_closed()
 
 
 def test_a_killed_fork_server_is_replaced(spare: ServerProcess) -> None:
@@ -201,9 +193,21 @@ def test_idle_workers_of_a_killed_fork_server_are_replaced(spare: ServerProcess)
     assert not left_after(left, PATIENCE)
 
 
-def test_a_fork_server_that_does_not_answer_is_replaced(start: Start) -> None:
+def test_a_preloaded_module_is_imported_before_the_fork(bare: ServerProcess) -> None:
+    """Once for all workers, not once for each."""
+    server = bare
+    server.wait_for("To stop: kill")
+    server.wait_for(f"preloaded by {server.fork_server()}$")
+    since = server.mark()
+    for _ in range(3):
+        with server.open("CartPole-v1") as client:
+            client.play()
+    assert not any("preloaded by" in line for line in server.lines[since:])
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(bare: ServerProcess) -> None:
     """A client that comes meanwhile is served by the next one; until then there is no step that could be late."""
-    server = start("--warm", "0", "--step-timeout", "2")
+    server = bare
     with server.open("CartPole-v1") as client:
         client.play()
     os.kill(server.fork_server(), signal.SIGSTOP)
@@ -267,13 +271,12 @@ def test_killed_warm_workers_are_replaced(spare: ServerProcess) -> None:
         client.play()
 
 
-def test_a_fork_server_is_replaced_although_the_working_directory_is_gone(start: Start, tmp_path: Path) -> None:
+def test_a_fork_server_is_replaced_although_the_working_directory_is_gone(bare: ServerProcess) -> None:
     """What was needed from there was read at the start."""
-    (tmp_path / "gone").mkdir()
-    server = start("--warm", "1", directory=tmp_path / "gone")
+    server = bare
     with server.open("CartPole-v1") as client:
         client.play()
-        (tmp_path / "gone").rmdir()
+        server.directory.rmdir()
         old = server.fork_server()
         os.kill(old, signal.SIGKILL)
         eventually(lambda: old not in descendants(server.process.pid), PATIENCE, "the end of the fork server")
@@ -318,55 +321,3 @@ def test_no_spawned_worker_outlives_a_killed_parent(start: Start) -> None:
         handles = server.track()
         server.process.kill()
         assert not left_after(handles, PATIENCE)
-
-
-def test_a_preloaded_module_is_imported_before_the_fork(tmp_path: Path) -> None:
-    """Once for all workers, not once for each."""
-    (tmp_path / "preloaded.py").write_text('import os\nprint("preloaded by", os.getpid(), flush=True)\n')
-    with ServerProcess(
-        tmp_path, "--preload", "preloaded", changes={"PYTHONPATH": f"{REPOSITORY}:{tmp_path}"}
-    ) as server:
-        for _ in range(3):
-            with server.open("CartPole-v1") as client:
-                client.play()
-        assert sum("preloaded by" in line for line in server.lines) == 1
-
-
-# The daemon
-
-
-def wait_for_file(path: Path, pattern: str) -> re.Match[str]:
-    """Wait until a file has a line; return the match."""
-    found: list[re.Match[str]] = []
-
-    def look() -> bool:
-        found.extend(re.finditer(pattern, path.read_text() if path.exists() else ""))
-        return bool(found)
-
-    eventually(look, PATIENCE, f"{pattern} in {path.name}")
-    return found[0]
-
-
-def test_a_daemon_serves_and_ends_by_kill(tmp_path: Path) -> None:
-    """As a service: started by `twistd`, ended by `kill $(cat twistd.pid)`, and every worker is gone."""
-    pidfile, logfile = tmp_path / "twistd.pid", tmp_path / "twistd.log"
-    started = run_twistd(
-        f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, directory=tmp_path
-    )
-    assert started.returncode == 0, started.stdout
-    port = int(wait_for_file(logfile, r" starting on (\d+)").group(1))
-    daemon = Handle(int(wait_for_file(pidfile, r"\d+").group()))
-    family: list[Handle] = []
-    try:
-        with ClassicClient.connect(port) as client:
-            client.open("CartPole-v1").play(100)
-            family = hold(descendants(daemon.process))
-            assert family
-        wait_for_file(logfile, r"ended: the client left; ")
-        os.kill(daemon.process, signal.SIGTERM)
-        assert daemon.wait(PATIENCE), "the daemon did not end"
-        assert not left_after(family, PATIENCE)
-        assert not pidfile.exists()
-    finally:
-        for handle in [daemon, *family]:
-            handle.kill()

@@ -25,7 +25,7 @@ from gymtwist_conformance.reference_client import ClassicClient, Failed
 from gymtwist_conformance.reference_client.classic_client import handshake
 from tests.conftest import Connect, Start
 from tests.support.patience import PATIENCE
-from tests.support.process_inspection import Handle, eventually
+from tests.support.process_inspection import Handle, descendants, eventually, hold, left_after
 from tests.support.server_process import ANY_PORT, REPOSITORY, ServerProcess, connected, run_twistd, twistd, variables
 
 
@@ -93,7 +93,10 @@ def was_replaced(path: Path, before: TextIO) -> bool:
 
 @contextlib.contextmanager
 def daemon(directory: Path, *options: str) -> Iterator[tuple[Handle, ClassicClient]]:
-    """Run a daemon with a client, its log in ``g.log`` and its process id in ``twistd.pid``; check that it ends."""
+    """Run a daemon with a client, its log in ``g.log`` and its process id in ``twistd.pid``; check that `kill` ends it.
+
+    Neither one of its processes nor the file with its process id is left.
+    """
     pidfile, logfile = directory / "twistd.pid", directory / "g.log"
     words = (f"--pidfile={pidfile}", f"--logfile={logfile}", "gymsock", "--port", ANY_PORT, "--warm", "1", *options)
     started = run_twistd(*words, directory=directory)
@@ -104,9 +107,13 @@ def daemon(directory: Path, *options: str) -> Iterator[tuple[Handle, ClassicClie
         assert found
         with ClassicClient.connect(int(found.group(1))) as client:
             client.open("CartPole-v1").play()
+            family = hold(descendants(handle.process))
+            assert family
             yield handle, client
         os.kill(handle.process, signal.SIGTERM)
         assert handle.wait(PATIENCE)
+        assert not left_after(family, PATIENCE)
+        assert not pidfile.exists()
     finally:
         handle.kill()
 
