@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,37 +52,46 @@ def vacant(server: ServerProcess) -> ServerProcess:
 
 
 @pytest.fixture
-def without_queue(start_once: Start) -> ServerProcess:
-    """A server for two, where nobody waits."""
-    return vacant(start_once("--max-sessions", "2", "--queue", "0", "--warm", "1"))
+def small(start_once: Start) -> ServerProcess:
+    """A server for two, where nobody waits, a step may take for ever, and a session has limits of its own."""
+    of_sessions = "--leave-timeout", "1", "--step-timeout", "0", "--max-envs", "3"
+    of_processes = "--process-limit", "9000", "--file-size-limit", "3", "--debuggable"
+    return vacant(start_once("--max-sessions", "2", "--queue", "0", "--warm", "1", *of_sessions, *of_processes))
 
 
 @pytest.fixture
 def for_one(start_once: Start) -> ServerProcess:
-    """A server for one, where one more waits."""
+    """A server for one, where three more wait."""
     limits = "--opening-timeout", "2", "--leave-timeout", "1"
-    return vacant(start_once("--max-sessions", "1", "--queue", "1", *limits))
+    return vacant(start_once("--max-sessions", "1", "--queue", "3", *limits))
 
 
 @pytest.fixture
-def brief(start_once: Start) -> ServerProcess:
-    """A server with little time and room for everything that a session may have."""
-    of_processes = "--process-limit", "9000", "--file-size-limit", "3", "--debuggable"
-    return start_once("--request-timeout", "2", "--max-envs", "3", *of_processes)
+def allowing(start_once: Start) -> ServerProcess:
+    """A server of some environments."""
+    patterns = "CartPole-*", "Act/*", "Pendulum-v0", "with_mark:*"
+    return start_once(*(word for pattern in patterns for word in ("--allow", pattern)))
+
+
+@pytest.fixture
+def patient(start_once: Start) -> ServerProcess:
+    """A server that limits memory, and no time."""
+    timeouts = (word for name in ("idle", "step", "request", "leave") for word in (f"--{name}-timeout", "0"))
+    return start_once("--memory-limit", "512", *timeouts, "--keepalive", "0")
 
 
 @pytest.fixture
 def impatient(start_once: Start) -> ServerProcess:
-    """A server with little patience with those who say nothing."""
-    return start_once("--idle-timeout", "1", "--step-timeout", "2.5")
+    """A server with little patience with those who say nothing, and with long requests."""
+    return start_once("--idle-timeout", "1", "--step-timeout", "2.5", "--request-timeout", "3")
 
 
 # How many
 
 
-def test_past_max_sessions_a_client_is_refused(without_queue: ServerProcess) -> None:
+def test_past_max_sessions_a_client_is_refused(small: ServerProcess) -> None:
     """Without a queue the server refuses one client too many."""
-    server = without_queue
+    server = small
     with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
         with ask(server) as third:
             assert FULL in error_text(third.read_to_end())
@@ -91,9 +100,9 @@ def test_past_max_sessions_a_client_is_refused(without_queue: ServerProcess) -> 
         other.play()
 
 
-def test_room_that_is_made_is_used(without_queue: ServerProcess) -> None:
+def test_room_that_is_made_is_used(small: ServerProcess) -> None:
     """When a client leaves another may come."""
-    server = without_queue
+    server = small
     with server.open("CartPole-v1"):
         for _ in range(5):
             with server.open("CartPole-v1") as client:
@@ -102,34 +111,24 @@ def test_room_that_is_made_is_used(without_queue: ServerProcess) -> None:
             server.end(session)
 
 
-def test_a_queued_client_is_served_when_there_is_room(for_one: ServerProcess) -> None:
-    """Of two that come when there is room for none, one waits and is served, and one is refused."""
+def test_queued_clients_are_served_in_their_order(for_one: ServerProcess) -> None:
+    """Who comes when there is room for nobody waits, and is served by and by; one too many is refused."""
     server = for_one
-    with server.open("CartPole-v1") as player, ask(server) as one, ask(server) as other:
-        eventually(lambda: readable(one, 0) or readable(other, 0), PATIENCE, "a refusal")
-        refused, queued = (one, other) if readable(one, 0) else (other, one)
-        assert FULL in error_text(refused.read_to_end())
-        assert not readable(queued, 0.2)
+    with ExitStack() as stack:
+        player = stack.enter_context(server.open("CartPole-v1"))
+        queued: list[ClassicClient] = []
+        for _ in range(3):
+            queued.append(stack.enter_context(ask(server)))
+            assert not readable(queued[-1], 0.3)
+        with ask(server) as refused:
+            assert FULL in error_text(refused.read_to_end())
+        for place, client in enumerate(queued):
+            assert not any(readable(each, 0) for each in queued[place:])
+            player.play()
+            player.close()
+            client.read_error()
+            player = client
         player.play()
-        player.close()
-        queued.read_error()
-        queued.play()
-
-
-def test_those_in_the_queue_are_served_in_their_order(start: Start) -> None:
-    """First come, first served."""
-    server = start("--max-sessions", "1", "--queue", "8")
-    player = server.open("CartPole-v1")
-    queued = []
-    for _ in range(4):
-        queued.append(ask(server))
-        assert not readable(queued[-1], 0.3)
-    for client in queued:
-        player.close()
-        client.read_error()
-        client.play()
-        player = client
-    player.close()
 
 
 def test_a_queued_client_that_leaves_frees_its_place(for_one: ServerProcess) -> None:
@@ -146,12 +145,14 @@ def test_a_queued_client_that_leaves_frees_its_place(for_one: ServerProcess) -> 
         return True
 
     with server.open("CartPole-v1"):
-        assert waits()
+        assert all(waits() for _ in range(3))
+        assert not waits()
         waiting.pop().close()
         eventually(waits, PATIENCE, "a free place in the queue")
-    with waiting[0] as newcomer:
-        newcomer.read_error()
-        newcomer.play()
+    for newcomer in waiting:
+        with newcomer:
+            newcomer.read_error()
+            newcomer.play()
 
 
 def test_the_handshake_timeout_excludes_the_queue(for_one: ServerProcess) -> None:
@@ -167,9 +168,9 @@ def test_the_handshake_timeout_excludes_the_queue(for_one: ServerProcess) -> Non
 # Which
 
 
-def test_only_allowed_environments_are_served(start: Start) -> None:
+def test_only_allowed_environments_are_served(allowing: ServerProcess) -> None:
     """Patterns are globs, and there may be several; an id that was given up must match, and its successor as well."""
-    server = start("--allow", "CartPole-*", "--allow", "Act/*", "--allow", "Pendulum-v0")
+    server = allowing
     for allowed in ("CartPole-v1", "CartPole-v0", "Act/Box-v0"):
         server.open(allowed).close()
     for refused in ("Acrobot-v1", "Fault/RaiseInStep-v0", "XCartPole-v1"):
@@ -180,31 +181,28 @@ def test_only_allowed_environments_are_served(start: Start) -> None:
         server.open("Pendulum-v0")
 
 
-@pytest.fixture
-def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that exists once the module `with_mark`, which the server can find, has been imported."""
-    folder = tmp_path / "modules"
-    folder.mkdir()
-    (folder / "with_mark.py").write_text(MODULE.format(marker=str(tmp_path / "imported")))
-    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-    return tmp_path / "imported"
+def write_module(server: ServerProcess) -> Path:
+    """Write the module `with_mark` where the server finds it; return a file that exists once it has been imported."""
+    imported = server.directory / "imported"
+    (server.directory / "with_mark.py").write_text(MODULE.format(marker=str(imported)))
+    return imported
 
 
-def test_an_id_that_names_a_module_is_refused(start: Start, marker: Path) -> None:
+def test_an_id_that_names_a_module_is_refused(impatient: ServerProcess) -> None:
     """A client does not choose what the server imports."""
-    server = start()
+    imported = write_module(impatient)
     for environment in ("with_mark:FromModule-v0", "gymnasium:with_mark:FromModule-v0"):
-        with ask(server, environment) as client:
+        with ask(impatient, environment) as client:
             assert error_text(client.read_to_end())
-    assert not marker.exists()
+    assert not imported.exists()
 
 
-def test_an_id_that_names_a_module_may_be_allowed(start: Start, marker: Path) -> None:
+def test_an_id_that_names_a_module_may_be_allowed(allowing: ServerProcess) -> None:
     """A pattern that names the module allows it."""
-    server = start("--allow", "with_mark:*")
-    with server.open("with_mark:FromModule-v0") as client:
+    imported = write_module(allowing)
+    with allowing.open("with_mark:FromModule-v0") as client:
         assert client.reset() == 0
-    assert marker.exists()
+    assert imported.exists()
 
 
 # How long
@@ -285,50 +283,50 @@ def test_a_client_that_leaves_during_many_steps_frees_its_place(for_one: ServerP
     server.wait_for(rf"\[session {session}\] \| closed in order")
 
 
-def test_a_client_that_leaves_during_a_step_that_never_returns_frees_its_place(start: Start) -> None:
+def test_a_client_that_leaves_during_a_step_that_never_returns_frees_its_place(small: ServerProcess) -> None:
     """The processes of its session are killed although a step has no limit, and the next one is served."""
-    server = start("--leave-timeout", "1", "--max-sessions", "2", "--step-timeout", "0")
+    server = small
     left: list[Session] = []
+    processes: list[Handle] = []
     for fields in ({}, {"num_envs": 2, "vectorization_mode": "async"}):
         with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
             client.make("Fault/HangInStep-v0", **fields)
             client.reset()
             left.append(server.session(client))
             client.say("step", action=client.actions.dump([0, 0] if fields else 0))
-    processes = hold({each for session in left for each in (session.process, *descendants(session.process))})
+            processes += hold({left[-1].process, *descendants(left[-1].process)})
     assert len(processes) >= 4
+    for session in left:
+        assert server.end(session).startswith("the client left, and its request went on for 1 s; ")
     with server.open("CartPole-v1") as one, server.open("CartPole-v1") as other:
         one.play()
         other.play()
-    for session in left:
-        assert server.end(session).startswith("the client left, and its request went on for 1 s; ")
     assert not left_after(processes, PATIENCE)
 
 
-def test_the_steps_of_a_request_have_a_limit_together(brief: ServerProcess) -> None:
+def test_the_steps_of_a_request_have_a_limit_together(impatient: ServerProcess) -> None:
     """Its client gets an error, and can go on."""
-    with FramedClient(connected(("127.0.0.1", brief.port)), INT32) as client:
+    with FramedClient(connected(("127.0.0.1", impatient.port)), INT32) as client:
         client.make("Fault/ShortSteps-v0")
         client.reset()
-        with pytest.raises(Failed, match="a request took more than 2 s: reset to continue") as caught:
+        with pytest.raises(Failed, match="a request took more than 3 s: reset to continue") as caught:
             client.step_many(action=client.actions.dump(0), count=10_000)
         assert (caught.value.fault, caught.value.reset_needed) == ("environment", True)
         client.reset()
 
 
-def test_the_environments_of_a_session_are_limited(brief: ServerProcess) -> None:
+def test_the_environments_of_a_session_are_limited(small: ServerProcess) -> None:
     """The error names the option."""
-    with FramedClient(connected(("127.0.0.1", brief.port)), INT32) as client:
+    with FramedClient(connected(("127.0.0.1", small.port)), INT32) as client:
         with pytest.raises(Failed, match=r"num_envs 4: the operator allows 3 \(--max-envs\)") as caught:
             client.make("CartPole-v1", num_envs=4)
         assert caught.value.code == "invalid-field"
         client.make("CartPole-v1", num_envs=3)
 
 
-def test_zero_is_never(start: Start) -> None:
+def test_zero_is_never(patient: ServerProcess) -> None:
     """A limit of zero disables the timeout."""
-    timeouts = ("idle", "step", "request", "leave")
-    server = start(*(word for name in timeouts for word in (f"--{name}-timeout", "0")), "--keepalive", "0")
+    server = patient
     with server.open("Fault/SlowStep-v0") as client:
         client.reset()
         assert client.step(0).reward == 1.0
@@ -339,16 +337,16 @@ def test_zero_is_never(start: Start) -> None:
 # How much
 
 
-def test_memory_without_a_limit(without_queue: ServerProcess) -> None:
+def test_memory_without_a_limit(small: ServerProcess) -> None:
     """The limit is an option: by default an environment takes what it needs."""
-    with without_queue.open("Fault/EatSome-v0") as client:
+    with small.open("Fault/EatSome-v0") as client:
         client.reset()
         assert client.step(0).info == {"eaten": 1024}
 
 
-def test_memory_within_the_limit(start_once: Start) -> None:
+def test_memory_within_the_limit(patient: ServerProcess) -> None:
     """The same environment under a limit is ended, one that needs little is not."""
-    server = start_once("--memory-limit", "512")
+    server = patient
     with server.open("CartPole-v1") as other, server.open("Fault/EatSome-v0") as client:
         session = server.session(client)
         client.reset()
@@ -358,9 +356,9 @@ def test_memory_within_the_limit(start_once: Start) -> None:
         other.play()
 
 
-def test_after_a_memory_error_a_reset_gets_a_fresh_process(start_once: Start) -> None:
+def test_after_a_memory_error_a_reset_gets_a_fresh_process(patient: ServerProcess) -> None:
     """The old one has too little left. The client and the log are told of the limit; make may fail of it, too."""
-    server = start_once("--memory-limit", "512")
+    server = patient
     with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
         client.make("Fault/Hoard-v0", kwargs={"mebibytes": 200})
         client.reset()
@@ -380,12 +378,12 @@ def test_after_a_memory_error_a_reset_gets_a_fresh_process(start_once: Start) ->
         assert "512 MiB together" in server.end(session)
 
 
-def test_the_memory_limit_is_that_of_all_processes_of_a_session(start_once: Start) -> None:
+def test_the_memory_limit_is_that_of_all_processes_of_a_session(patient: ServerProcess) -> None:
     """Each is below it, and all together are not; the session goes on with fresh ones, and others do not notice.
 
     Shared memory counts, which the kernel does not limit.
     """
-    server = start_once("--memory-limit", "512")
+    server = patient
     with server.open("CartPole-v1") as other, FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
         client.make("Fault/Hoard-v0", num_envs=6, vectorization_mode="async")
         session, actions = server.session(client), np.zeros(6, np.int64)
@@ -407,9 +405,9 @@ def test_the_memory_limit_is_that_of_all_processes_of_a_session(start_once: Star
         other.play()
 
 
-def test_limits_of_processes_and_files_and_debuggers(brief: ServerProcess) -> None:
+def test_limits_of_processes_and_files_and_debuggers(small: ServerProcess) -> None:
     """Each is an option; a session that can be debugged gains no privileges either."""
-    with brief.open("Hostile/ReportIsolation-v0") as client:
+    with small.open("Hostile/ReportIsolation-v0") as client:
         client.reset()
         info = client.step(0).info
     wanted = {"NPROC": 9000, "FSIZE": 3 * 2**20, "dumpable": 1, "no_new_privs": True, "oom_score_adj": 500}
