@@ -25,9 +25,13 @@ _SHOWN_EPISODES = 10
 _CLEAR = "\x1b[H\x1b[2J"
 
 
-def main() -> int:
-    """Run the command; return its exit status."""
-    given = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status.
+
+    Args:
+        arguments: Its words; None for those of this process.
+    """
+    given = _parser().parse_args(arguments)
     if given.process is not None:
         given.socket += f".{given.process}"
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -9,14 +11,18 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import gymtwist.client
+from gymtwist.control.gymsockctl import main
 from tests.conftest import Start
 from tests.support.identity_files import write_identities
+from tests.support.patience import PATIENCE
+from tests.support.process_inspection import eventually
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
 CLIENT_MEASURED = True
@@ -24,11 +30,11 @@ CLIENT_MEASURED = True
 
 def gymsockctl(server: ServerProcess, *words: str, status: int = 0) -> str:
     """Run the command; return what it prints."""
-    socket = str(server.directory / "control")
-    command = [sys.executable, "-m", "gymtwist.control.gymsockctl", "--socket", socket, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done.stdout or done.stderr
+    printed, complained = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(complained):
+        ended = main(["--socket", str(server.directory / "control"), *words])
+    assert ended == status, complained.getvalue()
+    return printed.getvalue() or complained.getvalue()
 
 
 def asked(server: ServerProcess, *words: str) -> Any:
@@ -36,14 +42,30 @@ def asked(server: ServerProcess, *words: str) -> Any:
     return json.loads(gymsockctl(server, "--json", *words))
 
 
+OPTIONS = 'control = "control"\nallow = ["CartPole-*", "Slow*"]'
+
+
+@pytest.fixture(scope="module")
+def server_with_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with a control socket, a file of options and a port with TLS."""
+    directory = tmp_path_factory.mktemp("server")
+    (directory / "gymsock.toml").write_text(OPTIONS)
+    key, certificate = write_certificate(directory)
+    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
+    with ServerProcess(directory, "--config", "gymsock.toml", "--listen", endpoint) as running:
+        running.wait_for("To stop: kill")
+        yield running
+
+
 @pytest.fixture
-def controlled(start: Start, tmp_path: Path) -> tuple[ServerProcess, Path]:
-    """A server with a control socket and a file of options."""
-    path = tmp_path / "gymsock.toml"
-    path.write_text('control = "control"\nallow = ["CartPole-*", "Slow*"]')
-    server = start("--config", str(path), directory=tmp_path)
-    server.wait_for("To stop: kill")
-    return server, path
+def controlled(server_with_file: ServerProcess) -> Iterator[tuple[ServerProcess, Path]]:
+    """That server, and its file of options, which a test may change."""
+    path = server_with_file.directory / "gymsock.toml"
+    eventually(lambda: not asked(server_with_file, "sessions"), PATIENCE, "the end of earlier sessions")
+    yield server_with_file, path
+    if path.read_text() != OPTIONS:
+        path.write_text(OPTIONS)
+        gymsockctl(server_with_file, "reload")
 
 
 def test_an_operator_sees_and_ends_sessions(controlled: tuple[ServerProcess, Path]) -> None:
@@ -60,6 +82,7 @@ def test_an_operator_sees_and_ends_sessions(controlled: tuple[ServerProcess, Pat
         other.reset(seed=1)
         env.step(0)
         first, second = asked(server, "sessions")
+        number = str(first["number"])
         assert (first["environment"], first["steps"], second["steps"]) == ("CartPole-v1", 1, 0)
         assert asked(server, "status")["sessions"] == {"taken": 2, "limit": 256}
         status = gymsockctl(server, "status")
@@ -68,16 +91,17 @@ def test_an_operator_sees_and_ends_sessions(controlled: tuple[ServerProcess, Pat
         heading, row, *_ = gymsockctl(server, "sessions").splitlines()
         assert "steps per second" in heading and "_" not in heading
         assert "CartPole-v1  127.0.0.1:" in row
-        assert "environment       CartPole-v1" in gymsockctl(server, "show", "1")
-        assert "session 1 ends" in gymsockctl(server, "end", "1", "--reason", "maintenance")
+        assert "environment       CartPole-v1" in gymsockctl(server, "show", number)
+        assert f"session {number} ends" in gymsockctl(server, "end", number, "--reason", "maintenance")
         with pytest.raises(gymtwist.client.ConnectionLost):
             for _ in range(100):
                 env.step(0)
-        server.wait_for(r"session 1\] ended: an operator ended it \(\S+: maintenance\)")
+        server.wait_for(rf"session {number}\] ended: an operator ended it \(\S+: maintenance\)")
         other.step(0)
     assert gymsockctl(server, "envs", "CartPole-v1") == "CartPole-v1\n"
-    assert "no session with this number is running or has ended recently: 1" in gymsockctl(server, "end", "1", status=1)
-    server.wait_for(r"\[control\] \S+ ends session 1: maintenance")
+    refusal = gymsockctl(server, "end", number, status=1)
+    assert f"no session with this number is running or has ended recently: {number}" in refusal
+    server.wait_for(rf"\[control\] \S+ ends session {number}: maintenance")
 
 
 def test_nobody_else_controls_a_server(controlled: tuple[ServerProcess, Path]) -> None:
@@ -96,6 +120,7 @@ def test_nobody_else_controls_a_server(controlled: tuple[ServerProcess, Path]) -
 def test_options_are_read_anew(controlled: tuple[ServerProcess, Path], how: str) -> None:
     """By the command, which shows what has changed, or by SIGHUP; a session that runs does not notice."""
     server, path = controlled
+    since = server.mark()
     with gymtwist.client.connect(server.port, "CartPole-v1") as env:
         env.reset(seed=1)
         with pytest.raises(gymtwist.client.RequestRefused, match="not allowed"):
@@ -104,11 +129,18 @@ def test_options_are_read_anew(controlled: tuple[ServerProcess, Path], how: str)
         path.write_text('control = "control"\nallow = ["Pendulum-*"]\nwarm = 3\nmax-envs = 2')
         if how == "command":
             printed = gymsockctl(server, "reload").splitlines()
-            assert printed == ["max-envs is 2", "allow is Pendulum-*", "warm needs an upgrade or a restart"]
+            certificates = "1 certificate read"
+            assert printed == [
+                "max-envs is 2",
+                "allow is Pendulum-*",
+                certificates,
+                "warm needs an upgrade or a restart",
+            ]
         else:
             os.kill(server.process.pid, signal.SIGHUP)
             server.wait_for(
-                r"SIGHUP reloads the options: max-envs is 2; allow is Pendulum-\*; warm needs an upgrade or a"
+                r"SIGHUP reloads the options: max-envs is 2; allow is Pendulum-\*; .*warm needs an upgrade or a",
+                since=since,
             )
         gymtwist.client.connect(server.port, "Pendulum-v1").close()
         assert "CartPole-v1" not in gymsockctl(server, "envs")
@@ -140,11 +172,10 @@ def test_a_token_is_taken_away(start: Start, tmp_path: Path) -> None:
     gymtwist.client.connect(server.port, "CartPole-v1", token=tokens["bob"]).close()
 
 
-def test_a_certificate_is_read_anew(start: Start, tmp_path: Path) -> None:
+def test_a_certificate_is_read_anew(controlled: tuple[ServerProcess, Path], tmp_path: Path) -> None:
     """New connections get it; a broken one is refused, and the server goes on with the one it has."""
-    key, certificate = write_certificate(tmp_path)
-    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
-    server = start("--control", str(tmp_path / "control"), "--listen", endpoint, directory=tmp_path)
+    server, _ = controlled
+    key, certificate = server.directory / "key.pem", server.directory / "certificate.pem"
     port = int(server.wait_for(r"Listening on tls:127.0.0.1:(\d+)").group(1))
 
     def offered() -> str:
@@ -153,8 +184,7 @@ def test_a_certificate_is_read_anew(start: Start, tmp_path: Path) -> None:
     before = offered()
     with gymtwist.client.connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=str(certificate)) as env:
         env.reset(seed=1)
-        (tmp_path / "new").mkdir()
-        new_key, new_certificate = write_certificate(tmp_path / "new")
+        new_key, new_certificate = write_certificate(tmp_path)
         certificate.write_text("nothing")
         assert "no start line" in gymsockctl(server, "reload", status=1)
         assert offered() == before
@@ -166,9 +196,10 @@ def test_a_certificate_is_read_anew(start: Start, tmp_path: Path) -> None:
     gymtwist.client.connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=str(new_certificate)).close()
 
 
-def test_a_server_is_drained(controlled: tuple[ServerProcess, Path]) -> None:
+def test_a_server_is_drained(start: Start) -> None:
     """The last session ends it, whatever --drain says."""
-    server, _ = controlled
+    server = start("--control", "control")
+    server.wait_for("To stop: kill")
     with gymtwist.client.connect(server.port, "CartPole-v1") as env:
         env.reset(seed=1)
         assert "1 are running" in gymsockctl(server, "drain")
