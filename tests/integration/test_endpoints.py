@@ -17,7 +17,6 @@ import gymtwist.client
 from gymtwist.client import ConnectionLost, ProtocolBroken
 from gymtwist_conformance.reference_client import ClassicClient
 from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, step
-from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, descriptors, eventually, left_after, peak
 from tests.support.server_process import ServerProcess, connected, write_certificate
@@ -33,32 +32,31 @@ def unused_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_number_is_a_port_of_the_loopback(start: Start) -> None:
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that listens in several places."""
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket has a hundred bytes at most
+        endpoints = "tcp:0:interface=127.0.0.3", "tcp:0:interface=127.0.0.4", f"unix:{short}/gym", "tcp:0"
+        options = "--trusted-network", *(word for endpoint in endpoints for word in ("--listen", endpoint))
+        with ServerProcess(tmp_path_factory.mktemp("places"), *options, port=str(unused_port())) as running:
+            yield running
+
+
+def test_a_number_is_a_port_of_the_loopback(places: ServerProcess) -> None:
     """`--port 5001` is not to be reached from outside."""
-    port = unused_port()
-    server = start(port=str(port))
-    assert server.port == port
-    with server.open("CartPole-v1") as client:
+    with places.open("CartPole-v1") as client:
         client.play()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", port), timeout=10)
+        socket.create_connection(("127.0.0.2", places.port), timeout=10)
 
 
-def test_an_endpoint_may_name_its_interface(start: Start) -> None:
-    """Any description that Twisted understands is a port."""
-    server = start(port="tcp:0:interface=127.0.0.2")
-    with ClassicClient(connected(("127.0.0.2", server.port))) as client:
-        client.open("CartPole-v1").play()
-
-
-def test_the_server_listens_in_more_than_one_place(start: Start) -> None:
-    """--listen may be repeated, beside --port."""
-    server = start("--listen", "tcp:0:interface=127.0.0.3", "--listen", "tcp:0:interface=127.0.0.4")
+def test_the_server_listens_in_more_than_one_place(places: ServerProcess) -> None:
+    """--listen may be repeated, beside --port, with any description that Twisted understands."""
     ports: list[int] = []
     since = 0
     while len(ports) < 3:
-        line = server.wait_for(r" starting on (\d+)", since=since)
-        since = server.lines.index(line.string) + 1
+        line = places.wait_for(r" starting on (\d+)", since=since)
+        since = places.lines.index(line.string) + 1
         ports.append(int(line.group(1)))
     served = 0
     for host in ("127.0.0.1", "127.0.0.3", "127.0.0.4"):
@@ -73,17 +71,22 @@ def test_the_server_listens_in_more_than_one_place(start: Start) -> None:
     assert served == 3
 
 
-def test_a_unix_socket_serves(start: Start) -> None:
+def test_a_unix_socket_serves(places: ServerProcess) -> None:
     """A UNIX socket can be handed over as well as one of TCP."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "gym"
-        server = start("--listen", f"unix:{path}")
-        for _ in range(2):
-            since = server.mark()
-            with ClassicClient(connected(str(path))) as client:
-                client.open("CartPole-v1").play()
-            number = server.wait_for(r"\[session (\d+)\] started: CartPole-v1 ", since=since).group(1)
-            server.wait_for(rf"\[session {number}\] ended: the client left; ")
+    path = places.wait_for(r"unix:(/\S+/gym)").group(1)
+    for _ in range(2):
+        since = places.mark()
+        with ClassicClient(connected(path)) as client:
+            client.open("CartPole-v1").play()
+        number = places.wait_for(r"\[session (\d+)\] started: CartPole-v1 ", since=since).group(1)
+        places.wait_for(rf"\[session {number}\] ended: the client left; ")
+
+
+def test_an_operator_may_trust_the_network(places: ServerProcess) -> None:
+    """Then whoever can connect plays, and the log says so."""
+    found = places.wait_for(r"Listening on 0.0.0.0:(\d+).*there is no password")
+    with ClassicClient.connect(int(found.group(1)), "127.0.0.2") as client:
+        client.open("CartPole-v1").play()
 
 
 # TLS: the parent relays

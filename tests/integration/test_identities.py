@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,10 +17,37 @@ import trustme
 import gymtwist.client
 from gymtwist_conformance.reference_client import ENCODINGS, INT32, Failed, FramedClient
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake
-from tests.conftest import Start
 from tests.support.identity_files import write_identities
 from tests.support.process_inspection import command_line
 from tests.support.server_process import ServerProcess, connected, run_twistd
+
+#: Looks for a text in the memory of its process; it is told the text backwards, so that it is not there for that.
+SEARCH = """
+import ctypes, re
+import gymnasium
+from gymnasium import spaces
+from tests.support import sample_environments
+
+class Search(gymnasium.Env):
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        begin, end = options["backwards"][12:], options["backwards"][:12]
+        found = 0
+        for line in open("/proc/self/maps").read().splitlines():
+            first, last = (int(each, 16) for each in line.split()[0].split("-"))
+            if not line.split()[1].startswith("rw"):
+                continue
+            data = ctypes.string_at(first, last - first)
+            found += sum(
+                data[each.end() : each.end() + 12][::-1] == end.encode()
+                for each in re.finditer(re.escape(begin[::-1].encode()), data)
+            )
+            del data
+        return 0, {"found": found}
+
+gymnasium.register("Search-v0", Search)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +63,49 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPr
         frank="memory-limit = 512",
         grace="max-frame = 65536",
     )
-    allowed = (word for each in ("CartPole-*", "Pendulum-*", "Fault/*") for word in ("--allow", each))
-    with ServerProcess(directory, "--identities", path, *allowed) as server:
+    setup = directory / "search.py"
+    setup.write_text(SEARCH)
+    allowed = (word for each in ("CartPole-*", "Pendulum-*", "Fault/*", "Search-*") for word in ("--allow", each))
+    with ServerProcess(directory, "--identities", path, *allowed, setup=setup) as server:
         yield server, tokens
+
+
+class Known(NamedTuple):
+    """A server that knows its clients by more than tokens.
+
+    Attributes:
+        server: Its process.
+        port: That of TLS.
+        servers: The authority of its own certificate.
+        clients: The authority of the certificates of its clients.
+        token: That of alice.
+    """
+
+    server: ServerProcess
+    port: int
+    servers: trustme.CA
+    clients: trustme.CA
+    token: str
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
+    """A server that knows users of a UNIX socket, certificates and tokens."""
+    directory = tmp_path_factory.mktemp("known")
+    servers, clients = trustme.CA(), trustme.CA()
+    issued = servers.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(directory / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(directory / "cert.pem")
+    clients.cert_pem.write_to_path(directory / "clients.pem")
+    identities = f'[carol]\ncertificates = ["Carol of Vision"]\n[me]\nusers = [{os.getuid()}]\n'
+    path, tokens = write_identities(directory, identities, alice="")
+    secure = f"ssl:0:interface=127.0.0.1:privateKey={directory}/key.pem:certKey={directory}/cert.pem"
+    endpoints = (word for each in (secure, f"unix:{directory}/socket") for word in ("--listen", each))
+    with ServerProcess(
+        directory, "--identities", path, "--client-ca", str(directory / "clients.pem"), *endpoints
+    ) as server:
+        port = int(server.wait_for(r"Listening on tls:127.0.0.1:(\d+)").group(1))
+        yield Known(server, port, servers, clients, tokens["alice"])
 
 
 def test_a_client_with_a_token_plays(
@@ -118,24 +186,23 @@ def test_an_identity_outlives_a_crash(guarded: tuple[ServerProcess, dict[str, st
     server.wait_for(rf"\[session {session}\] ended: .* as dan")
 
 
-def test_users_of_a_unix_socket_need_no_token(start: Start, tmp_path: Path) -> None:
+def test_users_of_a_unix_socket_need_no_token(known: Known) -> None:
     """The kernel says who they are."""
-    path, _ = write_identities(tmp_path, f"[me]\nusers = [{os.getuid()}]\n")
-    server = start("--identities", path, "--listen", f"unix:{tmp_path}/socket")
-    with gymtwist.client.connect(f"unix:{tmp_path}/socket", "CartPole-v1") as env:
+    with gymtwist.client.connect(f"unix:{known.server.directory}/socket", "CartPole-v1") as env:
         env.reset(seed=1)
-    server.wait_for("for a UNIX socket as me")
+    known.server.wait_for("for a UNIX socket as me")
     with pytest.raises(gymtwist.client.RequestRefused, match="needs a token"):
-        gymtwist.client.connect(server.port, "CartPole-v1")
+        gymtwist.client.connect(known.server.port, "CartPole-v1")
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (("--port", "tcp:0"), r"other machines can reach 0.0.0.0, so it needs TLS \(ssl:...\) and --identities"),
-        (("--port", "0", "--listen", "tcp6:0"), "other machines can reach ::, so it needs TLS"),
+        (
+            ("--port", "0", "--listen", "tcp6:0"),
+            r"other machines can reach ::, so it needs TLS \(ssl:...\) and --identities",
+        ),
         (("--port", "0", "--identities", "/dev/null"), "it names nobody"),
-        (("--port", "0", "--identities", "/none"), "--identities /none: No such file"),
     ],
 )
 def test_a_server_that_would_be_open_does_not_start(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:
@@ -143,12 +210,6 @@ def test_a_server_that_would_be_open_does_not_start(tmp_path: Path, options: tup
     done = run_twistd("-n", "--pidfile=", "gymsock", *options, directory=tmp_path)
     assert done.returncode == 1
     assert re.search(problem, " ".join(done.stdout.split())), done.stdout
-
-
-def test_an_operator_may_trust_the_network(start: Start) -> None:
-    """Then whoever can connect plays."""
-    server = start("--listen", "tcp:0", "--trusted-network")
-    server.wait_for("Listening on 0.0.0.0:.*there is no password")
 
 
 def test_a_session_has_so_much_processor_time(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
@@ -183,32 +244,24 @@ def test_a_session_has_so_much_memory(guarded: tuple[ServerProcess, dict[str, st
             env.reset()
 
 
-def test_a_certificate_is_an_identity(start: Start, tmp_path: Path) -> None:
+def test_a_certificate_is_an_identity(known: Known) -> None:
     """Of an authority that the operator has named; with another one TLS fails, and without one a token is due."""
-    servers, clients, strangers = trustme.CA(), trustme.CA(), trustme.CA()
-    issued = servers.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
-    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    clients.cert_pem.write_to_path(tmp_path / "clients.pem")
-    path, tokens = write_identities(tmp_path, '[carol]\ncertificates = ["Carol of Vision"]\n', alice="")
-    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={tmp_path}/key.pem:certKey={tmp_path}/cert.pem"
-    server = start("--identities", path, "--client-ca", str(tmp_path / "clients.pem"), "--listen", endpoint)
-    port = int(server.wait_for(r"Listening on tls:127.0.0.1:(\d+)").group(1))
+    server, clients, strangers = known.server, known.clients, trustme.CA()
 
     def connect(authority: trustme.CA | None, name: str = "Carol of Vision", token: str | None = None) -> None:
         context = ssl.create_default_context()
-        servers.configure_trust(context)
+        known.servers.configure_trust(context)
         if authority is not None:
             authority.issue_cert(common_name=name).configure_cert(context)
-        with gymtwist.client.connect(f"tls:127.0.0.1:{port}", "CartPole-v1", tls=context, token=token) as env:
+        with gymtwist.client.connect(f"tls:127.0.0.1:{known.port}", "CartPole-v1", tls=context, token=token) as env:
             env.reset(seed=1)
             env.step(0)
 
     connect(clients)
     server.wait_for("CartPole-v1 for .* as carol")
-    connect(None, token=tokens["alice"])
+    connect(None, token=known.token)
     server.wait_for("CartPole-v1 for .* as alice")
-    connect(clients, "Somebody else", token=tokens["alice"])
+    connect(clients, "Somebody else", token=known.token)
     for authority, name in ((None, ""), (clients, "Somebody else")):
         with pytest.raises(gymtwist.client.RequestRefused, match="needs a token"):
             connect(authority, name)
@@ -240,40 +293,9 @@ def test_a_request_has_so_many_bytes(guarded: tuple[ServerProcess, dict[str, str
             client.reset(options=long)
 
 
-#: Looks for a text in the memory of its process; it is told the text backwards, so that it is not there for that.
-SEARCH = """
-import ctypes, re
-import gymnasium
-from gymnasium import spaces
-
-class Search(gymnasium.Env):
-    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        begin, end = options["backwards"][12:], options["backwards"][:12]
-        found = 0
-        for line in open("/proc/self/maps").read().splitlines():
-            first, last = (int(each, 16) for each in line.split()[0].split("-"))
-            if not line.split()[1].startswith("rw"):
-                continue
-            data = ctypes.string_at(first, last - first)
-            found += sum(
-                data[each.end() : each.end() + 12][::-1] == end.encode()
-                for each in re.finditer(re.escape(begin[::-1].encode()), data)
-            )
-            del data
-        return 0, {"found": found}
-
-gymnasium.register("Search-v0", Search)
-"""
-
-
-def test_an_environment_does_not_find_the_token_of_its_client(start: Start, tmp_path: Path) -> None:
+def test_an_environment_does_not_find_the_token_of_its_client(guarded: tuple[ServerProcess, dict[str, str]]) -> None:
     """It is nowhere in the memory of the session, so that the code of an environment cannot use it."""
-    setup = tmp_path / "search.py"
-    setup.write_text(SEARCH)
-    path, tokens = write_identities(tmp_path, alice="")
-    server = start("--identities", path, "--warm", "1", setup=setup)
+    server, tokens = guarded
     token = tokens["alice"]
     for protocol in ENCODINGS:
         with FramedClient(connected(("127.0.0.1", server.port)), protocol) as client:
