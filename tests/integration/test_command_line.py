@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import twisted
+from twisted.python import usage
 
 from gymtwist import __version__
+from gymtwist.server.command_line import Options
 from gymtwist.server.server_options import ServerOptions
 from tests.support.server_process import run_twistd
 
@@ -21,24 +23,29 @@ def test_the_help_lists_every_option(tmp_path: Path) -> None:
         assert f"--{name.replace('_', '-')}" in ended.stdout
 
 
+def test_a_wrong_value_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """The last line names what was wrong; there is no traceback, and twistd fails."""
+    ended = run_twistd("-n", "--pidfile=", "gymsock", "--port", "nonsense:5001", directory=tmp_path)
+    if twisted.__version__ >= "26.10":  # an earlier twistd prints the error and exits with status 0
+        assert ended.returncode != 0
+    assert "Traceback" not in ended.stdout
+    last = ended.stdout.strip().splitlines()[-1]
+    assert "--port nonsense:5001: must be a port number or an endpoint description" in last
+    assert len(last) < 300
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--port", "nonsense:5001"], "--port nonsense:5001: must be a port number or an endpoint description"),
         (["--warm", "many"], "--warm many: must be a whole number from 0 to 1000000"),
         (["--nonsense", "1"], "option --nonsense not recognized"),
         (["5001"], "argument"),
     ],
 )
-def test_a_wrong_value_is_an_error_of_one_line(tmp_path: Path, words: list[str], problem: str) -> None:
-    """The last line names what was wrong; there is no traceback, and twistd fails."""
-    ended = run_twistd("-n", "--pidfile=", "gymsock", *words, directory=tmp_path)
-    if twisted.__version__ >= "26.10":  # an earlier twistd prints the error and exits with status 0
-        assert ended.returncode != 0
-    assert "Traceback" not in ended.stdout
-    last = ended.stdout.strip().splitlines()[-1]
-    assert problem in last
-    assert len(last) < 300
+def test_what_cannot_be_parsed_is_named(words: list[str], problem: str) -> None:
+    """By the error that twistd prints."""
+    with pytest.raises(usage.UsageError, match=problem):
+        Options().parseOptions(words)
 
 
 def test_the_version(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gymtwist.__main__ import main
 from tests.support import sample_environments
 from tests.support.patience import PATIENCE
 
@@ -55,25 +56,24 @@ def test_environments_that_are_served_in_part(tmp_path: Path) -> None:
     assert f"problem: no message can carry these parts of infos or metadata: {left_out}\n" in ended.stdout
 
 
-@pytest.mark.parametrize(
-    ("environment", "why"),
-    [
-        ("NoSuch-v0", 'unknown environment "NoSuch-v0"'),
-        ("Fault/RaiseInStep-v0", "the environment raised ValueError in step: the pole is not there"),
-        ("Fault/TwoResults-v0", "the environment returned 2 values from step; Gymnasium expects 5 values"),
-    ],
-)
-def test_environments_that_are_not_served(tmp_path: Path, environment: str, why: str) -> None:
+def test_environments_that_are_not_served(tmp_path: Path) -> None:
     """The report says why."""
-    ended = run("check", "--setup", str(SETUP), environment, cwd=tmp_path)
+    problems = {
+        "NoSuch-v0": 'unknown environment "NoSuch-v0"',
+        "Fault/RaiseInStep-v0": "the environment raised ValueError in step: the pole is not there",
+        "Fault/TwoResults-v0": "the environment returned 2 values from step; Gymnasium expects 5 values",
+    }
+    ended = run("check", "--setup", str(SETUP), *problems, cwd=tmp_path)
     assert ended.returncode == 2
-    assert f"{environment}: not served\n" in ended.stdout
-    assert f"problem: {why}" in ended.stdout
+    for environment, why in problems.items():
+        assert f"{environment}: not served\n" in ended.stdout
+        assert f"problem: {why}" in ended.stdout
 
 
 @pytest.mark.parametrize("words", [[], ["check"], ["check", "CartPole-v1", "--kwargs", "[]"]])
-def test_a_wrong_command_line(tmp_path: Path, words: list[str]) -> None:
+def test_a_wrong_command_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """It is refused with the usage."""
-    ended = run(*words, cwd=tmp_path)
-    assert ended.returncode == 2
-    assert "usage: python -m gymtwist" in ended.stderr
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: python -m gymtwist" in capsys.readouterr().err

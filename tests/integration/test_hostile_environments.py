@@ -135,8 +135,18 @@ def test_empty_lines_are_limited_like_others(server: ServerProcess) -> None:
     assert server.mark() - since < 10_000
 
 
+@pytest.fixture(scope="module", autouse=True)
+def core_files() -> Iterator[None]:
+    """Let what is started meanwhile leave core files, as far as this user may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
 def assert_isolated(server: ServerProcess, environment: str = "Hostile/ReportIsolation-v0") -> None:
-    """Check the process of a session, and those that an asynchronous vector environment starts."""
+    """Check the process of a session, and those that an asynchronous vector environment starts; not the server's."""
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_CORE) == resource.getrlimit(resource.RLIMIT_CORE)
     with server.open(environment) as client:
         client.reset()
         assert client.step(0).info.items() >= ISOLATED.items()
@@ -162,11 +172,6 @@ def test_what_is_branched_off_a_snapshot_is_isolated(server: ServerProcess) -> N
             assert env.step(0)[4].items() >= ISOLATED.items()
 
 
-def test_a_session_in_a_fresh_interpreter_is_isolated(start: Start) -> None:
-    """A new program may be read by others again until it says otherwise."""
-    assert_isolated(start("--start-method", "spawn", "--warm", "1"))
-
-
 def test_the_fork_server_is_isolated(server: ServerProcess) -> None:
     """It has imported what the operator has named, of which sessions are copies."""
     process = server.fork_server()
@@ -174,28 +179,12 @@ def test_the_fork_server_is_isolated(server: ServerProcess) -> None:
     assert resource.prlimit(process, resource.RLIMIT_CORE) == (0, 0)
 
 
-@pytest.fixture
-def core_files() -> Iterator[None]:
-    """Let what is started meanwhile leave core files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    if hard == 0:
-        pytest.skip("this user may leave no core files")
-    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+@pytest.mark.parametrize(("method", "inner"), [("forkserver", "spawn"), ("spawn", "forkserver")])
+def test_processes_that_are_not_forked_are_isolated(start: Start, tmp_path: Path, method: str, inner: str) -> None:
+    """A new program may be read by others again until it says otherwise.
 
-
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_a_session_leaves_no_core_file(start: Start, core_files: None, method: str) -> None:
-    """Even where the server itself may leave one."""
-    server = start("--start-method", method, "--warm", "1")
-    assert resource.prlimit(server.process.pid, resource.RLIMIT_CORE)[0] != 0
-    assert_isolated(server)
-
-
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_processes_that_are_not_forked_are_isolated(start: Start, tmp_path: Path, method: str) -> None:
-    """Those of an asynchronous vector environment start as the setup file says, which may have the environment, too."""
+    Those of an asynchronous vector environment start as the setup file says, which may have the environment, too.
+    """
     setup = tmp_path / "setup.py"
     setup.write_text(f"""
 import multiprocessing
@@ -206,7 +195,7 @@ class Reporting(hostile_environments.Doing):
     def __init__(self, render_mode=None):
         super().__init__(hostile_environments.report_isolation, render_mode)
 
-multiprocessing.set_start_method("{method}", force=True)
+multiprocessing.set_start_method("{inner}", force=True)
 gymnasium.register("Reporting-v0", Reporting)
 """)
-    assert_isolated(start(setup=setup), "Reporting-v0")
+    assert_isolated(start("--start-method", method, "--warm", "1", setup=setup), "Reporting-v0")

@@ -64,10 +64,24 @@ def told(client: FramedClient) -> tuple[Path, int]:
     return Path(info["directory"]), info["made"]
 
 
+def crash(server: ServerProcess) -> None:
+    """Let a session crash that no other process resumes, and check that its directory is removed."""
+    with server.open("Writing-v0") as client:
+        client.reset()
+        directory = Path(client.step(0).info["directory"])
+        assert directory.exists()
+        client.send(step(1))
+        client.wait_closed()
+    eventually(lambda: not directory.exists(), PATIENCE, "the end of the directory")
+
+
 def test_a_session_works_in_a_directory_of_its_own(
     run: Callable[..., ServerProcess], tmp_path: Path, scratch: Path
 ) -> None:
-    """Which its next process has after a crash, and which is gone when the client leaves; imports go on as before."""
+    """Which its next process has after a crash, and which is gone when the client leaves; imports go on as before.
+
+    The server removes the directory of a process that cannot.
+    """
     server = run()
     address = ("127.0.0.1", server.port)
     with FramedClient(connected(address), INT32) as client, FramedClient(connected(address), INT32) as other:
@@ -81,27 +95,16 @@ def test_a_session_works_in_a_directory_of_its_own(
             client.step(1)
         assert told(client) == (directory, 2)
     eventually(lambda: not directory.exists() and not another.exists(), PATIENCE, "the end of both directories")
+    crash(server)
     assert [path.name for path in (tmp_path / "home").iterdir() if path.name != "__pycache__"] == ["found_beside.py"]
     server.stop()
     assert not list(scratch.iterdir())
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_nothing_is_left_of_a_crash(run: Callable[..., ServerProcess], method: str) -> None:
-    """The server removes the directory of a process that cannot."""
-    server = run("--start-method", method, "--warm", "1")
-    with server.open("Writing-v0") as client:
-        client.reset()
-        directory = Path(client.step(0).info["directory"])
-        assert directory.exists()
-        client.send(step(1))
-        client.wait_closed()
-    eventually(lambda: not directory.exists(), PATIENCE, "the end of the directory")
-
-
 def test_nothing_is_left_of_a_killed_server(run: Callable[..., ServerProcess], scratch: Path) -> None:
-    """The next one removes it, and not what belongs to a server that runs."""
-    killed, running = run(), run()
+    """The next one removes it, and not what belongs to a server that runs, whose workers are fresh interpreters."""
+    killed, running = run(), run("--start-method", "spawn", "--warm", "1")
+    crash(running)
     with killed.open("Writing-v0") as client, running.open("Writing-v0") as other:
         client.reset()
         other.reset()
