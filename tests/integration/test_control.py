@@ -129,11 +129,10 @@ def test_options_are_read_anew(controlled: tuple[ServerProcess, Path], how: str)
         path.write_text('control = "control"\nallow = ["Pendulum-*"]\nwarm = 3\nmax-envs = 2')
         if how == "command":
             printed = gymsockctl(server, "reload").splitlines()
-            certificates = "1 certificate read"
             assert printed == [
                 "max-envs is 2",
                 "allow is Pendulum-*",
-                certificates,
+                "1 certificate read",
                 "warm needs an upgrade or a restart",
             ]
         else:
