@@ -19,7 +19,7 @@ from tests.support import process_coverage
 from tests.support.connection_fixtures import Make, harnesses
 from tests.support.harness import Harness
 from tests.support.served_session import Serve, Served, named
-from tests.support.server_process import ServerProcess, connected
+from tests.support.server_process import ServerProcess, connected, write_certificate
 
 # A shell lets what it starts in the background ignore SIGINT, and the servers under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,11 +66,16 @@ def coverage(request: pytest.FixtureRequest) -> Iterator[None]:
 def module_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server for all tests of a module, with the module's OPTIONS, and measured if the module is MEASURED.
 
+    It has a port with TLS as well if the module is WITH_TLS; the certificate is ``certificate.pem`` in its directory.
     A connection that it did not forget would hold up its end beyond patience.
     """
     options: tuple[str, ...] = getattr(request.module, "OPTIONS", ())
     measured = getattr(request.module, "MEASURED", False)
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", *options, measured=measured) as running:
+    directory = tmp_path_factory.mktemp("server")
+    if getattr(request.module, "WITH_TLS", False):
+        key, certificate = write_certificate(directory)
+        options = (*options, "--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
+    with ServerProcess(directory, "--drain", "60", *options, measured=measured) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,23 +12,23 @@ from gymtwist_conformance.reference_client.classic_client import step
 from tests.conftest import Connect, Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
-from tests.support.server_process import ServerProcess, connected, write_certificate
+from tests.support.server_process import ServerProcess, connected
 
 #: Whether to measure the coverage of its server.
 MEASURED = True
-
+WITH_TLS = True
 OPTIONS = ("--step-timeout", "2")
 CHOSEN = "Fault/Chosen-v0"
 #: What Chosen can be told to do.
 NOTHING, SEGFAULT, HANG, FAIL = range(4)
-CRASHES = pytest.mark.parametrize(
-    ("deed", "says"),
-    [
-        (SEGFAULT, "the environment's process was killed by SIGSEGV in {}: reset to continue with a fresh environment"),
-        (HANG, "{} took more than 2 s: reset to continue with a fresh environment"),
-    ],
-    ids=["crash", "hang"],
-)
+CRASH = SEGFAULT, "the environment's process was killed by SIGSEGV in {}: reset to continue with a fresh environment"
+HANGS = HANG, "{} took more than 2 s: reset to continue with a fresh environment"
+
+
+def crashes(slow: str) -> pytest.MarkDecorator:
+    """Return a mark for a crash with either encoding, and for what never returns with one of them."""
+    cases = [(INT32, *CRASH), (NETSTRING, *CRASH), (slow, *HANGS)]
+    return pytest.mark.parametrize(("encoding", "deed", "says"), cases, ids=["int32-crash", "netstring-crash", "hang"])
 
 
 def chosen(connect: Connect, **fields: Any) -> FramedClient:
@@ -55,7 +54,7 @@ def goes_on(client: FramedClient) -> None:
     assert client.step(NOTHING).info["steps"] == 1
 
 
-@CRASHES
+@crashes(INT32)
 def test_a_step_that_takes_its_process_along(connect: Connect, server: ServerProcess, deed: int, says: str) -> None:
     """Is answered with an error of the environment; the same connection then has a fresh one, as often as need be."""
     client = chosen(connect)
@@ -72,7 +71,7 @@ def test_a_step_that_takes_its_process_along(connect: Connect, server: ServerPro
     assert "the client left; Fault/Chosen-v0" in (ended := server.end(session)) and " 6 steps" in ended
 
 
-@CRASHES
+@crashes(NETSTRING)
 def test_a_reset_that_takes_its_process_along(connect: Connect, deed: int, says: str) -> None:
     """Likewise."""
     client = chosen(connect)
@@ -82,7 +81,9 @@ def test_a_reset_that_takes_its_process_along(connect: Connect, deed: int, says:
     goes_on(client)
 
 
-@pytest.mark.parametrize("deed", [SEGFAULT, HANG, FAIL])
+@pytest.mark.parametrize(
+    ("encoding", "deed"), [(INT32, SEGFAULT), (NETSTRING, SEGFAULT), (INT32, HANG), (NETSTRING, FAIL)]
+)
 def test_a_constructor_that_takes_its_process_along(connect: Connect, deed: int) -> None:
     """Leaves a connection without an environment; another can be made."""
     client = connect()
@@ -156,19 +157,17 @@ def test_a_vector_that_takes_its_process_along(connect: Connect) -> None:
     assert list(client.step([NOTHING] * 3).info["steps"]) == [1, 1, 1]
 
 
-def test_a_fresh_environment_that_cannot_be_made(start: Start, encoding: str) -> None:
+def test_a_fresh_environment_that_cannot_be_made(connect: Connect) -> None:
     """Has its error told by the reset that was to make it; the next reset tries again."""
-    server = start()
-    with FramedClient(connected(("127.0.0.1", server.port)), encoding) as client:
-        client.make("Fault/Once-v0")
-        client.reset()
-        assert "SIGSEGV" in failure(client, action=client.actions.dump(0)).message
-        for _ in range(2):
-            error = failure(client, "reset")
-            assert (error.fault, error.reset_needed) == ("environment", True)
-            assert "raised FileExistsError in make" in error.message
-        client.ask("close")
-        assert client.read_to_end() == b""
+    client = connect("Fault/Once-v0")
+    client.reset()
+    assert "SIGSEGV" in failure(client, action=client.actions.dump(0)).message
+    for _ in range(2):
+        error = failure(client, "reset")
+        assert (error.fault, error.reset_needed) == ("environment", True)
+        assert "raised FileExistsError in make" in error.message
+    client.ask("close")
+    assert client.read_to_end() == b""
 
 
 @pytest.mark.parametrize(
@@ -214,13 +213,10 @@ def test_a_second_environment(connect: Connect, server: ServerProcess) -> None:
     client.play()
 
 
-@pytest.mark.parametrize("encoding", [NETSTRING, INT32])
-def test_a_crash_over_tls(start: Start, tmp_path: Path, encoding: str) -> None:
+def test_a_crash_over_tls(server: ServerProcess, encoding: str) -> None:
     """Is no end either, though the server relays what the processes say."""
-    key, certificate = write_certificate(tmp_path)
-    server = start("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
     port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
-    context = ssl.create_default_context(cafile=str(certificate))
+    context = ssl.create_default_context(cafile=str(server.directory / "certificate.pem"))
     raw = connected(("127.0.0.1", port))
     with FramedClient(context.wrap_socket(raw, server_hostname="127.0.0.1"), encoding) as client:
         client.make(CHOSEN)
@@ -229,10 +225,10 @@ def test_a_crash_over_tls(start: Start, tmp_path: Path, encoding: str) -> None:
         goes_on(client)
 
 
-def test_an_idle_client_after_a_crash(start: Start, encoding: str) -> None:
+def test_an_idle_client_after_a_crash(start: Start) -> None:
     """Is hung up on as any other: the session is watched on."""
     server = start("--idle-timeout", "1")
-    with FramedClient(connected(("127.0.0.1", server.port)), encoding) as client:
+    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
         client.make(CHOSEN)
         client.reset()
         failure(client, action=client.actions.dump(SEGFAULT))
