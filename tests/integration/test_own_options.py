@@ -18,8 +18,9 @@ CLIENT_MEASURED = True
 
 pytest_plugins = ("tests.support.client_fixtures",)
 
-PROCESSES = pytest.mark.parametrize("processes", [1, 2, 3])
-MODES = pytest.mark.parametrize("mode", ["sync", "async"])
+#: The second process has one environment.
+PROCESSES = pytest.mark.parametrize("processes", [1, 2])
+MODES = pytest.mark.parametrize(("processes", "mode"), [(1, "sync"), (1, "async"), (2, "sync")])
 GRAVITIES = [9.8, 1.6, 20.0]
 
 
@@ -29,8 +30,9 @@ def made_here(*environments: Any) -> Any:
     return SyncVectorEnv([lambda: next(each)] * len(environments))
 
 
-@MODES
-@PROCESSES
+@pytest.mark.parametrize(
+    ("processes", "mode", "protocol"), [(1, "sync", "int32"), (1, "async", "netstring"), (2, "sync", "netstring")]
+)
 def test_keyword_arguments_of_each(remote_vec: RemoteVec, protocol: str, mode: Any, processes: int) -> None:
     """They are added to those of all."""
     ours = made_here(*(gymnasium.make("Pendulum-v1", g=each) for each in GRAVITIES))
@@ -61,7 +63,6 @@ def test_an_id_of_each(remote_vec: RemoteVec, processes: int) -> None:
 
 
 @MODES
-@PROCESSES
 def test_wrappers_are_around_each(remote_vec: RemoteVec, mode: Any, processes: int) -> None:
     """As they are if all are alike."""
     theirs = remote_vec(
@@ -82,7 +83,6 @@ def test_wrappers_are_around_each(remote_vec: RemoteVec, mode: Any, processes: i
 
 
 @MODES
-@PROCESSES
 def test_options_and_seeds_of_resets_that_have_none(remote_vec: RemoteVec, mode: Any, processes: int) -> None:
     """Autoreset begins with them; a reset that has its own does not."""
     envs = remote_vec(
@@ -172,7 +172,6 @@ def test_an_error_names_the_environment(remote_vec: RemoteVec, processes: int) -
 
 
 @MODES
-@PROCESSES
 def test_a_constructor_that_fails_is_that_of_an_environment(remote_vec: RemoteVec, mode: Any, processes: int) -> None:
     """The error names it, although the others could be made."""
     kwargs = [{}, {}, {"map_name": "9x9"}]
@@ -182,7 +181,6 @@ def test_a_constructor_that_fails_is_that_of_an_environment(remote_vec: RemoteVe
 
 
 @MODES
-@PROCESSES
 def test_their_spaces_are_the_same(remote_vec: RemoteVec, mode: Any, processes: int) -> None:
     """As Gymnasium demands; the error names the environment that differs."""
     with pytest.raises(RequestRefused, match=r"^environment 2: .*(action|observation)_space") as caught:
