@@ -13,7 +13,6 @@ import pytest
 
 from gymtwist_conformance.reference_client import Refused
 from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, monitor, step, string
-from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import Handle, left_after
 from tests.support.server_process import REPOSITORY, ServerProcess, readable
@@ -61,9 +60,8 @@ def test_an_incomplete_handshake_times_out(server: ServerProcess, half: bytes) -
         client.wait_closed()
 
 
-def test_a_slow_handshake_does_not_extend_its_time_limit(start: Start) -> None:
+def test_a_slow_handshake_does_not_extend_its_time_limit(server: ServerProcess) -> None:
     """A byte now and then is not a reason to wait: the limit is for the whole handshake."""
-    server = start("--opening-timeout", "1.5")
     with server.connect() as client:
         for byte in b"\x00" + struct.pack("<I", 5000) + b"x" * 100:
             try:

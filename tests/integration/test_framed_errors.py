@@ -106,47 +106,46 @@ def test_a_worker_that_dies(connect: Connect) -> None:
         client.reset()
 
 
-@pytest.mark.parametrize(
-    ("environment", "fields", "code", "words"),
-    [
-        ("CartPole-v9", {}, "unknown-environment", 'did you mean "CartPole-v1"'),
-        ("no_such_module:CartPole-v1", {}, "environment-refused", "imports a module"),
-        ("CartPole-v1", {"kwargs": {"gravity": 3}}, "unknown-kwarg", 'takes no kwarg "gravity"; it takes: sutton_b'),
-        ("CartPole-v1", {"kwargs": {"render_mode": "ansi"}}, "invalid-field", "beside kwargs"),
-        (
-            "CartPole-v1",
-            {"render_mode": "ansi"},
-            "invalid-field",
-            'has no render mode "ansi"; it has: human, rgb_array',
-        ),
-        ("CartPole-v1", {"render_mode": "human"}, "bad-request", "--display"),
-        ("CartPole-v1", {"max_episode_steps": 0}, "invalid-field", "max_episode_steps"),
-        (
-            "Pendulum-v1",
-            {"num_envs": 2, "vectorization_mode": "vector_entry_point"},
-            "invalid-field",
-            "has no vector entry point",
-        ),
-        (
-            "CartPole-v1",
-            {"num_envs": 2, "autoreset_mode": "disabled"},
-            "invalid-field",
-            'supports only the autoreset_mode "next_step"',
-        ),
-        ("CartPole-v1", {"vectorization_mode": "sync"}, "invalid-field", "num_envs"),
-        ("CartPole-v1", {"version": 99}, "invalid-field", "version"),
-        ("Fault/RaiseInMake-v0", {}, "environment-fault", "raised ValueError in make"),
-        ("Fault/SegfaultInMake-v0", {}, None, "SIGSEGV"),
-    ],
-)
-def test_an_environment_that_cannot_be_made(
-    connect: Connect, environment: str, fields: Any, code: str | None, words: str
-) -> None:
+#: Environments, fields of `make`, and the code and words of the error.
+REFUSED: list[tuple[str, dict[str, Any], str | None, str]] = [
+    ("CartPole-v9", {}, "unknown-environment", 'did you mean "CartPole-v1"'),
+    ("no_such_module:CartPole-v1", {}, "environment-refused", "imports a module"),
+    ("CartPole-v1", {"kwargs": {"gravity": 3}}, "unknown-kwarg", 'takes no kwarg "gravity"; it takes: sutton_b'),
+    ("CartPole-v1", {"kwargs": {"render_mode": "ansi"}}, "invalid-field", "beside kwargs"),
+    (
+        "CartPole-v1",
+        {"render_mode": "ansi"},
+        "invalid-field",
+        'has no render mode "ansi"; it has: human, rgb_array',
+    ),
+    ("CartPole-v1", {"render_mode": "human"}, "bad-request", "--display"),
+    ("CartPole-v1", {"max_episode_steps": 0}, "invalid-field", "max_episode_steps"),
+    (
+        "Pendulum-v1",
+        {"num_envs": 2, "vectorization_mode": "vector_entry_point"},
+        "invalid-field",
+        "has no vector entry point",
+    ),
+    (
+        "CartPole-v1",
+        {"num_envs": 2, "autoreset_mode": "disabled"},
+        "invalid-field",
+        'supports only the autoreset_mode "next_step"',
+    ),
+    ("CartPole-v1", {"vectorization_mode": "sync"}, "invalid-field", "num_envs"),
+    ("CartPole-v1", {"version": 99}, "invalid-field", "version"),
+    ("Fault/RaiseInMake-v0", {}, "environment-fault", "raised ValueError in make"),
+    ("Fault/SegfaultInMake-v0", {}, None, "SIGSEGV"),
+]
+
+
+def test_an_environment_that_cannot_be_made(connect: Connect) -> None:
     """The error has a reason, and the client may make another environment."""
     client = connect()
-    with pytest.raises(Failed) as caught:
-        client.make(environment, **fields)
-    assert words in caught.value.message
-    assert code in (None, caught.value.code)
+    for environment, fields, code, words in REFUSED:
+        with pytest.raises(Failed) as caught:
+            client.make(environment, **fields)
+        assert words in caught.value.message
+        assert code in (None, caught.value.code)
     client.make("CartPole-v1")
     client.play()
