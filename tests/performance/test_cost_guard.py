@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,28 +77,44 @@ PEAKS = {**dict.fromkeys(BUDGETS, 2_500), "client-frame": 103_000}
 subjects = pytest.mark.parametrize("subject", BUDGETS)
 
 
-def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+#: With what each step does besides.
+BURDENED, HEAVY = "int32+something", "int32+instructions"
+WITH_SYSTEM_CALLS = [name for name in BUDGETS if not name.endswith(("-frame", "-nested"))]
+
+
+def run(*arguments: str, subjects: Collection[str], under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Count, in an interpreter that no coverage is measured of: that would be counted, too."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))}
     return subprocess.run(
-        [*under, sys.executable, "-m", "tests.support.cost_scenarios", *arguments],
+        [*under, sys.executable, "-m", "tests.support.cost_scenarios", *arguments, *subjects],
         cwd=ROOT,
         env={**variables, "PYTHONHASHSEED": "0"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE * len(subjects),
         check=False,
     )
 
 
+def results(ended: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    """Return what a run wrote, by subject."""
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    return {each.pop("subject"): each for each in lines}
+
+
 @cache
-def counted(*arguments: str) -> dict[str, Any]:
-    """Return what was counted."""
-    ended = run(*arguments)
-    assert ended.returncode == 0, ended.stderr
-    found: dict[str, Any] = json.loads(ended.stdout)
-    return found
+def counts() -> tuple[dict[str, dict[str, Any]], str]:
+    """Return what was counted, and errors; most of the time of a process of its own would go into its imports."""
+    ended = run(subjects=[*PEAKS, BURDENED, HEAVY])
+    return results(ended), ended.stderr
+
+
+def counted(subject: str) -> dict[str, Any]:
+    """Return what was counted of a subject."""
+    found, errors = counts()
+    assert subject in found, errors
+    return found[subject]
 
 
 def ratio_of(found: dict[str, Any]) -> float:
@@ -107,26 +124,32 @@ def ratio_of(found: dict[str, Any]) -> float:
     return float(found["instructions"] / found["reference"])
 
 
-def system_calls(tmp_path: Path, *arguments: str) -> dict[str, float]:
-    """Return how many system calls a step makes, by name; skip the test where they cannot be counted."""
+@pytest.fixture(scope="module")
+def system_calls(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, float]]:
+    """How many system calls a step of a subject makes, by name; skips the test where they cannot be counted."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("there is no strace, which counts system calls")
-    trace = tmp_path / "trace"
-    ended = run(*arguments, under=(strace, "-o", str(trace)))
+    trace = tmp_path_factory.mktemp("traces") / "trace"
+    ended = run("--marks", subjects=[*WITH_SYSTEM_CALLS, BURDENED], under=(strace, "-ff", "-o", str(trace)))
     if ended.returncode and "ptrace" in ended.stderr.lower():
         pytest.skip("strace is not permitted here")
-    assert ended.returncode == 0, ended.stderr
-    counts: collections.Counter[str] = collections.Counter()
-    on = False
-    for line in trace.read_text().splitlines():
-        if BEGIN in line:
-            on = True
-        elif END in line:
-            on = False
-        elif on:
-            counts[line.partition("(")[0]] += 1
-    return {name: count / SHORT for name, count in counts.items()}
+    found = results(ended)
+
+    def system_calls(subject: str) -> dict[str, float]:
+        assert subject in found, ended.stderr
+        numbers: collections.Counter[str] = collections.Counter()
+        on = False
+        for line in trace.with_name(f"{trace.name}.{found[subject]['process']}").read_text().splitlines():
+            if BEGIN in line:
+                on = True
+            elif END in line:
+                on = False
+            elif on:
+                numbers[line.partition("(")[0]] += 1
+        return {name: count / SHORT for name, count in numbers.items()}
+
+    return system_calls
 
 
 @subjects
@@ -156,10 +179,10 @@ def test_the_copies_of_a_step(subject: str) -> None:
     assert counted(subject)["peak"] <= PEAKS[subject]
 
 
-@pytest.mark.parametrize("subject", [name for name in BUDGETS if not name.endswith(("-frame", "-nested"))])
-def test_the_system_calls_of_a_step(subject: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("subject", WITH_SYSTEM_CALLS)
+def test_the_system_calls_of_a_step(subject: str, system_calls: Callable[[str], dict[str, float]]) -> None:
     """Are two: one that reads and one that writes; where memory is shared there are none but to give way."""
-    found = system_calls(tmp_path, subject)
+    found = system_calls(subject)
     if subject.endswith("-shared"):
         found.pop("sched_yield", None)
     assert found == BUDGETS[subject].system_calls
@@ -171,20 +194,20 @@ def test_the_system_calls_of_a_step(subject: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "more"), [("calls", 1), ("builtins", 2), ("lines", 3)])
 def test_a_burden_on_a_step(kind: str, more: int) -> None:
     """Is seen."""
-    bare, burdened = (sum(found[kind].values()) for found in (counted("int32"), counted("int32", "something")))
+    bare, burdened = (sum(counted(subject)[kind].values()) for subject in ("int32", BURDENED))
     assert burdened == bare + more
 
 
 def test_a_burden_of_memory() -> None:
     """Is seen."""
-    assert counted("int32", "something")["blocks"] >= LONG
+    assert counted(BURDENED)["blocks"] >= LONG
 
 
 def test_a_burden_of_instructions() -> None:
     """Is seen, even in one line without a call."""
-    assert ratio_of(counted("int32", "instructions")) > (BUDGETS["int32"].ratio or 0.0)
+    assert ratio_of(counted(HEAVY)) > (BUDGETS["int32"].ratio or 0.0)
 
 
-def test_a_burden_of_system_calls(tmp_path: Path) -> None:
+def test_a_burden_of_system_calls(system_calls: Callable[[str], dict[str, float]]) -> None:
     """Is seen."""
-    assert system_calls(tmp_path, "int32", "something")["getppid"] == 1
+    assert system_calls(BURDENED)["getppid"] == 1

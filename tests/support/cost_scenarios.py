@@ -1,9 +1,13 @@
-"""Counts what a step costs: ``python -m tests.support.cost_scenarios SUBJECT [BURDEN]``, in an interpreter of its own.
+"""Counts what a step costs: ``python -m tests.support.cost_scenarios [--marks] SUBJECT[+BURDEN]...``.
 
 SUBJECT is the protocol of a session (classic, netstring or int32), which is served to a client in another process, or
 ``client``: then it is the Python client that is counted, and the session is in the other process. With ``-frame``
 behind it the environment has Pong's frames, with ``-nested`` a Dict within a Tuple, and with ``-shared`` both sides
-share memory, and poll. BURDEN is the name of something that each step does besides. It writes JSON.
+share memory, and poll. BURDEN is the name of something that each step does besides.
+
+Each subject has a process of its own, forked from an interpreter that does nothing but import the same for all. It
+writes a line of JSON. With ``--marks`` nothing is counted: the steps that whoever looks on from outside is to count are
+marked.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ ENVIRONMENT = "Cost-v0"
 CLIENT = "client"
 #: Python 3.10 has a cache that is used from the 1024th call of a function on.
 WARM, SHORT, LONG = 1100, 100, 300
+#: That cache asks the kernel nothing.
+WARM_FOR_MARKS = 100
 #: With so many calls the reference goes along with a session from Python 3.10 to 3.13, to a few hundredths.
 _PARTS = 5
 #: Seconds to poll: nobody has to wait otherwise.
@@ -153,6 +159,9 @@ def reference(steps: int) -> float | None:
     It reads, decodes a message, takes a step, encodes the reply and writes, and between that it calls some methods. So
     it goes along with the version of Python, of msgspec and of NumPy, as a session does.
     """
+    meter = Instructions()
+    if meter.read() is None:
+        return None
     request = message("int32", "step", action=bytes(8))
 
     def ask(connection: socket.socket) -> None:
@@ -166,7 +175,6 @@ def reference(steps: int) -> float | None:
     view = memoryview(received)
     decode, encode_into = msgspec.msgpack.Decoder(StepRequest).decode, msgspec.msgpack.Encoder().encode_into
     parts = [Part() for _ in range(_PARTS)]
-    meter = Instructions()
     for number in range(WARM + steps):
         if number == WARM:
             meter.start()
@@ -265,13 +273,8 @@ def _step_together(
     connected.close()
 
 
-def main(subject: str, burden: Callable[[], object] | None = None) -> None:
-    """Count everything, and write it."""
-    instructions, blocks, peak, calls, lines = Instructions(), Blocks(), Peak(), Calls(), Lines()
-    windows: list[tuple[Any, int]] = [(instructions, SHORT) for _ in range(4)]
-    windows += [(Marks(), SHORT), (blocks, LONG), (peak, SHORT), (calls, SHORT), (lines, SHORT)]
-    plan = Plan(WARM, windows)
-    least = reference(LONG)
+def look(subject: str, plan: Plan, burden: Callable[[], object] | None) -> None:
+    """Let a subject take the steps of a plan."""
     subject, _, rest = subject.partition("-")
     shared = rest == "shared"
     tell = (lambda: None) if subject == CLIENT else plan.step
@@ -284,7 +287,16 @@ def main(subject: str, burden: Callable[[], object] | None = None) -> None:
     else:
         serve(subject, in_another_process(partial(play, subject, shared, plan.total)), opening_of(subject))
     os.wait()
-    found = {
+
+
+def count(subject: str, burden: Callable[[], object] | None) -> dict[str, Any]:
+    """Count everything."""
+    instructions, blocks, peak, calls, lines = Instructions(), Blocks(), Peak(), Calls(), Lines()
+    windows: list[tuple[Any, int]] = [(instructions, SHORT) for _ in range(4)]
+    windows += [(blocks, LONG), (peak, SHORT), (calls, SHORT), (lines, SHORT)]
+    least = reference(LONG)
+    look(subject, Plan(WARM, windows), burden)
+    return {
         "calls": calls.python,
         "builtins": calls.builtin,
         "lines": lines.each,
@@ -294,8 +306,27 @@ def main(subject: str, burden: Callable[[], object] | None = None) -> None:
         "windows": instructions.each,
         "reference": least,
     }
-    print(json.dumps(found), flush=True)
+
+
+def mark(subject: str, burden: Callable[[], object] | None) -> dict[str, Any]:
+    """Mark some steps; return which process does so."""
+    look(subject, Plan(WARM_FOR_MARKS, [(Marks(), SHORT)]), burden)
+    return {"process": os.getpid()}
+
+
+def main(act: Callable[[str, Callable[[], object] | None], dict[str, Any]], words: list[str]) -> int:
+    """Do something with each subject, and write what is found; return how many failed, whose errors are shown."""
+    failed = 0
+    for word in words:
+        subject, _, burden = word.partition("+")
+        process = os.fork()
+        if process == 0:
+            print(json.dumps({"subject": word, **act(subject, BURDENS[burden] if burden else None)}))
+            return 0
+        failed += os.waitpid(process, 0)[1] != 0
+    return failed
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], BURDENS[sys.argv[2]] if len(sys.argv) > 2 else None)
+    marks = sys.argv[1] == "--marks"
+    sys.exit(main(mark if marks else count, sys.argv[1 + marks :]))
