@@ -202,58 +202,51 @@ def test_no_module_name_is_used_twice() -> None:
     assert set(names) & NAMES_TO_AVOID == set()
 
 
-def modules_after(code: str) -> set[str]:
-    """Run code in a fresh interpreter; return the modules that are imported afterwards."""
+def modules_after(*pieces: str) -> list[set[str]]:
+    """Run pieces of code in a fresh interpreter, one after the other; return what is imported after each."""
+    told = "\nprint(*sys.modules)\n"
     ended = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys\nprint('\\n'.join(sys.modules), end='')"],
+        [sys.executable, "-c", f"import sys\n{told.join(pieces)}{told}"],
         stdout=subprocess.PIPE,
         text=True,
         timeout=PATIENCE,
         check=True,
     )
-    return set(ended.stdout.splitlines())
+    return [set(line.split(" ")) for line in ended.stdout.splitlines()]
 
 
-def test_the_server_imports_no_environment_library() -> None:
-    """They may be slow, broken or hostile."""
-    found = modules_after("import twisted.internet.reactor, gymtwist.server.gym_service")
-    assert "gymtwist.server.gym_service" in found
-    assert not found & {"gymnasium", "gym", "ale_py", "gymtwist.envs", "gymtwist.worker.session_loop"}
+def test_the_server_imports_what_it_needs() -> None:
+    """The options no reactor, as `twistd` chooses one after it has read the command line.
 
-
-def test_a_server_of_one_machine_imports_nothing_of_placement() -> None:
-    """Nor of Ray: what places sessions on other machines is imported with --place."""
-    found = modules_after(
-        "import gymtwist.server.tap as tap\noptions = tap.Options()\noptions.parseOptions(['--port', '0'])\n"
-        "tap.makeService(options)"
+    A server of one machine nothing of placement, nor of Ray: what places sessions on other machines is imported with
+    --place. No library of environments either: they may be slow, broken or hostile.
+    """
+    options, server = modules_after(
+        "import gymtwist.server.tap as tap\ntap.Options().parseOptions([])",
+        "options = tap.Options()\noptions.parseOptions(['--port', '0'])\nimport twisted.internet.reactor\n"
+        "tap.makeService(options)",
     )
-    assert "gymtwist.server.gym_service" in found
-    assert not {name for name in found if within(name, {"ray", "gymtwist.placement"})}
-
-
-def test_the_options_import_no_reactor() -> None:
-    """`twistd` chooses one after it has read the command line."""
-    found = modules_after("import gymtwist.server.tap; gymtwist.server.tap.Options().parseOptions([])")
-    assert not found & {"twisted.internet.reactor", "ampoule"}
+    assert not options & {"twisted.internet.reactor", "ampoule"}
+    assert "gymtwist.server.gym_service" in server
+    assert not {name for name in server if within(name, {"ray", "gymtwist.placement"})}
+    assert not server & {"gymnasium", "gym", "ale_py", "gymtwist.envs", "gymtwist.worker.session_loop"}
 
 
 def test_the_protocol_imports_no_twisted() -> None:
     """It is for clients, too."""
-    found = modules_after("import gymtwist.protocol.classic, gymtwist.protocol.handshake")
+    (found,) = modules_after("import gymtwist.protocol.classic, gymtwist.protocol.handshake")
     assert not found & {"twisted", "zope.interface", "gymnasium", "gym", "ampoule"}
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_a_worker_imports_no_reactor() -> None:
+    """It costs memory, it must not exist before a fork, and environments may bring their own."""
+    found = modules_after(
         "import gymtwist.worker.session_loop",
         "import gymtwist.worker.job, gymtwist.worker.fork_server",
         "from gymtwist.worker import preload, worker_settings\n"
         "preload.preload(worker_settings.WorkerSettings(monitor_root='/'))",
-    ],
-)
-def test_a_worker_imports_no_reactor(code: str) -> None:
-    """It costs memory, it must not exist before a fork, and environments may bring their own."""
-    found = modules_after(code)
-    assert "gymtwist.worker" in found
-    assert not found & {"twisted.internet.reactor", "ampoule"}
+    )
+    assert len(found) == 3
+    for each in found:
+        assert "gymtwist.worker" in each
+        assert not each & {"twisted.internet.reactor", "ampoule"}
