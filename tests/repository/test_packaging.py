@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -32,6 +33,13 @@ import gymtwist, importlib, pkgutil
 for each in pkgutil.walk_packages(gymtwist.__path__, "gymtwist."):
     if each.name != "gymtwist.client.remote_agents":  # it needs PettingZoo, which is an extra
         importlib.import_module(each.name)
+"""
+#: Runs the commands whose words are lists in JSON, and prints the status of each.
+RUN_COMMANDS = """
+import json, sys
+from gymtwist.__main__ import main
+for words in json.loads(sys.argv[1]):
+    print("status", main(words))
 """
 
 
@@ -69,10 +77,16 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def hook(name: str, folder: Path, into: Path, status: int = 0) -> str:
+    """Call the hook that pip calls to build something, without pip, which takes as long as the hook itself."""
+    code = f"import sys; from setuptools import build_meta; build_meta.{name}(sys.argv[1])"
+    return run(sys.executable, "-c", code, into, directory=folder, status=status)
+
+
 def build(folder: Path, into: Path) -> Path:
-    """Build a wheel without downloads, and without the warning that a folder is no package."""
-    options = ("--verbose", "--no-deps", "--no-build-isolation", "--wheel-dir")
-    output = run(sys.executable, "-m", "pip", "wheel", *options, into, folder, directory=into)
+    """Build a wheel, without the warning that a folder is no package."""
+    assert 'build-backend = "setuptools.build_meta"\n' in (folder / "pyproject.toml").read_text()
+    output = hook("build_wheel", folder, into)
     assert "Package would be ignored" not in output, output
     (found,) = into.glob("*.whl")
     return found
@@ -111,13 +125,15 @@ def required(needed: list[str], extras: set[str] | None = None) -> set[str]:
 class Environment:
     """A fresh virtual environment with libraries of the current one, except gymtwist."""
 
-    def __init__(self, directory: Path, wheel: Path | None = None) -> None:
+    def __init__(self, directory: Path, wheel: Path | None = None, instead: Mapping[str, Path] | None = None) -> None:
         """Create the environment.
 
         Args:
             directory: Where to create it.
             wheel: A wheel to install, with the libraries that it requires and no others; None for all libraries.
+            instead: Wheels to install instead of libraries of these names.
         """
+        instead = instead or {}
         self.directory = directory
         venv.create(directory / "venv", with_pip=False, symlinks=True)
         self.python = directory / "venv" / "bin" / "python"
@@ -126,13 +142,13 @@ class Environment:
             # A line of a .pth file adds a directory; .pth files there, such as an editable gymtwist's, are not read.
             (self.packages / "libraries.pth").write_text(f"{libraries}\n")
             return
-        for name in required(requirements(wheel)):
+        for name in required(requirements(wheel)) - instead.keys():
             for file in metadata.files(name) or []:
                 if file.parts[0] != "..":
                     # Folders are this environment's own: a wheel may add to them.
                     (self.packages / file).parent.mkdir(parents=True, exist_ok=True)
                     (self.packages / file).symlink_to(libraries / file)
-        self.install(wheel)
+        self.install(wheel, *instead.values())
 
     @functools.cached_property
     def packages(self) -> Path:
@@ -141,8 +157,8 @@ class Environment:
         return Path(run(self.python, "-c", code, directory=self.directory).strip())
 
     def install(self, *words: str | Path) -> None:
-        """Install a distribution without its dependencies and without downloads."""
-        options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed")
+        """Install distributions without their dependencies and without downloads; what is imported is compiled then."""
+        options = ("--quiet", "--no-compile", "--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed")
         self.pip("install", *options, *words)
 
     def pip(self, *words: str | Path) -> None:
@@ -173,25 +189,43 @@ def environment(tmp_path: Path) -> Environment:
     return Environment(tmp_path)
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
-def installed(request: pytest.FixtureRequest, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """A virtual environment with gymtwist, installed in each of the ways."""
-    environment = Environment(tmp_path_factory.mktemp("installed"))
-    if request.param == "wheel":
-        environment.install(request.getfixturevalue("wheel"))
-    else:
-        environment.install("--editable", sources)
-    inside = environment.packages if request.param != "editable" else sources
-    assert environment.origin().is_relative_to(inside)
-    return environment
+def is_of_the_client(path: Path) -> bool:
+    """Return whether a gymtwist is the one of the client's distribution."""
+    return path.parts[-3:] == ("_gymtwist_client", "gymtwist", "__init__.py")
 
 
-def test_twistd_knows_gymsock(installed: Environment) -> None:
-    """`twistd` lists gymsock and prints its help."""
-    listed = installed.twistd("--help")
+def test_an_installation_beside_the_client(wheel: Path, client_wheel: Path, environment: Environment) -> None:
+    """The server's modules are imported, and are whole without the client: `twistd` lists gymsock."""
+    environment.install(client_wheel, wheel)
+    assert environment.origin() == environment.packages / "gymtwist" / "__init__.py"
+    environment.pip("uninstall", "--yes", "gymtwist-client")
+    assert not (environment.packages / "_gymtwist_client").exists()
+    assert environment.origin() == environment.packages / "gymtwist" / "__init__.py"
+    listed = environment.twistd("--help")
     assert "gymsock" in listed
     assert "Serve Gymnasium and Gym environments over a socket." in " ".join(listed.split())
-    assert "--max-sessions" in installed.twistd("gymsock", "--help")
+
+
+def test_an_editable_installation_beside_the_client(
+    sources: Path, client_wheel: Path, environment: Environment
+) -> None:
+    """Gymtwist is imported, `twistd` knows gymsock and workers can be started; the client is whole without it."""
+    environment.install(client_wheel, "--editable", sources)
+    assert environment.origin() == sources / "gymtwist" / "__init__.py"
+    assert "gymsock" in environment.twistd("--help")
+    assert "--max-sessions" in environment.twistd("gymsock", "--help")
+    settings = '{"monitor_root":"/"}'
+    run(environment.python, "-m", "gymtwist.worker", "check", settings, "-1", "-1", directory=environment.elsewhere)
+    environment.pip("uninstall", "--yes", "gymtwist")
+    assert is_of_the_client(environment.origin())
+
+
+def test_the_client_shares_no_file(client_wheel: Path) -> None:
+    """Otherwise pip would remove it with the one distribution, and the other would miss it."""
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(client_wheel).namelist()}
+    (information,) = (top for top in tops if top.endswith(".dist-info"))
+    assert information.startswith("gymtwist_client-")
+    assert tops - {information} == {"_gymtwist_client", "gymtwist_client.pth"}
 
 
 def test_twistd_without_gymtwist_does_not_know_gymsock(environment: Environment) -> None:
@@ -229,12 +263,6 @@ def test_the_metadata_names_dependencies_and_extras(wheel: Path) -> None:
     assert extras >= {"atari", "video", "classic-control", "box2d", "mujoco", "test", "docs", "all"}
 
 
-def test_an_installed_server_finds_its_worker(installed: Environment) -> None:
-    """The Python of the installation runs the entry of worker processes."""
-    settings = '{"monitor_root":"/"}'
-    run(installed.python, "-m", "gymtwist.worker", "check", settings, "-1", "-1", directory=installed.elsewhere)
-
-
 def test_the_conformance_distribution_works_without_gymtwist(environment: Environment, tmp_path: Path) -> None:
     """It lists its checks, and its command does not import gymtwist."""
     copy = tmp_path / "conformance"
@@ -242,10 +270,13 @@ def test_the_conformance_distribution_works_without_gymtwist(environment: Enviro
         REPOSITORY / "conformance", copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     )
     environment.install(copy)
-    listed = run(environment.python, "-m", "gymtwist_conformance", "server", "--list", directory=environment.elsewhere)
+    code = (
+        "import atexit, runpy, sys; atexit.register(lambda: print('gymtwist' in sys.modules));"
+        "runpy.run_module('gymtwist_conformance', run_name='__main__')"
+    )
+    listed = run(environment.python, "-c", code, "server", "--list", directory=environment.elsewhere)
     assert "refusal.invalid-seed: " in listed
-    code = "import sys, gymtwist_conformance.command; print('gymtwist' in sys.modules)"
-    assert run(environment.python, "-c", code, directory=environment.elsewhere).strip() == "False"
+    assert listed.endswith("\nFalse\n")
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +292,21 @@ def address(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def commands_work(environment: Environment, address: str) -> None:
-    """Run the commands of the client."""
-    wait = ("--connect-timeout", str(PATIENCE))
-    command = (environment.python, "-m", "gymtwist")
-    assert "CartPole-v1" in run(*command, "ls", address, "CartPole-*", *wait, directory=environment.elsewhere)
-    assert "3 round trips: " in run(*command, "ping", address, "--count", "3", directory=environment.elsewhere)
-    assert "episode 1: return " in run(*command, "play", address, "CartPole-v1", directory=environment.elsewhere)
-    words = ("bench", address, "Taxi-v3", "--seconds", "0.01", "--num-envs", "2")
-    assert " steps/s of 2 environments" in run(*command, *words, directory=environment.elsewhere)
+    """Import every module of the client, and run its commands, in one interpreter, which all would start with that."""
+    commands = [
+        ("ls", address, "CartPole-*", "--connect-timeout", str(PATIENCE)),
+        ("ping", address, "--count", "3"),
+        ("play", address, "CartPole-v1"),
+        ("bench", address, "Taxi-v3", "--seconds", "0.01", "--num-envs", "2"),
+    ]
+    code = f"{IMPORT_ALL}{RUN_COMMANDS}"
+    told = run(environment.python, "-c", code, json.dumps(commands), directory=environment.elsewhere)
+    listed, asked, played, counted, rest = told.split("status 0\n")
+    assert "CartPole-v1" in listed
+    assert "3 round trips: " in asked
+    assert "episode 1: return " in played
+    assert " steps/s of 2 environments" in counted
+    assert rest == ""
 
 
 def test_the_client_alone(client_wheel: Path, address: str, tmp_path: Path) -> None:
@@ -276,7 +314,6 @@ def test_the_client_alone(client_wheel: Path, address: str, tmp_path: Path) -> N
     environment = Environment(tmp_path, client_wheel)
     assert not {"twisted", "ampoule", "gym"} & {path.name for path in environment.packages.iterdir()}
     assert run(environment.python, "-c", LISTED, directory=environment.elsewhere).split() == PARTS
-    run(environment.python, "-c", IMPORT_ALL, directory=environment.elsewhere)
     commands_work(environment, address)
     command = (environment.python, "-m", "gymtwist", "check", "CartPole-v1")
     told = run(*command, directory=environment.elsewhere, status=2)
@@ -292,32 +329,12 @@ def test_the_client_with_the_oldest_libraries(client_wheel: Path, address: str, 
     command = (sys.executable, "-m", "pip", "download", *options, str(tmp_path), *oldest)
     if subprocess.run(command, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False).returncode:
         pytest.skip(f"not to be had: {', '.join(oldest)}")
-    environment = Environment(tmp_path, client_wheel)
-    environment.pip("uninstall", "--yes", *(Requirement(each).name for each in oldest))
-    environment.install(*tmp_path.glob("*.whl"))
-    run(environment.python, "-c", IMPORT_ALL, directory=environment.elsewhere)
+    wheels = {Requirement(each).name: next(tmp_path.glob(f"{Requirement(each).name}-*.whl")) for each in oldest}
+    environment = Environment(tmp_path, client_wheel, wheels)
     commands_work(environment, address)
 
 
-@pytest.mark.parametrize("editable", [False, True])
-def test_both_can_be_installed(
-    wheel: Path, client_wheel: Path, sources: Path, environment: Environment, editable: bool
-) -> None:
-    """The server's is imported, and each is whole without the other."""
-    environment.install(client_wheel)
-    alone = environment.origin()
-    environment.install(*(("--editable", sources) if editable else (wheel,)))
-    assert environment.origin() != alone
-    environment.pip("uninstall", "--yes", "gymtwist")
-    assert environment.origin() == alone
-    environment.install(*(("--editable", sources) if editable else (wheel,)))
-    environment.pip("uninstall", "--yes", "gymtwist-client")
-    assert environment.origin() != alone
-    assert not alone.exists()
-    assert "gymsock" in environment.twistd("--help")
-
-
-def test_the_client_cannot_be_installed_editable(sources: Path, environment: Environment) -> None:
+def test_the_client_cannot_be_installed_editable(sources: Path, tmp_path: Path) -> None:
     """It says what to do instead."""
-    with pytest.raises(AssertionError, match="install the client without --editable, or gymtwist itself with it"):
-        environment.install("--editable", sources / "client")
+    told = hook("build_editable", sources / "client", tmp_path, status=1)
+    assert "install the client without --editable, or gymtwist itself with it" in told
