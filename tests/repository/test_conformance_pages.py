@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from gymtwist_conformance.command import main
 from gymtwist_conformance.reference_client.shared_region import IS_POSSIBLE
 from gymtwist_conformance.scenarios import SCENARIOS
 from gymtwist_conformance.server_checks import THEMES
+from tests.support.forked_programs import Ended, Programs
 from tests.support.patience import PATIENCE
 from tests.support.server_process import REPOSITORY, ServerProcess, connected
 
@@ -37,43 +40,68 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("block", blocks(CLIENTS) + blocks(CONFORMANCE), ids=lambda block: block.split("\n")[0][:60])
-def test_the_commands_of_a_page(module_server: ServerProcess, block: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Runs programs in Python."""
+    with Programs(tmp_path_factory.mktemp("programs"), "gymnasium", "msgspec", "pytest") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "block", dict.fromkeys(blocks(CLIENTS) + blocks(CONFORMANCE)), ids=lambda block: block.split("\n")[0][:60]
+)
+def test_the_commands_of_a_page(module_server: ServerProcess, programs: Programs, block: str, tmp_path: Path) -> None:
     """Each ends without an error, as it stands but for the ports; the judge waits for the command below it.
 
-    Of the command that runs all checks some are enough: `tests/conformance` runs each of them against a real server.
+    Of the command that runs all checks a few are enough: `tests/conformance` runs each of them against a real server.
     """
     ports = {"5001": str(module_server.port), "5002": str(free_port())}
     judges: list[subprocess.Popen[str]] = []
     for line in block.replace("\\\n", " ").splitlines():
-        program = line.split()[0]
-        if program != "python" and shutil.which(program) is None:
-            pytest.skip(f"there is no {program} here")
         for documented, real in ports.items():
             line = line.replace(documented, real)
-        line = re.sub("^python ", f"{sys.executable} ", line)
         if line.endswith(f" server 127.0.0.1:{ports['5001']}"):
-            line += " --only make --only step"
-        running = subprocess.Popen(
-            ["bash", "-c", f"exec {line}"],
-            cwd=REPOSITORY,
-            env={**os.environ, "GOCACHE": str(tmp_path)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if "--port" in line:
-            assert running.stderr is not None
-            assert running.stderr.readline() == f"listening on port {ports['5002']}\n"
-            judges.append(running)
+            line += " --only pipelining"
+        program, *words = shlex.split(line)
+        if program != "python":
+            if shutil.which(program) is None:
+                pytest.skip(f"there is no {program} here")
+            ended = run_program(program, *words, directory=tmp_path)
+        elif "--port" in words:
+            judge = subprocess.Popen(
+                [sys.executable, *words],
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            judges.append(judge)
+            assert judge.stderr is not None
+            assert judge.stderr.readline() == f"listening on port {ports['5002']}\n"
             continue
-        output, errors = running.communicate(timeout=6 * PATIENCE)
-        assert (running.returncode, errors) == (0, ""), output
-        assert output or judges
+        else:
+            ended = programs.run(REPOSITORY, *words)
+        assert (ended.status, ended.errors) == (0, ""), ended.output
+        assert ended.output or judges
     for judge in judges:
         output = judge.communicate(timeout=PATIENCE)[0]
         assert judge.returncode == 0, output
+
+
+def run_program(*words: str, directory: Path) -> Ended:
+    """Run a program that is not in Python; a compiler needs long, and a directory."""
+    ended = subprocess.run(
+        words,
+        cwd=REPOSITORY,
+        env={**os.environ, "GOCACHE": str(directory)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=6 * PATIENCE,
+        check=False,
+    )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
 def test_the_session_by_hand(module_server: ServerProcess) -> None:

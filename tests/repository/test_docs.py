@@ -20,6 +20,7 @@ from gymtwist import client
 from gymtwist.client import aio, connect
 from gymtwist.server.command_line import Options
 from gymtwist_conformance.reference_client import Refused
+from tests.support.forked_programs import Programs
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import hold
 from tests.support.recorded_datasets import wait_for_recordings
@@ -102,8 +103,15 @@ def documented_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         yield running
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Runs programs, most of which import these libraries, and do little else that takes as long."""
+    with Programs(tmp_path_factory.mktemp("programs"), "gymnasium", "msgspec") as running:
+        yield running
+
+
 @pytest.mark.parametrize("page", WITH_PROGRAMS, ids=[name_of(page) for page in WITH_PROGRAMS])
-def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path) -> None:
+def test_the_programs_of_a_page_run(documented_server: ServerProcess, programs: Programs, page: Path) -> None:
     """In the order of the page, in one directory, each as a program of its own, against a real server."""
     for module in NEEDED.get(page, ()):
         pytest.importorskip(module)
@@ -115,19 +123,12 @@ def test_the_programs_of_a_page_run(documented_server: ServerProcess, page: Path
     for number, text in enumerate(blocks(page, "python")):
         for documented, real in ports.items():
             text = text.replace(documented, real)
+        text = text.replace("time.sleep(0.1)", "time.sleep(0.001)")  # So that people can watch.
         wait_for_recordings(documented_server.directory / "datasets")
         program = documented_server.directory / program_name(number, text)
         program.write_text(text)
-        ended = subprocess.run(
-            [sys.executable, program.name],
-            cwd=documented_server.directory,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert ended.returncode == 0, f"{page.name}, {program.name}:\n{ended.stdout}\n{documented_server.tail()}"
+        ended = programs.run(documented_server.directory, program.name)
+        assert ended.status == 0, f"{page.name}, {program.name}:\n{ended}\n{documented_server.tail()}"
 
 
 def test_the_readme_has_one_whole_client() -> None:
