@@ -6,6 +6,7 @@ are already in memory.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -93,6 +94,8 @@ def main() -> None:
     """Import, and run what is asked for."""
     for name in sys.argv[1:]:
         importlib.import_module(name)
+    # The last collection of a program would touch, and so copy, all that it shares with this process.
+    gc.freeze()
     # Unbuffered: what is read ahead would be read by forks, too.
     with open(0, "rb", buffering=0, closefd=False) as requests:
         while line := requests.readline():
