@@ -200,8 +200,10 @@ class _ProxiedConnection:
                 continue
             message = self.decoded(payload)
             request = self.requests.popleft() if self.requests else {}
+            before = self.encoded(message)
             for each in self.mutation.reply(message, request, len(self.requests)):
-                self.client.socket.sendall(self.mutation.write(self.framed(self.encoded(each))))
+                after = self.encoded(each)
+                self.client.socket.sendall(self.mutation.write(self.framed(payload if after == before else after)))
 
     def decoded(self, frame: bytes) -> Any:
         try:
