@@ -244,12 +244,21 @@ def test_too_many(server: ServerProcess) -> None:
         each.client.ask("close")
 
 
-def test_another_identity(start: Start, tmp_path: Path) -> None:
-    """Cannot have the session even with the secret; quotas are those of the identity."""
+@pytest.fixture(scope="module")
+def identified(tmp_path_factory: pytest.TempPathFactory, start_once: Start) -> tuple[ServerProcess, dict[str, str]]:
+    """A server that keeps no sessions but those of alice, and the tokens of its clients."""
     path, tokens = write_identities(
-        tmp_path, alice="max-disconnected = 1\nresume-timeout = 30\n", bob="resume-timeout = 0\n"
+        tmp_path_factory.mktemp("identities"),
+        alice="max-disconnected = 1\nresume-timeout = 30\n",
+        bob="resume-timeout = 0\n",
+        carol="",
     )
-    server = start("--identities", path)
+    return start_once("--identities", path, "--resume-timeout", "0", "--warm", "1"), tokens
+
+
+def test_another_identity(identified: tuple[ServerProcess, dict[str, str]]) -> None:
+    """Cannot have the session even with the secret; quotas are those of the identity."""
+    server, tokens = identified
     alice, other = (Resumable(server, token=tokens["alice"]) for _ in range(2))
     assert alice.made["resume"]["seconds"] == 30
     alice.lose()
@@ -265,15 +274,15 @@ def test_another_identity(start: Start, tmp_path: Path) -> None:
         assert "resume" not in bob.make(CHOSEN, resume=60, token=tokens["bob"])
 
 
-def test_the_python_client_and_a_restart(start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_python_client_and_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It says that the session is lost with the server, as soon as that is known."""
     address = f"unix:{tmp_path / 'socket'}"
-    with ServerProcess(tmp_path, port=address) as server:
+    with ServerProcess(tmp_path, "--warm", "1", port=address) as server:
         env = gymtwist.connect(address, "CartPole-v1", connect_timeout=PATIENCE, timeout=PATIENCE, resume=60)
         env.reset(seed=1)
         server.process.kill()
         server.process.wait(PATIENCE)
-    with ServerProcess(tmp_path, port=address), caplog.at_level(logging.WARNING, "gymtwist.client"):
+    with ServerProcess(tmp_path, "--warm", "0", port=address), caplog.at_level(logging.WARNING, "gymtwist.client"):
         with pytest.raises(gymtwist.ConnectionLost, match="cannot be resumed: no session waits for you") as caught:
             env.step(0)
         assert caught.value.code == "unknown-session"
@@ -310,12 +319,15 @@ def test_the_python_client_says_that_the_session_goes_on(
     assert re.search(expected, caplog.text)
 
 
-def test_a_server_that_keeps_no_sessions(start: Start, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_server_that_keeps_no_sessions(
+    identified: tuple[ServerProcess, dict[str, str]], recwarn: pytest.WarningsRecorder
+) -> None:
     """The client is told, and plays without."""
-    server = start("--resume-timeout", "0")
+    server, tokens = identified
+    options: dict[str, Any] = {"timeout": PATIENCE, "resume": 60, "token": tokens["carol"]}
     with (
         CuttingProxy(("127.0.0.1", server.port), 1, 100, 1_000) as proxy,
-        gymtwist.connect(("127.0.0.1", proxy.port), "CartPole-v1", timeout=PATIENCE, resume=60) as env,
+        gymtwist.connect(("127.0.0.1", proxy.port), "CartPole-v1", **options) as env,
     ):
         assert any("--resume-timeout" in str(each.message) for each in recwarn)
         env.reset(seed=1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.conftest import Start
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess
 
@@ -489,23 +490,27 @@ def test_steps_sent_together_are_taken_in_turn(server: ServerProcess, api: Api) 
         other.connection.close()
 
 
-def test_a_server_may_let_clients_shut_it_down(start: Callable[..., ServerProcess]) -> None:
-    """If its operator has said so."""
-    running = start("--rest-shutdown", "--warm", "0")
-    api = Api(running.port)
-    api.connection.request("POST", "/v1/shutdown/")
-    assert api.connection.getresponse().read() == b"Server shutting down"
-    running.wait_for("Server Shut Down")
-    api.connection.close()
+#: A server whose clients may shut it down.
+BRIEF = ("--idle-timeout", "0.5", "--max-sessions", "1", "--queue", "0", "--warm", "1", "--rest-shutdown")
 
 
-def test_an_instance_that_is_idle_is_closed(start: Callable[..., ServerProcess]) -> None:
+def test_an_instance_that_is_idle_is_closed(start_once: Start) -> None:
     """Few clients close theirs; its id is then unknown, and its place is free."""
-    running = start("--idle-timeout", "0.5", "--max-sessions", "1", "--queue", "0", "--warm", "1")
+    running = start_once(*BRIEF)
     api = Api(running.port)
     path = api.played("CartPole-v1")
     running.wait_for("ended: idle for more than 0.5 s")
     refused = api.post(f"{path}step/", {"action": 0})
     assert (refused.status, "unknown" in refused.body["message"]) == (400, True)
     assert api.make("CartPole-v1") != path
+    api.connection.close()
+
+
+def test_a_server_may_let_clients_shut_it_down(start_once: Start) -> None:
+    """If its operator has said so. This is the last test with that server."""
+    running = start_once(*BRIEF)
+    api = Api(running.port)
+    api.connection.request("POST", "/v1/shutdown/")
+    assert api.connection.getresponse().read() == b"Server shutting down"
+    running.wait_for("Server Shut Down")
     api.connection.close()

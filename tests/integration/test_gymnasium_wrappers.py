@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from gymnasium.utils.env_checker import check_env
 
 import gymtwist.client
 from gymtwist.client import RemoteEnv, RemoteVectorEnv, connect, connect_vec
-from tests.conftest import Start
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec, assert_same, local
 from tests.support.patience import PATIENCE
 from tests.support.server_process import ServerProcess, connected, write_certificate
@@ -209,11 +208,20 @@ def test_the_specification_of_several_makes_one_and_several(remote_vec: RemoteVe
 # Connections of all kinds
 
 
-def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server at the path ``socket`` of its directory, and at a port with TLS; ``certificate.pem`` is beside it."""
+    directory = tmp_path_factory.mktemp("server")
+    key, certificate = write_certificate(directory)
+    listen = ("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}", "--warm", "1")
+    with ServerProcess(directory, *listen, port=f"unix:{directory / 'socket'}", setup=SETUP) as running:
+        yield running
+
+
+def test_a_unix_socket(elsewhere: ServerProcess) -> None:
     """Named by its path."""
-    path = tmp_path / "gymsock.sock"
-    server = start(port=f"unix:{path}", setup=SETUP)
-    server.wait_for("starting on")
+    path = elsewhere.directory / "socket"
+    elsewhere.wait_for("starting on")
     connected(str(path)).close()
     with connect(f"unix:{path}", "CartPole-v1") as theirs:
         ours = local("CartPole-v1")
@@ -221,11 +229,10 @@ def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
         assert_same(theirs.step(1), ours.step(1))
 
 
-def test_tls(start: Start, tmp_path: Path) -> None:
+def test_tls(elsewhere: ServerProcess) -> None:
     """With a certificate of one's own, by its file or by a context; and with another it is refused."""
-    key, cert = write_certificate(tmp_path)
-    server = start("--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={cert}", setup=SETUP)
-    port = int(server.wait_for(r"\(TLS\) starting on (\d+)").group(1))
+    cert = elsewhere.directory / "certificate.pem"
+    port = int(elsewhere.wait_for(r"\(TLS\) starting on (\d+)").group(1))
     connected(("127.0.0.1", port)).close()
     for tls in (str(cert), ssl.create_default_context(cafile=str(cert))):
         with connect(("127.0.0.1", port), "Observe/Frame-v0", tls=tls) as theirs:
