@@ -15,9 +15,9 @@ from tests.support.scripted_server import Script, Scripted
 from tests.support.server_process import ServerProcess, connected
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server for all tests of a module."""
+    """A server for all tests of clients, whatever their module: no client is to notice another."""
     with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", setup=SETUP) as running:
         connected(("127.0.0.1", running.port)).close()  # it listens a moment after it says so
         yield running
