@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -298,13 +298,28 @@ def test_sigterm_after_an_upgrade(begin: Begin) -> None:
     assert held.serving.wait(PATIENCE)
 
 
-def test_a_new_process_that_cannot_start(begin: Begin, tmp_path: Path) -> None:
-    """The old one serves on, and says why; once the reason is removed, it can be upgraded."""
-    config = tmp_path / "gymsock.toml"
+class Changing(NamedTuple):
+    """A server, and the files of its options and of its environments."""
+
+    held: Generations
+    config: Path
+    setup: Path
+
+
+@pytest.fixture(scope="module")
+def changing(start_once: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Changing]:
+    """A server whose files are changed, until one test stops it."""
+    directory = tmp_path_factory.mktemp("files")
+    config, setup = directory / "gymsock.toml", directory / "mine.py"
     config.write_text("warm = 1")
-    setup = tmp_path / "mine.py"
     setup.write_text("")
-    held = begin("--config", str(config), setup=setup)
+    with generations(start_once("--control", "control", "--config", str(config), setup=setup)) as held:
+        yield Changing(held, config, setup)
+
+
+def test_a_new_process_that_cannot_start(changing: Changing) -> None:
+    """The old one serves on, and says why; once the reason is removed, it can be upgraded."""
+    held, config, setup = changing
     config.write_text("wram = 1")
     assert "there is no `wram`; did you mean `warm`?" in held.ask("upgrade", status=1)
     held.server.wait_for(r"did you mean `warm`\?; this process serves on")
@@ -330,11 +345,9 @@ def test_a_new_process_that_cannot_start(begin: Begin, tmp_path: Path) -> None:
     gymtwist.client.connect(held.server.port, "CartPole-v1").close()
 
 
-def test_a_server_that_stops_while_another_process_starts(begin: Begin, tmp_path: Path) -> None:
-    """Both end, and whoever asked is told."""
-    setup = tmp_path / "mine.py"
-    setup.write_text("")
-    held = begin("--warm", "0", setup=setup)
+def test_a_server_that_stops_while_another_process_starts(changing: Changing) -> None:
+    """Both end, and whoever asked is told. This is the last test with that server."""
+    held, _, setup = changing
     setup.write_text("import time\nwhile True: time.sleep(1)")
     mark = held.server.mark()
     os.kill(held.serving.process, signal.SIGUSR2)
@@ -450,17 +463,23 @@ os.execv(words[0], words)
 
 
 def test_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
-    """They are handed over as often as wanted, and nobody who connects notices."""
+    """They are handed over as often as wanted, and nobody who connects notices.
+
+    Nor is anything lost with what a new process prints, if that cannot be written: the disk is full, say.
+    """
+    program = "import os\nif 'GYMSOCK_HANDED_OVER' in os.environ: os.write(2, b'printed')"
     address, log = str(tmp_path / "socket"), tmp_path / "log"
     ports = ["--port", "systemd:domain=INET:index=0", "--listen", "systemd:domain=UNIX:index=1"]
     options = ["-n", "--pidfile=gymsock.pid", f"--logfile={log}", "gymsock", *ports, "--warm", "0"]
-    server = subprocess.Popen(
-        [sys.executable, "-c", ACTIVATE, address, *twistd(), *options],
-        cwd=tmp_path,
-        env=variables(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with open("/dev/full", "w") as full:
+        server = subprocess.Popen(
+            [sys.executable, "-c", ACTIVATE, address, *twistd(), *options],
+            cwd=tmp_path,
+            env=variables(site_of(tmp_path, program)),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+        )
     handles, pidfile = [Handle(server.pid)], tmp_path / "gymsock.pid"
     try:
         assert server.stdout is not None
@@ -487,34 +506,6 @@ def test_sockets_that_systemd_has_opened(tmp_path: Path) -> None:
             each.kill()
         server.communicate()
         print(log.read_text() if log.exists() else "no log")
-
-
-def test_errors_that_cannot_be_written(tmp_path: Path) -> None:
-    """The disk with the file is full, say: what the new process has printed is lost, and nothing else."""
-    program = "import os\nif 'GYMSOCK_HANDED_OVER' in os.environ: os.write(2, b'printed')"
-    socket_path, pidfile = tmp_path / "socket", tmp_path / "gymsock.pid"
-    with open("/dev/full", "w") as full:
-        words = ["-n", f"--pidfile={pidfile}", f"--logfile={tmp_path / 'log'}", "gymsock", "-p", f"unix:{socket_path}"]
-        server = subprocess.Popen(
-            [*twistd(), *words, "--warm", "0"],
-            cwd=tmp_path,
-            env=variables(site_of(tmp_path, program)),
-            stderr=full,
-        )
-    handles = [Handle(server.pid)]
-    try:
-        gymtwist.client.connect(f"unix:{socket_path}", "CartPole-v1", connect_timeout=PATIENCE).close()
-        os.kill(server.pid, signal.SIGUSR2)
-        eventually(lambda: int(pidfile.read_text() or server.pid) != server.pid, PATIENCE)
-        handles.append(Handle(int(pidfile.read_text())))
-        server.wait(PATIENCE)
-        gymtwist.client.connect(f"unix:{socket_path}", "CartPole-v1").close()
-        os.kill(handles[-1].process, signal.SIGTERM)
-        assert handles[-1].wait(PATIENCE)
-    finally:
-        for each in handles:
-            each.kill()
-        server.wait()
 
 
 def test_a_daemon(tmp_path: Path) -> None:
