@@ -16,6 +16,8 @@ from statistics import median
 
 #: Without ale-py, Pong is left out.
 HAS_ATARI = importlib.util.find_spec("ale_py") is not None
+#: Without OpenCV, Atari's frames are not preprocessed by wrappers.
+HAS_OPENCV = importlib.util.find_spec("cv2") is not None
 _LIBRARIES = ("gymtwist", "gymnasium", "ale-py", "numpy", "msgspec", "Twisted", "ampoule")
 
 

@@ -15,13 +15,23 @@ from pathlib import Path
 
 from gymtwist_benchmarks.benchmark_runner import Place, play, take_turns
 from gymtwist_benchmarks.contenders import BY_NAME
-from gymtwist_benchmarks.machine import HAS_ATARI
+from gymtwist_benchmarks.machine import HAS_ATARI, HAS_OPENCV
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.network_path import NetworkPath, Unavailable, open_network_path
 from gymtwist_benchmarks.server_launcher import gymtwist_server, run_program
 
-#: Seconds of a round trip.
-ROUND_TRIPS = (0.001, 0.020)
+#: Seconds of a round trip, and bits a second, 0 for as many as the machine can. In a real network long packets take
+#: longer, too: a frame of Pong 0.8 ms at one gigabit a second.
+PATHS = ((0.001, 0.0), (0.001, 1e9), (0.020, 0.0))
+#: What is played with wrappers, once at the server and once at the client: a title, and the name of a workload.
+WRAPPED = (
+    ("Pong, preprocessed", "pong-frames"),
+    ("8 x Pong, preprocessed", "pong-frames-8"),
+    ("8 x Pong, grey by `vector_wrappers`", "pong-84x84-8"),
+)
+PLACES = ("server", "client")
+#: How many times as fast Pong is at least if it is preprocessed at the server.
+TARGET = 3.0
 #: What is played on the far side: a title, the name of a contender, and that of a workload.
 WAYS = (
     ("CartPole, step", "gymtwist", "cartpole"),
@@ -33,11 +43,8 @@ WAYS = (
     ("Pong, 16 in flight", "gymtwist-in-flight", "pong"),
     *(
         (f"{title} at the {place}", f"gymtwist-wrapped-{place}", workload)
-        for title, workload in (
-            ("Pong, 4 steps in one and grey, `wrappers`", "pong"),
-            ("8 x Pong, grey, `vector_wrappers`", "pong-84x84-8"),
-        )
-        for place in ("server", "client")
+        for title, workload in WRAPPED
+        for place in PLACES
     ),
 )
 _PATIENCE = 120.0
@@ -69,11 +76,22 @@ def _measure_rate(path: NetworkPath, address: str, contender: str, workload: str
     return steps / elapsed
 
 
-def _measure(section: Section, round_trip: float, seconds: float, rounds: int) -> None:
-    ways = [way for way in WAYS if not way[2].startswith("pong") or HAS_ATARI]
-    title = f"{1e3 * round_trip:g} ms to and fro"
+def _title(round_trip: float, rate: float) -> str:
+    return f"{1e3 * round_trip:g} ms to and fro" + (f", {rate / 1e9:g} Gbit/s" if rate else "")
+
+
+def _is_played(workload: str, rate: float) -> bool:
+    """Decide whether a workload is played here; those with short messages do not depend on the rate."""
+    if workload.startswith("pong"):
+        return HAS_ATARI and (HAS_OPENCV or not workload.startswith("pong-frames"))
+    return not rate
+
+
+def _measure(section: Section, round_trip: float, rate: float, seconds: float, rounds: int) -> None:
+    ways = [way for way in WAYS if _is_played(way[2], rate)]
+    title = _title(round_trip, rate)
     with (
-        open_network_path(round_trip) as path,
+        open_network_path(round_trip, rate) as path,
         gymtwist_server("--trusted-network", port=f"tcp:{{port}}:interface={path.here}") as server,
     ):
         address = f"{path.here}:{server.port}"
@@ -87,16 +105,21 @@ def _measure(section: Section, round_trip: float, seconds: float, rounds: int) -
     for name, rates in samples.items():
         each = statistics.median(rates) * statistics.median(trips) / 1e3
         section.add_median(f"{title}: {name}", rates, "steps per s", f"{each:.2f} steps in a round trip")
+    for name, workload in WRAPPED:
+        at_server, at_client = (samples.get(f"{name} at the {place}") for place in PLACES)
+        if at_server and at_client:
+            least = TARGET if workload == "pong-frames" else None
+            section.add_ratio(f"{title}: {name}, server / client", at_server, at_client, least)
 
 
 def measure(quick: bool) -> Section:
     """Measure all; where no such network can be made, one line says why."""
     section = Section("Over a network with delay")
-    for round_trip in ROUND_TRIPS:
+    for round_trip, rate in PATHS:
         try:
-            _measure(section, round_trip, *((1.0, 1) if quick else (5.0, 3)))
+            _measure(section, round_trip, rate, *((1.0, 1) if quick else (5.0, 3)))
         except Unavailable as error:
-            section.add_value(f"{1e3 * round_trip:g} ms to and fro", None, note=f"not measured: {error}")
+            section.add_value(_title(round_trip, rate), None, note=f"not measured: {error}")
     return section
 
 

@@ -72,6 +72,11 @@ COMPARED = (
 #: More workloads, for the figures and the load tests. An episode of MountainCar has 200 steps whatever the actions are.
 FURTHER = (
     Workload("mountain-car", "MountainCar-v0", 3, title="MountainCar"),
+    # As Atari's preprocessing takes it, which skips frames itself.
+    Workload("pong-frames", "ALE/Pong-v5", 6, kwargs=(("frameskip", 1),), title="Pong, frame by frame"),
+    Workload(
+        "pong-frames-8", "ALE/Pong-v5", 6, num_envs=8, kwargs=(("frameskip", 1),), title="8 x Pong, frame by frame"
+    ),
     Workload("no-op", "Bench/NoOp-v0", 2, title="an environment that does nothing"),
 )
 WORKLOADS = {each.name: each for each in (*COMPARED, *FURTHER)}

@@ -403,11 +403,12 @@ def test_each_way_of_requests_plays(play_round: Callable[..., Played], each: Con
 
 @pytest.mark.slow
 @pytest.mark.parametrize("each", WRAPPED_WAYS, ids=lambda each: each.name)
-@pytest.mark.parametrize("workload", ["pong", "pong-84x84-8"])
+@pytest.mark.parametrize("workload", ["pong-frames", "pong-frames-8", "pong-84x84-8"])
 def test_wrapped_environments_play(play_round: Callable[..., Played], each: Contender, workload: str) -> None:
     """At the server and here."""
-    if importlib.util.find_spec("ale_py") is None:
-        pytest.skip("there is no ale-py")
+    for module in ("ale_py", "cv2"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"there is no {module}")
     steps, _, _ = play_round(each, workload)
     assert steps > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from gymtwist_benchmarks.programs.driver import Player, VectorPlayer, environment_player, random_actions
@@ -10,12 +11,6 @@ from gymtwist_benchmarks.workloads import Workload
 
 #: Steps in a request of ``step_many``, and steps in flight.
 MANY = 16
-#: Gymnasium's wrappers that shrink frames, around one environment and around a vector environment.
-WRAPPERS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("MaxAndSkipObservation", {"skip": 4}),
-    ("GrayscaleObservation", {}),
-)
-VECTOR_WRAPPERS: tuple[tuple[str, dict[str, Any]], ...] = (("GrayscaleObservation", {}),)
 
 
 class StepManyPlayer:
@@ -104,22 +99,33 @@ def connect(address: str, workload: Workload) -> Player:
 
 
 def _wrapped_player(address: str, workload: Workload, *, at_server: bool) -> Player:
-    """Connect to environments in the same wrappers, at the server or here."""
-    import gymnasium.wrappers
+    """Connect to environments in the same wrappers, at the server or here.
+
+    Games that skip no frames are preprocessed. Others only become grey, by a wrapper of vector environments.
+    """
+    import gymnasium.vector
+    import gymnasium.wrappers.vector
 
     import gymtwist.client
+    from gymtwist_benchmarks.programs.preprocessed_atari import WRAPPERS, preprocess
 
-    several = workload.num_envs is not None
-    wanted = VECTOR_WRAPPERS if several else WRAPPERS
-    asked = [{"name": name, "kwargs": kwargs} for name, kwargs in wanted] if at_server else []
-    env: Any
-    if workload.num_envs is not None:
-        env = gymtwist.client.connect_vec(
-            address, workload.environment, workload.num_envs, vectorization_mode="sync", vector_wrappers=asked
-        )
+    def make() -> Any:
+        kwargs: dict[str, Any] = {**dict(workload.kwargs), **({} if at_server else {"obs_type": "grayscale"})}
+        env = gymtwist.client.connect(address, workload.environment, wrappers=asked, **kwargs)
+        return env if at_server else preprocess(env)
+
+    asked = [{"name": name, "kwargs": kwargs} for name, kwargs in WRAPPERS] if at_server else []
+    count = workload.num_envs
+    if count is None:
+        return environment_player(make(), workload)
+    connect_vec = partial(gymtwist.client.connect_vec, address, workload.environment, count)
+    envs: Any
+    if "frameskip" not in dict(workload.kwargs):
+        grey = [{"name": "GrayscaleObservation"}] if at_server else []
+        envs = connect_vec(vectorization_mode="sync", vector_wrappers=grey, kwargs=dict(workload.kwargs))
+        envs = envs if at_server else gymnasium.wrappers.vector.GrayscaleObservation(envs)
+    elif at_server:
+        envs = connect_vec(vectorization_mode="async", wrappers=asked, kwargs=dict(workload.kwargs))
     else:
-        env = gymtwist.client.connect(address, workload.environment, wrappers=asked)
-    module = gymnasium.wrappers.vector if several else gymnasium.wrappers
-    for name, kwargs in () if at_server else wanted:
-        env = getattr(module, name)(env, **kwargs)
-    return VectorPlayer(env, workload) if several else environment_player(env, workload)
+        envs = gymnasium.vector.AsyncVectorEnv([make] * count)
+    return VectorPlayer(envs, workload)
