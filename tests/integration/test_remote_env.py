@@ -18,6 +18,8 @@ CLIENT_MEASURED = True
 
 pytest_plugins = ("tests.support.client_fixtures",)
 
+READS_LOG = True
+
 SEED = 77
 
 

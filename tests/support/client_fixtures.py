@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -15,11 +15,28 @@ from tests.support.scripted_server import Script, Scripted
 from tests.support.server_process import ServerProcess, connected
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server for all tests of clients, whatever their module: no client is to notice another."""
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", setup=SETUP) as running:
+@contextmanager
+def serving(factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Run a server for tests of clients."""
+    with ServerProcess(factory.mktemp("server"), "--drain", "60", setup=SETUP) as running:
         connected(("127.0.0.1", running.port)).close()  # it listens a moment after it says so
+        yield running
+
+
+@pytest.fixture(scope="session")
+def served_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server for all tests of clients, whatever their module: no client is to notice another."""
+    with serving(tmp_path_factory) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """That server, or the module's own if it READS_LOG, in which the sessions of so many clients are left out."""
+    if not getattr(request.module, "READS_LOG", False):
+        yield request.getfixturevalue("served_to_all")
+        return
+    with serving(tmp_path_factory) as running:
         yield running
 
 
