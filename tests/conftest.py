@@ -64,7 +64,7 @@ def coverage(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def module_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server for all tests of a module, with the module's OPTIONS, and measured if the module is MEASURED.
+    """A server for all tests of a module, with the module's OPTIONS and VARIABLES, and measured if it is MEASURED.
 
     It has a port with TLS as well if the module is WITH_TLS; the certificate is ``certificate.pem`` in its directory.
     A connection that it did not forget would hold up its end beyond patience.
@@ -75,7 +75,8 @@ def module_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     if getattr(request.module, "WITH_TLS", False):
         key, certificate = write_certificate(directory)
         options = (*options, "--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
-    with ServerProcess(directory, "--drain", "60", *options, measured=measured) as running:
+    changes = getattr(request.module, "VARIABLES", None)
+    with ServerProcess(directory, "--drain", "60", *options, changes=changes, measured=measured) as running:
         yield running
 
 

@@ -16,11 +16,12 @@ from gymtwist_conformance.reference_client.classic_client import (
     space,
     step,
 )
-from tests.conftest import Start
 from tests.support.server_process import ServerProcess
 
 #: Whether to measure the coverage of its server.
 MEASURED = True
+OPTIONS = ("--display",)
+VARIABLES = {"SDL_VIDEODRIVER": "dummy"}
 
 UNIVERSE_AND_UPLOAD = ["upload", "universe_configure", "universe_wrap"]
 
@@ -148,10 +149,9 @@ def test_render_is_answered_by_nothing_at_all(server: ServerProcess) -> None:
         assert client.read_step().reward == 1.0
 
 
-def test_render_in_a_window_leaves_the_connection_usable(start: Start) -> None:
+def test_render_in_a_window_leaves_the_connection_usable(server: ServerProcess) -> None:
     """With --display, here on a screen that exists in memory only, playing goes on."""
     pytest.importorskip("pygame")
-    server = start("--display", changes={"SDL_VIDEODRIVER": "dummy"})
     with server.open("CartPole-v1") as client:
         client.reset()
         for _ in range(3):
