@@ -15,6 +15,7 @@ from tests.support.process_inspection import descriptors, eventually
 from tests.support.server_process import ServerProcess
 
 FLOOD = 1500
+OPTIONS = "--max-sessions", "8", "--max-handshakes-per-address", "100", "--opening-timeout", "600", "--warm", "1"
 
 
 def flood(stack: ExitStack, server: ServerProcess, count: int = FLOOD) -> list[socket.socket]:
@@ -34,9 +35,9 @@ def whole(connection: socket.socket) -> bytes:
     return received
 
 
-def test_connections_that_say_one_byte_do_not_shut_others_out(start: Start, many_files: None) -> None:
+def test_connections_that_say_one_byte_do_not_shut_others_out(start_once: Start, many_files: None) -> None:
     """The oldest are told that the server is full, and dropped; the log has a line a second of it at most."""
-    server = start("--max-sessions", "8", "--max-handshakes-per-address", "100", "--opening-timeout", "600")
+    server = start_once(*OPTIONS)
     with server.open("CartPole-v1") as player, ExitStack() as stack:
         player.play()
         before, mark, began = len(descriptors(server.process.pid)), server.mark(), time.monotonic()
@@ -52,15 +53,18 @@ def test_connections_that_say_one_byte_do_not_shut_others_out(start: Start, many
         assert len([line for line in lines if "full" in line]) <= time.monotonic() - began + 2
         assert len(lines) < 20
     server.wait_for(r"more refused because the server is full, not logged: \d+ connections")
+    eventually(lambda: len(descriptors(server.process.pid)) <= before, PATIENCE, "the end of all that left")
 
 
-def test_errors_of_accept_do_not_fill_the_log(start: Start, many_files: None) -> None:
+def test_errors_of_accept_do_not_fill_the_log(start_once: Start, many_files: None) -> None:
     """A server without descriptors closes what it accepts, with a line a second; who plays goes on."""
-    server = start("--max-sessions", "8", "--warm", "1")
+    server = start_once(*OPTIONS)
     with server.open("CartPole-v1") as player, ExitStack() as stack:
         player.play()
         few = len(descriptors(server.process.pid)) + 20
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (few, few))
+        usual = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (few, usual[1]))
+        stack.callback(resource.prlimit, server.process.pid, resource.RLIMIT_NOFILE, usual)
         mark, began = server.mark(), time.monotonic()
         for connection in flood(stack, server, 300):
             connection.close()
