@@ -18,7 +18,7 @@ from gymtwist_conformance.reference_client import (
     decode_arrays,
     message,
 )
-from tests.conftest import Connect, Start
+from tests.conftest import Connect
 from tests.support.echo_environments import PICTURE
 from tests.support.equivalence import make_local, same, same_info, same_step
 from tests.support.server_process import ServerProcess, connected
@@ -273,15 +273,6 @@ def test_the_reply_to_make_describes_the_environment(connect: Connect, encoding:
     assert made["server"].startswith("gymtwist ")
     assert made["action_space"]["kind"] == "Discrete"
     assert made["observation_layout"]["size"] == 16
-
-
-def test_processes_that_are_spawned(start: Start) -> None:
-    """Spawned workers serve the framed protocol, asynchronous vector environments included."""
-    server = start("--start-method", "spawn", "--warm", "1", setup=None)
-    with FramedClient(connected(("127.0.0.1", server.port)), INT32) as client:
-        client.make("CartPole-v1", num_envs=2, vectorization_mode="async")
-        client.reset(seed=1)
-        assert client.step([0, 1]).reward.tolist() == [1.0, 1.0]
 
 
 def test_a_relayed_connection(server: ServerProcess, encoding: str) -> None:

@@ -300,6 +300,14 @@ def test_spawned_workers_serve(spawning: ServerProcess) -> None:
     assert not left_after([handle], PATIENCE)
 
 
+def test_spawned_workers_have_processes_of_their_own(spawning: ServerProcess) -> None:
+    """The framed protocol has asynchronous vector environments there as well."""
+    with FramedClient(connected(("127.0.0.1", spawning.port)), INT32) as client:
+        client.make("CartPole-v1", num_envs=2, vectorization_mode="async")
+        client.reset(seed=1)
+        assert client.step([0, 1]).reward.tolist() == [1.0, 1.0]
+
+
 def test_a_crash_of_a_spawned_worker_is_named(spawning: ServerProcess) -> None:
     """The two methods differ in nothing that can be seen from outside."""
     server = spawning
