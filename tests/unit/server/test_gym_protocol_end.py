@@ -273,7 +273,7 @@ def test_the_processor_time_of_a_session_is_what_its_worker_tells(harness: Harne
     harness.factory.events.subscribe(lambda event: ended.append(event) if isinstance(event, Ended) else None)
     client, process = serving(harness)
     process.answer(processor_time=1.5)
-    harness.turn()
+    soon(lambda: ended, harness.turn)
     (event,) = ended
     assert event.processor_time == harness.factory.state.totals().processor_time == 1.5
     client.close()
