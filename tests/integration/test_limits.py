@@ -146,7 +146,8 @@ def test_a_queued_client_that_leaves_frees_its_place(for_one: ServerProcess) -> 
 
     with server.open("CartPole-v1"):
         assert all(waits() for _ in range(3))
-        assert not waits()
+        with ask(server) as refused:
+            assert FULL in error_text(refused.read_to_end())
         waiting.pop().close()
         eventually(waits, PATIENCE, "a free place in the queue")
     for newcomer in waiting:
