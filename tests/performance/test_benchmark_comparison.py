@@ -402,8 +402,19 @@ def test_each_way_of_requests_plays(play_round: Callable[..., Played], each: Con
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("each", WRAPPED_WAYS, ids=lambda each: each.name)
-@pytest.mark.parametrize("workload", ["pong-frames", "pong-frames-8", "pong-84x84-8"])
+@pytest.mark.parametrize(
+    ("each", "workload"),
+    [
+        # Each way and each workload, for every day.
+        (WRAPPED_WAYS[0], "pong-frames-8"),
+        (WRAPPED_WAYS[0], "pong-84x84-8"),
+        (WRAPPED_WAYS[1], "pong-frames"),
+        pytest.param(WRAPPED_WAYS[0], "pong-frames", marks=pytest.mark.sweep),
+        pytest.param(WRAPPED_WAYS[1], "pong-frames-8", marks=pytest.mark.sweep),
+        pytest.param(WRAPPED_WAYS[1], "pong-84x84-8", marks=pytest.mark.sweep),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
 def test_wrapped_environments_play(play_round: Callable[..., Played], each: Contender, workload: str) -> None:
     """At the server and here."""
     for module in ("ale_py", "cv2"):

@@ -53,7 +53,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
 def test_the_commands_of_a_page(module_server: ServerProcess, programs: Programs, block: str, tmp_path: Path) -> None:
     """Each ends without an error, as it stands but for the ports; the judge waits for the command below it.
 
-    Of the command that runs all checks a few are enough: `tests/conformance` runs each of them against a real server.
+    Of the commands that run checks a few checks are enough: `tests/conformance` runs each against a real server.
     """
     ports = {"5001": str(module_server.port), "5002": str(free_port())}
     judges: list[subprocess.Popen[str]] = []
@@ -62,6 +62,7 @@ def test_the_commands_of_a_page(module_server: ServerProcess, programs: Programs
             line = line.replace(documented, real)
         if line.endswith(f" server 127.0.0.1:{ports['5001']}"):
             line += " --only pipelining"
+        line = line.replace("--only refusal ", "--only refusal.invalid-seed ")
         program, *words = shlex.split(line)
         if program != "python":
             if shutil.which(program) is None:
