@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ pytest.importorskip("h5py")
 
 from gymtwist.client import EnvironmentFailed, RequestRefused, connect, connect_vec
 from gymtwist_conformance.reference_client import Failed
-from tests.conftest import Connect, Start
+from tests.conftest import Connect
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.patience import PATIENCE
 from tests.support.process_inspection import command_line, descendants, eventually
@@ -421,9 +422,32 @@ def test_what_is_recorded_cannot_be_copied(address: tuple[str, int], server: Ser
 # Limits
 
 
-def test_a_full_quota_ends_the_recording_and_not_the_session(start: Start, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server with a quota, in whose directory another one has been killed while it recorded."""
+    directory = tmp_path_factory.mktemp("killed")
+    with (
+        ServerProcess(directory, "--warm", "0") as first,
+        connect(("127.0.0.1", first.port), "CartPole-v1", record="kept-v0") as env,
+    ):
+        env.reset(seed=1)
+        for _ in range(3):
+            env.step(0)
+        first.track()
+        first.process.kill()
+        first.stop()
+    with ServerProcess(directory, "--record-quota", "16", "--warm", "0") as running:
+        yield running
+
+
+def test_what_a_killed_server_leaves_is_completed_by_the_next(second: ServerProcess) -> None:
+    """No step is lost."""
+    assert load_complete(root_of(second), "kept-v0").total_steps == 3
+
+
+def test_a_full_quota_ends_the_recording_and_not_the_session(second: ServerProcess) -> None:
     """The client is told in an info; another recording is refused with the name of the option."""
-    server = start("--record-quota", "16", "--warm", "0")
+    server = second
     address = ("127.0.0.1", server.port)
     record = {"dataset": "images-v0", "frames": "lossless", "compression": 0}
     with connect(address, "CartPole-v1", render_mode="rgb_array", record=record) as env:
@@ -434,7 +458,7 @@ def test_a_full_quota_ends_the_recording_and_not_the_session(start: Start, tmp_p
             told = [info["record_error"] for info in infos if "record_error" in info]
         assert "--record-quota" in told[0]
         env.reset()
-    assert load_complete(tmp_path / "datasets", "images-v0").total_steps > 0
+    assert load_complete(root_of(server), "images-v0").total_steps > 0
     with pytest.raises(RequestRefused, match="--record-quota") as caught:
         connect(address, "CartPole-v1", record="more-v0").close()
     assert caught.value.code == "quota-exceeded"
@@ -448,18 +472,3 @@ def test_options_of_resets_count_among_what_is_on_disk(address: tuple[str, int],
             env.reset(options={"low": -0.05, "text": "a" * 2**20})
             told += [info["record_error"] for info in [env.step(0)[4]] if "record_error" in info]
     assert "record.megabytes" in told[0]
-
-
-def test_what_a_killed_server_leaves_is_completed_by_the_next(start: Start, tmp_path: Path) -> None:
-    """No step is lost."""
-    first = start("--warm", "0")
-    with connect(("127.0.0.1", first.port), "CartPole-v1", record="kept-v0") as env:
-        env.reset(seed=1)
-        for _ in range(3):
-            env.step(0)
-        first.track()
-        first.process.kill()
-        first.stop()
-    start("--warm", "0")
-    dataset = load_complete(tmp_path / "datasets", "kept-v0")
-    assert dataset.total_steps == 3
