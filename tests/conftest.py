@@ -124,13 +124,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a server with options of its own, once for all tests of a module that need the same."""
+    """Start a server with options of its own: once for all tests of a module that need the same, anew if it ended."""
     with ExitStack() as stack:
         started: dict[object, ServerProcess] = {}
 
         def run(*options: str, **arguments: object) -> ServerProcess:
             needed = options, *sorted(arguments.items())
-            if needed not in started:
+            if needed not in started or started[needed].process.poll() is not None:
                 running = ServerProcess(tmp_path_factory.mktemp("server"), *options, **arguments)  # type: ignore[arg-type]
                 started[needed] = stack.enter_context(running)
             return started[needed]

@@ -22,7 +22,9 @@ from tests.support.server_process import REPOSITORY, ServerProcess, connected
 @pytest.fixture
 def spare(start_once: Start) -> ServerProcess:
     """A server that goes on when a process of it is killed, with some idle ones."""
-    return start_once("--warm", "2", *(word for each in ("CartPole-*", "Fault/*") for word in ("--allow", each)))
+    return start_once(
+        "--warm", "2", "--drain", "30", *(word for each in ("CartPole-*", "Fault/*") for word in ("--allow", each))
+    )
 
 
 @pytest.fixture
@@ -104,21 +106,6 @@ def test_sigterm_ends_sessions_after_the_drain(start: Start) -> None:
             each.wait_closed()
         assert server.end(session).startswith("the server is shutting down; ")
     server.wait_for(rf"\[session {session.number}\] \| the environment was closed")
-    server.wait_shut_down()
-
-
-def test_sessions_may_end_during_the_drain(start: Start) -> None:
-    """Who plays goes on playing, nobody else comes in, and when the last has left the server ends."""
-    server = start("--drain", "30")
-    port = server.port
-    with server.open("CartPole-v1") as client:
-        session = server.session(client)
-        server.terminate()
-        server.wait_for(rf"Port {port} Closed")
-        client.play(100)
-        with pytest.raises(ConnectionRefusedError):
-            ClassicClient.connect(port)
-    assert server.end(session).startswith("the client left; ")
     server.wait_shut_down()
 
 
@@ -285,6 +272,21 @@ def test_a_fork_server_is_replaced_although_the_working_directory_is_gone(bare: 
         newcomer.play()
 
 
+def test_sessions_may_end_during_the_drain(spare: ServerProcess) -> None:
+    """Who plays goes on playing, nobody else comes in, and when the last has left the server ends."""
+    server = spare
+    port = server.port
+    with server.open("CartPole-v1") as client:
+        session = server.session(client)
+        server.terminate()
+        server.wait_for(rf"Port {port} Closed")
+        client.play(100)
+        with pytest.raises(ConnectionRefusedError):
+            ClassicClient.connect(port)
+    assert server.end(session).startswith("the client left; ")
+    server.wait_shut_down()
+
+
 # Ways to start
 
 
@@ -320,9 +322,9 @@ def test_a_crash_of_a_spawned_worker_is_named(spawning: ServerProcess) -> None:
     server.wait_for(rf"\[session {session.number}\] \| .*Segmentation fault")
 
 
-def test_no_spawned_worker_outlives_a_killed_parent(start: Start) -> None:
+def test_no_spawned_worker_outlives_a_killed_parent(spawning: ServerProcess) -> None:
     """Without a fork server, too, nothing is left."""
-    server = start("--start-method", "spawn", "--warm", "1")
+    server = spawning
     with server.open("Fault/HangInStep-v0") as client:
         client.reset()
         client.send(step(0))

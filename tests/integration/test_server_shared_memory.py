@@ -57,8 +57,8 @@ while True:
 
 
 def polling(start_once: Start) -> ServerProcess:
-    """Start a server that polls for a second."""
-    server = start_once("--poll", "1000000", setup=SETUP)
+    """Start a server that polls for a second, and that does not wait for its clients when it is told to stop."""
+    server = start_once("--poll", "1000000", "--drain", "0.2", setup=SETUP)
     connected(("127.0.0.1", server.port)).close()
     return server
 
@@ -129,10 +129,9 @@ def test_a_client_that_steps_through_memory_is_not_idle(start_once: Start) -> No
         assert passed(theirs) > numbers
 
 
-def test_a_server_that_shuts_down_ends_shared_memory(start: Start) -> None:
+def test_a_server_that_shuts_down_ends_shared_memory(start_once: Start) -> None:
     """The server shuts down in order and leaves no process behind."""
-    server = start("--drain", "0.2", setup=SETUP)
-    connected(("127.0.0.1", server.port)).close()
+    server = polling(start_once)
     with ExitStack() as stack:
         sharing: list[Any] = []
         for way in SHARING:
