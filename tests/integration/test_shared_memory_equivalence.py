@@ -18,26 +18,33 @@ from tests.support.shared_memory_env import SEED, SHARING, WAYS, on, passed, pla
 pytest_plugins = ("tests.support.client_fixtures", "tests.support.shared_memory_fixtures")
 pytestmark = pytest.mark.skipif(not wire_sharing.IS_POSSIBLE, reason="memory can be shared on Linux on x86-64 only")
 
-ALIKE = [
+SMALL = [
     "CartPole-v1",
     "Pendulum-v1",
     "FrozenLake-v1",
     "Varied-v0",
     *(f"Sampling/{name}-v0" for name in ("Tuple", "Dict", "Packed", "Text", "Bytes", "Large", "Sequence")),
-    *(f"Sight/{name}-v0" for name in SIGHTS),
 ]
+COMBINATIONS = [(protocol, way) for protocol in ("int32", "netstring") for way in SHARING]
+
+
+def each(cases: list[Any]) -> list[tuple[Any, str, str]]:
+    """Return each case with a protocol and a way to wait; those of four cases have all combinations of these."""
+    return [(case, *COMBINATIONS[index % 4]) for index, case in enumerate(cases)]
 
 
 def pairs(cases: list[Any]) -> list[tuple[Any, str, str]]:
     """Return each case with two protocols and two ways, which the other two combinations of these have at the next."""
     return [
-        (each, protocol, SHARING[(index + place) % 2])
-        for index, each in enumerate(cases)
+        (case, protocol, SHARING[(index + place) % 2])
+        for index, case in enumerate(cases)
         for place, protocol in enumerate(("int32", "netstring"))
     ]
 
 
-@pytest.mark.parametrize(("environment", "protocol", "way"), pairs(ALIKE))
+@pytest.mark.parametrize(
+    ("environment", "protocol", "way"), [*each(SMALL), *pairs([f"Sight/{name}-v0" for name in SIGHTS])]
+)
 def test_steps_are_the_same_as_here(remote: Remote, protocol: str, way: str, environment: str) -> None:
     """Steps through memory and through the socket equal local ones to the last bit."""
     theirs, ours = on(way, remote, environment, protocol=protocol), on("socket", remote, environment, protocol=protocol)
@@ -58,12 +65,13 @@ def test_frames_of_pong_are_the_same(remote: Remote, way: str) -> None:
     assert passed(theirs) > len(actions)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize(("environment", "protocol", "way"), pairs(["CartPole-v1", "Varied-v0", "Sampling/Packed-v0"]))
-def test_several_step_the_same(
-    remote_vec: RemoteVec, protocol: str, way: str, environment: str, processes: int
-) -> None:
+@pytest.mark.parametrize(
+    ("case", "protocol", "way"),
+    pairs([("CartPole-v1", 1), ("Varied-v0", 2), ("Sampling/Packed-v0", 1), ("Sampling/Packed-v0", 2)]),
+)
+def test_several_step_the_same(remote_vec: RemoteVec, protocol: str, way: str, case: tuple[str, int]) -> None:
     """A vector environment in one or several processes steps like a local one."""
+    environment, processes = case
     theirs, ours = (
         on(which, remote_vec, environment, 4, processes=processes, protocol=protocol) for which in (way, "socket")
     )
@@ -92,7 +100,7 @@ def test_observations_of_those_that_are_not_reset_stay(remote_vec: RemoteVec, wh
     assert np.array_equal(again, seen)
 
 
-@pytest.mark.parametrize(("ahead", "protocol", "way"), pairs([1, 2, 3, 17]))
+@pytest.mark.parametrize(("ahead", "protocol", "way"), each([1, 2, 3, 17]))
 def test_steps_that_are_sent_ahead(remote: Remote, protocol: str, way: str, ahead: int) -> None:
     """The first passes through memory and the rest through the socket; replies keep their order."""
     theirs, ours = on(way, remote, "CartPole-v1", protocol=protocol), on("socket", remote, "CartPole-v1")
