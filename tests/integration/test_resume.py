@@ -187,12 +187,13 @@ def check(
     server: ServerProcess, play: Callable[..., Trajectory], kind: str, seed: int, mean: int, cuts: int, **options: Any
 ) -> None:
     """Play until there were so many cuts; compare with the same without."""
+    length = 20 if play is pictures else STEPS
     first, of_server = (2 if play in (vector, vector_in_event_loop) else 1), play is pictures
     with cutting(server, kind, seed, mean, first=first, of_server=of_server) as proxy:
         where = arguments(server, kind, proxy.port)
         if play in (in_event_loop, vector_in_event_loop):
             del where["shared_memory"]
-        played = play(where, seed, until(proxy, cuts, STEPS), resume=WAIT, **options)
+        played = play(where, seed, until(proxy, cuts, length), resume=WAIT, **options)
     direct = {"address": ("127.0.0.1", server.port), "timeout": PATIENCE}
     assert_same(played, play(direct, seed, lambda count: count >= len(played), **options))
 
