@@ -198,7 +198,7 @@ def test_the_atari_wrapper_plays_the_same_as_around_a_local_game(where: str, add
 @pytest.mark.parametrize(
     ("env_id", "steps", "wanted", "least"),
     [
-        ("Recipe/BriefCartPole-v0", 3_840, 60.0, 20),
+        ("Recipe/BriefCartPole-v0", 4_608, 60.0, 20),
         pytest.param(CRASHING, 10_240, 60.0, 0, marks=pytest.mark.sweep),
         pytest.param(CRASHING, 50_000, 475.0, 20, marks=pytest.mark.sweep),
     ],
