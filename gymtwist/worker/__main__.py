@@ -21,7 +21,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     """Run a fork server, a worker or a check until it ends."""
     _begin(role, settings, amp_descriptor)
     # An import or the setup file may hang; later the link tells of the server's end.
-    process_control.die_with_parent(True)
+    process_control.set_parent_death_signal(signal.SIGKILL)
 
     def progress() -> None:
         if ready_descriptor >= 0:
@@ -33,7 +33,8 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     registered = preload.preload(settings, warm_up=forks, progress=progress)
     if forks:
         huge_pages.collapse()
-    process_control.die_with_parent(False)
+    # A process that somebody has stopped reads nothing until it continues.
+    process_control.set_parent_death_signal(signal.SIGCONT)
     # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
     from gymtwist.worker import fork_server, fork_trial, isolation, job, snapshot_checks
 

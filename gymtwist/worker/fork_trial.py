@@ -86,7 +86,7 @@ def _use(environment: str, directory: str) -> None:
     """Make an environment, reset it and take a step."""
     os.setsid()
     os.chdir(directory)
-    process_control.die_with_parent(True)
+    process_control.set_parent_death_signal(signal.SIGKILL)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):
         os.dup2(null, descriptor)

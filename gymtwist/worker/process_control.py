@@ -54,9 +54,9 @@ def rename(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode())
 
 
-def die_with_parent(yes: bool) -> None:
-    """Have the kernel kill this process when its parent ends, or no longer. Linux only."""
-    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if yes else 0)
+def set_parent_death_signal(number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends. Linux only."""
+    _prctl(_PR_SET_PDEATHSIG, int(number))
 
 
 def volunteer_for_oom(score: int = OOM_SCORE) -> None:

@@ -122,7 +122,7 @@ def test_sigterm_during_the_start(start: Start) -> None:
 
 
 def test_no_worker_outlives_a_killed_parent(start: Start) -> None:
-    """Busy, deaf or idle: when the parent is gone, so is everything below it within five seconds."""
+    """Busy, deaf or idle: when the parent is gone, so is everything below it, even if the fork server was stopped."""
     server = start()
     with (
         server.open("Fault/HangInStep-v0") as busy,
@@ -137,6 +137,7 @@ def test_no_worker_outlives_a_killed_parent(start: Start) -> None:
         handles = server.track()
         sessions = {server.session(client).process for client in (busy, deaf, idle)}
         assert sessions < {handle.process for handle in handles}
+        os.kill(server.fork_server(), signal.SIGSTOP)
         server.process.kill()
         assert not left_after(handles, PATIENCE)
         for client in (busy, deaf, idle):
@@ -323,11 +324,15 @@ def test_a_crash_of_a_spawned_worker_is_named(spawning: ServerProcess) -> None:
 
 
 def test_no_spawned_worker_outlives_a_killed_parent(spawning: ServerProcess) -> None:
-    """Without a fork server, too, nothing is left."""
+    """Without a fork server, too, nothing is left, even if idle workers were stopped."""
     server = spawning
     with server.open("Fault/HangInStep-v0") as client:
         client.reset()
         client.send(step(0))
         handles = server.track()
+        idle = children(server.process.pid) - {server.session(client).process}
+        assert idle
+        for worker in idle:
+            os.kill(worker, signal.SIGSTOP)
         server.process.kill()
         assert not left_after(handles, PATIENCE)
