@@ -37,7 +37,7 @@ def test_nodes_without_sessions_can_be_removed_and_serve_again(
                 with contextlib.closing(gymtwist.client.connect(f"localhost:{front.port}", "CartPole-v1")) as env:
                     env.reset(seed=1)
                     front.wait_for(rf"started: .* on {node.host} ", since=since)
-                    assert node.host not in cluster.idle()
+                    eventually(lambda: node.host not in cluster.idle(), PATIENCE)  # Ray learns of it a moment later
 
             since = 0
             for _ in range(3):
@@ -47,10 +47,11 @@ def test_nodes_without_sessions_can_be_removed_and_serve_again(
             front.wait_for("rests", since=since)
             eventually(lambda: node.host in cluster.idle(), PATIENCE)
             assert not [each for each in map(command_line, descendants(node.raylet)) if "NodeAgent" in each]
+            since = front.mark()
             play()
             assert cluster.agent(cluster.nodes[0])  # the head's never rests
-            since = front.mark()
             front.wait_for("rests", since=since)
+            since = front.mark()
             cluster.remove(node, graceful=True)
             front.wait_for(rf"\[node {node.host} \(\w+\)\] lost", since=since)
             with pytest.raises(gymtwist.client.TimedOut):
