@@ -329,10 +329,16 @@ def test_no_spawned_worker_outlives_a_killed_parent(spawning: ServerProcess) -> 
     with server.open("Fault/HangInStep-v0") as client:
         client.reset()
         client.send(step(0))
+        playing = server.session(client).process
+
+        def idle() -> set[int]:
+            workers = children(server.process.pid) - {playing}
+            # One that still imports would be killed at once.
+            return {each for each in workers if Path(f"/proc/{each}/comm").read_text() == "gymsock idle\n"}
+
+        eventually(idle, PATIENCE, "an idle worker")
         handles = server.track()
-        idle = children(server.process.pid) - {server.session(client).process}
-        assert idle
-        for worker in idle:
+        for worker in idle():
             os.kill(worker, signal.SIGSTOP)
         server.process.kill()
         assert not left_after(handles, PATIENCE)
