@@ -26,8 +26,6 @@ ALSO = ("Taxi-v4", "Blackjack-v1")
 RAISING, DYING = "Fault/RaiseInStep-v0", "Fault/SegfaultInStep-v0"
 OBJECTIVES, MIRROR = "Objectives-v0", "Mirror-v0"
 QUEUE = "make.report-queue"
-#: The themes whose requests and replies are written in another way in each framing.
-OF_FRAMINGS = {"forms", "framing", "values", "vector"}
 #: The themes of what the proxy does not pass on as it is: memory is shared past it, and vectors and ends take it long.
 NOT_BEHIND_THE_PROXY = {"vector", "sharing", "fault"}
 
@@ -85,9 +83,8 @@ def in_turn(name: str) -> str:
 def passes(*, behind_the_proxy: bool) -> list[Any]:
     """Return each check in each framing, directly or behind the proxy; which of them is for every day.
 
-    What is written in another way in each framing is checked in both: directly in the one, and behind the proxy in the
-    other, in which it is known then that the wrong server is found for what is wrong. Of the others, one framing is
-    checked, and the wrong server is found in the other.
+    Directly in the one framing, and behind the proxy in the other, in which the wrong server is found: it is known then
+    that it is found for what is wrong. What does not go through the proxy is checked directly in both.
     """
     found = []
     for name in CHECKS:
@@ -95,13 +92,9 @@ def passes(*, behind_the_proxy: bool) -> list[Any]:
         is_proxied = theme not in NOT_BEHIND_THE_PROXY
         for encoding in ENCODINGS if is_proxied or not behind_the_proxy else ():
             has_turn = encoding == in_turn(name)
-            if is_missing(encoding, name):
-                daily = {False}
-            elif theme in OF_FRAMINGS or is_missing(INT32 if encoding == NETSTRING else NETSTRING, name):
-                # The proxy writes the frames of replies itself.
-                daily = {is_proxied and has_turn} | ({False} if theme == "framing" else set())
-            else:
-                daily = set() if has_turn else {is_proxied}
+            daily = {is_proxied and has_turn and not is_missing(encoding, name)}
+            if theme == "framing":  # the proxy writes the frames of replies itself
+                daily.add(False)
             marks = [] if behind_the_proxy in daily else [pytest.mark.sweep]
             found.append(pytest.param(encoding, name, marks=marks))
     return found
