@@ -141,7 +141,7 @@ def _by_tunnels(namespace: str, delay: float, rate: float) -> Iterator[str]:
                 carry(tunnels[0], tunnels[1], delay, rate)
             finally:
                 os._exit(0)
-        yield "a process that delays packets"
+        yield "a process that delays packets" + _hurry(carrier)
     finally:
         if carrier:
             os.kill(carrier, 9)
@@ -149,6 +149,18 @@ def _by_tunnels(namespace: str, delay: float, rate: float) -> Iterator[str]:
         # The devices end with their descriptors.
         for tunnel in tunnels:
             os.close(tunnel)
+
+
+def _hurry(process: int) -> str:
+    """Let a process wake up as soon as a packet is due, like netem; return what to say if that is not permitted.
+
+    A usual process does 50 us later, and after others that are busy.
+    """
+    try:
+        os.sched_setscheduler(process, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
+    except PermissionError:
+        return " without real-time priority, and so late"
+    return ""
 
 
 def _tunnel(name: str) -> int:
@@ -171,9 +183,6 @@ def carry(one: int, other: int, delay: float, rate: float = 0.0) -> None:
         delay: Seconds by which each packet arrives later.
         rate: Bits a second in either direction; 0 for no limit.
     """
-    # Wake up as soon as a packet is due, like netem: a usual process does 50 us later, and after others that are busy.
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
     parent = os.getppid()
     now = time.perf_counter
     order = 0
