@@ -55,7 +55,7 @@ def rename(name: str) -> None:
 
 
 def set_parent_death_signal(number: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent ends. Linux only."""
+    """Have the kernel send this process a signal when the thread that started it ends. Linux only."""
     _prctl(_PR_SET_PDEATHSIG, int(number))
 
 
