@@ -18,6 +18,7 @@ from gymtwist_conformance.reference_client import ENCODINGS, ClassicClient, Fram
 from tests.support import process_coverage
 from tests.support.connection_fixtures import Make, harnesses
 from tests.support.harness import Harness
+from tests.support.patience import LONG_DRAIN
 from tests.support.served_session import Serve, Served, named
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
@@ -76,7 +77,7 @@ def module_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         key, certificate = write_certificate(directory)
         options = (*options, "--listen", f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}")
     changes = getattr(request.module, "VARIABLES", None)
-    with ServerProcess(directory, "--drain", "60", *options, changes=changes, measured=measured) as running:
+    with ServerProcess(directory, "--drain", LONG_DRAIN, *options, changes=changes, measured=measured) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ import gymtwist.client
 from gymtwist.client import ConnectionLost, ProtocolBroken
 from gymtwist_conformance.reference_client import ClassicClient
 from gymtwist_conformance.reference_client.classic_client import RESET, error_text, handshake, step
-from tests.support.patience import PATIENCE
+from tests.support.patience import LONG_DRAIN, PATIENCE
 from tests.support.process_inspection import Handle, descriptors, eventually, left_after, peak
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
@@ -99,7 +99,7 @@ def secure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     key, certificate = write_certificate(directory)
     endpoint = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
     with ServerProcess(
-        directory, "--listen", endpoint, "--seed", "7", "--idle-timeout", "2", "--drain", "60"
+        directory, "--listen", endpoint, "--seed", "7", "--idle-timeout", "2", "--drain", LONG_DRAIN
     ) as running:
         yield running
 

@@ -15,7 +15,7 @@ import pytest
 
 from gymtwist_conformance.reference_client.classic_client import error_text, handshake
 from tests.conftest import Start
-from tests.support.patience import PATIENCE
+from tests.support.patience import LONG_DRAIN, PATIENCE
 from tests.support.process_inspection import descriptors, eventually
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
@@ -30,7 +30,7 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     key, certificate = write_certificate(directory)
     secure = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
     names = ("--allow-host", "gym.example.org", "--allow-origin", "https://example.org")
-    with ServerProcess(directory, "--drain", "60", "--no-http", "--listen-http", secure, *names) as running:
+    with ServerProcess(directory, "--drain", LONG_DRAIN, "--no-http", "--listen-http", secure, *names) as running:
         yield running
 
 

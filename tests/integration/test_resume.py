@@ -20,7 +20,7 @@ import pytest
 import gymtwist.client as gymtwist
 from gymtwist.client import aio
 from tests.support.cutting_proxy import CuttingProxy
-from tests.support.patience import PATIENCE
+from tests.support.patience import LONG_DRAIN, PATIENCE
 from tests.support.process_inspection import descriptors, eventually
 from tests.support.server_process import ServerProcess, connected, write_certificate
 
@@ -37,7 +37,7 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     directory = tmp_path_factory.mktemp("server")
     key, certificate = write_certificate(directory)
     secure = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
-    options = "--drain", "60", "--listen", secure, "--listen", f"unix:{directory / 'socket'}"
+    options = "--drain", LONG_DRAIN, "--listen", secure, "--listen", f"unix:{directory / 'socket'}"
     with ServerProcess(directory, *options) as running:
         running.wait_for(r"\(TLS\) starting on")
         connected(str(directory / "socket")).close()

@@ -12,10 +12,14 @@ import pytest
 
 from gymtwist.client import EnvironmentFailed, RequestRefused, connect, connect_vec
 from gymtwist.protocol import dynamic_values
+from tests.support.patience import LONG_DRAIN
 from tests.support.server_process import ServerProcess
 
 UNPICKLABLE = "tests.support.snapshot_environments:Unpicklable"
-OPTIONS = ("--max-snapshots", "3", "--monitor-root", ".", "--drain", "60", "--wrappers", f"gymnasium,{UNPICKLABLE}")
+OPTIONS = (
+    *("--max-snapshots", "3", "--monitor-root", "."),
+    *("--drain", LONG_DRAIN, "--wrappers", f"gymnasium,{UNPICKLABLE}"),
+)
 STEPS = 50
 WRAPPERS = [
     {"name": "FrameStackObservation", "kwargs": {"stack_size": 3}},

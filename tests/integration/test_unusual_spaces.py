@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymtwist.client import EnvironmentFailed, RemoteEnv, RequestRefused, connect, connect_vec
 from gymtwist_conformance.reference_client import Refused
 from tests.support import space_environments
+from tests.support.patience import LONG_DRAIN
 from tests.support.server_process import ServerProcess
 from tests.support.space_environments import CUT, TEXT
 
@@ -23,7 +24,7 @@ LACKING = "the environment has no {}; set it before the first reset, in the cons
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server whose operator has registered a class of spaces."""
-    with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", "60", setup=SETUP) as running:
+    with ServerProcess(tmp_path_factory.mktemp("server"), "--drain", LONG_DRAIN, setup=SETUP) as running:
         yield running
 
 

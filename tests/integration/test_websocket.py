@@ -39,7 +39,7 @@ from gymtwist_conformance.reference_client.websocket_stream import (
 )
 from tests.conftest import Start
 from tests.support.client_equivalence import assert_same
-from tests.support.patience import PATIENCE
+from tests.support.patience import LONG_DRAIN, PATIENCE
 from tests.support.process_inspection import eventually
 from tests.support.server_process import REPOSITORY, ServerProcess, connected, write_certificate
 
@@ -52,7 +52,9 @@ def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     directory = tmp_path_factory.mktemp("server")
     key, certificate = write_certificate(directory)
     secure = f"ssl:0:interface=127.0.0.1:privateKey={key}:certKey={certificate}"
-    with ServerProcess(directory, "--drain", "60", "--listen", secure, "--allow-host", "gym.example.org") as running:
+    with ServerProcess(
+        directory, "--drain", LONG_DRAIN, "--listen", secure, "--allow-host", "gym.example.org"
+    ) as running:
         yield running
 
 

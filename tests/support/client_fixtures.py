@@ -10,7 +10,7 @@ import pytest
 
 from gymtwist.client import RemoteEnv, RemoteVectorEnv, connect, connect_vec
 from tests.support.client_equivalence import SETUP, Remote, RemoteVec
-from tests.support.patience import PATIENCE
+from tests.support.patience import LONG_DRAIN, PATIENCE
 from tests.support.scripted_server import Script, Scripted
 from tests.support.server_process import ServerProcess, connected
 
@@ -18,7 +18,7 @@ from tests.support.server_process import ServerProcess, connected
 @contextmanager
 def serving(factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Run a server for tests of clients."""
-    with ServerProcess(factory.mktemp("server"), "--drain", "60", setup=SETUP) as running:
+    with ServerProcess(factory.mktemp("server"), "--drain", LONG_DRAIN, setup=SETUP) as running:
         connected(("127.0.0.1", running.port)).close()  # it listens a moment after it says so
         yield running
 

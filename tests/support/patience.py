@@ -8,3 +8,5 @@ from __future__ import annotations
 
 #: Seconds.
 PATIENCE = 120.0
+#: A value of --drain beyond patience: a server that has forgotten to close a connection does not end in time.
+LONG_DRAIN = f"{5 * PATIENCE:g}"
