@@ -26,6 +26,8 @@ DEATHS = [
     (3, "exited with status 0 in step"),
     (4, "was killed by SIGSEGV in step"),
 ]
+#: The others are failures of a process, too.
+SOME_DEATHS = [*DEATHS[:2], *(pytest.param(*death, marks=pytest.mark.sweep) for death in DEATHS[2:])]
 
 
 def truncating(remote_vec: RemoteVec, environment: str, count: int, **arguments: Any) -> Any:
@@ -66,7 +68,7 @@ def test_the_others_never_notice(
         envs.step([0, 0, 0])
 
 
-@pytest.mark.parametrize(("action", "words"), DEATHS[:2])
+@pytest.mark.parametrize(("action", "words"), SOME_DEATHS)
 def test_in_the_same_step(remote_vec: RemoteVec, action: int, words: str) -> None:
     """The first observation of the next episode is there at once, and the last one of the failed is in the info."""
     envs = truncating(remote_vec, "Mortal-v0", 3, autoreset_mode="same_step")
@@ -82,7 +84,7 @@ def test_in_the_same_step(remote_vec: RemoteVec, action: int, words: str) -> Non
     assert envs.step([0, 0, 0])[0].ravel().tolist() == [3, 3, 1]
 
 
-@pytest.mark.parametrize(("action", "words"), DEATHS[:2])
+@pytest.mark.parametrize(("action", "words"), SOME_DEATHS)
 def test_without_autoreset(remote_vec: RemoteVec, action: int, words: str) -> None:
     """The user resets what has ended, whatever has ended it."""
     envs = truncating(remote_vec, "Mortal-v0", 3, autoreset_mode="disabled")

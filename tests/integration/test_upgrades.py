@@ -287,7 +287,8 @@ def test_sigterm_after_an_upgrade(begin: Begin) -> None:
             env.reset(seed=1)
             held.upgrade()
             os.kill(old.process if which == "old" else held.serving.process, signal.SIGTERM)
-            while True:
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
                 if env.step(0)[2]:
                     env.reset()
         return old

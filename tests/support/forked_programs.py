@@ -1,7 +1,7 @@
 """Runs Python programs in forks of an interpreter that has imported what costs most: ``forked_programs.py MODULE...``.
 
-A program finds nothing that it would not find in an interpreter of its own: only the libraries that it imports anyway
-are already in memory.
+A program finds hardly anything that it would not find in an interpreter of its own: this module, and the libraries that
+it imports anyway, are already in memory.
 """
 
 from __future__ import annotations
@@ -51,10 +51,14 @@ class Programs:
             changes: Environment variables to set beside ours.
         """
         self._written = directory / "output", directory / "errors"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.forked_programs", *modules],
+        self._modules, self._variables = modules, {**os.environ, **(changes or {})}
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forked_programs", *self._modules],
             cwd=REPOSITORY,
-            env={**os.environ, **(changes or {})},
+            env=self._variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,15 +81,18 @@ class Programs:
             words: What stands behind the name of the interpreter: a file or ``-m MODULE``, and the program's own words.
             patience: Seconds to wait for its end.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps([str(directory), list(map(str, self._written)), words]), file=self._process.stdin, flush=True)
-        if not select.select([self._process.stdout], [], [], patience)[0]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        print(json.dumps([str(directory), list(map(str, self._written)), words]), file=stdin, flush=True)
+        if not select.select([stdout], [], [], patience)[0]:
             os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+            self._process = self._start()  # others shall not fail for this one
             raise AssertionError(
                 f"{words} still runs after {patience:g} s: {[each.read_text() for each in self._written]}"
             )
-        status = int(self._process.stdout.readline())
+        status = int(stdout.readline())
         output, errors = (each.read_text(errors="replace") for each in self._written)
         return Ended(status, output, errors)
 

@@ -41,6 +41,7 @@ def few_objects() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+    gc.freeze()  # as tests/conftest.py has it
 
 
 @pytest.fixture(params=SHARING)
