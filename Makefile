@@ -11,8 +11,8 @@ FOR_TESTS := atari,video,display,classic-control,box2d,mujoco,wrappers,multi-age
 # The libraries of the recipes that have virtual environments of their own, by the names of their modules.
 RECIPES := pufferlib ray tianshou torchrl
 
-# Many tests wait for servers, so eight processes pay on two cores. The order of the files puts the long ones first.
-PARALLEL := --numprocesses 8 --dist loadfile --no-loadscope-reorder
+# Many tests wait for servers, so six processes pay on two cores. The order of the files puts the long ones first.
+PARALLEL := --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
