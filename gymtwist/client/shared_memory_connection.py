@@ -104,7 +104,7 @@ class SharedMemoryConnection(Connection):
         timeout: float | None,
         policy: WaitPolicy,
         *,
-        poll_word: Callable[[memoryview, int, int, float], int] = shared_memory.poll_word,
+        poll_word: Callable[[memoryview, int, int, float], bool] = shared_memory.poll_word,
     ) -> None:
         super().__init__(connected, name, framing, timeout, policy)
         self._shared: SharedMemory | None = None

@@ -46,8 +46,6 @@ TOKEN_SIZE = 16
 _PAGE = 4096
 #: How often to read a word before reading the clock.
 _READS = 64
-#: What :func:`poll_word` returns if the other side may have this core, too.
-TOOK_TURNS = 2
 _give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
@@ -155,7 +153,7 @@ def fence() -> tuple[Callable[[], bool], Callable[[], None]]:
     return partial(lock.acquire, False), lock.release
 
 
-def poll_word(words: memoryview, word: int, number: int, seconds: float) -> int:
+def poll_word(words: memoryview, word: int, number: int, seconds: float) -> bool:
     """Poll a word until it has a value.
 
     Args:
@@ -165,17 +163,14 @@ def poll_word(words: memoryview, word: int, number: int, seconds: float) -> int:
         seconds: How long to poll.
 
     Returns:
-        0 if the word did not get the value in time. :data:`TOOK_TURNS` if it had it when another process had had this
-        core, which probably wrote it; otherwise 1.
+        True if the word got the value in time.
     """
     until = perf_counter() + seconds
     while True:
         for _ in repeat(None, _READS):
             if words[word] == number:
-                return 1
+                return True
         # Let other processes have this core, and other threads of this process run.
         _give_way()
-        if words[word] == number:
-            return TOOK_TURNS
         if perf_counter() > until:
-            return 0
+            return False

@@ -59,20 +59,6 @@ def set_parent_death_signal(number: signal.Signals) -> None:
     _prctl(_PR_SET_PDEATHSIG, int(number))
 
 
-def leave_core() -> None:
-    """Move this thread to another core if it may use one. Linux only."""
-    if _libc is None or not hasattr(_libc, "sched_getcpu"):
-        return
-    allowed = os.sched_getaffinity(0)
-    others = allowed - {_libc.sched_getcpu()}
-    if others:
-        with contextlib.suppress(OSError):  # the operator has just taken those cores away
-            try:
-                os.sched_setaffinity(0, others)
-            finally:
-                os.sched_setaffinity(0, allowed)
-
-
 def volunteer_for_oom(score: int = OOM_SCORE) -> None:
     """Have the kernel kill this process before the server if memory runs out. Linux only.
 

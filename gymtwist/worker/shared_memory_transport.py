@@ -30,7 +30,6 @@ from gymtwist.protocol.shared_memory import (
     SERVER_WAITS,
     SharedMemory,
 )
-from gymtwist.worker.shared_core import SharedCore
 from gymtwist.worker.transports import FrameTransport
 
 #: Datagrams to check at most; the kernel queues no more for one socket.
@@ -153,7 +152,6 @@ class SharedMemoryTransport(FrameTransport):
         #: Whether the memory tells the client that this process waits.
         self._has_announced_wait = False
         self._policy = WaitPolicy(poll)
-        self._core = SharedCore()
         #: When the last reply was written; only known during a trial of the policy.
         self._replied_at = 0.0
 
@@ -213,11 +211,8 @@ class SharedMemoryTransport(FrameTransport):
         policy = self._policy
         if not policy.poll_seconds:
             return False
-        found = shared_memory.poll_word(self._words, REQUEST, number, policy.poll_seconds)
-        if found:
+        if shared_memory.poll_word(self._words, REQUEST, number, policy.poll_seconds):
             policy.waits_left -= 1
-            if found == shared_memory.TOOK_TURNS:
-                self._core.take_turn(policy.waits_left)
             if policy.waits_left <= 0:
                 policy.adapt(monotonic() - self._replied_at)
             return True

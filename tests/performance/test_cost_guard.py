@@ -69,10 +69,6 @@ BUDGETS = {
 POLLING = {
     ("shared_memory", "poll_word"),
     ("shared_memory_transport", "_poll"),
-    ("shared_core", "take_turn"),
-    ("process_control", "leave_core"),
-    ("sched_getaffinity", "sched_getaffinity"),
-    ("sched_setaffinity", "sched_setaffinity"),
     ("perf_counter", "perf_counter"),
     ("sched_yield", "sched_yield"),
 }
@@ -188,11 +184,10 @@ def test_the_copies_of_a_step(subject: str) -> None:
 
 @pytest.mark.parametrize("subject", WITH_SYSTEM_CALLS)
 def test_the_system_calls_of_a_step(subject: str, system_calls: Callable[[str], dict[str, float]]) -> None:
-    """Are two: one that reads and one that writes; where memory is shared, only those that give way or leave a core."""
+    """Are two: one that reads and one that writes; where memory is shared there are none but to give way."""
     found = system_calls(subject)
     if subject.endswith("-shared"):
         found.pop("sched_yield", None)
-        assert found.pop("sched_getaffinity", 0) + found.pop("sched_setaffinity", 0) < 0.05
     assert found == BUDGETS[subject].system_calls
 
 

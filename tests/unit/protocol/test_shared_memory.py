@@ -132,19 +132,6 @@ def test_a_number_that_is_there_appears_at_once(shared: SharedMemory) -> None:
     assert shared_memory.poll_word(shared.words, REQUEST, 7, 0.0)
 
 
-def test_a_number_that_another_process_wrote_on_this_core_is_told(
-    shared: SharedMemory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is there when this one gets the core back."""
-
-    def write() -> None:
-        shared.words[REQUEST] = 7
-
-    monkeypatch.setattr(shared_memory, "_give_way", write)
-    assert shared_memory.poll_word(shared.words, REQUEST, 7, 0.0) == shared_memory.TOOK_TURNS
-    assert shared_memory.poll_word(shared.words, REQUEST, 7, 0.0) == 1
-
-
 def test_a_number_that_does_not_come_is_not_polled_for_ever(shared: SharedMemory) -> None:
     """Another number is not the one."""
     shared.words[REQUEST] = 6
