@@ -50,7 +50,7 @@ class Game(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Return the lives that are left."""
         return self._lives
 
-    def getScreenGrayscale(self, buffer: NDArray[np.uint8]) -> None:  # noqa: N802
+    def getScreenGrayscale(self, buffer: NDArray[np.uint8]) -> None:  # noqa: N802  # ALE's name
         """Copy the screen."""
         buffer[:] = self._screen
 
