@@ -140,10 +140,10 @@ class NodeResources:
 
     @property
     def shares(self) -> dict[str, tuple[float, float]]:
-        """How much of each resource is taken, and how much there is; without those that Ray adds by itself."""
+        """How much of each resource is taken, and how much there is, by name; without those that Ray adds by itself."""
         return {
             name: ((units - self._free[name]) / _UNITS, units / _UNITS)
-            for name, units in self._all.items()
+            for name, units in sorted(self._all.items())  # Ray tells them in any order
             if not name.startswith(_RAYS_OWN)
         }
 

@@ -93,6 +93,11 @@ def test_gpus_are_numbered_if_they_have_no_names() -> None:
     assert NodeResources({"CPU": 4.0}).gpus_of(NodeResources({"CPU": 4.0}).take(usual())) is None
 
 
+def test_resources_are_shown_by_name() -> None:
+    """Ray tells them in any order."""
+    assert list(NodeResources({"simulator": 1.0, "GPU": 2.0, "CPU": 4.0}).shares) == ["CPU", "GPU", "simulator"]
+
+
 def test_what_ray_adds_to_the_resources_of_a_node_is_not_shown() -> None:
     """Nobody can give it to sessions."""
     rays_own = {"memory": 1e9, "object_store_memory": 1e9, "node:10.0.0.1": 1.0, "accelerator_type:A100": 1.0}
