@@ -1,8 +1,8 @@
 """The entry of every process below the server: ``python -m gymtwist.worker ROLE SETTINGS AMP READY``.
 
-Roles: ``forkserver`` and ``worker`` speak AMP over the descriptor AMP; ``check`` only imports what the others do. Once
-everything is imported, a :class:`~gymtwist.worker.readiness.Readiness` is written to the descriptor READY, and before
-that an empty line for each sign of progress. Either may be -1 if it is not needed.
+Roles: ``forkserver`` and ``worker`` speak AMP over the descriptor AMP; ``check`` only makes the same imports. Once
+everything is imported, the process writes a :class:`~gymtwist.worker.readiness.Readiness` to the descriptor READY;
+before that, it writes an empty line for each sign of progress. Either descriptor may be -1 if it is not needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gymtwist.worker.worker_settings import WorkerSettings
 def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descriptor: int) -> None:
     """Run a fork server, a worker or a check until it ends."""
     _begin(role, settings, amp_descriptor)
-    # An import or the setup file may hang; later the link tells of the server's end.
+    # An import or the setup file may hang. Later, the AMP link reports the server's end.
     process_control.set_parent_death_signal(signal.SIGKILL)
 
     def progress() -> None:
@@ -33,9 +33,9 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
     registered = preload.preload(settings, warm_up=forks, progress=progress)
     if forks:
         huge_pages.collapse()
-    # A process that somebody has stopped reads nothing until it continues.
+    # A stopped process reads nothing until it continues.
     process_control.set_parent_death_signal(signal.SIGCONT)
-    # They import NumPy and AMP, of which the one wants environment variables and the other is to come without TLS.
+    # Imported only now: NumPy reads environment variables that must be set first, and AMP must come without TLS.
     from gymtwist.worker import fork_server, fork_trial, isolation, job, snapshot_checks
 
     if role != "worker":
@@ -65,7 +65,7 @@ def main(role: str, settings: WorkerSettings, amp_descriptor: int, ready_descrip
 def _begin(role: str, settings: WorkerSettings, amp_descriptor: int) -> None:
     """Do what must come before every import."""
     if role != "check":
-        # An operator's Ctrl-C is the server's business.
+        # The server handles an operator's Ctrl-C.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     preload.prepare_environment_variables()
     if role == "worker":
@@ -83,7 +83,7 @@ def _readiness(settings: WorkerSettings, *, forks: bool) -> Readiness:
 
 
 def _adopt(descriptor: int) -> socket.socket:
-    """Make a blocking socket of a descriptor, even if an import has set a default timeout."""
+    """Make a blocking socket from a descriptor, even if an import has set a default timeout."""
     connection = socket.socket(fileno=descriptor)
     connection.setblocking(True)
     connection.set_inheritable(False)

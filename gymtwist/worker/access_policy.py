@@ -18,12 +18,12 @@ from gymtwist.protocol.make_messages import Wrapper
 from gymtwist.spaces import value_mismatch
 from gymtwist.worker.worker_settings import ALL, GYMNASIUM, NONE, PLAIN
 
-#: Prefixes that choose a library; an id without any other colon imports nothing.
+#: Prefixes that choose a library; an id with no other colon imports nothing.
 _LIBRARIES = ("gym:", "gymnasium:")
-#: Longer strings do not name anything that an environment has.
+#: No environment has anything whose name is longer than this.
 _MOST_PLAIN = 255
-#: The wrappers of Gymnasium that need nothing but numbers and names. Others take functions, write files, open windows,
-#: collect frames without a limit, or (Autoreset) begin episodes that a session does not know of.
+#: The Gymnasium wrappers that need only numbers and names. The others take functions, write files, open windows,
+#: collect frames without a limit, or (Autoreset) begin episodes unknown to the session.
 GYMNASIUM_WRAPPERS = frozenset(
     {
         *("AddRenderObservation", "AddWhiteNoise", "AtariPreprocessing", "ClipAction", "ClipReward"),
@@ -34,7 +34,7 @@ GYMNASIUM_WRAPPERS = frozenset(
         *("TimeAwareObservation", "TimeLimit"),
     }
 )
-#: Those of them that vector environments have, too.
+#: The subset that vector environments also have.
 GYMNASIUM_VECTOR_WRAPPERS = frozenset(
     {
         *("ClipAction", "ClipReward", "DtypeObservation", "FilterObservation", "FlattenObservation"),
@@ -42,25 +42,25 @@ GYMNASIUM_VECTOR_WRAPPERS = frozenset(
         *("RescaleAction", "RescaleObservation", "ReshapeObservation", "ResizeObservation"),
     }
 )
-#: Where a wrapper is that is named by its class alone, for each field of a make request.
+#: The module of a wrapper named by its class alone, for each field of a make request.
 _WRAPPERS_MODULES = {"wrappers": "gymnasium.wrappers:", "vector_wrappers": "gymnasium.wrappers.vector:"}
 _KNOWN_WRAPPERS = {"wrappers": GYMNASIUM_WRAPPERS, "vector_wrappers": GYMNASIUM_VECTOR_WRAPPERS}
-#: Keyword arguments that say how often an action is repeated, and the most that a client may ask for.
+#: Keyword arguments that set how often an action is repeated, and the highest value that a client may send.
 _REPEATS = frozenset({"frameskip", "frame_skip", "action_repeat", "skip"})
 _REPEATS_OF_WRAPPERS = _REPEATS | {"num_repeats", "noop_max", "stack_size"}
 _MOST_REPEATS = 1000
-#: Methods that libraries know by these names, and which only compute something.
+#: Methods with names that are conventional among libraries, which only compute something.
 CONVENTIONAL = frozenset(
     {
         *("get_action_meanings", "get_keys_to_action", "action_masks"),
         *("compute_reward", "compute_terminated", "compute_truncated"),
     }
 )
-#: Methods that would change a session without its knowledge, or get around the policy.
+#: Methods that would change a session without its knowledge, or bypass the policy.
 _UNCALLABLE = frozenset(
     {"reset", "step", "close", "render", "get_wrapper_attr", "set_wrapper_attr", "has_wrapper_attr", "wrapper_spec"}
 )
-#: Attributes that clients were told in the reply to make, and those by which wrappers find the environment.
+#: Attributes that the reply to make has told the client, and those by which wrappers find the environment.
 _FIXED = frozenset(
     {
         *("action_space", "observation_space", "reward_space", "metadata", "render_mode", "spec", "np_random"),
@@ -73,7 +73,7 @@ class AllowList:
     """The environment ids that clients may ask for.
 
     Args:
-        patterns: Globs in the syntax of ``fnmatch``. Without any, all ids are allowed but those that import a module.
+        patterns: Globs in the syntax of ``fnmatch``. If empty, all ids are allowed except those that import a module.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
@@ -102,7 +102,7 @@ class AllowList:
             )
 
     def check_meant(self, environment: str, meant: str) -> None:
-        """Check the id that an id stands for: that of its latest version, or of its successor.
+        """Check the id that another id resolves to: that of the latest version, or of the successor.
 
         Args:
             environment: The id that the client sent, which :meth:`check` accepts.
@@ -132,7 +132,7 @@ class AllowList:
 
 
 def is_among(patterns: Sequence[str], environment: str) -> bool:
-    """Return whether an id matches one of some patterns, as :class:`AllowList` does it."""
+    """Return whether an id matches one of the patterns, by the rules of :class:`AllowList`."""
     return bool(environment and patterns) and AllowList(patterns).allows(environment)
 
 
@@ -144,9 +144,9 @@ def _bare(environment: str) -> str:
 class KwargPolicy:
     """The keyword arguments that clients may pass to environments.
 
-    A constructor may open a file that a keyword argument names, or make a different environment from the one that the
-    id stands for. By default, strings that could be paths are therefore refused. If only some ids are allowed, strings
-    that would replace a string of the registration are refused, too.
+    A constructor may open a file that a keyword argument names, or make a different environment than the id names. By
+    default, strings that could be paths are therefore refused. If only some ids are allowed, strings that would replace
+    a string of the registration are refused, too.
 
     Args:
         rule: ``plain``, ``all``, ``none``, or a comma-separated list of names that are allowed with any value.
@@ -195,15 +195,15 @@ class KwargPolicy:
 class AttributePolicy:
     """The attributes and methods of environments that clients may reach.
 
-    An environment's methods run any code, and its attributes lead to any object. By default, clients may read and
-    change what is plain data, call the methods of :data:`CONVENTIONAL`, and use what the environment declares.
+    An environment's methods can run any code, and its attributes can lead to any object. By default, clients may read
+    and change plain data, call the methods in :data:`CONVENTIONAL`, and use what the environment declares.
 
     Args:
-        rule: ``none``, or names separated by commas: ``plain``, ``all`` for every name without an underscore, and names
-            that are allowed with any value.
+        rule: ``none``, or a comma-separated list of ``plain``, ``all`` (every name without a leading underscore), and
+            names that are allowed with any value.
 
     Attributes:
-        names: The names among these.
+        names: The names in the rule that are allowed with any value.
     """
 
     def __init__(self, rule: str = PLAIN) -> None:
@@ -212,14 +212,14 @@ class AttributePolicy:
         self._is_none, self._is_all, self._is_plain = NONE in words, ALL in words, PLAIN in words
 
     def check_name(self, name: str, declared: frozenset[str]) -> None:
-        """Check that a name may be reached at all.
+        """Check that clients may use a name at all.
 
         Args:
-            name: The client's name.
+            name: The name that the client sent.
             declared: The names that the environment declares.
 
         Raises:
-            AttributeRefused: It may not.
+            AttributeRefused: They may not.
         """
         shown = name[:80]
         if not name.isidentifier():
@@ -239,7 +239,7 @@ class AttributePolicy:
             raise AttributeRefused(f'remote attribute "{shown}" is not allowed on this server; it allows: {allowed}')
 
     def is_free(self, name: str, declared: frozenset[str]) -> bool:
-        """Return whether any value of an attribute may be read and written, and a method called."""
+        """Return whether a client may read and write any value of an attribute, and call it if it is a method."""
         if self._is_none:
             return False
         return name in self.names or name in declared or (self._is_all and not name.startswith("_"))
@@ -267,10 +267,10 @@ class AttributePolicy:
             raise AttributeRefused(f'remote attribute "{name}" is a method; {self._remedy(name)}')
 
     def check_plain(self, name: str, value: Any, declared: frozenset[str]) -> None:
-        """Check a value that is read, written or given to a method.
+        """Check a value that is read, written or passed to a method.
 
         Raises:
-            AttributeRefused: It is no plain data, and only that is allowed.
+            AttributeRefused: It is not plain data, and only plain data is allowed.
         """
         if self.is_free(name, declared):
             return
@@ -286,8 +286,8 @@ class AttributePolicy:
 
         Args:
             name: The attribute's name.
-            old: Its value.
-            new: The value that it is to have.
+            old: Its present value.
+            new: The value to set.
             declared: The names that the environment declares.
 
         Raises:
@@ -316,7 +316,7 @@ class AttributePolicy:
 
 
 def _kind(value: Any) -> Any:
-    """Return what two values have in common if one may take the place of the other."""
+    """Return what two values must have in common for one to replace the other."""
     if isinstance(value, np.ndarray):
         return value.dtype, value.shape
     if isinstance(value, enum.Enum):
@@ -326,11 +326,11 @@ def _kind(value: Any) -> Any:
 
 
 class WrapperPolicy:
-    """The wrappers that clients may have put around their environments at the server.
+    """The wrappers that clients may have the server put around their environments.
 
     Args:
-        rule: ``gymnasium`` for :data:`GYMNASIUM_WRAPPERS`, ``none``, or a comma-separated list of names: that of one of
-            them, ``module:Class``, or ``gymnasium`` for all of them.
+        rule: ``gymnasium`` for :data:`GYMNASIUM_WRAPPERS`, ``none``, or a comma-separated list of names: the name of a
+            wrapper in :data:`GYMNASIUM_WRAPPERS`, ``module:Class``, or ``gymnasium`` for all of them.
     """
 
     def __init__(self, rule: str = GYMNASIUM) -> None:
@@ -345,7 +345,7 @@ class WrapperPolicy:
 
         Args:
             wrappers: The wrappers.
-            field: The field of a make request that has them: ``wrappers`` or ``vector_wrappers``.
+            field: The field of the make request that they are from: ``wrappers`` or ``vector_wrappers``.
 
         Raises:
             WrapperRefused: One is not allowed; the message says how the operator can allow it.
@@ -392,7 +392,7 @@ def _numbers(value: Any) -> list[Any]:
 
 
 def _paths(value: Any) -> Iterator[Any]:
-    """Yield the parts of a value that could be the path of a file, or are no data."""
+    """Yield the parts of a value that could be the path of a file, or that are not data."""
     value = value.value if isinstance(value, enum.Enum) else value
     if isinstance(value, (np.ndarray, np.generic)):
         if value.dtype.kind not in "biufcmM":

@@ -32,7 +32,7 @@ class _Agent(NamedTuple):
         spaces: The observation space and the action space.
         observations: The codec of observations.
         actions: The codec of actions.
-        rewards: The codec of rewards that are arrays, of which a message has the space alone.
+        rewards: The codec of rewards that are arrays. Messages describe only their space.
     """
 
     spaces: tuple[Any, Any]
@@ -44,7 +44,7 @@ class _Agent(NamedTuple):
 class AgentsHandler(BaseHandler[AgentsRunner]):
     """Serves requests with one multi-agent environment; see :class:`~gymtwist.worker.base_handler.BaseHandler`.
 
-    The first reply that is about an agent has its spaces, and so has one after a reset that has changed them.
+    The first reply about an agent has its spaces; after a reset that has changed them, so does the next one.
     """
 
     _request: agent_messages.MakeAgents
@@ -55,13 +55,13 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         self._is_json = codec.framing.is_json
         #: The agents whose spaces the client knows.
         self._agents: dict[str, _Agent] = {}
-        #: The first agent that has a space, by the identity of that.
+        #: The first agent that has a space, by the ``id()`` of the space.
         self._owners: dict[int, str] = {}
-        #: The spaces that the next reply will have.
+        #: The spaces that the next reply will carry.
         self._news: agent_messages.SpacesOfAgents = {}
         #: The codecs by name and description: many agents may have equal spaces.
         self._codecs: dict[tuple[str, bytes], SpaceCodec] = {}
-        #: The agents that are there, and the one whose turn it is.
+        #: The last turn: the present agents, and the agent whose turn it is.
         self._turn = Turn([], {}, {})
         self.handlers |= {
             agent_messages.ResetAgents: self.reset,
@@ -92,7 +92,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         return made
 
     def resume(self, request: agent_messages.MakeAgents) -> None:
-        """Replace a handler whose process has died: the next reset makes the environment again.
+        """Continue the session of a process that has died: the next reset makes the environment again.
 
         Args:
             request: The message that the environment was made from.
@@ -147,7 +147,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             return codec
 
     def _agent(self, name: str) -> _Agent:
-        """Return an agent; one that is new is described in the next reply.
+        """Return an agent; the next reply describes it if it is new.
 
         Raises:
             EnvironmentFault: The environment does not know the agent.
@@ -167,7 +167,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         return agent
 
     def _described(self, name: str) -> agent_messages.AgentSpaces:
-        """Return what a message says of an agent's spaces; agents that share one can be seeded through each other."""
+        """Describe an agent's spaces for a message; agents that share a space can be seeded through each other."""
         agent = self._agents[name]
         shared = []
         for index, space in enumerate(agent.spaces):
@@ -186,7 +186,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
         )
 
     def _compare_spaces(self) -> None:
-        """Describe the agents anew whose spaces the environment has changed at a reset."""
+        """Describe again the agents whose spaces changed at a reset."""
         runner = self._running()
         for name, agent in list(self._agents.items()):
             spaces = runner.spaces_if_known(name)
@@ -225,7 +225,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             if self.state is State.BROKEN:
                 self._close_runner()
                 self._start()
-                # The client may know other spaces, of the environment before.
+                # The client may know the spaces of the previous environment.
                 self._news = {name: self._described(name) for name in self._agents}
                 self.state = State.MADE
             options = None if request.options is None else {**request.options}
@@ -240,7 +240,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             raise self._not_now("the next step")
         actions, selection = request.actions, self._turn.selection
         if selection is None:
-            # Others may be over by now; they are not asked.
+            # Other agents may be gone by now; their actions are ignored.
             loaded = {name: self._load(name, actions[name]) for name in actions if name in self._turn.agents}
         elif actions.keys() == {selection}:
             loaded = {selection: self._load(selection, actions[selection])}
@@ -290,7 +290,7 @@ class AgentsHandler(BaseHandler[AgentsRunner]):
             raise fault_of_value(operation, error) from error
 
     def observe(self, request: agent_messages.ObserveAgents) -> agent_messages.AgentsObserved:
-        """Say what agents observe."""
+        """Return the observations of agents."""
         if self._request.api != "aec":
             raise RequestError('observe_agents is for the api "aec": a step of the others has all observations')
         self._check_begun("you observe")

@@ -1,6 +1,6 @@
-"""The session's multi-agent environment while it runs; no other module calls its code.
+"""Runs the session's multi-agent environment; no other module calls its code.
 
-As with a :mod:`single environment <gymtwist.worker.environment_runner>`, the session status shows every call, and every
+As for a :mod:`single environment <gymtwist.worker.environment_runner>`, the session status shows every call; every
 exception is logged and becomes an :class:`~gymtwist.errors.EnvironmentFault`.
 """
 
@@ -24,17 +24,17 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 
 class Turn(NamedTuple):
-    """How an environment is after a reset or a step.
+    """The outcome of a reset or a step.
 
     Attributes:
-        agents: The agents that are there.
-        observations: What agents observe.
-        infos: The infos of agents.
-        rewards: The rewards of agents.
-        terminations: The flags of agents.
-        truncations: Likewise.
+        agents: The agents that are present.
+        observations: The observation of each agent.
+        infos: The info of each agent.
+        rewards: The reward of each agent.
+        terminations: Whether each agent has terminated.
+        truncations: Whether each agent was truncated.
         selection: The agent whose turn it is; None if all act at once.
-        cumulative_rewards: The rewards of agents since they acted.
+        cumulative_rewards: The sum of each agent's rewards since it last acted.
     """
 
     agents: list[str]
@@ -58,7 +58,7 @@ class AgentsRunner:
 
     Attributes:
         environment: The environment.
-        possible_agents: All agents that there may be; None if it does not know.
+        possible_agents: All agents that may appear; None if the environment does not know them.
 
     Raises:
         GymtwistError: The environment cannot be made.
@@ -69,7 +69,7 @@ class AgentsRunner:
     ) -> None:
         self._status = status
         self._seed = settings.seed
-        # In the same session it may replace an environment that has failed.
+        # The environment may replace one that has failed in the same session.
         self._steps = status.steps
         self._steps_before, self._return = self._steps, 0.0
         self._attention = Attention(status)
@@ -79,13 +79,13 @@ class AgentsRunner:
             self.possible_agents = None if possible is None else _names("make", possible)
 
     def count_on(self) -> None:
-        """Count steps from where the session is; the episode has as many as it has in this process."""
+        """Continue the session's count of steps; the episode has only the steps taken in this process."""
         missed = self._status.steps - self._steps
         self._steps += missed
         self._steps_before += missed
 
     def reset(self, seed: int | None, options: dict[str, Any] | None) -> Turn:
-        """Begin an episode; the first one without a seed has the operator's."""
+        """Begin an episode; without a seed, the first one uses the operator's."""
         with guarded_call(self._status, Operation.RESET):
             returned = self.environment.reset(seed=self._seed if seed is None else seed, options=options)
             self._seed = None
@@ -114,7 +114,7 @@ class AgentsRunner:
         return turn
 
     def _picture(self, turn: Turn) -> Any:
-        """Return an image of what the environment is doing, or what may have one."""
+        """Return an image of the environment's state, or observations that may contain one."""
         if getattr(self.environment, "render_mode", None) == "rgb_array":
             return self.environment.render()
         return dict(turn.observations)
@@ -126,14 +126,14 @@ class AgentsRunner:
         raise NotImplementedError
 
     def observe(self, agents: Sequence[str]) -> dict[str, Any]:
-        """Return what agents observe; of several, those that the environment can tell it of."""
+        """Return the observations of agents; of several, only those that the environment returns without an error."""
         with guarded_call(self._status, Operation.GET):
             if len(agents) == 1:
                 return {agents[0]: self.environment.observe(agents[0])}
             observations = {}
             for agent in agents:
                 with contextlib.suppress(Exception):
-                    # An environment may write the next one into the same array.
+                    # An environment may write the next observation into the same array.
                     observations[agent] = deepcopy(self.environment.observe(agent))
             return observations
 
@@ -143,7 +143,7 @@ class AgentsRunner:
             return self.environment.observation_space(agent), self.environment.action_space(agent)
 
     def spaces_if_known(self, agent: str) -> tuple[Any, Any] | None:
-        """Return the spaces of an agent; None if the environment does not know it any more."""
+        """Return the spaces of an agent; None if the environment no longer knows it."""
         with guarded_call(self._status, Operation.GET):
             try:
                 return self.environment.observation_space(agent), self.environment.action_space(agent)
@@ -151,7 +151,7 @@ class AgentsRunner:
                 return None
 
     def reward_space(self, agent: str) -> Any:
-        """Return the space of an agent's rewards that are arrays, as MOMAland has it; None if there is none."""
+        """Return the space of an agent's array rewards, as MOMAland defines it; None if there is none."""
         with guarded_call(self._status, Operation.GET):
             find = getattr(self.environment, "reward_space", None)
             return find(agent) if callable(find) else None
@@ -197,7 +197,7 @@ class ParallelRunner(AgentsRunner):
 
 
 class AecRunner(AgentsRunner):
-    """An environment whose agents act one after the other."""
+    """An environment whose agents act one after another."""
 
     def _begun(self, returned: Any) -> Turn:
         return self._turn("reset")
@@ -212,7 +212,8 @@ class AecRunner(AgentsRunner):
         agents, selection = _names(operation, environment.agents), environment.agent_selection
         observations = {}
         if selection in agents:
-            # What cannot be observed may not be needed. A client that asks for it gets the error.
+            # An agent that cannot be observed may not need to be. A client that asks for the observation gets the
+            # error.
             with contextlib.suppress(Exception):
                 observations[selection] = environment.observe(selection)
         return Turn(
@@ -241,7 +242,7 @@ def _names(operation: str, agents: Iterable[Any]) -> list[str]:
 
 
 def _values(operation: str, returned: Any, count: int) -> tuple[Mapping[str, Any], ...]:
-    """Return the values of a reset or a step, each of which has what belongs to agents.
+    """Return the values of a reset or a step, each of which maps agents to something.
 
     Raises:
         EnvironmentFault: The environment returned something else.

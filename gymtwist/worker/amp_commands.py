@@ -23,11 +23,11 @@ class Link(amp.AMP):
 
 
 class Serve(amp.Command):
-    """Server to worker: serve this connection; the answer says why the session ended.
+    """Server to worker: serve this connection; the answer is the reason why the session ended.
 
-    The overrides are the settings, as JSON, that differ for the client's identity.
-    With a recovery reply, the worker resumes a session whose process has died: it first sends the client this reply.
-    With a channel, the session outlives its connection; the JSON of ``resume`` is what the client needs for that.
+    ``overrides`` has the settings, as JSON, that differ for the client's identity.
+    With ``recovery_reply``, the worker resumes a session whose process has died, and first sends the client this reply.
+    With ``channel``, the session outlives its connection; ``resume`` is what the client needs to reconnect, as JSON.
     """
 
     arguments = [
@@ -48,9 +48,10 @@ class Serve(amp.Command):
 
 
 class Branch(amp.Command):
-    """Server to a worker that leads others: fork a process off a snapshot, which speaks AMP over one descriptor.
+    """Server to a worker that leads a group of processes: fork a process off a snapshot.
 
-    It prints to the other descriptor. The answer has its process id, or why there is none.
+    The new process speaks AMP over one descriptor and prints to the other. The answer has its process id, or the reason
+    why there is none.
     """
 
     arguments = [(b"ticket", amp.Unicode()), (b"amp", amp.Descriptor()), (b"output", amp.Descriptor())]
@@ -58,9 +59,9 @@ class Branch(amp.Command):
 
 
 class Reconnect(amp.Command):
-    """Server to worker, over the channel of a session: go on with this connection.
+    """Server to worker, over the channel of a session: continue with this connection.
 
-    ``received`` is how many replies the client has received; absent if it does not know.
+    ``received`` is how many replies the client has received; absent if the client does not know.
     """
 
     arguments = [
@@ -71,13 +72,13 @@ class Reconnect(amp.Command):
 
 
 class Disconnected(amp.Command):
-    """Worker to server, over the channel of a session: the connection has ended, and it waits for another one."""
+    """Worker to server, over the channel of a session: the connection has ended, and the session waits for another."""
 
     requiresAnswer = False
 
 
 class Ping(amp.Command):
-    """Server to an idle worker, or to the fork server: show that you answer."""
+    """Server to an idle worker, or to the fork server: show that you are responding."""
 
 
 class Shutdown(amp.Command):
@@ -91,11 +92,11 @@ class Shutdown(amp.Command):
 
 
 class ResponderLink(Link):
-    """The end of a worker or the fork server: it answers pings, and ends its loop when it is told to exit."""
+    """The AMP end of a worker or the fork server: it answers pings, and ends its loop when told to exit."""
 
     @Ping.responder
     def ping(self) -> dict[str, Any]:
-        """Answer."""
+        """Answer a ping."""
         return {}
 
     @Shutdown.responder
@@ -113,21 +114,21 @@ class Fork(amp.Command):
 
 
 class Kill(amp.Command):
-    """Server to fork server: kill a worker that has closed the socket by which the server would kill it."""
+    """Server to fork server: kill a worker that has closed the socket through which the server would kill it."""
 
     arguments = [(b"pid", amp.Integer())]
     requiresAnswer = False
 
 
 class Adopt(amp.Command):
-    """Server to fork server: a process that a worker has forked serves a session; leave it when that worker ends."""
+    """Server to fork server: a process forked by a worker serves a session; do not end it with that worker."""
 
     arguments = [(b"pid", amp.Integer())]
     requiresAnswer = False
 
 
 class Disown(amp.Command):
-    """Server to fork server: that process has ended."""
+    """Server to fork server: the adopted process has ended."""
 
     arguments = [(b"pid", amp.Integer())]
     requiresAnswer = False

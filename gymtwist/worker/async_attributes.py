@@ -1,4 +1,4 @@
-"""Attributes of environments that have a process each: requests for them are handled in these processes."""
+"""Attributes of environments that each run in a process of their own, where requests for the attributes are handled."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class InProcess:
     Args:
         rule: What the operator lets clients reach.
         protocol: The protocol of the client.
-        debuggable: Whether processes of the same user may look into it.
+        debuggable: Whether other processes of the same user may debug it.
     """
 
     def __init__(self, rule: str, protocol: str, *, debuggable: bool) -> None:
         self._rule, self._protocol, self._debuggable = rule, protocol, debuggable
 
     def __call__(self, make: Callable[[], Any]) -> ReachableEnvironment:
-        """Make it."""
+        """Make the environment."""
         process_control.isolate(debuggable=self._debuggable)
         return ReachableEnvironment(make(), self._handled)
 
@@ -45,11 +45,11 @@ class InProcess:
 
         Args:
             environment: The environment.
-            handle: The name of the method of :class:`~gymtwist.worker.attribute_access.AttributeAccess`.
+            handle: The name of the :class:`~gymtwist.worker.attribute_access.AttributeAccess` method to call.
             request: The request, with the value for this environment.
 
         Returns:
-            The encoded value, or True for a method; and None, or the type of an error and its arguments.
+            The encoded value, or True for a method; then None, or the type of an error and its arguments.
         """
         descriptor = create()  # the session's status is that of the parent process
         try:
@@ -79,7 +79,7 @@ class AsyncAttributeAccess:
         self._status, self._codec = status, codec
 
     def get(self, request: messages.Get) -> messages.Got:
-        """Read an attribute; of a method the reply says that it is one."""
+        """Read an attribute; for a method, the reply only says that it is one."""
         values = self._ask(Operation.GET, "get", [request] * self._environment.num_envs)
         return messages.Got(callable=True) if True in values else messages.Got(self._joined(values))
 
@@ -96,11 +96,11 @@ class AsyncAttributeAccess:
         return messages.AttributeSet()
 
     def call(self, request: messages.Call) -> messages.Called:
-        """Call a method, or read an attribute that is none."""
+        """Call a method, or read an attribute that is not a method."""
         return messages.Called(self._joined(self._ask(Operation.CALL, "call", [request] * self._environment.num_envs)))
 
     def _ask(self, operation: Operation, handle: str, requests: list[Any]) -> list[Any]:
-        """Let each process handle its request; an error names the first environment that it is about."""
+        """Have each process handle its request; an error names the first environment that it concerns."""
         made = self._environment
         with guarded_call(self._status, operation):
             for pipe, request in zip(made.parent_pipes, requests, strict=True):
@@ -117,7 +117,7 @@ class AsyncAttributeAccess:
 
 
 def _named(index: int, kind: type[GymtwistError], *arguments: str) -> GymtwistError:
-    """Make the error again that a process has sent."""
+    """Recreate an error that a process has sent."""
     error = kind(*arguments[:2])
     if isinstance(error, EnvironmentFault):
         error.exception = arguments[2]

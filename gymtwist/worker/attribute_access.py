@@ -1,4 +1,4 @@
-"""Reads, changes and calls the attributes of a session's environment, or of each of several, for its client."""
+"""Reads, changes and calls attributes of a session's environment, or of each of its environments, for the client."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from gymtwist.worker.access_policy import CONVENTIONAL, AttributePolicy
 from gymtwist.worker.guarded_call import guarded_call
 from gymtwist.worker.session_status import Operation, SessionStatus
 
-#: The most characters of the text that is sent instead of an object, and the most methods that an error names.
+#: The maximum length, in characters, of text sent instead of an object, and of methods listed in an error.
 _LONGEST_TEXT, _MOST_METHODS = 10_000, 10
 
 T = TypeVar("T")
 
 
 class _Change(NamedTuple):
-    """An attribute of an environment, what has it, its value, and the value that it is to have."""
+    """A change of an attribute: the environment, the object that has the attribute, and its old and new values."""
 
     environment: Any
     owner: Any
@@ -74,7 +74,7 @@ class AttributeAccess:
         self._several = several
 
     def get(self, request: messages.Get) -> messages.Got:
-        """Read an attribute; of a method the reply says that it is one."""
+        """Read an attribute; for a method, the reply only says that it is one."""
         name = request.name
 
         def get(environment: Any) -> Raw | None:
@@ -97,7 +97,7 @@ class AttributeAccess:
         return messages.AttributeSet()
 
     def check(self, request: messages.Set) -> None:
-        """Check the values, and change nothing."""
+        """Check the values without changing anything."""
         self._changes(request)
 
     def _changes(self, request: messages.Set) -> list[_Change]:
@@ -141,7 +141,7 @@ class AttributeAccess:
             raise AttributeRefused(f'remote attribute "{name}" cannot be changed: it is {shown(now)} as before')
 
     def call(self, request: messages.Call) -> messages.Called:
-        """Call a method, or read an attribute that is none."""
+        """Call a method, or read an attribute that is not a method."""
         name = request.name
 
         def call(environment: Any) -> Raw:
@@ -158,10 +158,10 @@ class AttributeAccess:
 
         return messages.Called(self._joined(name, self._each(name, call)))
 
-    # One environment after the other
+    # One environment after another
 
     def _each(self, name: str, act: Callable[[Any], T]) -> list[T]:
-        """Do something with each environment; an error names the one that it is about."""
+        """Call a function with each environment; an error names the environment that it concerns."""
         done: list[T] = []
         size = 0
         for index, environment in enumerate(self._environments):
@@ -228,7 +228,7 @@ class AttributeAccess:
     def _unsendable(self, environment: Any, name: str, value: Any, reason: str = "") -> UnsendableValue:
         kind = type(value)
         what = f"is or returned an object of the type {kind.__module__}.{kind.__qualname__}, which stays at the server"
-        # That no message can carry its type is said already.
+        # The text says already that no message can carry the type.
         is_new = reason and "unsupported" not in reason and not reason.endswith(f" {kind.__name__}")
         reason = f" ({reason[:200]})" if is_new else ""
         methods = self._methods(environment)

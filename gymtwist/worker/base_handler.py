@@ -1,4 +1,4 @@
-"""What the handlers of requests have in common: the state of the session's environment, and its attributes."""
+"""What request handlers have in common: the state of the session's environment, and its attributes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Runner(Protocol):
         """Close the environment."""
 
     def count_on(self) -> None:
-        """Count steps from where the session is, in a copy of a process that has not taken them all."""
+        """Continue the session's count of steps in a copy of a process that did not take all of them."""
 
 
 _Runner = TypeVar("_Runner", bound=Runner)
@@ -56,7 +56,7 @@ class BaseHandler(Generic[_Runner]):
 
     Attributes:
         state: The state of the environment.
-        handlers: The handler of each type of request but that which makes the environment; it returns the reply.
+        handlers: The handler of each type of request except make; each returns the reply.
     """
 
     _several = False
@@ -77,11 +77,11 @@ class BaseHandler(Generic[_Runner]):
         """Check the fields of a request that do not depend on the environment.
 
         Raises:
-            RequestError: One is refused.
+            RequestError: A field is refused.
         """
         if request.version > messages.VERSION:
             raise InvalidField(f"version {request.version}: this server speaks version {messages.VERSION}")
-        # For "human_list", too, Gymnasium makes an environment with the mode "human" and collects its frames.
+        # For "human_list", Gymnasium also makes an environment with the mode "human", and collects its frames.
         if (request.render_mode or "").removesuffix("_list") == "human" and not self._settings.display:
             raise RequestError(
                 f'render_mode "{request.render_mode}" opens a window on the server\'s screen, which was started '
@@ -90,12 +90,12 @@ class BaseHandler(Generic[_Runner]):
 
     @property
     def keep_snapshots(self) -> int:
-        """How many snapshots to keep, and to go back to the last one after a crash; 0 to keep all."""
+        """How many snapshots to keep so as to return to the latest after a crash; 0 to keep all, and not to return."""
         return 0
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the environment's episodes are being recorded, as files that a copy would write to as well."""
+        """Whether episodes are being recorded to files, which a copy of the process would write to as well."""
         return False
 
     def check_unmade(self) -> None:
@@ -138,7 +138,7 @@ class BaseHandler(Generic[_Runner]):
         return ResetNeeded(f"{self.state.value}: reset before {purpose}")
 
     def _reach(self, handle: str, request: all_messages.Request) -> all_messages.Reply:
-        """Read, change or call an attribute; what does it is not kept, since few clients use it."""
+        """Read, change or call an attribute. The object that does so is not kept, since few clients need it."""
         environment, policy = self._running().environment, AttributePolicy(self._settings.attributes)
         if self.state is State.STEPPING:
             raise self._not_now("you reach for an attribute")
@@ -152,34 +152,34 @@ class BaseHandler(Generic[_Runner]):
             return reply
 
     def try_out(self) -> bytes:
-        """Use the environment in a copy of the process that is thrown away; return what came of it, as a digest."""
+        """Use the environment in a copy of the process that is then discarded; return a digest of the results."""
         return b"-"
 
     def make_generators(self) -> None:
-        """Make the random generators that would otherwise be made later, differently in each copy of this process."""
+        """Create the random generators that each copy of this process would otherwise create differently."""
 
     def keep_state(self) -> Any:
-        """Keep the state of the environment, if it has a hook for that; see :mod:`~gymtwist.envs.kept_state`.
+        """Save the environment's state, if it has a hook for that; see :mod:`~gymtwist.envs.kept_state`.
 
         Raises:
-            SnapshotRefused: It has none.
+            SnapshotRefused: It has no such hook.
         """
         raise SnapshotRefused("no hook is looked for in multi-agent environments")
 
     def restore_state(self, kept: Any) -> None:
-        """Go on from a state of the environment.
+        """Restore a state of the environment.
 
         Args:
             kept: What :meth:`keep_state` returned.
 
         Raises:
-            EnvironmentFault: The environment raised, and has to be reset.
-            RequestError: The state is of another environment, or this one is being recorded.
+            EnvironmentFault: The environment raised an exception, and must be reset.
+            RequestError: The state belongs to another environment, or this one is being recorded.
         """
         raise NotImplementedError
 
     def count_on(self) -> None:
-        """Count steps from where the session is, in a copy of a process that has not taken them all."""
+        """Continue the session's count of steps in a copy of a process that did not take all of them."""
         if self._runner is not None:
             self._runner.count_on()
 

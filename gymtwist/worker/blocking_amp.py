@@ -15,7 +15,7 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Bytes and descriptors to read at most in one call; an AMP box has a few hundred bytes.
+#: The maximum bytes and descriptors to read in one call; an AMP box has a few hundred bytes.
 _READ_SIZE = 64 * 1024
 _MAX_DESCRIPTORS = 64
 # Descriptors must not leak into programs that an environment starts; not every platform has this flag.

@@ -43,7 +43,7 @@ _UNIVERSE_RETIRED = (
 
 
 class ClassicAdapter:
-    """One session of the classic protocol; its attributes are those of :class:`~gymtwist.worker.session_loop.Adapter`.
+    """One session of the classic protocol; for the attributes see :class:`~gymtwist.worker.session_loop.Adapter`.
 
     Args:
         connection: The client's socket, in blocking mode.

@@ -1,4 +1,4 @@
-"""The channel between the leader of a session's processes and one of them: messages, each with some descriptors."""
+"""The channel between the leader of a session's processes and another of them: messages with descriptors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-#: Bytes and descriptors of the longest message.
+#: The maximum size of a message in bytes, and the maximum number of its descriptors.
 _MOST_BYTES, _MOST_DESCRIPTORS = 32 * 1024, 8
 
 
@@ -24,11 +24,11 @@ class _Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class Keep(_Message, frozen=True):
-    """Keep a snapshot: the leader's end of the channel with the copy comes along.
+    """Keep a snapshot; the leader's end of the channel to the copy comes with the message.
 
     Attributes:
         snapshot: The number of the snapshot.
-        ticket: What a session branches off by.
+        ticket: The ticket by which other sessions branch off it.
         process: The process id of the copy.
     """
 
@@ -38,11 +38,11 @@ class Keep(_Message, frozen=True):
 
 
 class GoOn(_Message, frozen=True):
-    """Have a snapshot go on in place of the sender; the descriptor of shared memory may come along.
+    """Continue from a snapshot in place of the sender; the descriptor of shared memory may come with the message.
 
     Attributes:
         snapshot: The number of the snapshot.
-        handover: What the next player needs of the connection.
+        handover: The state of the connection that the next player needs.
     """
 
     snapshot: int
@@ -50,11 +50,11 @@ class GoOn(_Message, frozen=True):
 
 
 class UseConnection(_Message, frozen=True):
-    """Give the client's socket that comes along to whatever goes on from now on: the last one was lost."""
+    """Give the client's socket, which comes with the message, to later processes: the previous one was lost."""
 
 
 class GiveUp(_Message, frozen=True):
-    """Give a snapshot up.
+    """Release a snapshot.
 
     Attributes:
         snapshot: The number of the snapshot; 0 for the oldest.
@@ -67,8 +67,8 @@ class Finished(_Message, frozen=True):
     """The session has ended.
 
     Attributes:
-        reason: Why.
-        processor_time: Seconds that the sender had.
+        reason: The reason.
+        processor_time: The processor time of the sender, in seconds.
     """
 
     reason: str
@@ -85,11 +85,11 @@ class GivenUp(_Message, frozen=True):
 
 
 class Refused(_Message, frozen=True):
-    """The answer to a message that cannot be followed.
+    """The answer to a message that cannot be carried out.
 
     Attributes:
-        code: That of an error of gymtwist.
-        problem: Its message.
+        code: The code of the gymtwist error.
+        problem: The message of the error.
     """
 
     code: str
@@ -100,14 +100,14 @@ class Refused(_Message, frozen=True):
 
 
 class Play(_Message, frozen=True):
-    """Play, and leave another frozen copy behind.
+    """Play, and leave another frozen copy in its place.
 
-    What comes along is the player's end of its channel with the leader, a socket with the right to play, the client's
-    socket, and perhaps shared memory.
+    The message comes with the player's end of its channel to the leader, the socket that holds the right to play, the
+    client's socket, and possibly shared memory.
 
     Attributes:
-        handover: What the last player has handed over.
-        problem: What the client is to be told of the end of the last player; empty if that has handed over.
+        handover: What the last player handed over.
+        problem: What to tell the client about the end of the last player; empty if that player handed over.
     """
 
     handover: bytes
@@ -117,29 +117,29 @@ class Play(_Message, frozen=True):
 class BranchOff(_Message, frozen=True):
     """Fork a process for another session.
 
-    Its end of a channel with the leader comes along, its AMP socket, and where it prints to.
+    The message comes with the new process's end of a channel to the leader, its AMP socket, and its output.
     """
 
 
 class Weigh(_Message, frozen=True):
-    """Tell how much memory is the process's own."""
+    """Report how much memory the process has of its own."""
 
 
-# Frozen copy, or what goes on from it, to leader
+# Frozen copy, or the process that continues from it, to leader
 
 
 class Frozen(_Message, frozen=True):
-    """The sender plays, and another process is the copy.
+    """The sender now plays, and another process is the frozen copy.
 
     Attributes:
-        process: Its process id.
+        process: The process id of the copy.
     """
 
     process: int
 
 
 class Ready(_Message, frozen=True):
-    """A process goes on from a snapshot.
+    """A process continues from a snapshot.
 
     Attributes:
         process: Its process id.
@@ -149,7 +149,7 @@ class Ready(_Message, frozen=True):
 
 
 class Weight(_Message, frozen=True):
-    """How much memory is the sender's own, in bytes: not encoded, but what ``/proc/self/smaps_rollup`` says."""
+    """How much memory the sender has of its own, in bytes: not encoded, but the text of ``/proc/self/smaps_rollup``."""
 
     private: int
 
@@ -171,35 +171,34 @@ Message: TypeAlias = (
 )
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
-#: As plain numbers: those of the module :mod:`socket` are objects of an enumeration.
+#: Plain numbers, because the constants of :mod:`socket` are enumeration members.
 _AF_UNIX, _SOCK_SEQPACKET, _MSG_NOSIGNAL = int(socket.AF_UNIX), int(socket.SOCK_SEQPACKET), int(socket.MSG_NOSIGNAL)
 _SOL_SOCKET, _SCM_RIGHTS = socket.SOL_SOCKET, socket.SCM_RIGHTS
 _MSG_CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
-#: Bytes for the descriptors of a message.
+#: The size of the ancillary data of a message, in bytes.
 _ROOM = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
-#: A message that is recognized without decoding.
+#: A message recognized without decoding.
 WEIGH = _encode(Weigh())
-#: The first byte of each encoded message has this bit, and no text has it.
+#: The first byte of every encoded message has this bit; no text does.
 _ENCODED = 0x80
 _find_private = re.compile(rb"^Private_(?:Clean|Dirty): *(\d+) kB", re.MULTILINE).findall
 
 
 class ChannelEnded(Exception):
-    """The other end is closed, or does not answer in time, or what it says is no message."""
+    """The other end is closed, does not answer in time, or sent something that is not a message."""
 
 
 class NothingReceived(ChannelEnded):
-    """Nothing has come in time."""
+    """Nothing was received in time."""
 
 
 class Channel:
     """One end of a channel.
 
-    Its socket is not of the class ``socket.socket``: its functions would be written to for each snapshot, and so take
-    memory of each.
+    It does not use the class ``socket.socket``, whose function objects each snapshot would write to, and so copy.
 
     Args:
-        connection: A UNIX socket of packets.
+        connection: A UNIX socket of type ``SOCK_SEQPACKET``.
     """
 
     __slots__ = ("_socket",)
@@ -219,7 +218,7 @@ class Channel:
 
     @classmethod
     def adopt(cls, descriptor: int) -> Channel:
-        """Make an end of a descriptor that was received."""
+        """Make an end from a received descriptor."""
         connection = _socket.socket(_AF_UNIX, _SOCK_SEQPACKET, 0, descriptor)
         connection.setblocking(True)
         return cls(connection)
@@ -229,10 +228,10 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message with some descriptors.
+        """Send a message with descriptors.
 
         Raises:
-            ChannelEnded: The other end is closed, or does not take what it is sent.
+            ChannelEnded: The other end is closed, or does not receive.
         """
         try:
             given = [(_SOL_SOCKET, _SCM_RIGHTS, array.array("i", descriptors))] if descriptors else ()
@@ -247,8 +246,8 @@ class Channel:
             timeout: Seconds to wait; None for no limit.
 
         Raises:
-            NothingReceived: Nothing has come in time.
-            ChannelEnded: See there.
+            NothingReceived: Nothing was received in time.
+            ChannelEnded: The other end is closed, or sent something that is not a message.
         """
         self._socket.settimeout(timeout)
         descriptors: list[int] = []

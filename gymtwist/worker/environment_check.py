@@ -1,4 +1,4 @@
-"""The check of an environment: plays it through the handlers of a session, and reports what would be served."""
+"""Checks an environment: plays it through a session's handlers, and reports what would be served."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gymtwist.worker.request_handler import RequestHandler
 from gymtwist.worker.session_status import SessionStatus, create
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: The exit statuses of the command: everything is served, some of it, nothing.
+#: The command's exit statuses: everything is served, only some of it, or nothing.
 SERVED, PARTLY_SERVED, NOT_SERVED = 0, 1, 2
 
 
@@ -31,8 +31,8 @@ class Report(msgspec.Struct):
 
     Attributes:
         environment: The environment's id.
-        facts: What was found, as pairs of a name and a text.
-        problems: What would not be served, or not the same with the same seed.
+        facts: Findings, as pairs of a name and a text.
+        problems: What would not be served, or would differ with the same seed.
         error: Why the environment cannot be made or played; empty if it can.
     """
 
@@ -47,7 +47,7 @@ class Report(msgspec.Struct):
         return NOT_SERVED if self.error else PARTLY_SERVED if self.problems else SERVED
 
     def lines(self) -> list[str]:
-        """Return the report for people."""
+        """Return the report as lines of text."""
         verdict = ("served", "served, but not all of it", "not served")[self.status]
         found = [f"  {name}: {text}" for name, text in self.facts]
         return [f"{self.environment}: {verdict}", *found, *(f"  problem: {each}" for each in self._all_problems())]
@@ -62,7 +62,7 @@ class _Session:
     Args:
         protocol: The framed protocol whose encoding is checked.
         settings: The options of a worker.
-        request: What to make.
+        request: The make message.
 
     Attributes:
         omitted: The places of infos and metadata that cannot be sent.
@@ -91,7 +91,7 @@ class _Session:
         return received
 
     def play(self, seed: int, steps: int) -> list[Any]:
-        """Play an episode with sampled actions; return the replies to the reset and the steps, these without infos."""
+        """Play an episode with sampled actions; return the reply to the reset, and those to the steps without infos."""
         action = self.ask(messages.Sample(seed)).action
         played = [msgspec.structs.replace(self.ask(messages.Reset(seed)), omitted=(), warnings=())]
         for _ in range(steps):
@@ -117,10 +117,10 @@ def check(
 
     Args:
         environment: The environment's id.
-        settings: The options of a worker, which has imported all it needs.
+        settings: The options of a worker, whose imports are complete.
         kwargs: Keyword arguments of the environment.
         seed: The seed of the episodes.
-        steps: The most steps of an episode.
+        steps: The maximum number of steps of an episode.
     """
     report = Report(environment)
     request = make_messages.Make(environment, kwargs or {}, vector_rewards=True)
@@ -142,7 +142,7 @@ def check(
     if omitted:
         report.problems.append(f"no message can carry these parts of infos or metadata: {', '.join(omitted)}")
     _judge_seed(report, played, {"the same environment": again, "another one": elsewhere}, taken=verified)
-    if not kwargs:  # of which the classic protocol has none
+    if not kwargs:  # which the classic protocol does not have
         _check_classic(report, settings)
     return report
 

@@ -1,4 +1,4 @@
-"""Checks a make message, and plans the environment that it asks for: no environment is made yet."""
+"""Checks a make message and plans the environment that it asks for, without making it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def planned(request: Make, settings: WorkerSettings, framing: Framing) -> Enviro
 
 
 def _check_several(request: Make, settings: WorkerSettings) -> None:
-    """Check how many environments are asked for, and that what is for several is not asked of one."""
+    """Check the number of environments, and that options for several are not sent for one."""
     if request.num_envs is not None:
         if request.num_envs > settings.max_envs:
             raise InvalidField(f"num_envs {request.num_envs}: the operator allows {settings.max_envs} (--max-envs)")
@@ -81,7 +81,7 @@ def _check_several(request: Make, settings: WorkerSettings) -> None:
 
 
 def _find(name: str, settings: WorkerSettings) -> RegisteredEnvironment:
-    """Find an environment that the client may have.
+    """Find an environment that the client may use.
 
     Raises:
         RequestError: It is unknown, or not allowed.

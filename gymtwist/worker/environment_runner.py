@@ -1,4 +1,4 @@
-"""The session's environment while it runs; no other module calls its code.
+"""Runs the session's environment; no other module calls its code.
 
 The session status shows every call. Every exception of the environment is logged and becomes an
 :class:`~gymtwist.errors.EnvironmentFault`.
@@ -41,17 +41,17 @@ _NO_SEED = (
     '"seed" among their kwargs)'
 )
 
-#: The value of the word while a step is taken: a float, as an enumeration's member would be converted each time.
+#: The operation's word during a step: a float, because an enumeration member would be converted each time.
 STEP = float(Operation.STEP)
-#: Seconds between two looks at the client while a request takes several steps.
+#: Seconds between checks whether the client has left, while a request takes several steps.
 LOOK_INTERVAL = 1.0
 
 
 def check_same_space(name: str, environment: Any, made: Any) -> None:
-    """Check that a space of an environment is the one that it was made with.
+    """Check that an environment's space is still the one that it was made with.
 
     Raises:
-        EnvironmentFault: It is another one since the last reset.
+        EnvironmentFault: The last reset has changed it.
     """
     found = getattr(environment, name, None)
     if found is not made and not are_alike(found, made):
@@ -74,23 +74,23 @@ class BaseRunner:
         environment: The environment.
         action_space: Its action space.
         observation_space: Its observation space.
-        reward_space: The space of rewards that are arrays, if the client takes such; otherwise None.
-        takes_seed: Whether the environment takes seeds, as far as its methods tell.
+        reward_space: The space of rewards that are arrays, if the client accepts these; otherwise None.
+        takes_seed: Whether the environment takes seeds, judged by its methods.
 
     Raises:
         GymtwistError: The environment cannot be made.
     """
 
-    #: The attributes that tell of the episode.
+    #: The names of the attributes that describe the episode.
     _of_episode: tuple[str, ...] = ("_seed", "_return", "_steps", "_steps_before")
 
     def __init__(self, plan: EnvironmentPlan, settings: WorkerSettings, status: SessionStatus) -> None:
         self._settings = settings
         self._status = status
         self._words = status.words
-        # In the same session it may replace an environment that has failed.
+        # The environment may replace one that has failed in the same session.
         self._steps = status.steps
-        #: The sum of the episode's rewards, and the number of steps before it.
+        #: The sum of the episode's rewards, and the session's number of steps before the episode.
         self._return: Any = 0.0
         self._steps_before = self._steps
         self._seed = settings.seed
@@ -100,7 +100,7 @@ class BaseRunner:
             try:
                 self._examine(plan)
             except BaseException:
-                # The client may ask for it again and again.
+                # The client may retry without end.
                 with contextlib.suppress(Exception):
                     self.environment.close()
                 raise
@@ -108,13 +108,14 @@ class BaseRunner:
         self._recorder: EpisodeRecorder | None = None
         self._attention = Attention(status)
         self._step = self._usual_step()
-        #: Called between the steps of one request, every :data:`LOOK_INTERVAL`: raises an OSError if the client left.
+        #: Called every :data:`LOOK_INTERVAL` between the steps of one request; raises an OSError if the client has
+        #: left.
         self.check_client: Callable[[], None] = lambda: None
-        #: Called in the first step of a single environment with the type of its reward, unless it is Python's float.
+        #: Called in the first step of a single environment with the type of its reward, unless that is ``float``.
         self.tell_reward_type: Callable[[str], None] = lambda name: None
 
     def _examine(self, plan: EnvironmentPlan) -> None:
-        """Find out what the environment is like; it is closed if that cannot be served."""
+        """Read the properties of the environment, which the caller closes if it cannot be served."""
         self.action_space = space_of(self.environment, "action_space")
         self.observation_space = space_of(self.environment, "observation_space")
         self.takes_seed = not plan.of_gym or gym_compatibility.takes_seed(self.environment)
@@ -123,26 +124,26 @@ class BaseRunner:
 
     @property
     def episode(self) -> dict[str, Any]:
-        """What is known of the episode, beside the environment."""
+        """The state of the episode outside the environment."""
         return {name: getattr(self, name) for name in self._of_episode}
 
     def go_back(self, episode: dict[str, Any]) -> None:
-        """Go back to an earlier :attr:`episode`; the counts of the session go on."""
+        """Return to an earlier :attr:`episode`; the session's counts continue."""
         vars(self).update(episode)
         self.count_on()
 
     def count_on(self) -> None:
-        """Count steps from where the session is; the episode has as many as it has in this process."""
+        """Continue the session's count of steps; the episode has only the steps taken in this process."""
         missed = self._status.steps - self._steps
         self._steps += missed
         self._steps_before += missed
 
     def record_episodes(self, recorder: EpisodeRecorder) -> None:
-        """Have the episodes recorded that begin from now on."""
+        """Record the episodes that begin from now on."""
         self._recorder = recorder
 
     def _usual_step(self) -> Callable[[Any], Any]:
-        """Return the function that takes a step: the environment's own, unless there is more to do with it."""
+        """Return the function that takes a step: the environment's own, or one that also checks or records."""
         step = self._checked_step if self._settings.check_observations else self.environment.step
         return step if self._recorder is None else self._recorder.wrap(step)
 
@@ -153,7 +154,7 @@ class BaseRunner:
         return returned
 
     def _check_observation(self, operation: str, observation: Any) -> None:
-        """Log the first observation of another dtype than its space, or outside its bounds."""
+        """Log the first observation whose dtype is not that of its space, or that is out of bounds."""
         if self._has_logged_mismatch or not self._settings.check_observations:
             return
         if found := observation_checks.mismatch(self.observation_space, observation):
@@ -186,16 +187,16 @@ class BaseRunner:
         return observation, info
 
     def attend(self, observation: Any, began: float | None = None) -> None:
-        """Do what the server wants of this process.
+        """Do what the server has requested of this process.
 
         Args:
             observation: What the environment returned last.
-            began: When the step began that has just ended; None if it was a reset.
+            began: The time when the step began that has just ended, from ``monotonic()``; None after a reset.
         """
         self._attention.attend(lambda: self._picture(observation), began)
 
     def _picture(self, observation: Any) -> Any:
-        """Return an image of what the environment is doing, or what may have one.
+        """Return an image of the environment's state, or an observation that may contain one.
 
         Args:
             observation: What the environment returned last.
@@ -206,16 +207,16 @@ class BaseRunner:
         """Check that the spaces are those that the environment was made with, which the client knows.
 
         Args:
-            has_failed: Whether a reset has failed, and other spaces may be the reason.
+            has_failed: Whether a reset has failed, perhaps because of changed spaces.
         """
         for name in SPACE_NAMES:
             check_same_space(name, self.environment, getattr(self, name))
 
     def sample_action(self, seed: int | None = None) -> Any:
-        """Draw an action from the action space, which is seeded first if a seed is given.
+        """Draw an action from the action space; if a seed is given, seed the space first.
 
         Raises:
-            EnvironmentFault: The space raised.
+            EnvironmentFault: The space raised an exception.
         """
         with guarded_call(self._status, Operation.SAMPLE):
             if seed is not None:
@@ -225,14 +226,14 @@ class BaseRunner:
     def render(self) -> Any:
         """Return what the environment renders.
 
-        In most modes this is a frame, uint8 of shape (height, width, 3); a vector environment returns one per
-        environment.
+        In most modes this is a frame, uint8 of shape (height, width, 3); a vector environment returns a frame for each
+        of its environments.
         """
         with guarded_call(self._status, Operation.RENDER):
             return self.environment.render()
 
     def render_early(self) -> Any:
-        """Return what the environment renders before its first reset; Gymnasium's wrappers would not let it."""
+        """Return what the environment renders before its first reset, which Gymnasium's wrappers would not allow."""
         with guarded_call(self._status, Operation.RENDER):
             return self.environment.unwrapped.render()
 
@@ -259,24 +260,24 @@ class EnvironmentRunner(BaseRunner):
         """Begin an episode.
 
         Args:
-            seed: The environment's seed; None for the operator's seed at the first reset, if there is one.
+            seed: The environment's seed; if None, the first reset uses the operator's seed, if there is one.
             options: The environment's options.
 
         Returns:
             Observation and info.
 
         Raises:
-            EnvironmentFault: The environment raised.
+            EnvironmentFault: The environment raised an exception.
         """
         returned = self._reset(seed, options)
         self._return, self._steps_before = 0.0, self._steps
         return returned
 
     def _first_step(self, action: Any) -> Any:
-        """Take the first step, and log a flag that is not true or false: it costs nothing later."""
+        """Take the first step, and check its flags and its reward's type only here, so that later steps are faster."""
         usual = self._usual_step()
         returned = usual(action)
-        # A request for several steps takes all of them here if the first is among them.
+        # If a request for several steps includes the first, all of its steps come here.
         if self._step == self._first_step:
             self._step = usual
             if found := environment_results.reward_type(returned):
@@ -292,10 +293,10 @@ class EnvironmentRunner(BaseRunner):
             Observation, reward, terminated, truncated and info.
 
         Raises:
-            EnvironmentFault: The environment raised, or did not return what Gymnasium expects.
+            EnvironmentFault: The environment raised an exception, or did not return what Gymnasium expects.
         """
         words, returned = self._words, NOTHING
-        # The same as guarded_call(), inlined: a context manager would cost more than all the rest of this method.
+        # The same as guarded_call(), inlined: a context manager would cost more than the rest of this method.
         words[OPERATION], words[BUSY_SINCE] = STEP, monotonic()
         try:
             returned = observation, reward, terminated, truncated, info = self._step(action)
@@ -314,7 +315,7 @@ class EnvironmentRunner(BaseRunner):
         return observation, reward, terminated, truncated, info
 
     def _end_episode(self) -> None:
-        """Show that an episode has ended."""
+        """Record the end of an episode in the session status."""
         words, total = self._words, self._return
         if not isinstance(total, float):  # the rewards are arrays
             total = float(total.sum())
@@ -322,11 +323,11 @@ class EnvironmentRunner(BaseRunner):
         words[EPISODES] += 1
 
     def _unusual(self, returned: Any, error: BaseException) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Return the values of a step that the fast way could not take.
+        """Return the values of a step that the fast path could not handle.
 
         Args:
             returned: What the environment returned; :data:`~gymtwist.worker.guarded_call.NOTHING` if it raised.
-            error: What was raised.
+            error: The exception that ended the fast path.
 
         Raises:
             EnvironmentFault: As for :meth:`step`.
@@ -339,7 +340,7 @@ class EnvironmentRunner(BaseRunner):
     def step_many(
         self, actions: Iterable[Any], keep: Callable[[Any], None] | None
     ) -> tuple[Any, list[float], bool, bool, dict[str, Any]]:
-        """Take several steps, at most until the episode ends.
+        """Take several steps, stopping when the episode ends.
 
         Args:
             actions: One action per step, at least one.
@@ -349,7 +350,7 @@ class EnvironmentRunner(BaseRunner):
             The rewards of all steps; observation, terminated, truncated and info of the last one.
 
         Raises:
-            EnvironmentFault: As for :meth:`step`; the steps before were taken.
+            EnvironmentFault: As for :meth:`step`; the earlier steps were taken.
         """
         words, step = self._words, self._step
         rewards: list[float] = []
@@ -357,7 +358,7 @@ class EnvironmentRunner(BaseRunner):
         words[REQUEST_SINCE] = looked = monotonic()
         try:
             for action in actions:
-                words[BUSY_SINCE] = now = monotonic()  # the time limit is that of one step
+                words[BUSY_SINCE] = now = monotonic()  # the time limit applies to each step
                 if now > looked + LOOK_INTERVAL:
                     looked = now
                     self.check_client()
@@ -415,7 +416,7 @@ class EnvironmentRunner(BaseRunner):
     def show(self) -> None:
         """Show the environment on the server's screen, if the operator permits it.
 
-        The protocol has no reply for this, so it never fails; after an error it does nothing.
+        The protocol has no reply for this, so it never fails. After an error, later calls do nothing.
         """
         if self._cannot_show:
             return

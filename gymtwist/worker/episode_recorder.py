@@ -1,7 +1,7 @@
 """Records a session's episodes into a journal, from which another process makes a dataset.
 
-A step costs a few copies into memory. If something cannot be recorded, as on a full disk, the recording stops and the
-session goes on: the log has the error, and the info of the next step has it as well.
+Each step costs a few copies into memory. If something cannot be recorded, for example because the disk is full, the
+recording stops and the session continues: the error is in the log, and in the info of the next step.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from gymtwist.spaces.gymnasium_spaces import build, describe, space_of
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: The key of the info by which a client is told that its episodes are not recorded any more.
+#: The info key that tells a client that its episodes are no longer recorded.
 RECORD_ERROR = "record_error"
-#: What the server needs for it.
+#: The packages that recording needs at the server.
 _PACKAGES = ("h5py", "minari")
-#: The files beside the data of a dataset: its lock, and its spaces with the id of its environment.
+#: Files beside a dataset's data: its lock, and its spaces with the id of its environment.
 _LOCK, _SPACES = "lock", "spaces"
-#: Frames of a second of video, if the environment does not say.
+#: Frames per second of video, if the environment does not set it.
 _FPS = 30.0
-#: The entries of an info that are about an episode whose environment was reset in the same step.
+#: The info entries about the finished episode, if the environment was reset in the same step.
 _FINAL = (FINAL_OBSERVATION, "final_info")
 Step = Callable[[Any], Any]
 
 
 class Reservation:
-    """A dataset that this session alone records, from :meth:`__init__` until :meth:`release`.
+    """A dataset that only this session records, from :meth:`__init__` until :meth:`release`.
 
     Args:
         request: What the client asked for.
@@ -64,7 +64,7 @@ class Reservation:
 
     Raises:
         RecordingRefused: The server cannot record, or another session records this dataset.
-        InvalidField: The name is none, or the dataset exists already.
+        InvalidField: The name is invalid, or the dataset exists already.
     """
 
     def __init__(self, request: Recording, settings: WorkerSettings, *, resumes: bool) -> None:
@@ -106,7 +106,7 @@ class Reservation:
                 f'record.dataset "{request.dataset}": another session records it now; name another, such as one with '
                 "the next version"
             )
-        # What was recorded just now may not be stored yet.
+        # What was recorded a moment ago may not be stored yet.
         self._exists = (directory / DATA).exists() or self.dataset in incomplete_datasets(self.root)
         if self._exists and not (request.append or resumes):
             self.release()
@@ -116,13 +116,13 @@ class Reservation:
             )
 
     def keep_spaces(self, header: Header) -> None:
-        """Keep the spaces of a new dataset, or check that what is to be appended has the same.
+        """Save the spaces of a new dataset, or check that an existing dataset has the same ones.
 
         Args:
-            header: What is to be recorded.
+            header: The header of the journal to append.
 
         Raises:
-            InvalidField: It has others.
+            InvalidField: Its spaces differ.
             RecordingRefused: They cannot be written.
         """
         path, name = self._directory / _SPACES, self.request.dataset
@@ -138,7 +138,7 @@ class Reservation:
                     f'record.append: the dataset "{name}" is of other spaces than those of this environment, or of '
                     "other rewards; name another dataset"
                 )
-            if found[3:] not in ([], own[3:]):  # an older dataset does not tell
+            if found[3:] not in ([], own[3:]):  # older datasets do not have it
                 raise InvalidField(
                     f'record.append: the dataset "{name}" is of {found[3]!r}, and this environment is {own_id!r}; name '
                     "another dataset"
@@ -147,11 +147,11 @@ class Reservation:
             raise RecordingRefused(f"record: recordings cannot be written: {error.strerror}") from error
 
     def release(self) -> None:
-        """Let other sessions record the dataset; what was made for nothing is removed."""
+        """Let other sessions record the dataset, and remove files that were made for nothing."""
         if self._lock is not None:
             directory = self._directory
             if not (directory / DATA).exists() and self.dataset not in incomplete_datasets(self.root):
-                with contextlib.suppress(OSError):  # there is something else
+                with contextlib.suppress(OSError):  # the directory is not empty
                     (directory / _SPACES).unlink(missing_ok=True)
                     (directory / _LOCK).unlink()
                     while directory != self.root:
@@ -162,15 +162,15 @@ class Reservation:
 
 
 def _locked(directory: Path) -> int | None:
-    """Make the directory of a dataset, and lock it; None if another session has locked it.
+    """Make a dataset's directory and lock it; None if another session has locked it.
 
     Raises:
-        OSError: That cannot be done.
+        OSError: The directory or its lock cannot be made.
     """
     path = directory / _LOCK
     while True:
         directory.mkdir(parents=True, exist_ok=True)
-        # Another session may remove what it has made for nothing.
+        # Another session may remove the files that it has made for nothing.
         with contextlib.suppress(FileNotFoundError):
             lock = journal_files.lock(path)
             if lock is None or os.path.samestat(os.fstat(lock), path.stat()):
@@ -179,21 +179,21 @@ def _locked(directory: Path) -> int | None:
 
 
 class EpisodeRecorder:
-    """Records the episodes of one environment, or of several that step together.
+    """Records the episodes of an environment or a vector environment.
 
     Args:
         reservation: The dataset.
         environment: The environment.
-        plan: What it was made from.
+        plan: The plan that it was made from.
         settings: The operator's options.
 
     Attributes:
         dataset: The full name of the dataset.
-        render: Renders a frame, or one of each environment.
+        render: Renders a frame, or one for each environment.
         has_stopped: Whether nothing more is recorded.
 
     Raises:
-        InvalidField: Minari has no such spaces, or there are no frames.
+        InvalidField: Minari does not support the spaces, or the environment renders no frames.
         QuotaExceeded: There are too many recordings.
         RecordingRefused: The recordings cannot be written.
     """
@@ -214,16 +214,16 @@ class EpisodeRecorder:
         self._quotas = _quotas(reservation, settings)
         self._journal: EpisodeJournal | None = None
         self._episodes = 0
-        #: Whether steps are recorded: an episode goes on, and its beginning was recorded.
+        #: Whether steps are being recorded: an episode is in progress whose beginning was recorded.
         self._records = False
         self._is_paused = False
-        #: What the next row says of each of several environments.
+        #: The kind of the next row for each of several environments.
         self._kinds: Any = None
         self._error: str | None = None
         self.has_stopped = False
-        #: Whether there is more to record of a step than most sessions want.
+        #: Whether frames or infos are recorded, which most sessions do not want.
         self._has_more = request.infos or request.frames != "none"
-        if request.frames == "none":  # otherwise the size of a row is known after the first reset
+        if request.frames == "none":  # otherwise the row size is known only after the first reset
             try:
                 self._open(None)
             except Stopped as error:
@@ -268,7 +268,7 @@ class EpisodeRecorder:
     # Episodes
 
     def begin(self, observation: Any, info: dict[str, Any], seed: Any, options: dict[str, Any]) -> None:
-        """Record the beginning of an episode, or of one in each of several environments.
+        """Record the beginning of an episode, or of one in each environment.
 
         Args:
             observation: The first observation.
@@ -296,7 +296,7 @@ class EpisodeRecorder:
 
     @property
     def _is_complete(self) -> bool:
-        """Whether nothing more is to be recorded."""
+        """Whether the recording is complete or has stopped."""
         most = self._request.episodes
         return self.has_stopped or (most is not None and self._episodes >= most)
 
@@ -315,14 +315,14 @@ class EpisodeRecorder:
         journal.finish_row()
 
     def _frame(self) -> Any:
-        """Render a frame, or one of each environment: uint8."""
+        """Render a frame, or one for each environment, as uint8."""
         rendered = self.render()
         if self._num_envs is None:
             return in_colour(rendered)
         return np.array([in_colour(each) for each in rendered])
 
     def _step(self, step: Step, action: Any) -> Any:
-        # What follows is done for each step: a call or an attribute less counts.
+        # This runs in each step, so every call and attribute access counts.
         journal = self._journal
         if not self._records or journal is None:
             return self._told(step(action))
@@ -330,7 +330,7 @@ class EpisodeRecorder:
             if journal.row == journal.capacity:
                 journal.next_segment()
             row = journal.row
-            journal.actions[row] = action  # before the environment may change it
+            journal.actions[row] = action  # before the environment can change it
         except Exception as error:
             self._stop(error)
             return self._told(step(action))
@@ -338,7 +338,7 @@ class EpisodeRecorder:
         try:
             observation, reward, terminated, truncated, info = returned
         except (TypeError, ValueError):
-            return returned  # it is refused
+            return returned  # the caller refuses it
         try:
             journal.observations[row] = observation
             journal.rewards[row] = reward
@@ -394,7 +394,7 @@ class EpisodeRecorder:
         done = np.logical_or(terminated, truncated)
         has_ended = bool(done.any())
         journal.observations[row] = observations
-        if np.ndim(rewards) == rows[REWARD].ndim - 1:  # otherwise all environments were reset
+        if np.ndim(rewards) == rows[REWARD].ndim - 1:  # otherwise, all environments were reset
             journal.rewards[row] = rewards
         rows[KIND][row], rows[TERMINATED][row], rows[TRUNCATED][row] = kinds, terminated, truncated
         is_same_step = has_ended and self._mode == "same_step"
@@ -416,7 +416,7 @@ class EpisodeRecorder:
         self._count(int(np.count_nonzero(done)))
 
     def _count(self, ended: int) -> None:
-        """Count episodes that have ended; stop after the last one that is wanted."""
+        """Count ended episodes, and stop after the last requested one."""
         self._episodes += ended
         if self._is_complete:
             self.close()
@@ -431,7 +431,7 @@ class EpisodeRecorder:
             print(self._error, file=sys.stderr)
 
     def _told(self, returned: Any) -> Any:
-        """Return the result of a step with the error in its info."""
+        """Return the result of a step, with the error added to its info."""
         if self._error is None or not isinstance(returned, (tuple, list)) or len(returned) != 5:
             return returned
         message, self._error = self._error, None
@@ -443,7 +443,7 @@ class EpisodeRecorder:
         return (*results, {**info, **texts})
 
     def close(self) -> None:
-        """Record nothing more; an episode that goes on is in the dataset, marked as unfinished."""
+        """Stop recording. An unfinished episode is in the dataset, marked as such."""
         self._records, self.has_stopped = False, True
         journal, self._journal = self._journal, None
         if journal is not None:
@@ -454,10 +454,10 @@ class EpisodeRecorder:
 def _header(
     reservation: Reservation, environment: Any, plan: EnvironmentPlan, settings: WorkerSettings, num_envs: int | None
 ) -> Header:
-    """Return what a journal records.
+    """Return the header of a journal.
 
     Raises:
-        InvalidField: Minari has no such spaces.
+        InvalidField: Minari does not support the spaces.
     """
     request, prefix = reservation.request, "" if num_envs is None else "single_"
     observations, actions = (
@@ -486,7 +486,7 @@ def _header(
 
 
 def _quotas(reservation: Reservation, settings: WorkerSettings) -> list[Quota]:
-    """Return what limits the bytes of recordings on disk."""
+    """Return the limits on the disk space of recordings."""
     root, owner, request = reservation.root, settings.identity, reservation.request
     journals = root / JOURNALS
 

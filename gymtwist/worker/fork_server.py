@@ -27,7 +27,7 @@ _LEAVE_TIMEOUT = 2.0
 
 
 class ForkRequest(msgspec.Struct, frozen=True):
-    """The descriptors for a newly forked worker.
+    """The descriptors of a worker to fork.
 
     Attributes:
         amp: The descriptor of its AMP socket.
@@ -42,8 +42,8 @@ class ForkServerProtocol(ResponderLink):
     """The fork server's end of AMP; it records requests, which :meth:`ForkServer.run` carries out.
 
     Attributes:
-        descriptors: Those that were received and are still open, also of requests whose rest is yet to come.
-        adopted: Processes of sessions that workers have forked.
+        descriptors: The received descriptors that are still open, including those of incomplete requests.
+        adopted: Session processes forked by workers.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class ForkServerProtocol(ResponderLink):
 
     @amp_commands.Disown.responder
     def disown(self, pid: int) -> dict[str, Any]:
-        """Forget such a process."""
+        """Forget a process that was adopted."""
         self.adopted.discard(pid)
         return {}
 
@@ -104,7 +104,7 @@ class ForkServer:
             None in the fork server itself, when it ends; in each new worker, its descriptors.
         """
         process_control.become_subreaper()
-        # What --preload or --setup started, such as a virtual display, stays until the end.
+        # Processes started by --preload or --setup, such as a virtual display, stay until the end.
         self._own = frozenset(process_control.children())
         snapshot_checks.note_before()
         connection = AMPConnection(self._protocol, self._socket)
@@ -153,7 +153,7 @@ class ForkServer:
 
     def _become_worker(self, request: ForkRequest) -> None:
         self._socket.close()
-        # The descriptors of workers that are forked after this one.
+        # The descriptors of workers yet to be forked.
         for descriptor in self._protocol.descriptors - {request.amp, request.output}:
             os.close(descriptor)
         self._protocol.fork_requests.clear()
@@ -191,11 +191,11 @@ class ForkServer:
         while self._protocol.to_kill:
             pid = self._protocol.to_kill.pop()
             if pid in self._children:
-                os.kill(pid, signal.SIGKILL)  # it may not lead its group yet
+                os.kill(pid, signal.SIGKILL)  # it may not lead a group yet
                 process_control.kill_group(pid)
 
     def _kill_orphans(self) -> None:
-        """Kill reparented processes: a worker that has ended had started them."""
+        """Kill reparented processes, which workers that have ended left behind."""
         for orphan in set(process_control.children()) - self._children - self._own - self._protocol.adopted:
             with contextlib.suppress(PermissionError, ProcessLookupError):  # it changed its user
                 os.kill(orphan, signal.SIGKILL)
@@ -203,7 +203,7 @@ class ForkServer:
     def _leave_nothing(self) -> None:
         """End all child processes: the server has ended, or is about to.
 
-        Workers and their processes are killed; those that --preload or --setup started get a SIGTERM first.
+        Workers and their processes are killed; processes started by --preload or --setup get a SIGTERM first.
         """
         for pid in self._children | self._protocol.adopted:
             process_control.kill_group(pid)

@@ -1,7 +1,7 @@
 """Trials of environments in forked processes, for a fork server in which imported modules have started threads.
 
-A forked process has none of these threads. Code that waits for one, or for a lock that one held, waits forever: JAX
-does, while NumPy and SDL do without. So whether an environment works is found out by using it once.
+A forked process has none of these threads. Code that waits for one of them, or for a lock that one held, waits forever.
+JAX does so; NumPy and SDL do not. A trial therefore uses an environment once to find out if it works.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from gymtwist.worker import process_control, started_threads
 from gymtwist.worker.access_policy import AllowList, is_among
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds in which a trial may use no processor time; a deadlock uses none, and a compiler does.
+#: Seconds in which a trial may use no processor time; a deadlock uses none, a compiler uses some.
 IDLE_LIMIT = 10.0
-#: Seconds that all trials may take.
+#: Seconds that all trials together may take.
 _LIMIT = 60.0
 _AT_ONCE = 4
 _INTERVAL = 0.02
-#: The exit status of a trial in which the environment raised an exception, which shows nothing.
+#: The exit status of a trial in which the environment raised an exception, which proves nothing.
 _RAISED = 3
-#: Whether this is a fork server, or a process that it forked.
+#: Whether this process is a fork server, or was forked by one.
 _is_forked = False
-#: The ids of environments that do not respond; those of Gym begin with ``gym:``.
+#: The ids of environments that do not respond; Gym's begin with ``gym:``.
 _refused: set[str] = set()
 
 
@@ -58,7 +58,7 @@ class _Trial:
         self._used_at = time.monotonic()
 
     def has_ended(self) -> int | None:
-        """Return the exit status if the process has ended by itself, and kill what it started; otherwise None."""
+        """Return the exit status if the process has ended, and kill what it started; return None if it runs."""
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             return None
@@ -66,7 +66,7 @@ class _Trial:
         return ended.si_status
 
     def is_stuck(self, limit: float) -> bool:
-        """Return whether the process has used no processor time for so many seconds."""
+        """Return whether the process has used no processor time for this many seconds."""
         now, used = (
             time.monotonic(),
             sum(map(process_control.processor_ticks, [self.pid, *process_control.children(self.pid)])),
@@ -76,8 +76,8 @@ class _Trial:
         return now - self._used_at > limit
 
     def end(self) -> None:
-        """Kill the process and those that it started."""
-        os.kill(self.pid, signal.SIGKILL)  # it may not lead its group yet
+        """Kill the process and the processes that it started."""
+        os.kill(self.pid, signal.SIGKILL)  # it may not lead a group yet
         process_control.kill_group(self.pid)
         os.waitpid(self.pid, 0)
 
@@ -96,7 +96,7 @@ def _use(environment: str, directory: str) -> None:
 
 
 def prepare(registered: Iterable[str], settings: WorkerSettings) -> None:
-    """Prepare to fork processes that serve environments, and print what the operator has to know.
+    """Prepare to fork processes that serve environments, and print what the operator must know.
 
     Args:
         registered: The ids that the operator's modules have registered.
@@ -120,7 +120,7 @@ def prepare(registered: Iterable[str], settings: WorkerSettings) -> None:
 
 
 def try_all(environments: Iterable[str], idle_limit: float = IDLE_LIMIT) -> list[str]:
-    """Try an environment of each module, or more while they raise; :func:`check` refuses those that do not respond.
+    """Try one environment of each module, or more if it raises; :func:`check` refuses those that do not respond.
 
     Args:
         environments: The ids to try.
@@ -141,7 +141,7 @@ def try_all(environments: Iterable[str], idle_limit: float = IDLE_LIMIT) -> list
 
 
 def _try_groups(groups: dict[str, list[str]], idle_limit: float, directory: str) -> None:
-    """Try groups of ids, of which each gets one verdict."""
+    """Try groups of ids; each group gets one verdict."""
     untried = {module: list(ids) for module, ids in groups.items()}
     waiting, running = list(groups), dict[str, _Trial]()
     deadline = time.monotonic() + _LIMIT
@@ -165,7 +165,7 @@ def _try_groups(groups: dict[str, list[str]], idle_limit: float, directory: str)
 
 
 def check(registered: RegisteredEnvironment, settings: WorkerSettings) -> None:
-    """Check that an environment may be used in this process, if that was forked.
+    """Check that an environment may be used in this process, if it was forked.
 
     Raises:
         EnvironmentRefused: It has failed its trial, or the operator has chosen fresh processes for it.

@@ -1,4 +1,4 @@
-"""The framed protocol for the session loop: environment requests shared memory, and the end of the session."""
+"""The framed protocol for the session loop: all requests that do not concern the environment alone."""
 
 from __future__ import annotations
 
@@ -55,23 +55,23 @@ from gymtwist.worker.worker_settings import WorkerSettings
 if TYPE_CHECKING:
     from gymtwist.worker.agents_handler import AgentsHandler
 
-#: How many refusals of a make message a session prints to the log, and the longest one in characters.
+#: The maximum number of refused make messages that a session logs, and their maximum length in characters.
 _MOST_REFUSALS_PRINTED, _REFUSAL_LENGTH = 16, 1000
 
 
 class FramedAdapter:
-    """One session of the framed protocol; its attributes are those of :class:`~gymtwist.worker.session_loop.Adapter`.
+    """One session of the framed protocol; for the attributes see :class:`~gymtwist.worker.session_loop.Adapter`.
 
     Args:
         protocol: The protocol, which determines the framing.
         connection: The client's socket, in blocking mode.
         settings: The operator's options.
         status: The session's status.
-        channel: Hands over another connection when this one is lost; None if the session then ends.
+        channel: Hands over a new connection when this one is lost; None if the session then ends.
     """
 
     transport: Transport
-    #: The client's socket, on which every session begins.
+    #: The transport over the client's socket, which every session begins with.
     _socket: FrameTransport | WebSocketTransport
 
     def __init__(
@@ -94,10 +94,10 @@ class FramedAdapter:
         self._handler: RequestHandler | AgentsHandler = self._single_handler()
         self._offer: Offer | None = None
         self._shared: SharedMemoryTransport | None = None
-        #: The environments that a client may make, by the API of their agents.
+        #: The environments that a client may make, by the API for multi-agent environments; None for single-agent ones.
         self._listed: dict[str | None, list[messages.ListedEnv]] = {}
         self._snapshots = SnapshotHandler(self, connection, settings, status)
-        #: Whether this process is a copy of one that goes on, and may not end what both use.
+        #: Whether this process is a copy of one that continues, so that it must not end what both use.
         self._is_branch = False
         self._refusals = 0
         self._payload: bytes | memoryview = b""
@@ -112,7 +112,7 @@ class FramedAdapter:
         )
 
     def _set_handlers(self) -> None:
-        """Set the handler of each type of request, in the dictionary that the session loop has."""
+        """Set the handler of each type of request in the session loop's dictionary."""
         self.handlers.update(dict.fromkeys(get_args(all_messages.Request), self._unsuitable))
         self.handlers.update(self._handler.handlers)
         self.handlers |= self._snapshots.handlers
@@ -128,12 +128,12 @@ class FramedAdapter:
     def _use_handler_for(
         self, request: make_messages.Make | agent_messages.MakeAgents
     ) -> RequestHandler | AgentsHandler:
-        """Replace the handler if it is one for other environments."""
+        """Replace the handler if the request is for the other kind of environment."""
         if isinstance(request, make_messages.Make) != isinstance(self._handler, RequestHandler):
             if isinstance(request, make_messages.Make):
                 self._handler = self._single_handler()
             else:
-                # Few sessions need it.
+                # Few sessions need this import.
                 from gymtwist.worker.agents_handler import AgentsHandler
 
                 self._handler = AgentsHandler(self._codec, self._settings, self._status)
@@ -141,7 +141,7 @@ class FramedAdapter:
         return self._handler
 
     def _unsuitable(self, request: all_messages.Request) -> None:
-        """Refuse a request that is for environments of another kind."""
+        """Refuse a request for another kind of environment."""
         operation = tag_of(request)
         self._handler.check_made(f'"{operation}"')
         several = (
@@ -152,10 +152,10 @@ class FramedAdapter:
         raise RequestError(f'"{operation}" is for {several}; this session has another')
 
     def open(self, handshake: bytes, trailing_data: bytes) -> None:
-        """Answer the handshake, which is the frame of a make or an envs message.
+        """Answer the handshake, the frame of a ``make`` or ``envs`` message.
 
         Raises:
-            ProtocolError: The handshake is another message.
+            ProtocolError: The handshake is not one of these.
         """
         self._receive_frames(trailing_data)
         request = self._first_request(handshake)
@@ -181,14 +181,14 @@ class FramedAdapter:
             recovery_reply: The frame of an error, the reply to the pending request.
             trailing_data: The bytes that the server received after the handshake.
         """
-        # The reply must not be sent a second time if this process dies, too.
+        # Do not send the reply again if this process dies, too.
         self._status.words[ANSWERED] = 1.0
         self._status.end()
-        # What was lost with its connection is sent again.
+        # The client sends again what was lost with the connection.
         is_resumable = self._status.outlives_connection and self._channel is not None
         self._receive_frames(b"" if is_resumable else trailing_data + self._recovery.pending())
         if isinstance(self._socket, FrameTransport):
-            # The dead process may have left doorbells unread.
+            # The process that died may have left doorbells unread.
             self._socket.skips_doorbells()
         payload = self._recovery.make()
         request = None if payload is None else self._codec.decode_request(payload)
@@ -207,10 +207,10 @@ class FramedAdapter:
     # The connections of a session that outlives them
 
     def _outlive_connection(self, requests: int = 0) -> None:
-        """Let the session wait for another connection from now on when this one is lost, if the client may have that.
+        """From now on, wait for a new connection when this one is lost, if the session is resumable.
 
         Args:
-            requests: How many requests were received, of which the last is not answered yet.
+            requests: How many requests were received; the last is not answered yet.
         """
         if self._is_resumable and self._channel is not None:
             parts = self.transport, self._channel, self._status, self
@@ -224,16 +224,16 @@ class FramedAdapter:
         self._connection.close()
 
     def use_connection(self, found: Reconnection) -> Transport:
-        """Return the transport of another connection, likewise."""
+        """Return the transport of a new connection; see :class:`~gymtwist.worker.resumable_transport.Connector`."""
         self._connection = found.connection
         self._snapshots.use_connection(found.connection)
         self._receive_frames(found.trailing_data)
-        # It counts as activity.
+        # A new connection counts as activity.
         self._status.end()
         return self._socket
 
     def answer_resume(self, transport: Transport, answer: int | RepliesLost, *, is_new: bool = False) -> None:
-        """Tell a client how many requests were received, or that it cannot go on; likewise."""
+        """Tell a client how many requests were received, or that the session cannot continue."""
         if is_new:
             self._replies.forget_client()
         reply = Resumed(answer, self._status.takeovers) if isinstance(answer, int) else error_message(answer)
@@ -241,7 +241,7 @@ class FramedAdapter:
 
     @property
     def was_closed_for_good(self) -> bool:
-        """Whether the client has closed its connection for good; likewise."""
+        """Whether the client has closed its connection for good."""
         return isinstance(self._socket, WebSocketTransport) and self._socket.was_closed_for_good
 
     def _refuse_resume(self, request: Resume) -> None:
@@ -269,7 +269,7 @@ class FramedAdapter:
             self.transport = self._replies.transport = transport
 
     def _share_by(self, transport: SharedMemoryTransport | None) -> None:
-        """Use shared memory from now on, and let go of what was used before; None for no more."""
+        """Use shared memory from now on, and release the previous one; None to stop sharing."""
         before, self._shared = self._shared, transport
         if before is not None:
             before.release()
@@ -277,7 +277,7 @@ class FramedAdapter:
             self._use(transport)
 
     def _check_client(self) -> None:
-        """Raise a ConnectionError if the connection is closed, as the server does when the client has left."""
+        """Raise a ConnectionError if the connection is closed; the server closes it when the client leaves."""
         if self._is_resumable and self._channel is not None:
             if self._channel.has_ended:
                 raise ConnectionError("the session is to end")
@@ -299,9 +299,9 @@ class FramedAdapter:
         self._send_error(error, reset_needed=reset_needed)
 
     def _leave_if_out_of_memory(self, error: RequestError | EnvironmentFault) -> None:
-        """End a process whose memory is full; the server has another one resume, which answers the request."""
+        """End a process that has run out of memory; another one resumes the session, and answers the request."""
         if ran_out_of_memory(error, self._status):
-            self._status.begin(self._status.operation)  # the client is owed a reply
+            self._status.begin(self._status.operation)  # the server owes the client a reply
             process_control.leave(1)
 
     def final_reply(self, error: GymtwistError) -> None:
@@ -315,12 +315,12 @@ class FramedAdapter:
         self._status.words[ANSWERED] = 1.0  # the server has nothing to add
 
     def _send_error(self, error: GymtwistError, *, reset_needed: bool = False) -> None:
-        # A request that cannot be served counts as activity, too.
+        # A refused request counts as activity, too.
         self._status.end()
         self.transport.send_parts(self._replies.encode(error_message(error, reset_needed=reset_needed)))
 
     def close(self) -> None:
-        """Close the environment; no process resumes this session."""
+        """Close the environment, and let no other process resume the session."""
         self._recovery.end()
         if isinstance(self._socket, WebSocketTransport):
             self._socket.end()
@@ -349,23 +349,23 @@ class FramedAdapter:
 
     @property
     def sockets(self) -> set[int]:
-        """The descriptors of the sockets that this process has for the client."""
+        """The descriptors of this process's sockets for the client."""
         channel = set() if self._channel is None else {self._channel.fileno()}
         return {self._connection.fileno()} | channel
 
     def disconnect(self) -> None:
-        """Close the client's connection in this process alone."""
+        """Close the client's connection in this process only."""
         process_copy.disconnect(self._connection)
 
     def reconnected(self) -> None:
-        """Use the client's connection in a copy of the process that used it before, or again."""
+        """Use the client's connection again, or in a copy of the process that used it before."""
         self._socket.begin()
 
     def hand_over(self) -> tuple[bytes, list[int]]:
-        """Return what a copy needs to use the connection in place of this process, and descriptors for it.
+        """Return the state and the descriptors that a copy needs to use the connection in place of this process.
 
         Raises:
-            SnapshotRefused: The client has sent too much ahead.
+            SnapshotRefused: The client has sent too many requests ahead.
         """
         self._socket.end()
         if not self._recovery.move_pending(self._socket.buffer):
@@ -384,11 +384,11 @@ class FramedAdapter:
 
         Args:
             handover: What :meth:`hand_over` returned there.
-            descriptors: The client's socket, and the descriptors that it returned.
+            descriptors: The client's socket, followed by the descriptors that it returned.
         """
         process_copy.put_in_place(descriptors.pop(0), self._connection.fileno())
         if self._resumable is not None and not descriptors:
-            self._receive_frames(b"")  # what was lost is sent again
+            self._receive_frames(b"")  # the client sends again what was lost
             self._resumable.go_back(self._connection)
             self._handler.count_on()
             return
@@ -414,14 +414,14 @@ class FramedAdapter:
         """Serve another session, with the environment as it is.
 
         Args:
-            descriptor: The client's socket; it is closed.
-            status: The memory of the session's status; likewise.
+            descriptor: The client's socket; it is closed here.
+            status: The descriptor of the session status's memory; it is closed, too.
             handshake: The make message of the session.
             trailing_data: The bytes received after it.
-            channel: Hands over another connection when this one is lost; None if the session then ends.
+            channel: Hands over a new connection when this one is lost; None if the session then ends.
 
         Raises:
-            RequestError: The message is not that by which the environment was made.
+            RequestError: The message differs from the one by which the environment was made.
         """
         made_by = self._recovery.make() or b""
         self._is_branch = True
@@ -432,7 +432,7 @@ class FramedAdapter:
         self._connection.setblocking(True)
         self._replies.forget_client()
         if self._channel is not None:
-            self._channel.close()  # it is the other client's, and so is the memory
+            self._channel.close()  # it belongs to the other client, as does the shared memory
         self._channel, self._resumable, self._is_resumable = channel, None, False
         self._share_by(None)
         self._receive_frames(trailing_data)
@@ -452,10 +452,10 @@ class FramedAdapter:
         payload = handshake if framing.is_websocket else FrameReader(framing, handshake).next_frame()
         return None if payload is None else self.decode(payload)
 
-    # Handlers of what does not concern the environment alone
+    # Handlers of requests that do not concern the environment alone
 
     def _decode_make(self, payload: bytes | memoryview) -> all_messages.Request:
-        """Decode requests until there is an environment, and keep the payload: it may be that of a make message."""
+        """Decode requests until there is an environment, and keep the payload, which may be a make message."""
         self._payload = payload
         return self._codec.decode_request(payload)
 
@@ -464,7 +464,7 @@ class FramedAdapter:
         self._outlive_connection()
 
     def _reply_to_make(self, request: make_messages.Make | agent_messages.MakeAgents) -> Parts:
-        """Make the environment and keep the message, from which another process can make it again."""
+        """Make the environment, and keep the message so that another process can make it again."""
         self._handler.check_unmade()
         try:
             return self._reply_to_first_make(request)
@@ -473,7 +473,7 @@ class FramedAdapter:
             raise
 
     def _print_refusal(self, error: RequestError) -> None:
-        """Print why there is no environment to the log; a client may try again without end."""
+        """Log why no environment was made, up to a limit: a client may retry without end."""
         self._refusals += 1
         if self._refusals <= _MOST_REFUSALS_PRINTED:
             with contextlib.suppress(Exception):  # an environment may have closed standard error
@@ -487,7 +487,7 @@ class FramedAdapter:
         try:
             reply = self._replies.encode(made)
         except EnvironmentFault:
-            # The client cannot learn of this environment, but it may ask for another.
+            # The client never learns of this environment, but may ask for another.
             handler.unmake()
             raise
         self._recovery.keep_make(self._payload)
@@ -497,14 +497,14 @@ class FramedAdapter:
     def _granted(self, made: Any, request: Any) -> Any:
         """Return the reply to ``make`` with the secret of a session that may outlive its connection."""
         self._is_resumable = request.resume is not None and self._channel is not None
-        # Before the client has the secret, and may use it.
+        # Set before the client has the secret and can use it.
         self._status.words[OUTLIVES] = float(self._is_resumable)
         if self._channel is None or not self._is_resumable:
             return made
         return msgspec.structs.replace(made, resume=self._channel.granted)
 
     def _share(self, request: messages.Share) -> None:
-        """Share memory with the client: the first request asks for an address, the second follows the descriptor.
+        """Share memory with the client: the first request asks for an address, the second comes after the descriptor.
 
         Raises:
             SharingRefused: Memory cannot be shared.
@@ -556,7 +556,7 @@ class FramedAdapter:
         """
         self._recovery.end()
         self._close_environment()
-        # From now on nobody can resume the session, although the server does not know of its end yet.
+        # From now on, nobody can resume the session, although the server does not yet know that it has ended.
         self._status.words[OUTLIVES] = 0.0
         self.send(messages.Closed())
         if isinstance(self._socket, WebSocketTransport):

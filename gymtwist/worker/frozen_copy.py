@@ -1,7 +1,7 @@
-"""A frozen copy: a process that is a snapshot. It waits, and goes on from there, or forks what does.
+"""A frozen copy: a process that is a snapshot. It sleeps until it plays on from there, or forks a process that does.
 
-A frozen copy that is to play first forks the next frozen copy, and then plays itself: so nobody waits for the process
-that was forked. One that a session branches off forks the process for it, whose end nobody has to wait for.
+A frozen copy that is to play first forks the next frozen copy and then plays itself, so that no process has to wait for
+a child. For a session that branches off, it forks a process, which the kernel reaps.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from gymtwist.worker.copy_channel import (
 
 
 class Going(NamedTuple):
-    """How a process goes on from a snapshot.
+    """How a process continues from a snapshot.
 
     Attributes:
-        leader: A channel of its own with the leader.
-        order: What to do.
-        descriptors: What came along.
-        forked: The processes that it has forked: the one that is the snapshot now, and branches.
+        leader: Its own channel to the leader.
+        order: The order that it received.
+        descriptors: The descriptors that came with the order.
+        forked: The processes that it has forked: the new frozen copy, and branches.
     """
 
     leader: Channel
@@ -45,13 +45,13 @@ def freeze(channel: Channel, unused: Channel, client: int, *, debuggable: bool) 
     """Fork a frozen copy, which sleeps at once.
 
     Args:
-        channel: Its channel with the leader.
+        channel: Its channel to the leader.
         unused: The other end, which is closed in the copy.
-        client: The descriptor of the client's socket, likewise; its number stands for something else there.
+        client: The descriptor of the client's socket, also closed in the copy, where its number is reused.
         debuggable: As for :func:`~gymtwist.worker.frozen_sleep.sleep`.
 
     Returns:
-        Its process id; 0 in the copy, once the leader wants something of it.
+        Its process id; 0 in the copy, once the leader has sent it an order.
 
     Raises:
         OSError: No process can be started.
@@ -68,13 +68,13 @@ def freeze(channel: Channel, unused: Channel, client: int, *, debuggable: bool) 
 
 
 def wait(channel: Channel) -> Going:
-    """Wait as a frozen copy, until the session gives it up, which ends the process.
+    """Wait as a frozen copy until the session releases it, which ends the process.
 
     Args:
-        channel: The channel with the leader.
+        channel: The channel to the leader.
 
     Returns:
-        Only in a process that goes on from there.
+        Only in a process that continues from the snapshot.
     """
     number = channel.fileno()
     handler = None
@@ -85,7 +85,7 @@ def wait(channel: Channel) -> Going:
             if isinstance(order, (Play, BranchOff)):
                 leader = Channel.adopt(descriptors.pop(0))
                 if isinstance(order, BranchOff) and handler is None:
-                    # The kernel reaps branches, and does not count their processor time here.
+                    # The kernel reaps branches, and does not add their processor time to this process's.
                     handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN) or signal.SIG_DFL
                 forked = _fork(leader, order, number)
                 if forked:
@@ -107,7 +107,7 @@ def wait(channel: Channel) -> Going:
 
 
 def _fork(leader: Channel, order: Play | BranchOff, channel: int) -> int | None:
-    """Fork, and return what that does; None if no process can be started."""
+    """Fork and return the result; None if no process can be started."""
     try:
         if isinstance(order, BranchOff):
             return process_copy.fork()
@@ -118,7 +118,7 @@ def _fork(leader: Channel, order: Play | BranchOff, channel: int) -> int | None:
 
 
 def report(channel: Channel) -> None:
-    """Tell the leader that this process exists, and let go of it; this process ends if the leader has."""
+    """Tell the leader that this process exists, and close the channel. If the leader has ended, end this process."""
     try:
         channel.send(Ready(os.getpid()))
     except ChannelEnded:
@@ -127,10 +127,10 @@ def report(channel: Channel) -> None:
 
 
 def begin(channel: Channel, right: int) -> None:
-    """Begin to play, and tell the leader; this process ends if it is too late.
+    """Begin to play, and tell the leader. If another process has the right to play already, end this one.
 
     Args:
-        channel: The channel with the leader.
+        channel: The channel to the leader.
         right: A socket from which only one process can take the right to play; it is closed.
     """
     with socket.socket(fileno=right) as connection:

@@ -1,8 +1,8 @@
-"""The sleep of a frozen copy: it waits for the leader, and tells it how much memory it has, in a few pages of its own.
+"""The sleep of a frozen copy, which waits for the leader, and reports its memory, with few pages of its own.
 
-Each page that a frozen copy writes to is copied for it, and an object of Python is written to whenever it is used. So
-everything here is prepared before the fork, and calls the C library. None of these calls lets other threads of Python's
-run, which is not possible yet; see :func:`~gymtwist.worker.process_copy.fork_asleep`.
+The kernel copies each page that a frozen copy writes to, and any use of a Python object writes to it. Everything here
+is therefore prepared before the fork, and calls the C library. None of these calls releases Python's global lock,
+because other threads cannot run yet; see :func:`~gymtwist.worker.process_copy.fork_asleep`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import socket
 from gymtwist.worker.copy_channel import WEIGH
 from gymtwist.worker.process_control import PR_SET_DUMPABLE
 
-#: How much earlier than others the kernel kills a frozen copy if memory runs out.
+#: The score that makes the kernel kill a frozen copy before other processes if memory runs out.
 _OOM_SCORE = b"900"
 _OOM_FILE, _MEMORY_FILE = b"/proc/self/oom_score_adj", b"/proc/self/smaps_rollup"
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CLOEXEC
-# Plain numbers: the members of an enumeration would be written to.
+# Plain numbers: using enumeration members would write to them.
 _PEEK, _NO_SIGNAL = int(socket.MSG_PEEK | socket.MSG_DONTWAIT), int(socket.MSG_NOSIGNAL)
 _ROOM = 4096
 
@@ -40,7 +40,7 @@ _poll, _receive, _send, _open, _read, _write, _close, _dup2, _memcmp, _exit = (
     getattr(_libc, name)
     for name in ("poll", "recv", "send", "open", "read", "write", "close", "dup2", "memcmp", "_exit")
 )
-#: Linux only.
+#: Linux only; elsewhere a function that does nothing.
 _prctl = getattr(_libc, "prctl", lambda *arguments: -1)
 
 
@@ -48,10 +48,10 @@ def sleep(channel: int, unused: int, client: int, *, debuggable: bool) -> None:
     """Sleep until the leader sends an order; end this process if the leader closes the channel.
 
     Args:
-        channel: The descriptor of the channel with the leader.
+        channel: The descriptor of the channel to the leader.
         unused: A descriptor to close.
-        client: That of the client's socket, which is closed, too; the number stands for the channel, so that it stays
-            taken.
+        client: The descriptor of the client's socket. It is closed and replaced with a duplicate of the channel, so
+            that its number stays in use.
         debuggable: Whether other processes of the user may read the memory of this one.
     """
     _close(unused)
@@ -68,7 +68,7 @@ def sleep(channel: int, unused: int, client: int, *, debuggable: bool) -> None:
 
 
 def wait(channel: int) -> None:
-    """Wait for an order, likewise."""
+    """Wait for an order from the leader, and report this process's memory when asked."""
     _polled.descriptor = channel
     while True:
         if _poll(_polled_pointer, 1, -1) < 0:

@@ -1,4 +1,4 @@
-"""Calls into an environment's code: the session status shows them, and each exception becomes a fault."""
+"""Calls into an environment's code: the session status shows them, and exceptions become faults."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gymtwist.errors import EnvironmentFault, GymtwistError
 from gymtwist.spaces.value_mismatch import ValueMismatch
 from gymtwist.worker.session_status import LIMIT_MET, OUT_OF_MEMORY, Operation, SessionStatus
 
-#: Stands for the result of a call that has raised.
+#: Stands for the result of a call that raised an exception.
 NOTHING = object()
 
 
 @contextlib.contextmanager
 def guarded_call(status: SessionStatus, operation: Operation) -> Iterator[None]:
-    """Call into an environment within the context.
+    """Guard the calls into an environment within the context.
 
     Args:
         status: The session status that records the call.
@@ -67,7 +67,7 @@ def fault_of_value(operation: str, error: BaseException) -> EnvironmentFault:
 
 
 def ran_out_of_memory(error: BaseException, status: SessionStatus) -> bool:
-    """Return whether a fault comes of a limit of memory, and show that in the session status."""
+    """Return whether a memory limit caused a fault, and if so, record it in the session status."""
     if status.out_of_memory or isinstance(error.__cause__, MemoryError):
         status.words[OUT_OF_MEMORY] = LIMIT_MET
     return status.out_of_memory

@@ -1,6 +1,6 @@
-"""Isolation: what a session's process gives up before it makes an environment, by the level of ``--isolate``.
+"""Isolation: what a session's process gives up before it makes an environment, depending on ``--isolate``.
 
-docs/explanation/security.md says what each level protects from.
+docs/explanation/security.md says what each level protects against.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gymtwist.worker import landlock, private_mounts, process_control
 from gymtwist.worker.session_users import SessionUsers
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: What programs, and the libraries of environments, read outside of the Python installation.
+#: What programs and libraries of environments read outside the Python installation.
 _SYSTEM = (
     *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt", "/proc", "/sys"),
     *("/etc/alternatives", "/etc/ca-certificates", "/etc/fonts", "/etc/glvnd", "/etc/OpenCL", "/etc/ssl/certs"),
@@ -24,9 +24,9 @@ _SYSTEM = (
     *("/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/os-release"),
     *("/etc/passwd", "/etc/resolv.conf", "/etc/timezone"),
 )
-#: The answer of a trial that went well.
+#: The answer of a successful trial.
 _WORKS = "works"
-#: The directory that the server was started in, as this module is imported before any session; None if it is gone.
+#: The directory that the server was started in, for this module is imported before any session; None if it is gone.
 _STARTED_IN: str | None = None
 with contextlib.suppress(FileNotFoundError):
     _STARTED_IN = os.getcwd()
@@ -38,27 +38,27 @@ _DEVICES = (
 
 
 def is_confined(settings: WorkerSettings) -> bool:
-    """Return whether a session has files, or a user, of its own; what is branched off a snapshot of it shares them."""
+    """Return whether a session has its own files or its own user; sessions branched off its snapshots share them."""
     return settings.isolate.has_files or settings.isolate.has_user
 
 
 def confine(settings: WorkerSettings, scratch: str, user: int) -> None:
-    """Let this process keep only what its level allows, for itself and those that it starts.
+    """Restrict this process, and those that it starts, to what the isolation level allows.
 
     Args:
         settings: The operator's options.
         scratch: The directory that the process works in.
-        user: The id of the session's own user, and of its group; 0 if it has none.
+        user: The user id and group id of the session's own user; 0 if it has none.
 
     Raises:
-        WorkerStartError: It is not possible; the process must not serve anybody.
+        WorkerStartError: The process cannot be restricted, and must not serve anybody.
     """
     level = settings.isolate
     if not is_confined(settings):
         return
     if not scratch:
         raise _failed(settings, "there is no scratch directory")
-    # The system calls that follow change one thread.
+    # The following system calls change only the calling thread.
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         raise _failed(settings, f"what it imported has started threads ({threads - 1}), which would not be isolated")
@@ -85,13 +85,13 @@ def _failed(settings: WorkerSettings, problem: str) -> WorkerStartError:
 
 
 def try_out(settings: WorkerSettings) -> None:
-    """Isolate a process as a session's is, so that a server whose sessions could not be isolated does not start.
+    """Isolate a trial process like a session's, so that a server whose sessions cannot be isolated does not start.
 
     Args:
         settings: The operator's options.
 
     Raises:
-        WorkerStartError: It is not possible, or what it imports from is out of its reach.
+        WorkerStartError: The process cannot be isolated, or cannot read the directories that it imports from.
     """
     if not is_confined(settings):
         return
@@ -113,7 +113,7 @@ def try_out(settings: WorkerSettings) -> None:
 
 @contextlib.contextmanager
 def _trial_user(settings: WorkerSettings) -> Iterator[int]:
-    """Borrow a user for the trial: a session that had the same one could kill its process."""
+    """Borrow a user for the trial: a session with the same user could kill its process."""
     if settings.trial_users is None:
         yield 0
         return
@@ -124,7 +124,7 @@ def _trial_user(settings: WorkerSettings) -> Iterator[int]:
         try:
             user = users.borrow()
         except WorkerStartError:
-            user = first  # sessions have them all; that must not keep the fork server from being replaced
+            user = first  # all are in use by sessions; that must not prevent replacing the fork server
         yield user
     finally:
         users.close()
@@ -146,7 +146,7 @@ def _trial(settings: WorkerSettings, scratch: str, user: int) -> str:
 
 
 def _python() -> Iterator[str]:
-    """Yield where Python imports from: of the directory in which the server started, only what is imported already."""
+    """Yield where Python imports from; of the server's starting directory, only what is imported already."""
     yield from {sys.prefix, sys.base_prefix, sys.exec_prefix}
     yield from (path for path in sys.path if path != _STARTED_IN)
     for name, module in list(sys.modules.items()):

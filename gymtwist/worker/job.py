@@ -31,12 +31,12 @@ _MT_WORDS = 624
 
 
 class WorkerProtocol(ResponderLink):
-    """The worker's AMP protocol: ampoule's ``ampChild``. It records the job, which :class:`Worker` does.
+    """The worker's AMP protocol, ampoule's ``ampChild``. It records the job that :class:`Worker` does.
 
     Attributes:
-        job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`; None until they have come.
-        answer: Takes the answer to that.
-        leader: What branches other processes off, if this one leads several.
+        job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`; None until the command arrives.
+        answer: Fires with the answer to the command.
+        leader: Branches off other processes, if this process leads a group.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class WorkerProtocol(ResponderLink):
 
     @amp_commands.Branch.responder
     def branch(self, ticket: str, amp: int, output: int) -> dict[str, Any]:
-        """Branch a process off a snapshot."""
+        """Branch off a process from a snapshot."""
         try:
             if self.leader is None:
                 os.close(amp)
@@ -70,7 +70,7 @@ class Worker:
     Args:
         connection: The AMP socket.
         settings: The operator's options.
-        adapter: The adapter of a session off which this process was branched; otherwise None.
+        adapter: The adapter of the session that this process was branched off; otherwise None.
     """
 
     def __init__(self, connection: socket.socket, settings: WorkerSettings, adapter: Any = None) -> None:
@@ -79,10 +79,10 @@ class Worker:
         self._amp = AMPConnection(self._protocol, connection)
 
     def run(self) -> None:
-        """Wait for a job, do it, wait for the command to end, and exit.
+        """Wait for a job, do it, wait for the command to exit, and exit.
 
         Raises:
-            BranchedOff: This process was branched off, and waits for another job.
+            BranchedOff: This process was branched off, and must wait for another job.
         """
         roles.link = self._connection
         while self.receive():
@@ -94,14 +94,14 @@ class Worker:
             process_control.leave(0, exit_functions=self._adapter is None)
 
     def receive(self) -> bool:
-        """Wait for what the server sends, and do the job if it was that; return whether the link goes on."""
+        """Receive from the server, and do the job if it has come; return whether the link is still open."""
         goes_on = self._amp.receive()
         if self._protocol.job is not None and not self._protocol.answer.called:
             self._protocol.answer.callback(self._do(self._protocol.job))
         return goes_on
 
     def _do(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Serve one connection to its end, in a directory; return the answer to the command."""
+        """Serve one connection to its end; return the answer to the command."""
         try:
             with parent_death.tied(self._connection):
                 reason = self._serve(**job)
@@ -114,7 +114,7 @@ class Worker:
             finished = leader.run(self._amp, self._connection)
             reason, processor_time = finished.reason, finished.processor_time + process_control.processor_time()
         else:
-            # The server may look at this process only when it has ended.
+            # The server may see this process only after it has ended.
             processor_time = process_control.processor_time()
         return {"reason": reason, "processor_time": processor_time}
 
@@ -138,7 +138,7 @@ class Worker:
         roles.session = session
         settings = self._settings.with_overrides(overrides)
         if settings.gpus is not None:
-            # CUDA reads it when it is first used, which it cannot have been before the fork.
+            # CUDA reads this at its first use, which cannot have been before the fork.
             os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus
         if settings.memory_limit != self._settings.memory_limit:
             process_control.limit(resource.RLIMIT_DATA, settings.memory_limit)
@@ -165,7 +165,7 @@ class Worker:
 
 def _adopt(descriptor: int) -> socket.socket:
     connection = socket.socket(fileno=descriptor)
-    # The server's reactor made it non-blocking. The mode belongs to the socket, which the server no longer uses.
+    # The server's reactor made it non-blocking. That mode belongs to the socket, which the server no longer uses.
     connection.setblocking(True)
     return connection
 
@@ -182,7 +182,7 @@ def _status(descriptor: int) -> SessionStatus:
 
 
 def run(connection: socket.socket, settings: WorkerSettings) -> None:
-    """Run a worker: wait for a job, do it, wait for the command to end, and exit.
+    """Run a worker: wait for a job, do it, wait for the command to exit, and exit.
 
     Args:
         connection: The AMP socket.
@@ -194,12 +194,12 @@ def run(connection: socket.socket, settings: WorkerSettings) -> None:
         try:
             worker.run()
         except BranchedOff as branched:
-            # The socket has the number of the other session's, and is that of this process.
+            # The descriptor has the number of the other session's socket, but belongs to this process.
             worker = Worker(connection, settings, branched.adapter)
 
 
 def _settle(settings: WorkerSettings) -> None:
-    """Set up the state that each worker has for itself."""
+    """Set up the state that each worker has of its own."""
     if os.getpid() != os.getpgrp():
         os.setsid()
     process_control.rename("gymsock idle")
@@ -207,7 +207,7 @@ def _settle(settings: WorkerSettings) -> None:
     process_control.volunteer_for_oom()
     for kind, most in (
         (resource.RLIMIT_DATA, settings.memory_limit),
-        # A control group limits the processes of one session, this one those of all sessions of a user.
+        # A control group limits the processes of one session; this limits those of all sessions of a user together.
         (resource.RLIMIT_NPROC, 0 if settings.control_groups else settings.process_limit),
         (resource.RLIMIT_NOFILE, settings.open_file_limit),
         (resource.RLIMIT_FSIZE, settings.file_size_limit),
@@ -217,14 +217,14 @@ def _settle(settings: WorkerSettings) -> None:
     process_control.isolate(debuggable=settings.debuggable)
     faulthandler.enable(2)
     for stream in (sys.stdout, sys.stderr):
-        # Line by line, so that no output is lost if the environment crashes. A setup file may have replaced these files
-        # with any object.
+        # Line by line, so that no output is lost if the environment crashes. A setup file may have replaced these
+        # streams with any object.
         with contextlib.suppress(Exception):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr] # real files
-    # Forked workers would all draw the same numbers from NumPy's global generator.
+    # Otherwise, all forked workers would draw the same numbers from NumPy's global generator.
     random.seed(settings.seed)
     if settings.seed is None:
-        # The same as seeding it with None, which costs each worker 150 KB more.
+        # Equivalent to seeding it with None, which would cost each worker 150 KB more.
         np.random.set_state(("MT19937", np.frombuffer(os.urandom(4 * _MT_WORDS), np.uint32), _MT_WORDS, 0, 0.0))
     else:
         np.random.seed(settings.seed % 2**32)

@@ -1,7 +1,7 @@
-"""Landlock: this process gives up the files, ports and processes that it does not need. Linux only; landlock(7).
+"""Landlock: this process gives up access to files, ports and processes. Linux only; see landlock(7).
 
-What it has given up, neither it nor a process that it starts can get back. The C library has no functions for these
-system calls, whose numbers and structures are the same on every processor.
+Neither the process nor one that it starts can regain what it has given up. The C library has no functions for these
+system calls; their numbers and structures are the same on every architecture.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import struct
 import sys
 from collections.abc import Iterable
 
-#: The version of the interface that has everything below; Linux has it from 6.12 on.
+#: The version of the interface that has all of the following; Linux 6.12 and later have it.
 NEEDED = 6
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH, _RULE_PORT = 1, 2
 
-# From <linux/landlock.h>, by their bits.
+# From <linux/landlock.h>.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
@@ -31,7 +31,7 @@ _ALL_SCOPES = 0b11  # UNIX sockets with abstract names, and signals
 
 READ = _EXECUTE | _READ_FILE | _READ_DIR
 WRITE = _ALL_FILES & ~(_MAKE_CHAR | _MAKE_BLOCK)
-#: What applies to a file that is no directory.
+#: The rights that apply to a file that is not a directory.
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 _RULESET = struct.Struct("=QQQ")
@@ -42,7 +42,7 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") el
 
 
 def version() -> int:
-    """Return the version of the interface that this kernel has; 0 if it has none, or if it is disabled."""
+    """Return the kernel's version of the interface; 0 if it has none, or if it is disabled."""
     if _libc is None:
         return 0
     found: int = _libc.syscall(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION)
@@ -50,17 +50,17 @@ def version() -> int:
 
 
 def restrict(reads: Iterable[str], writes: Iterable[str], ports: Iterable[int]) -> None:
-    """Give up everything else than these files and ports, and the processes outside of this one and those below it.
+    """Give up all files and ports except these, and all processes except this one and its descendants.
 
-    The process must have one thread, and ``PR_SET_NO_NEW_PRIVS``.
+    The process must have only one thread, and ``PR_SET_NO_NEW_PRIVS`` set.
 
     Args:
-        reads: Files and directories to read and execute; those that do not exist, or cannot be reached, are ignored.
-        writes: The same, to write as well.
-        ports: TCP ports of any machine to connect to.
+        reads: Files and directories to read and execute; missing and inaccessible ones are ignored.
+        writes: Files and directories to write as well, likewise.
+        ports: TCP ports to connect to, on any machine.
 
     Raises:
-        OSError: The kernel refuses it.
+        OSError: A system call failed.
     """
     ruleset = _call(_CREATE_RULESET, _RULESET.pack(_ALL_FILES, _BIND_TCP | _CONNECT_TCP, _ALL_SCOPES), _RULESET.size, 0)
     try:

@@ -1,7 +1,7 @@
-"""What the server wants of a session's process besides its steps: their times, and frames for who watches.
+"""What the server requests of a session's process besides steps: step times, and frames for viewers.
 
-A frame is written into the memory of the session status, from where the server takes it. A zero byte precedes each row
-of pixels, as the filter type of PNG, so that the server has only to compress the rows.
+A frame is written to the session status's memory, where the server picks it up. A zero byte precedes each row of
+pixels, the filter type of PNG, so that the server only has to compress the rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SMALLEST = 8
 
 
 class Attention:
-    """Does what the server wants of a session's process, after a step or a reset.
+    """Does what the server requests of a session's process, after a step or a reset.
 
     Args:
         status: The session's status.
@@ -45,11 +45,11 @@ class Attention:
         self._cannot_show = False
 
     def attend(self, picture: Callable[[], Any], began: float | None = None) -> None:
-        """Do what is wanted: call this if the word for it is set.
+        """Do what the server requests. Call this if the word for it is set.
 
         Args:
-            picture: Returns what :func:`image_in` takes, with the environment's code.
-            began: When the step began that has just ended; None if it was a reset.
+            picture: Runs the environment's code, and returns what :func:`image_in` takes.
+            began: The time when the step began that has just ended, from ``monotonic()``; None after a reset.
         """
         words = self._status.words
         if began is not None and words[STEPS_TO_TIME] > 0.0:
@@ -62,7 +62,7 @@ class Attention:
             words[ATTENTION] = 0.0
 
     def _show(self, picture: Callable[[], Any]) -> None:
-        """Write a frame; after an error there are none."""
+        """Write a frame; after an error, write no more."""
         if not self._cannot_show:
             try:
                 with guarded_call(self._status, Operation.RENDER):
@@ -74,26 +74,26 @@ class Attention:
 
 
 def write(status: SessionStatus, source: Any) -> None:
-    """Write a frame, or that there is none.
+    """Write a frame, or note that there is none.
 
     Args:
         status: The session's status.
-        source: As :func:`image_in` takes it.
+        source: The value that :func:`image_in` looks for an image in.
     """
     words, image = status.words, image_in(source)
     if image is not None:
         words[FRAME_HEIGHT], words[FRAME_WIDTH], words[FRAME_CHANNELS] = _write(status, image)
-    # Last: the server takes the frame when it sees this.
+    # Last, because the server takes the frame when it sees this.
     words[FRAME_STATE] = FrameState.NO_IMAGE if image is None else FrameState.WRITTEN
 
 
 def write_failure(status: SessionStatus) -> None:
-    """Write that the environment could not be rendered."""
+    """Note that the environment could not be rendered."""
     status.words[FRAME_STATE] = FrameState.FAILED
 
 
 def _write(status: SessionStatus, image: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Write the rows, of which some are left out if there is no room for all; return the shape."""
+    """Write the rows, skipping some rows and columns if there is no room for all; return the shape."""
     stride = 1
     while (shape := image[::stride, ::stride].shape)[0] * (1 + shape[1] * shape[2]) > FRAME_SIZE:
         stride += 1
@@ -112,7 +112,8 @@ def image_in(value: Any) -> npt.NDArray[np.uint8] | None:
     """Return the first image in a value, with shape (height, width, 1 or 3); None if there is none.
 
     Args:
-        value: A frame, an observation, or a tuple or dictionary of observations. Of several frames the last is taken.
+        value: A frame, an observation, or a tuple or dictionary of observations. A sequence of frames yields the last
+            one.
     """
     if isinstance(value, dict):
         value = tuple(value.values())

@@ -1,4 +1,4 @@
-"""Mapped memory that is replaced by other memory at the same addresses, so that every view of it stays valid."""
+"""Replaces mapped memory with other memory at the same addresses, so that every view of it stays valid."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if _libc is not None:
 
 
 def replace(memory: mmap.mmap, descriptor: int) -> None:
-    """Replace memory by that of a descriptor, in this process alone.
+    """Replace memory with the memory of a descriptor, in this process only.
 
     Args:
         memory: The memory.
-        descriptor: The other memory, which is at least as large; -1 for empty memory of this process alone.
+        descriptor: The descriptor of the other memory, which is at least as large; -1 for empty private memory.
 
     Raises:
-        OSError: It cannot be mapped.
+        OSError: The memory cannot be mapped.
     """
     assert _libc is not None
     kind = mmap.MAP_SHARED if descriptor >= 0 else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS

@@ -1,4 +1,4 @@
-"""The warning that a session's client does not get everything that its environment returns."""
+"""The warning that a session's client does not receive everything that its environment returns."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 
 class OmissionWarning:
-    """Warns once in a session: an environment that returns what no message can carry does so in every step."""
+    """Warns once in a session: an environment that returns unsendable values usually does so in every step."""
 
     def __init__(self) -> None:
         self._is_due = True
 
     def __call__(self, places: Sequence[str]) -> None:
-        """Print the warning, unless it was printed.
+        """Print the warning, unless it was already printed.
 
         Args:
-            places: The places of what is left out, such as ``info.stats.model``.
+            places: The places of the omitted values, such as ``info.stats.model``.
         """
         if self._is_due:
             self._is_due = False

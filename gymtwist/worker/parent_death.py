@@ -34,7 +34,7 @@ def tied(to: socket.socket) -> Iterator[None]:
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())
     fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if _is_readable(descriptor):  # it happened before the kernel was asked
+    if _is_readable(descriptor):  # it happened before the signal was set up
         _end()
     try:
         yield

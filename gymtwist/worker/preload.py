@@ -61,9 +61,9 @@ def preload(
             progress()
             with started_threads.watched("the setup file"):
                 _run_setup(settings.setup)
-    except SystemExit as error:  # the process would seem to have ended normally
+    except SystemExit as error:  # the process would seem to have exited normally
         raise RuntimeError("it called sys.exit(), so no session could be served") from error
-    # Sessions work in directories of their own, and import what they need from where they could before.
+    # Sessions work in directories of their own, but must import from the same places as before.
     sys.path[:] = [os.path.abspath(each) for each in sys.path]
     gc.freeze()
     gc.enable()
@@ -71,7 +71,7 @@ def preload(
 
 
 def _import_amp() -> None:
-    """Import AMP without TLS: OpenSSL takes 7 MB, and no worker uses it."""
+    """Import AMP without TLS: OpenSSL takes 7 MB of memory, and no worker uses it."""
     if "OpenSSL" in sys.modules:
         return
     sys.modules["OpenSSL"] = None  # type: ignore[assignment] # as documented: importing it fails
@@ -82,7 +82,7 @@ def _import_amp() -> None:
 
 
 def _import_ale() -> None:
-    """Import ale-py and silence the banner that it prints for each new game; its environments do so too late."""
+    """Import ale-py, and silence the banner that it prints for each new game; the environments do so too late."""
     ale_py = importlib.import_module("ale_py")
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
@@ -95,7 +95,7 @@ def _import_gym() -> None:
 
 
 def _run_setup(path: str) -> None:
-    """Run a file as a module, so that the classes it registers can be found and pickled later."""
+    """Run a file as a module, so that the classes it defines can be found and pickled later."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     name = sys.modules["gymtwist.envs.environment_plan"].SETUP_MODULE
     spec = importlib.util.spec_from_file_location(name, path)

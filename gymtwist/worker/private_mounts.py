@@ -1,6 +1,6 @@
-"""A mount namespace for one session: directories that all users can write to are its own, and limited in size.
+"""A mount namespace for one session: its own, size-limited versions of the directories that all users can write to.
 
-They are directories of one ``tmpfs``, which is gone with the last process of the session. Linux only; needs
+They are directories of one ``tmpfs``, which disappears with the session's last process. Linux only; needs
 ``CAP_SYS_ADMIN``.
 """
 
@@ -14,34 +14,34 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-#: The directories that are replaced.
-SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # they are what this is about
+#: The directories to replace.
+SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # replacing them makes them safe
 
 # From <linux/sched.h> and <linux/mount.h>.
 _CLONE_NEWNS, _CLONE_NEWIPC = 0x00020000, 0x08000000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
-#: Bytes of a tmpfs for each file that it may have.
+#: Bytes of a tmpfs per file that it may have.
 _BYTES_PER_FILE = 4096
-#: More of them than the directories that are made here, however small the tmpfs.
+#: The minimum number of files, more than the directories made here, however small the tmpfs.
 _FEWEST_FILES = 1024
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 
 
 def enter(scratch: str, user: int, size: int, kept: Iterable[str]) -> None:
-    """Move this process, which must have one thread, to a mount namespace of its own.
+    """Move this process, which must have only one thread, to a mount namespace of its own.
 
-    There, the scratch directory belongs to the session's user, and other users cannot be kept from what is needed:
-    directories that only their owner may search, such as ``/root``, are replaced by ones with the needed paths alone.
+    There, the scratch directory belongs to the session's user, who can reach all needed paths: directories that only
+    their owner may search, such as ``/root``, are replaced with ones that contain only the needed paths.
 
     Args:
         scratch: The absolute path of the session's empty working directory.
-        user: The id of the session's user, and of its group.
-        size: Bytes that the session may write to all of these directories together.
-        kept: Absolute paths that must stay what they are, if they exist.
+        user: The user id and group id of the session's user.
+        size: Bytes that the session may write to all the replaced directories together.
+        kept: Absolute paths that must stay as they are, if they exist.
 
     Raises:
-        OSError: The kernel refuses it.
+        OSError: A system call failed.
     """
     umask = os.umask(0o022)
     try:
@@ -69,7 +69,7 @@ def _enter(scratch: str, user: int, size: int, kept: Iterable[str]) -> None:
                 _bind(path, replacement + path[len(directory) :])
         if _is_below(scratch, directory):
             _bind(own, replacement + scratch[len(directory) :])
-    # The one that hides the directory in which they are is the last.
+    # The directory that contains the replacements is hidden last.
     for directory in sorted(replaced, key=lambda each: _is_below(scratch, each)):
         _bind(replacements[directory], directory)
     if not any(_is_below(scratch, directory) for directory in replaced):
@@ -77,7 +77,7 @@ def _enter(scratch: str, user: int, size: int, kept: Iterable[str]) -> None:
 
 
 def _unsearchable(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the outermost directory above each path that other users than its owner may not search, if there is one."""
+    """Yield, for each path, the outermost directory above it that only its owner may search, if there is one."""
     for path in paths:
         for parent in reversed(Path(path).parents):
             if not parent.stat().st_mode & stat.S_IXOTH:
@@ -86,7 +86,7 @@ def _unsearchable(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _outermost(directories: Iterable[str]) -> list[str]:
-    """Return the directories that are not below another one."""
+    """Return the directories that are not below another one of them."""
     found: list[str] = []
     for directory in sorted(directories):
         if not any(_is_below(directory, each) for each in found):
@@ -99,7 +99,7 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def _bind(source: str, target: str) -> None:
-    """Let a path show what is at another one; its directories are made if they do not exist."""
+    """Bind-mount a path to another, and make the target if it does not exist."""
     if os.path.isdir(source):
         os.makedirs(target, 0o755, exist_ok=True)
     else:

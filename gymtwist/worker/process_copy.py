@@ -1,4 +1,4 @@
-"""Copies of this process: forks that are equal to it, and what each of them must not share with it."""
+"""Copies of this process: forks that are equal to it, and the separation of what they must not share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from gymtwist.worker import process_control
 
-# The C library's own fork runs what libraries have registered for forks; Python's part has functions of its own.
+# The C library's fork() runs only the handlers that libraries have registered; Python has functions for its own part.
 _fork = ctypes.PyDLL(None, use_errno=True).fork
 _before_fork = ctypes.pythonapi.PyOS_BeforeFork
 _after_fork_in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
@@ -24,7 +24,7 @@ for _function in (_before_fork, _after_fork_in_parent, _after_fork_in_child):
 
 
 def fork() -> int:
-    """Fork; as ``os.fork``, but the copy draws the same numbers from Python's global generator, which a fork reseeds.
+    """Fork like ``os.fork``, but keep the state of Python's global random generator, which a fork reseeds.
 
     Raises:
         OSError: No process can be started.
@@ -34,7 +34,7 @@ def fork() -> int:
         pid = os.fork()
     else:
         with warnings.catch_warnings():
-            # What its threads are for has been found out before.
+            # Earlier checks have found out what the threads are for.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
     if pid == 0:
@@ -43,13 +43,13 @@ def fork() -> int:
 
 
 def fork_asleep(sleep: Callable[[], None]) -> int:
-    """Fork as :func:`fork` does, but a copy that first sleeps.
+    """Fork a copy that sleeps first.
 
-    What Python does in a process that was forked writes to some 600 KB of memory, which the copy then has for itself.
-    Here it is done when the copy wakes up. Until then no other thread of Python's can run in it.
+    After a fork, Python writes to some 600 KB of memory in the new process, which the kernel then copies. Here, it does
+    so only when the copy wakes up. Until then, no other Python thread can run in the copy.
 
     Args:
-        sleep: What the copy does first. It must call nothing that lets other threads run, such as ``socket.recv``.
+        sleep: Called first in the copy. It must not call anything that lets other threads run, such as ``socket.recv``.
 
     Raises:
         OSError: No process can be started.
@@ -70,26 +70,26 @@ def fork_asleep(sleep: Callable[[], None]) -> int:
 
 
 def put_in_place(descriptor: int, number: int) -> None:
-    """Have a number stand for a descriptor, so that every object that uses the number goes on with it; close the other.
+    """Make a descriptor number refer to another open file, which every object that uses the number then uses.
 
     Args:
-        descriptor: What the number is to stand for.
-        number: An open descriptor, which is closed.
+        descriptor: The descriptor of the file to use; it is closed.
+        number: The number of an open descriptor, whose file is closed.
     """
     os.dup2(descriptor, number, inheritable=False)
     os.close(descriptor)
 
 
 def disconnect(connection: socket.socket) -> None:
-    """Close a socket in this process alone, but keep its number for what :func:`put_in_place` puts there."""
+    """Close a socket in this process only, and keep its number in use for :func:`put_in_place`."""
     put_in_place(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), connection.fileno())
 
 
 def lead_own_group(output: int) -> None:
-    """Become the leader of a group of processes that outlives the session of the process that was copied.
+    """Become the leader of a process group that outlives the session of the copied process.
 
     Args:
-        output: Where to print to from now on; it is closed.
+        output: The descriptor to print to from now on; it is closed.
     """
     os.setsid()
     process_control.become_subreaper()

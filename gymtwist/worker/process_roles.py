@@ -1,8 +1,8 @@
-"""What this process is in its session: the worker itself, or the leader, a player or a branch among several processes.
+"""The role of this process in its session: the only worker, or the leader, a player or a branch in a group.
 
-A process changes its role in the middle of a request, when it forks. The exceptions here end that request and all
-around it in a process that does not go on with it. They are no errors, and nothing below :mod:`gymtwist.worker.job`
-catches them.
+A process changes its role in the middle of a request, when it forks. The exceptions in this module unwind the stack up
+to :mod:`gymtwist.worker.job`, which alone catches them, in the process that does not continue with the request. They
+are not errors.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Roles:
     """The state of this process.
 
     Attributes:
-        link: The socket of the link with the server; None if there is none.
-        leader: In a player, the channel with the leader.
+        link: The socket of the link to the server; None if there is none.
+        leader: The channel to the leader, in a player; otherwise None.
         session: The number of the session.
     """
 
@@ -37,7 +37,7 @@ class Leads(BaseException):
     """This process is the leader from now on.
 
     Attributes:
-        leader: What it does.
+        leader: The :class:`~gymtwist.worker.snapshot_leader.Leader` to run.
     """
 
     def __init__(self, leader: Any) -> None:
@@ -49,7 +49,7 @@ class BranchedOff(BaseException):
     """This process serves another session from now on, and has a link of its own.
 
     Attributes:
-        adapter: The adapter of the session that it comes from.
+        adapter: The adapter of the original session.
     """
 
     def __init__(self, adapter: Any) -> None:
@@ -61,7 +61,7 @@ def finish(reason: str) -> NoReturn:
     """End a player whose session has ended.
 
     Args:
-        reason: Why it has.
+        reason: Why the session ended.
     """
     assert roles.leader is not None
     with contextlib.suppress(ChannelEnded):

@@ -1,4 +1,4 @@
-"""The message of a process below the server that has imported everything."""
+"""The message that a process below the server sends when it has imported everything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-#: Ids to show as examples, if a library has them; everybody knows these.
+#: Well-known ids, preferred as examples if a library has them.
 _WELL_KNOWN = ("CartPole-v1", "gym:CartPole-v1", "ALE/Pong-v5")
 
 
@@ -25,11 +25,11 @@ class LibrarySummary(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """The environments that the process can make.
+    """The environments that a process can make.
 
     Attributes:
         libraries: A summary of each library.
-        missing: The extras that would add environments.
+        missing: The extras of gymtwist that would add environments.
         threads: The packages that started threads, as a clause; empty if none did.
     """
 

@@ -1,4 +1,4 @@
-"""Handles requests to step some of several environments that have a process each."""
+"""Handles requests to step some of several environments, each of which has a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
 
 
 class ReadySteps:
-    """Begins steps of some environments, and returns the results of those that are done.
+    """Begins steps in some environments, and returns the results of those that have finished.
 
     Args:
         runner: The environments.
@@ -36,11 +36,11 @@ class ReadySteps:
     def step(
         self, request: messages.StepReady, wanted: Callable[[dict[str, Any], Any, Any], dict[str, Any]]
     ) -> messages.SteppedReady:
-        """Handle a request; everything is checked before any environment is stepped.
+        """Handle a request; all checks come before the first step.
 
         Args:
             request: The request.
-            wanted: Returns what the client wants of an info, which it gets with the flags.
+            wanted: Returns the part of an info that the client wants, given the info and the flags.
 
         Raises:
             RequestError: The request does not suit the environments.

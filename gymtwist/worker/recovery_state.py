@@ -1,8 +1,8 @@
-"""The recovery state: what another process needs to resume a connection whose process has died.
+"""The recovery state: what a new process needs to resume a connection whose process has died.
 
-It is kept in the memory of the session status: the make message of the environment, and the bytes that the client
-has sent and the process has not read yet (a client may send several requests at once). An environment can write to this
-memory, but that affects only its own session.
+It is kept in the memory of the session status: the make message of the environment, and the bytes that the process has
+received but not yet handled (a client may send several requests at once). An environment can write to this memory, but
+that affects only its own session.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class RecoveryState:
         return bytes(self._make[:length]) if length > 0 else None
 
     def keep_pending(self, buffer: ReceiveBuffer) -> None:
-        """Keep the pending bytes; call this before every call into the environment."""
+        """Record the pending bytes; call this before every call into the environment."""
         words = self._words
         words[TAKEN], words[RECEIVED] = (buffer.start, buffer.end) if buffer.is_borrowed else (_LOST, _LOST)
 
     def move_pending(self, buffer: ReceiveBuffer) -> bool:
-        """Keep the pending bytes wherever they are; return whether there is room for them."""
+        """Copy the pending bytes here if they are elsewhere; return whether there is room for them."""
         if not buffer.is_borrowed:
             pending = buffer.rest()
             if len(pending) > len(self.buffer):

@@ -19,15 +19,15 @@ from gymtwist.worker.guarded_call import fault_of_value
 from gymtwist.worker.transports import Transport
 
 _UINT32 = struct.Struct(">I")
-#: The most different warnings of a session: a client that invents fields without end has been told.
+#: The maximum number of different warnings in a session, because a client may invent fields without end.
 _MAX_WARNINGS = MOST_NOTES
 
 
 class ReplyWriter:
     """Encodes replies and sends them through a transport.
 
-    The fast path writes Int32 frames of steps into one reused buffer. It accepts values that need no sanitizing:
-    observations that are bytes, with rewards and flags of Python's own types, and an info that is flat or shallow.
+    The fast path writes Int32 frames of steps into one reused buffer. It accepts only values that need no sanitizing:
+    observations that are bytes, rewards and flags of Python's own types, and infos that are flat or shallow.
 
     Args:
         codec: The session's codec.
@@ -48,7 +48,7 @@ class ReplyWriter:
         self._usually_fast = self._fast
         self._encode = codec.encode_reply
         self._warnings: list[str] = []
-        #: The type of rewards, and whether it is to be told.
+        #: The type of rewards, and whether the client must be told.
         self._reward_type: str | None = None
         self._tells_type = False
         self._warned: set[str] = set()
@@ -56,13 +56,13 @@ class ReplyWriter:
         self._place = encoder.encode(Stepped(b"", 0.0, False, False)).index(EMPTY_BIN)
 
     def forget_client(self) -> None:
-        """Forget what the client was told: another one is there."""
+        """Forget what the client was told, because a new client has come."""
         self._warned.clear()
         if self._reward_type is not None:
             self.tell_reward_type(self._reward_type)
 
     def warn(self, warnings: Iterable[str]) -> None:
-        """Send the client warnings with the next reply, each once in a session."""
+        """Send the client warnings with the next reply, each only once in a session."""
         new = [each for each in dict.fromkeys(warnings) if each not in self._warned]
         new = new[: _MAX_WARNINGS - len(self._warned)]
         self._warned.update(new)
@@ -76,7 +76,7 @@ class ReplyWriter:
         self._add_to_next()
 
     def _add_to_next(self) -> None:
-        # So a step without additions costs nothing.
+        # This way, a step without additions costs nothing.
         self._fast, self._encode = (), self._encode_with_additions
 
     def _encode_with_additions(self, reply: Reply) -> Parts:
@@ -109,7 +109,7 @@ class ReplyWriter:
                 elif plain is not None:
                     parts = self._gather(plain)
             except Exception:
-                # An info holds any objects, and these raise anything; the codec handles each case.
+                # An info holds arbitrary objects, which may raise anything; the codec handles each case.
                 frame = parts = None
             if frame is not None:
                 self.transport.send(frame)
@@ -136,7 +136,7 @@ class ReplyWriter:
         try:
             return self._encode(reply)
         except Exception as error:
-            # No space constrains every value, and the objects of an environment raise anything.
+            # No space constrains every value, and the objects of an environment may raise anything.
             raise fault_of_value(tag_of(reply), error) from error
 
 

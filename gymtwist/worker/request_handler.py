@@ -45,7 +45,7 @@ from gymtwist.worker.session_status import Operation, SessionStatus
 from gymtwist.worker.vector_environment_runner import VectorEnvironmentRunner
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: The fields of make that an environment's own code may refuse, each with the value to do without it.
+#: The fields of make that an environment's own code may refuse, with the values that do without them.
 _MAY_BE_REFUSED = {
     "autoreset_mode": "next_step",
     "render_mode": None,
@@ -65,12 +65,12 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         codec: The codec of the client's messages.
         settings: The operator's options.
         status: The session's status.
-        check_client: Called now and then while a request takes several steps; raises an OSError if the client left.
-        tell_reward_type: Called in the first step with the type of its reward, unless that is Python's float.
+        check_client: Called periodically while a request takes several steps; raises an OSError if the client has left.
+        tell_reward_type: Called in the first step with the type of its reward, unless that is ``float``.
 
     Attributes:
         state: The state of the environment.
-        handlers: The handler of each type of request but ``make``; it returns the reply.
+        handlers: The handler of each type of request except ``make``; each returns the reply.
     """
 
     _request: make_messages.Make
@@ -92,9 +92,9 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self._ready: ReadySteps | None = None
         self._reservation: Reservation | None = None
         self._recorder: EpisodeRecorder | None = None
-        #: The space whose generators were made last.
+        #: The space whose generators were created last.
         self._has_generators: Any = None
-        #: Whether another process has begun this session.
+        #: Whether another process began this session.
         self._resumes = False
         self.handlers |= {
             messages.Step: self.step,
@@ -159,7 +159,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return b"".join(self._codec.encode_request(msgspec.structs.replace(request, **own)))
 
     def _refused_field(self, request: make_messages.Make) -> str | None:
-        """Return the field for which an environment cannot be made, found by making it without each in turn."""
+        """Find the field that prevents an environment from being made, by making it without each field in turn."""
         for name, default in _MAY_BE_REFUSED.items():
             if getattr(request, name) in (None, default):
                 continue
@@ -174,7 +174,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return None
 
     def resume(self, request: make_messages.Make) -> None:
-        """Replace a handler whose process has died: the next reset makes the environment again.
+        """Continue the session of a process that has died: the next reset makes the environment again.
 
         Args:
             request: The message that the environment was made from.
@@ -186,10 +186,10 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
     # Recording episodes
 
     def _reserve(self) -> Reservation | None:
-        """Reserve the dataset that the client has named, if it has.
+        """Reserve the dataset that the client has named; None if it has not named one.
 
         Raises:
-            RequestError: It cannot be recorded.
+            RequestError: The dataset cannot be recorded.
         """
         wanted = self._request.record
         if wanted is None or self._recorder is not None:
@@ -198,10 +198,10 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return self._reservation
 
     def _record(self, reservation: Reservation | None) -> None:
-        """Have the episodes of the runner recorded.
+        """Record the runner's episodes.
 
         Raises:
-            RequestError: They cannot be.
+            RequestError: They cannot be recorded.
         """
         runner, plan = self._running(), self._plan
         assert plan is not None
@@ -235,7 +235,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         self._several = request.num_envs is not None
 
     def _start(self) -> None:
-        """Make the environment and all that serves its steps."""
+        """Make the environment and everything that serves its steps."""
         with guarded_call(self._status, Operation.MAKE):
             if self._plan is None:
                 self._check_asked(self._request)
@@ -308,12 +308,12 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         )
 
     def locate(self, error: GymtwistError) -> None:
-        """Let an error name the environments of a vector environment that it is about."""
+        """Have an error name the affected environments of a vector environment."""
         if isinstance(self._runner, VectorEnvironmentRunner):
             error_locations.locate(error, self._runner.environment)
 
     def try_out(self) -> bytes:
-        """Use the environment in a copy of the process that is thrown away; return what came of it, as a digest."""
+        """Use the environment in a copy of the process that is then discarded; return a digest of the results."""
         runner, digests = self._running(), []
 
         def note(act: Callable[[], Any]) -> None:
@@ -333,10 +333,10 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return digest(b"".join(digests))
 
     def make_generators(self) -> None:
-        """Make those of the action space.
+        """Create the random generators of the action space.
 
         Raises:
-            EnvironmentFault: The space raised.
+            EnvironmentFault: The space raised an exception.
         """
         space = self._running().action_space
         if space is not self._has_generators:
@@ -345,11 +345,11 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             self._has_generators = space
 
     def keep_state(self) -> KeptState:
-        """Keep the state of the environment, if it has a hook for that, and of the generators that it may use.
+        """Save the state of the environment, if it has a hook for that, and of the generators that it may use.
 
         Raises:
-            SnapshotRefused: It has none, or something of it cannot be copied.
-            EnvironmentFault: It raised.
+            SnapshotRefused: It has no such hook, or a part of its state cannot be copied.
+            EnvironmentFault: It raised an exception.
         """
         runner = self._running()
         generators = random.getstate(), np.random.get_state()
@@ -358,14 +358,14 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             return kept_state.keep(runner.environment, rest)
 
     def restore_state(self, kept: KeptState) -> None:
-        """Go on from a state of the environment.
+        """Restore a state of the environment.
 
         Args:
             kept: What :meth:`keep_state` returned.
 
         Raises:
-            EnvironmentFault: The environment raised, and has to be reset.
-            RequestError: The state is of another environment, or this one is being recorded.
+            EnvironmentFault: The environment raised an exception, and must be reset.
+            RequestError: The state belongs to another environment, or this one is being recorded.
         """
         runner = self._running()
         if self.is_recorded:
@@ -384,7 +384,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
 
     @property
     def keep_snapshots(self) -> int:
-        """How many snapshots to keep, and to go back to the last one after a crash; 0 to keep all."""
+        """How many snapshots to keep so as to return to the latest after a crash; 0 to keep all, and not to return."""
         return self._request.keep_snapshots
 
     @property
@@ -398,13 +398,14 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         """Record that the environment has failed.
 
         Returns:
-            Whether the environment must be reset: a frame that cannot be rendered does not end the episode.
+            Whether the environment must be reset. A failure to render, for example, does not end the episode.
         """
         if fault.operation in _HARMLESS or self.state is State.UNMADE:
-            # A state may have been restored in part.
+            # A state may have been restored only in part.
             return self.state is State.FAILED and fault.operation == "restore"
         if self.state is not State.BROKEN:
-            # A reset that failed would hardly succeed next time, and an asynchronous environment has lost a process.
+            # After a failed reset the next one would hardly succeed, and an asynchronous environment has lost a
+            # process.
             is_lost = self._runner is None or vector_environments.has_processes(self._runner.environment)
             self.state = State.BROKEN if fault.operation == "reset" or is_lost else State.FAILED
         return True
@@ -430,7 +431,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return messages.ResetDone(dumped, info, seeded=seeded, plain_numbers=self._has_plain_numbers)
 
     def _reset(self, request: messages.Reset) -> tuple[Any, dict[str, Any]]:
-        """Reset the environment; return the encoded observation, without which no episode has begun, and the info."""
+        """Reset the environment; return the encoded observation (without which no episode begins) and the info."""
         runner, seed = self._running(), request.seed
         options = None if request.options is None else {**request.options}  # the environment may change them
         if isinstance(runner, VectorEnvironmentRunner):
@@ -446,7 +447,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return dumped, info
 
     def _verify(self, request: messages.Reset) -> bool:
-        """Return whether two episodes with the seed of a request begin alike; they are not recorded."""
+        """Return whether two episodes with the seed of a request begin alike; neither is recorded."""
         if self._recorder is None:
             return plays_alike(request.seed, lambda: self._reset(request), self._sampled_step)
         self._recorder.pause()
@@ -456,14 +457,14 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
             self._recorder.go_on()
 
     def _sampled_step(self, seed: int | None) -> tuple[Any, Any, Any, Any] | None:
-        """Take a step with a sampled action; return what a client gets of it but for the info, or None if it failed."""
+        """Take a step with a sampled action; return the encoded results except the info, or None if it failed."""
         runner = self._running()
         try:
             observation, reward, terminated, truncated, _ = self._step(runner.sample_action(seed))
             return self._codecs.observation("step", observation), reward, terminated, truncated
         except EnvironmentFault:
-            # An environment may refuse an action of its space. A process ends when its environment raises, and
-            # without that process there is no next reset.
+            # An environment may refuse an action from its own space. But an environment's process ends when it raises
+            # an exception, and without the process there is no next reset.
             if vector_environments.has_processes(runner.environment):
                 raise
             return None
@@ -492,7 +493,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return observation, self._codecs.rewards(reward, 0), terminated, truncated, info
 
     def _wanted(self, info: dict[str, Any], terminated: Any, truncated: Any) -> dict[str, Any]:
-        """Return the info if the client wants it of this step."""
+        """Return the info if the client wants it for this step."""
         if self._infos:
             return info
         if self._request.info == "episode":
@@ -502,7 +503,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return _NO_INFO
 
     def step_many(self, request: messages.StepMany) -> messages.SteppedMany:
-        """Take several steps, at most until the episode ends."""
+        """Take several steps, stopping when the episode ends."""
         if self.state is not State.PLAYING and not (self.state is State.ENDED and self._request.lenient):
             raise self._not_now("the next step")
         runner, codecs = self._running(), self._codecs
@@ -530,7 +531,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         )
 
     def step_ready(self, request: messages.StepReady) -> messages.SteppedReady:
-        """Begin steps of some environments, and wait for some that are done."""
+        """Begin steps in some environments, and wait for some to finish."""
         if self.state not in (State.PLAYING, State.STEPPING):
             raise self._not_now("the next step")
         runner = self._running()
@@ -546,7 +547,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return reply
 
     def _actions(self, request: messages.StepMany) -> Iterator[Any]:
-        """Return the actions of a request; all of them are checked before any is taken."""
+        """Return the actions of a request; all of them are checked before the first step."""
         if request.actions is not UNSET:
             return iter(self._codecs.actions_of(request.actions))
         self._load(request.action)
@@ -570,7 +571,7 @@ class RequestHandler(BaseHandler[EnvironmentRunner | VectorEnvironmentRunner]):
         return messages.Rendered(runner.render())
 
     def monitor(self, request: messages.Monitor) -> messages.Monitored:
-        """Begin or stop to record episodes."""
+        """Begin or stop recording episodes."""
         runner = self._running()
         if isinstance(runner, VectorEnvironmentRunner):
             raise RequestError("the episodes of several environments are not recorded; make a single environment")

@@ -1,7 +1,7 @@
 """The transport of a session that outlives its connection: it counts requests, and keeps the last replies.
 
-It is around the transport of the connection that there is. When that ends, the session waits here for another one, and
-neither the session loop nor a handler notices.
+It wraps the transport of the current connection. When the connection ends, the session waits here for a new one,
+unnoticed by the session loop and the handlers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class KeptReplies:
 
     Args:
         sent: How many replies were sent before.
-        frames: The last of them.
+        frames: The last of these replies.
 
     Attributes:
-        frames: Those that are kept.
+        frames: The kept replies.
     """
 
     def __init__(self, sent: int = 0, frames: Sequence[bytes] = ()) -> None:
@@ -39,7 +39,7 @@ class KeptReplies:
         self._size = sum(map(len, frames))
 
     def add(self, frame: bytes) -> None:
-        """Keep a reply, and forget the oldest that are too many."""
+        """Keep a reply, and drop the oldest ones beyond the size limit."""
         self.sent += 1
         self.frames.append(frame)
         self._size += len(frame)
@@ -47,10 +47,10 @@ class KeptReplies:
             self._size -= len(self.frames.popleft())
 
     def after(self, received: int | None) -> list[bytes]:
-        """Return the replies behind those that the client has received; the last one if it does not know.
+        """Return the replies that the client has not received; only the last one if it does not know.
 
         Raises:
-            RepliesLost: They are not kept any more, or the client has received more than were sent.
+            RepliesLost: They are no longer kept, or the client has received more than were sent.
         """
         if received is None:
             return list(self.frames)[-1:]
@@ -64,7 +64,7 @@ class KeptReplies:
 
 
 class _Handover(msgspec.Struct, frozen=True, array_like=True):
-    """What another process needs to go on.
+    """What another process needs to continue.
 
     Attributes:
         requests: How many requests were received.
@@ -82,36 +82,36 @@ _decode = msgspec.msgpack.Decoder(_Handover).decode
 
 
 class Connector(Protocol):
-    """What makes transports of connections."""
+    """Makes transports from connections."""
 
     @property
     def was_closed_for_good(self) -> bool:
-        """Whether the client has closed its connection in a way that says that it will not come back."""
+        """Whether the client has closed its connection in a way that says that it will not return."""
 
     def use_connection(self, found: Reconnection) -> Transport:
-        """Return the transport of another connection."""
+        """Return the transport of a new connection."""
 
     def drop_connection(self) -> None:
         """Close the connection, which has ended."""
 
     def answer_resume(self, transport: Transport, answer: int | RepliesLost, *, is_new: bool = False) -> None:
-        """Tell a client how many requests were received, or that it cannot go on.
+        """Tell a client how many requests were received, or that the session cannot continue.
 
         Args:
-            transport: Its connection.
-            answer: The number, or why not.
-            is_new: Whether the client knows nothing of what it was told before.
+            transport: The transport of the client's connection.
+            answer: The number of requests, or the reason.
+            is_new: Whether the client knows nothing of the session's earlier replies.
         """
 
 
 class ResumableTransport:
-    """A transport over one connection after the other.
+    """A transport over one connection after another.
 
     Args:
         inner: The transport of the connection that there is.
-        channel: Hands over another connection.
+        channel: Hands over new connections.
         status: The session's status.
-        connector: Makes a transport of it.
+        connector: Makes a transport from a connection.
         requests: How many requests were received before.
         sent: How many of them were answered.
 
@@ -136,7 +136,7 @@ class ResumableTransport:
         self._words[REQUESTS], self._words[OUTLIVES] = requests, 1.0
 
     def receive(self) -> object:
-        """Wait for the next request, over whatever connection; None if the session is to end."""
+        """Wait for the next request, over whichever connection; None if the session must end."""
         while True:
             try:
                 message = self.inner.receive()
@@ -150,7 +150,7 @@ class ResumableTransport:
                 return None
 
     def _reconnect(self) -> bool:
-        """Wait for another connection, and give the client the replies that it has not received."""
+        """Wait for a new connection, and send the client the replies that it has not received."""
         self._connector.drop_connection()
         while (found := self._channel.next()) is not None:
             if self._begin(found):
@@ -159,7 +159,7 @@ class ResumableTransport:
         return False
 
     def _begin(self, found: Reconnection) -> bool:
-        """Begin with another connection; return whether the client can go on."""
+        """Begin to use a new connection; return whether the client can continue."""
         inner = self.inner = self._connector.use_connection(found)
         try:
             missing = self._replies.after(found.received)
@@ -168,7 +168,7 @@ class ResumableTransport:
             self._connector.answer_resume(inner, self._requests, is_new=is_new)
             for frame in missing:
                 inner.send(frame)
-        except OSError:  # it has ended as well, which the wait for the next request finds out
+        except OSError:  # it has ended too; the next receive will notice
             return True
         except RepliesLost as error:
             with contextlib.suppress(OSError):
@@ -179,10 +179,10 @@ class ResumableTransport:
     # Copies of this process
 
     def hand_over(self) -> int:
-        """Return the descriptor of a file for a copy that is to go on in place of this process.
+        """Return the descriptor of a file with the state for a copy that continues in place of this process.
 
         Raises:
-            OSError: There is no room for the replies that are kept.
+            OSError: There is no room for the kept replies.
         """
         descriptor = os.memfd_create("replies", os.MFD_CLOEXEC)
         try:
@@ -194,7 +194,7 @@ class ResumableTransport:
         return descriptor
 
     def take_over(self, descriptor: int) -> None:
-        """Go on in place of another process.
+        """Continue in place of another process.
 
         Args:
             descriptor: What :meth:`hand_over` returned there; it is closed.
@@ -206,10 +206,10 @@ class ResumableTransport:
         self._replies = KeptReplies(handover.sent, handover.frames)
 
     def go_back(self, connection: socket.socket) -> None:
-        """Go on in place of a process that has crashed: what of a message the client has is unknown.
+        """Continue in place of a crashed process: how much of its last reply the client has received is unknown.
 
         Args:
-            connection: Its connection.
+            connection: The client's socket, which is shut down.
         """
         self._requests = int(self._words[REQUESTS])
         self._replies = KeptReplies(self._requests - 1)
@@ -220,9 +220,9 @@ class ResumableTransport:
         """Keep a reply, and send it unless the connection has ended."""
         kept = bytes(frame)
         self._replies.add(kept)
-        with contextlib.suppress(OSError):  # the next request is waited for, which finds out
+        with contextlib.suppress(OSError):  # the next receive will notice
             self.inner.send(kept)
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Keep and send a reply that is the concatenation of some parts."""
+        """Keep and send a reply that is the concatenation of the parts."""
         self.send(b"".join(parts))

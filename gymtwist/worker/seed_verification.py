@@ -1,4 +1,4 @@
-"""Verifies a seed: the beginning of an episode is played twice with it, and compared."""
+"""Verifies a seed: plays the beginning of an episode twice with it, and compares the two."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from gymtwist.protocol import dynamic_values
 
-#: The most steps that are compared, and the seconds after which the first episode takes no more.
+#: The maximum number of compared steps, and the seconds after which the first episode takes no more steps.
 MOST_STEPS, SECONDS = 50, 1.0
 
 
@@ -50,6 +50,6 @@ def plays_alike(
 
 
 def digest(*values: Any) -> bytes:
-    """Return a short text by which values can be compared."""
+    """Return a short digest by which values can be compared."""
     # Observations may be large, and may share the environment's memory.
     return blake2b(msgspec.msgpack.encode(values, enc_hook=dynamic_values.to_bytes)).digest()

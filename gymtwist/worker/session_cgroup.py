@@ -1,7 +1,7 @@
 """The control group of one session: its worker, and all processes that it starts. Linux only; cgroups(7), version 2.
 
-A worker makes its group, and enters it, before it is assigned a session: entering makes the kernel wait for all
-processors, for milliseconds. The server removes the group when the worker has ended.
+A worker makes and enters its group before it is assigned a session, because entering takes milliseconds, in which the
+kernel waits for all processors. The server removes the group when the worker has ended.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ PREFIX = "session-"
 class SessionGroup:
     """The control group of the session that a worker serves.
 
-    Its name has the number of a socket, as its process id may be that of another worker before the group is removed.
+    Its name contains a socket's inode number, because the process id may be reused by another worker before the group
+    is removed.
 
     Args:
-        parent: The path of the group that is delegated to the server.
+        parent: The path of the group delegated to the server.
         worker: The process id of the worker.
         link: The number (inode) of the worker's end of its link to the server.
     """
@@ -35,7 +36,7 @@ class SessionGroup:
         """Make the group, and move the worker there.
 
         Raises:
-            OSError: The kernel refuses it; for a worker that has ended, the group is removed again.
+            OSError: The kernel refuses; if the worker has ended, the group is removed again.
         """
         os.mkdir(self._path)
         try:
@@ -50,9 +51,9 @@ class SessionGroup:
         """Set the limits of a session.
 
         Raises:
-            OSError: The kernel refuses it.
+            OSError: The kernel refuses.
         """
-        # Without it the kernel kills the largest process, and an environment that starts others gains from that.
+        # Otherwise, the kernel kills only the largest process, which favors environments that start several.
         self._write("memory.oom.group", 1)
         if settings.memory_limit:
             self._write("memory.max", settings.memory_limit)
@@ -62,7 +63,7 @@ class SessionGroup:
             self._write("pids.max", settings.process_limit)
 
     def _write(self, name: str, value: int) -> None:
-        # open() and pathlib would write to more memory, which a forked worker then copies.
+        # open() and pathlib would write to more memory pages, which a forked worker then copies.
         descriptor = os.open(f"{self._path}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, str(value).encode())
@@ -70,7 +71,7 @@ class SessionGroup:
             os.close(descriptor)
 
     def lacks_memory(self) -> tuple[bool, bool]:
-        """Return whether the kernel has killed processes for memory, and whether the limit of this group was why."""
+        """Return whether the kernel has killed processes for lack of memory, and whether due to this group's limit."""
         try:
             lines = Path(self._path, "memory.events").read_text().splitlines()
         except OSError:
@@ -79,7 +80,7 @@ class SessionGroup:
         return events.get("oom_kill", 0) > 0, events.get("oom", 0) > 0
 
     def remove(self) -> bool:
-        """Kill what is left in the group, and remove it; return whether it is gone: killed processes take a moment."""
+        """Kill the group's processes and remove it; return whether it is gone: processes take a moment to end."""
         try:
             self._write("cgroup.kill", 1)
             for path, _, _ in os.walk(self._path, topdown=False):  # an environment may have made groups below it
@@ -95,21 +96,21 @@ def own(parent: str, link: int) -> SessionGroup:
     """Return the group of this process, a worker.
 
     Args:
-        parent: The path of the group that is delegated to the server.
+        parent: The path of the group delegated to the server.
         link: The descriptor of the link to the server.
     """
     return SessionGroup(parent, os.getpid(), os.fstat(link).st_ino)
 
 
 def enter(settings: WorkerSettings, link: int) -> None:
-    """Move this process, a new worker, to a control group of its own, if there are to be any.
+    """Move this process, a new worker, to a control group of its own, if sessions have them.
 
     Args:
         settings: The operator's options.
         link: The descriptor of the link to the server.
 
     Raises:
-        WorkerStartError: The kernel refuses it.
+        WorkerStartError: The kernel refuses.
     """
     if not settings.control_groups:
         return

@@ -1,7 +1,7 @@
-"""The channel by which the server hands a session another connection when the last one was lost.
+"""The channel through which the server hands a session a new connection when the last one was lost.
 
-A session has one only if its client asked for it. While a worker serves, anything that comes over its own AMP socket
-kills it (see :mod:`~gymtwist.worker.parent_death`); hence another socket.
+A session has one only if its client asked for it. It is a socket of its own, because anything that arrives on a serving
+worker's AMP socket kills the worker (see :mod:`~gymtwist.worker.parent_death`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gymtwist.worker.blocking_amp import AMPConnection
 
 
 class Reconnection(msgspec.Struct, frozen=True):
-    """Another connection of the client.
+    """A new connection of the client.
 
     Attributes:
         connection: The client's socket, in blocking mode.
@@ -35,23 +35,23 @@ class _ChannelProtocol(Link):
     """The worker's end of AMP over the channel.
 
     Attributes:
-        found: A connection that has come, until somebody takes it.
+        found: A connection that has arrived, until it is taken.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.found: Reconnection | None = None
         self._received: list[int] = []
-        # AMP numbers descriptors from the beginning of the link, of which a copy of this process has missed a part.
-        self._getDescriptor = lambda number: self._received.pop(0)  # type: ignore[assignment] # that of a dictionary
+        # AMP numbers descriptors from the beginning of the link, part of which a copy of this process has missed.
+        self._getDescriptor = lambda number: self._received.pop(0)  # type: ignore[assignment] # a dictionary's method
 
     def fileDescriptorReceived(self, descriptor: int) -> None:  # Twisted's name
-        """Keep a descriptor, which the next command is about."""
+        """Keep a descriptor for the next command."""
         self._received.append(descriptor)
 
     @Reconnect.responder
     def reconnect(self, trailing_data: bytes, socket: int, received: int | None = None) -> dict[str, Any]:
-        """Keep a connection."""
+        """Keep a connection until it is taken."""
         self.found = Reconnection(_adopted(socket), received, trailing_data)
         return {}
 
@@ -67,10 +67,10 @@ class SessionChannel:
 
     Args:
         connection: The socket of the channel, in blocking mode.
-        granted: What the client needs to come back.
+        granted: What the client needs to resume the session.
 
     Attributes:
-        granted: The same.
+        granted: What the client needs to resume the session.
     """
 
     def __init__(self, connection: socket.socket, granted: Resumable) -> None:
@@ -91,7 +91,7 @@ class SessionChannel:
         return self._socket.fileno()
 
     def next(self) -> Reconnection | None:
-        """Tell the server that the connection has ended, and wait for another; None if the session is to end."""
+        """Tell the server that the connection has ended, and wait for a new one; None if the session must end."""
         protocol = self._protocol
         try:
             protocol.callRemote(Disconnected)

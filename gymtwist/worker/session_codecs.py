@@ -1,4 +1,4 @@
-"""The session's codecs: convert between the environment's values and message fields."""
+"""The session's codecs, which convert between the environment's values and message fields."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gymtwist.spaces.layout import Layout
 from gymtwist.spaces.space_codecs import CutReport
 from gymtwist.worker.guarded_call import fault_of_value, print_cut
 
-#: The most bytes of observations in one reply to ``step_many``.
+#: The maximum bytes of observations in one reply to ``step_many``.
 MAX_OBSERVATIONS = 64 * 1024 * 1024
-#: The bytes that a number in nested lists counts for: about the length of its text; as an object it takes more.
+#: The bytes charged for a number in nested lists: about the length of its text. As an object, it takes more.
 BYTES_OF_NUMBER = 16
 _FLOAT64 = np.dtype("<f8")
 
@@ -39,7 +39,7 @@ class SpaceCodec:
 
     Attributes:
         description: The description of the space for messages.
-        layout: The layout of the elements; None if the space fixes none.
+        layout: The layout of the elements; None if the space does not fix one.
         load: Decodes an element; raises :class:`~gymtwist.errors.InvalidAction`.
         dump: Encodes an element; the result may share its memory. Raises :class:`ValueError`.
 
@@ -73,7 +73,7 @@ class SpaceCodec:
             self.load, self.dump = made.from_json, made.to_json
             if form == "base64" and made.layout is not None:
                 pack = made.pack
-                # Base64 has nothing to escape, so its bytes are JSON as they are.
+                # Base64 contains nothing to escape, so its bytes are valid JSON as they are.
                 self.dump = lambda value: msgspec.Raw(b'"%b"' % b2a_base64(pack(value), newline=False))
         else:
             self.description = described
@@ -105,7 +105,7 @@ class SessionCodecs:
         #: Whether several observations are concatenated instead of sent in a list.
         self.joins = not self._json and self.observations.layout is not None
         self.encode: Callable[[Any], bytes] = msgspec.json.encode if self._json else msgspec.msgpack.encode
-        #: The bytes that an observation counts for in a reply to ``step_many``; None if the space does not fix them.
+        #: The bytes charged for an observation in a reply to ``step_many``; None if the space does not fix the size.
         self.observation_size = self._size_in_lists() if self._json and form == "nested" else self._size()
 
     def _size(self) -> int | None:
@@ -142,7 +142,7 @@ class SessionCodecs:
         """Check that this many observations fit into one reply.
 
         Raises:
-            InvalidField: They do not.
+            InvalidField: They do not fit.
         """
         size = self.observation_size
         if size is not None and count * size > MAX_OBSERVATIONS:
@@ -171,10 +171,10 @@ class SessionCodecs:
 
         Args:
             rewards: An array of numbers, or one number.
-            ndim: How many dimensions they have if each is a number.
+            ndim: How many dimensions the array has if each reward is a number.
 
         Returns:
-            Lists, a number or bytes; in MessagePack an array if rewards are arrays themselves.
+            Lists, a number, or bytes; in MessagePack, an array if each reward is an array.
         """
         if type(rewards) is float:
             return rewards
@@ -192,7 +192,7 @@ class ObservationCollector:
 
     Args:
         codecs: The codecs of the session.
-        operation: The operation that they come from.
+        operation: The operation that returns the observations.
     """
 
     def __init__(self, codecs: SessionCodecs, operation: str = "step_many") -> None:

@@ -18,13 +18,13 @@ from gymtwist.worker.transports import Transport
 from gymtwist.worker.worker_settings import WorkerSettings
 
 CLIENT_LEFT = "the client left"
-#: The longest reason in characters; tracebacks are in the log anyway.
+#: The maximum length of a reason in characters; tracebacks are in the log anyway.
 _REASON_LENGTH = 1000
 _INTERNAL_ERROR = "an error in gymtwist itself, of which the server's log has more; the connection is closed"
 
 
 class Adapter(Protocol):
-    """A protocol as the loop uses it."""
+    """A protocol, as seen by the loop."""
 
     @property
     def transport(self) -> Transport:
@@ -32,7 +32,7 @@ class Adapter(Protocol):
 
     @property
     def decode(self) -> Callable[[Any], Any] | None:
-        """Decodes what the transport receives; None if that is a request already. A handler may replace it."""
+        """Decodes what the transport receives; None if the transport returns requests. A handler may replace it."""
 
     @property
     def handlers(self) -> Mapping[type, Callable[[Any], Any]]:
@@ -46,7 +46,7 @@ class Adapter(Protocol):
         """Make the environment that the handshake names, and answer the handshake."""
 
     def resume(self, recovery_reply: bytes, trailing_data: bytes) -> None:
-        """Resume the session of a process that has died, and send the reply to its last request."""
+        """Resume the session of a process that has died, and answer its last request."""
 
     def refuse(self, error: RequestError | EnvironmentFault) -> None:
         """Answer a request with an error; raise the error if the protocol cannot."""
@@ -55,7 +55,7 @@ class Adapter(Protocol):
         """Send the client the error that ends the session, if the protocol can."""
 
     def close(self) -> None:
-        """Close the environment and release what the session holds."""
+        """Close the environment, and release the session's resources."""
 
 
 def serve(
@@ -78,7 +78,7 @@ def serve(
         settings: The operator's options.
         status: The session's status.
         recovery_reply: The first reply of a session that is resumed after its process has died; otherwise empty.
-        channel: Hands over another connection when this one is lost; None if the session then ends.
+        channel: Hands over a new connection when this one is lost; None if the session then ends.
 
     Returns:
         Why the session ended, as a clause for the log.
@@ -107,7 +107,7 @@ def serve(
 
 
 def run(adapter: Adapter, begin: Callable[[], None]) -> str:
-    """Serve a connection until it ends; an exception that is none of ``Exception`` leaves everything as it is.
+    """Serve a connection until it ends; an exception that is not an ``Exception`` passes through without cleanup.
 
     Args:
         adapter: The adapter of its protocol.
@@ -149,7 +149,7 @@ def _reason_of(error: Exception) -> str:
     """Return why an error ended a session, as a clause; log internal errors."""
     if isinstance(error, ConnectionError):
         return CLIENT_LEFT
-    if isinstance(error, OSError):  # such as a failed TCP keepalive; an environment's own become environment faults
+    if isinstance(error, OSError):  # such as a failed TCP keepalive; an environment's own errors become faults
         return f"the client vanished ({error.strerror})"
     if isinstance(error, (ProtocolError, NoEnvironment)):
         return f"the client broke the protocol: {error}"[:_REASON_LENGTH]

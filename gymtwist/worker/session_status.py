@@ -6,8 +6,8 @@ of ``time.monotonic``, the same clock in every process of a machine. No message 
 An environment can write to this memory, too, but that affects only its own session: the memory's size is sealed, and
 the server ignores words with impossible values.
 
-The words are followed by the recovery state, from which another process resumes the session if this one dies; see
-:mod:`~gymtwist.worker.recovery_state`. The server reads only the words that hold its size. Behind it is room for one
+The recovery state follows the words; another process resumes the session from it if this one dies; see
+:mod:`~gymtwist.worker.recovery_state`. The server reads only the words that hold its size. Last comes room for one
 frame, which the worker writes when the server asks for it; see :mod:`~gymtwist.worker.live_frames`.
 """
 
@@ -30,34 +30,34 @@ from gymtwist.worker import memory_mapping
 #: The index of each word.
 BUSY_SINCE, OPERATION, LAST_ACTIVITY, ANSWERED, STEPS, EPISODES, MADE, TAKEN, RECEIVED, OUT_OF_MEMORY = range(10)
 REQUEST_SINCE = 10
-#: Values of ``OUT_OF_MEMORY``: the server has killed processes of the session, or the worker has met the limit.
+#: Values of ``OUT_OF_MEMORY``: the server has killed processes of the session, or an allocation has met a limit.
 PROCESSES_KILLED, LIMIT_MET = 1.0, 2.0
-#: The time of the first observation that the client got; 0.0 before.
+#: The time when the client got its first observation; 0.0 before.
 FIRST_OBSERVATION = 11
-#: Set by the server when it wants something of the worker, which looks at it after each step.
+#: Set by the server when it requests something; the worker checks it after each step.
 ATTENTION = 12
-#: How many more steps the server wants to be timed, and whether it wants a frame.
+#: How many more steps the server wants timed, and whether it wants a frame.
 STEPS_TO_TIME, FRAME_WANTED = 13, 14
-#: What the room for a frame has; see :class:`FrameState`.
+#: The state and shape of the frame; see :class:`FrameState`.
 FRAME_STATE, FRAME_WIDTH, FRAME_HEIGHT, FRAME_CHANNELS = 15, 16, 17, 18
-#: How many snapshots were taken, how many of them are gone, and how many bytes the others have that no other process
-#: shares. The first is written by the process that plays, the others by the one that leads.
+#: How many snapshots were taken, how many of them are gone, and how many bytes of memory the rest share with no other
+#: process. The playing process writes the first, the leader the others.
 SNAPSHOTS_TAKEN, SNAPSHOTS_GONE, SNAPSHOT_BYTES = 19, 20, 21
-#: Whether the client can go on with the session over another connection, and how many requests it has sent since its
-#: make message; only counted then.
+#: Whether the client can continue the session over another connection, and the number of requests since its make
+#: message, which is counted only then.
 OUTLIVES, REQUESTS = 22, 23
-#: How many clients have gone on with the session without counts of their own.
+#: How many clients have continued the session without knowing its counts.
 TAKEOVERS = 24
-#: Upper bounds of the durations of steps that are counted together, in seconds.
+#: Upper bounds of the step time histogram's buckets, in seconds.
 STEP_TIME_BOUNDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
-#: One count for each bound, and one for what took longer; behind them the sum of all durations that were counted.
+#: A count for each bound and one for longer steps, followed by the sum of all counted durations.
 STEP_TIMES = 32
 _STEP_TIME_SUM = STEP_TIMES + len(STEP_TIME_BOUNDS) + 1
-#: The last episodes, each with its return, its number of steps and the time of its end. Episode ``n``, from 0, has the
-#: place ``n % KEPT_EPISODES``.
+#: The last episodes: the return, the number of steps and the time of the end of each. Episode ``n``, counted from 0, is
+#: at the index ``n % KEPT_EPISODES``.
 _EPISODE_RING = 64
 KEPT_EPISODES, _EPISODE_WORDS = 100, 3
-#: The words that another machine is told of, and those of them that are no times.
+#: The words that another machine is told, and those of them that are not times.
 _TOLD_WORDS = _EPISODE_RING + KEPT_EPISODES * _EPISODE_WORDS
 _TAKEN_OVER = (
     *(OPERATION, BUSY_SINCE, STEPS, EPISODES),
@@ -65,14 +65,14 @@ _TAKEN_OVER = (
     *(word for word in range(_EPISODE_RING, _TOLD_WORDS) if (word - _EPISODE_RING) % _EPISODE_WORDS != 2),
 )
 _WORDS_SIZE = mmap.ALLOCATIONGRANULARITY
-#: Bytes of the recovery state: a make message, and behind it the longest message. They cost nothing until written.
+#: Bytes of the recovery state: a make message, then the longest message. They take no memory until written.
 RECOVERY_SIZE = 17 * 1024 * 1024
-#: Bytes for a frame; they cost nothing until written, either.
+#: Bytes for a frame; they take no memory until written, either.
 FRAME_SIZE = 8 * 1024 * 1024
-#: Where the frame begins.
+#: The offset of the frame.
 FRAME_OFFSET = _WORDS_SIZE + RECOVERY_SIZE
 _SIZE = FRAME_OFFSET + FRAME_SIZE
-#: No time and no count is as large; float64 has every integer up to here.
+#: No valid time or count is larger; float64 represents every integer up to here.
 _LARGEST = 2.0**53
 
 
@@ -94,22 +94,22 @@ class Operation(enum.IntEnum):
 
 
 class FrameState(enum.IntEnum):
-    """What the worker has done about the frame that the server wanted."""
+    """What the worker has done about the requested frame."""
 
     NONE = 0  # nothing yet
     WRITTEN = 1
     NO_IMAGE = 2  # the environment renders no RGB frames, and its observations are no images
-    FAILED = 3  # rendering raised
+    FAILED = 3  # rendering raised an exception
 
 
 class Episode(NamedTuple):
     """An episode that has ended.
 
     Attributes:
-        number: 1 is the session's first.
-        total: The sum of its rewards.
-        steps: How many steps it had.
-        ended: The time of its end.
+        number: The number of the episode, from 1.
+        total: The sum of the episode's rewards.
+        steps: The number of steps.
+        ended: The time of the end.
     """
 
     number: int
@@ -131,7 +131,7 @@ def create() -> int:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, _SIZE)
     if hasattr(os, "memfd_create"):
-        # If an environment could shorten the memory, reading it would kill the server with SIGBUS.
+        # If an environment could shrink the memory, reading it would kill the server with SIGBUS.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return descriptor
 
@@ -144,7 +144,7 @@ class SessionStatus:
         with_recovery: Whether to map the recovery state, which the server does not use.
 
     Attributes:
-        words: The words themselves, for the child to write; see the constants of this module.
+        words: The words themselves, for the worker to write; see the constants of this module.
         recovery: The memory of the recovery state; empty if it is not mapped.
         frame: The memory for a frame; empty if the recovery state is not mapped.
     """
@@ -168,7 +168,7 @@ class SessionStatus:
 
     @property
     def request_since(self) -> float | None:
-        """The time when a request of several operations began, such as steps; None if there is none."""
+        """The time when a request began that consists of several operations, such as steps; None if there is none."""
         return self._number(REQUEST_SINCE) or None
 
     @property
@@ -186,7 +186,7 @@ class SessionStatus:
 
     @property
     def untouched(self) -> bool:
-        """True if the worker has not begun; impossible values of an environment count as a beginning."""
+        """True if the worker has not begun; impossible values written by an environment count as a beginning."""
         return self.words[BUSY_SINCE] == self.words[LAST_ACTIVITY] == 0.0
 
     @property
@@ -206,7 +206,7 @@ class SessionStatus:
 
     @property
     def outlives_connection(self) -> bool:
-        """True if the client can go on with the session over another connection."""
+        """True if the client can continue the session over another connection."""
         return bool(self.words[OUTLIVES])
 
     @property
@@ -216,12 +216,12 @@ class SessionStatus:
 
     @property
     def takeovers(self) -> int:
-        """How many clients have gone on with the session without counts of their own."""
+        """How many clients have continued the session without knowing its counts."""
         return int(self._number(TAKEOVERS))
 
     @property
     def out_of_memory(self) -> bool:
-        """True if the environment was refused memory, or the session's processes held too much together."""
+        """True if the environment was refused memory, or the session's processes together held too much."""
         return self._number(OUT_OF_MEMORY) > 0.0
 
     @property
@@ -246,7 +246,7 @@ class SessionStatus:
 
     @property
     def snapshot_bytes(self) -> int:
-        """The bytes of memory that the snapshots have and no other process shares, as they were measured last."""
+        """Bytes of memory that the snapshots share with no other process, as last measured."""
         return int(self._number(SNAPSHOT_BYTES))
 
     @property
@@ -255,23 +255,23 @@ class SessionStatus:
         return self._number(FIRST_OBSERVATION) or None
 
     def keep_first_observation(self) -> None:
-        """Note that the client gets an observation, if it is the first."""
+        """Record the time of the first observation that the client gets."""
         if not self.words[FIRST_OBSERVATION]:
             self.words[FIRST_OBSERVATION] = monotonic()
 
     def keep_episode(self, number: int, total: float, steps: int) -> None:
-        """Keep an episode that has ended among the last ones.
+        """Add an ended episode to the last episodes.
 
         Args:
-            number: How many had ended before.
-            total: The sum of its rewards.
-            steps: How many steps it had.
+            number: How many episodes had ended before.
+            total: The sum of the episode's rewards.
+            steps: The number of steps.
         """
         at = _EPISODE_RING + number % KEPT_EPISODES * _EPISODE_WORDS
         self.words[at], self.words[at + 1], self.words[at + 2] = total, steps, self.words[LAST_ACTIVITY]
 
     def last_episodes(self, most: int = KEPT_EPISODES) -> list[Episode]:
-        """Return the last episodes, oldest first; those with impossible values are left out."""
+        """Return the last episodes, oldest first, without those that have impossible values."""
         count = self.episodes
         found = []
         for number in range(max(0, count - min(most, KEPT_EPISODES)), count):
@@ -287,7 +287,7 @@ class SessionStatus:
         self.words[_STEP_TIME_SUM] += seconds
 
     def step_times(self) -> tuple[list[int], float]:
-        """Return how many of the timed steps took up to each bound and not to the one before, and their sum."""
+        """Return the number of timed steps in each bucket (above the previous bound), and their total time."""
         counts = [int(self._number(word)) for word in range(STEP_TIMES, _STEP_TIME_SUM)]
         return counts, self._number(_STEP_TIME_SUM)
 
@@ -318,15 +318,15 @@ class SessionStatus:
         return (height, width, channels) if possible else None
 
     def told(self) -> bytes:
-        """Return the words that say what the session has done."""
+        """Return the words that describe the session's progress."""
         return bytes(self.words[:_TOLD_WORDS])
 
     def take_over(self, told: bytes, offset: float) -> None:
-        """Show what a session on another machine has done.
+        """Show the progress of a session on another machine.
 
         Args:
-            told: What :meth:`told` has returned there.
-            offset: The time of this machine's clock less that of the other's.
+            told: What :meth:`told` returned there.
+            offset: This machine's clock minus the other machine's, in seconds.
         """
         theirs = memoryview(told).cast("d")[:_TOLD_WORDS]
         for word in _TAKEN_OVER:
@@ -368,19 +368,19 @@ class SessionStatus:
             raise
 
     def prepare_resume(self) -> None:
-        """Clear the times, until another process resumes the session, and forget the snapshots, which have ended."""
+        """Clear the times until another process resumes the session, and forget the snapshots, which have ended."""
         for word in (BUSY_SINCE, LAST_ACTIVITY, OUT_OF_MEMORY, REQUEST_SINCE, SNAPSHOT_BYTES):
             self.words[word] = 0.0
         self.words[SNAPSHOTS_GONE] = self.words[SNAPSHOTS_TAKEN]
 
     def replace(self, descriptor: int) -> None:
-        """Have other memory in place of this one, in this process alone; whoever uses this object goes on with that.
+        """Replace the memory with other memory, in this process only; all users of this object then use it.
 
         Args:
-            descriptor: What :func:`create` returned; -1 for memory that no other process sees, with the same words.
+            descriptor: What :func:`create` returned; -1 for private memory with the same words.
 
         Raises:
-            OSError: It cannot be mapped.
+            OSError: The memory cannot be mapped.
         """
         kept = bytes(self.words) if descriptor < 0 else None
         memory_mapping.replace(self._memory, descriptor)
@@ -392,6 +392,6 @@ class SessionStatus:
         self.words.release()
         self.recovery.release()
         self.frame.release()
-        # If a session's buffer is in this memory, it is unmapped together with that buffer.
+        # If a session's buffer is in this memory, the memory is unmapped together with that buffer.
         with contextlib.suppress(BufferError):
             self._memory.close()

@@ -1,6 +1,7 @@
-"""The users of sessions: each session has one of its own, which no account has.
+"""The users of sessions: each session has its own user id, which belongs to no account.
 
-Servers of a machine, and the processes of an upgrade, may have the same users: locks tell them which are taken.
+Servers on the same machine, and the old and new processes of an upgrade, may have the same users; locks show which are
+taken.
 """
 
 from __future__ import annotations
@@ -12,51 +13,52 @@ from pathlib import Path
 
 from gymtwist.errors import WorkerStartError
 
-#: The file of the locks: the byte at the number of a user is locked by the process whose session has that user. Only
-#: root may write to its directory, so that no other user can take the locks.
+#: The lock file: a process whose session has a user locks the byte at that user's id. Only root may write to the
+#: directory, so that no other user can take the locks.
 LOCKS = Path("/run/gymsock.users")
 
 
 class SessionUsers:
-    """Users, of whom each session borrows one.
+    """Users for sessions to borrow, one each.
 
-    A user is used again as late as possible: files of an earlier session would be the later one's.
+    A user is reused as late as possible, because the files of an earlier session would belong to the later one.
 
     Args:
         ids: The ids of the users.
-        locks: The file of the locks.
+        locks: The lock file.
     """
 
     def __init__(self, ids: range, locks: Path = LOCKS) -> None:
         self._ids = ids
         self._locks = locks
         self._file = -1
-        # Another process may have begun with the first of them.
+        # Another process may have begun with the first user.
         self._next = secrets.randbelow(len(ids))
         self._borrowed: set[int] = set()
 
     def open(self) -> None:
-        """Open the file of the locks.
+        """Open the lock file.
 
         Raises:
             OSError: It cannot be opened.
         """
-        # The kernel drops a process's locks on a file when any descriptor of it is closed: this is the only one.
+        # The kernel drops a process's locks on a file when any descriptor of the file is closed, so this is the only
+        # one.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self._locks, flags, 0o600)
 
     def close(self) -> None:
-        """Give back every user, and close the file."""
+        """Give back every user, and close the lock file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
         self._borrowed.clear()
 
     def borrow(self) -> int:
-        """Return the id of a user that no other session has, of this server or another one.
+        """Return the id of a user that no other session has, on this server or another.
 
         Raises:
-            WorkerStartError: There is none.
+            WorkerStartError: All users are taken.
         """
         for _ in self._ids:
             user = self._ids[self._next]
@@ -79,6 +81,6 @@ class SessionUsers:
     def _lock(self, user: int) -> bool:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, user)
-        except (BlockingIOError, PermissionError):  # which of them it is, POSIX leaves open
+        except (BlockingIOError, PermissionError):  # POSIX allows both
             return False
         return True

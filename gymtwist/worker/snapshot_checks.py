@@ -1,4 +1,4 @@
-"""What of an environment's process a copy would not have, or would share: found without touching the environment."""
+"""Finds what a copy of an environment's process would lack or share, without touching the environment."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gymtwist.worker import process_control
 
 #: Devices of graphics cards, whose contexts do not survive a fork.
 _GRAPHICS = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
-#: Shared memory that is the server's own, or that does no harm: locks, and what belongs to libraries.
+#: Shared memory that belongs to the server, or that is harmless: locks, and the memory of libraries.
 _HARMLESS = ("/memfd:gymtwist-", "/dev/zero", "/dev/shm/sem.")
 _find_shared = re.compile(r"^\S+ .w.s \S+ \S+ \d+ +(.*)$", re.MULTILINE).findall
 
 
 class Structure(NamedTuple):
-    """What a process has that a copy would share with it.
+    """What a process would share with a copy of it.
 
     Attributes:
-        descriptors: What each open descriptor stands for.
-        mappings: The files behind memory that is shared and may be written.
+        descriptors: The target of each open descriptor's link in ``/proc``.
+        mappings: The files behind shared writable memory.
     """
 
     descriptors: dict[int, str]
@@ -31,16 +31,16 @@ class Structure(NamedTuple):
 
     @classmethod
     def of_this_process(cls) -> Structure:
-        """Look at this process."""
+        """Inspect this process."""
         return cls(dict(_descriptors()), frozenset(_find_shared(Path("/proc/self/maps").read_text())))
 
 
-#: What there was before any environment.
+#: The structure before any environment was made.
 _before = Structure({}, frozenset())
 
 
 def note_before() -> None:
-    """Note what there is, before the process, or one that it forks, makes an environment."""
+    """Note the structure of this process, before it or a process that it forks makes an environment."""
     global _before
     _before = Structure.of_this_process()
 
@@ -49,22 +49,22 @@ def _descriptors() -> Iterator[tuple[int, str]]:
     for name in os.listdir("/proc/self/fd"):
         try:
             yield int(name), os.readlink(f"/proc/self/fd/{name}")
-        except OSError:  # that of the directory itself
+        except OSError:  # the descriptor of the directory itself
             continue
 
 
 def processes_of_its_own(known: set[int]) -> str:
-    """Return that the environment has processes, as a clause; empty if it has none but those that are known."""
+    """Return a clause that says that the environment has processes; empty if it has only known ones."""
     if set(process_control.children()) - known:
         return "it has processes of its own, which a copy of it would share"
     return ""
 
 
 def obstacle(own: set[int]) -> str:
-    """Return why a copy of this process would not be a copy of its environment, as a clause; empty if it may be.
+    """Return why a copy of this process would not copy its environment, as a clause; empty if it might.
 
     Args:
-        own: The descriptors that are the server's own.
+        own: The descriptors that are the worker's own.
     """
     if problem := processes_of_its_own(set()):
         return problem
@@ -86,7 +86,7 @@ def obstacle(own: set[int]) -> str:
 
 
 def shared_files() -> dict[int, str]:
-    """Return the files that this process may write to, and a copy of it as well, by their descriptors."""
+    """Return the files that both this process and a copy of it may write to, by descriptor."""
     found: dict[int, str] = {}
     for descriptor, link in _descriptors():
         if link in _before.descriptors.values() or not link.startswith("/") or link.startswith("/memfd:"):

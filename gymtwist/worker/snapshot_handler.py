@@ -1,4 +1,4 @@
-"""Handlers of the requests for snapshots, in the process that plays."""
+"""Handlers of requests for snapshots, in the playing process."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from gymtwist.worker.session_status import SNAPSHOT_BYTES, SNAPSHOTS_GONE, SNAPS
 from gymtwist.worker.snapshot_leader import Leader
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds to wait for the leader's answer: longer than it waits for others.
+#: Seconds to wait for the leader's answer: longer than the leader waits for other processes.
 _ANSWER_LIMIT = 30.0
-#: How many snapshots are taken until this process counts its descriptors again: it writes to less memory without.
+#: How many snapshots are taken before this process counts its descriptors again; counting writes to more memory.
 _UNCHECKED = 8
-#: Descriptors that the leader needs for a while, beside those of this process and one for each snapshot.
+#: Descriptors that the leader needs temporarily, besides those of this process and one for each snapshot.
 _SPARE_DESCRIPTORS = 16
 _REPLAY = "replay its actions after a reset with the same seed instead"
 _ERRORS: dict[str, type[RequestError]] = {
@@ -60,29 +60,29 @@ class Copied(Protocol):
 
     @property
     def sockets(self) -> set[int]:
-        """The descriptors of the sockets that it has for the client."""
+        """The descriptors of the sockets that the process has for the client."""
 
     def disconnect(self) -> None:
-        """Close the client's connection in this process alone."""
+        """Close the client's connection in this process only."""
 
     def reconnected(self) -> None:
-        """Use the client's connection in a copy of the process that used it before."""
+        """Use the client's connection again, or in a copy of the process that used it before."""
 
     def hand_over(self) -> tuple[bytes, list[int]]:
-        """Return what a copy needs to use the connection in place of this process, and descriptors for it."""
+        """Return the state and the descriptors that a copy needs to use the connection in place of this process."""
 
     def take_over(self, handover: bytes, descriptors: list[int]) -> None:
         """Use the client's connection in place of another process.
 
         Args:
             handover: What :meth:`hand_over` returned there.
-            descriptors: The client's socket, and the descriptors that it returned; without these, and without a
-                handover, that process has crashed.
+            descriptors: The client's socket, followed by the descriptors that it returned. Without these and a
+                handover, the other process has crashed.
         """
 
 
 class SnapshotHandler:
-    """Serves the requests of one session for snapshots.
+    """Serves a session's requests for snapshots.
 
     Args:
         adapter: The session's adapter.
@@ -99,13 +99,13 @@ class SnapshotHandler:
     ) -> None:
         self._adapter, self._connection = adapter, connection
         self._settings, self._status = settings, status
-        #: The copies that this process has forked and not reaped.
+        #: The copies that this process has forked but not reaped.
         self._forked: set[int] = set()
-        #: How many threads there were when copies were tried, or when this process began.
+        #: The number of threads when copies were last tried, or when this process began.
         self._probed_threads = 0
-        #: For how many snapshots there is room at least.
+        #: The minimum number of snapshots that there is room for.
         self._known_room = 0
-        #: Why snapshots are states and no copies, as a clause; empty if they are copies, or if there were none.
+        #: Why snapshots are saved states instead of copies, as a clause; empty if they are copies, or there are none.
         self._obstacle = ""
         self._states: dict[int, KeptState] = {}
         self.handlers: dict[type, Callable[[Any], Any]] = {
@@ -115,24 +115,24 @@ class SnapshotHandler:
         }
 
     def use_connection(self, connection: socket.socket) -> None:
-        """Use another connection of the client from now on, in this process and in whatever goes on after it."""
+        """Use another connection of the client from now on, in this process and in its successors."""
         self._connection = connection
         if roles.leader is not None:
             try:
                 roles.leader.send(UseConnection(), [connection.fileno()])
             except ChannelEnded:
-                os._exit(1)  # with the leader the session has ended
+                os._exit(1)  # the session has ended with the leader
 
     def take(self, request: Snapshot) -> SnapshotTaken | Restored:
-        """Keep the environment as it is.
+        """Take a snapshot of the environment.
 
         Returns:
-            The reply; in the process that goes on from the snapshot, the reply to the request for that.
+            The reply; in the process that continues from the snapshot, the reply to the restore request.
 
         Raises:
             RequestError: There is no environment, or its process cannot be copied, or the session holds too many.
         """
-        # Each page that this and the like write to is copied for a snapshot: so they use few functions and classes.
+        # For each snapshot, the kernel copies the pages that this code writes to, so it uses few functions and classes.
         handler = self._adapter.handler
         handler.check_made("you take a snapshot")
         if handler.state is State.BROKEN:
@@ -160,10 +160,10 @@ class SnapshotHandler:
         return reply
 
     def restore(self, request: Restore) -> Restored:
-        """Go on from a snapshot: this process ends, unless that fails, or the snapshot is a state.
+        """Continue from a snapshot. This process ends, unless that fails or the snapshot is a saved state.
 
         Raises:
-            RequestError: It fails.
+            RequestError: The snapshot cannot be restored.
         """
         self._status.begin(Operation.RESTORE)
         try:
@@ -180,7 +180,7 @@ class SnapshotHandler:
             self._status.end()
 
     def release(self, request: Release) -> Released:
-        """Give a snapshot up.
+        """Release a snapshot.
 
         Raises:
             UnknownSnapshot: The session does not hold it.
@@ -191,7 +191,7 @@ class SnapshotHandler:
         return Released(held)
 
     def _give_up(self, number: int) -> int:
-        """Give a snapshot up, or with 0 the oldest one; return how many are held.
+        """Release a snapshot, or the oldest one if the number is 0; return how many are still held.
 
         Raises:
             UnknownSnapshot: The session does not hold it.
@@ -207,16 +207,16 @@ class SnapshotHandler:
         assert isinstance(answer, GivenUp)
         return answer.held
 
-    # States, where the process cannot be copied
+    # Saved states, if the process cannot be copied
 
     def _keep_state(self, problem: str) -> SnapshotTaken:
-        """Keep the state of an environment that has a hook for that.
+        """Save the state of an environment that has a hook for that.
 
         Args:
             problem: Why its process cannot be copied, as a clause.
 
         Raises:
-            SnapshotRefused: It has no hook, or the session holds a copy of the process, which has no states.
+            SnapshotRefused: It has no hook, or the session holds a copy of the process, which has no saved states.
         """
         refused = "no snapshot of this environment can be taken"
         handler, words = self._adapter.handler, self._status.words
@@ -238,7 +238,7 @@ class SnapshotHandler:
         return SnapshotTaken(number, ticket_of_state(roles.session))
 
     def _state(self, number: int) -> KeptState:
-        """Return a state.
+        """Return a saved state.
 
         Raises:
             UnknownSnapshot: The session does not hold it.
@@ -253,7 +253,7 @@ class SnapshotHandler:
     # Copies of the process
 
     def _become_player(self) -> None:
-        """Fork the process that plays from now on; this one leads it."""
+        """Fork the process that plays from now on; this one becomes its leader."""
         if roles.link is None:
             raise SnapshotRefused("there are no snapshots here: the process has no link with a server")
         ours, leaders = Channel.pair()
@@ -266,11 +266,11 @@ class SnapshotHandler:
             goes_back = self._adapter.handler.keep_snapshots > 0
             raise Leads(Leader(player, leaders, self._connection, self._status, self._adapter, goes_back=goes_back))
         leaders.close()
-        gc.freeze()  # a collection writes to all objects, so that copies would share no page with one another
+        gc.freeze()  # a collection writes to every object, so that copies would share no pages
         process_copy.disconnect(roles.link)
         roles.leader = ours
         try:
-            ours.receive(_ANSWER_LIMIT)  # from now on the leader serves the link
+            ours.receive(_ANSWER_LIMIT)  # the leader serves the link from now on
         except ChannelEnded:
             os._exit(1)
         self._adapter.reconnected()
@@ -293,16 +293,16 @@ class SnapshotHandler:
         try:
             roles.leader.send(Keep(number, ticket, process), [leaders.fileno()])
         except ChannelEnded:
-            os._exit(1)  # with the leader the session has ended
+            os._exit(1)  # the session has ended with the leader
         leaders.close()
         ours.close()
         self._forked.add(process)
         return SnapshotTaken(number, ticket)
 
     def _find_obstacle(self) -> str:
-        """Return why no copy of this process would do, as a clause; empty if it would, or has done before.
+        """Return why copies of this process do not work, as a clause; empty if they do, or did before.
 
-        The environment takes no step but in copies that are thrown away.
+        The environment takes steps only in copies that are then discarded.
 
         Raises:
             SnapshotRefused: No process can be started.
@@ -313,13 +313,13 @@ class SnapshotHandler:
             problem = snapshot_checks.obstacle(own)
         else:
             problem = snapshot_checks.processes_of_its_own(self._forked)
-        # A library may have started some since then, as one does that draws.
+        # A library may have started threads since then, for example one for rendering.
         if not problem and process_control.count_threads() > self._probed_threads:
             problem = self._probe()
         return problem
 
     def _probe(self) -> str:
-        """Try two copies, once or after other threads were started; return why there can be none, or warn the client.
+        """Try two copies, at first and after threads were started; return why copies do not work, or warn the client.
 
         Raises:
             SnapshotRefused: No process can be started.
@@ -370,14 +370,14 @@ class SnapshotHandler:
             )
 
     def _look_for_room(self) -> int:
-        """Return how many snapshots the leader has descriptors for: beside those of this process, one for each."""
+        """Return how many snapshots the leader has descriptors for, one for each, besides those of this process."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         room = most - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS
         self._known_room = min(room, self._status.snapshots + _UNCHECKED)
         return room
 
     def _reap(self) -> None:
-        """Reap the copies of this process that have ended; the leader reaps the others."""
+        """Reap ended copies of this process; the leader reaps the others."""
         try:
             if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return  # none has ended
@@ -390,7 +390,7 @@ class SnapshotHandler:
             self._forked.discard(process)
 
     def _wait(self, channel: Channel) -> Restored:
-        """Be a snapshot; return only in processes that go on from there."""
+        """Be a snapshot; return only in processes that continue from it."""
         assert roles.leader is not None
         roles.leader.close()
         self._forked.clear()
@@ -427,7 +427,7 @@ class SnapshotHandler:
         """Ask the leader.
 
         Raises:
-            RequestError: It refuses.
+            RequestError: The leader refuses.
         """
         if roles.leader is None:
             raise errors.UnknownSnapshot("this session holds no snapshot: take one first")
@@ -435,7 +435,7 @@ class SnapshotHandler:
             roles.leader.send(message, descriptors or [])
             answer, _ = roles.leader.receive(_ANSWER_LIMIT)
         except ChannelEnded:
-            os._exit(1)  # with the leader the session has ended
+            os._exit(1)  # the session has ended with the leader
         if isinstance(answer, Refused):
             raise _ERRORS.get(answer.code, RequestError)(answer.problem)
         return answer

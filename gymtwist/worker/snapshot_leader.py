@@ -1,8 +1,8 @@
-"""The leader of a session's processes: once there is a snapshot, it is the process that the server knows.
+"""The leader of a session's processes: the process that the server knows, once there is a snapshot.
 
 Below it are the *player*, which has the client's connection, and one *frozen copy* for each snapshot. The leader never
-calls the environment again. It tells a frozen copy to fork the next player, and ends when the session ends, in the way
-that the player did.
+calls the environment again. It tells a frozen copy to become the next player, and ends with the session, in the same
+way as the player.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from gymtwist.worker.copy_channel import (
 )
 from gymtwist.worker.session_status import SNAPSHOT_BYTES, SNAPSHOTS_GONE, SessionStatus
 
-#: Seconds that a frozen copy may take to fork, and what it forked to begin.
+#: Seconds that a frozen copy may take to fork, and the forked process to begin.
 FORK_LIMIT = 5.0
-#: Seconds between two measurements of the memory that snapshots take.
+#: Seconds between measurements of the snapshots' memory.
 _WEIGH_INTERVAL = 5.0
 
 
@@ -54,10 +54,10 @@ class _Copy:
     """A frozen copy, which is a snapshot.
 
     Attributes:
-        channel: The channel with it.
-        ticket: What a session branches off by.
+        channel: The channel to it.
+        ticket: The ticket by which other sessions branch off it.
         process: Its process id; None until it is known.
-        private: Bytes of memory that are its own, when they were measured last.
+        private: Bytes of its own memory, as last measured.
     """
 
     def __init__(self, channel: Channel, ticket: str, process: int) -> None:
@@ -66,7 +66,7 @@ class _Copy:
         self.private = 0
 
     def found(self) -> int:
-        """Return its process id, once that is known.
+        """Wait for its process id, and return it.
 
         Raises:
             ChannelEnded: It has ended.
@@ -76,15 +76,15 @@ class _Copy:
         return self.process
 
     def note(self, message: Message) -> None:
-        """Note what the copy says of itself."""
+        """Record what the copy reports about itself."""
         if isinstance(message, Frozen):
             self.process = message.process
         elif isinstance(message, Weight):
             self.private = message.private
 
     def end(self) -> None:
-        """End it, if it has not ended."""
-        self.channel.close()  # it ends with that
+        """End the copy, if it has not ended."""
+        self.channel.close()  # this ends it
         if self.process is not None:
             process_copy.kill(self.process)
 
@@ -94,11 +94,11 @@ class Leader:
 
     Args:
         player: The process id of the first player.
-        channel: The channel with it.
+        channel: The channel to it.
         connection: The client's socket.
         status: The session's status.
-        kept: What must not be destroyed in this process, such as the environment.
-        goes_back: Whether the session goes on from the last snapshot if the player crashes.
+        kept: An object that must not be destroyed in this process, because it holds the environment.
+        goes_back: Whether the session returns to the last snapshot if the player crashes.
     """
 
     def __init__(
@@ -116,21 +116,21 @@ class Leader:
         self._kept, self._goes_back = kept, goes_back
         self._copies: dict[int, _Copy] = {}
         self._finished: Finished | None = None
-        #: The processes of other sessions that are below this one.
+        #: Processes of other sessions that are children of this one.
         self._branches: set[int] = set()
         self._selector = selectors.DefaultSelector()
-        #: When to measure the memory of snapshots next.
+        #: The time of the next measurement of the snapshots' memory.
         self._weigh_at = 0.0
 
     def run(self, link: AMPConnection, link_socket: socket.socket) -> Finished:
-        """Serve until the player has finished the session; the process ends as the player does if that crashes.
+        """Serve until the player has finished the session. If the player crashes, this process ends in the same way.
 
         Args:
-            link: The link with the server.
+            link: The link to the server.
             link_socket: Its socket.
 
         Returns:
-            What the player said at the end.
+            The player's last message.
         """
         wake_reader, wake_writer = os.pipe()
         os.set_blocking(wake_reader, False)
@@ -146,7 +146,7 @@ class Leader:
         while self._finished is None:
             events = self._selector.select(_WEIGH_INTERVAL if self._copies else None)
             for key, _ in events:
-                if key.fd in self._selector.get_map():  # it may have been closed just now
+                if key.fd in self._selector.get_map():  # it may just have been closed
                     key.data()
             if monotonic() >= self._weigh_at:
                 self._weigh()
@@ -157,13 +157,13 @@ class Leader:
         return self._finished
 
     def leave(self) -> NoReturn:
-        """End this process when the player has ended; no exit functions run here, because they have run there."""
+        """End this process when the player has ended. The player has run the exit functions, so none run here."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._player, 0)
         os._exit(0)
 
     def _hear_server(self, link: AMPConnection) -> None:
-        """Do what the server asks for; kill all processes of the session if it has ended, or wants that."""
+        """Do what the server asks; kill all processes of the session if the link ends or the server wants it."""
         if not link.receive():
             os.killpg(os.getpgrp(), signal.SIGKILL)
 
@@ -175,7 +175,7 @@ class Leader:
         except NothingReceived:
             return
         except ChannelEnded:
-            self._selector.unregister(self._channel)  # it is ending
+            self._selector.unregister(self._channel)  # the player is ending
             return
         try:
             answer = self._answer(message, descriptors)
@@ -199,7 +199,7 @@ class Leader:
             copy = self._remove(number)
             with contextlib.suppress(ChannelEnded):
                 self._channel.send(GivenUp(len(self._copies)))
-            copy.end()  # that takes a processor for a while, and the client need not wait for it
+            copy.end()  # this takes a while, and the client need not wait for it
         if isinstance(message, Finished):
             self._finished = message
         return None
@@ -215,18 +215,18 @@ class Leader:
         self._selector.register(copy.channel, selectors.EVENT_READ, lambda: self._hear(message.snapshot))
 
     def _go_on(self, message: GoOn, descriptors: list[int]) -> None:
-        """Have a frozen copy fork the next player, and end this one when that is ready."""
+        """Have a frozen copy become the next player, and end this player when the next is ready."""
         self._find(message.snapshot)
         self._play_on(message.snapshot, message.handover, descriptors)
 
     def _play_on(self, number: int, handover: bytes, descriptors: list[int], problem: str = "") -> None:
-        """Have a frozen copy fork the next player.
+        """Have a frozen copy become the next player.
 
         Args:
             number: The number of the snapshot.
-            handover: What the last player has handed over.
-            descriptors: What came along.
-            problem: Why the last player has ended; empty if it waits.
+            handover: What the last player handed over.
+            descriptors: The descriptors that came with the handover.
+            problem: Why the last player has ended; empty if it is waiting.
 
         Raises:
             SnapshotRefused: No player begins in time.
@@ -237,14 +237,14 @@ class Leader:
             rights.send(b"1")
             given = [right.fileno(), self._connection.fileno(), *descriptors]
             channel, process = self._forked_by(number, copy, Play(handover, problem), given, right)
-        # It waits for an answer that does not come, and has handed everything over.
+        # The last player waits for an answer that never comes, and has handed everything over.
         process_copy.kill(self._player)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._player, 0)
-        with contextlib.suppress(KeyError, ValueError):  # its end was heard
+        with contextlib.suppress(KeyError, ValueError):  # its end was noticed already
             self._selector.unregister(self._channel)
         self._channel.close()
-        copy.process = None  # it plays, and has forked the next one
+        copy.process = None  # it plays now, and has forked the next copy
         self._player, self._channel = process, channel
         self._selector.register(channel, selectors.EVENT_READ, self._serve_player)
         self._kill_orphans()
@@ -257,10 +257,10 @@ class Leader:
         descriptors: list[int],
         right: socket.socket | None = None,
     ) -> tuple[Channel, int]:
-        """Have a process go on from a frozen copy; return the channel with that, and its id.
+        """Have a process continue from a frozen copy; return the channel to it and its process id.
 
         Raises:
-            SnapshotRefused: None begins in time.
+            SnapshotRefused: No process begins in time.
         """
         channel, theirs = Channel.pair()
         try:
@@ -274,7 +274,7 @@ class Leader:
             except ChannelEnded:
                 if right is None or _takes(right):
                     raise
-                answer, _ = channel.receive(FORK_LIMIT)  # it has begun just now
+                answer, _ = channel.receive(FORK_LIMIT)  # it has just begun
             if isinstance(answer, Ready):
                 return channel, answer.process
             problem = answer.problem if isinstance(answer, Refused) else "it does not begin as it should"
@@ -289,12 +289,12 @@ class Leader:
     # Snapshots
 
     def _hear(self, number: int) -> None:
-        """Hear what a frozen copy says; it has ended if it says nothing."""
+        """Receive a message from a frozen copy, which has ended if its channel has."""
         copy = self._copies[number]
         try:
             message, descriptors = copy.channel.receive(0)
         except NothingReceived:
-            return  # it was received already
+            return  # it was already received
         except ChannelEnded:
             self._forget(number)
             return
@@ -307,7 +307,7 @@ class Leader:
         self._remove(number).end()
 
     def _remove(self, number: int) -> _Copy:
-        """Hold a snapshot no longer; its frozen copy is still to be ended.
+        """Remove a snapshot from those held; the caller must end its frozen copy.
 
         Raises:
             UnknownSnapshot: It is not held.
@@ -320,7 +320,7 @@ class Leader:
         return copy
 
     def _weigh(self) -> None:
-        """Have each frozen copy tell how much memory is its own."""
+        """Have each frozen copy report how much memory is its own."""
         self._weigh_at = monotonic() + _WEIGH_INTERVAL
         for copy in self._copies.values():
             with contextlib.suppress(ChannelEnded):
@@ -336,11 +336,11 @@ class Leader:
 
         Args:
             ticket: The snapshot's ticket.
-            link: The AMP socket of the process; it is closed here.
-            output: Where it prints to; likewise.
+            link: The descriptor of the process's AMP socket; it is closed here.
+            output: The descriptor that the process prints to; it is closed here, too.
 
         Returns:
-            Its process id.
+            The process id.
 
         Raises:
             GymtwistError: No snapshot has this ticket, or no process begins.
@@ -373,26 +373,26 @@ class Leader:
                 self._player_ended(os.waitstatus_to_exitcode(status))
 
     def _player_ended(self, code: int) -> None:
-        """End as the player did, unless what is still to be read says that it has finished."""
+        """End as the player did, unless a message still unread says that it has finished."""
         while self._finished is None:
             try:
                 message, descriptors = self._channel.receive(0)
             except ChannelEnded:
                 break
-            # It waited for the answer to anything else, and did not act on it.
+            # The player waited for the answer to any other message, and did not act on it.
             if isinstance(message, (Keep, UseConnection, Finished)):
                 self._answer(message, descriptors)
             close_all(descriptors)
         if self._finished is None and not self._has_gone_back(code):
             faulthandler.disable()
             if code < 0:
-                with contextlib.suppress(OSError):  # of SIGKILL
+                with contextlib.suppress(OSError):  # SIGKILL
                     signal.signal(-code, signal.SIG_DFL)
                 os.kill(os.getpid(), -code)
             os._exit(code if code > 0 else 1)
 
     def _has_gone_back(self, code: int) -> bool:
-        """Go on from the last snapshot after a crash, if the client wants that and waits for a whole reply."""
+        """Return to the last snapshot after a crash, if the client wants that and waits for a complete reply."""
         status = self._status
         if not (self._goes_back and self._copies and status.busy_since is not None and status.can_be_resumed):
             return False
@@ -408,12 +408,12 @@ class Leader:
         return True
 
     def _kill_orphans(self) -> None:
-        """Kill what a player has started, or was forked in vain; without a player above them this process has them."""
+        """Kill processes that a player started, or that were forked in vain; they are now this process's children."""
         known = {self._player, *self._branches}
         for copy in self._copies.values():
             with contextlib.suppress(ChannelEnded):
                 known.add(copy.found())
-                while True:  # it may have forked another one in vain
+                while True:  # it may have forked another in vain
                     copy.note(copy.channel.receive(0)[0])
                     known.add(copy.found())
         for orphan in set(process_control.children()) - known:
@@ -421,7 +421,7 @@ class Leader:
 
 
 def _takes(right: socket.socket) -> bool:
-    """Take the right to play; return whether nobody else had."""
+    """Take the right to play; return whether nobody else had taken it."""
     try:
         right.recv(1, socket.MSG_DONTWAIT)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A probe of an environment: two copies of its process are tried, and thrown away."""
+"""A probe of an environment: tries two copies of its process, and discards them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 from gymtwist.worker import process_control, process_copy
 
-#: Seconds in which a copy may use no processor time, as one does not that waits for a thread; and that it may take.
+#: Seconds without processor time after which a copy counts as stuck, and seconds that it may take in all.
 _IDLE_LIMIT, _LIMIT = 3.0, 60.0
 _INTERVAL_MS = 50
 _MOST_BYTES = 4096
 
 
 class Verdict(NamedTuple):
-    """What a probe has found.
+    """The findings of a probe.
 
     Attributes:
-        answers: Whether both copies have answered.
-        alike: Whether they have given the same answer.
+        answers: Whether both copies answered.
+        alike: Whether they gave the same answer.
     """
 
     answers: bool
@@ -29,10 +29,10 @@ class Verdict(NamedTuple):
 
 
 class _Copy:
-    """A copy that is tried.
+    """A copy on trial.
 
     Args:
-        act: What it does; returns its answer.
+        act: Called in the copy; returns its answer.
     """
 
     def __init__(self, act: Callable[[], bytes]) -> None:
@@ -60,7 +60,7 @@ class _Copy:
         return now - self._used_at > _IDLE_LIMIT
 
     def end(self) -> None:
-        """Kill the process, and whatever it has started."""
+        """Kill the process, and the processes that it started."""
         process_copy.kill(self.pid)
         os.waitpid(self.pid, 0)
         os.close(self.output)
@@ -70,7 +70,7 @@ def probe(act: Callable[[], bytes]) -> Verdict:
     """Try two copies of this process.
 
     Args:
-        act: What each of them does; returns a short answer.
+        act: Called in each copy; returns a short answer.
 
     Raises:
         OSError: No process can be started.
@@ -84,7 +84,7 @@ def probe(act: Callable[[], bytes]) -> Verdict:
     finally:
         for copy in copies:
             copy.end()
-        # This process is a subreaper, so what they have started is among its children now.
+        # This process is a subreaper, so the processes that the copies started are now its children.
         for orphan in set(process_control.children()) - before:
             process_copy.kill(orphan)
             os.waitpid(orphan, 0)
@@ -92,7 +92,7 @@ def probe(act: Callable[[], bytes]) -> Verdict:
 
 
 def _wait_for(copies: list[_Copy]) -> bool:
-    """Wait until all copies have answered; return False if one does not."""
+    """Wait until all copies have answered; return False if one of them does not."""
     poll, deadline = select.poll(), time.monotonic() + _LIMIT
     for copy in copies:
         poll.register(copy.output, select.POLLIN)

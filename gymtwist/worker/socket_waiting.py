@@ -1,4 +1,4 @@
-"""Waiting for requests at a client's socket: it is polled briefly if measurements show that this is faster."""
+"""Waits for requests on a client's socket, polling briefly at first if measurements show that this is faster."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def receiver(connection: socket.socket, seconds: float, status: SessionStatus) -
 
     Args:
         connection: The client's socket, in blocking mode.
-        seconds: Seconds to poll per wait at most; 0 for never.
+        seconds: Maximum seconds to poll per wait; 0 to never poll.
         status: The session's status.
 
     Returns:
-        A function that returns the number of bytes, 0 at the end of the connection, and raises :class:`OSError`.
+        A function that returns the number of bytes received, or 0 at the end of the connection, and raises
+        :class:`OSError`.
     """
     if not seconds or cores() == 1:
         return connection.recv_into
@@ -43,7 +44,7 @@ class _AdaptiveReceiver:
 
     def __init__(self, connection: socket.socket, policy: WaitPolicy, status: SessionStatus) -> None:
         self._receive, self._policy, self._words = connection.recv_into, policy, status.words
-        #: Waits that block, before the policy is asked again.
+        #: How many waits block before the policy is asked again.
         self._blocking_waits = 0
 
     def receive(self, space: memoryview) -> int:
@@ -60,7 +61,8 @@ class _AdaptiveReceiver:
             count = self._receive(space)
         policy.waits_left -= 1
         if policy.waits_left <= 0:
-            # From the end of the operation, because sending the reply takes longer if it must wake up another core.
+            # Measured from the end of the operation, because sending the reply takes longer if it must wake up another
+            # core.
             policy.adapt(monotonic() - self._words[LAST_ACTIVITY])
         if not policy.poll_seconds and policy.waits_left > 1:
             self._blocking_waits, policy.waits_left = policy.waits_left - 1, 1

@@ -1,4 +1,4 @@
-"""Which modules start threads while they are imported: a forked process does not have these threads."""
+"""Detects which modules start threads while they are imported: a forked process does not have these threads."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-#: Packages that started threads, with the number of these; empty until :func:`watched` has been used.
+#: Packages that started threads, with the number of threads; empty until :func:`watched` has been used.
 found: Counter[str] = Counter()
 
 
 def threads() -> frozenset[str]:
-    """Return the ids of this process's threads, those of native code too; none on other systems than Linux."""
+    """Return the ids of this process's threads, native ones included; empty on systems other than Linux."""
     return frozenset(os.listdir("/proc/self/task")) if sys.platform.startswith("linux") else frozenset()
 
 
 @contextmanager
 def watched(module: str) -> Iterator[None]:
-    """Note in :data:`found` which modules start threads within the context.
+    """Record in :data:`found` which modules start threads within the context.
 
     Args:
-        module: What is run; it has started the threads that no import within it has.
+        module: The module that runs; threads not started by one of its imports count as its own.
     """
     known = threads()
     original = builtins.__import__

@@ -19,19 +19,19 @@ class Transport(Protocol):
 
     @property
     def send(self) -> Callable[[bytes | bytearray], None]:
-        """Sends the frame of a reply, which its owner may overwrite afterwards."""
+        """Sends the frame of a reply; the caller may overwrite the frame afterwards."""
 
     def receive(self) -> Any:
         """Wait for the next request, which is valid until the next call; None if the client has left.
 
-        Another process resumes a framed session on its socket, with the bytes given to
+        Another process can resume a framed session on its socket, with the bytes given to
         :meth:`~gymtwist.worker.recovery_state.RecoveryState.keep_pending`. A transport that does not receive from the
         socket calls :meth:`~gymtwist.worker.recovery_state.RecoveryState.end` before its first request instead: the
         session then ends with its process.
         """
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send a reply that is the concatenation of some parts."""
+        """Send a reply that is the concatenation of the parts."""
 
 
 class SocketTransport:
@@ -77,10 +77,10 @@ class SocketTransport:
                 return None
 
     def begin(self) -> None:
-        """Begin what else there is to do beside requests."""
+        """Begin background work; a plain socket has none."""
 
     def end(self) -> None:
-        """End that."""
+        """End the background work."""
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send parts with one system call, without joining them; a signal or a slow peer may cause more calls.
@@ -121,11 +121,11 @@ class FrameTransport(SocketTransport):
         self._keep_pending = recovery.keep_pending
 
     def limit_requests(self, most: int) -> None:
-        """Refuse requests that are longer than so many bytes."""
+        """Refuse requests of more than this many bytes."""
         self._reader.limit = most
 
     def skips_doorbells(self) -> None:
-        """Skip empty frames from now on: they are doorbells of shared memory."""
+        """Skip empty frames, the doorbells of shared memory, from now on."""
         self._reader.least = 0
 
     def receive(self) -> bytes | memoryview | None:

@@ -1,4 +1,4 @@
-"""The session's vector environment while it runs: like one environment, with seeds and masks for several."""
+"""Runs the session's vector environment: like one environment, with seeds and masks for several."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _LAST_INT64 = 2**63 - 1
 
 
 class VectorEnvironmentRunner(BaseRunner):
-    """A vector environment; every environment's steps and episodes count.
+    """A vector environment; the steps and episodes of every environment are counted.
 
     Attributes:
         num_envs: How many environments there are.
         autoreset_mode: When an environment is reset after its episode: ``next_step``, ``same_step`` or ``disabled``.
         can_step_some: Whether :meth:`begin_steps` can be used: each environment has a process of its own.
-        stepping: The environments that are in a step of :meth:`begin_steps`, in the order in which they began.
+        stepping: The environments in a step begun by :meth:`begin_steps`, in the order in which they began.
     """
 
     _of_episode = (
@@ -64,13 +64,13 @@ class VectorEnvironmentRunner(BaseRunner):
         # Environments without an episode: before the first reset, and after each episode if autoreset is disabled.
         self._ended: Flags = np.ones(self.num_envs, np.bool_)
         self._any_ended = True
-        #: Of each environment: the sum of the episode's rewards, and the session's number of steps before it.
+        #: For each environment, the sum of the episode's rewards, and the session's number of steps before the episode.
         self._returns: Floats = np.zeros(self.num_envs)
         self._steps_before_each = [self._steps] * self.num_envs
         self.stepping: dict[int, None] = {}
 
     def count_on(self) -> None:
-        """Count steps from where the session is; each episode has as many as it has in this process."""
+        """Continue the session's count of steps; each episode has only the steps taken in this process."""
         missed = self._status.steps - self._steps
         super().count_on()
         self._steps_before_each = [each + missed for each in self._steps_before_each]
@@ -97,10 +97,10 @@ class VectorEnvironmentRunner(BaseRunner):
             )
 
     def record_episodes(self, recorder: EpisodeRecorder) -> None:
-        """Have the episodes recorded that begin from now on."""
+        """Record the episodes that begin from now on."""
         self._recorder = recorder
         self._step = recorder.wrap(self._step)
-        self.can_step_some = False  # a row of what is recorded is a step of all
+        self.can_step_some = False  # a recorded row is a step of all environments
 
     def reset(
         self,
@@ -111,8 +111,8 @@ class VectorEnvironmentRunner(BaseRunner):
         """Begin an episode in all environments, or in some.
 
         Args:
-            seed: One seed per environment, or one from which the vector environment derives them; None for the
-                operator's seed at the first reset, if there is one.
+            seed: One seed per environment, or one from which the vector environment derives them; if None, the first
+                reset uses the operator's seed, if there is one.
             options: The environments' options.
             mask: Which environments to reset; None for all.
 
@@ -178,12 +178,12 @@ class VectorEnvironmentRunner(BaseRunner):
         """Take one step in every environment.
 
         Returns:
-            Observations; rewards, float64 of shape (num_envs,), or with one more array of the reward space for each
-            environment; terminated and truncated, bool of shape (num_envs,); info.
+            Observations; rewards, float64 of shape (num_envs,), followed by the shape of the reward space if rewards
+            are arrays; terminated and truncated, bool of shape (num_envs,); info.
 
         Raises:
             ResetNeeded: The episode of an environment has ended, and autoreset is disabled.
-            EnvironmentFault: The environment raised, or did not return what Gymnasium expects.
+            EnvironmentFault: The environment raised an exception, or did not return what Gymnasium expects.
         """
         if self._any_ended:
             raise self._reset_needed(np.flatnonzero(self._ended).tolist())
@@ -195,7 +195,7 @@ class VectorEnvironmentRunner(BaseRunner):
             rewards = np.asarray(rewards, np.float64)
             terminated, truncated = np.asarray(terminated, np.bool_), np.asarray(truncated, np.bool_)
             if not rewards.shape == terminated.shape == truncated.shape == self._ended.shape:
-                raise ValueError("shapes")  # whatever fails here is looked at below
+                raise ValueError("shapes")  # handled below, like every failure here
         except BaseException as error:
             self._failed = True
             self._status.end()
@@ -225,10 +225,10 @@ class VectorEnvironmentRunner(BaseRunner):
         error.environments = ended
         return error
 
-    # Steps of some environments; Gymnasium's own step waits for all
+    # Steps of some environments; Gymnasium's own step waits for all of them
 
     def begin_steps(self, indices: list[int], actions: list[Any]) -> None:
-        """Begin a step in some environments, none of which is in one.
+        """Begin a step in some environments, none of which is in a step.
 
         Raises:
             ResetNeeded: The episode of one has ended, and autoreset is disabled.
@@ -244,17 +244,17 @@ class VectorEnvironmentRunner(BaseRunner):
         self._failed = False
 
     def take_ready(self, count: int) -> tuple[list[int], list[Any], Floats, Flags, Flags, dict[str, Any]]:
-        """Wait until some environments are done with their step; those that began first come first.
+        """Wait until some environments have finished their step; those that began first are taken first.
 
         Args:
-            count: How many; so many at least are in a step.
+            count: How many environments to wait for; at least this many must be in a step.
 
         Returns:
-            Their indices, in ascending order, and of each: its observation, which is valid until it is stepped again;
-            reward; terminated; truncated. And their infos, merged.
+            Their indices in ascending order, followed by their observations (each valid until the environment's next
+            step), rewards, terminated, truncated, and merged infos.
 
         Raises:
-            EnvironmentFault: An environment raised, or its process has ended.
+            EnvironmentFault: An environment raised an exception, or its process has ended.
         """
         self._failed = True
         with guarded_call(self._status, Operation.STEP):
@@ -268,7 +268,7 @@ class VectorEnvironmentRunner(BaseRunner):
                 add_info(count, info, each[4], place)
         self._failed = False
         observations = [each[0] if rows is None else rows[index] for index, each in zip(indices, results, strict=True)]
-        if self._words[ATTENTION]:  # what a render would ask for goes through the same pipes
+        if self._words[ATTENTION]:  # render requests would go through the same pipes
             self._attention.attend(lambda: observations[0])
         self._count_steps(indices, rewards, terminated | truncated)
         return indices, observations, rewards, terminated, truncated, info
@@ -294,10 +294,11 @@ class VectorEnvironmentRunner(BaseRunner):
         return indices, results
 
     def _count_steps(self, indices: list[int], rewards: Floats, done: Flags) -> None:
-        """Show steps of some environments."""
+        """Count steps of some environments in the session status."""
         count = len(indices)
         self._steps = self._words[STEPS] = self._steps + count
-        # An episode's length is the number of all steps since it began divided by that of environments.
+        # An episode's length is the number of steps of all environments since it began, divided by the number of
+        # environments.
         for index in range(self.num_envs):
             self._steps_before_each[index] += count
         for index in indices:
@@ -315,15 +316,15 @@ class VectorEnvironmentRunner(BaseRunner):
                 self._results(len(self.stepping))
 
     def _end_episodes(self, done: Flags) -> None:
-        """Show that episodes have ended.
+        """Record the ends of episodes in the session status.
 
         Args:
-            done: Of which environments.
+            done: Which environments' episodes have ended.
         """
-        # One after the other: mostly it is one, for which NumPy's ways to choose several cost more.
+        # One after another: usually there is only one, for which NumPy's indexing with several would cost more.
         words, returns, begun_at = self._words, self._returns, self._steps_before_each
         number = int(words[EPISODES])
-        # With this mode the next step of such an environment is a reset.
+        # In this mode, the next step of such an environment is a reset.
         begin = self._steps + (self.num_envs if self.autoreset_mode == "next_step" else 0)
         for index in done.nonzero()[0].tolist():
             self._status.keep_episode(number, returns.item(index), (self._steps - begun_at[index]) // self.num_envs)
@@ -340,7 +341,7 @@ class VectorEnvironmentRunner(BaseRunner):
             self._steps_before_each[index] = self._steps
 
     def _picture(self, observation: Any) -> Any:
-        """Return what the first environment looks like."""
+        """Return an image of the first environment, or its observation."""
         if self.environment.render_mode == "rgb_array":
             environments = getattr(self.environment.unwrapped, "envs", None)
             return environments[0].render() if environments else self.environment.render()
@@ -351,7 +352,7 @@ class VectorEnvironmentRunner(BaseRunner):
     def step_many(
         self, actions: Iterable[Any], keep: Callable[[Any], None] | None
     ) -> tuple[Any, list[Floats], Flags, Flags, dict[str, Any]]:
-        """Take several steps in every environment, at most until one needs a reset.
+        """Take several steps in every environment, stopping when one needs a reset.
 
         Args:
             actions: The actions of all environments for each step, for at least one step.
@@ -362,7 +363,7 @@ class VectorEnvironmentRunner(BaseRunner):
 
         Raises:
             ResetNeeded: As for :meth:`step`.
-            EnvironmentFault: Likewise.
+            EnvironmentFault: As for :meth:`step`.
         """
         words = self._words
         rewards: list[Floats] = []
@@ -385,10 +386,10 @@ class VectorEnvironmentRunner(BaseRunner):
     def _close(self) -> None:
         made = self.environment.unwrapped
         for index in self.stepping:
-            # Nobody waits for its step; the others are closed in order.
+            # Nobody waits for its step; the other environments are closed in order.
             made.processes[index].terminate()
             made.parent_pipes[index].close()
-        # If one of its processes has died, an orderly close would wait in vain for an answer from it.
+        # If one of its processes has died, an orderly close would wait forever for its answer.
         if self._failed and vector_environments.has_processes(self.environment):
             self.environment.close(terminate=True)
         else:

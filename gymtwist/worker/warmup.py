@@ -3,8 +3,8 @@
 Python imports modules, specialises bytecode and fills caches when code runs for the first few times. A warm-up does
 this before the fork, so that workers share the memory, and their first step is as fast as any other.
 
-A call of a function changes the reference count of its code object, so every worker gets its own copy of the memory
-page. The code objects that sessions use are therefore gathered in as few pages as possible.
+A function call changes the reference count of the code object, so every worker gets its own copy of the memory page.
+The code objects that sessions use are therefore gathered in as few pages as possible.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _RESET = bytes([classic.RESET])
 _STEP = bytes([classic.STEP]) + classic.action(b"1")
 _SAMPLE = bytes([classic.SAMPLE_ACTION])
 _SPACES = bytes([classic.GET_SPACE, 0, classic.GET_SPACE, 1])
-#: Episodes of few steps, so that none ends by itself: in CartPole each has at least 8 steps.
+#: Short episodes, so that none ends by itself: in CartPole each has at least 8 steps.
 _EPISODES = 4
-#: Sessions of each protocol before the code objects are recorded, since the first ones import modules, and after that;
-#: more sessions do not increase the shared memory.
+#: Sessions of each protocol before the code objects are recorded (the first ones import modules), and after; more
+#: sessions do not increase the shared memory.
 _BEFORE, _AFTER = 2, 8
 #: The replaced code objects. If they were freed, workers would reuse their memory, and so copy many pages.
 _replaced: list[CodeType] = []
@@ -42,7 +42,7 @@ _replaced: list[CodeType] = []
 def serve_some() -> None:
     """Serve sessions of CartPole in each binary protocol, with the code that serves clients."""
     _serve_both(_BEFORE)
-    # From Python 3.13 on, calls of a function whose code was replaced are never specialised. An active profiler stays.
+    # Since Python 3.13, calls of functions with replaced code are never specialised. An active profiler is kept.
     if sys.version_info < (3, 13) and sys.getprofile() is None:
         ran: dict[int, CodeType] = {}
 
@@ -56,12 +56,12 @@ def serve_some() -> None:
             sys.setprofile(None)
         _gather(ran)
     _serve_both(_AFTER)
-    # Otherwise every worker would inherit the descriptors of these sessions: the collector is off until the fork.
+    # Otherwise, every worker would inherit the descriptors of these sessions: the collector is off until the fork.
     gc.collect()
 
 
 def _gather(ran: dict[int, CodeType]) -> None:
-    """Replace code objects by copies that are adjacent in memory, since they are made one after another.
+    """Replace code objects with copies that are adjacent in memory, because they are made one after another.
 
     Args:
         ran: The code objects to replace, by their ids.

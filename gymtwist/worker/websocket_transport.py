@@ -1,4 +1,4 @@
-"""A client's socket that carries messages of WebSocket."""
+"""A client's socket that carries WebSocket messages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gymtwist.worker.recovery_state import RecoveryState
 from gymtwist.worker.session_status import BUSY_SINCE, REQUEST_SINCE, SessionStatus
 from gymtwist.worker.transports import SocketTransport
 
-#: Seconds after which a request counts as long, so that pings are answered meanwhile. Clients wait for 20 s or more.
+#: Seconds after which a request counts as long, so that a thread answers pings. Clients wait for 20 s or more.
 LONG_REQUEST = 2.0
-#: Milliseconds to wait for bytes of the client before looking whether the request has ended.
+#: Milliseconds to wait for bytes from the client before checking whether the request has ended.
 _GLANCE = 20
 _STACK = 256 * 1024
 
 
 class WebSocketTransport(SocketTransport):
-    """A client's socket that carries messages of WebSocket, with a recovery state that another process can resume from.
+    """A client's socket that carries WebSocket messages, with a recovery state that another process can resume from.
 
     Args:
         connection: The socket, in blocking mode.
@@ -32,7 +32,7 @@ class WebSocketTransport(SocketTransport):
         recovery: The session's recovery state.
         receive_into: Receives into a buffer; see :func:`~gymtwist.worker.socket_waiting.receiver`.
         status: The session's status.
-        long_request: Seconds after which pings are answered by a thread.
+        long_request: Seconds of a request after which a thread answers pings.
     """
 
     _take: Callable[[], memoryview | None]
@@ -50,7 +50,7 @@ class WebSocketTransport(SocketTransport):
         self._reader = WebSocketReader(self._control, received, borrowed=recovery.buffer, opcode=opcode)
         super().__init__(connection, self._reader, self._reader.next_frame, receive_into)
         self._keep_pending = recovery.keep_pending
-        self._opcode = int(opcode)  # with which arithmetic is faster
+        self._opcode = int(opcode)  # an int makes arithmetic faster
         self._closed = False
         self.send = self._send_whole
         self._words = status.words
@@ -58,7 +58,7 @@ class WebSocketTransport(SocketTransport):
         self.begin()
 
     def limit_requests(self, most: int) -> None:
-        """Refuse requests that are longer than so many bytes."""
+        """Refuse requests of more than this many bytes."""
         self._reader.limit = most
 
     def receive(self) -> memoryview | None:
@@ -72,7 +72,7 @@ class WebSocketTransport(SocketTransport):
                 self.close(reader.closed[0])
                 return None
             if not reader.fill(self._receive_into):
-                # The client has left without a word, or the server ends the session.
+                # The client has left without a close frame, or the server ends the session.
                 self.close(CloseCode.GOING_AWAY, "the server ends the session")
                 return None
 
@@ -80,7 +80,7 @@ class WebSocketTransport(SocketTransport):
         self.send_parts((data,))
 
     def send_parts(self, parts: Sequence[bytes | bytearray | memoryview]) -> None:
-        """Send a reply that is the concatenation of some parts; see :meth:`SocketTransport.send_parts`."""
+        """Send a reply that is the concatenation of the parts; see :meth:`SocketTransport.send_parts`."""
         frame: Parts = [frame_header(self._opcode, sum(map(len, parts)))]
         frame += parts  # type: ignore[arg-type] # codecs make no bytearrays
         super().send_parts(frame)
@@ -99,8 +99,8 @@ class WebSocketTransport(SocketTransport):
             self._connection.shutdown(socket.SHUT_WR)
 
     def begin(self) -> None:
-        """Begin to answer pings during long requests, by a thread."""
-        #: Held by the thread while it reads, and the connection is not to be used by anybody else.
+        """Start the thread that answers pings during long requests."""
+        #: The thread holds it while it reads, when nobody else may use the connection.
         self._lock = threading.Lock()
         self._wanted = False
         self._ended = threading.Event()
@@ -108,14 +108,14 @@ class WebSocketTransport(SocketTransport):
 
     @property
     def was_closed_for_good(self) -> bool:
-        """Whether the client has closed the WebSocket because all is done, and not because it goes away."""
+        """Whether the client has closed the WebSocket because it is done, rather than going away."""
         return self._reader.closed is not None and self._reader.closed[0] == CloseCode.NORMAL
 
     def end(self) -> None:
         """End the thread."""
         self._ended.set()
 
-    # The thread that answers pings while a request takes long
+    # The thread that answers pings during long requests
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the connection or the status is closed: the session has ended
@@ -130,25 +130,25 @@ class WebSocketTransport(SocketTransport):
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Have the session wait for the thread before it uses the connection.
+        """Make the session wait for the thread before it uses the connection.
 
-        The methods that it would use are shadowed, so a session without long requests pays nothing. It looks them up
-        after it has recorded that it is no longer busy.
+        The instance shadows the methods that the session would call, so a session without long requests pays nothing.
+        The session looks them up after it has recorded that it is no longer busy.
         """
         self._wanted = False
         vars(self).update(receive=self._receive_after, send_parts=self._send_parts_after)
         try:
             yield
         finally:
-            del self.receive, self.send_parts  # those of the instance
+            del self.receive, self.send_parts  # the shadowing attributes
 
     def _answer_pings(self, since: float) -> None:
-        """Read what the client sends, and answer its pings, while the session does not use the connection."""
+        """Read what the client sends and answer its pings, while the session does not use the connection."""
         reader, poll = self._reader, select.poll()
         poll.register(self._connection, select.POLLIN)
         answered = False
         while self._busy_since() == since and not self._wanted and not self._ended.is_set():
-            if not answered:  # what came together with the request
+            if not answered:  # pings that came together with the request
                 reader.answer_pings(self._connection.sendall)
                 answered = True
             if not poll.poll(_GLANCE):
@@ -177,7 +177,7 @@ class WebSocketTransport(SocketTransport):
 
 
 def _start(function: Callable[[], None]) -> None:
-    """Start a thread that ends with the process; do without where no thread can be started."""
+    """Start a thread that ends with the process; do without it if no thread can be started."""
     size = threading.stack_size(_STACK)
     try:
         threading.Thread(target=function, name="pings", daemon=True).start()
