@@ -1,4 +1,4 @@
-"""The server process: it accepts and admits connections, hands them to workers and watches over the sessions.
+"""The server process: it accepts and admits connections, hands them to workers and watches the sessions.
 
 It never imports an environment library, and it takes no part in a step.
 """

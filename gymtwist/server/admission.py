@@ -1,4 +1,4 @@
-"""Admission: limits the sessions, queues connections beyond that, and limits the connections without a session."""
+"""Admission: limits the sessions, queues the connections beyond that, and limits the connections without a session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gymtwist.server.identities import Identity
 
 _STOPPING = "the server is shutting down; try again in a while"
 _MINUTE = 60.0
-#: How often a connection is passed for which no node has room, before a node is held for it.
+#: How often the queue may pass over a connection that no node has room for, before a node is held for it.
 MOST_PASSED = 16
 
 
@@ -25,13 +25,13 @@ class Waiter(Protocol):
 
     @property
     def environment(self) -> str:
-        """The id of the environment that it asks for; empty for none."""
+        """The id of the environment that the client asks for; empty for none."""
 
     def queued(self) -> None:
-        """Wait for a session to end."""
+        """Wait until another session ends."""
 
     def moved(self, place: int) -> None:
-        """Note the place in the queue, which may be new; 1 is the first."""
+        """Note the place in the queue, which may be unchanged; 1 is the first."""
 
     def admitted(self) -> None:
         """Begin the session."""
@@ -44,29 +44,34 @@ class Room(Protocol):
     """What other machines have room for."""
 
     def attend(self, room_changed: Callable[[], None], queued: Callable[[], Iterable[str]]) -> None:
-        """Call a function when there may be more room, and another for the environments that the queue waits for."""
+        """Register callbacks.
+
+        Args:
+            room_changed: Called when there may be more room.
+            queued: Returns the environments that the queue waits for.
+        """
 
     def lack(self, environment: str) -> str:
         """Return why no session of an environment can begin now, as a clause; empty if one can."""
 
     def why_never(self, environment: str) -> str:
-        """Return why none can ever begin, as a clause; empty if one may."""
+        """Return why no session of an environment can ever begin, as a clause; empty if one may."""
 
     def hold(self, environment: str | None) -> bool:
-        """Hold room for a session of an environment, until this is called again; None to hold nothing.
+        """Hold room for one session of an environment until the next call; None releases it.
 
         Returns:
-            Whether room is held: no other session takes it.
+            Whether room is held, so that no other session takes it.
         """
 
 
 class _Share:
-    """What one identity has of the server.
+    """What one identity uses of the server.
 
     Attributes:
-        sessions: How many sessions it has.
-        waiting: Its connections in the queue, each with the number of its arrival, the first one first.
-        begun: When the sessions of the last minute were admitted or queued, if their number is limited.
+        sessions: The number of its sessions.
+        waiting: Its queued connections, oldest first, each with its arrival number.
+        begun: When the sessions of the last minute were admitted or queued; kept only if their rate is limited.
     """
 
     def __init__(self) -> None:
@@ -98,22 +103,22 @@ class _Share:
             )
 
     def note(self, identity: Identity, now: float) -> None:
-        """Count a session that the identity gets now or later."""
+        """Count a session that the identity gets now or later towards its rate limit."""
         if identity.sessions_per_minute is not None:
             self.begun.append(now)
 
 
 class Admission:
-    """Counts the sessions and queues connections until one ends.
+    """Counts the sessions, and queues connections until one ends.
 
-    A free place goes to the identity with the fewest sessions; between equals, to the connection that has waited
-    longest. One for which no node has room lets others pass, but not for ever: when it was passed :data:`MOST_PASSED`
-    times, a node is held for it. If the queue is full, a connection of an identity that has few places there displaces
-    the last one of the identity that has most.
+    A free place goes to the identity with the fewest sessions; on a tie, to the connection that has waited longest. A
+    connection that no node has room for lets others pass, but not forever: once it has been passed :data:`MOST_PASSED`
+    times, a node is held for it. If the queue is full, a connection of an identity with few places there displaces the
+    last connection of the identity with the most.
 
     Args:
-        max_sessions: How many sessions there may be at once.
-        queue: How many connections may wait.
+        max_sessions: The maximum number of concurrent sessions.
+        queue: The maximum number of waiting connections.
         clock: Returns a time in seconds.
 
     Attributes:
@@ -129,18 +134,18 @@ class Admission:
         self._sessions = 0
         self._elsewhere = 0
         self._arrivals = 0
-        #: How often those in the queue were passed, and the one for which a node is held.
+        #: How often each queued connection was passed over, and the one for which a node is held.
         self._passed: collections.Counter[Waiter] = collections.Counter()
         self._held_for: Waiter | None = None
         self._stopping = False
         self._admitting = False
 
     def limit(self, max_sessions: int, queue: int) -> None:
-        """Take other limits; what is over them goes on.
+        """Change the limits; sessions and connections over the new limits are kept.
 
         Args:
-            max_sessions: How many sessions there may be at once.
-            queue: How many connections may wait.
+            max_sessions: The maximum number of concurrent sessions.
+            queue: The maximum number of waiting connections.
         """
         self._max_sessions, self._queue = max_sessions, queue
         self.admit_waiting()
@@ -151,10 +156,10 @@ class Admission:
         room.attend(self.admit_waiting, lambda: self.waiting_for)
 
     def note_elsewhere(self, sessions: int) -> None:
-        """Count the sessions of earlier processes, which go on with them after an upgrade, among those that run.
+        """Count the sessions that earlier processes still run after an upgrade.
 
         Args:
-            sessions: How many they have together.
+            sessions: The total number of these sessions.
         """
         self._elsewhere = sessions
         self.admit_waiting()
@@ -165,17 +170,17 @@ class Admission:
 
     @property
     def sessions(self) -> int:
-        """How many sessions there are."""
+        """The number of sessions."""
         return self._sessions
 
     @property
     def queued(self) -> int:
-        """How many connections wait."""
+        """The number of waiting connections."""
         return sum(len(each.waiting) for each in self._shares.values())
 
     @property
     def waiting_for(self) -> list[str]:
-        """The environments that those in the queue ask for."""
+        """The environments that the queued connections ask for."""
         return [waiter.environment for share in self._shares.values() for waiter in share.waiting]
 
     def lack(self, environment: str) -> str:
@@ -186,11 +191,11 @@ class Admission:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether no session begins any more."""
+        """Whether no more sessions begin."""
         return self._stopping
 
     def enter(self, waiter: Waiter) -> None:
-        """Admit, queue or refuse a connection, by calling its method of that name."""
+        """Admit, queue or refuse a connection, by calling its method ``admitted``, ``queued`` or ``refused``."""
         if self._stopping:
             waiter.refused(ServerStopping(_STOPPING))
             return
@@ -215,11 +220,11 @@ class Admission:
             share.waiting[waiter] = self._arrivals
             waiter.queued()
             if len(share.waiting) == self.queued:
-                waiter.moved(len(share.waiting))  # behind all others, who need not be sorted
+                waiter.moved(len(share.waiting))  # last in line: no need to sort
             else:
                 self._tell_places()
             if self.room is not None:
-                self.admit_waiting()  # who was refused for it may have had a node held
+                self.admit_waiting()  # the connection refused to make room may have had a node held
         else:
             waiter.refused(self._full(waiter))
 
@@ -229,7 +234,7 @@ class Admission:
         waiter.admitted()
 
     def _makes_room(self, share: _Share) -> bool:
-        """Return whether an identity gets a place in the queue, perhaps that of a connection that is refused for it."""
+        """Return whether an identity gets a place in the queue, which may mean refusing another connection."""
         if self.queued < self._queue:
             return True
         longest = max(self._shares.values(), key=lambda each: len(each.waiting))
@@ -248,18 +253,18 @@ class Admission:
         return ServerFull(f"the server is full: {taken}; try again later, or ask its operator for {more}")
 
     def leave_queue(self, waiter: Waiter) -> None:
-        """Remove a connection from the queue if it is there."""
+        """Remove a connection from the queue, if it is there."""
         if self._shares[waiter.identity.name].waiting.pop(waiter, None) is not None:
             self._forget(waiter)
             self.admit_waiting()
 
     def _forget(self, waiter: Waiter) -> None:
-        """Forget how often one was passed that has left the queue."""
+        """Forget how often a connection that has left the queue was passed over."""
         del self._passed[waiter]
         self._hold()
 
     def _hold(self) -> None:
-        """Hold a node for one of those that were passed too often; it stays the same one as long as it waits."""
+        """Hold a node for a connection that was passed over too often; keep to the same connection while it waits."""
         if self.room is None:
             return
         overdue = [each for each, passed in self._passed.items() if passed >= MOST_PASSED]
@@ -270,7 +275,7 @@ class Admission:
             hold(None)
 
     def _in_order(self) -> Iterator[Waiter]:
-        """Yield the connections of the queue in the order in which they get places if no session ends before."""
+        """Yield the queued connections in the order in which they get places if no session ends in the meantime."""
         ranked = (
             (share.sessions + ahead, arrival, waiter)
             for share in self._shares.values()
@@ -280,14 +285,14 @@ class Admission:
             yield waiter
 
     def _tell_places(self) -> None:
-        """Tell each connection that waits its place; a connection ignores one that is not new."""
+        """Tell each waiting connection its place; a connection ignores an unchanged place."""
         for place, waiter in enumerate(self._in_order(), 1):
             waiter.moved(place)
 
     def _next(self) -> Waiter | None:
-        """Remove the connection that gets the next place from the queue, and return it; None if there is none for it.
+        """Remove the connection that gets the next place from the queue and return it; None if there is none.
 
-        One whose session no node has room for lets others pass.
+        Connections that no node has room for are passed over.
         """
         lacks: dict[str, str] = {}
 
@@ -316,7 +321,7 @@ class Admission:
         return waiter
 
     def session_ended(self, waiter: Waiter) -> None:
-        """Give the place of a session that has ended to a connection that waits.
+        """Give the place of an ended session to a waiting connection.
 
         Args:
             waiter: The connection that had the session.
@@ -326,7 +331,7 @@ class Admission:
         self.admit_waiting()
 
     def admit_waiting(self) -> None:
-        """Admit those that wait for which there is room now."""
+        """Admit the waiting connections that there is room for."""
         if self._admitting:
             return  # a session that ended as soon as it began; the loop below, which began it, continues
         self._admitting = True
@@ -339,7 +344,7 @@ class Admission:
         self._tell_places()
 
     def stop(self) -> None:
-        """Refuse the connections that wait, and all later ones."""
+        """Refuse all waiting and later connections."""
         self._stopping = True
         waiting = list(self._in_order())
         for share in self._shares.values():
@@ -349,48 +354,48 @@ class Admission:
 
 
 class Droppable(Protocol):
-    """A connection without a session, as a :class:`ConnectionLimit` holds it."""
+    """A connection without a session, as seen by :class:`ConnectionLimit`."""
 
     def drop(self) -> None:
         """Close the connection as soon as possible, unless it can have its session now."""
 
 
 class ConnectionLimit:
-    """Limits the connections that have no session, in total and per address; beyond that the oldest is dropped.
+    """Limits the connections that have no session, in total and per address; beyond the limit, the oldest is dropped.
 
     Args:
-        total: How many there may be.
-        per_address: How many of them may have the same address.
+        total: The maximum number of connections.
+        per_address: The maximum number of connections from one address.
 
     Attributes:
-        total: How many there may be.
+        total: The maximum number of connections.
     """
 
     def __init__(self, total: int, per_address: int) -> None:
         self.total = total
         self._per_address = per_address
-        # Each in the order in which they came: the oldest first.
+        # All three are in order of arrival, oldest first.
         self._addresses: dict[Droppable, str] = {}
         self._by_address: dict[str, dict[Droppable, None]] = {}
         self._crowded: dict[str, None] = {}
         self._dropping = False
 
     def __len__(self) -> int:
-        """Return how many connections there are."""
+        """Return the number of connections."""
         return len(self._addresses)
 
     def limit(self, total: int, per_address: int) -> None:
-        """Take other limits from the next connection on.
+        """Change the limits; they apply when the next connection is added.
 
         Args:
-            total: How many connections there may be.
-            per_address: How many of them may have the same address.
+            total: The maximum number of connections.
+            per_address: The maximum number of connections from one address.
         """
         self.total, self._per_address = total, per_address
         self._crowded = {name: None for name, each in self._by_address.items() if len(each) > per_address}
 
     def add(self, connection: Droppable, address: str) -> None:
-        """Count a connection, and drop the oldest if there are too many; one that is counted keeps its age."""
+        """Count a connection, and drop the oldest if there are too many; one already counted keeps its age."""
         if connection in self._addresses:
             return
         self._addresses[connection] = address
@@ -399,7 +404,7 @@ class ConnectionLimit:
         if len(of_address) > self._per_address:
             self._crowded[address] = None
         if self._dropping:
-            return  # what is dropped may add itself again; the loop below continues
+            return  # dropping one may add it again; the loop below continues
         self._dropping = True
         try:
             while (oldest := self._oldest_excess()) is not None:
@@ -414,7 +419,7 @@ class ConnectionLimit:
         return next(iter(self._addresses)) if len(self._addresses) > self.total else None
 
     def remove(self, connection: Droppable) -> None:
-        """Stop counting a connection if it is counted: it has a session, waits for one, or is closed."""
+        """Stop counting a connection, if it is counted: it has a session, waits for one, or is closed."""
         address = self._addresses.pop(connection, None)
         if address is None:
             return

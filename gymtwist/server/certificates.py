@@ -1,4 +1,4 @@
-"""The TLS of a port: its certificate, which can change while the server runs, and those that clients may send."""
+"""The TLS of a port: its certificate, which can be renewed at run time, and the client certificates that it accepts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
 def read_certificates(port: Any, description: str, client_ca: str | None) -> Callable[[], None] | None:
-    """Read what the files of a port's certificates have now.
+    """Read the current contents of a port's certificate files.
 
     Args:
-        port: The port, as Twisted returns it; its factory may be wrapped.
+        port: The port, as returned by Twisted; its factory may be wrapped.
         description: The description of its endpoint, which names the files.
         client_ca: The file of the authorities whose client certificates are accepted; None to ask for none.
 
     Returns:
-        What lets the port use it; connections that are open do not notice. None if the port does not speak TLS.
+        A function that makes the port use them for new connections; None if the port does not speak TLS.
 
     Raises:
-        Exception: The files cannot be read, or do not fit.
+        Exception: The files cannot be read, or do not match.
     """
     outer, inner = None, port.factory
     while isinstance(inner, WrappingFactory) and not isinstance(inner, TLSMemoryBIOFactory):
@@ -33,11 +33,11 @@ def read_certificates(port: Any, description: str, client_ca: str | None) -> Cal
         return None
     recorder: Any = _Recorder()
     endpoints.serverFromString(recorder, description).listen(inner.wrappedFactory)
-    # The same one for all connections, and an error if OpenSSL refuses the certificate.
+    # Every connection gets this one context; OpenSSL raises here if it refuses the certificate.
     context = recorder.context_factory.getContext()
     if client_ca is not None:
         context.load_verify_locations(client_ca)
-        # A client need not send one: it may have a token.
+        # A client need not send a certificate: it may have a token.
         context.set_verify(SSL.VERIFY_PEER, lambda connection, certificate, error, depth, ok: bool(ok))
         context.set_session_id(b"gymsock")
     renewed = TLSMemoryBIOFactory(recorder.context_factory, False, inner.wrappedFactory)
@@ -46,7 +46,7 @@ def read_certificates(port: Any, description: str, client_ca: str | None) -> Cal
 
 
 class _Recorder:
-    """In place of a reactor: it opens no port, and keeps the context that an endpoint has made of its files."""
+    """Stands in for a reactor: opens no port, and keeps the context that an endpoint has made from its files."""
 
     def listenSSL(self, port: int, factory: Any, contextFactory: Any, **options: Any) -> None:
         """Keep the context; called by Twisted's endpoint."""

@@ -1,4 +1,4 @@
-"""Addresses of clients: their names in the log, and the networks that limits per address count."""
+"""Addresses of clients: their names in the log, and the networks to which limits per address apply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from gymtwist.server.identities import Peer
 
-#: The kernel's ``struct ucred``: process, user and group; see unix(7).
+#: The kernel's ``struct ucred``: process, user and group ids; see unix(7).
 _CREDENTIALS = struct.Struct("iII")
 #: From <asm-generic/socket.h>.
 _SO_PEERPIDFD = 77
@@ -26,7 +26,7 @@ def name_of(address: Any) -> str:
 
 
 def peer_of(transport: Any) -> Peer:
-    """Return what the operating system says of the client at the other end of a transport."""
+    """Return what the operating system knows about the client at the other end of a transport."""
     address = transport.getPeer()
     host = getattr(address, "host", None)
     if host is not None:
@@ -37,13 +37,16 @@ def peer_of(transport: Any) -> Peer:
 
 
 def process_of(transport: Any) -> int | None:
-    """Return the id of the process that connected to a UNIX socket; None if it has ended, where the kernel tells.
+    """Return the id of the process that connected to a UNIX socket.
 
     Args:
         transport: The transport of the connection.
+
+    Returns:
+        The id; None if the process has ended and the kernel can tell.
     """
     try:
-        # Another process may have its id by now, but not its descriptor: Linux has these from 6.5 on.
+        # The id may have been reused, but a pidfd still refers to the same process. Linux 6.5 and later return one.
         descriptor = transport.socket.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError:
         credentials = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -57,7 +60,7 @@ def process_of(transport: Any) -> int | None:
 
 
 def _common_name(transport: Any) -> str | None:
-    """Return the common name of a client's certificate, which OpenSSL has verified; None if it has none."""
+    """Return the common name of a client's certificate, as verified by OpenSSL; None if it has no certificate."""
     certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
     return None if certificate is None else certificate.get_subject().CN
 
@@ -71,7 +74,7 @@ def network_of(client: str) -> str:
     if not client.startswith("["):
         return client.rpartition(":")[0] or client
     address = ipaddress.IPv6Address(client[1:].partition("]")[0].partition("%")[0])
-    if address.ipv4_mapped is not None:  # at a socket for both
+    if address.ipv4_mapped is not None:  # on a dual-stack socket
         return str(address.ipv4_mapped)
-    # Whoever has one IPv6 address usually has 2**64 of them.
+    # A host with one IPv6 address usually has 2**64 of them.
     return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -1,6 +1,6 @@
-"""The command line of ``twistd gymsock``, and the file of ``--config``.
+"""The command line of ``twistd gymsock``, and the file given with ``--config``.
 
-Both follow from the table :class:`~gymtwist.server.server_options.ServerOptions`.
+Both are generated from :class:`~gymtwist.server.server_options.ServerOptions`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gymtwist.server.handed_over import HANDED_OVER
 from gymtwist.server.server_options import Option, ServerOptions
 from gymtwist.server.startup_banner import versions
 
-#: The headings of the help, by the option that is the first below each.
+#: The headings of the help, keyed by the first option below each.
 _SUBJECTS = {
     "config": "The server",
     "port": "Where to listen",
@@ -39,7 +39,7 @@ _SUBJECTS = {
 
 
 def _reader(name: str, option: Option) -> Callable[[str], object]:
-    """Return the function that parses an option, for ``usage.Options``."""
+    """Return a function that parses an option, for ``usage.Options``."""
 
     def read(text: str) -> object:
         try:
@@ -51,7 +51,7 @@ def _reader(name: str, option: Option) -> Callable[[str], object]:
 
 
 def _appender(name: str, option: Option) -> Callable[[usage.Options, str], None]:
-    """Return the method that parses an option which may be repeated, for ``usage.Options``."""
+    """Return a method that parses a repeatable option, for ``usage.Options``."""
     read = _reader(name, option)
 
     def append(self: usage.Options, text: str) -> None:
@@ -76,7 +76,7 @@ class Options(usage.Options):
         optActions={"setup": usage.CompleteFiles("*.py"), "monitor-root": usage.CompleteDirs()}
     )
 
-    #: The command line that was parsed, as it can be parsed again in another directory.
+    #: The parsed command line, in a form that can be parsed again in another directory.
     words: Sequence[str] = ()
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Options(usage.Options):
             self[name] = []
 
     def getUsage(self, width: int | None = None) -> str:
-        """Return the text of ``--help``, by subject where Twisted sorts by name; called by ``twistd``."""
+        """Return the text of ``--help``, grouped by subject where Twisted sorts by name; called by ``twistd``."""
         listed, blank, description = super().getUsage(width).partition("\n\n")
         _, *options = re.split(r"(?m)^(?=  -\w, --|      --)", f"{listed}\n")
         texts = {re.findall(r"--([\w-]+)", text)[0]: text for text in options}
@@ -102,10 +102,10 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """Parse the command line, and the file of ``--config``; called by ``twistd``.
+        """Parse the command line and the ``--config`` file; called by ``twistd``.
 
         Raises:
-            usage.UsageError: A value is wrong, or the working directory does not exist.
+            usage.UsageError: A value is invalid, or the working directory does not exist.
         """
         try:
             os.getcwd()
@@ -117,7 +117,7 @@ class Options(usage.Options):
         except usage.UsageError as error:
             if HANDED_OVER is None or self.parent is None:
                 raise
-            # The process that is to be replaced tells its operator this line, and no usage text.
+            # The process being replaced shows its operator this line, without a usage text.
             raise SystemExit(str(error)) from error
 
     def _parse(self, words: list[str]) -> None:
@@ -130,7 +130,7 @@ class Options(usage.Options):
         super().parseOptions([*_words_of_file(given), *self.words])
 
     def server_options(self) -> ServerOptions:
-        """Return the values that were parsed."""
+        """Return the parsed values."""
         flags = {row[0] for row in self.optFlags}  # Twisted stores 0 or 1 for them
         values = {name.replace("-", "_"): bool(value) if name in flags else value for name, value in self.items()}
         return msgspec.convert(values, ServerOptions)
@@ -139,7 +139,7 @@ class Options(usage.Options):
 _REPEATED: list[str] = []
 #: Options that are tables in a file, and JSON on the command line.
 _TABLES = ("session-needs",)
-#: Options that are paths; those of a file are relative to its directory.
+#: Options that are paths; in a file, they are relative to its directory.
 _PATHS = (
     *("client-ca", "config", "control", "identities", "session-reads", "session-writes"),
     *("setup", "monitor-root", "runtime-env"),
@@ -147,10 +147,10 @@ _PATHS = (
 
 
 def _words_of(given: Options) -> list[str]:
-    """Return the words of a command line; its paths are absolute, since a daemon changes its directory.
+    """Return a command line as a list of arguments, with absolute paths, since a daemon changes its directory.
 
     Args:
-        given: What the command line has; None for what it has not.
+        given: The options on the command line; the value of an absent option is None.
     """
     flags = {row[0] for row in Options.optFlags}
     words = [f"--{name}" for name in flags if given[name]]
@@ -161,13 +161,13 @@ def _words_of(given: Options) -> list[str]:
 
 
 def _words_of_file(given: Options) -> list[str]:
-    """Return the options of the file of ``--config`` as words of a command line.
+    """Return the options in the ``--config`` file as command-line arguments.
 
     Args:
-        given: What the command line itself has; an option that may be repeated is taken from one of both alone.
+        given: The command line itself. If it has a repeatable option, the file's values of that option are ignored.
 
     Raises:
-        usage.UsageError: The file cannot be read, or something in it is wrong.
+        usage.UsageError: The file cannot be read, or something in it is invalid.
     """
     path = given["config"]
     if path is None:
@@ -189,19 +189,19 @@ def _words_of_file(given: Options) -> list[str]:
                 if name in _REPEATED:
                     expected = "a list of texts, such as ['one', 'other']"
                 raise config_file.CannotRead(f"`{name}` must be {expected}")
-            elif not (name in _REPEATED and given[name]):  # any other is checked, though the command line has it
+            elif not (name in _REPEATED and given[name]):  # others are checked even if the command line overrides them
                 texts = value if isinstance(value, list) else [value]
-                if name in _PATHS:  # an empty one is no directory
+                if name in _PATHS:  # an empty path stays empty
                     texts = [each and os.path.join(os.path.dirname(path), each) for each in texts]
                 words += [f"--{name}={each}" for each in texts]
         usage.Options.parseOptions(Options(), words)
-    except (ValueError, usage.UsageError) as error:  # CannotRead among them
+    except (ValueError, usage.UsageError) as error:  # including CannotRead
         raise usage.UsageError(f"--config {path}: {error}") from error
     return words
 
 
 def _is_of_kind(name: str, value: Any) -> bool:
-    """Return whether a value of a file is of the kind that its option takes."""
+    """Return whether a value in a file has a type that its option takes."""
     if name in _REPEATED:
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     if name in _PATHS:

@@ -1,4 +1,4 @@
-"""TOML files of the operator: each key is known, and an error names the nearest one that is."""
+"""The operator's TOML files: unknown keys are errors that name the nearest known key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_tables(path: str) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        CannotRead: It cannot be read.
+        CannotRead: The file cannot be read.
     """
     try:
         return tomllib.loads(Path(path).read_bytes().decode())
@@ -33,14 +33,14 @@ def read_tables(path: str) -> dict[str, Any]:
 
 
 def read(path: str, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Read a TOML file; yield its keys and values, tables among them.
+    """Read a TOML file, and yield its keys and values, including tables.
 
     Args:
         path: The file.
-        keys: The keys that there are.
+        keys: The known keys.
 
     Raises:
-        CannotRead: It cannot be read, or has another key.
+        CannotRead: The file cannot be read, or has an unknown key.
     """
     for key, value in read_tables(path).items():
         check_key(key, keys)
@@ -48,10 +48,10 @@ def read(path: str, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
 
 
 def check_key(key: str, keys: Collection[str]) -> None:
-    """Check that there is such a key.
+    """Check that a key is known.
 
     Raises:
-        CannotRead: There is none; the message names the nearest one.
+        CannotRead: It is not; the message names the nearest known key.
     """
     if key in keys:
         return

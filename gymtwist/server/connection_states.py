@@ -11,44 +11,44 @@ import enum
 class State(enum.Enum):
     """The state of a connection."""
 
-    HANDSHAKE = enum.auto()  # its first message is being read
-    DELAYED = enum.auto()  # its token was refused, and it waits for the reply
-    QUEUED = enum.auto()  # it waits for another session to end
-    HTTP = enum.auto()  # the site answers its requests
+    HANDSHAKE = enum.auto()  # the client's first message is being read
+    DELAYED = enum.auto()  # its token was refused; the reply is delayed
+    QUEUED = enum.auto()  # waiting for another session to end
+    HTTP = enum.auto()  # the website answers its requests
     SERVING = enum.auto()  # a worker serves it
-    ENDING = enum.auto()  # its worker is to close the environment, or is being killed
-    LEAVING = enum.auto()  # likewise, and its worker may tell the client first
-    ABANDONED = enum.auto()  # relayed, and the client has left; its worker is to close the environment
-    FLUSHING = enum.auto()  # relayed, and its worker has finished; what that sent is on its way to the client
-    CLOSING = enum.auto()  # the final reply is sent; what the client still sends is dropped
+    ENDING = enum.auto()  # the worker must close the environment, or is being killed
+    LEAVING = enum.auto()  # likewise, but the worker may first tell the client
+    ABANDONED = enum.auto()  # relayed, and the client has left; the worker must close the environment
+    FLUSHING = enum.auto()  # relayed, and the worker has finished; its last output is on its way to the client
+    CLOSING = enum.auto()  # the final reply is sent; further data from the client is dropped
     CLOSED = enum.auto()
 
 
 class Event(enum.Enum):
-    """An event in the life of a connection, with its argument if it has one."""
+    """An event in the life of a connection; its argument, if any, is in parentheses."""
 
-    DATA = enum.auto()  # bytes came from the client (bytes)
-    LOST = enum.auto()  # the connection is closed, by either side (reason)
+    DATA = enum.auto()  # bytes arrived from the client (bytes)
+    LOST = enum.auto()  # either side has closed the connection (reason)
     TIMEOUT = enum.auto()  # the timer has fired
     STOP = enum.auto()  # the server is shutting down (reason)
-    DROP = enum.auto()  # it has no session, and there are too many such connections
+    DROP = enum.auto()  # there are too many connections without a session, and this is one
     HTTP = enum.auto()  # its first bytes are an HTTP request
-    DISMISS = enum.auto()  # it gets no session, and a last answer (bytes)
+    DISMISS = enum.auto()  # it gets no session, only a final answer (bytes)
     # Identities
-    DELAY = enum.auto()  # its token is refused (error)
+    DELAY = enum.auto()  # its token was refused (error)
     # Admission
-    QUEUE = enum.auto()  # too many sessions run
+    QUEUE = enum.auto()  # too many sessions are running
     ADMIT = enum.auto()  # its session can begin
     REFUSE = enum.auto()  # it gets no session (error)
-    RECONNECT = enum.auto()  # it goes on with a session whose connection was lost
+    RECONNECT = enum.auto()  # it resumes a session whose connection was lost
     # The watchdog
     HANG_UP = enum.auto()  # the client is idle or has vanished (reason)
-    TAKE_LEAVE = enum.auto()  # the worker may tell the client why
+    TAKE_LEAVE = enum.auto()  # the worker may tell the client why it is disconnected
     KILL = enum.auto()  # the environment does not return (reason)
-    KILL_AND_RESUME = enum.auto()  # the same, but another worker can continue (reason)
+    KILL_AND_RESUME = enum.auto()  # likewise, but another worker can continue (reason)
     # The session
     RESUMED = enum.auto()  # another worker serves it
-    TAKEN = enum.auto()  # another connection of the client has it
+    TAKEN = enum.auto()  # another connection of the client has the session now
     FINISHED = enum.auto()  # the session has ended, or waits for another connection (final reply)
-    FINISHED_UNFLUSHED = enum.auto()  # the same, but the relay may have bytes for the client (final reply)
+    FINISHED_UNFLUSHED = enum.auto()  # likewise, but the relay may still have bytes for the client (final reply)
     RELAY_CLOSED = enum.auto()  # the relay has passed on everything that the worker sent

@@ -1,7 +1,7 @@
-"""The control groups of a server: one for each session, and one for its own processes. See cgroups(7).
+"""The control groups of a server: one for each session, and one for the server's own processes. See cgroups(7).
 
-They are below the group that the server was started in, if that is *delegated* to it: systemd does so with
-``Delegate=yes``. Processes must then be in the leaves, so the server's own ones move to a leaf as well.
+They are below the group that the server was started in, if that is *delegated* to it, as systemd does with
+``Delegate=yes``. Only leaf groups may then have processes, so the server's own processes move to a leaf as well.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from gymtwist.server.server_log import log
 from gymtwist.worker.session_cgroup import PREFIX, SessionGroup
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: The leaf of the server's own processes; systemd's DelegateSubgroup= may have made it.
+#: The leaf for the server's own processes; systemd may have created it (DelegateSubgroup=).
 LEAF = "server"
 _NEEDED, _WANTED = ("memory", "pids"), ("memory", "pids", "cpu")
-#: The share of the processor that the server's own processes have, if each session's is 100.
+#: The CPU weight of the server's own processes; each session has 100.
 _WEIGHT = 1000
-#: Processes and threads that a session may have without --process-limit.
+#: The maximum number of processes and threads of a session without --process-limit.
 PROCESSES = 2048
 _REMEDY = "under systemd, set Delegate=yes and ProtectControlGroups=no in the unit"
-#: The group of a user's own systemd, whose units belong to the user whether they are delegated or not.
+#: The group of a user's own systemd; its units belong to the user whether or not they are delegated.
 _USER_MANAGER = re.compile(r"user@\d+\.service")
-#: How often to look for processes in a group, as those that are not moved yet may fork.
+#: How often to look for processes in a group: those not moved yet may fork.
 _MOST_LOOKS = 100
-#: Seconds between attempts to remove a group whose processes are being killed, and for all of them at the end.
+#: Seconds between attempts to remove a group whose processes are being killed, and for all attempts at the end.
 _RETRY, _LAST_TRIES = 0.1, 1.0
 
 
 class _NotDelegated(Exception):
-    """There can be no control groups; the message is what they need, as the object of a sentence."""
+    """Control groups are not available; the message says what they need, as the object of a sentence."""
 
 
 class ControlGroups:
     """The control groups of a server's sessions.
 
     Args:
-        reactor: Provides the time.
+        reactor: The reactor; provides the time and calls back from threads.
         parent: The path of the group that is delegated to the server; empty if sessions have no groups.
-        controllers: The controllers that sessions' groups have.
-        lacking: Why there are none.
+        controllers: The controllers that are enabled for the sessions' groups.
+        lacking: Why there are no groups; empty if there are.
 
     Attributes:
-        in_thread: Calls a function in a thread: one that enters or removes a group waits for others that do.
+        in_thread: Calls a function in a thread: entering or removing a group waits for others that do the same.
     """
 
     def __init__(self, reactor: Any, parent: str = "", controllers: tuple[str, ...] = (), lacking: str = "") -> None:
@@ -67,7 +67,7 @@ class ControlGroups:
         return f"no control groups ({self._lacking})"
 
     def applied_to(self, settings: WorkerSettings) -> WorkerSettings:
-        """Return the settings of workers that have such groups."""
+        """Return worker settings with the control groups added, if there are any."""
         if not self._parent:
             return settings
         processes = settings.process_limit or PROCESSES
@@ -77,13 +77,13 @@ class ControlGroups:
         """Return the group of a worker; None if there are no groups.
 
         Args:
-            worker: Its process id.
-            link: The number (inode) of its end of the link to the server.
+            worker: The worker's process id.
+            link: The inode number of the worker's end of the link to the server.
         """
         return SessionGroup(self._parent, worker, link) if self._parent else None
 
     def move(self, group: SessionGroup, settings: WorkerSettings) -> None:
-        """Give a worker that another one has forked the group that is its own."""
+        """Move a worker that was forked by another worker to its own group."""
         self.in_thread(self._move, group, settings)
 
     def _move(self, group: SessionGroup, settings: WorkerSettings) -> None:
@@ -96,7 +96,7 @@ class ControlGroups:
             self._reactor.callFromThread(log.error, message, worker=group.worker, error=error)
 
     def ended(self, worker: int, link: int) -> None:
-        """Kill what a worker that has ended has left in its group, and remove that; see :meth:`of`."""
+        """Kill what an ended worker has left in its group, and remove the group; for the arguments see :meth:`of`."""
         if (group := self.of(worker, link)) is not None:
             self._left.add(group)
             self.in_thread(self._remove, group)
@@ -112,7 +112,7 @@ class ControlGroups:
             self.in_thread(self._remove, group)
 
     def close(self) -> None:
-        """Remove the groups that are left; the server stops, and its threads with it."""
+        """Remove the remaining groups without threads, which stop with the server."""
         self.in_thread = lambda act, *arguments: None
         deadline = time.monotonic() + _LAST_TRIES
         while self._left and time.monotonic() < deadline:
@@ -121,7 +121,7 @@ class ControlGroups:
                 time.sleep(0.01)
 
     def remove_stale(self) -> None:
-        """Remove the groups of a server that was killed, with what its sessions have left behind."""
+        """Remove the groups left by a server that was killed, with any processes in them."""
         if not self._parent:
             return
         for path in Path(self._parent).glob(f"{PREFIX}*"):
@@ -131,14 +131,14 @@ class ControlGroups:
 
 
 def prepare(reactor: Any, choice: str) -> ControlGroups:
-    """Make this process's control group ready for those of sessions, if it is delegated to the server.
+    """Prepare this process's control group for the groups of sessions, if it is delegated to the server.
 
     Args:
         reactor: The reactor.
         choice: The value of ``--cgroups``.
 
     Raises:
-        CannotStart: There must be control groups, and cannot be any.
+        CannotStart: Control groups are required, but not available.
     """
     if choice == "off":
         return ControlGroups(reactor, lacking="--cgroups off")
@@ -156,15 +156,15 @@ def prepare(reactor: Any, choice: str) -> ControlGroups:
 
 
 def _find(process: Path = Path("/proc/self")) -> tuple[Path, Path]:
-    """Return the paths of the control groups' file system, and of the group that a process is in."""
+    """Return the paths of the cgroup file system and of the group that a process is in."""
     mounts = [line.split() for line in _text(process / "mountinfo").splitlines()]
-    # Behind the dash: the kind of file system. Before it: the part that is mounted, and where.
+    # After the dash: the type of the file system. Before it: the part that is mounted, and where.
     found = [(each[3], each[4]) for each in mounts if each[each.index("-") + 1] == "cgroup2"]
     names = [line.partition("::")[2] for line in _text(process / "cgroup").splitlines() if line.startswith("0::")]
     if not found or not names:
         raise _NotDelegated("a file system of control groups of version 2, such as /sys/fs/cgroup on Linux")
     root, mount = found[-1]
-    # Both are as seen from the root of this process's namespace of control groups, and may be outside of that.
+    # Both are relative to the root of this process's cgroup namespace, and may be outside it.
     is_outside = any(".." in Path(each).parts for each in (names[0], root))
     path = Path(mount, os.path.relpath(names[0], root))
     if is_outside or ".." in path.parts or not path.is_dir():
@@ -174,19 +174,19 @@ def _find(process: Path = Path("/proc/self")) -> tuple[Path, Path]:
 
 def _text(path: Path) -> str:
     with contextlib.suppress(OSError):
-        return os.fsdecode(path.read_bytes())  # names of mounts may have any bytes
+        return os.fsdecode(path.read_bytes())  # mount names may contain any bytes
     return ""
 
 
 def _check_delegated(parent: Path, mount: Path, *, certain: bool) -> None:
-    """Raise unless the server may divide a group: root could divide any, to the harm of the service manager.
+    """Raise unless the server may divide a group: root can divide any group, but that would break the service manager.
 
     Args:
         parent: The group.
-        mount: The file system.
-        certain: Whether the operator says that it may.
+        mount: The cgroup file system.
+        certain: Whether the operator has said that it may.
     """
-    # Of a container's own root group there is nobody else to ask; the real root has no type.
+    # In a container's own root group, there is nobody else to ask. The real root group has no type.
     is_containers = parent == mount and (parent / "cgroup.type").exists()
     if not (certain or _is_own(parent, os.geteuid()) or is_containers or _is_marked(parent)):
         raise _NotDelegated(f"a control group that is delegated to the server, which {parent} is not; {_REMEDY}")
@@ -197,12 +197,15 @@ def _check_delegated(parent: Path, mount: Path, *, certain: bool) -> None:
 
 
 def _is_own(path: Path, user: int) -> bool:
-    """Return whether a group was given to a user: everything belongs to root, and a user's systemd keeps its own."""
+    """Return whether a group was given to a user.
+
+    Root owns everything, so its groups do not count. Nor do the groups of a user's systemd, which manages them itself.
+    """
     return user != 0 and path.stat().st_uid == user and not any(map(_USER_MANAGER.fullmatch, path.parts))
 
 
 def _is_marked(path: Path) -> bool:
-    """Return whether systemd (251 and later) says that it has delegated a group."""
+    """Return whether systemd (251 or later) has marked a group as delegated."""
     for name in ("user.delegate", "trusted.delegate"):
         with contextlib.suppress(OSError):
             if os.getxattr(path, name) == b"1":
@@ -211,14 +214,14 @@ def _is_marked(path: Path) -> bool:
 
 
 def _divide(parent: Path, mount: Path) -> tuple[str, ...]:
-    """Move what is in a group to a leaf, let the groups below it have controllers, and return which."""
+    """Move the processes of a group to a leaf, enable controllers for the groups below it, and return those."""
     there = (parent / "cgroup.controllers").read_text().split()
     if missing := [name for name in _NEEDED if name not in there]:
         raise _NotDelegated(
             f"the controllers {' and '.join(_NEEDED)}, and {parent} lacks {' and '.join(missing)}; if groups of "
             f"version 1 have them, boot with systemd.unified_cgroup_hierarchy=1; otherwise, {_REMEDY}"
         )
-    # The root has no such file.
+    # The root group has no cgroup.kill.
     if not any(each.exists() for each in (parent / "cgroup.kill", *parent.glob("*/cgroup.kill"))):
         raise _NotDelegated("Linux 5.14 or later, which can kill all processes of a control group")
     controllers = tuple(name for name in _WANTED if name in there)
@@ -236,12 +239,12 @@ def _divide(parent: Path, mount: Path) -> tuple[str, ...]:
 
 
 def _move_all(group: Path, leaf: Path) -> None:
-    """Move all processes of a group to another one."""
+    """Move all processes of one group to another."""
     for _ in range(_MOST_LOOKS):
         numbers = (group / "cgroup.procs").read_text().split()
         if not numbers:
             return
-        if "0" in numbers:  # to move 0 is to move this process
+        if "0" in numbers:  # writing 0 would move this process instead
             raise _NotDelegated(f"a control group of its own: {group} has processes of another PID namespace, too")
         for number in numbers:
             with contextlib.suppress(ProcessLookupError):

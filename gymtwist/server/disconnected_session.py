@@ -1,4 +1,4 @@
-"""A session whose connection was lost, while it waits for its client to come back."""
+"""A session that has lost its connection and waits for its client to come back."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from gymtwist.server.identities import Identity
 from gymtwist.server.server_session import Session
 
-#: Why a session ends whose connection was lost, in a process that has no port any more.
+#: Why a session without a connection ends in a process that has handed over its ports.
 REPLACED = "its client cannot come back to it: the server was upgraded"
-#: Seconds a worker has to close its environment; then it is killed.
+#: Seconds that a worker has to close its environment before it is killed.
 _CLOSE_TIMEOUT = 30.0
 
 
 class DisconnectedSession:
-    """Has a session in place of a connection: it ends the session when its client does not come back in time.
+    """Stands in for the connection of a session, and ends the session if its client does not come back in time.
 
     Args:
         factory: What connections share.
@@ -75,18 +75,18 @@ class DisconnectedSession:
 
     def _kill(self) -> None:
         self._session.kill()
-        # A process in a system call may take its time to die; try again.
+        # A process in a system call may take a while to die; try again.
         self._call_later(_CLOSE_TIMEOUT, self._kill)
 
     def drain(self) -> None:
-        """End the session, as the server is to stop: its client cannot come back."""
+        """End the session: the server is stopping, so its client cannot come back."""
         self.stop("the server is shutting down")
 
     def session_resumed(self) -> None:
-        """Go on to wait: another worker serves the session."""
+        """Keep waiting: another worker serves the session."""
 
     def session_disconnected(self) -> DisconnectedSession:
-        """Go on to wait: another worker, which has no connection, serves the session."""
+        """Keep waiting: another worker, without a connection, serves the session."""
         return self
 
     def session_taken(self) -> None:
@@ -102,13 +102,13 @@ class DisconnectedSession:
 
 
 class DisconnectedSessions:
-    """The sessions that wait for their clients; of too many, the one ends that has waited longest.
+    """The sessions that wait for their clients; if there are too many, the oldest of one identity ends.
 
     Args:
-        most: How many there may be.
+        most: The maximum number of them.
 
     Attributes:
-        most: How many there may be.
+        most: The maximum number of them.
     """
 
     def __init__(self, most: int) -> None:
@@ -116,11 +116,15 @@ class DisconnectedSessions:
         self._sessions: dict[DisconnectedSession, None] = {}
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of sessions that wait."""
         return len(self._sessions)
 
     def add(self, session: DisconnectedSession) -> None:
-        """Add a session; of too many, end one of its identity, or of the identity that has most."""
+        """Add a session.
+
+        If its identity now has too many, the identity's oldest ends; if there are too many in total, the oldest of the
+        identity with the most.
+        """
         self._sessions[session] = None
         name, most = session.identity.name, session.identity.max_disconnected
         counts = Counter(each.identity.name for each in self._sessions)
@@ -145,5 +149,5 @@ class DisconnectedSessions:
         oldest.stop(reason)
 
     def discard(self, session: DisconnectedSession) -> None:
-        """Forget a session if it is among them."""
+        """Forget a session, if it is known."""
         self._sessions.pop(session, None)

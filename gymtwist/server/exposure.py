@@ -1,4 +1,4 @@
-"""Which ports other machines can reach, and what such a port needs before it is served."""
+"""Which ports other machines can reach, and what such a port must have before it is served."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def is_encrypted(description: str) -> bool:
-    """Return whether an endpoint of this description speaks TLS."""
+    """Return whether an endpoint with this description speaks TLS."""
     return description.startswith("ssl:")
 
 
@@ -18,7 +18,7 @@ def is_exposed(address: Any) -> bool:
 
 
 def check(description: str, address: Any, *, has_identities: bool) -> None:
-    """Check that a port which other machines can reach has TLS, and that clients need an identity there.
+    """Check that a port reachable from other machines has TLS and requires an identity.
 
     Args:
         description: The description of the endpoint.
@@ -26,7 +26,7 @@ def check(description: str, address: Any, *, has_identities: bool) -> None:
         has_identities: Whether clients need an identity.
 
     Raises:
-        ValueError: Something is missing.
+        ValueError: The port lacks one of them.
     """
     missing = [] if is_encrypted(description) else ["TLS (ssl:...)"]
     missing += [] if has_identities else ["--identities"]

@@ -24,21 +24,21 @@ from gymtwist.server.worker_starter import READY_TIMEOUT, Ready, Starter, adopt,
 from gymtwist.worker import amp_commands, process_control
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds to wait before a fork server that ended is replaced: it may end because of what it imports.
+#: Seconds to wait before replacing a fork server that ended: its imports may be what ends it.
 RESTART_DELAY = 1.0
-#: Seconds a fork server has to end when it is told to.
+#: Seconds that a fork server has to end when told to.
 STOP_TIMEOUT = 5.0
 
 
 class ForkServer(ProcessLink):
-    """The server's end of AMP with one fork server process.
+    """The server's end of the AMP link to one fork server process.
 
     Args:
         reactor: The reactor of the server.
         settings: The settings of the workers.
         ended: Called with the exit code when the process has ended.
         ready_descriptor: Where the process reports that it has imported everything; -1 for nowhere.
-        ready_timeout: Seconds that it may take for that.
+        ready_timeout: Seconds that the imports may take.
 
     Attributes:
         lost: Whether the process has ended.
@@ -87,7 +87,7 @@ class ForkServer(ProcessLink):
             raise
 
     def wait_ready(self, ready_pipe: int) -> Ready:
-        """Wait until the process has imported everything; the reactor does not run yet.
+        """Wait until the process has imported everything, before the reactor runs.
 
         Raises:
             WorkerStartError: It could not import everything; the message has the reason.
@@ -95,7 +95,7 @@ class ForkServer(ProcessLink):
         try:
             ready = wait_ready(ready_pipe, self.output_pipe)
         except BaseException:  # a signal may have ended the wait
-            self._ended = lambda _: None  # nobody counts on it yet
+            self._ended = lambda _: None  # nobody relies on it yet
             self.reap()
             os.close(self.output_pipe)
             raise
@@ -103,7 +103,7 @@ class ForkServer(ProcessLink):
         return ready
 
     def log_output(self, reactor: Any, printed: bytes = b"") -> None:
-        """Log what the process prints from now on, and what it has printed before."""
+        """Log what the process prints from now on, preceded by what it has printed so far."""
         self._output = OutputReader(reactor, self.output_pipe, "fork server")
         if printed:
             self._output.childDataReceived("output", printed)
@@ -111,7 +111,7 @@ class ForkServer(ProcessLink):
     # Workers
 
     def fork(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Fork a worker; both descriptors are closed here once it has them."""
+        """Fork a worker, and close both descriptors here once the worker has them."""
 
         def forked(answer: dict[str, int]) -> None:
             self.responsive = True
@@ -122,7 +122,7 @@ class ForkServer(ProcessLink):
 
         def failed(failure: Failure) -> None:
             log.error("No process could be started: {reason}", reason=failure.getErrorMessage())
-            # The process may exist, if the fork server ended just then. Its link is certain to report its end.
+            # The process may exist, if the fork server ended just then. Its link reports its end in any case.
             worker.ends_with_link(lambda: None)
 
         def close(_: object) -> None:
@@ -139,12 +139,12 @@ class ForkServer(ProcessLink):
             self.callRemote(amp_commands.Kill, pid=pid)
 
     def check(self, now: float) -> None:
-        """Kill the fork server if it does not answer."""
+        """Kill the fork server if it does not answer pings."""
         if self.ping(now) > ANSWER_TIMEOUT:
             self._kill_unresponsive()
 
     def _kill_unresponsive(self) -> None:
-        """Kill the fork server, which does not answer, unless it may be importing."""
+        """Kill the fork server, which does not answer, unless it may still be importing."""
         importing = not self.responsive and time.monotonic() < self._ready_by
         if not importing and self.process.returncode is None:
             log.error("The fork server does not answer, and is killed")
@@ -156,7 +156,7 @@ class ForkServer(ProcessLink):
 
     @amp_commands.Exited.responder
     def exited(self, pid: int, status: int) -> dict[str, Any]:
-        """A worker has ended."""
+        """Note that a worker has ended."""
         self._workers.pop(pid).ended(os.waitstatus_to_exitcode(status))
         return {}
 
@@ -167,13 +167,13 @@ class ForkServer(ProcessLink):
         self.callRemote(amp_commands.Shutdown).addErrback(lambda failure: failure.trap(ConnectionClosed))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The process has ended; its workers are orphans now, and continue."""
-        self.lost = True  # those whose calls fail now may ask for workers at once
+        """Note that the process has ended; its workers are now orphans, and continue."""
+        self.lost = True  # callbacks that fail below may ask for workers at once
         super().connectionLost(reason)
         exit_code = self.reap()
         workers, self._workers = self._workers, {}
         for pid, worker in workers.items():
-            # Each was the leader of its process group, and may leave others in it.
+            # Each led its process group, and may leave other processes in it.
             worker.ends_with_link(partial(process_control.kill_group, pid))
         self._ended(exit_code)
 
@@ -191,7 +191,7 @@ class ForkServer(ProcessLink):
 class ForkServerStarter(Starter):
     """Forks each worker from a process that has imported everything.
 
-    If that process is killed, its workers continue, and another one is started.
+    If that process ends, its workers continue, and a new one is started.
 
     Args:
         reactor: The reactor of the server.
@@ -208,13 +208,13 @@ class ForkServerStarter(Starter):
 
     @property
     def process(self) -> int | None:
-        """The id of the fork server; None if there is none now."""
+        """The id of the fork server process; None if there is none now."""
         return None if self.fork_server is None else self.fork_server.process.pid
 
     def begin(self) -> None:
-        """Start the fork server, which imports while this process does something else before :meth:`start`.
+        """Start the fork server, which imports while this process does other work before :meth:`start`.
 
-        This process must be the one that goes on, as the user that it has then.
+        Call this after daemonizing and changing the user, if this process does either.
         """
         ready_pipe, ready_writer = os.pipe()
         try:
@@ -226,7 +226,7 @@ class ForkServerStarter(Starter):
             os.close(ready_writer)
 
     def start(self) -> None:
-        """Start the fork server unless it has begun, and wait until it has imported everything.
+        """Start the fork server unless :meth:`begin` has, and wait until it has imported everything.
 
         Raises:
             WorkerStartError: It could not; the message has the reason.
@@ -244,24 +244,24 @@ class ForkServerStarter(Starter):
         self.fork_server = fork_server
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Fork a worker, from the next fork server if there is none now, or only one that ends just now."""
+        """Fork a worker; if there is no fork server now, or it is just ending, wait for the next one."""
         if self.fork_server is None or self.fork_server.lost:
             self._waiting.append((worker, amp_descriptor, output))
         else:
             self.fork_server.fork(worker, amp_descriptor, output)
 
     def adopted(self, pid: int) -> None:
-        """Have the fork server leave a worker that another one has forked."""
+        """Make the fork server leave alone a worker that another worker has forked."""
         if self.fork_server is not None and not self.fork_server.lost:
             self.fork_server.callRemote(amp_commands.Adopt, pid=pid)
 
     def disowned(self, pid: int) -> None:
-        """Have it forget that worker, which has ended."""
+        """Tell the fork server that this worker has ended."""
         if self.fork_server is not None and not self.fork_server.lost:
             self.fork_server.callRemote(amp_commands.Disown, pid=pid)
 
     def check(self) -> None:
-        """Kill a fork server that does not answer; another one replaces it."""
+        """Kill a fork server that does not answer; a new one replaces it."""
         if self.fork_server is not None:
             self.fork_server.check(self.reactor.seconds())
 
@@ -293,7 +293,7 @@ class ForkServerStarter(Starter):
         """End the fork server.
 
         Returns:
-            Fires when it has ended; it is killed if it takes more than :data:`STOP_TIMEOUT`.
+            A Deferred that fires when it has ended; it is killed if that takes more than :data:`STOP_TIMEOUT`.
         """
         stopped = self._stopped = defer.Deferred()
         if self._restart is not None:

@@ -1,4 +1,4 @@
-"""The factory of client connections, with what they share."""
+"""The factory of client connections, and what connections share."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from gymtwist.server.watchdog import Watchdog
 from gymtwist.server.worker_pool import WorkerPool
 from gymtwist.worker.access_policy import AllowList, is_among
 
-#: Seconds between two measurements of a session's memory and processor time, if those are limited.
+#: Seconds between measurements of a session's memory and processor time, if those are limited.
 _MEASURE_INTERVAL = 0.5
-#: The sessions of a process that replaces another one have numbers from a multiple of this on, and leave that some.
+#: After an upgrade, session numbers continue in a new block; the old process keeps some spare numbers.
 _SESSION_BLOCK, _SPARE_NUMBERS = 1000, 100
-#: The reason for which a connection without a session is dropped.
+#: Why a connection without a session is dropped.
 TOO_MANY_CONNECTIONS = (
     "the server is full: too many connections have sent no handshake; send it as soon as you connect, or try again "
     "later"
@@ -57,17 +57,17 @@ def _watchdog(options: ServerOptions, identities: Identities) -> Watchdog:
 
 @implementer(IProtocolNegotiationFactory)
 class PortFactory(Factory):
-    """Builds what serves a port; with TLS, clients may ask for HTTP/1.1 by ALPN, as browsers do."""
+    """Builds the protocols of a port; with TLS, clients may negotiate HTTP/1.1 by ALPN, as browsers do."""
 
     noisy = False
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Return the protocols to choose from; called by Twisted."""
+        """Return the protocols that ALPN may choose; called by Twisted."""
         return [b"http/1.1"]
 
 
 class HttpPortFactory(PortFactory):
-    """Builds the protocol of each connection to a port that speaks HTTP and WebSocket alone.
+    """Builds the protocol of each connection to a port that speaks only HTTP and WebSocket.
 
     Args:
         factory: The factory of all connections.
@@ -92,8 +92,8 @@ class GymFactory(PortFactory):
         reactor: The reactor.
         options: The options of the server.
         pool: The workers.
-        in_thread: Calls a function in a thread that measures memory, and fires with the result.
-        fresh_pool: The workers of environments that a forked process does not serve.
+        in_thread: Calls a function in the thread that measures memory; returns a Deferred that fires with the result.
+        fresh_pool: The workers for environments that must not run in a forked process; None for the same as ``pool``.
         identities: Who may connect; None for everybody.
 
     Attributes:
@@ -105,19 +105,19 @@ class GymFactory(PortFactory):
         admission: Limits the number of sessions.
         limit: Limits the connections that have no session.
         request_limit: Limits the connections whose HTTP request is being answered.
-        watchdog: Limits their time.
-        events: Where to subscribe to what happens to sessions.
-        connections: Every connection that is not closed yet.
-        when_applied: Called when other options and identities hold.
-        site: Answers HTTP: a factory of Twisted's, set by the service.
-        sessions: The sessions that run, by their numbers.
-        disconnected: Those of them whose connection was lost, and that wait for their client.
-        state: What there is to know about the server.
-        in_thread: Calls a function in a thread that measures memory, and fires with the result.
-        predecessors: The earlier processes, which go on with their sessions after an upgrade.
-        successor: The number of the process that has the ports after an upgrade; None before.
-        datasets: The root of the datasets that are recorded.
-        scratch: The directories that sessions work in; None if they work where the workers started.
+        watchdog: The time limits of sessions.
+        events: Where to subscribe to the events of sessions.
+        connections: All connections that are not closed yet.
+        when_applied: Called after the options and identities have changed.
+        site: Answers HTTP: a Twisted factory, set by the service.
+        sessions: The running sessions by number.
+        disconnected: The sessions among them that have lost their connection and wait for their client.
+        state: What is known about the server.
+        in_thread: Calls a function in the thread that measures memory; returns a Deferred that fires with the result.
+        predecessors: The earlier processes, which keep their sessions after an upgrade.
+        successor: The id of the process that has the ports after an upgrade; None before one.
+        datasets: The root directory of recorded datasets.
+        scratch: The working directories of sessions; None if sessions use the workers' own working directory.
     """
 
     def __init__(
@@ -154,16 +154,16 @@ class GymFactory(PortFactory):
         self.datasets = Path(options.monitor_root or os.curdir, DATASETS)
         self.site: Any = None
         self.when_applied: list[Callable[[], None]] = []
-        #: The settings of workers that have changed since they were started.
+        #: The worker settings that have changed since the workers were started.
         self._settings: dict[str, Any] = {}
         self._next_session = 1
         self._all_closed: defer.Deferred[None] | None = None
 
     def apply(self, options: ServerOptions, identities: Identities) -> None:
-        """Take other options and identities for what begins from now on.
+        """Apply other options and identities to what begins from now on.
 
         Args:
-            options: The options; what has to do with ports, workers and the log stays as it was.
+            options: The options; those for ports, workers and the log have no effect.
             identities: Who may connect.
         """
         self.options, self.identities = options, identities
@@ -178,8 +178,8 @@ class GymFactory(PortFactory):
             react()
 
     def buildProtocol(self, addr: Any) -> Any:
-        """Return the protocol of a new connection; None, to close it at once, if too many wait to be closed."""
-        # Twisted accepts many connections before it closes those that were dropped for them.
+        """Return the protocol of a new connection; None to close it at once, if too many connections are still open."""
+        # Twisted accepts many connections before it closes the ones dropped to make room.
         if len(self.connections) < self.options.max_sessions + self.options.queue + 2 * self.limit.total:
             return self._build(self)
         self.events.publish(Refused(name_of(addr), ServerFull(TOO_MANY_CONNECTIONS)))
@@ -192,14 +192,15 @@ class GymFactory(PortFactory):
     def new_session(
         self, handshake: Handshake, client: str, identity: Identity, interface: str, terms: Terms | None = None
     ) -> Session:
-        """Return a session that is not assigned to a worker yet.
+        """Return a new session, not yet assigned to a worker.
 
         Args:
             handshake: The client's first message.
             client: The client's address.
             identity: Who the client is.
-            interface: What the client speaks if the server itself plays the session for somebody; otherwise empty.
-            terms: What differs for this session; None for what follows from the identity.
+            interface: The interface that the client uses, if the server itself plays the session for it; otherwise
+                empty.
+            terms: The terms of this session; None for those that follow from the identity.
 
         Raises:
             OSError: There are no descriptors left, or there is no memory.
@@ -209,7 +210,7 @@ class GymFactory(PortFactory):
         info = SessionInfo(number, client, environment, handshake.protocol, identity.name, interface, handshake.records)
         pool = self._fresh_pool if is_among(self.options.spawn, handshake.environment) else self.pool
         in_thread = self.in_thread
-        # What a node serves ends with its connection.
+        # A session that a node serves ends with its connection.
         may_outlive = terms is None and pool.is_watching
         if terms is None:
             settings = self._settings | identity.overrides
@@ -222,10 +223,10 @@ class GymFactory(PortFactory):
         return session
 
     def session_of(self, handshake: Handshake, identity: Identity) -> Session:
-        """Return the session that a client wants to go on with.
+        """Return the session that a client wants to resume.
 
         Raises:
-            UnknownSession: It cannot have that.
+            UnknownSession: The client cannot have it, or there is none.
         """
         assert handshake.resume is not None
         secret = handshake.resume.secret
@@ -246,8 +247,8 @@ class GymFactory(PortFactory):
             identity: Who uses it.
 
         Raises:
-            UnknownSnapshot: There is none for this identity.
-            SnapshotRefused: No session can branch off.
+            UnknownSnapshot: This identity has no such ticket.
+            SnapshotRefused: No session can branch off from it.
         """
         origin = self.sessions.get(session_of(ticket))
         if origin is None or origin.info.identity != identity.name:
@@ -261,18 +262,18 @@ class GymFactory(PortFactory):
         return origin
 
     def worker_processes(self) -> set[int]:
-        """Return the processes below which code of environments may run."""
+        """Return the ids of the processes below which environments' code may run."""
         found = {session.process for session in self.sessions.values()} | {self.pool.starter.process}
-        # What is below another process of the server is its session: none of them uses a control socket itself.
+        # Anything below another server process is one of its sessions: no server process uses a control socket itself.
         found |= {each.process for each in self.predecessors.links} | {self.successor}
         return {process for process in found if process is not None}
 
     def number_sessions_from(self, first: int) -> None:
-        """Give the first session to come this number."""
+        """Set the number of the next session."""
         self._next_session = first
 
     def next_session_block(self) -> int:
-        """Return the first number of sessions of a process that replaces this one, which may begin some more."""
+        """Return the first session number for a replacement process; this one may still begin a few sessions."""
         return -(-(self._next_session + _SPARE_NUMBERS) // _SESSION_BLOCK) * _SESSION_BLOCK + 1
 
     def connection_closed(self, connection: Any) -> None:
@@ -283,7 +284,7 @@ class GymFactory(PortFactory):
             all_closed.callback(None)
 
     def when_all_closed(self) -> defer.Deferred[None]:
-        """Return what fires when no connection is left."""
+        """Return a Deferred that fires when no connection is left."""
         if not self.connections:
             return defer.succeed(None)
         self._all_closed = defer.Deferred()

@@ -27,14 +27,14 @@ from gymtwist.server.server_session import Session
 from gymtwist.server.unserved_connection import Transitions, UnservedConnection
 from gymtwist.server.watchdog import Action, Watchdog
 
-#: Seconds a worker has to close its environment once its client is hung up on; then it is killed.
+#: Seconds that a worker has to close its environment after its client is disconnected, before it is killed.
 CLOSE_TIMEOUT = 30.0
-#: Seconds of that in which it may tell a client of WebSocket why.
+#: Seconds of those in which it may tell a WebSocket client the reason.
 _LEAVE_TIMEOUT = 2.0
 
 
 class GymProtocol(UnservedConnection):
-    """One connection: it reads the handshake, is admitted, is handed to a worker, and is watched until it ends.
+    """One connection: reads the handshake, is admitted, is handed to a worker, and is watched until it ends.
 
     Args:
         factory: What connections share.
@@ -47,11 +47,11 @@ class GymProtocol(UnservedConnection):
         self._final_reply = b""
 
     def session_resumed(self) -> None:
-        """Watch another worker; called by the session."""
+        """Watch another worker from now on; called by the session."""
         self.handle(Event.RESUMED)
 
     def session_ended(self, final_reply: bytes) -> None:
-        """Close the connection after a final reply; called by the session."""
+        """Send a final reply and close the connection; called by the session."""
         if self._relay is not None:
             self._relay.worker_end.close()
         if final_reply and self.reader.speaks_websocket:
@@ -61,20 +61,20 @@ class GymProtocol(UnservedConnection):
         self.handle(Event.FINISHED_UNFLUSHED if unflushed else Event.FINISHED, final_reply)
 
     def session_disconnected(self) -> DisconnectedSession:
-        """Close the connection, which is lost, and return what has the session from now on; called by the session."""
+        """Close the lost connection, and return what stands in for it from now on; called by the session."""
         assert self._session is not None
         waiting = DisconnectedSession(self.factory, self._session, self.identity)
         self._part()
         return waiting
 
     def session_taken(self) -> None:
-        """Close the connection at once, since another one of the client has the session; called by the session."""
+        """Close the connection at once: another connection of the client has the session; called by the session."""
         if self._relay is not None:
             self._relay.worker_end.close()
         self.handle(Event.TAKEN)
 
     def _part(self) -> None:
-        """Close the connection, which has no session any more."""
+        """Close the connection, which no longer has a session."""
         if self._relay is not None:
             self._relay.worker_end.close()
         unflushed = self._relay is not None and not self._relay.closed
@@ -84,7 +84,10 @@ class GymProtocol(UnservedConnection):
         self.handle(Event.RELAY_CLOSED)
 
     def _end_websocket(self) -> None:
-        """Close a relayed WebSocket at once when the worker has sent its close frame; it may still close much."""
+        """Close a relayed WebSocket once the worker has sent its close frame.
+
+        The worker may still take a while to close its environment.
+        """
         if self.reader.speaks_websocket:
             self.transport.loseConnection()
 
@@ -97,7 +100,7 @@ class GymProtocol(UnservedConnection):
         trailing_data = bytes(self.reader.received)
         self.reader.received.clear()
         try:
-            self.identity = self.factory.identities.renewed(self.identity)  # it may have waited for hours
+            self.identity = self.factory.identities.renewed(self.identity)  # the client may have waited for hours
             branch = self.handshake.branch
             origin = self.factory.origin_of(branch, self.identity) if branch else None
         except (TokenRefused, SnapshotRefused, UnknownSnapshot) as error:
@@ -124,7 +127,7 @@ class GymProtocol(UnservedConnection):
             self._watch()
 
     def new_session(self, handshake: Handshake) -> Session:
-        """Return the session of this connection.
+        """Return a new session for this connection.
 
         Raises:
             OSError: There are no descriptors left, or there is no memory.
@@ -132,7 +135,7 @@ class GymProtocol(UnservedConnection):
         return self.factory.new_session(handshake, self.client, self.identity, self.interface)
 
     def _reconnect(self) -> None:
-        """Go on with the session that the handshake names."""
+        """Resume the session that the handshake names."""
         assert self.handshake is not None
         assert self.handshake.resume is not None
         self.factory.limit.remove(self)
@@ -156,10 +159,13 @@ class GymProtocol(UnservedConnection):
         self._watch()
 
     def _cannot_serve(self, error: GymtwistError) -> None:
-        """Refuse the client: the server has no descriptors left, or no memory, or may not serve it any more."""
+        """Refuse a client that cannot be served after it was admitted.
+
+        The server has no descriptors or no memory left, or may no longer serve this client.
+        """
         if self._session is not None:
             self._session.discard()
-        # Not at once: the next connection in the queue might fare no better.
+        # Not at once: the next queued connection might fare no better.
         self.factory.reactor.callLater(0, self.factory.admission.session_ended, self)
         self.handle(Event.REFUSE, error)
 
@@ -208,7 +214,7 @@ class GymProtocol(UnservedConnection):
             self.handle(Event.KILL, self._session.explained(decision.reason))
 
     def _watchdog(self) -> Watchdog:
-        """Return the limits of the session; the loss of a connection that it outlives ends it later."""
+        """Return the limits of the session; a session that outlives its connection is not ended by losing it."""
         assert self._session is not None
         watchdog, reconnection = self.factory.watchdog, self._session.reconnection
         if reconnection is None or not self._session.status.outlives_connection:
@@ -218,7 +224,7 @@ class GymProtocol(UnservedConnection):
         return msgspec.structs.replace(watchdog, leave=reconnection.seconds, ends_vanished=False)
 
     def _watch_abandoned(self) -> None:
-        """Check the session, unless it was to end before its client left: then its time is up."""
+        """Check the session; kill the worker if the session was ending before its client left, as its time is up."""
         assert self._session is not None
         if self._session.reason is None:
             self._watch()
@@ -226,7 +232,7 @@ class GymProtocol(UnservedConnection):
             self._kill()
 
     def _hang_up(self, reason: str) -> None:
-        """Let the worker read the end of the stream, so that it closes the environment."""
+        """Let the worker read end-of-file, so that it closes the environment."""
         assert self._session is not None
         self._session.give_up(reason)
         if self.reader.speaks_websocket:
@@ -235,7 +241,7 @@ class GymProtocol(UnservedConnection):
             self._disconnect()
 
     def _take_leave(self) -> None:
-        """Let the worker read the end of the stream and still write, so that it says why it closes a WebSocket."""
+        """Let the worker read end-of-file, but still write, so that it can say why it closes a WebSocket."""
         self.setTimeout(_LEAVE_TIMEOUT)
         if self._relay is not None:
             self._relay.end()
@@ -244,7 +250,7 @@ class GymProtocol(UnservedConnection):
                 self.transport.socket.shutdown(socket.SHUT_RD)
 
     def _disconnect(self) -> None:
-        """Let the worker read the end of the stream, and write no more."""
+        """Let the worker read end-of-file and write no more."""
         self.setTimeout(CLOSE_TIMEOUT)
         self._cut()
 
@@ -268,13 +274,13 @@ class GymProtocol(UnservedConnection):
     def _kill(self) -> None:
         assert self._session is not None
         self._session.kill()
-        # A process in a system call may take its time to die; try again.
+        # A process in a system call may take a while to die; try again.
         self.setTimeout(CLOSE_TIMEOUT)
 
     # The end
 
     def _lose(self) -> None:
-        """Close the connection at once: another one has the session."""
+        """Close the connection at once: another connection has the session."""
         self._cut()
         self.setTimeout(None)
         self.abort()
@@ -284,7 +290,7 @@ class GymProtocol(UnservedConnection):
         self.forget()
 
     def _abandon(self, reason: Failure) -> None:
-        """Let the worker of a relayed connection read the end of the stream at once, as any other worker does."""
+        """Let the worker of a relayed connection read end-of-file at once, as a worker without a relay does."""
         if self._relay is not None:
             self._relay.abort()
         if self._session is not None and self._session.left_at is None:
@@ -293,13 +299,13 @@ class GymProtocol(UnservedConnection):
                 self._watch()
 
     def _flush(self, final_reply: bytes) -> None:
-        """Wait until the client has what the worker sent; the final reply comes behind it."""
+        """Wait until the client has received what the worker sent; then send the final reply."""
         self._final_reply = final_reply
         self.setTimeout(CLOSE_TIMEOUT)
         self.count()
 
     def _stop_flushing(self) -> None:
-        """Give up on a client that does not read."""
+        """Give up on a client that does not read its data."""
         assert self._relay is not None
         self._relay.abort()
 

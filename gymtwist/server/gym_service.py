@@ -1,4 +1,4 @@
-"""The service: its parts start in their order, and stop one after the other in the reverse order."""
+"""The service of the server: its parts start in order, and stop one at a time in reverse order."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ from gymtwist.web.site import build_site
 from gymtwist.worker.process_control import return_large_blocks
 from gymtwist.worker.session_users import LOCKS, SessionUsers
 
-#: Seconds that sessions have to end, and then workers, when the server stops; what is left is killed.
+#: Seconds that sessions, and then workers, have to end when the server stops; what is left is killed.
 _END_TIMEOUT = 5.0
-#: Descriptors of the server per session: its socket, the link and the output of its worker, its status; two of a relay.
+#: Descriptors per session: its socket, its worker's link and output, its status, and two for a relay.
 _DESCRIPTORS_EACH = 6
 _DESCRIPTORS_OTHER = 64
-#: The fewest connections without a session to keep, however few descriptors there are.
+#: The minimum for the limit on connections without a session, however few descriptors there are.
 _LEAST_HANDSHAKES = 64
 _FACTORY = partial(GymFactory, GymProtocol)
 
@@ -68,14 +68,14 @@ class GymService(MultiService):
         starter: Starts the workers.
         log_observer: Writes the log; None to leave that to ``twistd``.
         identities: Who may connect; None for everybody.
-        words: The command line, to read it again; see :attr:`~.command_line.Options.words`.
-        pool: Has the workers if they are on other machines; None to have them here.
-        factory: Makes the factory of connections from its arguments behind the first.
+        words: The command line, for reloading; see :attr:`~.command_line.Options.words`.
+        pool: The pool of workers on other machines; None to run workers here.
+        factory: Builds the factory of connections; takes the arguments of :class:`GymFactory` after ``build``.
 
     Attributes:
         factory: The factory of the connections.
-        operations: What an operator may do while it runs.
-        upgrade: Replaces this process by another one.
+        operations: What an operator may do while the server runs.
+        upgrade: Replaces this process with another one.
     """
 
     name = "gymsock"
@@ -114,7 +114,7 @@ class GymService(MultiService):
         self._session_log = SessionLog(reactor)
         self.factory.events.subscribe(self._session_log)
         self.factory.datasets = Path(starter.settings.monitor_root, DATASETS)
-        if not options.isolate.has_user:  # this user must not trust the files of others
+        if not options.isolate.has_user:  # this user must not trust the files of other users
             recordings = RecordingService(reactor, self.factory.datasets)
             self.factory.events.subscribe(recordings.notice)
             self.addService(recordings)
@@ -156,27 +156,27 @@ class GymService(MultiService):
         return control
 
     def setServiceParent(self, parent: Any) -> None:
-        """Become the service of an application, and write its log; called by ``twistd``."""
+        """Become a service of an application, and write its log; called by ``twistd``."""
         if self._log_observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._log_observer)
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
-        """Open the ports, while the process may still open those below 1024."""
+        """Open the ports while the process may still open those below 1024."""
         self._fit_limits()
         with told_to_predecessor():
             super().privilegedStartService()
 
     @property
     def ports(self) -> list[IListeningPort]:
-        """The ports that are open."""
+        """The open ports."""
         return [endpoint.port for endpoint in self._endpoints if endpoint.port is not None]
 
     def _fit_limits(self) -> None:
-        """Let the process open as many files as it needs, and let connections without a session have what is left."""
+        """Raise the limit on open files as far as needed, and give what is left to connections without a session."""
         options, limit = self.factory.options, self.factory.limit
         workers = options.max_sessions + options.warm
-        # Connections without a session must not take the descriptors of those with one.
+        # They must not use up the descriptors that sessions need.
         reserved = _DESCRIPTORS_EACH * workers + options.queue + _DESCRIPTORS_OTHER
         left = _allow_descriptors(reserved, 2 * limit.total) - reserved
         limit.total = min(limit.total, max(_LEAST_HANDSHAKES, left // 2))
@@ -186,10 +186,10 @@ class GymService(MultiService):
         return [use for use in read if use is not None]
 
     def startService(self) -> None:
-        """Start the workers, clear what earlier servers left, and log the startup banner.
+        """Start the workers, clean up after earlier servers, and log the startup banner.
 
         Raises:
-            CannotStart: Sessions cannot be isolated as they should, or workers cannot start.
+            CannotStart: Sessions cannot be isolated as required, or workers cannot start.
         """
         return_large_blocks()
         with told_to_predecessor():
@@ -203,7 +203,7 @@ class GymService(MultiService):
         opened.addCallback(self._log_startup)
 
     def _check_isolation(self) -> None:
-        if self.factory.scratch is None:  # it is up to the machines that have the workers
+        if self.factory.scratch is None:  # up to the machines that run the workers
             return
         options = self._options
         self._set_up_groups()
@@ -220,19 +220,19 @@ class GymService(MultiService):
             ) from error
 
     def _set_up_groups(self) -> None:
-        """Have workers started in control groups; after an upgrade the starter has begun with them."""
+        """Make workers start in control groups; after an upgrade, the starter already has them."""
         groups = self._starter.groups or control_groups.prepare(self._reactor, self._options.cgroups)
         for starter in (self._starter, self._fresh):
             starter.have_groups(groups)
         groups.in_thread = self._in_thread
-        if HANDED_OVER is None:  # otherwise sessions of the process that had the ports may have just ended
+        if HANDED_OVER is None:  # otherwise, the previous process may still own groups whose sessions have just ended
             groups.remove_stale()
 
     def _fail(self, problem: str) -> None:
-        """Stop the server, which cannot go on, with the exit status 1."""
+        """Stop the server with exit status 1: it cannot continue."""
         log.error("{problem}; stopping", problem=problem)
         tell_predecessor(problem)
-        # Twistd exits with 0 whatever a service raises; this runs when everything has stopped.
+        # twistd exits with 0 whatever a service raises; this handler runs after everything has stopped.
         atexit.register(os._exit, 1)
         self._reactor.callWhenRunning(self._stop)
 
@@ -260,7 +260,7 @@ class GymService(MultiService):
             self._reactor.callWhenRunning(self._predecessors.ready)
 
     def _taken_over(self, handed_over: HandedOver) -> None:
-        """Own what belongs to the ports: the process that had them has closed them."""
+        """Take ownership of the ports' files, and the PID file: the previous process has closed its ports."""
         for port in self._ports:
             port.own()
         if self.upgrade.relaunch is not None and handed_over.pidfile:
@@ -268,14 +268,14 @@ class GymService(MultiService):
         log.info("[upgrade] this process serves in place of process {process}", process=handed_over.process)
 
     def _handed_over(self) -> None:
-        """Leave the server to the process that has the ports now, and be reached beside it."""
+        """Leave serving to the process that has the ports now, and stay reachable beside it."""
         self._ports = []
         self.factory.site.is_retired = True
         pool = self.factory.pool
         pool.warm = 0
         pool.renew()
         if self._options.control_socket:
-            # Not the path of the server: the process that has the ports answers there.
+            # Not at the server's path: the process that has the ports answers there.
             try:
                 self._add_control(f"{self._options.control_socket}.{os.getpid()}")
             except CannotStart as error:
@@ -283,7 +283,7 @@ class GymService(MultiService):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
-        """Close the ports, let sessions end, and end the workers: ``MultiService`` would do it all at once."""
+        """Close the ports, let sessions end, and end the workers, in this order; ``MultiService`` would not wait."""
         Service.stopService(self)
         self.upgrade.stop()
         if self.upgrade.state is State.STOPPING:
@@ -303,17 +303,17 @@ class GymService(MultiService):
 class ThreadService(Service):
     """Starts and stops the thread that measures the memory of sessions.
 
-    A thread of its own: those that remove directories may be busy with what hostile environments left.
+    It is a separate thread because those that remove directories may be busy with what hostile environments left.
 
     Args:
-        threads: The pool of the thread, which it has once it is needed.
+        threads: The pool of the thread; the thread starts when first needed.
     """
 
     def __init__(self, threads: ThreadPool) -> None:
         self._threads = threads
 
     def startService(self) -> None:
-        """Let the thread start."""
+        """Allow the thread to start."""
         super().startService()
         self._threads.start()
 
@@ -324,13 +324,15 @@ class ThreadService(Service):
 
 
 class WorkerService(Service):
-    """Starts and stops the workers; connections are accepted before, and served once the reactor runs.
+    """Starts and stops the workers.
+
+    Connections are accepted before the workers start, and served once the reactor runs.
 
     Args:
         reactor: The reactor.
         starter: Starts the workers.
         pool: Holds the workers.
-        refuse: Called if the start is interrupted, to refuse the clients that wait for it.
+        refuse: Refuses the waiting clients; called if the start is interrupted.
 
     Attributes:
         interrupted: Whether a signal has interrupted the start.
@@ -355,7 +357,7 @@ class WorkerService(Service):
             log.info("{signal}: stopping before everything is imported", signal=interruption.signal.name)
             self.interrupted = True
             self._refuse()
-            # The reactor, which ends the server in order, does not run yet.
+            # The reactor does not run yet, and it is what shuts the server down in order.
             self._reactor.callWhenRunning(os.kill, os.getpid(), interruption.signal)
             return
         self._starter.on_lost = self._pool.renew
@@ -363,7 +365,7 @@ class WorkerService(Service):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
-        """End every worker, then whatever starts them."""
+        """End all workers, then whatever starts them."""
         super().stopService()
         yield _within(self._reactor, _END_TIMEOUT, self._pool.stop())
         self._pool.kill()
@@ -384,7 +386,7 @@ class DrainService(Service):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
-        """Refuse new sessions, and end those that continue after the time for draining."""
+        """Refuse new sessions, and end those that exceed the time for draining."""
         super().stopService()
         self._factory.admission.stop()
         connections, drain = self._factory.connections, self._factory.options.drain
@@ -401,7 +403,7 @@ class DrainService(Service):
 
 @defer.inlineCallbacks
 def _within(reactor: Any, seconds: float, awaited: defer.Deferred[Any]) -> Any:
-    """Wait for a deferred, but not for longer than this."""
+    """Wait for a Deferred, but no longer than ``seconds``."""
     timeout: defer.Deferred[None] = task.deferLater(reactor, seconds)
     yield defer.DeferredList([awaited, timeout], fireOnOneCallback=True, consumeErrors=True)
     if not timeout.called:
@@ -422,7 +424,7 @@ class _Interrupted(Exception):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into :class:`_Interrupted` within the context."""
+    """Raise :class:`_Interrupted` on SIGTERM and SIGINT within the context."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise _Interrupted(signal.Signals(number))
@@ -436,11 +438,11 @@ def _interruptible() -> Iterator[None]:
 
 
 def _allow_descriptors(needed: int, useful: int) -> int:
-    """Raise the soft limit of open files as far as that is of use and permitted; log a warning if that is too little.
+    """Raise the soft limit on open files as far as useful and permitted; log a warning if it is still too low.
 
     Args:
-        needed: How many files the server must be able to open.
-        useful: How many more it can use.
+        needed: The number of files that the server must be able to open.
+        useful: The number of further files that it can make use of.
 
     Returns:
         The limit.

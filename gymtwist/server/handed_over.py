@@ -1,6 +1,6 @@
-"""What a process that replaces another one has from that: open sockets, and what it must know of it.
+"""What a replacement process gets from the process it replaces: open sockets, and what it must know about that process.
 
-It comes in a variable of the environment, which is read and removed when this module is imported.
+It comes in an environment variable, which is read and removed when this module is imported.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ VARIABLE = "GYMSOCK_HANDED_OVER"
 
 
 class Predecessor(msgspec.Struct):
-    """An earlier process that goes on with its sessions.
+    """An earlier process that keeps its sessions.
 
     Attributes:
-        process: Its number.
+        process: The process id.
         link: The descriptor of the socket to it.
-        sessions: How many sessions it has.
+        sessions: The number of its sessions.
     """
 
     process: int
@@ -32,16 +32,17 @@ class Predecessor(msgspec.Struct):
 
 
 class HandedOver(msgspec.Struct):
-    """What was handed over; descriptors are those of this process.
+    """What was handed over; all descriptors are valid in this process.
 
     Attributes:
-        process: The number of the process that is to be replaced.
-        link: The socket to it.
-        stderr: Where errors go once this process has taken over.
-        pidfile: The file with the number of the server's process; empty for none.
-        sockets: The listening sockets by the names of their ports.
+        process: The id of the process being replaced.
+        link: The descriptor of the socket to that process.
+        stderr: The descriptor for errors once this process has taken over.
+        pidfile: The server's PID file; empty for none.
+        sockets: The name of each port, with the descriptor of its listening socket.
         predecessors: The earlier processes that still run.
         first_session: The number of the first session.
+        names: The names of all ports that were handed over.
     """
 
     process: int
@@ -57,7 +58,7 @@ class HandedOver(msgspec.Struct):
         self.names = frozenset(name for name, _ in self.sockets)
 
     def take(self, name: str) -> socket.socket | None:
-        """Take the socket of a port; None if there is none, or if it was taken."""
+        """Take the socket of a port; None if there is none, or it was already taken."""
         for number, (each, descriptor) in enumerate(self.sockets):
             if each == name:
                 del self.sockets[number]
@@ -67,7 +68,7 @@ class HandedOver(msgspec.Struct):
         return None
 
     def had(self, name: str) -> bool:
-        """Return whether there was a socket of this name, taken or not."""
+        """Return whether a socket of this name was handed over, whether taken or not."""
         return name in self.names
 
     def close_rest(self) -> None:
@@ -77,7 +78,7 @@ class HandedOver(msgspec.Struct):
         self.sockets.clear()
 
     def detach(self) -> None:
-        """Go on in a child of the process that looks after the server, such as systemd, so that it sees how it ends."""
+        """Continue in a child of the server's supervisor, such as systemd, so that it sees the exit status."""
         if os.fork():
             os._exit(0)
         os.write(self.link, _serialized(Started, process=os.getpid()))
@@ -85,7 +86,7 @@ class HandedOver(msgspec.Struct):
 
 @contextlib.contextmanager
 def told_to_predecessor() -> Iterator[None]:
-    """Tell the process that is to be replaced, if there is one, why this one cannot start: its operator waits for it.
+    """If this process replaces another, tell that one why this one cannot start: the operator is waiting for it there.
 
     ``sys.stderr`` is part of the log by then.
     """
@@ -97,7 +98,7 @@ def told_to_predecessor() -> Iterator[None]:
 
 
 def tell_predecessor(problem: object) -> None:
-    """Tell the process that is to be replaced, if there is one, why this one ends."""
+    """Tell the process being replaced, if there is one, why this one ends."""
     if HANDED_OVER is not None:
         first_line = str(problem).partition("\n")[0] or type(problem).__name__
         os.write(2, f"{first_line}\n".encode(errors="replace"))
@@ -115,7 +116,7 @@ def _read() -> HandedOver | None:
     return handed_over
 
 
-# The messages between the process that is to be replaced and the one that replaces it
+# The messages between the process being replaced and its replacement
 
 
 class Started(amp.Command):
@@ -126,13 +127,13 @@ class Started(amp.Command):
 
 
 class Ready(amp.Command):
-    """From the new process: it can serve."""
+    """From the new process: it is ready to serve."""
 
     requiresAnswer = False
 
 
 class TakeOver(amp.Command):
-    """To the new process: the ports are its own from now on, and the old one has this many sessions."""
+    """To the new process: it owns the ports from now on, and the old process has this many sessions."""
 
     arguments = [(b"sessions", amp.Integer())]
 
@@ -145,26 +146,26 @@ class Remaining(amp.Command):
 
 
 class Introduce(amp.Command):
-    """From the new process: tell your instances of gym-http-api; the answer comes when all are told."""
+    """From the new process: list your instances of gym-http-api; the answer comes when all are listed."""
 
 
 class Instances(amp.Command):
-    """To the new process: instances of gym-http-api that the old one has."""
+    """To the new process: the gym-http-api instances that the old one has."""
 
     arguments = [(b"names", amp.ListOf(amp.Unicode()))]
     requiresAnswer = False
 
 
 class Forward(amp.Command):
-    """From the new process: answer the request of a connection, for one of your instances.
+    """From the new process: answer the request on a connection; it is for one of your instances.
 
-    The descriptor comes beside the command. AMP's own numbers descriptors from the beginning of the link, on which
-    another process may have sent some.
+    The descriptor is sent beside the command. AMP's ``Descriptor`` arguments are numbered from the start of the link,
+    on which another process may have sent some.
     """
 
 
 class Stop(amp.Command):
-    """From the new process: stop, as at SIGTERM."""
+    """From the new process: stop, as on SIGTERM."""
 
     requiresAnswer = False
 
@@ -175,5 +176,5 @@ def _serialized(command: type[amp.Command], **arguments: Any) -> bytes:
     return bytes(box.serialize())
 
 
-#: What this process was started with; None if it replaces no other one.
+#: What this process was started with; None if it replaces no other process.
 HANDED_OVER = _read()

@@ -1,4 +1,4 @@
-"""Reads the handshake of a connection; in the framed protocol a client may try again after a refusal."""
+"""Reads the handshake of a connection; in the framed protocol, a client may try again after a refusal."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from gymtwist.protocol.handshake import (
 from gymtwist.protocol.http_head import Head, read_head
 from gymtwist.protocol.websocket import OPCODES, CloseCode, Opcode, WebSocketError, WebSocketReader, pong
 
-#: Handshakes of one connection that are refused without closing it; more are an attack or an endless loop.
+#: Refused handshakes per connection that do not close it; more are an attack or an endless loop.
 MOST_REFUSALS = 16
-#: Bytes to begin with for messages of WebSocket: there may be hundreds of connections that send none.
+#: Initial buffer size for WebSocket messages, in bytes: hundreds of connections may never send one.
 _FEW = 1024
-#: The protocol whose messages are of a kind.
+#: The protocol for each type of WebSocket message.
 _PROTOCOLS = {opcode: protocol for protocol, opcode in OPCODES.items()}
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """An invalid handshake, or one that asks for something that is not allowed.
+    """An invalid handshake, or one that asks for something not allowed.
 
     Attributes:
         error: The reason.
         reply: The error in the client's protocol.
-        is_final: Whether to close the connection: the client cannot try again.
+        is_final: Whether to close the connection, because the client cannot try again.
     """
 
     error: GymtwistError
@@ -50,7 +50,7 @@ class Left(msgspec.Struct, frozen=True):
     """The client has closed a WebSocket.
 
     Attributes:
-        code: The code that it gave.
+        code: The close code that it sent.
     """
 
     code: int
@@ -65,14 +65,14 @@ class Http(enum.Enum):
 
 
 class HandshakeReader:
-    """Reads a connection's handshake; it does no I/O.
+    """Reads a connection's handshake; does no I/O.
 
     Args:
         check: Checks whether the client may have what its handshake asks for; raises a ``GymtwistError`` if not.
-        answer: Called with the answers to control frames of WebSocket.
+        answer: Called with the replies to WebSocket control frames.
 
     Attributes:
-        received: What was received and not consumed yet; trailing data behind the handshake stays.
+        received: Bytes that were received but not consumed, including data after the handshake.
         http: Whether the port speaks HTTP.
     """
 
@@ -88,7 +88,7 @@ class HandshakeReader:
         self._protocol: ProtocolName | None = None
 
     def next(self) -> Handshake | Refusal | Head | Left | None:
-        """Consume the handshake and return it or its refusal; None if it is incomplete.
+        """Consume the handshake, and return it or its refusal; None if it is incomplete.
 
         The head of an HTTP request is not consumed.
         """
@@ -99,7 +99,7 @@ class HandshakeReader:
                 return read_head(self.received)
         except GymtwistError as error:
             return self._refuse(error)
-        if self._protocol is ProtocolName.NETSTRING:  # a second handshake, perhaps behind a line end
+        if self._protocol is ProtocolName.NETSTRING:  # a second handshake, perhaps after a line end
             del self.received[: len(self.received) - len(self.received.lstrip(b"\r\n"))]
         try:
             handshake = read_handshake(self.received, self._protocol)
@@ -124,7 +124,7 @@ class HandshakeReader:
         """Return whether the connection speaks HTTP.
 
         Raises:
-            HandshakeError: It does and should not, or the reverse.
+            HandshakeError: It does but must not, or must but does not.
         """
         protocol = self.protocol()
         if protocol is ProtocolName.HTTP:
@@ -138,7 +138,7 @@ class HandshakeReader:
         return False
 
     def speaks(self, protocol: ProtocolName) -> None:
-        """Note the protocol of a connection whose handshake another server has read."""
+        """Set the protocol of a connection whose handshake another server has read."""
         self._protocol = protocol
         if protocol in _PROTOCOLS.values():
             self._websocket = WebSocketReader(self._control, limit=MAX_MAKE, size=_FEW)
@@ -151,10 +151,10 @@ class HandshakeReader:
         return self._websocket is not None
 
     def upgrade(self, head: Head) -> None:
-        """Read messages of WebSocket from now on.
+        """Read WebSocket messages from now on.
 
         Args:
-            head: The request to do so.
+            head: The request for the upgrade.
         """
         del self.received[: head.size]
         self._protocol = None
@@ -178,7 +178,7 @@ class HandshakeReader:
         return handshake
 
     def _control(self, opcode: Opcode, payload: bytes) -> None:
-        """Answer a ping, within bounds: the answers of a client that does not read take memory."""
+        """Answer a ping, within limits: replies to a client that does not read use up memory."""
         self._answered += len(payload) + 1
         if self._answered > MAX_HANDSHAKE:
             raise WebSocketError(CloseCode.POLICY_VIOLATION, "too many control frames without a message")
@@ -199,14 +199,14 @@ class HandshakeReader:
         return Refusal(error, reply, is_final)
 
     def release(self) -> None:
-        """Release the memory at once, which would otherwise wait for Python's collector: the connection is closed."""
+        """Release memory at once when the connection is closed, instead of waiting for the garbage collector."""
         self.received.clear()
         self._websocket = None
         self._answer = self._check_client = _nothing
 
     def protocol(self) -> ProtocolName | None:
         """Return the client's protocol, even if its handshake is incomplete; None if it is unknown."""
-        if self._protocol is None:  # it does not change
+        if self._protocol is None:  # once known, it does not change
             with contextlib.suppress(HandshakeError):
                 self._protocol = recognise(self.received)
         return self._protocol

@@ -1,4 +1,4 @@
-"""Identities: who may use the server, as the operator's file of identities says, and what each may do.
+"""Identities: who may use the server, according to the operator's identities file, and what each may do.
 
 The file is TOML, with one table for each identity; its name is the table's::
 
@@ -45,37 +45,37 @@ _REFUSED = "the token is not valid here; check that it is complete, or ask the o
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, lt=1e9)]
-#: Bytes of the settings of one identity, and of those that an operator has changed since the start: workers get both in
-#: one value of AMP.
+#: Maximum size in bytes of the settings of one identity, and of those that an operator has changed since the start:
+#: workers get both in one AMP value.
 MOST_OVERRIDES = 30_000
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Who may connect, and what it may do; what is None is as the option of that name says.
+    """Who may connect, and what it may do; None means the value of the server option of the same name, if there is one.
 
     Attributes:
         name: The name, for logs and metrics; empty for everybody, on a server without identities.
         token: The hash of its token; None if it has none.
         certificates: The common names of client certificates that need no token; see ``--client-ca``.
-        users: The names or numbers of users that need no token at a UNIX socket.
+        users: The names or ids of users that need no token at a UNIX socket.
         networks: The networks whose clients need no token; classic clients cannot send one.
-        expires: The last day on which it may begin sessions.
+        expires: The last day on which it may begin sessions; None for no end.
         allow: See ``--allow``.
         kwargs: See ``--kwargs``.
         attributes: See ``--attributes``.
         wrappers: See ``--wrappers``.
         max_envs: See ``--max-envs``.
         max_snapshots: See ``--max-snapshots``.
-        max_frame: Bytes of the longest request of a session; the handshake has a limit of its own.
-        max_sessions: How many sessions it may have at once, those that wait in the queue among them.
-        sessions_per_minute: How many sessions it may begin in a minute.
-        session_seconds: How long a session may last.
-        processor_seconds: How much processor time the process of a session may have.
-        memory_limit: See ``--memory-limit``; MiB, no more than that.
-        record_quota: How many MiB the datasets that it records may have on disk.
+        max_frame: The maximum size of a request, in bytes; the handshake has a separate limit.
+        max_sessions: The maximum number of concurrent sessions, including queued ones.
+        sessions_per_minute: The maximum number of sessions that it may begin in a minute.
+        session_seconds: The maximum duration of a session, in seconds.
+        processor_seconds: The maximum processor time of a session's process, in seconds.
+        memory_limit: A lower limit than ``--memory-limit``, in MiB.
+        record_quota: The maximum size on disk of the datasets that it records, in MiB.
         resume_timeout: See ``--resume-timeout``.
-        max_disconnected: How many of its sessions may wait for their clients at once.
-        see_all: Whether it is told of the sessions of others, and may watch them.
+        max_disconnected: The maximum number of its sessions that may wait for their clients.
+        see_all: Whether it may list and watch other identities' sessions.
     """
 
     name: str = ""
@@ -114,15 +114,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def proofs(self) -> tuple[Any, ...]:
-        """By what its clients are known."""
+        """What identifies its clients."""
         return self.token, self.certificates, self.users, self.networks
 
     def sees(self, name: str) -> bool:
-        """Return whether it may know of what the identity of this name does."""
+        """Return whether it may see what the identity of this name does."""
         return self.see_all or name == self.name
 
     def has_expired(self, today: datetime.date) -> bool:
-        """Return whether it may not begin sessions any more."""
+        """Return whether it may no longer begin sessions."""
         return self.expires is not None and today > self.expires
 
 
@@ -132,12 +132,12 @@ _KEYS = [field.encode_name for field in msgspec.structs.fields(Identity) if fiel
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """What the operating system says of a client.
+    """What the operating system knows about a client.
 
     Attributes:
         host: Its IP address; None at a UNIX socket.
-        user: The number of its user; None unless it is at a UNIX socket.
-        certificate: The common name of its certificate, which a trusted authority has signed; None if it has none.
+        user: Its user id; None unless it is at a UNIX socket.
+        certificate: The common name of its certificate, signed by a trusted authority; None if it has none.
     """
 
     host: str | None = None
@@ -149,7 +149,7 @@ class Identities:
     """The identities that may connect.
 
     Args:
-        identities: The identities; without any, everybody may connect.
+        identities: The identities; if there are none, everybody may connect.
     """
 
     def __init__(self, identities: Iterable[Identity] = ()) -> None:
@@ -168,27 +168,27 @@ class Identities:
 
     @property
     def are_measured(self) -> bool:
-        """Whether the memory or the processor time of some is limited."""
+        """Whether any identity has a memory or processor time limit."""
         return any(each.memory_limit or each.processor_seconds for each in self._identities.values())
 
     @property
     def names(self) -> Set[str]:
-        """The names of all."""
+        """The names of all identities."""
         return self._identities.keys()
 
     def __getitem__(self, name: str) -> Identity:
-        """Return the identity of a name."""
+        """Return the identity with a name."""
         return self._identities[name]
 
     def find(self, token: str | None, peer: Peer) -> Identity:
-        """Return the identity of a client: that of its token, or without one that of its certificate, user or network.
+        """Return the identity of a client: by its token, or else by its certificate, user or network.
 
         Args:
-            token: The token that the client sent, if any.
-            peer: What is known of the client besides.
+            token: The token that the client sent; None if it sent none.
+            peer: What else is known about the client.
 
         Raises:
-            TokenRefused: It has no identity, or that has expired.
+            TokenRefused: The client has no identity, or its identity has expired.
         """
         if not self._identities:
             return EVERYBODY
@@ -200,13 +200,13 @@ class Identities:
         return _unexpired(identity)
 
     def renewed(self, identity: Identity) -> Identity:
-        """Return what an identity is now that may have been found long ago.
+        """Return the current definition of an identity that may have been looked up long ago.
 
         Args:
             identity: The identity of a client, as it was.
 
         Raises:
-            TokenRefused: Its clients are known by something else now, or it has expired or does not exist any more.
+            TokenRefused: Its clients are identified differently now, or it has expired or no longer exists.
         """
         if not self._identities:
             return EVERYBODY
@@ -218,7 +218,7 @@ class Identities:
     def _of_token(self, token: str) -> Identity | None:
         name, _, secret = token.partition(".")
         identity = self._identities.get(name)
-        # A name that does not exist takes as long as one that does.
+        # An unknown name takes as long as a known one.
         stored = identity.token if identity is not None and identity.token else _UNKNOWN
         _, salt, digest = stored.split(":")
         matches = hmac.compare_digest(_digest(salt, secret), digest)
@@ -239,7 +239,7 @@ class Identities:
 
 
 def _unexpired(identity: Identity) -> Identity:
-    """Return an identity.
+    """Return an identity, if it has not expired.
 
     Raises:
         TokenRefused: It has expired.
@@ -267,13 +267,13 @@ _UNKNOWN = f"{_ALGORITHM}:{'00' * 16}:{'00' * 32}"
 
 
 def load(path: str) -> Identities:
-    """Read a file of identities.
+    """Read an identities file.
 
     Args:
         path: The TOML file.
 
     Raises:
-        CannotRead: The file cannot be read, or something in it is wrong.
+        CannotRead: The file cannot be read, or something in it is invalid.
     """
     tables = read_tables(path)
     if not tables:
@@ -293,16 +293,16 @@ def _read(name: str, table: Any) -> Identity:
             check_key(key, _KEYS)
         identity = msgspec.convert(table | {"name": name}, Identity)
         _check(identity)
-    except ValueError as error:  # msgspec's among them
+    except ValueError as error:  # including msgspec's errors
         raise CannotRead(f"[{name}]: {error}") from error
     return identity
 
 
 def _check(identity: Identity) -> None:
-    """Check what types alone do not say.
+    """Check what the types alone do not.
 
     Raises:
-        ValueError: A value is wrong.
+        ValueError: A value is invalid.
     """
     rules = {
         "kwargs": option_readers.kwarg_names,
@@ -359,7 +359,7 @@ def _check_unique(identities: Sequence[Identity]) -> None:
 
 
 def new_token(name: str) -> tuple[str, str]:
-    """Return a new token, and the hash of it that the file has.
+    """Return a new token, and its hash for the identities file.
 
     Args:
         name: The name of the identity.
@@ -369,7 +369,7 @@ def new_token(name: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Make a token: print the table for the file of identities, and show the token once."""
+    """Make a token: print its table for the identities file, and show the token once."""
     parser = argparse.ArgumentParser(
         prog="python -m gymtwist.server.identities",
         description="Make a token. The table for the file of --identities goes to the standard output; the token is "

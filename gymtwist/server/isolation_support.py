@@ -1,4 +1,4 @@
-"""Whether this machine can isolate sessions as the operator wants, found out before anything is started."""
+"""Checks, before anything is started, whether this machine can isolate sessions as the operator wants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from gymtwist.worker import landlock
 from gymtwist.worker.worker_settings import Isolation
 
-#: What a session's process does before it gives up being root, by the numbers of <linux/capability.h>.
+#: The capabilities that a session's process uses before it gives up root; numbers from <linux/capability.h>.
 _CAPABILITIES = {
     0: "CAP_CHOWN",
     1: "CAP_DAC_OVERRIDE",
@@ -22,12 +22,12 @@ _CAPABILITIES = {
 
 
 def lacking(level: Isolation, users: range | None, *, display: bool) -> str:
-    """Return what a level of isolation needs and this process has not, as the object of a sentence; empty if nothing.
+    """Return what a level of isolation needs but this process lacks, as the object of a sentence; empty if nothing.
 
     Args:
         level: The level.
-        users: The ids of the users of sessions.
-        display: Whether environments are to open windows.
+        users: The ids of the sessions' users; None if sessions run as the server's user.
+        display: Whether environments open windows.
     """
     if level is Isolation.LIMITS:
         return ""
@@ -56,6 +56,6 @@ def lacking(level: Isolation, users: range | None, *, display: bool) -> str:
 
 
 def _is_mapped(ids: range, table: str) -> bool:
-    """Return whether ids exist in the user namespace of a table; see user_namespaces(7)."""
+    """Return whether a user namespace has ids, according to its ``uid_map`` or ``gid_map``; see user_namespaces(7)."""
     rows = [list(map(int, line.split())) for line in table.splitlines()]
     return any(first <= ids[0] and ids[-1] < first + count for first, _, count in rows)

@@ -1,8 +1,8 @@
-"""Detection of clients that have closed their connection, and of those that vanish: their machine or network went down.
+"""Detects clients that close their connection, and clients that vanish because their machine or network went down.
 
-While nothing is in flight, the kernel's TCP keepalive detects them. It sends no probes while sent data is
-unacknowledged; the kernel then retransmits for a quarter of an hour by default. ``TCP_USER_TIMEOUT`` would shorten
-that, but it also drops a client that is alive and just does not read. So the server checks ``TCP_INFO`` instead.
+While nothing is in flight, the kernel's TCP keepalive detects the latter. It sends no probes while sent data is
+unacknowledged; by default, the kernel then retransmits for a quarter of an hour. ``TCP_USER_TIMEOUT`` would shorten
+that, but also drops a client that is alive but not reading. So the server checks ``TCP_INFO`` instead.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import TypeGuard
 
 #: Unanswered keepalive probes after which a client counts as vanished.
 _PROBES = 4
-#: Unanswered zero-window probes after which it does; a client that is alive answers each.
+#: Unanswered zero-window probes after which it does; a live client answers each.
 _WINDOW_PROBES = 3
 #: Seconds; the kernel's retransmission timeout doubles with each attempt, up to 120 s.
 _LONGEST_RTO = 100.0
-# struct tcp_info of <linux/tcp.h>: the number of probes, the retransmission timeout (microseconds), the number of
-# unacknowledged segments, and the time since the last acknowledgement (milliseconds).
+# struct tcp_info of <linux/tcp.h>: the number of probes, the retransmission timeout (in microseconds), the number of
+# unacknowledged segments, and the time since the last acknowledgement (in milliseconds).
 _TCP_INFO = struct.Struct("=3xB4xI12xI28xI")
 
-# The same: the bytes that the other end has acknowledged, and those that it has sent.
+# Also from struct tcp_info: the bytes that the other end has acknowledged, and the bytes that it has sent.
 _TCP_BYTES = struct.Struct("=120xQQ")
 
 
 def set_options(connection: socket.socket | None, keepalive: float) -> None:
-    """Set the options of a TCP connection; do nothing for any other.
+    """Set the options of a TCP connection; do nothing for other sockets.
 
     Args:
         connection: The client's socket.
@@ -39,7 +39,7 @@ def set_options(connection: socket.socket | None, keepalive: float) -> None:
     if not keepalive:
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Half of the time is silence, the other half probes; the kernel counts whole seconds.
+    # Half the time is silence, the other half probes; the kernel counts in whole seconds.
     idle = max(1, round(keepalive / 2))
     interval = max(1, round(keepalive / 2 / _PROBES))
     for name, value in (("TCP_KEEPIDLE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", _PROBES)):
@@ -63,14 +63,14 @@ def has_vanished(connection: socket.socket | None, keepalive: float) -> bool:
     probes, timeout, unacknowledged, last = _TCP_INFO.unpack(info)
     if last < 1000 * keepalive / 2:
         return False
-    # The timeout doubles with each attempt, so it is about as long as all attempts before it together.
+    # The timeout doubles with each attempt, so it is about the sum of all earlier timeouts.
     if unacknowledged and timeout / 1e6 >= min(keepalive / 2, _LONGEST_RTO):
         return True
     return probes >= _WINDOW_PROBES
 
 
 def bytes_exchanged(connection: socket.socket | None) -> tuple[int, int]:
-    """Return how many bytes a client has got and sent; 0 where the kernel does not count them."""
+    """Return how many bytes a client has received and sent; 0 where the kernel does not count them."""
     if not _is_tcp(connection) or not hasattr(socket, "TCP_INFO"):
         return 0, 0
     try:
@@ -81,7 +81,7 @@ def bytes_exchanged(connection: socket.socket | None) -> tuple[int, int]:
 
 
 def has_left(connection: socket.socket | None) -> bool:
-    """Return whether a client has closed its connection, or its sending side, which cannot be told apart."""
+    """Return whether a client has closed its connection, or only its sending side: the two cannot be told apart."""
     if connection is None or not hasattr(select, "POLLRDHUP"):
         return False
     poll = select.poll()

@@ -1,4 +1,4 @@
-"""Limits on the lines of the log that clients can cause, with a count of what is left out."""
+"""Limits on the log lines that clients can cause, with a count of the lines left out."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import collections
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: Seconds from the first line that is left out to the line with their number.
+#: Seconds from the first line left out to the summary.
 _SUMMARY_DELAY = 1.0
 
 
 class LineLimit:
-    """Limits the lines of one source: so many at once, and later so many per second.
+    """Limits the lines of one source: a burst first, then a number per second.
 
     Args:
         clock: Provides the time: an ``IReactorTime``.
-        burst: How many lines may come at once.
-        rate: How many may follow per second.
-        summarise: Logs one line that has the numbers of what was left out, by kind.
+        burst: The maximum number of lines at once.
+        rate: The maximum number of lines per second after that.
+        summarise: Logs one line with the counts of what was left out, by kind.
     """
 
     def __init__(self, clock: Any, burst: int, rate: float, summarise: Callable[[Mapping[str, int]], None]) -> None:
@@ -31,11 +31,11 @@ class LineLimit:
         self._summary: Any = None
 
     def allows(self, kind: str, lines: int = 1) -> bool:
-        """Return whether something may be logged; count it if not.
+        """Return whether something may be logged, and count it if not.
 
         Args:
-            kind: What it is, as a noun in the plural.
-            lines: How many lines it takes.
+            kind: What it is, as a plural noun.
+            lines: The number of lines that it takes.
         """
         self._refill()
         if self._tokens >= min(lines, self._burst):
@@ -48,7 +48,7 @@ class LineLimit:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing depends on what was logged before."""
+        """Whether the limit is back in its initial state."""
         self._refill()
         return self._summary is None and self._tokens >= self._burst
 
@@ -61,7 +61,7 @@ class LineLimit:
         self._summary = None
         left_out, self._left_out = self._left_out, collections.Counter()
         self._refill()
-        self._tokens -= 1  # the summary is a line, too
+        self._tokens -= 1  # the summary also counts as a line
         self._summarise(left_out)
 
     def _refill(self) -> None:
@@ -71,5 +71,5 @@ class LineLimit:
 
 
 def listed(left_out: Mapping[str, int]) -> str:
-    """Return what was left out as a text: ``12 refusals, 3 sessions``."""
+    """Return what was left out as text: ``12 refusals, 3 sessions``."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))

@@ -1,7 +1,7 @@
-"""Where the log goes: a file that is rotated and reopened, standard output, the journal of systemd, or syslog.
+"""Where the log goes: a file that is rotated and reopened, standard output, the systemd journal, or syslog.
 
-``twistd`` would choose the same from the same options, but its file keeps every rotated one, cannot be reopened, and
-its standard output stops the server when nobody reads it.
+``twistd`` would choose the same destination from the same options. But it keeps all rotated files, cannot reopen the
+file, and lets standard output block the server when nobody reads it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from gymtwist.server.line_limit import LineLimit, listed
 from gymtwist.server.log_records import as_json
 from gymtwist.server.server_log import log
 
-#: Lines that wait to be written to standard output; further ones are dropped.
+#: The maximum number of lines waiting to be written to standard output; further lines are dropped.
 _MOST_WAITING = 10_000
-#: Lines that are written before the stream is flushed.
+#: The number of lines written between flushes.
 _BATCH = 100
-#: Seconds to wait for them while the reactor does not run, as when the process is about to end.
+#: Seconds to wait for unwritten lines while the reactor is not running, as at exit.
 _FLUSH_TIMEOUT = 1.0
 _MEGABYTE = 1_000_000
 
@@ -53,20 +53,20 @@ def observer(
     form: str = "auto",
     retired: list[Callable[[], object]] | None = None,
 ) -> Any:
-    """Return the observer that writes the log, and let SIGHUP reopen its file and SIGUSR1 rotate it.
+    """Return the observer that writes the log; make SIGHUP reopen its file and SIGUSR1 rotate it.
 
-    In the foreground SIGHUP also comes when the terminal is closed; that ends the server, unless ``nohup`` started it.
+    In the foreground, closing the terminal also sends SIGHUP; that ends the server, unless ``nohup`` started it.
 
     Args:
         reactor: The reactor of the server.
-        twistd: The options of ``twistd``: ``logger``, ``syslog``, ``prefix``, ``nodaemon`` and ``logfile``. Those of
-            ``twist``, which stays in the foreground, have none of these names.
-        size: Megabytes at which the file is rotated; 0 for never.
-        keep: How many rotated files to keep; 0 for all.
-        hung_up: What else to call at SIGHUP.
-        form: ``text``, or ``json`` for one object a line; syslog always gets text. ``journal`` sends records to the
-            journal of systemd, and ``auto`` does so in place of text that it would get from standard output.
-        retired: Gets what to call when another process has the ports, and rotates the file.
+        twistd: The options of ``twistd``: ``logger``, ``syslog``, ``prefix``, ``nodaemon`` and ``logfile``. ``twist``,
+            which stays in the foreground, has no options of these names.
+        size: The size at which the file is rotated, in megabytes; 0 for never.
+        keep: The number of rotated files to keep; 0 for all.
+        hung_up: Other functions to call on SIGHUP.
+        form: ``text``, or ``json`` for one object per line; syslog always gets text. ``journal`` sends records to the
+            systemd journal. ``auto`` means ``journal`` if standard output is the journal, otherwise ``text``.
+        retired: A list that receives functions to call when another process has the ports and rotates the file.
 
     Returns:
         The observer; None to leave the log, or the error, to ``twistd`` or ``twist``.
@@ -127,14 +127,14 @@ def observer(
 
 
 def _journal(form: str, *, is_output: bool) -> systemd_journal.JournalSocket | None:
-    """Return the journal of systemd if the log goes there.
+    """Return the systemd journal if the log goes there.
 
     Args:
         form: The form of the log.
-        is_output: Whether text goes to standard output.
+        is_output: Whether text would go to standard output.
 
     Raises:
-        OSError: It should, and cannot be reached.
+        OSError: The log must go there, but the journal cannot be reached.
     """
     if form == "journal":
         return systemd_journal.JournalSocket()
@@ -147,7 +147,7 @@ def _write_record(journal: UnblockedStream, event: LogEvent) -> None:
 
 
 def _has_terminal() -> bool:
-    """Return whether this process has a controlling terminal, which it loses when that is closed."""
+    """Return whether this process still has a controlling terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY))
     except OSError:
@@ -156,14 +156,15 @@ def _has_terminal() -> bool:
 
 
 def on_signal(reactor: Any, number: signal.Signals, act: Callable[[], None]) -> None:
-    """Have a function called in the reactor's thread at each signal."""
+    """Call a function in the reactor's thread on each signal."""
     signal.signal(number, lambda *_: reactor.callFromThread(act))
 
 
 class ReopenedFile(LogFile):
-    """A log file that goes on as it was if it cannot be opened again; Twisted's would have been closed by then.
+    """A log file that keeps the old file open if it cannot be reopened; Twisted closes the old file first.
 
-    Several processes may write to it during an upgrade: each line is appended, and one of them alone rotates the file.
+    Several processes may write to it during an upgrade: each appends whole lines, and only one of them rotates the
+    file.
     """
 
     _rotates = True
@@ -174,16 +175,16 @@ class ReopenedFile(LogFile):
         fcntl.fcntl(self._file, fcntl.F_SETFL, flags | os.O_APPEND)
 
     def leave_rotation(self) -> None:
-        """Leave the rotation to another process that writes to the file."""
+        """Leave rotation to another process that writes to the file."""
         self._rotates, self.rotateLength = False, None
 
     def rotate(self) -> None:
-        """Rename the file, and begin another one."""
+        """Rename the file, and start a new one."""
         if self._rotates:
             super().rotate()
 
     def reopen(self) -> None:
-        """Open the file again, since another program may have moved it.
+        """Reopen the file, since another program may have moved it.
 
         Raises:
             OSError: It cannot be opened: its directory is gone, or the server's user may not write there.
@@ -197,11 +198,11 @@ class ReopenedFile(LogFile):
 
 
 class UnblockedStream:
-    """Writes to a stream in a thread, so that a reader that stops reading stops only that.
+    """Writes to a stream in a thread, so that a reader that stops reading blocks only that thread.
 
     Args:
         reactor: The reactor of the server.
-        stream: The stream: of text, or the journal.
+        stream: The text stream, or the journal.
     """
 
     def __init__(self, reactor: Any, stream: Any) -> None:
@@ -213,7 +214,7 @@ class UnblockedStream:
         self._thread: threading.Thread | None = None
 
     def write(self, text: str | bytes) -> None:
-        """Have a text or a record written, or drop it if too many wait."""
+        """Queue a text or a record for writing, or drop it if too many are queued."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
@@ -225,7 +226,7 @@ class UnblockedStream:
                 self._dropped += 1
 
     def flush(self) -> None:
-        """Wait until everything is written, but not while the reactor runs, and not for long."""
+        """Wait briefly until everything is written; do nothing while the reactor runs."""
         if not self._reactor.running:
             with self._changed:
                 self._changed.wait_for(lambda: not self._waiting, _FLUSH_TIMEOUT)
@@ -236,7 +237,7 @@ class UnblockedStream:
                 self._changed.wait_for(lambda: self._waiting)
                 texts = list(itertools.islice(self._waiting, _BATCH))
             for text in texts:
-                with contextlib.suppress(OSError, ValueError):  # nobody reads any more, or a surrogate
+                with contextlib.suppress(OSError, ValueError):  # nobody reads any more, or the text has a surrogate
                     self._stream.write(text)
             with contextlib.suppress(OSError, ValueError):
                 self._stream.flush()
@@ -251,13 +252,13 @@ class UnblockedStream:
                 )
 
 
-#: Where lines about connections that cannot be accepted come from: Twisted's ports, and ours.
+#: The namespaces that log connections that cannot be accepted: Twisted's ports and ours.
 _PORTS = ("twisted.internet.tcp", "gymtwist.server.ports")
 
 
 @implementer(ILogFilterPredicate)
 class AcceptErrorLimit:
-    """Limits the lines that Twisted logs when it cannot accept connections: one a second.
+    """Limits the lines that Twisted logs when it cannot accept connections to one per second.
 
     Args:
         clock: Provides the time: an ``IReactorTime``.

@@ -1,6 +1,6 @@
-"""Events of the log as records with fields, and these as lines of JSON, for programs.
+"""Log events as records with fields, and as lines of JSON, for programs.
 
-The events of sessions have fields of their own; the reference of the log names them.
+Session events have fields of their own, which the log reference lists.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _NAMES: dict[type[SessionEvent], str] = {
 
 
 def as_json(event: LogEvent) -> str:
-    """Return an event of the log as a line with one JSON object."""
+    """Return a log event as a line with one JSON object."""
     when = datetime.datetime.fromtimestamp(event["log_time"], datetime.timezone.utc)
     return msgspec.json.encode({"time": when.isoformat(timespec="microseconds")} | record_of(event)).decode() + "\n"
 
 
 def record_of(event: LogEvent) -> dict[str, Any]:
-    """Return the fields of an event of the log, but for its time."""
+    """Return the fields of a log event, except its time."""
     failure = event.get("log_failure")
     record = {
         "level": event["log_level"].name if "log_level" in event else "info",
@@ -62,7 +62,7 @@ def record_of(event: LogEvent) -> dict[str, Any]:
 
 
 def _fields(event: SessionEvent) -> dict[str, Any]:
-    """Return the fields of an event of sessions."""
+    """Return the fields of a session event."""
     fields: dict[str, Any] = {"event": _NAMES[type(event)]}
     for name in event.__struct_fields__:
         value = getattr(event, name)
@@ -77,7 +77,7 @@ def _fields(event: SessionEvent) -> dict[str, Any]:
         elif isinstance(event, Refused) and name == "error":
             fields |= {"code": value.code, "reason": printable(str(value))}
         elif name == "place":
-            fields |= {"place": value} if value else {}  # a server of one machine has none
+            fields |= {"place": value} if value else {}  # a server without nodes has no places
         elif isinstance(event, Crashed) and name == "operation":
             fields[name] = value.name.lower()
         else:

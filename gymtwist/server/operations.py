@@ -31,15 +31,15 @@ RELOADED = frozenset(
 
 
 class CannotReload(ValueError):
-    """The options cannot be reloaded, and stay as they were; the message is the reason."""
+    """The options cannot be reloaded, and stay as they were; the message says why."""
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """What has changed when the options were reloaded.
+    """What changed when the options were reloaded.
 
     Attributes:
-        changed: The options that have changed, with what they are now; and how many identities came, went and changed.
-        ignored: The options that have changed in the file but need a restart.
+        changed: The changed options with their new values, and which identities were added, removed and changed.
+        ignored: The options that changed in the file but need a restart.
     """
 
     changed: list[str]
@@ -47,14 +47,14 @@ class Reloaded(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """What an operator may do while the server runs; who asked is logged.
+    """What an operator may do while the server runs; the log says who asked.
 
     Args:
         factory: What connections share.
-        words: The command line, as :attr:`~.command_line.Options.words` has it.
-        read_certificates: Reads the certificates of the ports that speak TLS anew; returns what lets each port use its
-            own.
-        fit_limits: Fits the limits of the process to those of the options.
+        words: The command line, as in :attr:`~.command_line.Options.words`.
+        read_certificates: Reads the certificates of the TLS ports again; returns functions that make the ports use
+            them.
+        fit_limits: Adjusts the limits of the process to the options.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Operations:
         self._draining = False
 
     def end(self, number: int, who: str, reason: str = "") -> bool:
-        """End a session as soon as its environment returns; its client reads the end of the stream.
+        """End a session as soon as its environment returns; its client reads end-of-file.
 
         Args:
             number: The number of the session.
@@ -90,13 +90,13 @@ class Operations:
         return True
 
     def drain(self, who: str) -> int:
-        """Begin no session any more, and stop the server when the last one has ended.
+        """Begin no more sessions, and stop the server when the last one has ended.
 
         Args:
             who: Who asks.
 
         Returns:
-            How many sessions go on.
+            The number of sessions that continue.
         """
         factory = self._factory
         running = len(factory.sessions)
@@ -111,23 +111,23 @@ class Operations:
 
     def _stop_after(self, event: SessionEvent) -> None:
         if isinstance(event, Ended):
-            # The connection is still to be closed.
+            # The connection has yet to be closed.
             self._factory.reactor.callLater(0, self._stop_if_idle)
 
     def _stop_if_idle(self) -> None:
         if not self._factory.sessions and self._factory.reactor.running:
             log.info("The last session has ended: stopping")
-            with contextlib.suppress(ReactorNotRunning):  # it is stopping
+            with contextlib.suppress(ReactorNotRunning):  # it is already stopping
                 self._factory.reactor.stop()
 
     def reload(self, who: str) -> Reloaded:
-        """Reload the options of the file, the identities and the certificates; running sessions are not affected.
+        """Reload the options file, the identities and the certificates; running sessions are not affected.
 
         Args:
             who: Who asks.
 
         Raises:
-            CannotReload: Something is wrong, and everything stays as it was.
+            CannotReload: Something is invalid; everything stays as it was.
         """
         try:
             done = self._reload()
@@ -145,7 +145,7 @@ class Operations:
         return done
 
     def reload_at_signal(self) -> None:
-        """Reload everything at a signal; the result is only logged."""
+        """Reload everything on a signal; the result is only logged."""
         with contextlib.suppress(CannotReload):
             self.reload("SIGHUP")
 
@@ -173,7 +173,7 @@ class Operations:
         changed = [name for name in different if name in RELOADED]
         try:
             certificates = self._read_certificates()
-        except Exception as error:  # of OpenSSL, or of the file system
+        except Exception as error:  # from OpenSSL, or from the file system
             raise CannotReload(f"a certificate cannot be read: {error}") from error
         texts = [f"{_dashed(name)} is {_shown(getattr(wanted, name))}" for name in changed if name != "identities"]
         texts += _identity_changes(factory.identities, known)

@@ -1,4 +1,4 @@
-"""Readers: from the text of an option to its value. Each raises ``ValueError`` with the problem as a clause."""
+"""Readers turn the text of an option into its value; each raises ``ValueError`` with the problem as a clause."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from gymtwist.worker.access_policy import GYMNASIUM_WRAPPERS
 from gymtwist.worker.worker_settings import GYMNASIUM, NONE, Isolation
 
 _LOOPBACK = "127.0.0.1"
-#: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small if hundreds of
-#: clients start together: a client that is dropped tries again only after a second.
+#: Connections that the kernel queues for the server to accept. Twisted's default of 50 is too small when hundreds of
+#: clients start together: a client whose connection attempt is dropped retries only after a second.
 _BACKLOG = 1024
 _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _CLUSTER = re.compile(r"(ray://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
-#: Bytes of the path of a UNIX socket; see unix(7).
+#: The longest path of a UNIX socket, in bytes; see unix(7).
 _LONGEST_SOCKET = 107
 _ENDPOINTS_WITH_BACKLOG = ("tcp", "tcp6", "ssl", "unix")
 
@@ -51,7 +51,7 @@ def integer(least: int, most: int) -> Callable[[str], int]:
 
 
 def number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    """Return a reader of numbers that a function accepts."""
+    """Return a reader of numbers that a predicate accepts."""
 
     def read(text: str) -> float:
         try:
@@ -93,7 +93,7 @@ def gpus(text: str) -> float:
 
 
 def needs(text: str) -> str:
-    """Read what sessions of some environments take."""
+    """Read what the sessions of some environments need."""
     session_needs.read_needs(text)
     return text
 
@@ -112,7 +112,7 @@ def named_resource(text: str) -> str:
 
 
 def json_file(text: str) -> str:
-    """Read the path of a file with an object of JSON."""
+    """Read the path of a file that contains a JSON object."""
     path = readable_file(text)
     try:
         found = json.loads(Path(path).read_bytes())
@@ -124,7 +124,7 @@ def json_file(text: str) -> str:
 
 
 def strategy(text: str) -> str:
-    """Read which node is chosen for a session."""
+    """Read how the node for a session is chosen."""
     if text not in ("pack", "spread"):
         raise ValueError("must be 'pack' or 'spread'")
     return text
@@ -153,7 +153,7 @@ def cgroups(text: str) -> str:
 
 
 def user_ids(text: str) -> str:
-    """Read a range of users."""
+    """Read a range of user ids."""
     first, dash, last = text.partition("-")
     if not (dash and first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 2**32 - 1):
         raise ValueError("must be two numbers such as 1900000000-1900065535, neither of them root's 0")
@@ -209,7 +209,7 @@ def module(text: str) -> str:
 
 def python_file(text: str) -> str:
     """Read the path of a Python file."""
-    # A daemon changes its directory before its workers read the path.
+    # A daemon changes its working directory before its workers read the path.
     path = os.path.abspath(text)
     try:
         ast.parse(Path(path).read_bytes(), path)
@@ -241,7 +241,7 @@ def certificates(text: str) -> str:
 
 
 def socket_path(text: str) -> str:
-    """Read the path of a UNIX socket that can be made."""
+    """Read the path of a UNIX socket that can be created."""
     path = os.path.abspath(text)
     if not os.path.isdir(os.path.dirname(path)):
         raise ValueError("its directory does not exist; create it first")
@@ -259,7 +259,7 @@ def directory(text: str) -> str:
 
 
 def endpoint(text: str) -> str:
-    """Turn a port number into an endpoint description, and check that Twisted can parse it."""
+    """Turn a port number into an endpoint description, and check that Twisted can parse the description."""
     if text.isdecimal():
         if not 0 <= int(text) < 65536:
             raise ValueError("a port number is from 0 to 65535")
@@ -267,7 +267,7 @@ def endpoint(text: str) -> str:
     if text.split(":")[0] in _ENDPOINTS_WITH_BACKLOG and ":backlog=" not in text:
         text = f"{text}:backlog={_BACKLOG}"
     if HANDED_OVER is not None and HANDED_OVER.had(text):
-        return text  # of systemd, which has given the socket to another process
+        return text  # for a systemd socket, which was handed to another process
     unused: Any = None  # parsing a description only stores the reactor
     try:
         endpoints.serverFromString(unused, text)

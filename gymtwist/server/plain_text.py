@@ -1,4 +1,4 @@
-"""Answers clients that speak plain text to a port that expects TLS."""
+"""Answers clients that send plain text to a port that expects TLS."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TLS_EXPECTED = (
 
 
 def answer_plain_text(port: Any, events: SessionEvents) -> None:
-    """Have a port answer clients in plain text if it expects TLS; any other port stays as it is.
+    """Make a TLS port answer clients that send plain text; do nothing for other ports.
 
     Args:
-        port: The port, as Twisted returns it.
+        port: The port, as returned by Twisted.
         events: Where to publish refusals.
     """
     if isinstance(port.factory, TLSMemoryBIOFactory):
@@ -44,15 +44,15 @@ class _PlainTextFactory(WrappingFactory):
     def buildProtocol(self, addr: Any) -> Any:
         """Return the protocol of a new connection; called by Twisted."""
         tls: Any = self.wrappedFactory.buildProtocol(addr)
-        # Twisted wraps also the None of a factory that takes no more connections.
+        # Twisted also wraps the None of a factory that accepts no more connections.
         return None if tls.wrappedProtocol is None else _FirstBytes(tls, self._events)
 
 
 class _FirstBytes(Protocol):
-    """A connection until its first bytes have come.
+    """A connection until its first bytes arrive.
 
     Args:
-        tls: The protocol of TLS.
+        tls: The TLS protocol.
         events: Where to publish a refusal.
     """
 
@@ -63,7 +63,7 @@ class _FirstBytes(Protocol):
         self._events = events
 
     def connectionMade(self) -> None:
-        """Let TLS begin; called by Twisted."""
+        """Start TLS; called by Twisted."""
         self._tls.makeConnection(self.transport)
 
     def dataReceived(self, data: bytes) -> None:

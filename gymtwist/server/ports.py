@@ -1,4 +1,4 @@
-"""The ports: each is opened, or taken from the process that is to be replaced, and can be handed over in turn."""
+"""The ports: each is opened, or taken from the process being replaced, and can be handed over in turn."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from gymtwist.server.handed_over import HANDED_OVER
 from gymtwist.server.plain_text import answer_plain_text
 from gymtwist.server.session_events import SessionEvents
 
-#: How often to accept what waits at a port that is to be closed, each time up to about a hundred connections.
+#: How often to accept the connections that wait at a port before it is closed, up to about a hundred each time.
 _LAST_ACCEPTS = 100
-#: The most connections that a port accepts before the reactor goes on. Twisted would accept ever more while many wait;
-#: those that are dropped for later ones would all be open at once, until no more are accepted of anybody.
+#: The most connections that a port accepts before returning to the reactor. Twisted accepts more and more while many
+#: wait. The connections dropped to make room would then all be open at once, until none can be accepted from anybody.
 _MOST_ACCEPTS = 100
-#: How the descriptions of sockets that systemd has opened begin.
+#: The prefix of the descriptions of sockets that systemd has opened.
 _SYSTEMD = "systemd:"
 
 
 class CannotStart(SystemExit, Exception):
-    """The server cannot start, for a reason that the operator can remove.
+    """The server cannot start, for a reason that the operator can fix.
 
-    In the foreground it ends ``twistd`` with its message and without a traceback, as ``SystemExit`` does. A daemon
+    In the foreground, it ends ``twistd`` with its message and without a traceback, as ``SystemExit`` does. A daemon
     reports only an ``Exception`` to the ``twistd`` that waits for it.
     """
 
 
 class TcpPort(tcp.Port):
-    """A TCP port that another process may go on with when this one has closed it.
+    """A TCP port that another process may keep using after this one has closed it.
 
     Attributes:
-        name: What it is handed over by.
+        name: The name under which it is handed over.
     """
 
     name = ""
-    #: Twisted would shut the socket down, which stops every process from listening.
+    #: Twisted would shut the socket down, which would stop every process from listening.
     _shouldShutdown = False
 
     def doRead(self) -> None:
@@ -56,12 +56,12 @@ class TcpPort(tcp.Port):
 
 
 class UnixPort(unix.Port):
-    """A UNIX socket that another process may go on with when this one has closed it.
+    """A UNIX socket that another process may keep using after this one has closed it.
 
     Attributes:
-        name: What it is handed over by.
-        owns_path: Whether to remove the path when it is closed.
-        locks_path: Whether to hold a lock beside the path, as Twisted does.
+        name: The name under which it is handed over.
+        owns_path: Whether to remove the path on closing.
+        locks_path: Whether to hold a lock file beside the path, as Twisted does.
     """
 
     name = ""
@@ -70,9 +70,9 @@ class UnixPort(unix.Port):
     _shouldShutdown = False
 
     def adopt(self, socket: socket.socket) -> None:
-        """Listen at a socket that listens already; its path and its mode are left alone.
+        """Serve a socket that is already listening; its path and mode are left alone.
 
-        Twisted's own way sets the mode to 0666, which would open a socket of mode 0600 to everybody.
+        Twisted's own method sets the mode to 0666, which would open a socket of mode 0600 to everybody.
         """
         self.owns_path = False
         tcp._reservedFD.reserve()
@@ -89,13 +89,13 @@ class UnixPort(unix.Port):
         super().doRead()
 
     def own_path(self) -> None:
-        """Take the path, and the lock beside it, from the process that had them."""
+        """Take over the path, and the lock beside it, from the process that had them."""
         self.owns_path = True
         if not self.locks_path:
             return
         lock = self._bindPath + b".lock"
         new = lock + b".new"
-        with contextlib.suppress(OSError):  # the socket serves without it
+        with contextlib.suppress(OSError):  # the socket works without it
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(new)
             os.symlink(str(os.getpid()), new)
@@ -104,7 +104,7 @@ class UnixPort(unix.Port):
             self.lockFile.locked = True
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the socket, and remove its path if that is this process's own; called by Twisted."""
+        """Close the socket, and remove its path if this process owns it; called by Twisted."""
         if self.owns_path:
             super().connectionLost(reason)
         else:
@@ -112,7 +112,7 @@ class UnixPort(unix.Port):
 
 
 class PortOpener:
-    """In place of the reactor for endpoints: it takes ports that were handed over, and opens others.
+    """Stands in for the reactor of endpoints: takes the ports that were handed over, and opens the others.
 
     Args:
         reactor: The reactor.
@@ -124,7 +124,7 @@ class PortOpener:
         self._description = description
 
     def __getattr__(self, name: str) -> Any:
-        """Return what else endpoints need of the reactor."""
+        """Return any other attribute of the reactor that endpoints need."""
         return getattr(self._reactor, name)
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
@@ -172,7 +172,7 @@ class PortOpener:
         return opened
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
-        """Return the port of a socket that systemd has opened; called by Twisted's endpoints."""
+        """Return a port for a socket that systemd has opened; called by Twisted's endpoints."""
         return _of_systemd(self._reactor, self._description, socket.socket(fileno=os.dup(fileDescriptor)), factory)
 
 
@@ -196,7 +196,7 @@ def _of_systemd(reactor: Any, description: str, listening: socket.socket, factor
 
 @implementer(IStreamServerEndpoint)
 class _SystemdEndpoint:
-    """The endpoint of a socket that systemd has opened for the process that was replaced.
+    """The endpoint of a socket that systemd has opened for the replaced process.
 
     Args:
         reactor: The reactor.
@@ -214,22 +214,22 @@ class _SystemdEndpoint:
 
 @implementer(IStreamServerEndpoint)
 class Endpoint:
-    """An endpoint whose port is known, and whose failure ends the start: its service alone would log it and go on.
+    """An endpoint that keeps its port, and stops the start on failure, which ``StreamServerEndpointService`` only logs.
 
     Args:
         reactor: The reactor.
         description: The description of the endpoint.
         events: Where to publish refusals of connections that are not accepted.
-        fail: Called with the reason if the port cannot be opened although :meth:`listen` has returned.
-        check: Checks the description of the endpoint and the address of its port; raises ``ValueError`` if it is not to
-            be served. None to serve any.
-        client_ca: The file of the authorities whose client certificates a port with TLS accepts; None for none.
+        fail: Called with the reason if the port cannot be opened after :meth:`listen` has returned.
+        check: Takes the endpoint's description and its port's address; raises ``ValueError`` if the port must not be
+            served. None to serve any port.
+        client_ca: The file of the authorities whose client certificates a TLS port accepts; None for none.
 
     Attributes:
         description: The description of the endpoint.
         port: The port; None while it is not open.
-        listening: Fires with the port, once :meth:`listen` was called; with None if it cannot be opened, or if the
-            server stops before it is.
+        listening: A Deferred, set by :meth:`listen`, that fires with the port; or with None, if the port cannot be
+            opened or the server stops first.
     """
 
     listening: defer.Deferred[IListeningPort]
@@ -266,7 +266,7 @@ class Endpoint:
         report = problems.append
 
         def failed(failure: Failure) -> None:
-            if not failure.check(defer.CancelledError):  # the server stops
+            if not failure.check(defer.CancelledError):  # fine: the server is stopping
                 error = failure.value
                 reason = error.socketError if isinstance(error, CannotListenError) else failure.getErrorMessage()
                 report(f"gymsock cannot listen on {self.description}: {reason}")
@@ -293,11 +293,11 @@ class Endpoint:
         return port
 
     def read_certificates(self) -> Callable[[], None] | None:
-        """Read the certificates anew; return what has connections to come use them, or None if this port has none."""
+        """Read the certificates again; return a function that applies them, or None if this port has none."""
         return None if self.port is None else read_certificates(self.port, self.description, self._client_ca)
 
     def accept_waiting(self) -> None:
-        """Accept the connections that wait at the port: the kernel resets them when it is closed."""
+        """Accept the connections that wait at the port, since closing it would make the kernel reset them."""
         if self.port is None or not self.port.connected:
             return
         for _ in range(_LAST_ACCEPTS):
@@ -308,7 +308,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What the port is handed over by; empty if it cannot be."""
+        """The name under which the port is handed over; empty if it cannot be."""
         return getattr(self.port, "name", "")
 
     @property
@@ -317,12 +317,12 @@ class Endpoint:
         return int(self.port.fileno())
 
     def own(self) -> None:
-        """Own what belongs to the port in the file system from now on: the process that opened it does not any more."""
+        """Take ownership of the port's files: the process that opened it no longer owns them."""
         if isinstance(self.port, UnixPort) and not self.description.startswith(_SYSTEMD):
             self.port.own_path()
 
     def release(self) -> Any:
-        """Close the port here alone: another process goes on with it."""
+        """Close the port in this process only: another process keeps using it."""
         if isinstance(self.port, UnixPort):
             self.port.owns_path, self.port.lockFile = False, None
         return self.port.stopListening()

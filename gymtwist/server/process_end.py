@@ -1,4 +1,4 @@
-"""The end of a process that this one has started, as the kernel reports it; see pidfd_open(2)."""
+"""The end of a process that this one has started, as reported by the kernel; see pidfd_open(2)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from zope.interface import implementer
 
 @implementer(IReadDescriptor)
 class ProcessEnd:
-    """Notices the end of a process whose socket may stay open, in a process that it has left behind.
+    """Reports when a process ends, even if a process that it left behind keeps its socket open.
 
     Args:
         reactor: The reactor.
-        process: The id of the process, which must not be reaped yet.
-        ended: Called once, at its end.
+        process: The id of the process, which must not have been reaped yet.
+        ended: Called once, when it ends.
 
     Raises:
         OSError: There are no descriptors left.
@@ -31,7 +31,7 @@ class ProcessEnd:
         reactor.addReader(self)
 
     def logPrefix(self) -> str:
-        """Return the name for the reactor's log."""
+        """Return the name for the reactor's log; called by Twisted."""
         return "process end"
 
     def fileno(self) -> int:
@@ -48,7 +48,7 @@ class ProcessEnd:
         self.close("")
 
     def close(self, how: str) -> str:
-        """Stop waiting for the end; return how the process has ended, for the next callback."""
+        """Stop waiting for the end; return ``how`` unchanged, for use as a callback."""
         if self._descriptor >= 0:
             self._reactor.removeReader(self)
             os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""The server's end of AMP with a process below it, in which code of environments may run."""
+"""The server's end of the AMP link to a subprocess in which environments' code may run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from twisted.python.failure import Failure
 from gymtwist.server.server_log import log
 from gymtwist.worker.amp_commands import Link, Ping
 
-#: Seconds in which an idle process must answer a ping, and in which it must begin a session.
+#: Seconds that an idle process has to answer a ping, or to begin a session.
 ANSWER_TIMEOUT = 7.5
-#: Seconds between two pings.
+#: Seconds between pings.
 PING_INTERVAL = 2.5
-#: Bytes of the longest box; AMP itself limits only its values, to 64 KiB each.
+#: The maximum size of a box, in bytes; AMP itself limits only each value, to 64 KiB.
 MAX_BOX = 128 * 1024
 
 
 class ProcessLink(Link):
-    """A link whose other end may be hostile: what does not belong on it ends the process, and costs nothing until then.
+    """A link whose other end may be hostile: anything invalid ends the process, and uses bounded memory until then.
 
     Attributes:
         responsive: Whether the process is known to answer: it has imported everything.
@@ -36,7 +36,7 @@ class ProcessLink(Link):
         self._unparsed += len(data)
         try:
             super().dataReceived(data)
-        except Exception as error:  # AMP raises for what answers nothing
+        except Exception as error:  # AMP raises for an answer to no question
             self._break_off(f"{type(error).__name__}: {error}"[:200])
         else:
             if self._unparsed > MAX_BOX:
@@ -48,7 +48,7 @@ class ProcessLink(Link):
         super().ampBoxReceived(box)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """Close a descriptor: no process below the server has one to send."""
+        """Close a descriptor: no subprocess has a reason to send one."""
         os.close(descriptor)
 
     def _break_off(self, problem: str) -> None:
@@ -60,13 +60,13 @@ class ProcessLink(Link):
         raise NotImplementedError
 
     def ping(self, now: float) -> float:
-        """Ask the process to answer, unless it is asked already.
+        """Ping the process, unless a ping is still unanswered.
 
         Args:
-            now: The time in seconds.
+            now: The current time, in seconds.
 
         Returns:
-            Seconds that its answer has been due for.
+            The time since the unanswered ping, in seconds; 0 if there is none.
         """
         if self._pinged_at is None:
             self._pinged_at = now
@@ -79,4 +79,4 @@ class ProcessLink(Link):
 
 
 def _ignore(failure: Failure) -> None:
-    """Leave the end of a process to whoever waits for it."""
+    """Ignore the end of a process: whoever waits for it handles it."""
