@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gymtwist_benchmarks.contenders import REPOSITORY, Contender
+from gymtwist_benchmarks.contenders import BY_NAME, REPOSITORY, Contender
 from gymtwist_benchmarks.markdown_report import say
 from gymtwist_benchmarks.programs.driver import WARM
 from gymtwist_benchmarks.server_launcher import Failed, ServerProcess, run_program
@@ -41,6 +42,10 @@ class Place:
 
     python: Path
     checkout: Path | None = None
+
+
+#: This interpreter, in which the figures and the load tests run.
+THIS_PYTHON = Place(Path(sys.executable))
 
 
 @dataclass
@@ -160,6 +165,19 @@ def play(
     command += [contender.address.format(**words), workload, str(seconds), str(clients), str(warm)]
     result = json.loads(run_program(command, seconds + warm + _PATIENCE, dict(contender.variables)))
     return int(result["steps"]), float(result["seconds"]), float(result["cpu"])
+
+
+def rate_here(
+    contender: str, workload: str, seconds: float, server: str, warm: float = WARM, prefix: Sequence[str] = ()
+) -> float:
+    """Let the program of a contender, by its name, play in this interpreter; return the steps per second.
+
+    The arguments are those of :func:`play`.
+    """
+    steps, elapsed, _ = play(
+        BY_NAME[contender], THIS_PYTHON, workload, seconds, server=server, warm=warm, prefix=prefix
+    )
+    return steps / elapsed
 
 
 def measure(series: Series, places: Mapping[str, Place], effort: Effort, note: Callable[[Run], None]) -> list[Run]:

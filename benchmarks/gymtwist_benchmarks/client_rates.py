@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-from gymtwist_benchmarks.benchmark_runner import Effort, Place, Run, Series
+from gymtwist_benchmarks.benchmark_runner import THIS_PYTHON, Effort, Run, Series
 from gymtwist_benchmarks.benchmark_runner import measure as play_in_turn
 from gymtwist_benchmarks.contenders import BY_NAME
 from gymtwist_benchmarks.machine import HAS_ATARI
@@ -100,7 +98,6 @@ def measure(rounds: int, seconds: float) -> list[Section]:
 
 def _compare(comparison: Comparison, effort: Effort) -> Section:
     contenders = tuple(BY_NAME[name] for name in comparison.lines)
-    here = Place(Path(sys.executable))
     rates: dict[str, dict[int, float]] = {name: {} for name in comparison.lines}
 
     def note(run: Run) -> None:
@@ -111,7 +108,7 @@ def _compare(comparison: Comparison, effort: Effort) -> Section:
             say(f"  round {run.round + 1} of {effort.rounds}")
 
     series = Series(comparison.workload, 1, contenders)
-    play_in_turn(series, dict.fromkeys(comparison.lines, here), effort, note)
+    play_in_turn(series, dict.fromkeys(comparison.lines, THIS_PYTHON), effort, note)
     samples = {f"{name} per s": list(found.values()) for name, found in rates.items()}
     section = Section(comparison.title, samples=samples)
     one, other = comparison.ratio

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
+from gymtwist.client import connect
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section, percentile
 from gymtwist_benchmarks.process_statistics import total_cpu
 from gymtwist_benchmarks.protocol_clients import lean_client
-from gymtwist_benchmarks.server_launcher import ServerProcess, environment_variables, gymtwist_server
+from gymtwist_benchmarks.server_launcher import Peers, environment_variables, gymtwist_server, servers_by_way
 from gymtwist_conformance.reference_client import INT32
 
 #: Seconds before each connection, in which a server replaces the worker that was used.
 _PAUSE = 0.1
 _TARGET, _TARGET_RATIO = 0.050, 0.25
 _ENVIRONMENT = "CartPole-v1"
+#: What takes the place of a protocol for the Python client, which also makes the spaces.
+_PYTHON_CLIENT = "Python client"
 
 
-def first_observation(protocol: str, port: int) -> float:
-    """Connect by a protocol, make an environment and reset it; return the seconds it took."""
+def first_observation(way: str, port: int) -> float:
+    """Connect by a protocol or the Python client, make an environment and reset it; return the seconds it took."""
     start = time.perf_counter()
-    client = lean_client(protocol, port, _ENVIRONMENT)
+    client: Any = connect(port, _ENVIRONMENT) if way == _PYTHON_CLIENT else lean_client(way, port, _ENVIRONMENT)
     client.reset()
     seconds = time.perf_counter() - start
     client.close()
-    return seconds
-
-
-def _python_client(port: int) -> float:
-    """Do the same by the Python client, which also makes the spaces."""
-    import gymtwist.client
-
-    start = time.perf_counter()
-    env = gymtwist.client.connect(port, _ENVIRONMENT)
-    env.reset()
-    seconds = time.perf_counter() - start
-    env.close()
     return seconds
 
 
@@ -116,17 +107,10 @@ def measure_cold(count: int) -> Section:
     return section
 
 
-def measure_protocols(quick: bool, peers: Mapping[str, Callable[[], ServerProcess]]) -> Section:
+def measure_protocols(quick: bool, peers: Peers) -> Section:
     """Measure all protocols, and other servers of the classic one, in turn."""
-    with contextlib.ExitStack() as stack:
-        own = stack.enter_context(gymtwist_server()).port
-        measurements = {
-            "gymtwist, classic": partial(first_observation, "classic", own),
-            "gymtwist, int32": partial(first_observation, INT32, own),
-            "gymtwist, Python client": partial(_python_client, own),
-        }
-        for name, start in peers.items():
-            measurements[name] = partial(first_observation, "classic", stack.enter_context(start()).port)
+    with servers_by_way(("classic", INT32, _PYTHON_CLIENT), peers) as ways:
+        measurements = {name: partial(first_observation, way, server.port) for name, (way, server) in ways.items()}
         samples = _take_turns(measurements, 10 if quick else 100, warm=3)
     section = Section("From connect to the first observation")
     for name, found in samples.items():

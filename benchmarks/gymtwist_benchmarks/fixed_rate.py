@@ -6,16 +6,14 @@ step that delays others makes them late, too, as it does for a learner that must
 
 from __future__ import annotations
 
-import contextlib
 import select
 import time
-from collections.abc import Callable, Mapping
 from functools import partial
 
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section, percentile
 from gymtwist_benchmarks.protocol_clients import PROTOCOLS, LeanClient, lean_client
-from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server
+from gymtwist_benchmarks.server_launcher import Peers, ServerProcess, servers_by_way
 from gymtwist_benchmarks.workloads import CARTPOLE
 
 #: Steps per second.
@@ -50,24 +48,20 @@ def _wait_until(moment: float) -> None:
         pass
 
 
-def _play(protocol: str, port: int, count: int) -> list[float]:
+def _play(protocol: str, server: ServerProcess, count: int) -> list[float]:
     """Play with a client of its own; return the microseconds of each step."""
-    client = lean_client(protocol, port, CARTPOLE.environment)
+    client = lean_client(protocol, server.port, CARTPOLE.environment)
     step_at_rate(client, _RATE, _WARM)
     found = step_at_rate(client, _RATE, count)
     client.close()
     return [1e6 * each for each in found]
 
 
-def measure(quick: bool, peers: Mapping[str, Callable[[], ServerProcess]]) -> Section:
+def measure(quick: bool, peers: Peers) -> Section:
     """Measure all protocols, and other servers of the classic one, in turn."""
     rounds, count = (2, int(2 * _RATE)) if quick else (5, int(10 * _RATE))
-    with contextlib.ExitStack() as stack:
-        own = stack.enter_context(gymtwist_server()).port
-        measurements = {f"gymtwist, {protocol}": partial(_play, protocol, own, count) for protocol in PROTOCOLS}
-        for name, start in peers.items():
-            measurements[name] = partial(_play, "classic", stack.enter_context(start()).port, count)
-        results = take_turns(measurements, rounds)
+    with servers_by_way(PROTOCOLS, peers) as ways:
+        results = take_turns({name: partial(_play, *way, count) for name, way in ways.items()}, rounds)
     section = Section(f"Latency of a step at {_RATE:,.0f} steps per second")
     title = f"a step of CartPole at {_RATE:,.0f} per s"
     for name, found in results.items():

@@ -6,18 +6,15 @@ alone, and the other one floods the server from another address.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from gymtwist.client import connect
-from gymtwist.server.identities import new_token
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section
 from gymtwist_benchmarks.programs.driver import environment_player, rate
-from gymtwist_benchmarks.server_launcher import gymtwist_server, running_beside
+from gymtwist_benchmarks.server_launcher import running_beside, server_with_identities
 from gymtwist_benchmarks.workloads import CARTPOLE
 
 #: Connections that the other one opens in a second, and sessions that the one that plays begins in a turn.
@@ -28,7 +25,7 @@ _ALONE, _FLOODED = "alone", "flooded"
 _LEAST, _MOST = 0.8, 1.0
 
 
-def _measure(section: Section, port: int, tokens: tuple[str, str], quick: bool) -> None:
+def _measure(section: Section, port: int, tokens: list[str], quick: bool) -> None:
     """Measure the session of the first token, while the second one's identity floods the server, and alone."""
     joined = partial(connect, ("127.0.0.1", port), CARTPOLE.environment, token=tokens[0])
     player = environment_player(joined(), CARTPOLE)
@@ -63,10 +60,6 @@ def _measure(section: Section, port: int, tokens: tuple[str, str], quick: bool) 
 def measure(quick: bool) -> Section:
     """Measure with two identities."""
     section = Section("CartPole by `connect` while another identity opens 1,000 connections a second")
-    player, flooder = new_token("player"), new_token("flooder")
-    with tempfile.TemporaryDirectory(prefix="gymtwist-bench-") as directory:
-        identities = Path(directory, "identities.toml")
-        identities.write_text(f'[player]\ntoken = "{player[1]}"\n[flooder]\ntoken = "{flooder[1]}"\n{_QUOTAS}')
-        with gymtwist_server("--identities", str(identities)) as server:
-            _measure(section, server.port, (player[0], flooder[0]), quick)
+    with server_with_identities(player="", flooder=_QUOTAS) as (server, tokens):
+        _measure(section, server.port, tokens, quick)
     return section

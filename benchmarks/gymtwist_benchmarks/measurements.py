@@ -33,10 +33,8 @@ from gymtwist_benchmarks import (
     watched_sessions,
 )
 from gymtwist_benchmarks.markdown_report import Section, replace_result, say, sections_table, values_table
-from gymtwist_benchmarks.server_launcher import ServerProcess, server_by_command
+from gymtwist_benchmarks.server_launcher import Peers, server_by_command
 
-#: Describes a server of the classic protocol.
-Peers = Mapping[str, Callable[[], ServerProcess]]
 #: A measurement is told whether to measure less, and given servers to compare with.
 Measure = Callable[[bool, Peers], list[Section]]
 

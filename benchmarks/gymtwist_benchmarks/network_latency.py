@@ -11,10 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from gymtwist_benchmarks.benchmark_runner import Place, play, take_turns
-from gymtwist_benchmarks.contenders import BY_NAME
+from gymtwist_benchmarks.benchmark_runner import rate_here, take_turns
 from gymtwist_benchmarks.machine import HAS_ATARI, HAS_OPENCV
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.network_path import NetworkPath, Unavailable, open_network_path
@@ -71,9 +69,7 @@ def _measure_rate(path: NetworkPath, address: str, contender: str, workload: str
     """Let a client play on the far side; return its steps per second."""
     # Before that TCP learns how long the path takes.
     warm = max(0.5, seconds / 4)
-    here = Place(Path(sys.executable))
-    steps, elapsed, _ = play(BY_NAME[contender], here, workload, seconds, server=address, warm=warm, prefix=path.words)
-    return steps / elapsed
+    return rate_here(contender, workload, seconds, address, warm, path.words)
 
 
 def _title(round_trip: float, rate: float) -> str:

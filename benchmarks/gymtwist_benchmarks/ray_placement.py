@@ -9,11 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from gymtwist_benchmarks.benchmark_runner import Place, play, take_turns
+from gymtwist_benchmarks.benchmark_runner import rate_here, take_turns
 from gymtwist_benchmarks.connect_time import first_observation
-from gymtwist_benchmarks.contenders import BY_NAME
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server
 from gymtwist_conformance.reference_client import INT32
@@ -34,11 +32,6 @@ def _ray(directory: str) -> ServerProcess:
     words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", "{port}"]
     words += ["--node-ip-address", _HOST, "--num-cpus", "16", "--include-dashboard=false", "--temp-dir", directory]
     return ServerProcess(words, "Ray runtime started", {"RAY_USAGE_STATS_ENABLED": "0"})
-
-
-def _rate(contender: str, address: str, workload: str, seconds: float) -> float:
-    steps, elapsed, _ = play(BY_NAME[contender], Place(Path(sys.executable)), workload, seconds, server=address)
-    return steps / elapsed
 
 
 def _connect(port: int) -> float:
@@ -65,7 +58,8 @@ def measure(quick: bool) -> Section:
             for workload in ("cartpole", "pong"):
                 say(f"  {workload}")
                 measurements: dict[str, Callable[[], float]] = {
-                    name: partial(_rate, *way, workload, seconds) for name, way in ways.items()
+                    name: partial(rate_here, contender, workload, seconds, address)
+                    for name, (contender, address) in ways.items()
                 }
                 rates = take_turns(measurements, rounds)
                 for name in ways:

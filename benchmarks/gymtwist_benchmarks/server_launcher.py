@@ -141,6 +141,10 @@ class ServerProcess:
         return pid
 
 
+#: How to start other servers of the classic protocol, by name.
+Peers = Mapping[str, Callable[[], ServerProcess]]
+
+
 def gymtwist_server(*options: str, port: str = "{port}", variables: Mapping[str, str] | None = None) -> ServerProcess:
     """Describe a gymtwist server of this interpreter, with options of ``twistd gymsock``."""
     twistd = str(Path(sys.executable).with_name("twistd"))
@@ -153,6 +157,36 @@ def gymtwist_server(*options: str, port: str = "{port}", variables: Mapping[str,
 def server_by_command(command: str) -> ServerProcess:
     """Describe a server by its shell command, in which ``{port}`` stands for its port on 127.0.0.1."""
     return ServerProcess(shlex.split(command), None)
+
+
+@contextlib.contextmanager
+def server_with_identities(**quotas: str) -> Iterator[tuple[ServerProcess, list[str]]]:
+    """Start gymtwist's server with identities, by name, each with the lines of its quotas.
+
+    Yields:
+        The server, and the token of each.
+    """
+    from gymtwist.server.identities import new_token  # the comparison does without gymtwist
+
+    made = {name: new_token(name) for name in quotas}
+    with tempfile.TemporaryDirectory(prefix="gymtwist-bench-") as directory:
+        identities = Path(directory, "identities.toml")
+        identities.write_text("".join(f'[{name}]\ntoken = "{made[name][1]}"\n{quotas[name]}' for name in made))
+        with gymtwist_server("--identities", str(identities)) as server:
+            yield server, [token for token, _ in made.values()]
+
+
+@contextlib.contextmanager
+def servers_by_way(protocols: Sequence[str], peers: Peers) -> Iterator[dict[str, tuple[str, ServerProcess]]]:
+    """Start gymtwist's server, and others of the classic protocol, one after the other.
+
+    Yields:
+        Ways to play, by name: a protocol, and the server.
+    """
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(gymtwist_server())
+        ways = {f"gymtwist, {protocol}": (protocol, own) for protocol in protocols}
+        yield ways | {name: ("classic", stack.enter_context(start())) for name, start in peers.items()}
 
 
 def run_program(words: Sequence[str], timeout: float, variables: Mapping[str, str] | None = None) -> str:

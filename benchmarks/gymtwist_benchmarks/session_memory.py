@@ -6,13 +6,13 @@ import collections
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from gymtwist_benchmarks.concurrency import add_failures, measure_rush
 from gymtwist_benchmarks.markdown_report import Section, say
 from gymtwist_benchmarks.process_statistics import family, family_memory, pss
 from gymtwist_benchmarks.protocol_clients import LeanClassicClient, random_actions
-from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server
+from gymtwist_benchmarks.server_launcher import Peers, ServerProcess, gymtwist_server
 
 #: Seconds in which everything comes to rest.
 _REST, _LONG_REST = 1.0, 2.0
@@ -128,7 +128,7 @@ def _measure_family(section: Section, name: str, server: ServerProcess, counts: 
         client.close()
 
 
-def measure_families(quick: bool, peers: Mapping[str, Callable[[], ServerProcess]]) -> Section:
+def measure_families(quick: bool, peers: Peers) -> Section:
     """Measure gymtwist, and other servers of the classic protocol, one after the other."""
     counts, peer_counts = (_QUICK_COUNTS, _QUICK_PEER_COUNTS) if quick else (_COUNTS, _PEER_COUNTS)
     section = Section("Memory of idle sessions, and many at once")

@@ -10,7 +10,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section
 from gymtwist_benchmarks.process_statistics import family_cpu, total_cpu
 from gymtwist_benchmarks.protocol_clients import PROTOCOLS, LeanClassicClient, lean_client, random_actions
-from gymtwist_benchmarks.server_launcher import ServerProcess, gymtwist_server, run_program
+from gymtwist_benchmarks.server_launcher import Peers, ServerProcess, gymtwist_server, run_program, servers_by_way
 from gymtwist_benchmarks.workloads import CARTPOLE
 
 _SEED = 7
@@ -155,7 +155,7 @@ def measure_rate(environment: str, actions: int, steps: int, rounds: int, *, mor
     return section
 
 
-def _server_cpu(server: ServerProcess, protocol: str, steps: int) -> float:
+def _server_cpu(protocol: str, server: ServerProcess, steps: int) -> float:
     """Play CartPole by a protocol; return the seconds of processor time of all of the server's processes."""
     actions = random_actions(CARTPOLE.actions, steps)
     client = lean_client(protocol, server.port, CARTPOLE.environment)
@@ -171,25 +171,17 @@ def _server_cpu(server: ServerProcess, protocol: str, steps: int) -> float:
     return sum(seconds - before[pid] for pid, seconds in after.items() if pid in before)
 
 
-def measure_servers(quick: bool, peers: Mapping[str, Callable[[], ServerProcess]]) -> Section:
+def measure_servers(quick: bool, peers: Peers) -> Section:
     """Measure the processor time of all protocols, and of other servers of the classic one, in turn."""
     steps, rounds = (10_000, 2) if quick else (100_000, 5)
-    each = 1e6 / steps
-    with contextlib.ExitStack() as stack:
-        own = stack.enter_context(gymtwist_server())
-        measurements: dict[str, Callable[[], float]] = {
-            "alone": lambda: each * play_in_fresh_process(CARTPOLE.environment, steps).cpu,
-            "bare": lambda: each * round_trips(steps)[1],
-        }
-
-        def add(name: str, server: ServerProcess, protocol: str) -> None:
-            measurements[name] = lambda: each * _server_cpu(server, protocol, steps)
-
-        for protocol in PROTOCOLS:
-            add(f"gymtwist, {protocol}", own, protocol)
-        for name, start in peers.items():
-            add(name, stack.enter_context(start()), "classic")
-        samples = take_turns(measurements, rounds)
+    measurements: dict[str, Callable[[], float]] = {
+        "alone": lambda: play_in_fresh_process(CARTPOLE.environment, steps).cpu,
+        "bare": lambda: round_trips(steps)[1],
+    }
+    with servers_by_way(PROTOCOLS, peers) as ways:
+        measurements |= {name: partial(_server_cpu, *way, steps) for name, way in ways.items()}
+        seconds = take_turns(measurements, rounds)
+    samples = {name: [1e6 / steps * each for each in found] for name, found in seconds.items()}
     section = Section("Processor time of the server for a step")
     alone, bare = samples.pop("alone"), samples.pop("bare")
     section.add_median("processor time of a step, the environment in-process", alone, "us")

@@ -6,16 +6,13 @@ frames a second at most. Another plays in turn with it at a server with identiti
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
-from pathlib import Path
 
 from gymtwist.client import connect
-from gymtwist.server.identities import new_token
 from gymtwist_benchmarks.benchmark_runner import take_turns
 from gymtwist_benchmarks.markdown_report import Section
 from gymtwist_benchmarks.programs.driver import WARM, Player, environment_player, rate
-from gymtwist_benchmarks.server_launcher import gymtwist_server, running_beside
+from gymtwist_benchmarks.server_launcher import gymtwist_server, running_beside, server_with_identities
 from gymtwist_benchmarks.workloads import CARTPOLE
 
 #: Seconds of a turn: each has one of the page's requests, which come each second.
@@ -39,9 +36,9 @@ def _play(port: int, token: str | None = None) -> Player:
     return environment_player(env, CARTPOLE)
 
 
-def _measure(identities: str, token: str, rounds: int, frames: list[float]) -> dict[str, list[float]]:
+def _measure(rounds: int, frames: list[float]) -> dict[str, list[float]]:
     """Measure all in turn, with one pair of sessions."""
-    with gymtwist_server() as server, gymtwist_server("--identities", identities) as guarded:
+    with gymtwist_server() as server, server_with_identities(learner=_QUOTAS) as (guarded, (token,)):
         player, known = _play(server.port), _play(guarded.port, token)
         ways = {
             _ALONE: partial(rate, player, _SECONDS),
@@ -60,13 +57,9 @@ def measure(quick: bool) -> Section:
     pairs, rounds = (1, 2) if quick else (4, 10)
     frames: list[float] = []
     rates: dict[str, list[float]] = {}
-    token, stored = new_token("learner")
-    with tempfile.TemporaryDirectory(prefix="gymtwist-bench-") as directory:
-        identities = Path(directory, "identities.toml")
-        identities.write_text(f'[learner]\ntoken = "{stored}"\n{_QUOTAS}')
-        for _ in range(pairs):
-            for name, each in _measure(str(identities), token, rounds, frames).items():
-                rates.setdefault(name, []).extend(each)
+    for _ in range(pairs):
+        for name, each in _measure(rounds, frames).items():
+            rates.setdefault(name, []).extend(each)
     section = Section("CartPole by `connect`, watched, and with identities")
     section.add_rates(rates, _ALONE, _TARGETS)
     section.add_median("frames of the live view", frames, "per s")
