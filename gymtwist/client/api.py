@@ -21,16 +21,15 @@ from gymtwist.client.connect_options import (
     count_of,
     make_request,
     protocol_named,
-    resume_seconds,
 )
 from gymtwist.client.entry_points import EACH, VECTOR_ONLY, WINDOW, restored
 from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
-from gymtwist.client.recording_options import RecordLike, recording_of
+from gymtwist.client.recording_options import RecordLike
 from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.remote_vector_env import RemoteVectorEnv
 from gymtwist.client.truncating_env import TruncatingEnv
-from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
+from gymtwist.client.wrapper_specs import WrapperLike
 from gymtwist.protocol import make_messages
 
 
@@ -122,11 +121,11 @@ def connect(
         info=info,
         lenient=lenient,
         wrappers=wrappers,
-        record=recording_of(record),
+        record=record,
         token=token,
         direct=direct,
         keep_snapshots=keep_snapshots,
-        resume=resume_seconds(resume),
+        resume=resume,
     )
     options = ConnectOptions(
         parse(address),
@@ -241,11 +240,11 @@ def connect_vec(
         info=info,
         lenient=lenient,
         wrappers=wrappers,
-        vector_wrappers=vector_wrappers_of(vector_wrappers),
-        record=recording_of(record),
+        vector_wrappers=vector_wrappers,
+        record=record,
         token=token,
         direct=direct,
-        resume=resume_seconds(resume),
+        resume=resume,
     )
     return RemoteVectorEnv(
         ConnectOptions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -20,13 +20,13 @@ from gymtwist.client.frame_connection import FrameConnection
 from gymtwist.client.own_options import KwargsLike, own_options
 from gymtwist.client.pending_makes import finish_all
 from gymtwist.client.progress import Report
-from gymtwist.client.recording_options import check_one_process
+from gymtwist.client.recording_options import check_one_process, recording_of
 from gymtwist.client.resumable_connection import Reopening, ResumableConnection
 from gymtwist.client.resume_tokens import parse_resume_token, resume_token_of
 from gymtwist.client.shared_memory_connection import SharedMemoryConnection, is_local
 from gymtwist.client.user_values import integer_of
 from gymtwist.client.websocket_connection import WebSocketConnection
-from gymtwist.client.wrapper_specs import WrapperLike, check_processes, wrappers_of
+from gymtwist.client.wrapper_specs import check_processes, vector_wrappers_of, wrappers_of
 from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.adaptive_waiting import REPLY_LIMIT, WaitPolicy, cores
 from gymtwist.protocol.framing import Framing, ProtocolName
@@ -303,7 +303,7 @@ def token_or_default(token: str | None) -> str | None:
     return token if token is not None else os.environ.get(_TOKEN) or None
 
 
-def resume_seconds(seconds: float | None) -> float | None:
+def _resume_seconds(seconds: float | None) -> float | None:
     """Return for how long a session should wait for its client if the connection is lost; None for not at all.
 
     Raises:
@@ -327,6 +327,15 @@ def protocol_named(name: str) -> ProtocolName:
     return ProtocolName(name)
 
 
+#: What converts an argument, as users give it, to the field of a make request with the same name.
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "record": recording_of,
+    "resume": _resume_seconds,
+    "vector_wrappers": vector_wrappers_of,
+    "wrappers": wrappers_of,
+}
+
+
 def make_request(
     env_id: str | Sequence[str],
     kwargs: KwargsLike | None,
@@ -334,7 +343,6 @@ def make_request(
     *,
     num_envs: int | None = None,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-    wrappers: Iterable[WrapperLike] = (),
     token: str | None = None,
     autoreset: tuple[KwargsLike | None, Sequence[Sequence[int]] | None] = (None, None),
     **fields: Any,
@@ -347,11 +355,11 @@ def make_request(
         env_kwargs: Further keyword arguments of the environment.
         num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: When an environment is reset after the end of its episode.
-        wrappers: The wrappers around each environment at the server, the innermost first.
         token: The client's token; None for that of the variable GYMTWIST_TOKEN, if there is one.
         autoreset: The options of resets that have none, or a list with those of each environment; and the seeds of such
             resets of each environment.
-        fields: Further fields of the request, which the server validates.
+        fields: Further arguments of :func:`~gymtwist.client.connect`, which are fields of the request. Those that need
+            it are converted; the others the server validates.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -369,10 +377,9 @@ def make_request(
         autoreset_mode=_autoreset_mode(autoreset_mode),
         vector_rewards=True,
         report_queue=True,
-        wrappers=wrappers_of(wrappers),
         token=token_or_default(token),
         each=each,
-        **fields,
+        **{name: _CONVERTERS[name](value) if name in _CONVERTERS else value for name, value in fields.items()},
     )
 
 

@@ -21,12 +21,11 @@ from gymtwist.client.connect_options import (
     count_of,
     make_request,
     protocol_named,
-    resume_seconds,
 )
 from gymtwist.client.own_options import KwargsLike, count_environments
 from gymtwist.client.progress import Report
-from gymtwist.client.recording_options import RecordLike, recording_of
-from gymtwist.client.wrapper_specs import WrapperLike, vector_wrappers_of
+from gymtwist.client.recording_options import RecordLike
+from gymtwist.client.wrapper_specs import WrapperLike
 from gymtwist.protocol import make_messages
 
 #: The spellings of the autoreset mode that resets an environment in the step that ends its episode.
@@ -76,9 +75,9 @@ def connect(
         info=info,
         lenient=lenient,
         wrappers=wrappers,
-        record=recording_of(record),
+        record=record,
         token=token,
-        resume=resume_seconds(resume),
+        resume=resume,
     )
     options = ConnectOptions(
         parse(address),
@@ -192,10 +191,10 @@ def connect_vec(
         info=info,
         lenient=lenient,
         wrappers=wrappers,
-        vector_wrappers=vector_wrappers_of(vector_wrappers),
-        record=recording_of(record),
+        vector_wrappers=vector_wrappers,
+        record=record,
         token=token,
-        resume=resume_seconds(resume),
+        resume=resume,
     )
     options = ConnectOptions(
         parse(address),
