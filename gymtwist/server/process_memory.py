@@ -1,6 +1,6 @@
-"""The memory of a session: what its worker and the processes below it hold together.
+"""The memory of a session: the total held by its worker and the processes below it.
 
-It is read from files of ``/proc`` that the owner of a process need not be permitted to trace it for; see ``proc(5)``.
+It is read from those files of ``/proc`` that need no permission to trace the process; see ``proc(5)``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Usage(NamedTuple):
     """The memory of a session.
 
     Attributes:
-        held: Bytes that all its processes hold together.
-        own: Bytes that the worker holds.
+        held: Bytes held by all its processes together.
+        own: Bytes held by the worker.
         started: The ids of the processes below the worker.
     """
 
@@ -35,13 +35,14 @@ class Usage(NamedTuple):
 class SessionMemory:
     """Measures the processes of one worker, repeatedly.
 
-    A process that was forked shares pages with its parent until either writes to them. So what its parent held when the
-    process was first seen is not counted a second time, unless it runs another program. Shared memory is counted in
+    A forked process shares pages with its parent until either writes to them. So memory that the parent held when the
+    process was first seen is not counted again, unless the process runs another program. Shared memory is counted in
     each process that has used it.
 
     Attributes:
-        of_snapshots: Bytes that snapshots hold because their originals have written to theirs, which no size shows.
-        others: The processes of other sessions, which may have branched off this one.
+        of_snapshots: Bytes that only snapshots still hold, because their originals have overwritten their own copies;
+            no process size shows them.
+        others: The processes of other sessions, which may have branched off from this one.
     """
 
     def __init__(self) -> None:
@@ -75,14 +76,18 @@ class SessionMemory:
         return Usage(total, own, list(self._inherited))
 
     def enforce(self, worker: int, limit: int, exceeded: Callable[[], None]) -> Usage:
-        """Measure, and kill what the environment started if all is over the limit; the worker, too, if it alone is.
+        """Measure the session, and enforce its memory limit.
 
-        Without shared memory a worker meets the kernel's own limit first.
+        If all processes together exceed the limit, the environment's processes are killed; the worker is killed as well
+        if it exceeds the limit alone. Without shared memory, a worker reaches the kernel's own limit first.
 
         Args:
             worker: The process id of the worker.
             limit: Bytes that all processes may hold together.
-            exceeded: Called before any is killed.
+            exceeded: Called before any process is killed.
+
+        Returns:
+            The measurement.
         """
         usage = self.measure(worker)
         usage = usage._replace(held=usage.held + self.of_snapshots)
@@ -94,20 +99,20 @@ class SessionMemory:
         return usage
 
 
-#: Clock ticks per second, in which the kernel tells processor time.
+#: Clock ticks per second, the unit in which the kernel reports processor time.
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def used_by(pid: int, *, with_children: bool = False, others: Container[int] = ()) -> tuple[int, float]:
-    """Return the bytes that a process holds, and the seconds of processor time that it and its ended children had.
+    """Return the bytes a process holds, and the processor seconds used by it and its ended children.
 
     Args:
         pid: The id of the process.
-        with_children: Whether to add the processor time of its children that run.
+        with_children: Whether to add the processor time of its running descendants.
         others: Children that are not to be counted.
     """
     try:
-        # Behind the name, which may contain anything: fields 14 to 17 of proc(5).
+        # After the name, which may contain anything: fields 14 to 17 of proc(5).
         times = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[11:15]
     except OSError:
         times = []
@@ -117,7 +122,7 @@ def used_by(pid: int, *, with_children: bool = False, others: Container[int] = (
 
 
 def is_below(pid: int, ancestors: Container[int]) -> bool:
-    """Return whether a process is one of some, or has one above it, or cannot be found any more."""
+    """Return whether a process is one of ``ancestors`` or below one; also if it can no longer be found."""
     while pid > 1 and pid not in ancestors:
         try:
             pid = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
@@ -127,7 +132,7 @@ def is_below(pid: int, ancestors: Container[int]) -> bool:
 
 
 def _resident(pid: int) -> tuple[int, int]:
-    """Return the bytes of a process's memory that no file backs: private ones and shared ones; 0 if it has ended."""
+    """Return the anonymous and the shared memory of a process, in bytes; 0 and 0 if it has ended."""
     try:
         sizes = _find_sizes(Path(f"/proc/{pid}/status").read_bytes())
     except OSError:

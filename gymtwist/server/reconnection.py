@@ -1,4 +1,4 @@
-"""What lets a session outlive its connection, at the server: the secret, and the channel to the session's worker."""
+"""The server's side of sessions that outlive their connection: the secret, and the channel to the session's worker."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from gymtwist.worker.amp_commands import Disconnected, Reconnect
 
 
 class _ChannelLink(ProcessLink):
-    """The server's end of AMP over the channel of one worker.
+    """The server's end of the AMP link over the channel to one worker.
 
     Args:
-        disconnected: Called when the worker's connection has ended, and it waits for another one.
+        disconnected: Called when the worker's connection has ended and it waits for a new one.
         kill: Kills the worker.
     """
 
@@ -44,7 +44,7 @@ class _Connection(msgspec.Struct, frozen=True):
     """A connection for the worker.
 
     Attributes:
-        descriptor: A descriptor of its own.
+        descriptor: A duplicate descriptor of its socket, owned by this object's holder.
         received: How many replies the client has received; None if it does not know.
         trailing_data: The bytes that the client sent after its handshake.
     """
@@ -55,18 +55,18 @@ class _Connection(msgspec.Struct, frozen=True):
 
 
 class Reconnection:
-    """The secret of a session, and the channel by which its worker gets another connection.
+    """The secret of a session, and the channel through which its worker gets new connections.
 
-    The worker asks for one when the last has ended, and gets the newest that has come since.
+    The worker asks for a connection when the last one has ended, and gets the newest that has arrived since.
 
     Args:
         number: The session's number.
-        seconds: For how long it waits for its client.
+        seconds: How long the session waits for its client, in seconds.
         reactor: The reactor.
 
     Attributes:
-        seconds: For how long it waits for its client.
-        secret: What its client needs to come back; never to be logged.
+        seconds: How long the session waits for its client, in seconds.
+        secret: What its client needs to come back; it must never be logged.
     """
 
     def __init__(self, number: int, seconds: float, reactor: Any) -> None:
@@ -91,14 +91,14 @@ class Reconnection:
         return self._pending is not None
 
     def has(self, secret: str) -> bool:
-        """Return whether a secret is that of the session; takes the same time for each that is not."""
+        """Return whether a secret is the session's; takes the same time for all wrong secrets."""
         return hmac.compare_digest(secret.encode(), self.secret.encode())
 
     def open(self, lost: Callable[[], None], kill: Callable[[], None]) -> int:
-        """Open a channel to a worker that is to serve the session.
+        """Open a channel to the worker that will serve the session.
 
         Args:
-            lost: Called when the connection has ended, and there is no other one yet.
+            lost: Called when the connection has ended and there is no new one yet.
             kill: Kills the worker.
 
         Returns:
@@ -117,7 +117,7 @@ class Reconnection:
         return self._worker_end.fileno()
 
     def _asked(self) -> None:
-        """Send the worker, which has lost its connection, the newest one."""
+        """Send the newest connection to the worker, which has lost its own."""
         self._is_asked = True
         if self._pending is None:
             self._lost()
@@ -125,7 +125,7 @@ class Reconnection:
             self._send(self._pending)
 
     def hand_over(self, descriptor: int, received: int | None, trailing_data: bytes) -> None:
-        """Hand the worker another connection, as soon as it has lost the one that it has.
+        """Hand the worker a new connection as soon as it has lost its current one.
 
         Args:
             descriptor: The client's socket, or the worker's end of a relay.
@@ -145,7 +145,7 @@ class Reconnection:
         if self._link is None:
             return
         self._is_asked = False
-        # A descriptor is sent later, and must not be that of something else by then.
+        # AMP sends a descriptor later; by then, the original number might refer to another file.
         sent = os.dup(connection.descriptor)
         answer = self._link.callRemote(
             Reconnect, received=connection.received, trailing_data=connection.trailing_data, socket=sent
@@ -163,7 +163,7 @@ class Reconnection:
             self._pending = None
 
     def close(self) -> None:
-        """Close the channel: the worker ends the session when its connection ends."""
+        """Close the channel: the worker then ends the session when its connection ends."""
         self._is_asked = False
         if self._link is not None:
             link, self._link = self._link, None
@@ -186,4 +186,4 @@ def _closed(result: Any, descriptor: int) -> Any:
 
 
 def _ignore(failure: Failure) -> None:
-    """Leave the end of a worker to whoever waits for it."""
+    """Ignore the end of a worker: whoever waits for it handles it."""

@@ -1,4 +1,4 @@
-"""The service that runs the process which makes datasets of what sessions record, while there is something to make."""
+"""The service that runs the process which turns recordings into datasets, while there is work for it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gymtwist.server.server_log import log
 from gymtwist.server.session_events import Ended, SessionEvent, Started
 
 _MODULE = "gymtwist.recordings.dataset_writer"
-#: Seconds between two looks for journals while sessions are running that may record.
+#: Seconds between checks for journals while sessions that may record are running.
 _INTERVAL = 0.5
-#: Seconds that the process has to complete what sessions have left, when the server stops.
+#: Seconds that the process has to finish its work when the server stops.
 _END_TIMEOUT = 15.0
-#: Seconds after which a process is started again that has failed.
+#: Seconds before a failed process is restarted.
 _RETRY = 10.0
 
 
 class RecordingService(Service):
-    """Starts the writer of datasets when a session records, and ends it with the server.
+    """Starts the dataset writer when a session records, and stops it with the server.
 
     Args:
         reactor: The reactor.
-        root: The root of the datasets.
+        root: The root directory of the datasets.
     """
 
     def __init__(self, reactor: Any, root: Path) -> None:
@@ -43,23 +43,23 @@ class RecordingService(Service):
         self._next_look: Any = None
 
     def startService(self) -> None:
-        """Complete what a server before this one has left."""
+        """Finish what an earlier server left."""
         super().startService()
         self._look()
 
     def notice(self, event: SessionEvent) -> None:
-        """Look for journals while there are sessions; subscribed to the events of sessions."""
+        """Look for journals while there are sessions; subscribe this to the session events."""
         if isinstance(event, Started):
             if event.session.records:
                 self._sessions.add(event.session.number)
                 self._look()
         elif isinstance(event, Ended) and self._root.exists():
-            # It may have begun to record with its second message.
+            # The session may have begun to record only with its second message.
             self._sessions.discard(event.session.number)
             self._look()
 
     def _look(self) -> None:
-        """Start the writer if there are journals; look again as long as there may be some."""
+        """Start the writer if there are journals; check again later while there may be some."""
         if self._next_look is not None and self._next_look.active():
             self._next_look.cancel()
         if self._writer is None and not self._stopping:
@@ -80,7 +80,7 @@ class RecordingService(Service):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
-        """Let the process complete what the sessions have left."""
+        """Let the process finish what the sessions have left."""
         super().stopService()
         self._look()
         self._stopping = True
@@ -91,12 +91,12 @@ class RecordingService(Service):
 
 
 class Writer(ProcessProtocol):
-    """The process.
+    """The dataset writer's process.
 
     Args:
         reactor: The reactor.
-        root: The root of the datasets.
-        ended: Called when the process has ended, with its exit status.
+        root: The root directory of the datasets.
+        ended: Called when the process has ended, with its exit status; a signal is a negative number.
     """
 
     def __init__(self, reactor: Any, root: Path, ended: Any) -> None:
@@ -116,7 +116,7 @@ class Writer(ProcessProtocol):
     errReceived = outReceived
 
     def processEnded(self, reason: Failure = connectionDone) -> None:
-        """Tell that the process has ended."""
+        """Report that the process has ended."""
         error: Any = reason.value
         self._ended(error.exitCode if error.exitCode is not None else -(error.signal or 0))
         self._finished.callback(None)
@@ -125,7 +125,10 @@ class Writer(ProcessProtocol):
         """Let the process end when it has done its work.
 
         Args:
-            seconds: Kill it after so many.
+            seconds: Seconds after which it is killed.
+
+        Returns:
+            A Deferred that fires when the process has ended.
         """
         self._process.closeStdin()
         kill = self._reactor.callLater(seconds, self._process.signalProcess, "KILL")
@@ -133,7 +136,7 @@ class Writer(ProcessProtocol):
 
 
 def has_journals(root: Path) -> bool:
-    """Return whether there is something to make datasets of."""
+    """Return whether there are journals to turn into datasets."""
     try:
         return any(not each.startswith(".") for each in os.listdir(root / JOURNALS))
     except OSError:

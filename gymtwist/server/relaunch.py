@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from gymtwist.server.server_log import log
 
-#: Options of ``twistd`` that the new process has otherwise: it inherits the user, the umask and the place of a daemon.
+#: Options of ``twistd`` that the new process does not need: it inherits the user, the umask and the directory of a
+#: daemon, and gets the PID file and the log file in other ways.
 _REPLACED = frozenset(
     {
         *("-n", "--nodaemon", "--pidfile", "-l", "--logfile", "-d", "--rundir"),
@@ -23,11 +24,11 @@ class Relaunch(NamedTuple):
     """How to start the server again.
 
     Attributes:
-        command: The words of the command.
-        directory: Where it was started.
-        in_chroot: Whether the server has changed its root directory, and so does not find its files any more.
-        takes_rundir: Whether the command takes the option ``--rundir``.
-        twistd: The options of ``twistd``, in which ``pidfile`` is the file that it removes at the end.
+        command: The command and its arguments.
+        directory: The directory in which the server was started.
+        in_chroot: Whether the server has changed its root directory, and so no longer finds its files.
+        takes_rundir: Whether the command has the option ``--rundir``.
+        twistd: The options of ``twistd``; its ``pidfile`` is the file that it removes at exit.
     """
 
     command: list[str]
@@ -37,7 +38,7 @@ class Relaunch(NamedTuple):
     twistd: Any
 
     def words(self) -> list[str]:
-        """Return the words of the command, with the directory in which the server runs now."""
+        """Return the command and its arguments, with the server's current directory."""
         rundir = [f"--rundir={os.getcwd()}"] if self.takes_rundir else []
         place = self.command.index("gymsock")
         return [*self.command[:place], *rundir, *self.command[place:]]
@@ -46,13 +47,13 @@ class Relaunch(NamedTuple):
 def relaunch_of(
     runner: Any, words: Sequence[str], arguments: Sequence[str] = (), original: Sequence[str] = ()
 ) -> Relaunch | None:
-    """Return how to start the server again.
+    """Return how to start the server again; None if neither ``twistd`` nor ``twist`` runs it.
 
     Args:
         runner: The options of ``twistd`` or ``twist``; None if something else runs the server.
-        words: The options of ``gymsock``; its paths are absolute.
-        arguments: The arguments of the program, ``sys.argv`` by default.
-        original: Those of the interpreter, ``sys.orig_argv`` by default.
+        words: The options of ``gymsock``, with absolute paths.
+        arguments: The arguments of the program; ``sys.argv`` by default.
+        original: The arguments of the interpreter; ``sys.orig_argv`` by default.
     """
     if runner is None:
         return None
@@ -88,7 +89,7 @@ def _logs_to_file(twistd: Any) -> bool:
 
 
 def write_pidfile(relaunch: Relaunch, path: str) -> None:
-    """Write the number of this process to the file that has that of the process it replaces; twistd removes it."""
+    """Write this process's id to the PID file of the process it replaces; twistd removes the file at exit."""
     new = f"{path}.new"
     try:
         with open(new, "w") as file:

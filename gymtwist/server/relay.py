@@ -1,6 +1,6 @@
-"""The relay: for connections that cannot be handed over to a worker, such as those with TLS.
+"""The relay: for connections that cannot be handed over to a worker, such as TLS connections.
 
-The worker gets one end of a socket pair, and does not notice the difference; the server copies bytes between the other
+The worker gets one end of a socket pair and does not notice the difference; the server copies bytes between the other
 end and the client. Each side is paused while the other's buffer is full.
 """
 
@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 
 def can_be_handed_over(transport: Any) -> bool:
-    """Return whether a worker can use the socket itself: with TLS it cannot."""
+    """Return whether a worker can use the socket itself, which it cannot with TLS."""
     if ISSLTransport.providedBy(transport):
         return False
     return isinstance(transport, (tcp.Server, unix.Server))
@@ -27,9 +27,9 @@ def can_be_handed_over(transport: Any) -> bool:
 
 @implementer(IPushProducer)
 class _Flow:
-    """The flow from the client, without its end.
+    """The client's flow control, without the end of the stream.
 
-    A transport that is lost stops its producer, which would close the client's connection before its final reply.
+    A lost transport stops its producer, which would close the client's connection before its final reply.
 
     Args:
         client: The transport of the client's connection.
@@ -40,7 +40,7 @@ class _Flow:
         self.resumeProducing = client.resumeProducing
 
     def stopProducing(self) -> None:
-        """Do nothing: the client's protocol is notified of the relay's end, and closes."""
+        """Do nothing: the client's protocol learns that the relay has ended, and closes."""
 
 
 @implementer(IFileDescriptorReceiver)
@@ -49,12 +49,12 @@ class Relay(Protocol):
 
     Args:
         client: The transport of the client's connection.
-        ended: Called when the worker's end is closed, in every process that has it.
+        ended: Called when the worker's end is closed in every process that has it.
         worker_end: The worker's end; the server closes it when the session has ended.
 
     Attributes:
         worker_end: The worker's end.
-        closed: Whether the worker's end is closed, and everything that was sent through it was passed on.
+        closed: Whether the worker's end is closed and everything sent through it has been passed on.
     """
 
     transport: Any
@@ -75,7 +75,7 @@ class Relay(Protocol):
         self._client.write(data)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """Close a descriptor that an environment has sent; Twisted would also log a line for each."""
+        """Close a descriptor sent by an environment; Twisted would also log a line for each."""
         os.close(descriptor)
 
     def write(self, data: bytes) -> None:
@@ -84,18 +84,18 @@ class Relay(Protocol):
             self.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Resume reading from the client."""
+        """Stop pausing the client, and report the end."""
         self.closed = True
         self._client.unregisterProducer()
         self._ended()
 
     def end(self) -> None:
-        """Let the worker read the end of the stream behind what is on its way."""
+        """Let the worker read end-of-file after the data already on its way."""
         if not self.closed and self.transport is not None:
             self.transport.loseWriteConnection()
 
     def abort(self) -> None:
-        """Let the worker read the end of the stream at once, and fail to write."""
+        """Let the worker read end-of-file at once, and make its writes fail."""
         if not self.closed and self.transport is not None:
             self.transport.abortConnection()
 

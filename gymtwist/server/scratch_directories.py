@@ -1,7 +1,7 @@
-"""Scratch directories: each session works in one of its own, since environments write to the working directory.
+"""Scratch directories: each session has its own working directory, since environments write to it.
 
-They are below one directory of the server, in the system's directory for temporary files. A server holds a lock on its
-own, so that the next one can tell which were left behind by a server that was killed, and removes them.
+They are in a directory that the server creates in the system's directory for temporary files. The server holds a lock
+on it, so that the next server can recognize and remove the directories of servers that were killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gymtwist.server.server_log import log
 from gymtwist.worker.session_users import SessionUsers
 
 PREFIX = "gymsock-"
-#: The name of a directory whose lock is not held yet: no other server may take it for one that was left behind.
+#: The name of a directory that is not locked yet: no other server may mistake it for one left behind.
 _UNLOCKED_PREFIX = f".{PREFIX}"
 
 
@@ -28,8 +28,8 @@ class ScratchDirectories:
     """The scratch directories of a server's sessions.
 
     Args:
-        reactor: The reactor, which provides threads to remove what is left.
-        users: The users that sessions have; None if they have the server's.
+        reactor: The reactor; provides threads that remove directories.
+        users: The pool of users for sessions; None if sessions run as the server's user.
     """
 
     def __init__(self, reactor: Any, users: SessionUsers | None = None) -> None:
@@ -42,7 +42,7 @@ class ScratchDirectories:
         self._limit = LineLimit(reactor, 1, 1.0, _log_left_out)
 
     def start(self) -> None:
-        """Remove what killed servers have left behind, without waiting for it."""
+        """Start removing what killed servers have left; do not wait."""
         self._reactor.callInThread(_remove_stale)
 
     def make(self, session: int) -> str:
@@ -68,10 +68,10 @@ class ScratchDirectories:
         return path
 
     def user(self, path: str) -> int:
-        """Return the user who works in a directory; 0 for the server's own.
+        """Return the id of the user for a directory, borrowing one if needed; 0 for the server's own.
 
         Raises:
-            WorkerStartError: Other sessions have all users.
+            WorkerStartError: Other sessions have all the users.
         """
         if self._users is None or not path:
             return 0
@@ -80,11 +80,11 @@ class ScratchDirectories:
         return self._user_of[path]
 
     def share_users(self, path: str, origin: str) -> None:
-        """Keep the users of one session until another one has ended, too, that begins from a snapshot of it.
+        """Keep the users of one session until a session branched off from it has ended, too.
 
         Args:
             path: The directory of the session that begins.
-            origin: The directory of the other one.
+            origin: The directory of the session that it branches off from.
         """
         if self._users is not None:
             self._shared[path] = self._users_of(origin)
@@ -112,19 +112,19 @@ class ScratchDirectories:
             raise
 
     def remove(self, path: str) -> None:
-        """Remove the directory of a session that has ended, without waiting for it."""
+        """Remove the directory of an ended session; do not wait."""
         if not path:
             return
         self._give_back_users(path)
         try:
-            os.rmdir(path)  # most environments leave nothing
+            os.rmdir(path)  # most environments leave nothing behind
         except FileNotFoundError:
             pass
         except OSError:
             self._reactor.callInThread(_remove, path)
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove all directories."""
         if self._root is not None:
             _remove(str(self._root))
             self._root = None
@@ -141,7 +141,7 @@ def _remove(path: str) -> None:
 
 
 def _locked(directory: Path) -> int:
-    """Lock a directory until the descriptor that is returned is closed.
+    """Lock a directory until the returned descriptor is closed.
 
     Raises:
         OSError: Another process has locked it, or it is gone.
@@ -156,7 +156,7 @@ def _locked(directory: Path) -> int:
 
 
 def _remove_stale() -> None:
-    """Remove what servers of this user that were killed have left behind."""
+    """Remove the directories of this user's servers that were killed."""
     found: list[Path] = []
     with contextlib.suppress(OSError):  # there is no directory for temporary files
         found += Path(tempfile.gettempdir()).glob(f"{PREFIX}*")

@@ -1,4 +1,4 @@
-"""The server's log: its lines about sessions."""
+"""The server's log: the lines about sessions."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from gymtwist.server.session_events import (
 
 log = Logger(namespace="gymsock")
 
-#: How many lines the sessions of one address can cause at once, and later per second.
+#: The number of lines that the sessions of one address can cause at once, and then per second.
 _SESSIONS = (500, 5.0)
-#: The same for what has no session.
+#: The same for events without a session.
 _OTHERS = (20, 1.0)
-#: The same for refusals because the server is full, of all addresses together.
+#: The same for refusals because the server is full, for all addresses together.
 _FULL = (1, 1.0)
-#: Limits of addresses that there are at most; further addresses share one.
+#: The maximum number of addresses with limits of their own; further addresses share one.
 _MOST_LIMITS = 1000
 
-#: What the lines in the middle of a session are about, if they are not logged.
+#: What the lines in the middle of a session are called when they are not logged.
 _KINDS: dict[type[SessionEvent], str] = {
     Crashed: "crashes",
     Resumed: "resumptions",
@@ -48,12 +48,12 @@ _KINDS: dict[type[SessionEvent], str] = {
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number of things, such as ``1 step`` and ``2 steps``."""
+    """Return a count with its noun, such as ``1 step`` or ``2 steps``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def log_event(event: SessionEvent) -> None:
-    """Log an event of a session in one line; subscribe this to :class:`~.session_events.SessionEvents`."""
+    """Log a session event on one line; subscribe this to :class:`~.session_events.SessionEvents`."""
     info, error = partial(log.info, happened=event), partial(log.error, happened=event)
     match event:
         case Queued(client, environment, lack):
@@ -138,10 +138,10 @@ def _process(process: int | None, place: str) -> str:
 
 
 class SessionLog:
-    """Logs the events of sessions; subscribe it to :class:`~.session_events.SessionEvents`.
+    """Logs session events; subscribe it to :class:`~.session_events.SessionEvents`.
 
-    The lines that clients of one address cause are limited. A session is logged from its start to its end or not at
-    all, and what is left out is counted.
+    The lines that clients of one address cause are limited. A session is logged from start to end or not at all, and
+    what is left out is counted.
 
     Args:
         clock: Provides the time: an ``IReactorTime``.
@@ -169,7 +169,7 @@ class SessionLog:
             case Queued(client):
                 return self._limit(client, *_SESSIONS).allows("queued connections")
             case Started(session):
-                if not self._limit(session.client, *_SESSIONS).allows("sessions", lines=2):  # one is for its end
+                if not self._limit(session.client, *_SESSIONS).allows("sessions", lines=2):  # one for the end
                     self._unlogged.add(session.number)
             case Ended(session) if session.number in self._unlogged:
                 self._unlogged.remove(session.number)
@@ -190,7 +190,7 @@ class SessionLog:
         return self._limits[address, burst]
 
     def flush(self) -> None:
-        """Log the numbers of what was left out now."""
+        """Log the counts of what was left out now."""
         for limit in (self._full, *self._limits.values()):
             limit.flush()
 

@@ -1,8 +1,8 @@
 """The options of ``twistd gymsock``.
 
-Each field of :class:`ServerOptions` is one option: its name, its type and default, its help text and its check. The
-usage text, the parser and the values all follow from that table (see :mod:`gymtwist.server.command_line`). Workers get
-the options that :class:`~gymtwist.worker.worker_settings.WorkerSettings` has a field for.
+Each field of :class:`ServerOptions` defines one option: its name, type, default, help text and check. The usage text,
+the parser and the values are generated from these fields (see :mod:`gymtwist.server.command_line`). Workers get the
+options that :class:`~gymtwist.worker.worker_settings.WorkerSettings` has fields for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gymtwist.server import option_readers as readers
 from gymtwist.worker.worker_settings import GYMNASIUM, PLAIN, Isolation, SessionLimits, WorkerSettings
 
 DEFAULT_PORT = 5001
-#: A larger count is a typing error.
+#: A larger number is a typing error.
 _MOST = 1_000_000
 
 
@@ -26,8 +26,8 @@ class Option(msgspec.Struct, frozen=True):
 
     Attributes:
         help: The help text.
-        read: Parses the text of the command line; raises ``ValueError`` with the problem as a clause.
-        letter: The short form of the option.
+        read: Parses the text of the option; raises ``ValueError`` with the problem as a clause.
+        letter: The short form of the option; None if it has none.
     """
 
     help: str
@@ -35,7 +35,7 @@ class Option(msgspec.Struct, frozen=True):
     letter: str | None = None
 
 
-#: Processes and threads that a session may have if it has a user of its own, and no --process-limit.
+#: The maximum number of processes and threads of a session with its own user and no --process-limit.
 _PROCESSES_OF_A_USER = 2048
 
 # The options
@@ -338,7 +338,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limits_text(self) -> str:
-        """The limits of sessions, for people."""
+        """A summary of the session limits, for people."""
         limits = [f"{self.max_sessions} sessions at once, {self.queue} more wait"]
         times = (
             ("of silence", self.idle_timeout),
@@ -351,18 +351,18 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def users_of_sessions(self) -> range | None:
-        """The ids of users that sessions have; None if they have the server's."""
+        """The range of user ids for sessions; None if sessions run as the server's user."""
         first, _, last = self.session_users.partition("-")
         return range(int(first), int(last) + 1) if self.isolate.has_user else None
 
     @property
     def control_socket(self) -> str | None:
-        """The path of the control socket, if there is one; systemd names the directory that it makes for the server."""
+        """The path of the control socket, if there is one; by default, it is in systemd's RuntimeDirectory=."""
         directory = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         return self.control or (os.path.join(directory, "control") if directory else None)
 
     def changeable_settings(self) -> dict[str, Any]:
-        """Return the settings of workers that can be others for each session."""
+        """Return the worker settings that may differ between sessions."""
         names = ("allow", "kwargs", "attributes", "wrappers", "max_envs", "max_snapshots")
         return {name: getattr(self, name) for name in names} | {"limits": self._limits}
 
@@ -371,7 +371,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
         return SessionLimits(idle=self.idle_timeout, step=self.step_timeout)
 
     def worker_settings(self) -> WorkerSettings:
-        """Return the options that concern workers, in the units that workers use."""
+        """Return the options for workers, in the units that workers use."""
         named_alike = {name: getattr(self, name) for name in WorkerSettings.__struct_fields__ if hasattr(self, name)}
         return WorkerSettings(
             **named_alike

@@ -1,4 +1,4 @@
-"""A session in the server: it is assigned to a worker, and to another one if that crashes."""
+"""A session in the server: it is assigned to a worker, and to another one if that worker crashes."""
 
 from __future__ import annotations
 
@@ -39,43 +39,43 @@ from gymtwist.worker import session_status
 from gymtwist.worker.session_status import SessionStatus
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: How many workers, beyond the idle ones, a session is assigned to if each ends before it begins: when the fork server
-#: is killed, every worker that was being forked is lost.
+#: How many workers, beyond the idle ones, to try for a session if each ends before it begins: when the fork server is
+#: killed, all workers being forked are lost.
 MAX_ATTEMPTS = 3
-#: How many of the last lines that a session has printed are kept.
+#: How many lines of a session's output are kept.
 _KEPT_LINES = 100
 NO_SUCH_TICKET = "branch: no snapshot has this ticket: it was released, or its session has ended"
-#: The reason of a session whose process got a SIGTERM.
+#: The end reason of a session whose process got SIGTERM.
 ENDED_BY_OPERATOR = "an operator ended it (SIGTERM)"
 
 
 class SessionOwner(Protocol):
-    """The connection of a session."""
+    """What owns a session: its connection, or what stands in for a lost connection."""
 
     def session_resumed(self) -> None:
-        """Another worker serves the session."""
+        """Note that another worker serves the session."""
 
     def session_disconnected(self) -> SessionOwner:
-        """The connection is lost; return what has the session until its client comes back."""
+        """Note that the connection is lost, and return what owns the session until its client comes back."""
 
     def session_taken(self) -> None:
-        """Another connection of the client has the session now."""
+        """Note that another connection of the client has the session now."""
 
     def session_ended(self, final_reply: bytes) -> None:
-        """The session has ended, and the client is owed these bytes."""
+        """Note that the session has ended, and send the client a final reply, if it is not empty."""
 
     def stop(self, reason: str) -> None:
         """End the session."""
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What differs for one session.
+    """The terms of one session that differ from the server's.
 
     Attributes:
-        identity: The name of the client's identity, for errors.
-        seconds: How long it may last; None for no limit.
-        processor_seconds: How much processor time its processes may have; None for no limit.
-        settings: The settings of its worker that differ from those with which workers are started.
+        identity: The name of the client's identity, for error messages.
+        seconds: The maximum duration, in seconds; None for no limit.
+        processor_seconds: The maximum processor time of its processes, in seconds; None for no limit.
+        settings: The worker settings that differ from those that the workers were started with.
     """
 
     identity: str = ""
@@ -105,25 +105,25 @@ class Session:
     """One session of a client.
 
     Args:
-        info: The session.
+        info: The description of the session, for events.
         handshake: The client's first message.
         pool: The workers.
-        events: Where to publish what happens.
-        scratch: Makes the directory that the session works in; None to work where the workers started.
-        in_thread: Calls a function in a thread, and fires with the result.
-        running: The sessions that run, by their numbers; this one is among them from :meth:`start` to its end.
-        terms: What differs for this session.
+        events: Where to publish events.
+        scratch: Makes the session's working directory; None to use the workers' own.
+        in_thread: Calls a function in a thread; returns a Deferred that fires with the result.
+        running: The running sessions by number; contains this one from :meth:`start` until it ends.
+        terms: The terms of this session.
 
     Attributes:
-        info: The session.
+        info: The description of the session, for events.
         output: The last lines that its processes have printed.
-        status: What the worker shows of the session's progress.
+        status: The progress of the session, as written by the worker.
         reason: Why the server ended the session; None if it did not.
         timeout_reason: The timeout for which the worker is killed and the session resumed; empty if there is none.
         begun_at: When the session began, by ``time.monotonic``.
         assigned_at: When it was assigned to a worker, likewise.
         left_at: When the client was found to have left, likewise; None if it was not.
-        reconnection: Lets it outlive its connection; None if it ends with that.
+        reconnection: Lets it outlive its connection; None if it ends with its connection.
         disconnected_at: When it lost its connection, likewise; None while it has one.
 
     Raises:
@@ -172,7 +172,7 @@ class Session:
         self._job = _Job(info.number, protocol, handshake.message, b"", b"", directory, overrides, 0, -1, descriptor)
         #: A socket whose other end is closed, for a worker that begins without a connection.
         self._no_connection: socket.socket | None = None
-        #: What its client has exchanged over connections that are lost.
+        #: The bytes sent and received over connections that are lost.
         self._past_exchanged = (0, 0)
         self._pool = pool
         self._report = SessionReporter(info, events)
@@ -180,7 +180,7 @@ class Session:
         self._owner: SessionOwner
         self._worker: WorkerProcess | None = None
         self._attempts = 0
-        #: Has another session's worker fork the first worker; None to take one from the pool.
+        #: Makes another session's worker fork the first worker; None to take one from the pool.
         self._origin: Callable[..., defer.Deferred[dict[str, Any]]] | None = None
         self._is_branched = False
 
@@ -198,7 +198,7 @@ class Session:
         self._assign()
 
     def continue_from(self, recovery_reply: bytes, make: bytes) -> None:
-        """Go on where another server's worker has ended, rather than begin.
+        """Continue a session whose worker on another server has ended; call this before :meth:`start`.
 
         Args:
             recovery_reply: What the client gets first.
@@ -216,7 +216,7 @@ class Session:
         return self._job.directory
 
     def branches_off(self, origin: Session, ticket: str) -> None:
-        """Begin with a snapshot of another session, rather than with a new environment.
+        """Begin with a snapshot of another session instead of a new environment.
 
         Args:
             origin: The other session.
@@ -229,12 +229,12 @@ class Session:
     def branch(
         self, ticket: str, assigned: Callable[[WorkerProcess], None], **job: Any
     ) -> defer.Deferred[dict[str, Any]]:
-        """Have the worker fork another one off a snapshot, for another session.
+        """Make the worker fork a worker for another session, from a snapshot.
 
         Args:
             ticket: The ticket of the snapshot.
-            assigned: As :meth:`~gymtwist.server.worker_pool.WorkerPool.serve` takes it.
-            job: Likewise.
+            assigned: Called with the new worker; see :meth:`~gymtwist.server.worker_pool.WorkerPool.serve`.
+            job: The arguments of ``Serve``; see :meth:`~gymtwist.server.worker_pool.WorkerPool.serve`.
 
         Raises:
             UnknownSnapshot: The session has no snapshots.
@@ -249,7 +249,7 @@ class Session:
         self.assigned_at = time.monotonic()
         self._is_branched = self._origin is not None
         serve, self._origin = self._origin or self._pool.serve, None
-        # An error that the pool raises ends the session as a failure of the worker does.
+        # An error raised by the pool ends the session like a failure of the worker.
         answer = defer.maybeDeferred(self._serve, serve)
         answer.addCallbacks(self._answered, self._failed)
         answer.addErrback(self._broken)
@@ -284,24 +284,24 @@ class Session:
         return "" if self._worker is None else self._worker.place
 
     def used(self) -> tuple[int, float]:
-        """Return the memory that its process holds, and the processor time that it had."""
+        """Return the memory that its process holds, in bytes, and its processor time so far, in seconds."""
         return self._resources.used() or ((0, 0.0) if self._worker is None else self._worker.used)
 
     def _workers(self) -> set[int]:
-        """Return the processes that serve the sessions that run."""
+        """Return the ids of the processes that serve running sessions."""
         return {each.process for each in self._running.values() if each.process is not None}
 
     def lost_place(self, how: str) -> None:
-        """Note that its node is lost, and that it goes on at another; called by its worker.
+        """Note that its node is lost and that it continues on another; called by its worker.
 
         Args:
-            how: How, as a clause.
+            how: How the node was lost, as a clause.
         """
         self._report.crashed(how, self.status, "")
         self._report.resuming()
 
     def found_place(self) -> None:
-        """Note that it goes on at another node; called by its worker."""
+        """Note that it continues on another node; called by its worker."""
         self._report.assigned(None, self.place)
 
     @property
@@ -316,12 +316,12 @@ class Session:
 
     @property
     def bytes_exchanged(self) -> tuple[int, int]:
-        """How many bytes the client has got and sent through TCP, as far as the kernel counts them."""
+        """How many bytes the client has received and sent over TCP, as far as the kernel counts them."""
         sent, received = keepalive.bytes_exchanged(self.client_socket)
         return self._past_exchanged[0] + sent, self._past_exchanged[1] + received
 
     def map_frame(self) -> mmap.mmap:
-        """Map the memory to which the worker writes frames.
+        """Map the memory into which the worker writes frames.
 
         Raises:
             OSError: There is no memory left.
@@ -331,7 +331,7 @@ class Session:
 
     @property
     def is_watched_here(self) -> bool:
-        """Whether this server watches the worker; a node watches its own ones."""
+        """Whether this server watches the worker; nodes watch their own workers."""
         return self._pool.is_watching
 
     @property
@@ -341,12 +341,12 @@ class Session:
 
     @property
     def ready_timeout(self) -> float:
-        """Seconds that a worker may take to import everything."""
+        """How long a worker may take to import everything, in seconds."""
         return self._pool.starter.ready_timeout  # type: ignore[no-any-return] # ampoule has no types
 
     @property
     def time_left(self) -> float | None:
-        """Seconds that the session may still last; None for no limit."""
+        """How much longer the session may last, in seconds; None for no limit."""
         most = self._terms.seconds
         return None if most is None else most - (time.monotonic() - self.begun_at)
 
@@ -362,14 +362,14 @@ class Session:
         return ""
 
     def explained(self, timeout: str) -> str:
-        """Return the reason for which an overdue worker is killed, with what else may lie behind it."""
+        """Return why an overdue worker is killed, with a likely cause if there is one."""
         threads = self._pool.starter.readiness.threads
         if not threads or self.status.steps:
             return timeout
         return f"{timeout} (perhaps because {threads} started threads before the fork; see --spawn)"
 
     def check_memory(self) -> None:
-        """Kill what the environment started if that, with the worker, holds more than a limit that there is."""
+        """Kill the environment's processes if they and the worker hold more memory than a limit allows."""
         self._resources.check_memory()
 
     def end(self, reason: str) -> None:
@@ -381,7 +381,7 @@ class Session:
         self._owner.stop(reason)
 
     def give_up(self, reason: str) -> None:
-        """Note why the session is to end, and that it waits for no other connection.
+        """Note why the session is ending; it no longer waits for another connection.
 
         Args:
             reason: Why, for the log.
@@ -393,11 +393,11 @@ class Session:
     # Its connections, if it outlives them
 
     def outlive_connection(self, reconnection: Reconnection) -> None:
-        """Wait for the client if the connection is lost; call this before the start."""
+        """Let the session outlive its connection; call this before :meth:`start`."""
         self.reconnection, self._job.resume = reconnection, reconnection.granted
 
     def may_reconnect(self, secret: str, identity: str, protocol: ProtocolName) -> bool:
-        """Return whether a client may go on with the session over another connection."""
+        """Return whether a client may resume the session over another connection."""
         reconnection = self.reconnection
         if reconnection is None or not self.status.outlives_connection or self.reason is not None:
             return False
@@ -406,10 +406,10 @@ class Session:
     def reconnect(
         self, owner: SessionOwner, client: str, descriptor: int, received: int | None, trailing_data: bytes
     ) -> None:
-        """Let another connection have the session; one that it still has loses it.
+        """Move the session to another connection; if it still has one, that one loses it.
 
         Args:
-            owner: The connection.
+            owner: The new connection.
             client: The client's address.
             descriptor: The client's socket, or the worker's end of a relay; it must stay open until the session ends.
             received: How many replies the client has received; None if it does not know.
@@ -451,7 +451,7 @@ class Session:
     # The end of a worker
 
     def _answered(self, answer: dict[str, Any]) -> None:
-        """The worker has finished the session, and replied to its client if it could."""
+        """End the session: the worker has finished it, and replied to its client if it could."""
         reason = answer["reason"]
         self._resources.note_processor_time(answer["processor_time"] or 0.0)
         self._resources.forgive()
@@ -460,7 +460,7 @@ class Session:
         self._end(reason, b"" if self.status.answered else self._final_reply(reason))
 
     def _failed(self, failure: Failure) -> None:
-        """The worker has ended without an answer, or there is none."""
+        """Resume, retry or end the session: the worker has ended without an answer, or there was none."""
         exited = failure.value
         if isinstance(exited, RequestError):
             self._end(f"refused: {exited}", self._error_reply(exited))
@@ -468,7 +468,7 @@ class Session:
             reason = f"no process could serve it: {failure.getErrorMessage()}"
             self._end(reason, self._final_reply(reason))
         elif exited.signal == signal.SIGTERM and not self.timeout_reason:
-            # It is how an operator ends one session, so no other worker resumes it.
+            # This is how an operator ends a single session, so no other worker resumes it.
             self._end(ENDED_BY_OPERATOR, self._final_reply(ENDED_BY_OPERATOR))
         elif self.status.busy_since is None and not self.status.last_activity:
             self._failed_to_begin(str(exited))
@@ -476,7 +476,7 @@ class Session:
             self._crashed(str(exited))
 
     def _failed_to_begin(self, how: str) -> None:
-        """The worker has read nothing from the client, who does not notice if another one begins."""
+        """Try another worker: this one has read nothing from the client, so the client does not notice."""
         if self.reason is None and self._attempts < MAX_ATTEMPTS + self._pool.warm:
             self._assign()
         else:
@@ -496,16 +496,16 @@ class Session:
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether another worker can continue if this one ends now: the client then gets an error reply."""
+        """Whether another worker can continue if this one ends now; the client then gets an error reply."""
         if self._protocol is ProtocolName.CLASSIC or self.reason is not None:
             return False  # most replies of the classic protocol cannot carry an error
         return self._is_owed_reply and self.status.can_be_resumed
 
     @property
     def _is_owed_reply(self) -> bool:
-        """Whether the client is to read a whole reply next, and not the rest of one."""
-        # The handshake is answered with one write, so the client has all of the reply or nothing. Later, in the framed
-        # protocol, no reply is being sent while the environment is busy.
+        """Whether the client is waiting for a whole reply, rather than the rest of one."""
+        # The handshake is answered with one write, so the client has either the whole reply or none of it. Later, in
+        # the framed protocol, no reply is being sent while the environment is busy.
         if not self.status.answered:
             return True
         return self._protocol is not ProtocolName.CLASSIC and self.status.busy_since is not None
@@ -525,7 +525,7 @@ class Session:
         self._job.recovery_reply = self._error_reply(error, reset_needed=made)
         self.timeout_reason = ""
         if self.status.answered:
-            self._job.trailing_data = b""  # the worker has read it; what is left of it is in the recovery state
+            self._job.trailing_data = b""  # the worker has read it; what still matters is in the recovery state
         self._worker = None
         self._attempts = 0
         if self.reconnection is not None and self.status.outlives_connection:
@@ -536,7 +536,7 @@ class Session:
         self._owner.session_resumed()
 
     def _begin_without_connection(self) -> None:
-        """Let the next worker wait for a connection: what of a message was lost with the last one is unknown."""
+        """Let the next worker begin by waiting for a connection: part of a message may be lost with the last one."""
         assert self.reconnection is not None
         if not self.reconnection.is_pending:
             self._disconnect()
@@ -548,7 +548,7 @@ class Session:
     # The end of the session
 
     def _final_reply(self, reason: str, *, crashed: bool = False) -> bytes:
-        """Encode the error that the client is owed, if it is owed a reply."""
+        """Encode an error for the client, if it is waiting for a reply; otherwise return no bytes."""
         if not self._is_owed_reply or (self.status.answered and not self.status.can_be_resumed):
             return b""
         text = f"the session ended: {self.reason or reason}"
@@ -556,13 +556,13 @@ class Session:
         return self._error_reply(error)
 
     def _error_reply(self, error: GymtwistError, *, reset_needed: bool = False) -> bytes:
-        """Encode an error, with the warnings about the handshake if that is what it answers."""
+        """Encode an error; if it answers the handshake, add the warnings about that."""
         if not self.status.answered:
             error.warnings = self._warnings
         return error_reply(self._protocol, error, reset_needed=reset_needed)
 
     def _broken(self, failure: Failure) -> None:
-        """Close the client's connection after an error of the server itself."""
+        """Close the client's connection after an internal error of the server."""
         log.failure("[session {number}] an error in gymtwist itself", failure, number=self._job.session)
         if not self._report.ended:
             self._end("an error in gymtwist itself", b"")

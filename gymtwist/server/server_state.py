@@ -1,7 +1,7 @@
-"""What there is to know about the server: counted from events, and read from the sessions when somebody asks.
+"""What is known about the server: counted from events, and read from the sessions on request.
 
-Sessions pay nothing for it: their processes keep a few words of memory anyway, and the server reads them when it is
-asked. What is told more often than once in :data:`_INTERVAL` is told from the same reading.
+This costs sessions nothing: their processes keep a few words of memory anyway, and the server reads them when asked.
+Requests within :data:`_INTERVAL` share the same reading.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from gymtwist.server.session_events import (
 )
 from gymtwist.worker.session_status import KEPT_EPISODES, STEP_TIME_BOUNDS, Episode
 
-#: Seconds for which what was read of a session is used again.
+#: Seconds for which a reading of a session is reused.
 _INTERVAL = 0.5
-#: Seconds over which a rate is measured at least.
+#: The shortest time over which a rate is measured, in seconds.
 _RATE_INTERVAL = 1.0
 #: How many errors are kept, and how many characters of each.
 _KEPT_ERRORS, _MESSAGE_LENGTH = 100, 1000
-#: How many sessions that have ended are kept.
+#: How many ended sessions are kept.
 _KEPT_PAGES = 50
-#: How many environments are counted apart; those after them are counted together.
+#: How many environments are counted separately; the others are counted together.
 _MOST_ENVIRONMENTS = 200
 OTHER = "other"
-#: Upper bounds of times to the first observation, in seconds.
+#: Upper bounds of the histogram of times to the first observation, in seconds.
 FIRST_OBSERVATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-#: How a session has ended, by words of the reason.
+#: Maps a phrase in the end reason to the outcome of the session.
 _OUTCOMES = {
     "the client left": "left",
     "the client vanished": "vanished",
@@ -56,7 +56,7 @@ _OUTCOMES = {
 
 
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that runs.
+    """A running session.
 
     Attributes:
         number: The session's number.
@@ -67,18 +67,18 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
         process: The id of its process; None if it is not known.
         node: The node that it is on; empty for this machine.
         state: ``starting``, ``waiting`` (for the client), ``disconnected`` (waiting for the client to come back),
-            ``ended``, or what the environment is doing, as ``step``.
+            ``ended``, or what the environment is doing, such as ``step``.
         age: Seconds since it began.
-        steps: How many steps were taken.
-        steps_per_second: How many were taken per second, lately.
-        episodes: How many episodes have ended.
-        last_return: The return of the last of them; None if there is none.
-        memory: Bytes that its process holds.
-        processor_time: Seconds of processor time that its process had.
-        bytes_sent: Bytes that the client got through its TCP connection.
-        bytes_received: Bytes that it sent there.
-        snapshots: How many snapshots it holds.
-        snapshot_memory: Bytes that these have and no other process shares, as they were measured last.
+        steps: The number of steps taken.
+        steps_per_second: The recent step rate.
+        episodes: The number of ended episodes.
+        last_return: The return of the last ended episode; None if there is none.
+        memory: Bytes held by its process.
+        processor_time: Processor time used by its process, in seconds.
+        bytes_sent: Bytes that the client has received over TCP.
+        bytes_received: Bytes that the client has sent over TCP.
+        snapshots: The number of snapshots that it holds.
+        snapshot_memory: Bytes held by its snapshots and shared with no other process, when last measured.
     """
 
     number: int
@@ -103,12 +103,12 @@ class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EpisodeRow(msgspec.Struct, frozen=True):
-    """An episode of a session that has ended.
+    """An ended episode of a session.
 
     Attributes:
-        number: 1 is the session's first.
+        number: Its number; 1 is the session's first episode.
         total: The sum of its rewards.
-        steps: How many steps it had.
+        steps: The number of its steps.
         age: Seconds since it ended.
     """
 
@@ -119,7 +119,7 @@ class EpisodeRow(msgspec.Struct, frozen=True):
 
 
 class SessionPage(SessionRow, frozen=True, kw_only=True):
-    """A session that runs, or one of the last that have ended.
+    """A running session, or one of the last that have ended.
 
     Attributes:
         last_episodes: Its last episodes, oldest first.
@@ -136,12 +136,12 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
     """Something that went wrong.
 
     Attributes:
-        time: When, in seconds since 1970.
+        time: When, in seconds since the Unix epoch.
         kind: ``refused``, ``incomplete``, ``crashed`` or ``memory-exceeded``.
         session: The number of the session; None if there was none.
         client: The client's address.
         identity: The name of the session's identity; empty if there was no session, or the server has none.
-        environment: The environment id that the client asked for; empty if none is known.
+        environment: The environment id that the client asked for; empty if unknown.
         message: What went wrong.
     """
 
@@ -155,15 +155,16 @@ class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Histogram:
-    """Counts of durations, up to bounds.
+    """A histogram of durations.
 
     Args:
-        bounds: The upper bounds in seconds, in their order.
+        bounds: The upper bounds, in seconds and ascending.
 
     Attributes:
-        bounds: The same.
-        counts: How many were up to each bound and above the one before; the last count is of those above all.
-        total: The sum of all durations.
+        bounds: The upper bounds.
+        counts: The number of durations in each bucket: above the previous bound, and at most the bucket's own; the last
+            bucket is for durations above all bounds.
+        total: The sum of all durations, in seconds.
     """
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
@@ -177,7 +178,7 @@ class Histogram:
         self.total += seconds
 
     def merge(self, counts: list[int], total: float) -> None:
-        """Count what was counted elsewhere."""
+        """Add the counts and the total of another histogram."""
         self.counts = [own + more for own, more in zip(self.counts, counts, strict=True)]
         self.total += total
 
@@ -189,15 +190,15 @@ class Histogram:
 
 
 class Totals:
-    """What sessions have done together.
+    """What sessions have done in total.
 
     Attributes:
-        steps: Steps, by environment.
-        episodes: Episodes, by environment.
-        bytes_sent: Bytes that clients got through TCP.
-        bytes_received: Bytes that clients sent there.
-        processor_time: Seconds of processor time that their processes had.
-        step_times: Durations of the steps that were timed.
+        steps: The number of steps, by environment.
+        episodes: The number of episodes, by environment.
+        bytes_sent: Bytes that clients have received over TCP.
+        bytes_received: Bytes that clients have sent over TCP.
+        processor_time: Processor time used by the sessions' processes, in seconds.
+        step_times: The durations of the steps that were timed.
     """
 
     def __init__(self) -> None:
@@ -208,7 +209,7 @@ class Totals:
         self.step_times = Histogram(STEP_TIME_BOUNDS)
 
     def add(self, label: str, row: SessionRow, step_times: tuple[list[int], float]) -> None:
-        """Add what one session has done."""
+        """Add one session's numbers."""
         self.steps[label] += row.steps
         self.episodes[label] += row.episodes
         self.bytes_sent += row.bytes_sent
@@ -226,7 +227,7 @@ class Totals:
 
 
 class _Reading:
-    """What was read of one session, and the count of steps from which its rate is measured."""
+    """The last reading of a session, and the step counts from which its rate is calculated."""
 
     def __init__(self, began: float) -> None:
         self.row: SessionRow | None = None
@@ -235,7 +236,7 @@ class _Reading:
         self.has_observed = False
 
     def rate(self, now: float, steps: int) -> float:
-        """Return the steps per second of at least the last :data:`_RATE_INTERVAL`."""
+        """Return the steps per second over at least the last :data:`_RATE_INTERVAL`."""
         if now - self.latest[0] >= _RATE_INTERVAL:
             self.earlier, self.latest = self.latest, (now, steps)
         since, before = self.earlier
@@ -243,21 +244,21 @@ class _Reading:
 
 
 class ServerState:
-    """Counts what happens, and reads the sessions; subscribe it to :class:`~.session_events.SessionEvents`.
+    """Counts events, and reads the sessions; subscribe it to :class:`~.session_events.SessionEvents`.
 
     Args:
-        sessions: The sessions that run, by their numbers.
+        sessions: The running sessions by number.
 
     Attributes:
         errors: The last errors, oldest first.
-        refusals: How many clients were refused, by the code of the error.
-        ended: How many sessions have ended, by environment, protocol and outcome.
-        crashes: How many processes have crashed in the middle of a session.
-        resumptions: How many sessions another process has resumed.
-        disconnections: How many times sessions have lost their connection and waited for their client.
-        reconnections: How many times a client has come back to its session.
-        excesses: How many times processes were killed because a session held too much memory.
-        first_observations: The times from the beginning of sessions to their first observations.
+        refusals: The number of refused clients, by error code.
+        ended: The number of ended sessions, by environment, protocol and outcome.
+        crashes: The number of processes that have crashed during a session.
+        resumptions: The number of times that another process has resumed a session.
+        disconnections: The number of times that a session has lost its connection and waited for its client.
+        reconnections: The number of times that a client has come back to its session.
+        excesses: The number of times that processes were killed because a session held too much memory.
+        first_observations: The times from the start of a session to its first observation.
         started_at: When the server started, by ``time.monotonic``.
     """
 
@@ -322,7 +323,7 @@ class ServerState:
         info, reason = event.session, event.reason
         session = self._sessions[info.number]
         label = self.label(session)
-        # Its process may have ended by now; the event knows what it had.
+        # Its process may have ended already; the event has its processor time.
         row = msgspec.structs.replace(
             self._read(session, time.monotonic(), anew=True), processor_time=event.processor_time
         )
@@ -341,30 +342,30 @@ class ServerState:
     # Readings
 
     def label(self, session: Any) -> str:
-        """Return the environment of a session as metrics name it: there is a bound to how many they name."""
+        """Return the label of a session's environment for metrics; the number of labels is limited."""
         environment: str = session.info.environment
         if environment in self._labels:
             return environment
-        # Only what could be made is a name, and not anything that a client has sent.
+        # Only what could be made becomes a label, not anything that a client sends.
         if environment and session.status.first_observation and len(self._labels) < _MOST_ENVIRONMENTS:
             self._labels.add(environment)
             return environment
         return OTHER
 
     def rows(self) -> list[SessionRow]:
-        """Return the sessions that run."""
+        """Return the running sessions."""
         now = time.monotonic()
         return [self._read(session, now) for session in self._sessions.values()]
 
     def totals(self) -> Totals:
-        """Return what all sessions have done that have ended or run."""
+        """Return the totals of all running and ended sessions."""
         totals = self._past.copy()
         for session in self._sessions.values():
             totals.add(self.label(session), self._read(session, time.monotonic()), session.status.step_times())
         return totals
 
     def page(self, number: int) -> SessionPage | None:
-        """Return all that is known of a session that runs, or of one of the last that did; None for any other."""
+        """Return all that is known about a running or recently ended session; None for any other."""
         session = self._sessions.get(number)
         if session is None:
             return self._ended_pages.get(number)
@@ -379,8 +380,8 @@ class ServerState:
 
         Args:
             session: The session.
-            now: The time.
-            anew: Whether to read it even if it was read a moment ago.
+            now: The current time, by ``time.monotonic``.
+            anew: Whether to read it even if the last reading is recent.
         """
         number = session.info.number
         reading = self._readings.get(number)
@@ -413,7 +414,7 @@ class ServerState:
             episodes=status.episodes,
             last_return=last[0].total if last else None,
             memory=memory,
-            # A process that has ended, or another one that has resumed the session, tells less.
+            # A process that has ended reports less, as does a new process after a resumption.
             processor_time=processor_time if before is None else max(processor_time, before.processor_time),
             bytes_sent=sent if before is None else max(sent, before.bytes_sent),
             bytes_received=received if before is None else max(received, before.bytes_received),

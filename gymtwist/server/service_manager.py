@@ -1,4 +1,4 @@
-"""What systemd is told of the server; see sd_notify(3)."""
+"""What systemd is told about the server; see sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gymtwist.server.server_log import log
 
 
 def notify(state: str) -> None:
-    """Tell the service manager a state, if there is one that wants to know.
+    """Report a state to the service manager, if there is one that listens.
 
     Args:
-        state: Such as ``READY=1``.
+        state: The state, such as ``READY=1``.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

@@ -1,4 +1,4 @@
-"""Events of sessions and of the connections that ask for one; the log subscribes to them, as can metrics."""
+"""Events of sessions, and of the connections that ask for one; the log and the metrics subscribe to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gymtwist.worker.session_status import Operation
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """A session, as its events identify it.
+    """A session, as its events describe it.
 
     Attributes:
         number: The session's number; 1 is the first.
@@ -20,7 +20,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
         environment: The environment id that the client asked for; empty if none.
         protocol: The client's protocol.
         identity: The name of the client's identity; empty if the server has none.
-        interface: What the client speaks if the server plays the session for it; otherwise empty.
+        interface: The interface that the client uses, if the server plays the session for it; otherwise empty.
         records: Whether the client has asked to record its episodes.
     """
 
@@ -34,12 +34,12 @@ class SessionInfo(msgspec.Struct, frozen=True):
 
     @property
     def spoken(self) -> str:
-        """The name of what the client speaks."""
+        """The name of the interface or protocol that the client uses."""
         return self.interface or self.protocol.value
 
     @property
     def owner(self) -> str:
-        """The client's address, with its identity if it has one."""
+        """The client's address, and its identity if it has one."""
         return f"{self.client} as {self.identity}" if self.identity else self.client
 
 
@@ -47,7 +47,9 @@ class Queued(msgspec.Struct, frozen=True):
     """A connection waits for a session to end.
 
     Attributes:
-        lack: What it waits for, as a clause that says what there is not.
+        client: The client's address.
+        environment: The environment id that the client asks for; empty if none.
+        lack: What is lacking for the session to begin, as a clause.
     """
 
     client: str
@@ -67,7 +69,7 @@ class Incomplete(msgspec.Struct, frozen=True):
 
     Attributes:
         client: The client's address.
-        problem: What was wrong, or how much had come.
+        problem: What was wrong, or how much was received.
     """
 
     client: str
@@ -79,8 +81,8 @@ class Started(msgspec.Struct, frozen=True):
 
     Attributes:
         session: The session.
-        process: Its process id; None if there is no process, or none that is known.
-        place: The node that it is on; empty for this machine.
+        process: The worker's process id; None if there is no process, or its id is not known.
+        place: The node that the worker is on; empty for this machine.
     """
 
     session: SessionInfo
@@ -89,7 +91,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Crashed(msgspec.Struct, frozen=True):
-    """A session's worker has ended without finishing it.
+    """A session's worker has ended without finishing the session.
 
     Attributes:
         session: The session.
@@ -105,13 +107,13 @@ class Crashed(msgspec.Struct, frozen=True):
 
 
 class MemoryExceeded(msgspec.Struct, frozen=True):
-    """The processes of a session held more memory than they may; some were killed.
+    """The processes of a session exceeded its memory limit, and some were killed.
 
     Attributes:
         session: The session.
         held: Bytes that they held together.
-        limit: Bytes that they may hold.
-        of_worker: Whether the worker alone held more, and was killed as well.
+        limit: The limit, in bytes.
+        of_worker: Whether the worker exceeded the limit alone, and was killed as well.
     """
 
     session: SessionInfo
@@ -133,7 +135,7 @@ class Disconnected(msgspec.Struct, frozen=True):
 
     Attributes:
         session: The session.
-        seconds: For how long.
+        seconds: How long it waits, in seconds.
     """
 
     session: SessionInfo
@@ -141,11 +143,12 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class Reconnected(msgspec.Struct, frozen=True):
-    """The client of a session has come back, perhaps with another address.
+    """The client of a session has come back, perhaps from another address.
 
     Attributes:
         session: The session.
-        seconds: How long it had no connection; 0.0 if the server had not noticed that the last one was lost.
+        seconds: How long the session had no connection; 0.0 if the server had not yet noticed that the last one was
+            lost.
     """
 
     session: SessionInfo
@@ -158,13 +161,14 @@ class Ended(msgspec.Struct, frozen=True):
     Attributes:
         session: The session.
         reason: Why.
-        steps: How many steps were taken.
-        episodes: How many episodes were completed.
-        seconds: How long the session took.
-        processor_time: Seconds of processor time that its process had, and those that it started and that have ended.
-        bytes_sent: Bytes that the client got through TCP.
-        bytes_received: Bytes that it sent there.
-        snapshots: How many snapshots it took.
+        steps: The number of steps taken.
+        episodes: The number of completed episodes.
+        seconds: The duration of the session.
+        processor_time: Processor time used by its process and by the processes that it started and that have ended, in
+            seconds.
+        bytes_sent: Bytes that the client has received over TCP.
+        bytes_received: Bytes that the client has sent over TCP.
+        snapshots: The number of snapshots taken.
     """
 
     session: SessionInfo
@@ -185,16 +189,16 @@ Subscriber = Callable[[SessionEvent], None]
 
 
 class SessionEvents:
-    """Passes each event to every subscriber, in the order of their subscriptions."""
+    """Passes each event to all subscribers, in the order in which they subscribed."""
 
     def __init__(self) -> None:
         self._subscribers: list[Subscriber] = []
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Have a function called with every event from now on; it must not raise."""
+        """Call a function with every event from now on; it must not raise."""
         self._subscribers.append(subscriber)
 
     def publish(self, event: SessionEvent) -> None:
-        """Tell every subscriber of an event."""
+        """Pass an event to every subscriber."""
         for subscriber in self._subscribers:
             subscriber(event)

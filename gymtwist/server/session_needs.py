@@ -1,4 +1,4 @@
-"""What sessions take of the nodes of a cluster, by the ids of their environments; see ``--session-needs``."""
+"""What sessions need from the nodes of a cluster, by environment id; see ``--session-needs``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _EXAMPLE = '{"ALE/*": {"gpus": 0.5, "labels": {"zone": "eu"}}}'
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a session takes of its node, and which labels that has; None is what the option for all sessions says.
+    """What a session needs from its node; for None, the server option for all sessions applies.
 
     Attributes:
         cpus: See ``--session-cpus``.
         gpus: See ``--session-gpus``.
-        resources: How much of other resources, by their names; see ``--session-resource``.
-        labels: Conditions for labels of the node, as Ray writes them: ``eu``, ``!eu``, ``in(eu, us)``, ``!in(eu, us)``.
+        resources: The amounts of other resources, by name; see ``--session-resource``.
+        labels: Conditions for labels of the node, in Ray's syntax: ``eu``, ``!eu``, ``in(eu, us)``, ``!in(eu, us)``.
     """
 
     cpus: Amount | None = None
@@ -36,13 +36,13 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def read_needs(text: str) -> dict[str, Needs]:
-    """Read what sessions take, by patterns of the ids of their environments.
+    """Read what sessions need, by patterns of environment ids.
 
     Args:
-        text: An object of JSON.
+        text: A JSON object.
 
     Raises:
-        ValueError: Something is wrong; the message is a clause that names the field.
+        ValueError: Something is invalid; the message is a clause that names the field.
     """
     try:
         tables = json.loads(text)
@@ -65,16 +65,16 @@ def _read(pattern: str, table: Any) -> Needs:
             check_resource(name)
         for key, condition in needs.labels.items():
             _check_label(key, condition)
-    except ValueError as error:  # msgspec's among them
+    except ValueError as error:  # including msgspec's errors
         raise ValueError(f'of "{pattern}": {error}') from error
     return needs
 
 
 def check_gpus(field: str, amount: float) -> None:
-    """Check that a session can have as much of GPUs: a part of one, or whole ones.
+    """Check a number of GPUs: a fraction of one, or a whole number.
 
     Raises:
-        ValueError: It cannot.
+        ValueError: It is neither.
     """
     if amount > 1 and amount != int(amount):
         raise ValueError(
@@ -86,7 +86,7 @@ def check_resource(name: str) -> None:
     """Check the name of a resource that has no option of its own.
 
     Raises:
-        ValueError: It has, or there can be no such resource.
+        ValueError: The name is empty, or that resource has its own option.
     """
     if name in ("CPU", "GPU"):
         own = f"{name.lower()}s"
@@ -108,8 +108,8 @@ def holds(condition: str, value: str | None) -> bool:
     """Return whether a condition holds for a label.
 
     Args:
-        condition: As :class:`Needs` has it.
-        value: The value of the label; None if the node has none of this key.
+        condition: The condition, in the syntax of :class:`Needs`.
+        value: The value of the label; None if the node has no label with this key.
     """
     is_negated = condition.startswith("!")
     bare = condition.removeprefix("!")
@@ -121,7 +121,7 @@ def to_text(table: Mapping[str, Any]) -> str:
     """Return a table of a configuration file as the text of the option.
 
     Raises:
-        ValueError: TOML has values that JSON has not.
+        ValueError: The table has a TOML value that JSON does not have.
     """
     try:
         return json.dumps(table)

@@ -30,34 +30,34 @@ class SessionReporter:
         self._assignment: type[Started] | type[Resumed] | None = Started
 
     def assigned(self, process: int | None, place: str = "") -> None:
-        """The worker's process is known, or it never will be."""
+        """Report the worker's process, once it is known or known to stay unknown."""
         if self._assignment is not None:
             self._events.publish(self._assignment(self.info, process, place))
             self._assignment = None
 
     def crashed(self, how: str, status: SessionStatus, timeout_reason: str) -> None:
-        """The worker has ended in the middle of the session."""
+        """Report that the worker has ended in the middle of the session."""
         self.assigned(None)
         self._events.publish(Crashed(self.info, how, status.operation, timeout_reason))
 
     def memory_exceeded(self, usage: Usage, limit: int) -> None:
-        """Processes of the session were killed because all together held too much."""
+        """Report that processes of the session were killed because they held too much memory together."""
         self._events.publish(MemoryExceeded(self.info, usage.held, limit, of_worker=usage.own > limit))
 
     def disconnected(self, seconds: float) -> None:
-        """The session has lost its connection, and waits for so many seconds."""
+        """Report that the session has lost its connection, and waits this many seconds."""
         self._events.publish(Disconnected(self.info, seconds))
 
     def reconnected(self, seconds: float) -> None:
-        """The client has come back after so many seconds."""
+        """Report that the client has come back after this many seconds."""
         self._events.publish(Reconnected(self.info, seconds))
 
     def resuming(self) -> None:
-        """Another worker is to serve the session."""
+        """Note that another worker will serve the session."""
         self._assignment = Resumed
 
     def end(self, reason: str, status: SessionStatus, processor_time: float, exchanged: tuple[int, int]) -> None:
-        """The session has ended, whose client has got and sent so many bytes."""
+        """Report that the session has ended; ``exchanged`` has the bytes that the client received and sent."""
         self.ended = True
         self.assigned(None)
         elapsed = time.monotonic() - self.started_at

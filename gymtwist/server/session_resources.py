@@ -1,4 +1,4 @@
-"""The memory and the processor time of a session's processes, and what happens if they hold too much memory."""
+"""The memory and processor time of a session's processes, and what happens when they hold too much memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from gymtwist.worker.worker_settings import WorkerSettings
 
 
 class SessionResources:
-    """Measures the processes of a session, and kills what its environment started if they hold too much memory.
+    """Measures the processes of a session, and kills the environment's processes if they hold too much memory.
 
     Args:
         report: Publishes the session's events.
-        status: What the worker shows of the session's progress.
+        status: The progress of the session, as written by the worker.
         settings: The settings of its worker.
-        in_thread: Calls a function in a thread, and fires with the result.
-        workers: Returns the workers' processes of all sessions, of which some may have branched off this one.
+        in_thread: Calls a function in a thread; returns a Deferred that fires with the result.
+        workers: Returns the process ids of all sessions' workers, some of which may have branched off from this
+            session.
 
     Attributes:
         process: The id of the process that serves the session; None if it is not known.
@@ -47,38 +48,38 @@ class SessionResources:
         self.process: int | None = None
         self._report, self._status, self._settings = report, status, settings
         self._in_thread, self._workers = in_thread, workers
-        #: The processor time of processes that have ended, and what was measured last of the one that runs.
+        #: The processor time of earlier workers, and the last measurement of the current one, in seconds.
         self._past_time = self._last_time = 0.0
         self._memory = SessionMemory()
         self._is_measured = False
-        #: How many steps there were when processes of the environment were killed, if it has not gone on since.
+        #: The step count when the environment's processes were killed; None if none were, or it has continued since.
         self._steps_at_kill: int | None = None
         self._went_on_before = False
 
     def used(self) -> tuple[int, float] | None:
-        """Return the memory that its process holds, and the processor time that it had; None if that is not known."""
+        """Return the bytes its process holds and its processor time in seconds; None if they are not known."""
         if self.process is None:
             return None
         below = bool(self._status.snapshots_taken)
         return process_memory.used_by(self.process, with_children=below, others=self._others())
 
     def _others(self) -> Container[int]:
-        """Return the processes of other sessions, of which some may have branched off this one and be below it."""
+        """Return the workers of other sessions, which are below this one's if they branched off from it."""
         return self._workers() - {self.process} if self._status.snapshots_taken else ()
 
     def processor_time(self) -> float:
-        """Return the processor time of all its processes in seconds, those of earlier workers included."""
+        """Return the processor time of all its processes in seconds, including earlier workers."""
         used = self.used()
         if used is not None:
             self.note_processor_time(used[1])
         return self._past_time + self._last_time
 
     def note_processor_time(self, seconds: float) -> None:
-        """Note the processor time that its worker itself tells."""
+        """Note the processor time that its worker has reported, in seconds."""
         self._last_time = max(self._last_time, seconds)
 
     def begin_anew(self) -> None:
-        """Note that another worker is to serve the session."""
+        """Note that another worker will serve the session."""
         self._past_time, self._last_time = self.processor_time(), 0.0
         self._steps_at_kill = None
 
@@ -87,9 +88,9 @@ class SessionResources:
 
         Args:
             process: Its id; None if it is not known.
-            link: The number (inode) of its end of its link to the server.
-            branched: Whether it was forked by the process of another session, and is in the control group of that.
-            groups: The control groups of the server's sessions.
+            link: The inode number of its end of the link to the server.
+            branched: Whether another session's process forked it, so that it is still in that session's control group.
+            groups: The control groups of the server's sessions; None if there are none.
         """
         self.process = process
         if process is None or groups is None:
@@ -100,7 +101,7 @@ class SessionResources:
 
     @property
     def memory_problem(self) -> str:
-        """What to say if the environment has run out of memory; empty if it has not."""
+        """A message that the environment has run out of memory; empty if it has not."""
         if self._group is not None:
             was_killed, at_limit = self._group.lacks_memory()
             operation = self._status.operation.name.lower()
@@ -113,9 +114,9 @@ class SessionResources:
         return self._settings.memory_problem(self._status.operation.name.lower())
 
     def check_memory(self) -> None:
-        """Kill what the environment started if that, with the worker, holds more than a limit that there is."""
+        """Kill the environment's processes if they and the worker hold more memory than a limit allows."""
         if self._goes_on_after_kill():
-            # Those steps may be one of a vector environment that was under way.
+            # The additional steps may belong to a step of a vector environment that was under way.
             if self._went_on_before:
                 self._forget_lack_of_memory()
             else:
@@ -129,7 +130,7 @@ class SessionResources:
         measured.addCallback(self._measured, self.process).addErrback(self._not_measured)
 
     def _note_out_of_memory(self) -> None:
-        """Let the worker know why the environment fails; called in a thread, before it does."""
+        """Tell the worker why the environment is about to fail; called in a thread before the processes are killed."""
         with contextlib.suppress(ValueError):  # the session has ended
             self._status.words[OUT_OF_MEMORY] = PROCESSES_KILLED
 
@@ -139,7 +140,7 @@ class SessionResources:
         if usage.held > limit and not self._report.ended:
             self._report.memory_exceeded(usage, limit)
             if self.process == process:
-                # A worker that was killed itself does not go on.
+                # A worker that was killed does not continue.
                 self._steps_at_kill = None if usage.own > limit else self._status.steps
                 self._went_on_before = False
             else:
@@ -150,16 +151,16 @@ class SessionResources:
         log.failure("[session {number}] its memory cannot be measured", failure, number=self._report.info.number)
 
     def forgive(self) -> None:
-        """Forget that processes were killed if the environment has gone on without them."""
+        """Forget that processes were killed, if the environment has continued without them."""
         if self._goes_on_after_kill():
             self._forget_lack_of_memory()
 
     def _goes_on_after_kill(self) -> bool:
-        """Return whether the environment has taken steps without the processes that were killed."""
+        """Return whether the environment has taken steps since its processes were killed."""
         return self._steps_at_kill is not None and self._status.steps > self._steps_at_kill + 1
 
     def _forget_lack_of_memory(self) -> None:
-        """Forget that processes were killed; what the worker itself has found stays."""
+        """Forget that processes were killed; a lack of memory that the worker found itself stays noted."""
         self._steps_at_kill = None
         if self._status.words[OUT_OF_MEMORY] == PROCESSES_KILLED:
             self._status.words[OUT_OF_MEMORY] = 0.0

@@ -18,7 +18,7 @@ from gymtwist.worker.readiness import Readiness
 
 
 def versions() -> str:
-    """Return the versions of gymtwist, Twisted and Python as one line."""
+    """Return the versions of gymtwist, Twisted and Python on one line."""
     return f"gymtwist {__version__}, Twisted {twisted.__version__}, Python {platform.python_version()}"
 
 
@@ -32,16 +32,16 @@ def log_startup(
     has_identities: bool = False,
     web: Sequence[tuple[str, Any]] = (),
 ) -> None:
-    """Log what the server is, where it listens, what it serves, within which limits, and how to use and stop it.
+    """Log what the server is, where it listens, what it serves, its limits, and how to use and stop it.
 
     Args:
-        endpoints: The description of each endpoint, and the address of its port.
-        readiness: The environments that there are.
+        endpoints: The description of each endpoint, with the address of its port.
+        readiness: The available environments.
         limits: The limits of sessions.
-        isolation: What sessions are kept from; see ``--isolate``.
-        groups: Whether they have control groups, as a clause.
+        isolation: The isolation level of sessions; see ``--isolate``.
+        groups: Whether sessions have control groups, as a clause.
         has_identities: Whether clients need an identity.
-        web: Those of the endpoints that have the web page.
+        web: The endpoints that serve the web page.
     """
     log.info("{versions}", versions=versions())
     for description, address in endpoints:
@@ -77,7 +77,7 @@ def _client_address(description: str, address: Any, *, from_here: bool = False) 
     Args:
         description: The description of the endpoint.
         address: The address of its port.
-        from_here: Whether the client is on this machine, which cannot connect to the address that means every network.
+        from_here: Whether the client is on this machine; it then connects to localhost, not to the wildcard address.
     """
     if isinstance(address, UNIXAddress):
         return f"unix:{os.fsdecode(address.name or b'')}"
@@ -85,7 +85,7 @@ def _client_address(description: str, address: Any, *, from_here: bool = False) 
 
 
 def _host_and_port(address: Any, *, from_here: bool) -> str:
-    """Return the host and the port of an IP address as a client connects to them."""
+    """Return the host and port of an IP address in the form that clients use."""
     host = ipaddress.ip_address(address.host)
     local = from_here and (host.is_unspecified or host.is_loopback)
     name = "localhost" if local else f"[{host}]" if host.version == 6 else str(host)
@@ -105,7 +105,7 @@ def _audience(address: Any, *, has_identities: bool) -> str:
 
 
 def _environments(readiness: Readiness) -> str:
-    """Return the number of environments of each library, with an example."""
+    """Return the number of environments from each library, with an example."""
     parts = [f"{each.count} of {each.library} (such as {each.example})" for each in readiness.libraries]
     more = f"; not installed: {', '.join(readiness.missing)}" if readiness.missing else ""
     return (", ".join(parts) or "none that clients may ask for") + more

@@ -1,7 +1,7 @@
-"""The journal of systemd: records with fields, by its native protocol.
+"""The systemd journal: records with fields, in its native protocol.
 
-The protocol is described at https://systemd.io/JOURNAL_NATIVE_PROTOCOL/: a datagram has a record, and each line of it a
-field. What does not fit a datagram is passed as the descriptor of sealed memory.
+The protocol is described at https://systemd.io/JOURNAL_NATIVE_PROTOCOL/: a datagram is one record, with one field per
+line. A record too large for a datagram is passed as the descriptor of sealed memory.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from twisted.logger import LogEvent
 from gymtwist.server.log_records import record_of
 
 SOCKET = "/run/systemd/journal/socket"
-#: How the names of our fields begin, so that they are no one else's.
+#: The prefix of our field names, which avoids conflicts with others.
 _PREFIX = "GYMTWIST_"
-#: Severities as syslog numbers them.
+#: The syslog numbers of severities.
 _PRIORITIES = {"debug": 7, "info": 6, "warn": 4, "error": 3, "critical": 2}
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 def encoded(event: LogEvent) -> bytes:
-    """Return an event of the log as a record."""
+    """Return a log event as a record."""
     record = record_of(event)
     fields = {
-        # What people read should have the reason, too.
+        # People read only the message, so it includes the traceback.
         "MESSAGE": "\n".join(filter(None, [record.pop("message"), record.get("traceback")])),
         "PRIORITY": _PRIORITIES[record.pop("level")],
         "SYSLOG_IDENTIFIER": "gymsock",
@@ -51,10 +51,10 @@ class JournalSocket:
     """Sends records to the journal.
 
     Args:
-        path: The socket of the journal.
+        path: The path of the journal's socket.
 
     Raises:
-        OSError: There is none.
+        OSError: There is no journal.
     """
 
     def __init__(self, path: str = SOCKET) -> None:
@@ -67,13 +67,13 @@ class JournalSocket:
             raise OSError(error.errno, error.strerror, path) from error
 
     def write(self, record: bytes) -> None:
-        """Send a record, and wait if the journal does not keep up.
+        """Send a record; wait if the journal does not keep up.
 
         Raises:
-            OSError: It cannot be sent.
+            OSError: The record cannot be sent.
         """
         try:
-            # Not to the peer of the connection: the journal may have been started anew.
+            # Use the path, not the connection: the journal may have been restarted.
             self._socket.sendto(record, self._path)
         except OSError as error:
             if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
@@ -89,12 +89,12 @@ class JournalSocket:
             self._socket.sendmsg([b""], rights, 0, self._path)
 
     def flush(self) -> None:
-        """Do nothing: a record is sent at once."""
+        """Do nothing: records are sent at once."""
 
 
 def of_output() -> JournalSocket | None:
-    """Return the journal if standard output is the journal; None if it is not, or if it is out of reach."""
-    with contextlib.suppress(OSError):  # it is closed, or there is no socket
+    """Return the journal if standard output goes to it; None if not, or if the journal cannot be reached."""
+    with contextlib.suppress(OSError):  # standard output is closed, or there is no socket
         status = os.fstat(1)
         if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
             return JournalSocket()

@@ -1,4 +1,4 @@
-"""The new process of an upgrade: it takes over from the old one, and knows those that go on with their sessions."""
+"""The new process of an upgrade: it takes over from the old one, and tracks the earlier processes with sessions."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class PredecessorLink(Link):
     """A link to an earlier process.
 
     Args:
-        process: The number of the process.
-        sessions: How many sessions it has.
-        predecessors: The earlier processes that run.
+        process: The id of the process.
+        sessions: The number of its sessions.
+        predecessors: The earlier processes that still run.
 
     Attributes:
-        process: As above.
-        sessions: As above.
-        instances: Its instances of gym-http-api.
-        is_known: Whether these are all that it had when this process took over.
-        gone: Fires when the process has ended.
+        process: The id of the process.
+        sessions: The number of its sessions.
+        instances: The names of its gym-http-api instances.
+        is_known: Whether ``instances`` is complete: it has all that existed when this process took over.
+        gone: A Deferred that fires when the process has ended.
     """
 
     transport: Any
@@ -56,26 +56,26 @@ class PredecessorLink(Link):
 
     @TakeOver.responder
     def take_over(self, sessions: int) -> dict[str, Any]:
-        """The ports are this process's own."""
+        """Take over the ports, which belong to this process from now on."""
         self.sessions = sessions
         self._predecessors.take_over()
         return {}
 
     @Remaining.responder
     def remaining(self, sessions: int) -> dict[str, Any]:
-        """The process has this many sessions."""
+        """Note how many sessions the process still has."""
         self.sessions = sessions
         self._predecessors.changed()
         return {}
 
     @Instances.responder
     def note_instances(self, names: list[str]) -> dict[str, Any]:
-        """The process has these instances."""
+        """Note more instances of the process."""
         self.instances.update(names)
         return {}
 
     def introduce(self) -> None:
-        """Ask for the instances of the process."""
+        """Ask the process for its instances."""
         self.callRemote(Introduce).addBoth(self._introduced)
 
     def _introduced(self, _: object) -> None:
@@ -83,12 +83,12 @@ class PredecessorLink(Link):
         self._predecessors.introduced()
 
     def forward(self, connection: int) -> None:
-        """Let the process answer the request of a connection, whose descriptor is closed here once it has it."""
+        """Let the process answer the request on a connection; its descriptor is closed here afterwards."""
         self.transport.sendFileDescriptor(connection)
         self.callRemote(Forward).addBoth(lambda _: os.close(connection))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The process has ended; called by Twisted."""
+        """Note that the process has ended; called by Twisted."""
         super().connectionLost(reason)
         self._predecessors.remove(self)
         self.gone.callback(None)
@@ -99,14 +99,14 @@ class Predecessors:
 
     Args:
         reactor: The reactor.
-        handed_over: What the last one of them has handed over; None if this process is the first.
+        handed_over: What the latest of them has handed over; None if this process is the first.
 
     Attributes:
-        links: The links to them, the last one before the others.
-        when_known: What to call when all have told their instances.
-        changed: Called when their sessions are others.
-        taken_over: Called with what was handed over when the ports are this process's own.
-        fail: Called with the reason if they never will be.
+        links: The links to them, the latest first.
+        when_known: Functions to call when all have listed their instances.
+        changed: Called when the number of their sessions has changed.
+        taken_over: Called with what was handed over when this process owns the ports.
+        fail: Called with the reason if this process will never own the ports.
     """
 
     def __init__(self, reactor: Any, handed_over: HandedOver | None) -> None:
@@ -121,11 +121,11 @@ class Predecessors:
 
     @property
     def sessions(self) -> int:
-        """How many sessions they have together."""
+        """The total number of their sessions."""
         return sum(each.sessions for each in self.links)
 
     def ready(self) -> None:
-        """Tell the process that is to be replaced that this one can serve."""
+        """Tell the process being replaced that this one is ready to serve."""
         assert self._handed_over is not None
         link = self._adopt(self._handed_over.process, self._handed_over.link, 0)
         if link.transport is not None:
@@ -138,7 +138,7 @@ class Predecessors:
         return link
 
     def take_over(self) -> None:
-        """Take what else belongs to the server."""
+        """Take everything else that belongs to the server."""
         handed_over = self._handed_over
         assert handed_over is not None
         self._serves = True
@@ -154,11 +154,11 @@ class Predecessors:
 
     @property
     def are_known(self) -> bool:
-        """Whether all have told their instances."""
+        """Whether all have listed their instances."""
         return all(each.is_known for each in self.links)
 
     def introduced(self) -> None:
-        """One of them has told its instances, or has ended."""
+        """Note that one of them has listed its instances, or has ended."""
         if self.are_known:
             waiting, self.when_known = self.when_known, []
             for act in waiting:
@@ -179,11 +179,11 @@ class Predecessors:
             self.fail("the server that started this process has ended before it handed over its ports")
 
     def counted(self) -> dict[str, int]:
-        """Return how many sessions each of them has, by the number of the process."""
+        """Return the number of sessions of each, by process id."""
         return {str(each.process): each.sessions for each in self.links}
 
     def described(self) -> list[Predecessor]:
-        """Return them for the process that is to replace this one; descriptors are those of this process."""
+        """Return them in the form that the next process needs; descriptors are numbers in this process."""
         return [Predecessor(each.process, each.transport.fileno(), each.sessions) for each in self.links]
 
     def release(self) -> None:
@@ -193,7 +193,7 @@ class Predecessors:
         self.links.clear()
 
     def stop(self) -> defer.Deferred[Any]:
-        """Tell them to stop; return what fires when all have ended."""
+        """Tell them to stop; return a Deferred that fires when all have ended."""
         waited = [each.gone for each in self.links]
         for each in self.links:
             each.callRemote(Stop)

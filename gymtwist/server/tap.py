@@ -25,7 +25,7 @@ def makeService(options: Options) -> IService:
     from gymtwist.server import control_groups, handed_over, identities, log_output
     from gymtwist.server.config_file import CannotRead
 
-    # Ampoule installs a reactor when it is imported: twistd has chosen one by now.
+    # Importing ampoule installs a reactor; by now, twistd has chosen one.
     from gymtwist.server.fork_server_starter import ForkServerStarter
     from gymtwist.server.worker_starter import SpawnStarter
 
@@ -45,11 +45,11 @@ def makeService(options: Options) -> IService:
     else:
         kind = ForkServerStarter if values.start_method == "forkserver" else SpawnStarter
         starter = kind(reactor, values.worker_settings())
-        if handed_over.HANDED_OVER is not None:  # it has its place and its user already
+        if handed_over.HANDED_OVER is not None:  # already in its final directory, as its final user
             with handed_over.told_to_predecessor():
                 starter.have_groups(control_groups.prepare(reactor, values.cgroups))
                 starter.begin()
-    # The rest is imported while the fork server imports what it needs.
+    # The rest is imported while the fork server does its own imports.
     from gymtwist.server.gym_service import GymService
     from gymtwist.server.ports import CannotStart
     from gymtwist.server.relaunch import relaunch_of
@@ -68,7 +68,7 @@ def makeService(options: Options) -> IService:
     service: Any = GymService(reactor, values, starter, observer, who, options.words, pool=pool)
     hung_up.append(service.operations.reload_at_signal)
     service.upgrade.handed_over += retired
-    if pool is None:  # nodes serve one process
+    if pool is None:  # nodes serve only one process
         service.upgrade.relaunch = relaunch_of(twistd, options.words)
     log_output.on_signal(reactor, signal.SIGUSR2, service.upgrade.begin_at_signal)
     made: IService = service

@@ -1,15 +1,15 @@
-"""How long the refusal of a token is delayed, so that nobody can try many."""
+"""Delays the refusals of tokens, so that nobody can try many."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Seconds before the first refusal of a network; each further one takes twice as long, up to the most.
+#: Seconds before a network's first refusal; each further one takes twice as long, up to the maximum.
 _FIRST = 0.125
 _MOST = 8.0
-#: Seconds without a refusal after which a network begins anew.
+#: Seconds without a refusal after which a network starts over.
 _FORGIVEN = 60.0
-#: Networks that are remembered; then those are forgotten that were refused longest ago.
+#: The maximum number of networks to remember; beyond it, the least recently refused ones are forgotten.
 _MOST_NETWORKS = 10_000
 
 
@@ -22,14 +22,14 @@ class TokenDelays:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        #: The last delay and its time, the network that was refused longest ago first.
+        #: The last delay and its time for each network, the least recently refused first.
         self._last: dict[str, tuple[float, float]] = {}
 
     def next(self, network: str) -> float:
-        """Return the seconds by which to delay a refusal.
+        """Return the number of seconds by which to delay a refusal.
 
         Args:
-            network: The client's network, as ``network_of`` returns it.
+            network: The client's network, as returned by ``network_of``.
         """
         now = self._clock()
         delay, refused_at = self._last.pop(network, (_FIRST / 2, now))

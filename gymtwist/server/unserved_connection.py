@@ -1,4 +1,4 @@
-"""A connection without a session: its handshake is read, and it waits in the queue, is refused, or is closed."""
+"""A connection without a session: it reads the handshake, waits in the queue, is refused, or is closed."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from gymtwist.server.identities import EVERYBODY, Identity
 from gymtwist.server.server_log import counted
 from gymtwist.server.session_events import Incomplete, Queued, Refused
 
-#: Bytes read at a time before a worker has the connection; trailing data behind a handshake must fit one value of AMP
-#: (65,535 bytes).
+#: Bytes read at a time before a worker has the connection. Data after the handshake must fit into one AMP value (65,535
+#: bytes).
 _READ_SIZE = 16 * 1024
-#: Seconds between two checks whether a client is still there that is not read from while it waits.
+#: Seconds between checks whether a queued client that is not being read from is still there.
 _QUEUE_INTERVAL = 2.0
-#: Seconds a client has to read the final reply and to close; then the connection is aborted.
+#: Seconds that a client has to read the final reply and close, before the connection is aborted.
 _LINGER = 5.0
-#: Bytes of an incomplete handshake that the log shows: too few for a token.
+#: How many bytes of an incomplete handshake the log shows: too few to reveal a token.
 _MOST_SHOWN = 16
 
-#: For each state and event: the next state, and what is done then. An event that is missing cannot happen.
+#: For each state and event: the next state and the action. A missing event cannot happen in that state.
 Transitions: TypeAlias = Mapping[State, Mapping[Event, tuple[State, Callable[..., None] | None]]]
 
 
@@ -54,17 +54,17 @@ class UnservedConnection(Protocol, TimeoutMixin):
     Attributes:
         client: The client's address, for the log.
         state: The state of the connection.
-        reader: Reads the handshake, and holds the data behind it.
-        handshake: The handshake, if it has come.
-        channel: What reads the requests of a connection that speaks HTTP.
-        identity: Who the client is, once its handshake has come.
-        interface: What the client speaks if the server itself plays the session for somebody; otherwise empty.
-        known_identity: Who it is if the server itself plays the session for somebody; otherwise None.
+        reader: Reads the handshake, and holds the data after it.
+        handshake: The handshake; None before it has been read.
+        channel: The HTTP channel that reads the requests; None if the connection does not speak HTTP.
+        identity: Who the client is, once its handshake has been read.
+        interface: The interface that the client uses, if the server itself plays the session for it; otherwise empty.
+        known_identity: Who the client is, if that is known before its handshake; otherwise None.
     """
 
-    #: What events do; ``GymProtocol`` defines it.
+    #: What each event does in each state; defined by ``GymProtocol``.
     TRANSITIONS: ClassVar[Transitions]
-    transport: Any  # TCP, UNIX and TLS transports have more in common than Twisted's interface says
+    transport: Any  # TCP, UNIX and TLS transports share more than Twisted's interfaces declare
 
     def __init__(self, factory: GymFactory) -> None:
         self.factory: GymFactory = factory
@@ -82,7 +82,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self._refusal: TokenRefused | None = None
 
     def handle(self, event: Event, *argument: Any) -> None:
-        """Make the transition that an event causes, then do what belongs to it."""
+        """Make the transition that an event causes, and perform its action."""
         transition = self.TRANSITIONS[self.state].get(event)
         if transition is None:
             raise AssertionError(f"{event.name} cannot happen to a connection in the state {self.state.name}")
@@ -95,7 +95,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.handle(Event.DATA, data)
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """Close a descriptor that came by a UNIX socket; Twisted would also log a line for each."""
+        """Close a descriptor received over a UNIX socket; Twisted would also log a line for each."""
         os.close(descriptor)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -103,7 +103,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.handle(Event.LOST, reason)
 
     def timeoutConnection(self) -> None:
-        """Handle the timer, unless a handshake has come meanwhile; called by ``TimeoutMixin``."""
+        """Handle the timeout, unless a handshake has arrived in the meantime; called by ``TimeoutMixin``."""
         state = self.state
         if state is State.HANDSHAKE:
             self.read_pending()
@@ -111,9 +111,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
             self.handle(Event.TIMEOUT)
 
     def read_pending(self) -> None:
-        """Read what has come and was not read: after the machine was too busy, timers come before data.
+        """Read data that has arrived but was not read: after the machine was busy, timers run before reads.
 
-        The reactor notices any end.
+        The reactor notices if the connection has ended.
         """
         if relay.can_be_handed_over(self.transport):
             self.transport.doRead()
@@ -133,7 +133,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
     def drop(self) -> None:
         """Close the connection unless it can have its session now; called by the limit."""
         if self.state is State.HANDSHAKE:
-            self.read_pending()  # if many connect at once, its handshake may have come
+            self.read_pending()  # if many connect at once, its handshake may have arrived
         if self.state not in (State.QUEUED, State.SERVING):
             self.handle(Event.DROP)
 
@@ -158,7 +158,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
 
     def connectionMade(self) -> None:
         """Begin to read the handshake; called by Twisted."""
-        # A session that the server plays has the address of who it is played for.
+        # If the server plays the session, it has set the address already.
         self.client = self.client or name_of(self.transport.getPeer())
         self.transport.bufferSize = _READ_SIZE
         keepalive.set_options(self.client_socket, self.factory.options.keepalive)
@@ -220,10 +220,10 @@ class UnservedConnection(Protocol, TimeoutMixin):
                 self.write_now(found.reply)
 
     def _upgrade(self, head: Head) -> bool:
-        """Go on with WebSocket if the client asks for it at its path, and let the site answer otherwise.
+        """Switch to WebSocket if the client asks for it at its path; otherwise let the website answer.
 
         Returns:
-            Whether messages of WebSocket are read from now on.
+            Whether WebSocket messages are read from now on.
         """
         if not head.asks_for_websocket or head.path != websocket.PATH:
             self.handle(Event.HTTP, head)
@@ -236,7 +236,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
             self.handle(Event.DISMISS, http_head.response(status, problem, headers))
             return False
         authorization = head.headers.get("authorization")
-        if authorization is not None:  # a browser sends it again; otherwise the first message has the token
+        if authorization is not None:  # browsers send it every time; others send the token in a message
             try:
                 self.known_identity = self.factory.site.identity_of(authorization, self.transport)
             except TokenRefused as error:
@@ -247,9 +247,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
         return True
 
     def speak_http(self, head: Head) -> None:
-        """Let the site answer this connection's requests; it has a timeout of its own."""
+        """Let the website answer this connection's requests; it has its own timeout."""
         self.setTimeout(None)
-        del self.transport.bufferSize  # the site has no limit of one value of AMP
+        del self.transport.bufferSize  # the website needs no limit of one AMP value
         self.channel = self.factory.site.channel(head, self)
         self.channel.count = self._count_request
         self.channel.read_pending = self.read_pending
@@ -260,40 +260,40 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.channel.dataReceived(received)
 
     def hold_session(self, holds: bool) -> None:
-        """Count the connection among those without a session unless one is played for it; called by its channel."""
+        """Stop counting the connection as one without a session while one is played for it; called by its channel."""
         if holds:
             self.factory.limit.remove(self)
         else:
             self.count()
 
     def _count_request(self, is_answered: bool) -> None:
-        """Count the connection among those that are answered, or those that wait for a request."""
+        """Count the connection either as being answered, or as waiting for a request."""
         limits = [self.factory.limit, self.factory.request_limit]
         if self.state is State.HTTP:
             limits[not is_answered].remove(self)
             limits[is_answered].add(self, network_of(self.client))
 
     def read_http(self, data: bytes) -> None:
-        """Let the site read more."""
+        """Pass more data to the website."""
         self.channel.dataReceived(data)
 
     def dismiss_http(self, reply: bytes) -> None:
-        """Send a last response behind those that are on their way, and close the connection."""
+        """Send a last response after those already on their way, and close the connection."""
         self.factory.request_limit.remove(self)
         self.transport.write(reply)
         self.close(b"")
 
     def stop_http(self, reason: str) -> None:
-        """End a connection that speaks HTTP at once."""
+        """End an HTTP connection at once."""
         self.channel.stop(reason)
 
     def drain(self) -> None:
-        """End the connection as soon as nothing is on its way if it is no session's: the server is to stop."""
+        """If this is an HTTP connection, close it once pending responses are sent: the server is stopping."""
         if self.state is State.HTTP:
             self.channel.finish()
 
     def delay(self, error: TokenRefused) -> None:
-        """Let a client wait for the refusal of its token, longer each time, so that it cannot try many."""
+        """Delay the refusal of a client's token, longer each time, so that it cannot try many."""
         self._refusal = error
         self.setTimeout(self.factory.token_delays.next(network_of(self.client)))
 
@@ -318,7 +318,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self._place = place
         message = queue_reply(self.handshake.protocol, place)
         if relay.can_be_handed_over(self.transport):
-            # At once or not at all: a worker may write next. A client that does not read misses nothing else.
+            # At once or not at all: a worker may write next. A client that does not read loses only this message.
             with contextlib.suppress(OSError):
                 message = message[self.transport.socket.send(message) :]
                 self.transport.write(message)
@@ -326,17 +326,17 @@ class UnservedConnection(Protocol, TimeoutMixin):
             self.transport.write(message)
 
     def keep(self, data: bytes) -> None:
-        """Keep trailing data for the worker."""
+        """Keep data after the handshake for the worker."""
         self.reader.received += data
         if self.reader.speaks_websocket:
             websocket.answer_pings(self.reader.received, 0, len(self.reader.received), self.write_now)
         if len(self.reader.received) >= 2 * _READ_SIZE:
-            # The rest stays in the kernel's buffers, and with it the end of the stream.
+            # The rest stays in the kernel's buffers, and so does the end of the stream.
             self.transport.pauseProducing()
             self.setTimeout(_QUEUE_INTERVAL)
 
     def watch_paused(self) -> None:
-        """Close the connection if its client has left the queue without a read that would show it."""
+        """Close the connection if its client has left the queue, which no read would show while reading is paused."""
         if keepalive.has_left(self.client_socket):
             self.abort()
         else:
@@ -356,7 +356,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
             self.close(error_reply(protocol, error, http_status=http_status))
 
     def refuse_dropped(self) -> None:
-        """Refuse the client without waiting until it has read the reason: its descriptor is needed."""
+        """Refuse the client without waiting until it has read the reason: the server needs the descriptor."""
         self.refuse(ServerFull(TOO_MANY_CONNECTIONS))
         self.factory.limit.remove(self)
         if relay.can_be_handed_over(self.transport):
@@ -365,18 +365,18 @@ class UnservedConnection(Protocol, TimeoutMixin):
             self.abort()
 
     def refuse_slow(self) -> None:
-        """Refuse a client whose handshake did not come in time."""
+        """Refuse a client whose handshake did not arrive in time."""
         timeout = self.factory.options.opening_timeout
         self.refuse(HandshakeError(f"no handshake came within {timeout:g} s; send it as soon as you connect"), 408)
 
     # The end
 
     def close_silently(self, reason: str) -> None:
-        """Close the connection without an error: the server stops."""
+        """Close the connection without an error: the server is stopping."""
         self.close(self._farewell(reason))
 
     def _farewell(self, reason: str) -> bytes:
-        """Encode what a client is told of the end of the server."""
+        """Encode the last message to a client when the server stops."""
         return websocket.close_frame(CloseCode.GOING_AWAY, reason) if self.reader.speaks_websocket else b""
 
     def close_queued(self, reason: str) -> None:
@@ -385,11 +385,11 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.close(self._farewell(reason))
 
     def close(self, final_reply: bytes) -> None:
-        """Send the final reply and close, without a reset that would take the reply away from the client."""
+        """Send the final reply and close, without a TCP reset, which would discard the reply."""
         self.setTimeout(_LINGER)
         self.count()
         if self.client_socket is not None:
-            # A worker may have had the connection, and made it blocking.
+            # The connection may have been handed to a worker that made the socket blocking.
             self.client_socket.setblocking(False)
         if final_reply:
             self.write_now(final_reply)
@@ -403,7 +403,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         """Write at once: a worker may write next, and Twisted may drop a client that has closed its sending side."""
         written = 0
         if relay.can_be_handed_over(self.transport):
-            with contextlib.suppress(OSError):  # the client has left, or does not read
+            with contextlib.suppress(OSError):  # the client has left, or is not reading
                 written = self.transport.socket.send(data)
         self.transport.write(data[written:])
 
@@ -412,10 +412,10 @@ class UnservedConnection(Protocol, TimeoutMixin):
         self.transport.abortConnection()
 
     def forget(self, reason: Failure | bytes = b"") -> None:
-        """Forget the connection, which is closed."""
+        """Forget the closed connection."""
         self.setTimeout(None)
         if self.channel is not None:
-            channel, self.channel = self.channel, None  # each refers to the other
+            channel, self.channel = self.channel, None  # break the reference cycle
             channel.connectionLost(reason if isinstance(reason, Failure) else connectionDone)
         self.factory.limit.remove(self)
         self.factory.request_limit.remove(self)
@@ -433,7 +433,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
         elif received:
             problem = f"it left after {counted(len(received), 'byte')}, {received[:_MOST_SHOWN]!r}"
         else:
-            return  # as a load balancer does that checks the port
+            return  # such as a load balancer that checks the port
         self.factory.events.publish(Incomplete(self.client, problem))
 
     def forget_queued(self, reason: Failure) -> None:
@@ -443,6 +443,6 @@ class UnservedConnection(Protocol, TimeoutMixin):
 
 
 def _tls_problem(error: Any) -> str:
-    """Return OpenSSL's reasons for an error, which come as triples of library, function and reason."""
+    """Return OpenSSL's reasons for an error, which are (library, function, reason) triples."""
     reasons = [each[-1] for arguments in error.args for each in arguments if each]
     return ", ".join(map(str, reasons)) or type(error).__name__

@@ -1,8 +1,8 @@
-"""Upgrades: a new process with new code takes over the ports; this one goes on with its sessions, and ends with them.
+"""Upgrades: a new process with new code takes over the ports; this one keeps its sessions, and ends with the last.
 
-The new process is started as this one was, and gets the listening sockets by descriptor. Both accept connections from
-the moment at which it is ready until this one has closed its copies, so that no client finds a port closed. If the new
-process ends before, nothing has changed.
+The new process is started as this one was, and inherits the listening sockets. Both accept connections from the moment
+the new process is ready until this one has closed its copies, so no client finds a port closed. If the new process ends
+before that, nothing has changed.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ from gymtwist.server.takeover import Predecessors
 from gymtwist.server.worker_starter import adopt
 from gymtwist.worker.amp_commands import Link
 
-#: Seconds that the new process may take until it can serve: it imports what --preload and --setup name.
+#: Seconds that the new process may take until it is ready: it imports the modules of --preload and --setup.
 _READY_TIMEOUT = 600.0
-#: Seconds after which this process ends when it has no connection left: an answer is on its way.
+#: Seconds between the end of the last connection and the end of this process: an answer may be on its way.
 _GRACE = 1.0
-#: How many names of instances fit the 64 KiB of a value of AMP.
+#: How many instance names fit into one AMP value of 64 KiB.
 _NAMES_IN_A_BOX = 4000
-#: Bytes of what the new process has printed that are logged, from the end.
+#: How many bytes from the end of the new process's output are logged.
 _MOST_OUTPUT = 4096
 
 
 class CannotUpgrade(Exception):
-    """This process serves on; the message is the reason."""
+    """The upgrade has failed, and this process continues to serve; the message is the reason."""
 
 
 class Upgraded(msgspec.Struct, frozen=True):
     """The outcome of an upgrade.
 
     Attributes:
-        process: The process that serves now.
-        old_process: This one.
-        connections: How many connections it goes on with; sessions are among them.
+        process: The id of the process that serves now.
+        old_process: The id of this process.
+        connections: The number of connections that this process keeps, including sessions.
     """
 
     process: int
@@ -75,13 +75,13 @@ class Upgraded(msgspec.Struct, frozen=True):
 
 
 class State(enum.Enum):
-    """What becomes of this process."""
+    """The state of this process."""
 
     SERVING = enum.auto()  # it has the ports
-    STARTING = enum.auto()  # it has the ports, and another process starts
+    STARTING = enum.auto()  # it has the ports, and another process is starting
     LEAVING = enum.auto()  # another process has the ports
-    LEFT = enum.auto()  # another process has the ports, and this one stops
-    STOPPING = enum.auto()  # it stops
+    LEFT = enum.auto()  # another process has the ports, and this one is stopping
+    STOPPING = enum.auto()  # it is stopping
 
 
 class SuccessorLink(Link):
@@ -89,7 +89,7 @@ class SuccessorLink(Link):
 
     Args:
         upgrade: The upgrade.
-        site: Answers HTTP.
+        site: The factory that answers HTTP.
     """
 
     transport: Any
@@ -102,54 +102,54 @@ class SuccessorLink(Link):
 
     @Started.responder
     def started(self, process: int) -> dict[str, Any]:
-        """The process has begun to start."""
+        """Note that the process has begun to start."""
         self._upgrade.process = process
         return {}
 
     @Ready.responder
     def ready(self) -> dict[str, Any]:
-        """The process can serve."""
+        """Hand over to the process, which is ready to serve."""
         self._upgrade.hand_over()
         return {}
 
     @Introduce.responder
     def introduce(self) -> dict[str, Any]:
-        """The process asks for the instances of this one."""
+        """List this process's instances for the new process."""
         names = self._site.api.instances
         for begin in range(0, len(names), _NAMES_IN_A_BOX):
             self.callRemote(Instances, names=names[begin : begin + _NAMES_IN_A_BOX])
         return {}
 
     def tell_instance(self, name: str) -> None:
-        """Tell the process of another instance."""
+        """Tell the process about another instance."""
         if self.transport is not None:
             self.callRemote(Instances, names=[name])
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        """Keep the connection of a request; called by Twisted."""
+        """Keep the connection of a forwarded request; called by Twisted."""
         self._connections.append(descriptor)
 
     @Forward.responder
     def forward(self) -> dict[str, Any]:
-        """A request is for one of this process's instances."""
+        """Answer a forwarded request, which is for one of this process's instances."""
         self._site.serve_forwarded(self._connections.popleft())
         return {}
 
     @Stop.responder
     def stop(self) -> dict[str, Any]:
-        """The process stops, and this one with it."""
+        """Stop this process, because the new one stops."""
         log.info("[upgrade] the process that has the ports stops, and this one with it")
         self._upgrade.leave()
         return {}
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The process has ended; called by Twisted."""
+        """Note that the process has ended; called by Twisted."""
         super().connectionLost(reason)
         self._upgrade.lost()
 
 
 class Upgrade:
-    """Replaces this process by another one.
+    """Replaces this process with another one.
 
     Args:
         reactor: The reactor.
@@ -158,10 +158,10 @@ class Upgrade:
         predecessors: The earlier processes that still run.
 
     Attributes:
-        relaunch: How to start the server again; None if it cannot be.
-        state: What becomes of this process.
-        process: The number of the new process; 0 while it is not known.
-        handed_over: Called when the new process has the ports.
+        relaunch: How to start the server again; None if that is not possible.
+        state: The state of this process.
+        process: The id of the new process; 0 while it is not known.
+        handed_over: Functions to call when the new process has the ports.
     """
 
     def __init__(
@@ -189,7 +189,8 @@ class Upgrade:
             who: Who asks, for the log.
 
         Returns:
-            Fires when it has the ports; fails with :class:`CannotUpgrade` if this process serves on.
+            A Deferred that fires when the new process has the ports; it fails with :class:`CannotUpgrade` if this
+                process continues to serve.
         """
         try:
             relaunch = self._checked()
@@ -204,7 +205,7 @@ class Upgrade:
         return attempt.outcome
 
     def begin_at_signal(self) -> None:
-        """Upgrade at a signal; the result is only logged."""
+        """Upgrade on a signal; the result is only logged."""
         self.begin("SIGUSR2").addErrback(lambda failure: failure.trap(CannotUpgrade))
 
     def _checked(self) -> Relaunch:
@@ -236,7 +237,7 @@ class Upgrade:
         return self.relaunch
 
     def _given(self, relaunch: Relaunch) -> HandedOver:
-        """Return what the new process is to have, without the descriptors that are its own."""
+        """Return what is handed to the new process, except for the descriptors that each attempt opens."""
         pidfile = relaunch.twistd["pidfile"] if relaunch.takes_rundir else ""
         sockets = [(each.name, each.descriptor) for each in self._ports()]
         predecessors = self._predecessors.described()
@@ -245,10 +246,10 @@ class Upgrade:
     # The outcome
 
     def hand_over(self) -> None:
-        """Let the new process have the ports."""
+        """Hand the ports to the new process."""
         attempt, relaunch = self._attempt, self.relaunch
         if self.state is not State.STARTING or attempt is None or relaunch is None or self._link is None:
-            return  # it came too late
+            return  # too late
         self.state, self._attempt = State.LEAVING, None
         self._factory.successor = self.process
         for port in self._ports():
@@ -256,7 +257,7 @@ class Upgrade:
         self._predecessors.release()
         self._factory.disconnected.end_all(REPLACED)
         if relaunch.takes_rundir:
-            relaunch.twistd["pidfile"] = ""  # twistd would remove the file at the end
+            relaunch.twistd["pidfile"] = ""  # twistd would remove the file at exit
         notify(f"MAINPID={self.process}")
         printed = attempt.end()
         with contextlib.suppress(OSError):  # nobody reads it, or the disk is full
@@ -281,7 +282,7 @@ class Upgrade:
         all_closed.addCallback(lambda _: self._reactor.callLater(_GRACE, self.leave))
 
     def _tell_remaining(self, event: SessionEvent | None = None) -> None:
-        # An event of the end comes before the session is forgotten.
+        # The Ended event is published before the session is forgotten.
         self._reactor.callLater(0, self._send_remaining)
 
     def _send_remaining(self) -> None:
@@ -292,14 +293,14 @@ class Upgrade:
         """Stop this process."""
         if not self._factory.connections:
             log.info("[upgrade] the last connection has ended: stopping")
-        with contextlib.suppress(ReactorNotRunning):  # it is stopping
+        with contextlib.suppress(ReactorNotRunning):  # it is already stopping
             self._reactor.stop()
 
     def lost(self) -> None:
-        """The new process has ended."""
+        """Handle the end of the new process."""
         attempt, self._attempt, self._link = self._attempt, None, None
         if attempt is None:
-            if self.state is State.LEAVING:  # otherwise this process is the one that ends
+            if self.state is State.LEAVING:  # otherwise, it is this process that is ending
                 log.info("[upgrade] the process that has the ports has ended; this one goes on with its connections")
             return
         self.state = State.SERVING
@@ -317,14 +318,14 @@ class Upgrade:
             self._kill()
 
     def _kill(self) -> None:
-        if self.process and self._link is not None:  # whose end would have been noticed
+        if self.process and self._link is not None:  # the process still runs: its link is open
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
         elif self._attempt is not None:
             self._attempt.kill()
 
     def stop(self) -> None:
-        """Give up an upgrade that is under way: this process stops."""
+        """Abandon an upgrade that is under way, because this process is stopping."""
         has_ports = self.state not in (State.LEAVING, State.LEFT)
         self.state = State.STOPPING if has_ports else State.LEFT
         if self._attempt is not None:
@@ -333,18 +334,18 @@ class Upgrade:
 
 
 class _Attempt:
-    """A new process that starts.
+    """A new process that is starting.
 
     Args:
         reactor: The reactor.
         relaunch: How to start it.
-        given: What it is to have.
+        given: What is handed to it.
         ports: The ports whose sockets it gets.
         expire: Called when it has taken too long.
 
     Attributes:
         link: The socket to the process.
-        outcome: Fires when it has the ports.
+        outcome: A Deferred that fires when it has the ports.
         reason: Why it was ended; empty if it was not.
 
     Raises:
@@ -361,7 +362,7 @@ class _Attempt:
     ) -> None:
         self.reason = ""
         self.outcome: defer.Deferred[Upgraded] = defer.Deferred()
-        # Errors of the start are kept; what comes later goes where ours go.
+        # Startup errors are kept; later ones go where this process's errors go.
         self._output = os.memfd_create("upgrade")
         self.link, theirs = socket.socketpair()
         stderr = os.dup(2)
@@ -386,14 +387,14 @@ class _Attempt:
         self._timeout = reactor.callLater(_READY_TIMEOUT, expire)
 
     def kill(self) -> None:
-        """Kill the process, which has not told yet which child of its own goes on."""
+        """Kill the process, which has not yet reported the child that continues in its place."""
         self._process.kill()
 
     def end(self) -> bytes:
-        """Stop waiting; return the end of what the process has printed."""
+        """Stop waiting, and return the end of the process's output."""
         if self._timeout.active():
             self._timeout.cancel()
-        self._process.wait()  # it has left its place to its child, or has ended
+        self._process.wait()  # it has ended, perhaps leaving its child in its place
         size = os.fstat(self._output).st_size
         printed = os.pread(self._output, _MOST_OUTPUT, max(0, size - _MOST_OUTPUT))
         os.close(self._output)

@@ -18,7 +18,7 @@ class Action(enum.Enum):
 
     CONTINUE = enum.auto()  # look again later
     HANG_UP = enum.auto()  # the client is idle or has vanished: close the connection, so that the worker finishes
-    REPLACE = enum.auto()  # the worker does not begin: assign the session to another one
+    REPLACE = enum.auto()  # the worker does not begin: assign the session to another worker
     KILL = enum.auto()  # the environment does not return: kill the worker
 
 
@@ -28,7 +28,7 @@ class Decision(msgspec.Struct, frozen=True):
     Attributes:
         action: What to do.
         look_again: Seconds until the next check; None for never.
-        reason: Why the session ends, if it does.
+        reason: Why the session ends; empty if it does not.
     """
 
     action: Action
@@ -41,11 +41,11 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         idle: How long a client may be silent.
-        step: How long an environment may take for one command.
+        step: How long an environment may take for one operation.
         request: How long one request may take, with all its operations.
-        leave: How long a request may go on after its client has left.
+        leave: How long a request may continue after its client has left.
         keepalive: How long a client may leave data unacknowledged.
-        ends_vanished: Whether a session ends whose client has vanished.
+        ends_vanished: Whether to end a session whose client has vanished.
         measure: How often to measure the session's memory and processor time.
     """
 
@@ -73,11 +73,11 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             status: The session's status.
-            now: The time of ``time.monotonic``.
+            now: The current time, by ``time.monotonic``.
             assigned_at: When the session was assigned to its worker.
             connection: The client's socket; None if the client is not watched.
-            responsive: Whether the worker was idle, with everything imported, and so has to begin at once.
-            ready_timeout: Seconds that another worker may take to import everything.
+            responsive: Whether the worker was idle, with everything imported, and so must begin at once.
+            ready_timeout: Seconds that a worker that was not idle may take to import everything.
             left_at: When the client was found to have left; None if it was not.
             time_left: Seconds that the session may still last; None for no limit.
         """
@@ -104,7 +104,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         return decision
 
     def look_at_connection(self, connection: socket.socket | None, time_left: float | None) -> Decision:
-        """Check a session whose worker another server watches.
+        """Check a session whose worker is watched by another server.
 
         Args:
             connection: The client's socket; None if the client is not watched.
@@ -119,7 +119,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
     def _look_at_start(self, elapsed: float, responsive: bool, ready_timeout: float) -> Decision:
         if responsive and elapsed >= ANSWER_TIMEOUT:
             return Decision(Action.REPLACE)
-        # Until it has begun, a worker that was not idle is importing modules.
+        # Until it begins, a worker that was not idle is importing modules.
         importing = max(self.step, ready_timeout)
         if self.step and not responsive and elapsed >= importing:
             return self._look_at_environment(Operation.MAKE, elapsed)
@@ -137,9 +137,9 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         """Check a request for which the environment is busy.
 
         Args:
-            elapsed: How long it has taken.
-            unattended: For how much of that its client has been gone; None if the client is there.
-            otherwise: The decision if nothing is wrong.
+            elapsed: How long the request has taken, in seconds.
+            unattended: For how many of these seconds its client has been gone; None if the client is there.
+            otherwise: The decision if the request is within its limits.
         """
         if self.request and elapsed >= self.request:
             return Decision(Action.KILL, reason=f"a request took more than {self.request:g} s")
@@ -153,8 +153,9 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         """Check a session whose environment is not busy.
 
         Args:
-            elapsed: How long the client has been silent.
-            unattended: For how much of that it has been gone, which its worker should notice; None if it is there.
+            elapsed: How long the client has been silent, in seconds.
+            unattended: For how many of these seconds the client has been gone, which its worker should notice; None if
+                the client is there.
         """
         if self.leave and unattended is not None and unattended >= self.leave:
             return Decision(Action.HANG_UP, reason="the client left")
@@ -163,7 +164,7 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
         return self._continue(self.step, self.idle - elapsed)
 
     def _continue(self, step_left: float, idle_left: float) -> Decision:
-        """Look again when the first limit can be reached: whose turn it is may change at any moment."""
+        """Look again when the first limit can be reached: the worker may become busy or idle at any moment."""
         limits = (
             (self.step, step_left),
             (self.idle, idle_left),
@@ -176,6 +177,6 @@ class Watchdog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _past(time: float, now: float, otherwise: float) -> float:
-    """Return a time of the status, unless it is in the future: an environment can overwrite it."""
-    # The worker may have written it since the server read the clock.
+    """Return a time from the status, or ``otherwise`` if it is in the future: an environment can overwrite it."""
+    # The worker may have written it after the server read the clock.
     return min(time, now) if time < now + 1.0 else otherwise

@@ -1,4 +1,4 @@
-"""Output of workers: read from a pipe and logged, both at a limited rate."""
+"""The output of workers: read from a pipe and logged, both at a limited rate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from twisted.python.failure import Failure
 from gymtwist.error_texts import printable
 from gymtwist.server.server_log import log
 
-#: Bytes per second that are read from one process; its full pipe slows down one that prints more.
+#: Bytes per second that are read from one process; if it prints more, its pipe fills up and slows it down.
 READ_RATE = 4 * 1024 * 1024
 #: Bytes per second that are logged; the rest is counted.
 LOG_RATE = 64 * 1024
-#: Lines per second that are logged: each takes the server's time, however short it is.
+#: Lines per second that are logged: each costs the server time, however short it is.
 LINE_RATE = 1000
 _LINE_LENGTH = 4096
-#: Characters that are kept of a line, for who watches.
+#: Characters kept of a line, for people who watch the session.
 _KEPT_LENGTH = 500
 
 
@@ -29,11 +29,11 @@ class OutputReader:
 
     Args:
         reactor: Reads the pipe and provides the time.
-        descriptor: The reading end of the pipe; it is closed here.
-        source: The process, as the log names it; it may be changed at any time.
+        descriptor: The read end of the pipe; it is closed here.
+        source: The name of the process in the log.
 
     Attributes:
-        source: The same.
+        source: The name of the process in the log; it may be changed at any time.
         kept: The last lines; it may be replaced at any time.
     """
 
@@ -62,7 +62,7 @@ class OutputReader:
             for cut in range(start, max(start + 1, end), _LINE_LENGTH):
                 self._log_line(data[cut : min(cut + _LINE_LENGTH, end)])
             start = end + 1
-        if not self._lines_left:  # the rest is not logged, so it is not split into lines either
+        if not self._lines_left:  # the rest is not logged, so there is no need to split it into lines
             end = data.rfind(b"\n", start) + 1
             self._dropped += max(0, end - start)
             start = max(start, end)
@@ -83,7 +83,7 @@ class OutputReader:
         log.info("[{source}] | {text}", source=self.source, text=text)
 
     def _next_window(self) -> None:
-        """Begin the next second's allowance."""
+        """Start the allowance of the next second."""
         self._window = None
         self._log_dropped()
         if self._read >= READ_RATE and not self._closed:
@@ -101,7 +101,7 @@ class OutputReader:
             self._dropped = 0
 
     def drain(self) -> None:
-        """Log what is in the pipe now, without waiting for more."""
+        """Log what is in the pipe now; do not wait for more."""
         for _ in range(READ_RATE // 65536):
             if self._closed or not self._has_data():
                 return
@@ -114,12 +114,12 @@ class OutputReader:
         return any(event & select.POLLIN for _, event in poll.poll(0))
 
     def close(self) -> None:
-        """Log the rest and close the pipe, even if another process still has its other end."""
+        """Log the rest and close the pipe, even if another process still has the other end open."""
         if not self._closed:
             self.drain()
             self._finish()
-            # The descriptor itself is closed in the reactor's next iteration. In this one it may have a pending event,
-            # which a new connection with the same descriptor number would receive.
+            # The reactor closes the descriptor in its next iteration. In this one, it may have a pending event, which a
+            # new connection with the same descriptor number would receive.
             self._reader.loseConnection()
 
     def childConnectionLost(self, name: str, reason: Failure) -> None:

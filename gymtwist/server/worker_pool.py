@@ -1,12 +1,14 @@
-"""The pool: ampoule's ``ProcessPool``, with one worker for each session and idle ones kept ready.
+"""The pool: ampoule's ``ProcessPool``, with one worker per session and some idle workers kept ready.
 
-Ampoule replaces a worker when its job has ended; this pool replaces it when its job begins, so that the next connection
-finds one ready, and never keeps more than the number wanted. What ampoule's public interface (``doWork``,
-``startAWorker``, ``stopAWorker``, ``processes``, ``ready``, ``busy``, ``min``, ``finished``) does not reach:
+Ampoule replaces a worker when its job ends; this pool replaces it when its job begins, so that the next connection
+finds an idle one. It never keeps more idle workers than wanted. It goes beyond ampoule's public interface (``doWork``,
+``startAWorker``, ``stopAWorker``, ``processes``, ``ready``, ``busy``, ``min``, ``finished``) in two ways:
 
-- ``_addProcess`` is overridden, so it calls ``_pruneProcess`` and fills ``_finishCallbacks``, ``_lastUsage`` and
-  ``_calls``: ampoule's own logs a line for the end of every worker, and does not tell an idle one from a busy one.
-- ``stop`` is overridden, as ampoule's goes on pruning until the last worker has ended.
+- ``_addProcess`` is overridden, so this class calls ``_pruneProcess`` and fills ``_finishCallbacks``, ``_lastUsage``
+and ``_calls``: ampoule's version logs a line when any worker ends, and does not distinguish idle workers from busy
+ones.
+
+- ``stop`` is overridden, because ampoule's version keeps pruning until the last worker has ended.
 """
 
 from __future__ import annotations
@@ -27,23 +29,23 @@ from gymtwist.server.worker_process import WorkerLink, WorkerProcess
 from gymtwist.server.worker_starter import Starter
 from gymtwist.worker.amp_commands import Serve
 
-#: Seconds after which an idle worker beyond those to keep ready is stopped.
+#: Seconds after which a surplus idle worker is stopped.
 _MAX_IDLE = 60
-#: Seconds to wait, at first and at most, after an idle worker has ended.
+#: The first and the longest delay in seconds after an idle worker has ended.
 _BACKOFF, _MAX_BACKOFF = 1.0, 30.0
-#: Seconds a worker has to exit once it has answered; then it is killed.
+#: Seconds that a worker has to exit after it has answered, before it is killed.
 EXIT_TIMEOUT = 10.0
 
 
 class NodeRoom(NamedTuple):
-    """The room of a node.
+    """The capacity of a node.
 
     Attributes:
         name: The name of the node.
-        sessions: How many sessions it has.
-        room: How many it has room for.
-        is_resting: Whether none can begin before its agent has started.
-        resources: How much of each resource its sessions take, and how much it has.
+        sessions: The number of its sessions.
+        room: How many sessions it can have in total.
+        is_resting: Whether its agent must start before a session can begin there.
+        resources: For each resource, how much the node's sessions take, and how much it has.
     """
 
     name: str
@@ -54,22 +56,22 @@ class NodeRoom(NamedTuple):
 
 
 class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
-    """Keeps idle workers ready and assigns one session to each.
+    """Keeps idle workers ready, and assigns one session to each worker.
 
     Args:
         reactor: Provides the time.
         starter: Starts the workers.
-        warm: How many idle workers to keep ready.
+        warm: The number of idle workers to keep ready.
 
     Attributes:
-        warm: How many idle workers to keep ready.
+        warm: The number of idle workers to keep ready.
     """
 
-    #: The rooms of nodes: a server of one machine has none.
+    #: The capacity of each node; empty on a server without nodes.
     rooms: tuple[NodeRoom, ...] = ()
-    #: What those in the queue wait for of them.
+    #: The resources that queued sessions wait for.
     wanted: Mapping[str, float] = MappingProxyType({})
-    #: Whether this server has to watch the workers.
+    #: Whether this server must watch the workers itself.
     is_watching = True
 
     def __init__(self, reactor: Any, starter: Starter, warm: int) -> None:
@@ -80,7 +82,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._checking = task.LoopingCall.withCount(self._check)
         self._checking.clock = reactor
         # A worker serves one session and is never reused: recycleAfter=1. gymtwist.server.admission limits the
-        # sessions, so the pool itself sets no limit and queues nothing.
+        # sessions, so the pool sets no limit and queues nothing.
         super().__init__(
             ampParent=WorkerLink,
             min=0,
@@ -104,7 +106,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         """Tell every worker to exit.
 
         Returns:
-            Fires when all have ended; :meth:`kill` hurries them.
+            A Deferred that fires when all have ended; :meth:`kill` speeds that up.
         """
         self.finished = True
         if self._refill is not None:
@@ -130,10 +132,11 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             job: The arguments of :class:`~gymtwist.worker.amp_commands.Serve`.
 
         Returns:
-            The answer of the worker; :class:`~gymtwist.server.worker_process.WorkerExited` if it ended without one.
+            A Deferred that fires with the worker's answer; it fails with
+                :class:`~gymtwist.server.worker_process.WorkerExited` if the worker ends without one.
 
         Raises:
-            WorkerStartError: No worker is idle, and none is started any more.
+            WorkerStartError: No worker is idle, and none will be started any more.
             OSError: No worker is idle, and none can be started.
         """
         if not self.ready:
@@ -148,23 +151,23 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
 
         answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=note, **job)
         answer.addCallback(self._served, chosen)
-        # The session is assigned: if no worker can replace this one, that must not look like its failure.
+        # The session is assigned: a failure to start the next idle worker must not look like a failure of the session.
         self.startAWorker()
         return answer
 
     def branch(
         self, origin: WorkerProcess, ticket: str, assigned: Callable[[WorkerProcess], None], **job: Any
     ) -> defer.Deferred[dict[str, Any]]:
-        """Assign a session to a worker that another one forks off a snapshot.
+        """Assign a session to a worker that another worker forks from a snapshot.
 
         Args:
             origin: The other worker.
             ticket: The ticket of the snapshot.
-            assigned: As :meth:`serve` takes it.
-            job: Likewise.
+            assigned: See :meth:`serve`.
+            job: See :meth:`serve`.
 
         Returns:
-            As :meth:`serve`; RequestError if no worker is forked.
+            A Deferred as for :meth:`serve`; it fails with RequestError if no worker is forked.
 
         Raises:
             OSError: There are no descriptors left.
@@ -174,14 +177,14 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         others: set[WorkerLink] = set(self.ready) - {worker.link}
         self.ready: set[WorkerLink] = {worker.link}
         try:
-            # It waits in the socket of a process that is still to begin.
+            # The job waits in the socket until the process begins.
             answer: defer.Deferred[dict[str, Any]] = self.doWork(Serve, assigned=assigned, **job)
         finally:
             self.ready |= others
         answer.addCallback(self._served, [worker])
 
         def refused(failure: Failure) -> Failure:
-            answer.addErrback(lambda ended: None)  # that it has not begun is no news
+            answer.addErrback(lambda ended: None)  # its end is expected: it never began
             return failure
 
         return begun.addCallbacks(lambda _: answer, refused)  # type: ignore[no-any-return] # ampoule has no types
@@ -205,14 +208,14 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
     # Idle workers
 
     def _fill(self, wanted: int) -> None:
-        """Start workers until this many are idle."""
+        """Start workers until this number are idle."""
         # Ampoule stops idle workers beyond this number.
         self.min = len(self.busy) + wanted
         for _ in range(wanted - len(self.ready)):
             super().startAWorker()
 
     def _keep_warm(self) -> None:
-        """Start idle workers until there are as many as wanted, now or when it is possible again."""
+        """Start idle workers up to the wanted number; on failure, try again later."""
         try:
             self._fill(self.warm)
         except OSError as error:
@@ -222,7 +225,7 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
             self._back_off()
 
     def startAWorker(self) -> None:
-        """Start the idle workers that are wanted; ampoule calls this as well whenever a job has ended."""
+        """Start the wanted idle workers; ampoule also calls this after each job."""
         if self._refill is None:
             self._keep_warm()
 
@@ -244,13 +247,13 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         return how
 
     def _check(self, intervals: int) -> None:
-        """Kill what does not answer, so that it is replaced: a stopped process would cost a newcomer its patience.
+        """Kill what does not answer, so that it is replaced before a new client has to wait for it.
 
         Args:
             intervals: How many intervals have passed; more than one if this process itself was stopped or busy.
         """
         if intervals > 1:
-            return  # the answers may have come, and not be read yet
+            return  # answers may have arrived that are not read yet
         self.starter.check()
         for link in list(self.ready):
             patience = ANSWER_TIMEOUT if link.responsive else self.starter.ready_timeout
@@ -269,11 +272,11 @@ class WorkerPool(ProcessPool):  # type: ignore[misc] # ampoule has no types
         self._keep_warm()
 
     def renew(self) -> None:
-        """Replace the idle workers: the fork server that would have cleaned up after them has ended."""
+        """Replace the idle workers: the fork server that would clean up after them has ended."""
         for link in list(self.ready):
             self.ready.discard(link)
             self.stopAWorker(link)
         self.startAWorker()
 
     def dumpStats(self) -> None:
-        """Log nothing: ampoule would log a paragraph at each change of the pool's size."""
+        """Do nothing: ampoule would log a paragraph on each change of the pool's size."""

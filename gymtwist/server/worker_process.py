@@ -15,14 +15,15 @@ from gymtwist.error_texts import how_ended
 from gymtwist.server.process_link import ProcessLink
 from gymtwist.server.worker_output import OutputReader
 
-#: The source of output in the log until the process id is known.
+#: The source of output in the log while the process id is unknown.
 NEW_PROCESS = "new process"
 
 
 class WorkerLink(ProcessLink):
-    """The server's end of AMP with one worker; ampoule's ``ampParent``.
+    """The server's end of the AMP link to one worker; ampoule's ``ampParent``.
 
-    The loss of the link is not the end of the worker: calls fail when the process has ended, with its exit status.
+    Losing the link does not mean that the worker has ended: calls fail when the process has ended, with its exit
+    status.
 
     Attributes:
         worker: The worker at the other end.
@@ -42,14 +43,15 @@ class WorkerLink(ProcessLink):
 
         Args:
             commandType: The command.
-            a: As for ``amp.AMP``.
-            assigned: Called with the worker before the command is sent: the pool does not say which one it chose.
+            a: See ``amp.AMP``.
+            assigned: Called with the worker before the command is sent: the pool does not say which one it chose. None
+                to call nothing.
             kw: The command's arguments.
         """
         if assigned is not None:
             assigned(self.worker)
         if self.lost:
-            # Killed while idle, and its exit is not reported yet. The transport would refuse descriptors.
+            # It was killed while idle, and its exit is not reported yet. The transport would refuse descriptors.
             return defer.fail(WorkerExited(None))
         answer: defer.Deferred[Any] = super().callRemote(commandType, *a, **kw)
         return answer
@@ -60,7 +62,7 @@ class WorkerLink(ProcessLink):
         self.worker.link_lost()
 
     def ampBoxReceived(self, box: Any) -> None:
-        """Handle a box, which must be an answer: a worker asks nothing of the server."""
+        """Handle a box, which must be an answer: workers send the server no commands."""
         if ANSWER not in box and ERROR not in box:
             raise ValueError("a command")
         super().ampBoxReceived(box)
@@ -75,31 +77,31 @@ class WorkerLink(ProcessLink):
             self.transport.abortConnection()
 
     def fail_calls(self, reason: Failure) -> None:
-        """Fail the pending calls and all later ones, for this reason whatever was received over the link."""
+        """Fail all pending and later calls with this reason, whatever was received over the link."""
         self.stopReceivingBoxes(reason)
         self.transport = None
 
 
 class WorkerProcess:
-    """A process that serves one session: it is requested, exists from :meth:`started` on, until :meth:`ended`.
+    """A process that serves one session: it is requested, then exists from :meth:`started` until :meth:`ended`.
 
     Args:
-        link: The server's end of AMP with it.
-        output: Reads what it prints.
-        end: The number (inode) of the socket that is its end of that link.
+        link: The server's end of the AMP link to it.
+        output: Reads its output.
+        end: The inode number of its end of that link.
 
     Attributes:
-        pid: Fires with the process id; with None if the process has ended before that was known.
-        finished: Fires when the process has ended and its calls have failed; ampoule waits for it.
+        pid: A Deferred that fires with the process id; with None if the process ends before its id is known.
+        finished: A Deferred that fires when the process has ended and its calls have failed; ampoule waits for it.
     """
 
     #: The node that the process is on; empty for this machine.
     place = ""
-    #: The memory that a process of a node holds, and the processor time that it had.
+    #: The bytes held by a process on a node, and its processor time in seconds.
     used = (0, 0.0)
     #: The session that it serves.
     session: Any = None
-    #: Its process id, once that is known.
+    #: Its process id; None until that is known.
     process: int | None = None
 
     def __init__(self, link: WorkerLink, output: OutputReader, end: int = 0) -> None:
@@ -110,14 +112,14 @@ class WorkerProcess:
         self.pid: defer.Deferred[int | None] = defer.Deferred()
         self.finished: defer.Deferred[str] = defer.Deferred()
         self._ended = False
-        #: Ends the process where closing its link may not.
+        #: Kills the process, for when closing its link may not end it.
         self._kill: Callable[[], None] = self._give_up
         self._reap: Callable[[], int | None] | None = None
 
-    # Its life, as whatever started it reports it
+    # The life of the process, as reported by whatever started it
 
     def requested(self, kill_starter: Callable[[], None]) -> None:
-        """Note that the process was asked for.
+        """Note that the process was requested.
 
         Args:
             kill_starter: Called if the process is to be killed before it is known to exist.
@@ -130,7 +132,7 @@ class WorkerProcess:
         self._kill = kill
 
     def _give_up(self) -> None:
-        """Do not wait for a process that may never exist; if it does one day, it ends with its link."""
+        """Stop waiting for a process that may never exist; if it does start later, it ends with its link."""
         self.ended(None)
 
     def started(self, pid: int, kill: Callable[[], None] = lambda: None) -> None:
@@ -138,7 +140,7 @@ class WorkerProcess:
 
         Args:
             pid: Its id.
-            kill: Kills it, if closing its link may not: an environment may have closed the other end.
+            kill: Kills it if closing its link may not end it: an environment may have closed the other end.
         """
         if self._ended:
             return
@@ -149,17 +151,17 @@ class WorkerProcess:
         self.pid.callback(pid)
 
     def ends_with_link(self, reap: Callable[[], int | None]) -> None:
-        """Take the loss of the link for the end of the process, as no parent reports it.
+        """Treat the loss of the link as the end of the process, since no parent reports it.
 
         Args:
-            reap: Called at the end; returns what :meth:`ended` takes.
+            reap: Called at the end; returns the argument for :meth:`ended`.
         """
         self._reap = reap
         if self.link.lost:
             self.ended(reap())
 
     def link_lost(self) -> None:
-        """Note that the link is lost, or that the process has ended and another one holds its link."""
+        """Note that the link is lost, or that the process has ended while another process holds its end of the link."""
         if self._reap is not None:
             self.ended(self._reap())
 
@@ -167,14 +169,14 @@ class WorkerProcess:
         """Note that the process has ended; only the first report counts.
 
         Args:
-            exit_code: Its exit status, the negative number of the signal that killed it, or None if neither is known.
+            exit_code: Its exit status, or minus the number of the signal that killed it; None if neither is known.
         """
         if self._ended:
             return
         self._ended = True
         exited = WorkerExited(exit_code)
-        # The order matters. Last words are logged before the line that the session ended. Ampoule looks the worker up
-        # when a call fails, and forgets it when it has finished.
+        # The order matters: the last output is logged before the line that says that the session ended. Ampoule looks
+        # the worker up when a call fails, and forgets it once it has finished.
         self.output.close()
         if not self.pid.called:
             self.pid.callback(None)
@@ -185,7 +187,7 @@ class WorkerProcess:
     # What the server does to it
 
     def kill(self) -> None:
-        """Kill the process and its group, whatever it is doing; its end is reported as any other."""
+        """Kill the process and its group, whatever it is doing; its end is reported like any other."""
         self.link.abort()
         if not self._ended:
             self._kill()
@@ -194,10 +196,10 @@ class WorkerProcess:
 class WorkerExited(ProcessTerminated):
     """A worker has ended; as a string, a clause that says how: ``was killed by SIGSEGV``.
 
-    It is a ``ProcessTerminated`` because ampoule expects that of a worker that cannot answer.
+    It is a ``ProcessTerminated`` because ampoule expects one from a worker that cannot answer.
 
     Args:
-        exit_code: As :meth:`WorkerProcess.ended` takes it.
+        exit_code: See :meth:`WorkerProcess.ended`.
     """
 
     def __init__(self, exit_code: int | None) -> None:

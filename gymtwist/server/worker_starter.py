@@ -1,4 +1,4 @@
-"""Starters of workers, which implement ampoule's ``IStarter``, and the one that spawns fresh interpreters."""
+"""The starters of workers, which implement ampoule's ``IStarter``, including one that spawns fresh interpreters."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from gymtwist.worker.amp_commands import Branch
 from gymtwist.worker.readiness import Readiness
 from gymtwist.worker.worker_settings import WorkerSettings
 
-#: Seconds that a process may take without a report of progress while it imports, or tries environments.
+#: Seconds that a process may take without reporting progress while it imports modules or tries environments.
 READY_TIMEOUT = 120.0
-#: The end of the output of a process that cannot isolate sessions.
+#: The last line of output of a process that cannot isolate sessions.
 _NOT_ISOLATED = re.compile(rf"{WorkerStartError.__name__}: (.*)\Z")
 
 
 def popen(
     role: str, settings: WorkerSettings, output: int, *, amp_descriptor: int = -1, ready_descriptor: int = -1
 ) -> subprocess.Popen[bytes]:
-    """Start a Python process of ``gymtwist.worker`` in a session of its own.
+    """Start a Python process of ``gymtwist.worker`` in its own process session.
 
     Args:
         role: Its role; see :mod:`gymtwist.worker.__main__`.
         settings: The settings of the workers.
-        output: The descriptor that it prints to.
-        amp_descriptor: The descriptor of its AMP socket.
-        ready_descriptor: Where it reports that it has imported everything.
+        output: The descriptor for its standard output and standard error.
+        amp_descriptor: The descriptor of its AMP socket; -1 for none.
+        ready_descriptor: Where it reports that it has imported everything; -1 for nowhere.
 
     Raises:
         OSError: No process can be started.
@@ -60,16 +60,16 @@ def popen(
         stderr=output,
         pass_fds=passed,
         start_new_session=True,
-        # The order of sets of strings, which some environments draw from, is then the same in every process.
+        # Some environments draw from sets of strings: this gives those sets the same order in every process.
         env={"PYTHONHASHSEED": "0", **os.environ},
     )
 
 
 def import_failed(printed: bytes) -> WorkerStartError:
-    """Return the error of a process that could not import everything.
+    """Return the error for a process that could not import everything.
 
     Args:
-        printed: What it printed. The message begins with the last line, which of a traceback has the exception.
+        printed: Its output. The message begins with the last line, which in a traceback is the exception.
     """
     text = printed.decode(errors="replace").rstrip()
     if refused := _NOT_ISOLATED.search(text):
@@ -78,7 +78,7 @@ def import_failed(printed: bytes) -> WorkerStartError:
 
 
 class Ready(NamedTuple):
-    """The outcome of a process that has imported everything.
+    """The report of a process that has imported everything.
 
     Attributes:
         printed: The end of its output.
@@ -92,12 +92,12 @@ class Ready(NamedTuple):
 
 
 def wait_ready(ready: int, output: int, now: Callable[[], float] = time.monotonic) -> Ready:
-    """Wait until a process reports that it has imported everything; the reactor does not run yet.
+    """Wait until a process reports that it has imported everything; blocks, so call it before the reactor runs.
 
     Args:
-        ready: The pipe of its reports: an empty line for each sign of progress, then its readiness.
-        output: The pipe that it prints to.
-        now: Provides the time in seconds.
+        ready: The pipe for its reports: an empty line for each sign of progress, then its readiness.
+        output: The pipe for its output.
+        now: Returns the time in seconds.
 
     Raises:
         WorkerStartError: It has ended, or it timed out; the message has the reason.
@@ -114,7 +114,7 @@ def wait_ready(ready: int, output: int, now: Callable[[], float] = time.monotoni
             data = os.read(output, 65536)
             if not data:
                 watched.remove(output)
-            # The end is kept: a traceback ends with the exception.
+            # Only the end is kept: a traceback ends with the exception.
             printed = (printed + data)[-65536:]
         elif ready in readable:
             data = os.read(ready, 65536)
@@ -129,24 +129,24 @@ def wait_ready(ready: int, output: int, now: Callable[[], float] = time.monotoni
 
 
 def adopt(reactor: Any, connection: socket.socket, protocol: amp.AMP) -> None:
-    """Connect a protocol to the server's end of a UNIX socket pair, which is closed here."""
+    """Connect a protocol to the server's end of a UNIX socket pair; the socket object is closed here."""
     connection.setblocking(False)
     reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: protocol))
     connection.close()
 
 
 class Starter:
-    """The part that is common to all starters.
+    """What all starters share.
 
     Args:
         reactor: The reactor of the server.
         settings: The settings of the workers.
 
     Attributes:
-        groups: The control groups of sessions; None until it is known whether there are any.
-        readiness: The environments that there are; known once it has started.
-        ready_timeout: Seconds that a process started later may take until it answers: it reports no progress.
-        on_lost: Called when no process is left that cleans up after idle workers.
+        groups: The control groups of sessions; None until :meth:`have_groups` is called.
+        readiness: The available environments; known once the starter has started.
+        ready_timeout: Seconds that a process started later may take to answer, since it reports no progress.
+        on_lost: Called when the process that cleans up after idle workers has ended.
     """
 
     def __init__(self, reactor: Any, settings: WorkerSettings) -> None:
@@ -168,13 +168,13 @@ class Starter:
         return None
 
     def begin(self) -> None:
-        """Begin what takes long of the start; only if this process neither forks nor changes its user before it."""
+        """Begin the slow part of the start; call this only in a process that no longer forks or changes its user."""
 
     def start(self) -> None:
         """Check that everything can be imported, before the first worker is started.
 
         Raises:
-            WorkerStartError: It cannot; the message has the reason.
+            WorkerStartError: Something cannot; the message has the reason.
         """
         raise NotImplementedError
 
@@ -184,14 +184,14 @@ class Starter:
         self.ready_timeout = READY_TIMEOUT + ready.seconds
 
     def start_worker(self, worker: WorkerProcess, amp_descriptor: int, output: int) -> None:
-        """Start the process of a worker; both descriptors are closed here once it has them."""
+        """Start the process of a worker; both descriptors are closed here once the process has them."""
         raise NotImplementedError
 
     def check(self) -> None:
-        """Replace whatever starts workers if it does not answer; called every few seconds."""
+        """Replace the process that starts workers if it does not answer; called every few seconds."""
 
     def stop(self) -> defer.Deferred[None]:
-        """End whatever starts workers; return what fires when that is done."""
+        """End the process that starts workers; return a Deferred that fires when that is done."""
         return defer.succeed(None)
 
     def startAMPProcess(
@@ -200,7 +200,7 @@ class Starter:
         """Start a worker; see ``ampoule.iampoule.IStarter``.
 
         Returns:
-            The server's end of AMP with it, and a deferred that fires when it has ended.
+            The server's end of the AMP link to it, and a Deferred that fires when it has ended.
 
         Raises:
             OSError: There are no descriptors left, or no process can be started.
@@ -210,7 +210,7 @@ class Starter:
         return worker.link, worker.finished
 
     def _connect(self) -> tuple[WorkerProcess, int, int]:
-        """Return a worker to be started, and the descriptors of its AMP socket and of where it prints to.
+        """Return a worker to be started, and the descriptors for its AMP socket and its output.
 
         Raises:
             OSError: There are no descriptors left.
@@ -234,15 +234,15 @@ class Starter:
         return how
 
     def branch_off(self, origin: WorkerLink, ticket: str) -> tuple[WorkerProcess, defer.Deferred[None]]:
-        """Have a worker fork another one off a snapshot.
+        """Make a worker fork another one from a snapshot.
 
         Args:
-            origin: The link with the worker.
+            origin: The link to the worker.
             ticket: The ticket of the snapshot.
 
         Returns:
-            The other worker, which may get its job at once, and what fires when its process has begun; with a
-            RequestError if there is none.
+            The new worker, which may get its job at once, and a Deferred that fires when its process has begun; the
+                Deferred fails with RequestError if no process begins.
 
         Raises:
             OSError: There are no descriptors left.
@@ -279,13 +279,13 @@ class Starter:
         return worker, answer.addBoth(close).addCallback(forked).addErrback(failed)
 
     def adopted(self, pid: int) -> None:
-        """Note that a worker was forked by another one."""
+        """Note that another worker forked this one."""
 
     def disowned(self, pid: int) -> None:
         """Note that such a worker has ended."""
 
     def startPythonProcess(self, prot: object, *args: object) -> None:
-        """Refuse: this part of ampoule's interface is for starters that extend its own one."""
+        """Refuse: this part of ampoule's interface is for starters that extend ampoule's own."""
         raise NotImplementedError("only startAMPProcess is supported")
 
 
@@ -304,10 +304,10 @@ class SpawnStarter(Starter):
         self._beside_others = beside_others
 
     def start(self) -> None:
-        """Check that everything can be imported, unless a fork server shows it.
+        """Check that everything can be imported, unless another starter does.
 
         Raises:
-            WorkerStartError: It cannot; the message has the reason.
+            WorkerStartError: Something cannot; the message has the reason.
         """
         if self._beside_others:
             return
@@ -325,7 +325,7 @@ class SpawnStarter(Starter):
         try:
             self.started(wait_ready(ready, output))
         finally:
-            # With every process that the setup file started: each worker starts its own.
+            # Kill the processes that the setup file started, too: each worker starts its own.
             process_control.kill_group(check.pid)
             check.wait()
             os.close(output)
@@ -341,12 +341,12 @@ class SpawnStarter(Starter):
         worker.started(process.pid)
 
         def reap() -> int:
-            # Until it is reaped the process keeps its id, so that the group killed is its own.
+            # The process keeps its id until it is reaped, so this kills its own group.
             process_control.kill_group(process.pid)
             return process.wait()
 
         worker.ends_with_link(reap)
         if not worker.finished.called and hasattr(os, "pidfd_open"):  # Linux
-            # A process that it leaves behind may hold the other end of the link.
-            with contextlib.suppress(OSError):  # the link does for most
+            # Processes left behind by the worker may hold the other end of the link.
+            with contextlib.suppress(OSError):  # for most workers, the link is enough
                 worker.finished.addCallback(ProcessEnd(self.reactor, process.pid, worker.link_lost).close)
