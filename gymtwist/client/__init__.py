@@ -1,4 +1,4 @@
-"""The Python client: environments at a server, with the interface of local ones.
+"""The Python client: environments at a server, with the interface of local environments.
 
 :func:`connect` makes a ``gymnasium.Env``, :func:`connect_vec` a ``gymnasium.vector.VectorEnv``. Importing this package
 registers ``gymtwist/Remote-v0`` for ``gymnasium.make``.
@@ -62,7 +62,7 @@ __all__ = [
     "resume",
 ]
 
-#: The client's id for ``gymnasium.make`` and ``gymnasium.make_vec``.
+#: The client's environment id for ``gymnasium.make`` and ``gymnasium.make_vec``.
 REMOTE = "gymtwist/Remote-v0"
 
 if REMOTE not in _gymnasium.registry:

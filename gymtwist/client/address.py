@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: The forms of an address: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``, ``"tls:example.org:5002"``,
 #: ``"ws://localhost:5001"``, ``"wss://example.org/gym/ws"``,
-#: ``("localhost", 5001)``, or a port of this machine.
+#: ``("localhost", 5001)``, or a port on this machine.
 AddressLike: TypeAlias = "str | int | tuple[str, int] | Address"
 #: How to use TLS: True to trust the system's certificates, the path of a file of certificates, or a context.
 TlsLike: TypeAlias = "bool | str | os.PathLike[str] | SSLContext | None"
@@ -28,7 +28,7 @@ TlsLike: TypeAlias = "bool | str | os.PathLike[str] | SSLContext | None"
 T = TypeVar("T")
 _log = logging.getLogger("gymtwist.client")
 
-#: The schemes of WebSocket, without TLS and with it, and their ports.
+#: The schemes of WebSocket, without and with TLS, and their default ports.
 _SCHEMES = ("ws://", "wss://")
 _WEB_PORTS = (80, 443)
 _EXPECTED = (
@@ -36,17 +36,18 @@ _EXPECTED = (
     "(host, port) or a port"
 )
 _EXPECTED_TLS = "expected True, the path of a file of certificates in PEM format, or an ssl.SSLContext"
-#: OpenSSL's reasons for bytes that are not TLS.
+#: OpenSSL's reasons for receiving bytes that are not TLS.
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 #: Keepalive: seconds until the first probe of a silent connection, seconds between probes, and how many may be lost.
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-#: Milliseconds without an acknowledgement after which a connection is lost whose session can be resumed.
+#: Milliseconds without an acknowledgement after which a connection counts as lost, if its session can be resumed.
 _LOSS_TIMEOUT = 20_000
-#: The errors of a server or a machine that is not up yet, and of a UNIX socket to which too many connect at once.
+#: The errors for a server or a machine that is not up yet, and for a UNIX socket to which too many clients connect at
+#: once.
 _NOT_UP = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN, errno.EHOSTUNREACH, errno.ENETUNREACH})
-#: The codes of refusals of a server that is full or about to restart.
+#: The error codes of a server that is full or about to restart.
 _TEMPORARY = frozenset({"server-full", "server-stopping"})
-#: Seconds between the first two attempts to connect, which double up to the longest pause.
+#: Seconds between the first two attempts to connect; each pause is twice the last, up to the longest one.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -58,7 +59,7 @@ class Address(NamedTuple):
         port: The TCP port.
         path: The path of a UNIX socket; empty for TCP.
         tls: Whether the address requires TLS.
-        websocket: The path of a WebSocket; empty for a connection without.
+        websocket: The path of a WebSocket; empty if the connection uses none.
     """
 
     host: str
@@ -135,7 +136,7 @@ def _tcp(host: str, port: object, given: object, *, tls: bool = False) -> Addres
 
 
 class Clock(NamedTuple):
-    """How time is measured and spent.
+    """How to measure time and how to wait.
 
     Attributes:
         now: Returns the time in seconds.
@@ -161,17 +162,17 @@ def connected(
 
     Args:
         address: The server's address.
-        timeout: Seconds to wait until a server listens there, and to connect to each of the host's IP addresses; None
+        timeout: Seconds to wait until a server listens, and seconds to connect to each of the host's IP addresses; None
             for no limit.
         tls: Whether and how to use TLS; the address can require it, too.
-        attempts: Decides when to try again; None for new ones, which end after the timeout.
+        attempts: Decides when to try again; None for new attempts, which end after the timeout.
         clock: The clock for the wait.
 
     Returns:
         A connected socket without Nagle's algorithm.
 
     Raises:
-        ConnectionLost: No server listens there, it does not speak TLS, or its certificate is not trusted.
+        ConnectionLost: No server listens at the address, it does not speak TLS, or its certificate is not trusted.
         TimedOut: The server did not respond in time.
         ValueError: The certificates to trust cannot be read.
     """
@@ -190,7 +191,7 @@ def connected(
 
 
 def _unconnected(address: Address, timeout: float | None, error: Exception) -> ConnectionLost | TimedOut:
-    """Return the error for a server that cannot be connected to."""
+    """Return the error for a failure to connect to a server."""
     if isinstance(error, TimeoutError):
         return TimedOut(f"no connection to {address} in time: {error}; is the server reachable?")
     within = f" within {timeout:g} s" if timeout is not None and is_not_up(error) else ""
@@ -199,12 +200,12 @@ def _unconnected(address: Address, timeout: float | None, error: Exception) -> C
 
 
 def is_not_up(error: BaseException | None) -> TypeGuard[OSError]:
-    """Return whether an error is that of a server that may come up."""
+    """Return whether an error means that the server may come up later."""
     return isinstance(error, OSError) and error.errno in _NOT_UP
 
 
 def unencrypted(address: Address, error: OSError) -> ConnectionLost | TimedOut:
-    """Return the error for a server that TLS cannot be begun with."""
+    """Return the error for a failure to start TLS with a server."""
     if isinstance(error, TimeoutError):
         return TimedOut(f"no TLS with {address} in time: {error}; does the server speak TLS?")
     hint = "; it does not speak TLS: connect without tls" if getattr(error, "reason", "") in _NOT_TLS else ""
@@ -212,16 +213,16 @@ def unencrypted(address: Address, error: OSError) -> ConnectionLost | TimedOut:
 
 
 class Attempts:
-    """The attempts to get an environment from a server that may not be up yet, or full.
+    """The attempts to get an environment from a server that may not be up yet, or may be full.
 
-    The pauses between them get longer and longer.
+    The pauses between them grow.
 
     Args:
         address: The server's address.
         timeout: Seconds until the last attempt; None for no limit.
-        report: Called after each attempt that failed and is not the last.
+        report: Called after each failed attempt except the last.
         now: Returns the time in seconds.
-        is_restart: Whether the server was up before, so that it may be about to end or to start.
+        is_restart: Whether the server was up before, so that it may be stopping or starting.
     """
 
     def __init__(
@@ -237,13 +238,13 @@ class Attempts:
         self._start, self._pause, self._is_restart = now(), _FIRST_PAUSE, is_restart
 
     def pause_after(self, error: Exception) -> float:
-        """Return the seconds from an attempt that failed to the next one.
+        """Return the seconds from a failed attempt to the next one.
 
         Args:
-            error: Why it failed.
+            error: Why the attempt failed.
 
         Raises:
-            RemoteError: It was the last one, or to wait is of no use.
+            RemoteError: It was the last attempt, or waiting cannot help.
         """
         timeout, passed, pause = self._timeout, self._now() - self._start, self._pause
         if not self._may_pass(error) or (timeout is not None and passed >= timeout):
@@ -261,7 +262,7 @@ class Attempts:
         return pause if timeout is None else min(pause, timeout - passed)
 
     def _may_pass(self, error: Exception) -> bool:
-        """Return whether an attempt that failed may succeed later."""
+        """Return whether trying again may help after an error."""
         if isinstance(error, RequestRefused):
             return error.code in _TEMPORARY
         return is_not_up(error) or (self._is_restart and isinstance(error, ConnectionLost))
@@ -273,14 +274,14 @@ class Attempts:
 
 
 def retried(act: Callable[[], T], attempts: Attempts) -> T:
-    """Do something that needs a session; try again while the server has none, but may have one soon.
+    """Call a function that needs a session; try again while the server has none but may have one soon.
 
     Args:
         act: Connects, and asks for the session.
         attempts: Decides when to try again.
 
     Raises:
-        RemoteError: It was refused.
+        RemoteError: The last attempt failed.
     """
     while True:
         try:
@@ -294,7 +295,7 @@ def _open_when_up(address: Address, timeout: float | None, attempts: Attempts, c
     while True:
         try:
             connection = _open(address, timeout)
-        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
             clock.pause(attempts.pause_after(error))
         else:
             attempts.succeed()
@@ -317,8 +318,8 @@ def _open(address: Address, timeout: float | None) -> socket.socket:
 
 
 def tune(connection: socket.socket) -> None:
-    """Set the options of a TCP connection, where they are possible."""
-    with contextlib.suppress(OSError):  # requests are small, and each is waited for
+    """Set the options of a TCP connection, as far as the system supports them."""
+    with contextlib.suppress(OSError):  # requests are small, and the client waits for each reply
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError):  # detects a host that is gone
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -328,9 +329,9 @@ def tune(connection: socket.socket) -> None:
 
 
 def notice_loss(connection: socket.socket) -> None:
-    """Let a TCP connection end when the other side does not acknowledge anything for a while, where that is possible.
+    """End a TCP connection when the other side acknowledges nothing for a while, if the system supports that.
 
-    By default it would only after a quarter of an hour, which is too late to resume a session.
+    The default is a quarter of an hour, which is too late to resume a session.
     """
     if connection.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
         with contextlib.suppress(OSError):
@@ -345,7 +346,7 @@ def context_of(address: Address, tls: TlsLike) -> SSLContext | None:
     """
     if not address.tls and (tls is None or tls is False):
         return None
-    import ssl  # takes megabytes that few clients need
+    import ssl  # takes megabytes of memory that few clients need
 
     if isinstance(tls, ssl.SSLContext):
         return tls

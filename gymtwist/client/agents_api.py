@@ -36,7 +36,7 @@ def connect_parallel(
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteParallelEnv:
-    """Connect to a server and make a multi-agent environment there whose agents act at once.
+    """Connect to a server and make a multi-agent environment there, whose agents all act at once.
 
     Args:
         address: The server's address; see :func:`~gymtwist.client.connect`.
@@ -48,10 +48,10 @@ def connect_parallel(
         timeout: See :func:`~gymtwist.client.connect`.
         connect_timeout: See :func:`~gymtwist.client.connect`.
         tls: See :func:`~gymtwist.client.connect`.
-        max_space_bytes: The most bytes of one element of each of the agents' spaces together.
+        max_space_bytes: The maximum bytes of an element of each of the agents' spaces, added up.
         progress: See :func:`~gymtwist.client.connect`.
-        kwargs: Keyword arguments of the environment, of any name.
-        env_kwargs: Keyword arguments of the environment with other names than the above.
+        kwargs: Keyword arguments of the environment, with any names.
+        env_kwargs: Keyword arguments of the environment whose names are not among the above.
 
     Raises:
         ImportError: PettingZoo is not installed here.
@@ -93,7 +93,7 @@ def connect_aec(
     kwargs: Mapping[str, Any] | None = None,
     **env_kwargs: Any,
 ) -> RemoteAECEnv:
-    """Connect to a server and make a multi-agent environment there whose agents take turns.
+    """Connect to a server and make a multi-agent environment there, whose agents take turns.
 
     Args:
         address: The server's address; see :func:`~gymtwist.client.connect`.
@@ -106,8 +106,8 @@ def connect_aec(
         tls: See :func:`~gymtwist.client.connect`.
         max_space_bytes: See :func:`connect_parallel`.
         progress: See :func:`~gymtwist.client.connect`.
-        kwargs: Keyword arguments of the environment, of any name.
-        env_kwargs: Keyword arguments of the environment with other names than the above.
+        kwargs: Keyword arguments of the environment, with any names.
+        env_kwargs: Keyword arguments of the environment whose names are not among the above.
 
     Raises:
         ImportError: PettingZoo is not installed here.
@@ -149,7 +149,7 @@ def agents_options(
     Args:
         address: The server's address.
         env_id: The environment's id.
-        env_kwargs: Its keyword arguments, of any name and with other names than those of the function.
+        env_kwargs: Its keyword arguments: the mapping passed as ``kwargs``, and those passed by name.
         render_mode: The render mode.
         protocol: The name of the protocol.
         token: The client's token.
@@ -162,7 +162,7 @@ def agents_options(
         parse(address),
         protocol_named(protocol),
         make=make_request(env_id, *env_kwargs, render_mode=render_mode, token=token),
-        shared_memory=False,  # agents have spaces of their own, and no common layout
+        shared_memory=False,  # each agent has its own spaces, so there is no common layout
         **options,
     )
 

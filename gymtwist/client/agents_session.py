@@ -24,9 +24,9 @@ from gymtwist.spaces.descriptions import Description
 from gymtwist.spaces.gymnasium_spaces import build, value_codec
 
 T = TypeVar("T")
-#: How an environment is after a reset or a step.
+#: The outcome of a reset or a step.
 AgentsAfter: TypeAlias = agent_messages.AgentsReset | agent_messages.AgentsStepped
-#: The replies that may have spaces of agents.
+#: The replies that may contain agents' spaces.
 _WITH_SPACES = (
     agent_messages.AgentsReset,
     agent_messages.AgentsStepped,
@@ -39,7 +39,7 @@ class _Space(NamedTuple):
     """A space of agents.
 
     Attributes:
-        space: The space, always the same object: a user may seed it.
+        space: The space, always the same object, because a user may seed it.
         convert: Reads an observation from a message, or writes an action for one.
     """
 
@@ -48,12 +48,12 @@ class _Space(NamedTuple):
 
 
 class AgentsOwn(NamedTuple):
-    """The spaces of an agent, which it may share with others.
+    """The spaces of an agent, which it may share with other agents.
 
     Attributes:
-        observations: That of its observations.
-        actions: That of its actions.
-        rewards: That of its rewards that are arrays; None if they are numbers.
+        observations: The observation space.
+        actions: The action space.
+        rewards: The space of rewards that are arrays; None if rewards are numbers.
     """
 
     observations: _Space
@@ -66,7 +66,7 @@ class AgentsSession(Session):
 
     Args:
         connection: A new connection.
-        options: How the server was reached and what to make there.
+        options: How to reach the server, and what to make there.
         api: How the agents act.
 
     Attributes:
@@ -85,10 +85,10 @@ class AgentsSession(Session):
         super().__init__(connection, options.spoken, max_space_bytes=options.max_space_bytes)
         self._is_json = self._codec.framing.is_json
         self._agents: dict[str, AgentsOwn] = {}
-        #: The bytes of an element of each agent's own spaces, and of the state.
+        #: The bytes of an element of each agent's own spaces, and of the state (None).
         self._sizes: dict[str | None, int] = {}
         self._converters: dict[tuple[int, bytes], Callable[[Any], Any]] = {}
-        #: How the environment is since an interrupted reset or step, until somebody takes it.
+        #: The outcome of an interrupted reset or step, until it is taken.
         self._missed: AgentsAfter | None = None
         make = options.make
         self._kwargs, self._id = make.kwargs, make.id
@@ -111,43 +111,43 @@ class AgentsSession(Session):
 
     @property
     def made_id(self) -> str:
-        """The id of the environment that was asked for."""
+        """The id of the requested environment."""
         return self._id
 
     # Interrupted requests
 
     def discard(self) -> None:
-        """Receive the reply to an interrupted request: the server says what has changed only once."""
+        """Receive the reply to an interrupted request, because the server reports a change only once."""
         payload = self.connection.receive()
         self.connection.invalidate()
         reply = self._decoded(payload)
         if isinstance(reply, _WITH_SPACES):
             self.learn(reply.spaces)
         if isinstance(reply, AgentsAfter):
-            # Its spaces are known now, and to learn them again would make other objects of them.
+            # The reply's spaces are known now; learning them again would create new space objects.
             self._missed = msgspec.structs.replace(reply, spaces={})
 
     def settle(self) -> None:
         """Wait for the replies to interrupted requests, and discard them.
 
         Raises:
-            RemoteError: One does not come.
+            RemoteError: A reply does not come.
         """
         while self.connection.due:
             self.discard()
 
     def missed(self) -> AgentsAfter | None:
-        """Return how the environment is if the last reset or step was interrupted; only once."""
+        """Return the outcome of the last reset or step if it was interrupted; later calls return None."""
         missed, self._missed = self._missed, None
         return missed
 
     # Spaces
 
     def learn(self, news: agent_messages.SpacesOfAgents) -> None:
-        """Take the spaces of agents from a reply; they replace those that an agent had before.
+        """Take agents' spaces from a reply, in place of their previous spaces.
 
         Raises:
-            RequestRefused: They are too large; the connection is closed.
+            RequestRefused: The spaces are too large; the connection is closed.
         """
         self._check_sizes(news)
         deadline = math.inf if self.connection.timeout is None else monotonic() + self.connection.timeout
@@ -183,7 +183,7 @@ class AgentsSession(Session):
         Args:
             described: Its description, or the name of an agent that shares it.
             index: 0 for observations, 1 for actions.
-            deadline: The time by ``time.monotonic`` at which to give up.
+            deadline: The time at which to give up, by ``time.monotonic``.
 
         Raises:
             ValueError: There is no such space.
@@ -194,7 +194,7 @@ class AgentsSession(Session):
             agent = self._agents[described]
             return agent.actions if index else agent.observations
         space = build(described, deadline=deadline)
-        # Agents whose spaces are equal, but not shared, have the same codec.
+        # Agents with equal but separate spaces use the same codec.
         key = index, msgspec.msgpack.encode(described)
         convert = self._converters.get(key)
         if convert is None:
@@ -220,20 +220,20 @@ class AgentsSession(Session):
         return any(agent.rewards is not None for agent in self._agents.values())
 
     def agent(self, name: str) -> AgentsOwn:
-        """Return an agent, whose spaces are asked for if no reply has had them.
+        """Return an agent; ask for its spaces if no reply has contained them.
 
         Raises:
-            RemoteError: The environment does not know it; then this is a KeyError, too.
+            RemoteError: The environment does not know the agent; the error is also a KeyError.
         """
         if name not in self._agents:
             self.learn(self.ask(agent_messages.DescribeAgents([name]), agent_messages.AgentsDescribed).spaces)
         return self._agents[name]
 
     def known_agent(self, name: str) -> AgentsOwn:
-        """Return an agent whose spaces a reply has had.
+        """Return an agent whose spaces a reply has contained.
 
         Raises:
-            KeyError: None has.
+            KeyError: No reply has contained them.
         """
         found = self._agents.get(name)
         if found is None:
@@ -241,13 +241,13 @@ class AgentsSession(Session):
         return found
 
     def unknown(self, actions: Mapping[str, Any]) -> list[str]:
-        """Return the agents that act, and whose spaces no reply has had."""
+        """Return the acting agents whose spaces no reply has contained."""
         return [name for name, action in actions.items() if action is not None and name not in self._agents]
 
     # Values
 
     def step_request(self, actions: Mapping[str, Any]) -> agent_messages.StepAgents:
-        """Return the request to let agents act whose spaces are known.
+        """Return the request for a step of agents whose spaces are known.
 
         Raises:
             IllegalAction: An action is not in its space.
@@ -255,7 +255,7 @@ class AgentsSession(Session):
         return agent_messages.StepAgents({name: self._converted(name, action) for name, action in actions.items()})
 
     def _converted(self, name: str, action: Any) -> Any:
-        """Convert the action of an agent for a message; None stays None."""
+        """Convert an agent's action for a message; None stays None."""
         if action is None:
             return None
         actions = self._agents[name].actions
@@ -266,7 +266,7 @@ class AgentsSession(Session):
             raise IllegalAction(text[:500]) from error
 
     def observation(self, name: str, value: Any) -> Any:
-        """Read an observation of an agent, whose arrays are the caller's own."""
+        """Read an agent's observation; its arrays are the caller's own."""
         return None if value is None else self.read(partial(self._read, name, value))
 
     def _read(self, name: str, value: Any) -> Any:
@@ -275,12 +275,12 @@ class AgentsSession(Session):
         return self._agents[name].observations.convert(value)
 
     def observations(self, reply: AgentsAfter) -> dict[str, Any]:
-        """Take the spaces from a reply, then its observations, in a new dictionary."""
+        """Take the spaces from a reply, then return its observations in a new dictionary."""
         self.learn(reply.spaces)
         return {name: self.observation(name, value) for name, value in reply.observations.items()}
 
     def rewards(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Take the rewards from a reply."""
+        """Return the rewards in a reply."""
         return self.read(lambda: {name: read_reward(value) for name, value in values.items()})
 
     def act(self, actions: Mapping[str, Any]) -> agent_messages.AgentsStepped:
@@ -298,17 +298,17 @@ class AgentsSession(Session):
             raise IllegalAction(error.message) from error
 
     def observe(self, agents: list[str]) -> dict[str, Any]:
-        """Ask for what agents observe, unread; of several, it is that of those who can be asked."""
+        """Ask for agents' observations, in encoded form; of several, only those that can be observed."""
         reply = self.ask(agent_messages.ObserveAgents(agents), agent_messages.AgentsObserved)
         self.learn(reply.spaces)
         return reply.observations
 
 
 def _size_of(spaces_: agent_messages.AgentSpaces | None) -> int:
-    """Return the bytes of an element of each of an agent's own spaces together.
+    """Return the bytes of an element of each of an agent's own spaces, added up.
 
     Raises:
-        ValueError: One is no space.
+        ValueError: One of them is not a space.
     """
     if spaces_ is None:
         return 0

@@ -1,4 +1,4 @@
-"""A window on this side that shows the frames of a multi-agent environment at a server."""
+"""A window at the client that shows the frames of a multi-agent environment at a server."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import HumanRendering
 
-#: Frames in a second where an environment does not say how many.
+#: Frames per second if an environment does not set the rate.
 _USUAL_FPS = 30
 
 
 class _Frames(gymnasium.Env[Any, Any]):
-    """Frames of a multi-agent environment for Gymnasium's window, which shows one after each step."""
+    """Frames of a multi-agent environment for Gymnasium's window, which shows a frame after each step."""
 
     action_space = observation_space = spaces.Discrete(1)
     render_mode = "rgb_array"
@@ -37,8 +37,8 @@ class AgentsWindow:
     """A window.
 
     Args:
-        metadata: The environment's metadata, which may say how many frames there are in a second.
-        waits: Whether to wait in :meth:`show` for the time of the next frame.
+        metadata: The environment's metadata, which may have the frames per second as ``render_fps``.
+        waits: Whether :meth:`show` waits until the next frame is due.
 
     Attributes:
         interval: The seconds between two frames; 0 if the rate in the metadata is not a positive number.
@@ -52,7 +52,7 @@ class AgentsWindow:
         self._window: HumanRendering[Any, Any] = HumanRendering(self._frames)
 
     def show(self, frame: Any) -> None:
-        """Show a frame; anything else is ignored, as some environments have nothing to show."""
+        """Show a frame; ignore anything else, because some environments have nothing to show."""
         if isinstance(frame, np.ndarray):
             self._frames.frame = frame
             self._window.step(0)

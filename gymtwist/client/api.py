@@ -64,49 +64,52 @@ def connect(
     Args:
         address: The server's address: ``"localhost:5001"``, ``"[::1]:5001"``, ``"unix:gymsock.sock"``,
             ``"tls:example.org:5002"``, ``"ws://localhost:5001"``, ``"wss://example.org/gym/ws"``,
-            ``("localhost", 5001)``, or a port of this machine.
+            ``("localhost", 5001)``, or a port on this machine.
         env_id: The environment's id, as registered at the server.
         render_mode: See ``gymnasium.make``.
-        max_episode_steps: The number of steps after which an episode is truncated; None as registered, -1 for never.
-        info: Which infos the server sends: "all", only those of resets and of steps that end an "episode", or "none".
-        lenient: Whether to leave actions outside the bounds of a Box, and steps after the end of an episode, to the
-            environment, as a local one does: many clip such actions. Otherwise both are refused.
-        wrappers: Wrappers that the server puts around the environment, the innermost first: as in Gymnasium's
-            ``env.spec.additional_wrappers``, such as ``FrameStackObservation.wrapper_spec(stack_size=4)``, or dicts of
-            ``name`` and ``kwargs``. The operator decides which ones the server has.
-        record: The name of a dataset, such as ``"cartpole-v0"``, that the server records all episodes into, as Minari
-            reads it; or a dict with it as ``dataset`` and any of ``append`` (to a dataset that exists), ``infos``,
-            ``frames`` ("video" or "lossless"), ``compression`` (0 to 9), ``episodes`` and ``megabytes`` (at most). The
-            specification of the environment does not keep it.
+        max_episode_steps: The number of steps after which an episode is truncated; None for the registered number, -1
+            to never truncate.
+        info: Which infos the server sends: "all"; only those of resets and of steps that end an "episode"; or "none".
+        lenient: Whether the environment itself handles actions outside the bounds of a Box, and steps after the end of
+            an episode, as if it were local: many clip such actions. Otherwise, both are refused.
+        wrappers: Wrappers that the server puts around the environment, innermost first: specifications like those in
+            Gymnasium's ``env.spec.additional_wrappers``, such as ``FrameStackObservation.wrapper_spec(stack_size=4)``,
+            or dicts with ``name`` and ``kwargs``. The operator decides which wrappers are allowed.
+        record: The name of a Minari dataset, such as ``"cartpole-v0"``, into which the server records all episodes; or
+            a dict with the name as ``dataset`` and any of ``append`` (to a dataset that exists), ``infos``, ``frames``
+            ("video" or "lossless"), ``compression`` (0 to 9), ``episodes`` and ``megabytes`` (maximum values). The
+            environment's ``spec`` does not include it.
         protocol: "int32" (MessagePack, fast) or "netstring" (JSON, readable on the wire).
-        token: The token that the operator of the server has given you, if the server needs one; None for that of the
-            environment variable GYMTWIST_TOKEN, if it is set.
+        token: The token from the server's operator, if the server requires one; None to use the environment variable
+            GYMTWIST_TOKEN, if it is set.
         timeout: Seconds to wait for a reply; None for no limit.
-        connect_timeout: Seconds to wait for a server that is not up yet, is full or stops, and to connect; None for no
-            limit. A host name that does not exist, a TLS error, or another refusal ends the wait at once.
+        connect_timeout: Seconds to wait for a server that is not up yet, is full or is stopping, and to connect; None
+            for no limit. A host name that does not exist, a TLS error, or another refusal ends the wait at once.
         tls: True to use TLS with the system's certificates, the path of a file of trusted certificates, or an
             ``ssl.SSLContext``.
         shared_memory: Whether to share memory with a server on this host that permits it.
-        direct: Whether to connect to the node that the environment is on, if the server has placed it on one of a
-            cluster: steps are faster then, and do not cross the server. If the node cannot be reached, they do.
-        check_observations: Whether to check that every observation is in its space, bounds included; one that is not
+        direct: Whether to connect to the environment's node directly, if the server has placed the environment on a
+            cluster. Steps are then faster, because the server does not relay them. If the node cannot be reached, it
+            does.
+        check_observations: Whether to check that every observation is in its space, bounds included. If not, a step
             raises :class:`~gymtwist.client.client_errors.EnvironmentFailed`, and the episode continues. Servers check
-            dtype and shape alone.
-        max_space_bytes: The most bytes of one element of each of the environment's spaces together. A server decides
-            how much memory the spaces take here: up to six times as much.
+            only dtype and shape.
+        max_space_bytes: The maximum bytes of an element of each of the environment's spaces, added up. It protects this
+            process's memory from the server: the spaces take up to six times as much.
         on_failure: What happens if the environment raises an exception, crashes or takes too long, or the connection is
-            lost, as when the server is restarted: "raise" an error, or "truncate" the episode. The step then returns
-            the last observation as truncated, with the text of the error in ``info["error"]``. The next ``reset``
-            connects again if that is necessary, and waits for up to ``connect_timeout``.
-        resume: If the connection is lost, connect again for up to so many seconds, and go on with the same episode:
-            the session waits at the server, which may permit less time. Nothing is done twice. None to raise
+            lost, for example because the server restarts: "raise" an error, or "truncate" the episode. The step then
+            returns the last observation as truncated, with the text of the error in ``info["error"]``. The next
+            ``reset`` reconnects if necessary, and waits for up to ``connect_timeout``.
+        resume: If the connection is lost, try for up to this many seconds to reconnect and continue the same episode:
+            the session waits at the server, which may allow less time. No request is executed twice. None to raise
             :class:`~gymtwist.client.client_errors.ConnectionLost` at once.
         progress: Called with a :class:`Progress` about once a second while the client waits for the server, for a
-            session, or for the environment. What it raises ends the wait.
-        keep_snapshots: Keep so many snapshots at most, the last ones, and go back to the last one if the environment's
-            process crashes; the error then has ``reset_needed`` false. 0 to keep all, and to make a fresh environment.
-        kwargs: Keyword arguments of the environment, of any name.
-        env_kwargs: Keyword arguments of the environment with other names than the above.
+            session, or for the environment. An exception that it raises ends the wait.
+        keep_snapshots: Keep only this many snapshots, the latest ones, and return to the latest if the environment's
+            process crashes; ``reset_needed`` of the error is then false. 0 to keep all, and to make a new environment
+            after a crash.
+        kwargs: Keyword arguments of the environment, with any names.
+        env_kwargs: Keyword arguments of the environment whose names are not among the above.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -179,30 +182,29 @@ def connect_vec(
 
     Args:
         address: The server's address; see :func:`connect`.
-        env_id: The environments' id, as registered at the server; or a list with the id of each. With such a list, here
-            or below, all must have the same spaces, and a ``vectorization_mode`` of None means "sync".
-        num_envs: The number of environments; None for the length of a list that is given, or else one.
-        processes: How many processes of the server share the environments, to use as many cores. Each has a connection
-            of its own.
+        env_id: The environments' id, as registered at the server; or a list with an id for each. With a list here or
+            below, all environments must have the same spaces, and a ``vectorization_mode`` of None means "sync".
+        num_envs: The number of environments; None for the length of a list among the arguments, or 1 without a list.
+        processes: How many server processes share the environments, to use as many cores. Each has its own connection.
         on_failure: What happens if an environment raises an exception, crashes or takes too long, or the connection to
             it is lost: "raise" an error, or "truncate" its episode. The step then returns its last observation as
-            truncated, with the text of the error in ``infos["error"]``, and a fresh environment begins the next
-            episode. The end of a process ends the episodes of all its environments, an exception only that of one.
-        vectorization_mode: How each process steps its environments, as in ``gymnasium.make_vec``: "sync" one after the
-            other, "async" each in a process of its own, "vector_entry_point" by the environment's own means. None for
-            the last if the environment has it, else for "sync".
+            truncated, with the text of the error in ``infos["error"]``, and a new environment begins the next episode.
+            If a process ends, the episodes of all its environments end; an exception ends only one episode.
+        vectorization_mode: How each process steps its environments, as in ``gymnasium.make_vec``: "sync" for one after
+            another, "async" for each in a process of its own, "vector_entry_point" for the environment's own
+            implementation. None for "vector_entry_point" if the environment has one, otherwise "sync".
         autoreset_mode: When an environment is reset after the end of its episode.
         render_mode: See ``gymnasium.make``.
         max_episode_steps: See :func:`connect`.
         info: See :func:`connect`.
-        lenient: See :func:`connect`; the ends of episodes are those of the autoreset mode.
+        lenient: See :func:`connect`; the autoreset mode determines how episodes end.
         wrappers: Wrappers that the server puts around each environment; see :func:`connect`. With them, a
             ``vectorization_mode`` of None means "sync".
-        vector_wrappers: Wrappers that the server puts around the vector environment of all, the innermost first: those
-            of ``gymnasium.wrappers.vector``, as ``wrappers`` has them. One that keeps statistics of all environments
-            together (NormalizeObservation, NormalizeReward) needs ``processes=1``; a class of your own is put around
+        vector_wrappers: Wrappers of ``gymnasium.wrappers.vector`` that the server puts around the vector environment,
+            innermost first, in the same form as ``wrappers``. A wrapper that keeps statistics of all environments
+            together (NormalizeObservation, NormalizeReward) requires ``processes=1``; a class of your own is put around
             the environments of each process.
-        record: See :func:`connect`. The episodes of all environments are in one dataset, in the order of their ends.
+        record: See :func:`connect`. All environments' episodes go into one dataset, in the order in which they end.
         protocol: See :func:`connect`.
         token: See :func:`connect`.
         timeout: See :func:`connect`.
@@ -213,13 +215,13 @@ def connect_vec(
         check_observations: See :func:`connect`.
         max_space_bytes: See :func:`connect`.
         progress: See :func:`connect`.
-        autoreset_options: The options of resets without options, such as those of autoreset: a dict for all
-            environments, or a list with one for each.
-        autoreset_seeds: For each environment, the seeds of its resets without a seed, in order. When they are used up,
-            resets have no seed.
+        autoreset_options: The options for resets without options, such as automatic ones: a dict for all environments,
+            or a list with one for each.
+        autoreset_seeds: For each environment, the seeds for its resets without a seed, in order. Resets after the last
+            of them have no seed.
         resume: See :func:`connect`.
-        kwargs: Keyword arguments of the environments, of any name; or a list with those of each.
-        env_kwargs: Keyword arguments of all environments with other names than the above.
+        kwargs: Keyword arguments of the environments, with any names; or a list with a mapping for each.
+        env_kwargs: Keyword arguments of all environments whose names are not among the above.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -275,12 +277,12 @@ def resume(
     shared_memory: bool = True,
     progress: Report | None = None,
 ) -> RemoteEnv:
-    """Go on with the session of an environment that another process has made with ``resume``, and has not closed.
+    """Continue a session that another process started with the argument ``resume``, and has not closed.
 
     Args:
         address: The server's address; see :func:`connect`.
-        resume_token: That environment's ``resume_token``. Keep it secret.
-        token: See :func:`connect`; it must be of the same identity.
+        resume_token: The environment's ``resume_token``. Keep it secret.
+        token: See :func:`connect`; it must belong to the same identity.
         timeout: See :func:`connect`.
         connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
@@ -288,7 +290,7 @@ def resume(
         progress: See :func:`connect`.
 
     Returns:
-        The environment, in the same episode. Its attribute ``resumed`` has what the last step returned.
+        The environment, in the same episode. Its attribute ``resumed`` holds what the last step returned.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -310,22 +312,22 @@ def resume(
 def reconnect(
     connect_options: Mapping[str, Any], render_mode: str | None = None, **kwargs: Any
 ) -> gymnasium.Env[Any, Any]:
-    """Make a remote environment from its specification; the entry point in that.
+    """Make a remote environment from its specification, whose entry point this is.
 
     Args:
-        connect_options: Arguments of :func:`connect`. Specifications that were stored have no token in them: add it.
+        connect_options: Arguments of :func:`connect`. Stored specifications do not contain the token: add it.
         render_mode: See ``gymnasium.make``.
         kwargs: Keyword arguments of the environment.
 
     Raises:
-        DependencyNotInstalled: A window would need pygame here.
+        DependencyNotInstalled: A window needs pygame on this machine.
         RemoteError: See :func:`connect`.
     """
     arguments, own = restored(connect_options, kwargs)
     arguments = {name: value for name, value in arguments.items() if name not in VECTOR_ONLY}
     before = arguments.pop("render_mode", None)
     if render_mode == WINDOW != before:
-        # As gymnasium.make does where an environment has no windows.
+        # As gymnasium.make does for an environment without windows.
         if importlib.util.find_spec("pygame") is None:
             raise DependencyNotInstalled('render_mode "human" needs pygame on this machine: pip install pygame')
         return HumanRendering(connect(**arguments, render_mode="rgb_array", kwargs=own))
@@ -339,13 +341,14 @@ def reconnect_vec(
     max_episode_steps: int | None = None,
     **kwargs: Any,
 ) -> RemoteVectorEnv:
-    """Make remote environments from their specification; the vector entry point in that.
+    """Make remote environments from their specification, whose vector entry point this is.
 
     Args:
         connect_options: Arguments of :func:`connect_vec`.
         num_envs: The number of environments.
         render_mode: See ``gymnasium.make``.
-        max_episode_steps: That of the specification, which is among the options if it is not the registered one.
+        max_episode_steps: The specification's step limit; ignored, because the options have it if it is not the
+            registered one.
         kwargs: Keyword arguments of the environments.
 
     Raises:

@@ -12,7 +12,7 @@ from gymtwist.spaces.descriptions import kind_of
 
 
 def shares(total: int, groups: int) -> list[int]:
-    """Divide environments among groups, as evenly as it can be done."""
+    """Divide environments among groups as evenly as possible."""
     few, more = divmod(total, groups)
     return [few + (index < more) for index in range(groups)]
 
@@ -22,23 +22,23 @@ def part(single: spaces.Space[Any], batch: Any, start: int, stop: int) -> Any:
 
     Args:
         single: The space of one environment's element.
-        batch: Of such elements, as Gymnasium batches them.
+        batch: A batch of such elements, as Gymnasium batches them.
         start: The first environment.
-        stop: The one after the last.
+        stop: The index after the last environment.
 
     Raises:
-        ValueError: It is not a batch of such elements.
+        ValueError: The value is not a batch of such elements.
     """
     return kind_of(single).take(single, batch, start, stop)
 
 
 def chosen(single: spaces.Space[Any], batch: Any, places: Sequence[int]) -> Any:
-    """Take the elements at some places of a batch, in the order of the places.
+    """Return a batch of the elements at some places of a batch, in the order of the places.
 
     Args:
         single: The space of one environment's element.
-        batch: Of such elements.
-        places: Their places.
+        batch: A batch of such elements.
+        places: The places.
     """
     kind = kind_of(single)
     return kind.batch_of(single, [kind.element(single, batch, place) for place in places])
@@ -58,7 +58,7 @@ def length(single: spaces.Space[Any], batch: Any) -> int:
 
 
 def whole(single: spaces.Space[Any], parts: Sequence[Any]) -> Any:
-    """Join batches to one, whose arrays are new.
+    """Join batches into one with new arrays.
 
     Args:
         single: The space of one environment's element.

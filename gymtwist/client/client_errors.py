@@ -21,9 +21,9 @@ class RemoteError(GymtwistError):
 
     Args:
         message: What was wrong, what was expected and what to do.
-        code: The stable code of the error, in kebab-case, for programs; None for that of the class.
+        code: The stable code of the error, in kebab-case, for programs; None for the code of the class.
         reset_needed: Whether the environment must be reset before it can be stepped again.
-        environments: The indices of the environments that it is about, in a vector environment.
+        environments: In a vector environment, the indices of the environments that the error concerns.
 
     Attributes:
         fault: Whose fault the error is: ``request`` (the caller's), ``environment``, ``protocol`` or ``server``.
@@ -47,18 +47,18 @@ class RemoteError(GymtwistError):
         self.environments = tuple(environments)
 
     def renumber(self, first: int, count: int) -> None:
-        """Let an error about the environments of one session name those of all.
+        """Renumber the environments of one session among those of all sessions.
 
         Args:
             first: The index of the session's first environment among those of all sessions.
             count: How many environments the session has.
         """
         local, self.environments = self.environments, tuple(first + index for index in self.environments)
-        # The message of an error that names environments begins with them.
+        # The message of an error that names environments begins with their names.
         found = re.match(rf"environments? {re.escape(indices_text(local))}(?=[ :])", self.message) if local else None
         if found is None:
             text = f"environments {first} to {first + count - 1}" if count > 1 else f"environment {first}"
-            # An error that is repeated has been renumbered before.
+            # An error that is raised again was already renumbered.
             if not self.message.startswith(f"{text}: "):
                 self.message = f"{text}: {self.message}"
         else:
@@ -68,14 +68,14 @@ class RemoteError(GymtwistError):
 
 
 class RequestRefused(RemoteError):
-    """The request was refused, without an effect on the environment."""
+    """The request was refused, and did not affect the environment."""
 
     code = "bad-request"
     fault = "request"
 
 
 class UnknownKwarg(RequestRefused, TypeError):
-    """The environment has no such keyword argument; a local constructor would raise a TypeError, too."""
+    """The environment has no such keyword argument; a local constructor would raise a TypeError too."""
 
     code = "unknown-kwarg"
 
@@ -108,7 +108,7 @@ class EnvironmentFailed(RemoteError):
     If the environment raised one of Python's exceptions, such as a ``ValueError``, this error is one, too.
 
     Attributes:
-        exception: The name of the exception that this error is as well; empty if there is none.
+        exception: The name of the Python exception that this error also is; empty if there is none.
     """
 
     code = "environment-fault"
@@ -116,7 +116,7 @@ class EnvironmentFailed(RemoteError):
     exception = ""
 
     def __str__(self) -> str:
-        return self.message  # a KeyError would quote it
+        return self.message  # a KeyError would put it in quotes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _failed, (self.exception, self.message), vars(self)
@@ -167,7 +167,7 @@ _BY_FAULT: dict[Fault, type[RemoteError]] = {
 }
 
 
-#: No OSError: those are errors of the connection.
+#: Without OSErrors, which are errors of the connection.
 _RAISED: dict[str, type[Exception]] = {
     kind.__name__: kind
     for kind in (
@@ -180,7 +180,7 @@ _RAISED: dict[str, type[Exception]] = {
 
 @functools.cache
 def _failure(exception: str) -> type[EnvironmentFailed]:
-    """Return the class of errors of environments that raised an exception."""
+    """Return the error class for an environment that raised an exception."""
     if exception not in _RAISED:
         return EnvironmentFailed
     attributes = {"exception": exception, "__doc__": EnvironmentFailed.__doc__, "__module__": __name__}
@@ -188,7 +188,7 @@ def _failure(exception: str) -> type[EnvironmentFailed]:
 
 
 def _failed(exception: str, message: str) -> EnvironmentFailed:
-    """Make an error again that was pickled."""
+    """Recreate a pickled error."""
     return _failure(exception)(message)
 
 
@@ -206,7 +206,7 @@ def of_reply(reply: messages.Error) -> RemoteError:
 
 
 def unknown_kwarg(error: UnknownKwarg, sent: Iterable[str]) -> UnknownKwarg:
-    """Add Python's own words to the error for an unknown keyword argument: libraries look for them, and retry.
+    """Add Python's own wording to the error for an unknown keyword argument: libraries look for it, and retry.
 
     Args:
         error: The server's error.

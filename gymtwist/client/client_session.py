@@ -1,4 +1,4 @@
-"""A client session: how it begins, or goes on where another process has left it."""
+"""A client session: how it begins, or continues where another process left it."""
 
 from __future__ import annotations
 
@@ -37,34 +37,35 @@ from gymtwist.spaces import descriptions
 _log = logging.getLogger("gymtwist.client")
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
-#: Default for the most bytes of one element of each of the environment's spaces together. Spaces whose
-#: bounds are not the same everywhere take about six times as much memory.
+#: The default maximum of the bytes of an element of each of the environment's spaces, added up. Spaces whose bounds
+#: vary take about six times as much memory.
 MAX_SPACE_BYTES = 64 << 20
-#: The most items of a make reply: values at any depth, and map keys. As Python objects they take a hundred times the
-#: memory that they take in MessagePack.
+#: The maximum number of items in a make reply: values at any depth, and map keys. As Python objects, they take a
+#: hundred times as much memory as in MessagePack.
 _MAX_MADE_PARTS = 2_000_000
-#: How many bytes of text a byte of an array takes at most: 255 and a comma.
+#: How many bytes of text a byte of an array takes at most: three digits and a comma.
 _TEXT = 4
-#: Makes a connection over one connection after the other, of the first one.
+#: Makes a connection that outlives the first connection.
 Outlive: TypeAlias = Callable[[FrameConnection, make_messages.Resumable, MessageCodec, Resumed], FrameConnection]
 
 
 class Session(SessionRequests):
-    """A session with one environment, or with several that step together: how it begins, and what it has.
+    """A session with one environment, or with several that step together: how it begins, and its state.
 
     Args:
         connection: A new connection.
         protocol: The framed protocol to speak.
-        make: The make request, which is sent at once. :meth:`finish` waits for its reply. None for no environment.
+        make: The make request, which is sent at once; :meth:`finish` waits for its reply. None for no environment.
         check_observations: Whether to check that observations are in their space.
-        max_space_bytes: The most bytes of one element of each of the environment's spaces together.
-        first: The index of its first environment among those of several sessions.
-        outlive: Makes the connection of a session that outlives it; None if the session ends with it.
-        stored: The payload of the make reply of a session to go on with, which is asked for instead of another one.
+        max_space_bytes: The maximum bytes of an element of each of the environment's spaces, added up.
+        first: The index of the session's first environment among those of all sessions.
+        outlive: Makes a connection that outlives the first one; None if the session ends with its connection.
+        stored: The payload of the make reply of a session to resume, instead of making a new environment; empty
+            otherwise.
 
     Attributes:
         made: The server's description of the environment; available after :meth:`finish`.
-        place: The place in the server's queue while there is no session.
+        place: The place in the server's queue while there is no session; otherwise None.
 
     Raises:
         RemoteError: The request cannot be sent; the connection is closed.
@@ -101,14 +102,14 @@ class Session(SessionRequests):
         self._max_space_bytes = max_space_bytes
         self._checks = {"check_observations": check_observations, "bounded": not made.lenient}
         self._is_moving = self._awaits_last = False
-        #: The make request, while it may have to be sent again.
+        #: The make request, as long as it may have to be sent again.
         self._make = make if made.direct else None
-        #: The make reply, if another process may need it; of a session that another process has made, from the start.
+        #: The make reply, if another process may need it; for a resumed session, it is set from the start.
         self.made_payload = stored
-        #: What the server has received before, and its last reply.
+        #: What the server had received before the session was resumed, and its last reply.
         self._taken_over = Resumed(0)
         self._last_reply: messages.Message | None = None
-        #: What is expected, and what converts values if the server describes that.
+        #: The expected description, and the converter to use if the server describes the same.
         self._prepared: tuple[make_messages.Made, MessageValues] | None = None
         if stored:
             self._or_close(lambda: self._ask_to_resume(made.token))
@@ -128,7 +129,7 @@ class Session(SessionRequests):
         return self
 
     def expect(self, made: make_messages.Made) -> None:
-        """Prepare for an environment while the server is still busy with it.
+        """Prepare for an environment while the server is still making it.
 
         Args:
             made: A description with the same spaces.
@@ -142,7 +143,7 @@ class Session(SessionRequests):
         """Receive the make reply, or the place in the server's queue; return whether the session can be used.
 
         Raises:
-            RemoteError: As :meth:`finish`.
+            RemoteError: As for :meth:`finish`.
         """
         self._is_moving = False
         self._or_close(self._receive_made)
@@ -153,7 +154,7 @@ class Session(SessionRequests):
         return True
 
     def _outlive_connection(self) -> None:
-        """Resume the session from now on if the connection is lost and the server permits it."""
+        """From now on, resume the session if the connection is lost and the server permits it."""
         if self._outlive is None:
             return
         if self.made.resume is None:
@@ -166,9 +167,9 @@ class Session(SessionRequests):
         self.connection = self._outlive(self.connection, self.made.resume, self._codec, self._taken_over)
 
     def _receive_made(self) -> None:
-        """Receive the make reply, which may take no more memory than its spaces do, or what comes before."""
+        """Receive the make reply, which may take no more memory than its spaces do, or a message that precedes it."""
         connection = self.connection
-        # A bound is as large as an element, and each space has two.
+        # Each space has two bounds, which are each as large as an element.
         connection.limit_replies(2 * self._max_space_bytes + MAX_FRAME)
         payload = self._payload()
         if len(payload) > _MAX_MADE_PARTS and self._codec.has_more(payload, _MAX_MADE_PARTS):
@@ -202,7 +203,7 @@ class Session(SessionRequests):
         self._understand(made)
 
     def _ask_to_resume(self, token: str | None) -> None:
-        """Ask for a session that another process has made."""
+        """Ask to resume a session that another process started."""
         made = self._decoded(self.made_payload)
         if not isinstance(made, self._made_type) or made.resume is None:  # type: ignore[attr-defined] # both kinds have it
             raise self._broken("the stored reply is none to make")
@@ -210,7 +211,7 @@ class Session(SessionRequests):
         self.send(Resume(made.resume.secret, None, token))  # type: ignore[attr-defined]
 
     def _resumed(self, reply: Resumed) -> None:
-        """Take the session over; its last reply follows."""
+        """Take over the session; its last reply follows."""
         self._taken_over = reply
         self._understand(self._stored)
         if reply.received:
@@ -218,7 +219,7 @@ class Session(SessionRequests):
             self.connection.due += 1
 
     def last_step(self) -> Stepped | None:
-        """Return what the last step or reset of another process returned; None if its last request was another one.
+        """Return what the previous process's last step or reset returned; None if its last request was another.
 
         Raises:
             ProtocolBroken: The reply is malformed.
@@ -239,7 +240,7 @@ class Session(SessionRequests):
         _log.warning("%s is full: place %d in its queue", self.connection.name, message.place)
 
     def _move(self, message: make_messages.Moved) -> None:
-        """Go on at a node, or let the server relay if the node cannot be reached."""
+        """Continue at a node, or have the server relay if the node cannot be reached."""
         connection = self.connection
         self._is_moving = True
         connection.due += 1  # the reply itself
@@ -296,7 +297,7 @@ class Session(SessionRequests):
         self._use(self.read(lambda: self._values(made, deadline)))
 
     def single_values(self) -> MessageValues:
-        """Return what converts the values of one of several environments."""
+        """Return the converter for the values of one of several environments."""
         made = self.made
         single = msgspec.structs.replace(
             made,
@@ -312,7 +313,7 @@ class Session(SessionRequests):
         """Check the size of the spaces before any memory is allocated for them.
 
         Raises:
-            RequestRefused: They are too large.
+            RequestRefused: The spaces are too large.
         """
         size = self.read(lambda: sum(descriptions.check(each) for each in spaces_of(made) if each is not None))
         if size > self._max_space_bytes:
@@ -339,7 +340,7 @@ class Session(SessionRequests):
             memory: SharedMemory | None = None
             with contextlib.suppress(SharingRefused):
                 memory = create_for(offer, request_room, reply_room)
-            # In any case: without a descriptor the server refuses, and stops waiting for one.
+            # Always: without a descriptor the server refuses, and stops waiting for one.
             self.ask(messages.Share(request_room, reply_room), messages.Shared)
             if memory is not None and connection is self.connection.direct:
                 connection.share(memory, usual, slots)
@@ -348,10 +349,10 @@ class Session(SessionRequests):
             _log.debug("%s: no memory is shared: %s", connection.name, error)
 
     def before_reset(self) -> None:
-        """Re-establish shared memory if required: after its process has died, or after forks have lost all slots.
+        """Share memory again if required: after the server's process has died, or forks have lost all slots.
 
         Raises:
-            RemoteError: As :meth:`ask`.
+            RemoteError: As for :meth:`ask`.
         """
         self.check_idle()
         self.failure = None
@@ -367,10 +368,10 @@ class Session(SessionRequests):
         return None if self.made.spec is None else self.made.spec.id
 
     def ask_for_list(self, request: messages.Envs) -> messages.EnvsListed:
-        """Ask for a list of environments, for which the server may need a free session first.
+        """Ask for a list of environments; the server may have to wait for a free session first.
 
         Raises:
-            RemoteError: As :meth:`ask`.
+            RemoteError: As for :meth:`ask`.
         """
         self.send(request)
         try:

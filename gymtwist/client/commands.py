@@ -24,7 +24,7 @@ from gymtwist.protocol import messages
 
 #: How many actions are sampled before a measurement.
 _ACTIONS = 256
-#: What a rendered text may have besides characters that can be printed: colours and line ends.
+#: What a rendered text may contain besides printable characters: colours and line ends.
 _COLOURS = re.compile(r"(\x1b\[[\d;]*m|\n)")
 
 
@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     try:
         _COMMANDS[given.command](given, options)
         sys.stdout.flush()
-    except BrokenPipeError:  # as head closes it
+    except BrokenPipeError:  # for example, ``head`` closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (RemoteError, ValueError) as error:
         print(f"python -m gymtwist {given.command}: {error}", file=sys.stderr)
@@ -75,7 +75,7 @@ def _ping(given: argparse.Namespace, options: dict[str, Any]) -> None:
     start = perf_counter()
     session = open_session(given.address, **options)
     connected = perf_counter()
-    # The first reply comes when a process has the session, and has looked up its environments.
+    # The first reply comes when a process has taken the session and looked up its environments.
     first = messages.Envs(count=0, report_queue=True, token=token_or_default(None))
     server = session.ask_for_list(first).server
     begun = perf_counter()
@@ -116,7 +116,7 @@ def _play(given: argparse.Namespace, options: dict[str, Any]) -> None:
 
 
 def shown_text(frame: Any) -> str:
-    """Return a rendered text as it can be printed: a server must not control the terminal."""
+    """Make a rendered text safe to print: a server must not control the terminal."""
     if not isinstance(frame, str):
         return f"no text: {type(frame).__name__}"
     parts = _COLOURS.split(frame.rstrip("\n"))

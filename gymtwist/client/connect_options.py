@@ -1,4 +1,4 @@
-"""Connect options: the validated arguments of ``connect`` and ``connect_vec``, and the sessions that they start."""
+"""Connect options: the validated arguments of ``connect`` and ``connect_vec``, and how to start sessions with them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from gymtwist.protocol.framing import Framing, ProtocolName
 
 #: The framed protocols: MessagePack behind a binary length, or JSON in netstrings.
 Protocol = Literal["int32", "netstring"]
-#: Default seconds to wait for a server that is not up yet, and to connect.
+#: The default timeout for waiting until a server is up, and for connecting, in seconds.
 CONNECT_TIMEOUT = 10.0
-#: Default seconds to wait for a reply: longer than the server's own limit of a step (--step-timeout), which explains
-#: what is wrong.
+#: The default timeout for a reply, in seconds: longer than the server's own limit for a step (--step-timeout), whose
+#: error says what is wrong.
 TIMEOUT = 600.0
 #: The options of a connection, with their defaults.
 DEFAULTS: dict[str, Any] = {
@@ -50,20 +50,20 @@ DEFAULTS: dict[str, Any] = {
     "processes": 1,
     "on_failure": "raise",
 }
-#: The most seconds that every system call can wait.
+#: The longest timeout, in seconds, that every system call supports.
 _MAX_TIMEOUT = 1e6
 #: The environment variable that limits polling.
 _POLL = "GYMTWIST_POLL"
 _TOKEN = "GYMTWIST_TOKEN"
-#: The protocols by WebSocket with the same encoding.
+#: The WebSocket protocols with the same encodings.
 _BY_WEBSOCKET = {ProtocolName.INT32: ProtocolName.BINARY, ProtocolName.NETSTRING: ProtocolName.TEXT}
-#: The names of Gymnasium's autoreset modes in messages: those of the members, in lower case.
+#: The names of Gymnasium's autoreset modes in messages: the member names in lower case.
 _AUTORESET_MODES: tuple[make_messages.AutoresetMode, ...] = get_args(make_messages.AutoresetMode)
 
 
 @dataclasses.dataclass(frozen=True)
 class ConnectOptions:
-    """How to reach a server and what to make there; validated whenever one is made or changed.
+    """How to reach a server, and what to make there; validated on creation and on every change.
 
     Attributes:
         address: The server's address.
@@ -72,15 +72,15 @@ class ConnectOptions:
         connect_timeout: Seconds to wait for a server that is not up yet, and to connect; None for no limit.
         tls: Whether and how to use TLS.
         shared_memory: Whether to share memory with a server on this host.
-        make: The make request; see :func:`make_request`. Its ``num_envs`` is that of all sessions together.
+        make: The make request; see :func:`make_request`. Its ``num_envs`` counts the environments of all sessions.
         check_observations: Whether to check that observations are in their space.
-        max_space_bytes: The most bytes of one element of each of the spaces together.
+        max_space_bytes: The maximum bytes of an element of each of the spaces, added up.
         processes: How many sessions share the environments.
-        on_failure: What the failure of an environment does, or the loss of the connection to it.
-        progress: Called while the client waits; specifications do not keep it.
-        branches: The ticket of a snapshot for each session to branch off by; empty for new environments.
-        described: With them, what the server will hardly describe otherwise; specifications do not keep it.
-        stored: The payload of the make reply of a session to go on with; empty for a new one.
+        on_failure: What happens when an environment fails, or the connection to it is lost.
+        progress: Called while the client waits; not kept in specifications.
+        branches: For each session, the ticket of the snapshot to branch off; empty for new environments.
+        described: With branches, the expected descriptions of the environments; not kept in specifications.
+        stored: The payload of the make reply of a session to resume; empty for a new one.
 
     Raises:
         ValueError: A value is out of range.
@@ -92,7 +92,7 @@ class ConnectOptions:
     connect_timeout: float | None
     tls: TlsLike
     shared_memory: bool
-    make: make_messages.Make = dataclasses.field(repr=False)  # it has the token
+    make: make_messages.Make = dataclasses.field(repr=False)  # it contains the token
     check_observations: bool = False
     max_space_bytes: int = MAX_SPACE_BYTES
     processes: int = 1
@@ -103,7 +103,7 @@ class ConnectOptions:
     stored: bytes = dataclasses.field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        """Validate the values whose type does not do it."""
+        """Validate the values that their types do not."""
         if self.make.direct and (self.tls or self.address.websocket):
             raise ValueError("direct is True, but nodes speak neither TLS nor WebSocket: leave out direct")
         for name, seconds in (("timeout", self.timeout), ("connect_timeout", self.connect_timeout)):
@@ -125,27 +125,27 @@ class ConnectOptions:
     def make_sessions(
         self, shares: Sequence[tuple[int | None, int]] = ((None, 0),), *, is_restart: bool = False
     ) -> list[Session]:
-        """Connect and wait for the environments; try again while the server is not up, or full.
+        """Connect and wait for the environments; try again while the server is not up or is full.
 
         Args:
-            shares: How many environments of all each session has, and the index of the first of them.
+            shares: For each session, its number of environments and the index of the first.
             is_restart: Whether the server was up before.
 
         Raises:
             RemoteError: The server cannot be reached, or has no such environment.
         """
         attempts, options = self.attempts(is_restart=is_restart), self
-        if is_restart and self.make.record is not None:  # the dataset exists
+        if is_restart and self.make.record is not None:  # the dataset exists already
             record = msgspec.structs.replace(self.make.record, append=True)
             options = dataclasses.replace(self, make=msgspec.structs.replace(self.make, record=record))
         return retried(lambda: options._make_sessions(shares, attempts), attempts)
 
     def without_origin(self) -> ConnectOptions:
-        """Return the options for another environment, which neither branches off a snapshot nor goes on."""
+        """Return the options for a new environment, which neither branches off a snapshot nor resumes a session."""
         return dataclasses.replace(self, branches=(), described=(), stored=b"")
 
     def resume_token(self, session: Session) -> str:
-        """Return what another process needs to go on with a session, which from now on ends only if it is closed.
+        """Return what another process needs to resume a session, which from now on ends only if it is closed.
 
         Raises:
             RequestRefused: The session ends with its connection.
@@ -162,15 +162,15 @@ class ConnectOptions:
 
     @classmethod
     def of_resume_token(cls, text: str, token: str | None, **options: Any) -> ConnectOptions:
-        """Return the options that go on with a session.
+        """Return the options that resume a session.
 
         Args:
-            text: What :meth:`resume_token` has returned.
-            token: The client's token; None for that of the variable GYMTWIST_TOKEN, if there is one.
+            text: What :meth:`resume_token` returned.
+            token: The client's token; None for the environment variable GYMTWIST_TOKEN, if it is set.
             options: How to reach the server.
 
         Raises:
-            ValueError: The text is none of these, or an option has a wrong value.
+            ValueError: The text is not a resume token, or an option has a wrong value.
         """
         found = parse_resume_token(text)
         return cls(
@@ -214,13 +214,14 @@ class ConnectOptions:
 
         Args:
             connection: A new connection.
-            num_envs: How many environments of all are this session's.
-            first: The index of the first of them.
-            branch: The ticket of a snapshot to branch off by; empty for a new environment.
-            outlive: Makes the connection of a session that outlives it; None for one that waits.
+            num_envs: The session's number of environments; None for a single environment.
+            first: The index of its first environment.
+            branch: The ticket of the snapshot to branch off; empty for a new environment.
+            outlive: Makes a connection that outlives the first one; None for the blocking kind, if the options resume
+                sessions.
 
         Returns:
-            A session that has no reply yet.
+            A session whose reply has not come yet.
 
         Raises:
             RemoteError: The request cannot be sent.
@@ -253,7 +254,7 @@ class ConnectOptions:
         return Reopening(self.address, reopen, self.make.token, self.progress)
 
     def open_connection(self, attempts: Attempts, timeout: float | None = None) -> Connection:
-        """Connect.
+        """Connect to the server.
 
         Args:
             attempts: Decides when to try again while the server is not up.
@@ -262,7 +263,7 @@ class ConnectOptions:
         Raises:
             RemoteError: The server cannot be reached.
         """
-        # Polling for one session must not take a core from another.
+        # Polling for one session must not take a core from another session.
         limit = min(poll_limit(), math.inf if cores() > self.processes else 0.0)
         timeout = timeout or self.connect_timeout
         plain = connected(self.address, timeout, self.tls, attempts=attempts)
@@ -276,12 +277,12 @@ class ConnectOptions:
 
     @property
     def spoken(self) -> ProtocolName:
-        """The protocol with the framing of the address: messages of WebSocket, or frames."""
+        """The protocol in the framing of the address: WebSocket messages, or frames."""
         return _BY_WEBSOCKET[self.protocol] if self.address.websocket else self.protocol
 
 
 def poll_limit() -> float:
-    """Return for how many seconds a client may poll for a reply: the variable GYMTWIST_POLL has microseconds.
+    """Return how many seconds a client may poll for a reply; the variable GYMTWIST_POLL is in microseconds.
 
     Raises:
         ValueError: The variable is not a number from 0 to 1000000.
@@ -299,15 +300,15 @@ def poll_limit() -> float:
 
 
 def token_or_default(token: str | None) -> str | None:
-    """Return a token, or that of the variable GYMTWIST_TOKEN if none is given."""
+    """Return a token; if it is None, return the environment variable GYMTWIST_TOKEN, if that is set."""
     return token if token is not None else os.environ.get(_TOKEN) or None
 
 
 def _resume_seconds(seconds: float | None) -> float | None:
-    """Return for how long a session should wait for its client if the connection is lost; None for not at all.
+    """Validate how many seconds a session waits for its client if the connection is lost; None to not wait.
 
     Raises:
-        ValueError: It is no number, or out of range.
+        ValueError: The value is not a number, or is out of range.
     """
     if seconds is None:
         return None
@@ -347,19 +348,19 @@ def make_request(
     autoreset: tuple[KwargsLike | None, Sequence[Sequence[int]] | None] = (None, None),
     **fields: Any,
 ) -> make_messages.Make:
-    """Make the request for an environment, or for several.
+    """Make the request for one environment or for several.
 
     Args:
-        env_id: The environment's id; of several environments also a list with that of each.
-        kwargs: Keyword arguments of the environment, of any name; likewise.
+        env_id: The environment's id; for several environments, possibly a list with an id for each.
+        kwargs: Keyword arguments of the environment, with any names; for several, possibly a list.
         env_kwargs: Further keyword arguments of the environment.
         num_envs: The number of environments; None for a single one that is not a vector environment.
         autoreset_mode: When an environment is reset after the end of its episode.
-        token: The client's token; None for that of the variable GYMTWIST_TOKEN, if there is one.
-        autoreset: The options of resets that have none, or a list with those of each environment; and the seeds of such
-            resets of each environment.
-        fields: Further arguments of :func:`~gymtwist.client.connect`, which are fields of the request. Those that need
-            it are converted; the others the server validates.
+        token: The client's token; None for the environment variable GYMTWIST_TOKEN, if it is set.
+        autoreset: The options for resets without options, or a list with a mapping for each environment; and for each
+            environment, the seeds for resets without a seed.
+        fields: Further arguments of :func:`~gymtwist.client.connect` that are fields of the request. They are converted
+            if necessary; the server validates the others.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -384,7 +385,7 @@ def make_request(
 
 
 def count_of(name: str, number: Any, most: int | None = None) -> int:
-    """Convert any kind of integer that is a number of things.
+    """Convert a count, given as any kind of integer.
 
     Raises:
         ValueError: It is not an integer from 1 to ``most``.
@@ -403,7 +404,7 @@ def _autoreset_mode(mode: AutoresetMode | str) -> make_messages.AutoresetMode:
     """Return the name that messages use for an autoreset mode.
 
     Args:
-        mode: A mode of Gymnasium, its value, or the name itself.
+        mode: A Gymnasium mode, its value, or the name itself.
 
     Raises:
         ValueError: There is no such mode.

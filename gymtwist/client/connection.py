@@ -24,10 +24,10 @@ from gymtwist.errors import ProtocolError
 from gymtwist.protocol.adaptive_waiting import WaitPolicy
 from gymtwist.protocol.framing import Framing
 
-#: Seconds to connect to the node of a session.
+#: Seconds to connect to a session's node.
 _MOVE_TIMEOUT = 5.0
-#: Options of the connection to a node: it is lost after 10 seconds in which nothing is acknowledged. The server, which
-#: is reached in another way, knows of a node that is cut off, and the client must ask it.
+#: Options of the connection to a node: it counts as lost after 10 seconds in which nothing is acknowledged. Only the
+#: server, which is reached in another way, knows of a node that is cut off, so the client must ask it.
 _NODE_OPTIONS = (
     ("TCP_NODELAY", 1),
     ("TCP_KEEPIDLE", 4),
@@ -38,7 +38,7 @@ _NODE_OPTIONS = (
 
 
 class Connection(FrameConnection):
-    """A connection whose methods wait.
+    """A connection whose methods block.
 
     Args:
         connected: A connected socket.
@@ -51,11 +51,11 @@ class Connection(FrameConnection):
     def __init__(
         self, connected: socket.socket, name: str, framing: Framing, timeout: float | None, policy: WaitPolicy
     ) -> None:
-        #: False with TLS, whose layer buffers and waits in ways that the kernel does not see.
+        #: False with TLS, because the TLS layer buffers and waits in ways that the kernel does not see.
         is_plain = type(connected) is socket.socket
         super().__init__(connected, connected.fileno(), name, framing, timeout, is_plain=is_plain)
         self._policy = policy
-        #: When the last request was sent; only known during a trial of the policy.
+        #: When the last request was sent; set only during a trial of the policy.
         self._sent_at = 0.0
         self._next_frame = self._reader.next_frame
         self._send, self._receive = connected.send, connected.recv_into
@@ -67,15 +67,15 @@ class Connection(FrameConnection):
         else:
             connected.setblocking(False)
             self._flags, self._would_block = 0, _would_block_errors()
-        #: How many bytes were received that the reader does not know of yet: at most one number.
+        #: How many received bytes the reader does not know of yet: at most one number.
         self._counts: list[int] = []
         #: True while a signal cannot lose data.
         self._is_interruptible = False
-        #: The connection to the server whose session is on a node, while this one is to the node; otherwise None.
+        #: The connection to the server, while this connection is to a node; otherwise None.
         self._front: socket.socket | None = None
-        #: What to send there if the connection to the node is lost.
+        #: What to send to the server if the connection to the node is lost.
         self._back_request = b""
-        #: Why nothing more can be sent. The server may have sent a better reason before, which is still to be read.
+        #: Why nothing more can be sent. The server may have sent a better reason before, still to be read.
         self._send_error: OSError | None = None
 
     # Sending
@@ -83,11 +83,12 @@ class Connection(FrameConnection):
     def send(self, data: bytes) -> None:
         """Send a request.
 
-        A connection that has broken raises no error until the reply is received, since the server may have said why.
+        On a broken connection, the error is raised when the reply is received, because the server may have sent the
+        reason.
 
         Raises:
             RemoteError: The connection is closed.
-            TimedOut: The server does not read.
+            TimedOut: The server does not read the request.
         """
         if self._link is None or (not self.due and self._reader.start != self._reader.end):
             self._check_unasked()
@@ -101,7 +102,7 @@ class Connection(FrameConnection):
         except OSError as error:
             self._send_error = error
         except BaseException:
-            # How much was sent before the interrupt is unknown, and half a frame would spoil all that follow.
+            # It is unknown how much was sent before the interrupt, and half a frame would corrupt all that follow.
             self._close_after_interrupt()
             raise
 
@@ -115,9 +116,9 @@ class Connection(FrameConnection):
             self._send_rest(memoryview(data)[sent:])
 
     def _send_rest(self, rest: memoryview) -> None:
-        """Send bytes that the socket's buffer had no room for, and receive meanwhile.
+        """Send bytes that the socket's buffer had no room for, receiving in the meantime.
 
-        A server that waits until its replies are read does not read requests.
+        A server that waits until its replies are read reads no requests.
         """
         deadline = self._deadline()
         while rest:
@@ -169,14 +170,14 @@ class Connection(FrameConnection):
     # The node of a session
 
     def move(self, host: str, port: int, ticket: bytes, back_request: bytes) -> bool:
-        """Go on at a node of the server.
+        """Continue at a node of the server.
 
-        The descriptor stays the same, and so does everything that knows it.
+        The descriptor keeps its number, so its users do not notice.
 
         Args:
-            host: The address of the node.
-            port: Its port.
-            ticket: What the node must know.
+            host: The node's address.
+            port: The node's port.
+            ticket: What to send to the node first.
             back_request: What to send to the server if the connection to the node is lost while a reply is due.
 
         Returns:
@@ -200,7 +201,7 @@ class Connection(FrameConnection):
         return True
 
     def _go_back(self) -> bool:
-        """Return to the server if the connection to a node is lost; return whether its reply can be expected."""
+        """Return to the server after the connection to a node is lost; return whether to expect the server's reply."""
         if self._front is None or self.due != 1 or self._link is None:
             return False
         self.invalidate()
@@ -223,7 +224,7 @@ class Connection(FrameConnection):
             self._front = None
 
     def _settle_interrupt(self) -> None:
-        """Keep what was received before an interrupt, or close the connection if that is not known."""
+        """Keep what was received before an interrupt; if that is unknown, close the connection."""
         if not self._is_interruptible:
             self._close_after_interrupt()
         elif self._counts:
@@ -277,13 +278,13 @@ class Connection(FrameConnection):
             self._is_interruptible = self._is_plain
 
     def _receive_some(self, deadline: float | None) -> None:
-        """Block until bytes come.
+        """Block until bytes arrive.
 
         Args:
-            deadline: When to give up; None for the timeout from now on.
+            deadline: The time at which to give up; None to give up after the timeout.
 
         Raises:
-            TimedOut: No byte came in time.
+            TimedOut: No bytes came in time.
             ConnectionResetError: The server has closed the connection.
         """
         if deadline is not None and monotonic() > deadline:
@@ -302,7 +303,7 @@ class Connection(FrameConnection):
         self._count_received()
 
     def _count_received(self) -> None:
-        """Tell the reader of the received bytes.
+        """Report the received bytes to the reader.
 
         Raises:
             ConnectionResetError: The server has closed the connection.
@@ -342,8 +343,8 @@ class Connection(FrameConnection):
 
     @property
     def has_received(self) -> bool:
-        """True if bytes were received that nobody has taken."""
-        layer = getattr(self._link, "pending", None)  # that of TLS
+        """True if there are received bytes that have not been taken."""
+        layer = getattr(self._link, "pending", None)  # the TLS layer's
         return super().has_received or (layer is not None and layer() > 0)
 
     # Timeouts
@@ -362,18 +363,18 @@ class Connection(FrameConnection):
 def wait_for_any(
     connections: Sequence[FrameConnection], tick: Callable[[], None] | None = None, interval: float = INTERVAL
 ) -> int:
-    """Wait until something comes from one of several servers, or a connection ends.
+    """Wait until something arrives on one of several connections, or one of them ends.
 
     Args:
         connections: The connections.
-        tick: Called now and then while nothing comes.
-        interval: Seconds between two such calls.
+        tick: Called periodically while nothing arrives.
+        interval: Seconds between these calls.
 
     Returns:
-        The index of the connection.
+        The index of that connection.
 
     Raises:
-        TimedOut: Nothing came within the timeout of the first, which is closed.
+        TimedOut: Nothing arrived within the timeout of the first connection, which is closed.
     """
     events = select.poll()
     for index, connection in enumerate(connections):
@@ -392,15 +393,15 @@ def wait_for_any(
 
 
 def wait_for_reply(connections: Sequence[FrameConnection]) -> list[int]:
-    """Wait until a reply has come from one of several servers, or its connection has ended.
+    """Wait until a reply has arrived on one of several connections, or one of them has ended.
 
-    If nothing comes within the timeout of the first, that is closed.
+    If nothing arrives within the timeout of the first connection, that connection is closed.
 
     Args:
         connections: The connections.
 
     Returns:
-        The indices of all that :meth:`~FrameConnection.receive` need not wait for.
+        The indices of all connections whose :meth:`~FrameConnection.receive` would not wait.
     """
     if found := _ready(connections):
         return found
@@ -411,7 +412,7 @@ def wait_for_reply(connections: Sequence[FrameConnection]) -> list[int]:
     try:
         for connection in connections:
             connection.announce_wait(True)
-        # Who announces a wait must look for replies once more.
+        # Whoever announces a wait must look for replies once more.
         while not (found := _ready(connections)):
             if not events.poll(None if timeout is None else 1e3 * timeout):
                 connections[0].timed_out()
@@ -426,7 +427,7 @@ def _ready(connections: Sequence[FrameConnection]) -> list[int]:
 
 
 def _block_in_kernel(connected: socket.socket, timeout: float | None) -> None:
-    """Let a socket wait in the kernel alone, which takes one system call; Python's own timeouts take two.
+    """Have a socket wait only in the kernel, which takes one system call; Python's own timeouts take two.
 
     Args:
         connected: A socket without TLS.
@@ -438,7 +439,7 @@ def _block_in_kernel(connected: socket.socket, timeout: float | None) -> None:
 
 
 def _timeval(seconds: float) -> bytes:
-    """Encode seconds as a ``struct timeval``; never as zero, which the kernel takes for no limit."""
+    """Encode seconds as a ``struct timeval``, but never as zero, which to the kernel means no limit."""
     whole, part = divmod(max(seconds, 1e-3), 1.0)
     return struct.pack("@ll", int(whole), int(part * 1e6))
 

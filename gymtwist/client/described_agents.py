@@ -1,4 +1,4 @@
-"""Multi-agent environments at a server: what of them is the same whether their methods wait or are coroutines."""
+"""What the blocking and the asyncio client of multi-agent environments share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gymtwist.protocol import messages
 
 
 class DescribedAgents:
-    """The agents of an environment, and what a server says of them.
+    """An environment's agents, as a server describes them.
 
     Attributes:
         metadata: The environment's metadata.
         render_mode: Its render mode.
-        agents: The agents that are there; absent before the first reset.
-        possible_agents: All agents that there may be; absent if the environment does not know.
-        state_space: The space of states; absent if the environment has none.
+        agents: The agents that are present; not set before the first reset.
+        possible_agents: All agents that may appear; not set if the environment does not know them.
+        state_space: The space of states; not set if the environment has none.
     """
 
     _api: messages.AgentApi
@@ -38,12 +38,12 @@ class DescribedAgents:
     state_space: spaces.Space[Any]
 
     def _describe(self, session: AgentsSession, options: ConnectOptions, *, waits: bool) -> None:
-        """Set the attributes to what the server has replied.
+        """Set the attributes from the server's reply.
 
         Args:
             session: The session.
             options: What the user asked for; see :func:`served_options`.
-            waits: Whether a window may wait.
+            waits: Whether a window may wait until its next frame is due.
         """
         self._agents, made = session, session.agents_made
         self.metadata, self.render_mode = dict(made.metadata), made.render_mode
@@ -55,15 +55,15 @@ class DescribedAgents:
             self.state_space = session.state_space
 
     def _agent(self, name: str) -> AgentsOwn:
-        """Return what is known of an agent.
+        """Return an agent's spaces.
 
         Raises:
-            KeyError: No reply has had its spaces.
+            KeyError: No reply has contained them.
         """
         return self._agents.known_agent(name)
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """Return the observation space of an agent: the same object until the environment changes it at a reset.
+        """Return an agent's observation space: the same object until a reset changes it.
 
         Raises:
             KeyError: There is no such agent.
@@ -76,7 +76,7 @@ class DescribedAgents:
 
     @property
     def reward_space(self) -> Any:
-        """A function that returns the space of an agent's rewards that are arrays, as MOMAland has it.
+        """A function that returns the space of an agent's array rewards, as in MOMAland.
 
         Raises:
             AttributeError: Rewards are numbers.
@@ -92,7 +92,7 @@ class DescribedAgents:
         return rewards
 
     def _before(self, purpose: str) -> list[str]:
-        """Return the agents before a request.
+        """Return the present agents, before a request.
 
         Raises:
             ResetNeeded: No episode was begun.
@@ -102,7 +102,7 @@ class DescribedAgents:
         return self.agents
 
     def _take(self, reply: AgentsAfter) -> None:
-        """Take from a reply who is there."""
+        """Update the agents from a reply."""
         self.agents = reply.agents
 
     def _close_window(self) -> None:
@@ -150,7 +150,7 @@ class AgentsInTurn(DescribedAgents):
     truncations: dict[str, bool]
     infos: dict[str, dict[str, Any]]
     _cumulative_rewards: dict[str, Any]
-    #: What agents observe, as far as replies have had it; unread.
+    #: The observations in the replies so far, in encoded form.
     _observations: dict[str, Any]
 
     def _take(self, reply: AgentsAfter) -> None:
@@ -166,14 +166,14 @@ class AgentsInTurn(DescribedAgents):
 
     @property
     def _has_moved(self) -> bool:
-        """Whether there is something new to see: agents that could act at once change it when all have acted."""
+        """Whether there is something new to see: if agents could act at once, only after all have acted."""
         takes_turns = not self.metadata.get("is_parallelizable")
         return takes_turns or not self.agents or self.agent_selection == self.agents[0]
 
     def _unobserved(self, agent: str) -> Iterator[list[str]]:
-        """Yield the agents to ask for, one request after the other, until it is known what an agent observes.
+        """Yield the agents to ask about, one request after another, until an agent's observation is known.
 
-        That of the agent whose turn it is has come with the last reply; those of all others are asked for at once.
+        The last reply contains the observation of the agent whose turn it is; one request asks for all others.
         """
         agents = self._before("observe")
         if agent not in self._observations and agent in agents:
@@ -184,12 +184,12 @@ class AgentsInTurn(DescribedAgents):
             yield [agent]
 
     def _observed(self, agent: str) -> Any:
-        """Read what an agent observes, anew each time: the arrays are the caller's own."""
+        """Read an agent's observation, anew each time: the arrays are the caller's own."""
         return self._agents.observation(agent, self._observations[agent])
 
 
 def served_options(options: ConnectOptions) -> ConnectOptions:
-    """Return the options for the server, which sends frames for a window on this side."""
+    """Return the options for the server, which sends frames for a window at the client."""
     if options.make.render_mode != WINDOW:
         return options
     return dataclasses.replace(options, make=msgspec.structs.replace(options.make, render_mode="rgb_array"))

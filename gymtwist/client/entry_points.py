@@ -15,30 +15,30 @@ from gymnasium.envs.registration import EnvSpec
 from gymtwist.client.connect_options import DEFAULTS, ConnectOptions
 from gymtwist.protocol import make_messages
 
-#: The entry points, by name: so specifications can be written as JSON.
+#: The entry points by name, so that specifications can be written as JSON.
 CONNECT, CONNECT_VEC = "gymtwist.client.api:connect", "gymtwist.client.api:connect_vec"
 RECONNECT, RECONNECT_VEC = "gymtwist.client.api:reconnect", "gymtwist.client.api:reconnect_vec"
-#: The keyword argument of ``reconnect`` with the arguments of ``connect``. Those of the environment are beside it.
+#: The keyword argument of ``reconnect`` with the arguments of ``connect``; the environment's own are beside it.
 OPTIONS = "connect_options"
-#: What each of several environments has of its own, which is in several arguments of ``connect_vec``.
+#: What each of several environments has of its own; ``connect_vec`` has several arguments for it.
 EACH = "each"
 VECTOR_WRAPPERS = "vector_wrappers"
 #: Arguments of ``connect_vec`` that ``connect`` does not have.
 VECTOR_ONLY = (EACH, VECTOR_WRAPPERS, "processes", "vectorization_mode", "autoreset_mode")
-#: The render mode that opens a window, which would be on the server's screen. A wrapper shows frames here instead.
+#: The render mode that opens a window. It would open on the server's screen, so a wrapper shows frames here instead.
 WINDOW = "human"
 
 _REGISTERED = "registered_kwargs"
 _ABSENT = object()
-#: What ``gymnasium.make_vec`` adds to keyword arguments, and takes out of them again.
+#: What ``gymnasium.make_vec`` adds to the keyword arguments, and removes again.
 _OF_MAKE_VEC = ("num_envs", "vectorization_mode")
 
 
 class SavedOptions(dict[str, Any]):
     """Arguments of ``connect`` or ``connect_vec`` in a specification.
 
-    The items can be written as JSON. What must not be stored, or cannot be, are not items but an attribute, which
-    copies and pickles keep.
+    The items can be written as JSON. What must not or cannot be stored is in an attribute instead, which copies and
+    pickles keep.
 
     Args:
         items: The arguments.
@@ -57,11 +57,11 @@ class SavedOptions(dict[str, Any]):
 
 
 def saved(options: ConnectOptions, registered: Mapping[str, Any]) -> SavedOptions:
-    """Return the arguments from which an environment was made.
+    """Return the arguments that made an environment.
 
     Args:
         options: The options of the environment.
-        registered: The keyword arguments that the environment has without the client's.
+        registered: The registered keyword arguments, which the client has not sent.
     """
     make, defaults = options.make, make_messages.Make("")
     has_context = options.tls is not None and not isinstance(options.tls, (bool, str))
@@ -99,12 +99,12 @@ def restored(options: Mapping[str, Any], kwargs: dict[str, Any]) -> tuple[dict[s
     """Return the arguments for ``connect_vec``, and the keyword arguments of the environment.
 
     Args:
-        options: What :func:`saved` has returned, perhaps by way of JSON.
-        kwargs: The keyword arguments of the environment in its specification, or changed ones.
+        options: What :func:`saved` returned, possibly via JSON.
+        kwargs: The keyword arguments of the environment's specification, possibly changed.
     """
     arguments = {**options, **getattr(options, "secrets", {})}
     registered = arguments.pop(_REGISTERED, {})
-    # The server need not accept from a client what it has registered itself.
+    # The server may refuse from a client what it has registered itself.
     own = {name: value for name, value in kwargs.items() if _differs(value, registered.get(name, _ABSENT))}
     return arguments, own
 
@@ -112,7 +112,7 @@ def restored(options: Mapping[str, Any], kwargs: dict[str, Any]) -> tuple[dict[s
 def _differs(one: Any, other: Any) -> bool:
     try:
         return bool(one != other)
-    except ValueError:  # the comparison of arrays has no truth value
+    except ValueError:  # comparing arrays has no truth value
         return True
 
 
@@ -138,12 +138,12 @@ def spec_of(made: make_messages.Made, options: ConnectOptions) -> EnvSpec | None
 
 
 def completed(assigned: EnvSpec | None, own: EnvSpec | None) -> EnvSpec | None:
-    """Return the specification for an environment whose ``spec`` attribute is set.
+    """Return the specification to use when an environment's ``spec`` attribute is set.
 
-    ``gymnasium.make`` sets it to one that has the token, and not what the server says of the environment.
+    ``gymnasium.make`` sets a specification that contains the token but not the server's description.
 
     Args:
-        assigned: The value that it is set to.
+        assigned: The value that the attribute is set to.
         own: The environment's own specification.
     """
     if assigned is None or own is None or assigned.entry_point not in (CONNECT, RECONNECT):
@@ -160,7 +160,7 @@ def completed(assigned: EnvSpec | None, own: EnvSpec | None) -> EnvSpec | None:
 
 
 def metadata_of(made: make_messages.Made) -> dict[str, Any]:
-    """Return an environment's metadata, without the render modes that do not work on this side of the connection."""
+    """Return an environment's metadata, without the render modes that do not work at the client."""
     metadata = {"render_modes": [], **made.metadata}
     modes = metadata["render_modes"]
     if made.render_mode != WINDOW and isinstance(modes, (list, tuple)):

@@ -1,6 +1,6 @@
-"""Fork safety: a forked process leaves the connections, and the shared memory in use, to its parent.
+"""Fork safety: a forked process leaves connections, and shared memory in use, to its parent.
 
-While one thread forks, others continue. They detect by the counts of forks whether the child may share memory that
+While one thread forks, others continue. By the counts of forks, they detect whether the child may share memory that
 they have just claimed.
 """
 
@@ -19,14 +19,14 @@ class Inherited(Protocol):
     name: str
 
     def close(self, reason: RemoteError | None = None) -> None:
-        """Close it in this process, without a message to the other side."""
+        """Close the object in this process, without a message to the other side."""
 
     def before_fork(self) -> None:
-        """Never reuse shared memory that is in use now: the child may use it as well."""
+        """Never reuse shared memory that is now in use: the child may use it as well."""
 
 
 _inherited: WeakSet[Inherited] = WeakSet()
-#: The numbers of forks that have started and finished. They differ while a fork is under way in any thread.
+#: The numbers of forks that have started and finished. They differ while a fork is in progress in any thread.
 _started = _finished = 0
 
 
@@ -41,7 +41,7 @@ def finished_forks() -> int:
 
 
 def no_fork_since(finished: int) -> bool:
-    """Return True if no fork has been under way since :func:`finished_forks` returned this number."""
+    """Return True if no fork has been in progress since :func:`finished_forks` returned this number."""
     return _started == _finished == finished
 
 
@@ -51,7 +51,7 @@ def _before_fork() -> None:
     try:
         _prepare_all()
     except BaseException:
-        # An interrupt (Ctrl-C) does not prevent the fork: Python only reports errors of this function.
+        # An interrupt (Ctrl-C) does not prevent the fork: Python only reports errors in this function.
         _prepare_all()
         raise
 

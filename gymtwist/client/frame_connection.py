@@ -1,4 +1,4 @@
-"""A connection to a server as a stream of frames: its state, its end and its errors, however bytes are moved."""
+"""A connection to a server as a stream of frames: its state, its end and its errors, whatever moves the bytes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gymtwist.client.client_errors import Closed, ConnectionLost, ProtocolBroken
 from gymtwist.errors import ProtocolError
 from gymtwist.protocol.framing import INT32_HEADER, FrameReader, Framing
 
-#: The longest payload that a client accepts, and the most bytes that it buffers: more than any server sends.
+#: The maximum bytes of a payload, and of all that a client buffers: more than any server sends.
 MAX_REPLY = 1 << 30
-#: What a TLS server sends to a client that does not begin TLS: a record of the type alert, of any version of TLS 1.
+#: What a TLS server sends to a client that does not start TLS: an alert record, of any version of TLS 1.
 _TLS_ALERT = b"\x15\x03"
 
 
@@ -21,7 +21,7 @@ class Link(Protocol):
     """What moves the bytes of a connection, such as a socket."""
 
     def close(self) -> None:
-        """Close it, without waiting for anything."""
+        """Close the link without waiting for anything."""
 
 
 class FrameConnection:
@@ -39,9 +39,9 @@ class FrameConnection:
         name: The server's name, for messages.
         timeout: Seconds to wait for a reply; None for no limit.
         descriptor: The socket's descriptor.
-        due: How many replies are due. Those to interrupted requests count, and come first.
-        explain_unasked: Returns the error for a frame that nobody asked for; None stands for one that is incomplete.
-        leaves_session: Whether the session is left to wait if nobody closes the connection. It is otherwise ended.
+        due: How many replies are due, including those to interrupted requests, which come first.
+        explain_unasked: Returns the error for an unrequested frame; called with None if the frame is incomplete.
+        leaves_session: Whether the session is left waiting if the connection is never closed; otherwise it is ended.
     """
 
     leaves_session = False
@@ -61,13 +61,14 @@ class FrameConnection:
         fork_safety.register(self)
 
     def _new_reader(self, framing: Framing) -> FrameReader:
-        """Return what takes frames from what is received."""
+        """Return the reader that takes frames from the received bytes."""
         return FrameReader(framing, limit=MAX_REPLY)
 
     def send(self, data: bytes) -> None:
         """Send a request.
 
-        A connection that has broken raises no error until the reply is received, since the server may have said why.
+        On a broken connection, the error is raised when the reply is received, because the server may have sent the
+        reason.
 
         Raises:
             RemoteError: The connection is closed.
@@ -85,7 +86,7 @@ class FrameConnection:
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Return whether :meth:`receive` would not wait: a whole reply has come, or why there is none."""
+        """Return whether :meth:`receive` would not wait: a complete reply has come, or the reason why none will."""
         raise NotImplementedError
 
     def announce_wait(self, waits: bool) -> None:
@@ -95,7 +96,7 @@ class FrameConnection:
         """Close the connection for good; closing it again does nothing.
 
         Args:
-            reason: The error for later uses.
+            reason: The error that later uses raise; None if the user closes the connection.
         """
         if self._link is not None:
             self._reason = reason
@@ -116,31 +117,31 @@ class FrameConnection:
         raise type(self._reason)(f"{self._reason.message}; connect again to go on", code=self._reason.code)
 
     def limit_replies(self, most: int) -> None:
-        """Limit the bytes of the replies from now on; the default is :data:`MAX_REPLY`."""
+        """Limit the bytes of each reply from now on; the default is :data:`MAX_REPLY`."""
         self._reader.limit = most
 
     def invalidate(self) -> None:
-        """Discard what depends on the server's process, since the environment has failed or may have."""
+        """Discard what depends on the server's process, because the environment has failed or may have failed."""
 
     def before_fork(self) -> None:
         """See :class:`~gymtwist.client.fork_safety.Inherited`."""
 
     @property
     def direct(self) -> FrameConnection:
-        """The connection itself; that of the moment if it is one after the other."""
+        """The connection itself; for a connection that reconnects, the current one."""
         return self
 
     @property
     def has_received(self) -> bool:
-        """True if bytes were received that nobody has taken."""
+        """True if there are received bytes that have not been taken."""
         start, end = self._reader.pending
         return end > start
 
     def _check_unasked(self) -> None:
-        """Check that the connection is open and that nothing came unasked, which would be taken for the next reply.
+        """Check that the connection is open and that no unrequested frame came, which would pass for the next reply.
 
         Raises:
-            RemoteError: The connection is closed, now if not before.
+            RemoteError: The connection was closed, or has been closed now.
         """
         self.check_open()
         reader = self._reader
@@ -150,7 +151,7 @@ class FrameConnection:
             frame = reader.next_frame()
         if frame is None:
             start, end = reader.pending
-            # Line ends, or a part of a doorbell.
+            # Only line ends, or a part of a doorbell.
             if start == end or (not reader.least and end - start < INT32_HEADER):
                 return
         error = self.explain_unasked(frame)
@@ -158,10 +159,10 @@ class FrameConnection:
         raise error
 
     def _check_pending(self) -> None:
-        """Check that the server does not send more and more while a request waits to be sent.
+        """Check that the server does not send without limit while a request waits to be sent.
 
         Raises:
-            ProtocolBroken: It does; the connection is closed.
+            ProtocolBroken: It has sent too much; the connection is closed.
         """
         start, end = self._reader.pending
         if end - start > MAX_REPLY:
@@ -171,7 +172,7 @@ class FrameConnection:
             self.close(error)
             raise error
 
-    # Errors, each of which closes the connection
+    # Errors, all of which close the connection
 
     def _broken(self, error: ProtocolError) -> ProtocolBroken:
         """Return the error for bytes that are not a frame."""
@@ -197,7 +198,7 @@ class FrameConnection:
         """Return the error for a server that has not replied in time.
 
         Args:
-            problem: Why a reply cannot be read in time; empty if none has come.
+            problem: Why a reply could not be read in time; empty if no reply has come.
         """
         error = TimedOut(
             f"an answer from {self.name} cannot be read within {self.timeout:g} s: {problem}"
@@ -210,7 +211,7 @@ class FrameConnection:
 
 
 def unasked_reply(frame: memoryview | None) -> ProtocolBroken:
-    """Return the error for a frame that nobody asked for."""
+    """Return the error for an unrequested frame."""
     return ProtocolBroken(
         "the server violates the protocol: it has sent a reply without a request", code="protocol-error"
     )

@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Wait(NamedTuple):
-    """What a caller in an event loop has to wait for; to others the replies come when they are received.
+    """What a caller in an event loop must wait for; blocking callers wait when they receive the replies.
 
     Attributes:
         indices: The sessions.
         least: How many of them must have a reply.
-        taken: Whether their replies do not count as outstanding any more.
+        taken: Whether their replies no longer count as outstanding.
     """
 
     indices: list[int]
@@ -27,7 +27,7 @@ Waiting: TypeAlias = Generator[Wait, None, T]
 
 
 def finished(waiting: Waiting[T]) -> T:
-    """Return the result of a request whose sessions wait for replies themselves."""
+    """Return the result of a request whose sessions block until their replies come."""
     try:
         while True:
             next(waiting)

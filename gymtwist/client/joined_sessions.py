@@ -1,4 +1,4 @@
-"""Sessions that are asked together: one request to each, all their replies, and what is known of the environments."""
+"""Sessions that act together: a request to each, all their replies, and what is known of the environments."""
 
 from __future__ import annotations
 
@@ -18,43 +18,42 @@ T = TypeVar("T")
 
 
 class JoinedSessions:
-    """Sessions that each hold a share of the environments, which are numbered through.
+    """Sessions that each hold a share of the environments, which are numbered consecutively.
 
     Args:
         sessions: The sessions, in the order of their environments.
-        counts: How many environments each has.
+        counts: How many environments each session has.
 
     Attributes:
         sessions: The sessions.
-        starts: The index of the first environment of each.
-        resetting: The sessions whose next reply is that to a reset, whose observations are received like those of a
-            step.
+        starts: The index of each session's first environment.
+        resetting: The sessions whose next reply answers a reset; its observations are received like those of a step.
     """
 
     def __init__(self, sessions: list[Session], counts: list[int]) -> None:
         self.sessions, self._counts = sessions, counts
         self.starts = [sum(counts[:index]) for index in range(len(counts))]
-        #: Which environments must be reset before the next step; bool, of shape (total,).
+        #: Which environments must be reset before the next step: bool, of shape (total,).
         self._waiting = np.ones(self.total, np.bool_)
-        #: The sessions of which all environments must be reset at once: none was reset yet, or one has failed.
+        #: The sessions all of whose environments must be reset at once: none was reset yet, or one has failed.
         self._failed = set(range(len(sessions)))
-        # The last observations of each session; None before its first reset. They may be views of its last message,
-        # which is valid until the next request; see keep().
+        # The last observations of each session; None before its first reset. They may be views of the session's last
+        # message, which is valid until the next request; see keep().
         self._views: list[Any] = [None] * len(sessions)
         self.resetting: set[int] = set()
 
     # What is known of the environments
 
     def keep(self) -> None:
-        """Copy the last observations, before a request whose reply contains none."""
+        """Copy the last observations, before a request whose reply has none."""
         self._views = [own(each) for each in self._views]
 
     def state(self) -> Any:
-        """Return what is known of the environments, for :meth:`put_back`."""
+        """Return the state of the environments, for :meth:`put_back`."""
         return self._waiting.copy(), set(self._failed), [own(each) for each in self._views]
 
     def put_back(self, state: Any) -> None:
-        """Use what was known of the environments when they were as they are now again."""
+        """Restore the state of the environments, when they are again as they were."""
         waiting, failed, views = state
         self._waiting, self._failed, self._views = waiting.copy(), set(failed), list(views)
 
@@ -64,12 +63,12 @@ class JoinedSessions:
         return sum(self._counts)
 
     def _part(self, index: int) -> slice:
-        """Return the environments of a session."""
+        """Return the slice of a session's environments."""
         return slice(self.starts[index], self.starts[index] + self._counts[index])
 
     def _check_playing(self, waiting: Any) -> None:
-        """Check that none of the environments that are to be stepped waits for a reset."""
-        # A single session's server checks it.
+        """Check that no environment to be stepped needs a reset."""
+        # A single session's server checks this.
         if not waiting.any() or len(self.sessions) == 1:
             return
         for session in self.sessions:
@@ -80,7 +79,7 @@ class JoinedSessions:
     # Requests and replies
 
     def _each(self, act: Callable[[int], T]) -> list[T]:
-        """Do something for each session; an error names environments by their index among those of all sessions."""
+        """Do something for each session; errors name environments by their index among those of all sessions."""
         return [self._numbered(act, index) for index in range(len(self.sessions))]
 
     def _numbered(self, act: Callable[[int], T], index: int) -> T:
@@ -105,9 +104,9 @@ class JoinedSessions:
         return self._answers(answer, asked)
 
     def _answers(self, answer: Callable[[int], T], indices: Iterable[int] | None = None) -> list[T]:
-        """Receive replies; raise the first error once no reply is due.
+        """Receive all replies, then raise the first error.
 
-        The environments of the other sessions go on.
+        The environments of the other sessions continue.
         """
         failure: RemoteError | None = None
         answers: list[T] = []
@@ -126,7 +125,7 @@ class JoinedSessions:
         return answers
 
     def _in_turn(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
-        """Send a request to one session after the other, each of which goes on if there is an error."""
+        """Send a request to one session after another; later sessions are left alone after an error."""
         answers: list[T] = []
         for index in range(len(self.sessions)):
             self._numbered(lambda index: self.sessions[index].send(request(index)), index)
@@ -143,7 +142,7 @@ class JoinedSessions:
             raise
 
     def _note(self, error: RemoteError, index: int) -> None:
-        """Note which environments must be reset after an error, whose message has replaced their observations."""
+        """Record which environments must be reset after an error, whose message has replaced their observations."""
         self._views[index] = None
         if isinstance(error, ResetNeeded) and error.environments:
             self._waiting[list(error.environments)] = True
@@ -152,7 +151,7 @@ class JoinedSessions:
             self._failed.add(index)
 
     def lose(self) -> None:
-        """Note that the environments are out of step, so that all must be reset."""
+        """Record that the environments are out of step, so that all must be reset."""
         self._waiting[:] = True
         self._failed.update(range(len(self.sessions)))
         self._views = [None] * len(self.sessions)

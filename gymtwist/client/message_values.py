@@ -27,7 +27,7 @@ from gymtwist.spaces.gymnasium_spaces import Codec, build, value_codec
 from gymtwist.spaces.layout import ARRAY_FIELDS, DTYPES, Layout, check_size
 from gymtwist.spaces.value_mismatch import ValueMismatch
 
-#: For up to so many discrete actions, requests are encoded in advance.
+#: For up to this many discrete actions, requests are encoded in advance.
 _FEW = 1024
 
 
@@ -36,11 +36,11 @@ class Steps(NamedTuple):
 
     Attributes:
         observations: The last observation, or all of them on request: an array with one more dimension if an
-            observation is an array or a number, else a list.
+            observation is an array or a number, otherwise a list.
         rewards: The rewards of all steps taken: float64, of shape (steps,), or (steps, num_envs) for vector
             environments.
         terminated: Whether the last step ended the episode: a bool, or an array of shape (num_envs,).
-        truncated: Whether the last step was cut off, likewise.
+        truncated: Whether the last step truncated the episode, likewise.
         info: The info of the last step.
     """
 
@@ -60,21 +60,21 @@ class MessageValues:
         check_observations: Whether to check that observations are in their space. :attr:`own` and :attr:`view` then
             also raise :class:`~gymtwist.client.client_errors.EnvironmentFailed`.
         bounded: Whether :meth:`checked` checks the bounds of Boxes.
-        deadline: The time by ``time.monotonic`` at which to give up.
+        deadline: The time at which to give up, by ``time.monotonic``.
 
     Attributes:
-        action_space: A space equal to the server's; for vector environments the batched one.
-        observation_space: Likewise.
+        action_space: The action space, equal to the server's; for vector environments, the batched one.
+        observation_space: The observation space, likewise.
         reward_space: The space of one environment's rewards that are arrays; None if there is none.
         layout: The layout of observations; None if they are sent as structured values.
         is_json: Whether messages are JSON, so that infos have no dtypes.
         own: Converts an observation from a message; the user may keep and change its arrays. Raises
             :class:`ValueError`.
-        view: Likewise, but the arrays may be views of the message, and are valid only as long as that is.
+        view: Likewise, but the arrays may be views of the message, and are valid only as long as the message.
 
     Raises:
         ValueError: The description contains an invalid space.
-        TimeoutError: It is later than the deadline.
+        TimeoutError: The deadline has passed.
     """
 
     own: Callable[[Any], Any]
@@ -106,7 +106,7 @@ class MessageValues:
             description=made.action_space,
             deadline=deadline,
         )
-        #: Whether a reward and the flags are nearly always a number and booleans.
+        #: Whether a reward and the flags are nearly always a float and booleans.
         self._is_plain = made.num_envs is None and self.reward_space is None
         self.is_json = json = codec.framing.is_json
         self._check: Callable[[Any], Any] | None = None
@@ -127,7 +127,7 @@ class MessageValues:
         self._check_action: Callable[[Any], Any] | None = None
         self._bounded = bounded
         self._head = None if json or actions.layout is None else self._step_head(actions.layout.size)
-        #: What messages carry of the actions, and the whole requests for a step, where there are few.
+        #: The encoded actions, and the complete requests for a step, if there are few actions.
         self._values: dict[Any, Any] = {}
         self._frames: dict[int, bytes] = {}
         space = self.action_space
@@ -153,16 +153,16 @@ class MessageValues:
         return codec
 
     def _add_check(self) -> None:
-        """Let observations be checked, if the user wants it."""
+        """Add the check of observations to the readers, if the user wants it."""
         if self._check is not None:
             described = self._made.single_observation_space
             single = None if described is None else build(described)
             self.own, self.view = (checked_reader(each, self._check, single) for each in (self.own, self.view))
 
     def use_plain_numbers(self, plain: bool) -> None:
-        """Read the elements of Discrete spaces in observations as integers of Python, or again as those of NumPy.
+        """Read elements of Discrete spaces in observations as Python integers, or again as NumPy integers.
 
-        It changes :attr:`own` and :attr:`view`.
+        This changes :attr:`own` and :attr:`view`.
         """
         if plain == self.has_plain_numbers:
             return
@@ -171,7 +171,7 @@ class MessageValues:
         self._add_check()
 
     def _step_head(self, size: int) -> bytes | None:
-        """Encode the start of a step's request, before the action: it is always the same."""
+        """Encode the part of a step request before the action, which is always the same; None if there is none."""
         empty = bytes(size)
         whole = b"".join(self._codec.encode_request(messages.Step(empty)))
         return whole[: len(whole) - size] if whole.endswith(empty) else None
@@ -185,11 +185,11 @@ class MessageValues:
             RequestRefused: The action is not in the action space.
         """
         kind = type(action)
-        # The type matters, since 1.0 finds the key 1.
+        # The type matters, because 1.0 would find the key 1.
         if (kind is int or kind is np.int64) and action in self._frames:
             return self._frames[action]
         value = self._write(action)
-        # As framed(), without the call.
+        # Like framed(), without the call.
         if self._head is not None:
             return self._head + value  # type: ignore[no-any-return]  # bytes, if there is a head
         return b"".join(self._codec.encode_request(messages.Step(value)))
@@ -201,7 +201,7 @@ class MessageValues:
         return b"".join(self._codec.encode_request(messages.Step(value)))
 
     def checked(self, action: Any) -> Any:
-        """Encode an action after checking it as a server does, bounds included if that checks them.
+        """Encode an action after checking it as the server does, including bounds if the server checks them.
 
         Raises:
             RequestRefused: The action is not in the action space.
@@ -220,7 +220,7 @@ class MessageValues:
         """Make the request for several steps; see :class:`~gymtwist.protocol.messages.StepMany`.
 
         Raises:
-            RequestRefused: An action is not in the action space, or there are none or too many.
+            RequestRefused: An action is not in the action space, or there are no or too many actions.
         """
         if observations not in ("last", "all"):
             raise RequestRefused(
@@ -240,7 +240,7 @@ class MessageValues:
         if values:
             if isinstance(actions, np.ndarray) and actions.dtype == np.int64:
                 actions = actions.tolist()
-            # As in written().
+            # Like written().
             return [
                 values[each] if (type(each) is int or type(each) is np.int64) and each in values else write(each)
                 for each in actions
@@ -254,7 +254,7 @@ class MessageValues:
         observation = read(reply.observation)
         reward, terminated, truncated = reply.reward, reply.terminated, reply.truncated
         if self._is_plain:
-            if type(reward) is float and type(terminated) is bool and type(truncated) is bool:  # as nearly always
+            if type(reward) is float and type(terminated) is bool and type(truncated) is bool:  # nearly always true
                 return observation, reward, terminated, truncated
             return observation, _reward(reward), _flag(terminated), _flag(truncated)
         if self._num_envs is None:
@@ -263,7 +263,7 @@ class MessageValues:
         return observation, self._rewards(reward, shape), _flags(terminated, shape), _flags(truncated, shape)
 
     def stepped_with(self, reward_type: str | None) -> Callable[[Any, Callable[[Any], Any]], tuple[Any, Any, Any, Any]]:
-        """Return the function that does the same, with rewards of a type as far as it has them."""
+        """Return a function like :meth:`stepped` that converts rewards to their type at the server, if possible."""
         convert = reward_converter(reward_type) if self._is_plain and reward_type is not None else None
         if convert is None:
             return self.stepped
@@ -288,10 +288,11 @@ class MessageValues:
         )
 
     def stepped_each(self, reply: messages.SteppedReady, count: int) -> tuple[list[Any], Any, Any, Any, dict[str, Any]]:
-        """Read a reply with steps of several environments, of each of which these are the values.
+        """Read a reply with steps of several environments.
 
         Returns:
-            A list of observations, some of which may be views of the message; rewards; terminated; truncated; info.
+            A list of observations, some of which may be views of the message, then rewards, terminated, truncated and
+            info, with a value for each environment.
         """
         shape = (count,)
         return (
@@ -307,7 +308,7 @@ class MessageValues:
 
         Args:
             value: The rewards in a message.
-            shape: Their shape if each is a number; ``()`` for one reward.
+            shape: The shape of the rewards if each is a number; ``()`` for one reward.
         """
         space = self.reward_space
         if space is None or isinstance(value, (bytes, memoryview, float, int)):
@@ -315,7 +316,7 @@ class MessageValues:
         if isinstance(value, dict):
             if value.keys() != ARRAY_FIELDS:
                 raise ValueError(f"rewards are {value!r:.80}: expected an array")
-            array = np.array(restored(value))  # a copy, which the user may change
+            array = np.array(restored(value))  # a copy, because the user may change it
         else:
             array = np.asarray(value, np.float64)
             if array.ndim > len(shape):
@@ -353,7 +354,7 @@ def _kept(value: Any) -> Any:
 
 
 def reward_converter(name: str) -> Callable[[float], Any] | None:
-    """Return the function that converts rewards to a type; one that the type does not have stays a float.
+    """Return the function that converts rewards to a type; a reward that the type cannot represent stays a float.
 
     Args:
         name: ``int``, or the name of a dtype; None is returned for any other.
@@ -366,9 +367,9 @@ def reward_converter(name: str) -> Callable[[float], Any] | None:
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 converted = scalar(reward)
-        except (ValueError, OverflowError):  # it is not finite, or too large
+        except (ValueError, OverflowError):  # not finite, or too large
             return reward
-        # NumPy would compare a float in the precision of its own number.
+        # NumPy would compare the float in the precision of its own number.
         return converted if float(converted) == reward or reward != reward else reward
 
     return convert
@@ -389,7 +390,7 @@ def _flag(value: Any) -> bool:
 
 
 def _rewards(value: Any, shape: tuple[int, ...]) -> Any:
-    """Read rewards: float64, of shape (num_envs,), or of several steps."""
+    """Read rewards: float64, of shape (num_envs,), or with a dimension of steps before it."""
     if isinstance(value, (bytes, memoryview)):
         return np.frombuffer(bytearray(value), np.dtype("<f8")).astype(np.float64, copy=False).reshape(shape)
     return _shaped(np.asarray(value, np.float64), shape)

@@ -1,4 +1,4 @@
-"""Converts what each of several environments has of its own to the fields of a make request."""
+"""Converts the options that each of several environments has of its own to fields of a make request."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from gymtwist.client.reset_arguments import seed_of
 from gymtwist.protocol import make_messages
 
-#: Keyword arguments for all environments, or a list with those of each.
+#: Keyword arguments for all environments, or a list with a mapping for each.
 KwargsLike = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def count_environments(num_envs: int | None, *lists: Any) -> int | None:
-    """Return the number of environments: that of the elements of the first list if it is not given.
+    """Return the number of environments; if it is not given, return the length of the first list.
 
     Args:
         num_envs: The number, or None.
@@ -32,17 +32,17 @@ def is_list(given: Any) -> bool:
 def own_options(
     num_envs: int, env_ids: Any, kwargs: Any, options: Any, seeds: Any
 ) -> tuple[str, dict[str, Any], list[make_messages.OwnOptions]]:
-    """Part what all environments have from what each has of its own.
+    """Separate what all environments share from what each has of its own.
 
     Args:
         num_envs: The number of environments.
         env_ids: Their id, or a list of ids.
         kwargs: Their keyword arguments, or a list of them.
-        options: The options of resets that have none, or a list of them; None for none.
-        seeds: A list with the seeds of such resets for each environment; None for none.
+        options: The options for resets without options, or a list of them; None for no options.
+        seeds: A list with, for each environment, the seeds for resets without a seed; None for no seeds.
 
     Returns:
-        The id and the keyword arguments of all; and what each has of its own, empty if all are alike.
+        The shared id and keyword arguments, and what each environment has of its own; empty if all are alike.
 
     Raises:
         ValueError: A list has another length, or an element is of another type.

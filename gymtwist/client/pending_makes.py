@@ -1,4 +1,4 @@
-"""Sessions whose make request has no reply yet: waits for all of them, and tells the user how long it takes."""
+"""Sessions whose make request has no reply yet: waits for all of them, and reports progress."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _log = logging.getLogger("gymtwist.client")
 
 
 class Pending(Protocol):
-    """A session, as far as it concerns the wait for its make reply.
+    """A session, as seen by the wait for its make reply.
 
     Attributes:
         connection: Its connection.
-        place: Its place in the server's queue; None if it does not wait there.
+        place: Its place in the server's queue; None if it is not queued.
     """
 
     connection: FrameConnection
@@ -31,7 +31,7 @@ class Pending(Protocol):
         """The id of its environment."""
 
     def advance(self) -> bool:
-        """Receive a message; return whether it is the reply."""
+        """Receive a message; return whether it was the reply."""
 
 
 def finish_all(sessions: Sequence[Pending], report: Report | None = None) -> None:
@@ -39,10 +39,10 @@ def finish_all(sessions: Sequence[Pending], report: Report | None = None) -> Non
 
     Args:
         sessions: The sessions.
-        report: Called at first, whenever a reply or a place in the queue has come, and every second.
+        report: Called at the start, whenever a reply or a place in the queue has come, and every second.
 
     Raises:
-        RemoteError: The first refusal, however long the others would wait.
+        RemoteError: The first refusal, even if other sessions are still waiting.
     """
     makes = Makes(sessions, report)
     while makes.waiting:
@@ -51,7 +51,7 @@ def finish_all(sessions: Sequence[Pending], report: Report | None = None) -> Non
             connections = [session.connection for session in makes.waiting]
             index = wait_for_any(connections, None if report is None else makes.tell)
         except BaseException as error:
-            # No reply has come in time, or the callback or the handler of a signal has raised.
+            # No reply has come in time, or the callback or a signal handler has raised an exception.
             makes.give_up(error)
             raise
         if makes.waiting[index].advance():
@@ -60,7 +60,7 @@ def finish_all(sessions: Sequence[Pending], report: Report | None = None) -> Non
 
 
 class Makes:
-    """The make requests of several sessions, as long as they have no reply.
+    """The make requests of several sessions, until they have their replies.
 
     Args:
         sessions: The sessions.
@@ -75,7 +75,7 @@ class Makes:
         self._first, self._total, self._report, self._start = sessions[0], len(sessions), report, monotonic()
 
     def tell(self) -> None:
-        """Report what is waited for."""
+        """Report what the sessions are waiting for."""
         if self._report is not None:
             places = [session.place for session in self.waiting if session.place is not None]
             seconds = monotonic() - self._start
@@ -85,7 +85,7 @@ class Makes:
         """Close the connections because of an error.
 
         Raises:
-            TimedOut: It is one, and the server is full.
+            TimedOut: The error is a timeout, and the server is full.
         """
         for session in self.waiting:
             session.connection.close(error if isinstance(error, RemoteError) else None)
@@ -93,13 +93,13 @@ class Makes:
             raise explained_timeout(error, self.waiting, self._total) from None
 
     def finish(self) -> None:
-        """Note that all have their reply."""
+        """Log that all sessions have their reply."""
         first, seconds = self._first, monotonic() - self._start
         _log.info("%s: made %s in %.1f s", first.connection.name, first.made_id, seconds)
 
 
 def explained_timeout(error: TimedOut, waiting: Sequence[Pending], total: int) -> TimedOut:
-    """Return the error for a timeout; it says so if the server is full."""
+    """Return the error for a timeout, which says so if the server is full."""
     places = [session.place for session in waiting if session.place is not None]
     if not places:
         return error

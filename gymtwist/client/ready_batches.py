@@ -1,4 +1,4 @@
-"""Steps of some of the environments of one session, which has a process for each of them."""
+"""Steps some of a session's environments, each of which has its own process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gymtwist.spaces.descriptions import kind_of
 
 
 class ReadyBatch(NamedTuple):
-    """Results of the environments that were done first.
+    """Results of the environments that finished first.
 
     Attributes:
-        env_ids: Their indices, in ascending order.
-        observations: A batch with an observation of each.
+        env_ids: The indices of the environments, in ascending order.
+        observations: A batch with an observation for each of them.
         rewards: float64, of shape (k,).
         terminated: bool, of shape (k,).
         truncated: bool, of shape (k,).
@@ -34,7 +34,7 @@ class ReadyBatch(NamedTuple):
 
 
 class ReadySteps:
-    """Steps some environments of a session, and receives from those that are done.
+    """Steps some of a session's environments, and receives the results of those that have finished.
 
     Args:
         session: The session.
@@ -55,14 +55,14 @@ class ReadySteps:
         self._action, self._observation = action_space, observation_space
         self._values = session.single_values()
         self._autoreset = autoreset
-        #: The environments of each request whose reply was not received.
+        #: The environments of each request whose reply has not been received.
         self._sent: list[list[int]] = []
 
     def send(self, env_ids: list[int], actions: Any) -> Waiting[None]:
         """Begin a step of some environments, without waiting for the reply.
 
         Args:
-            env_ids: Their indices.
+            env_ids: The indices of the environments.
             actions: A batch of their actions, in the same order.
 
         Raises:
@@ -88,11 +88,11 @@ class ReadySteps:
         session.outstanding += 1
         self._sent.append(env_ids)
         session.stepping.update(env_ids)
-        if not self._autoreset:  # an environment whose episode has ended may be among them
+        if not self._autoreset:  # the episode of one of them may have ended
             yield from self._receive_all()
 
     def ask(self, least: int) -> None:
-        """Ask for results.
+        """Request results.
 
         Args:
             least: How many environments to wait for.
@@ -106,7 +106,7 @@ class ReadySteps:
         session.outstanding += 1
 
     def receive(self, least: int) -> Waiting[ReadyBatch]:
-        """Wait for the results that were asked for.
+        """Wait for the requested results.
 
         Args:
             least: As for :meth:`ask`.

@@ -1,4 +1,4 @@
-"""Converts what a user wants to have recorded to the field of a make request."""
+"""Converts a user's recording options to a field of a make request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 from gymtwist.protocol import make_messages
 
-#: The name of a dataset, or a mapping with it as ``dataset`` and more fields of :class:`~.messages.Recording`.
+#: The name of a dataset, or a mapping with the name as ``dataset`` and more fields of :class:`~.messages.Recording`.
 RecordLike: TypeAlias = str | Mapping[str, Any]
 
 
 def recording_of(given: RecordLike | None) -> make_messages.Recording | None:
-    """Convert what a user wants to have recorded.
+    """Convert a user's recording options.
 
     Raises:
         ValueError: A field is unknown, is missing or has a wrong value.
@@ -40,10 +40,10 @@ def recording_of(given: RecordLike | None) -> make_messages.Recording | None:
 
 
 def check_one_process(record: make_messages.Recording | None, processes: int) -> None:
-    """Check that one session alone records a dataset.
+    """Check that only one session records a dataset.
 
     Raises:
-        ValueError: Several would.
+        ValueError: Several sessions would record it.
     """
     if record is not None and processes > 1:
         raise ValueError(

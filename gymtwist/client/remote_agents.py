@@ -1,4 +1,4 @@
-"""Multi-agent environments at a server, with the interfaces of PettingZoo; this module imports it."""
+"""Multi-agent environments at a server, with PettingZoo's interfaces; this module imports PettingZoo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gymtwist.client.remote_method import RemoteMethod, ask_for_attribute
 from gymtwist.client.reset_arguments import seed_of
 from gymtwist.protocol import agent_messages, messages
 
-#: What PettingZoo's environments have, or lack at times: it is never looked for at the server.
+#: Attributes that PettingZoo's environments have, or sometimes lack; they are never looked up at the server.
 _OWN = frozenset(
     {
         *("agents", "num_agents", "possible_agents", "max_num_agents", "agent_selection"),
@@ -35,7 +35,7 @@ class _RemoteAgents(DescribedAgents):
     """What both kinds of environments have in common.
 
     Args:
-        options: How to reach the server and what to make there.
+        options: How to reach the server, and what to make there.
 
     Raises:
         RemoteError: The server cannot be reached, or has no such environment.
@@ -58,7 +58,7 @@ class _RemoteAgents(DescribedAgents):
         """Read an attribute of the remote environment that this object does not have.
 
         Raises:
-            AttributeError: It cannot be reached.
+            AttributeError: The attribute cannot be reached.
         """
         if name.startswith("_") or name in _OWN:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -78,7 +78,7 @@ class _RemoteAgents(DescribedAgents):
 
     @property
     def np_random(self) -> np.random.Generator:
-        """Random numbers for wrappers on this side, which ``reset(seed=...)`` seeds; the environment has its own."""
+        """Random generator for wrappers at the client, seeded by ``reset(seed=...)``; the environment has its own."""
         if self._np_random is None:
             self._np_random, _ = seeding.np_random()
         return self._np_random
@@ -87,7 +87,7 @@ class _RemoteAgents(DescribedAgents):
         return self._session.agent(name)
 
     def state(self) -> Any:
-        """Return the state of the environment, which no agent alone observes.
+        """Return the environment's global state, beyond what any one agent observes.
 
         Raises:
             NotImplementedError: The environment has none.
@@ -98,8 +98,8 @@ class _RemoteAgents(DescribedAgents):
         """Render the environment.
 
         Returns:
-            An array or text, as the render mode says; None without a render mode, and for "human", which shows a frame
-            in a window on this side.
+            An array or text, depending on the render mode; None without a render mode, and for "human", which shows a
+            frame in a window at the client.
         """
         if self.render_mode is None:
             return None
@@ -124,7 +124,7 @@ class _RemoteAgents(DescribedAgents):
         return self._session.ask(agent_messages.ResetAgents(seed, options), agent_messages.AgentsReset)
 
     def _settle(self) -> None:
-        """Take what interrupted requests have changed."""
+        """Apply the changes made by interrupted requests."""
         session = self._session
         session.settle()
         missed = session.missed()
@@ -136,7 +136,7 @@ class _RemoteAgents(DescribedAgents):
             self.render()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy connects by itself: two objects cannot share a connection.
+        # A copy makes its own connection: two objects cannot share one.
         return type(self), (dataclasses.replace(self._options, progress=None),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _RemoteAgents:
@@ -148,10 +148,10 @@ class _RemoteAgents(DescribedAgents):
 
 
 class RemoteParallelEnv(_RemoteAgents, AgentsAtOnce, ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
-    """A multi-agent environment at a server whose agents act at once; ``connect_parallel`` makes it.
+    """A multi-agent environment at a server, whose agents act at once; ``connect_parallel`` makes it.
 
-    Use it in one thread at a time. An exception of the environment does not end the episode, as in a local one; one of
-    a reset does. An error that closes the connection is final.
+    Use it in one thread at a time. As with a local environment, an exception in a step does not end the episode; an
+    exception in a reset does. An error that closes the connection is final.
     """
 
     def reset(
@@ -172,14 +172,14 @@ class RemoteParallelEnv(_RemoteAgents, AgentsAtOnce, ParallelEnv[str, Any, Any])
     def step(
         self, actions: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Let all agents that are there act.
+        """Let all present agents act.
 
         Args:
-            actions: The action of each; those of others are ignored.
+            actions: The action of each agent; actions of absent agents are ignored.
 
         Returns:
-            The observations, rewards, terminations, truncations and infos of the agents; without agents, five empty
-            dictionaries.
+            The observations, rewards, terminations, truncations and infos of the agents; five empty dictionaries if no
+            agents are present.
 
         Raises:
             RemoteError: The step failed.
@@ -194,7 +194,7 @@ class RemoteParallelEnv(_RemoteAgents, AgentsAtOnce, ParallelEnv[str, Any, Any])
 
 
 class RemoteAECEnv(_RemoteAgents, AgentsInTurn, AECEnv[str, Any, Any]):  # type: ignore[misc]  # it is not typed
-    """A multi-agent environment at a server whose agents take turns; ``connect_aec`` makes it.
+    """A multi-agent environment at a server, whose agents take turns; ``connect_aec`` makes it.
 
     Each turn is one message. See also :class:`RemoteParallelEnv`.
     """
@@ -209,7 +209,7 @@ class RemoteAECEnv(_RemoteAgents, AgentsInTurn, AECEnv[str, Any, Any]):  # type:
         self._show_moved()
 
     def step(self, action: Any) -> None:
-        """Let the agent act whose turn it is; one that has ended leaves with the action None.
+        """Let the agent whose turn it is act; an agent whose episode has ended leaves with the action None.
 
         Raises:
             RemoteError: The step failed.
@@ -226,10 +226,10 @@ class RemoteAECEnv(_RemoteAgents, AgentsInTurn, AECEnv[str, Any, Any]):  # type:
             self._show()
 
     def agent_iter(self, max_iter: int = 2**63) -> Iterator[str]:
-        """Yield the agent whose turn it is, for a loop that steps each time, until there is none.
+        """Yield the agent whose turn it is, for a loop that steps each time, until no agents are left.
 
         Args:
-            max_iter: How many turns there are at most.
+            max_iter: The maximum number of turns.
         """
         for _ in range(max_iter):
             self._settle()
@@ -238,7 +238,7 @@ class RemoteAECEnv(_RemoteAgents, AgentsInTurn, AECEnv[str, Any, Any]):  # type:
             yield self.agent_selection
 
     def last(self, observe: bool = True) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Return what the agent whose turn it is has got since it acted; see PettingZoo's ``AECEnv.last``.
+        """Return the results of the agent whose turn it is since it last acted; see PettingZoo's ``AECEnv.last``.
 
         Raises:
             RemoteError: The reply to an interrupted request does not come.
@@ -248,12 +248,12 @@ class RemoteAECEnv(_RemoteAgents, AgentsInTurn, AECEnv[str, Any, Any]):  # type:
         return last
 
     def observe(self, agent: str) -> Any:
-        """Return what an agent observes, no matter whose turn it is.
+        """Return an agent's observation, no matter whose turn it is.
 
-        That of the agent whose turn it is has come with the last reply; those of all others are asked for at once.
+        The last reply contains the observation of the agent whose turn it is; one request asks for all others.
 
         Raises:
-            RemoteError: The agent cannot be asked.
+            RemoteError: The agent cannot be observed.
         """
         self._settle()
         for agents in self._unobserved(agent):

@@ -1,4 +1,4 @@
-"""What remote environments have in common: the attributes that a server describes, and copies."""
+"""What remote environments have in common: the attributes described by the server, and copying."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gymtwist.spaces.gymnasium_spaces import build
 
 
 class DescribedAttributes:
-    """The attributes that a server describes."""
+    """The attributes described by the server."""
 
     action_space: spaces.Space[Any]
     observation_space: spaces.Space[Any]
@@ -29,7 +29,7 @@ class DescribedAttributes:
     render_mode: str | None
 
     def _set_attributes(self, session: Session, options: ConnectOptions) -> None:
-        """Set the attributes to what the server has replied to ``make``."""
+        """Set the attributes from the server's reply to ``make``."""
         made, values = session.made, session.values
         self.action_space, self.observation_space = values.action_space, values.observation_space
         if values.reward_space is not None:
@@ -41,7 +41,7 @@ class DescribedAttributes:
 
     @property
     def spec(self) -> EnvSpec | None:
-        """The specification: as the server has it, with what connects to another environment like this one."""
+        """The server's specification, with an entry point that connects to another environment like this one."""
         return self._spec
 
     @spec.setter
@@ -50,14 +50,14 @@ class DescribedAttributes:
 
 
 class DescribedVectorAttributes(DescribedAttributes):
-    """The attributes that a server describes of several environments."""
+    """The attributes described by the server for several environments."""
 
     single_action_space: spaces.Space[Any]
     single_observation_space: spaces.Space[Any]
     num_envs: int
 
     def _describe(self, session: Session, options: ConnectOptions) -> None:
-        """Set the attributes to what the server has replied to the ``make`` of one of the sessions."""
+        """Set the attributes from the server's reply to the ``make`` of one of the sessions."""
         session.read(lambda: self._build_single_spaces(session.made))
         self._set_attributes(session, options)
         if options.processes > 1:
@@ -75,12 +75,12 @@ class DescribedVectorAttributes(DescribedAttributes):
 
 
 class RemoteAttributes(DescribedAttributes):
-    """The attributes and the copies of an environment whose methods wait; for a class with a method ``close``."""
+    """The attributes and the copying of a blocking environment; for a class with a method ``close``."""
 
     close: Any  # Gymnasium's two classes have different ones
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy connects by itself: two objects cannot share a connection.
+        # A copy makes its own connection: two objects cannot share one.
         return type(self), (dataclasses.replace(self._options, progress=None),), {"_spec": self._spec}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RemoteAttributes:

@@ -1,4 +1,4 @@
-"""A single environment at a server, with the interface of a local one."""
+"""A single environment at a server, with the interface of a local environment."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
     usable again. An error that closes the connection is final.
 
     Args:
-        options: How to reach the server and what to make there.
+        options: How to reach the server, and what to make there.
 
     Attributes:
-        reward_space: The space of rewards that are arrays, as MO-Gymnasium has it; only if the environment has one.
-        resumed: Of an environment that :func:`~gymtwist.client.api.resume` has returned: what its last step returned
-            before that, or its last reset, with a reward of 0. None if the last request was another one.
+        reward_space: The space of rewards that are arrays, as in MO-Gymnasium; not set if the environment has none.
+        resumed: If :func:`~gymtwist.client.api.resume` returned the environment, what the last step before that
+            returned, or the last reset, with a reward of 0. None if the last request was another one.
 
     Raises:
         RemoteError: The server cannot be reached, or has no such environment.
@@ -43,11 +43,11 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
     def __init__(self, options: ConnectOptions) -> None:
         (session,) = options.make_sessions()
         self._use(session)
-        self._set_attributes(session, options.without_origin())  # if it connects again, it makes a new environment
+        self._set_attributes(session, options.without_origin())  # after a reconnect, a new environment is made
         if options.stored:
             self._was_reset, self.resumed = True, session.last_step()
             self._own = session.values.own
-        #: From here on, what this object does not have is looked for in the remote environment.
+        #: From here on, missing attributes are looked up in the remote environment.
         self._is_made = True
 
     def _use(self, session: Session) -> None:
@@ -62,8 +62,8 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         """Read an attribute of the remote environment that this object does not have.
 
         Raises:
-            AttributeError: It cannot be reached.
-            RequestRefused: Replies to steps are outstanding, so whether it can be reached is not known.
+            AttributeError: The attribute cannot be reached.
+            RequestRefused: Replies to steps are outstanding, so it is unknown whether the attribute can be reached.
         """
         if name.startswith("__") or "_is_made" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -80,7 +80,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         """Set an attribute of the remote environment, unless this object has it.
 
         Raises:
-            RemoteError: It cannot be set.
+            RemoteError: The attribute cannot be set.
         """
         own = self.__dict__
         if "_is_made" not in own or name in own or name.startswith("__") or hasattr(type(self), name):
@@ -89,7 +89,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
             self.set_wrapper_attr(name, value)
 
     def has_wrapper_attr(self, name: str) -> bool:
-        """Return whether this object has an attribute, or the remote environment has it and lets it be read.
+        """Return whether this object has an attribute, or the remote environment has it and it may be read.
 
         Raises:
             RemoteError: The server does not answer.
@@ -97,14 +97,14 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         return hasattr(self, name)
 
     def get_wrapper_attr(self, name: str, *, as_text: bool = False) -> Any:
-        """Read an attribute of this object, or else of the remote environment or one of its wrappers.
+        """Read an attribute of this object or, if it has none, of the remote environment or its wrappers.
 
         Args:
             name: The attribute's name.
-            as_text: Whether to return the ``repr`` of the remote environment's, for objects that cannot be sent.
+            as_text: Whether to return the ``repr`` of the remote environment's value, for objects that cannot be sent.
 
         Returns:
-            The value; of a method, an object that calls it.
+            The value; for a method, an object that calls it.
 
         Raises:
             AttributeUnreachable: There is no such attribute, its value cannot be sent, or the operator does not allow
@@ -115,12 +115,12 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         return getattr(self, name)
 
     def set_wrapper_attr(self, name: str, value: Any, *, force: bool = True) -> bool:
-        """Set an attribute of this object, or else of the remote environment or one of its wrappers, which has it.
+        """Set an attribute of this object or, if it has none, of the remote environment or its wrappers.
 
         Args:
             name: The attribute's name.
             value: The new value.
-            force: Whether to raise an error if there is no such attribute: it would have no effect there.
+            force: Whether to raise an error if there is no such attribute, because setting it would have no effect.
 
         Returns:
             Whether there is such an attribute.
@@ -146,7 +146,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
             reply = ask_for_attribute(self._session, messages.Get(name), messages.Got)
             if not reply.callable:
                 return reply.value
-            # So later calls need no request to find it.
+            # Later calls need no request to find it.
             method = self._methods[name] = RemoteMethod(self._session, name)
         return method
 
@@ -179,13 +179,13 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         return reply
 
     def verify_seed(self, seed: int) -> bool:
-        """Let the server play the beginning of an episode twice with a seed, then reset with it once more.
+        """Have the server play the beginning of an episode twice with a seed, then reset with the seed once more.
 
         Args:
             seed: The seed of the environment's random numbers, and of the actions.
 
         Returns:
-            Whether both had the same infos of the reset, observations, rewards and ends, for up to fifty steps.
+            Whether the reset infos, observations, rewards and flags of both were the same, for up to fifty steps.
 
         Raises:
             RemoteError: A reset failed.
@@ -199,8 +199,8 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
             action: An action of the action space.
 
         Returns:
-            The observation, the reward (with a ``reward_space`` an array of it), whether the episode has terminated,
-            whether it is truncated, and the info.
+            The observation, the reward (an array in the ``reward_space``, if there is one), whether the episode has
+            terminated, whether it was truncated, and the info.
 
         Raises:
             RemoteError: The step failed.
@@ -208,9 +208,9 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         return self._step(action, self._own)
 
     def send(self, action: Any) -> None:
-        """Request a step without waiting for its reply; :meth:`recv` returns that.
+        """Request a step without waiting for its reply, which :meth:`recv` returns.
 
-        Any number of steps can be requested; the server takes them in order. Those after the end of an episode, or
+        Any number of steps can be requested; the server takes them in order. Steps after the end of an episode, or
         after an error, fail with :class:`~gymtwist.client.client_errors.ResetNeeded`.
 
         Args:
@@ -223,7 +223,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         self._session.outstanding += 1
 
     def recv(self) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Wait for the first step that was sent and not received.
+        """Wait for the first step that was sent but not received.
 
         Returns:
             What :meth:`step` returns.
@@ -237,10 +237,10 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
     def step_many(
         self, actions: Any, count: int | None = None, *, observations: messages.ObservationsWanted = "last"
     ) -> Steps:
-        """Take several steps in one round trip; they stop at the end of the episode.
+        """Take several steps in one round trip, stopping at the end of the episode.
 
         Args:
-            actions: One action per step; or with ``count`` one action for all steps.
+            actions: One action per step; or, with ``count``, one action for all steps.
             count: How often to take that action.
             observations: Whether to return the last observation or all.
 
@@ -251,7 +251,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         return self._session.receive_many(observations)
 
     def sample(self, seed: int | None = None) -> Any:
-        """Let the server sample an action, so that clients in all languages get the same.
+        """Have the server sample an action, so that clients in all languages get the same one.
 
         Args:
             seed: The seed of the action space's random numbers; None to keep their state.
@@ -263,7 +263,7 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         """Render the environment.
 
         Returns:
-            As the render mode says: an array, text, or a list of them; None without a render mode.
+            An array, text, or a list of them, depending on the render mode; None without a render mode.
 
         Raises:
             RemoteError: The rendering failed.
@@ -271,42 +271,43 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         if self.render_mode is None:
             logger.warn('there is no render mode to render in; choose one: connect(..., render_mode="rgb_array")')
             return None
-        # Before the first reset an environment without wrappers may render, or not: that is its own matter.
+        # Before the first reset, an environment without wrappers decides by itself whether it can render.
         return self._session.ask(messages.Render(before_reset=not self._was_reset), messages.Rendered).frame
 
     def monitor(
         self, directory: str | None, *, resume: bool = False, force: bool = False, video_every: int = 0
     ) -> None:
-        """Have the server record the episodes from the next reset on, or stop to record.
+        """Have the server record episodes from the next reset on, or stop recording.
 
         Args:
-            directory: Where at the server, below the directory of its operator; None to stop, and complete the files.
-            resume: Whether to keep the files of an earlier monitor, and to write beside them.
-            force: Whether to remove them.
+            directory: The directory at the server, relative to the operator's directory; None to stop, and complete the
+                files.
+            resume: Whether to keep the files of an earlier monitor, and write beside them.
+            force: Whether to remove the files of an earlier monitor.
             video_every: Record a video of each episode whose number is a multiple of this; 0 for none. The environment
                 must have been made with the render mode ``rgb_array``.
 
         Raises:
-            RemoteError: The server cannot record there, or records already.
+            RemoteError: The server cannot record there, or is recording already.
         """
         self._session.ask(messages.Monitor(directory, resume, force, video_every), messages.Monitored)
 
     def snapshot(self) -> Snapshot:
-        """Have the server keep the environment as it is now.
+        """Have the server take a snapshot of the environment.
 
         Returns:
-            The snapshot, for :meth:`restore` and :meth:`branch`. Release it when you need it no more; it is a context
-            manager for that.
+            The snapshot, for :meth:`restore` and :meth:`branch`. Release it when you no longer need it; as a context
+            manager, it releases itself.
 
         Raises:
-            RemoteError: The server refuses: the environment cannot be copied, or it keeps as many as it may.
+            RemoteError: The server refuses: the environment cannot be copied, or has the maximum number of snapshots.
         """
         return Snapshot([self._session], (self._was_reset, self._session.values.has_plain_numbers))
 
     def restore(self, here: Snapshot) -> None:
-        """Go on from a snapshot of this environment: it steps as it did from there, with the same random numbers.
+        """Return to a snapshot of this environment, which then steps as it did before, with the same random numbers.
 
-        What is on this side of the connection stays as it is: wrappers, and the random numbers of ``action_space``.
+        State at the client stays as it is: wrappers, and the random numbers of ``action_space``.
 
         Args:
             here: The snapshot, which can be restored again.
@@ -317,10 +318,10 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         self._go_on(here.restore([self._session]))
 
     def branch(self, here: Snapshot) -> RemoteEnv:
-        """Make another environment that goes on from a snapshot, in a session and a process of its own.
+        """Make another environment that continues from a snapshot, in its own session and process.
 
         Args:
-            here: A snapshot of this environment, or of one that was made likewise.
+            here: A snapshot of this environment, or of one made in the same way.
 
         Raises:
             RemoteError: The server refuses, or has no free session.
@@ -330,10 +331,10 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
         return other
 
     def _go_on(self, state: Any) -> None:
-        """Use what the server has from now on.
+        """Adopt the state of a snapshot.
 
         Args:
-            state: That of a snapshot.
+            state: The client's state in the snapshot.
         """
         self._was_reset, plain = state
         self._session.values.use_plain_numbers(plain)
@@ -341,25 +342,25 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
 
     @property
     def resume_token(self) -> str:
-        """What :func:`~gymtwist.client.api.resume` needs to go on with this session in another process.
+        """The token with which :func:`~gymtwist.client.api.resume` continues this session in another process.
 
-        It stays the same until the environment is closed. Once it was read, a program that ends without closing the
-        environment leaves the session to wait. It is a secret: whoever has it, and the same identity at the server, can
-        take the session over.
+        It stays the same until the environment is closed. Once it has been read, a program that ends without closing
+        the environment leaves the session waiting. Keep it secret: anybody with the token and the same identity at the
+        server can take over the session.
 
         Raises:
-            RequestRefused: The session ends with its connection, as the environment was made without ``resume``.
+            RequestRefused: The session ends with its connection, because the environment was made without ``resume``.
         """
         return self._options.resume_token(self._session)
 
     def detach(self) -> str:
-        """Close the connection, but let the session wait for :func:`~gymtwist.client.api.resume`.
+        """Close the connection, but leave the session waiting for :func:`~gymtwist.client.api.resume`.
 
         Returns:
             The resume token.
 
         Raises:
-            RequestRefused: The session ends with its connection, as the environment was made without ``resume``.
+            RequestRefused: The session ends with its connection, because the environment was made without ``resume``.
         """
         token = self.resume_token
         leave(self._session.connection)
@@ -367,12 +368,12 @@ class RemoteEnv(RemoteAttributes, gymnasium.Env[Any, Any]):
 
     def __del__(self) -> None:
         session = self.__dict__.get("_session")
-        if session is not None and not session.connection.leaves_session:  # otherwise the connection leaves it
+        if session is not None and not session.connection.leaves_session:  # otherwise it leaves the session waiting
             self.close()
 
     def close(self) -> None:
         """Close the environment and the connection; closing again does nothing."""
-        # Without a session if the constructor failed.
+        # There is no session if the constructor failed.
         session = self.__dict__.get("_session")
         if session is not None:
             session.connection.close()

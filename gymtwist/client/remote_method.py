@@ -25,7 +25,7 @@ def ask_for_attribute(session: Session, request: all_messages.Request, kind: typ
 
 
 def explained(error: RequestRefused) -> RequestRefused:
-    """Return the error for a refused request: what was refused is the attribute, if the server knows none."""
+    """Return the error for a refused request: AttributeUnreachable if the server does not know such requests."""
     if error.code != "unknown-operation":
         return error
     return AttributeUnreachable(
@@ -35,7 +35,7 @@ def explained(error: RequestRefused) -> RequestRefused:
 
 
 class RemoteMethod:
-    """A method of a remote environment: calling it calls the method there.
+    """A method of a remote environment: calling this object calls the method at the server.
 
     Args:
         session: The session.
@@ -47,11 +47,11 @@ class RemoteMethod:
         self.__name__ = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method and wait for what it returns.
+        """Call the method and wait for its result.
 
         Raises:
             EnvironmentFailed: The method raised an exception.
-            AttributeUnreachable: What it returned cannot be sent.
+            AttributeUnreachable: The result cannot be sent.
         """
         request = messages.Call(self.__name__, list(args), kwargs)
         return ask_for_attribute(self._session, request, messages.Called).value

@@ -20,7 +20,7 @@ from gymtwist.client.snapshots import Snapshot
 from gymtwist.client.truncating_group import TruncatingGroup
 from gymtwist.protocol import messages
 
-#: What this object knows of each environment, which no message carries.
+#: What this object knows about each environment, but no message carries.
 _OF_EACH = {
     "action_space": "single_action_space",
     "observation_space": "single_observation_space",
@@ -32,15 +32,15 @@ _OF_EACH = {
 class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any, Any, Any]):
     """Environments at a server; :func:`~gymtwist.client.api.connect_vec` makes them.
 
-    One process of the server holds them, or several step their shares in parallel. Use the object in one thread at a
-    time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed`, ``reset`` makes it usable again.
+    One server process holds all of them, or several processes step their shares in parallel. Use the object in one
+    thread at a time. After :class:`~gymtwist.client.client_errors.EnvironmentFailed`, ``reset`` makes it usable again.
 
     Args:
-        options: How to reach the server and what to make there.
+        options: How to reach the server, and what to make there.
 
     Attributes:
-        reward_space: The space of each environment's rewards that are arrays, as MO-Gymnasium has it; only if they have
-            one.
+        reward_space: The space of each environment's rewards that are arrays, as in MO-Gymnasium; not set if they have
+            none.
 
     Raises:
         RemoteError: The server cannot be reached, or has no such environments.
@@ -70,7 +70,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             if truncates
             else SessionGroup(*parts, autoreset=self.autoreset_mode is not AutoresetMode.DISABLED)
         )
-        #: The session if there is only one, which needs no splitting and joining.
+        #: The session if there is only one, so that nothing must be split and joined; otherwise None.
         self._one = self._sessions[0] if options.processes == 1 and not truncates else None
 
     def reset(
@@ -79,11 +79,12 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         """Begin episodes.
 
         Args:
-            seed: One seed, from which each environment gets its own (``seed + index``), or a list with one for each.
-            options: Options of the environments. ``"reset_mask"``, an array of num_envs bools, selects those to reset.
+            seed: One seed, from which each environment gets its own (``seed + index``), or a list with a seed for each.
+            options: Options of the environments. ``"reset_mask"``, an array of num_envs bools, selects the environments
+                to reset.
 
         Returns:
-            Observations and infos of all environments; those that were not reset keep their observations.
+            Observations and infos of all environments; environments that were not reset keep their observations.
 
         Raises:
             RemoteError: The reset failed.
@@ -102,13 +103,13 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         return session.read(lambda: session.values.own(reply.observation)), self._group.infos([reply.info])
 
     def verify_seed(self, seed: int | list[int | None]) -> bool:
-        """Let the server play the beginning of episodes twice with a seed, then reset with it once more.
+        """Have the server play the beginning of episodes twice with a seed, then reset with the seed once more.
 
         Args:
             seed: One seed, or one for each environment, as for :meth:`reset`; the first seeds the actions as well.
 
         Returns:
-            Whether both had the same infos of the reset, observations, rewards and ends, for up to fifty steps.
+            Whether the reset infos, observations, rewards and flags of both were the same, for up to fifty steps.
 
         Raises:
             RemoteError: A reset failed.
@@ -126,7 +127,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             actions: A batch of actions.
 
         Returns:
-            Observations; rewards, float64 of shape (num_envs,), or with a ``reward_space`` an array of it for each
+            Observations; rewards, float64 of shape (num_envs,), or with a ``reward_space`` one of its arrays for each
             environment; terminated and truncated, bool of shape (num_envs,); infos.
 
         Raises:
@@ -139,10 +140,10 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         return self._recv()
 
     def async_reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin episodes without waiting for the first observations; :meth:`recv` returns them, as that of a step.
+        """Begin episodes without waiting for the first observations, which :meth:`recv` returns like a step's.
 
-        Their rewards are 0. Only environments that are not being stepped can be reset; those that share a process are
-        reset together.
+        Their rewards are 0. Only environments that are not being stepped can be reset; environments that share a
+        process are reset together.
 
         Args:
             seed: See :meth:`reset`.
@@ -155,12 +156,12 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         self._group.send_resets(seeds_of(seed, self.num_envs), options, mask)
 
     def send(self, actions: Any, env_ids: Any = None) -> None:
-        """Request a step without waiting for its reply; :meth:`recv` returns that.
+        """Request a step without waiting for its reply, which :meth:`recv` returns.
 
         Args:
             actions: A batch of actions.
-            env_ids: The indices of the environments that the actions are for, in the same order; None for all. Those
-                that share a process of the server are stepped together, unless there is one such process and its
+            env_ids: The indices of the environments that the actions are for, in the same order; None for all.
+                Environments that share a server process are stepped together, unless there is only one process and its
                 ``vectorization_mode`` is "async". None of them may be in a step already.
 
         Raises:
@@ -175,16 +176,16 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             session.outstanding += 1
 
     def recv(self, min_ready: int | None = None) -> Stepped:
-        """Wait for the first step that was sent and not received.
+        """Wait for the first step that was sent but not received.
 
         Args:
-            min_ready: Wait only until so many environments are done with a step. None for all.
+            min_ready: Wait only until this many environments have finished a step. None for all.
 
         Returns:
-            What :meth:`step` returns. With ``min_ready`` it is a batch of the environments that are done, whose indices
-            are ``infos["env_id"]`` (int32, ascending): exactly ``min_ready`` if each has a process of its own. Those
-            that share a process are done together, so there may be more; so are all after ``send`` without
-            ``env_ids``. Who has waited longest comes first.
+            What :meth:`step` returns. With ``min_ready``, it is a batch of the environments that have finished, whose
+            indices are ``infos["env_id"]`` (int32, ascending): exactly ``min_ready`` if each has a process of its own.
+            Environments that share a process finish together, so there may be more; so do all of them after ``send``
+            without ``env_ids``. The environments that have waited longest come first.
 
         Raises:
             RemoteError: The step failed, or none was sent.
@@ -214,7 +215,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         """Take several steps in one round trip; the autoreset mode applies to episodes that end.
 
         Args:
-            actions: One batch per step; or with ``count`` one batch for all steps.
+            actions: One batch per step; or, with ``count``, one batch for all steps.
             count: How often to take that batch.
             observations: Whether to return the last observations or all.
 
@@ -229,7 +230,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         return steps._replace(info=self._group.infos([steps.info]))
 
     def sample(self, seed: int | None = None) -> Any:
-        """Let the server sample an action for every environment.
+        """Have the server sample an action for every environment.
 
         Args:
             seed: The seed of the action spaces' random numbers; None to keep their state. The samples depend on the
@@ -252,7 +253,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         return finished(self._group.render())
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Call a method of each environment; an attribute that is none is read, as in Gymnasium's vector environments.
+        """Call a method of each environment, or read an attribute that is not a method, as Gymnasium does.
 
         Args:
             name: The name of the method.
@@ -273,7 +274,7 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         return finished(self._group.call(messages.Call(name, list(args), kwargs)))
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Read an attribute of each environment; a method is called without arguments, as in Gymnasium's.
+        """Read an attribute of each environment, or call a method without arguments, as Gymnasium does.
 
         Args:
             name: The name of the attribute.
@@ -292,22 +293,22 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
             values: A list or tuple with a value for each environment, or one value for all.
 
         Raises:
-            ValueError: There is another number of values.
+            ValueError: The number of values is wrong.
             AttributeUnreachable: The attribute cannot be set.
         """
         finished(self._group.set(name, values_of(values, self.num_envs)))
 
     def snapshot(self) -> Snapshot:
-        """Have the server keep the environments as they are now; see :meth:`RemoteEnv.snapshot`.
+        """Have the server take a snapshot of the environments; see :meth:`RemoteEnv.snapshot`.
 
         Raises:
-            RemoteError: The server refuses: the environments cannot be copied, or it keeps as many as it may.
+            RemoteError: The server refuses: the environments cannot be copied, or have the maximum number of snapshots.
         """
         self._refuse_truncating()
         return Snapshot(self._sessions, self._group.state())
 
     def restore(self, here: Snapshot) -> None:
-        """Go on from a snapshot of these environments; see :meth:`RemoteEnv.restore`.
+        """Return to a snapshot of these environments; see :meth:`RemoteEnv.restore`.
 
         Args:
             here: The snapshot, which can be restored again.
@@ -318,10 +319,10 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         self._group.put_back(here.restore(self._sessions))
 
     def branch(self, here: Snapshot) -> RemoteVectorEnv:
-        """Make other environments that go on from a snapshot, in sessions and processes of their own.
+        """Make other environments that continue from a snapshot, in their own sessions and processes.
 
         Args:
-            here: A snapshot of these environments, or of some that were made likewise.
+            here: A snapshot of these environments, or of environments made in the same way.
 
         Raises:
             RemoteError: The server refuses, or has no free session.
@@ -332,13 +333,13 @@ class RemoteVectorEnv(DescribedVectorAttributes, RemoteAttributes, VectorEnv[Any
         return other
 
     def _refuse_truncating(self) -> None:
-        """Raise an error if failures end episodes: the environments then are no longer those of the snapshot."""
+        """Raise an error if failures end episodes: failed environments are then replaced, unlike in the snapshot."""
         if self._options.on_failure == "truncate":
             raise RequestRefused('snapshot: on_failure="truncate" makes fresh environments; use "raise"')
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the connections; :meth:`close` calls it."""
-        # Without sessions if the constructor failed.
+        # There are no sessions if the constructor failed.
         for session in self.__dict__.get("_sessions", ()):
             session.connection.close()
 

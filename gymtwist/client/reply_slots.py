@@ -1,10 +1,9 @@
 """Reply slots: parts of shared memory for large replies, so that an observation needs no copy.
 
 The server writes each large reply into the slot that the client chose, and the observation that the user gets is a view
-of it. A slot is borrowed for as long as that array exists, or anything that shares its memory: a slice, or an object
-that another library made without a copy. All of these hold a reference to one array, the first that was made of the
-slot, and a weak reference tells when it is gone. If all slots are borrowed, the reply goes to the spare slot and is
-copied.
+of the slot. A slot is borrowed as long as that array exists, or anything that shares its memory: a slice, or an object
+that another library made without a copy. All of these hold a reference to one array, the first one made over the slot,
+and a weak reference tells when it is gone. If all slots are borrowed, the reply goes to the spare slot and is copied.
 """
 
 from __future__ import annotations
@@ -20,31 +19,31 @@ from gymtwist.errors import ProtocolError
 from gymtwist.protocol.framing import INT32_HEADER
 from gymtwist.protocol.shared_memory import REPLY_AT, REPLY_MOST, SharedMemory
 
-#: Bytes from which on a reply is large: it is read without a copy, and uses shared memory in any case. Smaller replies
-#: use it only where polling pays, because the socket is as fast otherwise.
+#: Bytes from which a reply counts as large: it is read without a copy, and always uses shared memory. Smaller replies
+#: use it only if polling pays off, because the socket is as fast otherwise.
 LARGE = 16 * 1024
 #: How many observations can be borrowed at once: as many as a learner, or a wrapper that stacks them, uses.
 _SLOTS = 8
-#: The most bytes of memory for all slots; the server may limit what it maps.
+#: The maximum bytes of memory for all slots; the server may limit what it maps.
 _MAX_MEMORY = 32 << 20
 #: Bytes of a cache line.
 _CACHE_LINE = 64
-#: Bytes of an Int32 frame before the observation in a step's reply, without the header of the MessagePack ``bin``: that
-#: takes 5 bytes from 65,536 on, else 3.
+#: Bytes of an Int32 frame before the observation in a step's reply, without the header of the MessagePack ``bin``,
+#: which takes 5 bytes for 65,536 bytes or more, and 3 for fewer.
 _BEFORE_OBSERVATION = INT32_HEADER + len(b"\x85\xa2op\xa4step\xabobservation")
 
 
 def max_slots(reply_room: int) -> int:
-    """Return how many slots fit into memory, with the spare one.
+    """Return how many slots fit into the memory, including the spare one.
 
     Args:
-        reply_room: Bytes of one reply, with its frame.
+        reply_room: Bytes of a reply, with its frame.
     """
     return max(1, min(_SLOTS + 1, _MAX_MEMORY // reply_room))
 
 
 def is_borrowed(buffer: Any) -> bool:
-    """Return True if a buffer is a view of a slot, whose bytes do not change while anything refers to it."""
+    """Return True if a buffer is a view of a slot, whose bytes do not change while anything references it."""
     return type(buffer) is memoryview and isinstance(buffer.obj, np.ndarray)
 
 
@@ -58,28 +57,28 @@ def _lost() -> bool:
 
 
 class ReplySlots:
-    """The slots of one shared memory.
+    """The slots of a shared memory.
 
     Args:
         shared: The memory.
-        count: How many slots share its capacity for replies, with the spare one.
-        usual: Bytes of an observation.
+        count: How many slots, including the spare one, share the capacity for replies.
+        usual: Bytes of a usual observation.
     """
 
     def __init__(self, shared: SharedMemory, count: int, usual: int) -> None:
         self._shared, self._words = shared, shared.words
         size = shared.reply_room // count
-        # Align the observation to a cache line, if the server writes its reply as gymtwist does.
+        # Align the observation to a cache line, assuming that the server writes its reply as gymtwist does.
         shift = -(_BEFORE_OBSERVATION + (5 if usual > 0xFFFF else 3)) % _CACHE_LINE
         self._starts = [index * size + shift for index in range(count)]
-        #: For each slot but the spare one, which is the last: a function that returns None once the slot is free.
+        #: For each slot except the spare one, which is last, a function that returns None once the slot is free.
         self._borrowers: list[Callable[[], object]] = [_free] * (count - 1)
         self._chosen = 0
         self._capacity = size - shift
         shared.words[REPLY_MOST] = self._capacity
 
     def choose(self) -> None:
-        """Tell the server the slot for its next reply: the first free one, else the spare one."""
+        """Tell the server the slot for its next reply: the first free one, or the spare one if none is free."""
         index = 0
         for borrower in self._borrowers:
             if borrower() is None:
@@ -89,7 +88,7 @@ class ReplySlots:
         self._words[REPLY_AT] = self._starts[index]
 
     def reply(self, length: int) -> bytes | memoryview:
-        """Return the reply in the slot that was chosen last; a view of a large one borrows the slot.
+        """Return the reply in the slot chosen last; a view of a large reply borrows the slot.
 
         Args:
             length: Bytes of the reply.
@@ -115,12 +114,12 @@ class ReplySlots:
     def before_fork(self) -> None:
         """Never reuse borrowed slots: the child may use them indefinitely."""
         borrowers = self._borrowers
-        # One by one, since another thread may borrow meanwhile; at worst this loses a slot that is free.
+        # One by one, because another thread may borrow meanwhile; at worst, a free slot is lost.
         for index in range(len(borrowers)):
             if borrowers[index]() is not None:
                 borrowers[index] = _lost
 
     @property
     def are_lost(self) -> bool:
-        """True if forks have lost all slots but the spare one."""
+        """True if forks have lost all slots except the spare one."""
         return self._borrowers.count(_lost) == len(self._borrowers)

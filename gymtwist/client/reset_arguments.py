@@ -16,7 +16,7 @@ def seed_of(seed: Any) -> int | None:
     """Convert any kind of integer to a seed.
 
     Raises:
-        RequestRefused: It is not an integer from 0 to 2**64 - 1, or None.
+        RequestRefused: The seed is neither an integer from 0 to 2**64 - 1 nor None.
     """
     if seed is None:
         return None
@@ -32,7 +32,7 @@ def seed_of(seed: Any) -> int | None:
 
 
 def seeds_of(seed: Any, count: int) -> int | list[int | None] | None:
-    """Convert one seed for all environments, or a sequence of one for each.
+    """Convert one seed for all environments, or a sequence with a seed for each.
 
     Raises:
         RequestRefused: One of them is not a seed, or their number is wrong.
@@ -49,13 +49,13 @@ def seeds_of(seed: Any, count: int) -> int | list[int | None] | None:
 
 
 def warn_unseeded(reply: ResetDone) -> None:
-    """Warn if a reset had a seed that the environment did not take."""
+    """Warn if the environment did not take the seed of a reset."""
     if reply.seeded is False:
         logger.warn("the environment at the server takes no seed: episodes with the same seed may differ")
 
 
 def mask_of(options: dict[str, Any] | None, count: int) -> tuple[Any, dict[str, Any] | None]:
-    """Split the options of a reset into the mask and the others; the given options do not change.
+    """Split the options of a reset into the mask and the other options, without changing the given ones.
 
     Returns:
         The mask (bool, of shape (count,)) or None, and the other options.
@@ -79,11 +79,11 @@ def values_of(values: Any, count: int) -> list[Any]:
     """Return the values for an attribute of several environments.
 
     Args:
-        values: A list or tuple with a value for each, or one value for all.
+        values: A list or tuple with a value for each environment, or one value for all.
         count: The number of environments.
 
     Raises:
-        ValueError: There is another number of values.
+        ValueError: The number of values is wrong.
     """
     listed = list(values) if isinstance(values, (list, tuple)) else [values] * count
     if len(listed) != count:

@@ -1,7 +1,7 @@
-"""Connections that outlive the ones they are made of: when one is lost, another one goes on with the session.
+"""Connections that reconnect: when the underlying connection is lost, a new one continues the session.
 
-Requests are kept until their replies have come. The server says how many of them it has; the rest is sent again, and it
-sends the replies again that were lost.
+Requests are kept until their replies have come. The server says how many of them it has received; the client sends the
+rest again, and the server sends the lost replies again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.resume_messages import Resume, Resumed
 
 _log = logging.getLogger("gymtwist.client")
-#: The most seconds that closing takes: until the server has said that the session has ended, over whatever connection.
+#: The maximum seconds that closing takes: until the server has confirmed the session's end, over any connection.
 CLOSE_TIMEOUT = 5.0
-#: Seconds between two attempts to have a session ended.
+#: Seconds between attempts to have a session ended.
 CLOSE_PAUSE = 0.05
-#: The fewest seconds to wait for something.
+#: The minimum seconds to wait for something.
 MIN_TIMEOUT = 1e-3
 
 
@@ -39,7 +39,8 @@ class Reopening(NamedTuple):
 
     Attributes:
         address: The server's address.
-        open: Connects within so many seconds, None for the client's own limit; in an event loop it returns a coroutine.
+        open: Connects within a number of seconds, None for the client's own limit; in an event loop, it returns a
+            coroutine.
         token: The client's token.
         report: Called while the client waits.
     """
@@ -51,13 +52,13 @@ class Reopening(NamedTuple):
 
 
 class OutlivingConnection(FrameConnection):
-    """A connection over one connection after the other: what of it is the same whether its methods wait or not.
+    """A connection over one connection after another: what the blocking and the asyncio kind share.
 
     Args:
-        connection: The first one, which has received all replies.
+        connection: The first connection, which has received all replies.
         granted: What the server has granted.
         codec: The codec of the session.
-        taken_over: What the server has received since ``make``, all of it answered.
+        taken_over: What the server has received since ``make``, all of which is answered.
         reopening: How to reach the server again.
     """
 
@@ -72,21 +73,21 @@ class OutlivingConnection(FrameConnection):
         self._inner = connection
         self.name = connection.name
         self._granted, self._codec, self._reopening = granted, codec, reopening
-        #: The requests whose replies have not come, and how many were sent in all.
+        #: The requests whose replies have not come, and the number of all requests sent.
         self._unanswered: collections.deque[bytes] = collections.deque()
         self._sent, self._takeovers = taken_over.received, taken_over.takeovers
         self._largest = 0
-        #: The attempts since the last reply; None if the connection was not lost since.
+        #: The attempts since the last reply; None if the connection has not been lost since then.
         self._attempts: Attempts | None = None
         self._is_final = False
         fork_safety.register(self)
 
     @property
     def direct(self) -> FrameConnection:
-        """The connection that there is."""
+        """The current connection."""
         return self._inner
 
-    # What it has in common with that
+    # Attributes and methods of the current connection
 
     @property
     def due(self) -> int:
@@ -108,7 +109,7 @@ class OutlivingConnection(FrameConnection):
 
     @property
     def descriptor(self) -> int:
-        """The descriptor of the socket that there is."""
+        """The descriptor of the current connection's socket."""
         return self._inner.descriptor
 
     @descriptor.setter
@@ -117,7 +118,7 @@ class OutlivingConnection(FrameConnection):
 
     @property
     def has_received(self) -> bool:
-        """True if bytes were received that nobody has taken."""
+        """True if there are received bytes that have not been taken."""
         return self._inner.has_received
 
     def is_ready(self) -> bool:
@@ -141,7 +142,7 @@ class OutlivingConnection(FrameConnection):
         return self._inner.timed_out(problem)
 
     def check_open(self) -> None:
-        """See :meth:`FrameConnection.check_open`; a connection that was lost is open, as it can be resumed."""
+        """See :meth:`FrameConnection.check_open`; a lost connection counts as open, because it can be resumed."""
         try:
             self._inner.check_open()
         except ConnectionLost:
@@ -168,12 +169,12 @@ class OutlivingConnection(FrameConnection):
         self._sent += 1
 
     def _forget_last(self) -> None:
-        """Forget the request that was to be sent last."""
+        """Forget the last request, which was not sent."""
         self._unanswered.pop()
         self._sent -= 1
 
     def _received(self, payload: bytes | memoryview) -> bytes | memoryview:
-        """Note that a reply has come; return it."""
+        """Record that a reply has come; return it."""
         self._settle()
         self._attempts = None
         if len(payload) > self._largest:
@@ -189,14 +190,14 @@ class OutlivingConnection(FrameConnection):
     # Another connection
 
     def _begin_attempts(self, lost: ConnectionLost) -> Attempts:
-        """Return the attempts to go on, the first since the last reply."""
+        """Return new attempts to resume, the first since the last reply."""
         reopening, seconds = self._reopening, self._granted.seconds
         _log.warning("%s; connecting again to resume the session, for up to %g s", lost.message, seconds)
         self._attempts = Attempts(reopening.address, seconds, reopening.report, is_restart=True)
         return self._attempts
 
     def _given_up(self, lost: ConnectionLost, error: RemoteError) -> ConnectionLost:
-        """Close the connection for good; return the error for that."""
+        """Close the connection for good; return the error for later uses."""
         why = "" if error is lost else f"; the session cannot be resumed: {error.message}"
         final = ConnectionLost(f"{lost.message}{why}", code=lost.code if error is lost else error.code)
         self.close(final)
@@ -212,26 +213,26 @@ class OutlivingConnection(FrameConnection):
         )
 
     def _resume_request(self) -> bytes:
-        """Encode the first request of another connection."""
+        """Encode the first request of a new connection."""
         request = Resume(self._granted.secret, self._sent - len(self._unanswered), self._reopening.token)
         return b"".join(self._codec.encode_request(request))
 
     def _use(self, connection: FrameConnection, payload: bytes | memoryview) -> tuple[int, int]:
-        """Use another connection from now on.
+        """Use a new connection from now on.
 
         Args:
             connection: The connection.
-            payload: Its reply to the request to resume.
+            payload: The reply to its resume request.
 
         Returns:
-            How many requests were sent again, and how many had been received without a reply.
+            How many requests were sent again, and how many the server had received without its replies arriving.
 
         Raises:
-            RemoteError: The session cannot go on.
+            RemoteError: The session cannot continue.
         """
         kept = list(self._unanswered)
         known = self._known(payload)
-        # The server sends the replies to these without another request.
+        # The server sends the replies to these without being asked again.
         connection.due = known
         for frame in kept[known:]:
             connection.send(frame)
@@ -240,7 +241,7 @@ class OutlivingConnection(FrameConnection):
         return len(kept) - known, known
 
     def _known(self, payload: bytes | memoryview) -> int:
-        """Return how many of the requests that are kept the server has, according to its reply."""
+        """Return how many of the kept requests the server has, according to its reply."""
         try:
             reply = self._codec.decode_reply(payload)
         except GymtwistError as error:
@@ -259,7 +260,7 @@ class OutlivingConnection(FrameConnection):
     # The end
 
     def _close_request(self) -> bytes:
-        """Encode what tells the server that this is the end, and not the loss of a connection; keep it."""
+        """Encode and keep the request that ends the session, so that the server does not wait for a reconnection."""
         frame = b"".join(self._codec.encode_request(messages.Close()))
         self._settle()
         self._unanswered.append(frame)
@@ -272,11 +273,11 @@ class OutlivingConnection(FrameConnection):
         self._inner.close(reason)
 
     def before_fork(self) -> None:
-        """See :class:`~gymtwist.client.fork_safety.Inherited`; the connection that there is does it itself."""
+        """See :class:`~gymtwist.client.fork_safety.Inherited`; the current connection is registered itself."""
 
 
 class ResumableConnection(OutlivingConnection):
-    """A connection over one connection after the other, whose methods wait."""
+    """A connection over one connection after another, whose methods block."""
 
     _inner: FrameConnection
 
@@ -304,10 +305,10 @@ class ResumableConnection(OutlivingConnection):
                 self._resume(error)
 
     def _resume(self, lost: ConnectionLost) -> None:
-        """Connect again, and go on.
+        """Reconnect and continue the session.
 
         Raises:
-            ConnectionLost: That is not possible.
+            ConnectionLost: That failed.
         """
         if self._is_final:
             raise lost
@@ -324,17 +325,17 @@ class ResumableConnection(OutlivingConnection):
         self._tell_success(since, *found)
 
     def _go_on(self, connection: FrameConnection, deadline: float | None = None) -> tuple[int, int]:
-        """Go on over another connection.
+        """Continue over a new connection.
 
         Args:
             connection: The connection.
-            deadline: When the server must have replied; None for the timeout of the connection.
+            deadline: The time by which the server must have replied; None for the timeout of the connection.
 
         Returns:
             See :meth:`_use`.
 
         Raises:
-            RemoteError: The connection is lost as well, or the session cannot go on.
+            RemoteError: The new connection is lost, too, or the session cannot continue.
         """
         before = self._inner
         try:
@@ -349,9 +350,9 @@ class ResumableConnection(OutlivingConnection):
         return found
 
     def close(self, reason: RemoteError | None = None) -> None:
-        """Close the connection for good, and with it the session; see :meth:`FrameConnection.close`.
+        """Close the connection and its session for good; see :meth:`FrameConnection.close`.
 
-        The server is given a few seconds to say that the session has ended.
+        The server has a few seconds to confirm that the session has ended.
         """
         if not self._is_final:
             self._is_final = True
@@ -363,10 +364,10 @@ class ResumableConnection(OutlivingConnection):
                 self._inner.close(reason)
 
     def _end_session(self) -> None:
-        """Have the server end the session, over another connection if this one is lost.
+        """Have the server end the session, over a new connection if this one is lost.
 
         Raises:
-            RemoteError: The session has ended, or the server does not say so in time.
+            RemoteError: The session has ended, or the server does not confirm it in time.
         """
         deadline = time.monotonic() + CLOSE_TIMEOUT
         frame = self._close_request()
@@ -391,7 +392,7 @@ class ResumableConnection(OutlivingConnection):
                 time.sleep(CLOSE_PAUSE)
 
     def __del__(self) -> None:
-        """End the session of a client that has forgotten to close it, or leave it to whoever has its resume token."""
+        """End the session of a client that forgot to close it, or leave it to the holder of its resume token."""
         if not self.__dict__.get("_is_final", True):
             if self.leaves_session:
                 leave(self)
@@ -400,8 +401,8 @@ class ResumableConnection(OutlivingConnection):
 
 
 def leave(connection: FrameConnection) -> None:
-    """Close a connection, and let its session wait for another one."""
-    # Without a reason the session would be ended.
+    """Close a connection, and leave its session waiting for another."""
+    # Without a reason, the session would be ended.
     connection.close(Closed("the environment was detached, to be resumed"))
 
 

@@ -1,4 +1,4 @@
-"""Resume tokens: what another process needs to go on with the session of one environment."""
+"""Resume tokens: what another process needs to resume the session of an environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gymtwist.protocol.codec import MessageCodec
 from gymtwist.protocol.framing import INT32_HEADER, ProtocolName
 
 _VERSION = 1
-#: The most bytes of what a token has, so that a text that is none takes no memory.
+#: The maximum bytes of a token's contents, so that an invalid text does not exhaust memory.
 _MOST_BYTES = 256 << 20
 _INVALID = "the resume token is invalid: expected the text of env.resume_token"
 
@@ -26,10 +26,10 @@ class ResumeToken(msgspec.Struct, frozen=True, array_like=True, repr_omit_defaul
         version: The version of these fields.
         protocol: The framed protocol of the session.
         make: The make request in MessagePack, without the client's token.
-        made: The payload of the reply, which has the session's secret.
+        made: The payload of the make reply, which contains the session's secret.
         check_observations: See :func:`gymtwist.client.connect`.
-        max_space_bytes: Likewise.
-        on_failure: Likewise.
+        max_space_bytes: See :func:`gymtwist.client.connect`.
+        on_failure: See :func:`gymtwist.client.connect`.
     """
 
     version: int
@@ -48,7 +48,7 @@ class ResumeToken(msgspec.Struct, frozen=True, array_like=True, repr_omit_defaul
         """Return the make request.
 
         Raises:
-            ValueError: It is malformed.
+            ValueError: The request is malformed.
         """
         try:
             request = MessageCodec(ProtocolName.INT32).decode_request(self.make)

@@ -19,7 +19,7 @@ from gymtwist.error_texts import printable
 from gymtwist.protocol import make_messages, messages
 from gymtwist.protocol.framing import MAX_FRAME
 
-#: More than any server has; one that lists more would fill the client's memory.
+#: More than any server has; a longer list would fill the client's memory.
 _MOST = 1_000_000
 
 
@@ -67,11 +67,11 @@ def envs(
         timeout: See :func:`connect`.
         connect_timeout: See :func:`connect`.
         tls: See :func:`connect`.
-        api: "parallel" or "aec" to list multi-agent environments whose agents act at once, or take turns. It does not
-            list those of modules that are not registered.
+        api: "parallel" or "aec" to list multi-agent environments whose agents act at once, or take turns. Environments
+            of modules that are not registered are not listed.
 
     Returns:
-        The environments, in the order of their ids. Nothing is made for it, so spaces are not known.
+        The environments, in the order of their ids. No environment is made for the list, so it has no spaces.
 
     Raises:
         ValueError: An argument has a wrong value.
@@ -94,7 +94,7 @@ def envs(
 def listed(
     session: Session, token: str | None = None, api: messages.AgentApi | None = None
 ) -> list[messages.ListedEnv]:
-    """List the environments of the server of a session; see :func:`envs`."""
+    """List the environments of a session's server; see :func:`envs`."""
     found: list[messages.ListedEnv] = []
     is_complete = False
     while not is_complete:

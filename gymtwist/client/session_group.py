@@ -26,25 +26,26 @@ from gymtwist.error_texts import RESET_ALL
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.gymnasium_spaces import info_restorer
 
-#: The key in infos of a batch with the indices of its environments, as EnvPool has it.
+#: The infos key with the indices of a batch's environments, as in EnvPool.
 ENV_ID = "env_id"
 
 
 class SessionGroup(JoinedSessions):
     """Sessions that each hold a share of the environments.
 
-    What needs replies to several requests is a generator: see :data:`~gymtwist.client.group_requests.Waiting`.
-    :meth:`send` and :meth:`receive` are not, as they are the path of a step.
+    Methods that need the replies to several requests are generators: see
+    :data:`~gymtwist.client.group_requests.Waiting`. :meth:`send` and :meth:`receive` are not, because every step calls
+    them.
 
     Args:
         sessions: The sessions, in the order of their environments.
-        counts: How many environments each has.
+        counts: How many environments each session has.
         single_action_space: The action space of one environment.
         single_observation_space: The observation space of one environment.
         autoreset: Whether environments are reset after the end of an episode.
     """
 
-    #: Whether some of the environments of a session can be stepped alone, if that has a process for each.
+    #: Whether some of a session's environments can be stepped alone, if it has a process for each.
     _steps_some = True
 
     def __init__(
@@ -60,9 +61,10 @@ class SessionGroup(JoinedSessions):
         self._action, self._observation = single_action_space, single_observation_space
         self._restore = info_restorer(single_observation_space)
         self._autoreset = autoreset
-        #: All sessions. Those of which a reply was received last are the last.
+        #: All sessions; those whose reply was received most recently come last.
         self._turns = list(range(len(sessions)))
-        #: Steps some environments of the only session; None if that steps all of them, or there are several.
+        #: Steps some environments of the only session; None if it steps only all of them, or there are several
+        #: sessions.
         self._some: ReadySteps | None = None
         if self._steps_some and len(sessions) == 1 and sessions[0].made.step_ready:
             self._some = ReadySteps(sessions[0], single_action_space, single_observation_space, autoreset=autoreset)
@@ -94,9 +96,9 @@ class SessionGroup(JoinedSessions):
         return all(reply.seeded for reply in replies.values())
 
     def _reset(self, requests: Mapping[int, messages.Reset], mask: Any) -> Waiting[dict[int, messages.ResetDone]]:
-        """Send a request to each session that has one; return the replies of these sessions."""
+        """Send the requests to their sessions; return the replies by session."""
         self.keep()
-        self.resetting.clear()  # replies that nobody has waited for to the end
+        self.resetting.clear()  # their replies were not waited for to the end
 
         def ask(index: int) -> None:
             self._before_reset(index)
@@ -137,7 +139,7 @@ class SessionGroup(JoinedSessions):
         return requests
 
     def _check_mask(self, index: int, chosen: list[bool]) -> None:
-        """Check that the environments of a session that are not reset have an episode, and a last observation."""
+        """Check that those of a session's environments that are not reset have an episode and a last observation."""
         if index in self._failed and not all(chosen):
             text = RESET_ALL
             if any(view is not None for view in self._views):
@@ -190,7 +192,7 @@ class SessionGroup(JoinedSessions):
         return self._begun(index) if index in self.resetting else self._stepped(index)
 
     def _begun(self, index: int) -> Stepped:
-        """Wait for a session's reply to a reset; return it as if it were that to a step."""
+        """Wait for a session's reply to a reset; return it like the reply to a step."""
         self.resetting.discard(index)
         reply = self._reset_done(index, None)
         warn_unseeded(reply)
@@ -205,18 +207,18 @@ class SessionGroup(JoinedSessions):
         rewards, terminated, truncated = (np.concatenate([each[part] for each in stepped]) for part in (1, 2, 3))
         return self._whole(views), rewards, terminated, truncated, self.infos([each[4] for each in stepped], counts)
 
-    # Steps of whichever environments are ready
+    # Steps of the environments that are ready first
 
     @property
     def is_stepping_some(self) -> bool:
-        """Whether some environments of the only session are in a step of :meth:`send_to`."""
+        """Whether some environments of the only session are in a step begun by :meth:`send_to`."""
         return bool(self.sessions[0].stepping)
 
     def check_sending_all(self) -> None:
-        """Check that no environment is in a step of :meth:`send_to`.
+        """Check that no environment is in a step begun by :meth:`send_to`.
 
         Raises:
-            RequestRefused: Some are.
+            RequestRefused: Some environments are.
         """
         if self.is_stepping_some:
             raise RequestRefused(
@@ -257,8 +259,8 @@ class SessionGroup(JoinedSessions):
         """Request a step of some environments; all actions are checked before any is sent.
 
         Args:
-            actions: A batch with an action for each of them.
-            env_ids: Their indices.
+            actions: A batch with an action for each of these environments.
+            env_ids: The indices of the environments.
         """
         positions = self._positions(env_ids)
         if batching.length(self._action, actions) != len(positions):
@@ -289,13 +291,13 @@ class SessionGroup(JoinedSessions):
             self.sessions[index].outstanding += 1
 
     def receive_ready(self, least: Any) -> Waiting[Stepped]:
-        """Wait until steps of some environments are done; see ``RemoteVectorEnv.recv``."""
+        """Wait until some environments have finished their steps; see ``RemoteVectorEnv.recv``."""
         if self.is_stepping_some:
             return (yield from self._receive_some(least))
         flying = [index for index in self._turns if self.sessions[index].outstanding]
         sent = sum(self._counts[index] for index in flying)
         if not sent:
-            self.sessions[0].take()  # which says so
+            self.sessions[0].take()  # this raises an error
         least = checked_least(least, sent)
         taken: list[int] = []
         while sum(self._counts[index] for index in taken) < least:
@@ -328,7 +330,7 @@ class SessionGroup(JoinedSessions):
         return (*batch[1:5], {**infos, ENV_ID: np.array(batch.env_ids, np.int32)})
 
     def _wait_for(self, indices: Sequence[int]) -> list[int]:
-        """Wait for a reply to one of some sessions; return all that have one."""
+        """Wait for a reply to one of several sessions; return all sessions that have one."""
         return [indices[place] for place in wait_for_reply([self.sessions[index].connection for index in indices])]
 
     def _positions(self, env_ids: Any) -> dict[int, int]:
@@ -338,7 +340,7 @@ class SessionGroup(JoinedSessions):
         except TypeError:
             ids = []
         positions = {each: place for place, each in enumerate(ids) if 0 <= each < self.total}
-        if not ids or len(positions) != len(ids) or bool in map(type, env_ids):  # a mask is no list of ids
+        if not ids or len(positions) != len(ids) or bool in map(type, env_ids):  # a mask is not a list of ids
             raise RequestRefused(
                 f"env_ids is {env_ids!r:.200}: expected different integers from 0 to {self.total - 1}",
                 code="invalid-field",
@@ -346,7 +348,7 @@ class SessionGroup(JoinedSessions):
         return positions
 
     def _refused_part(self, index: int, remedy: str) -> RequestRefused:
-        """Return the error for a request to some of the environments of a session."""
+        """Return the error for a request that concerns only some of a session's environments."""
         error = RequestRefused(
             f"they share a process: {remedy}, or connect with processes={self.total}", code="invalid-field"
         )
@@ -423,11 +425,11 @@ class SessionGroup(JoinedSessions):
         return batching.whole(self._observation, views)
 
     def infos(self, infos: list[dict[str, Any]], counts: Sequence[int] | None = None) -> dict[str, Any]:
-        """Join the infos of all sessions, or of some.
+        """Join the infos of all sessions or of some.
 
         Args:
             infos: The infos of each session.
-            counts: How many environments each has; None for all sessions.
+            counts: How many environments each session has; None for the counts of all sessions.
         """
         counts = self._counts if counts is None else counts
         is_json = self.sessions[0].values.is_json
@@ -438,7 +440,7 @@ class SessionGroup(JoinedSessions):
         return vector_infos.joined(parts, counts)
 
     def sample(self, seed: int | None) -> Waiting[Any]:
-        """Let each session sample actions."""
+        """Have each session sample actions."""
         self.keep()
 
         def request(index: int) -> messages.Sample:
@@ -453,7 +455,7 @@ class SessionGroup(JoinedSessions):
         return batching.whole(self._action, drawn)
 
     def call(self, request: messages.Call) -> Waiting[tuple[Any, ...]]:
-        """Let each session call a method of its environments."""
+        """Have each session call a method of its environments."""
         self.keep()
 
         def answer(index: int) -> list[Any]:
@@ -464,7 +466,7 @@ class SessionGroup(JoinedSessions):
         return tuple(each for values in groups for each in values)
 
     def set(self, name: str, values: list[Any]) -> Waiting[None]:
-        """Let each session set an attribute of its environments."""
+        """Have each session set an attribute of its environments."""
         self.keep()
         yield from self._reach(
             lambda index: messages.Set(name, values[self._part(index)]),
@@ -473,7 +475,7 @@ class SessionGroup(JoinedSessions):
 
     def _reach(self, request: Callable[[int], all_messages.Request], answer: Callable[[int], T]) -> Waiting[list[T]]:
         self._check_idle()
-        # All are encoded before any is sent.
+        # All requests are encoded before any is sent.
         frames = self._each(lambda index: self.sessions[index].encoded(request(index)))
         try:
             return (yield from self._together(self._asker(frames), answer))
@@ -481,7 +483,7 @@ class SessionGroup(JoinedSessions):
             raise explained(error) from None
 
     def render(self) -> Waiting[tuple[Any, ...]]:
-        """Let each session render."""
+        """Have each session render."""
         self.keep()
 
         def frames(index: int) -> list[Any]:
@@ -498,10 +500,10 @@ def check_same_spaces(sessions: Sequence[Session], starts: Sequence[int]) -> Non
 
     Args:
         sessions: The sessions.
-        starts: The index of the first environment of each.
+        starts: The index of each session's first environment.
 
     Raises:
-        RequestRefused: They have not.
+        RequestRefused: The spaces differ.
     """
     first = sessions[0].made
     for session, start in zip(sessions, starts, strict=True):
@@ -515,10 +517,10 @@ def check_same_spaces(sessions: Sequence[Session], starts: Sequence[int]) -> Non
 
 
 def checked_least(least: Any, sent: int) -> int:
-    """Check how many environments to wait for, of those that were sent actions; None means all.
+    """Check how many of the environments that were sent actions to wait for; None means all.
 
     Raises:
-        RequestRefused: There are not so many.
+        RequestRefused: The number is invalid, or there are fewer.
     """
     try:
         count = sent if least is None else integer_of(least)
@@ -533,10 +535,10 @@ def checked_least(least: Any, sent: int) -> int:
 
 
 def listed(value: Any, count: int) -> list[Any]:
-    """Check that a value of a reply is a list with one for each of some environments; return it.
+    """Check that a value in a reply is a list with an element for each environment; return it.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not such a list.
     """
     if not isinstance(value, list) or len(value) != count:
         raise ValueError(f"no list of {count} values, one for each environment")
@@ -547,7 +549,7 @@ def frames_of(reply: messages.Rendered) -> list[Any]:
     """Return the frames of several environments.
 
     Raises:
-        ValueError: The reply has no list of them.
+        ValueError: The reply does not contain a list.
     """
     if reply.frame is not None and not isinstance(reply.frame, list):
         raise ValueError("several environments render a list of frames")

@@ -1,4 +1,4 @@
-"""The requests of a client session and their replies, one after the other."""
+"""The requests of a client session and their replies, one after another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gymtwist.protocol.framing import MAX_FRAME, MAX_OVERHEAD, ProtocolName
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
 T = TypeVar("T")
-#: The result of a step: observation, reward, terminated, truncated, info; arrays for vector environments.
+#: The result of a step: observation, reward, terminated, truncated, info; batched for vector environments.
 Stepped: TypeAlias = "tuple[Any, Any, Any, Any, dict[str, Any]]"
 
 
@@ -44,8 +44,8 @@ class SessionRequests:
         connection: The connection.
         values: Converts the environment's values; available after :meth:`_use`.
         outstanding: How many replies the user has yet to receive after calls of ``send``.
-        failure: What ended the episode since the last reset, until somebody takes it; None for nothing.
-        stepping: The environments that are in a step, if some are stepped alone.
+        failure: What ended the episode since the last reset, until it is taken; otherwise None.
+        stepping: The environments that are in a step, if environments are stepped separately.
     """
 
     values: MessageValues
@@ -58,13 +58,13 @@ class SessionRequests:
         self.outstanding = 0
         self.stepping: set[int] = set()
         self.failure: RemoteError | None = None
-        #: The most bytes of a request.
+        #: The maximum bytes of a request.
         self._most = MAX_FRAME + MAX_OVERHEAD
         self._has_warned = False
         self._decode: Callable[[bytes | memoryview], Any] | None = None
 
     def _use(self, values: MessageValues) -> None:
-        """Convert the environment's values by these from now on."""
+        """Use this converter for the environment's values from now on."""
         self.values = values
         # Bound methods save time in each step.
         self._written, self._stepped = values.written, values.stepped
@@ -96,7 +96,7 @@ class SessionRequests:
         """Encode a request as a frame.
 
         Raises:
-            RequestRefused: No message can carry it.
+            RequestRefused: The request cannot be sent in a message.
         """
         try:
             return b"".join(self._codec.encode_request(request))
@@ -124,7 +124,7 @@ class SessionRequests:
         return reply
 
     def _warn_of(self, omitted: messages.Omitted) -> None:
-        """Warn once of what the server leaves out of its replies."""
+        """Warn once about what the server omits from its replies."""
         if not self._has_warned:
             self._has_warned = True
             logger.warn(
@@ -151,7 +151,7 @@ class SessionRequests:
 
         Raises:
             ProtocolBroken: The content is malformed.
-            TimedOut: It has spaces that take too long.
+            TimedOut: It contains spaces that take too long to build.
         """
         try:
             return read()
@@ -175,7 +175,7 @@ class SessionRequests:
         if self.outstanding:
             self.check_idle()
         frame = self._written(action)
-        # As send_step(), without the call.
+        # Like send_step(), without the call.
         if len(frame) > self._most:
             raise self._too_long(frame)
         self.connection.send(frame)
@@ -210,7 +210,7 @@ class SessionRequests:
         self.outstanding -= 1
 
     def _decode_first(self, payload: bytes | memoryview) -> Any:
-        """Decode the reply to the first step, which may have the type of rewards; later ones are not looked at."""
+        """Decode the reply to the first step, which may name the type of rewards; later replies do not."""
         reply = self._decode_step(payload)
         if type(reply) is _PackedStep:
             self._decode = self._decode_step
@@ -273,10 +273,10 @@ class SessionRequests:
         return connection.receive()
 
     def discard(self) -> None:
-        """Receive the reply to an interrupted request: nobody needs it, but it may say that the environment has failed.
+        """Receive the unneeded reply to an interrupted request, which may report that the environment has failed.
 
         Raises:
-            RemoteError: It does not come.
+            RemoteError: The reply does not come.
         """
         self.connection.receive()
         self.connection.invalidate()
@@ -312,7 +312,7 @@ class SessionRequests:
 
 
 def _unasked_error(codec: MessageCodec, frame: memoryview | None) -> RemoteError:
-    """Return the error for a frame that nobody asked for: it may say why the server closes the connection."""
+    """Return the error for an unrequested frame, which may say why the server closes the connection."""
     with contextlib.suppress(GymtwistError):
         reply = None if frame is None else codec.decode_reply(frame)
         if isinstance(reply, messages.Error):

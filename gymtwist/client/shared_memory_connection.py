@@ -1,6 +1,6 @@
 """A connection that exchanges requests and replies with a server on this host through shared memory.
 
-Both sides still wait at the socket. A doorbell, which is an empty frame, wakes up the other side.
+Both sides still wait on the socket. A doorbell, which is an empty frame, wakes up the other side.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gymtwist.protocol.shared_memory import (
     SharedMemory,
 )
 
-#: The most empty frames in a row; a server sends at most one doorbell per request.
+#: The maximum number of empty frames in a row; a server sends at most one doorbell per request.
 _MAX_DOORBELLS = 10_000
 
 
@@ -53,11 +53,11 @@ def create_for(offer: messages.Shared, request_room: int, reply_room: int) -> Sh
 
     Args:
         offer: The address and the token that the server expects.
-        request_room: Capacity for a request in bytes, with its frame.
-        reply_room: Capacity for replies in bytes, likewise.
+        request_room: The capacity for a request in bytes, including its frame.
+        reply_room: The capacity for replies in bytes, likewise.
 
     Raises:
-        SharingRefused: The descriptor cannot be sent: the server is on another host, for instance.
+        SharingRefused: The descriptor cannot be sent, for example because the server is on another host.
     """
     address, token = offer.address or "", offer.token or ""
     if not address.startswith(shared_memory.NAMES):
@@ -81,8 +81,8 @@ def create_for(offer: messages.Shared, request_room: int, reply_room: int) -> Sh
 class SharedMemoryConnection(Connection):
     """A connection to a server on this host that may share memory with it.
 
-    The memory holds one request and its reply. So a request that is sent while a reply is due goes through the socket,
-    and so does its reply.
+    The memory holds one request and its reply. A request that is sent while a reply is due therefore goes through the
+    socket, as does its reply.
 
     Args:
         connected: A connected socket.
@@ -116,7 +116,7 @@ class SharedMemoryConnection(Connection):
         self._slots: ReplySlots | None = None
         #: The number of the last request in the memory.
         self._number = 0
-        #: True if the next reply is to a request in the memory.
+        #: True if the next reply answers a request in the memory.
         self._is_in_memory = False
         self.is_lost = False
 
@@ -124,10 +124,10 @@ class SharedMemoryConnection(Connection):
         """Return how many replies the memory should have capacity for.
 
         Args:
-            usual: Bytes of most replies.
-            reply_room: Capacity for one reply in bytes.
+            usual: The usual size of a reply in bytes.
+            reply_room: The capacity for one reply in bytes.
         """
-        # A netstring needs no slot: decoding JSON copies the observation anyway.
+        # A netstring needs no slot, because decoding JSON copies the observation anyway.
         return max_slots(reply_room) if usual >= LARGE and self._framing is Framing.INT32 else 1
 
     def share(self, shared: SharedMemory, usual: int, slots: int = 1) -> None:
@@ -135,8 +135,8 @@ class SharedMemoryConnection(Connection):
 
         Args:
             shared: The memory.
-            usual: Bytes of most replies.
-            slots: How many replies it has capacity for.
+            usual: The usual size of a reply in bytes.
+            slots: How many replies the memory has capacity for.
         """
         self._shared, self._is_large, self._number, self.is_lost = shared, usual >= LARGE, 0, False
         self._slots = ReplySlots(shared, slots, usual) if slots > 1 else None
@@ -153,12 +153,12 @@ class SharedMemoryConnection(Connection):
 
     @property
     def has_shared(self) -> bool:
-        """True if memory is shared, or was."""
+        """True if memory is shared, or was shared."""
         return self._shared is not None or self.is_lost
 
     @property
     def needs_memory(self) -> bool:
-        """True if memory should be shared anew."""
+        """True if memory should be shared again."""
         return self.is_lost or (self._slots is not None and self._slots.are_lost)
 
     def close(self, reason: RemoteError | None = None) -> None:
@@ -187,7 +187,7 @@ class SharedMemoryConnection(Connection):
     def _put(self, data: bytes) -> None:
         shared, length = self._shared, len(data)
         pays = self._policy.poll_seconds or self._is_large
-        # While another reply is due, the memory holds it, or it comes after one that the memory holds.
+        # If another reply is due, the memory holds that reply, or an earlier one that comes first.
         if shared is None or not pays or self.due > 1 or length > shared.request_room:
             Connection._put(self, data)
             return
@@ -209,7 +209,7 @@ class SharedMemoryConnection(Connection):
         if not self._is_in_memory or shared is None:
             return self._take_from_socket()
         words, seconds = shared.words, policy.poll_seconds
-        self._is_interruptible = True  # nothing is taken before the reply is read
+        self._is_interruptible = True  # nothing is taken until the reply is read
         frame: bytes | memoryview | None = None
         if words[REPLY] != number and not (seconds and self._poll_word(words, REPLY, number, seconds)):
             if seconds:
@@ -239,7 +239,7 @@ class SharedMemoryConnection(Connection):
             self._write_fence(), self._read_fence()
 
     def _take_from_socket(self) -> bytes | memoryview:
-        """Take the next payload from the socket, and ignore doorbells for replies that were found before."""
+        """Take the next payload from the socket, ignoring doorbells of replies that were already found."""
         for _ in range(_MAX_DOORBELLS):
             frame = Connection._take(self)
             if len(frame):
@@ -247,13 +247,13 @@ class SharedMemoryConnection(Connection):
         raise ProtocolError("empty frames without end")
 
     def _block_for_reply(self, shared: SharedMemory) -> memoryview | None:
-        """Block until the reply is in the memory, and return None; or return a reply that came through the socket."""
+        """Block until the reply is in the memory and return None, or return a reply that came through the socket."""
         words, number, deadline = shared.words, self._number, None
         try:
-            # Who announces a wait must look for the reply once more.
+            # Whoever announces a wait must look for the reply once more.
             words[CLIENT_WAITS] = WAITS
             self._write_fence(), self._read_fence()
-            # The server wrote the reply in the memory before anything that follows it in the socket.
+            # The server wrote the reply to the memory before anything that follows it in the socket.
             while words[REPLY] != number:
                 frame = self._next_frame()
                 if frame is None:
@@ -272,7 +272,7 @@ class SharedMemoryConnection(Connection):
         return None
 
     def _read(self, shared: SharedMemory) -> bytes | memoryview:
-        """Read the reply that is in the memory."""
+        """Read the reply in the memory."""
         length, start = shared.words[REPLY_LENGTH], shared.replies
         if not length:  # it did not fit, and comes through the socket
             return self._take_from_socket()

@@ -1,4 +1,4 @@
-"""Snapshots of remote environments, which servers keep."""
+"""Snapshots of remote environments, which are kept by servers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gymtwist.protocol.snapshot_messages import Snapshot as SnapshotRequest
 
 
 class SnapshotReference:
-    """What the client keeps of a snapshot, whether its methods wait or not.
+    """The client's part of a snapshot, shared by the blocking and the asyncio client.
 
     Args:
         sessions: The sessions of the environment.
-        state: What the client has to know when it goes on from there.
+        state: The client's own state at the time of the snapshot.
 
     Attributes:
-        tickets: What a session branches off by, one for each process of the environment. Keep them secret.
+        tickets: The tickets by which sessions branch off, one for each process of the environment. Keep them secret.
     """
 
     def __init__(self, sessions: Sequence[Any], state: Any) -> None:
@@ -36,10 +36,10 @@ class SnapshotReference:
         self.tickets.append(taken.ticket)
 
     def check(self, sessions: Sequence[Any] | None = None) -> None:
-        """Check that the server keeps it, as a snapshot of these sessions.
+        """Check that the server holds the snapshot, and that it is one of these sessions.
 
         Raises:
-            RequestRefused: It does not.
+            RequestRefused: The snapshot was released, or belongs to other sessions.
         """
         if self._released:
             raise RequestRefused("the snapshot was released", code="unknown-snapshot")
@@ -51,20 +51,20 @@ class SnapshotReference:
             )
 
     def branched(self, options: ConnectOptions) -> ConnectOptions:
-        """Return how to make an environment that goes on from here.
+        """Return the options for an environment that continues from this snapshot.
 
         Args:
-            options: How this one was made.
+            options: The options of the original environment.
 
         Raises:
-            RequestRefused: The server does not keep the snapshot.
+            RequestRefused: The snapshot was released.
         """
         self.check()
         return dataclasses.replace(options, branches=tuple(self.tickets))
 
     @property
     def state(self) -> Any:
-        """What the client has to know when it goes on from here."""
+        """The client's own state at the time of the snapshot."""
         return self._state
 
     def __repr__(self) -> str:
@@ -73,12 +73,12 @@ class SnapshotReference:
 
 
 class Snapshot(SnapshotReference):
-    """A remote environment as it was at one moment; ``env.snapshot()`` makes it.
+    """A snapshot of a remote environment; ``env.snapshot()`` takes it.
 
-    The server keeps it until it is released, also at the end of a ``with`` block, or until the environment is closed.
+    The server keeps it until it is released, for example at the end of a ``with`` block, or the environment is closed.
 
     Attributes:
-        tickets: What a session branches off by, one for each process of the environment. Keep them secret.
+        tickets: The tickets by which sessions branch off, one for each process of the environment. Keep them secret.
     """
 
     def __init__(self, sessions: Sequence[Session], state: Any) -> None:
@@ -86,7 +86,7 @@ class Snapshot(SnapshotReference):
 
         Args:
             sessions: The sessions of the environment.
-            state: What the client has to know when it goes on from there.
+            state: The client's own state.
 
         Raises:
             RemoteError: The server refuses.
@@ -103,18 +103,18 @@ class Snapshot(SnapshotReference):
             raise
 
     def branched(self, options: ConnectOptions) -> ConnectOptions:
-        """As for others; what the server will describe is known already."""
+        """See :meth:`SnapshotReference.branched`; the environments' descriptions are known already."""
         described = tuple(each.made for each in self._sessions)
         return dataclasses.replace(super().branched(options), described=described)
 
     def restore(self, sessions: Sequence[Session]) -> Any:
-        """Have the server go on from here; return the state of the client.
+        """Have the server return to this snapshot; return the client's own state.
 
         Args:
-            sessions: The sessions of the environment now.
+            sessions: The present sessions of the environment.
 
         Raises:
-            RemoteError: The server refuses, or the snapshot is of another environment.
+            RemoteError: The server refuses, or the snapshot belongs to another environment.
         """
         self.check(sessions)
         for session in sessions:
@@ -125,7 +125,7 @@ class Snapshot(SnapshotReference):
         return self._state
 
     def release(self) -> None:
-        """Have the server give it up; again, or after the end of the connection, this does nothing."""
+        """Have the server release the snapshot; if it was released or the connection has ended, do nothing."""
         if self._released:
             return
         self._released = True
@@ -133,7 +133,7 @@ class Snapshot(SnapshotReference):
             try:
                 session.connection.check_open()
             except RemoteError:
-                continue  # it has ended with its session
+                continue  # the snapshot has ended with its session
             session.ask(Release(number), Released)
 
     def __enter__(self) -> Snapshot:

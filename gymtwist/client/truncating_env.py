@@ -1,4 +1,4 @@
-"""An environment at a server whose failures end episodes, and which connects again after a loss."""
+"""An environment at a server whose failures end episodes, and which reconnects after a loss."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from gymtwist.client.remote_env import RemoteEnv
 from gymtwist.client.truncating_group import ERROR, cause_of, check_same_spaces_again, ends_episodes
 from gymtwist.protocol import messages
 
-#: How often a reset is tried at most while it loses the connection.
+#: The maximum number of attempts to reset while the connection gets lost.
 ATTEMPTS = 3
-#: What a reset fails with when it loses the connection.
+#: The errors of a reset that loses the connection.
 LOSSES = (ConnectionLost, ServerFailed)
 _log = logging.getLogger("gymtwist.client")
 
 
 class TruncatedEpisodes:
-    """What is known of an episode that may end with a failure."""
+    """The state of an episode that may end with a failure."""
 
     _last: Any = None
     #: Whether the last episode has ended with a failure.
     _has_failed = False
-    #: Why a step could not be sent; recv() returns it.
+    #: Why a step could not be sent, until recv() reports it.
     _unsent: RemoteError | None = None
 
     def _begin(self, observation: Any) -> None:
@@ -48,7 +48,7 @@ class TruncatedEpisodes:
         """Return the last step of an episode that has failed.
 
         Raises:
-            RemoteError: The error, if it is of another kind.
+            RemoteError: The error, if it does not end episodes.
         """
         error = cause_of(error, session)
         if self._last is None or not ends_episodes(error):
@@ -59,27 +59,27 @@ class TruncatedEpisodes:
 
 
 def log_repeated(error: RemoteError) -> None:
-    """Log why a reset is tried again."""
+    """Log why a reset is repeated."""
     _log.warning("%s; resetting again", error)
 
 
 def refused_many() -> RequestRefused:
-    """Return the error for several steps, in which the time of a failure would be unknown."""
+    """Return the error for requesting several steps, in which the time of a failure would be unknown."""
     return RequestRefused('step_many: on_failure="truncate" is for single steps', code="invalid-field")
 
 
 class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
-    """An environment that goes on after a failure; :func:`~gymtwist.client.api.connect` makes it.
+    """An environment that continues after a failure; :func:`~gymtwist.client.api.connect` makes it.
 
-    A step that fails because of the environment, or loses the connection, returns the last observation once more, as
-    truncated. The next reset connects again if that is necessary.
+    A step that fails because of the environment, or loses the connection, returns the last observation again, as
+    truncated. The next reset reconnects if necessary.
 
     Args:
-        arguments: Those of the base class.
+        arguments: The arguments of the base class.
     """
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode, over another connection if the last one is lost; see :meth:`RemoteEnv.reset`.
+        """Begin an episode, over a new connection if the last one is lost; see :meth:`RemoteEnv.reset`.
 
         Raises:
             RemoteError: The reset failed, or the server is not up again within ``connect_timeout``.
@@ -99,13 +99,13 @@ class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
         raise AssertionError("unreachable")
 
     def _drop_outstanding(self) -> None:
-        """Take the replies to steps that were sent before the failure: they say that a reset is needed."""
+        """Take the replies to steps that were sent before the failure, which say that a reset is needed."""
         while self._has_failed and self._session.outstanding:
             with contextlib.suppress(RemoteError):
                 super().recv()
 
     def _connect_again(self) -> None:
-        """Connect again if the connection is lost; the user's other requests raise the reason."""
+        """Reconnect if the connection is lost; the user's other requests raise the reason."""
         try:
             self._session.connection.check_open()
         except Closed:
@@ -140,7 +140,7 @@ class TruncatingEnv(TruncatedEpisodes, RemoteEnv):
             self._unsent = error
 
     def recv(self) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Wait for the first step that was sent and not received; see :meth:`RemoteEnv.recv`."""
+        """Wait for the first step that was sent but not received; see :meth:`RemoteEnv.recv`."""
         self._check_going()
         try:
             if self._unsent is not None and not self._session.outstanding:

@@ -1,4 +1,4 @@
-"""A group of sessions whose failures end episodes: those of a failed session are truncated, and others begin."""
+"""A group of sessions whose failures end episodes: a failed session's episodes are truncated, and new ones begin."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from gymtwist.client.user_values import own
 from gymtwist.protocol import all_messages, messages
 from gymtwist.spaces.info_merging import FINAL_OBSERVATION, add_info, row
 
-#: The key in infos with the text of the error.
+#: The infos key with the text of the error.
 ERROR = "error"
-#: How often an episode is begun at most after a failure, until the error of its reset is raised.
+#: The maximum number of attempts to begin an episode after a failure, before the reset's error is raised.
 _ATTEMPTS = 3
 _log = logging.getLogger("gymtwist.client")
 
 
 class TruncatingGroup(SessionGroup):
-    """Sessions that go on after a failure.
+    """Sessions that continue after a failure.
 
-    The step that failed returns the last observations once more, as truncated. The episodes that follow begin as the
-    autoreset mode has it.
+    The step that failed returns the last observations again, as truncated. The next episodes begin according to the
+    autoreset mode.
 
     Args:
-        arguments: Those of the base class.
+        arguments: The arguments of the base class.
         autoreset_mode: When environments are reset after the end of an episode.
-        restart: Starts another session in place of the one with an index, whose connection has ended. None if the
-            caller does so, before the request that needs it: then nothing is tried again while replies are received.
+        restart: Starts a new session in place of the one at an index, whose connection has ended. None if the caller
+            does so before the request that needs it; resets are then not repeated while replies are received.
     """
 
     # A process that ends takes all environments of its session with it.
@@ -59,15 +59,15 @@ class TruncatingGroup(SessionGroup):
     ) -> None:
         super().__init__(*arguments, autoreset=autoreset_mode is not AutoresetMode.DISABLED, **keywords)
         self._mode, self._restart = autoreset_mode, restart
-        #: The sessions that begin an episode with the next step, because they have failed in the last.
+        #: The sessions that begin an episode with the next step, because they failed in the last one.
         self._fresh: set[int] = set()
-        #: What went wrong when a step was sent; the reply to it is waited for as usual.
+        #: Errors in sending a step; the replies are waited for as usual.
         self._unsent: dict[int, RemoteError] = {}
 
     # Resets
 
     def _before_reset(self, index: int) -> None:
-        """Start another session if the connection of this one has ended."""
+        """Start a new session if the connection of this one has ended."""
         lost = self.sessions[index]
         try:
             lost.connection.check_open()
@@ -80,10 +80,10 @@ class TruncatingGroup(SessionGroup):
         super()._before_reset(index)
 
     def replace(self, index: int, session: Session) -> None:
-        """Use another session in place of one whose connection has ended.
+        """Replace a session whose connection has ended.
 
         Raises:
-            ProtocolBroken: Its environments have other spaces.
+            ProtocolBroken: The new session's environments have other spaces.
         """
         check_same_spaces_again(session, self.sessions[index])
         self.sessions[index] = session
@@ -109,7 +109,7 @@ class TruncatingGroup(SessionGroup):
     # Steps
 
     def send(self, actions: Any) -> None:
-        """See :meth:`SessionGroup.send`; a session takes no step before the reply to the last was received."""
+        """See :meth:`SessionGroup.send`; a session takes no step until the reply to its last one was received."""
         self._check_idle()
         super().send(actions)
 
@@ -118,7 +118,7 @@ class TruncatingGroup(SessionGroup):
         raise RequestRefused('step_many: on_failure="truncate" is for single steps', code="invalid-field")
 
     def _check_idle(self, indices: Iterable[int] | None = None) -> None:
-        # A connection may have ended: that is a failure like others.
+        # A connection may have ended, which is a failure like any other.
         for index in range(len(self.sessions)) if indices is None else indices:
             if self.sessions[index].outstanding:
                 self.sessions[index].check_idle()
@@ -137,7 +137,7 @@ class TruncatingGroup(SessionGroup):
         return self._noting(super()._asker(frames))
 
     def _noting(self, put: Callable[[int], None]) -> Callable[[int], None]:
-        """Return a function that sends something, and notes a failure for who waits for the reply."""
+        """Return a function that sends something, and keeps a failure for whoever waits for the reply."""
 
         def noting(index: int) -> None:
             try:
@@ -167,7 +167,7 @@ class TruncatingGroup(SessionGroup):
             self._check_sent(index)
             return super()._begun(index)
         except RemoteError as error:
-            # A reset that the user has asked for has options and seeds of its own.
+            # A reset that the user requested has its own options and seeds.
             if index not in self._fresh or not ends_episodes(error) or self._restart is None:
                 raise
             return self._begun_anew(index)
@@ -181,13 +181,13 @@ class TruncatingGroup(SessionGroup):
 
     def _joined(self, stepped: Sequence[Stepped], views: Sequence[Any], counts: Sequence[int]) -> Stepped:
         *results, infos = super()._joined(stepped, views, counts)
-        # In same_step mode the server has the errors of a step that ended an episode there.
+        # In same_step mode, the server puts the errors of a step that ended an episode there.
         final = infos.get("final_info")
         if isinstance(final, dict) and ERROR in final:
             infos = {**infos, **({f"_{ERROR}": infos[f"_{ERROR}"].copy()} if ERROR in infos else {})}
             for index in np.flatnonzero(final[f"_{ERROR}"] & results[3]).tolist():
                 error = row(final, index)
-                # An environment may have the key, too, beside others.
+                # An environment may use this key, too, beside others.
                 if error.keys() == {ERROR} and isinstance(error[ERROR], str):
                     add_info(sum(counts), infos, error, index)
         return (*results, infos)
@@ -202,13 +202,13 @@ class TruncatingGroup(SessionGroup):
         return super()._reach(request, answer_if_sent)
 
     def _note(self, error: RemoteError, index: int) -> None:
-        # The next step tells of what another request has failed with, and needs the last observations.
+        # The next step reports the failure of another request, and needs the last observations.
         is_lost = ends_episodes(error) and not isinstance(error, EnvironmentFailed)
         if not (is_lost or self.sessions[index].failure or index in self._fresh):
             super()._note(error, index)
 
     def _truncated(self, index: int, error: RemoteError) -> Stepped:
-        """Return the last step of the episodes of a session that has failed, and see to the next ones."""
+        """Return the last step of a failed session's episodes, and prepare the next episodes."""
         text = str(error)
         if len(self.sessions) > 1:
             error.renumber(self.starts[index], self._counts[index])
@@ -232,7 +232,7 @@ class TruncatingGroup(SessionGroup):
         return last, self._no_rewards(index), np.zeros(count, np.bool_), np.ones(count, np.bool_), info
 
     def _begun_anew(self, index: int) -> Stepped:
-        """Begin episodes and wait for them."""
+        """Begin new episodes, and wait for their first observations."""
         for left in reversed(range(_ATTEMPTS)):
             try:
                 self._begin(index)
@@ -243,7 +243,7 @@ class TruncatingGroup(SessionGroup):
         raise AssertionError("unreachable")
 
     def _begin(self, index: int) -> None:
-        """Ask for new episodes."""
+        """Request new episodes."""
         self._before_reset(index)
         self.sessions[index].send(messages.Reset())
 
@@ -252,7 +252,7 @@ def check_same_spaces_again(session: Session, lost: Session) -> None:
     """Check that a session which replaces another has the same spaces; otherwise close it.
 
     Raises:
-        ProtocolBroken: It has others.
+        ProtocolBroken: Its spaces differ.
     """
     if spaces_of(session.made) != spaces_of(lost.made):
         session.connection.close()
@@ -260,13 +260,13 @@ def check_same_spaces_again(session: Session, lost: Session) -> None:
 
 
 def cause_of(error: RemoteError, session: Session) -> RemoteError:
-    """Return why a step has failed: a request before it, to render for instance, may have ended the episode."""
+    """Return why a step has failed: an earlier request, such as to render, may have ended the episode."""
     failure, session.failure = session.failure, None
     return failure if failure is not None and isinstance(error, ResetNeeded) else error
 
 
 def ends_episodes(error: RemoteError) -> bool:
-    """Return whether an error is the end of a session's episodes, and not of the session."""
+    """Return whether an error ends a session's episodes, but not the session."""
     if isinstance(error, EnvironmentFailed):
         return error.reset_needed
     return isinstance(error, (ConnectionLost, TimedOut, ServerFailed))

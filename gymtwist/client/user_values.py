@@ -17,10 +17,10 @@ from gymtwist.spaces.value_mismatch import ValueMismatch
 
 
 def integer_of(number: Any) -> int:
-    """Convert any kind of integer, but no bool, which is meant as something else.
+    """Convert any kind of integer, except bool, which would be a mistake.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
     """
     if isinstance(number, (bool, np.bool_)):
         raise TypeError(f"{number!r} is a bool; expected an integer")
@@ -34,7 +34,7 @@ def action_writer(
 
     Args:
         space: The action space.
-        single: The action space of one environment, if there are several.
+        single: The action space of one environment, if there are several; otherwise None.
         dump: The codec's function. It refuses values that would change (0.5 for an integer, 300 for a byte); the server
             checks everything else.
 
@@ -64,7 +64,7 @@ def refused_action(error: ValueError, space: spaces.Space[Any], single: spaces.S
 
 
 def _located(error: ValueError, single: spaces.Space[Any] | None) -> tuple[str, tuple[int, ...]]:
-    """Return an error's text and the environments that it is about; the text begins with them."""
+    """Return an error's text, which begins with the environments that it concerns, and their indices."""
     if single is not None and isinstance(error, ValueMismatch):
         found = environment_of(error.path, single)
         if found is not None:
@@ -74,7 +74,7 @@ def _located(error: ValueError, single: spaces.Space[Any] | None) -> tuple[str, 
 
 
 def observation_reader(codec: Codec, owned: Callable[[], Codec], *, is_json: bool) -> Callable[[Any], Any]:
-    """Return the function that decodes an observation, which the user may keep and change.
+    """Return a function that decodes an observation, which the user may keep and change.
 
     Args:
         codec: The codec of observations, which returns views of the message.
@@ -96,7 +96,7 @@ def observation_reader(codec: Codec, owned: Callable[[], Codec], *, is_json: boo
         def read_array(buffer: Any) -> Array:
             if len(buffer) != size:
                 check_size(buffer, size)
-            # A copy that is aligned, and the user's own.
+            # A copy that is aligned, and belongs to the user.
             copy = bytearray(buffer)
             return array_at(copy, dtype, shape) if array is None else array(shape, dtype, copy)
 
@@ -120,7 +120,7 @@ def checked_reader(
 
     Args:
         read: Decodes an observation.
-        check: Decodes it as well, and raises :class:`~gymtwist.spaces.value_mismatch.ValueMismatch`.
+        check: Decodes an observation, too, and raises :class:`~gymtwist.spaces.value_mismatch.ValueMismatch`.
         single: The observation space of one environment, if there are several: errors then name the environment.
 
     Returns:
@@ -133,7 +133,7 @@ def checked_reader(
             check(value)
         except ValueMismatch as error:
             text, environments = _located(error, single)
-            # The error is worded for who sends a value.
+            # The error is worded for the sender of a value.
             text = f"{text.replace(': send ', ': its space has ', 1)}; the environment does not keep to its space"
             raise EnvironmentFailed(text, code="invalid-observation", environments=environments) from error
         return observation
@@ -149,6 +149,6 @@ def own(value: Any) -> Any:
         return {key: own(each) for key, each in value.items()}
     if isinstance(value, tuple):
         copied = map(own, value)
-        # A Graph's are named tuples.
+        # A Graph's observation is a named tuple.
         return type(value)._make(copied) if hasattr(value, "_make") else tuple(copied)
     return value

@@ -1,4 +1,4 @@
-"""The infos of several environments: arrays with masks, as ``gymnasium.vector`` has them."""
+"""The infos of several environments: arrays with masks, as in ``gymnasium.vector``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def restored(
 
 
 def _array(values: list[Any], *, objects: bool) -> Any:
-    # A boolean beside numbers would become one.
+    # NumPy would convert a boolean beside numbers to a number.
     kinds = {bool if isinstance(each, bool) else list if isinstance(each, list) else float for each in values}
     if not objects and len(kinds) == 1 and all(isinstance(each, (int, float, list)) for each in values):
         try:
@@ -82,7 +82,7 @@ def joined(parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> dict[str, 
 
 
 def _concatenated(values: list[Any], counts: Sequence[int]) -> Any:
-    """Join arrays of one kind; groups without a value have zeros, or None in an array of objects."""
+    """Join arrays of one kind; groups without a value get zeros, or None in an array of objects."""
     first = next(each for each in values if each is not None)
     fill = None if first.dtype == object else 0
     return np.concatenate(
@@ -94,7 +94,7 @@ def _concatenated(values: list[Any], counts: Sequence[int]) -> Any:
 
 
 def _merged(key: str, parts: Sequence[dict[str, Any]], counts: Sequence[int]) -> Any:
-    """Join values of different kinds, one environment after the other."""
+    """Join values of different kinds, one environment after another."""
     merged: dict[str, Any] = {}
     start = 0
     for part, count in zip(parts, counts, strict=True):

@@ -1,4 +1,4 @@
-"""A connection by WebSocket: for servers that only HTTP reaches, behind a proxy for instance."""
+"""A WebSocket connection, for servers that can be reached only through HTTP, for example behind a proxy."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from gymtwist.protocol.websocket import (
     new_key,
 )
 
-#: The longest response to a request for WebSocket, in bytes.
+#: The maximum size of the response to a WebSocket handshake, in bytes.
 MAX_RESPONSE = 16 * 1024
 _STATUS_LINE = b"HTTP/1.1 "
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 
 
 class WebSocketConnection(Connection):
-    """A connection by WebSocket whose methods wait.
+    """A WebSocket connection whose methods block.
 
     Args:
         address: The server's address.
-        connect_timeout: Seconds to wait for the server to accept WebSocket; None for no limit.
+        connect_timeout: Seconds to wait for the server to accept the handshake; None for no limit.
         connected: A connected socket.
         name: The server's name, for messages.
         framing: How messages are encoded.
@@ -42,7 +42,7 @@ class WebSocketConnection(Connection):
         policy: Decides between polling and blocking.
 
     Raises:
-        ConnectionLost: The server does not accept it.
+        ConnectionLost: The server does not accept the handshake.
         TimedOut: The server did not respond in time.
     """
 
@@ -74,7 +74,7 @@ class WebSocketConnection(Connection):
         super()._put(masked_frame(self._opcode, data, os.urandom(4)))
 
     def _control(self, opcode: Opcode, payload: bytes) -> None:
-        """Answer a ping, unless the server does not read."""
+        """Answer a ping, unless the server is not reading."""
         if opcode is Opcode.PING:
             with contextlib.suppress(OSError):
                 self._send(masked_frame(Opcode.PONG, payload, os.urandom(4)), self._flags)
@@ -84,7 +84,7 @@ class WebSocketConnection(Connection):
 
     @property
     def has_received(self) -> bool:
-        """True if bytes were received that nobody has taken."""
+        """True if there are received bytes that have not been taken."""
         return self._reader.found is not None or super().has_received
 
     def close(self, reason: RemoteError | None = None) -> None:
@@ -96,7 +96,7 @@ class WebSocketConnection(Connection):
 
 
 def closed_error(reader: WebSocketReader) -> ConnectionResetError | None:
-    """Return why the server has closed a connection; None if it has not said so."""
+    """Return why the server has closed a connection; None if it has not sent a close frame."""
     if reader.closed is None:
         return None
     code, reason = reader.closed
@@ -104,11 +104,11 @@ def closed_error(reader: WebSocketReader) -> ConnectionResetError | None:
 
 
 def upgrade_request(address: Address, key: str) -> bytes:
-    """Return the request by which a client asks for WebSocket.
+    """Return a client's handshake request.
 
     Args:
         address: The server's address.
-        key: A key of the client's own.
+        key: The client's random key.
     """
     host = f"[{address.host}]" if ":" in address.host else address.host
     lines = [
@@ -119,11 +119,11 @@ def upgrade_request(address: Address, key: str) -> bytes:
 
 
 def trailing_data(response: bytes, address: Address, key: str) -> bytes:
-    """Check a response to the request for WebSocket; return what the server has sent behind it.
+    """Check the response to a handshake request; return the bytes that follow it.
 
     Raises:
-        ConnectionLost: The server does not accept it.
-        ProtocolBroken: It is no such response.
+        ConnectionLost: The server does not accept the handshake.
+        ProtocolBroken: It is not a response to a handshake.
     """
     head, end, rest = response.partition(b"\r\n\r\n")
     status = _STATUS.match(head)
@@ -142,7 +142,7 @@ def trailing_data(response: bytes, address: Address, key: str) -> bytes:
 
 
 def _upgrade(connected: socket.socket, address: Address) -> bytes:
-    """Ask a server for WebSocket; return what it sends behind its response."""
+    """Perform the handshake; return the bytes that follow the server's response."""
     key = new_key()
     try:
         connected.sendall(upgrade_request(address, key))

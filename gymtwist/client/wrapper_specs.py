@@ -10,8 +10,8 @@ from gymnasium.envs.registration import WrapperSpec
 
 from gymtwist.protocol import make_messages
 
-#: A wrapper: what Gymnasium stores of one in the specification of an environment, or a mapping with the name of one of
-#: its classes, or ``module:Class``, as ``name`` and, if it takes any, its arguments as ``kwargs``.
+#: A wrapper: Gymnasium's ``WrapperSpec`` from an environment's specification, or a mapping with the name of a Gymnasium
+#: class, or ``module:Class``, as ``name`` and its arguments, if any, as ``kwargs``.
 WrapperLike: TypeAlias = WrapperSpec | Mapping[str, Any]
 
 _GYMNASIUM = "gymnasium.wrappers"
@@ -21,32 +21,32 @@ _KEEP_STATISTICS = frozenset({"NormalizeObservation", "NormalizeReward"})
 
 
 def wrappers_of(given: Iterable[WrapperLike]) -> list[make_messages.Wrapper]:
-    """Convert wrappers of single environments, the innermost first.
+    """Convert wrappers of single environments, innermost first.
 
     Raises:
-        ValueError: One is no wrapper or one of vector environments, or its arguments are unknown.
+        ValueError: One is not a wrapper, is for vector environments, or has unknown arguments.
     """
     return _converted("wrappers", given)
 
 
 def vector_wrappers_of(given: Iterable[WrapperLike]) -> list[make_messages.Wrapper]:
-    """Convert wrappers of vector environments, the innermost first.
+    """Convert wrappers of vector environments, innermost first.
 
     Raises:
-        ValueError: One is no wrapper or one of single environments, or its arguments are unknown.
+        ValueError: One is not a wrapper, is for single environments, or has unknown arguments.
     """
     return _converted("vector_wrappers", given)
 
 
 def check_processes(wrappers: Iterable[make_messages.Wrapper], processes: int) -> None:
-    """Check that the wrappers around each part of a vector environment do what they would do around the whole.
+    """Check that wrappers around the parts of a vector environment do the same as around the whole.
 
     Args:
         wrappers: Wrappers of vector environments.
         processes: How many processes share the environments.
 
     Raises:
-        ValueError: One of them does not.
+        ValueError: One of them would not.
     """
     for index, each in enumerate(wrappers):
         name = each.name.removeprefix(f"{_OF_VECTORS}:")
@@ -85,7 +85,7 @@ def _wrapper_of(argument: str, given: WrapperLike) -> make_messages.Wrapper:
 
 
 def _name_of(argument: str, entry_point: str) -> str:
-    """Return the class's name for one of Gymnasium's, which are in different modules in different versions."""
+    """Return only the class name of a Gymnasium wrapper, whose module differs between Gymnasium's versions."""
     module, _, name = entry_point.partition(":")
     if not f"{module}.".startswith(f"{_GYMNASIUM}."):
         return entry_point
@@ -96,6 +96,6 @@ def _name_of(argument: str, entry_point: str) -> str:
 
 
 def _sendable(value: Any) -> Any:
-    """Return the name of a dtype, however it is given."""
+    """Convert a dtype, in any form, to its name; return other values unchanged."""
     is_type = isinstance(value, type) and issubclass(value, (np.generic, bool, int, float))
     return np.dtype(value).name if is_type or isinstance(value, np.dtype) else value
