@@ -359,8 +359,8 @@ def make_request(
         token: The client's token; None for the environment variable GYMTWIST_TOKEN, if it is set.
         autoreset: The options for resets without options, or a list with a mapping for each environment; and for each
             environment, the seeds for resets without a seed.
-        fields: Further arguments of :func:`~gymtwist.client.connect` that are fields of the request. They are converted
-            if necessary; the server validates the others.
+        fields: Further arguments of :func:`~gymtwist.client.connect` that are fields of the request. Some are
+            converted here; the server validates the others.
 
     Raises:
         ValueError: An argument has a wrong value.
