@@ -14,7 +14,7 @@ class State(enum.Enum):
     HANDSHAKE = enum.auto()  # the client's first message is being read
     DELAYED = enum.auto()  # its token was refused; the reply is delayed
     QUEUED = enum.auto()  # waiting for another session to end
-    HTTP = enum.auto()  # the website answers its requests
+    HTTP = enum.auto()  # the site answers its requests
     SERVING = enum.auto()  # a worker serves it
     ENDING = enum.auto()  # the worker must close the environment, or is being killed
     LEAVING = enum.auto()  # likewise, but the worker may first tell the client

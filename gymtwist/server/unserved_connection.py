@@ -220,7 +220,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
                 self.write_now(found.reply)
 
     def _upgrade(self, head: Head) -> bool:
-        """Switch to WebSocket if the client asks for it at its path; otherwise let the website answer.
+        """Switch to WebSocket if the client asks for it at its path; otherwise let the site answer.
 
         Returns:
             Whether WebSocket messages are read from now on.
@@ -247,9 +247,9 @@ class UnservedConnection(Protocol, TimeoutMixin):
         return True
 
     def speak_http(self, head: Head) -> None:
-        """Let the website answer this connection's requests; it has its own timeout."""
+        """Let the site answer this connection's requests; it has its own timeout."""
         self.setTimeout(None)
-        del self.transport.bufferSize  # the website needs no limit of one AMP value
+        del self.transport.bufferSize  # the site needs no limit of one AMP value
         self.channel = self.factory.site.channel(head, self)
         self.channel.count = self._count_request
         self.channel.read_pending = self.read_pending
@@ -274,7 +274,7 @@ class UnservedConnection(Protocol, TimeoutMixin):
             limits[is_answered].add(self, network_of(self.client))
 
     def read_http(self, data: bytes) -> None:
-        """Pass more data to the website."""
+        """Pass more data to the site."""
         self.channel.dataReceived(data)
 
     def dismiss_http(self, reply: bytes) -> None:

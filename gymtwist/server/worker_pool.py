@@ -5,9 +5,8 @@ finds an idle one. It never keeps more idle workers than wanted. It goes beyond 
 ``startAWorker``, ``stopAWorker``, ``processes``, ``ready``, ``busy``, ``min``, ``finished``) in two ways:
 
 - ``_addProcess`` is overridden, so this class calls ``_pruneProcess`` and fills ``_finishCallbacks``, ``_lastUsage``
-and ``_calls``: ampoule's version logs a line when any worker ends, and does not distinguish idle workers from busy
-ones.
-
+  and ``_calls``: ampoule's version logs a line when any worker ends, and does not distinguish idle workers from busy
+  ones.
 - ``stop`` is overridden, because ampoule's version keeps pruning until the last worker has ended.
 """
 

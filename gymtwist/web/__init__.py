@@ -1,1 +1,1 @@
-"""What the server says in HTTP: the site, the checks of every request, and JSON errors."""
+"""What the server offers over HTTP: the site, the checks of every request, and JSON errors."""

@@ -1,4 +1,4 @@
-"""``/api/``: what there is to know about the server, as JSON; :mod:`~gymtwist.web.openapi` describes it."""
+"""``/api/``: what is known about the server, as JSON; described by :mod:`~gymtwist.web.openapi`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gymtwist.web.openapi import describe
 from gymtwist.web.played_session import RequestFailed
 from gymtwist.web.server_overview import overview, state_of
 
-#: A number with more digits is none of a session or of a frame.
+#: No session or frame has a number with more digits.
 _MOST_DIGITS = 16
 
 
@@ -30,7 +30,7 @@ class Answer(JsonResource):
     """Answers ``GET`` with what a function returns.
 
     Args:
-        content: Returns what ``msgspec`` can encode for the client with this identity.
+        content: Returns an object that ``msgspec`` can encode, for the client with this identity.
     """
 
     isLeaf = True
@@ -65,7 +65,7 @@ class Readiness(JsonResource):
 
 
 class Sessions(JsonResource):
-    """Answers with the sessions that run; its children are the sessions.
+    """Answers with the running sessions; its children are the individual sessions.
 
     Args:
         factory: What the connections of the server share.
@@ -78,7 +78,7 @@ class Sessions(JsonResource):
         factory.events.subscribe(self._views)
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what answers for one session; called by Twisted."""
+        """Return the resource of one session; called by Twisted."""
         if not path:
             return self
         return OneSession(self._factory, self._views, path)
@@ -95,8 +95,8 @@ class OneSession(JsonResource):
 
     Args:
         factory: What the connections of the server share.
-        views: The frames of sessions.
-        name: The number of the session, as the path has it.
+        views: The live views of sessions.
+        name: The number of the session, as in the path.
     """
 
     def __init__(self, factory: Any, views: LiveViews, name: bytes) -> None:
@@ -104,11 +104,11 @@ class OneSession(JsonResource):
         self._factory = factory
         self._views = views
         self._name = name
-        #: 0 is the number of no session.
+        #: 0 is never the number of a session.
         self._number = int(name) if name.isdigit() and len(name) < _MOST_DIGITS else 0
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what answers with frames; called by Twisted."""
+        """Return the resource for frames; called by Twisted."""
         if path != b"frame":
             return super().getChild(path, request)
         session = self._factory.sessions.get(self._number)
@@ -129,7 +129,7 @@ def no_session(request: Any, name: bytes) -> bytes:
 
     Args:
         request: The request.
-        name: The number of the session, as the path has it.
+        name: The number of the session, as in the path.
     """
     problem = Problem(
         "no session with this number is running or has ended recently",
@@ -142,11 +142,11 @@ def no_session(request: Any, name: bytes) -> bytes:
 
 
 class NextFrame(JsonResource):
-    """Answers with the next frame of a session that comes after the one whose number is the parameter ``after``.
+    """Answers with a session's next frame after the one whose number is given in the parameter ``after``.
 
     Args:
-        views: The frames of sessions.
-        number: The number of the session.
+        views: The live views of sessions.
+        number: The number of the session; 0 for none.
     """
 
     isLeaf = True
@@ -157,7 +157,7 @@ class NextFrame(JsonResource):
         self._number = number
 
     def render_GET(self, request: Any) -> int:
-        """Answer when there is one; called by Twisted."""
+        """Answer once there is a frame; called by Twisted."""
         (after,) = request.args.get(b"after", [b"0"])[:1]
         last = int(after) if after.isdigit() and len(after) < _MOST_DIGITS else 0
         answer_later(request, defer.maybeDeferred(self._views.next, self._number, last), _frame_body)
@@ -175,7 +175,7 @@ def _frame_body(request: Any, frame: Frame | Reason) -> bytes:
 
 
 class Environments(JsonResource):
-    """Answers with the environments that clients may ask for; its children describe one each.
+    """Answers with the environments that clients may ask for; each of its children describes one.
 
     Args:
         factory: What the connections of the server share.
@@ -186,8 +186,8 @@ class Environments(JsonResource):
         self._catalogue = EnvironmentCatalogue(factory)
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what describes an environment; called by Twisted."""
-        # An id may have slashes, which are no others of the path if a client writes them as they are.
+        """Return the resource that describes an environment; called by Twisted."""
+        # An id may contain slashes, which look like path separators unless the client escapes them.
         parts = [path, *request.postpath]
         request.postpath.clear()
         name = b"/".join(parts).decode("utf-8", "replace").strip("/")
@@ -204,11 +204,11 @@ class Environments(JsonResource):
 
 
 class OneEnvironment(JsonResource):
-    """Answers with the reply to ``make`` of an environment, which is made for it if it was not before.
+    """Answers with the reply to ``make`` for an environment, which is made if there is no reply yet.
 
     Args:
-        catalogue: Makes it, and keeps the reply.
-        name: The id.
+        catalogue: Makes the environment, and keeps the reply.
+        name: The id of the environment.
     """
 
     isLeaf = True
@@ -220,7 +220,7 @@ class OneEnvironment(JsonResource):
 
     def render_GET(self, request: Any) -> bytes | int:
         """Answer; called by Twisted."""
-        # A picture's address in another page is asked for without an origin.
+        # Browsers request images for pages of other sites without an Origin header.
         if request.getHeader("sec-fetch-site") == "cross-site":
             return json_body(request, 403, Problem("other sites may not have environments made", code="wrong-origin"))
         answer_later(request, self._catalogue.described(self._name, request.identity), _made_body)
@@ -232,12 +232,12 @@ def _made_body(request: Any, made: bytes) -> bytes:
 
 
 def answer_later(request: Any, answer: defer.Deferred[Any], body: Callable[[Any, Any], bytes | None]) -> None:
-    """Answer a request when there is an answer, or with the error that there is instead.
+    """Answer a request once there is an answer or an error.
 
     Args:
         request: The request.
-        answer: Fires with the answer; it is cancelled if the client leaves.
-        body: Sets the headers, and returns the body; None if it is sent otherwise.
+        answer: A Deferred that fires with the answer; it is cancelled if the client leaves.
+        body: Sets the headers, and returns the body; None if the body is sent in another way.
     """
     request.setHeader(b"Cache-Control", b"no-store")
     request.notifyFinish().addErrback(lambda _: answer.cancel())

@@ -1,7 +1,7 @@
 """Who sends a request: the header ``Authorization`` has the client's token.
 
-Programs send it as ``Bearer`` (RFC 6750). A browser asks for a user name and a password and sends them as ``Basic``
-(RFC 7617): the password is the token, and the name does not matter.
+Programs send it as ``Bearer`` (RFC 6750). A browser asks for a user name and a password, and sends them as ``Basic``
+(RFC 7617): the password is the token, and the user name is ignored.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import base64
 from gymtwist.errors import TokenRefused
 
 _SCHEMES = "bearer, basic"
-#: What a response says that asks for a token; a browser then asks for a password.
+#: The value of ``WWW-Authenticate`` in a response that asks for a token; a browser then asks for a password.
 CHALLENGE = 'Basic realm="gymsock, with a token as the password", charset="UTF-8"'
 
 
 def token_of(authorization: str | None) -> str | None:
-    """Return the token of a header.
+    """Return the token in a header.
 
     Args:
-        authorization: The value of ``Authorization``, if it was sent.
+        authorization: The value of ``Authorization``; None if it was not sent.
+
+    Returns:
+        The token; None if the header was not sent.
 
     Raises:
-        TokenRefused: It has no token.
+        TokenRefused: The header has no token.
     """
     if authorization is None:
         return None

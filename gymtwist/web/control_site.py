@@ -1,4 +1,4 @@
-"""The site at the control socket: what others may ask, and what only the operator may do."""
+"""The site at the control socket: what other clients may ask as well, and what only the operator may do."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from gymtwist.web.http_channel import HttpChannel
 from gymtwist.web.http_request import HttpRequest
 from gymtwist.web.json_resource import JsonResource, json_body
 
-#: The longest body of a request, and the longest reason for the log in characters.
+#: The maximum size of a request body in bytes, and the maximum length of a reason for the log in characters.
 _MOST_BYTES, _MOST_REASON = 10_000, 200
 
 
 class ControlRequest(HttpRequest):
-    """A request at the control socket: who can open that may ask anything, but for the server's own sessions."""
+    """A request at the control socket: whoever can open it may ask anything, except the server's own sessions."""
 
     def process(self) -> None:
-        """Let the resource answer; a web page cannot reach a UNIX socket. Called by Twisted."""
+        """Let the resource answer; no origin check is needed, as web pages cannot reach a UNIX socket.
+
+        Called by Twisted.
+        """
         channel: Any = self.channel
         if channel.site.is_below_server(process_of(channel.transport)):
             log.error("A process of a session tried to use the control socket, and was refused")
@@ -49,7 +52,7 @@ class ControlSite(server.Site):
     noisy = False
     is_retired = False
     protocol: Any = HttpChannel
-    #: Whether a process is one of those that serve sessions, or below one; set by :func:`build_control_site`.
+    #: Whether a process serves sessions, or is below one that does; set by :func:`build_control_site`.
     is_below_server: Callable[[int | None], bool]
 
     def buildProtocol(self, addr: Any) -> Any:
@@ -64,15 +67,15 @@ class ControlSite(server.Site):
         return channel
 
     def log(self, request: Any) -> None:
-        """Log nothing: operations log what they do."""
+        """Do nothing: operations log what they do."""
 
 
 class Action(JsonResource):
     """Answers ``POST`` with what a function returns.
 
     Args:
-        act: Does what is asked: it gets the request and the name of who asks, and returns the body of the response,
-            or :data:`~twisted.web.server.NOT_DONE_YET`.
+        act: Performs the action: takes the request and the name of its sender, and returns the body of the response, or
+            :data:`~twisted.web.server.NOT_DONE_YET`.
     """
 
     isLeaf = True
@@ -87,10 +90,10 @@ class Action(JsonResource):
 
 
 class ControlledSessions(JsonResource):
-    """The sessions that run, which can be ended.
+    """The running sessions, which can be ended.
 
     Args:
-        sessions: The resource that shows them.
+        sessions: The resource that lists them.
         operations: What the operator may do.
     """
 
@@ -104,7 +107,7 @@ class ControlledSessions(JsonResource):
         return self._sessions.render(request)
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what answers for one session; called by Twisted."""
+        """Return the resource of one session; called by Twisted."""
         child: Resource = self._sessions.getChildWithDefault(path, request)
         if isinstance(child, OneSession):
             end: Any = Action(lambda request, who: self._end(request, who, path))
@@ -128,7 +131,7 @@ class ControlledSessions(JsonResource):
 
 
 def _read_reason(request: Any) -> str | None:
-    """Return the reason in the body of a request; None if there is something else."""
+    """Return the reason in the body of a request; empty for an empty body, None for an invalid one."""
     body = request.content.read(_MOST_BYTES)
     if not body:
         return ""
@@ -140,7 +143,7 @@ def _read_reason(request: Any) -> str | None:
 
 
 def _user_of(request: Any) -> str:
-    """Return the name of the user who sends a request."""
+    """Return the name of the user who sent a request."""
     user = peer_of(request.transport).user
     assert user is not None, "this site listens at a UNIX socket alone"
     try:
@@ -153,7 +156,7 @@ def build_control_site(factory: GymFactory, operations: Operations, upgrade: Upg
     """Build the site at the control socket.
 
     Args:
-        factory: What connections share; it has its site.
+        factory: What connections share; its site must be built already.
         operations: What the operator may do.
         upgrade: Replaces the process.
     """

@@ -18,12 +18,12 @@ from gymtwist.server.server_log import log
 from gymtwist.web.api_resources import answer_later
 from gymtwist.web.json_resource import JsonResource, json_body
 
-#: The end of the path of an archive.
+#: The suffix of the path of an archive.
 _ARCHIVE = ".tar"
 
 
 class Datasets(JsonResource):
-    """Answers with the datasets that the client may know of; its children are the datasets.
+    """Answers with the datasets that the client may see; its children are the individual datasets.
 
     Args:
         factory: What the connections of the server share.
@@ -34,7 +34,7 @@ class Datasets(JsonResource):
         self._factory = factory
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what answers for one dataset, whose name may have slashes; called by Twisted."""
+        """Return the resource of one dataset, whose name may contain slashes; called by Twisted."""
         parts = [path, *request.postpath]
         request.postpath.clear()
         name = b"/".join(parts).decode("utf-8", "replace").strip("/")
@@ -47,17 +47,17 @@ class Datasets(JsonResource):
             seen = [row for row in rows if is_seen(row.name, request.identity.sees)]
             return json_body(request, 200, {"datasets": seen})
 
-        # There may be many, on a slow disk.
+        # There may be many, and the disk may be slow.
         answer_later(request, self._factory.in_thread(list_datasets, self._factory.datasets), body)
         return NOT_DONE_YET
 
 
 class OneDataset(JsonResource):
-    """Answers with what there is to know of a dataset, or with an archive of it.
+    """Answers with the description of a dataset, or with an archive of it.
 
     Args:
         factory: What the connections of the server share.
-        name: The name of the dataset; with ``.tar`` for an archive.
+        name: The name of the dataset; with the suffix ``.tar`` for an archive.
     """
 
     isLeaf = True
@@ -124,7 +124,7 @@ class ArchiveProducer:
         except OSError as error:
             log.error("a dataset cannot be exported: {error}", error=error)
             self._request.unregisterProducer()
-            self._request.loseConnection()  # what was sent is not taken for the whole
+            self._request.loseConnection()  # so that the client does not take a part for the whole archive
             return
         if piece is None:
             self._request.unregisterProducer()
@@ -133,5 +133,5 @@ class ArchiveProducer:
             self._request.write(piece)
 
     def stopProducing(self) -> None:
-        """Send no more: the client has left."""
+        """Stop sending: the client has left."""
         self._left(Failure(ConnectionError()))

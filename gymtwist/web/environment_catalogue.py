@@ -1,4 +1,4 @@
-"""The environments that clients may ask for, as sessions list and describe them: the server imports none."""
+"""The environments that clients may ask for. The server imports none: it asks sessions to list and describe them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gymtwist.protocol.framing import ProtocolName
 from gymtwist.server.identities import Identity
 from gymtwist.web.played_session import PlayedSession, RequestFailed, open_session
 
-#: How many descriptions of environments are kept, and how many are asked for at a time for one identity.
+#: How many descriptions are kept, and how many are requested at a time for one identity.
 _KEPT, _AT_ONCE = 100, 2
-#: Who these sessions are for, as the log names it.
+#: The client of these sessions in the log.
 _CLIENT = "the web page"
 
 
 class EnvironmentCatalogue:
-    """Asks sessions, and keeps what they have answered.
+    """Asks sessions about environments, and keeps their answers.
 
     Args:
         factory: What the connections of the server share.
@@ -30,16 +30,16 @@ class EnvironmentCatalogue:
         self._factory = factory
         self._listed: dict[str, list[messages.ListedEnv]] = {}
         self._made: collections.OrderedDict[tuple[str, str], bytes] = collections.OrderedDict()
-        #: For each identity its own: an environment may take minutes to be made.
+        #: One semaphore per identity, since an environment may take minutes to make.
         self._places = collections.defaultdict[str, defer.DeferredSemaphore](lambda: defer.DeferredSemaphore(_AT_ONCE))
         factory.when_applied.append(self._forget)
 
     def _forget(self) -> None:
-        """Forget what sessions with other options have answered."""
-        self._listed, self._made = {}, collections.OrderedDict()  # what is still to be answered goes to those before
+        """Forget the answers of sessions with earlier options."""
+        self._listed, self._made = {}, collections.OrderedDict()  # answers still to come go to the old dictionaries
 
     def listed(self, identity: Identity) -> defer.Deferred[list[messages.ListedEnv]]:
-        """Return what fires with all environments that a client may ask for, by their ids."""
+        """Return a Deferred that fires with all environments that a client may ask for, sorted by id."""
         return self._places[identity.name].run(self._list, identity)
 
     @defer.inlineCallbacks
@@ -61,7 +61,7 @@ class EnvironmentCatalogue:
         return found
 
     def described(self, name: str, identity: Identity) -> defer.Deferred[bytes]:
-        """Return what fires with the reply to make of an environment, as JSON.
+        """Return a Deferred that fires with the reply to make for an environment, as JSON.
 
         It fails with a :class:`~gymtwist.web.played_session.RequestFailed` if the environment cannot be made.
         """
@@ -86,7 +86,7 @@ class EnvironmentCatalogue:
 
 
 def _payload(session: PlayedSession, payload: memoryview) -> bytes:
-    """Return the JSON of a reply as it is."""
+    """Return the JSON of a reply unchanged."""
     reply = session.codec.decode_reply(payload)
     if isinstance(reply, messages.Error):
         raise RequestFailed(reply)

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, for clients whose JSON has none: they get the numbers of the classic protocol."""
+"""Replaces non-finite numbers for clients whose JSON cannot express them; they get the classic protocol's numbers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _NUMBERS = {"NaN": None, "Infinity": sys.float_info.max, "-Infinity": -sys.float
 
 
 def has_names(text: bytes) -> bool:
-    """Return whether JSON of the framed protocol may have the name of a number that is not finite."""
+    """Return whether JSON of the framed protocol may contain the name of a non-finite number."""
     return b'"' in text and (b'NaN"' in text or b'Infinity"' in text)
 
 
 def finite(space: Description | None, value: Any) -> Any:
-    """Replace the names of numbers that are not finite.
+    """Replace the names of non-finite numbers.
 
     Args:
-        space: The space of the value; None for data of no space, in which any text that is such a name is one.
+        space: The space of the value; None for data without a space, in which every such name counts as a number.
         value: The value, from JSON of the framed protocol.
     """
     if isinstance(space, Text):
@@ -36,7 +36,7 @@ def finite(space: Description | None, value: Any) -> Any:
     if type(value) is list:
         return [finite(space, each) for each in value]
     if type(value) is dict:
-        if isinstance(space, Dict):  # of arrays, from a Sequence that stacks them
+        if isinstance(space, Dict):  # a dictionary of arrays, from a Sequence that stacks them
             return finite(space, value)
         return {key: finite(None, each) for key, each in value.items()}
     return _NUMBERS.get(value, value) if type(value) is str else value

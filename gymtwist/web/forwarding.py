@@ -1,4 +1,4 @@
-"""Requests for instances of another process of the server: one that goes on with its sessions after an upgrade."""
+"""Requests for instances of another process of the server, which keeps its sessions after an upgrade."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from twisted.web import server
 from gymtwist.server.identities import EVERYBODY
 from gymtwist.web.http_request import HttpRequest
 
-#: The header that names who sends a request; the process that accepted it has checked that.
+#: The header that names the sender; the process that accepted the request has checked the identity.
 _IDENTITY = b"X-Gymtwist-Identity"
 
 
 class ForwardedRequest(HttpRequest):
-    """A request that another process has accepted and checked; called by Twisted."""
+    """A request that another process has accepted and checked."""
 
     def process(self) -> None:
-        """Let the resource answer."""
+        """Let the resource answer; called by Twisted."""
         channel: Any = self.channel
         self.site = channel.site
         name = bytes.fromhex(self.getHeader(_IDENTITY).decode()).decode()
@@ -54,17 +54,17 @@ class _Response(Protocol):
         self._data += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The response is complete, or the process has ended; called by Twisted."""
+        """Handle the complete response, or the end of the other process; called by Twisted."""
         self._received(bytes(self._data))
 
 
 def forward(reactor: Any, request: Any, send: Callable[[int], None]) -> None:
-    """Have another process answer a request.
+    """Let another process answer a request.
 
     Args:
         reactor: The reactor.
         request: The request.
-        send: Sends that process a descriptor, and closes it here.
+        send: Sends a descriptor to that process, and closes it here.
     """
     body = request.content.read()
     head = [

@@ -1,7 +1,7 @@
 """The REST interface of gym-http-api, at ``/v1/``.
 
 Its clients work unchanged. An *instance* is a session that the server plays. Observations, actions, rewards and infos
-are JSON in both protocols, so they are passed on as they are.
+are JSON in both protocols, so they are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gymtwist.web.forwarding import forward
 from gymtwist.web.played_session import PlayedSession, RequestFailed, open_session
 from gymtwist.web.space_fields import contains, space_fields
 
-#: What gym said of an id that it did not know, whose beginning clients look for.
+#: Gym's error for an unknown id; clients look for its beginning.
 _MALFORMED = "Attempted to look up malformed environment ID"
 _UPLOAD_CLOSED = (
     "OpenAI's scoreboard closed in 2017, so nothing can be uploaded; the recorded statistics are in the monitor's "
@@ -38,9 +38,9 @@ _UPLOAD_CLOSED = (
 _SHUTTING_DOWN = b"Server shutting down"
 _NO_SHUTDOWN = "clients may not shut this server down; start it with --rest-shutdown to allow that"
 _NOT_JSON = "Request is not a valid json"
-#: The errors of a make request that are about the id.
+#: The errors of a make request that concern the id.
 _ID_ERRORS = frozenset(("unknown-environment", "environment-refused", "invalid-field"))
-#: The errors of a server that has no room, or not any more.
+#: The errors of a server that has no room, or is shutting down.
 _NO_ROOM = frozenset(("server-full", "server-stopping", "no-process"))
 _STATUS = {"request": 400, "environment": 500, "protocol": 400, "server": 500}
 
@@ -48,7 +48,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 T = TypeVar("T")
 #: Answers a request with the body of its response.
 Handler: TypeAlias = Callable[..., "bytes | defer.Deferred[bytes]"]
-#: The body where gym-http-api has none. It answers with 204, which its own client for C++ takes for an error.
+#: The body where gym-http-api has none. The original answers with 204, which its own C++ client takes for an error.
 _NOTHING = b"{}"
 
 
@@ -65,7 +65,7 @@ class Refusal(Exception):
         self.status = status
 
 
-# Bodies of requests; a field that is absent, null, "" or [] is not given
+# Request bodies; a field that is absent, null, "" or [] counts as not given.
 
 
 class _Creation(msgspec.Struct):
@@ -89,7 +89,7 @@ class _Upload(msgspec.Struct):
     api_key: Any = None
 
 
-# Replies of the worker, with JSON that is passed on
+# Replies of the worker, whose JSON is passed on
 
 
 class _ResetDone(msgspec.Struct, tag="reset", tag_field="op"):
@@ -122,7 +122,7 @@ def _body(request: Any, read: Callable[[bytes], T]) -> T:
     """Read the body of a request.
 
     Raises:
-        Refusal: It is not JSON, or no object.
+        Refusal: It is not a JSON object.
     """
     if "json" not in (request.getHeader("content-type") or "").lower():
         raise Refusal(400, _NOT_JSON)
@@ -141,12 +141,12 @@ def _is_given(value: Any) -> bool:
 
 
 def _boolean(value: Any) -> Any:
-    """Read the words that a client in Lua sends for booleans; anything else is as it is."""
+    """Read the strings that a Lua client sends for booleans; return anything else unchanged."""
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
 class Instance:
-    """An environment that clients know by its id.
+    """An environment that clients refer to by its instance id.
 
     Args:
         session: The session.
@@ -155,7 +155,7 @@ class Instance:
 
     Attributes:
         session: The session.
-        owner: As above.
+        owner: The name of the identity whose clients may use it.
     """
 
     def __init__(self, session: PlayedSession, seed: int | None, owner: str) -> None:
@@ -187,7 +187,7 @@ class Instance:
         return self.session.send(b"%d:%b," % (len(payload), payload), self._step_body)
 
     def sample(self) -> defer.Deferred[bytes]:
-        """Draw an action."""
+        """Sample an action."""
         frame = b"".join(self.session.codec.encode_request(messages.Sample()))
         return self.session.send(frame, self._sample_body)
 
@@ -204,7 +204,7 @@ class Instance:
         return contains(self._space("action"), number)
 
     def _value(self, name: str, text: msgspec.Raw) -> bytes:
-        """Return the JSON of an element of a space, with numbers alone where it has the names of some."""
+        """Return the JSON of an element of a space, with the names of non-finite numbers replaced by numbers."""
         encoded = bytes(text)
         if not has_names(encoded):
             return encoded
@@ -236,7 +236,7 @@ def _checked(reply: Any) -> Any:
 
 
 class GymHttpApi(Resource):
-    """Answers everything below ``/v1/``.
+    """Answers all requests below ``/v1/``.
 
     Args:
         factory: What connections share.
@@ -287,7 +287,7 @@ class GymHttpApi(Resource):
         return self._handle(request, handler, arguments)
 
     def _ask_predecessor(self, request: Any, handler: Handler, arguments: list[str]) -> bytes | int:
-        """Let the process that has an instance answer, which goes on with it after an upgrade."""
+        """Let the process that has the instance answer; after an upgrade, that may be an earlier one."""
         predecessors = self._factory.predecessors
         if not predecessors.are_known:
             predecessors.when_known.append(lambda: request.channel and request.render(self))
@@ -319,7 +319,7 @@ class GymHttpApi(Resource):
         """Find an instance.
 
         Raises:
-            Refusal: There is none of that id: there never was, it was closed, or its session has ended.
+            Refusal: This identity has no instance of that id: it never did, or it was closed, or its session has ended.
         """
         instance = self._instances.get(name)
         if instance is None or instance.owner != request.identity.name:
@@ -421,7 +421,7 @@ class GymHttpApi(Resource):
         return _encode({"member": instance.contains(number)}) + b"\n"
 
     def _compare(self, request: Any, name: str) -> bytes:
-        """Say whether fields of the observation space have some values, as JSON text."""
+        """Answer whether fields of the observation space have the given values, compared as JSON text."""
         instance, asked = self._instance(request, name), _body(request, _read_object)
         fields = instance.space("observation")
         unknown = [each for each in asked if each not in fields]
@@ -430,7 +430,7 @@ class GymHttpApi(Resource):
         member = all(_encode(value) == _encode(fields[field]) for field, value in asked.items())
         return _encode({"member": member}) + b"\n"
 
-    # What is no more, or not for everybody
+    # Features that no longer exist, or are not for everybody
 
     def _upload(self, request: Any) -> bytes:
         asked = _body(request, _read_upload)
@@ -445,7 +445,7 @@ class GymHttpApi(Resource):
             raise Refusal(403, _NO_SHUTDOWN)
 
         def stop() -> None:
-            with contextlib.suppress(ReactorNotRunning):  # another client has asked as well
+            with contextlib.suppress(ReactorNotRunning):  # another client has asked for it, too
                 reactor.stop()
 
         request.notifyFinish().addBoth(lambda _: reactor.callLater(0, stop))
@@ -482,7 +482,7 @@ def _space_body(instance: Instance, name: str) -> bytes:
 
 
 def _answer_later(request: Any, answer: defer.Deferred[bytes]) -> None:
-    """Answer when the body is there, unless the client has left by then."""
+    """Answer once the body is available, unless the client has left by then."""
 
     def send(body: bytes) -> None:
         request.answer(_json(request, body))
@@ -502,7 +502,7 @@ def _answer_later(request: Any, answer: defer.Deferred[bytes]) -> None:
 
 
 def _not_created(failure: Failure, session: PlayedSession, environment: str) -> NoReturn:
-    """Leave the session, which has no environment."""
+    """End the session, which has no environment, and refuse the request."""
     session.abort()
     error = failure.value
     code = error.error.code if isinstance(error, RequestFailed) else ""

@@ -11,9 +11,9 @@ from twisted.web import http
 
 from gymtwist.protocol.http_head import MAX_HEAD, Problem, response
 
-#: The most bytes of the body of a request.
+#: The maximum size of a request body, in bytes.
 MAX_BODY = 4 * 1024 * 1024
-#: The same of all requests together, without those that are not long.
+#: The maximum total size of all long request bodies, and the size above which a body is long.
 MAX_BODIES, _LONG = 64 * 1024 * 1024, 64 * 1024
 TOO_LONG = Problem(
     "the body of the request is too long", "limit-exceeded", "body", remedy=f"send at most {MAX_BODY} bytes"
@@ -26,25 +26,25 @@ _BAD_REQUEST = Problem("this is not a request of HTTP/1.1", code="bad-opening")
 
 
 class HttpChannel(http.HTTPChannel):
-    """Reads the requests of one connection, one after the other; called by Twisted."""
+    """Reads the requests of one connection, one after another; called by Twisted."""
 
     transport: Any
-    #: Sends the last bytes, and closes the connection; set by the connection.
+    #: Sends some last bytes and closes the connection; set by the connection.
     dismiss: Callable[[bytes], None]
-    #: Counts the connection: whether it waits for a response; set likewise.
+    #: Called with whether the connection is being answered, so that it is counted accordingly; set likewise.
     count: Callable[[bool], None]
-    #: Reads what has come and was not read; set likewise.
+    #: Reads data that has arrived but was not read; set likewise.
     read_pending: Callable[[], None] = staticmethod(lambda: None)
-    #: The bytes of long bodies, of all channels of a site.
+    #: The sizes of long bodies, shared by all channels of a site.
     bodies: dict[Any, int]
     totalHeadersSize = MAX_HEAD
-    #: A request that was answered, while the client does not read the responses.
+    #: A request that was answered, kept until the client reads its responses; None if there is none.
     _unread: Any = None
-    #: Whether a request has come since this was last set to False.
+    #: Whether a request has arrived since this was last set to False.
     _has_come = False
 
     def take(self, size: int) -> bool:
-        """Return whether the body of a request may have a size; refuse the request if not."""
+        """Return whether the body of a request may have this size, in bytes; refuse the request if not."""
         if size > _LONG:
             self.bodies[self] = size
         if size > MAX_BODY:
@@ -56,10 +56,10 @@ class HttpChannel(http.HTTPChannel):
         return False
 
     def resetTimeout(self) -> None:
-        """Do nothing: a request must be complete in time, however often a byte comes; called by Twisted."""
+        """Do nothing: a request must be complete in time, however often a byte arrives; called by Twisted."""
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Return whether further requests may come; not if another process answers them. Called by Twisted."""
+        """Return whether more requests may follow; not if another process answers them. Called by Twisted."""
         if self.factory.is_retired:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
             return False
@@ -74,7 +74,7 @@ class HttpChannel(http.HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """Wait for the next request, once the client reads the responses to earlier ones; called by Twisted.
 
-        Twisted answers all that were received before, however long the responses become.
+        Twisted would answer all requests received so far, however much memory the responses take.
         """
         self.bodies.pop(self, None)
         self.count(False)
@@ -86,14 +86,14 @@ class HttpChannel(http.HTTPChannel):
             super().requestDone(request)
 
     def resumeProducing(self) -> None:
-        """Go on: the client reads; called by Twisted."""
+        """Continue, since the client is reading; called by Twisted."""
         super().resumeProducing()
         request, self._unread = self._unread, None
         if request is not None:
             super().requestDone(request)
 
     def refuse(self, status: int, problem: Problem) -> None:
-        """Answer a request that is not complete, and read no more of it."""
+        """Answer an incomplete request with an error, and read no more of it."""
         self.bodies.pop(self, None)
         self.setTimeout(None)
         self._networkProducer.unregisterProducer()
@@ -101,7 +101,7 @@ class HttpChannel(http.HTTPChannel):
         self.dismiss(response(status, problem))
 
     def timeoutConnection(self) -> None:
-        """Refuse a request that is not complete in time, or close an idle connection; called by Twisted."""
+        """Refuse a request that was not complete in time, or close an idle connection; called by Twisted."""
         if self._unread is None:
             self._has_come = False
             self.read_pending()
@@ -111,7 +111,7 @@ class HttpChannel(http.HTTPChannel):
             self.refuse(408, _TOO_SLOW)
         else:
             self._unread = None
-            self.dismiss(b"")  # the client may not read what it was sent
+            self.dismiss(b"")  # the client may not be reading its responses
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release the memory at once; called by Twisted."""
@@ -122,7 +122,7 @@ class HttpChannel(http.HTTPChannel):
         self._transferDecoder = None
 
     def finish(self) -> None:
-        """Close the connection, at once or after the response that is on its way: the server stops."""
+        """Close the connection, after the current response if there is one: the server is stopping."""
         if self.requests:
             self.persistent = False
         else:
@@ -137,4 +137,4 @@ class HttpChannel(http.HTTPChannel):
 
 
 def _ignore(data: bytes) -> None:
-    """Take no notice of what comes behind a request that was refused."""
+    """Ignore data after a refused request."""

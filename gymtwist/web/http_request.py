@@ -1,4 +1,4 @@
-"""A request: it is checked before any resource is asked, and each error is JSON."""
+"""A request: it is checked before any resource sees it, and all errors are JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gymtwist.web.http_channel import MAX_BODY
 from gymtwist.web.json_resource import json_body
 
 _log = Logger("gymsock")
-#: Paths for load balancers and the like, which have no token.
+#: Paths for clients without a token, such as load balancers.
 _FOR_EVERYBODY = (b"/healthz", b"/readyz")
 _OPTIONS_ALLOWED = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
@@ -31,33 +31,33 @@ class HttpRequest(server.Request):
 
     defaultContentType = None
     site: Any
-    #: Who sends it.
+    #: Who sent the request.
     identity: Identity = EVERYBODY
 
     def getHeader(self, key: Any) -> Any:
-        """Return the last value of a header, whose bytes may be any; called by Twisted, too."""
+        """Return the last value of a header, which may have any bytes; also called by Twisted."""
         if isinstance(key, bytes):
             return super().getHeader(key)
         value = super().getHeader(key.encode())
         return None if value is None else value.decode("latin-1")
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that is too long; called by Twisted, which would keep one in a file."""
+        """Refuse a body that is too long; called by Twisted, which would store a long one in a file."""
         channel: Any = self.channel
         if length is not None and length > MAX_BODY:
             channel.take(length)
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body unless there is too much of it; called by Twisted."""
+        """Keep a part of the body, unless the body is too long; called by Twisted."""
         channel, content = cast(Any, self.channel), cast(Any, self.content)
         if channel.take(content.tell() + len(data)):
             super().handleContentChunk(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Handle a complete request, whose body is no form; called by Twisted.
+        """Handle a complete request, without looking for form data in its body; called by Twisted.
 
-        Its own method parses the type of each body, which takes a fifth of the time of a step by REST.
+        Twisted's method parses the content type of each body, which takes a fifth of the time of a REST step.
         """
         content: Any = self.content
         content.seek(0)
@@ -67,7 +67,7 @@ class HttpRequest(server.Request):
         self.process()
 
     def process(self) -> None:
-        """Refuse the request, or find its resource and let that answer."""
+        """Refuse the request, or find its resource and let that answer; called by Twisted."""
         channel: Any = self.channel
         self.site = channel.site
         for name, value in SECURITY_HEADERS.items():
@@ -80,7 +80,7 @@ class HttpRequest(server.Request):
             return
         if origin is not None and self.site.policy.allows_other(origin):
             self._allow(origin)
-            if self.method == b"OPTIONS":  # a browser asks first, without a token
+            if self.method == b"OPTIONS":  # a browser's preflight request has no token
                 self.setResponseCode(204)
                 self.answer(b"")
                 return
@@ -112,14 +112,14 @@ class HttpRequest(server.Request):
         self.answer(json_body(self, 401, Problem(str(error), code=error.code, field="Authorization")))
 
     def _allow(self, origin: str) -> None:
-        """Let a browser pass the response on to a page of another site."""
+        """Let a browser pass the response to a page of another site."""
         self.setHeader(b"Access-Control-Allow-Origin", origin.encode("latin-1"))
         self.setHeader(b"Access-Control-Allow-Methods", _OPTIONS_ALLOWED)
         self.setHeader(b"Access-Control-Allow-Headers", b"Authorization, Content-Type")
         self.setHeader(b"Vary", b"Origin")
 
     def render(self, resrc: Any) -> None:
-        """Let a resource answer, without the name of the software, which Twisted has set."""
+        """Let a resource answer, without the Server header that Twisted sets."""
         body: Any
         self.responseHeaders.removeHeader(b"Server")
         try:
@@ -139,7 +139,7 @@ class HttpRequest(server.Request):
             self.answer(body)
 
     def answer(self, body: bytes) -> None:
-        """Send the whole body of the response, and finish it, unless the client has left."""
+        """Send the whole body and finish the response, unless the client has left."""
         channel: Any = self.channel
         if channel is None:
             return
@@ -148,7 +148,7 @@ class HttpRequest(server.Request):
         self.finish()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer after an error of the server itself, without a word of it."""
+        """Answer after an internal error, without revealing it."""
         _log.failure("an error in gymtwist itself, at {path}", failure=reason, path=self.path)
         if not self.startedWriting:
             self.answer(json_body(self, 500, Problem("an error in the server itself; its log has more", "error")))

@@ -1,4 +1,4 @@
-"""Resources that answer with JSON, errors as well."""
+"""Resources that answer with JSON, including for errors."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gymtwist.protocol.http_head import UPGRADE_HEADERS, Problem, shown
 
 
 def json_body(request: Any, status: int, content: Any) -> bytes:
-    """Set the status and the type of a response, and return its body.
+    """Set the status and content type of a response, and return its body.
 
     Args:
         request: The request.
         status: The status code.
-        content: What ``msgspec`` can encode; a :class:`~gymtwist.protocol.http_head.Problem` for an error.
+        content: An object that ``msgspec`` can encode; a :class:`~gymtwist.protocol.http_head.Problem` for an error.
     """
-    request.setResponseCode(status, HTTPStatus(status).phrase.encode())  # Twisted does not know all of them
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode())  # Twisted does not know all phrases
     request.setHeader(b"Content-Type", b"application/json")
     return msgspec.json.encode(content)
 
 
 class JsonResource(Resource):
-    """A resource whose missing children are JSON errors; others derive from it."""
+    """A base class for resources whose missing children are JSON errors."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        """Return what answers for a child that does not exist; called by Twisted."""
+        """Return the resource for a child that does not exist; called by Twisted."""
         return NotFound()
 
 
@@ -50,7 +50,7 @@ class NotFound(JsonResource):
 
 
 class UpgradeNeeded(JsonResource):
-    """Answers for the path of WebSocket, which a connection can ask for with its first request alone."""
+    """Answers at the WebSocket path: only the first request of a connection can be an upgrade."""
 
     isLeaf = True
 
@@ -69,10 +69,10 @@ class UpgradeNeeded(JsonResource):
 
 
 class Content(JsonResource):
-    """Answers ``GET`` with the same JSON each time.
+    """Answers ``GET`` with constant JSON.
 
     Args:
-        content: What ``msgspec`` can encode.
+        content: An object that ``msgspec`` can encode.
     """
 
     isLeaf = True

@@ -1,8 +1,8 @@
-"""Frames of sessions for who watches them.
+"""Frames of sessions, for people who watch them.
 
-A session's process looks at one word of its status after each step. If a frame is wanted, it writes one to memory that
-belongs to the status, and the server makes a PNG of it. The next frame is wanted when somebody asks again, so those
-who are slow leave out frames, and a session that nobody watches pays nothing.
+A session's process checks one word of its status after each step. If a frame is wanted, it writes one into memory that
+belongs to the status, and the server turns it into a PNG. The next frame is requested when somebody asks again, so slow
+viewers skip frames, and an unwatched session pays nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from twisted.internet import defer, task
 from gymtwist.server.session_events import Ended, SessionEvent
 from gymtwist.worker.session_status import FrameState
 
-#: Seconds between two frames of a session, and between two looks whether one is there.
+#: Seconds between two frames of a session, and between checks whether a frame is ready.
 _INTERVAL, _LOOK_INTERVAL = 0.1, 0.01
-#: Seconds to wait for a frame, and after which memory for frames is given back that nobody has asked for.
+#: Seconds to wait for a frame, and seconds after which frame memory that nobody has asked for is released.
 _PATIENCE, _KEPT = 10.0, 15.0
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-#: The colour types of grey and RGB, by the number of channels.
+#: PNG colour types of grey and RGB, by the number of channels.
 _COLOURS = {1: 0, 3: 2}
 
 
@@ -34,8 +34,8 @@ class Frame(msgspec.Struct, frozen=True):
     """A frame.
 
     Attributes:
-        number: 1 is the session's first that somebody watched.
-        png: The image.
+        number: Its number; 1 is the first frame of the session that somebody watched.
+        png: The image, as a PNG file.
     """
 
     number: int
@@ -46,9 +46,9 @@ class Reason(enum.Enum):
     """Why there is no frame."""
 
     WAITING = "waiting"  # the session has made no step or reset for a while
-    NO_IMAGE = "no-image"  # the environment renders no RGB frames, and its observations are no images
+    NO_IMAGE = "no-image"  # the environment renders no RGB frames, and its observations are not images
     NOT_RENDERED = "not-rendered"  # rendering raised
-    NO_SESSION = "no-session"  # the session does not run
+    NO_SESSION = "no-session"  # the session is not running
 
 
 class LiveView:
@@ -57,7 +57,7 @@ class LiveView:
     Args:
         reactor: Provides the time.
         session: The session.
-        in_thread: Calls a function in a thread, and fires with the result.
+        in_thread: Calls a function in a thread; returns a Deferred that fires with the result.
         forget: Called when nobody has watched for a while.
     """
 
@@ -86,7 +86,7 @@ class LiveView:
         """Return a Deferred that fires with a frame later than the given one, or with the reason why there is none.
 
         Args:
-            after: The number of the last frame that was had; 0 for none.
+            after: The number of the last frame received; 0 for none.
         """
         self._idle.reset(_KEPT)
         if self._frame is not None and self._frame.number > after:
@@ -101,7 +101,7 @@ class LiveView:
         self._waiting = [each for each in self._waiting if each[0] is not answer]
 
     def _look(self) -> None:
-        """Ask for a frame when it is time to, and take one that is there."""
+        """Ask for a frame when one is due, and take one that is ready."""
         now, status = self._reactor.seconds(), self._session.status
         late = [answer for answer, until in self._waiting if now >= until]
         self._waiting = [each for each in self._waiting if now < each[1]]
@@ -122,7 +122,7 @@ class LiveView:
         elif state is not FrameState.NONE:
             self._asked_at = None
             self._answer(Reason.NO_IMAGE if state is FrameState.NO_IMAGE else Reason.NOT_RENDERED)
-        elif not self._waiting:  # nobody waits for it any more; if it comes, the next one to ask has it
+        elif not self._waiting:  # nobody waits for it any more; if it is written later, the next viewer gets it
             self._looking.stop()
 
     def _take(self, now: float, shape: tuple[int, int, int] | None) -> None:
@@ -150,9 +150,9 @@ class LiveView:
             answer.callback(found)
 
     def end(self) -> None:
-        """Give back the memory: nobody watches, or the session has ended."""
+        """Release the memory: nobody is watching, or the session has ended."""
         self._has_ended = True
-        self._frame = None  # at once: the collector may come late, since this and its timers refer to each other
+        self._frame = None  # at once: this object and its timers form a cycle, which may be freed late
         if self._idle.active():
             self._idle.cancel()
         if self._looking.running:
@@ -162,18 +162,18 @@ class LiveView:
             self._release()
 
     def _release(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # a kernel or a Python that cannot
+        with contextlib.suppress(OSError, AttributeError):  # the kernel or Python does not support it
             self._memory.madvise(mmap.MADV_REMOVE)
         self._memory.close()
 
 
 class LiveViews:
-    """The frames of all sessions that are watched; subscribe it to :class:`~.session_events.SessionEvents`.
+    """The frames of all watched sessions; subscribe it to :class:`~.session_events.SessionEvents`.
 
     Args:
         reactor: Provides the time.
-        sessions: The sessions that run, by their numbers.
-        in_thread: Calls a function in a thread, and fires with the result.
+        sessions: The running sessions by number.
+        in_thread: Calls a function in a thread; returns a Deferred that fires with the result.
     """
 
     def __init__(self, reactor: Any, sessions: dict[int, Any], in_thread: Callable[..., defer.Deferred[Any]]) -> None:
@@ -193,7 +193,7 @@ class LiveViews:
             view.end()
 
     def next(self, number: int, after: int) -> defer.Deferred[Frame | Reason]:
-        """Return what fires with the next frame of a session; see :meth:`LiveView.next`.
+        """Return a Deferred that fires with the next frame of a session; see :meth:`LiveView.next`.
 
         Raises:
             OSError: There is no memory left.
@@ -207,7 +207,14 @@ class LiveViews:
 
 
 def encode(memory: Any, height: int, width: int, channels: int) -> bytes:
-    """Return a PNG of rows that each have the type of their filter before them."""
+    """Return a PNG of rows of pixels, each preceded by its filter type.
+
+    Args:
+        memory: The rows, as uint8.
+        height: The number of rows.
+        width: The number of pixels in a row.
+        channels: 1 for grey, 3 for RGB.
+    """
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOURS[channels], 0, 0, 0)
     with memoryview(memory) as whole, whole[: height * (1 + width * channels)] as rows:
         pixels = zlib.compress(rows, 1)

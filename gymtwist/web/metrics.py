@@ -1,4 +1,4 @@
-"""``/metrics``: what Prometheus scrapes. Everything is read when it is asked for, in no thread."""
+"""``/metrics``, for Prometheus. Everything is read on request, without threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gymtwist.server.server_state import Histogram
 from gymtwist.web.json_resource import json_body
 from gymtwist.web.server_overview import fork_server_runs, state_of
 
-#: How many steps of each session are timed after a scrape: those of all would cost each step time.
+#: How many steps of each session are timed after a scrape: timing all would slow down every step.
 TIMED_STEPS = 100
 
 
@@ -31,7 +31,7 @@ class ServerCollector(Collector):
         self._factory = factory
 
     def describe(self) -> list[Metric]:
-        """Return nothing: the registry would read the state to learn the names."""
+        """Return nothing: otherwise, the registry would read the state to learn the names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -163,7 +163,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
 
 
 class Metrics(Resource):
-    """Answers with all metrics, to whoever may know of all sessions.
+    """Answers with all metrics, for clients that may see all sessions.
 
     Args:
         factory: What the connections of the server share.

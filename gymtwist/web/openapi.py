@@ -1,4 +1,4 @@
-"""The OpenAPI description of what the server answers: its schemas are those of the answers themselves."""
+"""The OpenAPI description of the server's API; its schemas are generated from the types of the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gymtwist.web.server_overview import ServerOverview
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Whether the server is as the path asks."""
+    """Whether the server is in the state that the path asks about."""
 
     status: str
 
@@ -28,13 +28,13 @@ class SessionList(msgspec.Struct, frozen=True):
 
 
 class EnvironmentList(msgspec.Struct, frozen=True):
-    """The environments that clients may ask for, by their ids."""
+    """The environments that clients may ask for, sorted by id."""
 
     environments: list[ListedEnv]
 
 
 class DatasetList(msgspec.Struct, frozen=True):
-    """The datasets of recorded episodes, by their names."""
+    """The datasets of recorded episodes, sorted by name."""
 
     datasets: list[DatasetRow]
 
@@ -72,7 +72,7 @@ _DATASET = {
     "description": "The name of the dataset, such as `lab/cartpole-v0`.",
     "schema": {"type": "string"},
 }
-#: For each path: a summary, the types of the answers by their status codes, and parameters.
+#: For each path: a summary, the types of the answers by status code, and the parameters.
 _PATHS: dict[str, tuple[str, dict[int, Any], list[dict[str, Any]]]] = {
     "/healthz": ("Whether the server answers.", {200: Status}, []),
     "/readyz": ("Whether new sessions can begin.", {200: Status, 503: Status}, []),
@@ -103,7 +103,7 @@ _MEANINGS = {
 
 
 def describe() -> dict[str, Any]:
-    """Return the description."""
+    """Return the OpenAPI description, as an object for JSON."""
     types = list({str(each): each for _, answers, _ in _PATHS.values() for each in answers.values()}.values())
     types.sort(key=str)
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")

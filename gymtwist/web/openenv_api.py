@@ -1,4 +1,4 @@
-"""What clients of OpenEnv ask for by HTTP, below ``/openenv/ENV_ID/``; they play by WebSocket."""
+"""What OpenEnv clients request over HTTP, below ``/openenv/ENV_ID/``; they play over WebSocket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gymtwist.server.gym_factory import GymFactory
 from gymtwist.web.json_resource import NotFound, json_body
 from gymtwist.web.openenv_session import no_tools
 
-#: The first part of the paths, and the last one of a WebSocket's.
+#: The first part of all paths, and the last part of a WebSocket's path.
 PREFIX, SOCKET = "openenv", "ws"
 
 _OBJECT = {"type": "object"}
@@ -34,7 +34,7 @@ _ANSWERS = {"responses": {"200": {"description": "An object."}}}
 
 
 def socket_environment(path: str) -> str | None:
-    """Return the environment of a WebSocket's path; None for another path."""
+    """Return the environment id in a WebSocket's path; None for any other path."""
     parts = [part for part in path.split("/") if part]
     if len(parts) < 3 or parts[0] != PREFIX or parts[-1] != SOCKET:
         return None
@@ -42,7 +42,7 @@ def socket_environment(path: str) -> str | None:
 
 
 class OpenEnvApi(Resource):
-    """Answers everything below ``/openenv/`` that is no WebSocket.
+    """Answers everything below ``/openenv/`` except WebSocket upgrades.
 
     Args:
         factory: What connections share.
@@ -75,7 +75,7 @@ class OpenEnvApi(Resource):
             for name, value in UPGRADE_HEADERS.items():
                 request.setHeader(name.encode(), value.encode())
             body = json_body(request, 426, Problem("ask for WebSocket here", "upgrade-required"))
-            request.setResponseCode(426, b"Upgrade Required")  # which Twisted does not know
+            request.setResponseCode(426, b"Upgrade Required")  # Twisted does not know this phrase
             return body
         allowed = sorted({each for each, name in _ANSWERED if name == parts[-1]})
         if not allowed:

@@ -1,4 +1,4 @@
-"""The WebSocket of a client of OpenEnv, at ``/openenv/ENV_ID/ws``."""
+"""The WebSocket of an OpenEnv client, at ``/openenv/ENV_ID/ws``."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from gymtwist.protocol.websocket import (
 )
 from gymtwist.web.openenv_session import OpenEnvSession
 
-#: Messages that wait for earlier ones, and their bytes; beyond that, and while the client does not read, nothing is
-#: received.
+#: The maximum number of messages waiting for earlier ones, and their maximum total size in bytes. Beyond that, and
+#: while the client does not read, receiving is paused.
 _MOST_WAITING, _MOST_BYTES = 16, 1024 * 1024
 
 
 @implementer(IPushProducer)
 class OpenEnvChannel:
-    """Reads the messages of one connection, and answers each in its turn; pings are answered at once.
+    """Reads the messages of one connection, and answers them in order; pings are answered at once.
 
-    It has the methods by which connections that speak HTTP are served.
+    It has the methods of an HTTP channel that :class:`~.unserved_connection.UnservedConnection` uses.
 
     Args:
         reactor: The reactor.
-        head: The request for WebSocket, which has no problem.
+        head: The request for the upgrade, already checked.
         session: Answers the messages.
     """
 
     transport: Any
-    #: Sends the last bytes, and closes the connection; set by the connection.
+    #: Sends some last bytes and closes the connection; set by the connection.
     dismiss: Callable[[bytes], None]
 
     def __init__(self, reactor: Any, head: Head, session: OpenEnvSession) -> None:
@@ -59,7 +59,7 @@ class OpenEnvChannel:
         self._is_busy = self._is_blocked = self._is_paused = self._is_closed = False
 
     def makeConnection(self, transport: Any) -> None:
-        """Accept the request; called once."""
+        """Accept the upgrade; called once."""
         self.transport = transport
         transport.registerProducer(self, True)
         transport.write(upgrade_response(self._head))
@@ -88,7 +88,10 @@ class OpenEnvChannel:
         self._flow()
 
     def _next(self) -> bytes | None:
-        """Take the next message; those of connections that play nothing are short, since there may be hundreds."""
+        """Take the next message.
+
+        Until something is played, the limit on its size is low, since there may be hundreds of such connections.
+        """
         self._reader.limit = MAX_FRAME if self._session.is_playing else MAX_MAKE
         message = self._reader.next_frame()
         return None if message is None else bytes(message)
@@ -99,18 +102,18 @@ class OpenEnvChannel:
         self._session.leave()
 
     def finish(self) -> None:
-        """Close the connection if nothing is played; the server stops."""
+        """Close the connection unless something is played: the server is stopping."""
         if not self._session.is_playing:
             self._close(CloseCode.GOING_AWAY, "the server is shutting down")
 
     def stop(self, reason: str) -> None:
-        """Close the connection although something is played: the server has waited long enough."""
+        """Close the connection even if something is played: the server has waited long enough."""
         self._close(CloseCode.GOING_AWAY, reason)
 
     # Messages
 
     def _go_on(self) -> None:
-        """Answer the next message, unless another one is being answered or the client does not read."""
+        """Answer the next message, unless another is being answered or the client does not read."""
         while self._waiting and not (self._is_busy or self._is_blocked or self._is_closed):
             self._is_busy = True
             message = self._waiting.popleft()
@@ -131,7 +134,7 @@ class OpenEnvChannel:
             self._flow()
 
     def _session_ended(self, reason: str) -> None:
-        # A request that has failed with the session is answered first.
+        # If a request failed along with the session, it is answered first.
         self._reactor.callLater(0, self._close, CloseCode.NORMAL, reason)
 
     # Control frames, and the end
@@ -155,7 +158,7 @@ class OpenEnvChannel:
     # Back-pressure
 
     def _flow(self) -> None:
-        """Receive only while messages can be kept and the client reads what it is sent."""
+        """Stop receiving while too many messages are queued, or while the client does not read its replies."""
         if self._is_closed:
             return
         pause = self._is_blocked or len(self._waiting) >= _MOST_WAITING or self._size >= _MOST_BYTES
@@ -164,15 +167,15 @@ class OpenEnvChannel:
             (self.transport.pauseProducing if pause else self.transport.resumeProducing)()
 
     def pauseProducing(self) -> None:
-        """Stop: the client does not read; called by Twisted."""
+        """Pause: the client does not read; called by Twisted."""
         self._is_blocked = True
         self._flow()
 
     def resumeProducing(self) -> None:
-        """Go on; called by Twisted."""
+        """Continue: the client reads again; called by Twisted."""
         self._is_blocked = False
         self._go_on()
         self._flow()
 
     def stopProducing(self) -> None:
-        """Do nothing: the end of the connection is handled where it is lost; called by Twisted."""
+        """Do nothing: the loss of the connection is handled elsewhere; called by Twisted."""

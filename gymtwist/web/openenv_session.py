@@ -1,4 +1,4 @@
-"""One client of OpenEnv: its messages, and the session that is played for it."""
+"""One OpenEnv client: its messages, and the session that is played for it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from gymtwist.web.openenv_values import Encoding, Observations, encode
 from gymtwist.web.played_session import PlayedSession, RequestFailed, SessionEnded, open_session
 
 _log = Logger("gymsock")
-#: The names that environments of OpenEnv give their action, of which one is needed.
+#: The names that OpenEnv environments use for the action; a step must have exactly one.
 _ACTION_NAMES = ("action", "action_id", "values", "actions")
-#: What the clients of some send with each action.
+#: Other fields that some clients send with each action.
 _IGNORED = frozenset(("metadata", "game_name", "obs_type", "full_action_space"))
-#: What ALE has in its info, and the client of OpenEnv's Atari environment looks for in the observation.
+#: Fields of ALE's info that the client of OpenEnv's Atari environment expects in the observation.
 _COUNTS = ("lives", "episode_frame_number", "frame_number")
 _RESET_FIRST = "there is no episode: call reset first"
 #: The errors of a server that has no room.
@@ -35,13 +35,13 @@ _NO_ROOM = frozenset(("server-full", "server-stopping", "no-process"))
 
 
 class Failed(Exception):
-    """A message is answered with an error.
+    """A message must be answered with an error.
 
     Args:
-        code: One of OpenEnv's codes.
+        code: One of OpenEnv's error codes.
         message: What was wrong, what was expected and what to do.
-        more: More fields of the error.
-        closes: Whether the connection is closed afterwards.
+        more: Additional fields of the error.
+        closes: Whether to close the connection afterwards.
     """
 
     def __init__(self, code: str, message: str, *, closes: bool = False, **more: Any) -> None:
@@ -55,7 +55,7 @@ def _invalid(message: str) -> Failed:
 
 
 class _Reset(msgspec.Struct):
-    """What a reset takes; anything else is ignored."""
+    """The fields of a reset; others are ignored."""
 
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     options: dict[str, Any] | None = None
@@ -65,7 +65,7 @@ class _Reset(msgspec.Struct):
 
 
 class OpenEnvSession:
-    """Answers the messages of one client, one after the other.
+    """Answers the messages of one client, one after another.
 
     Args:
         factory: What connections share.
@@ -75,7 +75,7 @@ class OpenEnvSession:
         counted: Called with True when a session begins, and with False when it has ended.
 
     Attributes:
-        closed: Called with the reason when the session has ended other than by the client; set by the connection.
+        closed: Called with the reason when the session has ended, unless the client ended it; set by the connection.
     """
 
     closed: Callable[[str], None]
@@ -111,7 +111,8 @@ class OpenEnvSession:
         """Answer a message.
 
         Returns:
-            Fires with the reply, empty for none, and whether to close the connection after it.
+            A Deferred that fires with the reply, which may be empty for none, and whether to close the connection after
+                it.
         """
         handled: defer.Deferred[Any] = defer.maybeDeferred(self._handle, text)
         return handled.addCallbacks(lambda reply: (reply, False), self._error)
@@ -218,7 +219,7 @@ class OpenEnvSession:
         return session.ask(messages.Step(action), messages.Stepped).addCallback(reply)
 
     def _action(self, data: Any, observations: Observations) -> Any:
-        """Take the action out of the data of a step."""
+        """Return the action in the data of a step."""
         given = [each for each in data if each not in _IGNORED] if isinstance(data, dict) else []
         assert self._session is not None
         made = self._session.made
@@ -226,13 +227,13 @@ class OpenEnvSession:
         if len(given) != 1 or given[0] not in _ACTION_NAMES:
             found = f"the keys {', '.join(data)}"[:200] if isinstance(data, dict) and data else "no key"
         elif isinstance(data[given[0]], str) and made.action_layout is not None:
-            # In MessagePack it would stand for bytes.
+            # In MessagePack, a string would stand for bytes.
             found = f"the text {shown(data[given[0]])}"
         if found:
             space = encode(for_json(made.action_space)).decode()
             raise _invalid(f'step: data has {found}; send {{"action": ...}} of the space {space:.500}')
         if given[0] == "action_id" and "game_name" in data and observations.encoding is None:
-            observations.encoding = "list"  # the client of Atari's environment, which knows no other
+            observations.encoding = "list"  # a client of the Atari environment, which knows no other encoding
         return data[given[0]]
 
     def _reply(
@@ -245,7 +246,7 @@ class OpenEnvSession:
         truncated: Any = False,
     ) -> bytes:
         counts = {name: info[name] for name in _COUNTS if name in info}
-        # One of the packages shows users the outer metadata, the other the inner one.
+        # One of OpenEnv's packages shows its users the outer metadata, the other shows the inner.
         metadata = msgspec.Raw(encode({"terminated": terminated, "truncated": truncated, "info": info}))
         data = {
             "observation": {**counts, **observations.fields(value), "metadata": metadata},
@@ -265,7 +266,7 @@ class OpenEnvSession:
 
 
 def no_tools(request: Any) -> dict[str, Any]:
-    """Answer a request of MCP (JSON-RPC): environments of Gymnasium have no tools."""
+    """Answer an MCP request (JSON-RPC) with an error: Gymnasium environments have no tools."""
     name = request.get("id") if isinstance(request, dict) else None
     error = {"code": -32601, "message": "environments of Gymnasium have no tools; play them by WebSocket"}
     return {"jsonrpc": "2.0", "id": name if isinstance(name, (str, int)) else None, "error": error}
@@ -276,7 +277,7 @@ def _parsed(text: bytes) -> dict[str, Any]:
         message = msgspec.json.decode(text)
     except ValueError:
         try:
-            # Python's clients write numbers that are not finite as no JSON has them. Text must be Unicode.
+            # Python clients write non-finite numbers in a form that is not JSON. The text must be valid Unicode.
             message = json.loads(text)
             json.dumps(message, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:

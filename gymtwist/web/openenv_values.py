@@ -1,4 +1,4 @@
-"""Values of the framed protocol as OpenEnv's messages have them."""
+"""Converts values of the framed protocol to the form of OpenEnv's messages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from gymtwist.protocol.received_values import restored
 from gymtwist.spaces.descriptions import Box, Description, Dict, Discrete, Tuple
 from gymtwist.spaces.layout import DTYPES, Leaf, array_at
 
-#: How arrays of many numbers are sent.
+#: How large arrays are sent.
 Encoding: TypeAlias = Literal["list", "base64", "png"]
 
-#: The most numbers of an observation that are sent as a list unless the client asks for another form.
+#: The maximum number of elements of an observation sent as a list, unless the client asks for an encoding.
 _MOST_LISTED = 1000
-#: The most legal actions that are listed.
+#: The maximum number of legal actions to list.
 _MOST_ACTIONS = 1000
 _PNG_COLOURS = {1: 0, 3: 2, 4: 6}
 
-#: Numbers that are not finite become null.
+#: Non-finite numbers become null.
 encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=to_builtins).encode
 
 
@@ -34,11 +34,11 @@ class Observations:
     """Turns the observations of an environment into objects.
 
     Args:
-        made: The description of the environment; its values come in MessagePack.
-        encoding: What the client has asked for; None to decide by the size.
+        made: The description of the environment, whose values are encoded as MessagePack.
+        encoding: The encoding that the client has asked for; None to choose by size.
 
     Attributes:
-        encoding: The same.
+        encoding: The encoding that the client has asked for; None to choose by size.
     """
 
     def __init__(self, made: make_messages.Made, encoding: Encoding | None) -> None:
@@ -49,7 +49,7 @@ class Observations:
         self._leaves = {leaf.path: leaf for leaf in self._layout.leaves} if self._layout is not None else {}
 
     def fields(self, value: Any) -> dict[str, Any]:
-        """Return the fields of an observation, which is an object of the space's items if that is a Dict."""
+        """Return the fields of an observation; for a Dict space, these are the items of the observation."""
         space = self._space
         if isinstance(space, Box) and self._layout is not None:
             return {**self._array(self._layout.leaves[0], value), **self._always}
@@ -64,13 +64,13 @@ class Observations:
         if encoding == "png" and is_image and (picture := png(leaf.shape, data)) is not None:
             return {"observation": b64encode(picture).decode(), "encoding": "png", **about}
         if encoding == "list":
-            if is_image:  # as the client of Atari's environment wants it
+            if is_image:  # as expected by the client of the Atari environment
                 return {"screen": list(data), "screen_shape": leaf.shape, **about}
             return {"observation": array_at(data, DTYPES[leaf.dtype], leaf.shape).tolist(), **about}
         return {"observation": b64encode(data).decode(), "encoding": "base64", **about}
 
     def _tree(self, space: Description, path: tuple[str | int, ...], data: bytes) -> Any:
-        """Return the value of a space that has a layout."""
+        """Return an element of a space that has a layout."""
         if isinstance(space, Dict):
             return {str(key): self._tree(each, (*path, key), data) for key, each in space.inner()}
         if isinstance(space, Tuple):
@@ -89,11 +89,11 @@ def png(shape: tuple[int, ...], data: bytes) -> bytes | None:
     """Encode an image as PNG.
 
     Args:
-        shape: Height and width, and the number of channels if there are several.
-        data: uint8, in C order.
+        shape: Height, width and, unless there is only one, the number of channels.
+        data: The pixels, uint8 in C order.
 
     Returns:
-        The file; None if PNG has no such number of channels.
+        The PNG file; None if PNG does not support this number of channels.
     """
     height, width, channels = (*shape, 1)[:3]
     colour = _PNG_COLOURS.get(channels)

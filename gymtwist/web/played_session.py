@@ -1,8 +1,8 @@
 """A session that the server plays itself: an asynchronous client of the framed protocol.
 
-It is one end of a socket pair. The other end is a connection like any other: it is admitted, handed to a worker,
-watched, logged and counted, and its session outlives a worker that crashes. What speaks another protocol than ours
-translates it to requests here; no environment is run in any other way.
+It has one end of a socket pair. The other end is a connection like any other: it is admitted, handed to a worker,
+watched, logged and counted, and its session survives a crash of the worker. Interfaces other than our protocols are
+translated into requests here; environments are never run in any other way.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from gymtwist.protocol.framing import FrameReader, ProtocolName
 from gymtwist.server.gym_factory import TOO_MANY_CONNECTIONS, GymFactory
 from gymtwist.server.identities import EVERYBODY, Identity
 
-#: The longest reply in bytes; a worker that an environment has taken over must not fill the server's memory.
+#: The maximum size of a reply, in bytes: a worker taken over by its environment must not fill the server's memory.
 MAX_REPLY = 128 * 1024 * 1024
 
-#: They keep nothing of what they encode and decode.
+#: Shared, since codecs keep no state.
 _CODECS = {name: MessageCodec(name) for name in (ProtocolName.NETSTRING, ProtocolName.INT32)}
 
-#: The errors of a make request whose render mode its environment does not take.
+#: The errors of a make request whose render mode the environment does not support.
 _REFUSED_MODE = frozenset(("invalid-field", "unknown-kwarg"))
 
 _Reply = TypeVar("_Reply", bound=messages.Message)
@@ -44,7 +44,7 @@ Decode: TypeAlias = Callable[[memoryview], _Decoded]
 
 
 class RequestFailed(GymtwistError):
-    """The reply to a request is an error; the session goes on if the error is of a request or of the environment.
+    """The reply to a request is an error; the session continues if the fault is the request's or the environment's.
 
     Args:
         error: The reply.
@@ -65,9 +65,9 @@ class SessionEnded(GymtwistError):
 
 
 class PlayedSession(FileDescriptor):
-    """A session with one environment, which the server plays.
+    """A session with one environment, played by the server.
 
-    Requests are sent at once, and each is answered in its turn.
+    Requests are sent at once, and answered in order.
 
     Args:
         reactor: The reactor.
@@ -77,7 +77,7 @@ class PlayedSession(FileDescriptor):
     Attributes:
         made: The reply to :meth:`make`.
         codec: Encodes requests and decodes replies.
-        ended: Fires with the reason when the session has ended.
+        ended: A Deferred that fires with the reason when the session has ended.
     """
 
     made: make_messages.Made
@@ -115,7 +115,7 @@ class PlayedSession(FileDescriptor):
         def without(failure: Failure) -> defer.Deferred[make_messages.Made]:
             failed = failure.value
             if isinstance(failed, RequestFailed) and failed.error.code in _REFUSED_MODE:
-                return self.make(request)  # if it was about something else, it is again
+                return self.make(request)  # an error about something else will occur again
             return defer.fail(failure)
 
         visible = msgspec.structs.replace(request, render_mode="rgb_array")
@@ -129,8 +129,8 @@ class PlayedSession(FileDescriptor):
             kind: The type of the reply.
 
         Returns:
-            Fires with the reply; fails with :class:`RequestFailed`, :class:`SessionEnded`, or another
-            :class:`~gymtwist.errors.GymtwistError` if no message can carry the request.
+            A Deferred that fires with the reply; it fails with :class:`RequestFailed`, :class:`SessionEnded`, or
+                another :class:`~gymtwist.errors.GymtwistError` if no message can carry the request.
         """
 
         def decode(payload: memoryview) -> _Reply:
@@ -154,29 +154,30 @@ class PlayedSession(FileDescriptor):
 
         Args:
             frame: The frame.
-            decode: Decodes the reply; what it raises is the result.
+            decode: Decodes the reply.
 
         Returns:
-            Fires with what ``decode`` returned; fails with :class:`SessionEnded` or what it raised.
+            A Deferred that fires with the result of ``decode``; it fails with :class:`SessionEnded`, or with what
+                ``decode`` raised.
         """
         if self.disconnected or self.disconnecting:
             return defer.fail(SessionEnded(self._reason or "the session has ended"))
         answer: defer.Deferred[_Decoded] = defer.Deferred()
         self._expected.append((answer, decode))
-        # At once: the reactor would wait for the next turn.
+        # At once: the reactor would wait for its next iteration.
         sent = 0 if self.dataBuffer or self._tempDataBuffer else self.writeSomeData(frame)
         if isinstance(sent, int) and sent < len(frame):
             self.write(frame[sent:])
         return answer
 
     def close(self) -> defer.Deferred[None]:
-        """Close the environment; fires when the session has ended, in whatever way."""
+        """Close the environment; return a Deferred that fires when the session has ended, in whatever way."""
         closed = self.ask(messages.Close(), messages.Closed)
         closed.addErrback(lambda failure: failure.trap(GymtwistError))
         return closed.addCallback(lambda _: self.abort("the environment was closed"))
 
     def abort(self, reason: str = "the client left") -> None:
-        """Leave: the worker closes the environment when it reads the end of the stream."""
+        """End the session: the worker closes the environment when it reads end-of-file."""
         if not self.disconnected:
             self._reason = self._reason or reason
             self.connectionLost(Failure(CONNECTION_DONE))
@@ -188,7 +189,7 @@ class PlayedSession(FileDescriptor):
         return self._socket.fileno()
 
     def writeSomeData(self, data: bytes) -> int | Exception:
-        """Write what the socket takes; called by Twisted."""
+        """Write as much as the socket takes; called by Twisted."""
         try:
             return self._socket.send(data)
         except BlockingIOError:
@@ -215,7 +216,7 @@ class PlayedSession(FileDescriptor):
         return None
 
     def _received(self, payload: memoryview) -> None:
-        if not self._expected:  # the reason for which the session ends
+        if not self._expected:  # the reason why the session ends
             reply = self.codec.decode_reply(payload)
             self._reason = reply.message if isinstance(reply, messages.Error) else ""
             return
@@ -226,7 +227,7 @@ class PlayedSession(FileDescriptor):
             if error.error.fault in ("protocol", "server"):
                 self._reason = error.error.message
             answer.errback(error)
-        except Exception as error:  # a worker that an environment has taken over may send anything
+        except Exception as error:  # a worker taken over by its environment may send anything
             self._reason = f"the reply of its worker is not as the protocol says: {error!s:.{MOST_SHOWN}}"
             answer.errback(SessionEnded(self._reason))
             self.abort()
@@ -247,7 +248,7 @@ class PlayedSession(FileDescriptor):
 
 
 class _One(Factory):
-    """Builds one connection that is built already: Twisted's own factories become the factory of what they build."""
+    """Returns an existing connection; Twisted's own factories would set themselves as the connection's factory."""
 
     noisy = False
 
@@ -270,10 +271,10 @@ def open_session(
 
     Args:
         factory: The factory of connections.
-        client: The address of who it is played for, for the log and the limits.
+        client: The address of the client it is played for, for the log and the limits.
         protocol: The framed protocol to speak.
-        identity: Who it is played for.
-        interface: What that speaks, for the log and the metrics.
+        identity: The identity of that client.
+        interface: The interface that the client uses, for the log and the metrics.
 
     Raises:
         ServerFull: There are too many connections without a session.

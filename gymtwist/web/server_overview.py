@@ -1,4 +1,4 @@
-"""What ``/api/status`` says: limits and what is taken of them, and what sessions have done together."""
+"""The answer of ``/api/status``: limits and how much of each is in use, and totals over all sessions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from gymtwist.server.worker_pool import NodeRoom
 
 
 class Share(msgspec.Struct, frozen=True):
-    """How much of a limit is taken.
+    """How much of a limit is in use.
 
     Attributes:
-        taken: How much is.
-        limit: How much may be.
+        taken: The amount in use.
+        limit: The limit.
     """
 
     taken: int
@@ -31,7 +31,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Library(msgspec.Struct, frozen=True):
-    """A library of environments, with the number of those that clients may ask for, and one of them."""
+    """A library of environments: how many of them clients may ask for, and an example."""
 
     name: str
     environments: int
@@ -39,11 +39,11 @@ class Library(msgspec.Struct, frozen=True):
 
 
 class Amount(msgspec.Struct, frozen=True):
-    """How much of a resource is taken, which may be divided.
+    """How much of a divisible resource is in use.
 
     Attributes:
-        taken: How much is.
-        limit: How much there is.
+        taken: The amount in use.
+        limit: The total amount.
     """
 
     taken: float
@@ -55,9 +55,9 @@ class Node(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Its name.
-        sessions: The sessions that it has, and those that it has room for.
+        sessions: The number of its sessions, and how many it has room for.
         resting: Whether it has no agent, because it has no sessions.
-        resources: Its CPUs, its GPUs and its other resources, by the names that Ray has for them.
+        resources: Its CPUs, GPUs and other resources, by Ray's names.
     """
 
     name: str
@@ -67,12 +67,12 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Connections of the queue that ask for the same environment.
+    """Queued connections that ask for the same environment.
 
     Attributes:
-        environment: Its id; empty for none.
-        count: How many there are.
-        lack: Why none of them can begin now.
+        environment: The id of the environment; empty for none.
+        count: The number of these connections.
+        lack: Why none of their sessions can begin now.
     """
 
     environment: str
@@ -81,32 +81,32 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class ServerOverview(msgspec.Struct, frozen=True, kw_only=True):
-    """The server. An identity that does not see what others do gets the fields alone that are never unset.
+    """The server. An identity that may not see other identities' sessions gets only the fields that are always set.
 
     Attributes:
         version: Its version, such as ``gymtwist 0.1.0``.
-        process: The number of its process.
+        process: Its process id.
         state: ``starting``, ``ready``, ``stopping``, or ``leaving`` after an upgrade.
         uptime: Seconds since it started.
-        sessions: The sessions that run, of ``--max-sessions``.
-        earlier_processes: How many sessions each earlier process has, which goes on with them after an upgrade, by its
-            number; they count among ``--max-sessions``, too.
-        queue: The connections that wait for one, of ``--queue``.
-        waiting: What these wait for.
-        handshakes: The connections without a session, of ``--max-handshakes``.
-        open_files: The files that the server has open, of those that it may have.
-        connections: All connections.
-        idle_workers: The processes that wait for a session.
-        fork_server: Whether there is a process that forks others; None if each starts by itself.
-        memory: Bytes that the server itself holds.
-        processor_time: Seconds of processor time that the server itself had.
-        sessions_ended: How many sessions have ended.
-        steps: How many steps all sessions have taken.
-        episodes: How many episodes have ended in all sessions.
-        crashes: How many of their processes have crashed.
-        refusals: How many clients were refused, by the code of the error.
+        sessions: The running sessions, out of ``--max-sessions``.
+        earlier_processes: The number of sessions that each earlier process keeps after an upgrade, by process id; they
+            count towards ``--max-sessions``, too.
+        queue: The connections that wait for a session, out of ``--queue``.
+        waiting: What these connections wait for.
+        handshakes: The connections without a session, out of ``--max-handshakes``.
+        open_files: The files that the server has open, out of those that it may have.
+        connections: The number of all connections.
+        idle_workers: The number of processes that wait for a session.
+        fork_server: Whether the fork server is running; None if the server does not use one.
+        memory: Bytes held by the server process itself.
+        processor_time: Processor time used by the server process itself, in seconds.
+        sessions_ended: The number of ended sessions.
+        steps: The number of steps in all sessions.
+        episodes: The number of ended episodes in all sessions.
+        crashes: The number of sessions' processes that have crashed.
+        refusals: The number of refused clients, by error code.
         libraries: The environments that clients may ask for.
-        nodes: The nodes that sessions are placed on; empty for a server of one machine.
+        nodes: The nodes that sessions are placed on; empty for a server without nodes.
     """
 
     version: str
@@ -143,13 +143,13 @@ def state_of(factory: Any) -> str:
 
 
 def fork_server_runs(factory: Any) -> bool | None:
-    """Return whether a process runs that forks others; None if each starts by itself."""
+    """Return whether the fork server is running; None if the server does not use one."""
     starter = factory.pool.starter
     return starter.fork_server is not None if hasattr(starter, "fork_server") else None
 
 
 def overview(factory: Any, identity: Identity) -> ServerOverview:
-    """Return what there is to know of a server.
+    """Return what is known about a server.
 
     Args:
         factory: What its connections share.
@@ -170,7 +170,7 @@ def overview(factory: Any, identity: Identity) -> ServerOverview:
 
 
 def _completed(public: ServerOverview, factory: Any) -> ServerOverview:
-    """Add what concerns all identities and the machine."""
+    """Add the fields about all identities and the machine."""
     state, totals, admission = factory.state, factory.state.totals(), factory.admission
     memory, processor_time = process_memory.used_by(os.getpid())
     return msgspec.structs.replace(
@@ -203,7 +203,7 @@ def _node(room: NodeRoom) -> Node:
 
 
 def open_files() -> int:
-    """Return how many files this process has open; 0 where that cannot be told."""
+    """Return the number of files that this process has open; 0 where that is not known."""
     with contextlib.suppress(OSError):
-        return len(os.listdir("/proc/self/fd")) - 1  # one is that of the directory
+        return len(os.listdir("/proc/self/fd")) - 1  # one is for the directory itself
     return 0

@@ -1,6 +1,6 @@
-"""The site: what answers the HTTP requests to a server.
+"""The site: it answers the HTTP requests to a server.
 
-Each part adds a child to the root: the name is the first part of its paths.
+Each part adds a child to the root, named after the first part of its paths.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from gymtwist.web.static_files import StaticFile, static_files
 
 
 class Root(JsonResource):
-    """The root of the site; a doubled slash counts as one, as some clients join the parts of an address."""
+    """The root of the site; it accepts a doubled slash, since some clients join address and path with one too many."""
 
     def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
-        """Return what answers for a child; called by Twisted."""
+        """Return the resource of a child; called by Twisted."""
         return self if not path and request.postpath else super().getChildWithDefault(path, request)
 
 
 class GymSite(server.Site):
-    """Builds the channel of each connection that speaks HTTP.
+    """Builds the channel of each HTTP connection.
 
     Args:
         root: The root resource.
         factory: What connections share.
+        api: The resource for gym-http-api.
 
     Attributes:
         factory: What connections share.
-        is_retired: Whether another process has the ports, so that a connection ends with the response to its next
-            request.
+        is_retired: Whether another process has the ports, so that each connection ends after its next response.
         policy: The names of the server, and the pages that may use it.
-        api: Answers for gym-http-api.
+        api: The resource for gym-http-api.
     """
 
     protocol: Any = HttpChannel
@@ -72,17 +72,17 @@ class GymSite(server.Site):
         self.policy = SitePolicy(factory.options.allow_host, factory.options.allow_origin)
 
     def _apply(self) -> None:
-        """Take the options as they are now for the connections to come."""
+        """Apply the current options to new connections."""
         self.timeOut = self.factory.options.opening_timeout
 
     def serve_forwarded(self, descriptor: int) -> None:
-        """Answer the request of a socket, which another process of the server has accepted; close the descriptor."""
+        """Answer a request that another server process has accepted, at this socket; close the descriptor."""
         os.set_blocking(descriptor, False)
         self.factory.reactor.adoptStreamConnection(descriptor, socket.AF_UNIX, self._forwarded)
         os.close(descriptor)
 
     def channel(self, head: Head, connection: Any) -> Any:
-        """Return what serves a connection: it reads requests, or the messages of a client of OpenEnv.
+        """Return the channel of a connection: for HTTP requests, or for the messages of an OpenEnv client.
 
         Args:
             head: The head of the first request.
@@ -90,7 +90,7 @@ class GymSite(server.Site):
         """
         environment = socket_environment(head.path) if head.asks_for_websocket else None
         identity = None if environment is None else self._accepted(head, connection.transport)
-        if environment is None or identity is None:  # a refusal has a reason
+        if environment is None or identity is None:  # the HTTP channel answers refusals with a reason
             channel: Any = self.buildProtocol(connection.transport.getPeer())
             channel.bodies = self._bodies
             return channel
@@ -98,7 +98,7 @@ class GymSite(server.Site):
         return OpenEnvChannel(self.factory.reactor, head, session)
 
     def _accepted(self, head: Head, transport: Any) -> Identity | None:
-        """Return who asks for WebSocket; None if the request is to be refused."""
+        """Return the identity that asks for a WebSocket; None if the request must be refused."""
         refused = self.policy.refusal(head.headers.get("host"), head.headers.get("origin"))
         if refused is not None or upgrade_problem(head) is not None:
             return None
@@ -108,10 +108,10 @@ class GymSite(server.Site):
             return None
 
     def identity_of(self, authorization: str | None, transport: Any) -> Identity:
-        """Return who sends a request.
+        """Return the identity of the sender of a request.
 
         Args:
-            authorization: The value of ``Authorization``, if it was sent.
+            authorization: The value of ``Authorization``; None if it was not sent.
             transport: The connection.
 
         Raises:

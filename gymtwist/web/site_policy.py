@@ -1,7 +1,7 @@
-"""Who may ask: other people's web pages must not drive a server that only this machine can reach.
+"""Who may send requests: strangers' web pages must not control a server that only this machine can reach.
 
-A page can send requests to any address, and its owner can give a name of his own the address of this machine (DNS
-rebinding). A browser tells both: the page in ``Origin``, and the name in ``Host``.
+A page can send requests to any address, and its owner can make a domain name of his own resolve to this machine (DNS
+rebinding). Browsers reveal both: the page in ``Origin``, and the name in ``Host``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _ANY = "*"
 
 
 class SitePolicy(msgspec.Struct, frozen=True):
-    """The names that a server has, and the pages that may use it.
+    """The names of a server, and the pages that may use it.
 
     Attributes:
-        hosts: Names of the server, in lower case; ``*`` allows any. Addresses, names without a dot and those below
-            ``localhost`` are always allowed: no stranger can have them point here.
+        hosts: Names of the server, in lower case; ``*`` allows any. IP addresses, names without a dot and names below
+            ``localhost`` are always allowed: no stranger can make them point here.
         origins: Origins of pages, such as ``https://example.org``; ``*`` allows any. Pages of the server itself are
             always allowed.
     """
@@ -32,12 +32,12 @@ class SitePolicy(msgspec.Struct, frozen=True):
     origins: tuple[str, ...] = ()
 
     def refusal(self, host: str | None, origin: str | None, *, needs_host: bool = True) -> tuple[int, Problem] | None:
-        """Return the status and the problem of a request that is refused; None if it is not.
+        """Return the status and the problem if a request must be refused; None if it is allowed.
 
         Args:
-            host: The header ``Host``, if it was sent; several are separated by commas.
-            origin: The header ``Origin``, if it was sent; programs send none.
-            needs_host: Whether a request must have a ``Host``, as all of HTTP/1.1 (RFC 9112, 3.2).
+            host: The header ``Host``, several values separated by commas; None if it was not sent.
+            origin: The header ``Origin``; None if it was not sent, as by programs.
+            needs_host: Whether the request must have a ``Host``, as in HTTP/1.1 (RFC 9112, 3.2).
         """
         if (needs_host and host is None) or (host is not None and _AUTHORITY.fullmatch(host) is None):
             return HTTPStatus.BAD_REQUEST, Problem(
@@ -66,7 +66,7 @@ class SitePolicy(msgspec.Struct, frozen=True):
         return None
 
     def allows_other(self, origin: str) -> bool:
-        """Return whether an origin is one that the operator has named."""
+        """Return whether the operator has allowed an origin."""
         return _ANY in self.origins or origin.lower() in self.origins
 
     def _allows_origin(self, origin: str, host: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Spaces as gym-http-api describes them."""
+"""Describes spaces in the form of gym-http-api."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gymtwist.spaces.descriptions import Box, Description, Dict, Discrete, Tuple
 from gymtwist.spaces.layout import DTYPES
 from gymtwist.spaces.numbers import integer_limits
 
-#: What stands for a bound that is infinite.
+#: Stands for an infinite bound.
 _INFINITE = 1e100
-#: The most numbers of a bound; a large one takes as many megabytes on its way to the client.
+#: The maximum number of elements in a bound; a bound this large takes several megabytes.
 _MOST_NUMBERS = 4_000_000
 
 
@@ -19,11 +19,11 @@ def space_fields(space: Description) -> dict[str, Any]:
     """Describe a space.
 
     Raises:
-        ValueError: It is too large.
+        ValueError: The space is too large.
     """
     name = type(space).__name__
     if isinstance(space, Discrete):
-        # The original's clients know no start, and draw from 0 on.
+        # The original's clients know no start, and sample from 0.
         return {"name": name, "n": space.n, **({"start": space.start} if space.start else {})}
     if isinstance(space, Box):
         low, high = _bound(space, space.low, 0), _bound(space, space.high, 1)

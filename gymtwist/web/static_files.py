@@ -1,4 +1,4 @@
-"""The files of the web page, which are read once: there are a few small ones, and nothing else is served."""
+"""The files of the web page, read once at startup: they are few and small, and nothing else is served."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StaticFile(JsonResource):
 
 
 def static_files() -> JsonResource:
-    """Return the resource whose children are the files."""
+    """Return the resource whose children are the static files."""
     folder: Any = JsonResource()
     for path in sorted(_FILES.iterdir()):
         if path.suffix in _TYPES:
